@@ -1,0 +1,11 @@
+# Everything happens in tasks.py, which Windows users call directly: python -m tasks VERB
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint clean setup
+
+run test lint clean setup:
+	@$(PYTHON) -m tasks $@ $(ARGS)
+
+help:
+	@$(PYTHON) -m tasks help

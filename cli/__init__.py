@@ -1,0 +1,1 @@
+"""What a person types: `aurora-migrations VERB`, one verb a file."""

@@ -1,0 +1,118 @@
+"""What verbs share: their arguments, the session they open, and how an error is told."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from functions.migrator import MigratorError
+from functions.migrator.durations import parse_duration
+from functions.migrator.errors import InvalidInput
+
+
+def parser(verb: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A verb's parser with what every verb takes."""
+    made = argparse.ArgumentParser(
+        prog=f"aurora-migrations {verb}", description=description, epilog=f"example: aurora-migrations {example}"
+    )
+    made.add_argument("--output", choices=("text", "json"), default="text", help="how to print (default: text)")
+    made.add_argument(
+        "--migrations", metavar="DIR", type=Path, default=Path("migrations"), help="the folder (default: migrations/)"
+    )
+    return made
+
+
+def add_database(made: argparse.ArgumentParser) -> None:
+    """Adds `--database-url`."""
+    made.add_argument(
+        "--database-url",
+        metavar="URL",
+        default=os.environ.get("DATABASE_URL"),
+        help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
+    )
+
+
+def add_wait(made: argparse.ArgumentParser) -> None:
+    """Adds `--wait`."""
+    made.add_argument(
+        "--wait",
+        metavar="TIME",
+        type=_seconds,
+        default=60.0,
+        help="how long to wait for another run to end, such as 10s or 5min (default: 60s)",
+    )
+
+
+def database_url(arguments: argparse.Namespace) -> str:
+    """The database to work on.
+
+    Raises:
+        InvalidInput: none was named.
+    """
+    if not arguments.database_url:
+        raise InvalidInput(
+            "No database was named.",
+            cause="There is neither --database-url nor the environment variable DATABASE_URL.",
+            solution="Add --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE, or set DATABASE_URL.",
+        )
+    return str(arguments.database_url)
+
+
+def execution_name() -> str:
+    """A name for this run: when, and something that no other run has."""
+    return time.strftime("cli-%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(3)
+
+
+def requester() -> str:
+    """Who says to be asking: `user@host`."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return f"unknown@{socket.gethostname()}"
+
+
+def print_json(data: Mapping[str, object]) -> None:
+    """Prints JSON for programs, on stdout."""
+    print(json.dumps(data, indent=2))
+
+
+def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mapping[str, object]) -> int:
+    """Tells an error in the chosen form; returns the exit code."""
+    if arguments.output == "json":
+        print_json(data)
+    else:
+        print(describe(error), file=sys.stderr)
+    return 2 if isinstance(error, InvalidInput) else 1
+
+
+def describe(error: MigratorError) -> str:
+    """An error for people: what happened and where, why, in what state the database is, what to do."""
+    lines = ["", f"{error.name}: {error.message}"]
+    excerpt = str(error.facts.get("excerpt", ""))
+    if excerpt:
+        lines += ["", *(f"    {line}" for line in excerpt.splitlines())]
+    lines += ["", f"  Why    {error.cause}", f"  State  {_state(error)}", f"  Do     {error.solution}"]
+    return "\n".join(lines)
+
+
+def _state(error: MigratorError) -> str:
+    for fact, words in (("applied", "Applied by this run and staying"), ("rolled_back", "Rolled back by this run")):
+        done = error.facts.get(fact)
+        if isinstance(done, list) and done:
+            return f"{error.state} {words}: {', '.join(done)}."
+    return error.state
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text) / 1_000
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

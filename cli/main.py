@@ -1,0 +1,84 @@
+"""The entrance of the command line: finds the verb, runs it, turns errors into text and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+PROGRAM = "aurora-migrations"
+VERBS = {
+    "run": "apply what is pending, or everything up to a number",
+    "list": "every migration and its state",
+    "status": "where the database stands, who is at work on it",
+    "history": "every attempt, newest first",
+    "rollback": "undo migrations by their down files, newest first",
+    "new": "write the next migration's file",
+}
+_HELP = """\
+usage: {program} VERB [arguments]
+
+Changes the schema of a PostgreSQL database by plain SQL files, each in a transaction of its own.
+
+{verbs}
+
+Each verb tells more:  {program} run --help
+Example:               {program} run 017 --database-url postgresql://app:secret@localhost/shop
+"""
+
+
+class Verb(Protocol):
+    """What each module in this folder that is named like a verb offers."""
+
+    def main(self, argv: Sequence[str]) -> int:
+        """Does it; returns the exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `aurora-migrations` with these arguments (by default the process's) and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help(), end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        return _version()
+    return _verb(arguments[0], arguments[1:])
+
+
+def _verb(name: str, arguments: Sequence[str]) -> int:
+    if name not in VERBS:
+        print(f"{PROGRAM}: there is no verb {name!r}; there are: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    module: Verb = importlib.import_module(f"cli.{name}")  # only the one: `run` must start fast
+    try:
+        return module.main(arguments)
+    except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print(f"\n{PROGRAM}: stopped by Ctrl-C.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `aurora-migrations list | head`
+        sys.stderr.close()
+        return 1
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:9} {text}" for name, text in VERBS.items())
+    return _HELP.format(program=PROGRAM, verbs=verbs)
+
+
+def _version() -> int:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(f"{PROGRAM} {version(PROGRAM)}")
+    except PackageNotFoundError:
+        print(f"{PROGRAM} (not installed; running from its source)")
+    return 0

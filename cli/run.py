@@ -1,0 +1,112 @@
+"""`aurora-migrations run [TARGET]`: applies what is pending."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cli import common
+from compiler.grammar import Grammar
+from functions.migrator import Listener, Migration, MigratorError, Request, RunResult, apply, discover, failure
+from functions.migrator.durations import format_duration
+from functions.migrator.results import FileDone
+from functions.migrator.runlock import Holder
+from functions.migrator.transaction import Action
+
+CONTRACT = ("status", "migration", "message")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    arguments = _parse(argv)
+    execution = common.execution_name()
+    try:
+        result = _run(arguments, execution)
+    except MigratorError as error:
+        data = failure(error, _failed_migration(error, arguments), execution)
+        saved = _save(data)
+        code = common.tell_error(error, arguments, data)
+        if arguments.output == "text":
+            print(saved, file=sys.stderr, end="")
+        return code
+    _tell(result, arguments)
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    made = common.parser(
+        "run",
+        "Applies what is pending, each file in a transaction of its own; the first error ends the run and rolls its "
+        "file back. With a TARGET, everything up to and including it. The result is saved as "
+        "migration-TARGET-output.json.",
+        "run 017 --database-url postgresql://app:secret@localhost/shop",
+    )
+    made.add_argument("target", nargs="?", metavar="TARGET", help="a migration's number, such as 017 (default: all)")
+    common.add_database(made)
+    common.add_wait(made)
+    return made.parse_args(argv)
+
+
+def _run(arguments: argparse.Namespace, execution: str) -> RunResult:
+    request = Request(
+        url=common.database_url(arguments),
+        package=discover(arguments.migrations),
+        grammar=Grammar(),
+        execution=execution,
+        requested_by=common.requester(),
+        wait=arguments.wait,
+        listener=Printer() if arguments.output == "text" else Listener(),
+    )
+    return apply(request, arguments.target)
+
+
+class Printer(Listener):
+    """Tells each step on the terminal as it happens."""
+
+    def waiting(self, holder: Holder | None) -> None:
+        print(f"Waiting for another run to end: {holder}", file=sys.stderr, flush=True)
+
+    def executing(self, action: Action, migration: Migration) -> None:
+        verb = "Executing" if action == "apply" else "Rolling back"
+        print(f"{verb} {migration.name} ...", flush=True)
+
+    def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
+        verb = "Executed" if action == "apply" else "Rolled back"
+        print(f"{verb} {migration.name} in {format_duration(done.duration_ms)}", flush=True)
+        for check in done.checks:
+            print(f"  true: {check.promise} (found {check.found})", flush=True)
+
+
+def _tell(result: RunResult, arguments: argparse.Namespace) -> None:
+    data = result.to_dict()
+    saved = _save(data)
+    if arguments.output == "json":
+        common.print_json(data)
+        return
+    for warning in result.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
+    print(saved, end="")
+
+
+def _save(data: Mapping[str, object]) -> str:
+    """Keeps the result beside the user; says so, or why not."""
+    label = data["migration"]
+    if label is None:
+        return ""
+    path = Path(f"migration-{label}-output.json")
+    try:
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        return f"The result could not be saved to {path}: {error.strerror}\n"
+    return f"Saved to {path}\n"
+
+
+def _failed_migration(error: MigratorError, arguments: argparse.Namespace) -> str | None:
+    """The target's number as its file writes it, else the file that failed; None where that is no file's number."""
+    failed = error.facts.get("migration")
+    target = str(arguments.target or failed or "")
+    return target if target.isascii() and target.isdecimal() else None

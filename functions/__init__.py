@@ -1,0 +1,1 @@
+"""What runs in Lambda: the engine that all functions share (`migrator`)."""

@@ -1,0 +1,211 @@
+"""From a URL to an open connection, or to an error that says which step failed: name, network, TLS, server, login."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from functions.migrator.errors import (
+    AuthenticationFailed,
+    DatabaseBusy,
+    DatabaseNotFound,
+    DatabaseUnreachable,
+    InsufficientPrivilege,
+    InvalidInput,
+    MigratorError,
+)
+from functions.migrator.wire import Connection
+
+CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
+
+# Startup settings, because RESET ALL goes back to these. The keepalives end a session whose client vanished from the
+# network within 3.5 s; the idle limit ends one whose process was frozen with a transaction open.
+STARTUP_SETTINGS = {
+    "lock_timeout": "2000",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "60000",
+    "tcp_keepalives_idle": "1",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "2",
+}
+
+
+def pooler_found() -> InvalidInput:
+    """The error for an address behind which the session isn't ours alone."""
+    return InvalidInput(
+        "The address is a connection pooler, which hands a session's locks and settings to others.",
+        cause="The server at this address refuses startup settings, or isn't the server that runs our statements.",
+        solution="Use the address of the database itself: for Aurora, the cluster's writer endpoint.",
+    )
+
+
+def open_connection(url: str, application: str) -> Connection:
+    """Opens an autocommit connection set up for migrations.
+
+    Args:
+        url: `postgresql://user:password@host:port/database?...`, or libpq's key=value form.
+        application: who we are in pg_stat_activity; cut at 63 bytes by the server.
+
+    Raises:
+        InvalidInput: the URL can't be understood, or leads to a connection pooler.
+        DatabaseUnreachable, DatabaseBusy, AuthenticationFailed, DatabaseNotFound, InsufficientPrivilege: no connection.
+    """
+    params = parse_url(url)
+    host, port = str(params.get("host") or ""), str(params.get("port") or "5432")
+    if host and not params.get("hostaddr") and not re.search(r"[/,@]", host):
+        params |= _addresses(host, port)
+    settings = " ".join(f"-c {name}={value}" for name, value in STARTUP_SETTINGS.items())
+    params["options"] = f"{params.get('options') or ''} {settings}".strip()
+    params |= {"application_name": application, "client_encoding": "UTF8"}
+    params.setdefault("connect_timeout", CONNECT_TIMEOUT)
+    try:
+        return psycopg.connect(make_conninfo("", **params), autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise _why_not_connected(str(error), host, port, params) from error
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """The parts of a connection URL.
+
+    Raises:
+        InvalidInput: it isn't one. The text of the URL, which holds a password, is never repeated.
+    """
+    hint = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE, with %40 for an @ and %2F for a / in the password."
+    try:
+        params: dict[str, Any] = dict(conninfo_to_dict(url))
+    except psycopg.Error as error:
+        raise InvalidInput(
+            "The database URL can't be understood.", cause="It isn't in URL form.", solution=hint
+        ) from error
+    if not re.match(r"postgres(ql)?://|\w+\s*=", url.strip()):
+        raise InvalidInput(
+            "The database URL can't be understood.", cause="It doesn't begin with postgresql://.", solution=hint
+        )
+    if "@" in str(params.get("host") or ""):
+        raise InvalidInput(
+            "The database URL can't be understood.", cause="There is more than one @ in it.", solution=hint
+        )
+    return params
+
+
+def _addresses(host: str, port: str) -> dict[str, str | int]:
+    """Looks a host name up, which libpq would do without any time limit, and gives libpq the result."""
+    found: list[str] = []
+    failure: list[OSError] = []
+
+    def look_up() -> None:
+        try:
+            answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found.extend(dict.fromkeys(str(answer[4][0]) for answer in answers))
+        except OSError as error:
+            failure.append(error)
+        except UnicodeError:
+            failure.append(OSError("not a host name"))
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(CONNECT_TIMEOUT)
+    if not found:
+        reason = failure[0].strerror or str(failure[0]) if failure else f"no answer within {CONNECT_TIMEOUT} s"
+        raise DatabaseUnreachable(
+            f"The host name {host} doesn't resolve: {reason}.",
+            cause="The host name is misspelt, or its private DNS zone isn't visible from here.",
+            solution="Check the name; for Aurora it is the cluster's writer endpoint, known only inside its VPC's DNS.",
+            step="DNS",
+            host=host,
+        )
+    tried = found[:2]
+    timeout = CONNECT_TIMEOUT // len(tried)
+    return {
+        "host": ",".join([host] * len(tried)),
+        "hostaddr": ",".join(tried),
+        "port": port,
+        "connect_timeout": timeout,
+    }
+
+
+def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    """The named error for what libpq said. Before login the server's SQLSTATE isn't to be had, only its words."""
+    said = re.sub(r"\s+", " ", re.split(r"(?:FATAL|ERROR):\s+", text)[-1]).strip()
+    for pattern, make in _REASONS:
+        if re.search(pattern, text):
+            return make(said, host, port, params)
+    return _unreachable(text, host, port, params)
+
+
+def _authentication(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return AuthenticationFailed(f"{_place(host, port)} refused the login: {said}.", host=host, user=params.get("user"))
+
+
+def _no_database(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return DatabaseNotFound(f"{_place(host, port)} refused: {said}.", host=host, database=params.get("dbname"))
+
+
+def _no_privilege(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    user, database = params.get("user"), params.get("dbname")
+    grant = f'GRANT CONNECT ON DATABASE "{database}" TO "{user}";'
+    return InsufficientPrivilege(f"{_place(host, port)} refused: {said}.", solution=f"As its owner: {grant}", user=user)
+
+
+def _busy(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return DatabaseBusy(f"{_place(host, port)} takes no connection now: {said}.", host=host)
+
+
+def _tls(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return DatabaseUnreachable(
+        f"{_place(host, port)} is there, but no secure connection: {said}.",
+        cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
+        solution="Check sslmode and sslrootcert in the URL, and that the host name is the one in the certificate.",
+        step="TLS",
+        host=host,
+    )
+
+
+def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    if _tcp_opens(str(params.get("hostaddr") or host).split(",")[0], port):
+        return DatabaseUnreachable(
+            f"{_place(host, port)} takes connections but doesn't answer as PostgreSQL does.",
+            cause="Something else listens on this port, or the server hangs.",
+            solution="Check host and port, and that the server is healthy.",
+            step="startup",
+            host=host,
+        )
+    refused = "refused" in text
+    how = "the connection was refused" if refused else f"no connection within {CONNECT_TIMEOUT} s (connection timeout)"
+    return DatabaseUnreachable(
+        f"{_place(host, port)} can't be reached: {how}.",
+        cause="Nothing listens on this port." if refused else "A firewall or security group drops our packets.",
+        step="TCP",
+        host=host,
+    )
+
+
+def _place(host: str, port: str) -> str:
+    return f"{host or 'the local server'}:{port}"
+
+
+def _tcp_opens(host: str, port: str) -> bool:
+    try:
+        with socket.create_connection((host, int(port.split(",")[0])), timeout=1):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+_Reason = Callable[[str, str, str, dict[str, Any]], MigratorError]
+_REASONS: tuple[tuple[str, _Reason], ...] = (
+    ("password authentication failed|authentication failed|no pg_hba.conf entry|no password supplied", _authentication),
+    ('role ".*" does not exist|is not permitted to log in|PAM authentication', _authentication),
+    ('database ".*" does not exist', _no_database),
+    ("permission denied for database", _no_privilege),
+    ("too many (?:clients|connections)|remaining connection slots|starting up|shutting down", _busy),
+    ("recovery mode|not (?:yet )?accepting connections", _busy),
+    ("unsupported startup parameter", lambda *_: pooler_found()),
+    ("SSL|certificate|TLS", _tls),
+)

@@ -1,0 +1,261 @@
+"""Every way a run can fail, as classes whose names are the product's vocabulary.
+
+    MigratorError
+    ├── input        InvalidInput · InvalidFile
+    ├── connection   DatabaseUnreachable · DatabaseBusy · ConnectionLost · NotAWriter
+    │                AuthenticationFailed · DatabaseNotFound · InsufficientPrivilege
+    ├── contention   LockTimeout · Deadlock · AnotherRunInProgress
+    ├── history      MigrationChanged · MigrationMissing · OutOfOrder · InDoubt · HistoryUnreadable
+    ├── sql          MigrationFailed · StatementTimeout · Cancelled
+    └── verify       VerificationFailed
+
+An error says what happened (its message), the facts (where, which SQLSTATE, who was in the way), why (`cause`), in what
+state it leaves the database (`state`) and what to do (`solution`). `retryable` tells transient faults from the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class MigratorError(Exception):
+    """Base of all errors of the product.
+
+    Args:
+        message: what happened, in one sentence, without row values or secrets.
+        cause, solution, state: where this occurrence knows better than its class.
+        facts: JSON-able values (file, line, sqlstate ...) that go into results, logs and mails as they are.
+    """
+
+    family: ClassVar[str] = ""
+    retryable: ClassVar[bool] = False
+    cause: str = ""
+    solution: str = ""
+    state: str = "Nothing was changed."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: str | None = None,
+        solution: str | None = None,
+        state: str | None = None,
+        **facts: object,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cause = type(self).cause if cause is None else cause
+        self.solution = type(self).solution if solution is None else solution
+        self.state = type(self).state if state is None else state
+        self.facts = {key: value for key, value in facts.items() if value is not None}
+
+    @property
+    def name(self) -> str:
+        """The word that the workflow, the logs and the history use for this error."""
+        return type(self).__name__
+
+    def to_dict(self) -> dict[str, object]:
+        """The error as JSON-able data."""
+        return {
+            "error": self.name,
+            "message": self.message,
+            "cause": self.cause,
+            "state": self.state,
+            "solution": self.solution,
+            **self.facts,
+        }
+
+
+# ---- input ----------------------------------------------------------------------------------------------------------
+
+
+class InvalidInput(MigratorError):
+    """What was asked for can't be done as it was asked."""
+
+    family = "input"
+    cause = "The request doesn't fit the migrations or the database it names."
+    solution = "Correct the request and run it again."
+
+
+class InvalidFile(MigratorError):
+    """Files in the migrations folder that are misnamed, unreadable or hold what may not run. Names all of them."""
+
+    family = "input"
+    problems: tuple[Any, ...] = ()
+    cause = "The migrations folder holds files that can't be run as they are."
+    solution = "Correct the files named above and run again."
+
+
+# ---- connection -----------------------------------------------------------------------------------------------------
+
+
+class DatabaseUnreachable(MigratorError):
+    """No connection; the fact `step` says where it ended: DNS, TCP, TLS or startup."""
+
+    family = "connection"
+    retryable = True
+    cause = "The database's address is wrong, or the network between here and there doesn't let us through."
+    solution = "Check host and port, the security group's rule for the port, and that the database is up."
+
+
+class DatabaseBusy(MigratorError):
+    """The server is there and takes no connection now."""
+
+    family = "connection"
+    retryable = True
+    cause = "All connections are taken, or the server is starting up or shutting down."
+    solution = "Wait and run again; if it lasts, see who holds the connections (pg_stat_activity)."
+
+
+class ConnectionLost(MigratorError):
+    """The connection broke while a run was under way."""
+
+    family = "connection"
+    retryable = True
+    cause = "The server was restarted or failed over, an administrator ended the session, or the network broke."
+    solution = "Run again: what is applied is in the history, and the run goes on after it."
+
+
+class NotAWriter(MigratorError):
+    """The server is a standby (a reader), or became one."""
+
+    family = "connection"
+    retryable = True
+    cause = "The address leads to a reader, or a failover has just happened."
+    solution = "Use the cluster's writer endpoint; after a failover, run again."
+
+
+class AuthenticationFailed(MigratorError):
+    """The server refused the user or the password."""
+
+    family = "connection"
+    cause = "User or password are wrong, or pg_hba.conf doesn't admit this user from here."
+    solution = "Check user and password; a character such as @ or / in a password is written %40 or %2F in a URL."
+
+
+class DatabaseNotFound(MigratorError):
+    """The server has no database of that name."""
+
+    family = "connection"
+    cause = "The database's name is wrong, or it hasn't been created yet."
+    solution = "Check the name at the end of the URL, or create the database."
+
+
+class InsufficientPrivilege(MigratorError):
+    """The role may not do what the runner itself needs (a file's own statement is MigrationFailed)."""
+
+    family = "connection"
+    cause = "The database role lacks a privilege that the runner needs for its history."
+    solution = "Grant it, or connect as another role."
+
+
+# ---- contention -----------------------------------------------------------------------------------------------------
+
+
+class LockTimeout(MigratorError):
+    """A statement waited longer than lock_timeout for a lock that somebody else holds."""
+
+    family = "contention"
+    retryable = True
+    cause = "Another session holds a lock that the statement needs."
+    solution = "Run again when that session has ended, or end it."
+
+
+class Deadlock(MigratorError):
+    """PostgreSQL broke a deadlock by ending our transaction."""
+
+    family = "contention"
+    retryable = True
+    cause = "The file and another session took the same locks in different order."
+    solution = "Run again."
+
+
+class AnotherRunInProgress(MigratorError):
+    """The run lock is held by somebody else, and was so for the whole budget."""
+
+    family = "contention"
+    retryable = True
+    cause = "Another run works on this database; only one may."
+    solution = "Wait for it to end and run again, or give this run more time (--wait)."
+
+
+# ---- history --------------------------------------------------------------------------------------------------------
+
+
+class MigrationChanged(MigratorError):
+    """A file isn't the one that was applied."""
+
+    family = "history"
+    cause = "The file was edited after it had been applied to this database."
+    solution = "Put the file back as it was, and write what you want to change as a new migration."
+
+
+class MigrationMissing(MigratorError):
+    """The history knows a version in the middle that the folder doesn't have."""
+
+    family = "history"
+    cause = "A file that is applied to this database is not in the folder, though later ones are."
+    solution = "Bring the file back (its text is in aurora_migrations.applied), or check that this is the right folder."
+
+
+class OutOfOrder(MigratorError):
+    """A file that isn't applied has a lower version than one that is."""
+
+    family = "history"
+    cause = "Its number was taken before the others were applied, often on another branch."
+    solution = "Give the file a version above the highest applied one and run again."
+
+
+class InDoubt(MigratorError):
+    """The connection broke at COMMIT and the history couldn't be asked what became of it."""
+
+    family = "history"
+    cause = "The connection was lost while a commit was under way, and the database could not be reached again in time."
+    solution = "Run again: the runner reads the history first and goes on from what is true."
+    state = "The last file is either wholly in, with its history, or not at all; the next run finds out which."
+
+
+class HistoryUnreadable(MigratorError):
+    """The schema aurora_migrations is there but isn't a history that this version can use."""
+
+    family = "history"
+    cause = "The history was made by a newer version of the product, or the schema is something else."
+    solution = "Use a version of aurora-migrations at least as new as the one that wrote the history."
+
+
+# ---- sql ------------------------------------------------------------------------------------------------------------
+
+
+class MigrationFailed(MigratorError):
+    """PostgreSQL refused a statement of a file."""
+
+    family = "sql"
+    cause = "PostgreSQL refused a statement of the file."
+    solution = "Correct the file and run again."
+
+
+class StatementTimeout(MigratorError):
+    """A statement ran longer than statement_timeout."""
+
+    family = "sql"
+    cause = "The statement takes longer than its time limit allows."
+    solution = "Raise it for this file with a first line `-- migration: statement_timeout = 30min`, or split the work."
+
+
+class Cancelled(MigratorError):
+    """Somebody cancelled the statement, or pressed Ctrl-C."""
+
+    family = "sql"
+    cause = "Somebody asked PostgreSQL or this program to stop."
+    solution = "Ask who did it and why before you run again."
+
+
+# ---- verify ---------------------------------------------------------------------------------------------------------
+
+
+class VerificationFailed(MigratorError):
+    """The file ran, and what it promised isn't true; the fact `checks` lists each expectation that failed."""
+
+    family = "verify"
+    cause = "The file ran without an error, and what it promised is not true afterwards."
+    solution = "Correct the file, or its promise, and run again."

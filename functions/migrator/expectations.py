@@ -1,0 +1,116 @@
+"""What a file promises, checked in its transaction before it commits: so what isn't true doesn't commit.
+
+Rows are counted up to one more than the promise names, never further: the count costs what the promise says, not what
+the table holds, while the file's locks are held.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from functions.migrator.errors import VerificationFailed
+from functions.migrator.options import RowsExpectation
+from functions.migrator.session import Session
+from functions.migrator.sqlstate import connection_lost, diagnose, named_error
+from functions.migrator.wire import BatchError, Command, Row
+
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "=": operator.eq,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_BEGIN = (Command("SAVEPOINT promises"), Command("SET LOCAL transaction_read_only = on"))
+_END = (Command("ROLLBACK TO SAVEPOINT promises"), Command("RELEASE SAVEPOINT promises"))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A query of a verify file, and what to call it: the comment above it, or its text."""
+
+    name: str
+    query: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise and what was found."""
+
+    promise: str
+    expected: str
+    found: str
+    true: bool
+
+
+def check_promises(
+    session: Session, file: str, rows: Sequence[RowsExpectation], queries: Sequence[Promise]
+) -> list[Check]:
+    """Checks promises in the open transaction, which is as it was afterwards.
+
+    Args:
+        queries: each must return one row with one true boolean.
+
+    Raises:
+        VerificationFailed: at least one isn't true, or can't be asked; names all that were found.
+        ConnectionLost: the connection broke meanwhile.
+    """
+    checks = [_check_rows(session, expectation) for expectation in rows] + _check_queries(session, queries)
+    failed = [check for check in checks if not check.true]
+    if failed:
+        told = "; ".join(f"{check.promise}: expected {check.expected}, found {check.found}" for check in failed)
+        raise VerificationFailed(
+            f"{file}: {told}.",
+            state="The file was rolled back as a whole; the database is as it was before it.",
+            file=file,
+            checks=[asdict(check) for check in failed],
+        )
+    return checks
+
+
+def _check_rows(session: Session, expectation: RowsExpectation) -> Check:
+    promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
+    try:
+        ((name,),) = _read_only(session, [Command("SELECT pg_catalog.to_regclass($1)", [expectation.table])])[0]
+        if name is None:
+            return Check(promise, expected, "no such table", False)
+        counted = f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {name} LIMIT {expectation.count + 1}) AS counted"
+        ((count,),) = _read_only(session, [Command(counted)])[0]
+    except BatchError as error:
+        return _unanswered(promise, expected, error)
+    found = int(count or 0)
+    more = " or more" if found > expectation.count else ""
+    return Check(promise, expected, f"{found}{more}", _COMPARE[expectation.operator](found, expectation.count))
+
+
+def _check_queries(session: Session, queries: Sequence[Promise]) -> list[Check]:
+    """COALESCE makes the server see to it that each query has one row at most, one column, and is a boolean."""
+    names = [promise.name for promise in queries]
+    commands = [Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)") for promise in queries]
+    answers: list[list[Row]] = []
+    try:
+        answers = _read_only(session, commands) if commands else []
+    except BatchError as error:
+        done = max(0, error.index - len(_BEGIN))
+        return [_unanswered(names[min(done, len(names) - 1)], "true", error)]
+    return [_judge(name, answer) for name, answer in zip(names, answers, strict=True)]
+
+
+def _judge(name: str, answer: list[Row]) -> Check:
+    value = answer[0][0]
+    words = {"t": "true", "f": "false", None: "no row, or NULL"}
+    return Check(name, "true", words.get(value, str(value)), value == "t")
+
+
+def _read_only(session: Session, commands: Sequence[Command]) -> list[list[Row]]:
+    answers = session.wire.batch([*_BEGIN, *commands, *_END])
+    return answers[len(_BEGIN) : -len(_END)]
+
+
+def _unanswered(promise: str, expected: str, error: BatchError) -> Check:
+    if connection_lost(error.error):
+        raise named_error(error.error) from error
+    found = diagnose(error.error)
+    return Check(promise, expected, f"an error: {found.message} ({found.sqlstate})", False)

@@ -1,0 +1,222 @@
+"""Which migrations a folder holds: strict discovery, hashes and texts."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from functions.migrator.errors import InvalidFile, InvalidInput
+
+_NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
+_CHUNK = 1 << 20
+_SHOWN = 20  # problems in one message
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in one file. Lines and columns count from 1; 0 means the file as a whole."""
+
+    file: str
+    reason: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A migration in the folder. Its texts stay on disk until they are needed."""
+
+    version: int
+    label: str
+    path: Path
+    down: Path | None = None
+    verify: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name, such as `017_create_dry_run_log.sql`."""
+        return self.path.name
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the text as it is sent: without byte order mark, with LF line ends."""
+        digest = hashlib.sha256()
+        for chunk in _chunks(self.path):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Package:
+    """All migrations of a folder in the order of their versions."""
+
+    folder: Path
+    migrations: tuple[Migration, ...]
+
+    @cached_property
+    def by_version(self) -> dict[int, Migration]:
+        """The migrations by their version."""
+        return {migration.version: migration for migration in self.migrations}
+
+    @cached_property
+    def digest(self) -> str:
+        """One hash for the whole package: names and hashes of its migrations, in order."""
+        lines = "".join(f"{migration.sha256}  {migration.name}\n" for migration in self.migrations)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def discover(folder: Path) -> Package:
+    """The migrations in a folder.
+
+    Raises:
+        InvalidInput: the folder is missing, isn't a folder, can't be read or holds no migration.
+        InvalidFile: a `.sql` file that fits no rule, two files with one version; names all such files.
+    """
+    entries = _list(folder)
+    problems = list(_stray_folders(entries))
+    mains: dict[str, tuple[int, str]] = {}
+    helpers: dict[str, dict[str, Path]] = {".down": {}, ".verify": {}}
+    for entry in entries:
+        name = entry.name
+        if not name.lower().endswith(".sql") or entry.is_dir():
+            continue
+        match = _NAME.fullmatch(name)
+        if match is None:
+            problems.append(Problem(name, _why_misnamed(name)))
+        elif match["role"]:
+            helpers[match["role"]][f"{match['label']}_{match['description']}"] = folder / name
+        else:
+            mains[f"{match['label']}_{match['description']}"] = (int(match["label"]), match["label"])
+    problems += _orphans(mains, helpers)
+    problems += _duplicates(mains)
+    if problems:
+        raise invalid_files(problems)
+    if not mains:
+        raise InvalidInput(
+            f"The folder {folder} holds no migration.",
+            cause="No file in it is named like 001_create_users.sql.",
+            solution='Write the first one with `aurora-migrations new "description"`, or name the right folder.',
+        )
+    migrations = [
+        Migration(version, label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
+        for stem, (version, label) in mains.items()
+    ]
+    return Package(folder, tuple(sorted(migrations, key=lambda migration: migration.version)))
+
+
+def read_text(path: Path) -> bytes:
+    """A file's text as it goes to the server: UTF-8 without byte order mark, line ends LF.
+
+    Raises:
+        InvalidFile: the text isn't UTF-8, or holds a NUL byte, or the file can't be read.
+    """
+    try:
+        text = b"".join(_chunks(path))
+    except OSError as error:
+        raise invalid_files([Problem(path.name, f"can't be read: {error.strerror}")]) from error
+    problem = _encoding_problem(path.name, text)
+    if problem:
+        raise invalid_files([problem])
+    return text
+
+
+def position(text: bytes, offset: int) -> tuple[int, int]:
+    """Line and column, both from 1, of a byte offset; columns count characters."""
+    start = text.rfind(b"\n", 0, offset) + 1
+    return text.count(b"\n", 0, offset) + 1, len(text[start:offset].decode(errors="replace")) + 1
+
+
+def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
+    """The error that lists these problems, one a line; of very many the first."""
+    found = list(problems)
+    more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    lines = [f"{len(found)} problems:", *map(str, found[:_SHOWN]), *more]
+    message = str(found[0]) if len(found) == 1 else "\n".join(lines)
+    facts = [{"file": p.file, "line": p.line, "column": p.column, "reason": p.reason} for p in found]
+    error = InvalidFile(message, files=facts)
+    error.problems = tuple(found)
+    return error
+
+
+def _list(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InvalidInput(
+            f"The migrations folder {folder} can't be read: {error.strerror}.",
+            cause="The folder is missing, or isn't a folder, or may not be read.",
+            solution="Name the right one with --migrations DIR, or run from the project's top folder.",
+        ) from error
+
+
+def _stray_folders(entries: list[os.DirEntry[str]]) -> Iterator[Problem]:
+    for entry in entries:
+        if entry.is_dir() and (entry.name.endswith(".sql") or any(Path(entry.path).glob("*.sql"))):
+            yield Problem(entry.name, "is a folder with .sql files; migrations lie in one flat folder, move them up")
+
+
+def _why_misnamed(name: str) -> str:
+    if not name.endswith(".sql"):
+        return f"the ending must be lower case; rename it to {name[:-4]}.sql"
+    if not name[0].isdecimal():
+        return "the name must begin with its version, as in 018_add_email.sql"
+    return (
+        "the name must be VERSION_description.sql, .down.sql or .verify.sql; "
+        "the description has letters, digits, _ and - only, as in 018_add_email.sql"
+    )
+
+
+def _orphans(mains: dict[str, tuple[int, str]], helpers: dict[str, dict[str, Path]]) -> Iterator[Problem]:
+    for role, found in helpers.items():
+        for stem, path in found.items():
+            if stem not in mains:
+                yield Problem(path.name, f"there is no {stem}.sql that this {role} file belongs to")
+
+
+def _duplicates(mains: dict[str, tuple[int, str]]) -> Iterator[Problem]:
+    first: dict[int, str] = {}
+    for stem, (version, _) in mains.items():
+        if version in first:
+            yield Problem(f"{stem}.sql", f"has the same version as {first[version]}.sql; give one of them another")
+        else:
+            first[version] = stem
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The text in pieces of about 1 MiB, byte order mark dropped, CRLF made LF."""
+    with path.open("rb") as file:
+        piece = file.read(_CHUNK).removeprefix(codecs.BOM_UTF8)
+        while piece:
+            if piece.endswith(b"\r"):
+                piece += file.read(1)
+            yield piece.replace(b"\r\n", b"\n") if b"\r" in piece else piece
+            piece = file.read(_CHUNK)
+
+
+def _encoding_problem(name: str, text: bytes) -> Problem | None:
+    nul = text.find(b"\0")
+    if nul >= 0:
+        return Problem(
+            name, "holds a NUL byte; PostgreSQL's text can't (is it UTF-16? save it as UTF-8)", *position(text, nul)
+        )
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(text), _CHUNK):
+        final = start + _CHUNK >= len(text)
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(text[start : start + _CHUNK], final)
+        except UnicodeDecodeError as error:
+            where = position(text, start - pending + error.start)
+            return Problem(name, f"isn't UTF-8 (byte 0x{error.object[error.start]:02x}); save it as UTF-8", *where)
+    return None

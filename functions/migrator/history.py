@@ -1,0 +1,275 @@
+"""The history: what is applied, and every attempt, in the schema `aurora_migrations` of the target database.
+
+    applied    one row a migration that is in; written in the file's own transaction, so both are in or neither
+    attempts   one row a try, written before it, finished with it; a try that never finished was interrupted
+
+Made and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigratorError
+from functions.migrator.files import Migration
+from functions.migrator.runlock import HELD_BY_US
+from functions.migrator.session import BEGIN, COMMIT, OURS, Session
+from functions.migrator.sqlstate import diagnose, named_error
+from functions.migrator.wire import BatchError, Command
+
+SCHEMA = "aurora_migrations"
+# What brings a history from one format to the next, from nothing on. Only ever append: databases out there are at any
+# of these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
+FORMATS: list[tuple[str, ...]] = [
+    (
+        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+        f"""
+        CREATE TABLE {SCHEMA}.attempts (
+            id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            action       text NOT NULL CHECK (action IN ('apply', 'rollback')),
+            version      numeric NOT NULL,
+            name         text NOT NULL,
+            sha256       text NOT NULL,
+            package      text NOT NULL,
+            execution    text NOT NULL,
+            requested_by text NOT NULL,
+            database_user text NOT NULL DEFAULT session_user,
+            lock_holder  integer NOT NULL,
+            started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+            finished_at  timestamptz,
+            result       text CHECK (result IN ('applied', 'rolled back', 'failed', 'interrupted')),
+            error        jsonb,
+            CHECK ((result IS NULL) = (finished_at IS NULL))
+        )
+        """,
+        f"CREATE INDEX attempts_version_idx ON {SCHEMA}.attempts (version, id)",
+        f"CREATE INDEX attempts_unfinished_idx ON {SCHEMA}.attempts (id) WHERE result IS NULL",
+        f"""
+        CREATE TABLE {SCHEMA}.applied (
+            version      numeric PRIMARY KEY,
+            name         text NOT NULL,
+            sha256       text NOT NULL,
+            sql          text NOT NULL,
+            attempt      bigint NOT NULL REFERENCES {SCHEMA}.attempts,
+            execution    text NOT NULL,
+            requested_by text NOT NULL,
+            applied_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+        )
+        """,
+        f"COMMENT ON SCHEMA {SCHEMA} IS 'History of aurora-migrations; read it freely, change nothing'",
+    ),
+]
+_COMMENT = "aurora-migrations history, format "
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A migration that is in. `applied_at` is UTC, ISO 8601."""
+
+    version: int
+    name: str
+    sha256: str
+    applied_at: str
+    execution: str
+
+    @property
+    def label(self) -> str:
+        """Its version as its file's name writes it: `017`."""
+        return self.name.partition("_")[0]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A try to apply or to roll back a file. Times are UTC, ISO 8601; `result` None: under way or interrupted."""
+
+    id: int
+    action: str
+    name: str
+    execution: str
+    requested_by: str
+    started_at: str
+    finished_at: str | None
+    result: str | None
+    error: dict[str, object] | None
+
+
+def read_format(session: Session) -> int:
+    """The format of the database's history; 0 if there is none.
+
+    Raises:
+        HistoryUnreadable: it is newer than this version of the product, or the schema is somebody else's.
+    """
+    sql = "SELECT pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class'), pg_catalog.to_regclass($1)"
+    ((comment, table),) = session.query(sql, f"{SCHEMA}.applied")
+    return _format(comment, table)
+
+
+def read_applied(session: Session) -> dict[int, Applied]:
+    """Everything that is in, by version.
+
+    Raises:
+        HistoryUnreadable: see `read_format`.
+        InsufficientPrivilege: the role may not read the history.
+    """
+    if read_format(session) == 0:
+        return {}
+    rows = session.query(f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version")
+    found = (Applied(int(str(v)), str(n), str(s), iso(str(at)), str(by)) for v, n, s, at, by in rows)
+    return {applied.version: applied for applied in found}
+
+
+def read_attempts(session: Session, newest: int) -> list[Attempt]:
+    """The newest attempts, newest first."""
+    if read_format(session) == 0:
+        return []
+    rows = session.query(
+        f"SELECT id, action, name, execution, requested_by, started_at, finished_at, result, error "
+        f"FROM {SCHEMA}.attempts ORDER BY id DESC LIMIT $1::bigint",
+        newest,
+    )
+    return [_attempt([*row]) for row in rows]
+
+
+def upgrade(session: Session) -> None:
+    """Makes the history, or brings it to this version's format, in one transaction. The run lock must be held.
+
+    Raises:
+        HistoryUnreadable: it is newer than this version of the product.
+        InsufficientPrivilege: the role may not make it; the solution says which grant it needs.
+    """
+    current = read_format(session)
+    if current == len(FORMATS):
+        return
+    steps = [Command(sql) for step in FORMATS[current:] for sql in step]
+    mark = Command(f"COMMENT ON TABLE {SCHEMA}.applied IS '{_COMMENT}{len(FORMATS)}'")
+    try:
+        session.wire.batch([BEGIN, OURS, *_without_needless_create(session, steps), mark, COMMIT])
+    except BatchError as error:
+        session.roll_back()
+        raise _why_not_upgraded(session, error) from error
+
+
+def close_interrupted(session: Session, keep: int = 0) -> None:
+    """Marks attempts that never finished as interrupted: under the run lock their runners can't be alive."""
+    close = Command(
+        f"UPDATE {SCHEMA}.attempts SET result = 'interrupted', finished_at = clock_timestamp() "
+        "WHERE result IS NULL AND id <> $1::bigint",
+        [keep],
+    )
+    write(session, [close])
+
+
+def begin_attempt(
+    session: Session, action: str, migration: Migration, package: str, requested_by: str
+) -> list[Command]:
+    """Commands of a transaction that records the intent; the first one's row is the attempt's id.
+
+    It commits asynchronously: losing the record of an intent in a server's crash harms nobody, and it costs no wait.
+    """
+    insert = Command(
+        f"INSERT INTO {SCHEMA}.attempts"
+        " (action, version, name, sha256, package, execution, requested_by, lock_holder) "
+        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, ({HELD_BY_US}) RETURNING id",
+        [action, migration.version, migration.name, migration.sha256, package, session.execution, requested_by],
+    )
+    return [BEGIN, OURS, Command("SET LOCAL synchronous_commit = off"), insert, COMMIT]
+
+
+def finish_attempt(attempt: int, result: str, error: MigratorError | None = None) -> Command:
+    """Records how an attempt ended."""
+    told = None if error is None else json.dumps(error.to_dict())
+    return Command(
+        f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = $3::jsonb, "
+        f"lock_holder = ({HELD_BY_US}) WHERE id = $1::bigint",
+        [attempt, result, told],
+    )
+
+
+def add_applied(session: Session, attempt: int, migration: Migration, text: bytes, requested_by: str) -> Command:
+    """Records that a migration is in; belongs into the migration's own transaction."""
+    return Command(
+        f"INSERT INTO {SCHEMA}.applied (version, name, sha256, sql, attempt, execution, requested_by) "
+        "VALUES ($1::numeric, $2, $3, $4, $5::bigint, $6, $7)",
+        [migration.version, migration.name, migration.sha256, text, attempt, session.execution, requested_by],
+    )
+
+
+def remove_applied(migration: Migration) -> Command:
+    """Records that a migration is out again; belongs into the transaction of its down file."""
+    return Command(f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric", [migration.version])
+
+
+def read_result(session: Session, attempt: int) -> str | None:
+    """How an attempt ended, as the history knows it."""
+    rows = session.query(f"SELECT result FROM {SCHEMA}.attempts WHERE id = $1::bigint", attempt)
+    return rows[0][0] if rows else None
+
+
+def write(session: Session, commands: Sequence[Command]) -> None:
+    """Writes to the history in a transaction of its own."""
+    try:
+        session.wire.batch([BEGIN, OURS, *commands, COMMIT])
+    except BatchError as error:
+        session.roll_back()
+        raise named_error(error.error) from error
+
+
+def iso(timestamp: str) -> str:
+    """PostgreSQL's `2026-11-23 04:00:17.123456+00` as `2026-11-23T04:00:17Z`."""
+    return timestamp[:19].replace(" ", "T") + "Z"
+
+
+def _format(comment: str | None, table: str | None) -> int:
+    if table is None:
+        return 0
+    number = (comment or "").removeprefix(_COMMENT)
+    if comment is None or not comment.startswith(_COMMENT) or not number.isdecimal():
+        raise HistoryUnreadable(
+            f"There is a table {SCHEMA}.applied, but it isn't a history of this product.",
+            cause="Something else made it, or the comment on it that says its format was changed.",
+            solution=f"See what it is (\\d+ {SCHEMA}.applied) and rename or drop it if it isn't needed.",
+        )
+    if int(number) > len(FORMATS):
+        raise HistoryUnreadable(
+            f"The history has format {number}; this version of aurora-migrations knows formats up to {len(FORMATS)}.",
+            cause="A newer version of aurora-migrations has worked on this database.",
+        )
+    return int(number)
+
+
+def _without_needless_create(session: Session, steps: list[Command]) -> list[Command]:
+    """Leaves CREATE SCHEMA out where it's there: even with IF NOT EXISTS it needs CREATE on the database."""
+    exists = session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", SCHEMA)
+    return [step for step in steps if not (exists and step.sql.startswith(("CREATE SCHEMA", "COMMENT ON SCHEMA")))]
+
+
+def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
+    found = diagnose(error.error)
+    if found.sqlstate != "42501":
+        return named_error(error.error)
+    database, user = (name.replace('"', '""') for name in (session.server.database, session.server.user))
+    return InsufficientPrivilege(
+        f"The role {session.server.user} may not make the history: {found.message}.",
+        solution=f'As its owner: GRANT CREATE ON DATABASE "{database}" TO "{user}"; or make the schema for it: '
+        f'CREATE SCHEMA {SCHEMA} AUTHORIZATION "{user}";',
+        user=session.server.user,
+    )
+
+
+def _attempt(row: list[str | None]) -> Attempt:
+    number, action, name, execution, requested_by, started, finished, result, error = row
+    told = json.loads(error) if error else None
+    ended = iso(finished) if finished else None
+    return Attempt(
+        int(number or 0),
+        str(action),
+        str(name),
+        str(execution),
+        str(requested_by),
+        iso(str(started)),
+        ended,
+        result,
+        told,
+    )

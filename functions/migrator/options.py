@@ -1,0 +1,126 @@
+"""What a file asks of its runner: the `-- migration:` and `-- verify:` comments at its top."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from functions.migrator.durations import parse_duration
+from functions.migrator.files import Problem, position
+
+_HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
+_OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify)[ \t]*:[ \t]*(.*?)[ \t\r]*", re.IGNORECASE)
+_SETTING = re.compile(r"([a-z_]+)[ \t]*=[ \t]*(.*)", re.IGNORECASE)
+_STRAY = re.compile(
+    rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify[ \t]*:[ \t]*rows\b)", re.MULTILINE | re.IGNORECASE
+)
+_IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+_ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
+_LATER = {
+    "transaction": "every file runs in one transaction in this version, and `transaction` can't be set yet",
+    "detach": "every file runs in one transaction in this version, and `detach` can't be set yet",
+    "allow": "this version has no hazard rules that could be allowed; leave the line out",
+}
+
+
+@dataclass(frozen=True)
+class RowsExpectation:
+    """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit."""
+
+    table: str
+    operator: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"rows {self.table} {self.operator} {self.count}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """A file's options. Times are milliseconds; a `statement_timeout` of 0 means none."""
+
+    lock_timeout: int = 2_000
+    statement_timeout: int = 0
+    rows: tuple[RowsExpectation, ...] = ()
+
+
+def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, list[Problem]]:
+    """The options at the top of a text, and everything wrong with them.
+
+    The top ends at the first line that is neither blank nor a `--` comment. An option below it would be silently
+    without effect, so it is a problem too.
+    """
+    options, problems = defaults, []
+    header = _header(text)
+    for number, line in enumerate(header.decode(errors="replace").split("\n"), 1):
+        try:
+            options = _read_line(line, options)
+        except ValueError as error:
+            problems.append(Problem(file, str(error), number, 1))
+    if 0 < options.statement_timeout <= options.lock_timeout:
+        reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
+        problems.append(Problem(file, reason, 1, 1))
+    problems += _strays(file, text, len(header))
+    return options, problems
+
+
+def _header(text: bytes) -> bytes:
+    match = _HEADER.match(text)
+    return match[0] if match else b""
+
+
+def _read_line(line: str, options: Options) -> Options:
+    match = _OPTION.fullmatch(line)
+    if match is None:
+        return options
+    word, rest = match[1], match[2]
+    if word.lower() == "verify":
+        return _read_verify(word, rest, options)
+    setting = _SETTING.fullmatch(rest)
+    if setting is None and word != "migration":
+        return options  # `-- Migration: creates the users`: a title, not an option
+    if setting is None or word != "migration":
+        raise ValueError(f"`-- {word}:` is for options written as `-- migration: name = value`; this is none of them")
+    return _set(setting[1], setting[2], options)
+
+
+def _read_verify(word: str, rest: str, options: Options) -> Options:
+    if word != "verify" and not rest.lower().startswith("rows"):
+        return options
+    match = _ROWS.fullmatch(rest)
+    if match is None or word != "verify":
+        raise ValueError(f"`-- {word}: {rest}` is not understood; write `-- verify: rows TABLE = COUNT` (or >= <= > <)")
+    return replace(options, rows=(*options.rows, RowsExpectation(match[1], match[2], int(match[3]))))
+
+
+def _set(name: str, value: str, options: Options) -> Options:
+    if name in _LATER:
+        raise ValueError(_LATER[name])
+    setter = _SETTERS.get(name)
+    if setter is None:
+        raise ValueError(f"there is no option `{name}`; there are: {', '.join(sorted(_SETTERS))}")
+    return setter(options, value)
+
+
+def _set_lock_timeout(options: Options, value: str) -> Options:
+    milliseconds = parse_duration(value)
+    if milliseconds == 0:
+        raise ValueError("lock_timeout = 0 would wait for ever and stop the application meanwhile; give it a limit")
+    return replace(options, lock_timeout=milliseconds)
+
+
+def _set_statement_timeout(options: Options, value: str) -> Options:
+    return replace(options, statement_timeout=parse_duration(value))
+
+
+_SETTERS: dict[str, Callable[[Options, str], Options]] = {
+    "lock_timeout": _set_lock_timeout,
+    "statement_timeout": _set_statement_timeout,
+}
+
+
+def _strays(file: str, text: bytes, header_length: int) -> Iterator[Problem]:
+    for match in _STRAY.finditer(text, header_length):
+        reason = "options stand at the top of the file, before its first statement; here it would have no effect"
+        yield Problem(file, reason, *position(text, match.start()))

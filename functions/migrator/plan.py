@@ -1,0 +1,166 @@
+"""What there is to do: the package held against the history. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from functions.migrator.errors import InvalidInput, MigrationChanged, MigrationMissing, OutOfOrder
+from functions.migrator.files import Migration, Package
+from functions.migrator.history import Applied
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        target: the version asked for, if any.
+        pending: what to apply, in order.
+        applied: the history, by version.
+        ahead: what the history knows above the package's highest version; the package is older than the database.
+    """
+
+    target: Migration | None
+    pending: tuple[Migration, ...]
+    applied: Mapping[int, Applied]
+    ahead: tuple[Applied, ...]
+
+    @property
+    def target_applied(self) -> Applied | None:
+        """The target's record, if it is in already."""
+        return self.applied.get(self.target.version) if self.target else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know though nothing is wrong."""
+        if not self.ahead:
+            return []
+        names = ", ".join(record.name for record in self.ahead)
+        return [f"The database is ahead of this folder: {names} applied, but not here. Is the folder an older one?"]
+
+
+def make_plan(package: Package, applied: Mapping[int, Applied], target: str | None = None) -> Plan:
+    """What a run would do, up to and including `target`, or all.
+
+    A target that is in already is nothing to do, whatever came after it.
+
+    Raises:
+        InvalidInput: there is no migration of that number.
+        MigrationChanged: a file up to the target isn't the one that was applied.
+        MigrationMissing: an applied version up to the target isn't in the folder, though later files are.
+        OutOfOrder: a file that would be applied has a lower version than one that is.
+    """
+    wanted = find_target(package, target) if target is not None else None
+    limit = (wanted or package.migrations[-1]).version
+    _refuse_changed(package, applied, limit)
+    _refuse_missing(package, applied, limit)
+    ahead = tuple(record for version, record in applied.items() if version > package.migrations[-1].version)
+    if wanted is not None and wanted.version in applied:
+        return Plan(wanted, (), applied, ahead)
+    pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
+    _refuse_out_of_order(pending, applied)
+    return Plan(wanted, pending, applied, ahead)
+
+
+def plan_rollback(
+    package: Package, applied: Mapping[int, Applied], target: str, confirm: str | None = None
+) -> list[Migration]:
+    """What a rollback to before `target` would undo, newest first.
+
+    Raises:
+        InvalidInput: the target isn't applied, `confirm` isn't the newest, or a file is missing.
+    """
+    lowest = find_target(package, target).version
+    if lowest not in applied:
+        raise InvalidInput(
+            f"Migration {target} isn't applied, so it can't be rolled back.",
+            cause="The history doesn't have it.",
+            solution="See `aurora-migrations list` for what is applied.",
+        )
+    newest = applied[max(applied)]
+    if confirm is not None and not (confirm.isascii() and confirm.isdecimal() and int(confirm) == newest.version):
+        raise InvalidInput(
+            f"The confirmation names {confirm}, but the newest applied migration is {newest.name}.",
+            cause="Another run has applied something meanwhile, or the number is wrong. Nothing was rolled back.",
+            solution=f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}.",
+        )
+    chosen = [package.by_version.get(version) for version in sorted(applied, reverse=True) if version >= lowest]
+    missing = [applied[v].name for v in sorted(applied, reverse=True) if v >= lowest and not _has_down(package, v)]
+    if missing:
+        raise InvalidInput(
+            f"There is no down file for: {', '.join(missing)}.",
+            cause="A migration is rolled back by its file VERSION_description.down.sql.",
+            solution="Write the missing down files, or undo the change with a new migration.",
+        )
+    return [migration for migration in chosen if migration is not None]
+
+
+def find_target(package: Package, target: str) -> Migration:
+    """The migration that a person calls `17` or `017`.
+
+    Raises:
+        InvalidInput: it isn't a number, or there is no such migration.
+    """
+    if not (target.isascii() and target.isdecimal()):
+        raise InvalidInput(
+            f"The target {target!r} isn't a migration's number.",
+            cause="A target is the number at the beginning of a file's name.",
+            solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
+        )
+    found = package.by_version.get(int(target))
+    if found is None:
+        first, last = package.migrations[0].label, package.migrations[-1].label
+        raise InvalidInput(
+            f"There is no migration {target} in {package.folder} ({len(package.migrations)} files, {first} to {last}).",
+            cause="The number is wrong, or the file isn't in this folder.",
+            solution="See `aurora-migrations list`, or name the right folder with --migrations DIR.",
+        )
+    return found
+
+
+def changed_files(package: Package, applied: Mapping[int, Applied]) -> list[Migration]:
+    """Files whose text isn't the one that was applied, in order."""
+    return [m for m in package.migrations if m.version in applied and applied[m.version].sha256 != m.sha256]
+
+
+def missing_files(package: Package, applied: Mapping[int, Applied]) -> list[Applied]:
+    """Records whose file isn't in the folder, though later files are, in order."""
+    highest = package.migrations[-1].version
+    return [record for v, record in sorted(applied.items()) if v < highest and v not in package.by_version]
+
+
+def _refuse_changed(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
+    changed = [m for m in changed_files(package, applied) if m.version <= limit]
+    if changed:
+        told = "; ".join(f"{m.name}, applied {applied[m.version].applied_at}" for m in changed)
+        raise MigrationChanged(
+            f"Changed since {_was(changed)} applied: {told}.",
+            solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
+            files=[m.name for m in changed],
+        )
+
+
+def _refuse_missing(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
+    missing = [record for record in missing_files(package, applied) if record.version <= limit]
+    if missing:
+        names = [record.name for record in missing]
+        raise MigrationMissing(f"Applied, but not in {package.folder}: {', '.join(names)}.", files=names)
+
+
+def _refuse_out_of_order(pending: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
+    highest = max(applied, default=-1)
+    late = [m.name for m in pending if m.version < highest]
+    if late:
+        raise OutOfOrder(
+            f"Not applied, but older than {applied[highest].name}, which is: {', '.join(late)}.", files=late
+        )
+
+
+def _was(migrations: Sequence[Migration]) -> str:
+    return "it was" if len(migrations) == 1 else "they were"
+
+
+def _has_down(package: Package, version: int) -> bool:
+    migration = package.by_version.get(version)
+    return migration is not None and migration.down is not None

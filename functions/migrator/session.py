@@ -1,0 +1,151 @@
+"""One session on the database, set up so that a migration can neither leak into the next nor outlive its runner.
+
+The facts behind each line are in DESIGN 5 of the product and in the tests of tests/database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from psycopg.pq import TransactionStatus
+
+from functions.migrator.connecting import open_connection, pooler_found
+from functions.migrator.errors import NotAWriter
+from functions.migrator.sqlstate import named_error
+from functions.migrator.wire import BatchError, Command, Param, Row, ScriptError, Wire
+
+# Our own statements mean what they say whatever a file, a role or a database has set.
+OURS = Command("SELECT set_config('search_path', 'pg_catalog, pg_temp', true), set_config('timezone', 'UTC', true)")
+BEGIN = Command("BEGIN")
+COMMIT = Command("COMMIT")
+# How often a busy server looks whether its client is still there: what ends the work of a killed runner.
+_CHECK_INTERVAL = "SET client_connection_check_interval = '500ms'"
+# Not DISCARD ALL, which would drop the run lock. SESSION AUTHORIZATION and ROLE come first: RESET ALL leaves them.
+_CLEAN = (
+    "RESET SESSION AUTHORIZATION",
+    "RESET ROLE",
+    "RESET ALL",
+    "CLOSE ALL",
+    "UNLISTEN *",
+    "DEALLOCATE ALL",
+    "DISCARD TEMP",
+    "DISCARD SEQUENCES",
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the server says of itself and of our session."""
+
+    pid: int
+    in_recovery: bool
+    version: str
+    database: str
+    user: str
+
+
+class Session:
+    """A connection, in autocommit: a transaction is open only where a `BEGIN` of ours stands."""
+
+    def __init__(self, url: str, execution: str) -> None:
+        """Connects.
+
+        Args:
+            url: `postgresql://user:password@host:port/database`.
+            execution: the name of this run, shown in pg_stat_activity and kept in the history.
+
+        Raises:
+            MigratorError: of the family connection or input; see `connecting.open_connection`.
+        """
+        self.url = url
+        self.execution = execution
+        self.wire = Wire(open_connection(url, application_name(execution)))
+        self._set_again: tuple[Command, ...] = ()
+        try:
+            self.server = self._introduce()
+        except BaseException:
+            self.wire.close()
+            raise
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the session; the run lock and any open transaction go with it."""
+        self.wire.close()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, and none of its statements has failed."""
+        return self.wire.connection.info.transaction_status == TransactionStatus.INTRANS
+
+    def query(self, sql: str, *params: Param) -> list[Row]:
+        """Reads with a statement of ours, in a transaction of its own that ends at once."""
+        return self.read([Command(sql, params)])[0]
+
+    def read(self, commands: Sequence[Command]) -> list[list[Row]]:
+        """The rows of several statements of ours, read in one transaction and one round trip.
+
+        Raises:
+            MigratorError: the connection is lost, or the role may not read this.
+        """
+        try:
+            return self.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
+        except BatchError as error:
+            self.roll_back()
+            raise named_error(error.error) from error
+
+    def roll_back(self) -> None:
+        """Ends an open transaction, if the connection lives; trouble here must not hide the first error."""
+        if self.wire.lost:
+            return
+        try:
+            self.wire.script(b"ROLLBACK")
+        except ScriptError:
+            self.close()
+
+    def prepare_to_write(self) -> None:
+        """Refuses a standby, and has the server notice within half a second if we die.
+
+        Raises:
+            NotAWriter: the server is a standby.
+        """
+        if self.server.in_recovery:
+            raise NotAWriter("The server is a standby (a reader): it can't be changed here.")
+        try:
+            self.wire.batch([Command(_CHECK_INTERVAL)])
+            self._set_again = (Command(_CHECK_INTERVAL),)
+        except BatchError as error:
+            if self.wire.lost:
+                raise named_error(error.error) from error
+            # A server on Windows, or older than PostgreSQL 14, hasn't got it: keepalives are what is left there.
+
+    @property
+    def cleaning(self) -> tuple[Command, ...]:
+        """What takes back everything a file may have changed in the session, but the run lock."""
+        return (*(Command(sql) for sql in _CLEAN), *self._set_again)
+
+    def _introduce(self) -> Server:
+        sql = """
+            SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),
+                   pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user
+        """
+        try:
+            ((pid, recovery, version, database, user),) = self.wire.batch([Command(sql)])[0]
+        except BatchError as error:
+            raise named_error(error.error) from error
+        if pid != str(self.wire.connection.pgconn.backend_pid):
+            raise pooler_found()
+        return Server(int(pid), recovery == "t", str(version), str(database), str(user))
+
+
+def application_name(execution: str) -> str:
+    """How a run is called in pg_stat_activity (63 bytes at most)."""
+    return f"aurora-migrations {execution}"[:63]

@@ -1,0 +1,101 @@
+"""From what PostgreSQL said to the product's own errors. Row values stay behind: DETAIL and CONTEXT are dropped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import psycopg
+
+from functions.migrator.errors import (
+    Cancelled,
+    ConnectionLost,
+    DatabaseBusy,
+    Deadlock,
+    InsufficientPrivilege,
+    LockTimeout,
+    MigrationFailed,
+    MigratorError,
+    NotAWriter,
+    StatementTimeout,
+)
+
+# SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
+_LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
+_VALUE_CLASSES = ("22", "23")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_IN_TRANSACTION = (
+    "PostgreSQL can't run this statement inside a transaction, and this version runs every file in one. "
+    "Without CONCURRENTLY an index builds in a transaction, but blocks writes to its table meanwhile."
+)
+_HINTS = {
+    "25001": _IN_TRANSACTION,
+    "2D000": "The procedure commits by itself, which it may not inside a transaction; each file runs in one.",
+    "55P04": "A new enum value can't be used in the transaction that adds it: use it in the next file.",
+}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What may be told of a PostgreSQL error: no row values."""
+
+    sqlstate: str | None
+    message: str
+    hint: str | None
+    offset: int | None
+    """Where in the text that was sent, in characters from 0."""
+
+
+def diagnose(error: psycopg.Error) -> Diagnosis:
+    """The part of an error that may be shown and kept."""
+    diag = error.diag
+    message = (diag.message_primary or str(error).strip() or "the connection is lost").splitlines()[0]
+    state = error.sqlstate
+    if state and state.startswith(_VALUE_CLASSES):
+        names = {diag.constraint_name, diag.table_name, diag.column_name, diag.schema_name, diag.datatype_name}
+        message = _mask(message, {name for name in names if name})
+    position = int(diag.statement_position) - 1 if diag.statement_position else None
+    return Diagnosis(state, message, _HINTS.get(state or "") or diag.message_hint, position)
+
+
+def connection_lost(error: psycopg.Error) -> bool:
+    """Whether the error ended the session."""
+    return error.sqlstate is None or error.sqlstate.startswith(_LOST)
+
+
+def named_error(error: psycopg.Error) -> MigratorError:
+    """The product's error for one that a statement of our own met."""
+    found = diagnose(error)
+    if connection_lost(error):
+        return ConnectionLost(f"The connection to the database is lost: {found.message}.", sqlstate=found.sqlstate)
+    if found.sqlstate == "42501":
+        return InsufficientPrivilege(f"The database role may not do what the runner needs: {found.message}.")
+    if found.sqlstate in ("25006", "57P03"):
+        return NotAWriter(f"The database can't be written to: {found.message}.", sqlstate=found.sqlstate)
+    if found.sqlstate == "57014":
+        return Cancelled(f"The runner's own statement was cancelled: {found.message}.", sqlstate=found.sqlstate)
+    if found.sqlstate == "55P03":
+        return LockTimeout(f"The runner waited too long for a lock on its own tables: {found.message}.")
+    if (found.sqlstate or "").startswith("53"):
+        return DatabaseBusy(f"The server has run out of something: {found.message}.", sqlstate=found.sqlstate)
+    return MigrationFailed(
+        f"A statement of the runner itself failed: {found.message} ({found.sqlstate}).",
+        cause="This shouldn't happen; the history may have been changed by hand.",
+        solution="Compare the schema aurora_migrations with what docs/history.md says, and report it.",
+        sqlstate=found.sqlstate,
+    )
+
+
+def kind_of(found: Diagnosis, elapsed_ms: float, statement_timeout: int) -> type[MigratorError]:
+    """Which error a file's failing statement is.
+
+    The SQLSTATE 57014 stands for a timeout as for a person's wish; the words are translated, the clock isn't.
+    """
+    state = found.sqlstate or ""
+    if state == "57014":
+        return StatementTimeout if 0 < statement_timeout <= elapsed_ms else Cancelled
+    return {"55P03": LockTimeout, "40P01": Deadlock}.get(state, MigrationFailed)
+
+
+def _mask(message: str, names: set[str]) -> str:
+    return _QUOTED.sub(lambda match: match[0] if match[1] in names else '"..."', message)

@@ -1,0 +1,215 @@
+"""How bytes go to the server: one text as written, or a batch of our own statements in one round trip.
+
+Built on `psycopg.pq`, the documented wrapper of libpq, because a text must reach the server as one simple-protocol
+message (its statements belong to one transaction, whatever they are), its results must be dropped one by one (a file
+of 100,000 INSERTs has as many), and our own statements around it must not cost a round trip each.
+
+Every wait is a `select` on the socket, so that Ctrl-C works while the server is busy: the statement is cancelled on
+the server and its answer awaited, and what the answer says is what happened. A second Ctrl-C gives up waiting.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import errors, pq
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Row = tuple[str | None, ...]
+Param = str | bytes | int | bool | None
+
+_FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
+_COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
+_POLL = 1.0  # seconds; Windows delivers Ctrl-C only between waits
+
+
+@dataclass(frozen=True)
+class Command:
+    """One statement of ours with its parameters ($1, $2 ...)."""
+
+    sql: str
+    params: Sequence[Param] = ()
+
+
+class BatchError(Exception):
+    """A command of a batch failed; those after it weren't run.
+
+    Attributes:
+        index: which one, from 0.
+        error: what the server said.
+    """
+
+    def __init__(self, index: int, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.index = index
+        self.error = error
+
+
+class ScriptError(Exception):
+    """A statement of a script failed; those after it weren't run.
+
+    Attributes:
+        completed: how many statements had run before it.
+        error: what the server said.
+    """
+
+    def __init__(self, completed: int, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.completed = completed
+        self.error = error
+
+
+class Wire:
+    """The open connection, as the engine speaks through it.
+
+    Attributes:
+        interrupted: Ctrl-C was pressed while we waited; what was under way has been cancelled, or had just ended.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.interrupted = False
+        self._selector = selectors.DefaultSelector()
+        self._events = 0
+
+    @property
+    def _pgconn(self) -> pq.abc.PGconn:
+        return self.connection.pgconn
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self.connection.closed
+
+    def batch(self, commands: Sequence[Command]) -> list[list[Row]]:
+        """Runs commands in order, in one round trip, and returns the rows of each as text.
+
+        Raises:
+            BatchError: a command failed, or the connection was lost.
+        """
+        answers: list[list[Row]] = []
+        try:
+            self._pgconn.enter_pipeline_mode()
+            for command in commands:
+                self._pgconn.send_query_params(command.sql.encode(), [_text(param) for param in command.params])
+            self._pgconn.pipeline_sync()
+            failure = self._read_batch(answers)
+            self._pgconn.exit_pipeline_mode()
+        except psycopg.Error as error:
+            raise BatchError(len(answers), error) from error
+        if failure is not None:
+            raise BatchError(len(answers), failure)
+        return answers
+
+    def script(self, text: bytes) -> frozenset[str]:
+        """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
+
+        Raises:
+            ScriptError: a statement failed, or the connection was lost.
+        """
+        tags: set[str] = set()
+        completed = 0
+        failure: psycopg.Error | None = None
+        try:
+            self._pgconn.send_query(text)
+            for result in self._results():
+                if result.status in _FAILED:
+                    failure = failure or errors.error_from_result(result)
+                elif result.status in _COPYING:
+                    _end_copy(self._pgconn, result.status)
+                elif result.status != pq.ExecStatus.EMPTY_QUERY and failure is None:
+                    completed += 1
+                    tags.add(_tag(result))
+                result.clear()
+        except psycopg.Error as error:
+            failure = failure or error
+        if failure is not None:
+            raise ScriptError(completed, failure)
+        return frozenset(tags)
+
+    def close(self) -> None:
+        """Closes the connection; with it go the run lock and every open transaction."""
+        self._selector.close()
+        self.connection.close()
+
+    def _read_batch(self, answers: list[list[Row]]) -> psycopg.Error | None:
+        """Collects answers up to the batch's end; returns the first failure."""
+        failure: psycopg.Error | None = None
+        while True:
+            for result in self._results():
+                if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                    return failure
+                if result.status in _FAILED:
+                    failure = failure or errors.error_from_result(result)
+                elif failure is None:
+                    answers.append(_rows(result))
+            if self._pgconn.status == pq.ConnStatus.BAD:
+                return failure or psycopg.OperationalError("the connection is lost")
+
+    def _results(self) -> Iterator[pq.abc.PGresult]:
+        """The results of what was sent, one by one, until the server has no more for now."""
+        while self._pgconn.flush():
+            self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
+        while True:
+            while self._pgconn.is_busy():
+                self._wait(selectors.EVENT_READ)
+            result = self._pgconn.get_result()
+            if result is None:
+                return
+            yield result
+            if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                return
+
+    def _wait(self, events: int) -> None:
+        """Waits for the socket and takes in what arrives."""
+        try:
+            if self._select(events) & selectors.EVENT_READ:
+                self._pgconn.consume_input()
+        except KeyboardInterrupt:
+            if self.interrupted:
+                raise
+            self.interrupted = True
+            self.connection.cancel_safe(timeout=5)
+
+    def _select(self, events: int) -> int:
+        if events != self._events:
+            change = self._selector.modify if self._events else self._selector.register
+            change(self._pgconn.socket, events)
+            self._events = events
+        ready = self._selector.select(_POLL)
+        return ready[0][1] if ready else 0
+
+
+def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:
+    """A file can't carry data for COPY FROM STDIN: fails it. What COPY TO STDOUT sends is dropped, as rows are."""
+    if status == pq.ExecStatus.COPY_IN:
+        pgconn.put_copy_end(b"a migration file can't carry the data of COPY FROM STDIN")
+    else:
+        while pgconn.get_copy_data(0)[0] > 0:
+            pass
+
+
+def _rows(result: pq.abc.PGresult) -> list[Row]:
+    columns = range(result.nfields)
+    return [tuple(_cell(result, row, column) for column in columns) for row in range(result.ntuples)]
+
+
+def _cell(result: pq.abc.PGresult, row: int, column: int) -> str | None:
+    value = result.get_value(row, column)
+    return None if value is None else value.decode()
+
+
+def _tag(result: pq.abc.PGresult) -> str:
+    """`INSERT 0 5` -> `INSERT`; `CREATE TABLE` stays."""
+    return (result.command_status or b"").decode().rstrip("0123456789 ")
+
+
+def _text(param: Param) -> bytes | None:
+    if param is None or isinstance(param, bytes):
+        return param
+    if isinstance(param, bool):
+        return b"t" if param else b"f"
+    return str(param).encode()

@@ -1,0 +1,313 @@
+"""Everything a developer does in this repository, one verb at a time:
+
+    python -m tasks VERB [arguments]
+
+    run     start the local database and apply migrations/ to it    (arguments go to `python -m local run`)
+    test    run the tests                                           (arguments go to pytest)
+    lint    check style, format and types                           (--fix repairs style and format first)
+    clean   stop the local server, remove caches, .local and .venv
+    setup   only make .venv ready, which run, test and lint do by themselves
+    lock    compile requirements/*.in again, for maintainers        (arguments go to pip-compile)
+
+Only Python 3.11 or newer must be on the machine. The first call installs the locked packages into .venv;
+later calls find them there. `make VERB ARGS="..."` does the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+OLDEST = (3, 11)
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+STAMP = VENV / "set-up-finished"
+WAIT_FOR_ANOTHER_SET_UP_S = 900
+PIP_TOOLS = "pip-tools==7.6.2"
+COMPILE_OPTIONS = ["--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-options"]
+LOCAL_PIP_SETTINGS = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
+WINDOWS_ONLY = r"(?m)^((?:colorama|tzdata)==\S+)"
+LEFTOVERS = (".venv", ".local", "build", "dist", "*.egg-info", "migration-*-output.json", ".coverage")
+CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "**/__pycache__")
+
+
+class Trouble(Exception):
+    """What is wrong and what to do, in plain sentences."""
+
+
+def run(arguments: list[str]) -> int:
+    set_up("run")
+    return hand_over("local", "run", *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    set_up("dev")
+    return hand_over("pytest", *arguments)
+
+
+def lint(arguments: list[str]) -> int:
+    set_up("dev")
+    fix = arguments == ["--fix"]
+    if arguments and not fix:
+        raise Trouble("lint takes no argument but --fix.")
+    style = ["ruff", "check", *(["--fix"] if fix else []), "."]
+    layout = ["ruff", "format", *([] if fix else ["--check"]), "."]
+    codes = [subprocess.run(module(*check), cwd=ROOT).returncode for check in (style, layout, ["mypy"])]
+    return next(filter(None, codes), 0)
+
+
+def setup(arguments: list[str]) -> int:
+    refuse(arguments)
+    set_up("dev")
+    return 0
+
+
+def clean(arguments: list[str]) -> int:
+    refuse(arguments)
+    with only_one():
+        stopped = stop_server()
+        if stopped.returncode and (ROOT / ".local").exists():
+            print(stopped.stdout, file=sys.stderr)
+            raise Trouble(
+                "The local server did not stop (its words are above), so nothing was removed. "
+                "Call `python -m tasks setup` and then clean again, or stop it and delete .local by hand."
+            )
+        for pattern in LEFTOVERS + CACHES:
+            for path in list(ROOT.glob(pattern)):
+                remove(path)
+    return 0
+
+
+def lock(arguments: list[str]) -> int:
+    """The oldest Python needs the most packages. This machine's pip settings must not show in the result."""
+    if sys.version_info[:2] != OLDEST:
+        raise Trouble(f"The lock is made with Python {dotted(OLDEST)}; call it with that one.")
+    variables = {name: value for name, value in os.environ.items() if name not in LOCAL_PIP_SETTINGS}
+    variables.update(PIP_CONFIG_FILE=os.devnull, CUSTOM_COMPILE_COMMAND="python -m tasks lock")
+    with tempfile.TemporaryDirectory() as folder:
+        make_environment(Path(folder))
+        python = str(python_of(Path(folder)))
+        quietly([python, "-m", "pip", "install", "--quiet", PIP_TOOLS], f"pip could not install {PIP_TOOLS}.")
+        for kind in ("run", "dev"):
+            source, locked = f"requirements/{kind}.in", f"requirements/{kind}.txt"
+            compile_it = [python, "-m", "piptools", "compile", *COMPILE_OPTIONS, *arguments]
+            quietly([*compile_it, "--output-file", locked, source], f"{source} did not compile.", variables)
+            mark_windows_only(ROOT / locked)
+    return 0
+
+
+def mark_windows_only(locked: Path) -> None:
+    """pip-compile leaves out what only another system needs: listed plainly, it gets its marker here."""
+    text = re.sub(WINDOWS_ONLY, r'\1 ; sys_platform == "win32"', locked.read_text("utf-8"))
+    locked.write_text(text, encoding="utf-8", newline="\n")
+
+
+def set_up(kind: str) -> None:
+    """Make .venv hold the packages of requirements/<kind>.txt; milliseconds if it does already."""
+    if is_ready(kind):
+        return
+    with only_one():
+        if is_ready(kind):
+            return
+        tell(f"Setting up .venv from requirements/{kind}.txt; this happens once and takes about a minute.")
+        if not is_ours():
+            stop_server()
+            make_environment(VENV)
+        STAMP.unlink(missing_ok=True)
+        install("--require-hashes", "--only-binary", ":all:", "--requirement", f"requirements/{kind}.txt")
+        install("--no-deps", "--no-build-isolation", "--editable", ".")
+        STAMP.write_text(f"{environment()}\n{wanted(kind)}\n", encoding="utf-8")
+
+
+def environment() -> str:
+    """What .venv can't outlive: another Python, or a move to another folder."""
+    return f"{sys.platform} {sys.version.split()[0]} {ROOT}"
+
+
+def wanted(kind: str) -> str:
+    content = b"".join((ROOT / name).read_bytes() for name in (f"requirements/{kind}.txt", "pyproject.toml"))
+    return f"{kind} {hashlib.sha256(content).hexdigest()}"
+
+
+def stamped() -> list[str]:
+    found = STAMP.exists() and python_of(VENV).exists()
+    return STAMP.read_text("utf-8").splitlines() if found else []
+
+
+def is_ready(kind: str) -> bool:
+    """dev holds everything that run needs, so a finished dev set-up will do for both."""
+    return any(stamped() == [environment(), wanted(each)] for each in {kind, "dev"})
+
+
+def is_ours() -> bool:
+    """Whether .venv was once finished by this Python, so that packages may be changed in place."""
+    return stamped()[:1] == [environment()]
+
+
+def make_environment(folder: Path) -> None:
+    if Path(sys.prefix) == folder:
+        raise Trouble("This Python runs from .venv, which must be made anew: `deactivate`, then call again.")
+    if importlib.util.find_spec("ensurepip") is None:
+        raise Trouble(
+            f"{sys.executable} can't make a virtual environment, because its venv part is not installed. "
+            "On Debian and Ubuntu install it with `apt install python3-venv`, then call again."
+        )
+    quietly([sys.executable, "-m", "venv", "--clear", str(folder)], f"{folder} could not be made.")
+
+
+def install(*what: str) -> None:
+    pip = [*module("pip"), "install", "--quiet", "--no-input", "--disable-pip-version-check", *what]
+    quietly(
+        pip,
+        f"pip could not install {what[-1]} (its words are above). If the network failed, call again; "
+        "if it found no matching distribution, a package has no wheel for this Python or system: "
+        "CPython 3.11 to 3.14 on Linux (glibc), macOS (Apple silicon) or Windows (x86_64) have them.",
+    )
+
+
+def stop_server() -> subprocess.CompletedProcess[str]:
+    if not python_of(VENV).exists():
+        return subprocess.CompletedProcess([], 0, "")
+    return captured(module("local", "stop"))
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """One set-up at a time in a checkout. The lock is on this very file; the system frees it when we end."""
+    with Path(__file__).open("r+b") as handle:
+        if not try_lock(handle):
+            tell("Another set-up is at work in this folder; waiting for it.")
+            wait_for_lock(handle)
+        yield
+
+
+def wait_for_lock(handle: BinaryIO) -> None:
+    deadline = time.monotonic() + WAIT_FOR_ANOTHER_SET_UP_S
+    while not try_lock(handle):
+        if time.monotonic() > deadline:
+            raise Trouble("Another set-up in this folder does not end. End it, then call again.")
+        time.sleep(0.2)
+
+
+def try_lock(handle: BinaryIO) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            handle.seek(1 << 30)  # past the end: Windows bars others from reading locked bytes
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.set_inheritable(handle.fileno(), True)
+    except OSError:
+        return False
+    return True
+
+
+def quietly(command: list[str], trouble: str, variables: dict[str, str] | None = None) -> None:
+    result = captured(command, variables)
+    if result.returncode:
+        print(result.stdout, file=sys.stderr)
+        raise Trouble(trouble)
+
+
+def captured(command: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """close_fds: on POSIX a child keeps the lock as long as it lives, even if this process is killed."""
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        close_fds=sys.platform == "win32",
+    )
+
+
+def hand_over(*what: str) -> int:
+    """Become the command, so that signals and the exit code are its own; Windows can't, and waits for it."""
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    command = module(*what)
+    if sys.platform == "win32":
+        child = subprocess.Popen(command)
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):  # it reaches the child too, and the child decides
+                return child.wait()
+    else:
+        os.execv(command[0], command)
+
+
+def module(*what: str) -> list[str]:
+    return [str(python_of(VENV)), "-m", *what]
+
+
+def python_of(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def refuse(arguments: list[str]) -> None:
+    if arguments:
+        raise Trouble(f"This verb takes no arguments, and got {' '.join(arguments)}.")
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {verb.__name__: verb for verb in (run, test, lint, clean, setup, lock)}
+
+
+def main(words: list[str]) -> int:
+    if sys.version_info < OLDEST:
+        version = dotted(sys.version_info[:3])
+        tell(
+            f"Python {dotted(OLDEST)} or newer is needed; {sys.executable} is {version}. "
+            "Install one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python; "
+            "Windows: winget install Python.Python.3.13), then name it: make test PYTHON=python3.13."
+        )
+        return 1
+    verb, arguments = (words or [""])[0], words[1:]
+    if verb not in VERBS:
+        print(__doc__)
+        return 0 if verb in ("-h", "--help", "help") else 2
+    try:
+        return VERBS[verb](arguments[1:] if arguments[:1] == ["--"] else arguments)
+    except Trouble as trouble:
+        tell(str(trouble))
+        return 1
+    except OSError as error:
+        tell(f"The system refused a step of {verb}: {error}. Put that right, then call again.")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

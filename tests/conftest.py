@@ -1,0 +1,114 @@
+"""Fixtures: real PostgreSQL servers, one empty database a test, folders of migrations. No mocks."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from local.installation import Installation
+from local.postgres import Server
+from tests import servers
+from tests.servers import Database, Migrations, Roles
+
+StartServer = Callable[..., Server]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        default=os.environ.get("TEST_POSTGRES", "all"),
+        help="the major version to test on, or `all` (default; also from the variable TEST_POSTGRES)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have SIGTERM (a CI job that is cancelled) stop the servers, as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return servers.header(_chosen(config))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "programs" in metafunc.fixturenames:
+        chosen = _chosen(metafunc.config)
+        ids = [f"postgres{found.major}" for found in chosen]
+        metafunc.parametrize("programs", chosen, indirect=True, ids=ids, scope="session")
+
+
+def _chosen(config: pytest.Config) -> tuple[Installation, ...]:
+    wanted = config.getoption("postgres")
+    chosen = tuple(f for f in servers.available() if wanted in ("all", str(f.major)))
+    if not chosen:
+        raise pytest.UsageError(f"--postgres={wanted}: here is only {servers.header(servers.available())}")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def programs(request: pytest.FixtureRequest) -> Installation:
+    """The PostgreSQL under test; every test that uses it runs once on each."""
+    found: Installation = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def server(programs: Installation) -> Iterator[Server]:
+    """A running server that the tests share. Don't stop it: see `own_server`."""
+    with servers.started(programs) as running:
+        yield running
+
+
+@pytest.fixture
+def roles(server: Server) -> Iterator[Roles]:
+    """Makes roles on the shared server."""
+    made = Roles(server)
+    yield made
+    made.drop_all()
+
+
+@pytest.fixture
+def database(server: Server, roles: Roles) -> Iterator[Database]:
+    """An empty database. Goes before the roles do, as they may own things in it."""
+    made = Database(server)
+    made.create()
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def own_server(programs: Installation) -> Iterator[StartServer]:
+    """Starts servers that only this test uses: `own_server({"work_mem": "1MB"})`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(settings: Mapping[str, str] | None = None) -> Server:
+            return stack.enter_context(servers.started(programs, settings))
+
+        yield start
+
+
+@pytest.fixture
+def standby() -> Iterator[StartServer]:
+    """Starts a hot standby of a server: `standby(own_server())`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(primary: Server, settings: Mapping[str, str] | None = None) -> Server:
+            return stack.enter_context(servers.standby_of(primary, settings))
+
+        yield start
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Migrations:
+    """An empty folder for migration files."""
+    made = Migrations(tmp_path / "migrations")
+    made.dir.mkdir()
+    return made

@@ -1,0 +1,204 @@
+"""A TCP proxy before PostgreSQL that loses the connection exactly where a test wants it lost."""
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+STEP = 0.02  # seconds between two looks at what the test wants
+PATIENCE = 10  # seconds for whatever else could take for ever
+READY = b"Z\x00\x00\x00\x05"  # ReadyForQuery, before its last byte: the server has answered
+
+
+class Action(Enum):
+    """What happens when the client's stream contains the bytes waited for."""
+
+    CUT_BEFORE = "the server never sees them"
+    CUT_AFTER = "the server sees them and answers, the client doesn't see the answer"
+    BLACK_HOLE = "the server sees them, then nothing passes any more"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Bytes to wait for in what clients send, and what to do then."""
+
+    needle: bytes
+    action: Action
+
+
+@dataclass
+class Link:
+    """One client's connection and its counterpart to the server."""
+
+    client: socket.socket
+    server: socket.socket
+    sent: bytes = b""  # the last of what the client sent, as a needle may come in two pieces
+    answer: bytes | None = None  # what the server said since the needle of CUT_AFTER
+    deadline: float = 0
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.close()
+
+    def awaits_answer(self) -> bool:
+        return self.answer is not None and READY not in self.answer[-6:] and time.monotonic() < self.deadline
+
+
+class Proxy:
+    """Forwards to a server on 127.0.0.1, from a port of its own, until it is told otherwise.
+
+    Use as a context manager. A cut happens once; what connects afterwards gets through.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._selector = selectors.DefaultSelector()
+        self._links: list[Link] = []
+        self._trap: Trap | None = None
+        self._forwarding = True
+        self._ended = threading.Event()
+        self._sprung = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+
+    # What a test says
+
+    def url(self, url: str) -> str:
+        """The same URL by way of the proxy; unencrypted, as the proxy reads what passes."""
+        extra = ("&" if "?" in url else "?") + "sslmode=disable&gssencmode=disable"
+        return url.replace(f"127.0.0.1:{self._to}", f"127.0.0.1:{self.port}") + extra
+
+    def cut_before(self, needle: bytes) -> None:
+        """Close both sides when a client sends these bytes; the server doesn't get them."""
+        self._set(Trap(needle, Action.CUT_BEFORE))
+
+    def cut_after(self, needle: bytes) -> None:
+        """Pass these bytes on, wait for the server's whole answer, drop it, close both sides."""
+        self._set(Trap(needle, Action.CUT_AFTER))
+
+    def black_hole(self, after: bytes | None = None) -> None:
+        """Stop forwarding, both ways, without closing: now, or once these bytes were passed on."""
+        if after is None:
+            self._forwarding = False
+        else:
+            self._set(Trap(after, Action.BLACK_HOLE))
+
+    def forward(self) -> None:
+        """Forward again what comes, and what was held back."""
+        self._trap = None
+        self._forwarding = True
+
+    def cut_now(self) -> None:
+        """Close both sides of all connections."""
+        for link in list(self._links):
+            for side in (link.client, link.server):
+                with contextlib.suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
+
+    def wait(self, timeout: float = PATIENCE) -> bool:
+        """Wait until the bytes came and what was to happen has happened."""
+        return self._sprung.wait(timeout)
+
+    def _set(self, trap: Trap) -> None:
+        self._sprung.clear()
+        self._trap = trap
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join(PATIENCE)
+
+    # What its thread does
+
+    def _run(self) -> None:
+        with self._selector, self._listener:
+            self._selector.register(self._listener, selectors.EVENT_READ)
+            while not self._ended.is_set():
+                self._step()
+            for link in self._links:
+                link.close()
+
+    def _step(self) -> None:
+        if not self._forwarding:
+            time.sleep(STEP)
+            return
+        for key, _ in self._selector.select(STEP):
+            if key.data is None:
+                self._accept()
+            elif key.data in self._links:  # else it was closed a moment ago
+                self._pass_on(key.data, key.fileobj is key.data.client)
+        for link in [link for link in self._links if link.answer is not None and not link.awaits_answer()]:
+            self._drop(link)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return  # it gave up
+        try:
+            server = socket.create_connection(("127.0.0.1", self._to), timeout=PATIENCE)
+        except OSError:
+            client.close()
+            return
+        link = Link(client, server)
+        self._links.append(link)
+        for side in (client, server):
+            side.settimeout(PATIENCE)
+            side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._selector.register(side, selectors.EVENT_READ, link)
+
+    def _pass_on(self, link: Link, from_client: bool) -> None:
+        source, target = (link.client, link.server) if from_client else (link.server, link.client)
+        try:
+            data = source.recv(65536)
+            if not data:
+                self._drop(link)
+            elif from_client:
+                self._to_server(link, data)
+            elif link.answer is not None:
+                link.answer += data
+            else:
+                target.sendall(data)
+        except OSError:
+            self._drop(link)
+
+    def _to_server(self, link: Link, data: bytes) -> None:
+        trap = self._trap
+        if trap is None or trap.needle not in link.sent + data:
+            link.sent = (link.sent + data)[-len(trap.needle) :] if trap else b""
+            link.server.sendall(data)
+            return
+        self._trap = None
+        link.sent = b""
+        self._spring(trap.action, link, data)
+
+    def _spring(self, action: Action, link: Link, data: bytes) -> None:
+        if action is Action.CUT_BEFORE:
+            self._drop(link)
+            self._sprung.set()
+            return
+        link.server.sendall(data)
+        if action is Action.CUT_AFTER:
+            link.answer, link.deadline = b"", time.monotonic() + PATIENCE
+        else:
+            self._forwarding = False
+            self._sprung.set()
+
+    def _drop(self, link: Link) -> None:
+        for side in (link.client, link.server):
+            self._selector.unregister(side)
+        link.close()
+        self._links.remove(link)
+        if link.answer is not None:
+            self._sprung.set()
