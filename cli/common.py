@@ -100,6 +100,7 @@ def describe(error: MigratorError) -> str:
     if excerpt:
         lines += ["", *(f"    {line}" for line in excerpt.splitlines())]
     lines += ["", f"  Why    {error.cause}", f"  State  {_state(error)}", f"  Do     {error.solution}"]
+    lines += [f"  Next   {error.next_command}"]
     return "\n".join(lines)
 
 

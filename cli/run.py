@@ -12,9 +12,9 @@ from cli import common
 from compiler.grammar import Grammar
 from functions.migrator import Listener, Migration, MigratorError, Request, RunResult, apply, discover, failure
 from functions.migrator.durations import format_duration
+from functions.migrator.job import Action
 from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
-from functions.migrator.transaction import Action
 
 CONTRACT = ("status", "migration", "message")
 
@@ -26,6 +26,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         result = _run(arguments, execution)
     except MigratorError as error:
+        if arguments.target and error.next_command == MigratorError.next_command:
+            error.next_command += f" {arguments.target}"
         data = failure(error, _failed_migration(error, arguments), execution)
         saved = _save(data)
         code = common.tell_error(error, arguments, data)
@@ -77,7 +79,8 @@ class Printer(Listener):
         verb = "Executed" if action == "apply" else "Rolled back"
         print(f"{verb} {migration.name} in {format_duration(done.duration_ms)}", flush=True)
         for check in done.checks:
-            print(f"  true: {check.promise} (found {check.found})", flush=True)
+            found = "" if check.found == check.expected else f" (found {check.found})"
+            print(f"  verified: {check.promise}{found}", flush=True)
 
 
 def _tell(result: RunResult, arguments: argparse.Namespace) -> None:

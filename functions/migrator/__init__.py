@@ -1,12 +1,13 @@
 """The engine: migrations in a folder, a history in the database, and what turns the one into the other.
 
-    files         which migrations a folder holds                options       what a file asks of its runner
-    plan          what there is to do                            run           apply and roll back, under the run lock
-    transaction   one file, one transaction, its record inside   expectations  what must be true before it commits
-    history       what is applied, and every attempt             runlock       at most one run at a time
-    session       one connection, clean between files            wire          how bytes go to the server
-    connecting    from a URL to a connection, or a reason        sqlstate      PostgreSQL's errors in our words
-    overview      what is applied where                          errors        every way to fail, drawn as a tree
+    files         which migrations a folder holds            options       what a file asks of its runner
+    plan          what there is to do                        run           apply and roll back, under the run lock
+    job           a file to run                              transaction   one file, one transaction, its record inside
+    expectations  what must be true before it commits        failures      what went wrong with a file, and where
+    history       what is applied, and every attempt         runlock       at most one run at a time
+    session       one connection, clean between files        wire          how bytes go to the server
+    connecting    from a URL to a connection, or a reason    sqlstate      PostgreSQL's errors in our words
+    overview      what is applied where                      errors        every way to fail, drawn as a tree
 
 It knows PostgreSQL and nothing of Lambda, of a terminal or of AWS. Three entrances share it: the command line, the
 functions and the tests.

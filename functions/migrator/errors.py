@@ -2,6 +2,7 @@
 
     MigratorError
     ├── input        InvalidInput · InvalidFile
+    ├── package      PackageChanged
     ├── connection   DatabaseUnreachable · DatabaseBusy · ConnectionLost · NotAWriter
     │                AuthenticationFailed · DatabaseNotFound · InsufficientPrivilege
     ├── contention   LockTimeout · Deadlock · AnotherRunInProgress
@@ -10,7 +11,8 @@
     └── verify       VerificationFailed
 
 An error says what happened (its message), the facts (where, which SQLSTATE, who was in the way), why (`cause`), in what
-state it leaves the database (`state`) and what to do (`solution`). `retryable` tells transient faults from the rest.
+state it leaves the database (`state`), what to do (`solution`) and what to type next (`next_command`). `retryable`
+tells transient faults from the rest.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class MigratorError(Exception):
 
     family: ClassVar[str] = ""
     retryable: ClassVar[bool] = False
+    next_command: str = "aurora-migrations run"
     cause: str = ""
     solution: str = ""
     state: str = "Nothing was changed."
@@ -62,6 +65,7 @@ class MigratorError(Exception):
             "cause": self.cause,
             "state": self.state,
             "solution": self.solution,
+            "next_command": self.next_command,
             **self.facts,
         }
 
@@ -73,6 +77,7 @@ class InvalidInput(MigratorError):
     """What was asked for can't be done as it was asked."""
 
     family = "input"
+    next_command = "aurora-migrations list"
     cause = "The request doesn't fit the migrations or the database it names."
     solution = "Correct the request and run it again."
 
@@ -84,6 +89,17 @@ class InvalidFile(MigratorError):
     problems: tuple[Any, ...] = ()
     cause = "The migrations folder holds files that can't be run as they are."
     solution = "Correct the files named above and run again."
+
+
+# ---- package --------------------------------------------------------------------------------------------------------
+
+
+class PackageChanged(MigratorError):
+    """The files aren't those that the run began with."""
+
+    family = "package"
+    cause = "The folder was changed, or another version was deployed, while the run was under way."
+    solution = "Run again: the run starts over with the files as they are now."
 
 
 # ---- connection -----------------------------------------------------------------------------------------------------
@@ -121,6 +137,7 @@ class NotAWriter(MigratorError):
 
     family = "connection"
     retryable = True
+    next_command = "aurora-migrations status"
     cause = "The address leads to a reader, or a failover has just happened."
     solution = "Use the cluster's writer endpoint; after a failover, run again."
 
@@ -175,6 +192,7 @@ class AnotherRunInProgress(MigratorError):
 
     family = "contention"
     retryable = True
+    next_command = "aurora-migrations status"
     cause = "Another run works on this database; only one may."
     solution = "Wait for it to end and run again, or give this run more time (--wait)."
 
@@ -186,6 +204,7 @@ class MigrationChanged(MigratorError):
     """A file isn't the one that was applied."""
 
     family = "history"
+    next_command = "aurora-migrations status"
     cause = "The file was edited after it had been applied to this database."
     solution = "Put the file back as it was, and write what you want to change as a new migration."
 
@@ -194,6 +213,7 @@ class MigrationMissing(MigratorError):
     """The history knows a version in the middle that the folder doesn't have."""
 
     family = "history"
+    next_command = "aurora-migrations status"
     cause = "A file that is applied to this database is not in the folder, though later ones are."
     solution = "Bring the file back (its text is in aurora_migrations.applied), or check that this is the right folder."
 
@@ -202,6 +222,7 @@ class OutOfOrder(MigratorError):
     """A file that isn't applied has a lower version than one that is."""
 
     family = "history"
+    next_command = "aurora-migrations status"
     cause = "Its number was taken before the others were applied, often on another branch."
     solution = "Give the file a version above the highest applied one and run again."
 
@@ -210,6 +231,7 @@ class InDoubt(MigratorError):
     """The connection broke at COMMIT and the history couldn't be asked what became of it."""
 
     family = "history"
+    next_command = "aurora-migrations status"
     cause = "The connection was lost while a commit was under way, and the database could not be reached again in time."
     solution = "Run again: the runner reads the history first and goes on from what is true."
     state = "The last file is either wholly in, with its history, or not at all; the next run finds out which."
@@ -219,6 +241,7 @@ class HistoryUnreadable(MigratorError):
     """The schema aurora_migrations is there but isn't a history that this version can use."""
 
     family = "history"
+    next_command = "aurora-migrations status"
     cause = "The history was made by a newer version of the product, or the schema is something else."
     solution = "Use a version of aurora-migrations at least as new as the one that wrote the history."
 
@@ -246,6 +269,7 @@ class Cancelled(MigratorError):
     """Somebody cancelled the statement, or pressed Ctrl-C."""
 
     family = "sql"
+    next_command = "aurora-migrations history"
     cause = "Somebody asked PostgreSQL or this program to stop."
     solution = "Ask who did it and why before you run again."
 

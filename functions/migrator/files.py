@@ -49,10 +49,17 @@ class Migration:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the text as it is sent: without byte order mark, with LF line ends."""
+        """Hash of the text as it is sent: without byte order mark, with LF line ends.
+
+        Raises:
+            InvalidFile: the file can't be read.
+        """
         digest = hashlib.sha256()
-        for chunk in _chunks(self.path):
-            digest.update(chunk)
+        try:
+            for chunk in _chunks(self.path):
+                digest.update(chunk)
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
         return digest.hexdigest()
 
 
@@ -123,7 +130,7 @@ def read_text(path: Path) -> bytes:
     try:
         text = b"".join(_chunks(path))
     except OSError as error:
-        raise invalid_files([Problem(path.name, f"can't be read: {error.strerror}")]) from error
+        raise _unreadable(path, error) from error
     problem = _encoding_problem(path.name, text)
     if problem:
         raise invalid_files([problem])
@@ -146,6 +153,10 @@ def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
     error = InvalidFile(message, files=facts)
     error.problems = tuple(found)
     return error
+
+
+def _unreadable(path: Path, error: OSError) -> InvalidFile:
+    return invalid_files([Problem(path.name, f"can't be read: {error.strerror}")])
 
 
 def _list(folder: Path) -> list[os.DirEntry[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,16 +10,17 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from functions.migrator import history, runlock
-from functions.migrator.errors import Cancelled, InDoubt, InvalidFile, MigratorError
+from functions.migrator.errors import Cancelled, InDoubt, InvalidFile, MigratorError, PackageChanged
 from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration, Package, Problem, invalid_files, read_text
 from functions.migrator.history import read_applied
+from functions.migrator.job import PAST, Action, Job, Span
 from functions.migrator.options import Options, read_options
 from functions.migrator.plan import Plan, make_plan, plan_rollback
 from functions.migrator.results import FileDone, RunResult
 from functions.migrator.runlock import Holder
 from functions.migrator.session import Session
-from functions.migrator.transaction import PAST, Action, CommitUnknown, Job, Span, run_in_transaction
+from functions.migrator.transaction import CommitUnknown, run_in_transaction
 
 SETTLE_TIME = 30.0  # seconds in which a commit's fate must be found out
 
@@ -237,6 +239,8 @@ def _problems(request: Request, action: Action, migration: Migration) -> list[Pr
 def _job(request: Request, action: Action, migration: Migration) -> Job:
     path = _path(action, migration)
     text = read_text(path)
+    if action == "apply" and hashlib.sha256(text).hexdigest() != migration.sha256:
+        raise PackageChanged(f"{path.name} was changed while the run was under way.", file=path.name)
     verify = migration.verify if action == "apply" else None
     return Job(
         action=action,

@@ -22,7 +22,7 @@ from functions.migrator.errors import (
 
 # SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
-_VALUE_CLASSES = ("22", "23")
+VALUE_CLASSES = ("22", "23")  # data exceptions and integrity violations: their messages carry row values
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _IN_TRANSACTION = (
     "PostgreSQL can't run this statement inside a transaction, and this version runs every file in one. "
@@ -51,7 +51,7 @@ def diagnose(error: psycopg.Error) -> Diagnosis:
     diag = error.diag
     message = (diag.message_primary or str(error).strip() or "the connection is lost").splitlines()[0]
     state = error.sqlstate
-    if state and state.startswith(_VALUE_CLASSES):
+    if state and state.startswith(VALUE_CLASSES):
         names = {diag.constraint_name, diag.table_name, diag.column_name, diag.schema_name, diag.datatype_name}
         message = _mask(message, {name for name in names if name})
     position = int(diag.statement_position) - 1 if diag.statement_position else None

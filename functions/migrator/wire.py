@@ -11,6 +11,7 @@ the server and its answer awaited, and what the answer says is what happened. A 
 from __future__ import annotations
 
 import selectors
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,12 +55,14 @@ class ScriptError(Exception):
     Attributes:
         completed: how many statements had run before it.
         error: what the server said.
+        elapsed_ms: how long this statement had been running.
     """
 
-    def __init__(self, completed: int, error: psycopg.Error) -> None:
+    def __init__(self, completed: int, error: psycopg.Error, elapsed_ms: float) -> None:
         super().__init__(str(error))
         self.completed = completed
         self.error = error
+        self.elapsed_ms = elapsed_ms
 
 
 class Wire:
@@ -113,6 +116,7 @@ class Wire:
         tags: set[str] = set()
         completed = 0
         failure: psycopg.Error | None = None
+        began = time.monotonic()
         try:
             self._pgconn.send_query(text)
             for result in self._results():
@@ -122,12 +126,13 @@ class Wire:
                     _end_copy(self._pgconn, result.status)
                 elif result.status != pq.ExecStatus.EMPTY_QUERY and failure is None:
                     completed += 1
+                    began = time.monotonic()
                     tags.add(_tag(result))
                 result.clear()
         except psycopg.Error as error:
             failure = failure or error
         if failure is not None:
-            raise ScriptError(completed, failure)
+            raise ScriptError(completed, failure, (time.monotonic() - began) * 1_000)
         return frozenset(tags)
 
     def close(self) -> None:

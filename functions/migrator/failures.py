@@ -1,0 +1,161 @@
+"""What went wrong with a file, where in it, and in what state that leaves the database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from functions.migrator.errors import Cancelled, ConnectionLost, MigrationFailed, MigratorError, NotAWriter
+from functions.migrator.files import position
+from functions.migrator.job import Job, Span
+from functions.migrator.session import Session
+from functions.migrator.sqlstate import VALUE_CLASSES, Diagnosis, connection_lost, diagnose, kind_of
+from functions.migrator.wire import BatchError, ScriptError
+
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+AT_COMMIT = -1  # in place of the number of completed statements: all had run
+
+
+def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
+    """An error that a statement of ours met around a file."""
+    found = diagnose(error.error)
+    if connection_lost(error.error):
+        return _lost(job, found)
+    if found.sqlstate == "23502" and "lock_holder" in found.message:
+        return MigrationFailed(
+            f"{job.file} released the run lock.",
+            cause="The file unlocks advisory locks that it didn't take (pg_advisory_unlock_all, DISCARD ALL).",
+            solution="Unlock by key what the file itself locked, with pg_advisory_unlock(key).",
+            state=_ROLLED_BACK,
+            **_where(job),
+        )
+    if found.sqlstate == "25006":
+        return _read_only(session, job, found)
+    if found.sqlstate == "57014":
+        return Cancelled(f"{job.file} was cancelled at its end: {found.message}.", state=_ROLLED_BACK, **_where(job))
+    return MigrationFailed(
+        f"{job.file}: its record can't be written: {found.message} ({found.sqlstate}).",
+        cause="A statement of the runner failed in the file's transaction; the file may have changed the history.",
+        solution="Leave the schema aurora_migrations alone in migrations; see what the message says.",
+        state=_ROLLED_BACK,
+        sqlstate=found.sqlstate,
+        **_where(job),
+    )
+
+
+def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
+    try:
+        session.roll_back()
+        standby = session.query("SELECT pg_catalog.pg_is_in_recovery()") == [("t",)]
+    except MigratorError:
+        standby = False
+    if standby:
+        return NotAWriter("The server has become a standby: a failover is under way.", **_where(job))
+    return MigrationFailed(
+        f"{job.file}: {found.message} (25006).",
+        cause="The transaction is read-only: the file, the role or the database says so.",
+        solution="Take SET TRANSACTION READ ONLY out of the file, or default_transaction_read_only off the role.",
+        state=_ROLLED_BACK,
+        sqlstate="25006",
+        **_where(job),
+    )
+
+
+def file_error(session: Session, job: Job, error: ScriptError) -> MigratorError:
+    """An error that a statement of the file met, with its place in the file."""
+    found = diagnose(error.error)
+    if connection_lost(error.error):
+        return _lost(job, found)
+    if found.sqlstate == "25006":
+        return _read_only(session, job, found)
+    place = _locate(job, error.completed, found)
+    kind = kind_of(found, error.elapsed_ms, job.options.statement_timeout)
+    where = f"{job.file}:{place.line}:{place.column}" if place else job.file
+    if error.completed == AT_COMMIT:
+        where = f"{job.file}, at COMMIT"
+    hint = f" {found.hint.rstrip('.')}." if found.hint else ""
+    return kind(
+        f"{where}: {found.message} ({found.sqlstate}).",
+        cause=_causes(job).get(kind.__name__, f"{kind.cause}{hint}"),
+        state=_ROLLED_BACK,
+        line=place.line if place else None,
+        column=place.column if place else None,
+        statement=place.number if place else None,
+        excerpt=place.excerpt if place else None,
+        sqlstate=found.sqlstate,
+        hint=found.hint,
+        **_where(job),
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a file a statement failed; line and column from 1, `number` counts statements from 1."""
+
+    line: int
+    column: int
+    number: int | None
+    excerpt: str
+
+
+def _locate(job: Job, completed: int, found: Diagnosis) -> _Place | None:
+    """The place that PostgreSQL names, else the beginning of the statement that failed; None at COMMIT."""
+    if completed == AT_COMMIT:
+        return None
+    spans = _spans(job)
+    if found.offset is not None:
+        offset = len(job.text.decode()[: found.offset].encode())
+        number = next((i for i, span in enumerate(spans, 1) if span.start <= offset <= span.end), None)
+    elif completed < len(spans):
+        offset, number = spans[completed].start, completed + 1
+    else:
+        return None
+    line, column = position(job.text, offset)
+    hide = (found.sqlstate or "").startswith(VALUE_CLASSES)
+    return _Place(line, column, number, _excerpt(job.text, offset, column, hide))
+
+
+def _spans(job: Job) -> Sequence[Span]:
+    try:
+        return job.locate(job.text)
+    except ValueError:
+        return ()  # not SQL for our grammar: the server's own position is all there is
+
+
+def _excerpt(text: bytes, offset: int, column: int, hide_values: bool) -> str:
+    """The line and a caret under the place. Literals are hidden where the error is about values; a line about a
+    password isn't shown at all."""
+    end = text.find(b"\n", offset)
+    line = text[text.rfind(b"\n", 0, offset) + 1 : end if end >= 0 else len(text)].decode(errors="replace")
+    if "password" in line.lower():
+        return ""
+    if hide_values:
+        line = _LITERAL.sub(lambda match: f"'{'.' * (len(match[0]) - 2)}'", line)
+    first = max(0, column - 61)
+    shown = line[first : first + 100].replace("\t", " ")
+    return f"{shown}\n{' ' * (column - 1 - first)}^"
+
+
+def _causes(job: Job) -> dict[str, str]:
+    lock, statement = job.options.lock_timeout, job.options.statement_timeout
+    return {
+        "LockTimeout": f"Another session holds a lock that the statement needs; lock_timeout is {lock} ms.",
+        "StatementTimeout": f"The statement takes longer than statement_timeout allows, which is {statement} ms.",
+    }
+
+
+def _lost(job: Job, found: Diagnosis) -> ConnectionLost:
+    return ConnectionLost(
+        f"The connection was lost while {job.file} was running: {found.message}.",
+        state=_ROLLED_BACK,
+        sqlstate=found.sqlstate,
+        **_where(job),
+    )
+
+
+def _where(job: Job) -> dict[str, str]:
+    return {"migration": job.migration.label, "file": job.file}
+
+
+_ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
