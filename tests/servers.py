@@ -242,4 +242,4 @@ def header(chosen: tuple[Installation, ...]) -> str:
 
 
 def _origin(found: Installation) -> str:
-    return "embedded" if found.bindir.parent.name.startswith("pginstall") else str(found.bindir)
+    return "embedded" if found.bindir.parent.name == "pginstall" else str(found.bindir)

@@ -22,6 +22,8 @@ from tests.conftest import StartServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
+only_root = pytest.mark.skipif(not account.is_root(), reason="only root runs PostgreSQL as someone else")
+
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
@@ -186,6 +188,15 @@ def test_stale_pid_file_after_kill_9(programs: Installation, data: Path) -> None
         assert value(again.url(), "SELECT number FROM kept") == 17
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
+def test_restart_after_kill_9(programs: Installation, data: Path) -> None:
+    with start(programs, data) as server:
+        assert server.pid
+        os.kill(server.pid, signal.SIGKILL)
+        server.restart()
+        assert value(server.url(), "SELECT 1") == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="on Windows PostgreSQL isn't misled by it")
 def test_stale_pid_file_whose_number_is_another_programs(programs: Installation, data: Path) -> None:
     server = start(programs, data)
@@ -281,7 +292,21 @@ def test_permissions_of_the_folders_above_stay(programs: Installation, tmp_path:
     servers.remove(server.data)
 
 
-@pytest.mark.skipif(not account.is_root(), reason="only root moves data out of a closed folder")
+@only_root
+def test_programs_out_of_reach_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are for root when its virtual environment is in its home."""
+    with servers.folder() as folder:
+        monkeypatch.setattr(account, "SHARED_TEMPORARY", folder)
+        package = installation._embedded().parents[1]
+        copied = installation._copied(package)
+        assert installation._copied(package) == copied
+        programs = installation.find(copied / "pginstall" / "bin")
+        with start(programs, folder / "pg") as server:
+            assert value(server.url(), "SELECT 1") == 1
+        assert [path.name for path in copied.parents[1].iterdir()] == [copied.parent.name]
+
+
+@only_root
 def test_folder_planted_by_someone_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account, "SHARED_TEMPORARY", tmp_path)
     account.give(account.root_folder())
