@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cli import common
 from cli.tables import print_table
+from compiler.live import Compiler
 from functions.migrator import MigratorError, Session, discover, failure, read_entries
 
 
@@ -21,9 +22,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     execution = common.execution_name()
     try:
-        package = discover(arguments.migrations)
+        source = Compiler(discover(arguments.migrations))
         with Session(common.database_url(arguments), execution) as session:
-            entries = read_entries(session, package)
+            entries = read_entries(session, source)
     except MigratorError as error:
         return common.tell_error(error, arguments, failure(error, None, execution))
     if arguments.output == "json":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cli import common
 from cli.run import CONTRACT, Printer
-from compiler.grammar import Grammar
+from compiler.live import Compiler
 from functions.migrator import (
     Listener,
     MigratorError,
@@ -60,8 +60,7 @@ def _roll_back(arguments: argparse.Namespace, execution: str) -> RunResult:
     url, package = common.database_url(arguments), discover(arguments.migrations)
     request = Request(
         url=url,
-        package=package,
-        grammar=Grammar(),
+        source=Compiler(package),
         execution=execution,
         requested_by=common.requester(),
         wait=arguments.wait,

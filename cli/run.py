@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli import common
-from compiler.grammar import Grammar
+from compiler.live import Compiler
 from functions.migrator import Listener, Migration, MigratorError, Request, RunResult, apply, discover, failure
 from functions.migrator.durations import format_duration
-from functions.migrator.job import Action
 from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
+from functions.migrator.script import Action
 
 CONTRACT = ("status", "migration", "message")
 
@@ -55,8 +55,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _run(arguments: argparse.Namespace, execution: str) -> RunResult:
     request = Request(
         url=common.database_url(arguments),
-        package=discover(arguments.migrations),
-        grammar=Grammar(),
+        source=Compiler(discover(arguments.migrations)),
         execution=execution,
         requested_by=common.requester(),
         wait=arguments.wait,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from cli import common
+from compiler.live import Compiler
 from functions.migrator import MigratorError, Session, discover, failure, read_overview
 from functions.migrator.overview import Overview
 from functions.migrator.session import Server
@@ -24,9 +25,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     execution = common.execution_name()
     try:
-        package = discover(arguments.migrations)
+        source = Compiler(discover(arguments.migrations))
         with Session(common.database_url(arguments), execution) as session:
-            overview, server = read_overview(session, package), session.server
+            overview, server = read_overview(session, source), session.server
     except MigratorError as error:
         return common.tell_error(error, arguments, failure(error, None, execution))
     _tell(overview, server, arguments)

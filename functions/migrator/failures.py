@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from functions.migrator.errors import Cancelled, ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from functions.migrator.files import position
-from functions.migrator.job import Job, Span
+from functions.migrator.job import Job
 from functions.migrator.session import Session
 from functions.migrator.sqlstate import VALUE_CLASSES, Diagnosis, connection_lost, diagnose, kind_of
 from functions.migrator.wire import BatchError, ScriptError
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
-AT_COMMIT = -1  # in place of the number of completed statements: all had run
+AT_COMMIT = -1  # in place of a unit's number: all of its statements had run
 
 
 def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
@@ -62,17 +61,17 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
     )
 
 
-def file_error(session: Session, job: Job, error: ScriptError) -> MigratorError:
-    """An error that a statement of the file met, with its place in the file."""
+def file_error(session: Session, job: Job, unit: int, error: ScriptError) -> MigratorError:
+    """An error that a statement of a unit met, with its place in the file."""
     found = diagnose(error.error)
     if connection_lost(error.error):
         return _lost(job, found)
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
-    place = _locate(job, error.completed, found)
-    kind = kind_of(found, error.elapsed_ms, job.options.statement_timeout)
+    place = _locate(job, unit, error.completed, found)
+    kind = kind_of(found, error.elapsed_ms, job.script.options.statement_timeout)
     where = f"{job.file}:{place.line}:{place.column}" if place else job.file
-    if error.completed == AT_COMMIT:
+    if unit == AT_COMMIT:
         where = f"{job.file}, at COMMIT"
     hint = f" {found.hint.rstrip('.')}." if found.hint else ""
     return kind(
@@ -99,28 +98,23 @@ class _Place:
     excerpt: str
 
 
-def _locate(job: Job, completed: int, found: Diagnosis) -> _Place | None:
+def _locate(job: Job, unit: int, completed: int, found: Diagnosis) -> _Place | None:
     """The place that PostgreSQL names, else the beginning of the statement that failed; None at COMMIT."""
-    if completed == AT_COMMIT:
+    if unit == AT_COMMIT:
         return None
-    spans = _spans(job)
+    part, statements = job.unit(unit), job.script.statements
+    number: int | None = part.statements[0] + completed
     if found.offset is not None:
-        offset = len(job.text.decode()[: found.offset].encode())
-        number = next((i for i, span in enumerate(spans, 1) if span.start <= offset <= span.end), None)
-    elif completed < len(spans):
-        offset, number = spans[completed].start, completed + 1
+        offset = part.start + len(job.unit_text(unit).decode()[: found.offset].encode())
+        number = next((i for i, s in enumerate(statements) if s.start <= offset <= s.end), None)
+    elif number is not None and number < len(statements):
+        offset = statements[number].start
     else:
         return None
     line, column = position(job.text, offset)
     hide = (found.sqlstate or "").startswith(VALUE_CLASSES)
-    return _Place(line, column, number, _excerpt(job.text, offset, column, hide))
-
-
-def _spans(job: Job) -> Sequence[Span]:
-    try:
-        return job.locate(job.text)
-    except ValueError:
-        return ()  # not SQL for our grammar: the server's own position is all there is
+    excerpt = _excerpt(job.text, offset, column, hide)
+    return _Place(line, column, None if number is None else number + 1, excerpt)
 
 
 def _excerpt(text: bytes, offset: int, column: int, hide_values: bool) -> str:
@@ -138,7 +132,7 @@ def _excerpt(text: bytes, offset: int, column: int, hide_values: bool) -> str:
 
 
 def _causes(job: Job) -> dict[str, str]:
-    lock, statement = job.options.lock_timeout, job.options.statement_timeout
+    lock, statement = job.script.options.lock_timeout, job.script.options.statement_timeout
     return {
         "LockTimeout": f"Another session holds a lock that the statement needs; lock_timeout is {lock} ms.",
         "StatementTimeout": f"The statement takes longer than statement_timeout allows, which is {statement} ms.",

@@ -9,11 +9,12 @@ Made and upgraded only under the run lock. Its format has a number, kept as the 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigratorError
 from functions.migrator.files import Migration
+from functions.migrator.job import Job
 from functions.migrator.runlock import HELD_BY_US
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
 from functions.migrator.sqlstate import diagnose, named_error
@@ -59,6 +60,12 @@ FORMATS: list[tuple[str, ...]] = [
         )
         """,
         f"COMMENT ON SCHEMA {SCHEMA} IS 'History of aurora-migrations; read it freely, change nothing'",
+    ),
+    (
+        # Token hashes: of an applied text, to tell a changed meaning from a changed comment; of the units of a file
+        # that are in, so that the next attempt goes on behind them.
+        f"ALTER TABLE {SCHEMA}.applied ADD COLUMN tokens text",
+        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN units text[] NOT NULL DEFAULT '{{}}'",
     ),
 ]
 _COMMENT = "aurora-migrations history, format "
@@ -161,20 +168,35 @@ def close_interrupted(session: Session, keep: int = 0) -> None:
     write(session, [close])
 
 
-def begin_attempt(
-    session: Session, action: str, migration: Migration, package: str, requested_by: str
-) -> list[Command]:
-    """Commands of a transaction that records the intent; the first one's row is the attempt's id.
+def begin_attempt(session: Session, job: Job) -> list[Command]:
+    """Commands of a transaction that records the intent; the fourth one's row is the attempt's id.
 
     It commits asynchronously: losing the record of an intent in a server's crash harms nobody, and it costs no wait.
     """
     insert = Command(
         f"INSERT INTO {SCHEMA}.attempts"
-        " (action, version, name, sha256, package, execution, requested_by, lock_holder) "
-        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, ({HELD_BY_US}) RETURNING id",
-        [action, migration.version, migration.name, migration.sha256, package, session.execution, requested_by],
+        " (action, version, name, sha256, package, execution, requested_by, units, lock_holder) "
+        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8::text[], ({HELD_BY_US}) RETURNING id",
+        [
+            job.action,
+            job.migration.version,
+            job.migration.name,
+            job.migration.sha256,
+            job.package,
+            session.execution,
+            job.requested_by,
+            _array(job.unit(number).tokens for number in range(job.done)),
+        ],
     )
     return [BEGIN, OURS, Command("SET LOCAL synchronous_commit = off"), insert, COMMIT]
+
+
+def add_unit(attempt: int, tokens: str) -> Command:
+    """Records that a unit is in, though the file isn't yet; belongs into the unit's own transaction."""
+    return Command(
+        f"UPDATE {SCHEMA}.attempts SET units = units || $2::text, lock_holder = ({HELD_BY_US}) WHERE id = $1::bigint",
+        [attempt, tokens],
+    )
 
 
 def finish_attempt(attempt: int, result: str, error: MigratorError | None = None) -> Command:
@@ -187,12 +209,22 @@ def finish_attempt(attempt: int, result: str, error: MigratorError | None = None
     )
 
 
-def add_applied(session: Session, attempt: int, migration: Migration, text: bytes, requested_by: str) -> Command:
-    """Records that a migration is in; belongs into the migration's own transaction."""
+def add_applied(session: Session, attempt: int, job: Job) -> Command:
+    """Records that a migration is in; belongs into the transaction of its last unit."""
+    migration = job.migration
     return Command(
-        f"INSERT INTO {SCHEMA}.applied (version, name, sha256, sql, attempt, execution, requested_by) "
-        "VALUES ($1::numeric, $2, $3, $4, $5::bigint, $6, $7)",
-        [migration.version, migration.name, migration.sha256, text, attempt, session.execution, requested_by],
+        f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
+        "VALUES ($1::numeric, $2, $3, $4, $5, $6::bigint, $7, $8)",
+        [
+            migration.version,
+            migration.name,
+            job.script.sha256,
+            job.script.tokens,
+            job.text,
+            attempt,
+            session.execution,
+            job.requested_by,
+        ],
     )
 
 
@@ -201,10 +233,37 @@ def remove_applied(migration: Migration) -> Command:
     return Command(f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric", [migration.version])
 
 
-def read_result(session: Session, attempt: int) -> str | None:
-    """How an attempt ended, as the history knows it."""
-    rows = session.query(f"SELECT result FROM {SCHEMA}.attempts WHERE id = $1::bigint", attempt)
-    return rows[0][0] if rows else None
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt got: its result, if it has one, and the token hashes of the units that are in."""
+
+    action: str
+    result: str | None
+    units: tuple[str, ...]
+
+
+def read_attempt(session: Session, attempt: int) -> Progress | None:
+    """How far this attempt got."""
+    rows = session.query(
+        f"SELECT action, result, array_to_string(units, ',') FROM {SCHEMA}.attempts WHERE id = $1::bigint", attempt
+    )
+    return _progress(rows[0]) if rows else None
+
+
+def read_unfinished(session: Session) -> dict[int, Progress]:
+    """By version, the newest attempt where that one didn't get to the end and left units behind that are in."""
+    newest = f"SELECT DISTINCT ON (version) * FROM {SCHEMA}.attempts ORDER BY version, id DESC"
+    rows = session.query(
+        "SELECT version, action, result, array_to_string(units, ',') "
+        f"FROM ({newest}) AS newest WHERE units <> '{{}}' AND result IN ('failed', 'interrupted')"
+    )
+    return {int(str(version)): _progress(rest) for version, *rest in rows}
+
+
+def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
+    """The text of a migration as it was applied, and its token hash."""
+    ((sql, tokens),) = session.query(f"SELECT sql, tokens FROM {SCHEMA}.applied WHERE version = $1::numeric", version)
+    return (sql or "").encode(), tokens
 
 
 def write(session: Session, commands: Sequence[Command]) -> None:
@@ -256,6 +315,16 @@ def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
         f'CREATE SCHEMA {SCHEMA} AUTHORIZATION "{user}";',
         user=session.server.user,
     )
+
+
+def _progress(row: Sequence[str | None]) -> Progress:
+    action, result, units = row
+    return Progress(str(action), result, tuple(units.split(",")) if units else ())
+
+
+def _array(values: Iterable[str]) -> str:
+    """An array's literal; token hashes need no quotes."""
+    return "{" + ",".join(values) + "}"
 
 
 def _attempt(row: list[str | None]) -> Attempt:

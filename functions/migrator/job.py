@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
-from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration
-from functions.migrator.options import Options
-
-Action = Literal["apply", "rollback"]
-PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
-
-
-class Span(Protocol):
-    """A statement's place in a text: byte offsets."""
-
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
+from functions.migrator.script import PAST, Action, Script, Unit
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file to run in one transaction.
+    """A file to run, unit by unit.
 
     Attributes:
-        migration: what it belongs to.
-        file: the name of the file whose text this is (the down file, for a rollback).
-        promises: queries of the verify file; each must return one true.
-        locate: finds the statements of a text, for pointing at the one that failed.
+        text: the whole file, which the script's positions are positions in.
+        done: the units that are in already, from an attempt that didn't get to the end.
         package: the package's digest.
     """
 
     action: Action
     migration: Migration
-    file: str
+    script: Script
     text: bytes
-    options: Options
-    promises: Sequence[Promise]
-    locate: Callable[[bytes], Sequence[Span]]
+    done: int
     package: str
     requested_by: str
 
     @property
-    def done(self) -> str:
+    def file(self) -> str:
+        """The name of the file whose text this is: the down file, for a rollback."""
+        return self.script.file
+
+    @property
+    def result(self) -> str:
         """The result that the history records for this action."""
         return PAST[self.action].replace("_", " ")
+
+    @property
+    def remaining(self) -> range:
+        """The numbers of the units to run."""
+        return range(self.done, max(1, len(self.script.units)))
+
+    def unit(self, number: int) -> Unit:
+        """A unit; of a file with nothing in it, the empty one."""
+        units = self.script.units
+        return units[number] if units else Unit(0, len(self.text), (0, 0), "", None, self.script.tokens)
+
+    def unit_text(self, number: int) -> bytes:
+        """The bytes of a unit."""
+        unit = self.unit(number)
+        return self.text[unit.start : unit.end]
+
+    def is_last(self, number: int) -> bool:
+        """Whether the file is in when this unit is."""
+        return number + 1 >= len(self.script.units)
+
+    @property
+    def settings_done(self) -> bytes:
+        """The SET statements of units that are in: the session they set is gone, what comes relies on it."""
+        upto = self.unit(self.done - 1).statements[1] if self.done else 0
+        parts = [self.text[s.start : s.end] for s in self.script.statements[:upto] if s.kind == "VariableSetStmt"]
+        return b";\n".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 from functions.migrator.durations import parse_duration
 from functions.migrator.files import Problem, position
@@ -18,9 +19,7 @@ _STRAY = re.compile(
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
 _LATER = {
-    "transaction": "every file runs in one transaction in this version, and `transaction` can't be set yet",
-    "detach": "every file runs in one transaction in this version, and `detach` can't be set yet",
-    "allow": "this version has no hazard rules that could be allowed; leave the line out",
+    "detach": "no file outlasts its runner in this version, and `detach` can't be set yet",
 }
 
 
@@ -38,11 +37,18 @@ class RowsExpectation:
 
 @dataclass(frozen=True)
 class Options:
-    """A file's options. Times are milliseconds; a `statement_timeout` of 0 means none."""
+    """A file's options. Times are milliseconds; a `statement_timeout` of 0 means none.
+
+    Attributes:
+        transaction: `on`, `off`, or None where the file leaves it to what stands in it.
+        allow: hazards accepted, as `RULE because REASON`, each with its line.
+    """
 
     lock_timeout: int = 2_000
     statement_timeout: int = 0
+    transaction: Literal["on", "off"] | None = None
     rows: tuple[RowsExpectation, ...] = ()
+    allow: tuple[tuple[int, str], ...] = ()
 
 
 def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, list[Problem]]:
@@ -55,7 +61,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
     header = _header(text)
     for number, line in enumerate(header.decode(errors="replace").split("\n"), 1):
         try:
-            options = _read_line(line, options)
+            options = _read_line(line, number, options)
         except ValueError as error:
             problems.append(Problem(file, str(error), number, 1))
     if 0 < options.statement_timeout <= options.lock_timeout:
@@ -70,7 +76,7 @@ def _header(text: bytes) -> bytes:
     return match[0] if match else b""
 
 
-def _read_line(line: str, options: Options) -> Options:
+def _read_line(line: str, number: int, options: Options) -> Options:
     match = _OPTION.fullmatch(line)
     if match is None:
         return options
@@ -82,6 +88,8 @@ def _read_line(line: str, options: Options) -> Options:
         return options  # `-- Migration: creates the users`: a title, not an option
     if setting is None or word != "migration":
         raise ValueError(f"`-- {word}:` is for options written as `-- migration: name = value`; this is none of them")
+    if setting[1] == "allow":
+        return replace(options, allow=(*options.allow, (number, setting[2])))
     return _set(setting[1], setting[2], options)
 
 
@@ -99,7 +107,7 @@ def _set(name: str, value: str, options: Options) -> Options:
         raise ValueError(_LATER[name])
     setter = _SETTERS.get(name)
     if setter is None:
-        raise ValueError(f"there is no option `{name}`; there are: {', '.join(sorted(_SETTERS))}")
+        raise ValueError(f"there is no option `{name}`; there are: {', '.join(sorted([*_SETTERS, 'allow']))}")
     return setter(options, value)
 
 
@@ -114,9 +122,16 @@ def _set_statement_timeout(options: Options, value: str) -> Options:
     return replace(options, statement_timeout=parse_duration(value))
 
 
+def _set_transaction(options: Options, value: str) -> Options:
+    if value not in ("on", "off"):
+        raise ValueError(f"transaction is either on or off, not {value!r}")
+    return replace(options, transaction=cast(Literal["on", "off"], value))
+
+
 _SETTERS: dict[str, Callable[[Options, str], Options]] = {
     "lock_timeout": _set_lock_timeout,
     "statement_timeout": _set_statement_timeout,
+    "transaction": _set_transaction,
 }
 
 

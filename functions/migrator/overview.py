@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from functions.migrator import runlock
+from functions.migrator.drift import Edit, read_edits
 from functions.migrator.files import Package
 from functions.migrator.history import Applied, Attempt, read_applied, read_attempts
-from functions.migrator.plan import changed_files, missing_files
+from functions.migrator.plan import missing_files
+from functions.migrator.script import Source
 from functions.migrator.session import Session
 
 # From healthy to not: what `list` and `status` call a migration.
@@ -62,19 +64,20 @@ class Overview:
         return not self.refused
 
 
-def read_entries(session: Session, package: Package) -> tuple[Entry, ...]:
+def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
     """Every migration that the package or the history knows, by version."""
-    return _entries(package, read_applied(session))
+    applied = read_applied(session)
+    return _entries(source.package, applied, read_edits(session, source, applied))
 
 
-def read_overview(session: Session, package: Package) -> Overview:
+def read_overview(session: Session, source: Source) -> Overview:
     """Where the database stands, who is at work on it, and what happened last."""
     attempts = read_attempts(session, 1)
-    return Overview(read_entries(session, package), runlock.find_holder(session), attempts[0] if attempts else None)
+    return Overview(read_entries(session, source), runlock.find_holder(session), attempts[0] if attempts else None)
 
 
-def _entries(package: Package, applied: Mapping[int, Applied]) -> tuple[Entry, ...]:
-    changed = {migration.version for migration in changed_files(package, applied)}
+def _entries(package: Package, applied: Mapping[int, Applied], edits: Mapping[int, Edit]) -> tuple[Entry, ...]:
+    changed = {version for version, edit in edits.items() if edit.changed}
     missing = {record.version for record in missing_files(package, applied)}
     highest = max(applied, default=-1)
 

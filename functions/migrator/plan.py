@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from functions.migrator.drift import Edit
 from functions.migrator.errors import InvalidInput, MigrationChanged, MigrationMissing, OutOfOrder
 from functions.migrator.files import Migration, Package
 from functions.migrator.history import Applied
@@ -19,12 +20,14 @@ class Plan:
         pending: what to apply, in order.
         applied: the history, by version.
         ahead: what the history knows above the package's highest version; the package is older than the database.
+        edits: applied files whose bytes have changed, though not their meaning.
     """
 
     target: Migration | None
     pending: tuple[Migration, ...]
     applied: Mapping[int, Applied]
     ahead: tuple[Applied, ...]
+    edits: Mapping[int, Edit]
 
     @property
     def target_applied(self) -> Applied | None:
@@ -34,13 +37,21 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What a person should know though nothing is wrong."""
-        if not self.ahead:
-            return []
-        names = ", ".join(record.name for record in self.ahead)
-        return [f"The database is ahead of this folder: {names} applied, but not here. Is the folder an older one?"]
+        told = [
+            f"{edit.migration.name} was edited since it was applied, in its layout or comments only."
+            for edit in self.edits.values()
+        ]
+        if self.ahead:
+            names = ", ".join(record.name for record in self.ahead)
+            told += [
+                f"The database is ahead of this folder: {names} applied, but not here. Is the folder an older one?"
+            ]
+        return told
 
 
-def make_plan(package: Package, applied: Mapping[int, Applied], target: str | None = None) -> Plan:
+def make_plan(
+    package: Package, applied: Mapping[int, Applied], edits: Mapping[int, Edit], target: str | None = None
+) -> Plan:
     """What a run would do, up to and including `target`, or all.
 
     A target that is in already is nothing to do, whatever came after it.
@@ -53,14 +64,14 @@ def make_plan(package: Package, applied: Mapping[int, Applied], target: str | No
     """
     wanted = find_target(package, target) if target is not None else None
     limit = (wanted or package.migrations[-1]).version
-    _refuse_changed(package, applied, limit)
+    _refuse_changed(applied, edits, limit)
     _refuse_missing(package, applied, limit)
     ahead = tuple(record for version, record in applied.items() if version > package.migrations[-1].version)
     if wanted is not None and wanted.version in applied:
-        return Plan(wanted, (), applied, ahead)
+        return Plan(wanted, (), applied, ahead, edits)
     pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
     _refuse_out_of_order(pending, applied)
-    return Plan(wanted, pending, applied, ahead)
+    return Plan(wanted, pending, applied, ahead, edits)
 
 
 def plan_rollback(
@@ -119,25 +130,21 @@ def find_target(package: Package, target: str) -> Migration:
     return found
 
 
-def changed_files(package: Package, applied: Mapping[int, Applied]) -> list[Migration]:
-    """Files whose text isn't the one that was applied, in order."""
-    return [m for m in package.migrations if m.version in applied and applied[m.version].sha256 != m.sha256]
-
-
 def missing_files(package: Package, applied: Mapping[int, Applied]) -> list[Applied]:
     """Records whose file isn't in the folder, though later files are, in order."""
     highest = package.migrations[-1].version
     return [record for v, record in sorted(applied.items()) if v < highest and v not in package.by_version]
 
 
-def _refuse_changed(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
-    changed = [m for m in changed_files(package, applied) if m.version <= limit]
+def _refuse_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], limit: int) -> None:
+    changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
     if changed:
-        told = "; ".join(f"{m.name}, applied {applied[m.version].applied_at}" for m in changed)
+        told = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
         raise MigrationChanged(
             f"Changed since {_was(changed)} applied: {told}.",
             solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
-            files=[m.name for m in changed],
+            files=[edit.migration.name for edit in changed],
+            difference="\n".join(edit.difference for edit in changed),
         )
 
 
@@ -157,8 +164,8 @@ def _refuse_out_of_order(pending: Sequence[Migration], applied: Mapping[int, App
         )
 
 
-def _was(migrations: Sequence[Migration]) -> str:
-    return "it was" if len(migrations) == 1 else "they were"
+def _was(edits: Sequence[Edit]) -> str:
+    return "it was" if len(edits) == 1 else "they were"
 
 
 def _has_down(package: Package, version: int) -> bool:

@@ -5,37 +5,24 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from functions.migrator import history, runlock
-from functions.migrator.errors import Cancelled, InDoubt, InvalidFile, MigratorError, PackageChanged
-from functions.migrator.expectations import Promise
-from functions.migrator.files import Migration, Package, Problem, invalid_files, read_text
+from functions.migrator.drift import read_edits
+from functions.migrator.errors import Cancelled, InDoubt, MigrationChanged, MigratorError, PackageChanged
+from functions.migrator.expectations import Check
+from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
-from functions.migrator.job import PAST, Action, Job, Span
-from functions.migrator.options import Options, read_options
+from functions.migrator.job import Job
 from functions.migrator.plan import Plan, make_plan, plan_rollback
 from functions.migrator.results import FileDone, RunResult
 from functions.migrator.runlock import Holder
+from functions.migrator.script import PAST, Action, Source
 from functions.migrator.session import Session
-from functions.migrator.transaction import CommitUnknown, run_in_transaction
+from functions.migrator.transaction import CommitUnknown, run_file
 
 SETTLE_TIME = 30.0  # seconds in which a commit's fate must be found out
-
-
-class Grammar(Protocol):
-    """What the engine must be told about SQL texts; `compiler.grammar.Grammar` knows it."""
-
-    def problems(self, file: str, text: bytes) -> list[Problem]:
-        """What in the text can't run in a transaction of ours."""
-
-    def statements(self, text: bytes) -> Sequence[Span]:
-        """Where the statements of a text are; ValueError if it isn't SQL."""
-
-    def queries(self, file: str, text: bytes) -> tuple[list[Promise], list[Problem]]:
-        """The queries of a verify file, and what in it is something else."""
 
 
 class Listener:
@@ -59,17 +46,15 @@ class Request:
         url: the database.
         execution: the run's name, in pg_stat_activity and in the history.
         requested_by: who says to have asked for it.
+        source: the migrations: the compiler, or a manifest that it has written.
         wait: seconds to wait for another run to end.
-        options: what holds for files that say nothing else.
     """
 
     url: str
-    package: Package
-    grammar: Grammar
+    source: Source
     execution: str
     requested_by: str
     wait: float = 60.0
-    options: Options = field(default_factory=Options)
     listener: Listener = field(default_factory=Listener)
 
 
@@ -129,6 +114,7 @@ class _Run:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._started = time.monotonic()
+        self._unfinished: dict[int, history.Progress] = {}
         self._session = Session(request.url, request.execution)
 
     def __enter__(self) -> Self:
@@ -138,20 +124,22 @@ class _Run:
         self._session.close()
 
     def read_plan(self, target: str | None) -> Plan:
-        return make_plan(self._request.package, read_applied(self._session), target)
+        package, applied = self._request.source.package, read_applied(self._session)
+        edits = read_edits(self._session, self._request.source, applied)
+        return make_plan(package, applied, edits, target)
 
     def read_rollback(self, target: str, confirm: str) -> list[Migration]:
-        return plan_rollback(self._request.package, read_applied(self._session), target, confirm)
+        return plan_rollback(self._request.source.package, read_applied(self._session), target, confirm)
 
     def take_lock(self) -> None:
         self._session.prepare_to_write()
         runlock.acquire(self._session, self._request.wait, self._request.listener.waiting)
         history.upgrade(self._session)
-        history.close_interrupted(self._session)
+        self._close_interrupted()
 
     def files(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:
         """Runs files in order. All are checked before the first runs."""
-        problems = [problem for migration in migrations for problem in _problems(self._request, action, migration)]
+        problems = self._request.source.problems(action, migrations)
         if problems:
             raise invalid_files(problems)
         done: list[FileDone] = []
@@ -174,23 +162,52 @@ class _Run:
     def _file(self, action: Action, migration: Migration) -> FileDone:
         if self._session.wire.interrupted:
             raise Cancelled("Stopped by Ctrl-C between two files.")
-        listener = self._request.listener
-        job = _job(self._request, action, migration)
-        listener.executing(action, migration)
+        self._request.listener.executing(action, migration)
         started = time.monotonic()
-        try:
-            checks = run_in_transaction(self._session, job)
-        except CommitUnknown as unknown:
-            self._settle(unknown, job)
-            checks = unknown.checks
-        done = FileDone(migration.label, job.file, (time.monotonic() - started) * 1_000, tuple(checks))
-        listener.executed(action, migration, done)
+        checks = self._until_done(_job(self._request, action, migration))
+        script = self._request.source.script(action, migration)
+        done = FileDone(migration.label, script.file, (time.monotonic() - started) * 1_000, tuple(checks))
+        self._request.listener.executed(action, migration, done)
         return done
 
-    def _settle(self, unknown: CommitUnknown, job: Job) -> None:
-        """Finds out what became of a commit whose answer never came, and goes on in a new session if it went through.
+    def _until_done(self, job: Job) -> Sequence[Check]:
+        """Runs a file from the first unit that isn't in; again, if a commit's answer was lost but it had gone through."""
+        while True:
+            job = replace(job, done=self._units_done(job))
+            try:
+                return run_file(self._session, job)
+            except CommitUnknown as unknown:
+                if self._settle(unknown, job):
+                    return unknown.checks
+
+    def _units_done(self, job: Job) -> int:
+        """How many of the file's units are in, from an attempt that didn't get to the end.
+
+        Raises:
+            MigrationChanged: those aren't the units that the file begins with.
+        """
+        progress = self._unfinished.get(job.migration.version)
+        if progress is None or progress.action != job.action:
+            return 0
+        ours = [unit.tokens for unit in job.script.units]
+        if list(progress.units) != ours[: len(progress.units)] or len(progress.units) == len(ours) > 0:
+            raise MigrationChanged(
+                f"{job.file} is partly in: its first {len(progress.units)} parts, which commit by themselves; "
+                "but it doesn't begin with them any more.",
+                cause="It was edited above the place where an earlier attempt had failed.",
+                solution="Put its beginning back as it was; what comes after the part that failed may change.",
+                migration=job.migration.label,
+                file=job.file,
+            )
+        return len(progress.units)
+
+    def _settle(self, unknown: CommitUnknown, job: Job) -> bool:
+        """Finds out what became of a commit whose answer never came, in a new session that takes the old one's place.
 
         The new session must get the run lock first: as long as the old one lives, its commit may still happen.
+
+        Returns:
+            Whether the file is wholly in; if not, a unit of it is, and the next one can begin.
 
         Raises:
             MigratorError: the commit didn't happen (why the connection broke), or nobody can be asked (InDoubt).
@@ -200,15 +217,23 @@ class _Run:
             self._session = _reconnect(self._request)
             self._session.prepare_to_write()
             runlock.acquire(self._session, SETTLE_TIME, self._request.listener.waiting)
-            result = history.read_result(self._session, unknown.attempt)
+            progress = history.read_attempt(self._session, unknown.attempt)
         except MigratorError as error:
             raise InDoubt(
                 f"The connection was lost while {job.file} was committing, and then: {error.message}",
                 migration=job.migration.label,
                 file=job.file,
             ) from error
-        if result != job.done:
+        if progress is not None and progress.result == job.result:
+            return True
+        if progress is None or len(progress.units) <= unknown.units:
             raise unknown.error
+        self._close_interrupted()
+        return False
+
+    def _close_interrupted(self) -> None:
+        history.close_interrupted(self._session)
+        self._unfinished = history.read_unfinished(self._session)
 
 
 def _reconnect(request: Request) -> Session:
@@ -223,44 +248,14 @@ def _reconnect(request: Request) -> Session:
             time.sleep(0.2)
 
 
-def _problems(request: Request, action: Action, migration: Migration) -> list[Problem]:
-    """Everything wrong with the files of one migration that can be known without the database."""
-    path = _path(action, migration)
-    try:
-        text = read_text(path)
-        problems = read_options(path.name, text, request.options)[1] + request.grammar.problems(path.name, text)
-        if action == "apply" and migration.verify is not None:
-            problems += request.grammar.queries(migration.verify.name, read_text(migration.verify))[1]
-    except InvalidFile as error:
-        problems = list(error.problems)
-    return problems
-
-
 def _job(request: Request, action: Action, migration: Migration) -> Job:
-    path = _path(action, migration)
-    text = read_text(path)
-    if action == "apply" and hashlib.sha256(text).hexdigest() != migration.sha256:
-        raise PackageChanged(f"{path.name} was changed while the run was under way.", file=path.name)
-    verify = migration.verify if action == "apply" else None
-    return Job(
-        action=action,
-        migration=migration,
-        file=path.name,
-        text=text,
-        options=read_options(path.name, text, request.options)[0],
-        promises=request.grammar.queries(verify.name, read_text(verify))[0] if verify else (),
-        locate=request.grammar.statements,
-        package=request.package.digest,
-        requested_by=request.requested_by,
-    )
-
-
-def _path(action: Action, migration: Migration) -> Path:
-    if action == "apply":
-        return migration.path
-    if migration.down is None:
-        raise ValueError(f"{migration.name} has no down file; plan_rollback sees to it that it isn't asked")
-    return migration.down
+    """A migration's file as it is now, held against what the source understood of it."""
+    script = request.source.script(action, migration)
+    path = migration.path if action == "apply" else migration.down
+    text = read_text(path) if path else b""
+    if hashlib.sha256(text).hexdigest() != script.sha256:
+        raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
+    return Job(action, migration, script, text, 0, request.source.package.digest, request.requested_by)
 
 
 def _message(plan: Plan, done: Sequence[FileDone]) -> str:

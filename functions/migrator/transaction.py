@@ -1,8 +1,8 @@
-"""One file in one transaction, with its record inside: both are in, or neither.
+"""One unit of a file in one transaction, with its record inside: both are in, or neither. Most files are one unit.
 
-Three round trips: the intent and BEGIN; the text as written; the record and COMMIT. A file that promises something
-costs more, before the commit. Whatever goes wrong before COMMIT is sent rolls back; what goes wrong after is settled
-by asking the history.
+Three round trips for such a file: the intent and BEGIN; the text as written; the record and COMMIT. A file that
+promises something costs more, before the commit. Whatever goes wrong before COMMIT is sent rolls back; what goes wrong
+after is settled by asking the history. A file of several units leaves a record with each; the next attempt goes on there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from functions.migrator.sqlstate import connection_lost
 from functions.migrator.wire import BatchError, Command, ScriptError
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
+# Between two units the file's session goes on as it is; only our own record is written as ourselves.
+_AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
 
@@ -28,56 +30,88 @@ class CommitUnknown(Exception):
 
     Attributes:
         attempt: what the history must be asked about.
+        units: how many units it knows if this commit didn't go through.
         error: what to say if it didn't go through.
         checks: what had been checked before.
     """
 
-    def __init__(self, attempt: int, error: MigratorError) -> None:
+    def __init__(self, attempt: int, units: int, error: MigratorError) -> None:
         super().__init__(str(error))
         self.attempt = attempt
+        self.units = units
         self.error = error
         self.checks: Sequence[Check] = ()
 
 
-def run_in_transaction(session: Session, job: Job) -> Sequence[Check]:
-    """Runs a file: all of it with its record, or nothing. Returns what was checked before the commit.
+def run_file(session: Session, job: Job) -> Sequence[Check]:
+    """Runs a file, unit by unit. Returns what was checked before the last commit.
 
     Raises:
-        MigratorError: of the families sql, contention, verify or connection; the file is rolled back, the try recorded.
+        MigratorError: of the families sql, contention, verify or connection; the unit is rolled back, the try recorded.
         CommitUnknown: the connection broke after COMMIT was sent.
     """
     attempt = _begin(session, job)
     checks: Sequence[Check] = ()
-    try:
-        _run_text(session, job)
-        checks = _check(session, job)
-        _commit(session, job, attempt)
-    except CommitUnknown as unknown:
-        unknown.checks = checks
-        raise
-    except MigratorError as error:
-        _record_failure(session, attempt, error)
-        raise
+    for number in job.remaining:
+        try:
+            if number > job.done:
+                _begin_unit(session, job, number)
+            _run_text(session, job, number)
+            checks = _check(session, job) if job.is_last(number) else ()
+            _commit(session, job, number, attempt)
+        except CommitUnknown as unknown:
+            unknown.checks = checks
+            raise
+        except MigratorError as error:
+            if number:
+                error.state = _partly_in(job, number)
+            _record_failure(session, attempt, error)
+            raise
     return checks
 
 
 def _begin(session: Session, job: Job) -> int:
-    """Records the intent and opens the file's transaction. Nothing of it takes a snapshot, so that a file may begin
-    with SET TRANSACTION."""
-    intent = history.begin_attempt(session, job.action, job.migration, job.package, job.requested_by)
+    """Records the intent and opens the first transaction. Nothing in that transaction takes a snapshot, so that a file
+    may begin with SET TRANSACTION. The limits are the session's, so that a file's own SET goes before them in all of
+    its units; the cleaning at its end takes them back."""
+    intent = history.begin_attempt(session, job)
     try:
-        answers = session.wire.batch([*intent, BEGIN, *_limits(job.options)])
+        if job.settings_done:
+            session.wire.script(job.settings_done)
+        answers = session.wire.batch(
+            [*intent[:-1], *_limits("SESSION", job.script.options), COMMIT, _opening(job, job.done)]
+        )
     except BatchError as error:
         session.roll_back()
         raise runner_error(session, job, error) from error
+    except ScriptError as error:
+        raise file_error(session, job, job.done, error) from error
     return int(str(answers[3][0][0]))
 
 
-def _run_text(session: Session, job: Job) -> None:
+def _begin_unit(session: Session, job: Job, number: int) -> None:
     try:
-        tags = session.wire.script(job.text)
+        session.wire.batch([_opening(job, number)])
+    except BatchError as error:
+        raise runner_error(session, job, error) from error
+
+
+def _opening(job: Job, number: int) -> Command:
+    return Command(f"BEGIN {job.unit(number).modes}")
+
+
+def _limits(scope: str, options: Options) -> list[Command]:
+    return [
+        Command(f"SET {scope} lock_timeout = {options.lock_timeout}"),
+        Command(f"SET {scope} statement_timeout = {options.statement_timeout}"),
+    ]
+
+
+def _run_text(session: Session, job: Job, number: int) -> None:
+    try:
+        tags = session.wire.script(job.unit_text(number))
     except ScriptError as error:
-        raise file_error(session, job, error) from error
+        raise file_error(session, job, number, error) from error
     if tags & _BREAKS_OUT or not session.in_transaction:
         raise MigrationFailed(
             f"{job.file} ended its transaction itself ({', '.join(sorted(tags & _BREAKS_OUT)) or 'ROLLBACK'}).",
@@ -92,41 +126,38 @@ def _run_text(session: Session, job: Job) -> None:
 
 def _check(session: Session, job: Job) -> list[Check]:
     """Checks what the file promises, in a session as the next file will find it, but in this file's transaction."""
-    if not job.options.rows and not job.promises:
+    options, promises = job.script.options, job.script.promises
+    if not options.rows and not promises:
         return []
     try:
-        session.wire.batch([_DEFERRED, *session.cleaning, *_limits(job.options)])
+        session.wire.batch([_DEFERRED, *session.cleaning, *_limits("LOCAL", options)])
     except BatchError as error:
         if error.index == 0 and not connection_lost(error.error):
-            raise file_error(session, job, ScriptError(AT_COMMIT, error.error, 0)) from error
+            raise file_error(session, job, AT_COMMIT, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
-    return check_promises(session, job.file, job.options.rows, job.promises)
+    return check_promises(session, job.file, options.rows, promises)
 
 
-def _limits(options: Options) -> list[Command]:
-    return [
-        Command(f"SET LOCAL lock_timeout = {options.lock_timeout}"),
-        Command(f"SET LOCAL statement_timeout = {options.statement_timeout}"),
-    ]
-
-
-def _commit(session: Session, job: Job, attempt: int) -> None:
-    record = (
-        history.add_applied(session, attempt, job.migration, job.text, job.requested_by)
-        if job.action == "apply"
-        else history.remove_applied(job.migration)
-    )
-    # Deferred constraints first, as the file's last statement left the session; then everything else as it was.
-    finish = history.finish_attempt(attempt, job.done)
-    commands = [_DEFERRED, *session.cleaning, OURS, record, finish, COMMIT]
+def _commit(session: Session, job: Job, number: int, attempt: int) -> None:
+    # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
+    commands = [_DEFERRED, *_record(session, job, number, attempt), COMMIT]
     try:
         session.wire.batch(commands)
     except BatchError as error:
         if connection_lost(error.error):
-            raise CommitUnknown(attempt, runner_error(session, job, error)) from error
+            raise CommitUnknown(attempt, number, runner_error(session, job, error)) from error
         if error.index in (0, len(commands) - 1):  # what the file deferred; serialization
-            raise file_error(session, job, ScriptError(AT_COMMIT, error.error, 0)) from error
+            raise file_error(session, job, AT_COMMIT, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
+
+
+def _record(session: Session, job: Job, number: int, attempt: int) -> list[Command]:
+    if not job.is_last(number):
+        return [*_AS_OURSELVES, history.add_unit(attempt, job.unit(number).tokens)]
+    done = (
+        history.add_applied(session, attempt, job) if job.action == "apply" else history.remove_applied(job.migration)
+    )
+    return [*session.cleaning, OURS, done, history.finish_attempt(attempt, job.result)]
 
 
 def _record_failure(session: Session, attempt: int, error: MigratorError) -> None:
@@ -135,6 +166,14 @@ def _record_failure(session: Session, attempt: int, error: MigratorError) -> Non
     if session.wire.lost:
         return
     try:
-        session.wire.batch([BEGIN, OURS, history.finish_attempt(attempt, "failed", error), COMMIT])
+        session.wire.batch([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
     except BatchError:
         session.roll_back()
+
+
+def _partly_in(job: Job, number: int) -> str:
+    of = len(job.script.units)
+    before = "part 1 is" if number == 1 else f"parts 1 to {number} are"
+    return (
+        f"{job.file} has {of} parts that commit by themselves: {before} in; the rest isn't. The next run goes on there."
+    )

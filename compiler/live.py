@@ -1,0 +1,198 @@
+"""The compiler as the engine's source: understands files when they are asked for, from the folder itself."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler import tokens
+from compiler.sql import NotSql, Statement, parse
+from compiler.units import Part, lay_out
+from functions.migrator import script as scripts
+from functions.migrator.errors import InvalidFile
+from functions.migrator.expectations import Promise
+from functions.migrator.files import Migration, Package, Problem, invalid_files, position, read_text
+from functions.migrator.options import Options, read_options
+from functions.migrator.script import Action, Script
+
+_COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
+_COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statements instead"
+_META = "this is a psql command, not SQL; write the SQL that it stands for"
+_VARIABLE = "this is a psql variable, and nobody is there to fill it in; write its value"
+_DISCARD = "DISCARD ALL would drop the run lock; write what you need of it, such as DISCARD TEMP or RESET ALL"
+_UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
+_CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
+_ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
+_NOT_A_QUERY = "a verify file holds queries only (SELECT ...), each with one boolean that must be true"
+_NO_QUERY = "holds no query, so it would verify nothing; write one (SELECT ...), or delete the file"
+_COMMENT_ABOVE = re.compile(rb"(?:--[^\n]*\n[ \t]*)+\Z")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A file, understood: what the engine goes by, its syntax, and everything that forbids to run it."""
+
+    script: Script
+    text: bytes
+    statements: tuple[Statement, ...]
+    problems: tuple[Problem, ...]
+
+
+class Compiler:
+    """Reads and understands the files of a package, each when it is asked for."""
+
+    def __init__(self, package: Package, defaults: Options | None = None) -> None:
+        self._package = package
+        self._defaults = defaults or Options()
+        self._known: dict[tuple[Action, int], Script] = {}
+
+    @property
+    def package(self) -> Package:
+        """All migrations, in order."""
+        return self._package
+
+    def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
+        """Everything that forbids to run these files; all of them are looked at."""
+        return [problem for migration in migrations for problem in self._problems(action, migration)]
+
+    def script(self, action: Action, migration: Migration) -> Script:
+        """A migration's file (or its down file), understood.
+
+        Raises:
+            InvalidFile: it can't be run.
+        """
+        known = self._known.get((action, migration.version))
+        if known is None:
+            compiled = self.compile(action, migration)
+            if compiled.problems:
+                raise invalid_files(compiled.problems)
+            known = self._known[action, migration.version] = compiled.script
+        return known
+
+    def token_hash(self, text: bytes) -> str | None:
+        """The token hash of a text; None where the text is no SQL."""
+        try:
+            return tokens.token_hash(text)
+        except NotSql:
+            return None
+
+    def compile(self, action: Action, migration: Migration) -> Compiled:
+        """A migration's file (or its down file), with everything wrong with it, and with its verify file.
+
+        Raises:
+            InvalidFile: a file can't be read, or is no text.
+        """
+        path = migration.path if action == "apply" else migration.down
+        if path is None:
+            raise ValueError(f"{migration.name} has no down file")
+        promises, problems = _promises(migration.verify) if action == "apply" and migration.verify else ((), [])
+        return compile_text(path.name, read_text(path), self._defaults, promises, problems)
+
+    def _problems(self, action: Action, migration: Migration) -> Sequence[Problem]:
+        try:
+            self.script(action, migration)
+        except InvalidFile as error:
+            return error.problems
+        return ()
+
+
+def compile_text(
+    file: str, text: bytes, defaults: Options, promises: Sequence[Promise] = (), problems: Sequence[Problem] = ()
+) -> Compiled:
+    """A text, understood. `problems` are those that are known already."""
+    options, found = read_options(file, text, defaults)
+    try:
+        statements = tuple(parse(text))
+        hashed = tokens.token_hash(text)
+    except NotSql as error:
+        broken = Script(file, hashlib.sha256(text).hexdigest(), "", options, "", (), ())
+        return Compiled(broken, text, (), (*found, _syntax_problem(file, text, error), *problems))
+    layout = lay_out(text, statements, options.transaction)
+    found += [Problem(file, reason, *position(text, statements[number].start)) for number, reason in layout.problems]
+    found += _refusals(file, text, statements)
+    found += [
+        Problem(file, _ALONE.format(part.alone), *position(text, part.start)) for part in layout.units if part.alone
+    ]
+    script = Script(
+        file=file,
+        sha256=hashlib.sha256(text).hexdigest(),
+        tokens=hashed,
+        options=options,
+        reason=layout.reason,
+        units=tuple(_unit(text, part, len(layout.units) == 1, hashed) for part in layout.units),
+        statements=tuple(_places(text, statements)),
+        promises=tuple(promises),
+    )
+    return Compiled(script, text, statements, (*found, *problems))
+
+
+def _unit(text: bytes, part: Part, only: bool, whole: str) -> scripts.Unit:
+    hashed = whole if only else tokens.token_hash(text[part.start : part.end])
+    return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, hashed)
+
+
+def _places(text: bytes, statements: Sequence[Statement]) -> Iterator[scripts.Statement]:
+    """Each statement's line and column, counted on from the one before."""
+    line, at = 1, 0
+    for statement in statements:
+        line += text.count(b"\n", at, statement.start)
+        at = statement.start
+        column = len(text[text.rfind(b"\n", 0, at) + 1 : at].decode()) + 1
+        yield scripts.Statement(statement.start, statement.end, line, column, statement.kind)
+
+
+def _refusals(file: str, text: bytes, statements: Sequence[Statement]) -> list[Problem]:
+    found = ((_refusal(statement), statement) for statement in statements)
+    return [Problem(file, reason, *position(text, statement.start)) for reason, statement in found if reason]
+
+
+def _refusal(statement: Statement) -> str | None:
+    """Why this statement may never run, if so."""
+    node = statement.node
+    if statement.kind == "CopyStmt" and node.is_from and not node.filename:
+        return _COPY
+    if statement.kind == "DiscardStmt" and statement.text.lower().split()[1:2] == [b"all"]:
+        return _DISCARD
+    if statement.kind == "IndexStmt" and node.concurrent and not node.idxname:
+        return _CONCURRENTLY
+    if statement.kind in ("SelectStmt", "DoStmt", "CallStmt") and b"pg_advisory_unlock_all" in statement.text.lower():
+        return _UNLOCK
+    return None
+
+
+def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
+    copy = _COPY_DATA.search(text[: error.offset])
+    if copy:
+        return Problem(file, _COPY, *position(text, copy.start()))
+    line = text[text.rfind(b"\n", 0, error.offset) + 1 :].lstrip()
+    reason = _META if line.startswith(b"\\") else str(error)
+    if text[error.offset : error.offset + 1] == b":":
+        reason = _VARIABLE
+    return Problem(file, reason, *position(text, error.offset))
+
+
+def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:
+    """The queries of a verify file, and what in it is something else."""
+    text = read_text(path)
+    try:
+        statements = parse(text)
+    except NotSql as error:
+        return [], [_syntax_problem(path.name, text, error)]
+    if not statements:
+        return [], [Problem(path.name, _NO_QUERY)]
+    wrong = [statement for statement in statements if statement.kind != "SelectStmt"]
+    befores = [0, *(statement.end for statement in statements)]
+    promises = [_promise(text[before : s.start], s) for before, s in zip(befores, statements, strict=False)]
+    return promises, [Problem(path.name, _NOT_A_QUERY, *position(text, s.start)) for s in wrong]
+
+
+def _promise(before: bytes, statement: Statement) -> Promise:
+    """The query, called by the first sentence of the `--` comment right above it, if there is one."""
+    query = statement.text.decode()
+    comment = _COMMENT_ABOVE.search(before)
+    above = " ".join(comment[0].decode().replace("--", " ").split()) if comment else ""
+    name = above.partition(". ")[0].rstrip(".") or " ".join(query.split())
+    return Promise(name if len(name) <= 100 else f"{name[:97]}...", query)

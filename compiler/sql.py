@@ -1,0 +1,107 @@
+"""A text as PostgreSQL's own grammar reads it (libpg_query of PostgreSQL 18, through postgast)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import postgast
+
+_COMMENTS = ("SQL_COMMENT", "C_COMMENT")
+_TOO_LARGE = 4 << 20  # bytes; a larger text is cut into statements first and these are parsed one by one
+
+
+class NotSql(ValueError):
+    """A text that PostgreSQL's grammar refuses; `offset` is the byte where the parser stopped."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a text.
+
+    Attributes:
+        start, end: its bytes in the text, without comments around it and without its semicolon.
+        text: those bytes.
+        node: its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`.
+    """
+
+    start: int
+    end: int
+    text: bytes
+    node: Any
+
+    @cached_property
+    def kind(self) -> str:
+        """The name of its tree: `create_stmt`, `index_stmt`, `alter_table_stmt` ..."""
+        return str(self.node.DESCRIPTOR.name)
+
+
+def parse(text: bytes) -> list[Statement]:
+    """The statements of a text, in order.
+
+    Raises:
+        NotSql: the text isn't PostgreSQL's SQL.
+    """
+    if len(text) <= _TOO_LARGE:
+        return list(_parse_whole(text))
+    return list(_parse_apart(text))
+
+
+def tokens(text: bytes) -> list[tuple[str, bytes]]:
+    """The tokens of a text but its comments: what kind the scanner says each is, and its bytes.
+
+    Raises:
+        NotSql: the scanner can't read the text (a string without an end).
+    """
+    try:
+        found = postgast.scan(text.decode()).tokens
+    except postgast.PgQueryError as error:
+        raise _not_sql(text, error) from error
+    names = postgast.pg_query_pb2.Token.Name
+    return [
+        (names(token.token), text[token.start : token.end]) for token in found if names(token.token) not in _COMMENTS
+    ]
+
+
+def _parse_whole(text: bytes, base: int = 0) -> Iterator[Statement]:
+    try:
+        tree = postgast.parse(text.decode())
+    except postgast.PgQueryError as error:
+        raise _not_sql(text, error, base) from error
+    for raw in tree.stmts:
+        start = raw.stmt_location
+        length = raw.stmt_len or _length_of_last(text[start:])
+        body = text[start : start + length].rstrip()
+        node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
+        yield Statement(base + start, base + start + len(body), body, node)
+
+
+def _length_of_last(text: bytes) -> int:
+    """Where a last statement without a semicolon ends: comments after it aren't its own."""
+    found = postgast.scan(text.decode()).tokens
+    names = postgast.pg_query_pb2.Token.Name
+    return max((int(token.end) for token in found if names(token.token) not in _COMMENTS), default=len(text))
+
+
+def _parse_apart(text: bytes) -> Iterator[Statement]:
+    try:
+        parts = postgast.split(text.decode())
+    except postgast.PgQueryError as error:
+        raise _not_sql(text, error) from error
+    end = 0
+    for part in parts:
+        body = part.encode()
+        start = text.index(body, end)
+        end = start + len(body)
+        yield from _parse_whole(body, start)
+
+
+def _not_sql(text: bytes, error: Exception, base: int = 0) -> NotSql:
+    characters = max(0, int(getattr(error, "cursorpos", 1)) - 1)
+    return NotSql(str(error), base + len(text.decode()[:characters].encode()))

@@ -1,0 +1,108 @@
+"""Statements that have to do with transactions: those that control them, and those that PostgreSQL runs in none.
+
+The second kind is what the server's source guards by PreventInTransactionBlock(); PostgreSQL's documentation says it of
+each command: "cannot be executed inside a transaction block".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from postgast import pg_query_pb2 as pb
+
+from compiler.sql import Statement
+
+
+class Control(Enum):
+    """What a statement does to the transaction it stands in."""
+
+    BEGIN = "BEGIN"
+    COMMIT = "COMMIT"
+    ROLLBACK = "ROLLBACK"
+    OTHER = "other"
+
+
+_CONTROLS = {
+    pb.TRANS_STMT_BEGIN: Control.BEGIN,
+    pb.TRANS_STMT_START: Control.BEGIN,
+    pb.TRANS_STMT_COMMIT: Control.COMMIT,
+    pb.TRANS_STMT_ROLLBACK: Control.ROLLBACK,
+    pb.TRANS_STMT_PREPARE: Control.OTHER,
+    pb.TRANS_STMT_COMMIT_PREPARED: Control.OTHER,
+    pb.TRANS_STMT_ROLLBACK_PREPARED: Control.OTHER,
+}
+
+
+def control_of(statement: Statement) -> Control | None:
+    """What the statement does to its transaction; None for savepoints and everything else."""
+    if statement.kind != "TransactionStmt":
+        return None
+    if statement.node.chain:
+        return Control.OTHER
+    return _CONTROLS.get(statement.node.kind)
+
+
+def needs_no_transaction(statement: Statement) -> str | None:
+    """The statement's name, if PostgreSQL refuses to run it inside a transaction block."""
+    rule = _RULES.get(statement.kind)
+    return rule(statement.node) if rule else None
+
+
+def _always(name: str) -> Callable[[Any], str | None]:
+    return lambda node: name
+
+
+def _index(node: Any) -> str | None:
+    return "CREATE INDEX CONCURRENTLY" if node.concurrent else None
+
+
+def _drop(node: Any) -> str | None:
+    return "DROP INDEX CONCURRENTLY" if node.concurrent else None
+
+
+def _reindex(node: Any) -> str | None:
+    named = {option.def_elem.defname for option in node.params}
+    if "concurrently" in named:
+        return "REINDEX CONCURRENTLY"
+    whole = (pb.REINDEX_OBJECT_SCHEMA, pb.REINDEX_OBJECT_SYSTEM, pb.REINDEX_OBJECT_DATABASE)
+    return "REINDEX of a whole schema or database" if node.kind in whole else None
+
+
+def _vacuum(node: Any) -> str | None:
+    return "VACUUM" if node.is_vacuumcmd else None
+
+
+def _cluster(node: Any) -> str | None:
+    return None if node.HasField("relation") else "CLUSTER of all tables"
+
+
+def _alter_table(node: Any) -> str | None:
+    for command in node.cmds:
+        detach = command.alter_table_cmd
+        if detach.subtype == pb.AT_DetachPartition and getattr(detach, "def").partition_cmd.concurrent:
+            return "DETACH PARTITION CONCURRENTLY"
+    return None
+
+
+def _subscription(node: Any) -> str | None:
+    options = {option.def_elem.defname: option.def_elem for option in node.options}
+    return None if "connect" in options or "create_slot" in options else "CREATE SUBSCRIPTION with a slot"
+
+
+_RULES: dict[str, Callable[[Any], str | None]] = {
+    "IndexStmt": _index,
+    "DropStmt": _drop,
+    "ReindexStmt": _reindex,
+    "VacuumStmt": _vacuum,
+    "ClusterStmt": _cluster,
+    "AlterTableStmt": _alter_table,
+    "CreateSubscriptionStmt": _subscription,
+    "CreatedbStmt": _always("CREATE DATABASE"),
+    "DropdbStmt": _always("DROP DATABASE"),
+    "CreateTableSpaceStmt": _always("CREATE TABLESPACE"),
+    "DropTableSpaceStmt": _always("DROP TABLESPACE"),
+    "AlterSystemStmt": _always("ALTER SYSTEM"),
+    "DropSubscriptionStmt": _always("DROP SUBSCRIPTION"),
+}

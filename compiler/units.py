@@ -1,0 +1,139 @@
+"""Which transactions a file runs in: its units, in the order written, and why.
+
+one transaction   nothing in the file says otherwise; one BEGIN ... COMMIT around the whole file is taken for it
+apart             the file has blocks of its own, or a statement that PostgreSQL runs in no transaction, or says
+                  `transaction = off`: each top-level block is a unit, and so is each statement outside one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from compiler.sql import Statement
+from compiler.transactions import Control, control_of, needs_no_transaction
+
+
+@dataclass(frozen=True)
+class Part:
+    """A unit as the compiler sees it; see `functions.migrator.script.Unit`."""
+
+    start: int
+    end: int
+    statements: tuple[int, int]
+    modes: str = ""
+    alone: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A file's units and why they are what they are. `problems` are (statement's number, reason)."""
+
+    units: tuple[Part, ...]
+    reason: str
+    problems: tuple[tuple[int, str], ...] = ()
+
+
+def lay_out(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
+    """The units of a file.
+
+    Args:
+        transaction: the file's option `transaction`: `on`, `off` or None.
+    """
+    controls = [control_of(statement) for statement in statements]
+    alone = [needs_no_transaction(statement) for statement in statements]
+    whole = Part(0, len(text), (0, len(statements)))
+    if transaction != "off" and not any(controls) and not any(alone):
+        return Layout((whole,), "one transaction: nothing in the file asks for anything else")
+    if transaction != "off" and _is_wrapped(controls) and not any(alone):
+        return Layout((_block(statements, 0, len(statements) - 1),), "one transaction: the file's own BEGIN ... COMMIT")
+    problems = tuple(_problems(controls, alone, transaction))
+    return Layout(tuple(_apart(statements, controls, alone)), _why_apart(controls, alone, transaction), problems)
+
+
+def _is_wrapped(controls: Sequence[Control | None]) -> bool:
+    """One BEGIN at the beginning, one COMMIT at the end, nothing of the kind between."""
+    return (
+        len(controls) >= 2
+        and controls[0] is Control.BEGIN
+        and controls[-1] is Control.COMMIT
+        and not any(controls[1:-1])
+    )
+
+
+def _block(statements: Sequence[Statement], first: int, last: int) -> Part:
+    """The unit between the BEGIN that is statement `first` and the COMMIT that is `last`."""
+    begin = statements[first]
+    modes = begin.text.decode().split(None, 1)[1:]
+    start = begin.end + 1
+    return Part(start, statements[last].start, (first + 1, last), _modes(modes[0] if modes else ""))
+
+
+def _modes(text: str) -> str:
+    words = text.split(None, 1)
+    if words and words[0].upper() in ("TRANSACTION", "WORK"):
+        return words[1] if len(words) > 1 else ""
+    return text
+
+
+def _apart(
+    statements: Sequence[Statement], controls: Sequence[Control | None], alone: Sequence[str | None]
+) -> Iterator[Part]:
+    begun: int | None = None
+    for number, (statement, control) in enumerate(zip(statements, controls, strict=True)):
+        if begun is None and control is Control.BEGIN:
+            begun = number
+        elif begun is not None and control is Control.COMMIT:
+            yield _block(statements, begun, number)
+            begun = None
+        elif begun is None and control is None:
+            yield Part(statement.start, statement.end, (number, number + 1), alone=alone[number])
+
+
+def _problems(
+    controls: Sequence[Control | None], alone: Sequence[str | None], transaction: str | None
+) -> Iterator[tuple[int, str]]:
+    begun: int | None = None
+    for number, control in enumerate(controls):
+        if control is Control.BEGIN and begun is not None:
+            yield number, "this BEGIN stands inside another block; PostgreSQL would only warn, and go on in the first"
+        elif control is Control.BEGIN:
+            begun = number
+        elif control is Control.COMMIT and begun is None:
+            yield (
+                number,
+                (
+                    "there is no BEGIN that this COMMIT ends; take it out, or write `-- migration: transaction = off` "
+                    "the top and a BEGIN where the block begins"
+                ),
+            )
+        elif control is Control.COMMIT:
+            begun = None
+        elif control is Control.ROLLBACK:
+            yield (
+                number,
+                (
+                    "a ROLLBACK would undo what stands above it; take both out (with `-- migration: transaction = off` "
+                    "each block is its own unit, but none may undo itself)"
+                ),
+            )
+        elif control is Control.OTHER:
+            yield number, "two-phase commit and AND CHAIN have no place in a migration; write BEGIN ... COMMIT"
+        elif alone[number] and begun is not None:
+            yield number, f"{alone[number]} can't run inside a transaction block; move it out of BEGIN ... COMMIT"
+        elif alone[number] and transaction == "on":
+            yield number, f"{alone[number]} can't run inside a transaction, but `transaction = on` asks for one"
+    if begun is not None:
+        yield begun, "this BEGIN has no COMMIT; take it out: a file runs in a transaction anyway"
+    if transaction == "on" and any(controls) and not _is_wrapped(controls):
+        first = next(number for number, control in enumerate(controls) if control)
+        yield first, "the file has blocks of its own, but `transaction = on` asks for one transaction"
+
+
+def _why_apart(controls: Sequence[Control | None], alone: Sequence[str | None], transaction: str | None) -> str:
+    if transaction == "off":
+        return "each statement and block apart: the file says transaction = off"
+    kind = next((kind for kind in alone if kind), None)
+    if kind:
+        return f"each statement and block apart: {kind} can't run inside a transaction"
+    return "each block apart: the file has BEGIN ... COMMIT blocks of its own"

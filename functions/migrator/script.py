@@ -1,0 +1,92 @@
+"""A migration's texts, understood: what the compiler finds out before a run and the engine goes by.
+
+The engine asks a `Source` for them. There are two: the compiler itself (`compiler.live`, which needs PostgreSQL's
+grammar), and a manifest that the compiler has written (`functions.migrator.manifest`, which needs nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from functions.migrator.expectations import Promise
+from functions.migrator.files import Migration, Package, Problem
+from functions.migrator.options import Options
+
+Action = Literal["apply", "rollback"]
+PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it."""
+
+    start: int
+    end: int
+    line: int
+    column: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A part of a file that is in or out as a whole.
+
+    Attributes:
+        start, end: its bytes in the text; of a block, those between its BEGIN and its COMMIT.
+        statements: the numbers of its statements, from 0, the end exclusive.
+        modes: what its BEGIN says after the word, such as `ISOLATION LEVEL SERIALIZABLE`.
+        alone: what can't run in a transaction, such as `CREATE INDEX CONCURRENTLY`; None if it can.
+        tokens: the token hash of its bytes.
+    """
+
+    start: int
+    end: int
+    statements: tuple[int, int]
+    modes: str
+    alone: str | None
+    tokens: str
+
+
+@dataclass(frozen=True)
+class Script:
+    """A file that is run: its units and statements.
+
+    Attributes:
+        file: its name.
+        sha256: the hash of the text that all positions are positions in.
+        tokens: the token hash of the whole text.
+        reason: why its units are what they are.
+        promises: what must be true before it commits.
+    """
+
+    file: str
+    sha256: str
+    tokens: str
+    options: Options
+    reason: str
+    units: tuple[Unit, ...]
+    statements: tuple[Statement, ...]
+    promises: tuple[Promise, ...] = ()
+
+
+class Source(Protocol):
+    """Where the engine learns about migrations. Asked only for those that are run or look changed."""
+
+    @property
+    def package(self) -> Package:
+        """All migrations, in order."""
+
+    def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
+        """Everything that forbids to run these files."""
+
+    def script(self, action: Action, migration: Migration) -> Script:
+        """A migration's file (or its down file), understood.
+
+        Raises:
+            InvalidFile: it can't be run; `problems` would have said so.
+        """
+
+    def token_hash(self, text: bytes) -> str | None:
+        """The token hash of a text; None where that can't be had."""
