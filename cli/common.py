@@ -10,7 +10,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from functions.migrator import MigratorError
@@ -18,12 +18,14 @@ from functions.migrator.durations import parse_duration
 from functions.migrator.errors import InvalidInput
 
 
-def parser(verb: str, description: str, example: str) -> argparse.ArgumentParser:
+def parser(
+    verb: str, description: str, example: str, outputs: Sequence[str] = ("text", "json")
+) -> argparse.ArgumentParser:
     """A verb's parser with what every verb takes."""
     made = argparse.ArgumentParser(
         prog=f"aurora-migrations {verb}", description=description, epilog=f"example: aurora-migrations {example}"
     )
-    made.add_argument("--output", choices=("text", "json"), default="text", help="how to print (default: text)")
+    made.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
     made.add_argument(
         "--migrations", metavar="DIR", type=Path, default=Path("migrations"), help="the folder (default: migrations/)"
     )

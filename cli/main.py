@@ -17,6 +17,7 @@ VERBS = {
     "status": "where the database stands, who is at work on it",
     "history": "every attempt, newest first",
     "rollback": "undo migrations by their down files, newest first",
+    "check": "what is wrong with the files, what may hurt, what they will do",
     "new": "write the next migration's file",
 }
 _HELP = """\

@@ -2,7 +2,7 @@
 
     MigratorError
     ├── input        InvalidInput · InvalidFile
-    ├── package      PackageChanged
+    ├── package      PackageChanged · InvalidManifest
     ├── connection   DatabaseUnreachable · DatabaseBusy · ConnectionLost · NotAWriter
     │                AuthenticationFailed · DatabaseNotFound · InsufficientPrivilege
     ├── contention   LockTimeout · Deadlock · AnotherRunInProgress
@@ -92,6 +92,16 @@ class InvalidFile(MigratorError):
 
 
 # ---- package --------------------------------------------------------------------------------------------------------
+
+
+class InvalidManifest(MigratorError):
+    """The manifest is missing, damaged, of another format, or of other files than those beside it."""
+
+    family = "package"
+    cause = (
+        "The folder was changed after its manifest had been written, or the manifest was not written by this version."
+    )
+    solution = "Write it anew: aurora-migrations check --write-manifest."
 
 
 class PackageChanged(MigratorError):

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Migration:
     path: Path
     down: Path | None = None
     verify: Path | None = None
+    known_sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -54,6 +55,8 @@ class Migration:
         Raises:
             InvalidFile: the file can't be read.
         """
+        if self.known_sha256 is not None:
+            return self.known_sha256
         digest = hashlib.sha256()
         try:
             for chunk in _chunks(self.path):
@@ -61,6 +64,10 @@ class Migration:
         except OSError as error:
             raise _unreadable(self.path, error) from error
         return digest.hexdigest()
+
+    def with_sha256(self, known: str) -> Migration:
+        """The same migration with the hash that a manifest knows of it; its file is read only when it is run."""
+        return replace(self, known_sha256=known)
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,16 @@ def position(text: bytes, offset: int) -> tuple[int, int]:
     """Line and column, both from 1, of a byte offset; columns count characters."""
     start = text.rfind(b"\n", 0, offset) + 1
     return text.count(b"\n", 0, offset) + 1, len(text[start:offset].decode(errors="replace")) + 1
+
+
+def pointed(text: bytes, line: int, column: int) -> str:
+    """The line and a caret under the column; of a long line the part around it. Nothing of a line about a password."""
+    lines = text.split(b"\n", line)
+    whole = lines[line - 1].decode(errors="replace") if 0 < line <= len(lines) else ""
+    if "password" in whole.lower():
+        return ""
+    first = max(0, column - 61)
+    return f"{whole[first : first + 100].replace(chr(9), ' ')}\n{' ' * (column - 1 - first)}^"
 
 
 def invalid_files(problems: Iterable[Problem]) -> InvalidFile:

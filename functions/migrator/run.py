@@ -171,7 +171,7 @@ class _Run:
         return done
 
     def _until_done(self, job: Job) -> Sequence[Check]:
-        """Runs a file from the first unit that isn't in; again, if a commit's answer was lost but it had gone through."""
+        """Runs a file from the first unit that isn't in; again, if only the answer to a unit's commit was lost."""
         while True:
             job = replace(job, done=self._units_done(job))
             try:

@@ -2,7 +2,8 @@
 
 Three round trips for such a file: the intent and BEGIN; the text as written; the record and COMMIT. A file that
 promises something costs more, before the commit. Whatever goes wrong before COMMIT is sent rolls back; what goes wrong
-after is settled by asking the history. A file of several units leaves a record with each; the next attempt goes on there.
+after is settled by asking the history. A file of several units leaves a record with each; the next attempt goes on
+there.
 """
 
 from __future__ import annotations
