@@ -8,6 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import postgast
+from google.protobuf.message import DecodeError
+
+from compiler.deep import parse_deep
 
 _COMMENTS = ("SQL_COMMENT", "C_COMMENT")
 _TOO_LARGE = 4 << 20  # bytes; a larger text is cut into statements first and these are parsed one by one
@@ -48,9 +51,12 @@ def parse(text: bytes) -> list[Statement]:
     Raises:
         NotSql: the text isn't PostgreSQL's SQL.
     """
-    if len(text) <= _TOO_LARGE:
+    if len(text) > _TOO_LARGE:
+        return list(_parse_apart(text))
+    try:
         return list(_parse_whole(text))
-    return list(_parse_apart(text))
+    except DecodeError:
+        return list(_parse_apart(text))
 
 
 def tokens(text: bytes) -> list[tuple[str, bytes]]:
@@ -99,7 +105,17 @@ def _parse_apart(text: bytes) -> Iterator[Statement]:
         body = part.encode()
         start = text.index(body, end)
         end = start + len(body)
-        yield from _parse_whole(body, start)
+        yield from _parse_one(body, start)
+
+
+def _parse_one(text: bytes, base: int) -> Iterator[Statement]:
+    """One statement cut out of a text, however deep its tree is."""
+    try:
+        yield from _parse_whole(text, base)
+    except DecodeError:
+        raw = parse_deep(text).stmts[0]
+        node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
+        yield Statement(base, base + len(text), text, node)
 
 
 def _not_sql(text: bytes, error: Exception, base: int = 0) -> NotSql:

@@ -1,7 +1,7 @@
 """The manifest: what the compiler understood of a folder, written beside it, so that the engine needs no grammar.
 
 Two files. `manifest.json` is the index: format, digest, and per migration its name, hashes and where its details are.
-`manifest.details` holds those, one JSON document a line. A run reads the index, and only what is pending of the details.
+`manifest.details` holds those, one JSON document a line. A run reads the index, and only what is pending of the rest.
 """
 
 from __future__ import annotations

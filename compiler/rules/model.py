@@ -1,0 +1,100 @@
+"""What a rule says: the lock a statement takes on a table, and what that lock keeps out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+ACCESS_SHARE = "ACCESS SHARE"
+ROW_SHARE = "ROW SHARE"
+ROW_EXCLUSIVE = "ROW EXCLUSIVE"
+SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
+SHARE = "SHARE"
+SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+EXCLUSIVE = "EXCLUSIVE"
+ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
+
+MODES = (
+    ACCESS_SHARE,
+    ROW_SHARE,
+    ROW_EXCLUSIVE,
+    SHARE_UPDATE_EXCLUSIVE,
+    SHARE,
+    SHARE_ROW_EXCLUSIVE,
+    EXCLUSIVE,
+    ACCESS_EXCLUSIVE,
+)
+"""From the weakest to the strongest, as PostgreSQL numbers them."""
+
+CONFLICTS: Mapping[str, frozenset[str]] = {
+    ACCESS_SHARE: frozenset(MODES[7:]),
+    ROW_SHARE: frozenset(MODES[6:]),
+    ROW_EXCLUSIVE: frozenset(MODES[4:]),
+    SHARE_UPDATE_EXCLUSIVE: frozenset(MODES[3:]),
+    SHARE: frozenset(MODES[2:]) - {SHARE},
+    SHARE_ROW_EXCLUSIVE: frozenset(MODES[2:]),
+    EXCLUSIVE: frozenset(MODES[1:]),
+    ACCESS_EXCLUSIVE: frozenset(MODES),
+}
+"""Which modes can't be held beside each: https://www.postgresql.org/docs/18/explicit-locking.html, Table 13.2."""
+
+
+class Answer(IntEnum):
+    """Whether something happens. MAYBE: it depends on what the text doesn't tell, such as a column's old type."""
+
+    NO = 0
+    MAYBE = 1
+    YES = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one kind of statement does to one relation that it names.
+
+    Attributes:
+        statement: the kind of the statement's tree, such as `AlterTableStmt`.
+        command: the sub-command or the kind of object, in the tree's words, such as `AT_AddColumn`; or empty.
+        when: the case, in words of ours, such as `volatile default` or `the referenced table`; or empty.
+        lock: the strongest mode it takes on the relation.
+        why: a plain sentence for people.
+        source: the section of PostgreSQL's documentation that says so; where it is silent, this is said.
+        rewrites: whether the relation's rows are written anew into another file.
+        scans: whether all rows are read while the lock is held.
+        index_lock: the mode it takes on the relation's indexes, where that is stronger than `lock`.
+        since: the first major version of PostgreSQL that takes this statement (or lock); 0 for all that are supported.
+    """
+
+    statement: str
+    command: str
+    when: str
+    lock: str
+    why: str
+    source: str
+    rewrites: Answer = Answer.NO
+    scans: Answer = Answer.NO
+    index_lock: str = ""
+    since: int = 0
+
+    @property
+    def id(self) -> str:
+        """Its name, unique in the table."""
+        return ": ".join(part for part in (f"{self.statement} {self.command}".strip(), self.when) if part)
+
+    @property
+    def blocks_reads(self) -> bool:
+        """Whether a SELECT has to wait. The planner locks every index of a table that it reads, so these count too."""
+        return bool({self.lock, self.index_lock} & CONFLICTS[ACCESS_SHARE])
+
+    @property
+    def blocks_writes(self) -> bool:
+        """Whether an INSERT, UPDATE or DELETE has to wait."""
+        return bool({self.lock, self.index_lock} & CONFLICTS[ROW_EXCLUSIVE])
+
+    @property
+    def weight(self) -> tuple[int, Answer, Answer]:
+        """By this, the one that a person should hear of first is the greatest."""
+        return MODES.index(self.lock), self.rewrites, self.scans
