@@ -213,10 +213,11 @@ _CONNECTION = re.compile(
 _CONNECTS = re.compile(rb"\b(?:host|hostaddr|port|dbname|user|service)\s*=", re.IGNORECASE)
 _PLACEHOLDER = re.compile(rb"(?:%(?:\d+\$)?[sLI]?|)")
 _FORMATS = re.compile(rb"%(?:\d+\$)?[sLI]")
-_TEMPLATE = re.compile(rb"\bpassword\s*[=\s]\s*'*(?P<place>%(?:(?P<number>\d+)\$)?[sL])", re.IGNORECASE)
-_BREAKS_OFF = re.compile(rb"\bpassword\s*[=\s]\s*'*\Z", re.IGNORECASE)
+_TEMPLATE = re.compile(rb"\bpassword(?:\s*=\s*|\s+)'*(?P<place>%(?:(?P<number>\d{1,3})\$)?[sL])", re.IGNORECASE)
+_BREAKS_OFF = re.compile(rb"\bpassword(?:\s*=\s*|\s+)'*\Z", re.IGNORECASE)
 _UNSCANNABLE = re.compile(rb"\bpassword\s+(?:e|u&)?'+[^'%]", re.IGNORECASE)
-_DEEPEST = 20
+_DEEPEST = 20  # strings within strings that are looked into; what is deeper is looked at as plain text
+_FARTHEST = 200  # tokens from a string to what completes it
 _AROUND = (b"(", b"quote_literal", b"quote_nullable")
 _DOLLARS = re.compile(rb"\$[^$]*\$")
 
@@ -315,12 +316,12 @@ def _content(literal: bytes) -> bytes:
 def _completing(content: bytes, tokens: Sequence[_Token], after: int) -> Iterator[_Span]:
     """The literals that complete a string that ends where its password begins, or is the template of a format()."""
     if _BREAKS_OFF.search(content) and tokens[after : after + 1] and tokens[after][3] == b"||":
-        yield from _literal(_arguments(tokens[after + 1 :], b"||")[0])
+        yield from _literal(_arguments(tokens[after + 1 : after + _FARTHEST], b"||")[0])
     template = _TEMPLATE.search(content)
     if template:
         before = len(_FORMATS.findall(content[: template.start("place")]))
         number = int(template["number"] or before + 1)
-        arguments = _arguments(tokens[after:], b",")
+        arguments = _arguments(tokens[after : after + _FARTHEST], b",")
         yield from _literal(arguments[number] if number < len(arguments) else [])
 
 

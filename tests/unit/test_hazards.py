@@ -1,0 +1,431 @@
+"""Hazards of a deploy: where they stand, which are none after all, and how a file accepts one."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+
+import pytest
+
+from compiler import squawk
+from compiler.annotations import of_hazards
+from compiler.hazards import (
+    NAMELESS,
+    PASSWORD,
+    REFUSED,
+    RULES,
+    UNREAD,
+    Allow,
+    Hazard,
+    Source,
+    apply_allows,
+    find_hazards,
+    hide_passwords,
+    parse_allow,
+    unused,
+)
+from compiler.sql import parse
+
+CANARY = "kanarien-7vogel"
+
+
+def source(text, path="017_x.sql", in_transaction=True):
+    encoded = text.encode()
+    return Source(path, encoded, parse(encoded), in_transaction)
+
+
+def find(text, in_transaction=True):
+    (hazards,) = find_hazards([source(text, in_transaction=in_transaction)]).values()
+    return hazards
+
+
+def rules(text, in_transaction=True):
+    return [hazard.rule for hazard in find(text, in_transaction)]
+
+
+# ---- where ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "line", "column"),
+    [
+        ("", 1, 1),
+        ("-- one\n\n", 3, 1),
+        ("/* é😀 */\t", 1, 10),
+        ("SELECT 'naïve'; /* ✓ */ ", 1, 25),
+        ("SELECT $$\n🐘\n$$;\n\t\t", 4, 3),
+        ("SELECT 1;\n/* a /* b */ ; */  ", 2, 20),
+    ],
+)
+def test_lines_and_columns_count_characters_from_one(before, line, column):
+    (hazard,) = find(before + "DROP TABLE t;")
+    assert (hazard.line, hazard.column) == (line, column)
+    assert str(hazard).startswith(f"017_x.sql:{line}:{column}: ")
+
+
+def test_hazards_come_by_file_in_the_order_of_the_text():
+    files = [source("DROP VIEW v;\nDROP TABLE t;", "2.sql"), source("SELECT 1;", "1.sql"), source("", "3.sql", False)]
+    found = find_hazards(files)
+    assert {path: [h.rule for h in hazards] for path, hazards in found.items()} == {
+        "2.sql": ["ban-drop-view", "ban-drop-table"],
+        "1.sql": [],
+        "3.sql": [],
+    }
+    assert {hazard.file for hazard in found["2.sql"]} == {"2.sql"}
+
+
+def test_no_files_have_no_hazards():
+    assert find_hazards([]) == {}
+
+
+# ---- what is no hazard after all ------------------------------------------------------------------------------------
+
+ON_T = [
+    "ALTER TABLE t ADD COLUMN b int NOT NULL",
+    "ALTER TABLE t ADD COLUMN b uuid DEFAULT gen_random_uuid()",
+    "ALTER TABLE t ALTER COLUMN a SET NOT NULL",
+    "ALTER TABLE t ALTER COLUMN a DROP NOT NULL",
+    "ALTER TABLE t ALTER COLUMN a TYPE bigint",
+    "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)",
+    "ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES u (id)",
+    "ALTER TABLE t ADD PRIMARY KEY (a)",
+    "ALTER TABLE t DROP CONSTRAINT c",
+    "ALTER TABLE t DROP COLUMN a",
+    "ALTER TABLE t RENAME COLUMN a TO b",
+    "ALTER TABLE t RENAME TO u",
+    "ALTER TABLE t SET SCHEMA s",
+    "CREATE INDEX i ON t (a)",
+    "REINDEX TABLE t",
+    "TRUNCATE t CASCADE",
+    "DROP TABLE t",
+]
+TABLES = [
+    "CREATE TABLE t (a int)",
+    "CREATE TABLE public.t (a int)",
+    'CREATE TABLE "t" (a int)',
+    "CREATE TEMP TABLE t (a int)",
+    "CREATE UNLOGGED TABLE t AS SELECT 1 AS a",
+    "SELECT 1 AS a INTO t",
+    "CREATE TABLE t PARTITION OF p DEFAULT",
+]
+
+
+@pytest.mark.parametrize("in_transaction", [True, False])
+@pytest.mark.parametrize("statement", [s for s in ON_T if "CASCADE" not in s])
+def test_a_table_made_earlier_in_the_file_is_nobody_elses(statement, in_transaction):
+    assert rules(f"{statement};", in_transaction) != []
+    assert [rules(f"{table};\n{statement};", in_transaction) for table in TABLES] == [[]] * len(TABLES)
+
+
+def test_what_a_truncate_cascades_to_is_not_known():
+    assert rules("CREATE TABLE t (a int); TRUNCATE t CASCADE;") == ["ban-truncate-cascade"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TABLE t (a int); DROP TABLE t, users;",
+        "CREATE TABLE IF NOT EXISTS users (a int); ALTER TABLE users DROP COLUMN a;",
+        "CREATE TABLE archive.users (a int); ALTER TABLE users DROP COLUMN a;",
+        "CREATE TABLE users (a int); ALTER TABLE archive.users DROP COLUMN a;",
+        'CREATE TABLE "Users" (a int); ALTER TABLE users DROP COLUMN a;',
+        "SET search_path = x; CREATE TABLE users (a int); ALTER TABLE public.users DROP COLUMN a;",
+        "ALTER TABLE users DROP COLUMN a; CREATE TABLE users (a int);",
+        "CREATE TEMP TABLE users (a int); DROP TABLE users; ALTER TABLE users DROP COLUMN a;",
+        "CREATE TABLE users_new (a int); ALTER TABLE users RENAME TO users_old;",
+        "CREATE OR REPLACE VIEW v AS SELECT 1; DROP VIEW v;",
+        "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; DROP FUNCTION f();",
+        "CREATE TABLE f (a int); DROP FUNCTION f();",
+        "CREATE TABLE t (a int); ALTER TABLE t RENAME TO u; DROP TABLE t;",
+    ],
+)
+def test_what_others_may_use_stays_a_hazard(text):
+    assert len(rules(text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TABLE t (a int); ALTER TABLE t RENAME TO u; ALTER TABLE u DROP COLUMN a;",
+        "CREATE TABLE t (a int); ALTER TABLE t SET SCHEMA s; ALTER TABLE s.t DROP COLUMN a;",
+        "CREATE TABLE t (a int); ALTER TABLE t RENAME COLUMN a TO b; ALTER TABLE t DROP COLUMN b;",
+        "SET search_path = x; CREATE TABLE t (a int); ALTER TABLE t DROP COLUMN a;",
+        "CREATE TEMP TABLE t (a int); DROP TABLE pg_temp.t;",
+        "CREATE TABLE t (a int); CREATE INDEX i ON t (a); DROP INDEX i; ALTER INDEX i RENAME TO j;",
+        "CREATE INDEX CONCURRENTLY i ON s.users (a); DROP INDEX s.i;",
+        "CREATE MATERIALIZED VIEW v AS SELECT 1 AS a; CREATE UNIQUE INDEX i ON v (a); DROP MATERIALIZED VIEW v;",
+        "CREATE VIEW v AS SELECT 1; ALTER VIEW v RENAME TO w; DROP VIEW w;",
+        "CREATE TYPE e AS ENUM ('a'); ALTER TYPE e RENAME VALUE 'a' TO 'b'; ALTER TYPE e RENAME TO f; DROP TYPE f;",
+        "CREATE TYPE c AS (a int); ALTER TYPE c DROP ATTRIBUTE a; DROP TYPE c;",
+        "CREATE DOMAIN d AS int; ALTER DOMAIN d ADD CHECK (value > 0); ALTER DOMAIN d DROP NOT NULL; DROP DOMAIN d;",
+        "CREATE SEQUENCE s; DROP SEQUENCE s;",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS ''; ALTER FUNCTION f() RENAME TO g; DROP FUNCTION g();",
+        "CREATE FOREIGN TABLE t (a int) SERVER s; DROP FOREIGN TABLE t;",
+    ],
+)
+def test_objects_are_followed_through_the_file(text):
+    assert rules(text, in_transaction=False) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ALTER INDEX i RENAME TO j;", []),
+        ("ALTER TRIGGER i ON t RENAME TO j;", []),
+        ("ALTER POLICY i ON t RENAME TO j;", []),
+        ("ALTER TABLE t RENAME CONSTRAINT a TO b;", ["renaming-object"]),
+        ("ALTER TYPE e RENAME VALUE 'a' TO 'b';", ["renaming-object"]),
+        ("ALTER DOMAIN d ADD CONSTRAINT c CHECK (value > 0) NOT VALID;", []),
+        ("ALTER TABLE t ADD CONSTRAINT c UNIQUE (a);", ["disallowed-unique-constraint"]),
+        ("ALTER TABLE t ADD PRIMARY KEY (a);", ["adding-serial-primary-key-field"]),
+        ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u (id);", ["adding-foreign-key-constraint"]),
+        ("ALTER TABLE t ADD EXCLUDE USING gist (a WITH &&);", ["constraint-missing-not-valid"]),
+    ],
+)
+def test_what_squawk_exaggerates_or_says_twice_is_said_once(text, told):
+    assert rules(text) == told
+
+
+# ---- statements that squawk can't read ------------------------------------------------------------------------------
+
+UNREADABLE = "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'not SQL'"  # squawk reads bodies, the grammar doesn't
+
+
+def test_a_statement_squawk_cannot_read_is_a_hazard_and_hides_no_other():
+    hazards = find(f"DROP TABLE a;\n{UNREADABLE};\n  {UNREADABLE};\nDROP TABLE b;\n")
+    assert [(h.rule, h.line, h.column) for h in hazards] == [
+        ("ban-drop-table", 1, 1),
+        (UNREAD, 2, 1),
+        (UNREAD, 3, 3),
+        ("ban-drop-table", 4, 1),
+    ]
+
+
+def test_such_a_statement_can_be_allowed():
+    told, rest = apply_allows(find(f"{UNREADABLE};"), [parse_allow(f"{UNREAD} because I looked at it myself")])
+    assert [h.allowed_because for h in told] == ["I looked at it myself"]
+    assert rest == []
+
+
+# ---- CONCURRENTLY without a name ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["CREATE INDEX CONCURRENTLY ON t (a);", "create unique index /**/ concurrently on t(a)"]
+)
+def test_concurrently_without_a_name_is_refused(text):
+    (hazard,) = find("SELECT 1;\n" + text, in_transaction=False)
+    assert (hazard.rule, hazard.refused, hazard.line) == (NAMELESS, True, 2)
+
+
+@pytest.mark.parametrize(
+    "text", ["CREATE INDEX CONCURRENTLY i ON t (a);", "SELECT 'CREATE INDEX CONCURRENTLY ON t (a)'; -- concurrently"]
+)
+def test_a_name_makes_it_right(text):
+    assert rules(text, in_transaction=False) == []
+
+
+# ---- passwords ------------------------------------------------------------------------------------------------------
+
+SECRETS = [
+    "CREATE ROLE app LOGIN PASSWORD '{}'",
+    "CREATE USER app WITH ENCRYPTED PASSWORD /* here */ E'{}' VALID UNTIL 'infinity'",
+    "ALTER ROLE app PASSWORD\n  $x${}$x$",
+    "ALTER USER é\tPASSWORD U&'{}'",
+    "CREATE GROUP app PASSWORD '{}'",
+    "CREATE USER MAPPING FOR app SERVER s OPTIONS (user 'app', password '{}')",
+    "ALTER USER MAPPING FOR app SERVER s OPTIONS (SET \"password\" '{}')",
+    "CREATE SERVER s FOREIGN DATA WRAPPER f OPTIONS (passwd '{}')",
+    "CREATE SUBSCRIPTION s CONNECTION 'host=h user=u password={}' PUBLICATION p WITH (create_slot = false)",
+    "CREATE SUBSCRIPTION s CONNECTION 'host=h password = ''{}''' PUBLICATION p WITH (create_slot = false)",
+    "ALTER SUBSCRIPTION s CONNECTION 'postgresql://u:{}@h/db'",
+    "SELECT dblink_connect('c', 'host=h password={}')",
+    "SELECT * FROM dblink('postgres://u:{}@h/db', 'SELECT 1') AS t (a int)",
+    "SELECT dblink_exec('c', 'ALTER ROLE app PASSWORD ''{}''')",
+    "DO $$ BEGIN CREATE ROLE app PASSWORD '{}'; END $$",
+    "DO $$ BEGIN EXECUTE 'CREATE ROLE app PASSWORD ''{}'''; END $$",
+    "DO $$ BEGIN EXECUTE $q$CREATE ROLE app PASSWORD '{}'$q$; END $$",
+    "DO 'BEGIN EXECUTE ''CREATE ROLE app PASSWORD ''''{}''''''; END'",
+    "DO $$ BEGIN EXECUTE 'CREATE ROLE app PASSWORD ' || quote_literal('{}'); END $$",
+    "DO $$ BEGIN EXECUTE format('CREATE ROLE %I PASSWORD %L', 'app', '{}'); END $$",
+    "DO $$ BEGIN EXECUTE format('CREATE ROLE %2$I PASSWORD %1$L', '{}', 'app'); END $$",
+    "DO $$ BEGIN PERFORM dblink_connect('host=h password={}'); END $$",
+    "DO LANGUAGE plpython3u $$plpy.execute(\"CREATE ROLE app PASSWORD '{}'\") # it's python$$",
+    "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN ALTER ROLE app PASSWORD '{}'; END $$",
+    "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'host=h user=u password={}' $$",
+]
+
+
+@pytest.mark.parametrize("template", SECRETS)
+def test_a_password_is_told_and_never_shown(template):
+    text = f"-- é\nSELECT 1;\n{template.format(CANARY)};\nDROP TABLE t;\n"
+    hazards = find(text)
+    assert [hazard.rule for hazard in hazards].count(PASSWORD) == 1
+    assert hazards[-1].rule == "ban-drop-table"
+    assert hazards[-1].line == text.count("\n")
+    shown = [json.dumps([asdict(h) for h in hazards]), *map(str, hazards), *map(repr, hazards), *of_hazards(hazards)]
+    assert not any(CANARY in line for line in shown)
+
+
+@pytest.mark.parametrize("template", SECRETS)
+def test_an_excerpt_of_the_hidden_text_has_everything_but_the_password(template):
+    file = source(f"SELECT 1;\n{template.format(CANARY)};\nDROP TABLE t;")
+    hidden = hide_passwords(file.text, file.statements)
+    assert CANARY.encode() not in hidden
+    assert len(hidden) == len(file.text)
+    assert hidden.count(b"\n") == file.text.count(b"\n")
+    assert [s.kind for s in parse(hidden)] == [s.kind for s in file.statements]
+
+
+@pytest.mark.parametrize("template", SECRETS)
+def test_squawk_is_not_shown_it_either(template, monkeypatch):
+    seen = []
+    monkeypatch.setattr(squawk, "lint", lambda texts: seen.extend(texts) or [[] for _ in texts])
+    find_hazards([source(template.format(CANARY))])
+    assert not any(CANARY.encode() in text for text, _ in seen)
+
+
+def test_it_points_at_the_password():
+    (hazard,) = find("SELECT 1;\nALTER ROLE é PASSWORD 'x';")
+    assert (hazard.line, hazard.column) == (2, 23)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE ROLE app LOGIN PASSWORD NULL;",
+        "CREATE TABLE t (password text DEFAULT 'x');",
+        "INSERT INTO users (password) VALUES ('x');",
+        "UPDATE users SET password = 'x';",
+        "COMMENT ON COLUMN users.password IS 'a password = salted, see https://a.b/c';",
+        "CREATE USER MAPPING FOR app SERVER s OPTIONS (user 'password');",
+        "CREATE SUBSCRIPTION s CONNECTION 'host=h user=u passfile=/x' PUBLICATION p WITH (create_slot = false);",
+        "SELECT dblink_connect('host=h user=u');",
+        "SELECT dblink_connect('host=h password=' || current_setting('x.y'));",
+        "SELECT dblink_connect(format('host=h password=%L', current_setting('x.y')));",
+        "DO $$ BEGIN EXECUTE format('CREATE ROLE %I PASSWORD %L', 'app', current_setting('x.y')); END $$;",
+        "DO $$ BEGIN EXECUTE 'CREATE ROLE app PASSWORD ' || quote_literal(x) || ' VALID UNTIL ''infinity'''; END $$;",
+        "DO $$ BEGIN EXECUTE 'UPDATE users SET password = $1' USING x; END $$;",
+        "DO $$ BEGIN RAISE NOTICE 'set the password ''%''', 1; END $$; -- PASSWORD 'x'",
+        "DO $$ BEGIN /* PASSWORD 'x' */ NULL; END $$;",
+    ],
+)
+def test_no_password_no_hazard(text):
+    assert rules(text) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "".join(f"$a{n}$" for n in range(400)) + " PASSWORD 'x' " + "".join(f"$a{n}$" for n in reversed(range(400))),
+        "$$" + "format('PASSWORD %999999999$L', '' || 'password=' ||" * 4000 + "$$",
+        "$$" + "'password" + " " * 100_000 + "' || " + "'://a:' || " * 10_000 + "$$",
+        "$$" + f"'PASSWORD %{'9' * 5_000}$L'" + "$$",
+        "$$ PASSWORD " + "'" * 50_000 + "%$$",
+    ],
+)
+def test_no_code_makes_it_crash_or_hang(code):
+    file = source(f"DO {code};")
+    begin = time.perf_counter()
+    assert len(hide_passwords(file.text, file.statements)) == len(file.text)
+    assert time.perf_counter() - begin < 2
+
+
+# ---- allows ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "rule", "reason"),
+    [
+        (
+            "ban-drop-column because the column has been unread since 2.4",
+            "ban-drop-column",
+            "the column has been unread since 2.4",
+        ),
+        ("  password-literal  BECAUSE   it is\ta test database ", "password-literal", "it is a test database"),
+        ("renaming-table because because is a word", "renaming-table", "because is a word"),
+        ("ban-drop-table because nul", "ban-drop-table", "nul"),
+        ("ban-drop-table because 🐘 é", "ban-drop-table", "🐘 é"),
+    ],
+)
+def test_an_allow_has_a_rule_and_a_reason(value, rule, reason):
+    assert parse_allow(value) == Allow(rule, reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("", "allow = RULE because REASON"),
+        ("ban-drop-column", "needs a reason; write `-- migration: allow = ban-drop-column because"),
+        ("ban-drop-column because", "needs a reason"),
+        ("ban-drop-column because   ", "needs a reason"),
+        ("ban-drop-column because ...", "needs a reason"),
+        ("ban-drop-column since it is unread", "allow = RULE because REASON"),
+        ("ban-drop-column becausewhy", "allow = RULE because REASON"),
+        ("ban-drop-colum because x", "did you mean ban-drop-column"),
+        ("BAN-DROP-TABLE because x", "did you mean ban-drop-table"),
+        ("drop-column because x", "did you mean ban-drop-column"),
+        ("zzz because x", "there are: adding-field-with-default, "),
+        ("prefer-text-field because x", "never reported here"),
+        ("concurrently-without-name because x", "can't be allowed"),
+        ("ban-drop-column, ban-drop-table because x", "allow = RULE because REASON"),
+    ],
+)
+def test_what_is_no_allow_says_what_to_write(value, said):
+    with pytest.raises(ValueError, match=r"allow|rule") as caught:
+        parse_allow(value)
+    assert said in str(caught.value)
+
+
+def test_every_rule_but_the_refused_can_be_allowed():
+    for rule in RULES - REFUSED:
+        assert parse_allow(f"{rule} because it is known").rule == rule
+
+
+def test_an_allow_covers_every_hazard_of_its_rule_in_its_file():
+    files = [source("DROP TABLE a;\nDROP TABLE b;\nDROP VIEW v;", "1.sql"), source("DROP TABLE a;", "2.sql")]
+    hazards = [hazard for found in find_hazards(files).values() for hazard in found]
+    told, rest = apply_allows(hazards, [parse_allow("ban-drop-table because nobody reads it", "1.sql", 1)])
+    assert [(h.file, h.rule, h.allowed_because) for h in told] == [
+        ("1.sql", "ban-drop-table", "nobody reads it"),
+        ("1.sql", "ban-drop-table", "nobody reads it"),
+        ("1.sql", "ban-drop-view", None),
+        ("2.sql", "ban-drop-table", None),
+    ]
+    assert rest == []
+
+
+def test_an_allow_that_no_longer_applies_is_told_with_its_place():
+    allow = parse_allow("ban-drop-table because nobody reads it", "017_x.sql", 3)
+    told, rest = apply_allows(find("DROP VIEW v;"), [allow])
+    assert rest == [allow]
+    assert [h.allowed_because for h in told] == [None]
+    assert str(unused(allow)).startswith("017_x.sql:3:1: `allow = ban-drop-table` no longer applies")
+
+
+def test_a_refused_hazard_stays_refused_whatever_is_allowed():
+    hazards = find("CREATE INDEX CONCURRENTLY ON t (a);", in_transaction=False)
+    told, rest = apply_allows(hazards, [Allow(NAMELESS, "forced")])
+    assert [h.allowed_because for h in told] == [None]
+    assert rest == [Allow(NAMELESS, "forced")]
+
+
+# ---- speed ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_files_take_less_than_half_a_second():
+    text = "CREATE TABLE t{0} (id bigint);\nCREATE INDEX i{0} ON users (id);\nALTER TABLE t{0} DROP COLUMN id;\n"
+    files = [source(text.format(n), f"{n}.sql", n % 2 == 0) for n in range(1000)]
+    best = min(seconds(lambda: find_hazards(files)) for _ in range(3))
+    assert best < 0.5
+
+
+def seconds(work):
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def test_a_hazard_can_be_built_without_the_rest():
+    assert Hazard("r", "f", 1, 1, "m", "h") == Hazard("r", "f", 1, 1, "m", "h", refused=False, allowed_because=None)
