@@ -11,6 +11,7 @@ from cli import common
 from compiler.annotations import of_hazards, of_problems
 from compiler.checking import Checked, check, write_manifest
 from compiler.effects import Effect
+from compiler.passwords import hide_passwords
 from functions.migrator import MigratorError, discover, failure
 from functions.migrator.errors import InvalidFile
 from functions.migrator.files import pointed
@@ -89,7 +90,7 @@ def _of_file(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _problems(file: Checked) -> Iterator[str]:
-    text = file.compiled.text if file.compiled else b""
+    text = hide_passwords(file.compiled.text, file.compiled.statements) if file.compiled else b""
     for problem in file.problems:
         yield f"  error: {problem}"
         if problem.line and problem.file == file.file:
