@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cli import common
 from cli.tables import print_table
-from compiler.live import Compiler
+from compiler.source import Compiler
 from functions.migrator import MigratorError, Session, discover, failure, read_entries
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cli import common
 from cli.run import CONTRACT, Printer
-from compiler.live import Compiler
+from compiler.source import Compiler
 from functions.migrator import (
     Listener,
     MigratorError,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli import common
-from compiler.live import Compiler
+from compiler.source import Compiler
 from functions.migrator import Listener, Migration, MigratorError, Request, RunResult, apply, discover, failure
 from functions.migrator.durations import format_duration
 from functions.migrator.results import FileDone

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from cli import common
-from compiler.live import Compiler
+from compiler.source import Compiler
 from functions.migrator import MigratorError, Session, discover, failure, read_overview
 from functions.migrator.overview import Overview
 from functions.migrator.session import Server

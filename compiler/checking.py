@@ -10,7 +10,7 @@ from typing import Any
 from compiler import effects as effect
 from compiler.effects import Effect
 from compiler.hazards import Allow, Hazard, Source, apply_allows, find_hazards, parse_allow, unused
-from compiler.live import Compiled, Compiler
+from compiler.live import Compiled, compile_migration
 from functions.migrator import manifest
 from functions.migrator.errors import InvalidFile
 from functions.migrator.files import Migration, Package, Problem
@@ -61,8 +61,8 @@ def check(package: Package, defaults: Options | None = None) -> list[Checked]:
     Raises:
         InvalidInput: squawk is missing.
     """
-    compiler = Compiler(package, defaults)
-    files = [_compile(compiler, action, migration) for action, migration in _runnable(package)]
+    options = defaults or Options()
+    files = [_compile(action, migration, options) for action, migration in _runnable(package)]
     sound = [file for file in files if file.compiled is not None and file.compiled.script.tokens]
     found = find_hazards([_source(file) for file in sound if file.compiled])
     return [_judge(file, found.get(file.file, [])) for file in files]
@@ -86,9 +86,9 @@ def _runnable(package: Package) -> Iterator[tuple[Action, Migration]]:
             yield "rollback", migration
 
 
-def _compile(compiler: Compiler, action: Action, migration: Migration) -> Checked:
+def _compile(action: Action, migration: Migration, options: Options) -> Checked:
     try:
-        compiled = compiler.compile(action, migration)
+        compiled = compile_migration(action, migration, options)
     except InvalidFile as error:
         return Checked(action, migration, None, tuple(error.problems))
     return Checked(action, migration, compiled, compiled.problems)

@@ -6,17 +6,18 @@ trees as JSON, which is cut here below a depth that no rule of ours looks at, an
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import postgast
 from google.protobuf import json_format
 from postgast import native
 
-_KEPT = 60  # levels of JSON
-_LEAF: dict[str, Any] = {"A_Const": {"isnull": True}}
-_KIND = re.compile(r'"stmt":\{"(\w+)":')
+_KEPT = 60  # levels of JSON objects
+_LEAF = '{"A_Const":{"isnull":true}}'
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]')
+_NODE = re.compile(r'\{"[A-Z]')  # an object that says of which kind its one member is
 
 
 def parse_deep(text: bytes) -> Any:
@@ -26,20 +27,20 @@ def parse_deep(text: bytes) -> Any:
         tree = (result.parse_tree or b"").decode()
     finally:
         native.lib.pg_query_free_parse_result(result)
-    try:
-        kept = _cut(json.loads(tree), _KEPT)
-    except RecursionError:
-        kind = _KIND.search(tree)
-        kept = {"stmts": [{"stmt": {kind[1] if kind else "SelectStmt": {}}}]}
-    return json_format.ParseDict(kept, postgast.pg_query_pb2.ParseResult(), ignore_unknown_fields=True)
+    return json_format.Parse("".join(_cut(tree)), postgast.pg_query_pb2.ParseResult(), ignore_unknown_fields=True)
 
 
-def _cut(value: Any, depth: int) -> Any:
-    if isinstance(value, list):
-        return [_cut(item, depth) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if depth == 0:
-        is_node = len(value) == 1 and next(iter(value))[:1].isupper()
-        return _LEAF if is_node else {}
-    return {key: _cut(item, depth - 1) for key, item in value.items()}
+def _cut(tree: str) -> Iterator[str]:
+    """The JSON without the objects that lie too deep, in the order of the text: no recursion, however deep it is."""
+    depth = kept_to = 0
+    for mark in _MARKS.finditer(tree):
+        if mark[0] == "{":
+            depth += 1
+            if depth == _KEPT + 1:
+                yield tree[kept_to : mark.start()]
+                yield _LEAF if _NODE.match(tree, mark.start()) else "{}"
+        elif mark[0] == "}":
+            depth -= 1
+            if depth == _KEPT:
+                kept_to = mark.end()
+    yield tree[kept_to:]

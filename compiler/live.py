@@ -1,4 +1,4 @@
-"""The compiler as the engine's source: understands files when they are asked for, from the folder itself."""
+"""One file, understood: its options, statements, units and promises, and everything that forbids to run it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from postgast import pg_query_pb2 as pb
+
 from compiler import tokens
 from compiler.sql import NotSql, Statement, parse
+from compiler.sql import tokens as tokens_of
 from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
-from functions.migrator.errors import InvalidFile
 from functions.migrator.expectations import Promise
-from functions.migrator.files import Migration, Package, Problem, invalid_files, position, read_text
+from functions.migrator.files import Migration, Problem, position, read_text
 from functions.migrator.options import Options, read_options
 from functions.migrator.script import Action, Script
 
@@ -26,6 +28,8 @@ _DISCARD = "DISCARD ALL would drop the run lock; write what you need of it, such
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
+_UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
+_DEFINITIONS = ("CreateFunctionStmt", "CommentStmt")
 _NOT_A_QUERY = "a verify file holds queries only (SELECT ...), each with one boolean that must be true"
 _NO_QUERY = "holds no query, so it would verify nothing; write one (SELECT ...), or delete the file"
 _COMMENT_ABOVE = re.compile(rb"(?:--[^\n]*\n[ \t]*)+\Z")
@@ -41,62 +45,25 @@ class Compiled:
     problems: tuple[Problem, ...]
 
 
-class Compiler:
-    """Reads and understands the files of a package, each when it is asked for."""
+def compile_migration(action: Action, migration: Migration, defaults: Options) -> Compiled:
+    """A migration's file (or its down file), with everything wrong with it and with its verify file.
 
-    def __init__(self, package: Package, defaults: Options | None = None) -> None:
-        self._package = package
-        self._defaults = defaults or Options()
-        self._known: dict[tuple[Action, int], Script] = {}
+    Raises:
+        InvalidFile: a file can't be read, or is no text.
+    """
+    path = migration.path if action == "apply" else migration.down
+    if path is None:
+        raise ValueError(f"{migration.name} has no down file")
+    promises, problems = _promises(migration.verify) if action == "apply" and migration.verify else ([], [])
+    return compile_text(path.name, read_text(path), defaults, promises, problems)
 
-    @property
-    def package(self) -> Package:
-        """All migrations, in order."""
-        return self._package
 
-    def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
-        """Everything that forbids to run these files; all of them are looked at."""
-        return [problem for migration in migrations for problem in self._problems(action, migration)]
-
-    def script(self, action: Action, migration: Migration) -> Script:
-        """A migration's file (or its down file), understood.
-
-        Raises:
-            InvalidFile: it can't be run.
-        """
-        known = self._known.get((action, migration.version))
-        if known is None:
-            compiled = self.compile(action, migration)
-            if compiled.problems:
-                raise invalid_files(compiled.problems)
-            known = self._known[action, migration.version] = compiled.script
-        return known
-
-    def token_hash(self, text: bytes) -> str | None:
-        """The token hash of a text; None where the text is no SQL."""
-        try:
-            return tokens.token_hash(text)
-        except NotSql:
-            return None
-
-    def compile(self, action: Action, migration: Migration) -> Compiled:
-        """A migration's file (or its down file), with everything wrong with it, and with its verify file.
-
-        Raises:
-            InvalidFile: a file can't be read, or is no text.
-        """
-        path = migration.path if action == "apply" else migration.down
-        if path is None:
-            raise ValueError(f"{migration.name} has no down file")
-        promises, problems = _promises(migration.verify) if action == "apply" and migration.verify else ((), [])
-        return compile_text(path.name, read_text(path), self._defaults, promises, problems)
-
-    def _problems(self, action: Action, migration: Migration) -> Sequence[Problem]:
-        try:
-            self.script(action, migration)
-        except InvalidFile as error:
-            return error.problems
-        return ()
+def token_hash(text: bytes) -> str | None:
+    """The token hash of a text; None where the text is no SQL."""
+    try:
+        return tokens.token_hash(text)
+    except NotSql:
+        return None
 
 
 def compile_text(
@@ -154,39 +121,53 @@ def _refusal(statement: Statement) -> str | None:
     node = statement.node
     if statement.kind == "CopyStmt" and node.is_from and not node.filename:
         return _COPY
-    if statement.kind == "DiscardStmt" and statement.text.lower().split()[1:2] == [b"all"]:
+    if statement.kind == "DiscardStmt" and node.target == pb.DISCARD_ALL:
         return _DISCARD
     if statement.kind == "IndexStmt" and node.concurrent and not node.idxname:
         return _CONCURRENTLY
-    if statement.kind in ("SelectStmt", "DoStmt", "CallStmt") and b"pg_advisory_unlock_all" in statement.text.lower():
+    if _UNLOCKS.search(statement.text) and statement.kind not in _DEFINITIONS and _calls_unlock(statement):
         return _UNLOCK
     return None
+
+
+def _calls_unlock(statement: Statement) -> bool:
+    """Whether the words stand in the statement's own SQL, or in the body of a DO; not in a comment or a string."""
+    found = tokens_of(statement.text)
+    if statement.kind == "DoStmt":
+        return any(kind == "SCONST" and _UNLOCKS.search(token) for kind, token in found)
+    return any(kind == "IDENT" and _UNLOCKS.fullmatch(token) for kind, token in found)
 
 
 def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
     copy = _COPY_DATA.search(text[: error.offset])
     if copy:
         return Problem(file, _COPY, *position(text, copy.start()))
+    rest = text[error.offset :]
     line = text[text.rfind(b"\n", 0, error.offset) + 1 :].lstrip()
-    reason = _META if line.startswith(b"\\") else str(error)
-    if text[error.offset : error.offset + 1] == b":":
+    reason = str(error)
+    if rest.startswith(b"\\") or line.startswith(b"\\"):
+        reason = _META
+    elif rest.startswith(b":"):
         reason = _VARIABLE
     return Problem(file, reason, *position(text, error.offset))
 
 
 def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:
+    return read_promises(path.name, read_text(path))
+
+
+def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]:
     """The queries of a verify file, and what in it is something else."""
-    text = read_text(path)
     try:
         statements = parse(text)
     except NotSql as error:
-        return [], [_syntax_problem(path.name, text, error)]
+        return [], [_syntax_problem(file, text, error)]
     if not statements:
-        return [], [Problem(path.name, _NO_QUERY)]
+        return [], [Problem(file, _NO_QUERY)]
     wrong = [statement for statement in statements if statement.kind != "SelectStmt"]
     befores = [0, *(statement.end for statement in statements)]
     promises = [_promise(text[before : s.start], s) for before, s in zip(befores, statements, strict=False)]
-    return promises, [Problem(path.name, _NOT_A_QUERY, *position(text, s.start)) for s in wrong]
+    return promises, [Problem(file, _NOT_A_QUERY, *position(text, s.start)) for s in wrong]
 
 
 def _promise(before: bytes, statement: Statement) -> Promise:

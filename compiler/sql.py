@@ -9,10 +9,12 @@ from typing import Any
 
 import postgast
 from google.protobuf.message import DecodeError
+from postgast import native
 
 from compiler.deep import parse_deep
 
 _COMMENTS = ("SQL_COMMENT", "C_COMMENT")
+_SURE_ENDS = (b")", *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"))
 _TOO_LARGE = 4 << 20  # bytes; a larger text is cut into statements first and these are parsed one by one
 
 
@@ -82,30 +84,37 @@ def _parse_whole(text: bytes, base: int = 0) -> Iterator[Statement]:
         raise _not_sql(text, error, base) from error
     for raw in tree.stmts:
         start = raw.stmt_location
-        length = raw.stmt_len or _length_of_last(text[start:])
-        body = text[start : start + length].rstrip()
+        body = _trimmed(text[start : start + raw.stmt_len] if raw.stmt_len else text[start:])
         node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
         yield Statement(base + start, base + start + len(body), body, node)
 
 
-def _length_of_last(text: bytes) -> int:
-    """Where a last statement without a semicolon ends: comments after it aren't its own."""
-    found = postgast.scan(text.decode()).tokens
+def _trimmed(body: bytes) -> bytes:
+    """A statement without what stands behind its last token: white space, comments, its semicolon."""
+    if body.endswith(_SURE_ENDS) and b"--" not in body and b"/*" not in body:
+        return body
     names = postgast.pg_query_pb2.Token.Name
-    return max((int(token.end) for token in found if names(token.token) not in _COMMENTS), default=len(text))
+    ends = (t.end for t in postgast.scan(body.decode()).tokens if names(t.token) not in (*_COMMENTS, "ASCII_59"))
+    return body[: max(ends, default=0)]
 
 
 def _parse_apart(text: bytes) -> Iterator[Statement]:
+    for start, end in _split(text):
+        yield from _parse_one(text[start:end], start)
+
+
+def _split(text: bytes) -> list[tuple[int, int]]:
+    """Where statements begin and end, without their trees. postgast's own split() gives texts only, not places."""
+    result = native.lib.pg_query_split_with_parser(text)
     try:
-        parts = postgast.split(text.decode())
+        if result.error:
+            postgast.split(text.decode())  # raises it
+        found = (result.stmts[number].contents for number in range(result.n_stmts))
+        return [(statement.stmt_location, statement.stmt_location + statement.stmt_len) for statement in found]
     except postgast.PgQueryError as error:
         raise _not_sql(text, error) from error
-    end = 0
-    for part in parts:
-        body = part.encode()
-        start = text.index(body, end)
-        end = start + len(body)
-        yield from _parse_one(body, start)
+    finally:
+        native.lib.pg_query_free_split_result(result)
 
 
 def _parse_one(text: bytes, base: int) -> Iterator[Statement]:
@@ -115,7 +124,9 @@ def _parse_one(text: bytes, base: int) -> Iterator[Statement]:
     except DecodeError:
         raw = parse_deep(text).stmts[0]
         node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
-        yield Statement(base, base + len(text), text, node)
+        begin = raw.stmt_location
+        body = _trimmed(text[begin:])
+        yield Statement(base + begin, base + begin + len(body), body, node)
 
 
 def _not_sql(text: bytes, error: Exception, base: int = 0) -> NotSql:

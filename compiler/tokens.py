@@ -8,12 +8,15 @@ ignores constants.)
 from __future__ import annotations
 
 import hashlib
+import re
 
 from compiler.sql import tokens
 
 VERSION = "1"  # of the way of hashing; part of the hash, so that another way can't be mistaken for another text
-# Strings, quoted names and the like: their bytes are their meaning. All else is a keyword, a name, a number, a sign.
-_VERBATIM = frozenset({"SCONST", "USCONST", "BCONST", "XCONST", "UIDENT"})
+# Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
+_STRINGS = frozenset({"SCONST", "USCONST", "BCONST", "XCONST"})
+_PLAIN = re.compile(rb"'((?:[^']|'')*)'(?:\s|--[^\r\n]*[\r\n])*")
+_ESCAPED = re.compile(rb"'((?:[^'\\]|''|\\.)*)'(?:\s|--[^\r\n]*[\r\n])*", re.DOTALL)
 
 
 def token_hash(text: bytes) -> str:
@@ -24,6 +27,22 @@ def token_hash(text: bytes) -> str:
     """
     digest = hashlib.sha256()
     for kind, token in tokens(text):
-        meaning = token if kind in _VERBATIM or token.startswith(b'"') else token.lower()
+        if kind in _STRINGS:
+            meaning = _joined(token)
+        else:
+            meaning = token if token.startswith((b'"', b"u&", b"U&")) else token.lower()
         digest.update(b"%d:%s," % (len(meaning), meaning))
     return f"{VERSION}:{digest.hexdigest()}"
+
+
+def _joined(string: bytes) -> bytes:
+    """`'a'`, a line end, `'b'` are one string, 'ab': what stands between its parts is layout."""
+    if string.startswith(b"$") or b"\n" not in string.replace(b"\r", b"\n"):
+        return string
+    escapes = string[:1] in b"eE"
+    parts, end = [], 0
+    for match in (_ESCAPED if escapes else _PLAIN).finditer(string):
+        parts.append(match[1])
+        end = match.end()
+    prefix = string[: string.index(b"'")]
+    return prefix.lower() + b"'" + b"".join(parts) + b"'" + string[end:]

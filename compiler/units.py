@@ -10,8 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from compiler.sql import Statement
+from compiler.sql import Statement, tokens
 from compiler.transactions import Control, control_of, needs_no_transaction
+
+_NESTED = "this BEGIN stands inside another block; PostgreSQL would only warn, and go on in the first"
+_LONE_COMMIT = (
+    "there is no BEGIN that this COMMIT ends; take it out, or write `-- migration: transaction = off` at the top "
+    "and a BEGIN where the block begins"
+)
+_ROLLBACK = (
+    "a ROLLBACK would undo what stands above it; take both out (with `-- migration: transaction = off` each block is "
+    "its own unit, but none may undo itself)"
+)
+_OTHER = "two-phase commit and AND CHAIN have no place in a migration; write BEGIN ... COMMIT"
+_NO_COMMIT = "this BEGIN has no COMMIT; take it out: a file runs in a transaction anyway"
+_BLOCKS_BUT_ON = "the file has blocks of its own, but `transaction = on` asks for one transaction"
+_BEGIN_WORDS = ("BEGIN_P", "START", "TRANSACTION", "WORK")
 
 
 @dataclass(frozen=True)
@@ -64,16 +78,13 @@ def _is_wrapped(controls: Sequence[Control | None]) -> bool:
 def _block(statements: Sequence[Statement], first: int, last: int) -> Part:
     """The unit between the BEGIN that is statement `first` and the COMMIT that is `last`."""
     begin = statements[first]
-    modes = begin.text.decode().split(None, 1)[1:]
-    start = begin.end + 1
-    return Part(start, statements[last].start, (first + 1, last), _modes(modes[0] if modes else ""))
+    return Part(begin.end + 1, statements[last].start, (first + 1, last), _modes(begin))
 
 
-def _modes(text: str) -> str:
-    words = text.split(None, 1)
-    if words and words[0].upper() in ("TRANSACTION", "WORK"):
-        return words[1] if len(words) > 1 else ""
-    return text
+def _modes(begin: Statement) -> str:
+    """What stands behind BEGIN, BEGIN TRANSACTION, START TRANSACTION."""
+    words = [token.decode() for kind, token in tokens(begin.text) if kind not in _BEGIN_WORDS]
+    return " ".join(words)
 
 
 def _apart(
@@ -96,38 +107,25 @@ def _problems(
     begun: int | None = None
     for number, control in enumerate(controls):
         if control is Control.BEGIN and begun is not None:
-            yield number, "this BEGIN stands inside another block; PostgreSQL would only warn, and go on in the first"
+            yield number, _NESTED
         elif control is Control.BEGIN:
             begun = number
         elif control is Control.COMMIT and begun is None:
-            yield (
-                number,
-                (
-                    "there is no BEGIN that this COMMIT ends; take it out, or write `-- migration: transaction = off` "
-                    "the top and a BEGIN where the block begins"
-                ),
-            )
+            yield number, _LONE_COMMIT
         elif control is Control.COMMIT:
             begun = None
         elif control is Control.ROLLBACK:
-            yield (
-                number,
-                (
-                    "a ROLLBACK would undo what stands above it; take both out (with `-- migration: transaction = off` "
-                    "each block is its own unit, but none may undo itself)"
-                ),
-            )
+            yield number, _ROLLBACK
         elif control is Control.OTHER:
-            yield number, "two-phase commit and AND CHAIN have no place in a migration; write BEGIN ... COMMIT"
+            yield number, _OTHER
         elif alone[number] and begun is not None:
             yield number, f"{alone[number]} can't run inside a transaction block; move it out of BEGIN ... COMMIT"
         elif alone[number] and transaction == "on":
             yield number, f"{alone[number]} can't run inside a transaction, but `transaction = on` asks for one"
     if begun is not None:
-        yield begun, "this BEGIN has no COMMIT; take it out: a file runs in a transaction anyway"
+        yield begun, _NO_COMMIT
     if transaction == "on" and any(controls) and not _is_wrapped(controls):
-        first = next(number for number, control in enumerate(controls) if control)
-        yield first, "the file has blocks of its own, but `transaction = on` asks for one transaction"
+        yield next(number for number, control in enumerate(controls) if control), _BLOCKS_BUT_ON
 
 
 def _why_apart(controls: Sequence[Control | None], alone: Sequence[str | None], transaction: str | None) -> str:

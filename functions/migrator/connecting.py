@@ -22,6 +22,7 @@ from functions.migrator.errors import (
 )
 from functions.migrator.wire import Connection
 
+_SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
 
 # Startup settings, because RESET ALL goes back to these. The keepalives end a session whose client vanished from the
@@ -76,22 +77,29 @@ def parse_url(url: str) -> dict[str, Any]:
     Raises:
         InvalidInput: it isn't one. The text of the URL, which holds a password, is never repeated.
     """
-    hint = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE, with %40 for an @ and %2F for a / in the password."
+    url = url.strip()
     try:
         params: dict[str, Any] = dict(conninfo_to_dict(url))
     except psycopg.Error as error:
-        raise InvalidInput(
-            "The database URL can't be understood.", cause="It isn't in URL form.", solution=hint
-        ) from error
-    if not re.match(r"postgres(ql)?://|\w+\s*=", url.strip()):
-        raise InvalidInput(
-            "The database URL can't be understood.", cause="It doesn't begin with postgresql://.", solution=hint
-        )
-    if "@" in str(params.get("host") or ""):
-        raise InvalidInput(
-            "The database URL can't be understood.", cause="There is more than one @ in it.", solution=hint
-        )
+        raise _no_url("It isn't in URL form.") from error
+    if not re.match(r"postgres(ql)?://|\w+\s*=", url):
+        raise _no_url("It doesn't begin with postgresql://.")
+    if any("@" in str(params.get(part) or "") for part in ("host", "port", "dbname")):
+        raise _no_url("There is an @ too many in it, or a / before it.")
+    if not all(_is_port(port) for port in str(params.get("port") or "5432").split(",")):
+        raise _no_url("The port isn't a number from 1 to 65535, or a / in the password ends the address too early.")
+    if str(params.get("sslmode") or "prefer") not in _SSLMODES or not str(params.get("connect_timeout", 0)).isdecimal():
+        raise _no_url(_PARAMETER)
     return params
+
+
+def _is_port(text: str) -> bool:
+    return not text or (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65_536)
+
+
+def _no_url(cause: str) -> InvalidInput:
+    hint = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE, with %40 for an @ and %2F for a / in the password."
+    return InvalidInput("The database URL can't be understood.", cause=cause, solution=hint)
 
 
 def _addresses(host: str, port: str) -> dict[str, str | int]:
@@ -198,6 +206,7 @@ def _tcp_opens(host: str, port: str) -> bool:
         return False
 
 
+_PARAMETER = "One of the parameters after the question mark (sslmode, connect_timeout ...) has a value it can't have."
 _Reason = Callable[[str, str, str, dict[str, Any]], MigratorError]
 _REASONS: tuple[tuple[str, _Reason], ...] = (
     ("password authentication failed|authentication failed|no pg_hba.conf entry|no password supplied", _authentication),
@@ -207,5 +216,6 @@ _REASONS: tuple[tuple[str, _Reason], ...] = (
     ("too many (?:clients|connections)|remaining connection slots|starting up|shutting down", _busy),
     ("recovery mode|not (?:yet )?accepting connections", _busy),
     ("unsupported startup parameter", lambda *_: pooler_found()),
+    ("invalid .* value|bad value for|invalid connection option|invalid integer", lambda *_: _no_url(_PARAMETER)),
     ("SSL|certificate|TLS", _tls),
 )

@@ -26,9 +26,9 @@ def parse_duration(text: str) -> int:
 
 def format_duration(milliseconds: float) -> str:
     """The span for people: `340 ms`, `2.5 s`, `3 min 20 s`."""
-    if milliseconds < 1_000:
+    if round(milliseconds) < 1_000:
         return f"{milliseconds:.0f} ms"
-    if milliseconds < 60_000:
+    if milliseconds < 59_950:
         return f"{milliseconds / 1_000:.1f} s"
     minutes, seconds = divmod(round(milliseconds / 1_000), 60)
     return f"{minutes} min {seconds} s"

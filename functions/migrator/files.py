@@ -102,7 +102,7 @@ def discover(folder: Path) -> Package:
     helpers: dict[str, dict[str, Path]] = {".down": {}, ".verify": {}}
     for entry in entries:
         name = entry.name
-        if not name.lower().endswith(".sql") or entry.is_dir():
+        if not _is_sql(name) or _is_folder(entry):
             continue
         match = _NAME.fullmatch(name)
         if match is None:
@@ -190,8 +190,26 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
 
 def _stray_folders(entries: list[os.DirEntry[str]]) -> Iterator[Problem]:
     for entry in entries:
-        if entry.is_dir() and (entry.name.endswith(".sql") or any(Path(entry.path).glob("*.sql"))):
+        if _is_folder(entry) and (_is_sql(entry.name) or any(_is_sql(name) for name in _names_in(entry))):
             yield Problem(entry.name, "is a folder with .sql files; migrations lie in one flat folder, move them up")
+
+
+def _is_sql(name: str) -> bool:
+    return name.lower().endswith(".sql")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere; reading it will say so
+        return False
+
+
+def _names_in(entry: os.DirEntry[str]) -> list[str]:
+    try:
+        return [path.name for path in Path(entry).iterdir()]
+    except OSError:  # not ours to read, so no migrations of ours are in it
+        return []
 
 
 def _why_misnamed(name: str) -> str:
@@ -226,8 +244,8 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         piece = file.read(_CHUNK).removeprefix(codecs.BOM_UTF8)
         while piece:
-            if piece.endswith(b"\r"):
-                piece += file.read(1)
+            while piece.endswith(b"\r") and (more := file.read(1)):
+                piece += more
             yield piece.replace(b"\r\n", b"\n") if b"\r" in piece else piece
             piece = file.read(_CHUNK)
 

@@ -38,12 +38,17 @@ class Manifest:
         index = _read_index(folder)
         self._entries = {int(entry["version"]): entry for entry in index["migrations"]}
         self._package = _package(discover(folder), self._entries)
-        self.digest = str(index["digest"])
+        self._digest = str(index["digest"])
 
     @property
     def package(self) -> Package:
         """All migrations, in order, with the hashes that the manifest knows."""
         return self._package
+
+    @property
+    def digest(self) -> str:
+        """One hash over names, texts and details."""
+        return self._digest
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """None: a manifest is only made of files that can be run."""

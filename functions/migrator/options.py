@@ -11,7 +11,7 @@ from functions.migrator.durations import parse_duration
 from functions.migrator.files import Problem, position
 
 _HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
-_OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify)[ \t]*:[ \t]*(.*?)[ \t\r]*", re.IGNORECASE)
+_OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*?)[ \t\r]*", re.IGNORECASE)
 _SETTING = re.compile(r"([a-z_]+)[ \t]*=[ \t]*(.*)", re.IGNORECASE)
 _STRAY = re.compile(
     rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify[ \t]*:[ \t]*rows\b)", re.MULTILINE | re.IGNORECASE
@@ -46,8 +46,8 @@ class Options:
 
     lock_timeout: int = 2_000
     statement_timeout: int = 0
-    transaction: Literal["on", "off"] | None = None
     rows: tuple[RowsExpectation, ...] = ()
+    transaction: Literal["on", "off"] | None = None
     allow: tuple[tuple[int, str], ...] = ()
 
 
@@ -81,7 +81,7 @@ def _read_line(line: str, number: int, options: Options) -> Options:
     if match is None:
         return options
     word, rest = match[1], match[2]
-    if word.lower() == "verify":
+    if word.lower().startswith("verify"):
         return _read_verify(word, rest, options)
     setting = _SETTING.fullmatch(rest)
     if setting is None and word != "migration":
@@ -96,6 +96,8 @@ def _read_line(line: str, number: int, options: Options) -> Options:
 def _read_verify(word: str, rest: str, options: Options) -> Options:
     if word != "verify" and not rest.lower().startswith("rows"):
         return options
+    if word.lower() != "verify":
+        raise ValueError("`verify always` isn't known to this version; what must be true once is `-- verify:`")
     match = _ROWS.fullmatch(rest)
     if match is None or word != "verify":
         raise ValueError(f"`-- {word}: {rest}` is not understood; write `-- verify: rows TABLE = COUNT` (or >= <= > <)")

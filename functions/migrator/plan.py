@@ -90,9 +90,9 @@ def plan_rollback(
             solution="See `aurora-migrations list` for what is applied.",
         )
     newest = applied[max(applied)]
-    if confirm is not None and not (confirm.isascii() and confirm.isdecimal() and int(confirm) == newest.version):
+    if confirm is not None and version_of(confirm) != newest.version:
         raise InvalidInput(
-            f"The confirmation names {confirm}, but the newest applied migration is {newest.name}.",
+            f"The confirmation names {confirm[:60]}, but the newest applied migration is {newest.name}.",
             cause="Another run has applied something meanwhile, or the number is wrong. Nothing was rolled back.",
             solution=f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}.",
         )
@@ -107,23 +107,29 @@ def plan_rollback(
     return [migration for migration in chosen if migration is not None]
 
 
+def version_of(text: str) -> int | None:
+    """The number that a person wrote, `017` or `17`; None if it is none, or longer than a file's name can be."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 256 else None
+
+
 def find_target(package: Package, target: str) -> Migration:
     """The migration that a person calls `17` or `017`.
 
     Raises:
         InvalidInput: it isn't a number, or there is no such migration.
     """
+    version = version_of(target)
     if not (target.isascii() and target.isdecimal()):
         raise InvalidInput(
-            f"The target {target!r} isn't a migration's number.",
+            f"The target {target[:60]!r} isn't a migration's number.",
             cause="A target is the number at the beginning of a file's name.",
             solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
         )
-    found = package.by_version.get(int(target))
+    found = None if version is None else package.by_version.get(version)
     if found is None:
         first, last = package.migrations[0].label, package.migrations[-1].label
         raise InvalidInput(
-            f"There is no migration {target} in {package.folder} ({len(package.migrations)} files, {first} to {last}).",
+            f"There is no migration {target[:60]} in {package.folder} ({len(package.migrations)} files, {first} to {last}).",
             cause="The number is wrong, or the file isn't in this folder.",
             solution="See `aurora-migrations list`, or name the right folder with --migrations DIR.",
         )

@@ -66,4 +66,9 @@ class RunResult:
 
 def failure(error: MigratorError, migration: str | None, execution: str) -> dict[str, object]:
     """A run that failed, in the shape of `RunResult.to_dict`."""
-    return {"status": "failed", "migration": migration, "execution": execution, **error.to_dict()}
+    about = {"migration": migration or error.facts.get("migration"), "execution": execution}
+    return {
+        "status": "failed",
+        **about,
+        **{fact: value for fact, value in error.to_dict().items() if fact not in about},
+    }

@@ -255,7 +255,7 @@ def _job(request: Request, action: Action, migration: Migration) -> Job:
     text = read_text(path) if path else b""
     if hashlib.sha256(text).hexdigest() != script.sha256:
         raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
-    return Job(action, migration, script, text, 0, request.source.package.digest, request.requested_by)
+    return Job(action, migration, script, text, 0, request.source.digest, request.requested_by)
 
 
 def _message(plan: Plan, done: Sequence[FileDone]) -> str:

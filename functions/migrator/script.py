@@ -78,6 +78,10 @@ class Source(Protocol):
     def package(self) -> Package:
         """All migrations, in order."""
 
+    @property
+    def digest(self) -> str:
+        """One hash over everything that the engine goes by."""
+
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """Everything that forbids to run these files."""
 

@@ -23,7 +23,7 @@ from functions.migrator.errors import (
 # SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
 VALUE_CLASSES = ("22", "23")  # data exceptions and integrity violations: their messages carry row values
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_QUOTES = re.compile('["\u00ab\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f]')
 _IN_TRANSACTION = (
     "PostgreSQL can't run this statement inside a transaction, and this version runs every file in one. "
     "Without CONCURRENTLY an index builds in a transaction, but blocks writes to its table meanwhile."
@@ -49,11 +49,12 @@ class Diagnosis:
 def diagnose(error: psycopg.Error) -> Diagnosis:
     """The part of an error that may be shown and kept."""
     diag = error.diag
-    message = (diag.message_primary or str(error).strip() or "the connection is lost").splitlines()[0]
+    message = diag.message_primary or str(error).strip() or "the connection is lost"
     state = error.sqlstate
     if state and state.startswith(VALUE_CLASSES):
         names = {diag.constraint_name, diag.table_name, diag.column_name, diag.schema_name, diag.datatype_name}
         message = _mask(message, {name for name in names if name})
+    message = message.splitlines()[0]
     position = int(diag.statement_position) - 1 if diag.statement_position else None
     return Diagnosis(state, message, _HINTS.get(state or "") or diag.message_hint, position)
 
@@ -98,4 +99,18 @@ def kind_of(found: Diagnosis, elapsed_ms: float, statement_timeout: int) -> type
 
 
 def _mask(message: str, names: set[str]) -> str:
-    return _QUOTED.sub(lambda match: match[0] if match[1] in names else '"..."', message)
+    """Hides all from the first quotation mark to the last, whatever language it is in, but quoted names of objects.
+
+    A value may hold quotation marks and line ends itself, so that where it begins and ends can't be told more exactly.
+    """
+    known = sorted((f'"{name}"' for name in names), key=len, reverse=True)
+    parts = re.split(f"({'|'.join(map(re.escape, known))})", message) if known else [message]
+    return "".join(part if number % 2 else _hide(part) for number, part in enumerate(parts))
+
+
+def _hide(text: str) -> str:
+    marks = [match.start() for match in _QUOTES.finditer(text)]
+    if not marks:
+        return text
+    end = marks[-1] + 1 if len(marks) > 1 else len(text)
+    return f'{text[: marks[0]]}"..."{text[end:]}'

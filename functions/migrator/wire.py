@@ -122,7 +122,8 @@ class Wire:
             for result in self._results():
                 if result.status in _FAILED:
                     failure = failure or errors.error_from_result(result)
-                elif result.status in _COPYING:
+                    continue  # not cleared: the error reads from it when it is asked
+                if result.status in _COPYING:
                     _end_copy(self._pgconn, result.status)
                 elif result.status != pq.ExecStatus.EMPTY_QUERY and failure is None:
                     completed += 1

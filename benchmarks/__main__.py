@@ -1,0 +1,47 @@
+"""`python -m benchmarks [NAME ...] [--rounds N]`: measures, and prints Markdown. Names: see below; default: all."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from benchmarks import applying, memory, nothing, round_trips
+from benchmarks.harness import Bench, Failed, circumstances, prepared
+
+MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
+    "applying": applying.measure,
+    "nothing": nothing.measure,
+    "memory": memory.measure,
+    "round-trips": round_trips.measure,
+}
+
+
+def main() -> int:
+    arguments = _parse()
+    chosen = arguments.names or list(MEASUREMENTS)
+    with prepared(arguments.rounds) as bench:
+        print(f"{circumstances(bench)}; {bench.rounds} rounds\n", flush=True)
+        for name in chosen:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            try:
+                print(f"### {name}\n\n{MEASUREMENTS[name](bench)}\n", flush=True)
+            except Failed as failed:
+                print(failed, file=sys.stderr)
+                return 1
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours beside peers, as ratios.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(MEASUREMENTS)} (default: all)")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each side after one to warm up (default: 5)")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in MEASUREMENTS:
+            parser.error(f"there is no measurement {name!r}; there are: {', '.join(MEASUREMENTS)}")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

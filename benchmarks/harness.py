@@ -1,0 +1,216 @@
+"""A server of our own, child processes with what they cost, and runs that take turns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from local import account, installation
+from local.postgres import Server, start
+
+ROOT = Path(__file__).resolve().parent.parent
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; macOS counts in bytes, Linux in KiB
+
+
+class Failed(Exception):
+    """A measured program failed, so there is nothing to measure."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run of a program took.
+
+    Attributes:
+        wall: seconds from its start to its end.
+        client: seconds of CPU of the program itself.
+        server: seconds of CPU of the server processes that it used; None where the system doesn't tell.
+        peak: bytes of memory at its highest.
+    """
+
+    wall: float
+    client: float
+    server: float | None
+    peak: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of those compared: what it is called, and the command that does the work on a database's URL."""
+
+    name: str
+    command: Callable[[str], Sequence[str]]
+
+
+class Bench:
+    """The server and the folder that measurements share."""
+
+    def __init__(self, server: Server, folder: Path, rounds: int) -> None:
+        self.server = server
+        self.folder = folder
+        self.rounds = rounds
+        self._numbers = count(1)
+
+    @property
+    def psql(self) -> str:
+        return str(self.server.bindir / "psql")
+
+    @contextlib.contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """The name of a fresh database, right after a checkpoint: nobody pays for what another wrote."""
+        name = f"bench{next(self._numbers)}"
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template}", "CHECKPOINT")
+        try:
+            yield name
+        finally:
+            self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def sql(self, *statements: str, database: str = "postgres") -> str:
+        """Runs statements with psql: this process stays small, as a child's peak begins with its parent's size."""
+        options = [word for statement in statements for word in ("-c", statement)]
+        command = [self.psql, "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.server.url(database), *options]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def run(self, side: Side, database: str) -> Cost:
+        """Runs a side on a database and waits until the server has ended what it opened for it."""
+        before = self._server_cpu()
+        cost = run_child(side.command(self.server.url(database)), self.folder)
+        self._wait_until_left(database)
+        after = self._server_cpu()
+        spent = after - before if before is not None and after is not None else None
+        return Cost(cost.wall, cost.client, spent, cost.peak)
+
+    def _wait_until_left(self, database: str) -> None:
+        ask = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND backend_type = 'client backend'"
+        while self.sql(ask) != "0":
+            time.sleep(0.01)
+
+    def _server_cpu(self) -> float | None:
+        """CPU seconds of all server processes that have ended so far; Linux keeps that sum with their parent."""
+        try:
+            stat = Path(f"/proc/{self.server.pid}/stat").read_text()
+        except OSError:
+            return None
+        fields = stat.rpartition(")")[2].split()  # from field 3 on; 16 and 17 are cutime and cstime
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def prepared(rounds: int) -> Iterator[Bench]:
+    """A server as delivered (fsync on) in a temporary folder; both are gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="aurora-migrations-benchmarks-"))
+    try:
+        if account.is_root():
+            folder.chmod(0o755)  # PostgreSQL then runs as another account, which must get there
+        (folder / "work").mkdir()
+        with start(folder / "data") as server:
+            yield Bench(server, folder / "work", rounds)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_child(command: Sequence[str], folder: Path) -> Cost:
+    """Runs a program to its end in a folder.
+
+    Raises:
+        Failed: it ended with an error; says what it printed.
+    """
+    with tempfile.TemporaryFile() as said:
+        begun = time.perf_counter()
+        child = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=_environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        wall = time.perf_counter() - begun
+        child.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
+        if child.returncode != 0:
+            said.seek(0)
+            raise Failed(f"{' '.join(command[:3])} ... ended with {child.returncode}: {said.read().decode()[-2000:]}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, None, usage.ru_maxrss * _RSS_UNIT)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Ours without what would redirect PostgreSQL or Python, and with the code that lies beside these benchmarks.
+
+    Compiled modules are kept, as after an installation; in our folder, which leaves the checkout clean.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PYTHON"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+
+
+def take_turns(rounds: int, runs: Sequence[Callable[[], Cost]]) -> list[list[Cost]]:
+    """Runs each once to warm up, then A B C A B C ...; returns the costs of each, round by round."""
+    for run in runs:
+        run()
+    costs: list[list[Cost]] = [[] for _ in runs]
+    for number in range(rounds):
+        print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        for run, found in zip(runs, costs, strict=True):
+            found.append(run())
+    return costs
+
+
+def compare(sides: Sequence[Side], costs: Sequence[Sequence[Cost]], goals: Sequence[str]) -> str:
+    """A Markdown table, the first side being ours.
+
+    A ratio is the median of the ratios of the rounds: what slows the machine down slows both halves of a round.
+    """
+    lines = [
+        "| | wall, s | client CPU, s | server CPU, s | peak, MB | ours : it, wall | client CPU | goal |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for side, found, goal in zip(sides, costs, goals, strict=True):
+        spent = [cost.server for cost in found if cost.server is not None]
+        cells = [
+            side.name,
+            _spread([cost.wall for cost in found], 2),
+            _spread([cost.client for cost in found], 2),
+            _spread(spent, 2) if spent else "?",
+            _spread([cost.peak / 1e6 for cost in found], 1),
+            *_ratios(costs[0], found),
+            goal,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _ratios(ours: Sequence[Cost], theirs: Sequence[Cost]) -> tuple[str, str]:
+    if ours is theirs:
+        return "", ""
+    pairs = list(zip(ours, theirs, strict=True))
+    return _spread([a.wall / b.wall for a, b in pairs], 2), _spread([a.client / b.client for a, b in pairs], 2)
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Median, lowest and highest."""
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle} ({low}-{high})"
+
+
+def circumstances(bench: Bench) -> str:
+    """Where and on what this was measured."""
+    names = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
+    shown = ", ".join(f"{name} {bench.sql(f'SHOW {name}')}" for name in names)
+    python = platform.python_version()
+    versions = f"PostgreSQL {installation.find().version}, Python {python}, {os.cpu_count()} cores"
+    return f"{time.strftime('%Y-%m-%d')}; {versions}; {shown}"

@@ -1,0 +1,1 @@
+"""A public history of migrations, applied by us and by psql, and compared."""

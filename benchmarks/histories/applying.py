@@ -1,0 +1,117 @@
+"""A history on two fresh databases: one by our engine, one by psql; and what pg_dump says of each.
+
+Each has a server of its own, as roles and tablespaces that a history makes belong to the server.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from compiler.live import compile_migration
+from compiler.source import Compiler
+from functions.migrator import Migration, MigratorError, Request, apply
+from functions.migrator.files import Package
+from functions.migrator.options import Options
+from local import account, postgres
+from local.postgres import Server
+
+DATABASE = "history"  # on both servers: a file may ask for its database's name
+_RANDOM = re.compile(r"\\(?:un)?restrict .*\n")  # a key that pg_dump makes up each time
+
+
+@dataclass(frozen=True)
+class Side:
+    """A history, applied.
+
+    Attributes:
+        version: the server's.
+        failed: the file at which it ended; None if all are in.
+        error: what was said there.
+        schema: pg_dump's text.
+    """
+
+    version: str
+    seconds: float
+    failed: str | None
+    error: str
+    schema: str
+
+
+def apply_both(package: Package, bindir: Path | None) -> tuple[Side, Side]:
+    """Applies the files by our engine and by psql, each on a fresh server, which is gone afterwards."""
+    sides = []
+    for by in (by_us, by_psql):
+        with tempfile.TemporaryDirectory(prefix="histories-", ignore_cleanup_errors=True) as folder:
+            if account.is_root():
+                Path(folder).chmod(0o711)
+            with postgres.start(Path(folder) / "data", bindir=bindir, temporary=True) as server:
+                sides.append(by(server, package))
+    return sides[0], sides[1]
+
+
+def by_us(server: Server, package: Package) -> Side:
+    """Applies the files by our engine."""
+
+    def run() -> tuple[str | None, str]:
+        try:
+            apply(Request(server.url(DATABASE), Compiler(package), "histories", "benchmark"))
+        except MigratorError as error:
+            return str(error.facts.get("file") or error.name), f"{error.name}: {error.message}\n{error.cause}"
+        return None, ""
+
+    return _side(server, run)
+
+
+def by_psql(server: Server, package: Package) -> Side:
+    """Applies the files by psql, each in a process of its own."""
+
+    def run() -> tuple[str | None, str]:
+        for migration in package.migrations:
+            whole = ["--single-transaction"] if in_one(migration) else []
+            done = _program(server, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *whole, "-f", str(migration.path))
+            if done.returncode:
+                return migration.name, done.stderr.strip()
+        return None, ""
+
+    return _side(server, run)
+
+
+def in_one(migration: Migration) -> bool:
+    """Whether a runner must open the one transaction of this file: it has one, and no BEGIN of its own."""
+    compiled = compile_migration("apply", migration, Options())
+    units = compiled.script.units
+    return len(units) == 1 and (units[0].start, units[0].end) == (0, len(compiled.text))
+
+
+def _side(server: Server, run: Callable[[], tuple[str | None, str]]) -> Side:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    started = time.monotonic()
+    failed, error = run()
+    seconds = time.monotonic() - started
+    dump = _program(server, "pg_dump", "--schema-only", "--create", "--exclude-schema=aurora_migrations")
+    if dump.returncode:
+        raise RuntimeError(f"pg_dump: {dump.stderr}")
+    return Side(server.version, seconds, failed, error, _RANDOM.sub("", dump.stdout))
+
+
+def _program(server: Server, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    variables = {variable: value for variable, value in os.environ.items() if not variable.startswith("PG")}
+    where = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "postgres", "PGPASSWORD": server.password}
+    program = server.bindir / (f"{name}.exe" if sys.platform == "win32" else name)
+    command: Sequence[str] = [str(program), *arguments]
+    environment = {**variables, **where, "PGDATABASE": DATABASE, "PGCLIENTENCODING": "UTF8", "LC_ALL": "C"}
+    return subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
+    )

@@ -1,0 +1,28 @@
+"""The commands that are compared."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmarks.harness import Bench, Side
+
+
+def ours(folder: Path) -> Side:
+    """The whole process, as `aurora-migrations run` starts it."""
+    run = [sys.executable, "-m", "cli", "run", "--migrations", str(folder)]
+    return Side("aurora-migrations run", lambda url: [*run, "--database-url", url])
+
+
+def psql(bench: Bench, script: Path) -> Side:
+    """One psql; it keeps no history."""
+    run = [bench.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(script)]
+    return Side("psql, one process", lambda url: [*run, "-d", url])
+
+
+def psycopg_loop(folder: Path) -> Side:
+    return Side("psycopg loop", lambda url: [sys.executable, "-m", "benchmarks.peers.loop", url, str(folder)])
+
+
+def select_one() -> Side:
+    return Side("psycopg, connect and SELECT 1", lambda url: [sys.executable, "-m", "benchmarks.peers.select_one", url])

@@ -1,0 +1,31 @@
+-- >>> .sql
+-- migration: transaction = off
+--
+-- Each statement commits by itself, so rows stay locked for one batch only. A run that fails leaves the batches before
+-- in; the next run goes on at the one that failed.
+-- Deploy it when whatever writes rows of :table fills :column by itself: rows that come in meanwhile are not looked at.
+
+-- Where each batch ends, by :key: the primary key, or another column with an index and without NULLs.
+-- Takes ACCESS SHARE on :table: readers and writers go on.
+CREATE TABLE {schema}:batches AS
+SELECT batch, last
+FROM unnest((
+    SELECT percentile_disc(ARRAY(SELECT n / {count}.0 FROM generate_series(1, {count}) AS n))
+        WITHIN GROUP (ORDER BY :key)
+    FROM :table
+)) WITH ORDINALITY AS ends (last, batch);
+
+-- Takes ROW EXCLUSIVE on :table: readers and writers go on, but writers of the same rows wait for the batch.
+UPDATE :table SET :column = :value
+WHERE :column IS NULL AND :key <= (SELECT last FROM {schema}:batches WHERE batch = 1);
+-- <batch>
+
+UPDATE :table SET :column = :value
+WHERE :column IS NULL
+    AND :key > (SELECT last FROM {schema}:batches WHERE batch = {before})
+    AND :key <= (SELECT last FROM {schema}:batches WHERE batch = {batch});
+-- </batch>
+
+DROP TABLE {schema}:batches;
+-- >>> .down.sql
+-- Nothing to undo: which rows had no value before is not known any more, and a value harms nobody.

@@ -1,0 +1,230 @@
+"""The command line in processes of its own: terminals, pipes and encodings as they are out there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from local.postgres import Server
+from tests.cli.conftest import Answer, Call, checked, environment
+from tests.database.helpers import applied, apply
+from tests.servers import Database, Migrations
+
+CTRL_C, CTRL_D = b"\x03", b"\x04"
+posix = pytest.mark.skipif(sys.platform == "win32", reason="terminals and pipes of POSIX")
+
+
+@pytest.fixture(scope="module")
+def server(any_server: Server) -> Server:
+    """One is enough: nothing here depends on PostgreSQL's version."""
+    return any_server
+
+
+# ---- from anywhere ---------------------------------------------------------------------------------------------------
+
+
+def test_run_in_a_process_of_its_own(spawn: Call, two: Migrations, database: Database) -> None:
+    first = spawn("run", "002", DATABASE_URL=database.url)
+    assert (first.code, first.err) == (0, "")
+    assert first.contract["message"] == "Migration 002 executed successfully"
+    second = spawn("run", "002", "--output", "json", DATABASE_URL=database.url)
+    assert second.code == 0
+    assert "already applied" in second.json["message"]
+
+
+def test_run_loads_no_more_than_it_needs(two: Migrations, database: Database) -> None:
+    program = "import sys; from cli.main import main; code = main(['run']); print(*sys.modules); sys.exit(code)"
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=two.dir.parent,
+        env=environment(DATABASE_URL=database.url),
+        capture_output=True,
+        text=True,
+    )
+    answer = Answer(finished.returncode, finished.stdout, finished.stderr)
+    assert answer.contract["message"].startswith("2 migrations executed successfully")
+    assert {"postgast", "google.protobuf", "rich", "local", "boto3"} & set(answer.out.splitlines()[-1].split()) == set()
+
+
+# ---- odd terminals --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_name_that_does_not_fit_the_terminal_is_no_reason_to_fail(
+    spawn: Call, here: Migrations, database: Database, encoding: str
+) -> None:
+    here.write("001_ação_列_ж.sql", "SELECT 'ação';")
+    here.write("002_列.sql", "SELECT 列;")
+    odd = {"DATABASE_URL": database.url, "PYTHONIOENCODING": encoding}
+    ran = spawn("run", **odd)
+    assert ran.code == 1
+    assert "Executed 001_a" in ran.out
+    assert "42703" in ran.err
+    assert spawn("list", **odd).code == 0
+
+
+# ---- closed pipes ---------------------------------------------------------------------------------------------------
+
+
+def into_closed_pipe(migrations: Migrations, *words: str, **variables: str) -> Answer:
+    """Calls it with a stdout that nobody reads any more, as `| true` does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", *words],
+        cwd=migrations.dir.parent,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    return checked(Answer(process.wait(), "", err))
+
+
+@posix
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["status", "--output", "json"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_closed_pipe_is_no_reason_to_complain(
+    two: Migrations, database: Database, words: list[str], unbuffered: str
+) -> None:
+    answer = into_closed_pipe(two, *words, DATABASE_URL=database.url, PYTHONUNBUFFERED=unbuffered)
+    assert answer.err == ""
+    assert answer.code in (0, 1, 141)
+
+
+@posix
+def test_run_into_a_closed_pipe_is_all_or_nothing(two: Migrations, database: Database) -> None:
+    answer = into_closed_pipe(two, "run", DATABASE_URL=database.url)
+    assert "BrokenPipe" not in answer.err
+    known = applied(database)
+    assert database.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1 DESC") == [
+        (name,) for name in ("users", "orders")[: len(known)]
+    ]
+    assert answer.code == 0 if len(known) == 2 else answer.code != 0
+
+
+@posix
+def test_closed_stdout_is_no_reason_to_fail(two: Migrations, database: Database) -> None:
+    program = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'cli', 'run'])"
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=two.dir.parent,
+        env=environment(DATABASE_URL=database.url),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert checked(Answer(finished.returncode, "", finished.stderr)).code == 0
+    assert applied(database) == ["001", "002"]
+
+
+# ---- at a terminal ---------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A person at a terminal: their keyboard is a pseudo-terminal, what they see is read from pipes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], keyboard: int) -> None:
+        self._process = process
+        self._keyboard = keyboard
+
+    def answer(self, keys: bytes) -> tuple[int, str, str]:
+        """Waits for the question, types (Ctrl-C is sent), and returns the exit code with what was said."""
+        assert self._process.stdout
+        assert self._process.stderr
+        deadline = time.monotonic() + 20
+        os.set_blocking(self._process.stdout.fileno(), False)
+        os.set_blocking(self._process.stderr.fileno(), False)
+        seen = {self._process.stdout: b"", self._process.stderr: b""}
+        while b"to go on: " not in b"".join(seen.values()):
+            assert time.monotonic() < deadline, seen
+            for stream in seen:
+                seen[stream] += stream.read() or b""
+            time.sleep(0.01)
+        if keys == CTRL_C:
+            self._process.send_signal(signal.SIGINT)
+        else:
+            os.write(self._keyboard, keys)
+        self._process.wait(20)
+        out, err = (said + (stream.read() or b"") for stream, said in seen.items())
+        assert b"Traceback" not in out + err, err.decode()
+        return self._process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def ran(two: Migrations, database: Database) -> Migrations:
+    """Two migrations that are applied."""
+    apply(database, two)
+    return two
+
+
+@contextlib.contextmanager
+def terminal(database: Database, migrations: Migrations, *arguments: str) -> Iterator[Terminal]:
+    import pty
+
+    keyboard, inside = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", "rollback", *arguments],
+        cwd=migrations.dir.parent,
+        env=environment(DATABASE_URL=database.url),
+        stdin=inside,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    os.close(inside)
+    try:
+        yield Terminal(process, keyboard)
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(keyboard)
+
+
+@posix
+def test_person_who_types_the_newest_number_goes_on(ran: Migrations, database: Database) -> None:
+    with terminal(database, ran, "1") as person:
+        code, out, err = person.answer(b" 2 \n")
+    assert code == 0, err
+    shown = out + err
+    assert shown.index("002_orders.down.sql") < shown.index("001_users.down.sql") < shown.index("Type 002")
+    assert applied(database) == []
+
+
+@posix
+@pytest.mark.parametrize("keys", [b"\n", b"no\n"], ids=["nothing", "no"])
+def test_person_who_types_anything_else_does_not(ran: Migrations, database: Database, keys: bytes) -> None:
+    with terminal(database, ran, "1") as person:
+        code, _, err = person.answer(keys)
+    assert code in (1, 2)
+    assert re.search(r"(?m)^(InvalidInput|Cancelled): ", err)
+    assert "names ," not in err
+    assert applied(database) == ["001", "002"]
+
+
+@posix
+@pytest.mark.parametrize("keys", [CTRL_D, CTRL_C], ids=["Ctrl-D", "Ctrl-C"])
+def test_person_who_leaves_changes_nothing(ran: Migrations, database: Database, keys: bytes) -> None:
+    with terminal(database, ran, "1") as person:
+        code, _, err = person.answer(keys)
+    assert code in (1, 2, 130)
+    assert err.strip()
+    assert applied(database) == ["001", "002"]
+
+
+@posix
+def test_question_does_not_stand_in_the_document(ran: Migrations, database: Database) -> None:
+    with terminal(database, ran, "1", "--output", "json") as person:
+        code, out, _ = person.answer(b"002\n")
+    assert code == 0
+    assert json.loads(out)["status"] == "success"

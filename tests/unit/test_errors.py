@@ -1,0 +1,104 @@
+"""Every way to fail: each class tells enough, and the tree that the module draws is the one there is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from functions.migrator import errors
+from functions.migrator.errors import InvalidFile, LockTimeout, MigratorError
+from functions.migrator.results import failure
+
+FAMILIES = ("input", "package", "secret", "connection", "contention", "history", "sql", "verify")
+
+
+def classes(base: type[MigratorError] = MigratorError) -> Iterator[type[MigratorError]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from classes(kind)
+
+
+ALL = sorted(set(classes()), key=lambda kind: kind.__name__)
+each = pytest.mark.parametrize("kind", ALL, ids=[kind.__name__ for kind in ALL])
+
+
+def drawn() -> dict[str, str]:
+    """Each class in the tree of the module's docstring, with its family."""
+    found, family = {}, ""
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.match(r" {4}[├└│](?:── (\w+))? +(.+)", line)
+        if match:
+            family = match[1] or family
+            found |= dict.fromkeys(re.findall(r"\w+", match[2]), family)
+    return found
+
+
+def test_tree_in_the_docstring_is_the_one_there_is() -> None:
+    assert drawn() == {kind.__name__: kind.family for kind in ALL}
+
+
+@each
+def test_class_tells_why_what_state_and_what_to_do(kind: type[MigratorError]) -> None:
+    error = kind("It went wrong.")
+    for words in (error.message, error.cause, error.state, error.solution):
+        assert re.search(r"[\w)`*][.;]$", words), words
+        assert words[0] in "`-" or words[0].isupper(), words
+    assert error.next_command.startswith("aurora-migrations ")
+    assert kind.family in FAMILIES
+    assert kind.__doc__
+    assert kind.__doc__ != MigratorError.__doc__
+
+
+@each
+def test_error_is_json_able_and_names_itself(kind: type[MigratorError]) -> None:
+    told = json.loads(json.dumps(kind("It went wrong.", line=3, blockers=[{"pid": 7}], nothing=None).to_dict()))
+    assert told["error"] == kind.__name__
+    assert (told["message"], told["line"], told["blockers"]) == ("It went wrong.", 3, [{"pid": 7}])
+    assert "nothing" not in told
+    assert {"cause", "state", "solution", "next_command"} <= told.keys()
+
+
+@each
+def test_what_an_occurrence_knows_better_stands_instead(kind: type[MigratorError]) -> None:
+    error = kind("a", cause="b", state="c", solution="d")
+    assert (str(error), error.cause, error.state, error.solution) == ("a", "b", "c", "d")
+    assert (kind("a").cause, kind("a").state, kind("a").solution) == (kind.cause, kind.state, kind.solution)
+
+
+@each
+def test_only_transient_faults_are_retryable(kind: type[MigratorError]) -> None:
+    transient = {
+        "DatabaseUnreachable",
+        "DatabaseBusy",
+        "ConnectionLost",
+        "NotAWriter",
+        "LockTimeout",
+        "Deadlock",
+        "AnotherRunInProgress",
+    }
+    assert kind.retryable == (kind.__name__ in transient)
+
+
+def test_invalid_file_tells_its_problems_as_facts() -> None:
+    from functions.migrator.files import Problem, invalid_files
+
+    error = invalid_files([Problem("1_a.sql", "is wrong", 2, 3), Problem("b.sql", "is misnamed")])
+    assert isinstance(error, InvalidFile)
+    assert json.loads(json.dumps(error.to_dict()))["files"] == [
+        {"file": "1_a.sql", "line": 2, "column": 3, "reason": "is wrong"},
+        {"file": "b.sql", "line": 0, "column": 0, "reason": "is misnamed"},
+    ]
+
+
+def test_failed_run_has_the_shape_of_one_that_went_well() -> None:
+    told = failure(LockTimeout("It waits.", file="017_a.sql"), "017", "cli-1")
+    assert (told["status"], told["migration"], told["execution"]) == ("failed", "017", "cli-1")
+    assert (told["error"], told["file"]) == ("LockTimeout", "017_a.sql")
+
+
+def test_failed_run_is_about_the_target_though_an_earlier_file_failed() -> None:
+    told = failure(LockTimeout("It waits.", migration="017", file="017_a.sql"), "018", "cli-1")
+    assert told["migration"] == "018"

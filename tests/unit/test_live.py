@@ -1,0 +1,309 @@
+"""One file, understood: what the engine will go by, whatever stands in the file."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler import live
+from compiler.live import Compiled, compile_text
+from compiler.source import Compiler
+from compiler.tokens import token_hash
+from functions.migrator.errors import InvalidFile
+from functions.migrator.files import discover, position, read_text
+from functions.migrator.options import Options
+from tests.servers import Migrations
+
+ROOT = Path(__file__).resolve().parents[2]
+BOUNDED = settings(max_examples=150, deadline=None, database=None)
+QUICK = 10.0  # seconds for what takes a fraction of one; what takes longer hangs for somebody
+NO_SQL = ""  # the token hash of a text that the grammar refuses
+
+
+def compiled(text: str | bytes, defaults: Options | None = None) -> Compiled:
+    return compile_text("1_a.sql", text if isinstance(text, bytes) else text.encode(), defaults or Options())
+
+
+def problems(text: str | bytes) -> list[str]:
+    return [str(problem) for problem in compiled(text).problems]
+
+
+def sound(found: Compiled) -> None:
+    """What must hold of any text, or the engine would send the wrong bytes."""
+    text, script = found.text, found.script
+    assert script.sha256 == hashlib.sha256(text).hexdigest()
+    if script.tokens == NO_SQL:
+        assert found.problems
+        assert (script.units, script.statements) == ((), ())
+        return
+    assert script.tokens == token_hash(text)
+    places = [(s.start, s.end) for s in script.statements]
+    assert [text[start:end] for start, end in places] == [s.text for s in found.statements]
+    assert [(s.line, s.column) for s in script.statements] == [position(text, start) for start, _ in places]
+    assert [s.kind for s in script.statements] == [s.kind for s in found.statements]
+    spans = [(unit.start, unit.end) for unit in script.units]
+    assert all(0 <= start <= end <= len(text) for start, end in spans)
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+    for unit in script.units:
+        assert all(unit.start <= start and end <= unit.end for start, end in places[slice(*unit.statements)])
+        whole = len(script.units) == 1
+        assert unit.tokens == (script.tokens if whole else token_hash(text[unit.start : unit.end]))
+    assert all(problem.file == "1_a.sql" and problem.reason for problem in found.problems)
+    assert all(0 < problem.line <= text.count(b"\n") + 1 for problem in found.problems)
+
+
+# ---- any text -------------------------------------------------------------------------------------------------------
+
+SNIPPETS = [
+    *("BEGIN", "COMMIT", "START TRANSACTION", "END", "ROLLBACK", "ROLLBACK TO a", "SAVEPOINT a", "BEGIN READ ONLY"),
+    *("SELECT 1", "SELECT 'é;'", "SELECT $$;$$", "SET a = 1", "VACUUM", "CREATE INDEX CONCURRENTLY i ON t (a)"),
+    *("CREATE TABLE t (a int)", "INSERT INTO t VALUES (1), (2)", "DO $$ BEGIN COMMIT; END $$", "DISCARD ALL"),
+    *("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END", f"SELECT {' + '.join(['1'] * 70)}", ""),
+]
+JOINTS = [";", ";\n", " ;\n", "; -- é; 'b\n", "; /* ; /* 😀 */ */ ", ";;\n\t"]
+TOPS = [
+    "",
+    "-- migration: transaction = off\n",
+    "-- migration: transaction = on\n",
+    "-- ü\n",
+    "-- verify: rows t = 1\n",
+]
+SPLINTERS = """
+' " $$ $a$ -- /* */ ; : :: := \\ \\d ( ) [ ] { } , . .. ? ?| @> ->> || E' U&' U&" B' x' N' $1 $ 0x 1e 1_ é 😀 \ufeff
+SELECT FROM BEGIN COMMIT ATOMIC END CASE WHEN CREATE TABLE FUNCTION AS COPY t STDIN UESCAPE SET TO ON INDEX VACUUM NULL
+migration: verify: rows = transaction off allow because
+"""
+LIKE_SQL = st.lists(
+    st.sampled_from([*SPLINTERS.split(), "\n", "\r", "\t", "-- migration:", "\x0c", "\x01", "\x7f", "\u00a0"])
+)
+
+
+def written(seed: int) -> bytes:
+    """A file of statements and blocks, with all that may stand around them."""
+    draw = random.Random(seed)
+    pieces = [draw.choice(SNIPPETS) + draw.choice(JOINTS) for _ in range(draw.randint(0, 9))]
+    return (draw.choice(TOPS) + "".join(pieces)).encode()
+
+
+@BOUNDED
+@given(st.integers(0, 2**32))
+def test_units_and_statements_are_parts_of_the_file_in_its_order(seed: int):
+    sound(compiled(written(seed)))
+
+
+@BOUNDED
+@given(LIKE_SQL.map(" ".join) | LIKE_SQL.map("".join) | st.text())
+def test_text_that_is_no_sql_is_a_problem_and_nothing_worse(text: str):
+    sound(compiled(text.replace("\0", "").encode()))
+
+
+@BOUNDED
+@given(data=st.binary() | st.integers(0, 2**32).map(written), at=st.integers(0, 300), byte=st.binary(max_size=2))
+def test_bytes_are_refused_by_name_or_understood(tmp_path_factory: pytest.TempPathFactory, data, at, byte):
+    path = tmp_path_factory.getbasetemp() / "1_a.sql"
+    path.write_bytes(data[:at] + byte + data[at:])
+    try:
+        text = read_text(path)
+    except InvalidFile as error:
+        (problem,) = error.problems
+        assert str(problem).startswith("1_a.sql:")
+    else:
+        sound(compiled(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 200_000,
+        "'" * 200_001,
+        "/*" * 3_000,  # the scanner's own time grows with the square of this
+        "$a" * 200_000,
+        ";" * 200_000,
+        "-- migration: allow = a\n" * 5_000,
+        "BEGIN; COMMIT; " * 5_000,
+        "COMMIT; " * 5_000,
+        "BEGIN; " * 5_000,
+        f"SELECT {'-' * 5_000}1",
+        f"SELECT '{'é' * 1_000_000}'",
+        "copy t from stdin" + " x" * 100_000 + ";\n\\.",
+        "copy t from stdin " * 3_000 + ";\n\\.",
+        "\ufeff" * 1_000 + "SELECT 1",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_monstrous_text_takes_no_monstrous_time(text: str):
+    began = time.monotonic()
+    found = compiled(text)
+    assert time.monotonic() - began < QUICK
+    assert found.problems or found.script.tokens
+
+
+# ---- what the engine goes by ----------------------------------------------------------------------------------------
+
+
+def test_script_of_a_file_with_blocks():
+    text = "-- migration: lock_timeout = 5s\n-- é\nBEGIN READ WRITE;\n\tSELECT 'é'; SELECT 2;\nCOMMIT;\nSELECT 3;\n"
+    script = compiled(text).script
+    assert (script.file, script.options.lock_timeout, script.options.transaction) == ("1_a.sql", 5_000, None)
+    assert [(unit.statements, unit.modes, unit.alone) for unit in script.units] == [
+        ((1, 3), "READ WRITE", None),
+        ((4, 5), "", None),
+    ]
+    assert [text.encode()[unit.start : unit.end].decode().strip() for unit in script.units] == [
+        "SELECT 'é'; SELECT 2;",
+        "SELECT 3",
+    ]
+    assert [(s.line, s.column, s.kind) for s in script.statements] == [
+        (3, 1, "TransactionStmt"),
+        (4, 2, "SelectStmt"),
+        (4, 14, "SelectStmt"),
+        (5, 1, "TransactionStmt"),
+        (6, 1, "SelectStmt"),
+    ]
+
+
+def test_unit_is_known_by_what_it_means_not_by_where_or_how_it_stands():
+    first = compiled("BEGIN; SELECT 1; COMMIT; SELECT 2;").script
+    second = compiled("-- new\nBEGIN;\n  select /* one */ 1;\nCOMMIT;\n\nSELECT 2; SELECT 3").script
+    assert [unit.tokens for unit in second.units[:2]] == [unit.tokens for unit in first.units]
+
+
+@pytest.mark.parametrize("begin", ["BEGIN ;", "BEGIN\n;", "begin work;", "START TRANSACTION;", "BEGIN -- a\n;"])
+def test_layout_of_begin_is_no_part_of_its_unit(begin: str):
+    first = compiled("BEGIN; SELECT 1; COMMIT; SELECT 2").script.units[0]
+    assert compiled(f"{begin} SELECT 1; COMMIT; SELECT 2").script.units[0].tokens == first.tokens
+
+
+def test_isolation_level_is_a_part_of_what_a_unit_means():
+    first = compiled("BEGIN; SELECT 1; COMMIT; SELECT 2").script.units[0]
+    other = compiled("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1; COMMIT; SELECT 2").script.units[0]
+    assert other.tokens != first.tokens
+
+
+def test_defaults_hold_where_the_file_says_nothing():
+    defaults = Options(lock_timeout=7_000, statement_timeout=60_000, transaction="off")
+    script = compiled("-- migration: lock_timeout = 1s\nSELECT 1; SELECT 2", defaults).script
+    assert (script.options.lock_timeout, script.options.statement_timeout) == (1_000, 60_000)
+    assert len(script.units) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("SELECT 1;\n VACUUM t;", "1_a.sql:2:2: VACUUM can't run inside a transaction, and this version runs nothing"),
+        ("CREATE INDEX CONCURRENTLY i ON t (a)", "1_a.sql:1:1: CREATE INDEX CONCURRENTLY can't run inside a"),
+        ("SELECT 'é'; DROP INDEX CONCURRENTLY i", "1_a.sql:1:13: DROP INDEX CONCURRENTLY can't run inside a"),
+        ("-- migration: transaction = off\nVACUUM;", "1_a.sql:2:1: VACUUM can't run inside a transaction, and this"),
+        ("SELECT 1;\n\tCOMMIT;", "1_a.sql:2:2: there is no BEGIN that this COMMIT ends"),
+        ("-- migration: transation = off\nSELECT 1", "1_a.sql:1:1: there is no option `transation`"),
+        ("SELECT 1;\n-- migration: transaction = off\n", "1_a.sql:2:1: options stand at the top"),
+        ("SELECT 1;\nSELECT 2 +;\n", '1_a.sql:2:11: syntax error at or near ";"'),
+        ("SELECT ':é' || :name", "1_a.sql:1:16: this is a psql variable"),
+    ],
+)
+def test_problem_is_told_with_its_place(text: str, told: str):
+    assert problems(text)[0].startswith(told)
+
+
+def test_all_problems_of_a_file_are_told():
+    text = "-- migration: what = 1\n-- migration: lock_timeout = 0\nCOMMIT;\nDISCARD ALL;\nVACUUM;\n"
+    assert [problem.rpartition(":")[0].split(": ")[0] for problem in problems(text)] == [
+        f"1_a.sql:{place}" for place in ("1:1", "2:1", "3:1", "4:1", "5:1")
+    ]
+
+
+# ---- a folder of them -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(migrations: Migrations) -> Migrations:
+    migrations.write("1_a.sql", "SELEC 1;\n")
+    migrations.write("2_b.sql", "SELECT 1;\n")
+    migrations.write("2_b.verify.sql", "SELECT true;\nDELETE FROM t;\nSELEC\n")
+    migrations.write("2_b.down.sql", "DROP TABL t;\n")
+    migrations.write("3_c.sql", "SELECT 1;\nROLLBACK;\n")
+    (migrations.dir / "4_d.sql").write_bytes(b"SELECT '\xff';\n")
+    migrations.write("5_e.sql", "SELECT 1;\n")
+    migrations.write("5_e.verify.sql", "-- nothing\n")
+    return migrations
+
+
+def test_problems_of_all_files_are_told_each_file_once(broken: Migrations):
+    package = discover(broken.dir)
+    compiler = Compiler(package)
+    found = compiler.problems("apply", package.migrations)
+    assert [(problem.file, problem.line) for problem in found] == [
+        ("1_a.sql", 1),
+        ("2_b.verify.sql", 3),
+        ("3_c.sql", 2),
+        ("4_d.sql", 1),
+        ("5_e.verify.sql", 0),
+    ]
+    down = compiler.problems("rollback", [package.by_version[2]])
+    assert [str(problem) for problem in down] == ['2_b.down.sql:1:6: syntax error at or near "TABL"']
+
+
+def test_file_with_problems_has_no_script(broken: Migrations):
+    package = discover(broken.dir)
+    with pytest.raises(InvalidFile, match=r"^3_c\.sql:2:1: a ROLLBACK would undo"):
+        Compiler(package).script("apply", package.by_version[3])
+
+
+def test_each_file_is_understood_once(migrations: Migrations, monkeypatch: pytest.MonkeyPatch):
+    migrations.write("1_a.sql", "SELECT 1;")
+    migrations.write("1_a.down.sql", "SELECT 2;")
+    asked: list[str] = []
+    parse = live.parse
+    monkeypatch.setattr(live, "parse", lambda text: asked.append(text.decode()) or parse(text))
+    package = discover(migrations.dir)
+    compiler, (only,) = Compiler(package), package.migrations
+    for _ in range(2):
+        assert compiler.problems("apply", [only]) == []
+        assert compiler.script("apply", only).file == "1_a.sql"
+        assert compiler.script("rollback", only).file == "1_a.down.sql"
+    assert asked == ["SELECT 1;", "SELECT 2;"]
+
+
+def test_promises_are_those_of_the_verify_file_and_only_when_applying(migrations: Migrations):
+    migrations.write("1_a.sql", "SELECT 1;")
+    migrations.write("1_a.down.sql", "SELECT 2;")
+    migrations.write("1_a.verify.sql", "-- It is so.\nSELECT true;\nSELECT 1 = 1")
+    package = discover(migrations.dir)
+    compiler, (only,) = Compiler(package), package.migrations
+    promises = compiler.script("apply", only).promises
+    assert [(promise.name, promise.query) for promise in promises] == [
+        ("It is so", "SELECT true"),
+        ("SELECT 1 = 1", "SELECT 1 = 1"),
+    ]
+    assert compiler.script("rollback", only).promises == ()
+
+
+def test_text_that_is_no_sql_has_no_token_hash(migrations: Migrations):
+    migrations.write("1_a.sql", "SELECT 1;")
+    compiler = Compiler(discover(migrations.dir))
+    assert compiler.token_hash(b"SELECT 'a") is None
+    assert compiler.token_hash(b"select 1;") == compiler.token_hash(b"SELECT  1 ;")
+
+
+def test_grammar_is_loaded_only_when_a_file_must_be_understood(migrations: Migrations):
+    migrations.write("1_a.sql", "SELECT 1;")
+    program = (
+        "import sys, pathlib\n"
+        "from compiler.source import Compiler\n"
+        "from functions.migrator import discover\n"
+        "package = discover(pathlib.Path(sys.argv[1]))\n"
+        "compiler = Compiler(package)\n"
+        "assert compiler.digest and 'postgast' not in sys.modules\n"
+        "compiler.script('apply', package.migrations[0])\n"
+        "assert 'postgast' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(migrations.dir)], cwd=ROOT, check=True)

@@ -1,0 +1,60 @@
+"""The verbs of `python -m tasks` and make, and the lists of packages that they install."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import tasks
+
+ROOT = Path(tasks.__file__).parent
+
+
+def packages(kind: str) -> dict[str, str]:
+    """Each locked package with its version and the lines that follow, up to the next."""
+    text = (ROOT / "requirements" / f"{kind}.txt").read_text("utf-8")
+    return dict(re.findall(r"(?m)^([\w.-]+)==(\S+.*(?:\n[ ].*)*)", text))
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["frob"], 2), (["help"], 0), (["--help"], 0)])
+def test_without_a_known_verb_it_tells_what_there_is(
+    words: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tasks.main(words) == code
+    told = capsys.readouterr().out
+    assert all(f"    {verb} " in told for verb in tasks.VERBS)
+
+
+def test_verb_that_takes_no_argument_refuses_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tasks.main(["clean", "everything"]) == 1
+    assert "takes no arguments, and got everything" in capsys.readouterr().err
+
+
+def test_make_has_no_target_that_is_no_verb() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (phony,) = re.findall(r"(?m)^\.PHONY: (.+)", makefile)
+    assert set(phony.split()) - {"help"} <= set(tasks.VERBS)
+
+
+@pytest.mark.parametrize("kind", ["run", "dev"])
+def test_every_locked_package_has_hashes(kind: str) -> None:
+    found = packages(kind)
+    assert len(found) > 4
+    assert [name for name, rest in found.items() if "--hash=sha256:" not in rest] == []
+
+
+def test_what_is_developed_with_is_what_is_run_with_and_more() -> None:
+    versions = [{name: rest.split()[0] for name, rest in packages(kind).items()} for kind in ("run", "dev")]
+    assert versions[0].items() <= versions[1].items()
+
+
+def test_packages_that_only_windows_needs_are_marked(tmp_path: Path) -> None:
+    locked = tmp_path / "run.txt"
+    locked.write_text("colorama==0.4.6 \\\n    --hash=sha256:1\nrich==15.0.0\ntzdata==2026.6\n", encoding="utf-8")
+    tasks.mark_windows_only(locked)
+    assert locked.read_text("utf-8") == (
+        'colorama==0.4.6 ; sys_platform == "win32" \\\n    --hash=sha256:1\n'
+        'rich==15.0.0\ntzdata==2026.6 ; sys_platform == "win32"\n'
+    )

@@ -1,0 +1,215 @@
+"""The token hash: blind to layout, sees everything else."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from compiler.sql import NotSql, tokens
+from compiler.tokens import VERSION, token_hash
+
+BOUNDED = settings(max_examples=100, deadline=None, database=None)
+
+# ---- texts made of tokens -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token. `folds`: its letters' case doesn't count. `string`: two of them in a row would be read as one."""
+
+    text: str
+    folds: bool = False
+    string: bool = False
+
+
+def token(texts: list[str], folds: bool = False, string: bool = False) -> st.SearchStrategy[Token]:
+    return st.sampled_from(texts).map(lambda text: Token(text, folds, string))
+
+
+KEYWORDS = ["SELECT", "create", "Table", "NOT", "null", "default", "BEGIN", "atomic", "user", "double", "uescape"]
+LETTERS = st.characters(min_codepoint=0x20, exclude_categories=("Cs", "Cc"))
+BARE = st.from_regex(r"[a-zA-Z_é日][a-zA-Z0-9_$é日]{0,8}", fullmatch=True)
+OPERATORS = ["+", "-", "*", "/", "<", ">", "=", "<>", "!=", "<=", "->", "->>", "#>>", "@>", "<@", "?", "?|", "?&"]
+OPERATORS += ["||", "&&", "~*", "!~~*", "|/", "@@@", "::", ":=", "=>", "..", "%"]
+
+TOKENS = st.one_of(
+    token(KEYWORDS, folds=True),
+    BARE.map(lambda text: Token(text, folds=True)),
+    st.text(LETTERS, min_size=1, max_size=8).map(lambda text: Token('"' + text.replace('"', '""') + '"')),
+    st.text(LETTERS, max_size=8).map(lambda text: Token("'" + text.replace("'", "''") + "'", string=True)),
+    st.text("ab'\\ é", max_size=6).map(lambda text: Token("$q$" + text + "$q$", string=True)),
+    token([r"E'it\'s'", r"e'\\'", r"E'\u00e9'", "U&'d!0061t'", "B'01'", "X'fF'", "N'é'"], string=True),
+    token(['U&"d!0061t"', 'u&"x"', '"A"', '"a"', '"a b"', '"a""b"']),
+    token(["0", "1", "10", "1.5", "1e5", ".5", "0xFF", "0b10", "1_000"], folds=True),
+    token(["$1", "$2", "(", ")", "[", "]", ",", ";", ".", *OPERATORS]),
+)
+
+
+def apart(found: list[Token]) -> list[Token]:
+    """The same with a comma between strings that PostgreSQL would put together."""
+    result: list[Token] = []
+    for each in found:
+        if each.string and result and result[-1].string:
+            result.append(Token(","))
+        result.append(each)
+    return result
+
+
+TEXTS = st.lists(TOKENS, min_size=1, max_size=10).map(apart)
+PLACES = st.floats(0, 1, exclude_max=True)
+GAPS = [" ", "\n", "\t\r\n", "\f ", " --\n", " -- $q$ ' é\n", " --'\r\n", " /* ; */ ", ' /* /* " */ -- */\n', "/**/ "]
+LAYOUTS = st.integers(0, 2**32).map(random.Random)
+
+
+def laid_out(found: list[Token], layout: random.Random) -> bytes:
+    """A text of these tokens, with any gaps and any case of letters that doesn't count."""
+    text = layout.choice(GAPS)
+    for each in found:
+        written = "".join(layout.choice((letter, flipped(letter))) for letter in each.text) if each.folds else each.text
+        text += f" {written} {layout.choice(GAPS)}{layout.choice(GAPS)}"
+    return text.encode()
+
+
+def flipped(letter: str) -> str:
+    return letter.swapcase() if letter.isascii() else letter
+
+
+def meaning(each: Token) -> str:
+    """What the hash sees of a token: all of it, but the case of ASCII's letters where that doesn't count."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in each.text) if each.folds else each.text
+
+
+@BOUNDED
+@given(TEXTS, LAYOUTS)
+def test_layout_comments_and_case_never_change_it(found: list[Token], layout: random.Random):
+    assert token_hash(laid_out(found, layout)) == token_hash(laid_out(found, layout))
+
+
+@BOUNDED
+@given(TEXTS, PLACES, TOKENS, LAYOUTS)
+def test_another_token_in_one_place_changes_it(found: list[Token], place: float, other: Token, layout: random.Random):
+    number = int(place * len(found))
+    assume(meaning(other) != meaning(found[number]))
+    changed = apart([*found[:number], other, *found[number + 1 :]])
+    assert token_hash(laid_out(found, layout)) != token_hash(laid_out(changed, layout))
+
+
+@BOUNDED
+@given(TEXTS, PLACES, TOKENS, LAYOUTS)
+def test_a_token_more_or_less_changes_it(found: list[Token], place: float, other: Token, layout: random.Random):
+    number = int(place * len(found))
+    more = apart([*found[:number], other, *found[number:]])
+    assert token_hash(laid_out(found, layout)) != token_hash(laid_out(more, layout))
+
+
+@BOUNDED
+@given(TEXTS, PLACES, LAYOUTS)
+def test_another_order_changes_it(found: list[Token], place: float, layout: random.Random):
+    number = int(place * len(found))
+    moved = [*found[number:], *found[:number]]
+    assume(apart(moved) == moved and [meaning(each) for each in moved] != [meaning(each) for each in found])
+    assert token_hash(laid_out(found, layout)) != token_hash(laid_out(moved, layout))
+
+
+# ---- real statements -----------------------------------------------------------------------------------------------
+
+SAME = {
+    "case of keywords and names": ("CREATE TABLE Users (ID int)", "create table users (id INT)"),
+    "blank space": ("SELECT a,b FROM t;", "\n\tSELECT  a , b\r\nFROM t ; "),
+    "comments": ("SELECT 1 + 2", "/* a */ SELECT -- one\n 1/* /* nested */ */+ 2 -- end"),
+    "options at the top": ("SELECT 1", "-- migration: lock_timeout = 5s\n-- why: because\nSELECT 1"),
+    "a hint": ("SELECT 1", "SELECT /*+ SeqScan(t) */ 1"),
+    "case of numbers": ("SELECT 1e5, 0xff", "SELECT 1E5, 0XFF"),
+    "a body that is parsed": (
+        "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END",
+        "create function F() returns INT\nbegin atomic\n  select 1; -- one\nend",
+    ),
+    "nothing": ("", "  -- only a comment"),
+}
+CHANGED = {
+    "default": ("CREATE TABLE t (a int DEFAULT 1)", "CREATE TABLE t (a int DEFAULT 2)"),
+    "string": ("INSERT INTO t VALUES ('a')", "INSERT INTO t VALUES ('b')"),
+    "case in a string": ("SELECT 'a'", "SELECT 'A'"),
+    "blank space in a string": ("SELECT 'a b'", "SELECT 'a  b'"),
+    "line end in a string": ("SELECT 'a\nb'", "SELECT 'a b'"),
+    "comment in a string": ("SELECT 'a --b'", "SELECT 'a --c'"),
+    "a function's body": ("DO $$ BEGIN END $$", "DO $$ BEGIN  END $$"),
+    "case in a body": ("DO $$ BEGIN END $$", "DO $$ begin END $$"),
+    "tag of a dollar quote's content": ("SELECT $a$ $b$ $a$", "SELECT $a$ $c$ $a$"),
+    "escape": (r"SELECT E'\n'", r"SELECT E'\t'"),
+    "kind of string": (r"SELECT E'\n'", r"SELECT '\n'"),
+    "bits": ("SELECT B'01'", "SELECT B'10'"),
+    "unicode escape": (r"SELECT U&'\0061'", r"SELECT U&'\0062'"),
+    "escape character": ("SELECT U&'!0061' UESCAPE '!'", "SELECT U&'!0061' UESCAPE '?'"),
+    "name": ("DROP TABLE a", "DROP TABLE b"),
+    "case of a quoted name": ('DROP TABLE "a"', 'DROP TABLE "A"'),
+    "quotes around a name": ('DROP TABLE "A"', "DROP TABLE A"),
+    "blank space in a quoted name": ('DROP TABLE "a b"', 'DROP TABLE "a  b"'),
+    "case beyond ASCII, which PostgreSQL leaves": ("DROP TABLE é", "DROP TABLE É"),
+    "schema": ("DROP TABLE a.t", "DROP TABLE b.t"),
+    "type": ("CREATE TABLE t (a int)", "CREATE TABLE t (a bigint)"),
+    "length": ("CREATE TABLE t (a varchar(10))", "CREATE TABLE t (a varchar(20))"),
+    "option": ("DROP TABLE a CASCADE", "DROP TABLE a RESTRICT"),
+    "option more": ("DROP TABLE a", "DROP TABLE IF EXISTS a"),
+    "constraint": ("ALTER TABLE t ADD CHECK (a > 1) NOT VALID", "ALTER TABLE t ADD CHECK (a > 1)"),
+    "action": (
+        "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u ON DELETE CASCADE",
+        "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u ON DELETE SET NULL",
+    ),
+    "operator": ("SELECT a -> 'b'", "SELECT a ->> 'b'"),
+    "operator of one sign": ("SELECT a ? 'b'", "SELECT a @ 'b'"),
+    "sign": ("SELECT 1", "SELECT -1"),
+    "parameter": ("SELECT $1", "SELECT $2"),
+    "number": ("SELECT 1.0", "SELECT 1.00"),
+    "order": ("SELECT 1; SELECT 2", "SELECT 2; SELECT 1"),
+    "one name or two": ("SELECT ab", "SELECT a b"),
+    "one operator or two": ("SELECT 1 <> 2", "SELECT 1 < > 2"),
+    "semicolon": ("SELECT 1", "SELECT 1;"),
+    "transaction": ("BEGIN; SELECT 1; COMMIT", "SELECT 1"),
+    "isolation": ("BEGIN; COMMIT", "BEGIN ISOLATION LEVEL SERIALIZABLE; COMMIT"),
+    "a comment's end that isn't one": ("SELECT 1 /* a */ + 2", "SELECT 1 /* a + 2 */"),
+}
+
+
+@pytest.mark.parametrize(("before", "now"), SAME.values(), ids=SAME)
+def test_edit_of_layout_is_none(before: str, now: str):
+    assert token_hash(before.encode()) == token_hash(now.encode())
+
+
+@pytest.mark.parametrize(("before", "now"), CHANGED.values(), ids=CHANGED)
+def test_edit_of_meaning_shows(before: str, now: str):
+    assert token_hash(before.encode()) != token_hash(now.encode())
+
+
+def test_blank_space_between_the_parts_of_one_string_is_none():
+    """PostgreSQL puts strings together that only blank space with a line end (and `--` comments) sets apart."""
+    hashes = {token_hash(f"SELECT 'a'{gap}'b'".encode()) for gap in ("\n", "\n\n", "\n\t", "  \n", " -- why\n")}
+    assert len(hashes) == 1
+
+
+def test_it_names_the_way_it_was_made():
+    assert re.fullmatch(rf"{VERSION}:[0-9a-f]{{64}}", token_hash(b"SELECT 1"))
+    # Histories hold hashes: another result for a text is another version.
+    known = "1:b8394ce6603eb517"
+    assert token_hash(b"SELECT 'a', \"B\", c -- d").startswith(known)
+
+
+def test_tokens_can_not_be_mistaken_for_others():
+    """Each is written with its length, or two might read as one."""
+    assert token_hash(b"SELECT '1:a,'") != token_hash(b"SELECT '', a, ''")
+
+
+@pytest.mark.parametrize("text", ["SELECT 'a", 'SELECT "a', "SELECT $$a", "SELECT /* a", "SELECT 'é' 'b", "SELECT 0x"])
+def test_text_without_an_end_has_none(text: str):
+    with pytest.raises(NotSql):
+        token_hash(text.encode())
+
+
+def test_tokens_are_bytes_of_the_text():
+    found = tokens("SELECT 'é', \"日本\" ->> $1 -- c\n, U&'x';".encode())
+    assert [part.decode() for _, part in found] == ["SELECT", "'é'", ",", '"日本"', "->>", "$1", ",", "U&'x'", ";"]
