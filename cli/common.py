@@ -18,13 +18,24 @@ from functions.migrator.durations import parse_duration
 from functions.migrator.errors import InvalidInput
 
 
+class _Help(argparse.HelpFormatter):
+    """Leaves the example in one line, so that it can be copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("example: ") else super()._fill_text(text, width, indent)
+
+
 def parser(
     verb: str, description: str, example: str, outputs: Sequence[str] = ("text", "json")
 ) -> argparse.ArgumentParser:
     """A verb's parser with what every verb takes."""
     made = argparse.ArgumentParser(
-        prog=f"aurora-migrations {verb}", description=description, epilog=f"example: aurora-migrations {example}"
+        prog=f"aurora-migrations {verb}",
+        description=description,
+        epilog=f"example: aurora-migrations {example}",
+        formatter_class=_Help,
     )
+    made.set_defaults(verb=verb)
     made.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
     made.add_argument(
         "--migrations", metavar="DIR", type=Path, default=Path("migrations"), help="the folder (default: migrations/)"
@@ -62,6 +73,7 @@ def database_url(arguments: argparse.Namespace) -> str:
     if not arguments.database_url:
         raise InvalidInput(
             "No database was named.",
+            next_command=f"aurora-migrations {arguments.verb} --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE",
             cause="There is neither --database-url nor the environment variable DATABASE_URL.",
             solution="Add --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE, or set DATABASE_URL.",
         )
@@ -93,6 +105,12 @@ def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mappin
     else:
         print(describe(error), file=sys.stderr)
     return 2 if isinstance(error, InvalidInput) else 1
+
+
+def go_on_with(error: MigratorError, command: str) -> None:
+    """Names the command to type next, where the error's class only knows that a run is to be tried again."""
+    if error.next_command == MigratorError.next_command:
+        error.next_command = f"aurora-migrations {command}"
 
 
 def describe(error: MigratorError) -> str:

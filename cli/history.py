@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
         with Session(common.database_url(arguments), execution) as session:
             attempts = read_attempts(session, arguments.last)
     except MigratorError as error:
+        common.go_on_with(error, "history")
         return common.tell_error(error, arguments, failure(error, None, execution))
     if arguments.output == "json":
         common.print_json({"attempts": [asdict(attempt) for attempt in attempts]})
@@ -46,6 +47,6 @@ def _row(attempt: Attempt) -> tuple[str, str, str, str]:
 
 
 def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1_000_000):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    if not (text.isascii() and text.isdecimal() and len(text) < 7 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 on")
     return int(text)

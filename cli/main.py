@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -45,6 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
+    try:
+        code = _call(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `aurora-migrations list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
+        return 1
+    return code
+
+
+def _call(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help(), end="")
         return 0 if arguments else 2
@@ -65,9 +77,6 @@ def _verb(name: str, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print(f"\n{PROGRAM}: stopped by Ctrl-C.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `aurora-migrations list | head`
-        sys.stderr.close()
-        return 1
 
 
 def _help() -> str:

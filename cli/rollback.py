@@ -21,7 +21,7 @@ from functions.migrator import (
     failure,
     roll_back,
 )
-from functions.migrator.errors import InvalidInput
+from functions.migrator.errors import Cancelled, InvalidInput
 from functions.migrator.history import read_applied
 from functions.migrator.plan import plan_rollback
 
@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         result = _roll_back(arguments, execution)
     except MigratorError as error:
+        common.go_on_with(error, f"rollback {arguments.target}")
         return common.tell_error(error, arguments, failure(error, None, execution))
     data = result.to_dict()
     if arguments.output == "json":
@@ -79,6 +80,12 @@ def _ask(url: str, package: Package, target: str, execution: str) -> str:
             f"Rolling back needs a confirmation; it would run: {', '.join(names)}.",
             cause="Nobody is there to be asked, and --confirm wasn't given.",
             solution=f"Add --confirm {chosen[0].label}, the number of the newest applied migration.",
+            next_command=f"aurora-migrations rollback {target} --confirm {chosen[0].label}",
         )
-    print("This would run, in this order:", *(f"  {name}" for name in names), sep="\n")
-    return input(f"What they drop is gone. Type {chosen[0].label}, the newest number, to go on: ").strip()
+    question = f"What they drop is gone. Type {chosen[0].label}, the newest number, to go on: "
+    lines = ["This would run, in this order:", *(f"  {name}" for name in names), question]
+    print(*lines, sep="\n", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip()
+    if not answer:
+        raise Cancelled("Nothing was confirmed, so nothing was rolled back.", solution="Type the number to go on.")
+    return answer

@@ -12,6 +12,7 @@ from cli import common
 from compiler.source import Compiler
 from functions.migrator import Listener, Migration, MigratorError, Request, RunResult, apply, discover, failure
 from functions.migrator.durations import format_duration
+from functions.migrator.plan import find_target
 from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
 from functions.migrator.script import Action
@@ -26,8 +27,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         result = _run(arguments, execution)
     except MigratorError as error:
-        if arguments.target and error.next_command == MigratorError.next_command:
-            error.next_command += f" {arguments.target}"
+        common.go_on_with(error, f"run {arguments.target}" if arguments.target else "run")
         data = failure(error, _failed_migration(error, arguments), execution)
         saved = _save(data)
         code = common.tell_error(error, arguments, data)
@@ -109,6 +109,11 @@ def _save(data: Mapping[str, object]) -> str:
 
 def _failed_migration(error: MigratorError, arguments: argparse.Namespace) -> str | None:
     """The target's number as its file writes it, else the file that failed; None where that is no file's number."""
-    failed = error.facts.get("migration")
-    target = str(arguments.target or failed or "")
-    return target if target.isascii() and target.isdecimal() else None
+    if arguments.target is None:
+        failed = error.facts.get("migration")
+        return str(failed) if failed else None
+    try:
+        return find_target(discover(arguments.migrations), arguments.target).label
+    except MigratorError:
+        target = str(arguments.target)
+        return target if target.isascii() and target.isdecimal() and len(target) < 100 else None

@@ -14,5 +14,10 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*headers, box=None, pad_edge=False, header_style="bold", highlight=False)
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, highlight=False, markup=False).print(table)
+    if sys.stdout.isatty():
+        Console(highlight=False, markup=False).print(table)
+        return
+    console = Console(width=10_000, highlight=False, markup=False)
+    with console.capture() as text:
+        console.print(table)
+    print(*(line.rstrip() for line in text.get().splitlines()), sep="\n")

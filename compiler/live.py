@@ -25,6 +25,10 @@ _COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statem
 _META = "this is a psql command, not SQL; write the SQL that it stands for"
 _VARIABLE = "this is a psql variable, and nobody is there to fill it in; write its value"
 _DISCARD = "DISCARD ALL would drop the run lock; write what you need of it, such as DISCARD TEMP or RESET ALL"
+_STRINGS = (
+    "standard_conforming_strings can't change within a file: the file is read as a whole before it is set; "
+    "write strings with backslashes as E'...'"
+)
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
@@ -123,6 +127,8 @@ def _refusal(statement: Statement) -> str | None:
         return _COPY
     if statement.kind == "DiscardStmt" and node.target == pb.DISCARD_ALL:
         return _DISCARD
+    if statement.kind == "VariableSetStmt" and node.name == "standard_conforming_strings":
+        return _STRINGS
     if statement.kind == "IndexStmt" and node.concurrent and not node.idxname:
         return _CONCURRENTLY
     if _UNLOCKS.search(statement.text) and statement.kind not in _DEFINITIONS and _calls_unlock(statement):
@@ -134,8 +140,8 @@ def _calls_unlock(statement: Statement) -> bool:
     """Whether the words stand in the statement's own SQL, or in the body of a DO; not in a comment or a string."""
     found = tokens_of(statement.text)
     if statement.kind == "DoStmt":
-        return any(kind == "SCONST" and _UNLOCKS.search(token) for kind, token in found)
-    return any(kind == "IDENT" and _UNLOCKS.fullmatch(token) for kind, token in found)
+        return any(kind == pb.SCONST and _UNLOCKS.search(token) for kind, token in found)
+    return any(kind == pb.IDENT and _UNLOCKS.fullmatch(token) for kind, token in found)
 
 
 def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:

@@ -10,10 +10,11 @@ from typing import Any
 import postgast
 from google.protobuf.message import DecodeError
 from postgast import native
+from postgast import pg_query_pb2 as pb
 
 from compiler.deep import parse_deep
 
-_COMMENTS = ("SQL_COMMENT", "C_COMMENT")
+_COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
 _SURE_ENDS = (b")", *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"))
 _TOO_LARGE = 4 << 20  # bytes; a larger text is cut into statements first and these are parsed one by one
 
@@ -61,8 +62,8 @@ def parse(text: bytes) -> list[Statement]:
         return list(_parse_apart(text))
 
 
-def tokens(text: bytes) -> list[tuple[str, bytes]]:
-    """The tokens of a text but its comments: what kind the scanner says each is, and its bytes.
+def tokens(text: bytes) -> list[tuple[int, bytes]]:
+    """The tokens of a text but its comments: the number of its kind (`pg_query_pb2.Token`), and its bytes.
 
     Raises:
         NotSql: the scanner can't read the text (a string without an end).
@@ -71,10 +72,7 @@ def tokens(text: bytes) -> list[tuple[str, bytes]]:
         found = postgast.scan(text.decode()).tokens
     except postgast.PgQueryError as error:
         raise _not_sql(text, error) from error
-    names = postgast.pg_query_pb2.Token.Name
-    return [
-        (names(token.token), text[token.start : token.end]) for token in found if names(token.token) not in _COMMENTS
-    ]
+    return [(token.token, text[token.start : token.end]) for token in found if token.token not in _COMMENTS]
 
 
 def _parse_whole(text: bytes, base: int = 0) -> Iterator[Statement]:
@@ -93,8 +91,8 @@ def _trimmed(body: bytes) -> bytes:
     """A statement without what stands behind its last token: white space, comments, its semicolon."""
     if body.endswith(_SURE_ENDS) and b"--" not in body and b"/*" not in body:
         return body
-    names = postgast.pg_query_pb2.Token.Name
-    ends = (t.end for t in postgast.scan(body.decode()).tokens if names(t.token) not in (*_COMMENTS, "ASCII_59"))
+    tail = _COMMENTS | {pb.ASCII_59}
+    ends = (token.end for token in postgast.scan(body.decode()).tokens if token.token not in tail)
     return body[: max(ends, default=0)]
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 
+from postgast import pg_query_pb2 as pb
+
 from compiler.sql import tokens
 
 VERSION = "1"  # of the way of hashing; part of the hash, so that another way can't be mistaken for another text
 # Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
-_STRINGS = frozenset({"SCONST", "USCONST", "BCONST", "XCONST"})
+_STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
 _PLAIN = re.compile(rb"'((?:[^']|'')*)'(?:\s|--[^\r\n]*[\r\n])*")
 _ESCAPED = re.compile(rb"'((?:[^'\\]|''|\\.)*)'(?:\s|--[^\r\n]*[\r\n])*", re.DOTALL)
 
@@ -25,14 +27,15 @@ def token_hash(text: bytes) -> str:
     Raises:
         NotSql: the scanner can't read the text.
     """
-    digest = hashlib.sha256()
-    for kind, token in tokens(text):
-        if kind in _STRINGS:
-            meaning = _joined(token)
-        else:
-            meaning = token if token.startswith((b'"', b"u&", b"U&")) else token.lower()
-        digest.update(b"%d:%s," % (len(meaning), meaning))
+    meanings = (_meaning(kind, token) for kind, token in tokens(text))
+    digest = hashlib.sha256(b"".join(b"%d:%s," % (len(meaning), meaning) for meaning in meanings))
     return f"{VERSION}:{digest.hexdigest()}"
+
+
+def _meaning(kind: int, token: bytes) -> bytes:
+    if kind in _STRINGS:
+        return _joined(token)
+    return token if token.startswith((b'"', b"u&", b"U&")) else token.lower()
 
 
 def _joined(string: bytes) -> bytes:

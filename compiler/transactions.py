@@ -63,8 +63,7 @@ def _drop(node: Any) -> str | None:
 
 
 def _reindex(node: Any) -> str | None:
-    named = {option.def_elem.defname for option in node.params}
-    if "concurrently" in named:
+    if _is_on(node.params, "concurrently"):
         return "REINDEX CONCURRENTLY"
     whole = (pb.REINDEX_OBJECT_SCHEMA, pb.REINDEX_OBJECT_SYSTEM, pb.REINDEX_OBJECT_DATABASE)
     return "REINDEX of a whole schema or database" if node.kind in whole else None
@@ -87,8 +86,41 @@ def _alter_table(node: Any) -> str | None:
 
 
 def _subscription(node: Any) -> str | None:
-    options = {option.def_elem.defname: option.def_elem for option in node.options}
-    return None if "connect" in options or "create_slot" in options else "CREATE SUBSCRIPTION with a slot"
+    made = _is_on(node.options, "create_slot", default=_is_on(node.options, "connect", default=True))
+    return "CREATE SUBSCRIPTION with a slot" if made else None
+
+
+def _alter_subscription(node: Any) -> str | None:
+    publications = (
+        pb.ALTER_SUBSCRIPTION_SET_PUBLICATION,
+        pb.ALTER_SUBSCRIPTION_ADD_PUBLICATION,
+        pb.ALTER_SUBSCRIPTION_DROP_PUBLICATION,
+    )
+    if node.kind == pb.ALTER_SUBSCRIPTION_REFRESH:
+        return "ALTER SUBSCRIPTION ... REFRESH"
+    if node.kind in publications and _is_on(node.options, "refresh", default=True):
+        return "ALTER SUBSCRIPTION with refresh"
+    return None
+
+
+def _alter_database(node: Any) -> str | None:
+    named = {option.def_elem.defname for option in node.options}
+    return "ALTER DATABASE ... SET TABLESPACE" if "tablespace" in named else None
+
+
+def _is_on(options: Any, name: str, default: bool = False) -> bool:
+    """Whether a boolean option is on; without a value it is."""
+    for option in options:
+        if option.def_elem.defname == name:
+            if not option.def_elem.HasField("arg"):
+                return True
+            value = option.def_elem.arg
+            if value.WhichOneof("node") == "boolean":
+                return bool(value.boolean.boolval)
+            if value.WhichOneof("node") == "integer":
+                return bool(value.integer.ival)
+            return str(value.string.sval).lower() in ("on", "true", "yes", "1")
+    return default
 
 
 _RULES: dict[str, Callable[[Any], str | None]] = {
@@ -99,6 +131,8 @@ _RULES: dict[str, Callable[[Any], str | None]] = {
     "ClusterStmt": _cluster,
     "AlterTableStmt": _alter_table,
     "CreateSubscriptionStmt": _subscription,
+    "AlterSubscriptionStmt": _alter_subscription,
+    "AlterDatabaseStmt": _alter_database,
     "CreatedbStmt": _always("CREATE DATABASE"),
     "DropdbStmt": _always("DROP DATABASE"),
     "CreateTableSpaceStmt": _always("CREATE TABLESPACE"),

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from postgast import pg_query_pb2 as pb
+
 from compiler.sql import Statement, tokens
 from compiler.transactions import Control, control_of, needs_no_transaction
 
@@ -25,7 +27,7 @@ _ROLLBACK = (
 _OTHER = "two-phase commit and AND CHAIN have no place in a migration; write BEGIN ... COMMIT"
 _NO_COMMIT = "this BEGIN has no COMMIT; take it out: a file runs in a transaction anyway"
 _BLOCKS_BUT_ON = "the file has blocks of its own, but `transaction = on` asks for one transaction"
-_BEGIN_WORDS = ("BEGIN_P", "START", "TRANSACTION", "WORK")
+_BEGIN_WORDS = frozenset({pb.BEGIN_P, pb.START, pb.TRANSACTION, pb.WORK})
 
 
 @dataclass(frozen=True)

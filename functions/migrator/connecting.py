@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from functions.migrator.errors import (
     InsufficientPrivilege,
     InvalidInput,
     MigratorError,
+    NotAWriter,
 )
 from functions.migrator.wire import Connection
 
@@ -59,15 +61,18 @@ def open_connection(url: str, application: str) -> Connection:
     """
     params = parse_url(url)
     host, port = str(params.get("host") or ""), str(params.get("port") or "5432")
+    params.setdefault("connect_timeout", CONNECT_TIMEOUT)
     if host and not params.get("hostaddr") and not re.search(r"[/,@]", host):
-        params |= _addresses(host, port)
+        params |= _addresses(host, port, int(params["connect_timeout"]))
     settings = " ".join(f"-c {name}={value}" for name, value in STARTUP_SETTINGS.items())
     params["options"] = f"{params.get('options') or ''} {settings}".strip()
     params |= {"application_name": application, "client_encoding": "UTF8"}
-    params.setdefault("connect_timeout", CONNECT_TIMEOUT)
+    conninfo = make_conninfo("", **params)
+    started = time.monotonic()
     try:
-        return psycopg.connect(make_conninfo("", **params), autocommit=True, prepare_threshold=None)
+        return psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
+        params["elapsed"] = time.monotonic() - started
         raise _why_not_connected(str(error), host, port, params) from error
 
 
@@ -102,7 +107,7 @@ def _no_url(cause: str) -> InvalidInput:
     return InvalidInput("The database URL can't be understood.", cause=cause, solution=hint)
 
 
-def _addresses(host: str, port: str) -> dict[str, str | int]:
+def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
     """Looks a host name up, which libpq would do without any time limit, and gives libpq the result."""
     found: list[str] = []
     failure: list[OSError] = []
@@ -129,12 +134,11 @@ def _addresses(host: str, port: str) -> dict[str, str | int]:
             host=host,
         )
     tried = found[:2]
-    timeout = CONNECT_TIMEOUT // len(tried)
     return {
         "host": ",".join([host] * len(tried)),
         "hostaddr": ",".join(tried),
         "port": port,
-        "connect_timeout": timeout,
+        "connect_timeout": max(2, timeout // len(tried)),
     }
 
 
@@ -167,7 +171,7 @@ def _busy(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorEr
 
 def _tls(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
     return DatabaseUnreachable(
-        f"{_place(host, port)} is there, but no secure connection: {said}.",
+        f"{_place(host, port)} is there, but no secure connection: {said.rpartition('failed: ')[2]}.",
         cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
         solution="Check sslmode and sslrootcert in the URL, and that the host name is the one in the certificate.",
         step="TLS",
@@ -176,26 +180,40 @@ def _tls(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorErr
 
 
 def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    place = _place(host, port)
+    if re.search(r"(?:FATAL|ERROR):", text):
+        said = re.sub(r"\s+", " ", re.split(r"(?:FATAL|ERROR):\s+", text)[-1]).strip()
+        return DatabaseUnreachable(
+            f"{place} refused the connection: {said}.",
+            cause="The server says so; see its words.",
+            solution="Correct the URL, or the server's settings.",
+            step="startup",
+            host=host,
+        )
     if _tcp_opens(str(params.get("hostaddr") or host).split(",")[0], port):
         return DatabaseUnreachable(
-            f"{_place(host, port)} takes connections but doesn't answer as PostgreSQL does.",
+            f"{place} takes connections but doesn't answer as PostgreSQL does.",
             cause="Something else listens on this port, or the server hangs.",
             solution="Check host and port, and that the server is healthy.",
             step="startup",
             host=host,
         )
-    refused = "refused" in text
-    how = "the connection was refused" if refused else f"no connection within {CONNECT_TIMEOUT} s (connection timeout)"
-    return DatabaseUnreachable(
-        f"{_place(host, port)} can't be reached: {how}.",
-        cause="Nothing listens on this port." if refused else "A firewall or security group drops our packets.",
-        step="TCP",
-        host=host,
-    )
+    timeout = float(params["connect_timeout"])
+    if "refused" in text:
+        how, cause = "the connection was refused", "Nothing listens on this port."
+    elif params["elapsed"] < min(2.0, timeout) - 0.1:
+        how, cause = (
+            text.splitlines()[-1].rpartition("failed: ")[2].strip(),
+            "There is no way to this address from here.",
+        )
+    else:
+        how = f"no connection within {CONNECT_TIMEOUT} s (connection timeout)"
+        cause = "A firewall or security group drops our packets."
+    return DatabaseUnreachable(f"{place} can't be reached: {how}.", cause=cause, step="TCP", host=host)
 
 
 def _place(host: str, port: str) -> str:
-    return f"{host or 'the local server'}:{port}"
+    return f"{f'[{host}]' if ':' in host else host or 'the local server'}:{port}"
 
 
 def _tcp_opens(host: str, port: str) -> bool:
@@ -206,15 +224,26 @@ def _tcp_opens(host: str, port: str) -> bool:
         return False
 
 
+def _not_a_writer(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return NotAWriter(f"{_place(host, port)} is a standby (a reader), and the URL asks for a writer.", host=host)
+
+
+def _unreachable_as_told(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return _unreachable(said, host, port, params)
+
+
 _PARAMETER = "One of the parameters after the question mark (sslmode, connect_timeout ...) has a value it can't have."
 _Reason = Callable[[str, str, str, dict[str, Any]], MigratorError]
 _REASONS: tuple[tuple[str, _Reason], ...] = (
     ("password authentication failed|authentication failed|no pg_hba.conf entry|no password supplied", _authentication),
+    (r"pg_hba\.conf rejects", _authentication),
     ('role ".*" does not exist|is not permitted to log in|PAM authentication', _authentication),
     ('database ".*" does not exist', _no_database),
     ("permission denied for database", _no_privilege),
     ("too many (?:clients|connections)|remaining connection slots|starting up|shutting down", _busy),
-    ("recovery mode|not (?:yet )?accepting connections", _busy),
+    ("recovery mode|not (?:yet |currently )?accepting connections", _busy),
+    ("session is read-only|server is in hot standby mode", _not_a_writer),
+    ("received invalid response to SSL negotiation", _unreachable_as_told),
     ("unsupported startup parameter", lambda *_: pooler_found()),
     ("invalid .* value|bad value for|invalid connection option|invalid integer", lambda *_: _no_url(_PARAMETER)),
     ("SSL|certificate|TLS", _tls),

@@ -43,6 +43,7 @@ class MigratorError(Exception):
         cause: str | None = None,
         solution: str | None = None,
         state: str | None = None,
+        next_command: str | None = None,
         **facts: object,
     ) -> None:
         super().__init__(message)
@@ -50,6 +51,7 @@ class MigratorError(Exception):
         self.cause = type(self).cause if cause is None else cause
         self.solution = type(self).solution if solution is None else solution
         self.state = type(self).state if state is None else state
+        self.next_command = type(self).next_command if next_command is None else next_command
         self.facts = {key: value for key, value in facts.items() if value is not None}
 
     @property

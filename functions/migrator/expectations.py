@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functions.migrator.errors import VerificationFailed
 from functions.migrator.options import RowsExpectation
 from functions.migrator.session import Session
-from functions.migrator.sqlstate import connection_lost, diagnose, named_error
+from functions.migrator.sqlstate import connection_lost, diagnose, kind_of, named_error
 from functions.migrator.wire import BatchError, Command, Row
 
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
@@ -46,7 +46,7 @@ class Check:
 
 
 def check_promises(
-    session: Session, file: str, rows: Sequence[RowsExpectation], queries: Sequence[Promise]
+    session: Session, migration: str, file: str, rows: Sequence[RowsExpectation], queries: Sequence[Promise]
 ) -> list[Check]:
     """Checks promises in the open transaction, which is as it was afterwards.
 
@@ -55,15 +55,18 @@ def check_promises(
 
     Raises:
         VerificationFailed: at least one isn't true, or can't be asked; names all that were found.
+        Cancelled, StatementTimeout: a question was.
         ConnectionLost: the connection broke meanwhile.
     """
-    checks = [_check_rows(session, expectation) for expectation in rows] + _check_queries(session, queries)
+    checks = [_check_rows(session, expectation) for expectation in rows]
+    checks += [_check_query(session, promise) for promise in queries]
     failed = [check for check in checks if not check.true]
     if failed:
         told = "; ".join(f"{check.promise}: expected {check.expected}, found {check.found}" for check in failed)
         raise VerificationFailed(
             f"{file}: {told}.",
             state="The file was rolled back as a whole; the database is as it was before it.",
+            migration=migration,
             file=file,
             checks=[asdict(check) for check in failed],
         )
@@ -73,11 +76,11 @@ def check_promises(
 def _check_rows(session: Session, expectation: RowsExpectation) -> Check:
     promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
     try:
-        ((name,),) = _read_only(session, [Command("SELECT pg_catalog.to_regclass($1)", [expectation.table])])[0]
+        ((name,),) = _read_only(session, Command("SELECT pg_catalog.to_regclass($1)", [expectation.table]))
         if name is None:
             return Check(promise, expected, "no such table", False)
         counted = f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {name} LIMIT {expectation.count + 1}) AS counted"
-        ((count,),) = _read_only(session, [Command(counted)])[0]
+        ((count,),) = _read_only(session, Command(counted))
     except BatchError as error:
         return _unanswered(promise, expected, error)
     found = int(count or 0)
@@ -85,17 +88,13 @@ def _check_rows(session: Session, expectation: RowsExpectation) -> Check:
     return Check(promise, expected, f"{found}{more}", _COMPARE[expectation.operator](found, expectation.count))
 
 
-def _check_queries(session: Session, queries: Sequence[Promise]) -> list[Check]:
-    """COALESCE makes the server see to it that each query has one row at most, one column, and is a boolean."""
-    names = [promise.name for promise in queries]
-    commands = [Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)") for promise in queries]
-    answers: list[list[Row]] = []
+def _check_query(session: Session, promise: Promise) -> Check:
+    """COALESCE makes the server see to it that the query has one row at most, one column, and is a boolean."""
     try:
-        answers = _read_only(session, commands) if commands else []
+        answer = _read_only(session, Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)"))
     except BatchError as error:
-        done = max(0, error.index - len(_BEGIN))
-        return [_unanswered(names[min(done, len(names) - 1)], "true", error)]
-    return [_judge(name, answer) for name, answer in zip(names, answers, strict=True)]
+        return _unanswered(promise.name, "true", error)
+    return _judge(promise.name, answer)
 
 
 def _judge(name: str, answer: list[Row]) -> Check:
@@ -104,13 +103,24 @@ def _judge(name: str, answer: list[Row]) -> Check:
     return Check(name, "true", words.get(value, str(value)), value == "t")
 
 
-def _read_only(session: Session, commands: Sequence[Command]) -> list[list[Row]]:
-    answers = session.wire.batch([*_BEGIN, *commands, *_END])
-    return answers[len(_BEGIN) : -len(_END)]
+def _read_only(session: Session, command: Command) -> list[Row]:
+    """The rows of a query that can change nothing, and whose failure leaves the transaction as it was."""
+    try:
+        return session.wire.batch([*_BEGIN, command, *_END])[len(_BEGIN)]
+    except BatchError as error:
+        if not connection_lost(error.error):
+            session.wire.batch(_END)
+        raise
 
 
 def _unanswered(promise: str, expected: str, error: BatchError) -> Check:
     if connection_lost(error.error):
         raise named_error(error.error) from error
     found = diagnose(error.error)
+    if found.sqlstate == "57014":
+        raise kind_of(found, 0, 0)(
+            f"{promise}: {found.message} (57014).",
+            state="The file was rolled back as a whole; the database is as it was before it.",
+            sqlstate="57014",
+        )
     return Check(promise, expected, f"an error: {found.message} ({found.sqlstate})", False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from functions.migrator.errors import Cancelled, ConnectionLost, MigrationFailed, MigratorError, NotAWriter
+from functions.migrator.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from functions.migrator.files import position
 from functions.migrator.job import Job
 from functions.migrator.session import Session
-from functions.migrator.sqlstate import VALUE_CLASSES, Diagnosis, connection_lost, diagnose, kind_of
+from functions.migrator.sqlstate import Diagnosis, connection_lost, diagnose, kind_of
 from functions.migrator.wire import BatchError, ScriptError
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
@@ -31,8 +31,14 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
         )
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
-    if found.sqlstate == "57014":
-        return Cancelled(f"{job.file} was cancelled at its end: {found.message}.", state=_ROLLED_BACK, **_where(job))
+    if found.sqlstate in ("57014", "55P03", "40P01"):
+        kind = kind_of(found, 0, 0)
+        return kind(
+            f"{job.file}: while its record was being written: {found.message} ({found.sqlstate}).",
+            state=_ROLLED_BACK,
+            sqlstate=found.sqlstate,
+            **_where(job),
+        )
     return MigrationFailed(
         f"{job.file}: its record can't be written: {found.message} ({found.sqlstate}).",
         cause="A statement of the runner failed in the file's transaction; the file may have changed the history.",
@@ -112,14 +118,14 @@ def _locate(job: Job, unit: int, completed: int, found: Diagnosis) -> _Place | N
     else:
         return None
     line, column = position(job.text, offset)
-    hide = (found.sqlstate or "").startswith(VALUE_CLASSES)
-    excerpt = _excerpt(job.text, offset, column, hide)
+    state = found.sqlstate or ""
+    excerpt = "" if state.startswith("22") else _excerpt(job.text, offset, column, state.startswith("23"))
     return _Place(line, column, None if number is None else number + 1, excerpt)
 
 
 def _excerpt(text: bytes, offset: int, column: int, hide_values: bool) -> str:
-    """The line and a caret under the place. Literals are hidden where the error is about values; a line about a
-    password isn't shown at all."""
+    """The line and a caret under the place. Literals are hidden where the error is about rows; a line about a
+    password isn't shown at all, nor one whose values are what is wrong (class 22): a value has too many forms."""
     end = text.find(b"\n", offset)
     line = text[text.rfind(b"\n", 0, offset) + 1 : end if end >= 0 else len(text)].decode(errors="replace")
     if "password" in line.lower():

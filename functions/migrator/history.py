@@ -68,6 +68,13 @@ FORMATS: list[tuple[str, ...]] = [
         f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN units text[] NOT NULL DEFAULT '{{}}'",
     ),
 ]
+# Of one snapshot: a history in the making is there with its comment, or isn't there.
+_FORMAT = """
+    SELECT d.description
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+     WHERE n.nspname = $1 AND c.relname = 'applied'
+"""
 _COMMENT = "aurora-migrations history, format "
 
 
@@ -108,9 +115,8 @@ def read_format(session: Session) -> int:
     Raises:
         HistoryUnreadable: it is newer than this version of the product, or the schema is somebody else's.
     """
-    sql = "SELECT pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class'), pg_catalog.to_regclass($1)"
-    ((comment, table),) = session.query(sql, f"{SCHEMA}.applied")
-    return _format(comment, table)
+    rows = session.query(_FORMAT, SCHEMA)
+    return _format(*rows[0]) if rows else 0
 
 
 def read_applied(session: Session) -> dict[int, Applied]:
@@ -280,9 +286,7 @@ def iso(timestamp: str) -> str:
     return timestamp[:19].replace(" ", "T") + "Z"
 
 
-def _format(comment: str | None, table: str | None) -> int:
-    if table is None:
-        return 0
+def _format(comment: str | None) -> int:
     number = (comment or "").removeprefix(_COMMENT)
     if comment is None or not comment.startswith(_COMMENT) or not number.isdecimal():
         raise HistoryUnreadable(

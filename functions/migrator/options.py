@@ -68,7 +68,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
         reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
         problems.append(Problem(file, reason, 1, 1))
     problems += _strays(file, text, len(header))
-    return options, problems
+    return options, sorted(problems, key=lambda problem: problem.line)
 
 
 def _header(text: bytes) -> bytes:

@@ -92,8 +92,8 @@ def plan_rollback(
     newest = applied[max(applied)]
     if confirm is not None and version_of(confirm) != newest.version:
         raise InvalidInput(
-            f"The confirmation names {confirm[:60]}, but the newest applied migration is {newest.name}.",
-            cause="Another run has applied something meanwhile, or the number is wrong. Nothing was rolled back.",
+            f"The confirmation is {confirm[:40]!r}, but the newest applied migration is {newest.name}.",
+            cause="The number is wrong, or somebody has applied another migration meanwhile.",
             solution=f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}.",
         )
     chosen = [package.by_version.get(version) for version in sorted(applied, reverse=True) if version >= lowest]
@@ -129,7 +129,8 @@ def find_target(package: Package, target: str) -> Migration:
     if found is None:
         first, last = package.migrations[0].label, package.migrations[-1].label
         raise InvalidInput(
-            f"There is no migration {target[:60]} in {package.folder} ({len(package.migrations)} files, {first} to {last}).",
+            f"There is no migration {target[:40]} in {package.folder} "
+            f"({len(package.migrations)} files, {first} to {last}).",
             cause="The number is wrong, or the file isn't in this folder.",
             solution="See `aurora-migrations list`, or name the right folder with --migrations DIR.",
         )

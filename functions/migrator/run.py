@@ -10,7 +10,14 @@ from typing import Any, Self
 
 from functions.migrator import history, runlock
 from functions.migrator.drift import read_edits
-from functions.migrator.errors import Cancelled, InDoubt, MigrationChanged, MigratorError, PackageChanged
+from functions.migrator.errors import (
+    AnotherRunInProgress,
+    Cancelled,
+    InDoubt,
+    MigrationChanged,
+    MigratorError,
+    PackageChanged,
+)
 from functions.migrator.expectations import Check
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
@@ -71,6 +78,7 @@ def apply(request: Request, target: str | None = None) -> RunResult:
         plan = run.read_plan(target)
         done: list[FileDone] = []
         if plan.pending:
+            run.check("apply", plan.pending)  # refuses before it waits for the lock and writes anything
             run.take_lock()
             plan = run.read_plan(target)
             done = run.files("apply", plan.pending)
@@ -96,13 +104,13 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
         MigratorError: of any other family; its fact `rolled_back` names what this run had rolled back before.
     """
     with _Run(request) as run:
-        run.read_rollback(target, confirm)  # refuses before it waits for the lock
+        run.check("rollback", run.read_rollback(target, confirm))  # refuses before it waits for the lock
         run.take_lock()
         done = run.files("rollback", run.read_rollback(target, confirm))
         labels = ", ".join(file.migration for file in done)
         return run.result(
             migration=done[-1].migration,
-            message=f"Migration {labels} rolled back successfully",
+            message=f"{'Migration' if len(done) == 1 else 'Migrations'} {labels} rolled back successfully",
             applied=tuple(done),
             action="rollback",
         )
@@ -115,6 +123,8 @@ class _Run:
         self._request = request
         self._started = time.monotonic()
         self._unfinished: dict[int, history.Progress] = {}
+        self._checked: set[tuple[Action, int]] = set()
+        self._known: set[int] = set()  # what is applied, as this run knows it
         self._session = Session(request.url, request.execution)
 
     def __enter__(self) -> Self:
@@ -125,11 +135,14 @@ class _Run:
 
     def read_plan(self, target: str | None) -> Plan:
         package, applied = self._request.source.package, read_applied(self._session)
+        self._known = set(applied)
         edits = read_edits(self._session, self._request.source, applied)
         return make_plan(package, applied, edits, target)
 
     def read_rollback(self, target: str, confirm: str) -> list[Migration]:
-        return plan_rollback(self._request.source.package, read_applied(self._session), target, confirm)
+        applied = read_applied(self._session)
+        self._known = set(applied)
+        return plan_rollback(self._request.source.package, applied, target, confirm)
 
     def take_lock(self) -> None:
         self._session.prepare_to_write()
@@ -137,13 +150,22 @@ class _Run:
         history.upgrade(self._session)
         self._close_interrupted()
 
-    def files(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:
-        """Runs files in order. All are checked before the first runs."""
-        problems = self._request.source.problems(action, migrations)
+    def check(self, action: Action, migrations: Sequence[Migration]) -> None:
+        """Refuses files that can't be run as they are, and a package that can't be read."""
+        fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
+        problems = self._request.source.problems(action, fresh)
         if problems:
             raise invalid_files(problems)
+        self._checked |= {(action, migration.version) for migration in fresh}
+        _ = self._request.source.digest
+
+    def files(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:
+        """Runs files in order. All are checked before the first runs."""
+        self.check(action, migrations)
         done: list[FileDone] = []
         for migration in migrations:
+            if action == "apply" and migration.version in self._known:
+                continue  # another run did it, while we found out what had become of a commit
             try:
                 done.append(self._file(action, migration))
             except MigratorError as error:
@@ -165,6 +187,7 @@ class _Run:
         self._request.listener.executing(action, migration)
         started = time.monotonic()
         checks = self._until_done(_job(self._request, action, migration))
+        self._known ^= {migration.version}
         script = self._request.source.script(action, migration)
         done = FileDone(migration.label, script.file, (time.monotonic() - started) * 1_000, tuple(checks))
         self._request.listener.executed(action, migration, done)
@@ -204,36 +227,73 @@ class _Run:
     def _settle(self, unknown: CommitUnknown, job: Job) -> bool:
         """Finds out what became of a commit whose answer never came, in a new session that takes the old one's place.
 
-        The new session must get the run lock first: as long as the old one lives, its commit may still happen.
+        As long as the old session lives, its commit may still happen. So the new one must get the run lock, or see
+        that somebody else has it: either proves that the old session is gone.
 
         Returns:
             Whether the file is wholly in; if not, a unit of it is, and the next one can begin.
 
         Raises:
-            MigratorError: the commit didn't happen (why the connection broke), or nobody can be asked (InDoubt).
+            MigratorError: the commit didn't happen (why the connection broke); or it did, but another run is at work;
+                or nobody can be asked (InDoubt).
         """
+        before = self._session.server.pid
         self._session.close()
         try:
-            self._session = _reconnect(self._request)
-            self._session.prepare_to_write()
-            runlock.acquire(self._session, SETTLE_TIME, self._request.listener.waiting)
+            busy = self._take_over(before)
             progress = history.read_attempt(self._session, unknown.attempt)
+            applied = set(read_applied(self._session))
         except MigratorError as error:
             raise InDoubt(
                 f"The connection was lost while {job.file} was committing, and then: {error.message}",
                 migration=job.migration.label,
                 file=job.file,
             ) from error
-        if progress is not None and progress.result == job.result:
-            return True
-        if progress is None or len(progress.units) <= unknown.units:
+        done = progress is not None and progress.result == job.result
+        if not done and (progress is None or len(progress.units) <= unknown.units):
             raise unknown.error
+        if busy or not self._may_go_on(job, done, applied):
+            raise _overtaken(job, done, busy)
         self._close_interrupted()
-        return False
+        return done or job.migration.version in applied
+
+    def _may_go_on(self, job: Job, done: bool, applied: set[int]) -> bool:
+        """Whether what others did meanwhile leaves what is left of this run right: more may be in, nothing less."""
+        expected = self._known ^ {job.migration.version} if done else self._known
+        more = applied - expected
+        self._known = (
+            (applied - {job.migration.version}) if job.action == "apply" else (applied | {job.migration.version})
+        )
+        return expected <= applied and (job.action == "apply" or not more)
+
+    def _take_over(self, before: int) -> AnotherRunInProgress | None:
+        """Connects anew and takes the run lock; returns the error if another session than ours has it."""
+        self._session = _reconnect(self._request)
+        self._session.prepare_to_write()
+        try:
+            runlock.acquire(self._session, SETTLE_TIME, self._request.listener.waiting, yields_to_others=before)
+        except AnotherRunInProgress as error:
+            if error.facts.get("holder_pid") in (None, before):
+                raise
+            return error
+        return None
 
     def _close_interrupted(self) -> None:
         history.close_interrupted(self._session)
         self._unfinished = history.read_unfinished(self._session)
+
+
+def _overtaken(job: Job, done: bool, busy: AnotherRunInProgress | None) -> AnotherRunInProgress:
+    """What to say where somebody else took the lock in the moment in which we had lost it."""
+    what = "is in" if job.action == "apply" else "is rolled back"
+    return AnotherRunInProgress(
+        f"The connection was lost while {job.file} was committing, and another run has worked on the database since.",
+        cause=busy.cause if busy else "Another run began in the moment in which this one had lost its connection.",
+        solution="See `aurora-migrations status`, then run again: the run goes on from what is true.",
+        state=f"{job.file} {what if done else 'is partly in'}; what came after it in this run was not begun.",
+        migration=job.migration.label,
+        file=job.file,
+    )
 
 
 def _reconnect(request: Request) -> Session:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from functions.migrator.durations import format_duration
 from functions.migrator.errors import AnotherRunInProgress, Cancelled
 from functions.migrator.session import Session, application_name
 
@@ -26,7 +27,8 @@ HELD_BY_US = f"""
        AND classid = {(KEY >> 32) & 0xFFFFFFFF} AND objid = {KEY & 0xFFFFFFFF} AND objsubid = 1
 """
 _HOLDER = f"""
-    SELECT l.pid, a.usename, a.application_name, a.backend_start, a.state, a.client_addr
+    SELECT l.pid, a.usename, a.application_name,
+           pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
       FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
      WHERE l.locktype = 'advisory' AND l.granted
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
@@ -50,12 +52,18 @@ class Holder:
         return f"{who} (pid {self.pid}, user {self.user or 'unknown'}), connected since {since}"
 
 
-def acquire(session: Session, budget: float, on_wait: Callable[[Holder | None], None]) -> None:
+def acquire(
+    session: Session,
+    budget: float,
+    on_wait: Callable[[Holder | None], None],
+    yields_to_others: int | None = None,
+) -> None:
     """Takes the run lock, polling with growing, jittered pauses.
 
     Args:
         budget: seconds to wait at most; 0 tries once.
         on_wait: told who has the lock when a wait begins, and again whenever that changes.
+        yields_to_others: a process id; where any other process has the lock, it isn't waited for.
 
     Raises:
         AnotherRunInProgress: somebody else had it for the whole budget.
@@ -69,6 +77,8 @@ def acquire(session: Session, budget: float, on_wait: Callable[[Holder | None], 
             holder = seen
             on_wait(holder)
         left = deadline - time.monotonic()
+        if yields_to_others is not None and seen is not None and seen.pid != yields_to_others:
+            left = 0
         if left <= 0:
             raise _busy(holder, budget)
         _sleep(session, min(left, random.uniform(pause / 2, pause)))
@@ -80,7 +90,7 @@ def find_holder(session: Session) -> Holder | None:
     rows = session.query(_HOLDER)
     if not rows:
         return None
-    pid, user, application, since, *_ = rows[0]
+    pid, user, application, since = rows[0]
     return Holder(int(pid or 0), user, application, since)
 
 
@@ -103,8 +113,9 @@ def _busy(holder: Holder | None, budget: float) -> AnotherRunInProgress:
     cause = None if ours or holder is None else "A session that isn't a run of this product holds the run lock's key."
     end = f" To end it by force: SELECT pg_terminate_backend({holder.pid});" if holder else ""
     return AnotherRunInProgress(
-        f"Another run is in progress: {has_it}; waited {budget:.0f} s.",
+        f"Another run is in progress: {has_it}; waited {format_duration(budget * 1_000)}.",
         cause=cause,
         solution=f"{AnotherRunInProgress.solution}{end}",
         holder=asdict(holder) if holder else None,
+        holder_pid=holder.pid if holder else None,
     )

@@ -17,7 +17,10 @@ from functions.migrator.sqlstate import named_error
 from functions.migrator.wire import BatchError, Command, Param, Row, ScriptError, Wire
 
 # Our own statements mean what they say whatever a file, a role or a database has set.
-OURS = Command("SELECT set_config('search_path', 'pg_catalog, pg_temp', true), set_config('timezone', 'UTC', true)")
+OURS = Command(
+    "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
+    "pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('datestyle', 'ISO', true)"
+)
 BEGIN = Command("BEGIN")
 COMMIT = Command("COMMIT")
 # How often a busy server looks whether its client is still there: what ends the work of a killed runner.

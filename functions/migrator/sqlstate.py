@@ -20,6 +20,9 @@ from functions.migrator.errors import (
     StatementTimeout,
 )
 
+READ_ONLY = (
+    "The server has become a reader, or default_transaction_read_only is on for this role, this database or the server."
+)
 # SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
 VALUE_CLASSES = ("22", "23")  # data exceptions and integrity violations: their messages carry row values
@@ -70,9 +73,13 @@ def named_error(error: psycopg.Error) -> MigratorError:
     if connection_lost(error):
         return ConnectionLost(f"The connection to the database is lost: {found.message}.", sqlstate=found.sqlstate)
     if found.sqlstate == "42501":
-        return InsufficientPrivilege(f"The database role may not do what the runner needs: {found.message}.")
-    if found.sqlstate in ("25006", "57P03"):
-        return NotAWriter(f"The database can't be written to: {found.message}.", sqlstate=found.sqlstate)
+        return InsufficientPrivilege(
+            f"The database role may not do what the runner needs: {found.message}.",
+            solution="To look, the role needs, as the schema's owner: GRANT USAGE ON SCHEMA aurora_migrations TO role; "
+            "GRANT SELECT ON ALL TABLES IN SCHEMA aurora_migrations TO role; to run, it must own the schema.",
+        )
+    if found.sqlstate == "25006":
+        return NotAWriter(f"The database can't be written to: {found.message}.", cause=READ_ONLY, sqlstate="25006")
     if found.sqlstate == "57014":
         return Cancelled(f"The runner's own statement was cancelled: {found.message}.", sqlstate=found.sqlstate)
     if found.sqlstate == "55P03":
@@ -90,11 +97,13 @@ def named_error(error: psycopg.Error) -> MigratorError:
 def kind_of(found: Diagnosis, elapsed_ms: float, statement_timeout: int) -> type[MigratorError]:
     """Which error a file's failing statement is.
 
-    The SQLSTATE 57014 stands for a timeout as for a person's wish; the words are translated, the clock isn't.
+    The SQLSTATE 57014 stands for a timeout as for a person's wish. The words tell them apart where the server speaks
+    English; elsewhere the clock does, as well as it can.
     """
     state = found.sqlstate or ""
     if state == "57014":
-        return StatementTimeout if 0 < statement_timeout <= elapsed_ms else Cancelled
+        late = "user request" not in found.message and 0 < statement_timeout <= elapsed_ms
+        return StatementTimeout if "statement timeout" in found.message or late else Cancelled
     return {"55P03": LockTimeout, "40P01": Deadlock}.get(state, MigrationFailed)
 
 

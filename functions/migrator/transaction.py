@@ -136,7 +136,7 @@ def _check(session: Session, job: Job) -> list[Check]:
         if error.index == 0 and not connection_lost(error.error):
             raise file_error(session, job, AT_COMMIT, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
-    return check_promises(session, job.file, options.rows, promises)
+    return check_promises(session, job.migration.label, job.file, options.rows, promises)
 
 
 def _commit(session: Session, job: Job, number: int, attempt: int) -> None:

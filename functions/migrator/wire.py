@@ -55,7 +55,7 @@ class ScriptError(Exception):
     Attributes:
         completed: how many statements had run before it.
         error: what the server said.
-        elapsed_ms: how long this statement had been running.
+        elapsed_ms: how long after the text was sent; what the server has done it tells in bursts, not at once.
     """
 
     def __init__(self, completed: int, error: psycopg.Error, elapsed_ms: float) -> None:
@@ -127,9 +127,9 @@ class Wire:
                     _end_copy(self._pgconn, result.status)
                 elif result.status != pq.ExecStatus.EMPTY_QUERY and failure is None:
                     completed += 1
-                    began = time.monotonic()
                     tags.add(_tag(result))
-                result.clear()
+                if result.status not in _FAILED:  # an error reads its position, hint and names out of its result
+                    result.clear()
         except psycopg.Error as error:
             failure = failure or error
         if failure is not None:

@@ -41,7 +41,7 @@ def request(database: Database, migrations: Migrations, **changes: Any) -> Reque
     parts = {"url": database.url, "execution": "test-1", "requested_by": "tester@here"}
     parts |= {"wait": PATIENCE} | changes
     package = parts.pop("package", None) or discover(migrations.dir)
-    return Request(source=Compiler(package), **parts)
+    return Request(source=Compiler(package, parts.pop("options", None)), **parts)
 
 
 def apply(database: Database, migrations: Migrations, target: str | None = None, **changes: Any) -> RunResult:

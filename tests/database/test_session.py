@@ -94,7 +94,7 @@ LEFTOVERS = {
     "settings of the transaction": "SET LOCAL work_mem = '1MB'; SET LOCAL lock_timeout = 0;",
     "dates": "SET datestyle = 'SQL, DMY'; SET intervalstyle = 'sql_standard';",
     "encoding": "SET client_encoding = 'LATIN1'; CREATE TABLE sign (a text); INSERT INTO sign VALUES ('é€');",
-    "strings": "SET standard_conforming_strings = off; SET quote_all_identifiers = on;",
+    "strings": "SET escape_string_warning = off; SET quote_all_identifiers = on;",
     "messages": "SET client_min_messages = error; SET log_statement = 'none';",
     "check interval": "SET client_connection_check_interval = 0; SET idle_in_transaction_session_timeout = 0;",
     "all reset": "RESET ALL;",
@@ -452,7 +452,6 @@ def test_somebody_who_locks_the_history_is_contention_not_a_wrong_file(
 
 DROPS = {
     "built in a block": "DO $$ BEGIN EXECUTE 'SELECT pg_advisory_unlock' || '_all()'; END $$;",
-    "in a table's query": "CREATE TABLE freed AS SELECT pg_advisory_unlock_all()::text;",
     "by its key": "SELECT pg_advisory_unlock(((classid::bigint << 32) | objid::bigint)) FROM pg_locks "
     "WHERE locktype = 'advisory' AND pid = pg_backend_pid();",
     "at COMMIT": "CREATE TABLE x (y integer); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS "
@@ -497,14 +496,26 @@ def test_file_may_use_advisory_locks_of_its_own(database, migrations) -> None:
 
 # What can't run in a transaction, or ends it
 
+ALONE = {
+    "CREATE INDEX CONCURRENTLY": "CREATE INDEX CONCURRENTLY a_idx ON a (id);",
+    "DROP INDEX CONCURRENTLY": "DROP INDEX CONCURRENTLY nothing;",
+    "REINDEX CONCURRENTLY": "REINDEX TABLE CONCURRENTLY a;",
+    "VACUUM": "VACUUM a;",
+    "CREATE DATABASE": "CREATE DATABASE nobody;",
+    "ALTER SYSTEM": "ALTER SYSTEM SET work_mem = '4MB';",
+}
+
+
+@pytest.mark.parametrize(("name", "statement"), ALONE.items(), ids=ALONE)
+def test_what_runs_in_no_transaction_is_refused_by_name(database, migrations, name, statement) -> None:
+    migrations.write("001_first.sql", "CREATE TABLE a (id integer);")
+    migrations.write("002_second.sql", f"CREATE TABLE b (id integer);\n{statement}")
+    with pytest.raises(InvalidFile, match=f"002_second.sql:2:1: {name} can't run inside a transaction"):
+        apply(database, migrations)
+    assert tables(database) == []
+
+
 OUTSIDE = {
-    "index": ("CREATE INDEX CONCURRENTLY a_idx ON a (id);", "25001"),
-    "drop index": ("DROP INDEX CONCURRENTLY nothing;", "25001"),
-    "reindex": ("REINDEX TABLE CONCURRENTLY a;", "25001"),
-    "vacuum": ("VACUUM a;", "25001"),
-    "database": ("CREATE DATABASE nobody;", "25001"),
-    "system": ("ALTER SYSTEM SET work_mem = '4MB';", "25001"),
-    "discard, commented": ("DISCARD /* everything */ ALL;", "25001"),
     "procedure that commits": ("CALL commits();", "2D000"),
     "block that commits": ("DO $$ BEGIN COMMIT; END $$;", "2D000"),
     "block that rolls back": ("DO $$ BEGIN ROLLBACK; END $$;", "2D000"),

@@ -1,0 +1,232 @@
+"""Everything that can be known of a folder before a deploy: each file looked at, nothing left out, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from compiler.checking import Checked, check, write_manifest
+from compiler.hazards import PASSWORD
+from functions.migrator.files import discover
+from functions.migrator.manifest import DETAILS, INDEX, Manifest
+from functions.migrator.options import Options
+from tests.servers import Migrations
+
+WIDE = "ALTER TABLE users ALTER COLUMN id TYPE bigint;\n"
+CHANGING = "changing-column-type"
+REASON = "because the table is empty until 2.4"
+
+
+def checked(migrations: Migrations, defaults: Options | None = None) -> dict[str, Checked]:
+    """What is known of each file, by its name."""
+    return {file.file: file for file in check(discover(migrations.dir), defaults)}
+
+
+def only(migrations: Migrations, text: str) -> Checked:
+    migrations.write("1_a.sql", text)
+    (found,) = checked(migrations).values()
+    return found
+
+
+def told(file: Checked) -> list[str]:
+    return [str(problem) for problem in file.problems]
+
+
+def test_every_file_that_runs_is_looked_at_in_order(migrations: Migrations):
+    migrations.write("10_b.sql", "SELECT 1;")
+    migrations.write("9_a.sql", "SELECT 1;")
+    migrations.write("9_a.down.sql", "SELECT 2;")
+    migrations.write("9_a.verify.sql", "SELECT true;")
+    files = check(discover(migrations.dir))
+    assert [(file.file, file.action) for file in files] == [
+        ("9_a.sql", "apply"),
+        ("9_a.down.sql", "rollback"),
+        ("10_b.sql", "apply"),
+    ]
+    assert all(file.compiled and not file.problems and not file.hazards and not file.warnings for file in files)
+
+
+def test_problems_of_all_files_are_told_down_and_verify_files_too(migrations: Migrations):
+    migrations.write("1_a.sql", "SELEC 1;")
+    migrations.write("1_a.down.sql", "SELECT 1;\nDROP TABL a;")
+    migrations.write("1_a.verify.sql", "SELECT true;\nTRUNCATE t;")
+    (migrations.dir / "2_b.sql").write_bytes(b"SELECT '\xff'")
+    migrations.write("3_c.sql", "SELECT 1;\n\tCOMMIT;")
+    migrations.write("4_d.sql", "SELECT 1;")
+    migrations.write("4_d.verify.sql", "SELECT 'a")
+    files = checked(migrations)
+    places = {name: [problem.partition(": ")[0] for problem in told(file)] for name, file in files.items()}
+    assert places == {
+        "1_a.sql": ["1_a.sql:1:1", "1_a.verify.sql:2:1"],
+        "1_a.down.sql": ["1_a.down.sql:2:6"],
+        "2_b.sql": ["2_b.sql:1:9"],
+        "3_c.sql": ["3_c.sql:2:2"],
+        "4_d.sql": ["4_d.verify.sql:1:8"],
+    }
+    assert files["2_b.sql"].compiled is None
+
+
+def test_effects_and_notes_are_told_by_statement(migrations: Migrations):
+    found = only(migrations, f"CREATE TABLE t (a int);\n{WIDE}DO $$ BEGIN END $$;")
+    assert found.compiled
+    assert len(found.effects) == len(found.notes) == len(found.compiled.statements) == 3
+    assert found.effects[0] == ()
+    assert [(effect.table, effect.lock) for effect in found.effects[1]] == [("users", "ACCESS EXCLUSIVE")]
+    assert [bool(note) for note in found.notes] == [False, False, True]
+
+
+def test_defaults_are_the_environments(migrations: Migrations):
+    migrations.write("1_a.sql", "SELECT 1; SELECT 2;")
+    (found,) = checked(migrations, Options(transaction="off")).values()
+    assert found.compiled
+    assert len(found.compiled.script.units) == 2
+
+
+# ---- hazards and what a file accepts --------------------------------------------------------------------------------
+
+
+def test_hazard_is_open_until_its_file_accepts_it(migrations: Migrations):
+    found = only(migrations, WIDE)
+    assert [hazard.rule for hazard in found.open_hazards] == [CHANGING]
+    assert found.accepted == ()
+    found = only(migrations, f"-- migration: allow = {CHANGING} {REASON}\n{WIDE}")
+    assert found.open_hazards == ()
+    assert [(hazard.rule, hazard.allowed_because) for hazard in found.accepted] == [(CHANGING, REASON[8:])]
+    assert (found.problems, found.warnings) == ((), ())
+
+
+def test_allow_of_one_file_is_not_anothers(migrations: Migrations):
+    migrations.write("1_a.sql", f"-- migration: allow = {CHANGING} {REASON}\n{WIDE}")
+    migrations.write("2_b.sql", WIDE)
+    files = checked(migrations)
+    assert [len(file.open_hazards) for file in files.values()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("allow", "words"),
+    [
+        (CHANGING, "allow needs a reason"),
+        (f"{CHANGING} because", "allow needs a reason"),
+        (f"{CHANGING} because ...", "allow needs a reason"),
+        ("changing-colum-type because so", f"did you mean {CHANGING}"),
+        ("nonsense because so", "there is no rule `nonsense`"),
+        ("concurrently-without-name because so", "can't be allowed"),
+        ("", "allow needs a rule and a reason"),
+    ],
+)
+def test_allow_that_says_too_little_is_a_problem_and_accepts_nothing(migrations: Migrations, allow: str, words: str):
+    found = only(migrations, f"-- a\n-- migration: allow = {allow}\n{WIDE}")
+    (problem,) = told(found)
+    assert problem.startswith("1_a.sql:2:1: ")
+    assert words in problem
+    assert [hazard.rule for hazard in found.open_hazards] == [CHANGING]
+
+
+def test_allow_that_covers_nothing_is_a_warning(migrations: Migrations):
+    found = only(migrations, f"-- migration: allow = {CHANGING} {REASON}\nSELECT 1;\n")
+    assert found.problems == ()
+    (warning,) = found.warnings
+    assert str(warning).startswith(f"1_a.sql:1:1: `allow = {CHANGING}` no longer applies")
+
+
+def test_allow_in_a_file_with_a_syntax_error_is_not_called_idle(migrations: Migrations):
+    found = only(migrations, f"-- migration: allow = {CHANGING} {REASON}\n{WIDE}SELEC 1;\n")
+    assert len(found.problems) == 1
+    assert found.warnings == ()
+
+
+def test_index_without_a_name_is_refused_once(migrations: Migrations):
+    found = only(migrations, "CREATE INDEX CONCURRENTLY ON users (id);\n")
+    reasons = [problem.reason for problem in found.problems]
+    assert sum("needs a name" in reason or "without a name" in reason for reason in reasons) == 1
+    assert all(hazard.rule != "concurrently-without-name" for hazard in found.hazards)
+
+
+def test_down_file_may_drop_what_its_migration_made(migrations: Migrations):
+    migrations.write("1_a.sql", "DROP TABLE users;")
+    migrations.write("1_a.down.sql", "DROP TABLE users;\n" + WIDE)
+    files = checked(migrations)
+    assert [hazard.rule for hazard in files["1_a.sql"].open_hazards] == ["ban-drop-table"]
+    assert [hazard.rule for hazard in files["1_a.down.sql"].open_hazards] == [CHANGING]
+
+
+def test_password_is_named_and_never_repeated(migrations: Migrations):
+    found = only(migrations, "CREATE ROLE app LOGIN PASSWORD 'kanarien-7vogel';\n")
+    assert [hazard.rule for hazard in found.open_hazards] == [PASSWORD]
+    assert "kanarien" not in repr((found.hazards, found.problems, found.warnings, found.effects, found.notes))
+
+
+def test_hazards_know_in_what_transaction_their_statement_runs(migrations: Migrations):
+    """What is fine in a transaction with its limits may not be so in a file without one, and the other way round."""
+    whole = only(migrations, "CREATE INDEX i ON users (id);\nSELECT 1;\n")
+    apart = only(migrations, "-- migration: transaction = off\nCREATE INDEX CONCURRENTLY i ON users (id);\nSELECT 1;\n")
+    assert [hazard.rule for hazard in whole.open_hazards] == ["require-concurrent-index-creation"]
+    assert apart.open_hazards == ()
+
+
+# ---- any files ------------------------------------------------------------------------------------------------------
+
+WORDS = """
+SELECT 1 ; ALTER TABLE t ADD COLUMN DROP a b int bigint DEFAULT NOT NULL TYPE CREATE INDEX CONCURRENTLY ON ( ) , ' " $$
+-- /* */ BEGIN COMMIT PASSWORD 'x' ROLE é 😀 \\ : = \n \n VACUUM UNIQUE CHECK REFERENCES u IF EXISTS CASCADE RENAME TO
+"""
+
+
+def test_no_files_make_it_crash(migrations: Migrations):
+    draw = random.Random(3)
+    words = [*WORDS.split(" ")]
+    for version in range(1, 201):
+        text = " ".join(draw.choices(words, k=draw.randint(0, 25)))
+        migrations.write(f"{version}_x.sql", f"ALTER TABLE t ADD a int;\n{text}")
+    files = checked(migrations)
+    assert len(files) == 200
+    assert all(file.compiled for file in files.values())
+    assert all(file.problems or file.compiled.script.tokens for file in files.values() if file.compiled)
+
+
+# ---- the manifest ---------------------------------------------------------------------------------------------------
+
+
+def test_manifest_holds_what_the_engine_and_people_want_to_know(migrations: Migrations):
+    migrations.write("1_a.sql", f"-- migration: allow = {CHANGING} {REASON}\n{WIDE}")
+    migrations.write("1_a.down.sql", "SELECT 2;")
+    migrations.write("1_a.verify.sql", "SELECT true;")
+    files = check(discover(migrations.dir))
+    digest = write_manifest(migrations.dir, files)
+    read = Manifest(migrations.dir)
+    assert read.digest == digest
+    (migration,) = read.package.migrations
+    for file in files:
+        assert file.compiled
+        assert read.script(file.action, migration) == file.compiled.script
+    (document,) = [json.loads(line) for line in (migrations.dir / DETAILS).read_text("utf-8").splitlines()]
+    assert sorted(document) == ["apply", "apply_notes", "rollback", "rollback_notes"]
+    notes = document["apply_notes"]
+    assert notes["hazards"][0]["rule"] == CHANGING
+    assert notes["hazards"][0]["allowed_because"] == REASON[8:]
+    ((effect,),) = notes["effects"]
+    assert (effect["table"], effect["lock"], effect["rewrites"]) == ("users", "ACCESS EXCLUSIVE", "maybe")
+
+
+def test_manifest_is_the_same_wherever_its_folder_is(migrations: Migrations, tmp_path: Path):
+    other = Migrations(tmp_path / "elsewhere")
+    other.dir.mkdir()
+    for folder in (migrations, other):
+        folder.write("1_a.sql", f"{WIDE}CREATE ROLE a PASSWORD 'b';\n")
+        write_manifest(folder.dir, check(discover(folder.dir)))
+    assert [(migrations.dir / name).read_bytes() for name in (INDEX, DETAILS)] == [
+        (other.dir / name).read_bytes() for name in (INDEX, DETAILS)
+    ]
+
+
+def test_line_ends_make_no_other_manifest(migrations: Migrations, tmp_path: Path):
+    other = Migrations(tmp_path / "elsewhere")
+    other.dir.mkdir()
+    text = "SELECT 1;\nSELECT 2;\n"
+    migrations.write("1_a.sql", text)
+    other.write("1_a.sql", "\ufeff" + text.replace("\n", "\r\n"))
+    digests = {write_manifest(folder.dir, check(discover(folder.dir))) for folder in (migrations, other)}
+    assert len(digests) == 1
