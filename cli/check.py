@@ -163,7 +163,7 @@ def _data(file: Checked) -> dict[str, object]:
         "reason": script.reason if script else None,
         "units": [asdict(unit) for unit in script.units] if script else [],
         "statements": [
-            asdict(place) | {"effects": [asdict(effect) for effect in effects], "note": note}
+            asdict(place) | {"effects": [effect.to_dict() for effect in effects], "note": note}
             for place, effects, note in zip(statements, file.effects, file.notes, strict=False)
         ],
         "problems": [asdict(problem) for problem in file.problems],

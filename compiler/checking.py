@@ -140,7 +140,7 @@ def _allows(file: str, options: Options) -> tuple[list[Allow], list[Problem]]:
 
 def _extras(file: Checked) -> dict[str, Any]:
     return {
-        "effects": [[asdict(e) for e in of_statement] for of_statement in file.effects],
+        "effects": [[e.to_dict() for e in of_statement] for of_statement in file.effects],
         "notes": list(file.notes),
         "hazards": [asdict(hazard) for hazard in file.hazards],
     }

@@ -9,7 +9,7 @@ ALTER TABLE and CREATE INDEX ask for their lock even if there is nothing to do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from compiler.rules.file import File
@@ -46,6 +46,10 @@ class Effect:
     why: str
     source: str
     rules: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """The effect as JSON-able data."""
+        return asdict(self) | {"rewrites": str(self.rewrites), "scans": str(self.scans)}
 
 
 def effects(statements: Sequence[Statement]) -> list[tuple[Effect, ...]]:

@@ -101,7 +101,8 @@ def compile_text(
 
 
 def _unit(text: bytes, part: Part, only: bool, whole: str) -> scripts.Unit:
-    hashed = whole if only else tokens.token_hash(text[part.start : part.end])
+    begin = f"BEGIN {part.modes};".encode() if part.modes else b""
+    hashed = whole if only else tokens.token_hash(begin + text[part.start : part.end])
     return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, hashed)
 
 

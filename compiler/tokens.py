@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
@@ -27,9 +28,23 @@ def token_hash(text: bytes) -> str:
     Raises:
         NotSql: the scanner can't read the text.
     """
-    meanings = (_meaning(kind, token) for kind, token in tokens(text))
+    meanings = (_meaning(kind, token) for kind, token in _merged(tokens(text)))
     digest = hashlib.sha256(b"".join(b"%d:%s," % (len(meaning), meaning) for meaning in meanings))
     return f"{VERSION}:{digest.hexdigest()}"
+
+
+def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Two strings side by side are one: only a line end with a comment can have set them apart."""
+    before: tuple[int, bytes] | None = None
+    for kind, token in found:
+        if before and before[0] in _STRINGS and kind in _STRINGS and token.startswith(b"'"):
+            before = (before[0], before[1] + b"\n" + token)
+            continue
+        if before:
+            yield before
+        before = (kind, token)
+    if before:
+        yield before
 
 
 def _meaning(kind: int, token: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import postgast
 from postgast import pg_query_pb2 as pb
 
 from compiler.sql import Statement, tokens
@@ -62,9 +63,10 @@ def lay_out(text: bytes, statements: Sequence[Statement], transaction: str | Non
     if transaction != "off" and not any(controls) and not any(alone):
         return Layout((whole,), "one transaction: nothing in the file asks for anything else")
     if transaction != "off" and _is_wrapped(controls) and not any(alone):
-        return Layout((_block(statements, 0, len(statements) - 1),), "one transaction: the file's own BEGIN ... COMMIT")
+        block = _block(text, statements, 0, len(statements) - 1)
+        return Layout((block,), "one transaction: the file's own BEGIN ... COMMIT")
     problems = tuple(_problems(controls, alone, transaction))
-    return Layout(tuple(_apart(statements, controls, alone)), _why_apart(controls, alone, transaction), problems)
+    return Layout(tuple(_apart(text, statements, controls, alone)), _why_apart(controls, alone, transaction), problems)
 
 
 def _is_wrapped(controls: Sequence[Control | None]) -> bool:
@@ -77,10 +79,17 @@ def _is_wrapped(controls: Sequence[Control | None]) -> bool:
     )
 
 
-def _block(statements: Sequence[Statement], first: int, last: int) -> Part:
+def _block(text: bytes, statements: Sequence[Statement], first: int, last: int) -> Part:
     """The unit between the BEGIN that is statement `first` and the COMMIT that is `last`."""
     begin = statements[first]
-    return Part(begin.end + 1, statements[last].start, (first + 1, last), _modes(begin))
+    end = statements[first + 1].start
+    return Part(_behind_semicolon(text, begin.end, end), statements[last].start, (first + 1, last), _modes(begin))
+
+
+def _behind_semicolon(text: bytes, start: int, end: int) -> int:
+    """Where what follows a statement begins; a comment may stand before its semicolon, and hold one."""
+    found = postgast.scan(text[start:end].decode()).tokens
+    return next((start + int(token.end) for token in found if token.token == pb.ASCII_59), start)
 
 
 def _modes(begin: Statement) -> str:
@@ -90,14 +99,14 @@ def _modes(begin: Statement) -> str:
 
 
 def _apart(
-    statements: Sequence[Statement], controls: Sequence[Control | None], alone: Sequence[str | None]
+    text: bytes, statements: Sequence[Statement], controls: Sequence[Control | None], alone: Sequence[str | None]
 ) -> Iterator[Part]:
     begun: int | None = None
     for number, (statement, control) in enumerate(zip(statements, controls, strict=True)):
         if begun is None and control is Control.BEGIN:
             begun = number
         elif begun is not None and control is Control.COMMIT:
-            yield _block(statements, begun, number)
+            yield _block(text, statements, begun, number)
             begun = None
         elif begun is None and control is None:
             yield Part(statement.start, statement.end, (number, number + 1), alone=alone[number])

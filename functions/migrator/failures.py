@@ -31,6 +31,13 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
         )
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
+    if found.sqlstate == "22012" and job.action == "rollback":
+        return MigrationFailed(
+            f"{job.file}: the migration's record had vanished from the history.",
+            cause="Somebody changed the schema aurora_migrations by hand while the run was under way.",
+            state=_ROLLED_BACK,
+            **_where(job),
+        )
     if found.sqlstate in ("57014", "55P03", "40P01"):
         kind = kind_of(found, 0, 0)
         return kind(

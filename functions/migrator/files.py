@@ -48,6 +48,11 @@ class Migration:
         """The file's name, such as `017_create_dry_run_log.sql`."""
         return self.path.name
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files, its own first."""
+        return tuple(path.name for path in (self.path, self.down, self.verify) if path is not None)
+
     @cached_property
     def sha256(self) -> str:
         """Hash of the text as it is sent: without byte order mark, with LF line ends.

@@ -235,8 +235,12 @@ def add_applied(session: Session, attempt: int, job: Job) -> Command:
 
 
 def remove_applied(migration: Migration) -> Command:
-    """Records that a migration is out again; belongs into the transaction of its down file."""
-    return Command(f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric", [migration.version])
+    """Records that a migration is out again; belongs into the transaction of its down file.
+
+    Fails (22012, division by zero) if it isn't in: nothing else may change the history under the run lock.
+    """
+    gone = f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1"
+    return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version])
 
 
 @dataclass(frozen=True)

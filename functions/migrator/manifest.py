@@ -86,7 +86,7 @@ def write(folder: Path, scripts: Mapping[int, Mapping[str, Script]], extras: Map
             data = {action: asdict(script) for action, script in by_action.items()} | dict(extras.get(version, {}))
             line = json.dumps(data, ensure_ascii=False, sort_keys=True).encode() + b"\n"
             details.write(line)
-            entries.append(_entry(version, by_action["apply"], line, offset))
+            entries.append(_entry(folder, version, by_action["apply"], line, offset))
             offset += len(line)
     index = {"name": _NAME, "format": FORMAT, "digest": _digest(entries), "migrations": entries}
     (folder / INDEX).write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
@@ -110,10 +110,13 @@ def script_of(data: dict[str, Any]) -> Script:
     )
 
 
-def _entry(version: int, script: Script, line: bytes, offset: int) -> dict[str, Any]:
+def _entry(folder: Path, version: int, script: Script, line: bytes, offset: int) -> dict[str, Any]:
+    stem = script.file.removesuffix(".sql")
+    beside = [name for name in (f"{stem}.down.sql", f"{stem}.verify.sql") if (folder / name).exists()]
     return {
         "version": version,
         "name": script.file,
+        "beside": beside,
         "sha256": script.sha256,
         "tokens": script.tokens,
         "details": hashlib.sha256(line).hexdigest(),
@@ -122,34 +125,32 @@ def _entry(version: int, script: Script, line: bytes, offset: int) -> dict[str, 
     }
 
 
-def _digest(entries: Sequence[Mapping[str, Any]]) -> str:
+def _digest(entries: Any) -> str:
     """One hash over everything: names, texts and details, in order."""
-    lines = (f"{entry['version']} {entry['name']} {entry['sha256']} {entry['details']}\n" for entry in entries)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([FORMAT, entries], sort_keys=True).encode()).hexdigest()
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
     try:
         index = json.loads(path.read_bytes())
-        known = index.get("name") == _NAME and index["digest"] == _digest(index["migrations"])
+        name, number, digest, entries = index["name"], index["format"], index["digest"], index["migrations"]
     except OSError as error:
         raise _invalid(f"There is no manifest {path}: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _invalid(f"{path} isn't a manifest of this product, or is damaged.") from error
-    if not known:
+    if name == _NAME and number != FORMAT:
+        raise _invalid(f"{path} has format {number}; this version of aurora-migrations reads {FORMAT}.")
+    if name != _NAME or digest != _digest(entries):
         raise _invalid(f"{path} isn't a manifest of this product, or was changed after it had been written.")
-    if index["format"] != FORMAT:
-        raise _invalid(f"{path} has format {index['format']}; this version of aurora-migrations reads {FORMAT}.")
     return dict(index)
 
 
 def _package(found: Package, entries: Mapping[int, Mapping[str, Any]]) -> Package:
-    here = {migration.version: migration.name for migration in found.migrations}
-    there = {version: str(entry["name"]) for version, entry in entries.items()}
+    here = {name for migration in found.migrations for name in migration.files}
+    there = {name for entry in entries.values() for name in (entry["name"], *entry["beside"])}
     if here != there:
-        other = sorted(set(here.values()) ^ set(there.values()))
-        raise _invalid(f"The manifest in {found.folder} is of other files: {', '.join(other[:5])}.")
+        raise _invalid(f"The manifest in {found.folder} is of other files: {', '.join(sorted(here ^ there)[:5])}.")
     known = (migration.with_sha256(str(entries[migration.version]["sha256"])) for migration in found.migrations)
     return Package(found.folder, tuple(known))
 

@@ -82,6 +82,8 @@ def named_error(error: psycopg.Error) -> MigratorError:
         return NotAWriter(f"The database can't be written to: {found.message}.", cause=READ_ONLY, sqlstate="25006")
     if found.sqlstate == "57014":
         return Cancelled(f"The runner's own statement was cancelled: {found.message}.", sqlstate=found.sqlstate)
+    if found.sqlstate == "57P03":
+        return DatabaseBusy(f"The server takes no commands now: {found.message}.", sqlstate=found.sqlstate)
     if found.sqlstate == "55P03":
         return LockTimeout(f"The runner waited too long for a lock on its own tables: {found.message}.")
     if (found.sqlstate or "").startswith("53"):

@@ -44,7 +44,7 @@ class BatchError(Exception):
     """
 
     def __init__(self, index: int, error: psycopg.Error) -> None:
-        super().__init__(str(error))
+        super().__init__(type(error).__name__)  # its words may hold row values, and this is what a traceback shows
         self.index = index
         self.error = error
 
@@ -59,7 +59,7 @@ class ScriptError(Exception):
     """
 
     def __init__(self, completed: int, error: psycopg.Error, elapsed_ms: float) -> None:
-        super().__init__(str(error))
+        super().__init__(type(error).__name__)  # its words may hold row values, and this is what a traceback shows
         self.completed = completed
         self.error = error
         self.elapsed_ms = elapsed_ms

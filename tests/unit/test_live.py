@@ -56,7 +56,8 @@ def sound(found: Compiled) -> None:
     for unit in script.units:
         assert all(unit.start <= start and end <= unit.end for start, end in places[slice(*unit.statements)])
         whole = len(script.units) == 1
-        assert unit.tokens == (script.tokens if whole else token_hash(text[unit.start : unit.end]))
+        begin = f"BEGIN {unit.modes};".encode() if unit.modes else b""
+        assert unit.tokens == (script.tokens if whole else token_hash(begin + text[unit.start : unit.end]))
     assert all(problem.file == "1_a.sql" and problem.reason for problem in found.problems)
     assert all(0 < problem.line <= text.count(b"\n") + 1 for problem in found.problems)
 

@@ -136,7 +136,7 @@ OURS = [
     ("25P03", errors.ConnectionLost),
     ("42501", errors.InsufficientPrivilege),
     ("25006", errors.NotAWriter),
-    ("57P03", errors.NotAWriter),
+    ("57P03", errors.DatabaseBusy),
     ("57014", errors.Cancelled),
     ("55P03", errors.LockTimeout),
     ("53300", errors.DatabaseBusy),

@@ -179,11 +179,15 @@ def said(modes: str) -> str:
         ("START /* a b */ TRANSACTION /* c */ READ ONLY", "READ ONLY"),
         ("BEGIN/* READ ONLY */", ""),
         ("BEGIN -- READ ONLY\n", ""),
+        ("BEGIN--;\n", ""),
+        ("BEGIN READ WRITE/*;*/", "READ WRITE"),
     ],
 )
 def test_comments_in_begin_are_no_modes(begin: str, modes: str):
-    (part,) = layout(f"{begin}; SELECT 1; COMMIT").units
+    text = f"{begin}; SELECT 1; COMMIT".encode()
+    (part,) = layout(text.decode()).units
     assert said(part.modes) == modes
+    assert [statement.text for statement in parse(text[part.start : part.end])] == [b"SELECT 1"]
 
 
 # ---- what no unit can be made of ------------------------------------------------------------------------------------

@@ -1,0 +1,429 @@
+"""A file of several units that didn't get to its end: the next run goes on where it ended, each unit exactly once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from compiler.source import Compiler
+from functions.migrator import discover
+from functions.migrator.errors import ConnectionLost, MigrationFailed, MigratorError
+from tests.database.helpers import (
+    Task,
+    Watcher,
+    applied,
+    apply,
+    ask,
+    at,
+    attempts,
+    backend,
+    backends,
+    exists,
+    labels,
+    last_error,
+    start_runner,
+    tables,
+    until,
+)
+from tests.proxy import Proxy
+from tests.servers import Database, Migrations
+
+OFF = "-- migration: transaction = off\n"
+
+
+def units(database: Database) -> list[tuple[str | None, int]]:
+    """Result of every attempt, and how many units of its file are in by then but its last."""
+    return ask(database, "SELECT result, cardinality(units) FROM aurora_migrations.attempts ORDER BY id")  # type: ignore[return-value]
+
+
+def failing(database: Database, migrations: Migrations, kind: type[MigratorError] = MigrationFailed) -> MigratorError:
+    with pytest.raises(kind) as caught:
+        apply(database, migrations)
+    return caught.value
+
+
+# ---- the file was edited meanwhile ----------------------------------------------------------------------------------
+
+FAILS = """\
+CREATE TABLE {0} (id int);
+BEGIN;
+  INSERT INTO {0} VALUES (1);
+COMMIT;
+INSERT INTO {0} VALUES (2);
+SELECT nowhere;
+INSERT INTO {0} VALUES (4);
+"""
+BROKEN = "SELECT nowhere;\n"
+REST = BROKEN + "INSERT INTO {0} VALUES (4);\n"
+Edit = Callable[[str], str]
+
+
+def instead(before: str, after: str) -> Edit:
+    def edit(text: str) -> str:
+        assert before in text
+        return text.replace(before, after)
+
+    return edit
+
+
+ACCEPTED: dict[str, tuple[Edit, list[int]]] = {
+    "corrected": (instead(BROKEN, "INSERT INTO {0} VALUES (3);\n"), [1, 2, 3, 4]),
+    "taken out": (instead(BROKEN, ""), [1, 2, 4]),
+    "put into a block": (instead(BROKEN, "BEGIN;\nINSERT INTO {0} VALUES (3);\nCOMMIT;\n"), [1, 2, 3, 4]),
+    "two instead": (instead(BROKEN, "INSERT INTO {0} VALUES (30);\nINSERT INTO {0} VALUES (31);\n"), [1, 2, 4, 30, 31]),
+    "more at the end": (lambda text: text.replace(BROKEN, "") + "INSERT INTO {0} VALUES (5)", [1, 2, 4, 5]),
+    "another rest": (instead(REST, "BEGIN; INSERT INTO {0} VALUES (6); COMMIT;"), [1, 2, 6]),
+    "no rest": (instead(REST, ""), [1, 2]),
+    "comments": (lambda text: "-- why\n" + text.replace(BROKEN, "").replace("INSERT", "/* é */ INSERT"), [1, 2, 4]),
+    "white space": (lambda text: text.replace(BROKEN, "").replace("\n", "\n\n\t").replace("(1)", "( 1 )"), [1, 2, 4]),
+    "line ends": (lambda text: text.replace(BROKEN, "").replace("\n", "\r\n"), [1, 2, 4]),
+    "case": (lambda text: text.replace(BROKEN, "").lower(), [1, 2, 4]),
+    "BEGIN in other words": (lambda text: text.replace(BROKEN, "").replace("BEGIN;", "START TRANSACTION ;"), [1, 2, 4]),
+    "options": (lambda text: "-- migration: lock_timeout = 3s\n" + text.replace(BROKEN, ""), [1, 2, 4]),
+    "transaction = off": (lambda text: OFF + text.replace(BROKEN, ""), [1, 2, 4]),
+}
+
+
+@pytest.mark.parametrize(("edit", "rows"), ACCEPTED.values(), ids=ACCEPTED)
+def test_next_run_goes_on_whatever_became_of_the_rest(database, migrations, edit: Edit, rows: list[int]) -> None:
+    migrations.write("001_a.sql", FAILS.format("a"))
+    failing(database, migrations)
+    migrations.write("001_a.sql", edit(FAILS).format("a"))
+    assert labels(apply(database, migrations)) == ["001"]
+    assert [row for (row,) in ask(database, "SELECT id FROM a ORDER BY id")] == rows
+    assert [result for result, _ in units(database)] == ["failed", "applied"]
+    assert units(database)[0] == ("failed", 3)
+    assert ask(database, "SELECT sql FROM aurora_migrations.applied") == [
+        (edit(FAILS).format("a").replace("\r\n", "\n"),)
+    ]
+    assert labels(apply(database, migrations)) == []
+
+
+REFUSED: dict[str, Edit] = {
+    "a literal": instead("VALUES (1)", "VALUES (7)"),
+    "a name": instead("CREATE TABLE {0} (id", "CREATE TABLE {0} (no"),
+    "a part less": instead("INSERT INTO {0} VALUES (2);\n", ""),
+    "a part more": instead("BEGIN;\n", "SELECT 1;\nBEGIN;\n"),
+    "a part before all": lambda text: "SELECT 1;\n" + text,
+    "a part more in a block": instead("COMMIT;\n", "SELECT 1;\nCOMMIT;\n"),
+    "two parts made one": instead("COMMIT;\nINSERT INTO {0} VALUES (2);", "INSERT INTO {0} VALUES (2);\nCOMMIT;"),
+    "order": lambda text: "BEGIN;" + text.partition("BEGIN;")[2] + text.partition("BEGIN;")[0],
+    "one transaction": lambda text: text.replace("BEGIN;\n", "").replace("COMMIT;\n", ""),
+    "one block around all": lambda text: (
+        f"BEGIN;\n{text.replace('BEGIN;', '').replace('COMMIT;', '').replace(BROKEN, '')}COMMIT;"
+    ),
+    "isolation level": instead("BEGIN;", "BEGIN ISOLATION LEVEL SERIALIZABLE;"),
+    "cut before its time": lambda text: text.partition("INSERT INTO {0} VALUES (2)")[0],
+    "nothing left": lambda text: "-- nothing\n",
+}
+
+
+@pytest.mark.parametrize("corrected", [True, False], ids=["", "failing part left as it was"])
+def test_change_of_a_part_that_is_in_is_refused_and_nothing_runs(database, migrations, corrected: bool) -> None:
+    migrations.write("001_a.sql", FAILS.format("a"))
+    failing(database, migrations)
+    for what, edit in REFUSED.items():
+        text = edit(FAILS)
+        migrations.write("001_a.sql", (text.replace(BROKEN, "SELECT 3;\n") if corrected else text).format("a"))
+        error = failing(database, migrations, MigratorError)
+        assert (what, error.name) == (what, "MigrationChanged")
+        assert "first 3 parts" in error.message
+        assert (error.facts["file"], error.facts["migration"]) == ("001_a.sql", "001")
+        assert ask(database, "SELECT id FROM a ORDER BY id") == [(1,), (2,)]
+    assert units(database) == [("failed", 3)]
+    migrations.write("001_a.sql", FAILS.format("a").replace(BROKEN, ""))
+    assert labels(apply(database, migrations)) == ["001"]
+    assert ask(database, "SELECT id FROM a ORDER BY id") == [(1,), (2,), (4,)]
+
+
+def test_failing_again_and_again_keeps_what_is_in(database, migrations) -> None:
+    text = FAILS.format("a")
+    migrations.write("001_a.sql", text)
+    for _ in range(2):
+        error = failing(database, migrations)
+        assert (error.facts["line"], error.facts["statement"]) == (6, 6)
+        assert "parts 1 to 3 are in" in error.state
+    migrations.write("001_a.sql", text.replace(BROKEN, "") + "SELECT nowhere")
+    assert "parts 1 to 4 are in" in failing(database, migrations).state
+    migrations.write("001_a.sql", text.replace(BROKEN, "") + "INSERT INTO a VALUES (5)")
+    assert labels(apply(database, migrations)) == ["001"]
+    assert units(database) == [("failed", 3), ("failed", 3), ("failed", 4), ("applied", 4)]
+    assert ask(database, "SELECT id FROM a ORDER BY id") == [(1,), (2,), (4,), (5,)]
+
+
+def test_place_of_an_error_is_that_in_the_file_as_it_is_now(database, migrations) -> None:
+    migrations.write("001_a.sql", FAILS.format("a"))
+    failing(database, migrations)
+    migrations.write(
+        "001_a.sql", "-- é\n\n" + FAILS.format("a").replace(BROKEN, "BEGIN;\n\tSELECT 'é', elsewhere;\nCOMMIT;\n")
+    )
+    error = failing(database, migrations)
+    assert (error.facts["line"], error.facts["column"], error.facts["statement"]) == (9, 14, 7)
+    assert error.facts["excerpt"] == " SELECT 'é', elsewhere;\n             ^"
+
+
+def test_files_after_the_resumed_one_are_applied_too(database, migrations) -> None:
+    migrations.write("001_a.sql", FAILS.format("a"))
+    migrations.write("002_b.sql", FAILS.format("b").replace(BROKEN, ""))
+    failing(database, migrations)
+    migrations.write("001_a.sql", FAILS.format("a").replace(BROKEN, ""))
+    assert labels(apply(database, migrations)) == ["001", "002"]
+    assert ask(database, "SELECT id FROM b ORDER BY id") == [(1,), (2,), (4,)]
+
+
+# ---- settings of the units that are in ------------------------------------------------------------------------------
+
+
+def resumed(database: Database, migrations: Migrations, before: str, rest: str) -> None:
+    """Runs `before`, fails, and runs the rest in a session of its own."""
+    migrations.write("001_a.sql", f"{OFF}{before}\nSELECT nowhere;\n")
+    failing(database, migrations)
+    migrations.write("001_a.sql", f"{OFF}{before}\n{rest}\n")
+    assert labels(apply(database, migrations)) == ["001"]
+
+
+def setting(name: str) -> str:
+    return f"CREATE TABLE public.t AS SELECT current_setting('{name}') AS value;"
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "value"),
+    [
+        ("SET search_path = s;", "search_path", "s"),
+        ("SET search_path TO s -- why\n;\nSET work_mem = '5MB';", "work_mem", "5MB"),
+        ("SET search_path = s /* why */ ;\nSET work_mem = '5MB';", "search_path", "s"),
+        ("BEGIN;\nSELECT 1;\nSET work_mem = '5MB';\nCOMMIT;", "work_mem", "5MB"),
+        ("SET work_mem = '5MB';\nRESET work_mem;", "work_mem", "4MB"),
+        ("SET work_mem = '5MB';\nRESET ALL;", "work_mem", "4MB"),
+        ("SET work_mem = '5MB';\nBEGIN;\nSET LOCAL work_mem = '7MB';\nCOMMIT;", "work_mem", "5MB"),
+        ("BEGIN;\nSET TRANSACTION ISOLATION LEVEL SERIALIZABLE;\nCOMMIT;", "transaction_isolation", "read committed"),
+        ("SET TIME ZONE 'Asia/Tokyo';", "timezone", "Asia/Tokyo"),
+        ("SET my.own = 'it''s; é';", "my.own", "it's; é"),
+        ("SET lock_timeout = '7s';", "lock_timeout", "7s"),
+        ("SET statement_timeout = '70s';", "statement_timeout", "70s"),
+        ("SELECT pg_catalog.set_config('search_path', 's', false);", "search_path", "s"),
+    ],
+)
+def test_settings_hold_for_the_resumed_rest(database, migrations, before: str, name: str, value: str) -> None:
+    resumed(database, migrations, before, setting(name))
+    assert ask(database, "SELECT value FROM public.t") == [(value,)]
+
+
+def test_limits_of_the_file_hold_for_the_resumed_rest(database, migrations) -> None:
+    text = "-- migration: lock_timeout = 3s\nCREATE TABLE a ();\nBEGIN;\n{}\nCOMMIT;"
+    migrations.write("001_a.sql", text.format("SELECT nowhere;"))
+    failing(database, migrations)
+    migrations.write("001_a.sql", text.format(setting("lock_timeout")))
+    apply(database, migrations)
+    assert ask(database, "SELECT value FROM t") == [("3s",)]
+
+
+def test_settings_of_a_resumed_file_do_not_reach_the_next_one(database, migrations) -> None:
+    migrations.write("002_b.sql", setting("search_path"))
+    migrations.write("001_a.sql", f"{OFF}SET search_path = s;\nSELECT nowhere;\n")
+    failing(database, migrations)
+    migrations.write("001_a.sql", f"{OFF}SET search_path = s;\nSELECT 1;\n")
+    assert labels(apply(database, migrations)) == ["001", "002"]
+    assert ask(database, "SELECT value FROM public.t") == [('"$user", public',)]
+
+
+@pytest.mark.parametrize("how", ["SET ROLE {}", "SET SESSION AUTHORIZATION {}"])
+def test_role_holds_for_the_resumed_rest_and_the_history_is_written_all_the_same(
+    database, migrations, roles, how: str
+) -> None:
+    role = roles.create()
+    database.execute(f"GRANT CREATE ON SCHEMA public TO {role.name}")
+    resumed(database, migrations, f"{how.format(role.name)};\nCREATE TABLE a ();", "CREATE TABLE b ();")
+    owners = ask(database, "SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    assert owners == [("a", role.name), ("b", role.name)]
+
+
+def test_setting_that_can_not_be_made_again_is_told_with_its_place(database, migrations, roles) -> None:
+    role = roles.create()
+    migrations.write("001_a.sql", f"{OFF}SELECT 1;\nSET ROLE {role.name};\nSELECT nowhere;\n")
+    failing(database, migrations)
+    roles.drop_all()
+    migrations.write("001_a.sql", f"{OFF}SELECT 1;\nSET ROLE {role.name};\nSELECT 2;\n")
+    error = failing(database, migrations)
+    assert "does not exist" in error.message
+    assert (error.facts["line"], error.facts["statement"]) == (3, 2)
+
+
+# ---- the runner was killed ------------------------------------------------------------------------------------------
+
+needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
+COUNT = 12
+
+
+def write_ledger(migrations: Migrations, unit: str) -> None:
+    """A file that signs a ledger in each of its units, as blocks and as single statements in turn."""
+    text = "-- migration: lock_timeout = 60s\nCREATE TABLE ledger (step int);\n"
+    for step in range(1, COUNT + 1):
+        sign = f"INSERT INTO ledger SELECT {step} FROM (SELECT {unit.format(step=step)}) AS before"
+        text += f"{sign};\n" if step % 2 else f"BEGIN;\n{sign};\nCOMMIT;\n"
+    migrations.write("001_a.sql", text)
+
+
+def signed(database: Database) -> list[int]:
+    """The steps that are in, in the order of their commits; each must be there once."""
+    if not exists(database, "ledger"):
+        return []
+    return [step for (step,) in ask(database, "SELECT step FROM ledger ORDER BY step, ctid")]
+
+
+def let_go(database: Database) -> None:
+    until(lambda: not backends(database), "the dead runner's session is gone")
+
+
+@needs_kill
+def test_runner_killed_inside_a_unit_leaves_those_before_it(database, migrations) -> None:
+    write_ledger(migrations, "pg_advisory_xact_lock({step})")
+    gates = database.connect()
+    gates.execute(f"SELECT pg_advisory_lock(step) FROM generate_series(1, {COUNT}) AS step")
+    for step in (1, 4, COUNT):
+        gates.execute("SELECT pg_advisory_unlock(step) FROM generate_series(1, %s) AS step", (step - 1,))
+        with start_runner(database, migrations) as runner:
+            backend(database, f"pg_advisory_xact_lock({step})")
+            runner.kill()
+            let_go(database)
+        assert signed(database) == list(range(1, step))
+        assert units(database)[-1] == (None, step)
+        assert applied(database) == []
+        gates.execute("SELECT pg_advisory_unlock_all()")
+        gates.execute(f"SELECT pg_advisory_lock(step) FROM generate_series({step}, {COUNT}) AS step")
+    gates.close()
+    assert labels(apply(database, migrations)) == ["001"]
+    assert signed(database) == list(range(1, COUNT + 1))
+    done = [*(("interrupted", step) for step in (1, 4, COUNT)), ("applied", COUNT)]
+    assert units(database) == done
+
+
+@needs_kill
+def test_runner_killed_at_any_moment_many_times_does_each_unit_once(database, migrations) -> None:
+    write_ledger(migrations, "1")
+    rounds = 0
+    while applied(database) == [] and (rounds := rounds + 1) < 60:
+        runner = multiprocessing.get_context("fork").Process(target=apply, args=(database, migrations))
+        runner.start()
+        runner.join(random.uniform(0.01, 0.08))
+        runner.kill()
+        runner.join()
+        let_go(database)
+        known = signed(database)
+        assert known == list(range(1, len(known) + 1))
+    assert labels(apply(database, migrations)) == ([] if rounds < 60 else ["001"])
+    assert signed(database) == list(range(1, COUNT + 1))
+    assert attempts(database)[-1] == ("001", "applied")
+    assert {result for result, _ in units(database)[:-1]} <= {"interrupted"}
+    counts = [count for _, count in units(database)]
+    assert counts == sorted(counts)
+    assert counts[-1] == COUNT
+
+
+# ---- the answer to a commit was lost --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(server) -> Iterator[Proxy]:
+    with Proxy(server.port) as made:
+        yield made
+
+
+def marks(migrations: Migrations) -> list[bytes]:
+    """What the record of each unit holds and nothing else that is sent before it."""
+    package = discover(migrations.dir)
+    script = Compiler(package).script("apply", package.migrations[0])
+    return [unit.tokens.encode() for unit in script.units[:-1]] + [b"INSERT INTO aurora_migrations.applied"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, COUNT])
+def test_commit_of_a_unit_whose_answer_was_lost_counts_and_the_run_goes_on(
+    database, migrations, proxy, number: int
+) -> None:
+    write_ledger(migrations, "1")
+    cut = Watcher(at("001", lambda: proxy.cut_after(marks(migrations)[number])))
+    result = apply(database, migrations, url=proxy.url(database.url), listener=cut)
+    assert proxy.wait()
+    assert labels(result) == ["001"]
+    assert cut.heard == [("executing", "001"), ("executed", "001")]
+    assert signed(database) == list(range(1, COUNT + 1))
+    last = number == COUNT
+    assert units(database) == ([] if last else [("interrupted", number + 1)]) + [("applied", COUNT)]
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, COUNT])
+def test_commit_of_a_unit_that_never_reached_the_server_is_not_in_and_it_is_said(
+    database, migrations, proxy, number: int
+) -> None:
+    write_ledger(migrations, "1")
+    cut = Watcher(at("001", lambda: proxy.cut_before(marks(migrations)[number])))
+    with pytest.raises(ConnectionLost) as caught:
+        apply(database, migrations, url=proxy.url(database.url), listener=cut)
+    assert proxy.wait()
+    assert signed(database) == list(range(1, number))
+    assert units(database) == [(None, number)]
+    assert caught.value.retryable
+    state = {0: "rolled back as a whole", 1: "part 1 is in"}.get(number, f"parts 1 to {number} are in")
+    assert state in caught.value.state
+
+    assert labels(apply(database, migrations, url=proxy.url(database.url))) == ["001"]
+    assert signed(database) == list(range(1, COUNT + 1))
+    assert units(database) == [("interrupted", number), ("applied", COUNT)]
+
+
+def test_connection_lost_inside_a_unit_leaves_those_before_it(database, migrations, proxy) -> None:
+    write_ledger(migrations, "1")
+    cut = Watcher(at("001", lambda: proxy.cut_before(b"INSERT INTO ledger SELECT 5 ")))
+    with pytest.raises(ConnectionLost) as caught:
+        apply(database, migrations, url=proxy.url(database.url), listener=cut)
+    assert "parts 1 to 5 are in" in caught.value.state
+    assert signed(database) == [1, 2, 3, 4]
+    assert labels(apply(database, migrations)) == ["001"]
+    assert signed(database) == list(range(1, COUNT + 1))
+
+
+def test_answers_lost_at_every_commit_of_a_file_are_all_found_out(database, migrations, proxy) -> None:
+    write_ledger(migrations, "pg_sleep(0.01)")
+    proxied, ended = proxy.url(database.url), threading.Event()
+
+    def cut_all() -> None:
+        for mark in marks(migrations):
+            proxy.cut_after(mark)
+            while not proxy.wait(0.05) and not ended.is_set():
+                pass
+
+    cutting = Task(cut_all)
+    result = apply(database, migrations, url=proxied)
+    ended.set()
+    cutting.result()
+    assert labels(result) == ["001"]
+    assert signed(database) == list(range(1, COUNT + 1))
+    assert units(database) == [*(("interrupted", step) for step in range(1, COUNT + 1)), ("applied", COUNT)]
+
+
+def test_settings_hold_after_the_session_was_replaced(database, migrations, proxy, roles) -> None:
+    role = roles.create()
+    database.execute(f"CREATE SCHEMA s AUTHORIZATION {role.name}")
+    migrations.write(
+        "001_a.sql",
+        f"{OFF}SET search_path = s;\nSET lock_timeout = '7s';\nSET ROLE {role.name};\nCREATE TABLE a ();\n"
+        "CREATE TABLE b AS SELECT current_setting('lock_timeout') AS l, current_user AS u;",
+    )
+    cut = Watcher(at("001", lambda: proxy.cut_after(marks(migrations)[3])))
+    apply(database, migrations, url=proxy.url(database.url), listener=cut)
+    assert proxy.wait()
+    assert tables(database) == []
+    assert exists(database, "s.a")
+    assert ask(database, "SELECT l, u FROM s.b") == [("7s", role.name)]
+
+
+def test_error_of_a_resumed_unit_is_recorded(database, migrations) -> None:
+    migrations.write("001_a.sql", FAILS.format("a"))
+    failing(database, migrations)
+    assert last_error(database)["state"].startswith("001_a.sql has 5 parts that commit by themselves")
+    assert last_error(database)["line"] == 6
