@@ -100,6 +100,9 @@ def _alter_subscription(node: Any) -> str | None:
         return "ALTER SUBSCRIPTION ... REFRESH"
     if node.kind in publications and _is_on(node.options, "refresh", default=True):
         return "ALTER SUBSCRIPTION with refresh"
+    named = {option.def_elem.defname for option in node.options}
+    if node.kind == pb.ALTER_SUBSCRIPTION_OPTIONS and named & {"failover", "two_phase"}:
+        return "ALTER SUBSCRIPTION ... SET (failover or two_phase)"
     return None
 
 

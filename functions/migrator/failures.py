@@ -166,3 +166,12 @@ def _where(job: Job) -> dict[str, str]:
 
 
 _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
+
+
+def partly_in(job: Job, number: int) -> str:
+    """In what state a file is whose first `number` units are in."""
+    of = len(job.script.units)
+    before = "part 1 is" if number == 1 else f"parts 1 to {number} are"
+    return (
+        f"{job.file} has {of} parts that commit by themselves: {before} in; the rest isn't. The next run goes on there."
+    )

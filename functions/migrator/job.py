@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from functions.migrator.files import Migration
-from functions.migrator.script import PAST, Action, Script, Unit
+from functions.migrator.script import PAST, Action, Script, Statement, Unit
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,16 @@ class Job:
 
     @property
     def remaining(self) -> range:
-        """The numbers of the units to run."""
-        return range(self.done, max(1, len(self.script.units)))
+        """The numbers of the units to run; where all are in but not the file's record, one more, an empty one."""
+        return range(self.done, max(self.done + 1, len(self.script.units)))
 
     def unit(self, number: int) -> Unit:
-        """A unit; of a file with nothing in it, the empty one."""
-        units = self.script.units
-        return units[number] if units else Unit(0, len(self.text), (0, 0), "", None, self.script.tokens)
+        """A unit; behind the last one, an empty one."""
+        units, end = self.script.units, len(self.text)
+        if number < len(units):
+            return units[number]
+        count = len(self.script.statements)
+        return Unit(0 if not units else end, end, (count, count), "", None, self.script.tokens)
 
     def unit_text(self, number: int) -> bytes:
         """The bytes of a unit."""
@@ -56,8 +59,12 @@ class Job:
         return number + 1 >= len(self.script.units)
 
     @property
-    def settings_done(self) -> bytes:
-        """The SET statements of units that are in: the session they set is gone, what comes relies on it."""
+    def settings_done(self) -> list[int]:
+        """The numbers of the statements that set something in units that are in: the session they set is gone, and what
+        comes relies on it."""
         upto = self.unit(self.done - 1).statements[1] if self.done else 0
-        parts = [self.text[s.start : s.end] for s in self.script.statements[:upto] if s.kind == "VariableSetStmt"]
-        return b";\n".join(parts)
+        return [number for number in range(upto) if self._sets(self.script.statements[number])]
+
+    def _sets(self, statement: Statement) -> bool:
+        text = self.text[statement.start : statement.end].lower()
+        return statement.kind == "VariableSetStmt" or (statement.kind == "SelectStmt" and b"set_config" in text)

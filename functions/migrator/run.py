@@ -19,6 +19,7 @@ from functions.migrator.errors import (
     PackageChanged,
 )
 from functions.migrator.expectations import Check
+from functions.migrator.failures import partly_in
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
 from functions.migrator.job import Job
@@ -213,7 +214,7 @@ class _Run:
         if progress is None or progress.action != job.action:
             return 0
         ours = [unit.tokens for unit in job.script.units]
-        if list(progress.units) != ours[: len(progress.units)] or len(progress.units) == len(ours) > 0:
+        if list(progress.units) != ours[: len(progress.units)]:
             raise MigrationChanged(
                 f"{job.file} is partly in: its first {len(progress.units)} parts, which commit by themselves; "
                 "but it doesn't begin with them any more.",
@@ -251,6 +252,8 @@ class _Run:
             ) from error
         done = progress is not None and progress.result == job.result
         if not done and (progress is None or len(progress.units) <= unknown.units):
+            if unknown.units:
+                unknown.error.state = partly_in(job, unknown.units)
             raise unknown.error
         if busy or not self._may_go_on(job, done, applied):
             raise _overtaken(job, done, busy)

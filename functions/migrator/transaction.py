@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functions.migrator import history
 from functions.migrator.errors import MigrationFailed, MigratorError
 from functions.migrator.expectations import Check, check_promises
-from functions.migrator.failures import AT_COMMIT, file_error, runner_error
+from functions.migrator.failures import AT_COMMIT, file_error, partly_in, runner_error
 from functions.migrator.job import Job
 from functions.migrator.options import Options
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
@@ -55,7 +55,9 @@ def run_file(session: Session, job: Job) -> Sequence[Check]:
     checks: Sequence[Check] = ()
     for number in job.remaining:
         try:
-            if number > job.done:
+            if job.done and number == job.done:
+                _resume(session, job)
+            elif number > job.done:
                 _begin_unit(session, job, number)
             _run_text(session, job, number)
             checks = _check(session, job) if job.is_last(number) else ()
@@ -65,7 +67,7 @@ def run_file(session: Session, job: Job) -> Sequence[Check]:
             raise
         except MigratorError as error:
             if number:
-                error.state = _partly_in(job, number)
+                error.state = partly_in(job, number)
             _record_failure(session, attempt, error)
             raise
     return checks
@@ -76,18 +78,27 @@ def _begin(session: Session, job: Job) -> int:
     may begin with SET TRANSACTION. The limits are the session's, so that a file's own SET goes before them in all of
     its units; the cleaning at its end takes them back."""
     intent = history.begin_attempt(session, job)
+    limits = _limits("SESSION", job.script.options)
+    opening = [] if job.done else [_opening(job, 0)]
     try:
-        if job.settings_done:
-            session.wire.script(job.settings_done)
-        answers = session.wire.batch(
-            [*intent[:-1], *_limits("SESSION", job.script.options), COMMIT, _opening(job, job.done)]
-        )
+        answers = session.wire.batch([*intent[:-1], *limits, COMMIT, *opening])
     except BatchError as error:
         session.roll_back()
         raise runner_error(session, job, error) from error
-    except ScriptError as error:
-        raise file_error(session, job, job.done, error) from error
     return int(str(answers[3][0][0]))
+
+
+def _resume(session: Session, job: Job) -> None:
+    """Makes the settings of units that are in again, and opens the next unit's transaction."""
+    first = job.unit(job.done).statements[0]
+    for number in job.settings_done:
+        statement = job.script.statements[number]
+        try:
+            session.wire.script(job.text[statement.start : statement.end])
+        except ScriptError as error:
+            error.completed = number - first
+            raise file_error(session, job, job.done, error) from error
+    _begin_unit(session, job, job.done)
 
 
 def _begin_unit(session: Session, job: Job, number: int) -> None:
@@ -170,11 +181,3 @@ def _record_failure(session: Session, attempt: int, error: MigratorError) -> Non
         session.wire.batch([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
     except BatchError:
         session.roll_back()
-
-
-def _partly_in(job: Job, number: int) -> str:
-    of = len(job.script.units)
-    before = "part 1 is" if number == 1 else f"parts 1 to {number} are"
-    return (
-        f"{job.file} has {of} parts that commit by themselves: {before} in; the rest isn't. The next run goes on there."
-    )

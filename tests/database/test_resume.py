@@ -310,7 +310,7 @@ def test_runner_killed_at_any_moment_many_times_does_each_unit_once(database, mi
     while applied(database) == [] and (rounds := rounds + 1) < 60:
         runner = multiprocessing.get_context("fork").Process(target=apply, args=(database, migrations))
         runner.start()
-        runner.join(random.uniform(0.01, 0.08))
+        runner.join(random.uniform(0.01, 0.03 + 0.005 * rounds))
         runner.kill()
         runner.join()
         let_go(database)
