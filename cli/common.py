@@ -116,7 +116,7 @@ def go_on_with(error: MigratorError, command: str) -> None:
 def describe(error: MigratorError) -> str:
     """An error for people: what happened and where, why, in what state the database is, what to do."""
     lines = ["", f"{error.name}: {error.message}"]
-    excerpt = str(error.facts.get("excerpt", ""))
+    excerpt = str(error.facts.get("excerpt") or error.facts.get("difference") or "")
     if excerpt:
         lines += ["", *(f"    {line}" for line in excerpt.splitlines())]
     lines += ["", f"  Why    {error.cause}", f"  State  {_state(error)}", f"  Do     {error.solution}"]

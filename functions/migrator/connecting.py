@@ -27,6 +27,9 @@ from functions.migrator.wire import Connection
 _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
 
+# How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise.
+KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+
 # Startup settings, because RESET ALL goes back to these. The keepalives end a session whose client vanished from the
 # network within 3.5 s; the idle limit ends one whose process was frozen with a transaction open.
 STARTUP_SETTINGS = {
@@ -61,7 +64,7 @@ def open_connection(url: str, application: str) -> Connection:
     """
     params = parse_url(url)
     host, port = str(params.get("host") or ""), str(params.get("port") or "5432")
-    params.setdefault("connect_timeout", CONNECT_TIMEOUT)
+    params = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVES, **params}
     if host and not params.get("hostaddr") and not re.search(r"[/,@]", host):
         params |= _addresses(host, port, int(params["connect_timeout"]))
     settings = " ".join(f"-c {name}={value}" for name, value in STARTUP_SETTINGS.items())

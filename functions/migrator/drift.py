@@ -18,7 +18,8 @@ from functions.migrator.script import Source
 from functions.migrator.session import Session
 
 _SHOWN = 60  # lines of difference in one message
-_SECRET = re.compile(r"password", re.IGNORECASE)
+_SECRET = re.compile(r"passw|pwd", re.IGNORECASE)
+_LITERAL = re.compile(r"'(?:[^']|'')*(?:'|$)|\$\w*\$.*")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ def _same_meaning(source: Source, before: bytes, hashed: str | None, now: bytes)
 def _difference(name: str, before: bytes, now: bytes) -> str:
     old, new = (text.decode(errors="replace").splitlines() for text in (before, now))
     lines = list(difflib.unified_diff(old, new, f"{name} (applied)", f"{name} (now)", lineterm="", n=1))
-    shown = ["  (a line about a password)" if _SECRET.search(line) else line for line in lines[:_SHOWN]]
+    if any(_SECRET.search(line) for line in (*old, *new)):
+        lines = [_without_secrets(line) for line in lines]
+    shown = lines[:_SHOWN]
     more = [f"... and {len(lines) - _SHOWN} more lines"] if len(lines) > _SHOWN else []
     return "\n".join(shown + more)
+
+
+def _without_secrets(line: str) -> str:
+    """A line of a text that speaks of a password somewhere: without its literals, and not at all where it does so."""
+    return "  (a line about a password)" if _SECRET.search(line) else _LITERAL.sub("'...'", line)

@@ -62,13 +62,7 @@ class Migration:
         """
         if self.known_sha256 is not None:
             return self.known_sha256
-        digest = hashlib.sha256()
-        try:
-            for chunk in _chunks(self.path):
-                digest.update(chunk)
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
-        return digest.hexdigest()
+        return sha256_of(self.path)
 
     def with_sha256(self, known: str) -> Migration:
         """The same migration with the hash that a manifest knows of it; its file is read only when it is run."""
@@ -131,6 +125,21 @@ def discover(folder: Path) -> Package:
         for stem, (version, label) in mains.items()
     ]
     return Package(folder, tuple(sorted(migrations, key=lambda migration: migration.version)))
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's text as it is sent; the file is read in pieces.
+
+    Raises:
+        InvalidFile: the file can't be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for chunk in _chunks(path):
+            digest.update(chunk)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return digest.hexdigest()
 
 
 def read_text(path: Path) -> bytes:

@@ -272,7 +272,9 @@ def read_unfinished(session: Session) -> dict[int, Progress]:
 
 def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
     """The text of a migration as it was applied, and its token hash."""
-    ((sql, tokens),) = session.query(f"SELECT sql, tokens FROM {SCHEMA}.applied WHERE version = $1::numeric", version)
+    # Through JSON, as the column isn't there yet in a history that this run hasn't upgraded.
+    query = f"SELECT sql, to_jsonb(a) ->> 'tokens' FROM {SCHEMA}.applied AS a WHERE version = $1::numeric"
+    ((sql, tokens),) = session.query(query, version)
     return (sql or "").encode(), tokens
 
 

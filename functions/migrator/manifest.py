@@ -15,7 +15,7 @@ from typing import Any
 
 from functions.migrator.errors import InvalidManifest
 from functions.migrator.expectations import Promise
-from functions.migrator.files import Migration, Package, Problem, discover
+from functions.migrator.files import Migration, Package, Problem, discover, sha256_of
 from functions.migrator.options import Options, RowsExpectation
 from functions.migrator.script import Action, Script, Statement, Unit
 
@@ -51,7 +51,18 @@ class Manifest:
         return self._digest
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
-        """None: a manifest is only made of files that can be run."""
+        """None: a manifest is only made of files that can be run. But they must be those that it was made of.
+
+        Raises:
+            InvalidManifest: their details are damaged, or a file has changed since.
+        """
+        for migration in migrations:
+            self.script(action, migration)
+            known = {migration.name: self._entries[migration.version]["sha256"]}
+            known |= self._entries[migration.version]["beside"]
+            for path in (migration.path, migration.down, migration.verify):
+                if path is not None and sha256_of(path) != known[path.name]:
+                    raise _invalid(f"{path.name} was changed after the manifest had been written.")
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
@@ -112,7 +123,8 @@ def script_of(data: dict[str, Any]) -> Script:
 
 def _entry(folder: Path, version: int, script: Script, line: bytes, offset: int) -> dict[str, Any]:
     stem = script.file.removesuffix(".sql")
-    beside = [name for name in (f"{stem}.down.sql", f"{stem}.verify.sql") if (folder / name).exists()]
+    others = (folder / f"{stem}.down.sql", folder / f"{stem}.verify.sql")
+    beside = {path.name: sha256_of(path) for path in others if path.exists()}
     return {
         "version": version,
         "name": script.file,

@@ -1,0 +1,363 @@
+"""`aurora-migrations check`: what people, programs and GitHub are told, and when it fails."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from functions.migrator.manifest import Manifest
+from tests.cli.conftest import Call
+from tests.servers import Migrations
+
+WIDE = "ALTER TABLE users ALTER COLUMN id TYPE bigint;\n"
+CHANGING = "changing-column-type"
+
+
+@pytest.fixture
+def broken(here: Migrations) -> Migrations:
+    """A folder with something wrong in every kind of file, and one that is fine."""
+    here.write("001_a.sql", "CREATE TABLE a (\n\tid int,\n\té text TEXT\n);\n")
+    here.write("001_a.down.sql", "DROP TABL a;\n")
+    here.write("002_b.sql", "SELECT 1;\n")
+    here.write("002_b.verify.sql", "SELECT true;\nDELETE FROM b;\n")
+    (here.dir / "003_c.sql").write_bytes(b"SELECT 'caf\xe9';\n")
+    here.write("004_d.sql", "SELECT 1;\n  COMMIT;\nSELECT 2;\n")
+    here.write("005_e.sql", "SELECT 5;\n")
+    return here
+
+
+@pytest.fixture
+def fine(here: Migrations) -> Migrations:
+    here.write("001_a.sql", "CREATE TABLE a (id int);\n-- end\n")
+    here.write("002_b.sql", "BEGIN;\nCREATE TABLE b (id int);\nCOMMIT;\nINSERT INTO users VALUES (1);\n")
+    return here
+
+
+# ---- for people -----------------------------------------------------------------------------------------------------
+
+
+def test_all_broken_files_are_told_with_their_place_line_and_caret(call: Call, broken: Migrations) -> None:
+    answer = call("check")
+    assert (answer.code, answer.err) == (1, "")
+    errors = [line.strip() for line in answer.out.splitlines() if line.startswith("  error: ")]
+    assert [error.partition(": ")[2].partition(": ")[0] for error in errors] == [
+        "001_a.sql:3:9",
+        "001_a.down.sql:1:6",
+        "002_b.verify.sql:2:1",
+        "003_c.sql:1:12",
+        "004_d.sql:2:3",
+    ]
+    assert 'syntax error at or near "TEXT"' in errors[0]
+    assert "UTF-8" in errors[3]
+    assert "transaction = off" in errors[4]
+    assert "       é text TEXT\n              ^\n" in answer.out
+    assert "      DROP TABL a;\n           ^\n" in answer.out
+    assert "        COMMIT;\n        ^\n" in answer.out
+    assert answer.out.endswith("6 files checked: 5 errors, 0 hazards\n")
+
+
+def test_line_of_a_verify_file_is_shown_too(call: Call, broken: Migrations) -> None:
+    assert "      DELETE FROM b;\n      ^\n" in call("check").out
+
+
+def test_file_that_is_no_text_is_told_without_a_line(call: Call, here: Migrations) -> None:
+    (here.dir / "001_a.sql").write_bytes(b"SELECT 1;\nSELECT 'caf\xe9';\n")
+    answer = call("check")
+    assert answer.code == 1
+    assert "  error: 001_a.sql:2:12: isn't UTF-8 (byte 0xe9); save it as UTF-8\n\n1 file checked" in answer.out
+
+
+def test_each_file_is_told_with_its_reason_and_effects(call: Call, fine: Migrations) -> None:
+    answer = call("check")
+    assert (answer.code, answer.err) == (0, "")
+    assert "001_a.sql: one transaction: nothing in the file asks for anything else\n" in answer.out
+    assert "002_b.sql: each block apart: the file has BEGIN ... COMMIT blocks of its own\n" in answer.out
+    assert re.search(r"^  4:1  users: ROW EXCLUSIVE, readers and writers go on$", answer.out, re.MULTILINE)
+    assert answer.out.endswith("2 files checked: nothing wrong\n")
+
+
+def test_what_hurts_is_told_with_what_to_do(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", f"-- é\n{WIDE}")
+    answer = call("check")
+    assert answer.code == 0
+    assert re.search(rf"^  warning: 001_a\.sql:2:\d+: .* \[{CHANGING}\]$", answer.out, re.MULTILINE)
+    assert "users: ACCESS EXCLUSIVE, readers and writers wait; rewrites it, perhaps" in answer.out
+    assert answer.out.endswith("1 file checked: 0 errors, 1 hazard\n")
+
+
+def test_quiet_says_only_what_is_wrong(call: Call, broken: Migrations) -> None:
+    broken.write("006_f.sql", WIDE)
+    answer = call("check", "--quiet")
+    assert answer.code == 1
+    assert "005_e.sql" not in answer.out
+    assert "readers and writers" not in answer.out
+    assert f"[{CHANGING}]" in answer.out
+    assert answer.out.count("error: ") == 5
+    assert answer.out.endswith("7 files checked: 5 errors, 1 hazard\n")
+
+
+def test_quiet_of_what_is_fine_is_one_line(call: Call, fine: Migrations) -> None:
+    assert call("check", "--quiet").out == "2 files checked: nothing wrong\n"
+
+
+def test_password_is_never_repeated(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", "CREATE ROLE app LOGIN PASSWORD 'kanarien-7vogel';\n")
+    here.write("002_b.sql", "CREATE ROLE app LOGIN PASSWORD 'kanarien-8vogel' PASSWORT;\n")
+    here.write("003_c.sql", "CREATE ROLE app LOGIN PASSWORD\n  'kanarien-9vogel' PASSWORT;\n")
+    for output in ("text", "json", "github"):
+        answer = call("check", "--output", output)
+        assert answer.code == 1
+        assert "kanarien" not in answer.out + answer.err
+        assert "password-literal" in answer.out
+
+
+def test_folder_can_be_named(call: Call, here: Migrations) -> None:
+    other = Migrations(here.dir.parent / "sql")
+    other.dir.mkdir()
+    other.write("1_a.sql", "SELECT 1;")
+    assert "1_a.sql: one transaction" in call("check", "--migrations", "sql").out
+
+
+# ---- hazards that are refused, and accepted -------------------------------------------------------------------------
+
+
+def test_hazards_are_errors_where_they_are_refused(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", WIDE)
+    assert call("check").code == 0
+    assert call("check", "--hazards", "warn").code == 0
+    answer = call("check", "--hazards", "refuse")
+    assert answer.code == 1
+    assert re.search(rf"^  error: 001_a\.sql:1:\d+: .* \[{CHANGING}\]$", answer.out, re.MULTILINE)
+
+
+def test_accepted_hazard_is_told_with_its_reason_and_refused_nowhere(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", f"-- migration: allow = {CHANGING} because nobody is there yet\n{WIDE}")
+    answer = call("check", "--hazards", "refuse")
+    assert answer.code == 0
+    assert re.search(rf"^  2:\d+  accepted: {CHANGING}, because nobody is there yet$", answer.out, re.MULTILINE)
+    assert answer.out.endswith("1 file checked: nothing wrong\n")
+
+
+@pytest.mark.parametrize(
+    ("allow", "words"),
+    [
+        (CHANGING, "allow needs a reason"),
+        ("changing-colum-type because so", f"there is no rule `changing-colum-type`; did you mean {CHANGING}"),
+        ("concurrently-without-name because so", "can't be allowed"),
+    ],
+)
+def test_allow_that_says_too_little_is_an_error(call: Call, here: Migrations, allow: str, words: str) -> None:
+    here.write("001_a.sql", f"-- migration: allow = {allow}\n{WIDE}")
+    answer = call("check")
+    assert answer.code == 1
+    assert f"  error: 001_a.sql:1:1: {words}" in answer.out or words in answer.out
+    assert f"      -- migration: allow = {allow}\n      ^\n" in answer.out
+    assert f"[{CHANGING}]" in answer.out
+
+
+def test_idle_allow_is_a_warning(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", f"-- migration: allow = {CHANGING} because so\nSELECT 1;\n")
+    answer = call("check", "--hazards", "refuse")
+    assert answer.code == 0
+    assert f"  warning: 001_a.sql:1:1: `allow = {CHANGING}` no longer applies" in answer.out
+
+
+def test_idle_allow_is_told_though_the_rest_is_quiet(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", f"-- migration: allow = {CHANGING} because so\nSELECT 1;\n")
+    assert "no longer applies" in call("check", "--quiet").out
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("CREATE INDEX CONCURRENTLY i ON users (id)", "CREATE INDEX CONCURRENTLY"),
+        ("VACUUM users", "VACUUM"),
+        ("REINDEX TABLE CONCURRENTLY users", "REINDEX CONCURRENTLY"),
+    ],
+)
+def test_what_runs_in_no_transaction_is_refused_by_name(
+    call: Call, here: Migrations, statement: str, name: str
+) -> None:
+    here.write("001_a.sql", f"SELECT 1;\n{statement};\n")
+    answer = call("check")
+    assert answer.code == 1
+    assert f"001_a.sql: each statement and block apart: {name} can't run inside a transaction\n" in answer.out
+    assert f"  error: 001_a.sql:2:1: {name} can't run inside a transaction, and this version runs" in answer.out
+
+
+# ---- for programs ---------------------------------------------------------------------------------------------------
+
+
+def test_programs_get_one_document(call: Call, broken: Migrations) -> None:
+    answer = call("check", "--output", "json")
+    assert (answer.code, answer.err) == (1, "")
+    told = answer.json
+    assert (told["ok"], told["digest"]) == (False, None)
+    problems = {file["file"]: [(p["file"], p["line"], p["column"]) for p in file["problems"]] for file in told["files"]}
+    assert problems == {
+        "001_a.sql": [("001_a.sql", 3, 9)],
+        "001_a.down.sql": [("001_a.down.sql", 1, 6)],
+        "002_b.sql": [("002_b.verify.sql", 2, 1)],
+        "003_c.sql": [("003_c.sql", 1, 12)],
+        "004_d.sql": [("004_d.sql", 2, 3)],
+        "005_e.sql": [],
+    }
+
+
+def test_programs_see_units_statements_and_effects(call: Call, fine: Migrations) -> None:
+    fine.write("003_c.sql", f"{WIDE}DO $$ BEGIN END $$;\n")
+    answer = call("check", "--output", "json")
+    assert answer.code == 0
+    assert answer.json["ok"]
+    second, third = answer.json["files"][1:]
+    assert second["migration"] == "002"
+    assert [(unit["statements"], unit["modes"], unit["alone"]) for unit in second["units"]] == [
+        ([1, 2], "", None),
+        ([3, 4], "", None),
+    ]
+    assert [(s["line"], s["column"], s["kind"]) for s in second["statements"]][-1] == (4, 1, "InsertStmt")
+    ((effect,), last) = (third["statements"][0]["effects"], third["statements"][1])
+    assert (effect["table"], effect["lock"]) == ("users", "ACCESS EXCLUSIVE")
+    assert (effect["rewrites"], effect["reads_blocked"]) == ("maybe", True)
+    assert "DO block" in last["note"]
+    (hazard,) = third["hazards"]
+    assert (hazard["rule"], hazard["line"], hazard["allowed_because"]) == (CHANGING, 1, None)
+
+
+def test_programs_are_told_what_is_refused_and_accepted(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", WIDE)
+    assert call("check", "--output", "json").json["ok"]
+    refused = call("check", "--output", "json", "--hazards", "refuse")
+    assert (refused.code, refused.json["ok"]) == (1, False)
+    here.write("001_a.sql", f"-- migration: allow = {CHANGING} because so\n{WIDE}")
+    accepted = call("check", "--output", "json", "--hazards", "refuse")
+    assert (accepted.code, accepted.json["ok"]) == (0, True)
+    assert accepted.json["files"][0]["hazards"][0]["allowed_because"] == "so"
+
+
+# ---- for GitHub -----------------------------------------------------------------------------------------------------
+
+
+def test_github_gets_one_annotation_a_problem_and_nothing_else(call: Call, broken: Migrations) -> None:
+    broken.write("006_f.sql", f"-- migration: allow = ban-drop-column because so\n{WIDE}")
+    answer = call("check", "--output", "github")
+    assert answer.code == 1
+    places = [re.match(r"::(error|warning) file=([^,]+),line=(\d+),", line) for line in answer.out.splitlines()]
+    assert [place.groups() for place in places if place] == [
+        ("error", "migrations/001_a.sql", "3"),
+        ("error", "migrations/001_a.down.sql", "1"),
+        ("error", "migrations/002_b.verify.sql", "2"),
+        ("error", "migrations/003_c.sql", "1"),
+        ("error", "migrations/004_d.sql", "2"),
+        ("warning", "migrations/006_f.sql", "1"),
+        ("warning", "migrations/006_f.sql", "2"),
+    ]
+    assert all(places)
+    assert answer.err == "7 files checked: 5 errors, 1 hazard\n"
+
+
+def test_github_is_told_of_refused_hazards_as_errors(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", WIDE)
+    assert call("check", "--output", "github").out.startswith("::warning file=migrations/001_a.sql,line=1,")
+    answer = call("check", "--output", "github", "--hazards", "refuse")
+    assert answer.code == 1
+    assert answer.out.startswith("::error file=migrations/001_a.sql,line=1,")
+    assert f"title={CHANGING}::" in answer.out
+
+
+def test_github_gets_nothing_of_what_is_fine(call: Call, fine: Migrations) -> None:
+    answer = call("check", "--output", "github")
+    assert (answer.code, answer.out) == (0, "")
+
+
+def test_github_is_told_of_misnamed_files(call: Call, two: Migrations) -> None:
+    two.write("notes.sql", "SELECT 1;")
+    answer = call("check", "--output", "github")
+    assert answer.code == 1
+    assert answer.out.startswith("::error file=migrations/notes.sql,title=InvalidFile::")
+
+
+# ---- the manifest ---------------------------------------------------------------------------------------------------
+
+
+def manifests(migrations: Migrations) -> list[str]:
+    return sorted(path.name for path in migrations.dir.glob("manifest.*"))
+
+
+def test_manifest_is_written_when_asked_for(call: Call, fine: Migrations) -> None:
+    call("check")
+    assert manifests(fine) == []
+    answer = call("check", "--write-manifest")
+    assert answer.code == 0
+    assert manifests(fine) == ["manifest.details", "manifest.json"]
+    digest = Manifest(fine.dir).digest
+    assert answer.out.endswith(f"Wrote {Path('migrations', 'manifest.json')} (digest {digest[:12]})\n")
+    assert call("check", "--write-manifest", "--output", "json").json["digest"] == digest
+    assert json.loads((fine.dir / "manifest.json").read_text("utf-8"))["digest"] == digest
+
+
+@pytest.mark.parametrize("output", ["text", "json", "github"])
+def test_no_manifest_is_written_of_what_is_refused(call: Call, broken: Migrations, output: str) -> None:
+    assert call("check", "--write-manifest", "--output", output).code == 1
+    assert manifests(broken) == []
+
+
+def test_no_manifest_is_written_of_refused_hazards(call: Call, here: Migrations) -> None:
+    here.write("001_a.sql", WIDE)
+    assert call("check", "--write-manifest", "--hazards", "refuse").code == 1
+    assert manifests(here) == []
+    assert call("check", "--write-manifest").code == 0
+    assert manifests(here) == ["manifest.details", "manifest.json"]
+
+
+def test_manifest_that_can_not_be_written_is_a_named_error(call: Call, fine: Migrations) -> None:
+    (fine.dir / "manifest.details").mkdir()
+    answer = call("check", "--write-manifest")
+    assert answer.code in (1, 2)
+    assert "manifest" in answer.err
+
+
+# ---- what can't be checked ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", ["text", "json", "github"])
+def test_misnamed_files_are_refused(call: Call, two: Migrations, output: str) -> None:
+    two.write("notes.sql", "SELECT 1;")
+    two.write("003_x.SQL", "SELECT 1;")
+    answer = call("check", "--output", output)
+    assert answer.code == 1
+    assert "notes.sql" in answer.out + answer.err
+    assert "003_x.SQL" in answer.out + answer.err
+
+
+def test_folder_that_is_not_there_is_wrong_usage(call: Call, here: Migrations) -> None:
+    answer = call("check", "--migrations", "nowhere")
+    assert answer.code == 2
+    assert answer.err.strip().startswith("InvalidInput: ")
+
+
+def test_folder_without_migrations_is_wrong_usage(call: Call, here: Migrations) -> None:
+    assert call("check").code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--hazards", "maybe"], ["--output", "xml"], ["017"], ["--database-url", "x"]])
+def test_unknown_arguments_are_wrong_usage(call: Call, two: Migrations, arguments: list[str]) -> None:
+    answer = call("check", *arguments)
+    assert answer.code == 2
+    assert "usage: aurora-migrations check" in answer.err
+
+
+def test_without_squawk_it_says_what_is_missing(call: Call, two: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compiler.squawk.shutil.which", lambda name, path=None: None)
+    answer = call("check")
+    assert answer.code == 2
+    assert "squawk" in answer.err
+
+
+def test_it_works_in_a_process_of_its_own(spawn: Call, fine: Migrations) -> None:
+    answer = spawn("check", "--output", "json", PYTHONIOENCODING="ascii")
+    assert answer.code == 0
+    assert answer.json["ok"]
