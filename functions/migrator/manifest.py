@@ -62,7 +62,7 @@ class Manifest:
             known |= self._entries[migration.version]["beside"]
             for path in (migration.path, migration.down, migration.verify):
                 if path is not None and sha256_of(path) != known[path.name]:
-                    raise _invalid(f"{path.name} was changed after the manifest had been written.")
+                    raise _invalid(f"{path.name} was changed after the manifest had been written.", file=path.name)
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
@@ -176,5 +176,5 @@ def _read_line(path: Path, offset: int, length: int) -> bytes:
         raise _invalid(f"{path} can't be read: {error.strerror}.") from error
 
 
-def _invalid(message: str) -> InvalidManifest:
-    return InvalidManifest(message)
+def _invalid(message: str, **facts: object) -> InvalidManifest:
+    return InvalidManifest(message, **facts)
