@@ -90,13 +90,29 @@ def _of_file(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
 
 
 def _problems(file: Checked) -> Iterator[str]:
-    text = hide_passwords(file.compiled.text, file.compiled.statements) if file.compiled else b""
     for problem in file.problems:
         yield f"  error: {problem}"
-        if problem.line and problem.file == file.file:
+        text = _shown(file, problem.file)
+        if problem.line and text:
             yield from (f"      {line}" for line in pointed(text, problem.line, problem.column).splitlines())
     for warning in file.warnings:
         yield f"  warning: {warning}"
+
+
+def _shown(file: Checked, name: str) -> bytes:
+    """What may be shown of a file: passwords hidden, and nothing where they can't be told from the rest."""
+    verify = file.migration.verify
+    if verify is not None and name == verify.name:
+        return _without_password(verify.read_bytes())
+    if file.compiled is None:
+        return b""
+    if not file.compiled.statements:
+        return _without_password(file.compiled.text)
+    return hide_passwords(file.compiled.text, file.compiled.statements)
+
+
+def _without_password(text: bytes) -> bytes:
+    return b"" if b"passw" in text.lower() else text
 
 
 def _hazards(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:

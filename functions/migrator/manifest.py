@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from functions.migrator.errors import InvalidManifest
+from functions.migrator.errors import InvalidInput, InvalidManifest
 from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration, Package, Problem, discover, sha256_of
 from functions.migrator.options import Options, RowsExpectation
@@ -90,6 +90,17 @@ def write(folder: Path, scripts: Mapping[int, Mapping[str, Script]], extras: Map
         scripts: by version, the scripts by action (`apply`, and `rollback` where there is a down file).
         extras: by version, what else people may want to know (hazards, effects); the engine doesn't read it.
     """
+    try:
+        return _write(folder, scripts, extras)
+    except OSError as error:
+        raise InvalidInput(
+            f"The manifest can't be written to {folder}: {error.strerror}.",
+            cause="The folder may not be written to, or something else of that name is in the way.",
+            solution="Look at what is there, and write it again.",
+        ) from error
+
+
+def _write(folder: Path, scripts: Mapping[int, Mapping[str, Script]], extras: Mapping[int, Mapping[str, Any]]) -> str:
     entries: list[dict[str, Any]] = []
     offset = 0
     with (folder / DETAILS).open("wb") as details:

@@ -13,6 +13,7 @@ from tests.database.helpers import (
     exists,
     labels,
     last_error,
+    roll_back,
     tables,
 )
 
@@ -39,72 +40,73 @@ def failed_checks(database, migrations) -> list[dict[str, object]]:
 # -- verify: rows
 
 
-@pytest.mark.parametrize(
-    ("promise", "found"),
-    [
-        ("= 3", "3"),
-        (">= 3", "3"),
-        (">= 2", "3 or more"),
-        ("<= 3", "3"),
-        ("<= 4", "3"),
-        ("> 2", "3 or more"),
-        ("> 0", "1 or more"),
-        ("< 4", "3"),
-        (">= 0", "1 or more"),
-        ("< 999999999999999999", "3"),
-    ],
-)
-def test_count_that_is_as_promised_commits_and_is_told(database, migrations, promise: str, found: str) -> None:
-    migrations.write("001_three.sql", f"-- verify: rows things {promise}\n{THREE}")
+KEPT = {
+    "= 3": "3",
+    ">= 3": "3",
+    ">= 2": "3 or more",
+    "<= 3": "3",
+    "<= 4": "3",
+    "> 2": "3 or more",
+    "> 0": "1 or more",
+    "< 4": "3",
+    ">= 0": "1 or more",
+    "< 999999999999999999": "3",
+}
+BROKEN = {
+    "= 2": "3 or more",
+    "= 4": "3",
+    "= 0": "1 or more",
+    ">= 4": "3",
+    "<= 2": "3 or more",
+    "> 3": "3",
+    "< 3": "3",
+    "< 0": "1 or more",
+    "> 999999999999999999": "3",
+}
+
+
+def test_counts_that_are_as_promised_commit_and_are_told(database, migrations) -> None:
+    promises = "".join(f"-- verify: rows things {promise}\n" for promise in KEPT)
+    migrations.write("001_three.sql", promises + THREE)
     result = apply(database, migrations)
     verified = result.to_dict()["applied"][0]["verified"]  # type: ignore[index]
-    assert verified == [{"promise": f"rows things {promise}", "found": found}]
+    assert verified == [{"promise": f"rows things {promise}", "found": found} for promise, found in KEPT.items()]
     assert applied(database) == ["001"]
 
 
-@pytest.mark.parametrize(
-    ("promise", "found"),
-    [
-        ("= 2", "3 or more"),
-        ("= 4", "3"),
-        ("= 0", "1 or more"),
-        (">= 4", "3"),
-        ("<= 2", "3 or more"),
-        ("> 3", "3"),
-        ("< 3", "3"),
-        ("< 0", "1 or more"),
-        ("> 999999999999999999", "3"),
-    ],
-)
-def test_count_that_is_not_as_promised_rolls_back(database, migrations, promise: str, found: str) -> None:
-    migrations.write("001_three.sql", f"-- verify: rows things {promise}\n{THREE}")
-    assert failed_checks(database, migrations) == [
-        {"promise": f"rows things {promise}", "expected": promise, "found": found, "true": False}
-    ]
+def test_count_that_is_not_as_promised_rolls_back(database, migrations, subtests) -> None:
+    for promise, found in BROKEN.items():
+        with subtests.test(promise):
+            migrations.write("001_three.sql", f"-- verify: rows things {promise}\n{THREE}")
+            assert failed_checks(database, migrations) == [
+                {"promise": f"rows things {promise}", "expected": promise, "found": found, "true": False}
+            ]
 
 
-@pytest.mark.parametrize(
-    ("name", "table"),
-    [
-        ("things", "things"),
-        ("THINGS", "things"),
-        ("public.things", "things"),
-        ('"Odd Things"', '"Odd Things"'),
-        ('"odd ""things"""', '"odd ""things"""'),
-        ('public."Odd; DROP TABLE x"', '"Odd; DROP TABLE x"'),
-        ('"S.1"."a.b"', '"S.1"."a.b"'),
-        ("größe", "größe"),
-        ("app.things", "app.things"),
-        ('"select"', '"select"'),
-        ("a$1", "a$1"),
-    ],
-)
-def test_names_are_understood_as_postgresql_does(database, migrations, name: str, table: str) -> None:
+NAMES = {
+    "things": "things",
+    "THINGS": "things",
+    "public.things": "things",
+    '"Odd Things"': '"Odd Things"',
+    '"odd ""things"""': '"odd ""things"""',
+    'public."Odd; DROP TABLE x"': '"Odd; DROP TABLE x"',
+    '"S.1"."a.b"': '"S.1"."a.b"',
+    "größe": "größe",
+    "app.things": "app.things",
+    '"select"': '"select"',
+    "a$1": "a$1",
+}
+
+
+def test_names_are_understood_as_postgresql_does(database, migrations, subtests) -> None:
     database.execute('CREATE SCHEMA "S.1"; CREATE SCHEMA app')
-    migrations.write(
-        "001_named.sql", f"-- verify: rows {name} = 2\nCREATE TABLE {table} AS SELECT generate_series(1, 2);"
-    )
-    assert labels(apply(database, migrations)) == ["001"]
+    for number, (name, table) in enumerate(NAMES.items(), 1):
+        with subtests.test(name):
+            made = f"DROP TABLE IF EXISTS {table}; CREATE TABLE {table} AS SELECT generate_series(1, {number});"
+            migrations.write("001_named.sql", f"-- verify: rows {name} = {number}\n{made}")
+            migrations.write("001_named.down.sql", f"DROP TABLE {table};")
+            assert labels(apply(database, migrations)) == ["001"]
+            roll_back(database, migrations, "001", "001")
 
 
 def test_table_that_isnt_there_is_told(database, migrations) -> None:
@@ -147,63 +149,65 @@ def test_counting_stops_where_the_promise_does(database, migrations) -> None:
 # .verify.sql
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELECT true;",
-        "SELECT count(*) = 3 FROM things",
-        "SELECT EXISTS (SELECT FROM things); -- the last line is a comment",
-        "VALUES (true);",
-        "WITH three AS (SELECT 3 AS n) SELECT count(*) = max(n) FROM things, three;",
-        "SELECT true UNION SELECT true;",
-        "SELECT true FROM things ORDER BY id LIMIT 1;",
-        "SELECT current_setting('transaction_read_only') = 'on';",
-        "(SELECT id = 1 FROM things WHERE id = 1);",
-        "SELECT '%' LIKE '\\%' AND 'a' || '?' = 'a?' AND '$1' = $$$1$$;",
-        "SELECT bool_and(id > 0) FROM things -- no semicolon",
-    ],
-)
-def test_query_that_is_true_lets_the_file_commit(database, migrations, query: str) -> None:
-    migrations.write("001_three.sql", THREE)
-    migrations.write("001_three.verify.sql", query)
-    result = apply(database, migrations)
-    [verified] = result.to_dict()["applied"][0]["verified"]  # type: ignore[index]
-    assert verified["found"] == "true"
-    assert applied(database) == ["001"]
+TRUE = [
+    "SELECT true;",
+    "SELECT count(*) = 3 FROM things",
+    "SELECT EXISTS (SELECT FROM things); -- the last line is a comment",
+    "VALUES (true);",
+    "WITH three AS (SELECT 3 AS n) SELECT count(*) = max(n) FROM things, three;",
+    "SELECT true UNION SELECT true;",
+    "SELECT true FROM things ORDER BY id LIMIT 1;",
+    "SELECT current_setting('transaction_read_only') = 'on';",
+    "(SELECT id = 1 FROM things WHERE id = 1);",
+    "SELECT '%' LIKE '\\%' AND 'a' || '?' = 'a?' AND '$1' = $$$1$$;",
+    "SELECT bool_and(id > 0) FROM things -- no semicolon",
+]
+UNTRUE = [
+    ("SELECT false;", "false"),
+    ("SELECT count(*) = 4 FROM things;", "false"),
+    ("SELECT NULL::boolean;", "NULL"),
+    ("SELECT true WHERE false;", "no row"),
+    ("SELECT true FROM things;", "21000"),
+    ("SELECT true, true;", "42601"),
+    ("SELECT id FROM things WHERE id = 1;", "42804"),
+    ("SELECT 'true';", "42804"),
+    ("SELECT FROM things WHERE id = 1;", "42601"),
+    ("SELECT nowhere FROM things;", "42703"),
+    ("SELECT 1 / 0 = 1;", "22012"),
+    ("SELECT writes();", "25006"),
+    ("SELECT nextval('numbers') = 1;", "25006"),
+    ("WITH gone AS (DELETE FROM things RETURNING id) SELECT count(*) = 3 FROM gone;", "0A000"),
+    ("SELECT true INTO nothing;", ""),
+    ("SELECT set_config('transaction_read_only', 'off', false) = 'off';", "25001"),
+    ("SELECT true FROM things WHERE id = 1 FOR UPDATE;", "25006"),
+]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("SELECT false;", "false"),
-        ("SELECT count(*) = 4 FROM things;", "false"),
-        ("SELECT NULL::boolean;", "NULL"),
-        ("SELECT true WHERE false;", "no row"),
-        ("SELECT true FROM things;", "21000"),
-        ("SELECT true, true;", "42601"),
-        ("SELECT id FROM things WHERE id = 1;", "42804"),
-        ("SELECT 'true';", "42804"),
-        ("SELECT FROM things WHERE id = 1;", "42601"),
-        ("SELECT nowhere FROM things;", "42703"),
-        ("SELECT 1 / 0 = 1;", "22012"),
-        ("SELECT writes();", "25006"),
-        ("SELECT nextval('numbers') = 1;", "25006"),
-        ("WITH gone AS (DELETE FROM things RETURNING id) SELECT count(*) = 3 FROM gone;", "0A000"),
-        ("SELECT true INTO nothing;", ""),
-        ("SELECT set_config('transaction_read_only', 'off', false) = 'off';", "25001"),
-        ("SELECT true FROM things WHERE id = 1 FOR UPDATE;", "25006"),
-    ],
-)
-def test_query_that_isnt_true_rolls_the_file_back(database, migrations, query: str, found: str) -> None:
+def test_query_that_is_true_lets_the_file_commit(database, migrations, subtests) -> None:
+    for query in TRUE:
+        with subtests.test(query):
+            migrations.write("001_three.sql", THREE)
+            migrations.write("001_three.down.sql", "DROP TABLE things;")
+            migrations.write("001_three.verify.sql", query)
+            result = apply(database, migrations)
+            [verified] = result.to_dict()["applied"][0]["verified"]  # type: ignore[index]
+            assert verified["found"] == "true"
+            assert applied(database) == ["001"]
+            roll_back(database, migrations, "001", "001")
+
+
+def test_query_that_isnt_true_rolls_the_file_back(database, migrations, subtests) -> None:
     database.execute(
         "CREATE TABLE written (id integer); CREATE SEQUENCE numbers; CREATE FUNCTION writes() RETURNS boolean "
         "LANGUAGE sql AS 'INSERT INTO public.written VALUES (1); SELECT true'"
     )
     migrations.write("001_three.sql", THREE)
-    migrations.write("001_three.verify.sql", query)
-    [check] = failed_checks(database, migrations)
-    assert check["expected"] == "true"
-    assert found in str(check["found"])
+    for query, found in UNTRUE:
+        with subtests.test(query):
+            migrations.write("001_three.verify.sql", query)
+            [check] = failed_checks(database, migrations)
+            assert check["expected"] == "true"
+            assert found in str(check["found"])
     assert database.query("TABLE written") == []
 
 

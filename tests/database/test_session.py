@@ -117,16 +117,18 @@ LEFTOVERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("leftover", LEFTOVERS.values(), ids=LEFTOVERS)
-def test_next_file_finds_a_clean_session(database, migrations, leftover: str) -> None:
-    migrations.write("001_before.sql", STATE.format(table="before"))
-    migrations.write("002_leaves.sql", f"{leftover}\n")
-    migrations.write("003_after.sql", STATE.format(table="public.after"))
-    assert labels(apply(database, migrations)) == ["001", "002", "003"]
-    assert applied(database) == ["001", "002", "003"]
-    difference = "(TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)"
-    assert database.query(difference) == []
-    assert int(database.query("SELECT count(*) FROM after")[0][0]) > 100
+def test_next_file_finds_a_clean_session(database, migrations, subtests) -> None:
+    for name, leftover in LEFTOVERS.items():
+        with subtests.test(name):
+            migrations.write("001_before.sql", STATE.format(table="before"))
+            migrations.write("002_leaves.sql", f"{leftover}\n")
+            migrations.write("003_after.sql", STATE.format(table="public.after"))
+            assert labels(apply(database, migrations)) == ["001", "002", "003"]
+            assert applied(database) == ["001", "002", "003"]
+            difference = "(TABLE before EXCEPT TABLE after) UNION ALL (TABLE after EXCEPT TABLE before)"
+            assert database.query(difference) == []
+            assert int(database.query("SELECT count(*) FROM after")[0][0]) > 100
+        database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; DROP SCHEMA aurora_migrations CASCADE")
 
 
 def test_two_files_may_use_the_same_temporary_names(database, migrations) -> None:
@@ -506,13 +508,14 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize(("name", "statement"), ALONE.items(), ids=ALONE)
-def test_what_runs_in_no_transaction_is_refused_by_name(database, migrations, name, statement) -> None:
+def test_what_runs_in_no_transaction_is_refused_by_name(database, migrations, subtests) -> None:
     migrations.write("001_first.sql", "CREATE TABLE a (id integer);")
-    migrations.write("002_second.sql", f"CREATE TABLE b (id integer);\n{statement}")
-    with pytest.raises(InvalidFile, match=f"002_second.sql:2:1: {name} can't run inside a transaction"):
-        apply(database, migrations)
-    assert tables(database) == []
+    for name, statement in ALONE.items():
+        with subtests.test(name):
+            migrations.write("002_second.sql", f"CREATE TABLE b (id integer);\n{statement}")
+            with pytest.raises(InvalidFile, match=f"002_second.sql:2:1: {name} can't run inside a transaction"):
+                apply(database, migrations)
+            assert tables(database) == []
 
 
 OUTSIDE = {
@@ -522,32 +525,37 @@ OUTSIDE = {
 }
 
 
-@pytest.mark.parametrize(("statement", "sqlstate"), OUTSIDE.values(), ids=OUTSIDE)
-def test_what_needs_to_be_outside_a_transaction_is_refused(database, migrations, statement, sqlstate) -> None:
+def test_what_needs_to_be_outside_a_transaction_is_refused(database, migrations, subtests) -> None:
     database.execute(
         "CREATE TABLE a (id integer); CREATE PROCEDURE commits() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'; "
     )
-    migrations.write("001_first.sql", f"CREATE TABLE b (id integer);\n{statement}")
-    with pytest.raises(MigrationFailed) as caught:
-        apply(database, migrations)
-    assert caught.value.facts["sqlstate"] == sqlstate
-    assert (caught.value.facts["line"], caught.value.facts["statement"]) == (2, 2)
-    assert "transaction" in caught.value.facts["hint"]
-    assert caught.value.state == ROLLED_BACK
-    assert tables(database) == ["a"]
-    assert applied(database) == []
+    for name, (statement, sqlstate) in OUTSIDE.items():
+        with subtests.test(name):
+            migrations.write("001_first.sql", f"CREATE TABLE b (id integer);\n{statement}")
+            with pytest.raises(MigrationFailed) as caught:
+                apply(database, migrations)
+            assert caught.value.facts["sqlstate"] == sqlstate
+            assert (caught.value.facts["line"], caught.value.facts["statement"]) == (2, 2)
+            assert "transaction" in str(caught.value.facts["hint"])
+            assert caught.value.state == ROLLED_BACK
+            assert tables(database) == ["a"]
+            assert applied(database) == []
 
 
-@pytest.mark.parametrize(
-    "statement", ["COMMIT", "ROLLBACK", "END", "ABORT", "COMMIT AND CHAIN", "BEGIN", "/* x */ commit"]
-)
-def test_statement_that_ends_the_transaction_is_refused_before_anything_runs(database, migrations, statement) -> None:
+ENDS = ["COMMIT", "ROLLBACK", "END", "ABORT", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "BEGIN", "/* x */ commit"]
+
+
+def test_statement_that_ends_the_transaction_is_refused_before_anything_runs(database, migrations, subtests) -> None:
     migrations.write("001_first.sql", "CREATE TABLE a (id integer);")
-    migrations.write("002_ends.sql", f"CREATE TABLE b (id integer);\n{statement};\nCREATE TABLE c (id integer);")
-    with pytest.raises(InvalidFile) as caught:
-        apply(database, migrations)
-    assert caught.value.facts["files"][0]["line"] == 2  # type: ignore[index]
-    assert tables(database) == []
+    for statement in ENDS:
+        with subtests.test(statement):
+            migrations.write(
+                "002_ends.sql", f"CREATE TABLE b (id integer);\n{statement};\nCREATE TABLE c (id integer);"
+            )
+            with pytest.raises(InvalidFile) as caught:
+                apply(database, migrations)
+            assert caught.value.facts["files"][0]["line"] == 2  # type: ignore[index]
+            assert tables(database) == []
 
 
 def test_new_enum_value_in_its_own_transaction_is_told_with_the_way_out(database, migrations) -> None:
