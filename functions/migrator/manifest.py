@@ -187,5 +187,5 @@ def _read_line(path: Path, offset: int, length: int) -> bytes:
         raise _invalid(f"{path} can't be read: {error.strerror}.") from error
 
 
-def _invalid(message: str, **facts: object) -> InvalidManifest:
-    return InvalidManifest(message, **facts)
+def _invalid(message: str, file: str | None = None) -> InvalidManifest:
+    return InvalidManifest(message, file=file)
