@@ -1,8 +1,9 @@
-"""`python -m benchmarks [NAME ...] [--rounds N]`: measures, and prints Markdown. Names: see below; default: all."""
+"""`python -m benchmarks [NAME ...] [--rounds N]`: measures, and prints Markdown tables."""
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     arguments = _parse()
     chosen = arguments.names or list(MEASUREMENTS)
     with prepared(arguments.rounds) as bench:

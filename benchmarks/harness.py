@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from local import account, installation
+from local import account
 from local.postgres import Server, start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -212,5 +212,5 @@ def circumstances(bench: Bench) -> str:
     names = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
     shown = ", ".join(f"{name} {bench.sql(f'SHOW {name}')}" for name in names)
     python = platform.python_version()
-    versions = f"PostgreSQL {installation.find().version}, Python {python}, {os.cpu_count()} cores"
+    versions = f"PostgreSQL {bench.server.version}, Python {python}, {os.cpu_count()} cores"
     return f"{time.strftime('%Y-%m-%d')}; {versions}; {shown}"

@@ -100,11 +100,21 @@ def print_json(data: Mapping[str, object]) -> None:
 
 def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mapping[str, object]) -> int:
     """Tells an error in the chosen form; returns the exit code."""
+    error.next_command += _as_asked(arguments)
     if arguments.output == "json":
-        print_json(data)
+        print_json({**data, "next_command": error.next_command})
     else:
         print(describe(error), file=sys.stderr)
     return 2 if isinstance(error, InvalidInput) else 1
+
+
+def _as_asked(arguments: argparse.Namespace) -> str:
+    """What the next command needs too, as it was typed for this one; a URL holds a password and isn't repeated."""
+    folder, url = arguments.migrations, getattr(arguments, "database_url", None)
+    parts = [f" --migrations {folder}"] if folder != Path("migrations") else []
+    if url and url != os.environ.get("DATABASE_URL"):
+        parts.append(" --database-url URL")
+    return "".join(parts)
 
 
 def go_on_with(error: MigratorError, command: str) -> None:

@@ -1,6 +1,6 @@
 """The entrance of the command line: finds the verb, runs it, turns errors into text and exit codes.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C outside of a statement.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _lines(overview: Overview, server: Server) -> Iterator[tuple[str, str]]:
         yield "Refused", f"{entry.name} is {entry.state}; a run would be refused"
     last = overview.last
     if last:
-        word = last.result or "under way, or interrupted"
+        word = last.result or ("under way" if overview.running else "interrupted")
         yield (
             "Last",
             f"{last.name} {word} at {last.finished_at or last.started_at} ({last.action}, {last.requested_by})",

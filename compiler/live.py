@@ -16,7 +16,7 @@ from compiler.sql import tokens as tokens_of
 from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
 from functions.migrator.expectations import Promise
-from functions.migrator.files import Migration, Problem, position, read_text
+from functions.migrator.files import Migration, Problem, pointed, position, read_text
 from functions.migrator.options import Options, read_options
 from functions.migrator.script import Action, Script
 
@@ -156,7 +156,8 @@ def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
         reason = _META
     elif rest.startswith(b":"):
         reason = _VARIABLE
-    return Problem(file, reason, *position(text, error.offset))
+    number, column = position(text, error.offset)
+    return Problem(file, reason, number, column, "" if b"passw" in text.lower() else pointed(text, number, column))
 
 
 def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:
@@ -173,14 +174,15 @@ def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]
         return [], [Problem(file, _NO_QUERY)]
     wrong = [statement for statement in statements if statement.kind != "SelectStmt"]
     befores = [0, *(statement.end for statement in statements)]
-    promises = [_promise(text[before : s.start], s) for before, s in zip(befores, statements, strict=False)]
+    promises = [_promise(file, text, before, s) for before, s in zip(befores, statements, strict=False)]
     return promises, [Problem(file, _NOT_A_QUERY, *position(text, s.start)) for s in wrong]
 
 
-def _promise(before: bytes, statement: Statement) -> Promise:
+def _promise(file: str, text: bytes, before: int, statement: Statement) -> Promise:
     """The query, called by the first sentence of the `--` comment right above it, if there is one."""
     query = statement.text.decode()
-    comment = _COMMENT_ABOVE.search(before)
+    comment = _COMMENT_ABOVE.search(text[before : statement.start])
     above = " ".join(comment[0].decode().replace("--", " ").split()) if comment else ""
     name = above.partition(". ")[0].rstrip(".") or " ".join(query.split())
-    return Promise(name if len(name) <= 100 else f"{name[:97]}...", query)
+    line, column = position(text, statement.start)
+    return Promise(name if len(name) <= 100 else f"{name[:97]}...", query, f"{file}:{line}:{column}")

@@ -1,4 +1,4 @@
-"""The plainest runner one can write with psycopg: each file and its name in one transaction. Called: URL FOLDER."""
+"""The plainest runner one can write with psycopg: each file and its name in one transaction. Arguments: URL FOLDER."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The least that a Python program can do with a database: connect and ask for 1. Called: URL."""
+"""The least that a Python program can do with a database: connect and ask for 1. Argument: URL."""
 
 import sys
 

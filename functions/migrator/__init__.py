@@ -8,9 +8,10 @@
     session       one connection, clean between files        wire          how bytes go to the server
     connecting    from a URL to a connection, or a reason    sqlstate      PostgreSQL's errors in our words
     overview      what is applied where                      errors        every way to fail, drawn as a tree
+    script        a file, understood by the compiler         manifest      the same, written down
+    drift         edits of applied files                     results       what a run answers
 
-It knows PostgreSQL and nothing of Lambda, of a terminal or of AWS. Three entrances share it: the command line, the
-functions and the tests.
+It knows PostgreSQL and nothing of Lambda, of a terminal or of AWS.
 """
 
 from functions.migrator.errors import MigratorError

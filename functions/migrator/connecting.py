@@ -86,12 +86,13 @@ def parse_url(url: str) -> dict[str, Any]:
         InvalidInput: it isn't one. The text of the URL, which holds a password, is never repeated.
     """
     url = url.strip()
+    if not re.match(r"postgres(ql)?://|\w+\s*=", url):
+        raise _no_url("It doesn't begin with postgresql://.")
     try:
         params: dict[str, Any] = dict(conninfo_to_dict(url))
     except psycopg.Error as error:
-        raise _no_url("It isn't in URL form.") from error
-    if not re.match(r"postgres(ql)?://|\w+\s*=", url):
-        raise _no_url("It doesn't begin with postgresql://.")
+        unknown = "parameter" in str(error) or "option" in str(error)
+        raise _no_url(_PARAMETER if unknown else "It isn't in URL form.") from error
     if any("@" in str(params.get(part) or "") for part in ("host", "port", "dbname")):
         raise _no_url("There is an @ too many in it, or a / before it.")
     if not all(_is_port(port) for port in str(params.get("port") or "5432").split(",")):
@@ -210,7 +211,7 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
             "There is no way to this address from here.",
         )
     else:
-        how = f"no connection within {CONNECT_TIMEOUT} s (connection timeout)"
+        how = f"no connection within {timeout:.0f} s (connection timeout)"
         cause = "A firewall or security group drops our packets."
     return DatabaseUnreachable(f"{place} can't be reached: {how}.", cause=cause, step="TCP", host=host)
 
@@ -235,7 +236,9 @@ def _unreachable_as_told(said: str, host: str, port: str, params: dict[str, Any]
     return _unreachable(said, host, port, params)
 
 
-_PARAMETER = "One of the parameters after the question mark (sslmode, connect_timeout ...) has a value it can't have."
+_PARAMETER = (
+    "A parameter after the question mark (sslmode, connect_timeout ...) is unknown, or has a value it can't have."
+)
 _Reason = Callable[[str, str, str, dict[str, Any]], MigratorError]
 _REASONS: tuple[tuple[str, _Reason], ...] = (
     ("password authentication failed|authentication failed|no pg_hba.conf entry|no password supplied", _authentication),

@@ -7,8 +7,8 @@ the table holds, while the file's locks are held.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from functions.migrator.errors import VerificationFailed
 from functions.migrator.options import RowsExpectation
@@ -23,16 +23,20 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+# What PostgreSQL says of the COALESCE that we put around a promise's query, in words about the query.
+_WRONG_SHAPE = {"42804": "a value that isn't a boolean", "42601": "more than one column", "21000": "more than one row"}
 _BEGIN = (Command("SAVEPOINT promises"), Command("SET LOCAL transaction_read_only = on"))
 _END = (Command("ROLLBACK TO SAVEPOINT promises"), Command("RELEASE SAVEPOINT promises"))
 
 
 @dataclass(frozen=True)
 class Promise:
-    """A query of a verify file, and what to call it: the comment above it, or its text."""
+    """A query of a verify file, where it stands (file:line:column), and what to call it: the comment above it, or its
+    text."""
 
     name: str
     query: str
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class Check:
     expected: str
     found: str
     true: bool
+    place: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.place})" if self.place else ""
+        return f"{self.promise}: expected {self.expected}, found {self.found}{where}"
 
 
 def check_promises(
@@ -62,7 +71,7 @@ def check_promises(
     checks += [_check_query(session, promise) for promise in queries]
     failed = [check for check in checks if not check.true]
     if failed:
-        told = "; ".join(f"{check.promise}: expected {check.expected}, found {check.found}" for check in failed)
+        told = "; ".join(map(str, failed))
         raise VerificationFailed(
             f"{file}: {told}.",
             state="The file was rolled back as a whole; the database is as it was before it.",
@@ -93,8 +102,8 @@ def _check_query(session: Session, promise: Promise) -> Check:
     try:
         answer = _read_only(session, Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)"))
     except BatchError as error:
-        return _unanswered(promise.name, "true", error)
-    return _judge(promise.name, answer)
+        return replace(_unanswered(promise.name, "true", error, _WRONG_SHAPE), place=promise.place)
+    return replace(_judge(promise.name, answer), place=promise.place)
 
 
 def _judge(name: str, answer: list[Row]) -> Check:
@@ -113,7 +122,7 @@ def _read_only(session: Session, command: Command) -> list[Row]:
         raise
 
 
-def _unanswered(promise: str, expected: str, error: BatchError) -> Check:
+def _unanswered(promise: str, expected: str, error: BatchError, known: Mapping[str, str] | None = None) -> Check:
     if connection_lost(error.error):
         raise named_error(error.error) from error
     found = diagnose(error.error)
@@ -123,4 +132,7 @@ def _unanswered(promise: str, expected: str, error: BatchError) -> Check:
             state="The file was rolled back as a whole; the database is as it was before it.",
             sqlstate="57014",
         )
-    return Check(promise, expected, f"an error: {found.message} ({found.sqlstate})", False)
+    told = (
+        (known or {}).get(found.sqlstate or "") if "COALESCE" in found.message or "subquery" in found.message else None
+    )
+    return Check(promise, expected, told or f"an error: {found.message} ({found.sqlstate})", False)

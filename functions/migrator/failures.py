@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from functions.migrator.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
+from functions.migrator.errors import Cancelled, ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from functions.migrator.files import position
 from functions.migrator.job import Job
 from functions.migrator.session import Session
@@ -86,6 +86,15 @@ def file_error(session: Session, job: Job, unit: int, error: ScriptError) -> Mig
     where = f"{job.file}:{place.line}:{place.column}" if place else job.file
     if unit == AT_COMMIT:
         where = f"{job.file}, at COMMIT"
+    if kind is Cancelled and session.wire.interrupted:
+        return Cancelled(
+            f"{where}: stopped by Ctrl-C.",
+            cause="Ctrl-C was pressed while this statement was running.",
+            solution="Run again when you like.",
+            state=_ROLLED_BACK,
+            sqlstate=found.sqlstate,
+            **_where(job),
+        )
     hint = f" {found.hint.rstrip('.')}." if found.hint else ""
     return kind(
         f"{where}: {found.message} ({found.sqlstate}).",

@@ -26,6 +26,8 @@ class Problem:
     reason: str
     line: int = 0
     column: int = 0
+    excerpt: str = ""
+    """The line and a caret, where they may be shown."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
@@ -181,7 +183,7 @@ def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
     lines = [f"{len(found)} problems:", *map(str, found[:_SHOWN]), *more]
     message = str(found[0]) if len(found) == 1 else "\n".join(lines)
     facts = [{"file": p.file, "line": p.line, "column": p.column, "reason": p.reason} for p in found]
-    error = InvalidFile(message, files=facts)
+    error = InvalidFile(message, files=facts, excerpt=found[0].excerpt or None if len(found) == 1 else None)
     error.problems = tuple(found)
     return error
 

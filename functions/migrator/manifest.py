@@ -25,7 +25,7 @@ _NAME = "aurora-migrations manifest"
 
 
 class Manifest:
-    """A written manifest as the engine's source."""
+    """A written manifest as the engine's source: for a run where there is no grammar, such as in Lambda."""
 
     def __init__(self, folder: Path) -> None:
         """Reads the index of the manifest in a folder, and holds it against the names of the files there.

@@ -75,7 +75,8 @@ def acquire(
         seen = find_holder(session)
         if seen is not None and seen != holder:
             holder = seen
-            on_wait(holder)
+            if budget > 0:
+                on_wait(holder)
         left = deadline - time.monotonic()
         if yields_to_others is not None and seen is not None and seen.pid != yields_to_others:
             left = 0

@@ -1,6 +1,6 @@
 """One session on the database, set up so that a migration can neither leak into the next nor outlive its runner.
 
-The facts behind each line are in DESIGN 5 of the product and in the tests of tests/database.
+What each line is for is shown by the tests in tests/database/test_session.py and test_killed.py.
 """
 
 from __future__ import annotations

@@ -153,9 +153,11 @@ class Runner:
 
 
 @contextlib.contextmanager
-def start_runner(database: Database, migrations: Migrations, *arguments: str, verb: str = "run") -> Iterator[Runner]:
+def start_runner(
+    database: Database, migrations: Migrations, *arguments: str, verb: str = "run", url: str | None = None
+) -> Iterator[Runner]:
     """`python -m cli run` on its own; killed at the end if it is still there."""
-    options = ["--database-url", database.url, "--migrations", str(migrations.dir), "--output", "json"]
+    options = ["--database-url", url or database.url, "--migrations", str(migrations.dir), "--output", "json"]
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", verb, *arguments, *options],
         cwd=migrations.dir.parent,

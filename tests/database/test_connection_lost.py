@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -142,6 +143,33 @@ def test_rollback_that_took_place_during_a_lost_commit_leaves_no_hole(database, 
     with contextlib.suppress(MigratorError):
         apply(database, migrations, url=proxy.url(database.url), listener=cut)
     assert agreed(database) in (["001"], ["001", "002", "003"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no Ctrl-C to a single process")
+def test_ctrl_c_is_not_forgotten_over_a_lost_commit(database, migrations, proxy) -> None:
+    """The trigger doesn't let itself be cancelled, so the file goes in; but nothing after it may."""
+    migrations.write(
+        "001_slow.sql",
+        """
+        CREATE TABLE a (id integer);
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_sleep(30); RETURN NULL; EXCEPTION WHEN query_canceled THEN RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON a DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION slow();
+        INSERT INTO a VALUES (1);
+        """,
+    )
+    migrations.write("002_after.sql", "CREATE TABLE b (id integer);")
+    proxy.cut_after(RECORD)
+    with start_runner(database, migrations, url=proxy.url(database.url)) as runner:
+        backend(database, "SET CONSTRAINTS")
+        runner.interrupt()
+        code, answer = runner.finish(10)
+    assert proxy.wait()
+    assert (code, answer.get("error")) == (1, "Cancelled"), answer
+    assert answer["applied"] == ["001"]
+    assert applied(database) == ["001"]
+    assert tables(database) == ["a"]
 
 
 @pytest.mark.usefixtures("_quick_to_doubt")
@@ -366,3 +394,13 @@ def test_runner_asks_the_network_whether_the_server_is_still_there(database) -> 
             assert duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert tcp["TCP_KEEPIDLE"] + tcp["TCP_KEEPINTVL"] * tcp["TCP_KEEPCNT"] <= 60  # while it waits for an answer
     assert 0 < tcp["TCP_USER_TIMEOUT"] <= 60_000  # while what it sent isn't acknowledged
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this setting")
+def test_server_gives_up_on_a_runner_that_takes_no_answer(database) -> None:
+    """Keepalives don't help once an answer is on its way: with the network silent since inside a file's last statement,
+    its locks were held until the limit on idle transactions, a minute."""
+    with Session(database.url, "asks") as session:
+        setting = "SELECT extract(epoch FROM current_setting('tcp_user_timeout')::interval)"
+        [(seconds,)] = session.query(setting)
+    assert 0 < float(str(seconds)) <= 10
