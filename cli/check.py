@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -112,7 +113,7 @@ def _shown(file: Checked, name: str) -> bytes:
 
 
 def _without_password(text: bytes) -> bytes:
-    return b"" if b"passw" in text.lower() else text
+    return b"" if re.search(rb"passw|\bpwd\b|://[^@\s]*@", text, re.IGNORECASE) else text
 
 
 def _hazards(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:

@@ -100,9 +100,8 @@ def print_json(data: Mapping[str, object]) -> None:
 
 def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mapping[str, object]) -> int:
     """Tells an error in the chosen form; returns the exit code."""
-    error.next_command += _as_asked(arguments)
     if arguments.output == "json":
-        print_json({**data, "next_command": error.next_command})
+        print_json(data)
     else:
         print(describe(error), file=sys.stderr)
     return 2 if isinstance(error, InvalidInput) else 1
@@ -117,10 +116,13 @@ def _as_asked(arguments: argparse.Namespace) -> str:
     return "".join(parts)
 
 
-def go_on_with(error: MigratorError, command: str) -> None:
-    """Names the command to type next, where the error's class only knows that a run is to be tried again."""
+def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace) -> None:
+    """Names the command to type next, where the error's class only knows that a run is to be tried again; with what
+    was typed for this one."""
     if error.next_command == MigratorError.next_command:
         error.next_command = f"aurora-migrations {command}"
+    if "--database-url" not in error.next_command:
+        error.next_command += _as_asked(arguments)
 
 
 def describe(error: MigratorError) -> str:

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         with Session(common.database_url(arguments), execution) as session:
             attempts = read_attempts(session, arguments.last)
     except MigratorError as error:
-        common.go_on_with(error, "history")
+        common.go_on_with(error, "history", arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
     if arguments.output == "json":
         common.print_json({"attempts": [asdict(attempt) for attempt in attempts]})

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
         with Session(common.database_url(arguments), execution) as session:
             entries = read_entries(session, source)
     except MigratorError as error:
-        common.go_on_with(error, "list")
+        common.go_on_with(error, "list", arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
     if arguments.output == "json":
         common.print_json({"migrations": [entry.to_dict() for entry in entries]})

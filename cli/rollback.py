@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         result = _roll_back(arguments, execution)
     except MigratorError as error:
-        common.go_on_with(error, f"rollback {arguments.target}")
+        common.go_on_with(error, f"rollback {arguments.target}", arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
     data = result.to_dict()
     if arguments.output == "json":

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         result = _run(arguments, execution)
     except MigratorError as error:
-        common.go_on_with(error, f"run {arguments.target}" if arguments.target else "run")
+        common.go_on_with(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)
         saved = _save(data)
         code = common.tell_error(error, arguments, data)

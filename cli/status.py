@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         with Session(common.database_url(arguments), execution) as session:
             overview, server = read_overview(session, source), session.server
     except MigratorError as error:
-        common.go_on_with(error, "status")
+        common.go_on_with(error, "status", arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
     _tell(overview, server, arguments)
     return 0 if overview.sound else 1

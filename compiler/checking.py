@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def _source(file: Checked) -> Source:
 def _judge(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     if file.compiled is None:
         return file
-    allows, wrong = _allows(file.file, file.compiled.script.options)
+    allows = _allows(file.file, file.compiled.script.options)
     told, idle = apply_allows([hazard for hazard in hazards if not _expected(file.action, hazard)], allows)
     if not file.compiled.script.tokens:
         idle = []  # nothing of a broken file has been looked at
@@ -115,7 +116,7 @@ def _judge(file: Checked, hazards: Sequence[Hazard]) -> Checked:
         file.action,
         file.migration,
         file.compiled,
-        (*file.problems, *wrong, *(p for p in refused if (p.line, p.column) not in already)),
+        (*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
         tuple(hazard for hazard in told if not hazard.refused),
         tuple(unused(allow) for allow in idle),
         tuple(effect.effects(file.compiled.statements)),
@@ -128,14 +129,13 @@ def _expected(action: Action, hazard: Hazard) -> bool:
     return action == "rollback" and hazard.rule.startswith("ban-drop-")
 
 
-def _allows(file: str, options: Options) -> tuple[list[Allow], list[Problem]]:
-    allows, wrong = [], []
+def _allows(file: str, options: Options) -> list[Allow]:
+    """The file's accepted hazards; what is wrong with the others the compiler has told."""
+    allows = []
     for line, value in options.allow:
-        try:
+        with contextlib.suppress(ValueError):
             allows.append(parse_allow(value, file, line))
-        except ValueError as error:
-            wrong.append(Problem(file, str(error), line, 1))
-    return allows, wrong
+    return allows
 
 
 def _extras(file: Checked) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from postgast import pg_query_pb2 as pb
 
 from compiler import tokens
+from compiler.hazards import parse_allow
 from compiler.sql import NotSql, Statement, parse
 from compiler.sql import tokens as tokens_of
 from compiler.units import Part, lay_out
@@ -32,6 +33,8 @@ _STRINGS = (
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
+_MAY_BE_SECRET = re.compile(rb"passw|\bpwd\b|://[^@\s]*@", re.IGNORECASE)
+_NEAR_STRING = re.compile(r"""at or near "(?:[eEbBxXnN]|[uU]&)?['$].*\Z""", re.DOTALL)
 _UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
 _DEFINITIONS = ("CreateFunctionStmt", "CommentStmt")
 _NOT_A_QUERY = "a verify file holds queries only (SELECT ...), each with one boolean that must be true"
@@ -81,6 +84,7 @@ def compile_text(
     except NotSql as error:
         broken = Script(file, hashlib.sha256(text).hexdigest(), "", options, "", (), ())
         return Compiled(broken, text, (), (*found, _syntax_problem(file, text, error), *problems))
+    found += _wrong_allows(file, options)
     layout = lay_out(text, statements, options.transaction)
     found += [Problem(file, reason, *position(text, statements[number].start)) for number, reason in layout.problems]
     found += _refusals(file, text, statements)
@@ -93,16 +97,24 @@ def compile_text(
         tokens=hashed,
         options=options,
         reason=layout.reason,
-        units=tuple(_unit(text, part, len(layout.units) == 1, hashed) for part in layout.units),
+        units=tuple(_unit(text, part) for part in layout.units),
         statements=tuple(_places(text, statements)),
         promises=tuple(promises),
     )
     return Compiled(script, text, statements, (*found, *problems))
 
 
-def _unit(text: bytes, part: Part, only: bool, whole: str) -> scripts.Unit:
+def _wrong_allows(file: str, options: Options) -> Iterator[Problem]:
+    for line, value in options.allow:
+        try:
+            parse_allow(value, file, line)
+        except ValueError as error:
+            yield Problem(file, str(error), line, 1)
+
+
+def _unit(text: bytes, part: Part) -> scripts.Unit:
     begin = f"BEGIN {part.modes};".encode() if part.modes else b""
-    hashed = whole if only else tokens.token_hash(begin + text[part.start : part.end])
+    hashed = tokens.unit_hash(begin + text[part.start : part.end])
     return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, hashed)
 
 
@@ -151,13 +163,13 @@ def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
         return Problem(file, _COPY, *position(text, copy.start()))
     rest = text[error.offset :]
     line = text[text.rfind(b"\n", 0, error.offset) + 1 :].lstrip()
-    reason = str(error)
+    reason = _NEAR_STRING.sub("at or near a string", str(error))
     if rest.startswith(b"\\") or line.startswith(b"\\"):
         reason = _META
     elif rest.startswith(b":"):
         reason = _VARIABLE
     number, column = position(text, error.offset)
-    return Problem(file, reason, number, column, "" if b"passw" in text.lower() else pointed(text, number, column))
+    return Problem(file, reason, number, column, "" if _MAY_BE_SECRET.search(text) else pointed(text, number, column))
 
 
 def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:

@@ -28,7 +28,24 @@ def token_hash(text: bytes) -> str:
     Raises:
         NotSql: the scanner can't read the text.
     """
-    meanings = (_meaning(kind, token) for kind, token in _merged(tokens(text)))
+    return hash_of(tokens(text))
+
+
+def unit_hash(text: bytes) -> str:
+    """The hash of a part of a file, without the semicolons at its end: whether they are there depends on what follows.
+
+    Raises:
+        NotSql: the scanner can't read the text.
+    """
+    found = tokens(text)
+    while found and found[-1][0] == pb.ASCII_59:
+        found.pop()
+    return hash_of(found)
+
+
+def hash_of(found: Iterable[tuple[int, bytes]]) -> str:
+    """The hash of tokens."""
+    meanings = (_meaning(kind, token) for kind, token in _merged(found))
     digest = hashlib.sha256(b"".join(b"%d:%s," % (len(meaning), meaning) for meaning in meanings))
     return f"{VERSION}:{digest.hexdigest()}"
 

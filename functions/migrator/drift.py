@@ -18,7 +18,7 @@ from functions.migrator.script import Source
 from functions.migrator.session import Session
 
 _SHOWN = 60  # lines of difference in one message
-_SECRET = re.compile(r"passw|pwd", re.IGNORECASE)
+_SECRET = re.compile(r"passw|pwd|://[^@\s]*@", re.IGNORECASE)
 _LITERAL = re.compile(r"'(?:[^']|'')*(?:'|$)|\$\w*\$.*")
 
 

@@ -24,7 +24,11 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "<": operator.lt,
 }
 # What PostgreSQL says of the COALESCE that we put around a promise's query, in words about the query.
-_WRONG_SHAPE = {"42804": "a value that isn't a boolean", "42601": "more than one column", "21000": "more than one row"}
+_WRONG_SHAPE = {
+    "42804": "a value that isn't a boolean (42804)",
+    "42601": "more than one column (42601)",
+    "21000": "more than one row (21000)",
+}
 _BEGIN = (Command("SAVEPOINT promises"), Command("SET LOCAL transaction_read_only = on"))
 _END = (Command("ROLLBACK TO SAVEPOINT promises"), Command("RELEASE SAVEPOINT promises"))
 

@@ -13,6 +13,7 @@ from functions.migrator.sqlstate import Diagnosis, connection_lost, diagnose, ki
 from functions.migrator.wire import BatchError, ScriptError
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
+_SECRET = re.compile(r"passw|\bpwd\b|://[^@\s]*@", re.IGNORECASE)
 AT_COMMIT = -1  # in place of a unit's number: all of its statements had run
 
 
@@ -144,7 +145,7 @@ def _excerpt(text: bytes, offset: int, column: int, hide_values: bool) -> str:
     password isn't shown at all, nor one whose values are what is wrong (class 22): a value has too many forms."""
     end = text.find(b"\n", offset)
     line = text[text.rfind(b"\n", 0, offset) + 1 : end if end >= 0 else len(text)].decode(errors="replace")
-    if "password" in line.lower():
+    if _SECRET.search(line):
         return ""
     if hide_values:
         line = _LITERAL.sub(lambda match: f"'{'.' * (len(match[0]) - 2)}'", line)
@@ -184,3 +185,11 @@ def partly_in(job: Job, number: int) -> str:
     return (
         f"{job.file} has {of} parts that commit by themselves: {before} in; the rest isn't. The next run goes on there."
     )
+
+
+def in_doubt(job: Job, number: int) -> str | None:
+    """In what state a file is, if nobody can tell whether unit `number` (from 0) is in."""
+    if len(job.script.units) < 2:
+        return None
+    before = partly_in(job, number) if number else ""
+    return f"{before} Part {number + 1} of {job.file} is either in or not; the next run finds out.".strip()

@@ -180,12 +180,17 @@ def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
     """The error that lists these problems, one a line; of very many the first."""
     found = list(problems)
     more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    lines = [f"{len(found)} problems:", *map(str, found[:_SHOWN]), *more]
+    lines = [f"{len(found)} problems:", *map(_told, found[:_SHOWN]), *more]
     message = str(found[0]) if len(found) == 1 else "\n".join(lines)
     facts = [{"file": p.file, "line": p.line, "column": p.column, "reason": p.reason} for p in found]
     error = InvalidFile(message, files=facts, excerpt=found[0].excerpt or None if len(found) == 1 else None)
     error.problems = tuple(found)
     return error
+
+
+def _told(problem: Problem) -> str:
+    excerpt = "".join(f"\n      {line}" for line in problem.excerpt.splitlines())
+    return f"{problem}{excerpt}"
 
 
 def _unreadable(path: Path, error: OSError) -> InvalidFile:

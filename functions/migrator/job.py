@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from functions.migrator.files import Migration
 from functions.migrator.script import PAST, Action, Script, Statement, Unit
+
+# A query that does nothing but set something to a constant, so that doing it again can do no harm.
+_SETS = re.compile(
+    rb"select\s+(?:pg_catalog\.)?set_config\s*\(\s*'[^']*'\s*,\s*'[^']*'\s*,\s*(?:true|false)\s*\)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -66,5 +72,6 @@ class Job:
         return [number for number in range(upto) if self._sets(self.script.statements[number])]
 
     def _sets(self, statement: Statement) -> bool:
-        text = self.text[statement.start : statement.end].lower()
-        return statement.kind == "VariableSetStmt" or (statement.kind == "SelectStmt" and b"set_config" in text)
+        if statement.kind == "VariableSetStmt":
+            return True
+        return statement.kind == "SelectStmt" and bool(_SETS.fullmatch(self.text, statement.start, statement.end))

@@ -19,7 +19,7 @@ from functions.migrator.errors import (
     PackageChanged,
 )
 from functions.migrator.expectations import Check
-from functions.migrator.failures import partly_in
+from functions.migrator.failures import in_doubt, partly_in
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
 from functions.migrator.job import Job
@@ -247,6 +247,7 @@ class _Run:
         except MigratorError as error:
             raise InDoubt(
                 f"The connection was lost while {job.file} was committing, and then: {error.message}",
+                state=in_doubt(job, unknown.units),
                 migration=job.migration.label,
                 file=job.file,
             ) from error

@@ -107,6 +107,7 @@ def test_password_is_never_repeated(call: Call, here: Migrations) -> None:
     here.write("001_a.sql", "CREATE ROLE app LOGIN PASSWORD 'kanarien-7vogel';\n")
     here.write("002_b.sql", "CREATE ROLE app LOGIN PASSWORD 'kanarien-8vogel' PASSWORT;\n")
     here.write("003_c.sql", "CREATE ROLE app LOGIN PASSWORD\n  'kanarien-9vogel' PASSWORT;\n")
+    here.write("004_d.sql", "CREATE ROLE app LOGIN PASSWORD 'x' 'kanarien-6vogel';\n")
     for output in ("text", "json", "github"):
         answer = call("check", "--output", output)
         assert answer.code == 1
@@ -361,3 +362,26 @@ def test_it_works_in_a_process_of_its_own(spawn: Call, fine: Migrations) -> None
     answer = spawn("check", "--output", "json", PYTHONIOENCODING="ascii")
     assert answer.code == 0
     assert answer.json["ok"]
+
+
+# ---- run looks first, too -------------------------------------------------------------------------------------------
+
+
+def test_run_tells_all_that_is_pending_and_broken_with_line_and_caret(on: Call, broken: Migrations) -> None:
+    answer = on("run")
+    assert answer.code == 1
+    for place in ("001_a.sql:3:9", "002_b.verify.sql:2:1", "003_c.sql:1:12", "004_d.sql:2:3"):
+        assert place in answer.err
+    assert "001_a.down.sql" not in answer.err  # it isn't run
+    assert " é text TEXT\n" in answer.err
+    assert re.search(r"^ +\^$", answer.err, re.MULTILINE)
+
+
+def test_run_refuses_no_hazard_and_rolls_back_no_broken_file(on: Call, here: Migrations) -> None:
+    here.write("001_a.sql", "CREATE TABLE users (id int);\n")
+    here.write("002_b.sql", WIDE)
+    here.write("002_b.down.sql", "DROP TABL users;\n")
+    assert on("run").code == 0
+    answer = on("rollback", "002", "--confirm", "002")
+    assert answer.code == 1
+    assert "002_b.down.sql:1:6" in answer.err

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import multiprocessing
+import os
 import random
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +15,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from compiler.source import Compiler
-from functions.migrator import discover
-from functions.migrator.errors import ConnectionLost, MigrationFailed, MigratorError
+from functions.migrator import discover, run
+from functions.migrator.errors import ConnectionLost, InDoubt, MigrationFailed, MigratorError, VerificationFailed
+from functions.migrator.wire import Wire
 from tests.database.helpers import (
     Task,
     Watcher,
@@ -89,19 +94,22 @@ ACCEPTED: dict[str, tuple[Edit, list[int]]] = {
 }
 
 
-@pytest.mark.parametrize(("edit", "rows"), ACCEPTED.values(), ids=ACCEPTED)
-def test_next_run_goes_on_whatever_became_of_the_rest(database, migrations, edit: Edit, rows: list[int]) -> None:
-    migrations.write("001_a.sql", FAILS.format("a"))
-    failing(database, migrations)
-    migrations.write("001_a.sql", edit(FAILS).format("a"))
-    assert labels(apply(database, migrations)) == ["001"]
-    assert [row for (row,) in ask(database, "SELECT id FROM a ORDER BY id")] == rows
-    assert [result for result, _ in units(database)] == ["failed", "applied"]
-    assert units(database)[0] == ("failed", 3)
-    assert ask(database, "SELECT sql FROM aurora_migrations.applied") == [
-        (edit(FAILS).format("a").replace("\r\n", "\n"),)
-    ]
-    assert labels(apply(database, migrations)) == []
+def test_next_run_goes_on_whatever_became_of_the_rest(database, migrations, subtests) -> None:
+    for number, (what, (edit, rows)) in enumerate(ACCEPTED.items(), 101):
+        with subtests.test(what):
+            table, file, text = f"a{number}", f"{number}_a.sql", edit(FAILS)
+            migrations.write(file, FAILS.format(table))
+            failing(database, migrations)
+            migrations.write(file, text.format(table))
+            assert labels(apply(database, migrations)) == [str(number)]
+            assert [row for (row,) in ask(database, f"SELECT id FROM {table} ORDER BY id")] == rows
+            assert units(database)[-2] == ("failed", 3)
+            assert units(database)[-1][0] == "applied"
+            kept = ask(database, "SELECT sql FROM aurora_migrations.applied WHERE version = %s", (number,))
+            assert kept == [(text.format(table).replace("\r\n", "\n"),)]
+            assert labels(apply(database, migrations)) == []
+        if applied(database)[-1:] != [str(number)]:  # so that it stands in nobody's way
+            (migrations.dir / file).unlink()
 
 
 REFUSED: dict[str, Edit] = {
@@ -156,6 +164,25 @@ def test_failing_again_and_again_keeps_what_is_in(database, migrations) -> None:
     assert ask(database, "SELECT id FROM a ORDER BY id") == [(1,), (2,), (4,), (5,)]
 
 
+@pytest.mark.parametrize("top", ["", OFF], ids=["", "transaction = off"])
+def test_rest_may_go_even_if_one_part_is_left(database, migrations, top: str) -> None:
+    migrations.write("001_a.sql", f"{top}CREATE TABLE a ();\nBEGIN;\n{BROKEN}COMMIT;\n")
+    failing(database, migrations)
+    migrations.write("001_a.sql", f"{top}CREATE TABLE a ();\n")
+    assert labels(apply(database, migrations)) == ["001"]
+    assert units(database) == [("failed", 1), ("applied", 1)]
+
+
+def test_promises_are_checked_though_all_parts_are_in(database, migrations) -> None:
+    migrations.write("001_a.sql", FAILS.format("a"))
+    failing(database, migrations)
+    migrations.write("001_a.sql", "-- verify: rows a = 3\n" + FAILS.replace(REST, "").format("a"))
+    assert "parts 1 to 3 are in" in failing(database, migrations, VerificationFailed).state
+    migrations.write("001_a.sql", "-- verify: rows a = 2\n" + FAILS.replace(REST, "").format("a"))
+    assert [check.true for check in apply(database, migrations).applied[0].checks] == [True]
+    assert units(database) == [("failed", 3), ("failed", 3), ("applied", 3)]
+
+
 def test_place_of_an_error_is_that_in_the_file_as_it_is_now(database, migrations) -> None:
     migrations.write("001_a.sql", FAILS.format("a"))
     failing(database, migrations)
@@ -179,39 +206,59 @@ def test_files_after_the_resumed_one_are_applied_too(database, migrations) -> No
 # ---- settings of the units that are in ------------------------------------------------------------------------------
 
 
-def resumed(database: Database, migrations: Migrations, before: str, rest: str) -> None:
+def resumed(database: Database, migrations: Migrations, before: str, rest: str, number: int = 1) -> None:
     """Runs `before`, fails, and runs the rest in a session of its own."""
-    migrations.write("001_a.sql", f"{OFF}{before}\nSELECT nowhere;\n")
+    file = f"{number:03}_a.sql"
+    migrations.write(file, f"{OFF}{before}\nSELECT nowhere;\n")
     failing(database, migrations)
-    migrations.write("001_a.sql", f"{OFF}{before}\n{rest}\n")
-    assert labels(apply(database, migrations)) == ["001"]
+    migrations.write(file, f"{OFF}{before}\n{rest}\n")
+    assert labels(apply(database, migrations)) == [f"{number:03}"]
 
 
-def setting(name: str) -> str:
-    return f"CREATE TABLE public.t AS SELECT current_setting('{name}') AS value;"
+def setting(name: str, table: str = "t") -> str:
+    return f"CREATE TABLE public.{table} AS SELECT current_setting('{name}') AS value;"
 
 
-@pytest.mark.parametrize(
-    ("before", "name", "value"),
-    [
-        ("SET search_path = s;", "search_path", "s"),
-        ("SET search_path TO s -- why\n;\nSET work_mem = '5MB';", "work_mem", "5MB"),
-        ("SET search_path = s /* why */ ;\nSET work_mem = '5MB';", "search_path", "s"),
-        ("BEGIN;\nSELECT 1;\nSET work_mem = '5MB';\nCOMMIT;", "work_mem", "5MB"),
-        ("SET work_mem = '5MB';\nRESET work_mem;", "work_mem", "4MB"),
-        ("SET work_mem = '5MB';\nRESET ALL;", "work_mem", "4MB"),
-        ("SET work_mem = '5MB';\nBEGIN;\nSET LOCAL work_mem = '7MB';\nCOMMIT;", "work_mem", "5MB"),
-        ("BEGIN;\nSET TRANSACTION ISOLATION LEVEL SERIALIZABLE;\nCOMMIT;", "transaction_isolation", "read committed"),
-        ("SET TIME ZONE 'Asia/Tokyo';", "timezone", "Asia/Tokyo"),
-        ("SET my.own = 'it''s; é';", "my.own", "it's; é"),
-        ("SET lock_timeout = '7s';", "lock_timeout", "7s"),
-        ("SET statement_timeout = '70s';", "statement_timeout", "70s"),
-        ("SELECT pg_catalog.set_config('search_path', 's', false);", "search_path", "s"),
-    ],
-)
-def test_settings_hold_for_the_resumed_rest(database, migrations, before: str, name: str, value: str) -> None:
-    resumed(database, migrations, before, setting(name))
-    assert ask(database, "SELECT value FROM public.t") == [(value,)]
+SETTINGS = [
+    ("SET search_path = s;", "search_path", "s"),
+    ("SET search_path TO s -- why\n;\nSET work_mem = '5MB';", "work_mem", "5MB"),
+    ("SET search_path = s /* why */ ;\nSET work_mem = '5MB';", "search_path", "s"),
+    ("BEGIN;\nSELECT 1;\nSET work_mem = '5MB';\nCOMMIT;", "work_mem", "5MB"),
+    ("SET work_mem = '5MB';\nRESET work_mem;", "work_mem", "4MB"),
+    ("SET work_mem = '5MB';\nRESET ALL;", "work_mem", "4MB"),
+    ("SET work_mem = '5MB';\nBEGIN;\nSET LOCAL work_mem = '7MB';\nCOMMIT;", "work_mem", "5MB"),
+    ("BEGIN;\nSET TRANSACTION ISOLATION LEVEL SERIALIZABLE;\nCOMMIT;", "transaction_isolation", "read committed"),
+    ("SET TIME ZONE 'Asia/Tokyo';", "timezone", "Asia/Tokyo"),
+    ("SET my.own = 'it''s; é';", "my.own", "it's; é"),
+    ("SET lock_timeout = '7s';", "lock_timeout", "7s"),
+    ("SET statement_timeout = '70s';", "statement_timeout", "70s"),
+    ("SELECT pg_catalog.set_config('search_path', 's', false);", "search_path", "s"),
+]
+
+
+def test_settings_hold_for_the_resumed_rest(database, migrations, subtests) -> None:
+    for number, (before, name, value) in enumerate(SETTINGS, 1):
+        with subtests.test(before):
+            resumed(database, migrations, before, setting(name, f"t{number}"), number)
+            assert ask(database, f"SELECT value FROM public.t{number}") == [(value,)]
+
+
+def test_setting_again_does_nothing_else_again(database, migrations, subtests) -> None:
+    database.execute(
+        "CREATE TABLE done (a int); "
+        "CREATE FUNCTION once(a int) RETURNS void LANGUAGE sql AS 'INSERT INTO public.done VALUES (a)'"
+    )
+    statements = [
+        "WITH x AS (INSERT INTO public.done VALUES ({})) SELECT set_config('search_path', 's', false);",
+        "INSERT INTO public.done VALUES ({}) RETURNING set_config('search_path', 's', false);",
+        "SELECT set_config('search_path', 's', false), public.once({});",
+        "SELECT public.once({}), 'not set_config';",
+        "SELECT public.once({}) /* set_config */;",
+    ]
+    for number, statement in enumerate(statements, 1):
+        with subtests.test(statement):
+            resumed(database, migrations, statement.format(number), "SELECT 1;", number)
+            assert ask(database, "SELECT count(*) FROM done WHERE a = %s", (number,)) == [(1,)]
 
 
 def test_limits_of_the_file_hold_for_the_resumed_rest(database, migrations) -> None:
@@ -285,7 +332,7 @@ def test_runner_killed_inside_a_unit_leaves_those_before_it(database, migrations
     write_ledger(migrations, "pg_advisory_xact_lock({step})")
     gates = database.connect()
     gates.execute(f"SELECT pg_advisory_lock(step) FROM generate_series(1, {COUNT}) AS step")
-    for step in (1, 4, COUNT):
+    for step in (1, 8):
         gates.execute("SELECT pg_advisory_unlock(step) FROM generate_series(1, %s) AS step", (step - 1,))
         with start_runner(database, migrations) as runner:
             backend(database, f"pg_advisory_xact_lock({step})")
@@ -299,25 +346,46 @@ def test_runner_killed_inside_a_unit_leaves_those_before_it(database, migrations
     gates.close()
     assert labels(apply(database, migrations)) == ["001"]
     assert signed(database) == list(range(1, COUNT + 1))
-    done = [*(("interrupted", step) for step in (1, 4, COUNT)), ("applied", COUNT)]
+    done = [*(("interrupted", step) for step in (1, 8)), ("applied", COUNT)]
     assert units(database) == done
+
+
+def run_and_die(database: Database, migrations: Migrations, number: int, before: bool) -> None:
+    """For a process of its own: a run that is killed before or after its message of that number."""
+    sent = itertools.count(1)
+
+    def counted(send: Callable[..., object]) -> Callable[..., object]:
+        def sends(*arguments: object) -> object:
+            last = next(sent) == number
+            if last and before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            answer = send(*arguments)
+            if last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answer
+
+        return sends
+
+    Wire.batch, Wire.script = counted(Wire.batch), counted(Wire.script)  # type: ignore[method-assign]
+    apply(database, migrations)
 
 
 @needs_kill
 def test_runner_killed_at_any_moment_many_times_does_each_unit_once(database, migrations) -> None:
     write_ledger(migrations, "1")
     rounds = 0
-    while applied(database) == [] and (rounds := rounds + 1) < 60:
-        runner = multiprocessing.get_context("fork").Process(target=apply, args=(database, migrations))
+    while applied(database) == []:
+        rounds += 1
+        moment = (random.randint(6, 18), random.choice((True, False)))
+        runner = multiprocessing.get_context("fork").Process(target=run_and_die, args=(database, migrations, *moment))
         runner.start()
-        runner.join(random.uniform(0.01, 0.03 + 0.005 * rounds))
-        runner.kill()
         runner.join()
         let_go(database)
         known = signed(database)
-        assert known == list(range(1, len(known) + 1))
-    assert labels(apply(database, migrations)) == ([] if rounds < 60 else ["001"])
+        assert known == list(range(1, len(known) + 1)), moment
+        assert rounds < 200, "no run gets anywhere"
     assert signed(database) == list(range(1, COUNT + 1))
+    assert labels(apply(database, migrations)) == []
     assert attempts(database)[-1] == ("001", "applied")
     assert {result for result, _ in units(database)[:-1]} <= {"interrupted"}
     counts = [count for _, count in units(database)]
@@ -420,6 +488,23 @@ def test_settings_hold_after_the_session_was_replaced(database, migrations, prox
     assert tables(database) == []
     assert exists(database, "s.a")
     assert ask(database, "SELECT l, u FROM s.b") == [("7s", role.name)]
+
+
+def test_doubt_about_a_unit_does_not_deny_those_before_it(server, database, migrations, monkeypatch) -> None:
+    monkeypatch.setattr(run, "SETTLE_TIME", 0.5)
+    write_ledger(migrations, "1")
+    reconnect = run._reconnect
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(server.port))
+        # The server is gone for good, from the moment in which the connection was lost.
+        monkeypatch.setattr(run, "_reconnect", lambda request: stack.close() or reconnect(request))
+        cut = Watcher(at("001", lambda: proxy.cut_after(marks(migrations)[7])))
+        with pytest.raises(InDoubt) as caught:
+            apply(database, migrations, url=proxy.url(database.url), listener=cut)
+    assert "wholly in" not in caught.value.state
+    assert "parts 1 to 7 are in" in caught.value.state
+    assert labels(apply(database, migrations)) == ["001"]
+    assert signed(database) == list(range(1, COUNT + 1))
 
 
 def test_error_of_a_resumed_unit_is_recorded(database, migrations) -> None:
