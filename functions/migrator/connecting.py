@@ -31,7 +31,8 @@ CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the con
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 
 # Startup settings, because RESET ALL goes back to these. The keepalives end a session whose client vanished from the
-# network within 3.5 s; the idle limit ends one whose process was frozen with a transaction open.
+# network within 3.5 s, the user timeout one whose client takes no answers; the idle limit ends one whose process was
+# frozen with a transaction open.
 STARTUP_SETTINGS = {
     "lock_timeout": "2000",
     "statement_timeout": "0",
@@ -39,6 +40,7 @@ STARTUP_SETTINGS = {
     "tcp_keepalives_idle": "1",
     "tcp_keepalives_interval": "1",
     "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "10000",
 }
 
 

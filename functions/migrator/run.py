@@ -238,10 +238,11 @@ class _Run:
             MigratorError: the commit didn't happen (why the connection broke); or it did, but another run is at work;
                 or nobody can be asked (InDoubt).
         """
-        before = self._session.server.pid
+        before, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
         try:
             busy = self._take_over(before)
+            self._session.wire.interrupted |= interrupted
             progress = history.read_attempt(self._session, unknown.attempt)
             applied = set(read_applied(self._session))
         except MigratorError as error:
