@@ -14,6 +14,7 @@ from functions.migrator.wire import BatchError, ScriptError
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _SECRET = re.compile(r"passw|\bpwd\b|://[^@\s]*@", re.IGNORECASE)
+CTRL_C = "Ctrl-C was pressed while this statement was running."
 AT_COMMIT = -1  # in place of a unit's number: all of its statements had run
 
 
@@ -87,19 +88,12 @@ def file_error(session: Session, job: Job, unit: int, error: ScriptError) -> Mig
     where = f"{job.file}:{place.line}:{place.column}" if place else job.file
     if unit == AT_COMMIT:
         where = f"{job.file}, at COMMIT"
-    if kind is Cancelled and session.wire.interrupted:
-        return Cancelled(
-            f"{where}: stopped by Ctrl-C.",
-            cause="Ctrl-C was pressed while this statement was running.",
-            solution="Run again when you like.",
-            state=_ROLLED_BACK,
-            sqlstate=found.sqlstate,
-            **_where(job),
-        )
     hint = f" {found.hint.rstrip('.')}." if found.hint else ""
+    ours = kind is Cancelled and session.wire.interrupted
     return kind(
-        f"{where}: {found.message} ({found.sqlstate}).",
-        cause=_causes(job).get(kind.__name__, f"{kind.cause}{hint}"),
+        f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate}).",
+        cause=CTRL_C if ours else _causes(job).get(kind.__name__, f"{kind.cause}{hint}"),
+        solution="Run again when you like." if ours else None,
         state=_ROLLED_BACK,
         line=place.line if place else None,
         column=place.column if place else None,

@@ -205,33 +205,33 @@ def test_file_runs_under_the_roles_own_search_path(database, migrations, roles) 
     assert exists(database, "app.things")
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "statement_timeout = '200ms'",
-        "lock_timeout = '1ms'",
-        "idle_in_transaction_session_timeout = '100ms'",
-        "default_transaction_isolation = 'serializable'",
-        "default_transaction_deferrable = on",
-        "client_encoding = 'LATIN1'",
-        "standard_conforming_strings = off",
-        "timezone = 'Pacific/Kiritimati'",
-        "client_min_messages = 'debug5'",
-        "bytea_output = 'escape'",
-        "role = 'pg_monitor'",
-    ],
-)
-def test_settings_of_a_role_dont_hinder_a_run(database, migrations, roles, setting: str) -> None:
+SETTINGS = [
+    "statement_timeout = '100ms'",
+    "lock_timeout = '1ms'",
+    "idle_in_transaction_session_timeout = '50ms'",
+    "default_transaction_isolation = 'serializable'",
+    "default_transaction_deferrable = on",
+    "client_encoding = 'LATIN1'",
+    "timezone = 'Pacific/Kiritimati'",
+    "client_min_messages = 'debug5'",
+    "bytea_output = 'escape'",
+    "standard_conforming_strings = off",
+    "role = 'pg_monitor'",
+]
+
+
+def test_settings_of_a_role_dont_hinder_a_run(database, migrations, roles, subtests) -> None:
     runner = roles.create("LOGIN SUPERUSER")
-    if setting.startswith("role"):
-        database.execute(
-            f"GRANT CREATE ON DATABASE {database.name} TO pg_monitor; GRANT ALL ON SCHEMA public TO PUBLIC"
-        )
-    database.execute(f"ALTER ROLE {runner.name} IN DATABASE {database.name} SET {setting}")
-    migrations.write("001_slow.sql", "CREATE TABLE a (what text); INSERT INTO a VALUES ('é'); SELECT pg_sleep(0.3);")
+    database.execute(f"GRANT CREATE ON DATABASE {database.name} TO pg_monitor")
+    migrations.write("001_slow.sql", "CREATE TABLE a (what text); INSERT INTO a VALUES ('é'); SELECT pg_sleep(0.15);")
     migrations.write("002_more.sql", "CREATE TABLE b (id integer);")
-    assert labels(apply(database, migrations, url=database.url_as(runner))) == ["001", "002"]
-    assert database.query("SELECT what FROM a") == [("é",)]
+    for setting in SETTINGS:
+        with subtests.test(setting):
+            database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO PUBLIC")
+            database.execute("DROP SCHEMA IF EXISTS aurora_migrations CASCADE")
+            database.execute(f"ALTER ROLE {runner.name} RESET ALL; ALTER ROLE {runner.name} SET {setting}")
+            assert labels(apply(database, migrations, url=database.url_as(runner))) == ["001", "002"]
+            assert database.query("SELECT what FROM a") == [("é",)]
 
 
 @pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
@@ -284,16 +284,17 @@ def test_file_that_makes_its_transaction_read_only_is_told_so(database, migratio
 
 
 def test_serialization_failure_rolls_the_file_back(database, migrations) -> None:
-    database.execute("CREATE TABLE counter AS SELECT 0 AS n")
-    update = "TABLE counter;\nSELECT pg_sleep(1);\nUPDATE counter SET n = 1;"
-    migrations.write("001_update.sql", f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n{update}")
-    run = Task(apply, database, migrations)
-    backend(database, "pg_sleep(1)")
-    database.execute("UPDATE counter SET n = 2")
+    database.execute("CREATE TABLE counter AS SELECT 0 AS n; CREATE TABLE gate (id integer)")
+    options = "-- migration: lock_timeout = 20s\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n"
+    migrations.write("001_update.sql", f"{options}TABLE counter;\nLOCK TABLE gate;\nUPDATE counter SET n = 1;")
+    with holding(database.url, "LOCK TABLE gate"):
+        run = Task(apply, database, migrations)
+        until(lambda: database.query("SELECT 1 FROM pg_locks WHERE NOT granted"), "it waits at the gate")
+        database.execute("UPDATE counter SET n = 2")
     with pytest.raises(MigrationFailed) as caught:
         run.result()
     assert caught.value.facts["sqlstate"] == "40001"
-    assert caught.value.facts["line"] == 4
+    assert caught.value.facts["line"] == 5
     assert database.query("TABLE counter") == [(2,)]
     assert applied(database) == []
 
