@@ -33,6 +33,13 @@ _STRINGS = (
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
+_LARGE = 4 << 20  # bytes
+_MATTERS = re.compile(
+    rb"^[ \t]*\\|\b(?:begin|start|commit|end|rollback|abort|prepare|discard|stdin|stdout|concurrently|vacuum|reindex|"
+    rb"cluster|database|tablespace|subscription|system|detach|standard_conforming_strings|pg_advisory_unlock_all|"
+    rb"transaction)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
 _MAY_BE_SECRET = re.compile(rb"passw|\bpwd\b|://[^@\s]*@", re.IGNORECASE)
 _NEAR_STRING = re.compile(r"""at or near "(?:[eEbBxXnN]|[uU]&)?['$].*\Z""", re.DOTALL)
 _UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
@@ -52,8 +59,11 @@ class Compiled:
     problems: tuple[Problem, ...]
 
 
-def compile_migration(action: Action, migration: Migration, defaults: Options) -> Compiled:
+def compile_migration(action: Action, migration: Migration, defaults: Options, thorough: bool = True) -> Compiled:
     """A migration's file (or its down file), with everything wrong with it and with its verify file.
+
+    Args:
+        thorough: parse also large files of data, which no rule could have anything to say about.
 
     Raises:
         InvalidFile: a file can't be read, or is no text.
@@ -62,7 +72,10 @@ def compile_migration(action: Action, migration: Migration, defaults: Options) -
     if path is None:
         raise ValueError(f"{migration.name} has no down file")
     promises, problems = _promises(migration.verify) if action == "apply" and migration.verify else ([], [])
-    return compile_text(path.name, read_text(path), defaults, promises, problems)
+    text = read_text(path)
+    if not thorough and len(text) > _LARGE and not _MATTERS.search(text):
+        return _unparsed(path.name, text, defaults, promises, problems)
+    return compile_text(path.name, text, defaults, promises, problems)
 
 
 def token_hash(text: bytes) -> str | None:
@@ -110,6 +123,20 @@ def _wrong_allows(file: str, options: Options) -> Iterator[Problem]:
             parse_allow(value, file, line)
         except ValueError as error:
             yield Problem(file, str(error), line, 1)
+
+
+def _unparsed(
+    file: str, text: bytes, defaults: Options, promises: Sequence[Promise], problems: Sequence[Problem]
+) -> Compiled:
+    """A large text without any word that could make it anything else than one transaction. Its tree would take 70 times
+    its size in memory; the server will say if it isn't SQL. Its token hash is made when it is asked for."""
+    options, found = read_options(file, text, defaults)
+    sha256 = hashlib.sha256(text).hexdigest()
+    unhashed = f"0:{sha256}"
+    unit = scripts.Unit(0, len(text), (0, 0), "", None, unhashed)
+    reason = "one transaction: a large file of data, in which nothing asks for anything else"
+    script = Script(file, sha256, unhashed, options, reason, (unit,), (), tuple(promises))
+    return Compiled(script, text, (), (*found, *_wrong_allows(file, options), *problems))
 
 
 def _unit(text: bytes, part: Part) -> scripts.Unit:

@@ -45,7 +45,7 @@ class Compiler:
         if known is None:
             from compiler.live import compile_migration
 
-            compiled = compile_migration(action, migration, self._defaults)
+            compiled = compile_migration(action, migration, self._defaults, thorough=False)
             if compiled.problems:
                 raise invalid_files(compiled.problems)
             known = self._known[action, migration.version] = compiled.script

@@ -88,6 +88,8 @@ def file_error(session: Session, job: Job, unit: int, error: ScriptError) -> Mig
     where = f"{job.file}:{place.line}:{place.column}" if place else job.file
     if unit == AT_COMMIT:
         where = f"{job.file}, at COMMIT"
+    elif place is None and not job.script.statements:  # a large file that was sent unparsed
+        where = f"{job.file}, statement {error.completed + 1}"
     hint = f" {found.hint.rstrip('.')}." if found.hint else ""
     ours = kind is Cancelled and session.wire.interrupted
     return kind(

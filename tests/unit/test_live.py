@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler import live
-from compiler.live import Compiled, compile_text
+from compiler.live import Compiled, compile_migration, compile_text
 from compiler.source import Compiler
 from compiler.tokens import token_hash, unit_hash
 from functions.migrator.errors import InvalidFile
@@ -307,3 +307,20 @@ def test_grammar_is_loaded_only_when_a_file_must_be_understood(migrations: Migra
         "assert 'postgast' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program, str(migrations.dir)], cwd=ROOT, check=True)
+
+
+LARGE = b"INSERT INTO notes VALUES ('once upon a time');\n" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [(LARGE, False), (LARGE + b"COMMIT;", True), (LARGE + b"CREATE INDEX CONCURRENTLY i ON notes (a);", True)],
+    ids=["data only", "a commit in it", "an index in it"],
+)
+def test_large_file_of_data_is_not_parsed_for_a_run_unless_a_word_matters(tmp_path, text, parsed) -> None:
+    (tmp_path / "1_a.sql").write_bytes(text)
+    (migration,) = discover(tmp_path).migrations
+    compiled_for_a_run = compile_migration("apply", migration, Options(), thorough=False)
+    assert bool(compiled_for_a_run.statements) == parsed
+    assert bool(compiled_for_a_run.problems) == parsed
+    assert [(unit.start, unit.end) for unit in compiled_for_a_run.script.units][:1] != []
