@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
     except InvalidFile as error:
         return _tell_names(error, arguments)
     except MigratorError as error:
+        error.next_command = "aurora-migrations check"
         return common.tell_error(error, arguments, failure(error, None, common.execution_name()))
     _TELL[arguments.output](files, arguments, digest)
     return 1 if refused else 0
@@ -61,6 +62,7 @@ def _tell_names(error: InvalidFile, arguments: argparse.Namespace) -> int:
     if arguments.output == "github":
         print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
         return 1
+    error.next_command = "aurora-migrations check"
     return common.tell_error(error, arguments, failure(error, None, common.execution_name()))
 
 
