@@ -33,7 +33,8 @@ _IN_TRANSACTION = (
 )
 _HINTS = {
     "25001": _IN_TRANSACTION,
-    "2D000": "The procedure commits by itself, which it may not inside a transaction; this version runs nothing outside one yet.",
+    "2D000": "The procedure commits by itself, which it may not inside a transaction; "
+    "this version runs nothing outside one yet.",
     "55P04": "A new enum value can't be used in the transaction that adds it: use it in the next file, "
     "or write `-- migration: transaction = off` at the top, so that each statement is its own transaction.",
 }
