@@ -92,7 +92,7 @@ def parse_url(url: str) -> dict[str, Any]:
         raise _no_url("It doesn't begin with postgresql://.")
     try:
         params: dict[str, Any] = dict(conninfo_to_dict(url))
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         unknown = "parameter" in str(error) or "option" in str(error)
         raise _no_url(_PARAMETER if unknown else "It isn't in URL form.") from error
     if any("@" in str(params.get(part) or "") for part in ("host", "port", "dbname")):

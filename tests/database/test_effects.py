@@ -765,11 +765,20 @@ def wait_for_locks(database: Database, pid: int) -> dict[str, set[tuple[bool, st
 def test_what_is_done_concurrently_reads_the_table_without_stopping_writers(sql: str, reads: bool, server: Server):
     with prepared(server, "") as database:
         connection = database.connect()
-        before = scans_of_t(connection)
+        before = settled_scans_of_t(connection)
         connection.execute(sql)
         assert (scans_of_t(connection) > before) == reads
     (effect,) = effects(parse(sql.encode()))[0]
     assert (effect.scans is Answer.YES, effect.reads_blocked, effect.writes_blocked) == (reads, False, False)
+
+
+def settled_scans_of_t(connection: psycopg.Connection[Any]) -> int:
+    """The count once sessions that have just ended have handed theirs in, which they do a moment after."""
+    before = -1
+    while (now := scans_of_t(connection)) != before:
+        before = now
+        time.sleep(0.3)
+    return now
 
 
 def scans_of_t(connection: psycopg.Connection[Any]) -> int:

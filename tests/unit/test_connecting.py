@@ -62,6 +62,7 @@ REFUSED = [
     f"postgresql://app:{CANARY}/x@db/shop",
     f"postgresql://app:x/{CANARY}@db/shop",
     f"postgresql://app:{CANARY}%zz@db/shop",
+    f"postgresql://app:{CANARY}%fc@db/shop",
     f"postgresql://app:100%{CANARY}@db/shop",
     f"postgresql://app:{CANARY}@db:port/shop",
     f"postgresql://app:{CANARY}@db:99999/shop",
