@@ -119,10 +119,14 @@ class Wire:
         began = time.monotonic()
         try:
             self._pgconn.send_query(text)
+            self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
             for result in self._results():
                 if result.status in _FAILED:
                     failure = failure or errors.error_from_result(result)
                     continue  # not cleared: the error reads from it when it is asked
+                if result.status == pq.ExecStatus.SINGLE_TUPLE:
+                    result.clear()
+                    continue
                 if result.status in _COPYING:
                     _end_copy(self._pgconn, result.status)
                 elif result.status != pq.ExecStatus.EMPTY_QUERY and failure is None:

@@ -1,7 +1,10 @@
 """Applying: each file is wholly in with its record or not at all; its text is sent as written; order is by number."""
 
 import hashlib
+import multiprocessing
 import re
+import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -348,6 +351,34 @@ def test_twenty_megabytes_go_in_as_they_are(database, migrations) -> None:
     ]
     kept = "SELECT md5(sql), octet_length(sql) FROM aurora_migrations.applied"
     assert database.query(kept) == [(hashlib.md5(text.encode()).hexdigest(), len(text.encode()))]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_rows_that_nobody_reads_are_not_kept(database, migrations) -> None:
+    """`SELECT convert(id) FROM users` is common in migrations, and has as many rows as the table."""
+    migrations.write("001_rows.sql", "SELECT repeat('x', 1000) FROM generate_series(1, 100000); CREATE TABLE a ();")
+    assert memory_of(apply, database, migrations) < 30 * 1024 * 1024  # the rows are 100 MB
+    assert exists(database, "a")
+
+
+def memory_of(work: Callable[..., object], *arguments: object) -> int:
+    """By how many bytes a process grows that does this."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    fork = multiprocessing.get_context("fork")
+    grown = fork.SimpleQueue()
+
+    def child() -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        work(*arguments)
+        grown.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
+
+    process = fork.Process(target=child)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    return int(grown.get())
 
 
 def test_error_at_the_end_of_many_statements_is_found(database, migrations) -> None:
