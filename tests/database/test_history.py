@@ -10,7 +10,7 @@ import pytest
 
 from compiler.source import Compiler
 from functions.migrator import Session, discover, history, read_overview
-from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigrationFailed
+from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigrationFailed, NotAWriter
 from functions.migrator.history import SCHEMA
 from functions.migrator.job import Job
 from tests.database.helpers import (
@@ -80,14 +80,17 @@ def test_run_that_is_refused_makes_no_history(database, migrations) -> None:
 
 
 def test_run_with_nothing_to_do_writes_nothing(database, migrations) -> None:
-    """Not even a transaction number is used up."""
     write_steps(migrations, 2)
     apply(database, migrations)
-    before = rows(database), database.query("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+    before = rows(database)
+    database.execute(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
     assert apply(database, migrations).applied == ()
     assert apply(database, migrations, "001").already_applied is not None
     entries(database, migrations)
-    assert (rows(database), database.query("SELECT pg_snapshot_xmax(pg_current_snapshot())")) == before
+    assert rows(database) == before
+    write_steps(migrations, 3)
+    with pytest.raises(NotAWriter):  # so a write would have been noticed
+        apply(database, migrations)
 
 
 def test_reader_may_look_and_find_nothing_to_do(database, migrations, roles) -> None:
