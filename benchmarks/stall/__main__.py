@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measures what is asked for; returns the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     arguments = _parse(argv)
-    settings = Settings(arguments.rows, arguments.seconds, arguments.bound)
+    settings = Settings(arguments.rows, arguments.seconds, arguments.turn, arguments.bound)
     with prepared(1) as bench:
         print(f"    {_command(argv)}\n\n{_circumstances(bench, settings)}\n", flush=True)
         tools = [tool for tool in tools_of(bench) if tool.name in arguments.tool]
@@ -48,6 +48,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=20, help="for which the session of (a) sits idle (default: 20)"
     )
+    parser.add_argument(
+        "--turn", type=float, default=0.5, help="seconds of the longest turn in (b) and (d) (default: 0.5)"
+    )
     parser.add_argument("--bound", type=float, default=120, help="seconds after which a run is killed (default: 120)")
     arguments = parser.parse_args(argv)
     arguments.scenario = arguments.scenario or letters
@@ -56,7 +59,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _circumstances(bench: Bench, settings: Settings) -> str:
-    sizes = f"{settings.rows:,} rows a table, (a) idle for {settings.seconds:g} s"
+    sizes = f"{settings.rows:,} rows a table, (a) idle for {settings.seconds:g} s, turns of 0.05-{settings.turn:g} s"
     return f"{circumstances(bench)}; load average {os.getloadavg()[0]:.1f}; {sizes}"
 
 

@@ -1,7 +1,9 @@
 """Sessions that are in a migration's way, a process of its own.
 
-    python -m benchmarks.stall.holding idle URL SECONDS TABLE      one reads the table, then sits idle in a transaction
-    python -m benchmarks.stall.holding turns URL SESSIONS TABLE... so many per table hold it in turns, without pause
+    python -m benchmarks.stall.holding idle URL SECONDS TABLE              one reads the table, then sits idle in a
+                                                                           transaction
+    python -m benchmarks.stall.holding turns URL SECONDS SESSIONS TABLE... so many per table hold it in turns of up to
+                                                                           so many seconds, without pause
 
 Prints a line when the locks are held. `idle` prints a second one when its transaction has ended: when that was, on the
 clock of `time.monotonic`. Both end when their stdin is closed.
@@ -13,13 +15,13 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import sql
 
 HELD = "held"
-SHORTEST, LONGEST = 0.05, 0.5  # seconds of a turn
+SHORTEST = 0.05  # seconds of a turn
 MODES = ("ROW EXCLUSIVE", "ACCESS SHARE")
 
 
@@ -38,12 +40,12 @@ async def _idle(url: str, seconds: float, table: str) -> None:
     await connection.close()
 
 
-async def _turns(url: str, sessions: int, tables: Sequence[str]) -> None:
+async def _turns(url: str, longest: float, sessions: int, tables: Sequence[str]) -> None:
     """A first turn of all sessions at once, and from then on each goes its own way."""
     connections = [(await _connect(url), table) for table in tables for _ in range(sessions)]
     first = asyncio.Barrier(len(connections) + 1)
     holders = [
-        asyncio.create_task(_hold(connection, table, random.Random(number), MODES[number % 2], first))
+        asyncio.create_task(_hold(connection, _begin(table, MODES[number % 2]), _lengths(longest, number), first))
         for number, (connection, table) in enumerate(connections)
     ]
     await first.wait()
@@ -51,21 +53,31 @@ async def _turns(url: str, sessions: int, tables: Sequence[str]) -> None:
     await asyncio.gather(*holders)
 
 
+def _begin(table: str, mode: str) -> sql.Composed:
+    return sql.SQL("BEGIN; LOCK TABLE {} IN {} MODE").format(sql.Identifier(table), sql.SQL(mode))
+
+
+def _lengths(longest: float, seed: int) -> Iterator[float]:
+    """The same for every tool."""
+    dice = random.Random(seed)
+    while True:
+        yield dice.uniform(SHORTEST, longest)
+
+
 async def _hold(
-    connection: psycopg.AsyncConnection, table: str, dice: random.Random, mode: str, first: asyncio.Barrier
+    connection: psycopg.AsyncConnection, begin: sql.Composed, lengths: Iterator[float], first: asyncio.Barrier
 ) -> None:
-    begin = sql.SQL("BEGIN; LOCK TABLE {} IN {} MODE").format(sql.Identifier(table), sql.SQL(mode))
     await connection.execute(begin)
     await first.wait()
     while True:
-        await asyncio.sleep(dice.uniform(SHORTEST, LONGEST))
+        await asyncio.sleep(next(lengths))
         await connection.execute("COMMIT")
         await connection.execute(begin)
 
 
-async def _main(how: str, url: str, number: str, tables: Sequence[str]) -> None:
+async def _main(how: str, url: str, seconds: float, rest: Sequence[str]) -> None:
     """Until the work is done or stdin is closed; a transaction then open is ended by its connection's end."""
-    holding = _idle(url, float(number), tables[0]) if how == "idle" else _turns(url, int(number), tables)
+    holding = _idle(url, seconds, rest[0]) if how == "idle" else _turns(url, seconds, int(rest[0]), rest[1:])
     working = asyncio.create_task(holding)
     closed = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     await asyncio.wait([working, closed], return_when=asyncio.FIRST_COMPLETED)
@@ -76,4 +88,4 @@ async def _main(how: str, url: str, number: str, tables: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]))
+    asyncio.run(_main(sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4:]))

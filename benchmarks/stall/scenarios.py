@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.stall.latency import Summary
 
+Holders = Callable[[str, float, float], Sequence[str]]
 PROMISE = 2.0  # seconds; the default of lock_timeout
 
 
@@ -41,7 +42,8 @@ class Scenario:
         goal: what ours is to hold, in words.
         met: whether it did.
         tables: those that the migration changes and the application reads.
-        holders: arguments of the process that is in the way, made from URL and seconds.
+        holders: arguments of the process that is in the way, made from the URL, the seconds for which one session
+            sits idle, and those of the longest turn.
         ends_by_itself: whether that process says when it has left.
         vacuums: whether autovacuum is in the way.
     """
@@ -51,17 +53,17 @@ class Scenario:
     goal: str
     met: Callable[[Seen], bool]
     tables: Sequence[str] = ("reading",)
-    holders: Callable[[str, float], Sequence[str]] | None = None
+    holders: Holders | None = None
     ends_by_itself: bool = False
     vacuums: bool = False
 
 
-def _idle(table: str) -> Callable[[str, float], Sequence[str]]:
-    return lambda url, seconds: ["idle", url, str(seconds), table]
+def _idle(table: str) -> Holders:
+    return lambda url, idle, _: ["idle", url, str(idle), table]
 
 
-def _turns(sessions: int, *tables: str) -> Callable[[str, float], Sequence[str]]:
-    return lambda url, _: ["turns", url, str(sessions), *tables]
+def _turns(sessions: int, *tables: str) -> Holders:
+    return lambda url, _, turn: ["turns", url, str(turn), str(sessions), *tables]
 
 
 def _gets_out_of_the_way(seen: Seen) -> bool:
@@ -83,7 +85,7 @@ SCENARIOS = (
     ),
     Scenario(
         "b",
-        "on a hot table, held by 20 sessions in turns of 50-500 ms",
+        "on a hot table, held by 20 sessions in turns",
         "done, longest not over 2 s",
         _keeps_the_promise,
         holders=_turns(20, "reading"),
@@ -91,7 +93,7 @@ SCENARIOS = (
     Scenario("c", "behind autovacuum at work on the table", "done", lambda seen: seen.done, vacuums=True),
     Scenario(
         "d",
-        "three tables in one file, each held by 10 sessions in turns of 50-500 ms",
+        "three tables in one file, each held by 10 sessions in turns",
         "done, longest not over 2 s",
         _keeps_the_promise,
         tables=("reading", "sensor", "station"),

@@ -28,11 +28,13 @@ class Settings:
     Attributes:
         rows: of each table.
         seconds: for which the session of (a) sits idle.
+        turn: seconds of the longest turn in (b) and (d).
         bound: seconds after which a run is killed.
     """
 
     rows: int
     seconds: float
+    turn: float
     bound: float
 
 
@@ -81,7 +83,8 @@ class Trials:
     def _holders(self, database: str) -> contextlib.AbstractContextManager[Child | None]:
         if self.scenario.holders is None:
             return contextlib.nullcontext()
-        arguments = self.scenario.holders(self.bench.server.url(database), self.settings.seconds)
+        url = self.bench.server.url(database)
+        arguments = self.scenario.holders(url, self.settings.seconds, self.settings.turn)
         return child("benchmarks.stall.holding", arguments, self.bench.folder)
 
     def _left(self, holders: Child | None) -> float | None:
