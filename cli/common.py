@@ -16,6 +16,7 @@ from pathlib import Path
 from functions.migrator import MigratorError
 from functions.migrator.durations import parse_duration
 from functions.migrator.errors import InvalidInput
+from functions.migrator.options import Limits
 
 
 class _Help(argparse.HelpFormatter):
@@ -62,6 +63,38 @@ def add_wait(made: argparse.ArgumentParser) -> None:
         default=60.0,
         help="how long to wait for another run to end, such as 10s or 5min (default: 60s)",
     )
+
+
+def add_limits(made: argparse.ArgumentParser) -> None:
+    """Adds `--lock-timeout`, `--statement-timeout`, `--lock-wait` and `--end-idle`."""
+    made.add_argument(
+        "--lock-timeout",
+        metavar="TIME",
+        type=_positive,
+        default=Limits.lock_timeout,
+        help="the longest that a query of the application may wait because of a migration (default: 2s)",
+    )
+    made.add_argument(
+        "--statement-timeout", metavar="TIME", type=_milliseconds, default=0, help="the longest that a statement takes"
+    )
+    made.add_argument(
+        "--lock-wait",
+        metavar="TIME",
+        type=_milliseconds,
+        default=Limits.lock_wait,
+        help="how long to try again, in all, where others hold locks or the connection is lost (default: 10min)",
+    )
+    made.add_argument(
+        "--end-idle",
+        metavar="AGE",
+        type=_milliseconds,
+        help="end sessions that are in the way and sit idle in a transaction for longer than AGE (default: never)",
+    )
+
+
+def limits(arguments: argparse.Namespace) -> Limits:
+    """What `add_limits` was given."""
+    return Limits(arguments.lock_timeout, arguments.statement_timeout, arguments.lock_wait, arguments.end_idle)
 
 
 def add_hazards(made: argparse.ArgumentParser) -> None:
@@ -155,7 +188,18 @@ def _state(error: MigratorError) -> str:
 
 
 def _seconds(text: str) -> float:
+    return _milliseconds(text) / 1_000
+
+
+def _milliseconds(text: str) -> int:
     try:
-        return parse_duration(text) / 1_000
+        return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _positive(text: str) -> int:
+    milliseconds = _milliseconds(text)
+    if milliseconds == 0:
+        raise argparse.ArgumentTypeError("0 would wait for ever and stop the application meanwhile; give it a limit")
+    return milliseconds

@@ -53,6 +53,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
     common.add_database(made)
     common.add_wait(made)
+    common.add_limits(made)
     return made.parse_args(argv)
 
 
@@ -64,6 +65,7 @@ def _roll_back(arguments: argparse.Namespace, execution: str) -> RunResult:
         execution=execution,
         requested_by=common.requester(),
         wait=arguments.wait,
+        limits=common.limits(arguments),
         listener=Printer() if arguments.output == "text" else Listener(),
     )
     return roll_back(

@@ -11,6 +11,7 @@ from pathlib import Path
 from cli import common
 from compiler.source import source_of
 from functions.migrator import Listener, Migration, MigratorError, Request, RunResult, apply, discover, failure
+from functions.migrator.blockers import LockWait
 from functions.migrator.durations import format_duration
 from functions.migrator.plan import find_target
 from functions.migrator.results import FileDone
@@ -49,6 +50,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("target", nargs="?", metavar="TARGET", help="a migration's number, such as 017 (default: all)")
     common.add_database(made)
     common.add_wait(made)
+    common.add_limits(made)
     common.add_hazards(made)
     return made.parse_args(argv)
 
@@ -60,6 +62,7 @@ def _run(arguments: argparse.Namespace, execution: str) -> RunResult:
         execution=execution,
         requested_by=common.requester(),
         wait=arguments.wait,
+        limits=common.limits(arguments),
         hazards=arguments.hazards,
         listener=Printer() if arguments.output == "text" else Listener(),
     )
@@ -77,6 +80,9 @@ class Printer(Listener):
         if hazard.help:
             print(f"    {hazard.help}", file=sys.stderr, flush=True)
 
+    def in_the_way(self, wait: LockWait) -> None:
+        print(f"  Waiting outside the queue: {wait}", file=sys.stderr, flush=True)
+
     def executing(self, action: Action, migration: Migration) -> None:
         verb = "Executing" if action == "apply" else "Rolling back"
         print(f"{verb} {migration.name} ...", flush=True)
@@ -87,6 +93,8 @@ class Printer(Listener):
         for check in done.checks:
             found = "" if check.found == check.expected else f" (found {check.found})"
             print(f"  verified: {check.promise}{found}", flush=True)
+        for lock in done.held:
+            print(f"  {lock}", flush=True)
 
 
 def _tell(result: RunResult, arguments: argparse.Namespace) -> None:

@@ -191,8 +191,13 @@ class InsufficientPrivilege(MigratorError):
 
 
 class LockTimeout(MigratorError):
-    """A statement waited longer than lock_timeout for a lock that somebody else holds."""
+    """A statement waited longer than it may for a lock that somebody else holds; the fact `blockers` says who.
 
+    Attributes:
+        wait: what it waited for (`functions.migrator.blockers.LockWait`), where that was seen.
+    """
+
+    wait: Any = None
     family = "contention"
     retryable = True
     cause = "Another session holds a lock that the statement needs."

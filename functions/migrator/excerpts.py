@@ -62,6 +62,12 @@ def without_values(sql: str, numbers: bool = True) -> str:
     )
 
 
+def without_literals(sql: str) -> str:
+    """SQL in one line, with `?` for its strings and numbers and without its comments; it may be cut off anywhere."""
+    hidden = _VALUES.sub(lambda m: m[0] if m["name"] else " " if m[0].startswith(("--", "/*")) else "?", sql)
+    return " ".join(hidden.split())
+
+
 def _dotted(value: str) -> str:
     quoted = len(value) > 1 and value[0] == value[-1] == "'"
     dots = re.sub(r"[^\n]", ".", value)

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
+from functions.migrator.blockers import GRANT, LockWait, mode_name
+from functions.migrator.budget import Budget
+from functions.migrator.durations import format_duration
 from functions.migrator.errors import (
     Cancelled,
     ConnectionLost,
     HazardRefused,
+    InvalidInput,
+    LockTimeout,
     MigrationFailed,
     MigratorError,
     NotAWriter,
+    StatementTimeout,
 )
 from functions.migrator.excerpts import excerpt, position
-from functions.migrator.job import Job
-from functions.migrator.script import Hazard
+from functions.migrator.job import Chunk, Job
+from functions.migrator.options import Limits
+from functions.migrator.script import Hazard, Script
 from functions.migrator.session import Session
 from functions.migrator.sqlstate import VALUE_CLASSES, Diagnosis, connection_lost, diagnose, kind_of
 from functions.migrator.wire import BatchError, ScriptError
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _HELP = "\n      "
-AT_COMMIT = -1  # in place of a unit's number: all of its statements had run
 
 
 def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
@@ -30,6 +37,21 @@ def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
     lines = [f"{hazard}{_HELP}{hazard.help}" if hazard.help else str(hazard) for hazard in hazards]
     message = lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} hazards:", *lines])
     return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
+
+
+def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
+    """Refuses files whose own limits don't go with those of the environment.
+
+    Raises:
+        InvalidInput: a statement would be ended before its wait for a lock is, and nobody would learn who held it.
+    """
+    wrong = [script.file for script in scripts if limits.of(script.options).contradict]
+    if wrong:
+        raise InvalidInput(
+            f"lock_timeout must be below statement_timeout, and isn't for: {', '.join(wrong[:5])}.",
+            cause="The file sets one of them, the environment the other, or its default is 2 s for lock_timeout.",
+            solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
+        )
 
 
 def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
@@ -90,34 +112,87 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
     )
 
 
-def file_error(session: Session, job: Job, unit: int, error: ScriptError) -> MigratorError:
-    """An error that a statement of a unit met, with its place in the file."""
+def file_error(
+    session: Session, job: Job, chunk: Chunk | None, error: ScriptError, budget: Budget | None = None
+) -> MigratorError:
+    """An error that a statement of a file met, with its place in the file.
+
+    Args:
+        chunk: what had been sent; None if all statements had run, and this is the commit.
+        budget: what the statement was given to wait, and whom it was seen to wait for.
+    """
     found = diagnose(error.error)
     if connection_lost(error.error):
         return _lost(job, found)
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
-    place = _locate(job, unit, error.completed, found)
-    kind = kind_of(found, error.elapsed_ms, job.script.options.statement_timeout)
+    place = _locate(job, chunk, error.completed, found) if chunk else None
     where = f"{job.file}:{place.line}:{place.column}" if place else job.file
-    if unit == AT_COMMIT:
+    if chunk is None:
         where = f"{job.file}, at COMMIT"
     elif place is None and not job.script.statements:  # a large file that was sent unparsed
         where = f"{job.file}, statement {error.completed + 1}"
+    known = _known_of(place, found, job)
+    if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
+        return _held_too_long(job, where, known) if budget.overran else _waited_too_long(job, where, known, budget)
+    kind = kind_of(found, error.elapsed_ms, job.limits.statement_timeout)
+    if kind is LockTimeout and budget and budget.last:
+        return _waited_too_long(job, where, known, budget)
     hint = f" {found.hint.rstrip('.')}." if found.hint else ""
     ours = kind is Cancelled and session.wire.interrupted
     return kind(
         f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate}).",
         cause=CTRL_C if ours else _causes(job).get(kind.__name__, f"{kind.cause}{hint}"),
         solution="Run again when you like." if ours else None,
-        state=_ROLLED_BACK,
-        line=place.line if place else None,
-        column=place.column if place else None,
-        statement=place.number if place else None,
-        excerpt=place.excerpt if place else None,
-        sqlstate=found.sqlstate,
-        hint=found.hint,
-        **_where(job),
+        **known,
+    )
+
+
+def _known_of(place: _Place | None, found: Diagnosis, job: Job) -> dict[str, Any]:
+    facts = {"sqlstate": found.sqlstate, "hint": found.hint, "state": _ROLLED_BACK, **_where(job)}
+    if place is None:
+        return facts
+    numbers = {"line": place.line, "column": place.column, "statement": place.number}
+    return {**facts, **numbers, "excerpt": place.excerpt}
+
+
+def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
+    """With the names of those who were in the way."""
+    wait = budget.last
+    if wait is None:
+        return LockTimeout(f"{where}: waited too long for locks.", **known)
+    ends = [f"SELECT pg_terminate_backend({blocker.pid});" for blocker in wait.blockers if blocker.pid]
+    hidden = any(blocker.is_hidden for blocker in wait.blockers)
+    grant = f" {GRANT.format(user='the role')}." if hidden else ""
+    against = " An autovacuum against wraparound never gives way: let it end." if _never(wait) else ""
+    limit = format_duration(job.limits.lock_timeout)
+    error = LockTimeout(
+        f"{where}: waited {format_duration(wait.waited_ms)} for {wait} (55P03).",
+        cause=f"Others hold locks that conflict with what it needs; lock_timeout is {limit}.{against}{grant}",
+        solution=f"Run again when they have ended, or end them: {' '.join(ends)}" if ends else None,
+        table=wait.table,
+        mode=mode_name(wait.mode),
+        waited_ms=round(wait.waited_ms, 1),
+        blockers=[asdict(blocker) for blocker in wait.blockers],
+        **known,
+    )
+    error.wait = wait
+    return error
+
+
+def _never(wait: LockWait) -> bool:
+    return any(blocker.never_yields for blocker in wait.blockers)
+
+
+def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTimeout:
+    limit = format_duration(job.limits.lock_timeout)
+    return StatementTimeout(
+        f"{where}: stopped, as the file had held locks that block the application for {limit}.",
+        cause=f"No query may wait longer than lock_timeout ({limit}) because of a migration; statements after the one "
+        "that took the lock were still at work.",
+        solution="Put what takes long into a file of its own, before or after; or, where nobody waits for the table, "
+        "allow more with a first line `-- migration: lock_timeout = 30s`.",
+        **known,
     )
 
 
@@ -131,14 +206,13 @@ class _Place:
     excerpt: str
 
 
-def _locate(job: Job, unit: int, completed: int, found: Diagnosis) -> _Place | None:
-    """The place that PostgreSQL names, else the beginning of the statement that failed; None at COMMIT."""
-    if unit == AT_COMMIT:
-        return None
-    part, statements = job.unit(unit), job.script.statements
-    number: int | None = part.statements[0] + completed
+def _locate(job: Job, chunk: Chunk, completed: int, found: Diagnosis) -> _Place | None:
+    """The place that PostgreSQL names, else the beginning of the statement that failed."""
+    statements = job.script.statements
+    number: int | None = chunk.statements[0] + completed
     if found.offset is not None:
-        offset = part.start + len(job.unit_text(unit).decode()[: found.offset].encode())
+        sent = job.text[chunk.start : chunk.end].decode()
+        offset = chunk.start + len(sent[: found.offset].encode())
         number = next((i for i, s in enumerate(statements) if s.start <= offset <= s.end), None)
     elif number is not None and number < len(statements):
         offset = statements[number].start
@@ -152,10 +226,10 @@ def _locate(job: Job, unit: int, completed: int, found: Diagnosis) -> _Place | N
 
 
 def _causes(job: Job) -> dict[str, str]:
-    lock, statement = job.script.options.lock_timeout, job.script.options.statement_timeout
+    lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
     return {
-        "LockTimeout": f"Another session holds a lock that the statement needs; lock_timeout is {lock} ms.",
-        "StatementTimeout": f"The statement takes longer than statement_timeout allows, which is {statement} ms.",
+        "LockTimeout": f"Another session holds a lock that the statement needs; lock_timeout is {lock}.",
+        "StatementTimeout": f"The statement takes longer than statement_timeout allows, which is {statement}.",
     }
 
 

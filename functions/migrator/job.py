@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
+from functions.migrator.budget import blocking
 from functions.migrator.files import Migration
+from functions.migrator.options import Limits
 from functions.migrator.script import PAST, Action, Script, Statement, Unit
 
 # A query that does nothing but set something to a constant, so that doing it again can do no harm.
 _SETS = re.compile(
     rb"select\s+(?:pg_catalog\.)?set_config\s*\(\s*'[^']*'\s*,\s*'[^']*'\s*,\s*(?:true|false)\s*\)", re.IGNORECASE
 )
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a unit that is sent in one message.
+
+    Attributes:
+        start, end: its bytes in the text.
+        statements: the numbers of its statements, from 0, the end exclusive.
+        alone: the statement that it is, if that asks for a lock that blocks the application.
+    """
+
+    start: int
+    end: int
+    statements: tuple[int, int]
+    alone: Statement | None = None
 
 
 @dataclass(frozen=True)
@@ -22,6 +42,7 @@ class Job:
         text: the whole file, which the script's positions are positions in.
         done: the units that are in already, from an attempt that didn't get to the end.
         package: the package's digest.
+        limits: the environment's, and the file's own.
     """
 
     action: Action
@@ -31,6 +52,7 @@ class Job:
     done: int
     package: str
     requested_by: str
+    limits: Limits
 
     @property
     def file(self) -> str:
@@ -59,6 +81,32 @@ class Job:
         """The bytes of a unit."""
         unit = self.unit(number)
         return self.text[unit.start : unit.end]
+
+    def chunks(self, number: int) -> list[Chunk]:
+        """A unit's text in the messages it is sent in: one, cut before and behind each statement that asks for a lock
+        that blocks the application, so that what it may wait can be set for it."""
+        unit, statements = self.unit(number), self.script.statements
+        first, end = unit.statements
+        alone = [] if self._waits_by_itself(unit) else [i for i in range(first, end) if blocking(statements[i])]
+        cuts = sorted({first, *alone, *(i + 1 for i in alone), end} if alone else {first, end})
+        starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
+        if len(cuts) == 1:  # no statement, or an unparsed text
+            return [Chunk(unit.start, unit.end, (first, end))]
+        return [
+            Chunk(start, stop, (i, j), statements[i] if i in alone else None)
+            for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))
+        ]
+
+    def _waits_by_itself(self, unit: Unit) -> bool:
+        """Whether the unit sets lock_timeout itself: then that holds, and nothing of ours."""
+        return any(
+            statement.kind in ("VariableSetStmt", "SelectStmt") and b"lock_timeout" in text.lower()
+            for statement, text in self._texts(unit)
+        )
+
+    def _texts(self, unit: Unit) -> Iterator[tuple[Statement, bytes]]:
+        for statement in self.script.statements[slice(*unit.statements)]:
+            yield statement, self.text[statement.start : statement.end]
 
     def is_last(self, number: int) -> bool:
         """Whether the file is in when this unit is."""

@@ -38,18 +38,52 @@ class RowsExpectation:
 
 @dataclass(frozen=True)
 class Options:
-    """A file's options. Times are milliseconds; a `statement_timeout` of 0 means none.
+    """A file's options. Times are milliseconds, None where the file leaves them to whoever runs it; a
+    `statement_timeout` of 0 means none.
 
     Attributes:
         transaction: `on`, `off`, or None where the file leaves it to what stands in it.
         allow: hazards accepted, as `RULE because REASON`, each with its line.
     """
 
-    lock_timeout: int = 2_000
-    statement_timeout: int = 0
+    lock_timeout: int | None = None
+    statement_timeout: int | None = None
     rows: tuple[RowsExpectation, ...] = ()
     transaction: Literal["on", "off"] | None = None
     allow: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what may last, in milliseconds: of an environment, or of a file in it.
+
+    Attributes:
+        lock_timeout: the longest that a query of the application waits because of us.
+        statement_timeout: the longest that a statement takes; 0 for no limit.
+        lock_wait: how long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries
+            once, with all of lock_timeout.
+        end_idle: sessions that sit idle in a transaction for longer than that, and are in the way, are ended; None
+            leaves them alone.
+    """
+
+    lock_timeout: int = 2_000
+    statement_timeout: int = 0
+    lock_wait: int = 600_000
+    end_idle: int | None = None
+
+    def of(self, options: Options) -> Limits:
+        """Those of a file with these options, which go before the environment's."""
+        lock, statement = options.lock_timeout, options.statement_timeout
+        return replace(
+            self,
+            lock_timeout=self.lock_timeout if lock is None else lock,
+            statement_timeout=self.statement_timeout if statement is None else statement,
+        )
+
+    @property
+    def contradict(self) -> bool:
+        """Whether a statement would be ended before its wait for a lock could be: nobody would learn who held it."""
+        return 0 < self.statement_timeout <= self.lock_timeout
 
 
 def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, list[Problem]]:
@@ -65,7 +99,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
             options = _read_line(line, number, options)
         except ValueError as error:
             problems.append(Problem(file, str(error), number, 1))
-    if 0 < options.statement_timeout <= options.lock_timeout:
+    if Limits().of(options).contradict:  # with what holds where nobody says otherwise
         reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
         problems.append(Problem(file, reason, 1, 1))
     problems += _strays(file, text, len(header))

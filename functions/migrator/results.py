@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from functions.migrator.blockers import LockWait
+from functions.migrator.budget import Held
 from functions.migrator.errors import MigratorError
 from functions.migrator.expectations import Check
 
 
 @dataclass(frozen=True)
 class FileDone:
-    """A file that this run applied or rolled back."""
+    """A file that this run applied or rolled back.
+
+    Attributes:
+        held: the locks it held that blocked the application, for how long.
+        waits: what tries that were rolled back had waited for, and who was in the way.
+    """
 
     migration: str
     file: str
     duration_ms: float
     checks: tuple[Check, ...] = ()
+    held: tuple[Held, ...] = ()
+    waits: tuple[LockWait, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The file as JSON-able data."""
@@ -25,6 +34,8 @@ class FileDone:
             "file": self.file,
             "duration_ms": round(self.duration_ms, 1),
             "verified": verified,
+            "locks": [asdict(lock) for lock in self.held],
+            "waits": [wait.to_dict() for wait in self.waits],
         }
 
 

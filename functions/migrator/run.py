@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from functions.migrator import history, runlock
+from functions.migrator.blockers import LockWait, Observer
 from functions.migrator.drift import read_edits
 from functions.migrator.errors import (
     AnotherRunInProgress,
     Cancelled,
+    DatabaseBusy,
     InDoubt,
     MigrationChanged,
     MigratorError,
     PackageChanged,
 )
-from functions.migrator.expectations import Check
-from functions.migrator.failures import hazards_refused, in_doubt, partly_in
+from functions.migrator.failures import hazards_refused, in_doubt, partly_in, refuse_contradictions
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
 from functions.migrator.job import Job
+from functions.migrator.options import Limits
+from functions.migrator.patience import Patience
 from functions.migrator.plan import Plan, make_plan, partly_missing, plan_rollback
 from functions.migrator.results import FileDone, RunResult
 from functions.migrator.runlock import Holder
 from functions.migrator.script import PAST, Action, Hazard, Script, Source
 from functions.migrator.session import Session
-from functions.migrator.transaction import CommitUnknown, run_file
+from functions.migrator.transaction import CommitUnknown, Ran, run_file
 
 SETTLE_TIME = 30.0  # seconds in which a commit's fate must be found out
 
@@ -41,6 +45,9 @@ class Listener:
 
     def may_hurt(self, hazard: Hazard) -> None:
         """A file that is about to run may hurt the application, and doesn't say why it accepts that."""
+
+    def in_the_way(self, wait: LockWait) -> None:
+        """A try of a file was rolled back, as others hold locks; the next one begins when they are gone."""
 
     def executing(self, action: Action, migration: Migration) -> None:
         """A file begins."""
@@ -59,6 +66,7 @@ class Request:
         requested_by: who says to have asked for it.
         source: the migrations: the compiler, or a manifest that it has written.
         wait: seconds to wait for another run to end.
+        limits: how long what may last, where a file says nothing else.
         hazards: whether a file that may hurt, and doesn't say why it accepts that, is refused or only told of.
     """
 
@@ -67,6 +75,7 @@ class Request:
     execution: str
     requested_by: str
     wait: float = 60.0
+    limits: Limits = field(default_factory=Limits)
     hazards: Literal["refuse", "warn"] = "warn"
     listener: Listener = field(default_factory=Listener)
 
@@ -132,12 +141,15 @@ class _Run:
         self._checked: set[tuple[Action, int]] = set()
         self._known: set[int] = set()  # what is applied, as this run knows it
         self._hazards: list[str] = []
-        self._session = Session(request.url, request.execution)
+        self._patience = Patience(request.limits, request.listener.in_the_way)
+        self._observer = Observer(request.url, request.execution)
+        self._session = _connect(request)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._observer.close()
         self._session.close()
 
     def read_plan(self, target: str | None) -> Plan:
@@ -167,7 +179,9 @@ class _Run:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
         _ = self._request.source.digest
-        self._look_at_hazards(self._request.source.script(action, migration) for migration in fresh)
+        scripts = [self._request.source.script(action, migration) for migration in fresh]
+        refuse_contradictions(self._request.limits, scripts)
+        self._look_at_hazards(scripts)
 
     def _look_at_hazards(self, scripts: Iterable[Script]) -> None:
         found = [hazard for script in scripts for hazard in script.hazards if hazard.allowed_because is None]
@@ -205,22 +219,33 @@ class _Run:
             raise Cancelled("Stopped by Ctrl-C between two files.")
         self._request.listener.executing(action, migration)
         started = time.monotonic()
-        checks = self._until_done(_job(self._request, action, migration))
+        job = _job(self._request, action, migration)
+        self._patience.begin(job.limits)
+        ran = self._until_done(job)
         self._known ^= {migration.version}
-        script = self._request.source.script(action, migration)
-        done = FileDone(migration.label, script.file, (time.monotonic() - started) * 1_000, tuple(checks))
+        done = FileDone(
+            migration.label,
+            job.file,
+            (time.monotonic() - started) * 1_000,
+            tuple(ran.checks),
+            tuple(ran.held),
+            tuple(self._patience.waits),
+        )
         self._request.listener.executed(action, migration, done)
         return done
 
-    def _until_done(self, job: Job) -> Sequence[Check]:
-        """Runs a file from the first unit that isn't in; again, if only the answer to a unit's commit was lost."""
+    def _until_done(self, job: Job) -> Ran:
+        """Runs a file from the first unit that isn't in; again, if others were in the way or the connection broke."""
         while True:
             job = replace(job, done=self._units_done(job))
             try:
-                return run_file(self._session, job)
+                return run_file(self._session, job, self._observer, self._patience.attempt_ms)
             except CommitUnknown as unknown:
                 if self._settle(unknown, job):
-                    return unknown.checks
+                    return unknown.ran
+            except MigratorError as error:
+                self._patience.after(self._session, error)
+                self._unfinished = history.read_state(self._session).unfinished
 
     def _units_done(self, job: Job) -> int:
         """How many of the file's units are in, from an attempt that didn't get to the end.
@@ -259,12 +284,14 @@ class _Run:
         that somebody else has it: either proves that the old session is gone.
 
         Returns:
-            Whether the file is wholly in; if not, a unit of it is, and the next one can begin.
+            Whether the file is wholly in; if not, its next unit can begin.
 
         Raises:
-            MigratorError: the commit didn't happen (why the connection broke); or it did, but another run is at work;
-                or nobody can be asked (InDoubt).
+            MigratorError: the commit didn't happen and isn't tried again (why the connection broke); or it did, but
+                another run is at work; or nobody can be asked (InDoubt).
         """
+        if not (unknown.commit_sent or self._patience.forgives_connections):
+            raise unknown.error
         before, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
         try:
@@ -273,6 +300,8 @@ class _Run:
             progress = history.read_attempt(self._session, unknown.attempt)
             applied = set(read_applied(self._session))
         except MigratorError as error:
+            if not unknown.commit_sent:
+                raise unknown.error from error
             raise InDoubt(
                 f"The connection was lost while {job.file} was committing, and then: {error.message}",
                 state=in_doubt(job, unknown.units),
@@ -283,7 +312,9 @@ class _Run:
         if not done and (progress is None or len(progress.units) <= unknown.units):
             if unknown.units:
                 unknown.error.state = partly_in(job, unknown.units)
-            raise unknown.error
+            if busy:
+                raise unknown.error
+            self._patience.after_connection(unknown.error)
         if busy or not self._may_go_on(job, done, applied):
             raise _overtaken(job, done, busy)
         history.close_interrupted(self._session)
@@ -302,7 +333,6 @@ class _Run:
     def _take_over(self, before: int) -> AnotherRunInProgress | None:
         """Connects anew and takes the run lock; returns the error if another session than ours has it."""
         self._session = _reconnect(self._request)
-        self._session.prepare_to_write()
         try:
             runlock.acquire(self._session, SETTLE_TIME, self._request.listener.waiting, yields_to_others=before)
         except AnotherRunInProgress as error:
@@ -330,11 +360,25 @@ def _reconnect(request: Request) -> Session:
     deadline = time.monotonic() + SETTLE_TIME
     while True:
         try:
-            return Session(request.url, request.execution)
+            session = Session(request.url, request.execution)
+            session.prepare_to_write()
+            return session
         except MigratorError as error:
             if not error.retryable or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
+
+
+def _connect(request: Request) -> Session:
+    """A first session; a server that takes no connection at this moment is asked again for a while."""
+    deadline = time.monotonic() + min(SETTLE_TIME, request.limits.lock_wait / 1_000)
+    while True:
+        try:
+            return Session(request.url, request.execution)
+        except DatabaseBusy:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.5, 1.5))
 
 
 def _job(request: Request, action: Action, migration: Migration) -> Job:
@@ -344,7 +388,8 @@ def _job(request: Request, action: Action, migration: Migration) -> Job:
     text = read_text(path) if path else b""
     if hashlib.sha256(text).hexdigest() != script.sha256:
         raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
-    return Job(action, migration, script, text, 0, request.source.digest, request.requested_by)
+    limits = request.limits.of(script.options)
+    return Job(action, migration, script, text, 0, request.source.digest, request.requested_by, limits)
 
 
 def _message(plan: Plan, done: Sequence[FileDone]) -> str:

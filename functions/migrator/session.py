@@ -52,19 +52,20 @@ class Server:
 class Session:
     """A connection, in autocommit: a transaction is open only where a `BEGIN` of ours stands."""
 
-    def __init__(self, url: str, execution: str) -> None:
+    def __init__(self, url: str, execution: str, role: str = "") -> None:
         """Connects.
 
         Args:
             url: `postgresql://user:password@host:port/database`.
             execution: the name of this run, shown in pg_stat_activity and kept in the history.
+            role: what this session is for, where it isn't the one that works.
 
         Raises:
             MigratorError: of the family connection or input; see `connecting.open_connection`.
         """
         self.url = url
         self.execution = execution
-        self.wire = Wire(open_connection(url, application_name(execution)))
+        self.wire = Wire(open_connection(url, application_name(execution, role)))
         self._set_again: tuple[Command, ...] = ()
         try:
             self.server = self._introduce()
@@ -149,6 +150,6 @@ class Session:
         return Server(int(pid), recovery == "t", str(version), str(database), str(user))
 
 
-def application_name(execution: str) -> str:
+def application_name(execution: str, role: str = "") -> str:
     """How a run is called in pg_stat_activity (63 bytes at most)."""
-    return f"aurora-migrations {execution}"[:63]
+    return f"aurora-migrations{f'-{role}' if role else ''} {execution}"[:63]

@@ -1,21 +1,25 @@
 """One unit of a file in one transaction, with its record inside: both are in, or neither. Most files are one unit.
 
 Three round trips for such a file: the intent and BEGIN; the text as written; the record and COMMIT. A file that
-promises something costs more, before the commit. Whatever goes wrong before COMMIT is sent rolls back; what goes wrong
-after is settled by asking the history. A file of several units leaves a record with each; the next attempt goes on
-there.
+promises something costs more, before the commit, and so does each statement that asks for a lock that blocks the
+application: what it may wait is set for it, and a second session looks who is in the way. Whatever goes wrong before
+COMMIT is sent rolls back; what goes wrong after is settled by asking the history. A file of several units leaves a
+record with each; the next attempt goes on there.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from functions.migrator import history
-from functions.migrator.errors import Cancelled, MigrationFailed, MigratorError
+from functions.migrator.blockers import Observer
+from functions.migrator.budget import Budget, Held, is_long
+from functions.migrator.errors import Cancelled, ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from functions.migrator.expectations import Check, check_promises
-from functions.migrator.failures import AT_COMMIT, file_error, gone_with_session, partly_in, runner_error
-from functions.migrator.job import Job
-from functions.migrator.options import Options
+from functions.migrator.failures import file_error, gone_with_session, partly_in, runner_error
+from functions.migrator.job import Chunk, Job
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
 from functions.migrator.sqlstate import connection_lost
 from functions.migrator.wire import BatchError, Command, ScriptError
@@ -27,34 +31,48 @@ _UNTOUCHED = "Nothing of the file is in."
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
 
+@dataclass
+class Ran:
+    """What a file's run found: what was checked before its last commit, and the locks it held that blocked others."""
+
+    checks: Sequence[Check] = ()
+    held: list[Held] = field(default_factory=list)
+
+
 class CommitUnknown(Exception):
-    """The connection broke after COMMIT was sent.
+    """The connection broke, mostly after COMMIT was sent.
 
     Attributes:
         attempt: what the history must be asked about.
         units: how many units it knows if this commit didn't go through.
         error: what to say if it didn't go through.
-        checks: what had been checked before.
+        ran: what had been found before.
+        commit_sent: whether it was; if not, the unit is surely not in.
     """
 
-    def __init__(self, attempt: int, units: int, error: MigratorError) -> None:
+    def __init__(self, attempt: int, units: int, error: MigratorError, commit_sent: bool = True) -> None:
         super().__init__(str(error))
         self.attempt = attempt
         self.units = units
         self.error = error
-        self.checks: Sequence[Check] = ()
+        self.ran = Ran()
+        self.commit_sent = commit_sent
 
 
-def run_file(session: Session, job: Job) -> Sequence[Check]:
-    """Runs a file, unit by unit. Returns what was checked before the last commit.
+def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int) -> Ran:
+    """Runs a file, unit by unit.
+
+    Args:
+        attempt_ms: how long each unit may queue, this time, for locks that block the application.
 
     Raises:
         MigratorError: of the families sql, contention, verify or connection; the unit is rolled back, the try recorded.
         CommitUnknown: the connection broke after COMMIT was sent.
     """
     attempt = _begin(session, job)
-    checks: Sequence[Check] = ()
+    ran = Ran()
     for number in job.remaining:
+        budget = _budget(session, job, number, observer, attempt_ms)
         try:
             if session.wire.interrupted:
                 raise Cancelled(f"Stopped by Ctrl-C between two parts of {job.file}.", state=_UNTOUCHED)
@@ -62,20 +80,28 @@ def run_file(session: Session, job: Job) -> Sequence[Check]:
                 _resume(session, job)
             elif number > job.done:
                 _begin_unit(session, job, number)
-            _run_text(session, job, number)
-            checks = _check(session, job) if job.is_last(number) else ()
+            _run_text(session, job, number, budget)
+            ran.checks = _check(session, job, budget) if job.is_last(number) else ()
             _commit(session, job, number, attempt)
+            ran.held += budget.held()
         except CommitUnknown as unknown:
-            unknown.checks = checks
+            unknown.ran = Ran(ran.checks, [*ran.held, *budget.held()])
             raise
         except MigratorError as error:
             if number:
                 error.state = partly_in(job, number)
             if job.done:
                 error.cause += gone_with_session(job)
+            if isinstance(error, ConnectionLost | NotAWriter):
+                raise CommitUnknown(attempt, number, error, commit_sent=False) from error
             _record_failure(session, attempt, error)
             raise
-    return checks
+    return ran
+
+
+def _budget(session: Session, job: Job, number: int, observer: Observer, attempt_ms: int) -> Budget:
+    long = any(chunk.alone and is_long(chunk.alone) for chunk in job.chunks(number))
+    return Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, capped=not long)
 
 
 def _begin(session: Session, job: Job) -> int:
@@ -83,7 +109,7 @@ def _begin(session: Session, job: Job) -> int:
     may begin with SET TRANSACTION. The limits are the session's, so that a file's own SET goes before them in all of
     its units; the cleaning at its end takes them back."""
     intent = history.begin_attempt(session, job)
-    limits = _limits("SESSION", job.script.options)
+    limits = _limits("SESSION", job.limits.lock_timeout, job.limits.statement_timeout)
     opening = [] if job.done else [_opening(job, 0)]
     try:
         answers = session.wire.batch([*intent[:-1], *limits, COMMIT, *opening])
@@ -95,14 +121,13 @@ def _begin(session: Session, job: Job) -> int:
 
 def _resume(session: Session, job: Job) -> None:
     """Makes the settings of units that are in again, and opens the next unit's transaction."""
-    first = job.unit(job.done).statements[0]
     for number in job.settings_done:
         statement = job.script.statements[number]
         try:
             session.wire.script(job.text[statement.start : statement.end])
         except ScriptError as error:
-            error.completed = number - first
-            raise file_error(session, job, job.done, error) from error
+            chunk = Chunk(statement.start, statement.end, (number, number + 1))
+            raise file_error(session, job, chunk, error) from error
     _begin_unit(session, job, job.done)
 
 
@@ -117,18 +142,21 @@ def _opening(job: Job, number: int) -> Command:
     return Command(f"BEGIN {job.unit(number).modes}")
 
 
-def _limits(scope: str, options: Options) -> list[Command]:
+def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:
     return [
-        Command(f"SET {scope} lock_timeout = {options.lock_timeout}"),
-        Command(f"SET {scope} statement_timeout = {options.statement_timeout}"),
+        Command(f"SET {scope} lock_timeout = {lock_timeout}"),
+        Command(f"SET {scope} statement_timeout = {statement_timeout}"),
     ]
 
 
-def _run_text(session: Session, job: Job, number: int) -> None:
-    try:
-        tags = session.wire.script(job.unit_text(number))
-    except ScriptError as error:
-        raise file_error(session, job, number, error) from error
+def _run_text(session: Session, job: Job, number: int, budget: Budget) -> None:
+    tags: set[str] = set()
+    for chunk in job.chunks(number):
+        if chunk.alone:
+            budget.start()
+        tags |= _run_chunk(session, job, chunk, budget)
+        if not session.in_transaction:
+            break
     if tags & _BREAKS_OUT or not session.in_transaction:
         raise MigrationFailed(
             f"{job.file} ended its transaction itself ({', '.join(sorted(tags & _BREAKS_OUT)) or 'ROLLBACK'}).",
@@ -141,16 +169,32 @@ def _run_text(session: Session, job: Job, number: int) -> None:
         )
 
 
-def _check(session: Session, job: Job) -> list[Check]:
+def _run_chunk(session: Session, job: Job, chunk: Chunk, budget: Budget) -> frozenset[str]:
+    began = time.monotonic()
+    try:
+        if budget.is_running:
+            session.wire.batch([Command(f"SET LOCAL lock_timeout = {budget.left()}")])
+        began = time.monotonic()
+        return session.wire.script(job.text[chunk.start : chunk.end], budget.watch())
+    except ScriptError as error:
+        raise file_error(session, job, chunk, error, budget) from error
+    except BatchError as error:
+        raise runner_error(session, job, error) from error
+    finally:
+        budget.spend(chunk.alone, (time.monotonic() - began) * 1_000)
+
+
+def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
     """Checks what the file promises, in a session as the next file will find it, but in this file's transaction."""
-    options, promises = job.script.options, job.script.promises
+    options, promises, limits = job.script.options, job.script.promises, job.limits
     if not options.rows and not promises:
         return []
+    statement = budget.within(limits.statement_timeout)
     try:
-        session.wire.batch([_DEFERRED, *session.cleaning, *_limits("LOCAL", options)])
+        session.wire.batch([_DEFERRED, *session.cleaning, *_limits("LOCAL", limits.lock_timeout, statement)])
     except BatchError as error:
         if error.index == 0 and not connection_lost(error.error):
-            raise file_error(session, job, AT_COMMIT, ScriptError(0, error.error, 0)) from error
+            raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
     return check_promises(session, job.migration.label, job.file, options.rows, promises)
 
@@ -164,7 +208,7 @@ def _commit(session: Session, job: Job, number: int, attempt: int) -> None:
         if connection_lost(error.error):
             raise CommitUnknown(attempt, number, runner_error(session, job, error)) from error
         if error.index in (0, len(commands) - 1):  # what the file deferred; serialization
-            raise file_error(session, job, AT_COMMIT, ScriptError(0, error.error, 0)) from error
+            raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
 
 

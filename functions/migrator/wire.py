@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -21,6 +21,8 @@ from psycopg import errors, pq
 Connection = psycopg.Connection[tuple[object, ...]]
 Row = tuple[str | None, ...]
 Param = str | bytes | int | bool | None
+# Given the seconds since the text was sent; answers whether to cancel it, and in how many seconds to ask again.
+Watch = Callable[[float], tuple[bool, float]]
 
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 _COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
@@ -77,6 +79,8 @@ class Wire:
         self.interrupted = False
         self._selector = selectors.DefaultSelector()
         self._events = 0
+        self._watch: Watch | None = None
+        self._look_at: tuple[float, float | None] = (0.0, None)  # since when, and when to look next
 
     @property
     def _pgconn(self) -> pq.abc.PGconn:
@@ -107,12 +111,22 @@ class Wire:
             raise BatchError(len(answers), failure)
         return answers
 
-    def script(self, text: bytes) -> frozenset[str]:
+    def script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
+
+        Args:
+            watch: asked again and again while the server is at work: whether to cancel it.
 
         Raises:
             ScriptError: a statement failed, or the connection was lost.
         """
+        try:
+            self._watch, self._look_at = watch, (time.monotonic(), time.monotonic() if watch else None)
+            return self._script(text)
+        finally:
+            self._watch, self._look_at = None, (0.0, None)
+
+    def _script(self, text: bytes) -> frozenset[str]:
         tags: set[str] = set()
         completed = 0
         failure: psycopg.Error | None = None
@@ -189,8 +203,25 @@ class Wire:
             change = self._selector.modify if self._events else self._selector.register
             change(self._pgconn.socket, events)
             self._events = events
-        ready = self._selector.select(_POLL)
+        ready = self._selector.select(self._until_look())
+        if not ready and self._watch is not None:
+            self._look(self._watch)
         return ready[0][1] if ready else 0
+
+    def _until_look(self) -> float:
+        next_look = self._look_at[1]
+        return _POLL if next_look is None else min(_POLL, max(0.001, next_look - time.monotonic()))
+
+    def _look(self, watch: Watch) -> None:
+        began, next_look = self._look_at
+        if next_look is None or time.monotonic() < next_look:
+            return
+        stop, pause = watch(time.monotonic() - began)
+        if stop:
+            self._look_at = (began, None)
+            self.connection.cancel_safe(timeout=5)
+        else:
+            self._look_at = (began, time.monotonic() + pause)
 
 
 def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:

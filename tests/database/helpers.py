@@ -21,6 +21,7 @@ from psycopg import sql
 import functions.migrator as engine
 from compiler.source import Compiler
 from functions.migrator import Listener, Migration, Request, RunResult, Session, discover, runlock
+from functions.migrator.options import Limits
 from functions.migrator.overview import Entry
 from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
@@ -39,9 +40,9 @@ UNDER_WAY = "pid <> pg_backend_pid() AND application_name LIKE 'aurora-migration
 def request(database: Database, migrations: Migrations, **changes: Any) -> Request:
     """What the command line would ask for; `changes` are attributes of `Request`."""
     parts = {"url": database.url, "execution": "test-1", "requested_by": "tester@here"}
-    parts |= {"wait": PATIENCE} | changes
+    parts |= {"wait": PATIENCE, "limits": Limits(lock_wait=0)} | changes  # what is in the way is told at once
     package = parts.pop("package", None) or discover(migrations.dir)
-    return Request(source=Compiler(package, parts.pop("options", None)), **parts)
+    return Request(source=Compiler(package), **parts)
 
 
 def apply(database: Database, migrations: Migrations, target: str | None = None, **changes: Any) -> RunResult:
@@ -159,7 +160,7 @@ def start_runner(
     """`python -m cli run` on its own; killed at the end if it is still there."""
     options = ["--database-url", url or database.url, "--migrations", str(migrations.dir), "--output", "json"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", verb, *arguments, *options],
+        [sys.executable, "-m", "cli", verb, "--lock-wait", "0s", *arguments, *options],
         cwd=migrations.dir.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         text=True,

@@ -243,13 +243,13 @@ class Cuts:
         monkeypatch.setattr(Wire, "script", self._counted(Wire.script, QUERY))
 
     def _counted(self, send: Callable[..., object], needle: bytes) -> Callable[..., object]:
-        def sends(wire: Wire, what: list[Command] | bytes) -> object:
+        def sends(wire: Wire, what: list[Command] | bytes, *more: object) -> object:
             self.sent += 1
             if self.sent == self._number:
                 self.recorded = isinstance(what, list) and any(RECORD.decode() in command.sql for command in what)
                 cut = self._proxy.cut_before if self._moment == "before" else self._proxy.cut_after
                 cut(needle)
-            return send(wire, what)
+            return send(wire, what, *more)
 
         return sends
 

@@ -13,6 +13,7 @@ from functions.migrator import Session, discover, history, read_overview
 from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigrationFailed, NotAWriter
 from functions.migrator.history import SCHEMA
 from functions.migrator.job import Job
+from functions.migrator.options import Limits
 from tests.database.helpers import (
     applied,
     apply,
@@ -270,7 +271,7 @@ def test_row_without_the_run_lock_cant_be_written(database, migrations) -> None:
     write_steps(migrations, 1)
     source = Compiler(discover(migrations.dir))
     (migration,) = source.package.migrations
-    job = Job("apply", migration, source.script("apply", migration), b"", 0, source.digest, "nobody")
+    job = Job("apply", migration, source.script("apply", migration), b"", 0, source.digest, "nobody", Limits())
     with Session(database.url, "no-lock") as session:
         session.prepare_to_write()
         history.upgrade(session)

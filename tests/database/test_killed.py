@@ -66,7 +66,6 @@ def test_runner_killed_inside_a_file_leaves_nothing_behind(database, migrations,
     migrations.write("002_long.sql", f"CREATE TABLE a (id integer);\nLOCK TABLE busy IN ACCESS EXCLUSIVE MODE;\n{long}")
     migrations.write("003_after.sql", "CREATE TABLE b (id integer);")
     with start_runner(database, migrations) as runner:
-        backend(database, "LOCK TABLE busy")
         until(lambda: any("busy" in row for row in locks(database)), "it has its lock")
         runner.kill()
         all_released(database)

@@ -24,6 +24,7 @@ from functions.migrator.errors import (
     VerificationFailed,
 )
 from functions.migrator.manifest import DETAILS, FORMAT, INDEX, Manifest
+from functions.migrator.options import Limits
 from tests.database.helpers import PATIENCE, Watcher, applied, ask, at, attempts, labels, on_server, tables
 from tests.database.helpers import apply as apply_live
 from tests.servers import Database, Migrations
@@ -35,7 +36,13 @@ def written(migrations: Migrations) -> str:
 
 
 def request(database: Database, migrations: Migrations, **changes: Any) -> Request:
-    parts = {"url": database.url, "execution": "test-1", "requested_by": "tester@here", "wait": PATIENCE}
+    parts = {
+        "url": database.url,
+        "execution": "test-1",
+        "requested_by": "tester@here",
+        "wait": PATIENCE,
+        "limits": Limits(lock_wait=0),
+    }
     return Request(source=Manifest(migrations.dir), **(parts | changes))  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from functions.migrator.errors import (
     MigrationFailed,
     StatementTimeout,
 )
-from functions.migrator.options import Options
+from functions.migrator.options import Limits
 from functions.migrator.session import application_name
 from tests.database.helpers import (
     ROLLED_BACK,
@@ -321,7 +321,7 @@ def test_lock_timeout_of_the_request_holds_for_files_that_say_nothing(database, 
     database.execute("CREATE TABLE a (id integer)")
     migrations.write("001_waits.sql", "DROP TABLE a;")
     with holding(database.url, "LOCK TABLE a"), pytest.raises(LockTimeout, match="55P03") as caught:
-        apply(database, migrations, options=Options(lock_timeout=100))
+        apply(database, migrations, limits=Limits(lock_timeout=100, lock_wait=0))
     assert "100 ms" in caught.value.cause
 
 
@@ -372,7 +372,7 @@ def test_timeouts_of_a_file_dont_reach_the_next(database, migrations) -> None:
     )
     apply(database, migrations)
     assert database.query("TABLE b") == [("2s",)]
-    assert parse_duration("2s") == Options().lock_timeout
+    assert parse_duration("2s") == Limits().lock_timeout
 
 
 # People who intervene

@@ -17,6 +17,7 @@ from cli.templates import Draft, draft
 from compiler.source import Compiler
 from functions.migrator import Request, apply, discover, roll_back
 from functions.migrator.errors import LockTimeout, MigrationFailed, VerificationFailed
+from functions.migrator.options import Limits
 from tests.servers import Database, Migrations
 
 ROWS = 1_000
@@ -98,7 +99,9 @@ class Deployment:
         path.write_text(text.replace(old, new), "utf-8", newline="\n")
 
     def request(self) -> Request:
-        return Request(self.database.url, Compiler(discover(self.folder.dir)), "test", "tests")
+        return Request(
+            self.database.url, Compiler(discover(self.folder.dir)), "test", "tests", limits=Limits(lock_wait=0)
+        )
 
     def apply(self, target: str | None = None) -> None:
         apply(self.request(), target)

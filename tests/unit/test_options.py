@@ -30,7 +30,7 @@ def rows(line: str) -> RowsExpectation:
 
 
 def test_file_without_options_has_the_defaults() -> None:
-    assert read("CREATE TABLE t ();") == Options(lock_timeout=2_000, statement_timeout=0, rows=())
+    assert read("CREATE TABLE t ();") == Options(lock_timeout=None, statement_timeout=None, rows=())
     assert read("", Options(lock_timeout=7)) == Options(lock_timeout=7)
 
 

@@ -1,0 +1,134 @@
+"""Whether and when a run tries again what a transient fault has stopped: the one place that knows.
+
+Where others hold locks, a try queues for a short time only, and is rolled back. Then we wait where we stall nobody,
+until exactly the transactions that were in the way are over, and try again for twice as long, up to what was promised.
+So whoever blocks for long costs the application one short stall, and a table that is never free for a moment, as others
+hold it in turns, gets the longer try that it needs.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from functions.migrator import blockers
+from functions.migrator.blockers import Blocker, LockWait
+from functions.migrator.durations import format_duration
+from functions.migrator.errors import Cancelled, Deadlock, LockTimeout, MigratorError
+from functions.migrator.options import Limits
+from functions.migrator.session import Session
+
+FIRST_TRY = 100  # ms
+MOST_TRIES = 500
+MOST_CONNECTIONS = 5  # lost ones that a run replaces
+_BEYOND_DEADLOCK_TIMEOUT = 300  # ms; when an autovacuum has been asked to give way, it takes a moment to do so
+_POLL = (0.05, 0.5)  # seconds, the first and the longest, between two looks whether they are gone
+_PAUSE = (0.2, 10.0)  # the same, where nobody was seen in the way
+
+
+class Patience:
+    """A run's patience, which is one for all its files.
+
+    Attributes:
+        attempt_ms: how long the next try of the file may queue for locks that block the application.
+        waits: what tries of the file that failed had waited for, in order.
+    """
+
+    def __init__(self, limits: Limits, on_wait: Callable[[LockWait], None]) -> None:
+        self._left = limits.lock_wait / 1_000
+        self._on_wait = on_wait
+        self._connections = 0
+        self.begin(limits)
+
+    def begin(self, limits: Limits) -> None:
+        """A file's turn has come."""
+        self._limits = limits
+        self._tries = 0
+        self.attempt_ms = min(FIRST_TRY, limits.lock_timeout) if limits.lock_wait else limits.lock_timeout
+        self.waits: list[LockWait] = []
+
+    def after(self, session: Session, error: MigratorError) -> None:
+        """Waits, after a try that failed, until the next one makes sense.
+
+        Raises:
+            MigratorError: the error itself, if there is to be no other try.
+            Cancelled: Ctrl-C was pressed meanwhile.
+        """
+        self._tries += 1
+        wait: LockWait | None = getattr(error, "wait", None)
+        if wait is not None:
+            self.waits.append(wait)
+        if not isinstance(error, LockTimeout | Deadlock) or self._limits.lock_wait == 0:
+            raise error
+        if self._left <= 0 or self._tries >= MOST_TRIES:
+            raise self._given_up(error)
+        began = time.monotonic()
+        if wait is not None and wait.blockers:
+            self._on_wait(wait)
+            self._wait_for(session, wait.blockers)
+        else:
+            first, longest = _PAUSE
+            _sleep(session, min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1))
+        self._left -= time.monotonic() - began
+        self._take_longer(session, wait)
+
+    def after_connection(self, error: MigratorError) -> None:
+        """Waits after a connection was lost; the lost one's transaction is known not to be in.
+
+        Raises:
+            MigratorError: the error itself, if it isn't tried again.
+        """
+        self._connections += 1
+        if self._left <= 0 or self._connections > MOST_CONNECTIONS or not error.retryable:
+            raise error
+        pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
+        time.sleep(pause)
+        self._left -= pause
+
+    @property
+    def forgives_connections(self) -> bool:
+        """Whether a lost connection may be replaced."""
+        return self._left > 0 and self._connections < MOST_CONNECTIONS
+
+    def _wait_for(self, session: Session, found: Sequence[Blocker]) -> None:
+        """Waits until these are gone, but for those who give way only to somebody who is in the queue."""
+        yielding = self._is_long_enough(session)
+        waited_for = {blocker.transaction for blocker in found if not (blocker.yields and yielding)}
+        deadline, (pause, longest) = time.monotonic() + self._left, _POLL
+        while waited_for and time.monotonic() < deadline:
+            self._end_idle(session, found, waited_for)
+            waited_for &= blockers.still_there(session, waited_for)
+            if waited_for:
+                _sleep(session, random.uniform(pause / 2, pause))
+                pause = min(longest, pause * 1.3)
+
+    def _end_idle(self, session: Session, found: Sequence[Blocker], waited_for: set[str]) -> None:
+        if self._limits.end_idle is not None:
+            for blocker in found:
+                if blocker.transaction in waited_for:
+                    blockers.end_idle(session, blocker, self._limits.end_idle)
+
+    def _is_long_enough(self, session: Session) -> bool:
+        """Whether a try may last until an autovacuum in the way has been asked to give way."""
+        return self._limits.lock_timeout * 0.9 > blockers.deadlock_timeout_ms(session) + _BEYOND_DEADLOCK_TIMEOUT / 2
+
+    def _take_longer(self, session: Session, wait: LockWait | None) -> None:
+        self.attempt_ms = min(self.attempt_ms * 2, self._limits.lock_timeout)
+        if wait is not None and any(blocker.yields for blocker in wait.blockers):
+            needed = blockers.deadlock_timeout_ms(session) + _BEYOND_DEADLOCK_TIMEOUT
+            self.attempt_ms = min(max(self.attempt_ms, needed), self._limits.lock_timeout)
+
+    def _given_up(self, error: MigratorError) -> MigratorError:
+        error.message += f" Tried {self._tries} times in {format_duration(self._limits.lock_wait)} (lock_wait)."
+        error.facts["tries"] = self._tries
+        return error
+
+
+def _sleep(session: Session, seconds: float) -> None:
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt:
+        session.wire.interrupted = True
+    if session.wire.interrupted:
+        raise Cancelled("Stopped by Ctrl-C while waiting for others to let go of their locks.")
