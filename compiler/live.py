@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from postgast import pg_query_pb2 as pb
@@ -19,7 +19,7 @@ from compiler.sql import tokens as tokens_of
 from compiler.transactions import is_read_only
 from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
-from functions.migrator.excerpts import Lines, pointed, speaks_of_secrets
+from functions.migrator.excerpts import Lines, excerpt, pointed, speaks_of_secrets
 from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration, Problem, read_text
 from functions.migrator.options import Options, read_options
@@ -38,6 +38,7 @@ _READ_ONLY = "a READ ONLY transaction can change nothing, and can't be recorded 
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
+_POINTED = 20  # problems of a file that are shown with their line; the place says enough of the rest
 _LARGE = 4 << 20  # bytes
 _UNPARSED = "0:"  # in place of a token hash's version
 _MATTERS = re.compile(
@@ -115,7 +116,12 @@ def compile_text(
     wrong = [(statement.start, reason) for statement in statements if (reason := _refusal(statement))]
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     wrong += [(part.start, _ALONE.format(part.alone)) for part in layout.units if part.alone]
-    found += [Problem(file, reason, *lines.position(start)) for start, reason in _first_each(wrong)]
+    spans = {statement.start: (statement.start, statement.end) for statement in statements}
+    found = [replace(p, excerpt=pointed(text, p.line, p.column) if p.line else "") for p in found]  # of options
+    found += [
+        Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)) if n < _POINTED else "")
+        for n, (start, reason) in enumerate(_first_each(wrong))
+    ]
     did = tuple(effects(statements))
     script = Script(
         file=file,
@@ -233,7 +239,9 @@ def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]
     wrong = [statement for statement in statements if statement.kind != "SelectStmt"]
     befores, lines = [0, *(statement.end for statement in statements)], Lines(text)
     promises = [_promise(file, text, lines, before, s) for before, s in zip(befores, statements, strict=False)]
-    return promises, [Problem(file, _NOT_A_QUERY, *lines.position(s.start)) for s in wrong]
+    return promises, [
+        Problem(file, _NOT_A_QUERY, *lines.position(s.start), excerpt(text, s.start, (s.start, s.end))) for s in wrong
+    ]
 
 
 def _promise(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Promise:

@@ -289,9 +289,10 @@ def test_without_the_grant_it_is_said_which_one_is_missing(busy, migrations, rol
     busy.execute(f'GRANT CREATE ON DATABASE "{busy.name}" TO {role.name}; ALTER TABLE busy OWNER TO {role.name}')
     migrations.write("001_add.sql", ADD)
     url = busy.url_as(role)
-    with holding(busy.url, "LOCK TABLE busy IN SHARE MODE") as other, pytest.raises(LockTimeout) as caught:
+    with holding(busy.url, "LOCK TABLE busy IN SHARE MODE") as other:
         pid = other.info.backend_pid
-        apply(busy, migrations, url=url, limits=Limits(lock_wait=500))
+        with pytest.raises(LockTimeout) as caught:
+            apply(busy, migrations, url=url, limits=Limits(lock_wait=500))
     (blocker,) = caught.value.facts["blockers"]
     assert (blocker["pid"], blocker["query"], blocker["state"]) == (pid, None, None)
     assert "GRANT pg_read_all_stats TO" in caught.value.cause
