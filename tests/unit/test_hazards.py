@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 
 import pytest
@@ -205,6 +206,53 @@ def test_such_a_statement_can_be_allowed():
     told, rest = apply_allows(find(f"{UNREADABLE};"), [parse_allow(f"{UNREAD} because I looked at it myself")])
     assert [h.allowed_because for h in told] == ["I looked at it myself"]
     assert rest == []
+
+
+DEEP = 5_000
+TOO_MUCH = {
+    "brackets": "ALTER TABLE t ADD CHECK (" + "(" * DEEP + "true" + ")" * DEEP + ")",
+    "brackets with commas": "ALTER TABLE t ADD CHECK (" + "f(1, " * 1_500 + "1" + ")" * 1_500 + ")",
+    "casts": "ALTER TABLE t ADD CHECK (1" + "::int" * 60_000 + " > 0)",
+    "a path": "ALTER TABLE t ADD CHECK (" + "a." * 30_000 + "b > 0)",
+}
+HARMLESS = {
+    "brackets": "SELECT " + "(" * DEEP + "1" + ")" * DEEP,
+    "casts": "SELECT 1" + "::int" * 60_000,
+    "a path": "SELECT " + "a." * 30_000 + "b",
+    "a large value": "INSERT INTO t VALUES ('" + "x" * 30_000_000 + "')",
+    "a large body": "DO $$ BEGIN " + "PERFORM 1;\n" * 500_000 + "END $$",
+}
+
+
+def found_around(statement):
+    """What is told of a statement between two with hazards, beside two files; and how long that takes, in seconds."""
+    files = [source("DROP TABLE a;", "1.sql"), source(f"DROP TABLE a;\n{statement};\nDROP TABLE b;", "2.sql")]
+    began = time.monotonic()
+    found = find_hazards([*files, source("DROP TABLE c;", "3.sql")])
+    took = time.monotonic() - began
+    assert [h.rule for h in found["1.sql"]] == [h.rule for h in found["3.sql"]] == ["ban-drop-table"]
+    return [hazard.rule for hazard in found["2.sql"]], took
+
+
+@pytest.mark.parametrize("statement", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_a_statement_that_is_too_much_for_squawk_is_unread_and_the_rest_is_told(statement):
+    told, took = found_around(statement)
+    assert told == ["ban-drop-table", UNREAD, "ban-drop-table"]
+    assert took < 8
+
+
+@pytest.mark.parametrize("statement", HARMLESS.values(), ids=HARMLESS)
+def test_large_data_and_code_hold_nothing_that_squawk_speaks_of(statement):
+    told, took = found_around(statement)
+    assert told == ["ban-drop-table", "ban-drop-table"]
+    assert took < 8
+
+
+def test_many_hazards_take_no_time_with_the_square_of_their_number():
+    file = source("ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES u (id);\n" * 3_000)
+    began = time.monotonic()
+    assert len(find_hazards([file])[file.path]) == 3_000
+    assert time.monotonic() - began < 5
 
 
 # ---- CONCURRENTLY without a name ------------------------------------------------------------------------------------
