@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -127,6 +128,10 @@ def test_what_a_truncate_cascades_to_is_not_known():
     [
         "CREATE TABLE t (a int); DROP TABLE t, users;",
         "CREATE TABLE IF NOT EXISTS users (a int); ALTER TABLE users DROP COLUMN a;",
+        "SAVEPOINT a; CREATE TABLE users (a int); ROLLBACK TO a; ALTER TABLE users DROP COLUMN a;",
+        "CREATE TABLE u (a int); SAVEPOINT a; ALTER TABLE u RENAME TO users; ROLLBACK TO a; DROP TABLE users;",
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS users AS SELECT 1; DROP MATERIALIZED VIEW users;",
+        "CREATE SEQUENCE IF NOT EXISTS users; DROP SEQUENCE users;",
         "CREATE TABLE archive.users (a int); ALTER TABLE users DROP COLUMN a;",
         "CREATE TABLE users (a int); ALTER TABLE archive.users DROP COLUMN a;",
         'CREATE TABLE "Users" (a int); ALTER TABLE users DROP COLUMN a;',
@@ -148,6 +153,8 @@ def test_what_others_may_use_stays_a_hazard(text):
     "text",
     [
         "CREATE TABLE t (a int); ALTER TABLE t RENAME TO u; ALTER TABLE u DROP COLUMN a;",
+        "CREATE TEMP TABLE IF NOT EXISTS t (a int); ALTER TABLE t DROP COLUMN a;",
+        "CREATE TABLE t (a int); SAVEPOINT a; SELECT 1; ROLLBACK TO a; ALTER TABLE t DROP COLUMN a;",
         "CREATE TABLE t (a int); ALTER TABLE t SET SCHEMA s; ALTER TABLE s.t DROP COLUMN a;",
         "CREATE TABLE t (a int); ALTER TABLE t RENAME COLUMN a TO b; ALTER TABLE t DROP COLUMN b;",
         "SET search_path = x; CREATE TABLE t (a int); ALTER TABLE t DROP COLUMN a;",
@@ -185,6 +192,11 @@ def test_objects_are_followed_through_the_file(text):
 )
 def test_what_squawk_exaggerates_or_says_twice_is_said_once(text, told):
     assert rules(text) == told
+
+
+def test_the_first_migration_may_be_run_again_and_needs_no_allow():
+    path = Path(__file__).resolve().parents[2] / "migrations" / "017_create_dry_run_log_micro_agente.sql"
+    assert find(path.read_text("utf-8")) == []
 
 
 # ---- statements that squawk can't read ------------------------------------------------------------------------------
