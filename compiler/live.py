@@ -43,7 +43,7 @@ _UNPARSED = "0:"  # in place of a token hash's version
 _MATTERS = re.compile(
     rb"^[ \t]*\\|\b(?:begin|start|commit|end|rollback|abort|prepare|discard|stdin|stdout|concurrently|vacuum|reindex|"
     rb"cluster|database|tablespace|subscription|system|detach|standard_conforming_strings|pg_advisory_unlock_all|"
-    rb"transaction)\b",
+    rb"transaction|transaction_read_only|default_transaction_read_only)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 _NEAR = re.compile(r" at or near \".*\Z", re.DOTALL)

@@ -321,8 +321,13 @@ LARGE = b"INSERT INTO notes VALUES ('once upon a time');\n" * 100_000
 
 @pytest.mark.parametrize(
     ("text", "parsed"),
-    [(LARGE, False), (LARGE + b"COMMIT;", True), (LARGE + b"CREATE INDEX CONCURRENTLY i ON notes (a);", True)],
-    ids=["data only", "a commit in it", "an index in it"],
+    [
+        (LARGE, False),
+        (LARGE + b"SET default_transaction_read_only = on;", True),
+        (LARGE + b"COMMIT;", True),
+        (LARGE + b"CREATE INDEX CONCURRENTLY i ON notes (a);", True),
+    ],
+    ids=["data only", "a setting in it", "a commit in it", "an index in it"],
 )
 def test_large_file_of_data_is_not_parsed_for_a_run_unless_a_word_matters(tmp_path, text, parsed) -> None:
     (tmp_path / "1_a.sql").write_bytes(text)
