@@ -23,7 +23,8 @@ _SETTINGS = ("VariableSetStmt", "AlterSystemStmt", "AlterRoleSetStmt", "AlterDat
 _CODE = ("DoStmt", "CreateFunctionStmt")
 _OPTIONS = (b"password", b"passwd", b"pwd", b"sslpassword")
 _COLUMNS = (b"password", b"passwd", b"pwd")
-_BLANK = rb"%(?:\d+\$)?[sLI]|\$\d+|\$\{[^}]{0,80}\}|\{\{[^}]{0,80}\}\}|<[\w -]{1,80}>"  # to be filled in, by format() or before it is run
+# To be filled in, by format() or before it is run:
+_BLANK = rb"%(?:\d+\$)?[sLI]|\$\d+|\$\{[^}]{0,80}\}|\{\{[^}]{0,80}\}\}|<[\w -]{1,80}>"
 _NO_PASSWORD = re.compile(rb"(?:" + _BLANK + rb"|:\w+|[*!]*)")
 # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING: keywords, or an URI.
 _CONNECTION = re.compile(
@@ -125,9 +126,16 @@ def _scan(text: bytes) -> list[_Token]:
         found = postgast.scan(text.decode()).tokens
     except (postgast.PgQueryError, UnicodeDecodeError):
         return []
-    names = postgast.pg_query_pb2.Token.Name
-    every = [(names(token.token), token.start, token.end, text[token.start : token.end]) for token in found]
+    every = [(_kind(token.token), token.start, token.end, text[token.start : token.end]) for token in found]
     return [token for token in every if not token[0].endswith("_COMMENT")]
+
+
+def _kind(number: int) -> str:
+    """The name of a token's kind; empty for a sign that PostgreSQL's grammar has no use for, such as a brace."""
+    return str(postgast.pg_query_pb2.Token.Name(number)) if number in _NAMED else ""
+
+
+_NAMED = frozenset(postgast.pg_query_pb2.Token.values())
 
 
 def _after(tokens: Sequence[_Token], words: Sequence[bytes]) -> Iterator[_Span]:

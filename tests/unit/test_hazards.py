@@ -400,6 +400,7 @@ def test_it_points_at_the_password():
         "DO $$ BEGIN EXECUTE 'UPDATE users SET password = $1' USING x; END $$;",
         "DO $$ BEGIN RAISE NOTICE 'set the password ''%''', 1; END $$; -- PASSWORD 'x'",
         "DO $$ BEGIN /* PASSWORD 'x' */ NULL; END $$;",
+        """DO $$ BEGIN PERFORM '{"password": 1}'; END $$;""",
     ],
 )
 def test_no_password_no_hazard(text):
