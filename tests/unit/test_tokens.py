@@ -123,7 +123,7 @@ def test_another_order_changes_it(found: list[Token], place: float, layout: rand
     assert token_hash(laid_out(found, layout)) != token_hash(laid_out(moved, layout))
 
 
-# By the letters before the quote: what a string may be cut between. (No \' in E'': behind a comment libpg_query's scanner
+# By the letters before the quote: what a string may be cut between. (No \\' in E'': behind a comment libpg_query
 # takes the next part for a plain string, though a server doesn't.)
 PIECES = {
     "": ["a", "''", "é", "\\", " "],
