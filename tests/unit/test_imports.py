@@ -32,3 +32,12 @@ def test_compiler_loads_the_grammar_only_when_it_is_asked() -> None:
 def test_command_line_loads_neither_grammar_nor_tables_nor_the_local_server_before_it_must() -> None:
     verbs = [f"cli.{verb}" for verb in VERBS]
     assert loaded_by("cli.main", *verbs) & {"postgast", "google", "rich", "local", "boto3"} == set()
+
+
+def test_every_module_of_the_benchmarks_can_be_imported() -> None:
+    """Nobody runs them every day: what they take from the product may have moved on. Peers are scripts, run by path."""
+    paths = sorted((ROOT / "benchmarks").rglob("*.py"))
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    imported = [module.removesuffix(".__init__") for module in modules if not module.startswith("benchmarks.peers.")]
+    assert "benchmarks.histories.__main__" in imported
+    assert loaded_by(*imported) >= {"benchmarks", "compiler", "functions"}

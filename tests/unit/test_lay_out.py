@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.histories.__main__ import main as compare
 from benchmarks.histories.concurrently import text_without
 from benchmarks.histories.lay_out import OFF, lay_out, main
 
@@ -144,3 +145,10 @@ def test_a_folder_of_another_tool_is_refused(tmp_path, capsys):
 )
 def test_only_the_word_that_keeps_a_statement_out_of_transactions_goes(text, expected):
     assert text_without(text.encode()).decode() == (expected or text)
+
+
+def test_a_history_whose_down_files_are_broken_is_taken_without_them(tmp_path, capsys):
+    folder = write(tmp_path, {"1_a.sql": "SELECT 1;\n", "1_a.down.sql": "SELEC 1;\n"})
+    assert compare([str(folder), "--check-only"]) == 1
+    assert compare([str(folder), "--check-only", "--without-down"]) == 0
+    assert "left out: 1 down file" in capsys.readouterr().out

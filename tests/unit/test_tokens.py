@@ -123,9 +123,11 @@ def test_another_order_changes_it(found: list[Token], place: float, layout: rand
     assert token_hash(laid_out(found, layout)) != token_hash(laid_out(moved, layout))
 
 
-PIECES = {  # by the letters before the quote: what a string may be cut between
+# By the letters before the quote: what a string may be cut between. (No \\' in E'': behind a comment libpg_query
+# takes the next part for a plain string, though a server doesn't.)
+PIECES = {
     "": ["a", "''", "é", "\\", " "],
-    "E": ["a", "''", r"\'", r"\n", r"\\", "é"],
+    "E": ["a", "''", r"\n", r"\\", "é"],
     "B": ["0", "1"],
     "X": ["0", "f", "F"],
     "U&": ["a", "''", r"\0061", "é"],
@@ -167,6 +169,7 @@ SAME = {
     "the letter before a string": ("SELECT E'a', B'1', X'f', N'a', U&'a'", "SELECT e'a', b'1', x'f', n'a', u&'a'"),
     "the letter before a name": ('DROP TABLE U&"a"', 'DROP TABLE u&"a"'),
     "an escape string in parts": ("SELECT E'ab'", "SELECT E'a'\n'b'"),
+    "an escaped quote in a later part": (r"SELECT E'a\'b'", "SELECT e'a'\n'\\'b'"),
     "bits in parts": ("SELECT B'10'", "SELECT B'1'\n'0'"),
     "hex digits in parts": ("SELECT X'1F'", "SELECT x'1' -- why\n  'F'"),
 }
