@@ -25,7 +25,7 @@ _ESCAPED = re.compile(rb"'([^'\\]*(?:(?:''|\\.)[^'\\]*)*)'(?:\s|--[^\r\n]*[\r\n]
 
 
 def token_hash(text: bytes) -> str:
-    """Hash of a text's tokens, such as `1:9f86d0...`.
+    """Hash of a text's tokens, such as `2:9f86d0...`.
 
     Raises:
         NotSql: the scanner can't read the text.
