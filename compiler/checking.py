@@ -12,6 +12,7 @@ from compiler import effects as effect
 from compiler.effects import Effect
 from compiler.hazards import Allow, Hazard, Source, apply_allows, find_hazards, parse_allow, unused
 from compiler.live import Compiled, compile_migration
+from compiler.tables import tables
 from functions.migrator import manifest
 from functions.migrator.errors import InvalidFile
 from functions.migrator.files import Migration, Package, Problem
@@ -140,6 +141,7 @@ def _allows(file: str, options: Options) -> list[Allow]:
 
 def _extras(file: Checked) -> dict[str, Any]:
     return {
+        "tables": list(tables(file.compiled.statements)) if file.compiled else [],
         "effects": [[e.to_dict() for e in of_statement] for of_statement in file.effects],
         "notes": list(file.notes),
         "hazards": [asdict(hazard) for hazard in file.hazards],

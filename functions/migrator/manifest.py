@@ -71,16 +71,28 @@ class Manifest:
         Raises:
             InvalidManifest: the details are damaged.
         """
-        entry = self._entries[migration.version]
-        line = _read_line(self._folder / DETAILS, entry["offset"], entry["length"])
-        if hashlib.sha256(line).hexdigest() != entry["details"]:
-            raise _invalid(f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with.")
-        return script_of(json.loads(line)[action])
+        return script_of(self._details(migration)[action])
+
+    def notes(self, action: Action, migration: Migration) -> dict[str, Any]:
+        """What else the compiler found out about a file (tables, effects, hazards); running it doesn't need that.
+
+        Raises:
+            InvalidManifest: the details are damaged.
+        """
+        return dict(self._details(migration).get(f"{action}_notes", {}))
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a file of this package; None for another text, as there is no grammar here to ask."""
         sha256 = hashlib.sha256(text).hexdigest()
         return next((str(e["tokens"]) for e in self._entries.values() if e["sha256"] == sha256), None)
+
+    def _details(self, migration: Migration) -> dict[str, Any]:
+        entry = self._entries[migration.version]
+        line = _read_line(self._folder / DETAILS, entry["offset"], entry["length"])
+        if hashlib.sha256(line).hexdigest() != entry["details"]:
+            raise _invalid(f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with.")
+        details: dict[str, Any] = json.loads(line)
+        return details
 
 
 def write(folder: Path, scripts: Mapping[int, Mapping[str, Script]], extras: Mapping[int, Mapping[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
 from functions.migrator.job import Job
 from functions.migrator.plan import Plan, make_plan, plan_rollback
-from functions.migrator.results import FileDone, RunResult
+from functions.migrator.results import FileDone, RunResult, rollback_message, success_message
 from functions.migrator.runlock import Holder
 from functions.migrator.script import PAST, Action, Source
 from functions.migrator.session import Session
@@ -35,6 +35,12 @@ SETTLE_TIME = 30.0  # seconds in which a commit's fate must be found out
 
 class Listener:
     """Is told what happens as it happens; this one keeps quiet."""
+
+    def connected(self, session: Session) -> None:
+        """A session is open."""
+
+    def closed(self) -> None:
+        """That session is closed."""
 
     def waiting(self, holder: Holder | None) -> None:
         """Another run has the lock."""
@@ -56,6 +62,7 @@ class Request:
         requested_by: who says to have asked for it.
         source: the migrations: the compiler, or a manifest that it has written.
         wait: seconds to wait for another run to end.
+        may_begin: asked before every file but the first; False ends the run there, as well as if that were all.
     """
 
     url: str
@@ -64,6 +71,7 @@ class Request:
     requested_by: str
     wait: float = 60.0
     listener: Listener = field(default_factory=Listener)
+    may_begin: Callable[[], bool] = lambda: True
 
 
 def apply(request: Request, target: str | None = None) -> RunResult:
@@ -90,6 +98,7 @@ def apply(request: Request, target: str | None = None) -> RunResult:
             applied=tuple(done),
             warnings=tuple(plan.warnings),
             already_applied=since.applied_at if since else None,
+            remaining=run.remaining("apply", plan.pending),
         )
 
 
@@ -107,13 +116,14 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
     with _Run(request) as run:
         run.check("rollback", run.read_rollback(target, confirm))  # refuses before it waits for the lock
         run.take_lock()
-        done = run.files("rollback", run.read_rollback(target, confirm))
-        labels = ", ".join(file.migration for file in done)
+        chosen = run.read_rollback(target, confirm)
+        done = run.files("rollback", chosen)
         return run.result(
             migration=done[-1].migration,
-            message=f"{'Migration' if len(done) == 1 else 'Migrations'} {labels} rolled back successfully",
+            message=rollback_message([file.migration for file in done]),
             applied=tuple(done),
             action="rollback",
+            remaining=run.remaining("rollback", chosen),
         )
 
 
@@ -127,12 +137,14 @@ class _Run:
         self._checked: set[tuple[Action, int]] = set()
         self._known: set[int] = set()  # what is applied, as this run knows it
         self._session = Session(request.url, request.execution)
+        request.listener.connected(self._session)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._session.close()
+        self._request.listener.closed()
 
     def read_plan(self, target: str | None) -> Plan:
         package, applied = self._request.source.package, read_applied(self._session)
@@ -167,12 +179,18 @@ class _Run:
         for migration in migrations:
             if action == "apply" and migration.version in self._known:
                 continue  # another run did it, while we found out what had become of a commit
+            if done and not self._request.may_begin():
+                break
             try:
                 done.append(self._file(action, migration))
             except MigratorError as error:
                 error.facts[PAST[action]] = [file.migration for file in done]
                 raise
         return done
+
+    def remaining(self, action: Action, migrations: Sequence[Migration]) -> int:
+        """How many of these the run has left to do."""
+        return sum((migration.version in self._known) == (action == "rollback") for migration in migrations)
 
     def result(self, **parts: Any) -> RunResult:
         return RunResult(
@@ -240,6 +258,7 @@ class _Run:
         """
         before, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
+        self._request.listener.closed()
         try:
             busy = self._take_over(before)
             self._session.wire.interrupted |= interrupted
@@ -274,6 +293,7 @@ class _Run:
     def _take_over(self, before: int) -> AnotherRunInProgress | None:
         """Connects anew and takes the run lock; returns the error if another session than ours has it."""
         self._session = _reconnect(self._request)
+        self._request.listener.connected(self._session)
         self._session.prepare_to_write()
         try:
             runlock.acquire(self._session, SETTLE_TIME, self._request.listener.waiting, yields_to_others=before)
@@ -324,11 +344,5 @@ def _job(request: Request, action: Action, migration: Migration) -> Job:
 
 
 def _message(plan: Plan, done: Sequence[FileDone]) -> str:
-    since = plan.target_applied
-    if since is not None:
-        return f"Migration {since.label} was already applied at {since.applied_at}"
-    if not done:
-        return "Nothing to do: every migration is applied"
-    if plan.target or len(done) == 1:
-        return f"Migration {done[-1].migration} executed successfully"
-    return f"{len(done)} migrations executed successfully, {done[0].migration} to {done[-1].migration}"
+    target = plan.target.label if plan.target else None
+    return success_message([file.migration for file in done], target, plan.target_applied)

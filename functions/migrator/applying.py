@@ -1,0 +1,149 @@
+"""Apply, as a step of the workflow: as many files as the time of a call allows, and what that leaves to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from functions.migrator.errors import InvalidInput, MigratorError, StatementTimeout
+from functions.migrator.files import Migration
+from functions.migrator.limits import Limited
+from functions.migrator.results import FileDone, RunResult
+from functions.migrator.run import Listener, Request, roll_back
+from functions.migrator.run import apply as apply_files
+from functions.migrator.runlock import Holder
+from functions.migrator.script import PAST, Action
+from functions.migrator.session import Session
+from functions.migrator.step import Step, newest
+
+_FILES_BUDGET = 16_000  # bytes of JSON; Step Functions allows 256 KiB for all of an execution's state
+_LABELS_BUDGET = 2_000  # bytes
+_CHECKS = 10  # of one file
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What this call and those before it have done.
+
+    Attributes:
+        done: the files of this call.
+        remaining: files that are left to do; 0 when the run is through.
+        confirm: for a rollback, the newest migration that is applied now: what the next call confirms.
+    """
+
+    step: Step
+    done: tuple[FileDone, ...]
+    remaining: int
+    confirm: str | None = None
+
+    @property
+    def action(self) -> Action:
+        """What is done with files."""
+        return action_of(self.step)
+
+    def to_dict(self) -> dict[str, object]:
+        """The answer to the state machine; of many files the newest, so that it stays small."""
+        key, so_far = PAST[self.action], self.step.so_far
+        files = [*so_far.get(key, []), *map(_told, self.done)]
+        return {
+            "outcome": "more" if self.remaining else "done",
+            "remaining": self.remaining,
+            key: newest(files, _FILES_BUDGET),
+            f"{key}_count": int(so_far.get(f"{key}_count", 0)) + len(self.done),
+            "calls": int(so_far.get("calls", 0)) + 1,
+            "confirm": self.confirm,
+        }
+
+
+def action_of(step: Step) -> Action:
+    """What the step does with files."""
+    return "rollback" if step.ask.action == "rollback" else "apply"
+
+
+def apply(step: Step) -> Progress:
+    """Runs what is pending (or rolls back what was asked for), and ends in time.
+
+    The first file always begins. A file that the end of the call cut short, after others had taken their part of it,
+    is rolled back and left to the next call, which gives it all of its time.
+
+    Raises:
+        MigratorError: of any family; its fact `applied` (or `rolled_back`) names what the execution had done before.
+    """
+    source, notes = Limited(step.source, step.settings.defaults, step.deadline), _Notes(step)
+    request = Request(
+        url=step.url,
+        source=source,
+        execution=step.execution,
+        requested_by=step.ask.requested_by,
+        wait=min(step.settings.lock_wait, step.deadline.left / 2) / 1_000,
+        listener=notes,
+        may_begin=step.deadline.allows_another_file,
+    )
+    try:
+        result = _run(step, request)
+    except MigratorError as error:
+        cut = source.cut and isinstance(error, StatementTimeout)
+        if not (cut and notes.done):
+            _complete(error, step, cut)
+            raise
+        return _progress(step, notes.done, source.asked[len(notes.done) :])
+    return _progress(step, result.applied, source.asked[len(source.asked) - result.remaining :])
+
+
+def _progress(step: Step, done: Sequence[FileDone], left: Sequence[Migration]) -> Progress:
+    confirm = left[0].label if left and action_of(step) == "rollback" else None
+    return Progress(step, tuple(done), len(left), confirm)
+
+
+def _run(step: Step, request: Request) -> RunResult:
+    ask = step.ask
+    if action_of(step) == "apply":
+        return apply_files(request, ask.target)
+    if ask.target is None or ask.confirm is None:
+        raise InvalidInput("A rollback needs a target and confirm.")
+    return roll_back(request, ask.target, str(step.so_far.get("confirm") or ask.confirm))
+
+
+def _told(file: FileDone) -> dict[str, Any]:
+    told = file.to_dict()
+    verified = [{"promise": check.promise[:200], "found": check.found} for check in file.checks[:_CHECKS]]
+    return {**told, "verified": verified}
+
+
+def _complete(error: MigratorError, step: Step, cut: bool) -> None:
+    """Makes the error tell what calls before this one had done, and which limit it was that ended a statement."""
+    fact = PAST[action_of(step)]
+    before = [str(file["migration"]) for file in step.so_far.get(fact, [])]
+    error.facts[fact] = newest([*before, *cast(list[str], error.facts.get(fact, []))], _LABELS_BUDGET)
+    if cut:
+        error.cause = (
+            "One call of apply has only so much time. Its end, not a limit of the file, ended the statement, "
+            "although the file was the first of its call."
+        )
+        error.solution = "Split the work into several files or batches, or give the apply function a longer timeout."
+
+
+class _Notes(Listener):
+    """Passes on what it is told, and keeps what the call has done: a run that fails has no result."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self.done: list[FileDone] = []
+
+    def connected(self, session: Session) -> None:
+        self._step.listener.connected(session)
+
+    def closed(self) -> None:
+        self._step.listener.closed()
+
+    def waiting(self, holder: Holder | None) -> None:
+        self._step.listener.waiting(holder)
+
+    def executing(self, action: Action, migration: Migration) -> None:
+        self._step.listener.executing(action, migration)
+
+    def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
+        self.done.append(done)
+        self._step.deadline.file_done(done.duration_ms)
+        self._step.listener.executed(action, migration, done)

@@ -1,0 +1,242 @@
+"""Verify, the last step of the workflow: what is there now that a run has been at work. Reads only.
+
+It looks in a session of its own, at what was committed, and goes by the history: that tells what the execution has
+done even where the answer of a call was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+from functions.migrator.applying import action_of
+from functions.migrator.errors import MigratorError, VerificationFailed
+from functions.migrator.executions import Done, read_done
+from functions.migrator.expectations import Check, check_rows
+from functions.migrator.files import Migration
+from functions.migrator.history import Applied, read_applied
+from functions.migrator.inspection import Table, inspect
+from functions.migrator.options import RowsExpectation
+from functions.migrator.plan import find_target
+from functions.migrator.results import rollback_message, success_message
+from functions.migrator.script import PAST
+from functions.migrator.session import Session
+from functions.migrator.step import Step, looking, newest, send
+
+_FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET = 24_000, 48_000, 4_000  # bytes of JSON
+_STAYS = "What is applied stays applied: the checks come after the commit."
+_TOLD = 10  # failed checks in the message
+_COUNTED = 50  # tables whose rows are counted
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verify found, and with it what the machine answers.
+
+    Attributes:
+        done: what the execution has applied or rolled back, in order.
+        tables: every table that this touched (or that was asked for), as it is now.
+        kept: promises that hold for ever, of all applied migrations, and what was found.
+    """
+
+    step: Step
+    database: str
+    target: Migration | None
+    already: Applied | None
+    done: tuple[Done, ...]
+    tables: tuple[Table, ...]
+    promised: Mapping[str, Sequence[str]]
+    kept: tuple[Check, ...]
+    ended_at: datetime
+
+    def to_dict(self) -> dict[str, object]:
+        """The product's contract: `status`, `migration` and `message` stay; more may join."""
+        return {
+            "status": "success",
+            "migration": self._migration,
+            "message": self._message,
+            "action": self.step.ask.action,
+            "execution": self.step.execution,
+            "database": self.database,
+            **self._files(),
+            "already_applied": self.already.applied_at if self.already else None,
+            "verified": self._verified(),
+            "warnings": [],
+            "duration_ms": self._duration_ms,
+        }
+
+    @property
+    def _labels(self) -> list[str]:
+        return [done.label for done in self.done]
+
+    @property
+    def _migration(self) -> str | None:
+        if self.target is not None and self.step.ask.action != "rollback":
+            return self.target.label
+        return self._labels[-1] if self.done else None
+
+    @property
+    def _message(self) -> str:
+        if self.step.ask.action == "verify":
+            return f"Verified {len(self.tables)} tables and {len(self.kept)} lasting promises: all is as it should be"
+        if self.step.ask.action == "rollback":
+            return rollback_message(self._labels)
+        return success_message(self._labels, self._migration, self.already)
+
+    def _files(self) -> dict[str, object]:
+        key = PAST[action_of(self.step)]
+        told = {str(file["migration"]): file.get("verified", []) for file in self.step.so_far.get(key, [])}
+        files = [{**done.to_dict(), "verified": told.get(done.label, [])} for done in self.done]
+        return {key: newest(files, _FILES_BUDGET), f"{key}_count": len(files)}
+
+    def _verified(self) -> dict[str, object]:
+        tables = [{**table.to_dict(), **self._promise(table)} for table in self.tables]
+        shown = newest(tables, _TABLES_BUDGET)
+        lasting = [{"promise": check.promise, "found": check.found} for check in self.kept]
+        return {
+            "tables": shown,
+            "tables_count": len(tables),
+            "always": newest(lasting, _CHECKS_BUDGET),
+            "always_count": len(lasting),
+        }
+
+    def _promise(self, table: Table) -> dict[str, object]:
+        """What was promised of its rows at the commit: the application may have written since."""
+        found = [words for name in {table.name, *table.called} for words in self.promised.get(name, ())]
+        return {"promised_at_commit": found} if found else {}
+
+    @property
+    def _duration_ms(self) -> float | None:
+        try:
+            began = datetime.fromisoformat(self.step.started_at)
+        except ValueError:
+            return None
+        return round((self.ended_at - began.replace(tzinfo=began.tzinfo or UTC)).total_seconds() * 1_000, 1)
+
+
+def verify(step: Step) -> Report:
+    """Inspects what the execution has touched, or what it was asked to look at.
+
+    Raises:
+        VerificationFailed: an index isn't fit for use, a lasting promise isn't kept, or something isn't applied.
+        MigratorError: of the families input, package, connection or history: nothing could be inspected.
+    """
+    with looking(step) as session:
+        applied = read_applied(session)
+        target = find_target(step.source.package, step.ask.target) if step.ask.target else None
+        done = read_done(session, step.execution, action_of(step))
+        migrations = _touching(step, applied, target, done)
+        promised = _promised(step, migrations)
+        names = [*_names(step, migrations), *promised]
+        tables = tuple(inspect(session, names, _COUNTED))
+        kept = tuple(_lasting(step, session, applied))
+        _refuse([*_history(step, applied, target, done), *_indexes(tables), *kept], step)
+        return Report(
+            step,
+            database=session.server.database,
+            target=target,
+            already=_already(applied, target, done),
+            done=done,
+            tables=tables,
+            promised=promised,
+            kept=kept,
+            ended_at=datetime.now(UTC),
+        )
+
+
+def _touching(
+    step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]
+) -> list[Migration]:
+    """The migrations whose tables are looked at: those of this execution; without any, the target, or for the action
+    verify everything that is applied."""
+    migrations = step.source.package.migrations
+    versions = {each.version for each in done} or ({target.version} if target else set())
+    if not versions and step.ask.action == "verify":
+        versions = set(applied)
+    return [migration for migration in migrations if migration.version in versions]
+
+
+def _names(step: Step, migrations: Sequence[Migration]) -> Iterator[str]:
+    for migration in migrations:
+        yield from step.source.notes("apply", migration).get("tables", [])
+
+
+def _promised(step: Step, migrations: Sequence[Migration]) -> dict[str, list[str]]:
+    """By table, what its rows were promised to be when a file committed."""
+    found: dict[str, list[str]] = {}
+    if step.ask.action != "rollback":
+        for expectation in (row for migration in migrations for row in _rows(step, migration)):
+            found.setdefault(expectation.table, []).append(f"{expectation.operator} {expectation.count}")
+    return found
+
+
+def _lasting(step: Step, session: Session, applied: Mapping[int, Applied]) -> Iterator[Check]:
+    """Every promise that holds for ever, of every migration that is applied."""
+    for migration in step.source.package.migrations:
+        if migration.version in applied:
+            for expectation in _rows(step, migration):
+                if expectation.always:
+                    yield _asked(session, migration, expectation)
+
+
+def _rows(step: Step, migration: Migration) -> Sequence[RowsExpectation]:
+    return step.source.script("apply", migration).options.rows
+
+
+def _asked(session: Session, migration: Migration, expectation: RowsExpectation) -> Check:
+    send(session, "BEGIN")
+    try:
+        return replace(check_rows(session, expectation), place=migration.name)
+    except MigratorError as error:
+        error.state = _STAYS
+        raise
+    finally:
+        session.roll_back()
+
+
+def _history(
+    step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]
+) -> Iterator[Check]:
+    """What the run was for is so in the history."""
+    if step.ask.action == "rollback":
+        for each in done:
+            if each.version in applied:
+                yield Check(f"migration {each.label}", "rolled back", "applied", False)
+    elif step.ask.action == "run-migration":
+        wanted = [target] if target and target.version in applied else step.source.package.migrations
+        for migration in wanted:
+            if migration.version not in applied and (target is None or migration.version <= target.version):
+                yield Check(f"migration {migration.label}", "applied", "pending", False)
+
+
+def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
+    for table in tables:
+        for index in table.indexes:
+            if not index.fit:
+                yield Check(f"index {index.name} on {table.name}", "valid and ready", index.state, False)
+
+
+def _refuse(checks: Sequence[Check], step: Step) -> None:
+    failed = [check for check in checks if not check.true]
+    if not failed:
+        return
+    told = "; ".join(map(str, failed[:_TOLD]))
+    more = f"; and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
+    raise VerificationFailed(
+        f"{told}{more}.",
+        cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
+        solution="An invalid index: REINDEX INDEX CONCURRENTLY, or drop it and run again. A lasting promise that is "
+        "out of date: take its line out of the file, as comments of an applied file may change.",
+        state=_STAYS,
+        next_command="aurora-migrations status",
+        migration=step.ask.target,
+        checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
+    )
+
+
+def _already(applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> Applied | None:
+    """The target's record, if another execution had applied it."""
+    if target is None or target.version in {each.version for each in done}:
+        return None
+    return applied.get(target.version)
