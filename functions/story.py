@@ -87,9 +87,8 @@ class Story(Listener):
         self.logger.warning("Waiting for another run to end", holder=str(holder))
 
     def executing(self, action: Action, migration: Migration) -> None:
-        self.logger.info(
-            f"{_VERBS[action][0]} migration {migration.label}", migration=migration.label, **_file(migration)
-        )
+        label = migration.label
+        self.logger.info(f"{_VERBS[action][0]} migration {label}", migration=label, file=migration.name)
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         duration = round(done.duration_ms, 1)
@@ -126,7 +125,3 @@ class Story(Listener):
         """Writes the numbers out."""
         if self.metrics.metric_set:
             self.metrics.flush_metrics()
-
-
-def _file(migration: Migration) -> dict[str, str]:
-    return {"file": migration.name}

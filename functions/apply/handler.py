@@ -1,4 +1,4 @@
-"""Apply: runs migrations (or their down files), each in a transaction of its own, as many as the time of a call allows."""
+"""Apply: runs migrations (or their down files), each in a transaction of its own, as many as a call's time allows."""
 
 from __future__ import annotations
 

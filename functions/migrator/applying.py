@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from functions.migrator.errors import InvalidInput, MigratorError, StatementTimeout
+from functions.migrator.deadline import Guard
+from functions.migrator.errors import Cancelled, InvalidInput, MigratorError, StatementTimeout
 from functions.migrator.files import Migration
 from functions.migrator.limits import Limited
 from functions.migrator.results import FileDone, RunResult
@@ -70,7 +71,8 @@ def apply(step: Step) -> Progress:
     Raises:
         MigratorError: of any family; its fact `applied` (or `rolled_back`) names what the execution had done before.
     """
-    source, notes = Limited(step.source, step.settings.defaults, step.deadline), _Notes(step)
+    source, guard = Limited(step.source, step.settings.defaults, step.deadline), Guard(step.deadline)
+    notes = _Notes(step, guard)
     request = Request(
         url=step.url,
         source=source,
@@ -83,10 +85,9 @@ def apply(step: Step) -> Progress:
     try:
         result = _run(step, request)
     except MigratorError as error:
-        cut = source.cut and isinstance(error, StatementTimeout)
+        cut = (source.cut and isinstance(error, StatementTimeout)) or (guard.struck and isinstance(error, Cancelled))
         if not (cut and notes.done):
-            _complete(error, step, cut)
-            raise
+            raise _complete(_out_of_time(error) if cut else error, step) from error
         return _progress(step, notes.done, source.asked[len(notes.done) :])
     return _progress(step, result.applied, source.asked[len(source.asked) - result.remaining :])
 
@@ -111,30 +112,40 @@ def _told(file: FileDone) -> dict[str, Any]:
     return {**told, "verified": verified}
 
 
-def _complete(error: MigratorError, step: Step, cut: bool) -> None:
-    """Makes the error tell what calls before this one had done, and which limit it was that ended a statement."""
+def _out_of_time(error: MigratorError) -> MigratorError:
+    told = StatementTimeout(
+        error.message,
+        cause="One call of apply has only so much time. Its end, not a limit of the file, ended the statement, though "
+        "the file was the first of its call.",
+        solution="Split the work into several files or batches, or give the apply function a longer timeout.",
+        state=error.state,
+    )
+    told.facts = error.facts
+    return told
+
+
+def _complete(error: MigratorError, step: Step) -> MigratorError:
+    """The error, telling what calls before this one had done, too."""
     fact = PAST[action_of(step)]
     before = [str(file["migration"]) for file in step.so_far.get(fact, [])]
     error.facts[fact] = newest([*before, *cast(list[str], error.facts.get(fact, []))], _LABELS_BUDGET)
-    if cut:
-        error.cause = (
-            "One call of apply has only so much time. Its end, not a limit of the file, ended the statement, "
-            "although the file was the first of its call."
-        )
-        error.solution = "Split the work into several files or batches, or give the apply function a longer timeout."
+    return error
 
 
 class _Notes(Listener):
     """Passes on what it is told, and keeps what the call has done: a run that fails has no result."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, guard: Guard) -> None:
         self._step = step
+        self._guard = guard
         self.done: list[FileDone] = []
 
     def connected(self, session: Session) -> None:
+        self._guard.watch(session)
         self._step.listener.connected(session)
 
     def closed(self) -> None:
+        self._guard.rest()
         self._step.listener.closed()
 
     def waiting(self, holder: Holder | None) -> None:

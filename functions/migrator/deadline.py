@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
+
+import psycopg
+
+from functions.migrator.session import Session
 
 RESERVE = 10_000  # milliseconds kept for rolling back, the history, closing, and saying what happened
 _LEAST = 1_000  # milliseconds that any file gets, whatever is left
+_GRACE = 0.5  # seconds in which a statement's own limit may end it first, which tells more
+_AGAIN = 2.0  # seconds; a wish to cancel that arrives between two statements is lost
 
 
 class Deadline:
@@ -18,13 +26,17 @@ class Deadline:
             remaining_ms: asked for the milliseconds until the call is ended from outside.
         """
         self._remaining_ms = remaining_ms
-        self._at_first = self.left
+        self._at_first = self._left
         self._longest = 0.0
 
     @property
     def left(self) -> int:
         """Milliseconds that a file may take now."""
-        return max(_LEAST, int(self._remaining_ms()) - RESERVE)
+        return max(_LEAST, self._left)
+
+    @property
+    def _left(self) -> int:
+        return int(self._remaining_ms()) - RESERVE
 
     def file_done(self, duration_ms: float) -> None:
         """Takes note of how long a file took."""
@@ -33,4 +45,34 @@ class Deadline:
     def allows_another_file(self) -> bool:
         """Whether the next file, of which nobody knows how long it takes, has a fair chance in what is left: a quarter
         of what the call began with, and twice what the longest file has taken so far."""
-        return self.left >= max(self._at_first / 4, 2 * self._longest)
+        return self._left >= max(self._at_first / 4, 2 * self._longest)
+
+
+class Guard:
+    """Cancels what a session does when the time is up: a file of many short statements has no limit as a whole.
+
+    Attributes:
+        struck: whether it has.
+    """
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.struck = False
+        self._deadline = deadline
+        self._over = threading.Event()
+
+    def watch(self, session: Session) -> None:
+        """Begins to watch a session."""
+        self._over = threading.Event()
+        seconds = self._deadline.left / 1_000 + _GRACE
+        threading.Thread(target=self._cancel, args=(session, seconds, self._over), daemon=True).start()
+
+    def rest(self) -> None:
+        """Lets go of the session."""
+        self._over.set()
+
+    def _cancel(self, session: Session, seconds: float, over: threading.Event) -> None:
+        while not over.wait(seconds):
+            self.struck = True
+            with contextlib.suppress(psycopg.Error):
+                session.wire.connection.cancel_safe(timeout=_AGAIN)
+            seconds = _AGAIN

@@ -28,22 +28,31 @@ _TABLES = """
                        HAVING pg_catalog.count(*) = 1)) AS oid FROM named),
          tables AS (SELECT f.n, f.name, COALESCE(i.indrelid, f.oid) AS oid, f.oid IS NULL AS gone
                       FROM found f LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = f.oid)
-    SELECT t.name, t.gone, c.oid, c.oid::pg_catalog.regclass, c.relkind, c.reltuples::pg_catalog.int8,
-           COALESCE((SELECT pg_catalog.sum(pg_catalog.pg_relation_size(p.relid))
-                       FROM pg_catalog.pg_partition_tree(c.oid) p), pg_catalog.pg_relation_size(c.oid), 0)
+    SELECT t.name, t.gone, c.oid, c.oid::pg_catalog.regclass, c.relkind, c.reltuples::pg_catalog.int8
       FROM tables t LEFT JOIN pg_catalog.pg_class c ON c.oid = t.oid
      WHERE t.gone OR c.relkind IN ('r', 'p', 'm')
      ORDER BY t.n
 """
-# Also those of partitions. One that another session builds or rebuilds at this moment is no news.
+# Also those of partitions. One that another session builds or rebuilds at this moment is no news. Nothing here waits
+# for a lock, as the functions for sizes and partitions would.
 _INDEXES = """
-    SELECT roots.oid, i.indexrelid::pg_catalog.regclass, i.indisvalid, i.indisready,
+    WITH RECURSIVE tree AS (
+        SELECT value::pg_catalog.oid AS root, value::pg_catalog.oid AS oid
+          FROM pg_catalog.json_array_elements_text($1::json)
+         UNION
+        SELECT t.root, h.inhrelid FROM tree t JOIN pg_catalog.pg_inherits h ON h.inhparent = t.oid)
+    SELECT t.root, i.indexrelid::pg_catalog.regclass, i.indisvalid, i.indisready,
            EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index b
                     WHERE b.index_relid = i.indexrelid OR b.relid = i.indrelid)
-      FROM (SELECT value::pg_catalog.oid AS oid FROM pg_catalog.json_array_elements_text($1::json)) AS roots
-      JOIN pg_catalog.pg_index i
-        ON i.indrelid = roots.oid OR i.indrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(roots.oid))
-     ORDER BY roots.oid, i.indexrelid::pg_catalog.regclass::pg_catalog.text
+      FROM tree t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
+     ORDER BY t.root, i.indexrelid::pg_catalog.regclass::pg_catalog.text
+"""
+# The size, and the rows where that is small: CASE doesn't count before it has compared.
+_ROWS = """
+    SELECT size, CASE WHEN size <= {most} THEN (SELECT pg_catalog.count(*) FROM {table}) END
+      FROM (SELECT COALESCE((SELECT pg_catalog.sum(pg_catalog.pg_relation_size(relid))
+                               FROM pg_catalog.pg_partition_tree({oid})),
+                            pg_catalog.pg_relation_size({oid}::pg_catalog.oid))) AS sized (size)
 """
 
 
@@ -77,7 +86,7 @@ class Table:
         called: the names by which it was asked for.
         rows: None where nobody knows: the table was never analyzed and is too large to count, or may not be read.
         counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
-        size: bytes on disk, without its indexes.
+        size: bytes on disk, without its indexes; None where nobody knows, for the same reasons.
     """
 
     name: str
@@ -87,7 +96,7 @@ class Table:
     kind: str = ""
     rows: int | None = None
     counted: bool = False
-    size: int = 0
+    size: int | None = None
     indexes: tuple[Index, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -123,13 +132,13 @@ def inspect(session: Session, names: Sequence[str], count: int) -> list[Table]:
     for oid, name, valid, ready, building in _ask(session, _INDEXES, json.dumps([str(t.oid) for t in there])):
         index = Index(str(name), valid == "t", ready == "t", building == "t")
         indexes.setdefault(int(str(oid)), []).append(index)
-    small = [table.name for table in there if table.size <= COUNTED][:count]
+    asked = {table.name for table in there[:count]}
     complete = (replace(table, indexes=tuple(indexes.get(table.oid, ()))) for table in tables.values())
-    return [_counted(session, table) if table.name in small else table for table in complete]
+    return [_counted(session, table) if table.name in asked else table for table in complete]
 
 
 def _table(row: Row) -> Table:
-    name, gone, oid, shown, kind, estimate, size = row
+    name, gone, oid, shown, kind, estimate = row
     if gone == "t":
         return Table(str(name), exists=False, called=(str(name),))
     rows = int(str(estimate))
@@ -140,25 +149,26 @@ def _table(row: Row) -> Table:
         oid=int(str(oid)),
         kind=str(kind),
         rows=rows if rows >= 0 else None,  # -1: neither VACUUM nor ANALYZE has seen it
-        size=int(str(size)),
     )
 
 
 def _counted(session: Session, table: Table) -> Table:
-    """The table with its rows counted; as it was where that can't be done now (a lock, a privilege, a policy)."""
+    """The table with its size, and its rows counted if that is small; as it was where that can't be had now (a lock, a
+    privilege, a policy)."""
     only = "" if table.kind == "p" else "ONLY "
     limits = [
         Command(f"SET LOCAL statement_timeout = {_COUNT_TIMEOUT}"),
         Command(f"SET LOCAL lock_timeout = {_COUNT_TIMEOUT // 2}"),
         Command("SET LOCAL row_security = off"),
     ]
-    counting = Command(f"SELECT pg_catalog.count(*) FROM {only}{table.name}")
+    asking = Command(_ROWS.format(most=COUNTED, table=f"{only}{table.name}", oid=table.oid))
     try:
-        rows = session.wire.batch([BEGIN, *limits, counting, COMMIT])[len(limits) + 1]
+        ((size, rows),) = session.wire.batch([BEGIN, *limits, asking, COMMIT])[len(limits) + 1]
     except BatchError as error:
         _survive(session, error)
         return table
-    return replace(table, rows=int(str(rows[0][0])), counted=True)
+    known = replace(table, size=int(str(size)))
+    return known if rows is None else replace(known, rows=int(rows), counted=True)
 
 
 def _ask(session: Session, sql: str, *params: Param) -> list[Row]:

@@ -60,7 +60,8 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         InvalidInput: a variable is missing or has a value it can't have; names it.
     """
     found = _Variables(variables)
-    found.require("ALLOWED_ACTIONS")
+    for name in ("ENVIRONMENT", "DATABASE_SECRET_ARN", "ALLOWED_ACTIONS"):
+        found.require(name)
     sslmode = found.read("DATABASE_SSLMODE", _one_of(_SSLMODES), "verify-full")
     settings = Settings(
         environment=found.require("ENVIRONMENT"),

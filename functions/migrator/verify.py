@@ -82,7 +82,7 @@ class Report:
             return f"Verified {len(self.tables)} tables and {len(self.kept)} lasting promises: all is as it should be"
         if self.step.ask.action == "rollback":
             return rollback_message(self._labels)
-        return success_message(self._labels, self._migration, self.already)
+        return success_message(self._labels, self.target.label if self.target else None, self.already)
 
     def _files(self) -> dict[str, object]:
         key = PAST[action_of(self.step)]
