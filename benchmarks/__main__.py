@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import applying, memory, nothing, round_trips
+from benchmarks import applying, importing, memory, nothing, round_trips
 from benchmarks.harness import Bench, Failed, circumstances, prepared
 
 MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
@@ -15,6 +15,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
     "nothing": nothing.measure,
     "memory": memory.measure,
     "round-trips": round_trips.measure,
+    "importing": importing.measure,
 }
 
 

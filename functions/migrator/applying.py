@@ -38,14 +38,9 @@ class Progress:
     remaining: int
     confirm: str | None = None
 
-    @property
-    def action(self) -> Action:
-        """What is done with files."""
-        return action_of(self.step)
-
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine; of many files the newest, so that it stays small."""
-        key, so_far = PAST[self.action], self.step.so_far
+        key, so_far = PAST[self.step.action], self.step.so_far
         files = [*so_far.get(key, []), *map(_told, self.done)]
         return {
             "outcome": "more" if self.remaining else "done",
@@ -55,11 +50,6 @@ class Progress:
             "calls": int(so_far.get("calls", 0)) + 1,
             "confirm": self.confirm,
         }
-
-
-def action_of(step: Step) -> Action:
-    """What the step does with files."""
-    return "rollback" if step.ask.action == "rollback" else "apply"
 
 
 def apply(step: Step) -> Progress:
@@ -93,13 +83,13 @@ def apply(step: Step) -> Progress:
 
 
 def _progress(step: Step, done: Sequence[FileDone], left: Sequence[Migration]) -> Progress:
-    confirm = left[0].label if left and action_of(step) == "rollback" else None
+    confirm = left[0].label if left and step.action == "rollback" else None
     return Progress(step, tuple(done), len(left), confirm)
 
 
 def _run(step: Step, request: Request) -> RunResult:
     ask = step.ask
-    if action_of(step) == "apply":
+    if step.action == "apply":
         return apply_files(request, ask.target)
     if ask.target is None or ask.confirm is None:
         raise InvalidInput("A rollback needs a target and confirm.")
@@ -126,7 +116,7 @@ def _out_of_time(error: MigratorError) -> MigratorError:
 
 def _complete(error: MigratorError, step: Step) -> MigratorError:
     """The error, telling what calls before this one had done, too."""
-    fact = PAST[action_of(step)]
+    fact = PAST[step.action]
     before = [str(file["migration"]) for file in step.so_far.get(fact, [])]
     error.facts[fact] = newest([*before, *cast(list[str], error.facts.get(fact, []))], _LABELS_BUDGET)
     return error

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from functions.migrator.ask import Ask
@@ -15,6 +14,7 @@ from functions.migrator.deadline import Deadline
 from functions.migrator.errors import NotAWriter, PackageChanged
 from functions.migrator.manifest import Manifest
 from functions.migrator.run import Listener
+from functions.migrator.script import Action
 from functions.migrator.session import Session
 from functions.migrator.settings import Settings
 from functions.migrator.sqlstate import named_error
@@ -48,9 +48,9 @@ class Step:
     url: str = field(default="", repr=False)
 
     @property
-    def folder(self) -> Path:
-        """The migrations."""
-        return self.settings.migrations
+    def action(self) -> Action:
+        """What is done with files."""
+        return "rollback" if self.ask.action == "rollback" else "apply"
 
     @cached_property
     def source(self) -> Manifest:
@@ -60,7 +60,7 @@ class Step:
             InvalidManifest: it has no manifest, or a damaged one.
             PackageChanged: it is another one.
         """
-        manifest = Manifest(self.folder)
+        manifest = Manifest(self.settings.migrations)
         if self.package not in ("", manifest.digest):
             raise PackageChanged(
                 "The package isn't the one that this execution began with: another was deployed meanwhile.",

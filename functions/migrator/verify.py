@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from functions.migrator.applying import action_of
 from functions.migrator.errors import MigratorError, VerificationFailed
 from functions.migrator.executions import Done, read_done
 from functions.migrator.expectations import Check, check_rows
@@ -85,7 +84,7 @@ class Report:
         return success_message(self._labels, self.target.label if self.target else None, self.already)
 
     def _files(self) -> dict[str, object]:
-        key = PAST[action_of(self.step)]
+        key = PAST[self.step.action]
         told = {str(file["migration"]): file.get("verified", []) for file in self.step.so_far.get(key, [])}
         files = [{**done.to_dict(), "verified": told.get(done.label, [])} for done in self.done]
         return {key: newest(files, _FILES_BUDGET), f"{key}_count": len(files)}
@@ -125,7 +124,7 @@ def verify(step: Step) -> Report:
     with looking(step) as session:
         applied = read_applied(session)
         target = find_target(step.source.package, step.ask.target) if step.ask.target else None
-        done = read_done(session, step.execution, action_of(step))
+        done = read_done(session, step.execution, step.action)
         migrations = _touching(step, applied, target, done)
         promised = _promised(step, migrations)
         names = [*_names(step, migrations), *promised]

@@ -15,12 +15,9 @@ from tests.servers import Database, Migrations
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretsClient]:
     """Secrets Manager, by moto; nothing here reaches AWS."""
-    for name, value in (
-        ("ACCESS_KEY_ID", "testing"),
-        ("SECRET_ACCESS_KEY", "testing"),
-        ("DEFAULT_REGION", "eu-west-1"),
-    ):
-        monkeypatch.setenv(f"AWS_{name}", value)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     with mock_aws():
         yield secrets_client()
 
