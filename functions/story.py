@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
+from functions.migrator.ask import KEYS
 from functions.migrator.errors import MigratorError
 from functions.migrator.files import Migration
 from functions.migrator.results import FileDone
 from functions.migrator.run import Listener
 from functions.migrator.runlock import Holder
-from functions.migrator.script import Action
+from functions.migrator.script import Action, Hazard
 from functions.migrator.session import Session
 
+_SHOWN = 100  # characters of a value, or keys
 NAMESPACE = "AuroraMigrations"
 _VERBS: dict[Action, tuple[str, str]] = {
     "apply": ("Executing", "Executed"),
@@ -57,8 +60,12 @@ class Story(Listener):
         self.metrics.add_metadata("correlation_id", execution)
 
     def received(self, asked: object) -> None:
-        """The event is here; its input holds nothing secret."""
-        self.logger.info("Event received", asked=asked)
+        """The event is here. Of its input the keys that have a meaning are told; what else somebody may have written
+        there is told by its name only."""
+        given = asked if isinstance(asked, Mapping) else {}
+        told = {key: str(given[key])[:_SHOWN] for key in KEYS if given.get(key) is not None}
+        unknown = [str(key)[:_SHOWN] for key in given if key not in KEYS][:_SHOWN]
+        self.logger.info("Event received", asked=told, unknown_keys=unknown)
 
     def settled(self, environment: str) -> None:
         """Which environment this is."""
@@ -85,6 +92,9 @@ class Story(Listener):
 
     def waiting(self, holder: Holder | None) -> None:
         self.logger.warning("Waiting for another run to end", holder=str(holder))
+
+    def may_hurt(self, hazard: Hazard) -> None:
+        self.logger.warning("May hurt", hazard=str(hazard), help=hazard.help)
 
     def executing(self, action: Action, migration: Migration) -> None:
         label = migration.label

@@ -14,7 +14,7 @@ from functions.migrator.results import FileDone, RunResult
 from functions.migrator.run import Listener, Request, roll_back
 from functions.migrator.run import apply as apply_files
 from functions.migrator.runlock import Holder
-from functions.migrator.script import PAST, Action
+from functions.migrator.script import PAST, Action, Hazard
 from functions.migrator.session import Session
 from functions.migrator.step import Step, newest
 
@@ -70,6 +70,7 @@ def apply(step: Step) -> Progress:
         requested_by=step.ask.requested_by,
         wait=min(step.settings.lock_wait, step.deadline.left / 2) / 1_000,
         listener=notes,
+        hazards=step.settings.hazards,
         may_begin=step.deadline.allows_another_file,
     )
     try:
@@ -140,6 +141,9 @@ class _Notes(Listener):
 
     def waiting(self, holder: Holder | None) -> None:
         self._step.listener.waiting(holder)
+
+    def may_hurt(self, hazard: Hazard) -> None:
+        self._step.listener.may_hurt(hazard)
 
     def executing(self, action: Action, migration: Migration) -> None:
         self._step.listener.executing(action, migration)

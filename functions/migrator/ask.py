@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functions.migrator.errors import ActionNotAllowed, InvalidInput
 
 ACTIONS = ("run-migration", "list-migrations", "plan", "verify", "rollback")
-_KEYS = ("action", "target", "confirm", "trigger", "requested_by")
+KEYS = ("action", "target", "confirm", "trigger", "requested_by")
 _WITH_TARGET = ("run-migration", "plan", "verify", "rollback")
 _LONGEST = 256  # characters of a value
 _EXAMPLE = '{"action": "run-migration", "target": "017"}'
@@ -41,9 +41,9 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
     """
     if not isinstance(data, Mapping):
         raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
-    unknown = sorted(str(key)[:60] for key in data if key not in _KEYS)
+    unknown = sorted(str(key)[:60] for key in data if key not in KEYS)
     if unknown:
-        raise _invalid(f"The input has unknown keys: {', '.join(unknown[:10])}. Known are: {', '.join(_KEYS)}.")
+        raise _invalid(f"The input has unknown keys: {', '.join(unknown[:10])}. Known are: {', '.join(KEYS)}.")
     action = _text(data, "action") or ACTIONS[0]
     if action not in ACTIONS:
         raise _invalid(f"There is no action {action!r}. There are: {', '.join(ACTIONS)}.")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from functions.migrator.drift import read_edits
-from functions.migrator.files import Migration, Problem, invalid_files
-from functions.migrator.history import Applied, read_applied
+from functions.migrator.failures import hazards_refused
+from functions.migrator.files import Migration
+from functions.migrator.history import Applied, read_applied, read_state
 from functions.migrator.overview import STATES, read_entries
 from functions.migrator.plan import Plan, find_target, make_plan, plan_rollback
+from functions.migrator.script import Hazard, Script
 from functions.migrator.session import Session
 from functions.migrator.step import Step, looking, newest
 
 _LIST_BUDGET, _PLAN_BUDGET, _WARNINGS_BUDGET = 100_000, 50_000, 4_000  # bytes of JSON
-_SHOWN = ("table", "lock", "rewrites", "scans", "reads_blocked", "writes_blocked")
+_LISTED = 20  # locks, tables or hazards of one file
 _TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
 
 
@@ -99,7 +100,7 @@ def _list(step: Step, session: Session) -> Report:
         "counts": counts,
     }
     known = {migration.label: migration for migration in step.source.package.migrations}
-    pending = tuple(known[entry.migration] for entry in entries if entry.state == "pending")
+    pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
     return _report(step, session, pending, read_applied(session), "done", (), result)
 
 
@@ -129,8 +130,8 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
 
 def _plan(step: Step, session: Session) -> Plan:
     """What a run would do, with what is wrong with its files told now and not when half of them are in."""
-    applied = read_applied(session)
-    plan = make_plan(step.source.package, applied, read_edits(session, step.source, applied), step.ask.target)
+    state = read_state(session)
+    plan = make_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
     step.source.problems("apply", plan.pending)
     return plan
 
@@ -152,39 +153,30 @@ def _hazards(step: Step, pending: Sequence[Migration]) -> list[str]:
     """What nobody has accepted of what the compiler found dangerous.
 
     Raises:
-        InvalidFile: there is something, and the environment refuses that.
+        HazardRefused: there is something, and the environment refuses that.
     """
-    if step.settings.hazards == "off":
-        return []
-    found = [_problem(hazard) for migration in pending for hazard in _open_hazards(step, migration)]
+    found = [hazard for migration in pending for hazard in _open_hazards(step.source.script("apply", migration))]
     if found and step.settings.hazards == "refuse" and step.ask.action == "run-migration":
-        error = invalid_files(found)
-        error.cause = "This environment refuses files with hazards that nobody has accepted."
-        error.solution = "Write them another way, or accept each: -- migration: allow = RULE because REASON."
-        raise error
-    return [str(problem) for problem in found]
+        raise hazards_refused(found)
+    return [str(hazard) for hazard in found]
 
 
-def _open_hazards(step: Step, migration: Migration) -> list[dict[str, Any]]:
-    hazards = step.source.notes("apply", migration).get("hazards", [])
-    return [hazard for hazard in hazards if hazard["allowed_because"] is None]
-
-
-def _problem(hazard: Mapping[str, Any]) -> Problem:
-    return Problem(hazard["file"], f"{hazard['message']} ({hazard['rule']})", hazard["line"], hazard["column"])
+def _open_hazards(script: Script) -> list[Hazard]:
+    return [hazard for hazard in script.hazards if hazard.allowed_because is None]
 
 
 def _planned(step: Step, migration: Migration) -> dict[str, object]:
     """A pending file, and what it will do to tables that are there already."""
-    script, notes = step.source.script("apply", migration), step.source.notes("apply", migration)
-    effects = [effect for of_statement in notes.get("effects", []) for effect in of_statement]
+    script = step.source.script("apply", migration)
+    locks = [lock for statement in script.statements for lock in statement.locks]
     return {
         "migration": migration.label,
         "file": migration.name,
         "parts": len(script.units),
         "statements": len(script.statements),
-        "locks": [{key: effect[key] for key in _SHOWN} for effect in effects[:20]],
-        "hazards": [str(_problem(hazard)) for hazard in _open_hazards(step, migration)[:10]],
+        "tables": list(script.tables[:_LISTED]),
+        "locks": [asdict(lock) for lock in dict.fromkeys(locks)][:_LISTED],
+        "hazards": [str(hazard) for hazard in _open_hazards(script)[:_LISTED]],
     }
 
 

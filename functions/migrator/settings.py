@@ -11,7 +11,7 @@ from functions.migrator.ask import ACTIONS
 from functions.migrator.errors import InvalidInput
 from functions.migrator.options import Options
 
-Hazards = Literal["off", "warn", "refuse"]
+Hazards = Literal["refuse", "warn"]
 ROOT = Path(__file__).resolve().parents[2]  # the package's top: what is deployed, or the checkout
 CERTIFICATES = "rds-ca.pem"  # the roots of Amazon RDS, beside the package's folders
 _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -75,7 +75,7 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         lock_timeout=found.read("LOCK_TIMEOUT_MS", _number(1, _LONGEST), 2_000),
         statement_timeout=found.read("STATEMENT_TIMEOUT_MS", _number(0, _LONGEST), 0),
         lock_wait=found.read("LOCK_WAIT_MS", _number(0, _LONGEST), 60_000),
-        hazards=cast(Hazards, found.read("HAZARDS", _one_of(("off", "warn", "refuse")), "warn")),
+        hazards=cast(Hazards, found.read("HAZARDS", _one_of(("refuse", "warn")), "warn")),
         migrations=found.read("MIGRATIONS_DIR", _below_root, ROOT / "migrations"),
     )
     if 0 < settings.statement_timeout <= settings.lock_timeout:

@@ -6,9 +6,10 @@ done even where the answer of a call was lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from functions.migrator.errors import MigratorError, VerificationFailed
 from functions.migrator.executions import Done, read_done
@@ -27,6 +28,14 @@ _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET = 24_000, 48_000, 4_000  # bytes o
 _STAYS = "What is applied stays applied: the checks come after the commit."
 _TOLD = 10  # failed checks in the message
 _COUNTED = 50  # tables whose rows are counted
+
+
+class _Facts(NamedTuple):
+    """What is needed of a file; of ten thousand, all that is known would fill the memory."""
+
+    file: str
+    tables: tuple[str, ...]
+    rows: tuple[RowsExpectation, ...]
 
 
 @dataclass(frozen=True)
@@ -125,11 +134,12 @@ def verify(step: Step) -> Report:
         applied = read_applied(session)
         target = find_target(step.source.package, step.ask.target) if step.ask.target else None
         done = read_done(session, step.execution, step.action)
-        migrations = _touching(step, applied, target, done)
-        promised = _promised(step, migrations)
-        names = [*_names(step, migrations), *promised]
-        tables = tuple(inspect(session, names, _COUNTED))
-        kept = tuple(_lasting(step, session, applied))
+        versions = _touching(step, applied, target, done)
+        known = dict(_facts(step, versions | set(applied)))
+        promised = _promised(step, [known[version] for version in versions if version in known])
+        names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
+        tables = tuple(inspect(session, [*names, *promised], _COUNTED))
+        kept = tuple(_lasting(session, known, applied))
         _refuse([*_history(step, applied, target, done), *_indexes(tables), *kept], step)
         return Report(
             step,
@@ -144,49 +154,41 @@ def verify(step: Step) -> Report:
         )
 
 
-def _touching(
-    step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]
-) -> list[Migration]:
+def _touching(step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> set[int]:
     """The migrations whose tables are looked at: those of this execution; without any, the target, or for the action
     verify everything that is applied."""
-    migrations = step.source.package.migrations
     versions = {each.version for each in done} or ({target.version} if target else set())
-    if not versions and step.ask.action == "verify":
-        versions = set(applied)
-    return [migration for migration in migrations if migration.version in versions]
+    return set(applied) if not versions and step.ask.action == "verify" else versions
 
 
-def _names(step: Step, migrations: Sequence[Migration]) -> Iterator[str]:
-    for migration in migrations:
-        yield from step.source.notes("apply", migration).get("tables", [])
+def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]]:
+    for migration in step.source.package.migrations:
+        if migration.version in versions:
+            script = step.source.script("apply", migration)
+            yield migration.version, _Facts(script.file, script.tables, script.options.rows)
 
 
-def _promised(step: Step, migrations: Sequence[Migration]) -> dict[str, list[str]]:
+def _promised(step: Step, facts: Sequence[_Facts]) -> dict[str, list[str]]:
     """By table, what its rows were promised to be when a file committed."""
     found: dict[str, list[str]] = {}
     if step.ask.action != "rollback":
-        for expectation in (row for migration in migrations for row in _rows(step, migration)):
-            found.setdefault(expectation.table, []).append(f"{expectation.operator} {expectation.count}")
+        for row in (row for each in facts for row in each.rows):
+            found.setdefault(row.table, []).append(f"{row.operator} {row.count}")
     return found
 
 
-def _lasting(step: Step, session: Session, applied: Mapping[int, Applied]) -> Iterator[Check]:
+def _lasting(session: Session, facts: Mapping[int, _Facts], applied: Mapping[int, Applied]) -> Iterator[Check]:
     """Every promise that holds for ever, of every migration that is applied."""
-    for migration in step.source.package.migrations:
-        if migration.version in applied:
-            for expectation in _rows(step, migration):
-                if expectation.always:
-                    yield _asked(session, migration, expectation)
+    for version, each in facts.items():
+        for expectation in each.rows:
+            if expectation.always and version in applied:
+                yield _asked(session, each.file, expectation)
 
 
-def _rows(step: Step, migration: Migration) -> Sequence[RowsExpectation]:
-    return step.source.script("apply", migration).options.rows
-
-
-def _asked(session: Session, migration: Migration, expectation: RowsExpectation) -> Check:
+def _asked(session: Session, file: str, expectation: RowsExpectation) -> Check:
     send(session, "BEGIN")
     try:
-        return replace(check_rows(session, expectation), place=migration.name)
+        return replace(check_rows(session, expectation), place=file)
     except MigratorError as error:
         error.state = _STAYS
         raise

@@ -131,7 +131,7 @@ WRONG_SETTINGS = [
     ("STATEMENT_TIMEOUT_MS", "-1", "a whole number from 0"),
     ("STATEMENT_TIMEOUT_MS", "3000", "must be above LOCK_TIMEOUT_MS"),
     ("LOCK_WAIT_MS", "86400001", "a whole number from 0 to 86400000"),
-    ("HAZARDS", "ignore", "must be one of off, warn, refuse"),
+    ("HAZARDS", "ignore", "must be one of refuse, warn"),
 ]
 
 

@@ -125,6 +125,14 @@ def as_lambda_tells(error: BaseException) -> str:
     return type(error).__name__ + str(error) + "".join(traceback.format_tb(error.__traceback__))
 
 
+def test_what_stands_in_a_key_that_nobody_knows_is_not_told(one, capsys) -> None:
+    told = one.refused("preflight", InvalidInput, {"password": SECRET, "target": "017"})
+    out = capsys.readouterr().out
+    assert SECRET not in out + json.dumps(told)
+    assert lines(out)[0]["unknown_keys"] == ["password"]
+    assert lines(out)[0]["asked"] == {"target": "017"}
+
+
 def test_error_leaves_without_the_errors_that_it_came_from(machine) -> None:
     machine.migrations.write("001_a.sql", "SELECT 1/0;")
     digest = machine.write_manifest()
