@@ -11,20 +11,21 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from functions.migrator.drift import read_edits
 from functions.migrator.errors import MigratorError, VerificationFailed
 from functions.migrator.executions import Done, read_done
 from functions.migrator.expectations import Check, check_rows
 from functions.migrator.files import Migration
-from functions.migrator.history import Applied, read_applied
+from functions.migrator.history import Applied, State, read_state
 from functions.migrator.inspection import Table, inspect
 from functions.migrator.options import RowsExpectation
-from functions.migrator.plan import find_target
+from functions.migrator.plan import find_target, make_plan
 from functions.migrator.results import rollback_message, success_message
 from functions.migrator.script import PAST
 from functions.migrator.session import Session
 from functions.migrator.step import Step, looking, newest, send
 
-_FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET = 24_000, 48_000, 4_000  # bytes of JSON
+_FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 24_000, 48_000, 4_000, 4_000  # bytes of JSON
 _STAYS = "What is applied stays applied: the checks come after the commit."
 _TOLD = 10  # failed checks in the message
 _COUNTED = 50  # tables whose rows are counted
@@ -36,6 +37,7 @@ class _Facts(NamedTuple):
     file: str
     tables: tuple[str, ...]
     rows: tuple[RowsExpectation, ...]
+    hazards: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Report:
     tables: tuple[Table, ...]
     promised: Mapping[str, Sequence[str]]
     kept: tuple[Check, ...]
+    warnings: tuple[str, ...]
     ended_at: datetime
 
     def to_dict(self) -> dict[str, object]:
@@ -70,7 +73,7 @@ class Report:
             **self._files(),
             "already_applied": self.already.applied_at if self.already else None,
             "verified": self._verified(),
-            "warnings": [],
+            "warnings": newest(self.warnings, _WARNINGS_BUDGET),
             "duration_ms": self._duration_ms,
         }
 
@@ -131,7 +134,8 @@ def verify(step: Step) -> Report:
         MigratorError: of the families input, package, connection or history: nothing could be inspected.
     """
     with looking(step) as session:
-        applied = read_applied(session)
+        state = read_state(session)
+        applied = state.applied
         target = find_target(step.source.package, step.ask.target) if step.ask.target else None
         done = read_done(session, step.execution, step.action)
         versions = _touching(step, applied, target, done)
@@ -150,6 +154,10 @@ def verify(step: Step) -> Report:
             tables=tables,
             promised=promised,
             kept=kept,
+            warnings=(
+                *_notices(step, session, state),
+                *_hazards(step, [known[each.version] for each in done if each.version in known]),
+            ),
             ended_at=datetime.now(UTC),
         )
 
@@ -165,7 +173,24 @@ def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]
     for migration in step.source.package.migrations:
         if migration.version in versions:
             script = step.source.script("apply", migration)
-            yield migration.version, _Facts(script.file, script.tables, script.options.rows)
+            hazards = tuple(str(hazard) for hazard in script.hazards if hazard.allowed_because is None)
+            yield migration.version, _Facts(script.file, script.tables, script.options.rows, hazards)
+
+
+def _notices(step: Step, session: Session, state: State) -> list[str]:
+    """What a person should know though nothing is wrong.
+
+    Raises:
+        MigratorError: of the family history: what would keep the next run from beginning.
+    """
+    if step.ask.action == "rollback":
+        return []
+    edits = read_edits(session, step.source, state.applied)
+    return make_plan(step.source.package, state, edits, step.ask.target).warnings
+
+
+def _hazards(step: Step, facts: Sequence[_Facts]) -> list[str]:
+    return [] if step.ask.action == "rollback" else [hazard for each in facts for hazard in each.hazards]
 
 
 def _promised(step: Step, facts: Sequence[_Facts]) -> dict[str, list[str]]:

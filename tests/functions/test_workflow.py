@@ -155,6 +155,27 @@ def test_open_hazard_is_a_warning_or_refused_as_the_environment_says(machine, da
     assert ask(database, "SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'old'")
 
 
+def test_answer_tells_what_may_have_hurt_and_what_was_edited(machine, database) -> None:
+    database.execute("CREATE TABLE orders (id int, old text)")
+    machine.migrations.write("001_a.sql", "ALTER TABLE orders DROP COLUMN old;")
+    machine.write_manifest()
+    assert "ban-drop-column" in machine.run({})["warnings"][0]
+    machine.migrations.write("001_a.sql", "ALTER TABLE orders DROP COLUMN old; -- unread since 2.4")
+    machine.write_manifest()
+    machine.execution = "another"
+    assert "was edited since it was applied" in machine.run({})["warnings"][0]
+
+
+def test_action_verify_finds_drift(machine) -> None:
+    machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    package = machine.write_manifest()
+    machine.run({})
+    machine.migrations.write("001_a.sql", "CREATE TABLE a (id bigint);")
+    changed = machine.write_manifest()
+    assert changed != package
+    machine.refused("verify", MigrationChanged, {"action": "verify"}, package=changed)
+
+
 def test_standby_is_refused(own_server, standby, aws, migrations) -> None:
     from tests.database.helpers import on_server
 
