@@ -32,3 +32,9 @@ def test_compiler_loads_the_grammar_only_when_it_is_asked() -> None:
 def test_command_line_loads_neither_grammar_nor_tables_nor_the_local_server_before_it_must() -> None:
     verbs = [f"cli.{verb}" for verb in VERBS]
     assert loaded_by("cli.main", *verbs) & {"postgast", "google", "rich", "local", "boto3"} == set()
+
+
+def test_handlers_load_neither_compiler_nor_command_line_nor_boto3_before_they_must() -> None:
+    handlers = [f"functions.{step}.handler" for step in ("preflight", "apply", "verify")]
+    others = {"compiler", "cli", "local", "infra", "tests", "boto3", "postgast", "rich", "pydantic"}
+    assert loaded_by(*handlers) & others == set()
