@@ -42,7 +42,7 @@ LOCKS = ("run", "lambda", "infra", "dev")  # each may name the ones before it
 COMPILE_OPTIONS = ["--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-options"]
 LOCAL_PIP_SETTINGS = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
 WINDOWS_ONLY = r"(?m)^((?:colorama|tzdata)==\S+)"
-LEFTOVERS = (".venv", ".local", "build", "dist", "*.egg-info", "migration-*-output.json", ".coverage")
+LEFTOVERS = (".venv", ".local", "build", "cdk.out", "dist", "*.egg-info", "migration-*-output.json", ".coverage")
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "**/__pycache__")
 
 
@@ -296,7 +296,9 @@ def tell(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {verb.__name__: verb for verb in (run, test, build, synth, lint, clean, setup, lock)}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    verb.__name__: verb for verb in (run, test, build, synth, lint, clean, setup, lock)
+}
 
 
 def main(words: list[str]) -> int:

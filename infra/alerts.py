@@ -14,6 +14,16 @@ from infra.settings import Settings
 
 USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")  # what sending to an encrypted topic or queue takes
 
+_LOGS_USE_KEY = (
+    "Decrypt",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+)
+
 
 def make_key(scope: Construct, settings: Settings) -> kms.Key:
     """The key of topic, queue and logs, open to the services that write to them.
@@ -50,8 +60,7 @@ def _logs_may_use(scope: Construct, names: Names) -> iam.PolicyStatement:
     ]
     return iam.PolicyStatement(
         principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
-        actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
-        + ["kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:DescribeKey"],
+        actions=[f"kms:{action}" for action in _LOGS_USE_KEY],
         resources=["*"],
         conditions={"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arns}},
     )

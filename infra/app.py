@@ -6,6 +6,7 @@ import sys
 
 import aws_cdk as cdk
 
+from infra.bundling import troubles
 from infra.settings import SettingsError
 from infra.stack import add_stacks
 
@@ -17,6 +18,14 @@ def main() -> int:
         add_stacks(app)
         app.synth()
     except SettingsError as error:
-        print(f"\n{error}\n", file=sys.stderr)
-        return 1
+        return _tell(str(error))
+    except RuntimeError:
+        if not troubles:
+            raise
+        return _tell(troubles[0])
     return 0
+
+
+def _tell(trouble: str) -> int:
+    print(f"\n{trouble}\n", file=sys.stderr)
+    return 1

@@ -10,10 +10,13 @@ import aws_cdk as cdk
 import jsii
 from aws_cdk import aws_lambda as lambda_
 
+from functions.migrator import MigratorError
 from infra.inspecting import inspect
 from infra.packaging import ARM64, ROOT, PackagingError, build
 
 MIGRATIONS = ROOT / "migrations"
+troubles: list[str] = []
+"""What kept a package from being made."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,21 @@ class Package:
 @jsii.implements(cdk.ILocalBundling)
 class _Bundler:
     def try_bundle(self, output_dir: str, *args: Any, **options: Any) -> bool:
-        """Makes the package where the CDK wants it."""
-        build(Path(output_dir), MIGRATIONS, ARM64)
-        wrong = inspect(Path(output_dir), ARM64)
-        if wrong:
-            raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
+        """Makes the package where the CDK wants it. What went wrong is kept: on its way through the CDK's core an
+        exception would lose its class and gain pages of frames."""
+        try:
+            _make(Path(output_dir))
+        except (PackagingError, MigratorError) as error:
+            troubles.append(str(error))
+            raise
         return True
+
+
+def _make(target: Path) -> None:
+    build(target, MIGRATIONS, ARM64)
+    wrong = inspect(target, ARM64)
+    if wrong:
+        raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
 
 
 def bundled() -> Package:

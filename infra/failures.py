@@ -7,8 +7,8 @@
     mail                 from what could be read; what couldn't is sent as it is
     Fail                 with the original Error and Cause, whether the mail could be sent or not
 
-Every text is looked at before it is parsed, because a failing `States.StringToJson` can't be caught. JSONPath has no way
-to cut a text: functions keep their errors below 8 KB, Step Functions cuts a Cause at 32 KB, and SNS takes 256 KB.
+Every text is looked at before it is parsed, because a failing `States.StringToJson` can't be caught. JSONPath has no
+way to cut a text: functions keep their errors below 8 KB, Step Functions cuts a Cause at 32 KB, SNS takes 256 KB.
 """
 
 from __future__ import annotations

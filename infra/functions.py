@@ -123,7 +123,7 @@ class Functions(Construct):
             "DATABASE_PORT": str(database.port),
             "DATABASE_NAME": database.name,
             "DATABASE_SSLMODE": database.sslmode,
-            "PGSSLROOTCERT": f"{ROOT}/{CERTIFICATES}",  # libpq reads it by itself
+            "DATABASE_SSLROOTCERT": f"{ROOT}/{CERTIFICATES}",
             "ALLOWED_ACTIONS": ",".join(settings.allowed_actions),
             "LOCK_TIMEOUT_MS": str(kind.lock_timeout),
             "STATEMENT_TIMEOUT_MS": str(kind.statement_timeout),

@@ -11,7 +11,9 @@ from infra.triggers import DeadLetters
 from infra.workflow import Workflow
 
 
-def tell(scope: Construct, *, workflow: Workflow, functions: Functions, alerts: Alerts, dead_letters: DeadLetters) -> None:
+def tell(
+    scope: Construct, *, workflow: Workflow, functions: Functions, alerts: Alerts, dead_letters: DeadLetters
+) -> None:
     """Adds the stack's outputs. None is exported: what others import can't be changed any more."""
     machine = workflow.machine
     values = {

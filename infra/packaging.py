@@ -2,7 +2,7 @@
 
     functions/  aws_lambda_powertools/  psycopg/  psycopg_binary/ ...   our code, and requirements/lambda.txt
     migrations/         the SQL and its manifest, which the compiler writes here, where its grammar is
-    certificates/       whom to trust to be a database of AWS
+    rds-ca.pem          whom to trust to be a database of AWS
 
 Needs no CDK, so that `aurora-migrations build` starts fast. Wheels come from a folder of the checkout that the first
 build fills from the package index, and the next ones read: after that no network is needed.
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements" / "lambda.txt"
 WHEELS = ROOT / "build" / "wheels"
 MIGRATIONS = "migrations"
-CERTIFICATES = "certificates/rds-ca.pem"
+CERTIFICATES = "rds-ca.pem"
 HANDLERS = ("preflight", "apply", "verify")
 PYTHON = "3.14"
 
@@ -57,9 +57,7 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
     """
     _install(target, architecture, wheels)
     _copy_code(target)
-    certificates = target / CERTIFICATES
-    certificates.parent.mkdir()
-    shutil.copyfile(ROOT / "infra" / CERTIFICATES, certificates)
+    shutil.copyfile(ROOT / "infra" / "certificates" / CERTIFICATES, target / CERTIFICATES)
     return _copy_migrations(target / MIGRATIONS, migrations)
 
 
@@ -118,8 +116,8 @@ _NO_PIP = (
     "Call `python -m tasks build` (or `make build`), which sets up one that has."
 )
 _NO_WHEELS = (
-    "pip could not get the packages of requirements/lambda.txt (its words are above). The first build needs the package "
-    "index; if the network failed, call again. Later builds take the wheels from build/wheels."
+    "pip could not get the packages of requirements/lambda.txt (its words are above). The first build needs the "
+    "package index; if the network failed, call again. Later builds take the wheels from build/wheels."
 )
 
 

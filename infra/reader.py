@@ -89,9 +89,9 @@ class Reader:
     def number(self, key: str, default: int, allowed: Collection[int]) -> int:
         """A whole number among those allowed."""
         value = self._take(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value not in allowed:
-            raise self.wrong(key, f"must be {_numbers(allowed)}, and is {_shown(value)}")
-        return value
+        if isinstance(value, int) and not isinstance(value, bool) and value in allowed:
+            return value
+        raise self.wrong(key, f"must be {_numbers(allowed)}, and is {_shown(value)}")
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
@@ -103,7 +103,7 @@ class Reader:
     def duration(self, key: str, default: int) -> int:
         """A time such as `2s` or `10min`, in milliseconds."""
         value = self._take(key, default)
-        if value is default:
+        if key not in self._data:
             return default
         try:
             milliseconds = parse_duration(value) if isinstance(value, str) else 0

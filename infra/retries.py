@@ -71,7 +71,7 @@ SERVICE = Retry(
     longest_wait=60,
 )
 
-CONNECTION = Retry(retryable("connection"), first_wait=5, attempts=5, longest_wait=60)
+CONNECTION = Retry((*retryable("connection"), *retryable("secret")), first_wait=5, attempts=5, longest_wait=60)
 CONTENTION = Retry(retryable("contention"), first_wait=15, attempts=6, longest_wait=300)
 ALL = (CONTENTION, CONNECTION, SERVICE, DIED)
 

@@ -1,4 +1,4 @@
-"""An environment's settings: what stands in cdk.json, read into types; each mistake named by its key and environment."""
+"""An environment's settings: what stands in cdk.json, read into types; each mistake told by key and environment."""
 
 from __future__ import annotations
 
@@ -172,7 +172,8 @@ def _network(keys: Reader) -> Network:
 
 def _endpoint(keys: Reader) -> Reference | None:
     if keys.peek("secrets_endpoint") == "create":
-        return keys.drop("secrets_endpoint")
+        keys.drop("secrets_endpoint")
+        return None
     what = "`create`, or the id of an existing endpoint's security group"
     return keys.reference("secrets_endpoint", r"sg-[0-9a-f]+", what)
 

@@ -13,7 +13,7 @@ from infra.naming import Names
 from infra.network import Network
 from infra.settings import Settings, read_all, read_one
 from infra.triggers import DeadLetters, DeployTrigger
-from infra.watch import DailyCheck, Notice
+from infra.watch import DailyCheck, Notice, Watching
 from infra.workflow import Workflow
 
 
@@ -38,10 +38,10 @@ class MigrationsStack(cdk.Stack):
         dead_letters = DeadLetters(self, "DeadLetters", settings=settings, alerts=alerts, key=key)
         machine = workflow.machine
         DeployTrigger(self, "OnDeploy", settings=settings, machine=machine, dead_letters=dead_letters)
-        watched = {"settings": settings, "functions": functions, "alerts": alerts, "dead_letters": dead_letters}
-        Notice(self, "Notice", machine=machine, **watched)
+        watching = Watching(settings=settings, functions=functions, alerts=alerts, dead_letters=dead_letters)
+        Notice(self, "Notice", watching, machine)
         if settings.daily_check:
-            DailyCheck(self, "Daily", **watched)
+            DailyCheck(self, "Daily", watching)
         outputs.tell(self, workflow=workflow, functions=functions, alerts=alerts, dead_letters=dead_letters)
         compliance.acknowledge(self)
 

@@ -1,11 +1,13 @@
 """What no Catch sees: an execution that timed out, was aborted or broke inside the machine; and a run that never began.
 
-Notice: EventBridge tells that an execution ended so; after a while, in which the server ends what was left behind, the
-database is looked at and its state mailed. DailyCheck: once a day, and a mail only if something is wrong. Both are state
-machines, because a rule that leads straight to SNS can set neither subject nor text; both only read.
+Notice: EventBridge tells that an execution ended so; after a while, in which the server ends what was left behind,
+the database is looked at and its state mailed. DailyCheck: once a day, and a mail only if something is wrong. Both are
+state machines, because a rule that leads straight to SNS can set neither subject nor text; both only read.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
@@ -51,24 +53,25 @@ Next   aurora-migrations run --env {environment}
 {execution}"""
 
 
+@dataclass(frozen=True)
+class Watching:
+    """What both need."""
+
+    settings: Settings
+    functions: Functions
+    alerts: Alerts
+    dead_letters: DeadLetters
+
+
 class Notice(Construct):
     """Mails when an execution of `machine` ended in a way that it couldn't mail itself."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        name: str,
-        *,
-        settings: Settings,
-        functions: Functions,
-        alerts: Alerts,
-        dead_letters: DeadLetters,
-        machine: sfn.StateMachine,
-    ) -> None:
+    def __init__(self, scope: Construct, name: str, watching: Watching, machine: sfn.StateMachine) -> None:
         super().__init__(scope, name)
+        settings = watching.settings
         self._environment = settings.name
-        diagram = self._diagram(functions, alerts)
-        own, self.log = make_machine(self, "notice", settings, alerts, diagram, TIMEOUT_MS)
+        diagram = self._diagram(watching.functions, watching.alerts)
+        own, self.log = make_machine(self, "notice", settings, watching.alerts, diagram, TIMEOUT_MS)
         event = {name: events.EventField.from_path(f"$.detail.{name}") for name in ("executionArn", "name", "status")}
         events.Rule(
             self,
@@ -83,7 +86,7 @@ class Notice(Construct):
                     "$or": [{"status": ["TIMED_OUT", "ABORTED"]}, {"status": ["FAILED"], "error": UNCAUGHT}],
                 },
             ),
-            targets=[start(own, dead_letters, event)],
+            targets=[start(own, watching.dead_letters, event)],
         )
 
     def _diagram(self, functions: Functions, alerts: Alerts) -> sfn.IChainable:
@@ -118,27 +121,19 @@ class Notice(Construct):
 class DailyCheck(Construct):
     """Looks once a day, and mails if anything is pending, has drifted, or can't be looked at."""
 
-    def __init__(
-        self,
-        scope: Construct,
-        name: str,
-        *,
-        settings: Settings,
-        functions: Functions,
-        alerts: Alerts,
-        dead_letters: DeadLetters,
-    ) -> None:
+    def __init__(self, scope: Construct, name: str, watching: Watching) -> None:
         super().__init__(scope, name)
+        settings = watching.settings
         self._environment = settings.name
-        diagram = self._diagram(functions, alerts)
-        own, self.log = make_machine(self, "daily", settings, alerts, diagram, TIMEOUT_MS)
+        diagram = self._diagram(watching.functions, watching.alerts)
+        own, self.log = make_machine(self, "daily", settings, watching.alerts, diagram, TIMEOUT_MS)
         events.Rule(
             self,
             "Rule",
             rule_name=Names(settings.name).of("daily"),
             description="The net under: it was deployed, and nothing ran.",
             schedule=events.Schedule.cron(hour=HOUR, minute="0"),
-            targets=[start(own, dead_letters, {"trigger": "daily"})],
+            targets=[start(own, watching.dead_letters, {"trigger": "daily"})],
         )
 
     def _diagram(self, functions: Functions, alerts: Alerts) -> sfn.IChainable:

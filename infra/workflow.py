@@ -42,17 +42,13 @@ class Workflow(Construct):
         super().__init__(scope, name)
         self._functions = functions
         self._failure = FailureBranch(self, "Failure", environment=settings.name, alerts=alerts)
-        self.machine, self.log = make_machine(
-            self, "", settings, alerts, self._diagram(), settings.limits.run_timeout
-        )
+        self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
 
     def _diagram(self) -> sfn.IChainable:
         begin = sfn.Pass(self, "Begin", result=sfn.Result.from_object({"starts": 1, "apply": {"Payload": {}}}))
         preflight = ask(self, "Preflight", self._functions, "preflight", into="$.preflight")
         package = "$.preflight.Payload.package"
-        apply = ask(
-            self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload"
-        )
+        apply = ask(self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload")
         verify = ask(
             self, "Verify", self._functions, "verify", into="$.verify", package=package, so_far="$.apply.Payload"
         )
