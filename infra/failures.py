@@ -5,7 +5,8 @@
       Cause is JSON      (a function raised)                       -> read it
         errorMessage is JSON   (it is one of the engine's errors)  -> read it: message, cause, state, solution ...
     mail                 from what could be read; what couldn't is sent as it is
-    Fail                 with the original Error and Cause, whether the mail could be sent or not
+    Fail                 with the original Error and Cause, whether the mail could be sent or not; `Workflow.` stands
+                         before Error where it is one of Step Functions' own, which a Fail may not bear
 
 Every text is looked at before it is parsed, because a failing `States.StringToJson` can't be caught. JSONPath has no
 way to cut a text: functions keep their errors below 8 KB, Step Functions cuts a Cause at 32 KB, SNS takes 256 KB.
@@ -54,15 +55,9 @@ class FailureBranch(Construct):
         super().__init__(scope, name)
         self._environment = environment
         send = mail.send(self, "Notify failure", alerts)
-        failed = sfn.Fail(
-            self,
-            "Failed",
-            comment="The original error and cause. Start a new execution; a redrive would only fail again.",
-            error_path=_ERROR,
-            cause_path=_CAUSE,
-        )
-        send.add_catch(failed, result_path="$.unsent")
-        send.next(failed)
+        end = self._fail()
+        send.add_catch(end, result_path="$.unsent")
+        send.next(end)
         self._start = self._read(self._write_known(send), self._write_unknown(send))
 
     def catch(self, task: sfn.TaskStateBase) -> None:
@@ -80,6 +75,16 @@ class FailureBranch(Construct):
         )
         told.next(self._start)
         return told
+
+    def _fail(self) -> sfn.Choice:
+        """Ends with the original error and cause. A Fail may not bear a name of Step Functions' own, such as
+        `States.Timeout`: those get a word before them."""
+        comment = "The original error and cause. Start a new execution; a redrive would only fail again."
+        failed = sfn.Fail(self, "Failed", comment=comment, error_path=_ERROR, cause_path=_CAUSE)
+        named = f"States.Format('Workflow.{{}}', {_ERROR})"
+        stopped = sfn.Fail(self, "Failed in the workflow", comment=comment, error_path=named, cause_path=_CAUSE)
+        reserved = sfn.Condition.string_matches(_ERROR, "States.*")
+        return sfn.Choice(self, "By Step Functions itself?").when(reserved, stopped).otherwise(failed)
 
     def _read(self, known: sfn.Pass, unknown: sfn.Pass) -> sfn.Choice:
         read_error = _parse(self, "Read error", f"{_RAISED}.json.errorMessage", _OURS)
