@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from compiler.effects import Effect
 from compiler.passwords import hide_passwords
 from functions.migrator import MigratorError, discover, failure
 from functions.migrator.errors import InvalidFile
-from functions.migrator.files import pointed
+from functions.migrator.excerpts import pointed, speaks_of_secrets
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,9 +42,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "check --hazards refuse --output github",
         outputs=("text", "json", "github"),
     )
-    made.add_argument(
-        "--hazards", choices=("refuse", "warn"), default="warn", help="what a hazard that no file accepts does (warn)"
-    )
+    common.add_hazards(made)
     made.add_argument(
         "--write-manifest", action="store_true", help="write manifest.json beside the files, if all is well"
     )
@@ -106,16 +103,16 @@ def _shown(file: Checked, name: str) -> bytes:
     """What may be shown of a file: passwords hidden, and nothing where they can't be told from the rest."""
     verify = file.migration.verify
     if verify is not None and name == verify.name:
-        return _without_password(verify.read_bytes())
+        return _unless_secret(verify.read_bytes())
     if file.compiled is None:
         return b""
     if not file.compiled.statements:
-        return _without_password(file.compiled.text)
+        return _unless_secret(file.compiled.text)
     return hide_passwords(file.compiled.text, file.compiled.statements)
 
 
-def _without_password(text: bytes) -> bytes:
-    return b"" if re.search(rb"passw|\bpwd\b|://[^@\s]*@", text, re.IGNORECASE) else text
+def _unless_secret(text: bytes) -> bytes:
+    return b"" if speaks_of_secrets(text) else text
 
 
 def _hazards(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:

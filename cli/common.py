@@ -64,6 +64,16 @@ def add_wait(made: argparse.ArgumentParser) -> None:
     )
 
 
+def add_hazards(made: argparse.ArgumentParser) -> None:
+    """Adds `--hazards`."""
+    made.add_argument(
+        "--hazards",
+        choices=("refuse", "warn"),
+        default="warn",
+        help="what happens where a file may hurt and doesn't say why it accepts that (default: warn)",
+    )
+
+
 def database_url(arguments: argparse.Namespace) -> str:
     """The database to work on.
 

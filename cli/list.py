@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cli import common
 from cli.tables import print_table
-from compiler.source import Compiler
-from functions.migrator import MigratorError, Session, discover, failure, read_entries
+from compiler.source import source_of
+from functions.migrator import MigratorError, Session, failure, read_entries
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     execution = common.execution_name()
     try:
-        source = Compiler(discover(arguments.migrations))
+        source = source_of(arguments.migrations)
         with Session(common.database_url(arguments), execution) as session:
             entries = read_entries(session, source)
     except MigratorError as error:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cli import common
 from cli.run import CONTRACT, Printer
-from compiler.source import Compiler
+from compiler.source import source_of
 from functions.migrator import (
     Listener,
     MigratorError,
@@ -17,7 +17,6 @@ from functions.migrator import (
     Request,
     RunResult,
     Session,
-    discover,
     failure,
     roll_back,
 )
@@ -58,16 +57,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _roll_back(arguments: argparse.Namespace, execution: str) -> RunResult:
-    url, package = common.database_url(arguments), discover(arguments.migrations)
+    url, source = common.database_url(arguments), source_of(arguments.migrations)
     request = Request(
         url=url,
-        source=Compiler(package),
+        source=source,
         execution=execution,
         requested_by=common.requester(),
         wait=arguments.wait,
         listener=Printer() if arguments.output == "text" else Listener(),
     )
-    return roll_back(request, arguments.target, arguments.confirm or _ask(url, package, arguments.target, execution))
+    return roll_back(
+        request, arguments.target, arguments.confirm or _ask(url, source.package, arguments.target, execution)
+    )
 
 
 def _ask(url: str, package: Package, target: str, execution: str) -> str:

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli import common
-from compiler.source import Compiler
+from compiler.source import source_of
 from functions.migrator import Listener, Migration, MigratorError, Request, RunResult, apply, discover, failure
 from functions.migrator.durations import format_duration
 from functions.migrator.plan import find_target
 from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
-from functions.migrator.script import Action
+from functions.migrator.script import Action, Hazard
 
 CONTRACT = ("status", "migration", "message")
 
@@ -49,16 +49,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("target", nargs="?", metavar="TARGET", help="a migration's number, such as 017 (default: all)")
     common.add_database(made)
     common.add_wait(made)
+    common.add_hazards(made)
     return made.parse_args(argv)
 
 
 def _run(arguments: argparse.Namespace, execution: str) -> RunResult:
     request = Request(
         url=common.database_url(arguments),
-        source=Compiler(discover(arguments.migrations)),
+        source=source_of(arguments.migrations),
         execution=execution,
         requested_by=common.requester(),
         wait=arguments.wait,
+        hazards=arguments.hazards,
         listener=Printer() if arguments.output == "text" else Listener(),
     )
     return apply(request, arguments.target)
@@ -69,6 +71,11 @@ class Printer(Listener):
 
     def waiting(self, holder: Holder | None) -> None:
         print(f"Waiting for another run to end: {holder}", file=sys.stderr, flush=True)
+
+    def may_hurt(self, hazard: Hazard) -> None:
+        print(f"Warning: {hazard}", file=sys.stderr, flush=True)
+        if hazard.help:
+            print(f"    {hazard.help}", file=sys.stderr, flush=True)
 
     def executing(self, action: Action, migration: Migration) -> None:
         verb = "Executing" if action == "apply" else "Rolling back"
@@ -88,7 +95,7 @@ def _tell(result: RunResult, arguments: argparse.Namespace) -> None:
     if arguments.output == "json":
         common.print_json(data)
         return
-    for warning in result.warnings:
+    for warning in result.notices:
         print(f"Warning: {warning}", file=sys.stderr)
     print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
     print(saved, end="")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from cli import common
-from compiler.source import Compiler
-from functions.migrator import MigratorError, Session, discover, failure, read_overview
+from compiler.source import source_of
+from functions.migrator import MigratorError, Session, failure, read_overview
 from functions.migrator.overview import Overview
 from functions.migrator.session import Server
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     execution = common.execution_name()
     try:
-        source = Compiler(discover(arguments.migrations))
+        source = source_of(arguments.migrations)
         with Session(common.database_url(arguments), execution) as session:
             overview, server = read_overview(session, source), session.server
     except MigratorError as error:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from compiler.hazards import Hazard
 from functions.migrator.files import Problem
+from functions.migrator.script import Hazard
 
 Level = Literal["error", "warning"]
 _DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}

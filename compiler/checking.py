@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from compiler import effects as effect
 from compiler.effects import Effect
-from compiler.hazards import Allow, Hazard, Source, apply_allows, find_hazards, parse_allow, unused
+from compiler.hazards import Allow, Source, apply_allows, find_hazards, parse_allow, unused
 from compiler.live import Compiled, compile_migration
 from functions.migrator import manifest
 from functions.migrator.errors import InvalidFile
 from functions.migrator.files import Migration, Package, Problem
 from functions.migrator.options import Options
-from functions.migrator.script import Action
+from functions.migrator.script import Action, Hazard, Script
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,9 @@ class Checked:
     """One file that runs: a migration's own, or its down file.
 
     Attributes:
+        compiled: None if it can't be read.
         problems: what forbids to run it, in it and in its verify file.
         warnings: what a person should take out, such as an `allow` that covers nothing.
-        effects: per statement, what it does to which table.
         notes: per statement, why it may do more than its effects say; empty where it can't.
     """
 
@@ -34,16 +33,35 @@ class Checked:
     migration: Migration
     compiled: Compiled | None
     problems: tuple[Problem, ...]
-    hazards: tuple[Hazard, ...] = ()
     warnings: tuple[Problem, ...] = ()
-    effects: tuple[tuple[Effect, ...], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def hazards(self) -> tuple[Hazard, ...]:
+        """What may hurt, accepted or not."""
+        return self.compiled.script.hazards if self.compiled else ()
+
+    @property
+    def effects(self) -> tuple[tuple[Effect, ...], ...]:
+        """Per statement, what it does to which table."""
+        return self.compiled.effects if self.compiled else ()
 
     @property
     def file(self) -> str:
         """The file's name."""
         path = self.migration.path if self.action == "apply" else self.migration.down
         return path.name if path else self.migration.name
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it can't be read, or is no SQL."""
+        return self.compiled is None or not self.compiled.script.tokens
+
+    def without_trees(self) -> Checked:
+        """The same without the text and its syntax, which take far more memory than all else."""
+        if self.compiled is None:
+            return self
+        return replace(self, compiled=replace(self.compiled, text=b"", statements=()), notes=())
 
     @property
     def accepted(self) -> tuple[Hazard, ...]:
@@ -62,45 +80,56 @@ def check(package: Package, defaults: Options | None = None) -> list[Checked]:
     Raises:
         InvalidInput: squawk is missing.
     """
-    options = defaults or Options()
-    files = [_compile(action, migration, options) for action, migration in _runnable(package)]
-    sound = [file for file in files if file.compiled is not None and file.compiled.script.tokens]
-    found = find_hazards([_source(file) for file in sound if file.compiled])
-    return [_judge(file, found.get(file.file, [])) for file in files]
+    return check_files(list(files_of(package.migrations)), defaults)
 
 
-def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
-    """Writes the manifest of files without problems into a folder; returns its digest."""
-    scripts: dict[int, dict[str, Any]] = {}
-    extras: dict[int, dict[str, Any]] = {}
-    for file in files:
-        if file.compiled:
-            scripts.setdefault(file.migration.version, {})[file.action] = file.compiled.script
-            extras.setdefault(file.migration.version, {})[f"{file.action}_notes"] = _extras(file)
-    return manifest.write(folder, scripts, extras)
-
-
-def _runnable(package: Package) -> Iterator[tuple[Action, Migration]]:
-    for migration in package.migrations:
+def files_of(migrations: Sequence[Migration]) -> Iterator[tuple[Action, Migration]]:
+    """Every file that runs: each migration's own, and its down file."""
+    for migration in migrations:
         yield "apply", migration
         if migration.down is not None:
             yield "rollback", migration
 
 
-def _compile(action: Action, migration: Migration, options: Options) -> Checked:
+def check_files(
+    wanted: Sequence[tuple[Action, Migration]], defaults: Options | None = None, thorough: bool = True
+) -> list[Checked]:
+    """Looks at these files.
+
+    Args:
+        thorough: parse also large files of data, which no rule could have anything to say about.
+
+    Raises:
+        InvalidInput: squawk is missing.
+    """
+    options = defaults or Options()
+    files = [_compile(action, migration, options, thorough) for action, migration in wanted]
+    found = find_hazards([_source(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
+    return [_judge(file, found.get(file.file, [])) for file in files]
+
+
+def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
+    """Writes the manifest of files without problems into a folder; returns its digest."""
+    scripts: dict[Migration, dict[str, Script]] = {}
+    for file in files:
+        if file.compiled:
+            scripts.setdefault(file.migration, {})[file.action] = file.compiled.script
+    return manifest.write(folder, scripts)
+
+
+def _compile(action: Action, migration: Migration, options: Options, thorough: bool) -> Checked:
     try:
-        compiled = compile_migration(action, migration, options)
+        compiled = compile_migration(action, migration, options, thorough)
     except InvalidFile as error:
         return Checked(action, migration, None, tuple(error.problems))
     return Checked(action, migration, compiled, compiled.problems)
 
 
-def _source(file: Checked) -> Source:
-    compiled = file.compiled
-    if compiled is None:
-        raise ValueError(f"{file.file} could not be read")
+def _source(compiled: Compiled) -> Source:
     units = compiled.script.units
-    return Source(file.file, compiled.text, compiled.statements, len(units) <= 1 and not any(u.alone for u in units))
+    in_transaction = len(units) <= 1 and not any(unit.alone for unit in units)
+    last = units[-1].start if len(units) > 1 else 0
+    return Source(compiled.script.file, compiled.text, compiled.statements, in_transaction, last)
 
 
 def _judge(file: Checked, hazards: Sequence[Hazard]) -> Checked:
@@ -108,18 +137,17 @@ def _judge(file: Checked, hazards: Sequence[Hazard]) -> Checked:
         return file
     allows = _allows(file.file, file.compiled.script.options)
     told, idle = apply_allows([hazard for hazard in hazards if not _expected(file.action, hazard)], allows)
-    if not file.compiled.script.tokens:
-        idle = []  # nothing of a broken file has been looked at
+    if not file.compiled.is_parsed:
+        idle = []  # nothing of it has been looked at
     refused = [Problem(h.file, h.message, h.line, h.column) for h in told if h.refused]
     already = {(problem.line, problem.column) for problem in file.problems}
+    script = replace(file.compiled.script, hazards=tuple(hazard for hazard in told if not hazard.refused))
     return Checked(
         file.action,
         file.migration,
-        file.compiled,
+        replace(file.compiled, script=script),
         (*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
-        tuple(hazard for hazard in told if not hazard.refused),
         tuple(unused(allow) for allow in idle),
-        tuple(effect.effects(file.compiled.statements)),
         tuple(effect.note(statement) for statement in file.compiled.statements),
     )
 
@@ -136,11 +164,3 @@ def _allows(file: str, options: Options) -> list[Allow]:
         with contextlib.suppress(ValueError):
             allows.append(parse_allow(value, file, line))
     return allows
-
-
-def _extras(file: Checked) -> dict[str, Any]:
-    return {
-        "effects": [[e.to_dict() for e in of_statement] for of_statement in file.effects],
-        "notes": list(file.notes),
-        "hazards": [asdict(hazard) for hazard in file.hazards],
-    }

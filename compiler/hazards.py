@@ -15,17 +15,22 @@ from postgast import pg_query_pb2 as pb
 
 from compiler import squawk
 from compiler.created import about_new_objects
+from compiler.keeping import kept_by
 from compiler.passwords import hide_passwords, password_literals
 from compiler.sql import Statement
 from compiler.squawk import Finding
-from functions.migrator.files import Problem, position
+from functions.migrator.excerpts import Lines
+from functions.migrator.files import Problem
+from functions.migrator.script import Hazard
 
 PASSWORD = "password-literal"
 NAMELESS = "concurrently-without-name"
 UNREAD = "unread-statement"
+LOST = "session-state-between-parts"
 OWN_RULES: Mapping[str, str] = {
     PASSWORD: "a password in the repository, the package, the history and the server's log",
     NAMELESS: "tried again, it would make another index each time: _idx, _idx1, _idx2",
+    LOST: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
     UNREAD: "PostgreSQL can read the statement but squawk can't, so nobody looked for hazards in it",
 }
 REFUSED = frozenset({NAMELESS})  # wrong in any case: no reason makes it right
@@ -47,30 +52,8 @@ class Source:
     text: bytes
     statements: Sequence[Statement]
     in_transaction: bool
-
-
-@dataclass(frozen=True)
-class Hazard:
-    """One thing in one file that may hurt when it is deployed. Lines and columns count from 1.
-
-    Attributes:
-        message: what happens; never a text out of the file.
-        help: what to write instead; may be empty.
-        refused: wrong in any case, and no `allow` accepts it.
-        allowed_because: the reason its file gives for accepting it, if it does.
-    """
-
-    rule: str
-    file: str
-    line: int
-    column: int
-    message: str
-    help: str
-    refused: bool = False
-    allowed_because: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.rule}]"
+    last_part: int = 0
+    """Of a file of several parts, which commit by themselves: the byte where the last one begins."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +74,14 @@ def find_hazards(files: Sequence[Source]) -> dict[str, list[Hazard]]:
     """
     examined = _examine(files)
     return {
-        file.path: sorted(
-            [*_from_squawk(file, findings), *_unread(file, unread), *_own(file)],
-            key=lambda hazard: (hazard.line, hazard.column, hazard.rule),
-        )
+        file.path: _in_file(file, Lines(file.text), findings, unread)
         for file, (findings, unread) in zip(files, examined, strict=True)
     }
+
+
+def _in_file(file: Source, lines: Lines, findings: Sequence[Finding], unread: Iterable[int]) -> list[Hazard]:
+    found = [*_from_squawk(file, lines, findings), *_unread(file, lines, unread), *_own(file, lines)]
+    return sorted(found, key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
 
 
 # ---- allows ---------------------------------------------------------------------------------------------------------
@@ -159,35 +144,41 @@ def _why_unknown(rule: str) -> str:
 # ---- rules of our own -----------------------------------------------------------------------------------------------
 
 
-def _own(file: Source) -> Iterator[Hazard]:
+def _own(file: Source, lines: Lines) -> Iterator[Hazard]:
     for literals in password_literals(file.text, file.statements):
         start = literals[0][0]
         yield _hazard(
             file,
+            lines,
             start,
             PASSWORD,
             "A password stands in the file, and so in the repository, the history and the server's log.",
             "Create the role without one and set it from where secrets are kept; change this one, it is known.",
         )
+    for statement in file.statements:
+        kept = kept_by(statement) if statement.start < file.last_part else None
+        if kept:
+            message = f"This makes {kept}, which is gone if a later part fails and the next run goes on there."
+            help_text = "Use it up within its own BEGIN ... COMMIT, or make a plain table that the last part drops."
+            yield _hazard(file, lines, statement.start, LOST, message, help_text)
     if not _NAMELESS_INDEX.search(file.text):
         return
     for statement in file.statements:
         if statement.kind == "IndexStmt" and statement.node.concurrent and not statement.node.idxname:
             message = "CONCURRENTLY without a name: tried again, it would make another index each time."
-            yield _hazard(
-                file, statement.start, NAMELESS, message, "Give the index a name: CREATE INDEX CONCURRENTLY name ON ..."
-            )
+            help_text = "Give the index a name: CREATE INDEX CONCURRENTLY name ON ..."
+            yield _hazard(file, lines, statement.start, NAMELESS, message, help_text)
 
 
-def _unread(file: Source, numbers: Iterable[int]) -> Iterator[Hazard]:
+def _unread(file: Source, lines: Lines, numbers: Iterable[int]) -> Iterator[Hazard]:
     for number in numbers:
         message = "squawk can't read this statement, so nobody looked for hazards in it."
         help_text = "Look yourself, then write `-- migration: allow = unread-statement because ...`."
-        yield _hazard(file, file.statements[number].start, UNREAD, message, help_text)
+        yield _hazard(file, lines, file.statements[number].start, UNREAD, message, help_text)
 
 
-def _hazard(file: Source, offset: int, rule: str, message: str, help_text: str) -> Hazard:
-    return Hazard(rule, file.path, *position(file.text, offset), message, help_text, refused=rule in REFUSED)
+def _hazard(file: Source, lines: Lines, offset: int, rule: str, message: str, help_text: str) -> Hazard:
+    return Hazard(rule, file.path, *lines.position(offset), message, help_text, refused=rule in REFUSED)
 
 
 # ---- squawk's rules -------------------------------------------------------------------------------------------------
@@ -231,7 +222,7 @@ def _without(text: bytes, statements: Sequence[Statement], numbers: Iterable[int
     return bytes(blanked)
 
 
-def _from_squawk(file: Source, findings: Sequence[Finding]) -> Iterator[Hazard]:
+def _from_squawk(file: Source, lines: Lines, findings: Sequence[Finding]) -> Iterator[Hazard]:
     if not findings:
         return
     starts = [statement.start for statement in file.statements]
@@ -239,7 +230,7 @@ def _from_squawk(file: Source, findings: Sequence[Finding]) -> Iterator[Hazard]:
     for finding in findings:
         number = bisect_right(starts, finding.start) - 1
         if number < 0 or not (number in new or _is_moot(file.statements[number], finding, findings)):
-            yield _hazard(file, finding.start, finding.rule, finding.message, finding.help)
+            yield _hazard(file, lines, finding.start, finding.rule, finding.message, finding.help)
 
 
 def _is_moot(statement: Statement, finding: Finding, others: Iterable[Finding]) -> bool:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from postgast import pg_query_pb2 as pb
 
 from compiler import tokens
+from compiler.effects import Effect, effects
 from compiler.hazards import parse_allow
+from compiler.keeping import kept_by
 from compiler.sql import NotSql, Statement, parse
 from compiler.sql import tokens as tokens_of
+from compiler.transactions import is_read_only
 from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
+from functions.migrator.excerpts import Lines, pointed, speaks_of_secrets
 from functions.migrator.expectations import Promise
-from functions.migrator.files import Migration, Problem, pointed, position, read_text
+from functions.migrator.files import Migration, Problem, read_text
 from functions.migrator.options import Options, read_options
-from functions.migrator.script import Action, Script
+from functions.migrator.script import Action, Script, TableLock
 
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
 _COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statements instead"
@@ -30,17 +34,19 @@ _STRINGS = (
     "standard_conforming_strings can't change within a file: the file is read as a whole before it is set; "
     "write strings with backslashes as E'...'"
 )
+_READ_ONLY = "a READ ONLY transaction can change nothing, and can't be recorded as applied; take READ ONLY out"
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
 _LARGE = 4 << 20  # bytes
+_UNPARSED = "0:"  # in place of a token hash's version
 _MATTERS = re.compile(
     rb"^[ \t]*\\|\b(?:begin|start|commit|end|rollback|abort|prepare|discard|stdin|stdout|concurrently|vacuum|reindex|"
     rb"cluster|database|tablespace|subscription|system|detach|standard_conforming_strings|pg_advisory_unlock_all|"
     rb"transaction)\b",
     re.IGNORECASE | re.MULTILINE,
 )
-_MAY_BE_SECRET = re.compile(rb"passw|\bpwd\b|://[^@\s]*@", re.IGNORECASE)
+_NEAR = re.compile(r" at or near \".*\Z", re.DOTALL)
 _NEAR_STRING = re.compile(r"""at or near "(?:[eEbBxXnN]|[uU]&)?['$].*\Z""", re.DOTALL)
 _UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
 _DEFINITIONS = ("CreateFunctionStmt", "CommentStmt")
@@ -57,6 +63,12 @@ class Compiled:
     text: bytes
     statements: tuple[Statement, ...]
     problems: tuple[Problem, ...]
+    effects: tuple[tuple[Effect, ...], ...] = ()
+
+    @property
+    def is_parsed(self) -> bool:
+        """Whether it was read by the grammar: it isn't broken, nor a large file of data that was left alone."""
+        return bool(self.script.tokens) and not self.script.tokens.startswith(_UNPARSED)
 
 
 def compile_migration(action: Action, migration: Migration, defaults: Options, thorough: bool = True) -> Compiled:
@@ -99,11 +111,12 @@ def compile_text(
         return Compiled(broken, text, (), (*found, _syntax_problem(file, text, error), *problems))
     found += _wrong_allows(file, options)
     layout = lay_out(text, statements, options.transaction)
-    found += [Problem(file, reason, *position(text, statements[number].start)) for number, reason in layout.problems]
-    found += _refusals(file, text, statements)
-    found += [
-        Problem(file, _ALONE.format(part.alone), *position(text, part.start)) for part in layout.units if part.alone
-    ]
+    lines = Lines(text)
+    wrong = [(statement.start, reason) for statement in statements if (reason := _refusal(statement))]
+    wrong += [(statements[number].start, reason) for number, reason in layout.problems]
+    wrong += [(part.start, _ALONE.format(part.alone)) for part in layout.units if part.alone]
+    found += [Problem(file, reason, *lines.position(start)) for start, reason in _first_each(wrong)]
+    did = tuple(effects(statements))
     script = Script(
         file=file,
         sha256=hashlib.sha256(text).hexdigest(),
@@ -111,10 +124,18 @@ def compile_text(
         options=options,
         reason=layout.reason,
         units=tuple(_unit(text, part) for part in layout.units),
-        statements=tuple(_places(text, statements)),
+        statements=tuple(_described(lines, statements, did)),
         promises=tuple(promises),
     )
-    return Compiled(script, text, statements, (*found, *problems))
+    return Compiled(script, text, statements, (*found, *problems), did)
+
+
+def _first_each(wrong: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    """In the order of the text, one reason a place: the first says enough."""
+    first: dict[int, str] = {}
+    for start, reason in wrong:
+        first.setdefault(start, reason)
+    return sorted(first.items())
 
 
 def _wrong_allows(file: str, options: Options) -> Iterator[Problem]:
@@ -132,7 +153,7 @@ def _unparsed(
     its size in memory; the server will say if it isn't SQL. Its token hash is made when it is asked for."""
     options, found = read_options(file, text, defaults)
     sha256 = hashlib.sha256(text).hexdigest()
-    unhashed = f"0:{sha256}"
+    unhashed = f"{_UNPARSED}{sha256}"
     unit = scripts.Unit(0, len(text), (0, 0), "", None, unhashed)
     reason = "one transaction: a large file of data, in which nothing asks for anything else"
     script = Script(file, sha256, unhashed, options, reason, (unit,), (), tuple(promises))
@@ -145,19 +166,13 @@ def _unit(text: bytes, part: Part) -> scripts.Unit:
     return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, hashed)
 
 
-def _places(text: bytes, statements: Sequence[Statement]) -> Iterator[scripts.Statement]:
-    """Each statement's line and column, counted on from the one before."""
-    line, at = 1, 0
-    for statement in statements:
-        line += text.count(b"\n", at, statement.start)
-        at = statement.start
-        column = len(text[text.rfind(b"\n", 0, at) + 1 : at].decode()) + 1
-        yield scripts.Statement(statement.start, statement.end, line, column, statement.kind)
-
-
-def _refusals(file: str, text: bytes, statements: Sequence[Statement]) -> list[Problem]:
-    found = ((_refusal(statement), statement) for statement in statements)
-    return [Problem(file, reason, *position(text, statement.start)) for reason, statement in found if reason]
+def _described(
+    lines: Lines, statements: Sequence[Statement], did: Sequence[Sequence[Effect]]
+) -> Iterator[scripts.Statement]:
+    for statement, found in zip(statements, did, strict=True):
+        locks = tuple(TableLock(e.table, e.lock, str(e.rewrites), str(e.scans)) for e in found)
+        place = lines.position(statement.start)
+        yield scripts.Statement(statement.start, statement.end, *place, statement.kind, locks, kept_by(statement))
 
 
 def _refusal(statement: Statement) -> str | None:
@@ -169,6 +184,8 @@ def _refusal(statement: Statement) -> str | None:
         return _DISCARD
     if statement.kind == "VariableSetStmt" and node.name == "standard_conforming_strings":
         return _STRINGS
+    if is_read_only(statement):
+        return _READ_ONLY
     if statement.kind == "IndexStmt" and node.concurrent and not node.idxname:
         return _CONCURRENTLY
     if _UNLOCKS.search(statement.text) and statement.kind not in _DEFINITIONS and _calls_unlock(statement):
@@ -186,17 +203,19 @@ def _calls_unlock(statement: Statement) -> bool:
 
 def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
     copy = _COPY_DATA.search(text[: error.offset])
+    lines = Lines(text)
     if copy:
-        return Problem(file, _COPY, *position(text, copy.start()))
+        return Problem(file, _COPY, *lines.position(copy.start()))
+    secret = speaks_of_secrets(text)
     rest = text[error.offset :]
     line = text[text.rfind(b"\n", 0, error.offset) + 1 :].lstrip()
-    reason = _NEAR_STRING.sub("at or near a string", str(error))
+    reason = _NEAR.sub("", str(error)) if secret else _NEAR_STRING.sub("at or near a string", str(error))
     if rest.startswith(b"\\") or line.startswith(b"\\"):
         reason = _META
     elif rest.startswith(b":"):
         reason = _VARIABLE
-    number, column = position(text, error.offset)
-    return Problem(file, reason, number, column, "" if _MAY_BE_SECRET.search(text) else pointed(text, number, column))
+    number, column = lines.position(error.offset)
+    return Problem(file, reason, number, column, "" if secret else pointed(text, number, column))
 
 
 def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:
@@ -212,16 +231,16 @@ def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]
     if not statements:
         return [], [Problem(file, _NO_QUERY)]
     wrong = [statement for statement in statements if statement.kind != "SelectStmt"]
-    befores = [0, *(statement.end for statement in statements)]
-    promises = [_promise(file, text, before, s) for before, s in zip(befores, statements, strict=False)]
-    return promises, [Problem(file, _NOT_A_QUERY, *position(text, s.start)) for s in wrong]
+    befores, lines = [0, *(statement.end for statement in statements)], Lines(text)
+    promises = [_promise(file, text, lines, before, s) for before, s in zip(befores, statements, strict=False)]
+    return promises, [Problem(file, _NOT_A_QUERY, *lines.position(s.start)) for s in wrong]
 
 
-def _promise(file: str, text: bytes, before: int, statement: Statement) -> Promise:
+def _promise(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Promise:
     """The query, called by the first sentence of the `--` comment right above it, if there is one."""
     query = statement.text.decode()
     comment = _COMMENT_ABOVE.search(text[before : statement.start])
     above = " ".join(comment[0].decode().replace("--", " ").split()) if comment else ""
     name = above.partition(". ")[0].rstrip(".") or " ".join(query.split())
-    line, column = position(text, statement.start)
+    line, column = lines.position(statement.start)
     return Promise(name if len(name) <= 100 else f"{name[:97]}...", query, f"{file}:{line}:{column}")

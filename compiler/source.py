@@ -6,11 +6,32 @@ The grammar is loaded with the first file that has to be understood: a run with 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from functions.migrator.errors import InvalidFile
-from functions.migrator.files import Migration, Package, Problem, invalid_files
+from functions.migrator.files import Migration, Package, Problem, discover, invalid_files
+from functions.migrator.manifest import INDEX, Manifest
 from functions.migrator.options import Options
-from functions.migrator.script import Action, Script
+from functions.migrator.script import Action, Script, Source
+
+if TYPE_CHECKING:
+    from compiler.checking import Checked
+
+_AT_ONCE = 200  # files whose syntax is in memory together
+
+
+def source_of(folder: Path) -> Source:
+    """What the engine goes by in a folder: the manifest where there is one, else the files, understood here.
+
+    Raises:
+        InvalidManifest: the manifest is damaged, or of other files than those beside it.
+        InvalidInput, InvalidFile: the folder holds no migration, or misnamed files.
+    """
+    if not (folder / INDEX).exists():
+        return Compiler(discover(folder))
+    manifest = Manifest(folder)
+    manifest.refuse_edited()
+    return manifest
 
 
 class Compiler:
@@ -19,7 +40,7 @@ class Compiler:
     def __init__(self, package: Package, defaults: Options | None = None) -> None:
         self._package = package
         self._defaults = defaults or Options()
-        self._known: dict[tuple[Action, int], Script] = {}
+        self._known: dict[tuple[Action, int], Checked] = {}
 
     @property
     def package(self) -> Package:
@@ -32,8 +53,13 @@ class Compiler:
         return self._package.digest
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
-        """Everything that forbids to run these files; all of them are looked at."""
-        return [problem for migration in migrations for problem in self._problems(action, migration)]
+        """Everything that forbids to run these files. All are looked at, and so are the down files of what would be
+        applied: one that is no SQL is found before it is needed."""
+        downs = [migration for migration in migrations if migration.down] if action == "apply" else []
+        self._learn([*((action, migration) for migration in migrations), *(("rollback", down) for down in downs)])
+        found = [problem for migration in migrations for problem in self._known[action, migration.version].problems]
+        beside = (self._known["rollback", down.version] for down in downs)
+        return found + [problem for file in beside if file.is_broken for problem in file.problems]
 
     def script(self, action: Action, migration: Migration) -> Script:
         """A migration's file (or its down file), understood.
@@ -41,15 +67,11 @@ class Compiler:
         Raises:
             InvalidFile: it can't be run.
         """
-        known = self._known.get((action, migration.version))
-        if known is None:
-            from compiler.live import compile_migration
-
-            compiled = compile_migration(action, migration, self._defaults, thorough=False)
-            if compiled.problems:
-                raise invalid_files(compiled.problems)
-            known = self._known[action, migration.version] = compiled.script
-        return known
+        self._learn([(action, migration)])
+        known = self._known[action, migration.version]
+        if known.compiled is None or known.problems:
+            raise invalid_files(known.problems)
+        return known.compiled.script
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a text; None where the text is no SQL."""
@@ -57,9 +79,11 @@ class Compiler:
 
         return token_hash(text)
 
-    def _problems(self, action: Action, migration: Migration) -> Sequence[Problem]:
-        try:
-            self.script(action, migration)
-        except InvalidFile as error:
-            return error.problems
-        return ()
+    def _learn(self, files: Sequence[tuple[Action, Migration]]) -> None:
+        unknown = [file for file in files if (file[0], file[1].version) not in self._known]
+        if unknown:
+            from compiler.checking import check_files
+
+            for start in range(0, len(unknown), _AT_ONCE):
+                for checked in check_files(unknown[start : start + _AT_ONCE], self._defaults, thorough=False):
+                    self._known[checked.action, checked.migration.version] = checked.without_trees()

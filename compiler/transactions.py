@@ -44,6 +44,16 @@ def control_of(statement: Statement) -> Control | None:
     return _CONTROLS.get(statement.node.kind)
 
 
+def is_read_only(statement: Statement) -> bool:
+    """Whether the statement makes its transaction read-only: BEGIN READ ONLY, SET TRANSACTION READ ONLY."""
+    node = statement.node
+    if statement.kind == "TransactionStmt":
+        return _is_on(node.options, "transaction_read_only")
+    if statement.kind == "VariableSetStmt" and node.name == "TRANSACTION":
+        return _is_on(node.args, "transaction_read_only")
+    return False
+
+
 def needs_no_transaction(statement: Statement) -> str | None:
     """The statement's name, if PostgreSQL refuses to run it inside a transaction block."""
     rule = _RULES.get(statement.kind)
@@ -118,6 +128,8 @@ def _is_on(options: Any, name: str, default: bool = False) -> bool:
             if not option.def_elem.HasField("arg"):
                 return True
             value = option.def_elem.arg
+            if value.WhichOneof("node") == "a_const":
+                return bool(value.a_const.ival.ival)
             if value.WhichOneof("node") == "boolean":
                 return bool(value.boolean.boolval)
             if value.WhichOneof("node") == "integer":

@@ -126,6 +126,7 @@ def _problems(
         elif control is Control.COMMIT:
             begun = None
         elif control is Control.ROLLBACK:
+            begun = None
             yield number, _ROLLBACK
         elif control is Control.OTHER:
             yield number, _OTHER

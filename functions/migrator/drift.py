@@ -7,10 +7,10 @@ made in an older way, both texts are hashed anew.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from functions.migrator.excerpts import speaks_of_secrets, without_values
 from functions.migrator.files import Migration, read_text
 from functions.migrator.history import Applied
 from functions.migrator.history import read_text as read_applied_text
@@ -18,8 +18,6 @@ from functions.migrator.script import Source
 from functions.migrator.session import Session
 
 _SHOWN = 60  # lines of difference in one message
-_SECRET = re.compile(r"passw|pwd|://[^@\s]*@", re.IGNORECASE)
-_LITERAL = re.compile(r"'(?:[^']|'')*(?:'|$)|\$\w*\$.*")
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,8 @@ class Edit:
 
     Attributes:
         changed: its meaning changed; otherwise comments, white space or the case of keywords and names.
-        difference: unified, from what was applied to what the file is now; lines about a password are left out.
+        difference: unified, from what was applied to what the file is now; without values, where the file speaks of
+            passwords.
     """
 
     migration: Migration
@@ -45,7 +44,8 @@ def read_edits(session: Session, source: Source, applied: Mapping[int, Applied])
 def _edit(session: Session, source: Source, migration: Migration) -> Edit:
     before, hashed = read_applied_text(session, migration.version)
     now = read_text(migration.path)
-    return Edit(migration, not _same_meaning(source, before, hashed, now), _difference(migration.name, before, now))
+    changed = not _same_meaning(source, before, hashed, now)
+    return Edit(migration, changed, _difference(source, migration.name, before, now))
 
 
 def _same_meaning(source: Source, before: bytes, hashed: str | None, now: bytes) -> bool:
@@ -57,16 +57,15 @@ def _same_meaning(source: Source, before: bytes, hashed: str | None, now: bytes)
     return hashed == current
 
 
-def _difference(name: str, before: bytes, now: bytes) -> str:
-    old, new = (text.decode(errors="replace").splitlines() for text in (before, now))
-    lines = list(difflib.unified_diff(old, new, f"{name} (applied)", f"{name} (now)", lineterm="", n=1))
-    if any(_SECRET.search(line) for line in (*old, *new)):
-        lines = [_without_secrets(line) for line in lines]
-    shown = lines[:_SHOWN]
+def _difference(source: Source, name: str, before: bytes, now: bytes) -> str:
+    old, new = (text.decode(errors="replace") for text in (before, now))
+    if speaks_of_secrets(old) or speaks_of_secrets(new):
+        if source.token_hash(now) is None:
+            return "(not shown, as the file speaks of passwords)"
+        old, new = without_values(old, numbers=False), without_values(new, numbers=False)
+    found = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), f"{name} (applied)", f"{name} (now)", lineterm="", n=1
+    )
+    lines = list(found) or ["(it is in a value, and isn't shown, as the file speaks of passwords)"]
     more = [f"... and {len(lines) - _SHOWN} more lines"] if len(lines) > _SHOWN else []
-    return "\n".join(shown + more)
-
-
-def _without_secrets(line: str) -> str:
-    """A line of a text that speaks of a password somewhere: without its literals, and not at all where it does so."""
-    return "  (a line about a password)" if _SECRET.search(line) else _LITERAL.sub("'...'", line)
+    return "\n".join(lines[:_SHOWN] + more)

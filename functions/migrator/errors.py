@@ -1,7 +1,7 @@
 """Every way a run can fail, as classes whose names are the product's vocabulary.
 
     MigratorError
-    ├── input        InvalidInput · InvalidFile
+    ├── input        InvalidInput · InvalidFile · HazardRefused
     ├── package      PackageChanged · InvalidManifest
     ├── connection   DatabaseUnreachable · DatabaseBusy · ConnectionLost · NotAWriter
     │                AuthenticationFailed · DatabaseNotFound · InsufficientPrivilege
@@ -93,6 +93,15 @@ class InvalidFile(MigratorError):
     solution = "Correct the files named above and run again."
 
 
+class HazardRefused(MigratorError):
+    """Files that may hurt when they are deployed, where hazards are refused; the fact `hazards` lists them."""
+
+    family = "input"
+    next_command = "aurora-migrations check"
+    cause = "Hazards are refused here (--hazards refuse), and no file says why it accepts these."
+    solution = "Write it as the help above says, or accept it in the file: -- migration: allow = RULE because REASON."
+
+
 # ---- package --------------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +112,7 @@ class InvalidManifest(MigratorError):
     cause = (
         "The folder was changed after its manifest had been written, or the manifest was not written by this version."
     )
-    solution = "Write it anew: aurora-migrations check --write-manifest."
+    solution = "Write it anew (aurora-migrations check --write-manifest), or delete manifest.json: files are read then."
 
 
 class PackageChanged(MigratorError):

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
-from functions.migrator.errors import Cancelled, ConnectionLost, MigrationFailed, MigratorError, NotAWriter
-from functions.migrator.files import position
+from functions.migrator.errors import (
+    Cancelled,
+    ConnectionLost,
+    HazardRefused,
+    MigrationFailed,
+    MigratorError,
+    NotAWriter,
+)
+from functions.migrator.excerpts import excerpt, position
 from functions.migrator.job import Job
+from functions.migrator.script import Hazard
 from functions.migrator.session import Session
-from functions.migrator.sqlstate import Diagnosis, connection_lost, diagnose, kind_of
+from functions.migrator.sqlstate import VALUE_CLASSES, Diagnosis, connection_lost, diagnose, kind_of
 from functions.migrator.wire import BatchError, ScriptError
 
-_LITERAL = re.compile(r"'(?:[^']|'')*'")
-_SECRET = re.compile(r"passw|\bpwd\b|://[^@\s]*@", re.IGNORECASE)
 CTRL_C = "Ctrl-C was pressed while this statement was running."
+_HELP = "\n      "
 AT_COMMIT = -1  # in place of a unit's number: all of its statements had run
+
+
+def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
+    """The error that lists these hazards, one a line, each with what to write instead."""
+    lines = [f"{hazard}{_HELP}{hazard.help}" if hazard.help else str(hazard) for hazard in hazards]
+    message = lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} hazards:", *lines])
+    return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
 
 
 def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
@@ -131,23 +145,10 @@ def _locate(job: Job, unit: int, completed: int, found: Diagnosis) -> _Place | N
     else:
         return None
     line, column = position(job.text, offset)
-    state = found.sqlstate or ""
-    excerpt = "" if state.startswith("22") else _excerpt(job.text, offset, column, state.startswith("23"))
-    return _Place(line, column, None if number is None else number + 1, excerpt)
-
-
-def _excerpt(text: bytes, offset: int, column: int, hide_values: bool) -> str:
-    """The line and a caret under the place. Literals are hidden where the error is about rows; a line about a
-    password isn't shown at all, nor one whose values are what is wrong (class 22): a value has too many forms."""
-    end = text.find(b"\n", offset)
-    line = text[text.rfind(b"\n", 0, offset) + 1 : end if end >= 0 else len(text)].decode(errors="replace")
-    if _SECRET.search(line):
-        return ""
-    if hide_values:
-        line = _LITERAL.sub(lambda match: f"'{'.' * (len(match[0]) - 2)}'", line)
-    first = max(0, column - 61)
-    shown = line[first : first + 100].replace("\t", " ")
-    return f"{shown}\n{' ' * (column - 1 - first)}^"
+    known = statements[number] if number is not None and number < len(statements) else None
+    span = (known.start, known.end) if known else None
+    about_rows = (found.sqlstate or "").startswith(VALUE_CLASSES)
+    return _Place(line, column, None if number is None else number + 1, excerpt(job.text, offset, span, about_rows))
 
 
 def _causes(job: Job) -> dict[str, str]:
@@ -181,6 +182,16 @@ def partly_in(job: Job, number: int) -> str:
     return (
         f"{job.file} has {of} parts that commit by themselves: {before} in; the rest isn't. The next run goes on there."
     )
+
+
+def gone_with_session(job: Job) -> str:
+    """What the parts that are in had left in a session that is gone; empty if nothing."""
+    upto = job.unit(job.done - 1).statements[1] if job.done else 0
+    kept = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
+    if not kept:
+        return ""
+    gone = ", ".join(kept)
+    return f" It went on behind parts that are in, in a new session; what they had left in theirs is gone: {gone}."
 
 
 def in_doubt(job: Job, number: int) -> str | None:

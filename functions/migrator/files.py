@@ -6,16 +6,17 @@ import codecs
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from functions.migrator.errors import InvalidFile, InvalidInput
+from functions.migrator.excerpts import position
 
 _NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
 _CHUNK = 1 << 20
-_SHOWN = 20  # problems in one message
+_SHOWN = 100  # problems in one message
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Migration:
     path: Path
     down: Path | None = None
     verify: Path | None = None
-    known_sha256: str | None = None
+    known: Mapping[str, str] | None = field(default=None, compare=False)
+    """Hashes by file name, where a manifest has them: then no file is read to know its hash."""
 
     @property
     def name(self) -> str:
@@ -62,13 +64,24 @@ class Migration:
         Raises:
             InvalidFile: the file can't be read.
         """
-        if self.known_sha256 is not None:
-            return self.known_sha256
-        return sha256_of(self.path)
+        return self._hash(self.path)
 
-    def with_sha256(self, known: str) -> Migration:
-        """The same migration with the hash that a manifest knows of it; its file is read only when it is run."""
-        return replace(self, known_sha256=known)
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """The hash of each of its files, by name.
+
+        Raises:
+            InvalidFile: one can't be read.
+        """
+        beside = (path for path in (self.down, self.verify) if path is not None)
+        return {self.name: self.sha256, **{path.name: self._hash(path) for path in beside}}
+
+    def with_hashes(self, known: Mapping[str, str]) -> Migration:
+        """The same migration with the hashes that a manifest knows of its files."""
+        return replace(self, known=known)
+
+    def _hash(self, path: Path) -> str:
+        return sha256_of(path) if self.known is None else self.known[path.name]
 
 
 @dataclass(frozen=True)
@@ -85,9 +98,13 @@ class Package:
 
     @cached_property
     def digest(self) -> str:
-        """One hash for the whole package: names and hashes of its migrations, in order."""
-        lines = "".join(f"{migration.sha256}  {migration.name}\n" for migration in self.migrations)
-        return hashlib.sha256(lines.encode()).hexdigest()
+        """One hash for the whole package: names and hashes of all its files, in order.
+
+        Raises:
+            InvalidFile: one can't be read.
+        """
+        hashes = (entry for migration in self.migrations for entry in migration.hashes.items())
+        return hashlib.sha256("".join(f"{sha256}  {name}\n" for name, sha256 in hashes).encode()).hexdigest()
 
 
 def discover(folder: Path) -> Package:
@@ -158,22 +175,6 @@ def read_text(path: Path) -> bytes:
     if problem:
         raise invalid_files([problem])
     return text
-
-
-def position(text: bytes, offset: int) -> tuple[int, int]:
-    """Line and column, both from 1, of a byte offset; columns count characters."""
-    start = text.rfind(b"\n", 0, offset) + 1
-    return text.count(b"\n", 0, offset) + 1, len(text[start:offset].decode(errors="replace")) + 1
-
-
-def pointed(text: bytes, line: int, column: int) -> str:
-    """The line and a caret under the column; of a long line the part around it. Nothing of a line about a password."""
-    lines = text.split(b"\n", line)
-    whole = lines[line - 1].decode(errors="replace") if 0 < line <= len(lines) else ""
-    if "password" in whole.lower():
-        return ""
-    first = max(0, column - 61)
-    return f"{whole[first : first + 100].replace(chr(9), ' ')}\n{' ' * (column - 1 - first)}^"
 
 
 def invalid_files(problems: Iterable[Problem]) -> InvalidFile:

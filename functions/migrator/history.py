@@ -76,6 +76,16 @@ _FORMAT = """
      WHERE n.nspname = $1 AND c.relname = 'applied'
 """
 _COMMENT = "aurora-migrations history, format "
+_WITH_UNITS = 2  # the format from which on `attempts` has them
+_APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
+# The newest attempt of each version, where it didn't get to the end and left units behind that are in.
+_UNFINISHED = f"""
+    SELECT version, action, result, array_to_string(units, ','), name FROM {SCHEMA}.attempts AS tried
+     WHERE units <> '{{}}' AND coalesce(result, 'interrupted') IN ('failed', 'interrupted')
+       AND NOT EXISTS (
+           SELECT 1 FROM {SCHEMA}.attempts AS later WHERE later.version = tried.version AND later.id > tried.id
+       )
+"""
 
 
 @dataclass(frozen=True)
@@ -119,18 +129,44 @@ def read_format(session: Session) -> int:
     return _format(*rows[0]) if rows else 0
 
 
-def read_applied(session: Session) -> dict[int, Applied]:
-    """Everything that is in, by version.
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt got: its result, if it has one, and the token hashes of the units that are in."""
+
+    action: str
+    result: str | None
+    units: tuple[str, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """What is in, by version; and files of several units that are in, or out, in part: their newest attempts."""
+
+    applied: dict[int, Applied]
+    unfinished: dict[int, Progress]
+
+
+def read_state(session: Session) -> State:
+    """What is in, and what is so in part.
 
     Raises:
         HistoryUnreadable: see `read_format`.
         InsufficientPrivilege: the role may not read the history.
     """
-    if read_format(session) == 0:
-        return {}
-    rows = session.query(f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version")
+    number = read_format(session)
+    if number == 0:
+        return State({}, {})
+    commands = [Command(_APPLIED), Command(_UNFINISHED)][: 1 if number < _WITH_UNITS else 2]
+    rows, *parts = session.read(commands)
     found = (Applied(int(str(v)), str(n), str(s), iso(str(at)), str(by)) for v, n, s, at, by in rows)
-    return {applied.version: applied for applied in found}
+    unfinished = {int(str(version)): _progress(rest) for version, *rest in (parts[0] if parts else [])}
+    return State({applied.version: applied for applied in found}, unfinished)
+
+
+def read_applied(session: Session) -> dict[int, Applied]:
+    """Everything that is in, by version; see `read_state`."""
+    return read_state(session).applied
 
 
 def read_attempts(session: Session, newest: int) -> list[Attempt]:
@@ -243,31 +279,13 @@ def remove_applied(migration: Migration) -> Command:
     return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version])
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far an attempt got: its result, if it has one, and the token hashes of the units that are in."""
-
-    action: str
-    result: str | None
-    units: tuple[str, ...]
-
-
 def read_attempt(session: Session, attempt: int) -> Progress | None:
     """How far this attempt got."""
     rows = session.query(
-        f"SELECT action, result, array_to_string(units, ',') FROM {SCHEMA}.attempts WHERE id = $1::bigint", attempt
+        f"SELECT action, result, array_to_string(units, ','), name FROM {SCHEMA}.attempts WHERE id = $1::bigint",
+        attempt,
     )
     return _progress(rows[0]) if rows else None
-
-
-def read_unfinished(session: Session) -> dict[int, Progress]:
-    """By version, the newest attempt where that one didn't get to the end and left units behind that are in."""
-    newest = f"SELECT DISTINCT ON (version) * FROM {SCHEMA}.attempts ORDER BY version, id DESC"
-    rows = session.query(
-        "SELECT version, action, result, array_to_string(units, ',') "
-        f"FROM ({newest}) AS newest WHERE units <> '{{}}' AND result IN ('failed', 'interrupted')"
-    )
-    return {int(str(version)): _progress(rest) for version, *rest in rows}
 
 
 def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
@@ -328,8 +346,8 @@ def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
 
 
 def _progress(row: Sequence[str | None]) -> Progress:
-    action, result, units = row
-    return Progress(str(action), result, tuple(units.split(",")) if units else ())
+    action, result, units, name = row
+    return Progress(str(action), result, tuple(units.split(",")) if units else (), str(name))
 
 
 def _array(values: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from functions.migrator.durations import parse_duration
-from functions.migrator.files import Problem, position
+from functions.migrator.excerpts import Lines
+from functions.migrator.files import Problem
 
 _HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
 _OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*?)[ \t\r]*", re.IGNORECASE)
@@ -138,6 +139,7 @@ _SETTERS: dict[str, Callable[[Options, str], Options]] = {
 
 
 def _strays(file: str, text: bytes, header_length: int) -> Iterator[Problem]:
+    lines = Lines(text)
     for match in _STRAY.finditer(text, header_length):
         reason = "options stand at the top of the file, before its first statement; here it would have no effect"
-        yield Problem(file, reason, *position(text, match.start()))
+        yield Problem(file, reason, *lines.position(match.start()))

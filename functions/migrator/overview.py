@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from functions.migrator import runlock
 from functions.migrator.drift import Edit, read_edits
 from functions.migrator.files import Package
-from functions.migrator.history import Applied, Attempt, read_applied, read_attempts
-from functions.migrator.plan import missing_files
+from functions.migrator.history import Attempt, State, read_attempts, read_state
 from functions.migrator.script import Source
 from functions.migrator.session import Session
 
 # From healthy to not: what `list` and `status` call a migration.
-STATES = ("applied", "pending", "ahead", "out of order", "changed", "missing")
-_SOUND = frozenset({"applied", "pending", "ahead"})
+STATES = ("applied", "pending", "partly in", "ahead", "out of order", "changed", "partly out", "missing")
+_SOUND = frozenset({"applied", "pending", "partly in", "ahead"})
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601."""
+    """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts` are those of a file of several
+    parts that are in (or out, of its down file), where that isn't all of it."""
 
     migration: str
     name: str
     state: str
     applied_at: str | None = None
     execution: str | None = None
+    parts: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The entry as JSON-able data."""
@@ -66,8 +67,8 @@ class Overview:
 
 def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
     """Every migration that the package or the history knows, by version."""
-    applied = read_applied(session)
-    return _entries(source.package, applied, read_edits(session, source, applied))
+    state = read_state(session)
+    return _entries(source.package, state, read_edits(session, source, state.applied))
 
 
 def read_overview(session: Session, source: Source) -> Overview:
@@ -76,28 +77,40 @@ def read_overview(session: Session, source: Source) -> Overview:
     return Overview(read_entries(session, source), runlock.find_holder(session), attempts[0] if attempts else None)
 
 
-def _entries(package: Package, applied: Mapping[int, Applied], edits: Mapping[int, Edit]) -> tuple[Entry, ...]:
-    changed = {version for version, edit in edits.items() if edit.changed}
-    missing = {record.version for record in missing_files(package, applied)}
-    highest = max(applied, default=-1)
-
-    def of_package() -> Iterator[tuple[int, Entry]]:
-        for migration in package.migrations:
-            record = applied.get(migration.version)
-            if record is None:
-                state = "pending" if migration.version > highest else "out of order"
-                yield migration.version, Entry(migration.label, migration.name, state)
-            else:
-                state = "changed" if migration.version in changed else "applied"
-                yield migration.version, _known(record, state, migration.name)
-
-    def of_history_only() -> Iterator[tuple[int, Entry]]:
-        for version, record in applied.items():
-            if version not in package.by_version:
-                yield version, _known(record, "missing" if version in missing else "ahead", record.name)
-
-    return tuple(entry for _, entry in sorted([*of_package(), *of_history_only()], key=lambda pair: pair[0]))
+def _entries(package: Package, state: State, edits: Mapping[int, Edit]) -> tuple[Entry, ...]:
+    names = {migration.version: migration.name for migration in package.migrations}
+    names |= {v: record.name for v, record in state.applied.items() if v not in names}
+    names |= {v: progress.name for v, progress in state.unfinished.items() if v not in names}
+    told = _States(package, state, edits)
+    return tuple(_entry(name, told.of(version), version, state) for version, name in sorted(names.items()))
 
 
-def _known(record: Applied, state: str, name: str) -> Entry:
-    return Entry(record.label, name, state, record.applied_at, record.execution)
+def _entry(name: str, word: str, version: int, state: State) -> Entry:
+    record, progress = state.applied.get(version), state.unfinished.get(version)
+    parts = len(progress.units) if progress and (word.startswith("partly") or record is None) else None
+    label = name.partition("_")[0]
+    if record is None:
+        return Entry(label, name, word, parts=parts)
+    return Entry(label, name, word, record.applied_at, record.execution, parts)
+
+
+class _States:
+    """Says of a version in which state it is."""
+
+    def __init__(self, package: Package, state: State, edits: Mapping[int, Edit]) -> None:
+        self._package = package
+        self._state = state
+        self._changed = {version for version, edit in edits.items() if edit.changed}
+        self._newest_here = package.migrations[-1].version
+        self._newest_there = max(state.applied, default=-1)
+
+    def of(self, version: int) -> str:
+        here, there = version in self._package.by_version, version in self._state.applied
+        if not here:
+            return "ahead" if version > self._newest_here else "missing"
+        partly = version in self._state.unfinished
+        if there:
+            return "changed" if version in self._changed else "partly out" if partly else "applied"
+        if version < self._newest_there:
+            return "out of order"
+        return "partly in" if partly else "pending"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functions.migrator.drift import Edit
 from functions.migrator.errors import InvalidInput, MigrationChanged, MigrationMissing, OutOfOrder
 from functions.migrator.files import Migration, Package
-from functions.migrator.history import Applied
+from functions.migrator.history import Applied, Progress, State
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Plan:
         applied: the history, by version.
         ahead: what the history knows above the package's highest version; the package is older than the database.
         edits: applied files whose bytes have changed, though not their meaning.
+        left: names of files that are partly in and above the package's highest version.
     """
 
     target: Migration | None
@@ -28,6 +29,7 @@ class Plan:
     applied: Mapping[int, Applied]
     ahead: tuple[Applied, ...]
     edits: Mapping[int, Edit]
+    left: tuple[str, ...] = ()
 
     @property
     def target_applied(self) -> Applied | None:
@@ -46,32 +48,33 @@ class Plan:
             told += [
                 f"The database is ahead of this folder: {names} applied, but not here. Is the folder an older one?"
             ]
+        told += [f"{name} is partly in, but not in this folder. Is the folder an older one?" for name in self.left]
         return told
 
 
-def make_plan(
-    package: Package, applied: Mapping[int, Applied], edits: Mapping[int, Edit], target: str | None = None
-) -> Plan:
+def make_plan(package: Package, state: State, edits: Mapping[int, Edit], target: str | None = None) -> Plan:
     """What a run would do, up to and including `target`, or all.
 
     A target that is in already is nothing to do, whatever came after it.
 
     Raises:
         InvalidInput: there is no migration of that number.
-        MigrationChanged: a file up to the target isn't the one that was applied.
-        MigrationMissing: an applied version up to the target isn't in the folder, though later files are.
+        MigrationChanged: a file up to the target isn't the one that was applied, or is rolled back in part.
+        MigrationMissing: a version up to the target that is in, or partly in, isn't in the folder, though later ones
+            are.
         OutOfOrder: a file that would be applied has a lower version than one that is.
     """
     wanted = find_target(package, target) if target is not None else None
-    limit = (wanted or package.migrations[-1]).version
+    applied, limit = state.applied, (wanted or package.migrations[-1]).version
     _refuse_changed(applied, edits, limit)
     _refuse_missing(package, applied, limit)
+    left = _refuse_partly(package, state, limit)
     ahead = tuple(record for version, record in applied.items() if version > package.migrations[-1].version)
     if wanted is not None and wanted.version in applied:
-        return Plan(wanted, (), applied, ahead, edits)
+        return Plan(wanted, (), applied, ahead, edits, left)
     pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
     _refuse_out_of_order(pending, applied)
-    return Plan(wanted, pending, applied, ahead, edits)
+    return Plan(wanted, pending, applied, ahead, edits, left)
 
 
 def plan_rollback(
@@ -160,6 +163,52 @@ def _refuse_missing(package: Package, applied: Mapping[int, Applied], limit: int
     if missing:
         names = [record.name for record in missing]
         raise MigrationMissing(f"Applied, but not in {package.folder}: {', '.join(names)}.", files=names)
+
+
+def _refuse_partly(package: Package, state: State, limit: int) -> tuple[str, ...]:
+    """Refuses to go on over a file that is out in part, or in in part and gone. Returns the names of those above the
+    package's highest version: it is an older one, as with all that is applied there."""
+    below = {v: progress for v, progress in sorted(state.unfinished.items()) if v <= limit}
+    for version, progress in below.items():
+        if progress.action == "rollback" and version in state.applied:
+            raise _partly_out(progress, max(state.applied))
+        if progress.action == "apply" and version not in state.applied and version not in package.by_version:
+            raise partly_missing(progress)
+    highest = package.migrations[-1].version
+    return tuple(
+        progress.name
+        for version, progress in sorted(state.unfinished.items())
+        if version > highest and progress.action == "apply" and version not in state.applied
+    )
+
+
+def _partly_out(progress: Progress, newest: int) -> MigrationChanged:
+    label = progress.name.partition("_")[0]
+    command = f"aurora-migrations rollback {label} --confirm {newest}"
+    return MigrationChanged(
+        f"{progress.name} is rolled back in part: {count_parts(progress)} of its down file ran, what follows failed.",
+        cause="A down file of several parts, which commit by themselves, didn't get to its end.",
+        solution="Roll it back to the end; the rollback goes on where it had failed.",
+        next_command=command,
+        files=[progress.name],
+    )
+
+
+def partly_missing(progress: Progress, instead: str | None = None) -> MigrationMissing:
+    """A file that is partly in isn't in the folder, or has another number there."""
+    begins = f", and {instead} begins with the same" if instead else ""
+    label = progress.name.partition("_")[0]
+    return MigrationMissing(
+        f"{progress.name} is partly in ({count_parts(progress)}), but not in this folder{begins}.",
+        cause="The file was renamed to another number, or taken away, after an attempt had failed in the middle of it.",
+        solution=f"Give it its number {label} back, so that the run goes on where it had failed.",
+        files=[progress.name],
+    )
+
+
+def count_parts(progress: Progress) -> str:
+    """`1 part`, `2 parts`."""
+    return f"{len(progress.units)} part{'' if len(progress.units) == 1 else 's'}"
 
 
 def _refuse_out_of_order(pending: Sequence[Migration], applied: Mapping[int, Applied]) -> None:

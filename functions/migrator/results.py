@@ -36,6 +36,8 @@ class RunResult:
         migration: the target, or the last one applied; None if there was none.
         applied: files that this run applied (or rolled back), in that order.
         already_applied: since when the target had been in, if it was before this run.
+        notices: what a person should know though nothing is wrong.
+        hazards: what may hurt in the files that ran, and was told of before they did.
     """
 
     migration: str | None
@@ -44,9 +46,15 @@ class RunResult:
     database: str
     duration_ms: float
     applied: tuple[FileDone, ...]
-    warnings: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    hazards: tuple[str, ...] = ()
     action: str = "run-migration"
     already_applied: str | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything a person should know though the run ended well."""
+        return (*self.notices, *self.hazards)
 
     def to_dict(self) -> dict[str, object]:
         """The contract of the product: `status`, `migration` and `message` stay; more may join."""

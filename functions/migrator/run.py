@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from functions.migrator import history, runlock
 from functions.migrator.drift import read_edits
@@ -19,14 +19,14 @@ from functions.migrator.errors import (
     PackageChanged,
 )
 from functions.migrator.expectations import Check
-from functions.migrator.failures import in_doubt, partly_in
+from functions.migrator.failures import hazards_refused, in_doubt, partly_in
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
 from functions.migrator.job import Job
-from functions.migrator.plan import Plan, make_plan, plan_rollback
+from functions.migrator.plan import Plan, make_plan, partly_missing, plan_rollback
 from functions.migrator.results import FileDone, RunResult
 from functions.migrator.runlock import Holder
-from functions.migrator.script import PAST, Action, Source
+from functions.migrator.script import PAST, Action, Hazard, Script, Source
 from functions.migrator.session import Session
 from functions.migrator.transaction import CommitUnknown, run_file
 
@@ -38,6 +38,9 @@ class Listener:
 
     def waiting(self, holder: Holder | None) -> None:
         """Another run has the lock."""
+
+    def may_hurt(self, hazard: Hazard) -> None:
+        """A file that is about to run may hurt the application, and doesn't say why it accepts that."""
 
     def executing(self, action: Action, migration: Migration) -> None:
         """A file begins."""
@@ -56,6 +59,7 @@ class Request:
         requested_by: who says to have asked for it.
         source: the migrations: the compiler, or a manifest that it has written.
         wait: seconds to wait for another run to end.
+        hazards: whether a file that may hurt, and doesn't say why it accepts that, is refused or only told of.
     """
 
     url: str
@@ -63,6 +67,7 @@ class Request:
     execution: str
     requested_by: str
     wait: float = 60.0
+    hazards: Literal["refuse", "warn"] = "warn"
     listener: Listener = field(default_factory=Listener)
 
 
@@ -88,7 +93,7 @@ def apply(request: Request, target: str | None = None) -> RunResult:
             migration=plan.target.label if plan.target else done[-1].migration if done else None,
             message=_message(plan, done),
             applied=tuple(done),
-            warnings=tuple(plan.warnings),
+            notices=tuple(plan.warnings),
             already_applied=since.applied_at if since else None,
         )
 
@@ -126,6 +131,7 @@ class _Run:
         self._unfinished: dict[int, history.Progress] = {}
         self._checked: set[tuple[Action, int]] = set()
         self._known: set[int] = set()  # what is applied, as this run knows it
+        self._hazards: list[str] = []
         self._session = Session(request.url, request.execution)
 
     def __enter__(self) -> Self:
@@ -135,30 +141,41 @@ class _Run:
         self._session.close()
 
     def read_plan(self, target: str | None) -> Plan:
-        package, applied = self._request.source.package, read_applied(self._session)
-        self._known = set(applied)
-        edits = read_edits(self._session, self._request.source, applied)
-        return make_plan(package, applied, edits, target)
+        source, state = self._request.source, self._read_state()
+        return make_plan(source.package, state, read_edits(self._session, source, state.applied), target)
 
     def read_rollback(self, target: str, confirm: str) -> list[Migration]:
-        applied = read_applied(self._session)
-        self._known = set(applied)
-        return plan_rollback(self._request.source.package, applied, target, confirm)
+        return plan_rollback(self._request.source.package, self._read_state().applied, target, confirm)
+
+    def _read_state(self) -> history.State:
+        state = history.read_state(self._session)
+        self._known, self._unfinished = set(state.applied), state.unfinished
+        return state
 
     def take_lock(self) -> None:
         self._session.prepare_to_write()
         runlock.acquire(self._session, self._request.wait, self._request.listener.waiting)
         history.upgrade(self._session)
-        self._close_interrupted()
+        history.close_interrupted(self._session)
 
     def check(self, action: Action, migrations: Sequence[Migration]) -> None:
-        """Refuses files that can't be run as they are, and a package that can't be read."""
+        """Refuses files that can't be run as they are, or may hurt where that is refused, and a package that can't be
+        read."""
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = self._request.source.problems(action, fresh)
         if problems:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
         _ = self._request.source.digest
+        self._look_at_hazards(self._request.source.script(action, migration) for migration in fresh)
+
+    def _look_at_hazards(self, scripts: Iterable[Script]) -> None:
+        found = [hazard for script in scripts for hazard in script.hazards if hazard.allowed_because is None]
+        if found and self._request.hazards == "refuse":
+            raise hazards_refused(found)
+        self._hazards += map(str, found)
+        for hazard in found:
+            self._request.listener.may_hurt(hazard)
 
     def files(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:
         """Runs files in order. All are checked before the first runs."""
@@ -176,6 +193,7 @@ class _Run:
 
     def result(self, **parts: Any) -> RunResult:
         return RunResult(
+            hazards=tuple(self._hazards),
             execution=self._request.execution,
             database=self._session.server.database,
             duration_ms=(time.monotonic() - self._started) * 1_000,
@@ -211,9 +229,10 @@ class _Run:
             MigrationChanged: those aren't the units that the file begins with.
         """
         progress = self._unfinished.get(job.migration.version)
-        if progress is None or progress.action != job.action:
-            return 0
         ours = [unit.tokens for unit in job.script.units]
+        if progress is None or progress.action != job.action:
+            self._refuse_renumbered(job, ours)
+            return 0
         if list(progress.units) != ours[: len(progress.units)]:
             raise MigrationChanged(
                 f"{job.file} is partly in: its first {len(progress.units)} parts, which commit by themselves; "
@@ -224,6 +243,14 @@ class _Run:
                 file=job.file,
             )
         return len(progress.units)
+
+    def _refuse_renumbered(self, job: Job, ours: Sequence[str]) -> None:
+        """Refuses a file whose first parts are in under another number, which the folder hasn't got any more."""
+        package = self._request.source.package.by_version
+        for version, progress in self._unfinished.items():
+            renamed = progress.action == job.action == "apply" and version not in package
+            if renamed and list(progress.units) == ours[: len(progress.units)]:
+                raise partly_missing(progress, job.file)
 
     def _settle(self, unknown: CommitUnknown, job: Job) -> bool:
         """Finds out what became of a commit whose answer never came, in a new session that takes the old one's place.
@@ -259,7 +286,8 @@ class _Run:
             raise unknown.error
         if busy or not self._may_go_on(job, done, applied):
             raise _overtaken(job, done, busy)
-        self._close_interrupted()
+        history.close_interrupted(self._session)
+        self._unfinished = history.read_state(self._session).unfinished
         return done or job.migration.version in applied
 
     def _may_go_on(self, job: Job, done: bool, applied: set[int]) -> bool:
@@ -282,10 +310,6 @@ class _Run:
                 raise
             return error
         return None
-
-    def _close_interrupted(self) -> None:
-        history.close_interrupted(self._session)
-        self._unfinished = history.read_unfinished(self._session)
 
 
 def _overtaken(job: Job, done: bool, busy: AnotherRunInProgress | None) -> AnotherRunInProgress:

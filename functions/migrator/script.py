@@ -19,14 +19,61 @@ PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
 
 
 @dataclass(frozen=True)
+class TableLock:
+    """The strongest lock that a statement takes on a relation that was there before its file.
+
+    Attributes:
+        table: its name as written, quoted as PostgreSQL quotes; of an index, where only that is named, the index.
+        mode: PostgreSQL's name of it, such as `ACCESS EXCLUSIVE`.
+        rewrites, scans: `yes`, `no` or `maybe`: whether its rows are written anew, or all read, under the lock.
+    """
+
+    table: str
+    mode: str
+    rewrites: str = "no"
+    scans: str = "no"
+
+
+@dataclass(frozen=True)
 class Statement:
-    """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it."""
+    """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it.
+
+    Attributes:
+        locks: on each relation that it names and that was there before.
+        keeps: what it leaves in the session and nowhere else, such as `a temporary table`; None if nothing.
+    """
 
     start: int
     end: int
     line: int
     column: int
     kind: str
+    locks: tuple[TableLock, ...] = ()
+    keeps: str | None = None
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """One thing in one file that may hurt when it is deployed. Lines and columns count from 1.
+
+    Attributes:
+        message: what happens; never a text out of the file.
+        help: what to write instead; may be empty.
+        refused: wrong in any case, and no `allow` accepts it.
+        allowed_because: the reason its file gives for accepting it, if it does.
+    """
+
+    rule: str
+    file: str
+    line: int
+    column: int
+    message: str
+    help: str
+    refused: bool = False
+    allowed_because: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.rule}]"
 
 
 @dataclass(frozen=True)
@@ -59,6 +106,7 @@ class Script:
         tokens: the token hash of the whole text.
         reason: why its units are what they are.
         promises: what must be true before it commits.
+        hazards: what may hurt, accepted or not.
     """
 
     file: str
@@ -69,6 +117,7 @@ class Script:
     units: tuple[Unit, ...]
     statements: tuple[Statement, ...]
     promises: tuple[Promise, ...] = ()
+    hazards: tuple[Hazard, ...] = ()
 
 
 class Source(Protocol):
@@ -80,10 +129,10 @@ class Source(Protocol):
 
     @property
     def digest(self) -> str:
-        """One hash over everything that the engine goes by."""
+        """One hash over all files: `Package.digest`."""
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
-        """Everything that forbids to run these files."""
+        """Everything that forbids to run these files: in them, and in the files beside them."""
 
     def script(self, action: Action, migration: Migration) -> Script:
         """A migration's file (or its down file), understood.

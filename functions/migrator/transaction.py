@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from functions.migrator import history
-from functions.migrator.errors import MigrationFailed, MigratorError
+from functions.migrator.errors import Cancelled, MigrationFailed, MigratorError
 from functions.migrator.expectations import Check, check_promises
-from functions.migrator.failures import AT_COMMIT, file_error, partly_in, runner_error
+from functions.migrator.failures import AT_COMMIT, file_error, gone_with_session, partly_in, runner_error
 from functions.migrator.job import Job
 from functions.migrator.options import Options
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
@@ -23,6 +23,7 @@ from functions.migrator.wire import BatchError, Command, ScriptError
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 # Between two units the file's session goes on as it is; only our own record is written as ourselves.
 _AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
+_UNTOUCHED = "Nothing of the file is in."
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
 
@@ -55,6 +56,8 @@ def run_file(session: Session, job: Job) -> Sequence[Check]:
     checks: Sequence[Check] = ()
     for number in job.remaining:
         try:
+            if session.wire.interrupted:
+                raise Cancelled(f"Stopped by Ctrl-C between two parts of {job.file}.", state=_UNTOUCHED)
             if job.done and number == job.done:
                 _resume(session, job)
             elif number > job.done:
@@ -68,6 +71,8 @@ def run_file(session: Session, job: Job) -> Sequence[Check]:
         except MigratorError as error:
             if number:
                 error.state = partly_in(job, number)
+            if job.done:
+                error.cause += gone_with_session(job)
             _record_failure(session, attempt, error)
             raise
     return checks

@@ -10,7 +10,7 @@ import pytest
 
 from functions.migrator.manifest import Manifest
 from tests.cli.conftest import Call
-from tests.servers import Migrations
+from tests.servers import Database, Migrations
 
 WIDE = "ALTER TABLE users ALTER COLUMN id TYPE bigint;\n"
 CHANGING = "changing-column-type"
@@ -370,18 +370,86 @@ def test_it_works_in_a_process_of_its_own(spawn: Call, fine: Migrations) -> None
 def test_run_tells_all_that_is_pending_and_broken_with_line_and_caret(on: Call, broken: Migrations) -> None:
     answer = on("run")
     assert answer.code == 1
-    for place in ("001_a.sql:3:9", "002_b.verify.sql:2:1", "003_c.sql:1:12", "004_d.sql:2:3"):
+    for place in ("001_a.sql:3:9", "001_a.down.sql:1:6", "002_b.verify.sql:2:1", "003_c.sql:1:12", "004_d.sql:2:3"):
         assert place in answer.err
-    assert "001_a.down.sql" not in answer.err  # it isn't run
     assert " é text TEXT\n" in answer.err
     assert re.search(r"^ +\^$", answer.err, re.MULTILINE)
 
 
-def test_run_refuses_no_hazard_and_rolls_back_no_broken_file(on: Call, here: Migrations) -> None:
+def test_run_tells_hazards_before_it_runs(on: Call, here: Migrations) -> None:
+    here.write("001_a.sql", "CREATE TABLE users (id int);\n")
+    here.write("002_b.sql", WIDE)
+    answer = on("run")
+    assert answer.code == 0
+    assert re.search(r"(?m)^Warning: 002_b\.sql:\d+:\d+: .*\[\S+\]$", answer.err)
+    assert answer.err.count("002_b.sql") == 1
+    assert on("run").err == ""
+
+
+def test_run_refuses_hazards_where_it_is_told_to(on: Call, here: Migrations) -> None:
+    here.write("001_a.sql", "CREATE TABLE users (id int);\n")
+    here.write("002_b.sql", WIDE)
+    answer = on("run", "--hazards", "refuse")
+    assert answer.code == 1
+    assert "HazardRefused: 002_b.sql:" in answer.err
+    assert "allow = RULE because REASON" in answer.err
+    assert "pending" in on("list").out
+    assert "applied" not in on("list").out
+    rule = on("run", "--hazards", "refuse", "--output", "json").json["hazards"][0]["rule"]
+    here.write("002_b.sql", f"-- migration: allow = {rule} because the table is empty\n{WIDE}")
+    answer = on("run", "--hazards", "refuse", "--output", "json")
+    assert (answer.code, answer.json["warnings"]) == (0, [])
+
+
+def test_broken_down_file_is_refused_before_it_is_needed_and_again_when_it_is(on: Call, here: Migrations) -> None:
     here.write("001_a.sql", "CREATE TABLE users (id int);\n")
     here.write("002_b.sql", WIDE)
     here.write("002_b.down.sql", "DROP TABL users;\n")
+    answer = on("run")
+    assert answer.code == 1
+    assert "002_b.down.sql:1:6" in answer.err
+    (here.dir / "002_b.down.sql").unlink()
     assert on("run").code == 0
+    here.write("002_b.down.sql", "DROP TABL users;\n")
     answer = on("rollback", "002", "--confirm", "002")
     assert answer.code == 1
     assert "002_b.down.sql:1:6" in answer.err
+
+
+# ---- run by a manifest ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runnable(here: Migrations) -> Migrations:
+    here.write("001_a.sql", "CREATE TABLE a (id int);\n")
+    here.write("002_b.sql", "CREATE TABLE b (id int);\n")
+    return here
+
+
+def test_folder_with_a_manifest_is_run_by_it(call: Call, on: Call, runnable: Migrations) -> None:
+    digest = call("check", "--write-manifest", "--output", "json").json["digest"]
+    (runnable.dir / "manifest.details").write_bytes(b"")
+    answer = on("run")
+    assert answer.code == 1
+    assert "InvalidManifest" in answer.err
+    assert "or delete manifest.json" in answer.err
+    assert call("check", "--write-manifest", "--output", "json").json["digest"] == digest
+    assert on("run").code == on("list").code == on("status").code == 0
+
+
+def test_manifest_of_files_as_they_were_is_refused_by_every_verb(call: Call, on: Call, runnable: Migrations) -> None:
+    call("check", "--write-manifest")
+    assert on("run").code == 0
+    runnable.write("001_a.sql", "CREATE TABLE a (id int);\n-- an edit of what is applied\n")
+    for verb in (("run",), ("list",), ("status",), ("rollback", "001", "--confirm", "002")):
+        answer = on(*verb)
+        assert (verb, answer.code) == (verb, 1)
+        assert "001_a.sql was changed after the manifest had been written" in answer.err
+
+
+def test_digest_in_the_history_is_that_of_the_manifest(
+    call: Call, on: Call, runnable: Migrations, database: Database
+) -> None:
+    assert on("run").code == 0
+    digest = call("check", "--write-manifest", "--output", "json").json["digest"]
+    assert database.query("SELECT DISTINCT package FROM aurora_migrations.attempts") == [(digest,)]

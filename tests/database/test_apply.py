@@ -134,7 +134,7 @@ PLACES = [
         3,
         3,
         "23514",
-        "  INSERT INTO a VALUES (-1);\n  ^",
+        "  INSERT INTO a VALUES (-.);\n  ^",
         id="a constraint",
     ),
     pytest.param(f"SELECT '{'x' * 500}', nowhere;", 1, 512, 1, "42703", None, id="far to the right"),

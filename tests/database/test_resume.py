@@ -10,14 +10,22 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from compiler.source import Compiler
 from functions.migrator import discover, run
-from functions.migrator.errors import ConnectionLost, InDoubt, MigrationFailed, MigratorError, VerificationFailed
-from functions.migrator.wire import Wire
+from functions.migrator.errors import (
+    Cancelled,
+    ConnectionLost,
+    InDoubt,
+    MigrationFailed,
+    MigrationMissing,
+    MigratorError,
+    VerificationFailed,
+)
+from functions.migrator.wire import Command, Row, Wire
 from tests.database.helpers import (
     Task,
     Watcher,
@@ -28,6 +36,7 @@ from tests.database.helpers import (
     attempts,
     backend,
     backends,
+    entries,
     exists,
     labels,
     last_error,
@@ -512,3 +521,69 @@ def test_error_of_a_resumed_unit_is_recorded(database, migrations) -> None:
     failing(database, migrations)
     assert last_error(database)["state"].startswith("001_a.sql has 5 parts that commit by themselves")
     assert last_error(database)["line"] == 6
+
+
+# ---- what can't be gone on with -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("numbers", [("001", "002"), ("002", "001")], ids=["up", "down"])
+def test_partly_applied_file_that_is_renumbered_is_refused(database, migrations, numbers) -> None:
+    before, after = numbers
+    path = migrations.write(f"{before}_a.sql", "CREATE TABLE a ();\nBEGIN;\nSELECT nowhere;\nCOMMIT;\n")
+    failing(database, migrations)
+    path.rename(migrations.dir / f"{after}_a.sql")
+    error = failing(database, migrations, MigrationMissing)
+    assert f"{before}_a.sql is partly in (1 part), but not in this folder" in error.message
+    assert before in error.solution
+    assert tables(database) == ["a"]
+    assert not set(attempts(database)) - {(before, "failed"), (after, "failed")}
+    (migrations.dir / f"{after}_a.sql").unlink()
+    migrations.write(f"{before}_a.sql", "CREATE TABLE a ();\nBEGIN;\nCREATE TABLE b ();\nCOMMIT;\n")
+    assert labels(apply(database, migrations)) == [before]
+
+
+def test_partly_applied_file_that_is_gone_is_missed(database, migrations) -> None:
+    path = migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN;\nSELECT nowhere;\nCOMMIT;\n")
+    migrations.write("002_b.sql", "CREATE TABLE b ();")
+    failing(database, migrations)
+    path.unlink()
+    assert "001_a.sql is partly in (1 part)" in failing(database, migrations, MigrationMissing).message
+    migrations.write("001_a.sql", "CREATE TABLE a ();\n-- what followed isn't needed any more\nBEGIN;\nCOMMIT;\n")
+    assert labels(apply(database, migrations)) == ["001", "002"]
+    assert tables(database) == ["a", "b"]
+
+
+def test_state_of_a_file_that_is_partly_in_is_shown(database, migrations) -> None:
+    migrations.write("001_a.sql", "CREATE TABLE a ();\nCREATE TABLE b ();\nBEGIN;\nSELECT nowhere;\nCOMMIT;\n")
+    failing(database, migrations)
+    (entry,) = entries(database, migrations)
+    assert (entry.state, entry.parts, entry.applied_at) == ("partly in", 2, None)
+
+
+def test_what_a_part_had_left_in_its_session_is_named_when_the_rest_misses_it(database, migrations) -> None:
+    text = "CREATE TEMP TABLE work (id int);\nPREPARE q AS SELECT 1;\nBEGIN;\n{}INSERT INTO work VALUES (1);\nCOMMIT;\n"
+    migrations.write("001_a.sql", text.format("SELECT nowhere;\n"))
+    assert "gone" not in failing(database, migrations).cause
+    migrations.write("001_a.sql", text.format(""))
+    error = failing(database, migrations)
+    assert error.facts["sqlstate"] == "42P01"
+    assert "is gone: line 1 made a temporary table, line 2 made a prepared statement." in error.cause
+
+
+def test_ctrl_c_between_two_parts_stops_there(database, migrations) -> None:
+    migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN;\nCREATE TABLE b ();\nCOMMIT;\n")
+    original = Wire.batch
+
+    def pressed(wire: Wire, commands: Sequence[Command]) -> list[list[Row]]:
+        answers = original(wire, commands)
+        if any("units || " in command.sql for command in commands):
+            wire.interrupted = True  # as Ctrl-C leaves it that came while the first part was committing
+        return answers
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Wire, "batch", pressed)
+        error = failing(database, migrations, Cancelled)
+    assert "between two parts" in error.message
+    assert "part 1 is in" in error.state
+    assert tables(database) == ["a"]
+    assert labels(apply(database, migrations)) == ["001"]

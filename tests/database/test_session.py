@@ -274,7 +274,7 @@ def test_file_may_begin_with_set_transaction(database, migrations) -> None:
 
 
 def test_file_that_makes_its_transaction_read_only_is_told_so(database, migrations) -> None:
-    migrations.write("001_reads.sql", "SET TRANSACTION READ ONLY;\nSELECT 1;")
+    migrations.write("001_reads.sql", "SELECT set_config('transaction_read_only', 'on', true);\nSELECT 1;")
     with pytest.raises(MigrationFailed, match="read-only") as caught:
         apply(database, migrations)
     assert caught.value.facts["sqlstate"] == "25006"

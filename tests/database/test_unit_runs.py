@@ -14,6 +14,7 @@ from compiler.transactions import control_of, needs_no_transaction
 from functions.migrator.errors import (
     InvalidFile,
     LockTimeout,
+    MigrationChanged,
     MigrationFailed,
     MigratorError,
     StatementTimeout,
@@ -115,7 +116,7 @@ def test_unit_is_there_with_its_record_while_the_next_one_runs(database, migrati
         assert tables(database) == ["a"]
         assert units(database) == [("001", None, 1)]
         assert applied(database) == []
-        assert [entry.state for entry in entries(database, migrations)] == ["pending"]
+        assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly in", 1)]
     assert labels(run.result()) == ["001"]
     assert units(database) == [("001", "applied", 1)]
 
@@ -391,6 +392,15 @@ def test_comment_glued_to_begin_changes_nothing(database, migrations) -> None:
 
 def test_read_only_block_says_what_to_take_out(database, migrations) -> None:
     migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN READ ONLY;\nSELECT 1;\nCOMMIT;\nCREATE TABLE b ();")
+    with pytest.raises(InvalidFile, match=r"001_a\.sql:2:1: a READ ONLY transaction"):
+        apply(database, migrations)
+    assert tables(database) == []
+    migrations.write("001_a.sql", "CREATE TABLE a ();\nSET TRANSACTION READ ONLY;\nSELECT 1;\n")
+    with pytest.raises(InvalidFile, match=r"001_a\.sql:2:1: a READ ONLY transaction"):
+        apply(database, migrations)
+    migrations.write(
+        "001_a.sql", "CREATE TABLE a ();\nBEGIN;\nSELECT set_config('transaction_read_only', 'on', true);\nCOMMIT;"
+    )
     error = failing(database, migrations)
     assert error.facts["sqlstate"] == "25006"
     assert "part 1 is in" in error.state
@@ -440,7 +450,12 @@ def test_down_file_of_several_units_goes_on_where_it_failed(database, migrations
     assert "001_a.down.sql has 2 parts that commit by themselves: part 1 is in" in caught.value.state
     assert tables(database) == ["b"]
     assert applied(database) == ["001"]
-    assert labels(apply(database, migrations)) == []
+    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly out", 1)]
+    migrations.write("002_b.sql", "CREATE TABLE c ();")
+    with pytest.raises(MigrationChanged, match=r"001_a\.sql is rolled back in part") as caught:
+        apply(database, migrations)
+    assert caught.value.next_command == "aurora-migrations rollback 001 --confirm 1"
+    (migrations.dir / "002_b.sql").unlink()
 
     migrations.write("001_a.down.sql", "DROP TABLE a;\nBEGIN;\nDROP TABLE b;\nCOMMIT;")
     assert labels(roll_back(database, migrations, "001", "001")) == ["001"]

@@ -165,8 +165,8 @@ def test_all_problems_are_told_at_once(migrations: Migrations) -> None:
 def test_message_stays_readable_with_very_many_problems() -> None:
     error = invalid_files(Problem(f"{n}.sql", "is wrong") for n in range(1_000))
     assert error.message.splitlines()[0] == "1000 problems:"
-    assert error.message.splitlines()[-1] == "... and 980 more"
-    assert len(error.message.splitlines()) == 22
+    assert error.message.splitlines()[-1] == "... and 900 more"
+    assert len(error.message.splitlines()) == 102
 
 
 def test_one_problem_is_told_in_one_line() -> None:

@@ -17,7 +17,7 @@ from functions.migrator.errors import (
     OutOfOrder,
 )
 from functions.migrator.files import Package, discover
-from functions.migrator.history import Applied
+from functions.migrator.history import Applied, Progress, State
 from functions.migrator.plan import Plan, find_target, plan_rollback
 from functions.migrator.plan import make_plan as make_plan_of
 
@@ -49,11 +49,16 @@ def history_of(folder: Path, versions: Iterable[int]) -> dict[int, Applied]:
     }
 
 
-def make_plan(package: Package, applied: dict[int, Applied], target: str | None = None) -> Plan:
+def make_plan(
+    package: Package,
+    applied: dict[int, Applied],
+    target: str | None = None,
+    partly: dict[int, Progress] | None = None,
+) -> Plan:
     """The plan where every file with another hash has another meaning."""
     known = package.by_version
     edits = {v: Edit(known[v], True, "") for v in applied if v in known and applied[v].sha256 != known[v].sha256}
-    return make_plan_of(package, applied, edits, target)
+    return make_plan_of(package, State(applied, partly or {}), edits, target)
 
 
 @dataclass(frozen=True)
@@ -235,3 +240,42 @@ def test_rollback(folder: Path, case: Back) -> None:
         with pytest.raises(InvalidInput) as caught:
             plan_rollback(package, applied, case.target, case.confirm)
         assert case.wanted in caught.value.message
+
+
+# ---- files of several parts that are in, or out, in part ------------------------------------------------------------
+
+
+def partly(version: int, action: str = "apply", parts: int = 1) -> dict[int, Progress]:
+    return {version: Progress(action, "failed", ("1:a",) * parts, f"{version:03}_m.sql")}
+
+
+def test_file_that_is_partly_in_is_pending(folder: Path) -> None:
+    package = package_of(folder, (1, 2, 3))
+    plan = make_plan(package, history_of(folder, (1,)), partly=partly(2))
+    assert ([m.version for m in plan.pending], plan.warnings) == ([2, 3], [])
+
+
+@pytest.mark.parametrize("target", [None, "3"])
+def test_file_that_is_partly_in_and_gone_is_missed(folder: Path, target: str | None) -> None:
+    package = package_of(folder, (1, 3))
+    with pytest.raises(MigrationMissing, match=r"002_m\.sql is partly in \(2 parts\)") as caught:
+        make_plan(package, history_of(folder, (1,)), target, partly(2, parts=2))
+    assert "002" in caught.value.solution
+
+
+def test_file_that_is_partly_in_and_above_the_target_is_nobodys_business(folder: Path) -> None:
+    package = package_of(folder, (1, 3))
+    assert make_plan(package, {}, "1", partly(2)).pending == package.migrations[:1]
+
+
+def test_file_that_is_partly_in_and_newer_than_the_package_is_told_of(folder: Path) -> None:
+    plan = make_plan(package_of(folder, (1, 2)), {}, None, partly(3))
+    assert len(plan.pending) == 2
+    assert "003_m.sql is partly in, but not in this folder" in plan.warnings[0]
+
+
+def test_nothing_is_applied_over_a_file_that_is_partly_rolled_back(folder: Path) -> None:
+    package = package_of(folder, (1, 2, 3))
+    with pytest.raises(MigrationChanged, match=r"002_m\.sql is rolled back in part") as caught:
+        make_plan(package, history_of(folder, (1, 2)), None, partly(2, "rollback"))
+    assert caught.value.next_command == "aurora-migrations rollback 002 --confirm 2"

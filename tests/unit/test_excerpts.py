@@ -1,0 +1,115 @@
+"""Where something stands in a text, and what may be shown of it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from functions.migrator.excerpts import Lines, excerpt, pointed, position, speaks_of_secrets, without_values
+
+BOUNDED = settings(max_examples=200, deadline=None, database=None)
+TEXT = st.text("ab\né😀\r ;'", max_size=60)
+
+
+@BOUNDED
+@given(TEXT, st.lists(st.integers(0, 60), max_size=10))
+def test_lines_know_what_counting_from_the_beginning_finds(text: str, places: list[int]):
+    data = text.encode()
+    offsets = [len(text[:place].encode()) for place in places]
+    lines = Lines(data)
+    assert [lines.position(offset) for offset in offsets] == [position(data, offset) for offset in offsets]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b" "], ids=["many lines", "one long line"])
+def test_many_places_of_a_large_text_are_found_at_once(line_end: bytes):
+    text = ("é;".encode() + line_end) * 200_000
+    lines, began = Lines(text), time.monotonic()
+    last = [lines.position(offset) for offset in range(0, len(text), 4)][-1]
+    assert last == position(text, len(text) - 4)
+    assert time.monotonic() - began < 10.0  # counted anew each time it would take minutes
+
+
+# ---- excerpts -------------------------------------------------------------------------------------------------------
+
+
+def shown(text: str, at: str, statement: str | None = None, hide_values: bool = False) -> str:
+    data = text.encode()
+    start = data.index((statement or at).encode())
+    span = (start, start + len(statement.encode())) if statement else None
+    return excerpt(data, data.index(at.encode()), span, hide_values)
+
+
+def test_line_is_shown_with_a_caret():
+    assert shown("SELECT 1;\nSELECT 'é', x;\n", "x") == "SELECT 'é', x;\n            ^"
+
+
+def test_long_line_is_shown_around_the_caret():
+    line, caret = shown(f"SELECT '{'a' * 500}', x, '{'b' * 500}';", "x").split("\n")
+    assert len(line) == 100
+    assert line[len(caret) - 1] == "x"
+
+
+def test_values_are_hidden_where_the_error_is_about_them():
+    statement = "INSERT INTO t VALUES (17, 'a''b', E'c\\'d', $$e$$, \"f1\", g2)"
+    told = shown(f"{statement}; SELECT 5;", "INSERT", statement, hide_values=True)
+    assert told == "INSERT INTO t VALUES (.., '....', ......., ....., \"f1\", g2);\n^"
+
+
+def test_statement_about_a_secret_is_shown_without_values_and_alone_on_its_line():
+    text = "SELECT 'a'; ALTER ROLE r\n  PASSWORD 'hunter2' VALID UNTIL 'x'; SELECT 'b', 2;"
+    statement = "ALTER ROLE r\n  PASSWORD 'hunter2' VALID UNTIL 'x'"
+    assert shown(text, "PASSWORD", statement) == "  PASSWORD '.......' VALID UNTIL '.';\n  ^"
+    assert shown(text, "ALTER", statement) == "            ALTER ROLE r\n            ^"
+
+
+def test_value_that_goes_on_from_the_line_before_is_hidden():
+    statement = "UPDATE users SET password = 'one\nhunter2', b = nowhere"
+    assert shown(f"{statement};", "nowhere", statement) == ".......', b = nowhere;\n              ^"
+
+
+def test_comment_in_a_statement_about_a_secret_is_hidden():
+    statement = "ALTER ROLE r -- password is hunter2\n  NOLOGI"
+    assert "hunter2" not in shown(statement, "ALTER", statement)
+
+
+def test_nothing_is_shown_of_a_line_about_a_secret_whose_statement_is_unknown():
+    assert shown("SELECT 'password=hunter2', x", "x") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ALTER ROLE a PASSWORD 'b'",
+        "SELECT crypt ('a', gen_salt('bf'))",
+        "SELECT dblink('host=a pwd=b')",
+        "COPY t FROM PROGRAM 'curl https://user:pw@host'",
+        "INSERT INTO settings VALUES ('API_KEY', 'b')",
+        "UPDATE users SET client_secret = 'b'",
+    ],
+)
+def test_words_beside_which_secrets_stand_are_known(text: str):
+    assert speaks_of_secrets(text)
+    assert speaks_of_secrets(text.encode())
+
+
+def test_what_is_hidden_takes_as_much_room():
+    sql = "SELECT 'é\nb', 12, 'c' -- 'd\nFROM \"e'f\""
+    assert without_values(sql) == "SELECT '.\n.', .., '.' .....\nFROM \"e'f\""
+    assert without_values(sql, numbers=False) == "SELECT '.\n.', 12, '.' .....\nFROM \"e'f\""
+
+
+@BOUNDED
+@given(st.text("ab'\"$-/*\\eE1\n ", max_size=60))
+def test_hiding_keeps_length_and_lines_of_anything(sql: str):
+    hidden = without_values(sql)
+    assert len(hidden) == len(sql)
+    assert [i for i, c in enumerate(hidden) if c == "\n"] == [i for i, c in enumerate(sql) if c == "\n"]
+
+
+def test_pointing_at_a_password_shows_nothing():
+    assert pointed(b"SELECT 1;\nALTER ROLE a PASSWORD 'b';", 2, 3) == ""
+    assert pointed(b"SELECT 1;\nSELECT 2;", 2, 3) == "SELECT 2;\n  ^"
+    assert pointed(b"SELECT 1;", 9, 1) == "\n^"
