@@ -68,12 +68,12 @@ def fill(wheels: Path, architecture: Architecture = ARM64) -> None:
         PackagingError: pip is missing, or couldn't.
     """
     wheels.mkdir(parents=True, exist_ok=True)
-    found = ["--find-links", str(wheels), "--dest", str(wheels)]
+    found = ("--find-links", str(wheels), "--dest", str(wheels))
     _pip("download", *_wanted(architecture), *found, trouble=_NO_WHEELS)
 
 
 def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
-    install = ("install", "--no-compile", "--no-deps", "--target", str(target), *_wanted(architecture))
+    install = ("install", "--no-compile", "--target", str(target), *_wanted(architecture))
     offline = ("--no-index", "--find-links", str(wheels))
     if wheels.is_dir() and _try_pip(*install, *offline).returncode == 0:
         return
@@ -84,7 +84,7 @@ def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
 
 def _wanted(architecture: Architecture) -> tuple[str, ...]:
     platforms = [word for platform in architecture.platforms for word in ("--platform", platform)]
-    kind = ("--implementation", "cp", "--python-version", PYTHON, "--only-binary", ":all:")
+    kind = ("--implementation", "cp", "--python-version", PYTHON, "--only-binary", ":all:", "--no-deps")
     return (*platforms, *kind, "--require-hashes", "--requirement", str(REQUIREMENTS))
 
 
