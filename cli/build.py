@@ -38,7 +38,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "with their manifest, and the certificates of AWS's databases. Then looks through it: everything in it, of the "
         "right version and processor, and nothing else. Needs no Docker and no AWS account, and the network only the "
         "first time. `cdk deploy` makes the same by itself.",
-        "build",
+        "build --migrations migrations",
     )
     made.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
     return made.parse_args(argv)
