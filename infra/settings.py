@@ -19,6 +19,10 @@ RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653)
 LAMBDA_CEILING_MS = 900_000
 TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
 
+_NEEDED = {
+    "run-migration": "it is what a deployment starts",
+    "plan": "it is how mails tell the state of the database",
+}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -153,8 +157,9 @@ def _read(name: str, data: Any) -> Settings:
         log_level=top.choice("log_level", LOG_LEVELS, "INFO"),
         log_retention_days=top.number("log_retention_days", 90, RETENTIONS),
     )
-    if "plan" not in settings.allowed_actions:
-        raise top.wrong("allowed_actions", "must allow `plan`: it is how mails tell the state of the database")
+    for action, why in _NEEDED.items():
+        if action not in settings.allowed_actions:
+            raise top.wrong("allowed_actions", f"must allow `{action}`: {why}")
     top.finish()
     return settings
 
