@@ -62,12 +62,12 @@ def _build(arguments: argparse.Namespace, started: float) -> int:
     print(f"  {', '.join(f'{name} {version}' for name, version in locked().items())}")
     print(f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}")
     print("Next: npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev")
-    for sentence in _missing_for_deploy():
+    for sentence in missing_for_deploy():
         print(f"Note: {sentence}")
     return 0
 
 
-def _missing_for_deploy() -> list[str]:
+def missing_for_deploy() -> list[str]:
     """What `npx aws-cdk@2 deploy` needs and isn't here. The build itself needs none of it."""
     if shutil.which("npx") is None:
         return [

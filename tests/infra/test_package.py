@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import ssl
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from cli.build import missing_for_deploy
 from functions.migrator.manifest import Manifest
+from infra import packaging
 from infra.inspecting import CERTIFICATES_SHA256, LARGEST_ZIP, inspect, locked, zipped
 from infra.packaging import ARM64, CERTIFICATES, ROOT, X86_64, PackagingError, build
 
@@ -187,3 +190,29 @@ def test_build_says_what_it_made(tmp_path: Path) -> None:
     assert (ran.returncode, told["ok"], told["package"]) == (0, True, "build/lambda")
     assert told["digest"] == Manifest(ROOT / "build" / "lambda" / "migrations").digest
     assert told["zipped_bytes"] < LARGEST_ZIP
+
+
+# ---- what is missing on the machine ---------------------------------------------------------------------------------
+
+
+def test_no_network_and_no_wheels_is_told_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(PackagingError, match="The first build needs the package index"):
+        build(tmp_path / "package", MIGRATIONS, ARM64, tmp_path / "no-wheels")
+
+
+def test_python_without_pip_is_told_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(arguments, 1, f"{sys.executable}: No module named pip")
+
+    monkeypatch.setattr(packaging, "_try_pip", no_pip)
+    with pytest.raises(PackagingError, match=r"This Python has no pip.*make build"):
+        build(tmp_path / "package", MIGRATIONS, ARM64, tmp_path / "no-wheels")
+
+
+def test_machine_without_npx_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    (told,) = missing_for_deploy()
+    assert "Install Node 22 or 24" in told

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infra.reader import Reference
-from infra.settings import ACTIONS, Limits, SettingsError, read_all, read_one
+from infra.settings import ACTIONS, RETENTIONS, Limits, SettingsError, read_all, read_one
 
 DEV: dict[str, Any] = {
     "network": {
@@ -140,6 +140,12 @@ def test_mistake_names_its_key_and_its_environment(change: Callable[[dict[str, A
         read(change)
     assert str(caught.value).startswith("Environment 'dev' in cdk.json: ")
     assert told.removeprefix("`limits`: it ") in str(caught.value)
+
+
+def test_every_time_that_logs_can_be_kept_is_one_that_aws_knows() -> None:
+    from infra.functions import RETENTION
+
+    assert set(RETENTION) == set(RETENTIONS)
 
 
 def test_unknown_environment_is_told_with_those_known() -> None:
