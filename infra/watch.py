@@ -18,12 +18,12 @@ from constructs import Construct
 from infra import mail
 from infra.alerts import Alerts
 from infra.asking import ask
-from infra.failures import FAILURE, FailureBranch
+from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
 from infra.functions import Functions
+from infra.machines import make_machine
 from infra.naming import Names
 from infra.settings import Settings
 from infra.triggers import DeadLetters, start
-from infra.workflow import MISUNDERSTOOD, make_machine
 
 GRACE = cdk.Duration.seconds(60)
 TIMEOUT_MS = 3_600_000

@@ -1,17 +1,16 @@
 """The state machine:
 
-    Begin -> Preflight -> What next? -> Apply -> All applied? -> Verify -> Succeeded
-                              |           ^___________| more          \\
-                              |__ nothing to apply: Verify, or the     |
-                              |   answer that was asked for            |
-    any failure -> Notify failure (e-mail) -> Failed with the original error and cause
-    another package deployed meanwhile -> Start over, at most twice
+                                            ┌─ more ─┐
+Begin ─▶ Preflight ─▶ What next? ─ apply ─▶ Apply ─▶ All applied? ─▶ Verify ─▶ Succeeded
+             ▲            ├─ nothing to apply ─────────────────────────┘
+             │            └─ list, plan ─▶ Answered
+         Start over ◀─ another package was deployed meanwhile (twice at most)
+
+any failure ─▶ Notify failure (e-mail) ─▶ Failed, with the original error and cause
 """
 
 from __future__ import annotations
 
-import aws_cdk as cdk
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
@@ -19,17 +18,12 @@ from constructs import Construct
 from functions.migrator.errors import PackageChanged
 from infra.alerts import Alerts
 from infra.asking import ask
-from infra.failures import FAILURE, FailureBranch
-from infra.functions import Functions, retention
-from infra.naming import Names
+from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
+from infra.functions import Functions
+from infra.machines import make_machine
 from infra.settings import Settings
 
 STARTS = 3  # how often a run begins before it gives up on deployments in its middle
-
-MISUNDERSTOOD = (
-    "ContractBroken",
-    "A function answered what this state machine has no way for: the two were not deployed together.",
-)
 
 
 class Workflow(Construct):
@@ -91,37 +85,6 @@ class Workflow(Construct):
         again.next(preflight)
         often = sfn.Condition.number_less_than("$.starts", STARTS)
         return sfn.Choice(self, "Start over?").when(often, again).otherwise(self._failure.go_on())
-
-
-def make_machine(
-    scope: Construct, part: str, settings: Settings, alerts: Alerts, diagram: sfn.IChainable, timeout_ms: int
-) -> tuple[sfn.StateMachine, logs.LogGroup]:
-    """A standard state machine that may send mails, with everything it does in an encrypted log.
-
-    Args:
-        part: what its name ends in; empty for the one that people start.
-    """
-    names, parts = Names(settings.name), [part] if part else []
-    log = logs.LogGroup(
-        scope,
-        "Log",
-        log_group_name=names.machine_log(*parts),
-        retention=retention(settings),
-        encryption_key=alerts.key,
-        removal_policy=cdk.RemovalPolicy.DESTROY,
-    )
-    machine = sfn.StateMachine(
-        scope,
-        "Machine",
-        state_machine_name=names.of(*parts),
-        state_machine_type=sfn.StateMachineType.STANDARD,
-        definition_body=sfn.DefinitionBody.from_chainable(diagram),
-        timeout=cdk.Duration.millis(timeout_ms),
-        logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=True),
-        tracing_enabled=True,
-    )
-    alerts.let_publish(machine.role)
-    return machine, log
 
 
 def _says(path: str, word: str, and_has: str | None = None) -> sfn.Condition:
