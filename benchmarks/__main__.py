@@ -7,12 +7,14 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import applying, memory, nothing, round_trips
+from benchmarks import applying, compiling, many, memory, nothing, round_trips
 from benchmarks.harness import Bench, Failed, circumstances, prepared
 
 MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
     "applying": applying.measure,
     "nothing": nothing.measure,
+    "many": many.measure,
+    "compiling": compiling.measure,
     "memory": memory.measure,
     "round-trips": round_trips.measure,
 }

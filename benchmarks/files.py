@@ -32,6 +32,14 @@ def write_migrations(folder: Path, number: int) -> Path:
     return folder
 
 
+def write_alike(folder: Path, number: int) -> Path:
+    """That many migrations with one and the same text."""
+    folder.mkdir()
+    for i in range(1, number + 1):
+        (folder / f"{i:05}_thing.sql").write_text(_THREE_STATEMENTS.format(1))
+    return folder
+
+
 def write_large_migration(folder: Path, size: int) -> Path:
     """One migration of about that many bytes, as a dump with one INSERT a row has them."""
     folder.mkdir()

@@ -130,7 +130,7 @@ def run_child(command: Sequence[str], folder: Path) -> Cost:
         child = subprocess.Popen(
             command,
             cwd=folder,
-            env=_environment(folder),
+            env=environment(folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=said,
@@ -149,7 +149,7 @@ def run_child(command: Sequence[str], folder: Path) -> Cost:
     return Cost(wall, usage.ru_utime + usage.ru_stime, None, usage.ru_maxrss * _RSS_UNIT)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """Ours without what would redirect PostgreSQL or Python, and with the code that lies beside these benchmarks.
 
     Compiled modules are kept, as after an installation; in our folder, which leaves the checkout clean.

@@ -8,10 +8,27 @@ from pathlib import Path
 from benchmarks.harness import Bench, Side
 
 
-def ours(folder: Path) -> Side:
+def ours(folder: Path, name: str = "run") -> Side:
     """The whole process, as `aurora-migrations run` starts it."""
     run = [sys.executable, "-m", "cli", "run", "--migrations", str(folder)]
-    return Side("aurora-migrations run", lambda url: [*run, "--database-url", url])
+    return Side(f"aurora-migrations {name}", lambda url: [*run, "--database-url", url])
+
+
+def check(folder: Path) -> Side:
+    """The whole process, as `aurora-migrations check` starts it."""
+    run = [sys.executable, "-m", "cli", "check", "--migrations", str(folder)]
+    return Side("aurora-migrations check", lambda _: run)
+
+
+def grammar_alone(folder: Path) -> Side:
+    return Side(
+        "postgast.parse of each file", lambda _: [sys.executable, "-m", "benchmarks.peers.grammar", str(folder)]
+    )
+
+
+def write_manifest(folder: Path) -> list[str]:
+    """The command that does so."""
+    return [sys.executable, "-m", "cli", "check", "--quiet", "--write-manifest", "--migrations", str(folder)]
 
 
 def psql(bench: Bench, script: Path) -> Side:

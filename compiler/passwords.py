@@ -11,7 +11,7 @@ import postgast
 from compiler.sql import Statement
 
 _Span = tuple[int, int]
-_MAY_HOLD_ONE = re.compile(rb"passw|pwd|://", re.IGNORECASE)
+_MAY_HOLD_ONE = re.compile(rb"passw|pwd|://|crypt\s*\(", re.IGNORECASE)
 _LITERALS = ("SCONST", "USCONST")
 _ROLES = ("CreateRoleStmt", "AlterRoleStmt")
 _FOREIGN = (
@@ -59,7 +59,22 @@ def password_literals(text: bytes, statements: Iterable[Statement]) -> Iterator[
 
 
 def _in_statement(statement: Statement) -> list[_Span]:
-    text, kind = statement.text, statement.kind
+    text = statement.text
+    hashed = _hashed_here(_scan(text)) if b"crypt" in text.lower() else []
+    return sorted({*_by_kind(statement.kind, text), *hashed})
+
+
+def _hashed_here(tokens: Sequence[_Token]) -> list[_Span]:
+    """The first argument of pgcrypto's crypt(), where it is a literal: the password that is to be hashed."""
+    triples = zip(tokens, tokens[1:], tokens[2:], strict=False)
+    return [
+        (start, end)
+        for word, bracket, (name, start, end, _) in triples
+        if name in _LITERALS and bracket[3] == b"(" and word[3].strip(b'"').lower() == b"crypt"
+    ]
+
+
+def _by_kind(kind: str, text: bytes) -> list[_Span]:
     if kind in _ROLES:
         return list(_after(_scan(text), (b"password",)))
     if kind in _FOREIGN:
@@ -68,7 +83,7 @@ def _in_statement(statement: Statement) -> list[_Span]:
         literals = [token for token in _scan(text) if token[0] in _LITERALS]
         return [(start, end) for _, start, end, token in literals if _is_connection(_content(token), remote=True)]
     if kind in _CODE or b"dblink" in text.lower():
-        return sorted(set(_in_code(text, b"dblink" in text.lower())))
+        return list(_in_code(text, b"dblink" in text.lower()))
     return []
 
 

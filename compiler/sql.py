@@ -13,6 +13,7 @@ from postgast import native
 from postgast import pg_query_pb2 as pb
 
 from compiler.deep import parse_deep
+from compiler.limits import too_deep, with_room
 
 _COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
 _SURE_ENDS = (b")", *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"))
@@ -54,6 +55,13 @@ def parse(text: bytes) -> list[Statement]:
     Raises:
         NotSql: the text isn't PostgreSQL's SQL.
     """
+    refused = too_deep(text)
+    if refused:
+        raise NotSql(*refused)
+    return with_room(text, lambda: _parse(text))
+
+
+def _parse(text: bytes) -> list[Statement]:
     if len(text) > _TOO_LARGE:
         return list(_parse_apart(text))
     try:
@@ -68,6 +76,9 @@ def tokens(text: bytes) -> list[tuple[int, bytes]]:
     Raises:
         NotSql: the scanner can't read the text (a string without an end).
     """
+    refused = too_deep(text)
+    if refused:
+        raise NotSql(*refused)
     try:
         found = postgast.scan(text.decode()).tokens
     except postgast.PgQueryError as error:

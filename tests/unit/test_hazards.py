@@ -233,6 +233,8 @@ SECRETS = [
     "ALTER ROLE app PASSWORD\n  $x${}$x$",
     "ALTER USER é\tPASSWORD U&'{}'",
     "CREATE GROUP app PASSWORD '{}'",
+    "INSERT INTO users (login, secret) VALUES ('root', crypt('{}', gen_salt('bf')))",
+    "UPDATE users SET secret = public.CRYPT ( $x${}$x$, gen_salt('bf'))",
     "CREATE USER MAPPING FOR app SERVER s OPTIONS (user 'app', password '{}')",
     "ALTER USER MAPPING FOR app SERVER s OPTIONS (SET \"password\" '{}')",
     "CREATE SERVER s FOREIGN DATA WRAPPER f OPTIONS (passwd '{}')",
@@ -294,6 +296,8 @@ def test_it_points_at_the_password():
     "text",
     [
         "CREATE ROLE app LOGIN PASSWORD NULL;",
+        "SELECT crypt(given, kept) = kept FROM users;",
+        "SELECT decrypt('a', 'b', 'aes');",
         "CREATE TABLE t (password text DEFAULT 'x');",
         "INSERT INTO users (password) VALUES ('x');",
         "UPDATE users SET password = 'x';",

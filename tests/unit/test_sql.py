@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from compiler import sql
 from compiler.deep import parse_deep
-from compiler.sql import NotSql, parse
+from compiler.sql import NotSql, parse, tokens
 
 BOUNDED = settings(max_examples=80, deadline=None, database=None)
 QUICK = 10.0  # seconds for what takes a fraction of one; what takes longer hangs for somebody
@@ -206,6 +206,36 @@ def test_thousand_statements_are_read_at_once(last: str):
     assert len(found) == 1000
     assert [statement.node.relation.relname for statement in found[:999]] == [f"t{number}" for number in range(999)]
     assert found[999].text.decode() == last
+
+
+@pytest.mark.parametrize("text", [DEEP[name] for name in ("sum", "conditions", "unions", "strings")])
+def test_very_deep_statement_is_read_and_does_not_end_the_program(text):
+    assert [statement.text.decode()[:6] for statement in parse(f"{text(60_000)}; SELECT 1".encode())][-1] == "SELECT"
+
+
+def test_statement_deeper_than_any_stack_is_refused_at_once():
+    began = time.monotonic()
+    with pytest.raises(NotSql, match="too deep to be read") as caught:
+        parse(b"SELECT 0, 1" + b"+1" * 1_000_000)
+    assert caught.value.offset == 9
+    assert time.monotonic() - began < QUICK
+
+
+@pytest.mark.parametrize("text", [b"/*" * 50_000, b"SELECT 1; " + b"/*" * 50_000 + b"*/" * 50_000 + b"SELECT 2"])
+@pytest.mark.parametrize("read", [parse, tokens])
+def test_deeply_nested_comments_are_refused_at_once(read, text: bytes):
+    began = time.monotonic()
+    with pytest.raises(NotSql, match="comments are nested") as caught:
+        read(text)
+    assert caught.value.offset == text.index(b"/*")
+    assert time.monotonic() - began < QUICK
+
+
+def test_what_only_looks_like_deep_comments_or_a_deep_tree_is_read():
+    paths = ", ".join(f"('/api/{number}/*')" for number in range(2_000))
+    long = "x" * 600_000
+    text = f"INSERT INTO t VALUES {paths};\n-- {'/*' * 2_000}\nSELECT '{long}', $$ {'+1' * 300_000} $$ /* {long} */;"
+    assert len(parse(text.encode())) == 2
 
 
 # ---- what is no SQL -------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The longest stall that a migration causes to an application: ours beside psql, dbmate, Alembic, yoyo and others."""

@@ -1,0 +1,110 @@
+"""What PostgreSQL's grammar can't be given as it is: trees so deep that they need a larger stack, or so deep that no
+stack will do, and comments nested so deep that its scanner would be at them for minutes.
+
+A sum of 50,000 terms is such a tree. A server refuses it, too (54001, stack depth limit exceeded), but it refuses;
+libpg_query would take the whole process with it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+_T = TypeVar("_T")
+_PLAIN = 40_000  # bytes; no tree of a shorter text is too deep for the stack that a program has anyway
+_STACK = 1 << 30  # bytes of address space, of which only what is used is ever taken
+DEEPEST = 250_000  # terms, for which half that stack is enough
+_COMMENTS = 500  # levels; a scan takes time with their square
+_lock = threading.Lock()
+_TOKENS = re.compile(
+    rb"""(?P<value>'(?:[^']|'')*'?|"(?:[^"]|"")*"?|\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)|--[^\n]*)"""
+    rb"|(?P<comment>/\*)|(?P<separator>[,;])|\w+|[^\s\w]",
+    re.DOTALL,
+)
+_COMMENT_MARKS = re.compile(rb"/\*|\*/")
+
+
+def too_deep(text: bytes) -> tuple[str, int] | None:
+    """Why a text can't be given to the grammar, and the byte from which on that is so; None if it can."""
+    if len(text) < _PLAIN and text.count(b"/*") < _COMMENTS:
+        return None
+    deep_comment = _deep_comment(text) if text.count(b"/*") >= _COMMENTS else None
+    if deep_comment is not None:
+        return f"comments are nested more than {_COMMENTS} deep", deep_comment
+    if max(map(len, re.split(rb"[,;]", text))) > DEEPEST:
+        for start, count in _chains(text):
+            if count > DEEPEST:
+                return f"an expression of more than {DEEPEST} parts without a comma is too deep to be read", start
+    return None
+
+
+def with_room(text: bytes, work: Callable[[], _T]) -> _T:
+    """Does work on a text with a stack that is large enough for it."""
+    if len(text) < _PLAIN:
+        return work()
+    done: list[_T] = []
+    failed: list[BaseException] = []
+
+    def do() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    with _lock:
+        before = threading.stack_size(_STACK)
+        try:
+            thread = threading.Thread(target=do)
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+def _chains(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where each stretch without a comma or semicolon begins, and how many tokens it has."""
+    start = count = 0
+    for token in _outside_comments(text):
+        if token["separator"]:
+            yield start, count
+            start, count = token.end(), 0
+        else:
+            count += 1
+    yield start, count
+
+
+def _outside_comments(text: bytes) -> Iterator[re.Match[bytes]]:
+    at = 0
+    while token := _TOKENS.search(text, at):
+        at = token.end()
+        if token["comment"]:
+            at, _ = _comment(text, token.start())
+        else:
+            yield token
+
+
+def _deep_comment(text: bytes) -> int | None:
+    at = 0
+    while token := _TOKENS.search(text, at):
+        at = token.end()
+        if token["comment"]:
+            at, depth = _comment(text, token.start())
+            if depth > _COMMENTS:
+                return token.start()
+    return None
+
+
+def _comment(text: bytes, start: int) -> tuple[int, int]:
+    """Where the comment ends that begins here, and how deep others are nested in it."""
+    depth = deepest = 0
+    for mark in _COMMENT_MARKS.finditer(text, start):
+        depth += 1 if mark[0] == b"/*" else -1
+        deepest = max(deepest, depth)
+        if depth == 0:
+            return mark.end(), deepest
+    return len(text), deepest
