@@ -56,6 +56,7 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
         InvalidFile, InvalidInput: the migrations folder can't be read as one.
     """
     _install(target, architecture, wheels)
+    _forget_this_machine(target)
     _copy_code(target)
     shutil.copyfile(ROOT / "infra" / "certificates" / CERTIFICATES, target / CERTIFICATES)
     return _copy_migrations(target / MIGRATIONS, migrations)
@@ -88,8 +89,14 @@ def _wanted(architecture: Architecture) -> tuple[str, ...]:
     return (*platforms, *kind, "--require-hashes", "--requirement", str(REQUIREMENTS))
 
 
+def _forget_this_machine(target: Path) -> None:
+    """Scripts of packages begin with the path of this very Python, and each RECORD holds their hashes."""
+    shutil.rmtree(target / "bin", ignore_errors=True)
+    for record in target.glob("*.dist-info/RECORD"):
+        record.unlink()
+
+
 def _copy_code(target: Path) -> None:
-    shutil.rmtree(target / "bin", ignore_errors=True)  # scripts of packages, with this machine's paths in them
     unwanted = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
     shutil.copytree(ROOT / "functions", target / "functions", ignore=unwanted)
 

@@ -47,6 +47,14 @@ def test_it_is_the_same_when_made_again(package: Path, tmp_path: Path) -> None:
     assert hashlib.sha256(zipped(again)).hexdigest() == hashlib.sha256(zipped(package)).hexdigest()
 
 
+def test_nothing_in_it_tells_where_it_was_made(package: Path) -> None:
+    """Or another checkout, or another machine, would make another package of the same input."""
+    assert list(package.glob("*.dist-info/RECORD")) == []
+    places = [str(place).encode() for place in (ROOT, sys.prefix, package)]
+    files = [path for path in package.rglob("*") if path.is_file()]
+    assert [path for path in files if any(place in path.read_bytes() for place in places)] == []
+
+
 def test_it_is_small(package: Path) -> None:
     assert LARGEST_ZIP == 8_000_000
     assert 3_000_000 < len(zipped(package)) < LARGEST_ZIP
