@@ -202,7 +202,7 @@ def test_others_locks_are_waited_out_and_the_answer_tells_whose_they_were(machin
         answer = machine.run({})
     for file in (machine.calls[0]["applied"][0], answer["applied"][0]):
         (way,) = file["in_the_way"]
-        assert (way["table"], way["mode"], file["tries"]) == ("a", "ACCESS EXCLUSIVE", 2)
+        assert (way["table"], way["mode"], file["tries"]) == ("public.a", "ACCESS EXCLUSIVE", 2)
         assert "idle in transaction" in way["by"][0]
         (lock,) = file["locks"]
         assert (lock["table"], lock["mode"]) == ("a", "ACCESS EXCLUSIVE")
@@ -216,8 +216,8 @@ def test_wait_for_others_locks_ends_while_the_call_can_still_say_whose_they_are(
     began = time.monotonic()
     with holding(database.url, "SELECT FROM a") as other:
         told = machine.refused("apply", LockTimeout, package=package, context=short(2_000))
+        assert [blocker["pid"] for blocker in told["blockers"]] == [other.info.backend_pid]
     assert time.monotonic() - began < 3
-    assert [blocker["pid"] for blocker in told["blockers"]] == [other.info.backend_pid]
 
 
 # ---- size -----------------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def test_others_in_the_way_are_told_without_what_their_queries_hold(machine, dat
         machine.refused("apply", LockTimeout, package=digest, context=Context(timeout=RESERVE + 1_000))
     out = capsys.readouterr().out
     told = next(line for line in lines(out) if line.get("message") == "Others are in the way")
-    assert (told["level"], told["table"], told["mode"]) == ("WARNING", "a", "ACCESS EXCLUSIVE")
+    assert (told["level"], told["table"], told["mode"]) == ("WARNING", "public.a", "ACCESS EXCLUSIVE")
     assert "idle in transaction" in told["blockers"][0]
     assert ROW not in out
 
