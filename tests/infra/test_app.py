@@ -15,7 +15,7 @@ from infra.packaging import ROOT
 from tests.infra.conftest import context
 
 
-def app(out: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+def app(out: Path, told_context: dict[str, Any] | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
     """Runs it with nothing in its environment but where to write, and with proxies that lead nowhere."""
     kept = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMPDIR", "LANG")
     variables = {name: os.environ[name] for name in kept if name in os.environ}
@@ -24,7 +24,7 @@ def app(out: Path, **more: Any) -> subprocess.CompletedProcess[str]:
         "HTTP_PROXY": "http://127.0.0.1:9",
         "AWS_EC2_METADATA_DISABLED": "1",
     }
-    told = {"CDK_OUTDIR": str(out), "CDK_CONTEXT_JSON": json.dumps({**context(), **more})}
+    told = {"CDK_OUTDIR": str(out), "CDK_CONTEXT_JSON": json.dumps(told_context or {**context(), **more})}
     command = [sys.executable, "app.py"]
     return subprocess.run(command, cwd=ROOT, env=variables | nowhere | told, capture_output=True, text=True)
 
@@ -34,6 +34,14 @@ def test_it_writes_the_stack_of_the_environment_asked_for(tmp_path: Path) -> Non
     assert ran.returncode == 0, ran.stderr
     assert [path.name for path in tmp_path.glob("*.template.json")] == ["AuroraMigrationsRunnerStack-dev.template.json"]
     assert "Traceback" not in ran.stderr
+
+
+def test_it_reads_cdk_json_itself_where_it_is_not_told_what_stands_in_it(tmp_path: Path) -> None:
+    ran = app(tmp_path, {"aws:cdk:bundling-stacks": [], "env": "prod"})
+    assert ran.returncode == 0, ran.stderr
+    assert [path.name for path in tmp_path.glob("*.template.json")] == [
+        "AuroraMigrationsRunnerStack-prod.template.json"
+    ]
 
 
 def test_mistake_is_told_in_one_sentence(tmp_path: Path) -> None:
