@@ -11,10 +11,8 @@ from cli import common
 from compiler.annotations import of_hazards, of_problems
 from compiler.checking import Checked, check, write_manifest
 from compiler.effects import Effect
-from compiler.passwords import hide_passwords
 from functions.migrator import MigratorError, discover, failure
 from functions.migrator.errors import InvalidFile
-from functions.migrator.excerpts import pointed, speaks_of_secrets
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,27 +90,9 @@ def _of_file(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
 def _problems(file: Checked) -> Iterator[str]:
     for problem in file.problems:
         yield f"  error: {problem}"
-        text = _shown(file, problem.file)
-        if problem.line and text:
-            yield from (f"      {line}" for line in pointed(text, problem.line, problem.column).splitlines())
+        yield from (f"      {line}" for line in problem.excerpt.splitlines())
     for warning in file.warnings:
         yield f"  warning: {warning}"
-
-
-def _shown(file: Checked, name: str) -> bytes:
-    """What may be shown of a file: passwords hidden, and nothing where they can't be told from the rest."""
-    verify = file.migration.verify
-    if verify is not None and name == verify.name:
-        return _unless_secret(verify.read_bytes())
-    if file.compiled is None:
-        return b""
-    if not file.compiled.statements:
-        return _unless_secret(file.compiled.text)
-    return hide_passwords(file.compiled.text, file.compiled.statements)
-
-
-def _unless_secret(text: bytes) -> bytes:
-    return b"" if speaks_of_secrets(text) else text
 
 
 def _hazards(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:

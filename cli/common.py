@@ -12,10 +12,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from functions.migrator import MigratorError
 from functions.migrator.durations import parse_duration
 from functions.migrator.errors import InvalidInput
+from functions.migrator.excerpts import without_password
 from functions.migrator.options import Limits
 
 
@@ -26,11 +28,18 @@ class _Help(argparse.HelpFormatter):
         return text if text.startswith("example: ") else super()._fill_text(text, width, indent)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Doesn't tell passwords again that were typed where they don't belong."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(without_password(message))
+
+
 def parser(
     verb: str, description: str, example: str, outputs: Sequence[str] = ("text", "json")
 ) -> argparse.ArgumentParser:
     """A verb's parser with what every verb takes."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog=f"aurora-migrations {verb}",
         description=description,
         epilog=f"example: aurora-migrations {example}",
@@ -150,13 +159,15 @@ def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mappin
     return 2 if isinstance(error, InvalidInput) else 1
 
 
-def _as_asked(arguments: argparse.Namespace) -> str:
-    """What the next command needs too, as it was typed for this one; a URL holds a password and isn't repeated."""
-    folder, url = arguments.migrations, getattr(arguments, "database_url", None)
-    parts = [f" --migrations {folder}"] if folder != Path("migrations") else []
-    if url and url != os.environ.get("DATABASE_URL"):
-        parts.append(" --database-url URL")
-    return "".join(parts)
+def _folder_as_asked(arguments: argparse.Namespace) -> str:
+    """What the next command needs too, as it was typed for this one."""
+    return f" --migrations {arguments.migrations}" if arguments.migrations != Path("migrations") else ""
+
+
+def _url_as_asked(arguments: argparse.Namespace) -> str:
+    """The same; but a URL holds a password and isn't repeated."""
+    url = getattr(arguments, "database_url", None)
+    return " --database-url URL" if url and url != os.environ.get("DATABASE_URL") else ""
 
 
 def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace) -> None:
@@ -165,7 +176,8 @@ def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace
     if error.next_command == MigratorError.next_command:
         error.next_command = f"aurora-migrations {command}"
     if "--database-url" not in error.next_command:
-        error.next_command += _as_asked(arguments)
+        url = "" if error.next_command.startswith("aurora-migrations check") else _url_as_asked(arguments)
+        error.next_command += _folder_as_asked(arguments) + url
 
 
 def describe(error: MigratorError) -> str:

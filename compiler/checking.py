@@ -91,19 +91,14 @@ def files_of(migrations: Sequence[Migration]) -> Iterator[tuple[Action, Migratio
             yield "rollback", migration
 
 
-def check_files(
-    wanted: Sequence[tuple[Action, Migration]], defaults: Options | None = None, thorough: bool = True
-) -> list[Checked]:
+def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | None = None) -> list[Checked]:
     """Looks at these files.
-
-    Args:
-        thorough: parse also large files of data, which no rule could have anything to say about.
 
     Raises:
         InvalidInput: squawk is missing.
     """
     options = defaults or Options()
-    files = [_compile(action, migration, options, thorough) for action, migration in wanted]
+    files = [_compile(action, migration, options) for action, migration in wanted]
     found = find_hazards([_source(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
     return [_judge(file, found.get(file.file, [])) for file in files]
 
@@ -117,9 +112,9 @@ def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
     return manifest.write(folder, scripts)
 
 
-def _compile(action: Action, migration: Migration, options: Options, thorough: bool) -> Checked:
+def _compile(action: Action, migration: Migration, options: Options) -> Checked:
     try:
-        compiled = compile_migration(action, migration, options, thorough)
+        compiled = compile_migration(action, migration, options)
     except InvalidFile as error:
         return Checked(action, migration, None, tuple(error.problems))
     return Checked(action, migration, compiled, compiled.problems)

@@ -54,8 +54,11 @@ class Effect:
 
 def effects(statements: Sequence[Statement]) -> list[tuple[Effect, ...]]:
     """What each statement of one file does, in their order; each relation once, with the strongest lock."""
-    file = File()
-    return [_effects(statement, file) for statement in statements]
+    file, found = File(), list[tuple[Effect, ...]]()
+    for before, statement in zip([None, *statements], statements, strict=False):
+        again = before is not None and before.node is statement.node  # of a dump: the same INSERT, another row
+        found.append(found[-1] if again else _effects(statement, file))
+    return found
 
 
 def objects(statement: Statement) -> tuple[str, ...]:

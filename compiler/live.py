@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from postgast import pg_query_pb2 as pb
@@ -14,13 +14,14 @@ from compiler import tokens
 from compiler.effects import Effect, effects
 from compiler.hazards import parse_allow
 from compiler.keeping import kept_by
+from compiler.pieces import WHOLE
 from compiler.sql import NotSql, Statement, parse
 from compiler.sql import tokens as tokens_of
 from compiler.tables import tables
 from compiler.transactions import is_read_only
 from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
-from functions.migrator.excerpts import Lines, pointed, speaks_of_secrets
+from functions.migrator.excerpts import Lines, excerpt, pointed, speaks_of_secrets
 from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration, Problem, read_text
 from functions.migrator.options import Options, read_options
@@ -39,14 +40,7 @@ _READ_ONLY = "a READ ONLY transaction can change nothing, and can't be recorded 
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
-_LARGE = 4 << 20  # bytes
-_UNPARSED = "0:"  # in place of a token hash's version
-_MATTERS = re.compile(
-    rb"^[ \t]*\\|\b(?:begin|start|commit|end|rollback|abort|prepare|discard|stdin|stdout|concurrently|vacuum|reindex|"
-    rb"cluster|database|tablespace|subscription|system|detach|standard_conforming_strings|pg_advisory_unlock_all|"
-    rb"transaction)\b",
-    re.IGNORECASE | re.MULTILINE,
-)
+_POINTED = 20  # problems of a file that are shown with their line; the place says enough of the rest
 _NEAR = re.compile(r" at or near \".*\Z", re.DOTALL)
 _NEAR_STRING = re.compile(r"""at or near "(?:[eEbBxXnN]|[uU]&)?['$].*\Z""", re.DOTALL)
 _UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
@@ -68,15 +62,12 @@ class Compiled:
 
     @property
     def is_parsed(self) -> bool:
-        """Whether it was read by the grammar: it isn't broken, nor a large file of data that was left alone."""
-        return bool(self.script.tokens) and not self.script.tokens.startswith(_UNPARSED)
+        """Whether the grammar could read it."""
+        return bool(self.script.tokens)
 
 
-def compile_migration(action: Action, migration: Migration, defaults: Options, thorough: bool = True) -> Compiled:
+def compile_migration(action: Action, migration: Migration, defaults: Options) -> Compiled:
     """A migration's file (or its down file), with everything wrong with it and with its verify file.
-
-    Args:
-        thorough: parse also large files of data, which no rule could have anything to say about.
 
     Raises:
         InvalidFile: a file can't be read, or is no text.
@@ -86,8 +77,6 @@ def compile_migration(action: Action, migration: Migration, defaults: Options, t
         raise ValueError(f"{migration.name} has no down file")
     promises, problems = _promises(migration.verify) if action == "apply" and migration.verify else ([], [])
     text = read_text(path)
-    if not thorough and len(text) > _LARGE and not _MATTERS.search(text):
-        return _unparsed(path.name, text, defaults, promises, problems)
     return compile_text(path.name, text, defaults, promises, problems)
 
 
@@ -116,7 +105,12 @@ def compile_text(
     wrong = [(statement.start, reason) for statement in statements if (reason := _refusal(statement))]
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     wrong += [(part.start, _ALONE.format(part.alone)) for part in layout.units if part.alone]
-    found += [Problem(file, reason, *lines.position(start)) for start, reason in _first_each(wrong)]
+    spans = {statement.start: (statement.start, statement.end) for statement in statements}
+    found = [replace(p, excerpt=pointed(text, p.line, p.column) if p.line else "") for p in found]  # of options
+    found += [
+        Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)) if n < _POINTED else "")
+        for n, (start, reason) in enumerate(_first_each(wrong))
+    ]
     did = tuple(effects(statements))
     script = Script(
         file=file,
@@ -124,7 +118,7 @@ def compile_text(
         tokens=hashed,
         options=options,
         reason=layout.reason,
-        units=tuple(_unit(text, part) for part in layout.units),
+        units=tuple(_unit(text, part, hashed) for part in layout.units),
         statements=tuple(_described(lines, statements, did)),
         promises=tuple(promises),
         tables=tables(statements),
@@ -148,21 +142,9 @@ def _wrong_allows(file: str, options: Options) -> Iterator[Problem]:
             yield Problem(file, str(error), line, 1)
 
 
-def _unparsed(
-    file: str, text: bytes, defaults: Options, promises: Sequence[Promise], problems: Sequence[Problem]
-) -> Compiled:
-    """A large text without any word that could make it anything else than one transaction. Its tree would take 70 times
-    its size in memory; the server will say if it isn't SQL. Its token hash is made when it is asked for."""
-    options, found = read_options(file, text, defaults)
-    sha256 = hashlib.sha256(text).hexdigest()
-    unhashed = f"{_UNPARSED}{sha256}"
-    unit = scripts.Unit(0, len(text), (0, 0), "", None, unhashed)
-    reason = "one transaction: a large file of data, in which nothing asks for anything else"
-    script = Script(file, sha256, unhashed, options, reason, (unit,), (), tuple(promises))
-    return Compiled(script, text, (), (*found, *_wrong_allows(file, options), *problems))
-
-
-def _unit(text: bytes, part: Part) -> scripts.Unit:
+def _unit(text: bytes, part: Part, whole: str) -> scripts.Unit:
+    if len(text) > WHOLE and (part.start, part.end) == (0, len(text)):
+        return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, whole)
     begin = f"BEGIN {part.modes};".encode() if part.modes else b""
     hashed = tokens.unit_hash(begin + text[part.start : part.end])
     return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, hashed)
@@ -171,8 +153,12 @@ def _unit(text: bytes, part: Part) -> scripts.Unit:
 def _described(
     lines: Lines, statements: Sequence[Statement], did: Sequence[Sequence[Effect]]
 ) -> Iterator[scripts.Statement]:
+    before: Sequence[Effect] | None = None
+    locks: tuple[TableLock, ...] = ()
     for statement, found in zip(statements, did, strict=True):
-        locks = tuple(TableLock(e.table, e.lock, str(e.rewrites), str(e.scans)) for e in found)
+        if found is not before:  # of a dump it is the same for every row
+            locks = tuple(TableLock(e.table, e.lock, str(e.rewrites), str(e.scans)) for e in found)
+            before = found
         place = lines.position(statement.start)
         yield scripts.Statement(statement.start, statement.end, *place, statement.kind, locks, kept_by(statement))
 
@@ -235,7 +221,9 @@ def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]
     wrong = [statement for statement in statements if statement.kind != "SelectStmt"]
     befores, lines = [0, *(statement.end for statement in statements)], Lines(text)
     promises = [_promise(file, text, lines, before, s) for before, s in zip(befores, statements, strict=False)]
-    return promises, [Problem(file, _NOT_A_QUERY, *lines.position(s.start)) for s in wrong]
+    return promises, [
+        Problem(file, _NOT_A_QUERY, *lines.position(s.start), excerpt(text, s.start, (s.start, s.end))) for s in wrong
+    ]
 
 
 def _promise(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Promise:

@@ -41,8 +41,11 @@ _DOLLARS = re.compile(rb"\$[^$]*\$")
 
 def hide_passwords(text: bytes, statements: Sequence[Statement]) -> bytes:
     """The text with each password literal made x's of the same length: what may be shown of it, as in an excerpt."""
+    found = [span for spans in password_literals(text, statements) for span in spans]
+    if not found:
+        return text
     hidden = bytearray(text)
-    for start, end in (span for spans in password_literals(text, statements) for span in spans):
+    for start, end in found:
         hidden[start:end] = b"'" + re.sub(rb"[^\n]", b"x", text[start + 1 : end - 1]) + b"'"
     return bytes(hidden)
 

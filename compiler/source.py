@@ -85,5 +85,5 @@ class Compiler:
             from compiler.checking import check_files
 
             for start in range(0, len(unknown), _AT_ONCE):
-                for checked in check_files(unknown[start : start + _AT_ONCE], self._defaults, thorough=False):
+                for checked in check_files(unknown[start : start + _AT_ONCE], self._defaults):
                     self._known[checked.action, checked.migration.version] = checked.without_trees()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import postgast
@@ -14,10 +13,10 @@ from postgast import pg_query_pb2 as pb
 
 from compiler.deep import parse_deep
 from compiler.limits import too_deep, with_room
+from compiler.pieces import WHOLE, in_pieces
 
 _COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
 _SURE_ENDS = (b")", *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"))
-_TOO_LARGE = 4 << 20  # bytes; a larger text is cut into statements first and these are parsed one by one
 
 
 class NotSql(ValueError):
@@ -28,22 +27,28 @@ class NotSql(ValueError):
         self.offset = offset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Statement:
     """One statement of a text.
 
     Attributes:
         start, end: its bytes in the text, without comments around it and without its semicolon.
-        text: those bytes.
-        node: its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`.
+        source: the text that it stands in.
+        node: its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`. In a large text an
+            INSERT of values has the tree of its table only.
     """
 
     start: int
     end: int
-    text: bytes
+    source: bytes = field(repr=False)
     node: Any
 
-    @cached_property
+    @property
+    def text(self) -> bytes:
+        """Its bytes."""
+        return self.source[self.start : self.end]
+
+    @property
     def kind(self) -> str:
         """The name of its tree: `create_stmt`, `index_stmt`, `alter_table_stmt` ..."""
         return str(self.node.DESCRIPTOR.name)
@@ -58,16 +63,63 @@ def parse(text: bytes) -> list[Statement]:
     refused = too_deep(text)
     if refused:
         raise NotSql(*refused)
-    return with_room(text, lambda: _parse(text))
+    return with_room(text, lambda: list(_parse_in_pieces(text)))
 
 
-def _parse(text: bytes) -> list[Statement]:
-    if len(text) > _TOO_LARGE:
-        return list(_parse_apart(text))
+def _parse_in_pieces(text: bytes) -> Iterator[Statement]:
+    light = _Light()
+    for statements in in_pieces(text, lambda piece, base: _parse(text, piece, base)):
+        yield from statements if len(text) <= WHOLE else map(light.of, statements)
+
+
+def _parse(source: bytes, piece: bytes, base: int) -> list[Statement]:
     try:
-        return list(_parse_whole(text))
+        return list(_parse_whole(source, piece, base))
     except DecodeError:
-        return list(_parse_apart(text))
+        return list(_parse_apart(source, piece, base))
+
+
+class _Light:
+    """Makes statements small: a tree keeps those of its whole piece in memory, and a dump has the same INSERT for every
+    row."""
+
+    def __init__(self) -> None:
+        self._inserts: dict[tuple[str, str], Any] = {}
+
+    def of(self, statement: Statement) -> Statement:
+        return replace(statement, node=self._node(statement.kind, statement.node))
+
+    def _node(self, kind: str, node: Any) -> Any:
+        if kind == "InsertStmt" and node.select_stmt.select_stmt.values_lists and not _has_more(node):
+            key = (node.relation.schemaname, node.relation.relname)
+            if key not in self._inserts:
+                self._inserts[key] = pb.InsertStmt()
+                self._inserts[key].relation.CopyFrom(node.relation)
+            return self._inserts[key]
+        alone = type(node)()
+        alone.CopyFrom(node)
+        return alone
+
+
+def _has_more(insert: Any) -> bool:
+    """Whether an INSERT can touch more than its table."""
+    return insert.HasField("on_conflict_clause") or insert.HasField("with_clause") or b"(" in _values_of(insert)
+
+
+def _values_of(insert: Any) -> bytes:
+    """A bracket if any of the values is more than a constant."""
+    items = (item for row in insert.select_stmt.select_stmt.values_lists for item in row.list.items)
+    return b"" if all(item.WhichOneof("node") in ("a_const", "type_cast", "set_to_default") for item in items) else b"("
+
+
+def token_stream(text: bytes) -> Iterator[tuple[int, bytes]]:
+    """The tokens of a text one by one, without all of them in memory.
+
+    Raises:
+        NotSql: the scanner can't read the text.
+    """
+    for found in in_pieces(text, lambda piece, _: tokens(piece)):
+        yield from found
 
 
 def tokens(text: bytes) -> list[tuple[int, bytes]]:
@@ -86,16 +138,16 @@ def tokens(text: bytes) -> list[tuple[int, bytes]]:
     return [(token.token, text[token.start : token.end]) for token in found if token.token not in _COMMENTS]
 
 
-def _parse_whole(text: bytes, base: int = 0) -> Iterator[Statement]:
+def _parse_whole(source: bytes, piece: bytes, base: int) -> Iterator[Statement]:
     try:
-        tree = postgast.parse(text.decode())
+        tree = postgast.parse(piece.decode())
     except postgast.PgQueryError as error:
-        raise _not_sql(text, error, base) from error
+        raise _not_sql(piece, error, base) from error
     for raw in tree.stmts:
         start = raw.stmt_location
-        body = _trimmed(text[start : start + raw.stmt_len] if raw.stmt_len else text[start:])
+        body = _trimmed(piece[start : start + raw.stmt_len] if raw.stmt_len else piece[start:])
         node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
-        yield Statement(base + start, base + start + len(body), body, node)
+        yield Statement(base + start, base + start + len(body), source, node)
 
 
 def _trimmed(body: bytes) -> bytes:
@@ -107,12 +159,12 @@ def _trimmed(body: bytes) -> bytes:
     return body[: max(ends, default=0)]
 
 
-def _parse_apart(text: bytes) -> Iterator[Statement]:
-    for start, end in _split(text):
-        yield from _parse_one(text[start:end], start)
+def _parse_apart(source: bytes, piece: bytes, base: int) -> Iterator[Statement]:
+    for start, end in _split(piece, base):
+        yield from _parse_one(source, piece[start:end], base + start)
 
 
-def _split(text: bytes) -> list[tuple[int, int]]:
+def _split(text: bytes, base: int) -> list[tuple[int, int]]:
     """Where statements begin and end, without their trees. postgast's own split() gives texts only, not places."""
     result = native.lib.pg_query_split_with_parser(text)
     try:
@@ -121,21 +173,21 @@ def _split(text: bytes) -> list[tuple[int, int]]:
         found = (result.stmts[number].contents for number in range(result.n_stmts))
         return [(statement.stmt_location, statement.stmt_location + statement.stmt_len) for statement in found]
     except postgast.PgQueryError as error:
-        raise _not_sql(text, error) from error
+        raise _not_sql(text, error, base) from error
     finally:
         native.lib.pg_query_free_split_result(result)
 
 
-def _parse_one(text: bytes, base: int) -> Iterator[Statement]:
+def _parse_one(source: bytes, text: bytes, base: int) -> Iterator[Statement]:
     """One statement cut out of a text, however deep its tree is."""
     try:
-        yield from _parse_whole(text, base)
+        yield from _parse_whole(source, text, base)
     except DecodeError:
         raw = parse_deep(text).stmts[0]
         node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
         begin = raw.stmt_location
         body = _trimmed(text[begin:])
-        yield Statement(base + begin, base + begin + len(body), body, node)
+        yield Statement(base + begin, base + begin + len(body), source, node)
 
 
 def _not_sql(text: bytes, error: Exception, base: int = 0) -> NotSql:

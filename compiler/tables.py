@@ -26,7 +26,11 @@ def tables(statements: Sequence[Statement]) -> tuple[str, ...]:
     """The names, quoted as PostgreSQL quotes, with a schema where the file names or sets one; in the order of their
     first mention. Views, indexes and sequences may be among them: only the database can tell those apart."""
     file, found = File(), dict[Name, None]()
+    before: Any = None
     for statement in statements:
+        if statement.node is before:  # of a dump it is the same for every row
+            continue
+        before = statement.node
         for node in file.parts(statement.node):
             found |= dict.fromkeys(_placed(file, touch.name) for touch in touches(node, file.types) if _changes(touch))
             found = _renamed(file, node, found)

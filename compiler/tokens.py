@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 
 from postgast import pg_query_pb2 as pb
 
-from compiler.sql import tokens
+from compiler.sql import token_stream, tokens
 
+_TOGETHER = 4096  # tokens hashed at once
 VERSION = "1"  # of the way of hashing; part of the hash, so that another way can't be mistaken for another text
 # Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
 _STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
@@ -28,7 +29,7 @@ def token_hash(text: bytes) -> str:
     Raises:
         NotSql: the scanner can't read the text.
     """
-    return hash_of(tokens(text))
+    return hash_of(token_stream(text))
 
 
 def unit_hash(text: bytes) -> str:
@@ -45,22 +46,33 @@ def unit_hash(text: bytes) -> str:
 
 def hash_of(found: Iterable[tuple[int, bytes]]) -> str:
     """The hash of tokens."""
-    meanings = (_meaning(kind, token) for kind, token in _merged(found))
-    digest = hashlib.sha256(b"".join(b"%d:%s," % (len(meaning), meaning) for meaning in meanings))
+    digest, parts = hashlib.sha256(), list[bytes]()
+    for kind, token in _merged(found):
+        meaning = _meaning(kind, token)
+        parts.append(b"%d:%s," % (len(meaning), meaning))
+        if len(parts) == _TOGETHER:
+            digest.update(b"".join(parts))
+            parts.clear()
+    digest.update(b"".join(parts))
     return f"{VERSION}:{digest.hexdigest()}"
 
 
 def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
     """Two strings side by side are one: only a line end with a comment can have set them apart."""
     before: tuple[int, bytes] | None = None
-    for kind, token in found:
-        if before and before[0] in _STRINGS and kind in _STRINGS and token.startswith(b"'"):
-            before = (before[0], before[1] + b"\n" + token)
-            continue
-        if before:
-            yield before
-        before = (kind, token)
-    if before:
+    for each in found:
+        if each[0] not in _STRINGS:
+            if before is not None:
+                yield before
+                before = None
+            yield each
+        elif before is not None and each[1].startswith(b"'"):
+            before = (before[0], before[1] + b"\n" + each[1])
+        else:
+            if before is not None:
+                yield before
+            before = each
+    if before is not None:
         yield before
 
 

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from functools import cached_property
 
-_SECRET = re.compile(r"passw|pwd|secret|crypt\s*\(|api_?key|access_?key|credential|://[^@\s]*@", re.IGNORECASE)
+_SECRET = re.compile(
+    r"passw|pwd|secret|crypt\s*\(|api_?key|access_?key|credential|://[^@\s]*@|encrypted"
+    r"|(?:create|alter)\s+(?:role|user|group|server|subscription)\b",
+    re.IGNORECASE,
+)
 _WIDTH, _BEFORE = 100, 60  # characters shown of a line, and how many of them before the caret at most
-# Names in double quotes stay; comments, strings of all three kinds and numbers are values.
-_VALUES = re.compile(
-    r"""(?P<name>"(?:[^"]|"")*")|--[^\n]*|/\*.*?(?:\*/|\Z)|[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z)|'(?:[^']|'')*(?:'|\Z)"""
-    r"|\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)|(?P<number>(?<![\w$])\d[\w.]*)",
+# As PostgreSQL's scanner reads them: names in double quotes stay; strings of all kinds, numbers and comments are
+# values. https://www.postgresql.org/docs/current/sql-syntax-lexical.html
+_TOKEN = re.compile(
+    r"""(?P<name>"(?:[^"]|"")*(?:"|\Z))|(?P<comment>--[^\n]*|/\*)|(?<![\w$])[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z)"""
+    r"""|'(?:[^']|'')*(?:'|\Z)|(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)"""
+    r"""|(?P<number>(?<![\w$])\d[\w.]*)""",
     re.DOTALL,
 )
+_COMMENT_MARKS = re.compile(r"/\*|\*/")
+_URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*):[^@\s]*@")
 
 
 class Lines:
@@ -57,15 +66,39 @@ def speaks_of_secrets(text: str | bytes) -> bool:
 def without_values(sql: str, numbers: bool = True) -> str:
     """SQL with dots for its strings, its comments and, unless told otherwise, its numbers; as long as it was, with the
     same lines."""
-    return _VALUES.sub(
-        lambda match: match[0] if match["name"] or (match["number"] and not numbers) else _dotted(match[0]), sql
-    )
+    return _replaced(sql, lambda kind, text: text if kind == "number" and not numbers else _dotted(text))
 
 
 def without_literals(sql: str) -> str:
     """SQL in one line, with `?` for its strings and numbers and without its comments; it may be cut off anywhere."""
-    hidden = _VALUES.sub(lambda m: m[0] if m["name"] else " " if m[0].startswith(("--", "/*")) else "?", sql)
-    return " ".join(hidden.split())
+    return " ".join(_replaced(sql, lambda kind, _: " " if kind == "comment" else "?").split())
+
+
+def without_password(text: str) -> str:
+    """A text without the passwords of URLs in it: what somebody typed may be told again."""
+    return _URL_PASSWORD.sub(r"\1:...@", text)
+
+
+def _replaced(sql: str, by: Callable[[str, str], str]) -> str:
+    """SQL with its values (`number`, `comment`, `string`) replaced."""
+    parts, at = [], 0
+    while match := _TOKEN.search(sql, at):
+        end = _comment_end(sql, match.start()) if match[0] == "/*" else match.end()
+        value = sql[match.start() : end]
+        kind = "number" if match["number"] else "comment" if match["comment"] else "string"
+        parts += [sql[at : match.start()], value if match["name"] else by(kind, value)]
+        at = end
+    return "".join([*parts, sql[at:]])
+
+
+def _comment_end(sql: str, start: int) -> int:
+    """Where the comment ends that begins here; others may be nested in it."""
+    depth = 0
+    for mark in _COMMENT_MARKS.finditer(sql, start):
+        depth += 1 if mark[0] == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    return len(sql)
 
 
 def _dotted(value: str) -> str:

@@ -130,8 +130,6 @@ def file_error(
     where = f"{job.file}:{place.line}:{place.column}" if place else job.file
     if chunk is None:
         where = f"{job.file}, at COMMIT"
-    elif place is None and not job.script.statements:  # a large file that was sent unparsed
-        where = f"{job.file}, statement {error.completed + 1}"
     known = _known_of(place, found, job)
     if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
         return _held_too_long(job, where, known) if budget.overran else _waited_too_long(job, where, known, budget)

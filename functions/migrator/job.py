@@ -90,7 +90,7 @@ class Job:
         alone = [] if self._waits_by_itself(unit) else [i for i in range(first, end) if blocking(statements[i])]
         cuts = sorted({first, *alone, *(i + 1 for i in alone), end} if alone else {first, end})
         starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
-        if len(cuts) == 1:  # no statement, or an unparsed text
+        if len(cuts) == 1:  # no statement
             return [Chunk(unit.start, unit.end, (first, end))]
         return [
             Chunk(start, stop, (i, j), statements[i] if i in alone else None)

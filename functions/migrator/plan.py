@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from functions.migrator.drift import Edit
 from functions.migrator.errors import InvalidInput, MigrationChanged, MigrationMissing, OutOfOrder
+from functions.migrator.excerpts import without_password
 from functions.migrator.files import Migration, Package
 from functions.migrator.history import Applied, Progress, State
 
@@ -124,7 +125,7 @@ def find_target(package: Package, target: str) -> Migration:
     version = version_of(target)
     if not (target.isascii() and target.isdecimal()):
         raise InvalidInput(
-            f"The target {target[:60]!r} isn't a migration's number.",
+            f"The target {without_password(target)[:60]!r} isn't a migration's number.",
             cause="A target is the number at the beginning of a file's name.",
             solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
         )

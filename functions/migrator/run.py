@@ -27,7 +27,7 @@ from functions.migrator.history import read_applied
 from functions.migrator.job import Job
 from functions.migrator.options import Limits
 from functions.migrator.patience import Patience
-from functions.migrator.plan import Plan, make_plan, partly_missing, plan_rollback
+from functions.migrator.plan import Plan, count_parts, make_plan, partly_missing, plan_rollback
 from functions.migrator.results import FileDone, RunResult, rollback_message, success_message
 from functions.migrator.runlock import Holder
 from functions.migrator.script import PAST, Action, Hazard, Script, Source
@@ -285,7 +285,7 @@ class _Run:
             return 0
         if list(progress.units) != ours[: len(progress.units)]:
             raise MigrationChanged(
-                f"{job.file} is partly in: its first {len(progress.units)} parts, which commit by themselves; "
+                f"{job.file} is partly in ({count_parts(progress)} that commit by themselves), "
                 "but it doesn't begin with them any more.",
                 cause="It was edited above the place where an earlier attempt had failed.",
                 solution="Put its beginning back as it was; what comes after the part that failed may change.",

@@ -34,7 +34,7 @@ class TableLock:
     scans: str = "no"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Statement:
     """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it.
 

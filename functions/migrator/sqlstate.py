@@ -19,6 +19,7 @@ from functions.migrator.errors import (
     NotAWriter,
     StatementTimeout,
 )
+from functions.migrator.excerpts import speaks_of_secrets
 
 READ_ONLY = (
     "The server has become a reader, or default_transaction_read_only is on for this role, this database or the server."
@@ -60,6 +61,8 @@ def diagnose(error: psycopg.Error) -> Diagnosis:
         names = {diag.constraint_name, diag.table_name, diag.column_name, diag.schema_name, diag.datatype_name}
         message = _mask(message, {name for name in names if name})
     message = message.splitlines()[0]
+    if state and state.startswith("P0") and speaks_of_secrets(message):
+        message = "an exception that was raised speaks of a password, and isn't shown"
     position = int(diag.statement_position) - 1 if diag.statement_position else None
     return Diagnosis(state, message, _HINTS.get(state or "") or diag.message_hint, position)
 

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.migrator.excerpts import Lines, excerpt, pointed, position, speaks_of_secrets, without_values
+from functions.migrator.excerpts import (
+    Lines,
+    excerpt,
+    pointed,
+    position,
+    speaks_of_secrets,
+    without_literals,
+    without_password,
+    without_values,
+)
 
 BOUNDED = settings(max_examples=200, deadline=None, database=None)
 TEXT = st.text("ab\né😀\r ;'", max_size=60)
@@ -93,6 +102,33 @@ def test_nothing_is_shown_of_a_line_about_a_secret_whose_statement_is_unknown():
 def test_words_beside_which_secrets_stand_are_known(text: str):
     assert speaks_of_secrets(text)
     assert speaks_of_secrets(text.encode())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "/* a /* b */ it's */ CREATE ROLE rx PASSWORD 'hunter2';",
+        "SELECT name'C:\\'; ALTER ROLE rx PASSWORD 'hunter2';",
+        "CREATE TABLE a$b$ (i int); SELECT ' a$b$ y'; ALTER ROLE rx PASSWORD 'hunter2';",
+        "SELECT E'\\'', 'hunter2', $q$ hunter2 $$ ' $q$, $1;",
+        "-- it's\nSELECT 'hunter2'",
+        "SELECT \"it's\", 'hunter2'",
+    ],
+)
+def test_values_are_told_as_the_server_tells_them(sql: str):
+    assert "hunter2" not in without_values(sql)
+    assert "hunter2" not in without_literals(sql)
+
+
+@pytest.mark.parametrize("length", range(1, 60, 7))
+def test_query_that_is_cut_off_shows_no_value(length: int):
+    query = "UPDATE users SET a = 'hunter2', b = $$hunter2$$ /* hunter2 */ WHERE id = 17"
+    assert "hunter" not in without_literals(query[:length])
+    assert without_literals(query) == "UPDATE users SET a = ?, b = ? WHERE id = ?"
+
+
+def test_password_of_a_url_is_not_told_again():
+    assert without_password("got postgresql://u:p/w@h:5/d and x") == "got postgresql://u:...@h:5/d and x"
 
 
 def test_what_is_hidden_takes_as_much_room():

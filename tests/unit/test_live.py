@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler import live
-from compiler.live import Compiled, compile_migration, compile_text
+from compiler.checking import check
+from compiler.live import Compiled, compile_text
 from compiler.source import Compiler
 from compiler.tokens import token_hash, unit_hash
 from functions.migrator.errors import InvalidFile
@@ -310,18 +311,39 @@ def test_grammar_is_loaded_only_when_a_file_must_be_understood(migrations: Migra
     subprocess.run([sys.executable, "-c", program, str(migrations.dir)], cwd=ROOT, check=True)
 
 
-LARGE = b"INSERT INTO notes VALUES ('once upon a time');\n" * 100_000
+ROWS = 30_000  # 1.7 MB
+LARGE = "INSERT INTO notes VALUES ('once; é\nupon -- a time', 17);\n".encode() * ROWS
 
 
-@pytest.mark.parametrize(
-    ("text", "parsed"),
-    [(LARGE, False), (LARGE + b"COMMIT;", True), (LARGE + b"CREATE INDEX CONCURRENTLY i ON notes (a);", True)],
-    ids=["data only", "a commit in it", "an index in it"],
-)
-def test_large_file_of_data_is_not_parsed_for_a_run_unless_a_word_matters(tmp_path, text, parsed) -> None:
+def test_large_file_is_understood_to_its_last_statement(tmp_path) -> None:
+    text = LARGE + "-- é;\nALTER TABLE users DROP COLUMN email;\nCREATE FUNCTION f() RETURNS int\n".encode()
+    text += b"LANGUAGE sql BEGIN ATOMIC\nSELECT 1;\nSELECT 2;\nEND;\n"
     (tmp_path / "1_a.sql").write_bytes(text)
-    (migration,) = discover(tmp_path).migrations
-    compiled_for_a_run = compile_migration("apply", migration, Options(), thorough=False)
-    assert bool(compiled_for_a_run.statements) == parsed
-    assert bool(compiled_for_a_run.problems) == parsed
-    assert [(unit.start, unit.end) for unit in compiled_for_a_run.script.units][:1] != []
+    (checked,) = check(discover(tmp_path))
+    assert checked.compiled
+    statements = checked.compiled.script.statements
+    assert len(statements) == ROWS + 2
+    assert {text[s.start : s.end] for s in statements[:ROWS]} == {LARGE[: len(LARGE) // ROWS - 2]}
+    assert [text[s.start : s.start + 12] for s in statements[ROWS:]] == [b"ALTER TABLE ", b"CREATE FUNCT"]
+    assert (statements[ROWS].line, statements[ROWS].column) == (2 * ROWS + 2, 1)
+    assert [hazard.rule for hazard in checked.hazards] == ["ban-drop-column"]
+    assert statements[ROWS].locks[0].mode == "ACCESS EXCLUSIVE"
+    assert statements[5].locks[0].table == "notes"
+
+
+@pytest.mark.parametrize("end", ["COMMIT;", "VACUUM;", "INSERT INTO notes VALUEZ (1);", "SELECT 'no end"])
+def test_large_file_is_refused_for_its_last_statement(tmp_path, end: str) -> None:
+    (tmp_path / "1_a.sql").write_bytes(LARGE + end.encode())
+    (checked,) = check(discover(tmp_path))
+    (problem,) = checked.problems
+    assert problem.line == 2 * ROWS + 1
+
+
+def test_token_hash_of_a_large_file_is_that_of_its_tokens(monkeypatch) -> None:
+    text = b"SELECT 'a'\n'b;\n', $$;\n$$ /* ;\n */;\nSELECT \"x;\n\" -- ;\n;\n" * 40
+    expected = token_hash(text)
+    for name in ("compiler.pieces.WHOLE", "compiler.sql.WHOLE"):
+        monkeypatch.setattr(name, 0)
+    for size in (1, 7, 100):
+        monkeypatch.setattr("compiler.pieces.PIECE", size)
+        assert token_hash(text) == expected

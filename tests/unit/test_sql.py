@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler import sql
+from compiler import pieces, sql
 from compiler.deep import parse_deep
 from compiler.sql import NotSql, parse, tokens
 
@@ -86,9 +86,11 @@ def without_comments(gap: bytes) -> bytes:
 
 @pytest.fixture(params=["whole", "apart"])
 def way(request, monkeypatch) -> None:
-    """Both ways to parse a text: at once, and cut first, as very large ones are."""
+    """Both ways to parse a text: at once, and in pieces (here as small as can be), as large ones are."""
     if request.param == "apart":
-        monkeypatch.setattr(sql, "_TOO_LARGE", 0)
+        monkeypatch.setattr(pieces, "WHOLE", 0)
+        monkeypatch.setattr(sql, "WHOLE", 0)
+        monkeypatch.setattr(pieces, "PIECE", 1)
 
 
 def texts(seed: int) -> tuple[bytes, list[tuple[int, int, str]]]:
