@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def _written() -> dict[str, Any]:
-    """What stands in cdk.json. The CDK's own command tells that again, with what was typed beside it, and goes before."""
+    """What stands in cdk.json. The CDK's own command tells the same and what was typed beside it, and goes before."""
     written: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text("utf-8")).get("context", {})
     return written
 
