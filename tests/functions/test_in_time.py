@@ -12,8 +12,8 @@ from functions.apply.handler import handler
 from functions.migrator.deadline import RESERVE, Deadline
 from functions.migrator.errors import AnotherRunInProgress, LockTimeout, MigrationFailed, StatementTimeout
 from functions.migrator.options import Limits
-from tests.database.helpers import agreed, applied, ask, holding, holding_run_lock, tables, write_steps
-from tests.functions.helpers import Context, Machine
+from tests.database.helpers import agreed, applied, ask, backend, holding, holding_run_lock, tables, write_steps
+from tests.functions.helpers import Context, Machine, story
 
 SMALL = 32 * 1024  # bytes of what a call of apply hands on
 
@@ -218,6 +218,27 @@ def test_wait_for_others_locks_ends_while_the_call_can_still_say_whose_they_are(
         told = machine.refused("apply", LockTimeout, package=package, context=short(2_000))
         assert [blocker["pid"] for blocker in told["blockers"]] == [other.info.backend_pid]
     assert time.monotonic() - began < 3
+
+
+def test_session_that_takes_a_lost_ones_place_ends_in_time_too_and_is_told(machine, database, capsys) -> None:
+    machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);\n" + "SELECT pg_sleep(1);\n" * 30)
+    package = machine.write_manifest()
+    began = time.monotonic()
+    killer = threading.Thread(
+        target=lambda: ask(database, "SELECT pg_terminate_backend(%s)", (backend(database, "pg_sleep"),))
+    )
+    killer.start()
+    told = machine.refused("apply", StatementTimeout, package=package, context=short(4_000))
+    killer.join()
+    assert time.monotonic() - began < 8
+    assert "One call of apply has only so much time" in told["cause"]
+    assert story(capsys.readouterr().out)[2:-1] == [
+        "Connected",
+        "Executing migration 001",
+        "Connection closed",
+        "Connected",
+        "Connection closed",
+    ]
 
 
 # ---- size -----------------------------------------------------------------------------------------------------------
