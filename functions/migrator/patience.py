@@ -77,6 +77,7 @@ class Patience:
         if wait is not None and wait.blockers:
             self._on_wait(wait)
             self._wait_for(session, wait.blockers)
+            _sleep(session, began + self._breath() - time.monotonic())
         else:
             first, longest = _PAUSE
             _sleep(session, min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1))
@@ -105,6 +106,11 @@ class Patience:
     def _left(self) -> float:
         """Seconds that may still be waited."""
         return min(self._kept, self._limits_now(self._limits).lock_wait / 1_000)
+
+    def _breath(self) -> float:
+        """Seconds between two tries: as long as the last one may have stalled the application, which has to catch up.
+        What waited then would else be stalled again before its turn comes."""
+        return min(self._left, self.attempt_ms / 1_000 * random.uniform(1, 1.5))
 
     def _wait_for(self, session: Session, found: Sequence[Blocker]) -> None:
         """Waits until these are gone, but for those who give way only to somebody who is in the queue."""
@@ -143,7 +149,7 @@ class Patience:
 
 def _sleep(session: Session, seconds: float) -> None:
     try:
-        time.sleep(seconds)
+        time.sleep(max(0.0, seconds))
     except KeyboardInterrupt:
         session.wire.interrupted = True
     if session.wire.interrupted:
