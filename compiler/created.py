@@ -1,4 +1,8 @@
-"""What a file itself has made: what is done to that hurts nobody."""
+"""What a file itself has made: what is done to that hurts nobody.
+
+What IF NOT EXISTS and OR REPLACE may have found there isn't made by the file, nor is what a ROLLBACK TO takes back.
+`compiler/rules/file.py` goes by the same.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 
 from postgast import pg_query_pb2 as pb
 
+from compiler.savepoints import Savepoints
 from compiler.sql import Statement
 
 _Key = tuple[str, str, str]  # what it is, its schema, its name
@@ -22,7 +27,9 @@ class _Made:
     """
 
     default: str
-    keys: set[_Key] = field(default_factory=set)
+    keys: dict[_Key, int] = field(default_factory=dict)  # with the number of the statement that made it, in its order
+    savepoints: Savepoints[int] = field(default_factory=Savepoints)
+    now: int = 0
 
     def key(self, names: Sequence[str], kind: str = "relation") -> _Key:
         schema = names[-2] if len(names) > 1 else self.default
@@ -31,6 +38,15 @@ class _Made:
     def relation(self, node: Any) -> _Key:
         return self.key([node.schemaname, node.relname] if node.schemaname else [node.relname])
 
+    def add(self, key: _Key) -> None:
+        self.keys.pop(key, None)
+        self.keys[key] = self.now
+
+    def go_back(self, then: int) -> None:
+        """Forget what was made since; what was dropped or renamed since isn't counted as made again."""
+        while self.keys and next(reversed(self.keys.values())) > then:
+            self.keys.popitem()
+
 
 def about_new_objects(statements: Sequence[Statement]) -> set[int]:
     """The numbers of the statements that touch only what earlier statements of the file have made."""
@@ -38,8 +54,9 @@ def about_new_objects(statements: Sequence[Statement]) -> set[int]:
     made = _Made("" if moved else "public")
     found = set()
     for number, statement in enumerate(statements):
+        made.now = number
         touched = _touched(statement, made)
-        if touched and made.keys.issuperset(touched):
+        if touched and all(key in made.keys for key in touched):
             found.add(number)
         _follow(statement, made, touched)
     return found
@@ -75,9 +92,14 @@ def _follow(statement: Statement, made: _Made, touched: Sequence[_Key]) -> None:
     """Take note of what the statement makes, drops, renames or moves."""
     new = _created(statement, made)
     if new:
-        made.keys.add(new)
+        made.add(new)
+    elif statement.kind == "TransactionStmt":
+        then = made.savepoints.follow(statement.node, made.now)
+        if then is not None:
+            made.go_back(then)
     elif statement.kind == "DropStmt":
-        made.keys.difference_update(touched)
+        for key in touched:
+            made.keys.pop(key, None)
     elif statement.kind in ("RenameStmt", "AlterObjectSchemaStmt") and touched and touched[0] in made.keys:
         _move(statement, made, touched[0])
 
@@ -85,15 +107,16 @@ def _follow(statement: Statement, made: _Made, touched: Sequence[_Key]) -> None:
 def _move(statement: Statement, made: _Made, old: _Key) -> None:
     kind, schema, name = old
     if statement.kind == "AlterObjectSchemaStmt":
-        made.keys.remove(old)
-        made.keys.add((kind, statement.node.newschema, name))
+        del made.keys[old]
+        made.add((kind, statement.node.newschema, name))
     elif not statement.node.subname:  # else it renames something in it, such as a column
-        made.keys.remove(old)
-        made.keys.add((kind, schema, statement.node.newname))
+        del made.keys[old]
+        made.add((kind, schema, statement.node.newname))
 
 
 def _created(statement: Statement, made: _Made) -> _Key | None:
-    """What the statement makes for certain: IF NOT EXISTS and OR REPLACE may find it there, with others using it."""
+    """What the statement makes for certain: IF NOT EXISTS and OR REPLACE may find it there, with others using it. A
+    temporary one nobody else can use."""
     node, kind = statement.node, statement.kind
     if kind == "IndexStmt":
         schema = made.relation(node.relation)[1]
@@ -102,11 +125,12 @@ def _created(statement: Statement, made: _Made) -> _Key | None:
         names = getattr(node, _MAKERS[kind])
         return made.relation(names) if hasattr(names, "relname") else made.key(_strings(names))
     if kind in ("CreateStmt", "CreateSeqStmt"):
-        return None if node.if_not_exists else made.relation(node.relation if kind == "CreateStmt" else node.sequence)
+        relation = node.relation if kind == "CreateStmt" else node.sequence
+        return made.relation(relation) if is_made(node, relation) else None
     if kind == "CreateForeignTableStmt":
-        return None if node.base_stmt.if_not_exists else made.relation(node.base_stmt.relation)
+        return made.relation(node.base_stmt.relation) if is_made(node.base_stmt, node.base_stmt.relation) else None
     if kind == "CreateTableAsStmt":
-        return None if node.if_not_exists else made.relation(node.into.rel)
+        return made.relation(node.into.rel) if is_made(node, node.into.rel) else None
     if kind == "SelectStmt":
         return made.relation(node.into_clause.rel) if node.HasField("into_clause") else None
     if kind == "ViewStmt":
@@ -114,6 +138,11 @@ def _created(statement: Statement, made: _Made) -> _Key | None:
     if kind == "CreateFunctionStmt":
         return None if node.replace else made.key(_strings(node.funcname), "function")
     return None
+
+
+def is_made(node: Any, relation: Any) -> bool:
+    """Whether a CREATE makes its relation for certain, or one that nobody else could be using."""
+    return not node.if_not_exists or relation.relpersistence == "t" or relation.schemaname == "pg_temp"
 
 
 _FUNCTIONS = (pb.OBJECT_FUNCTION, pb.OBJECT_PROCEDURE, pb.OBJECT_ROUTINE, pb.OBJECT_AGGREGATE)

@@ -2,8 +2,9 @@
 
 The facts are the table of rules (`compiler/rules/`), each with its source and each tried on real servers. Here they
 are put together: one statement's effects on each relation that was there before the file. What the same file created
-nobody else can see yet, so nobody waits for it. A statement with IF EXISTS or IF NOT EXISTS is taken to do its work;
-ALTER TABLE and CREATE INDEX ask for their lock even if there is nothing to do.
+nobody else can see yet, so nobody waits for it; what IF NOT EXISTS may have found there isn't such a relation. A
+statement with IF EXISTS or IF NOT EXISTS is taken to do its work; ALTER TABLE and CREATE INDEX ask for their lock even
+if there is nothing to do.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from postgast import pg_query_pb2 as pb
 from compiler import squawk
 from compiler.created import about_new_objects
 from compiler.keeping import kept_by
+from compiler.limits import longest_chain, nesting
 from compiler.passwords import hide_passwords, password_literals
 from compiler.sql import Statement
 from compiler.squawk import Finding
@@ -39,6 +40,17 @@ RULES = squawk.KEPT | OWN_RULES.keys()
 _ALLOW = re.compile(r"(?P<rule>\S+)(?:\s+because\b\s*(?P<reason>.*))?", re.IGNORECASE | re.DOTALL)
 _NAMELESS_INDEX = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
 _HARMLESS_RENAMES = (pb.OBJECT_INDEX, pb.OBJECT_TRIGGER, pb.OBJECT_POLICY, pb.OBJECT_RULE)
+_LARGE = 4_000  # bytes of one statement
+_LONGEST_CHAIN, _DEEPEST = 4_000, 1_000  # tokens and brackets that squawk, which takes their square, reads in good time
+# Of these squawk could say no more than that a column is assigned twice, which PostgreSQL says itself.
+_DATA_AND_CODE = frozenset(
+    (
+        *("CallStmt", "CommentStmt", "CopyStmt", "CreateFunctionStmt", "CreatePolicyStmt", "CreateTableAsStmt"),
+        *("CreateTrigStmt", "DeleteStmt", "DoStmt", "ExecuteStmt", "InsertStmt", "MergeStmt", "PrepareStmt"),
+        *("RuleStmt", "SelectStmt", "ViewStmt"),
+    )
+)
+_TO_BLANKS = bytes(10 if byte == 10 else 32 for byte in range(256))  # all but line ends
 _MORE_EXACT = frozenset(
     {"adding-foreign-key-constraint", "disallowed-unique-constraint", "adding-serial-primary-key-field"}
 )
@@ -187,19 +199,42 @@ def _hazard(file: Source, lines: Lines, offset: int, rule: str, message: str, he
 def _examine(files: Sequence[Source]) -> list[tuple[list[Finding], list[int]]]:
     """squawk's findings in each file, and the numbers of the statements it can't read.
 
-    It says nothing of a file in which it can't read one statement. Such a file is read again without those.
+    It says nothing of a file in which it can't read one statement. Such a file is read again without those. Statements
+    that are too large for it are never given to it.
     """
-    texts = [hide_passwords(file.text, file.statements) for file in files]
+    unread = [_too_much(file.statements) for file in files]
+    texts = [_given(file, numbers) for file, numbers in zip(files, unread, strict=True)]
     findings = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
-    unread: list[list[int]] = [[] for _ in files]
     broken = [number for number, found in enumerate(findings) if _is_broken(found)]
     for number, numbers in zip(broken, _unreadable([(files[n], texts[n]) for n in broken]), strict=True):
-        unread[number] = numbers
+        unread[number] = sorted({*unread[number], *numbers})
     rest = [(_without(texts[n], files[n].statements, unread[n]), files[n].in_transaction) for n in broken]
     for number, found in zip(broken, squawk.lint(rest), strict=True):
         findings[number] = [] if _is_broken(found) else found
         unread[number] = list(range(len(files[number].statements))) if _is_broken(found) else unread[number]
     return list(zip(findings, unread, strict=True))
+
+
+def _too_much(statements: Sequence[Statement]) -> list[int]:
+    """The numbers of the statements so large and so nested that squawk would crash or take minutes."""
+    return [
+        number
+        for number, statement in enumerate(statements)
+        if len(statement.text) > _LARGE
+        and statement.kind not in _DATA_AND_CODE
+        and (longest_chain(statement.text) > _LONGEST_CHAIN or nesting(statement.text) > _DEEPEST)
+    ]
+
+
+def _given(file: Source, left_out: Iterable[int]) -> bytes:
+    """What squawk is given of a file: no passwords, nothing that is too much for it, and no large data and code."""
+    large = [
+        number
+        for number, statement in enumerate(file.statements)
+        if len(statement.text) > _LARGE and statement.kind in _DATA_AND_CODE
+    ]
+    hidden = hide_passwords(file.text, file.statements)
+    return _without(hidden, file.statements, [*large, *left_out])
 
 
 def _is_broken(findings: Sequence[Finding]) -> bool:
@@ -218,7 +253,7 @@ def _without(text: bytes, statements: Sequence[Statement], numbers: Iterable[int
     blanked = bytearray(text)
     for number in numbers:
         statement = statements[number]
-        blanked[statement.start : statement.end] = re.sub(rb"[^\n]", b" ", text[statement.start : statement.end])
+        blanked[statement.start : statement.end] = text[statement.start : statement.end].translate(_TO_BLANKS)
     return bytes(blanked)
 
 
@@ -227,10 +262,13 @@ def _from_squawk(file: Source, lines: Lines, findings: Sequence[Finding]) -> Ite
         return
     starts = [statement.start for statement in file.statements]
     new = about_new_objects(file.statements)
+    by_statement: dict[int, list[Finding]] = {}
     for finding in findings:
-        number = bisect_right(starts, finding.start) - 1
-        if number < 0 or not (number in new or _is_moot(file.statements[number], finding, findings)):
-            yield _hazard(file, lines, finding.start, finding.rule, finding.message, finding.help)
+        by_statement.setdefault(bisect_right(starts, finding.start) - 1, []).append(finding)
+    for number, told in by_statement.items():
+        for finding in told:
+            if number < 0 or not (number in new or _is_moot(file.statements[number], finding, told)):
+                yield _hazard(file, lines, finding.start, finding.rule, finding.message, finding.help)
 
 
 def _is_moot(statement: Statement, finding: Finding, others: Iterable[Finding]) -> bool:

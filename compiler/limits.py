@@ -18,10 +18,10 @@ _STACK = 1 << 30  # bytes of address space, of which only what is used is ever t
 DEEPEST = 250_000  # terms, for which half that stack is enough
 _COMMENTS = 500  # levels; a scan takes time with their square
 _lock = threading.Lock()
+# Strings are matched by the run, not by the letter: a literal of 30 MB would take seconds.
 _TOKENS = re.compile(
-    rb"""(?P<value>'(?:[^']|'')*'?|"(?:[^"]|"")*"?|\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)|--[^\n]*)"""
-    rb"|(?P<comment>/\*)|(?P<separator>[,;])|\w+|[^\s\w]",
-    re.DOTALL,
+    rb"""(?P<value>'[^']*(?:''[^']*)*'?|"[^"]*(?:""[^"]*)*"?|--[^\n]*)|(?P<dollars>\$\w*\$)"""
+    rb"|(?P<comment>/\*)|(?P<separator>[,;])|(?P<open>[(\[])|(?P<close>[)\]])|[\w\x80-\xff][\w$\x80-\xff]*|[^\s\w]",
 )
 _COMMENT_MARKS = re.compile(rb"/\*|\*/")
 
@@ -78,25 +78,39 @@ def _chains(text: bytes) -> Iterator[tuple[int, int]]:
     yield start, count
 
 
+def nesting(text: bytes) -> int:
+    """How deep its brackets are nested, comments and strings apart."""
+    depth = deepest = 0
+    for token in _outside_comments(text):
+        depth += bool(token["open"]) - bool(token["close"])
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def longest_chain(text: bytes) -> int:
+    """The most tokens in it without a comma or semicolon between them."""
+    return max(count for _, count in _chains(text))
+
+
 def _outside_comments(text: bytes) -> Iterator[re.Match[bytes]]:
-    at = 0
-    while token := _TOKENS.search(text, at):
-        at = token.end()
-        if token["comment"]:
-            at, _ = _comment(text, token.start())
-        else:
-            yield token
+    return (token for token, _ in _tokens(text) if not token["comment"])
 
 
 def _deep_comment(text: bytes) -> int | None:
+    return next((token.start() for token, depth in _tokens(text) if depth > _COMMENTS), None)
+
+
+def _tokens(text: bytes) -> Iterator[tuple[re.Match[bytes], int]]:
+    """Each token, a comment as the mark that begins it, and how deep comments are nested in that one."""
     at = 0
     while token := _TOKENS.search(text, at):
-        at = token.end()
+        at, depth = token.end(), 0
         if token["comment"]:
             at, depth = _comment(text, token.start())
-            if depth > _COMMENTS:
-                return token.start()
-    return None
+        elif token["dollars"]:
+            end = text.find(token[0], at)
+            at = end + len(token[0]) if end >= 0 else len(text)
+        yield token, depth
 
 
 def _comment(text: bytes, start: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from postgast import pg_query_pb2 as pb
 
@@ -41,11 +42,15 @@ _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
 _POINTED = 20  # problems of a file that are shown with their line; the place says enough of the rest
-_NEAR = re.compile(r" at or near \".*\Z", re.DOTALL)
+_NEAR = re.compile(r"(?: at or near)? ?\".*\Z", re.DOTALL)
+_LONG_TOKEN = re.compile(r'(at or near ".{60}).{2,}\Z', re.DOTALL)
+_AT_BACKSLASH = 'syntax error at or near "\\"'
 _NEAR_STRING = re.compile(r"""at or near "(?:[eEbBxXnN]|[uU]&)?['$].*\Z""", re.DOTALL)
 _UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
 _DEFINITIONS = ("CreateFunctionStmt", "CommentStmt")
 _NOT_A_QUERY = "a verify file holds queries only (SELECT ...), each with one boolean that must be true"
+_INTO = "INTO would make a table, and a verify file only looks; take INTO out"
+_ONE_COLUMN = "this query has {0} columns; each query of a verify file has one, a boolean that must be true"
 _NO_QUERY = "holds no query, so it would verify nothing; write one (SELECT ...), or delete the file"
 _COMMENT_ABOVE = re.compile(rb"(?:--[^\n]*\n[ \t]*)+\Z")
 
@@ -197,13 +202,18 @@ def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
     secret = speaks_of_secrets(text)
     rest = text[error.offset :]
     line = text[text.rfind(b"\n", 0, error.offset) + 1 :].lstrip()
-    reason = _NEAR.sub("", str(error)) if secret else _NEAR_STRING.sub("at or near a string", str(error))
-    if rest.startswith(b"\\") or line.startswith(b"\\"):
+    reason = _NEAR.sub("", str(error)) if secret else _told(str(error))
+    if line.startswith(b"\\") or str(error) == _AT_BACKSLASH:
         reason = _META
     elif rest.startswith(b":"):
         reason = _VARIABLE
     number, column = lines.position(error.offset)
     return Problem(file, reason, number, column, "" if secret else pointed(text, number, column))
+
+
+def _told(message: str) -> str:
+    """The parser's words without strings, and without most of a token that is as long as a page."""
+    return _LONG_TOKEN.sub(r'\1..."', _NEAR_STRING.sub("at or near a string", message))
 
 
 def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:
@@ -218,19 +228,47 @@ def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]
         return [], [_syntax_problem(file, text, error)]
     if not statements:
         return [], [Problem(file, _NO_QUERY)]
-    wrong = [statement for statement in statements if statement.kind != "SelectStmt"]
+    wrong = [(statement, reason) for statement in statements if (reason := _no_promise(statement))]
     befores, lines = [0, *(statement.end for statement in statements)], Lines(text)
     promises = [_promise(file, text, lines, before, s) for before, s in zip(befores, statements, strict=False)]
     return promises, [
-        Problem(file, _NOT_A_QUERY, *lines.position(s.start), excerpt(text, s.start, (s.start, s.end))) for s in wrong
+        Problem(file, reason, *lines.position(s.start), excerpt(text, s.start, (s.start, s.end))) for s, reason in wrong
     ]
 
 
+def _no_promise(statement: Statement) -> str | None:
+    """Why a statement can't be one boolean, where its tree shows that; what `*` stands for it doesn't show."""
+    if statement.kind != "SelectStmt":
+        return _NOT_A_QUERY
+    query = statement.node
+    while query.HasField("larg"):  # UNION and its kind: the first query names the columns, and may have the INTO
+        query = query.larg
+    if query.HasField("into_clause"):
+        return _INTO
+    if query.values_lists:
+        count = len(query.values_lists[0].list.items)
+    else:
+        stars = sum(_is_star(target.res_target.val) for target in query.target_list)
+        count = len(query.target_list) - stars
+        if stars and count < 2:
+            return None
+    return None if count == 1 else _ONE_COLUMN.format(count or "no")
+
+
+def _is_star(value: Any) -> bool:
+    fields = value.column_ref.fields if value.HasField("column_ref") else ()
+    return any(field.HasField("a_star") for field in fields)
+
+
 def _promise(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Promise:
-    """The query, called by the first sentence of the `--` comment right above it, if there is one."""
+    """The query, called by the first sentence of the `--` comment right above it, if there is one; by its place, if it
+    speaks of passwords: names are shown and kept."""
     query = statement.text.decode()
     comment = _COMMENT_ABOVE.search(text[before : statement.start])
     above = " ".join(comment[0].decode().replace("--", " ").split()) if comment else ""
-    name = above.partition(". ")[0].rstrip(".") or " ".join(query.split())
     line, column = lines.position(statement.start)
-    return Promise(name if len(name) <= 100 else f"{name[:97]}...", query, f"{file}:{line}:{column}")
+    place = f"{file}:{line}:{column}"
+    name = above.partition(". ")[0].rstrip(".") or " ".join(query.split())
+    if speaks_of_secrets(above) or speaks_of_secrets(query):
+        name = place
+    return Promise(name if len(name) <= 100 else f"{name[:97]}...", query, place)

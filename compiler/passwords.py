@@ -19,12 +19,16 @@ _FOREIGN = (
     *("CreateFdwStmt", "AlterFdwStmt"),
 )
 _SUBSCRIPTIONS = ("CreateSubscriptionStmt", "AlterSubscriptionStmt")
+_SETTINGS = ("VariableSetStmt", "AlterSystemStmt", "AlterRoleSetStmt", "AlterDatabaseSetStmt")
 _CODE = ("DoStmt", "CreateFunctionStmt")
 _OPTIONS = (b"password", b"passwd", b"pwd", b"sslpassword")
-# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING: keywords, or an URI. A placeholder of
-# format() isn't a password.
+_COLUMNS = (b"password", b"passwd", b"pwd")
+# To be filled in, by format() or before it is run:
+_BLANK = rb"%(?:\d+\$)?[sLI]|\$\d+|\$\{[^}]{0,80}\}|\{\{[^}]{0,80}\}\}|<[\w -]{1,80}>"
+_NO_PASSWORD = re.compile(rb"(?:" + _BLANK + rb"|:\w+|[*!]*)")
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING: keywords, or an URI.
 _CONNECTION = re.compile(
-    rb"\b(?:password|sslpassword)\s*=\s*(?!''|%(?:\d+\$)?[sLI])\S|://[^:/@\s]*:(?!%(?:\d+\$)?[sLI]@)[^@/\s]+@",
+    rb"\b(?:password|sslpassword)\s*=\s*(?!''|" + _BLANK + rb")\S|://[^:/@\s]*:(?!(?:" + _BLANK + rb")@)[^@/\s]+@",
     re.IGNORECASE,
 )
 _CONNECTS = re.compile(rb"\b(?:host|hostaddr|port|dbname|user|service)\s*=", re.IGNORECASE)
@@ -81,10 +85,13 @@ def _by_kind(kind: str, text: bytes) -> list[_Span]:
     if kind in _ROLES:
         return list(_after(_scan(text), (b"password",)))
     if kind in _FOREIGN:
-        return list(_after(_scan(text), _OPTIONS))
+        return [*_after(_scan(text), _OPTIONS), *_connections(text)]
     if kind in _SUBSCRIPTIONS:
-        literals = [token for token in _scan(text) if token[0] in _LITERALS]
-        return [(start, end) for _, start, end, token in literals if _is_connection(_content(token), remote=True)]
+        return _connections(text)
+    if kind in _SETTINGS:
+        return [*_connections(text), *_assigned(_scan(text))]
+    if kind == "UpdateStmt":
+        return list(_assigned(_scan(text), (b"set", b",")))
     if kind in _CODE or b"dblink" in text.lower():
         return list(_in_code(text, b"dblink" in text.lower()))
     return []
@@ -93,15 +100,45 @@ def _by_kind(kind: str, text: bytes) -> list[_Span]:
 _Token = tuple[str, int, int, bytes]
 
 
+def _connections(text: bytes) -> list[_Span]:
+    """The literals that tell how to connect to another server, with a password."""
+    literals = [token for token in _scan(text) if token[0] in _LITERALS]
+    return [(start, end) for _, start, end, token in literals if _is_connection(_content(token), remote=True)]
+
+
+def _assigned(tokens: Sequence[_Token], behind: Sequence[bytes] = ()) -> Iterator[_Span]:
+    """The literals that a column or setting is set to whose name says that it holds a password.
+
+    Args:
+        behind: what stands before the name; anything, if nothing is said.
+    """
+    for before, name, sign, (kind, start, end, token) in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
+        if (
+            kind in _LITERALS
+            and sign[3].lower() in (b"=", b"to")
+            and name[3].strip(b'"').lower() in _COLUMNS
+            and (not behind or before[3].lower() in behind)
+            and not _NO_PASSWORD.fullmatch(_content(token).strip())
+        ):
+            yield start, end
+
+
 def _scan(text: bytes) -> list[_Token]:
     """Its tokens but comments; none if PostgreSQL's scanner can't read it (a function body in another language)."""
     try:
         found = postgast.scan(text.decode()).tokens
     except (postgast.PgQueryError, UnicodeDecodeError):
         return []
-    names = postgast.pg_query_pb2.Token.Name
-    every = [(names(token.token), token.start, token.end, text[token.start : token.end]) for token in found]
+    every = [(_kind(token.token), token.start, token.end, text[token.start : token.end]) for token in found]
     return [token for token in every if not token[0].endswith("_COMMENT")]
+
+
+def _kind(number: int) -> str:
+    """The name of a token's kind; empty for a sign that PostgreSQL's grammar has no use for, such as a brace."""
+    return str(postgast.pg_query_pb2.Token.Name(number)) if number in _NAMED else ""
+
+
+_NAMED = frozenset(postgast.pg_query_pb2.Token.values())
 
 
 def _after(tokens: Sequence[_Token], words: Sequence[bytes]) -> Iterator[_Span]:

@@ -4,6 +4,9 @@ It is run once for all files in one transaction and once for all others. It read
 names need no quoting as patterns and fit every system's longest command line; a `.squawk.toml` on the way up is not
 taken for ours; and comments such as `squawk-ignore`, which need no reason, stay without effect: what is accepted is
 accepted by `-- migration: allow = RULE because REASON`.
+
+Where one text crashes it or keeps it busy, it says nothing of all the others. So those of a run that failed are given
+to it again in smaller groups, until what does it stands alone: that text counts as one that squawk can't read.
 """
 
 from __future__ import annotations
@@ -25,7 +28,11 @@ from functions.migrator.errors import InvalidInput
 VERSION = "2.70.0"  # whose rules the table below lists
 SYNTAX_ERROR = "syntax-error"  # what squawk calls a text that its own parser can't read; it isn't a rule
 _OLDEST_SERVER = "14"  # the rules are asked for the oldest server; those kept say the same for 12 and all later ones
-_LIMIT_S = 120.0  # a thousand files take a tenth of a second
+_LIMIT_S = 5.0  # of one run, and more for many files: a thousand take a tenth of a second on a machine at rest
+_FILES_A_SECOND, _BYTES_A_SECOND = 200, 1 << 20  # what the slowest machine gets through
+_GROUPS = 8  # into which the texts of a run that failed are divided: a text that hangs is found in few, slow runs
+_STACK = 64 << 20  # bytes of address space for each of its threads, which crash by deep brackets in the usual 2 MB
+_HARMLESS = b"SELECT 1;"
 _IN_MEMORY = "/dev/shm"
 _PAGE = 4096  # bytes; the least that a file takes there
 _SHOWN = 300  # characters of squawk's own words
@@ -53,26 +60,77 @@ class Finding:
 
 
 def lint(texts: Sequence[tuple[bytes, bool]]) -> list[list[Finding]]:
-    """What squawk says of each text, in the order of the text; rules left out below are silent.
+    """What squawk says of each text, in the order of the text; rules left out below are silent. Of a text that crashes
+    it or takes it too long it says what it says of one that it can't read: `SYNTAX_ERROR`.
 
     Args:
         texts: each text (UTF-8, without byte order mark), and whether it runs in one transaction.
 
     Raises:
-        InvalidInput: squawk is missing, fails, or takes too long.
+        InvalidInput: squawk is missing, or fails whatever it is given.
     """
     found: list[list[Finding]] = [[] for _ in texts]
     if not texts:
         return found
     program = find_program()
-    with tempfile.TemporaryDirectory(prefix="hazards-", dir=_memory(texts)) as folder:
-        Path(folder, "squawk.toml").touch()
-        for together in (True, False):
-            group = {f"{number:06}.sql": number for number, text in enumerate(texts) if text[1] is together}
-            for record in _lint_group(program, Path(folder), {n: texts[i][0] for n, i in group.items()}, together):
-                number = group[Path(record["file"]).name]
-                found[number] += _findings(texts[number][0], record)
-    return [sorted(of_text, key=lambda finding: (finding.start, finding.rule)) for of_text in found]
+    for together in (True, False):
+        numbers = [number for number, text in enumerate(texts) if text[1] is together]
+        of_group = _lint_group(program, [texts[number][0] for number in numbers], together)
+        for number, findings in zip(numbers, of_group, strict=True):
+            found[number] = sorted(findings, key=lambda finding: (finding.start, finding.rule))
+    return found
+
+
+def _lint_group(program: str, texts: Sequence[bytes], in_transaction: bool) -> list[list[Finding]]:
+    """The findings in texts that are all run alike."""
+    try:
+        return _lint_at_once(program, texts, in_transaction)
+    except InvalidInput:
+        _lint_at_once(program, [_HARMLESS], in_transaction)  # raises if it isn't the texts' fault
+    return _lint_divided(program, texts, in_transaction)
+
+
+def _lint_divided(program: str, texts: Sequence[bytes], in_transaction: bool) -> list[list[Finding]]:
+    """The same of texts one of which, at least, makes squawk fail."""
+    if len(texts) == 1:
+        return [[Finding(SYNTAX_ERROR, 0, len(texts[0]), "squawk can't read this.", "")]]
+    found: list[list[Finding]] = []
+    size = -(-len(texts) // _GROUPS)
+    for start in range(0, len(texts), size):
+        group = texts[start : start + size]
+        try:
+            found += _lint_at_once(program, group, in_transaction)
+        except InvalidInput:
+            found += _lint_divided(program, group, in_transaction)
+    return found
+
+
+def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) -> list[list[Finding]]:
+    """The findings by one run of squawk.
+
+    Raises:
+        InvalidInput: it fails, or takes too long.
+    """
+    found: list[list[Finding]] = [[] for _ in texts]
+    if not texts:
+        return found
+    with tempfile.TemporaryDirectory(prefix="hazards-", dir=_memory(texts)) as name:
+        folder = Path(name)
+        (folder / "squawk.toml").touch()
+        for number, text in enumerate(texts):
+            (folder / f"{number:06}.sql").write_bytes(_OWN_COMMENTS.sub(b"squawk_", text))
+        records = _records(_run(_command(program, in_transaction), folder, _limit_s(texts)))
+    of_text: dict[int, list[Mapping[str, Any]]] = {}
+    for record in records:
+        of_text.setdefault(int(Path(record["file"]).stem), []).append(record)
+    for number, of_one in of_text.items():
+        starts = _line_starts(texts[number])
+        found[number] = [finding for record in of_one for finding in _findings(texts[number], starts, record)]
+    return found
+
+
+def _limit_s(texts: Sequence[bytes]) -> float:
+    return _LIMIT_S + len(texts) / _FILES_A_SECOND + sum(map(len, texts)) / _BYTES_A_SECOND
 
 
 def find_program(path: str | None = None) -> str:
@@ -88,43 +146,36 @@ def find_program(path: str | None = None) -> str:
     return found
 
 
-def _memory(texts: Sequence[tuple[bytes, bool]]) -> str | None:
+def _memory(texts: Sequence[bytes]) -> str | None:
     """Linux's folder in memory, if there is room: a busy disk takes up to a millisecond to make a file."""
     if not os.access(_IN_MEMORY, os.W_OK | os.X_OK):
         return None
-    needed = sum(len(text) + _PAGE for text, _ in texts)
+    needed = sum(len(text) + _PAGE for text in texts)
     return _IN_MEMORY if shutil.disk_usage(_IN_MEMORY).free > 2 * needed else None
 
 
-def _lint_group(
-    program: str, folder: Path, texts: Mapping[str, bytes], in_transaction: bool
-) -> list[Mapping[str, Any]]:
-    if not texts:
-        return []
-    place = folder / ("together" if in_transaction else "apart")
-    place.mkdir()
-    for name, text in texts.items():
-        (place / name).write_bytes(_OWN_COMMENTS.sub(b"squawk_", text))
+def _command(program: str, in_transaction: bool) -> list[str]:
     mode = "--assume-in-transaction" if in_transaction else "--no-assume-in-transaction"
     command = [program, "--config", "squawk.toml", "--reporter", "json", "--pg-version", _OLDEST_SERVER, mode]
-    command += ["--exclude", ",".join(_nameable_left_out()), "--include", ",".join(sorted(KEPT))]
-    return _records(_run([*command, f"{place.name}/*.sql"], folder))
+    return [*command, "--exclude", ",".join(_nameable_left_out()), "--include", ",".join(sorted(KEPT)), "*.sql"]
 
 
 def _nameable_left_out() -> list[str]:
     return [name for name, rule in RULES.items() if not rule.kept and name not in _UNNAMEABLE]
 
 
-def _run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[bytes]:
-    variables = {**os.environ, "SQUAWK_DISABLE_GITHUB_ANNOTATIONS": "1"}  # or it mixes them into its JSON
+def _run(command: Sequence[str], folder: Path, limit_s: float) -> subprocess.CompletedProcess[bytes]:
+    variables = {
+        **os.environ,
+        "SQUAWK_DISABLE_GITHUB_ANNOTATIONS": "1",  # or it mixes them into its JSON
+        "RUST_MIN_STACK": str(_STACK),
+    }
     try:
         return subprocess.run(
-            command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S
+            command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s
         )
     except subprocess.TimeoutExpired as error:
-        raise _error(
-            f"squawk was still at work after {_LIMIT_S:.0f} s.", "The machine is busy, or it hangs."
-        ) from error
+        raise _error(f"squawk was still at work after {limit_s:.0f} s.", "The machine is busy, or it hangs.") from error
     except OSError as error:
         raise _error(f"squawk can't be started: {error.strerror}.", f"{command[0]} isn't a program here.") from error
 
@@ -154,22 +205,23 @@ def _error(message: str, cause: str) -> InvalidInput:
     return InvalidInput(message, cause=cause, solution=solution, program="squawk")
 
 
-def _findings(text: bytes, record: Mapping[str, Any]) -> list[Finding]:
+def _findings(text: bytes, line_starts: Sequence[int], record: Mapping[str, Any]) -> list[Finding]:
     name = record["rule_name"]
     if name not in KEPT and name != SYNTAX_ERROR:
         return []
-    start = _offset(text, record["line"], record["column"])
-    end = _offset(text, record.get("line_end", record["line"]), record.get("column_end", record["column"]))
+
+    def offset(line: int, column: int) -> int:
+        """Both count from 0; columns count bytes."""
+        return min(line_starts[line] + column, len(text)) if line < len(line_starts) else len(text)
+
+    start = offset(record["line"], record["column"])
+    end = offset(record.get("line_end", record["line"]), record.get("column_end", record["column"]))
     help_text = record.get("help") or (RULES[name].help if name in RULES else "")
     return [Finding(name, start, max(start, end), record["message"], help_text)]
 
 
-def _offset(text: bytes, line: int, column: int) -> int:
-    """Both count from 0; columns count bytes."""
-    start = 0
-    for _ in range(line):
-        start = text.find(b"\n", start) + 1
-    return min(start + column, len(text))
+def _line_starts(text: bytes) -> list[int]:
+    return [0, *(match.end() for match in re.finditer(b"\n", text))]
 
 
 _UNNAMEABLE = frozenset({"unused-ignore"})  # squawk reports it, but takes it neither for --exclude nor for --include

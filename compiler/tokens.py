@@ -1,6 +1,7 @@
 """The token hash: equal for two texts that mean the same but are laid out differently.
 
-Comments, white space and the letter case of keywords and unquoted names don't count; everything else does. (A hash of
+Comments, white space and the letter case of keywords, unquoted names and the letters before a quote (`E'...'`) don't
+count, nor does it where a string is broken into several that PostgreSQL puts together; everything else does. (A hash of
 the syntax tree won't do, as trees differ between versions of the grammar; libpg_query's fingerprint won't, as it
 ignores constants.)
 """
@@ -16,11 +17,11 @@ from postgast import pg_query_pb2 as pb
 from compiler.sql import token_stream, tokens
 
 _TOGETHER = 4096  # tokens hashed at once
-VERSION = "1"  # of the way of hashing; part of the hash, so that another way can't be mistaken for another text
+VERSION = "2"  # of the way of hashing; part of the hash, so that another way can't be mistaken for another text
 # Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
 _STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
-_PLAIN = re.compile(rb"'((?:[^']|'')*)'(?:\s|--[^\r\n]*[\r\n])*")
-_ESCAPED = re.compile(rb"'((?:[^'\\]|''|\\.)*)'(?:\s|--[^\r\n]*[\r\n])*", re.DOTALL)
+_PLAIN = re.compile(rb"'([^']*(?:''[^']*)*)'(?:\s|--[^\r\n]*[\r\n])*")
+_ESCAPED = re.compile(rb"'([^'\\]*(?:(?:''|\\.)[^'\\]*)*)'(?:\s|--[^\r\n]*[\r\n])*", re.DOTALL)
 
 
 def token_hash(text: bytes) -> str:
@@ -78,18 +79,21 @@ def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
 
 def _meaning(kind: int, token: bytes) -> bytes:
     if kind in _STRINGS:
-        return _joined(token)
-    return token if token.startswith((b'"', b"u&", b"U&")) else token.lower()
+        return token if token.startswith(b"$") else _joined(token)
+    if token.startswith(b'"'):
+        return token
+    if token.startswith((b"u&", b"U&")):
+        return b"u&" + token[2:]
+    return token.lower()
 
 
 def _joined(string: bytes) -> bytes:
-    """`'a'`, a line end, `'b'` are one string, 'ab': what stands between its parts is layout."""
-    if string.startswith(b"$") or b"\n" not in string.replace(b"\r", b"\n"):
-        return string
-    escapes = string[:1] in b"eE"
+    """`'a'`, a line end, `'b'` are one string, 'ab': what stands between its parts is layout. E'a' is e'a'."""
+    prefix = string[: string.index(b"'")].lower()
+    if b"\n" not in string and b"\r" not in string:
+        return prefix + string[len(prefix) :]
     parts, end = [], 0
-    for match in (_ESCAPED if escapes else _PLAIN).finditer(string):
+    for match in (_ESCAPED if prefix == b"e" else _PLAIN).finditer(string):
         parts.append(match[1])
         end = match.end()
-    prefix = string[: string.index(b"'")]
-    return prefix.lower() + b"'" + b"".join(parts) + b"'" + string[end:]
+    return prefix + b"'" + b"".join(parts) + b"'" + string[end:]

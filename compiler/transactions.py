@@ -45,13 +45,27 @@ def control_of(statement: Statement) -> Control | None:
 
 
 def is_read_only(statement: Statement) -> bool:
-    """Whether the statement makes its transaction read-only: BEGIN READ ONLY, SET TRANSACTION READ ONLY."""
+    """Whether the statement makes its transaction, or those after it, read-only: BEGIN READ ONLY, SET TRANSACTION READ
+    ONLY, SET default_transaction_read_only = on, and so forth."""
     node = statement.node
     if statement.kind == "TransactionStmt":
         return _is_on(node.options, "transaction_read_only")
-    if statement.kind == "VariableSetStmt" and node.name == "TRANSACTION":
+    if statement.kind != "VariableSetStmt":
+        return False
+    if node.name in ("TRANSACTION", "SESSION CHARACTERISTICS"):
         return _is_on(node.args, "transaction_read_only")
-    return False
+    return node.name.lower() in _READ_ONLY_SETTINGS and any(_is_true(each.a_const) for each in node.args)
+
+
+_READ_ONLY_SETTINGS = ("transaction_read_only", "default_transaction_read_only")
+
+
+def _is_true(constant: Any) -> bool:
+    """Whether a setting's value is on, in any of the ways PostgreSQL takes it: also a number, or the first letters."""
+    if constant.HasField("ival"):
+        return bool(constant.ival.ival)
+    word = constant.sval.sval.lower().strip()
+    return bool(word) and (word in ("on", "1") or "true".startswith(word) or "yes".startswith(word))
 
 
 def needs_no_transaction(statement: Statement) -> str | None:

@@ -1,8 +1,8 @@
 """The table of rules: which lock each kind of statement takes, and whether it rewrites or scans the table.
 
 It is data, row by row with its source in PostgreSQL's documentation, and each row is tried on real servers by
-`tests/database/test_effects.py`. A rule speaks of a relation that the statement names. What it can't see: children and
-partitions (locked as their parent is), tables behind a view or a foreign key, and what CASCADE reaches.
+`tests/database/test_effects.py`. A rule speaks of a relation that the statement names. What it can't see, such as
+children and partitions, is listed in docs/check.md.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ def _rows() -> Iterator[Rule]:
     yield from _constraints()
     yield from _storage()
     yield from _behaviour()
+    yield from _foreign_tables()
     yield from _inheritance()
     yield from _indexes_and_views()
 
@@ -91,7 +92,8 @@ def _columns() -> Iterator[Rule]:
     yield _exclusive(
         "AT_AlterColumnType",
         "",
-        "a new type rewrites the table and its indexes, unless it takes the old values as they are (varchar to text)",
+        "a new type rewrites the table and its indexes, unless it takes the old values as they are (varchar to text); "
+        "a foreign key's other table is locked as much",
         alter_table("Description, SET DATA TYPE; Notes"),
         rewrites=MAYBE,
         scans=MAYBE,
@@ -258,6 +260,12 @@ def _storage() -> Iterator[Rule]:
             scans=YES,
         )
     yield _exclusive(
+        "AT_DropOids",
+        "",
+        "no table has had OIDs since PostgreSQL 12: it locks the table and does nothing",
+        alter_table("Description, SET WITHOUT OIDS"),
+    )
+    yield _exclusive(
         "AT_SetAccessMethod",
         "",
         "another access method rewrites the table; the one it has already doesn't",
@@ -303,6 +311,12 @@ def _behaviour() -> Iterator[Rule]:
     )
 
 
+def _foreign_tables() -> Iterator[Rule]:
+    options = silent("alterforeigntable", "Description, OPTIONS")
+    for command in ("AT_GenericOptions", "AT_AlterColumnGenericOptions"):
+        yield _exclusive(command, "", "a foreign table's options count from now on", options)
+
+
 def _inheritance() -> Iterator[Rule]:
     attach = alter_table("Description, ATTACH PARTITION")
     yield _row(
@@ -320,7 +334,12 @@ def _inheritance() -> Iterator[Rule]:
         scans=MAYBE,
     )
     detach = alter_table("Description, DETACH PARTITION")
-    yield _exclusive("AT_DetachPartition", "", "detaching a partition changes the catalogue only", detach)
+    yield _exclusive(
+        "AT_DetachPartition",
+        "",
+        "detaching a partition changes the catalogue only (a default partition is locked as much)",
+        detach,
+    )
     yield _exclusive("AT_DetachPartition", "the partition", "detaching a partition changes the catalogue only", detach)
     yield _row(
         "AT_DetachPartition",

@@ -1,4 +1,8 @@
-"""What a file has created, renamed and dropped so far: a relation that is new in it keeps nobody else waiting."""
+"""What a file has created, renamed and dropped so far: a relation that is new in it keeps nobody else waiting.
+
+One that may have been there before isn't new: what IF NOT EXISTS may have found, and what a ROLLBACK TO has taken back.
+`compiler/created.py`, which tells whom a hazard hurts, goes by the same.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from typing import Any
 
 import postgast
 
+from compiler.created import is_made
 from compiler.rules import columns, trees
 from compiler.rules.matching import RELATIONS, listed
 from compiler.rules.trees import Name
+from compiler.savepoints import Savepoints
 
 _OBJECT = postgast.pg_query_pb2.ObjectType.Name
 _C = postgast.pg_query_pb2.ConstrType
@@ -22,8 +28,7 @@ Key = tuple[str, str]
 class File:
     """The names of one file, read from top to bottom.
 
-    A name without a schema is taken to be in the first schema of the last `SET search_path`, else in `public`. After
-    CREATE ... IF NOT EXISTS the relation counts as created: it nearly always is.
+    A name without a schema is taken to be in the first schema of the last `SET search_path`, else in `public`.
 
     Attributes:
         types: types the file created, and whether each is a domain with constraints.
@@ -32,8 +37,10 @@ class File:
     def __init__(self) -> None:
         self.types: dict[str, bool] = {}
         self._schema = "public"
-        self._created: set[Key] = set()
+        self._created: dict[Key, int] = {}  # with a number that grows, in its order
+        self._count = 0
         self._indexes: dict[Key, Name] = {}
+        self._savepoints: Savepoints[tuple[int, int, str]] = Savepoints()
 
     def key(self, name: Name) -> Key:
         """The same for all spellings of one relation."""
@@ -67,7 +74,7 @@ class File:
             step(self, node)
 
     def add(self, range_var: Any) -> None:
-        self._created.add(self._new_key(range_var))
+        self._add(self._new_key(range_var))
 
     def add_sequences(self, range_var: Any, definitions: Iterable[Any]) -> None:
         """The sequences of serial and identity columns, by the names that PostgreSQL gives them."""
@@ -75,13 +82,13 @@ class File:
         for column in definitions:
             if columns.is_serial(column) or columns.is_identity(column):
                 sequence = Name(table.schema, f"{table.name}_{column.colname}_seq"[:_NAME_LENGTH])
-                self._created.add((sequence.schema or self._schema, sequence.name))
+                self._add((sequence.schema or self._schema, sequence.name))
 
     def add_index(self, node: Any) -> None:
         if node.idxname:
             table = trees.of_range(node.relation)
             key = self.key(table)[0], node.idxname
-            self._created.add(key)
+            self._add(key)
             self._indexes[key] = table
 
     def move(self, name: Name, to: Name) -> None:
@@ -93,22 +100,39 @@ class File:
         for key, table in self._indexes.items():
             if self.key(table) == old:
                 self._indexes[key] = Name(*new)
-        self._created.discard(new)
+        self._created.pop(new, None)
         if old in self._created:
-            self._created.remove(old)
-            self._created.add(new)
+            del self._created[old]
+            self._add(new)
 
     def forget(self, name: Name) -> None:
         key = self.key(name)
-        self._created.discard(key)
+        self._created.pop(key, None)
         self._indexes.pop(key, None)
 
     def forget_schema(self, schema: str) -> None:
-        self._created = {key for key in self._created if key[0] != schema}
+        self._created = {key: number for key, number in self._created.items() if key[0] != schema}
 
     def search(self, schemas: Iterable[str]) -> None:
         """SET search_path: the first schema that is one."""
         self._schema = next((each for each in schemas if each and each != "$user"), "public")
+
+    def control(self, node: Any) -> None:
+        """A savepoint, or the way back to one. What was dropped or renamed since doesn't count as new again."""
+        then = self._savepoints.follow(node, (self._count, len(self.types), self._schema))
+        if then is None:
+            return
+        count, types, self._schema = then
+        while self._created and next(reversed(self._created.values())) > count:
+            key, _ = self._created.popitem()
+            self._indexes.pop(key, None)
+        while len(self.types) > types:
+            self.types.popitem()
+
+    def _add(self, key: Key) -> None:
+        self._count += 1
+        self._created.pop(key, None)
+        self._created[key] = self._count
 
     def _new_key(self, range_var: Any) -> Key:
         name = trees.of_range(range_var)
@@ -116,14 +140,31 @@ class File:
 
 
 def _create_table(file: File, node: Any) -> None:
+    if not is_made(node, node.relation):
+        return
     file.add(node.relation)
     definitions = (element.column_def for element in node.table_elts if element.HasField("column_def"))
     file.add_sequences(node.relation, definitions)
 
 
 def _alter_table(file: File, node: Any) -> None:
-    added = (getattr(each.alter_table_cmd, "def") for each in node.cmds)
+    added = (getattr(each.alter_table_cmd, "def") for each in node.cmds if not each.alter_table_cmd.missing_ok)
     file.add_sequences(node.relation, (each.column_def for each in added if each.HasField("column_def")))
+
+
+def _create_table_as(file: File, node: Any) -> None:
+    if is_made(node, node.into.rel):
+        file.add(node.into.rel)
+
+
+def _create_sequence(file: File, node: Any) -> None:
+    if is_made(node, node.sequence):
+        file.add(node.sequence)
+
+
+def _index(file: File, node: Any) -> None:
+    if not node.if_not_exists:
+        file.add_index(node)
 
 
 def _select_into(file: File, node: Any) -> None:
@@ -187,13 +228,14 @@ _STEPS: Mapping[str, Callable[[File, Any], None]] = {
     "CreateEnumStmt": _type,
     "CreateForeignTableStmt": lambda file, node: _create_table(file, node.base_stmt),
     "CreateRangeStmt": _type,
-    "CreateSeqStmt": lambda file, node: file.add(node.sequence),
+    "CreateSeqStmt": _create_sequence,
     "CreateStmt": _create_table,
-    "CreateTableAsStmt": lambda file, node: file.add(node.into.rel),
+    "CreateTableAsStmt": _create_table_as,
     "DropStmt": _drop,
-    "IndexStmt": lambda file, node: file.add_index(node),
+    "IndexStmt": _index,
     "RenameStmt": _rename,
     "SelectStmt": _select_into,
+    "TransactionStmt": lambda file, node: file.control(node),
     "VariableSetStmt": _set,
     "ViewStmt": _view,
 }

@@ -10,6 +10,8 @@ from typing import Any
 
 import postgast
 
+from compiler.deep import is_list
+
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 _KEYWORDS = ("NO_KEYWORD", "UNRESERVED_KEYWORD")
@@ -211,13 +213,9 @@ def _opened(message: Any) -> Any:
 def _parts(descriptor: Any) -> tuple[tuple[str, bool], ...]:
     """The fields of a kind of message that may hold something of interest, and whether each is a list."""
     kinds = {field.name: field.message_type.name for field in descriptor.fields if field.message_type is not None}
-    lists = {field.name for field in descriptor.fields if _is_list(field)}
+    lists = {field.name for field in descriptor.fields if is_list(field)}
     return tuple(
         (name, name in lists)
         for name, kind in kinds.items()
         if kind not in _PLAIN_PARTS and name not in ("with_clause", "locking_clause")
     )
-
-
-def _is_list(field: Any) -> bool:
-    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)

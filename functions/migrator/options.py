@@ -12,11 +12,17 @@ from functions.migrator.excerpts import Lines
 from functions.migrator.files import Problem
 
 _HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
-_OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*?)[ \t\r]*", re.IGNORECASE)
+_OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
 _SETTING = re.compile(r"([a-z_]+)[ \t]*=[ \t]*(.*)", re.IGNORECASE)
 _STRAY = re.compile(
     rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify(?:[ \t]+always)?[ \t]*:[ \t]*rows\b)",
     re.MULTILINE | re.IGNORECASE,
+)
+# What was meant for an option, most likely: `-- migrations: a = b`, `--- migration a = b`.
+_NEAR_MISS = re.compile(
+    r"[ \t]*-{2,}[ \t]*(?:migrations?[ \t]*(?:[:;=.,][ \t]*)?(?P<name>[a-z_]+)[ \t]*[=:][ \t]*(?P<value>\S.*)"
+    r"|verify[ \t]*(?:[:;=.,][ \t]*)?(?P<rows>rows\b.*))",
+    re.IGNORECASE,
 )
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
@@ -102,16 +108,35 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
     """
     options, problems = defaults, []
     header = _header(text)
-    for number, line in enumerate(header.decode(errors="replace").split("\n"), 1):
+    given: dict[str, int] = {}
+    for number, whole in enumerate(header.decode(errors="replace").split("\n"), 1):
+        line = whole.rstrip(" \t\r")
         try:
+            _refuse_again(line, number, given)
             options = _read_line(line, number, options)
         except ValueError as error:
             problems.append(Problem(file, str(error), number, 1))
     if Limits().of(options).contradict:  # with what holds where nobody says otherwise
         reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
-        problems.append(Problem(file, reason, 1, 1))
+        last = max((given[name] for name in ("lock_timeout", "statement_timeout") if name in given), default=1)
+        problems.append(Problem(file, reason, last, 1))
     problems += _strays(file, text, len(header))
     return options, sorted(problems, key=lambda problem: problem.line)
+
+
+def _refuse_again(line: str, number: int, given: dict[str, int]) -> None:
+    """Take note of which line gives which option.
+
+    Raises:
+        ValueError: another line has given it already.
+    """
+    match = _OPTION.fullmatch(line)
+    setting = _SETTING.fullmatch(match[2]) if match and match[1] == "migration" else None
+    name = setting[1] if setting else ""
+    if name in _SETTERS:
+        if name in given:
+            raise ValueError(f"{name} is given twice, first in line {given[name]}; take one of the two out")
+        given[name] = number
 
 
 def _header(text: bytes) -> bytes:
@@ -122,6 +147,7 @@ def _header(text: bytes) -> bytes:
 def _read_line(line: str, number: int, options: Options) -> Options:
     match = _OPTION.fullmatch(line)
     if match is None:
+        _refuse_near_miss(line)
         return options
     word, rest = match[1], match[2]
     if word.lower().startswith("verify"):
@@ -134,6 +160,33 @@ def _read_line(line: str, number: int, options: Options) -> Options:
     if setting[1] == "allow":
         return replace(options, allow=(*options.allow, (number, setting[2])))
     return _set(setting[1], setting[2], options)
+
+
+def _refuse_near_miss(line: str) -> None:
+    """A comment that would be an option but for a sign or a letter. One that isn't a title reads like an option from
+    its first letter to its last.
+
+    Raises:
+        ValueError: it is one; says what to write.
+    """
+    match = _NEAR_MISS.fullmatch(line.rstrip(" ;"))
+    if match and match["rows"] and _ROWS.fullmatch(match["rows"]):
+        meant = f"-- verify: {match['rows']}"
+    elif match and match["name"] and _is_setting(match["name"].lower(), match["value"]):
+        meant = f"-- migration: {match['name'].lower()} = {match['value']}"
+    else:
+        return
+    raise ValueError(f"this comment looks like an option, but has no effect; write `{meant}`")
+
+
+def _is_setting(name: str, value: str) -> bool:
+    if name == "allow":
+        return " because " in value
+    try:
+        _set(name, value, Options())
+    except ValueError:
+        return False
+    return True
 
 
 def _read_verify(word: str, rest: str, options: Options) -> Options:

@@ -73,16 +73,11 @@ class Patience:
             raise error
         if self._left <= 0 or self._tries >= MOST_TRIES:
             raise self._given_up(error)
-        began = time.monotonic()
-        if wait is not None and wait.blockers:
-            self._on_wait(wait)
-            self._wait_for(session, wait.blockers)
-            _sleep(session, began + self._breath() - time.monotonic())
-        else:
-            first, longest = _PAUSE
-            _sleep(session, min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1))
-        self._kept -= time.monotonic() - began
-        self._take_longer(session, wait)
+        try:
+            self._pause(session, wait)
+            self._take_longer(session, wait)
+        except KeyboardInterrupt:
+            raise _stopped() from None
 
     def after_connection(self, error: MigratorError) -> None:
         """Waits after a connection was lost; the lost one's transaction is known not to be in.
@@ -106,6 +101,17 @@ class Patience:
     def _left(self) -> float:
         """Seconds that may still be waited."""
         return min(self._kept, self._limits_now(self._limits).lock_wait / 1_000)
+
+    def _pause(self, session: Session, wait: LockWait | None) -> None:
+        began = time.monotonic()
+        if wait is not None and wait.blockers:
+            self._on_wait(wait)
+            self._wait_for(session, wait.blockers)
+            _sleep(session, began + self._breath() - time.monotonic())
+        else:
+            first, longest = _PAUSE
+            _sleep(session, min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1))
+        self._kept -= time.monotonic() - began
 
     def _breath(self) -> float:
         """Seconds between two tries: as long as the last one may have stalled the application, which has to catch up.
@@ -148,9 +154,10 @@ class Patience:
 
 
 def _sleep(session: Session, seconds: float) -> None:
-    try:
-        time.sleep(max(0.0, seconds))
-    except KeyboardInterrupt:
-        session.wire.interrupted = True
+    time.sleep(max(0.0, seconds))
     if session.wire.interrupted:
-        raise Cancelled("Stopped by Ctrl-C while waiting for others to let go of their locks.")
+        raise _stopped()
+
+
+def _stopped() -> Cancelled:
+    return Cancelled("Stopped by Ctrl-C while waiting for others to let go of their locks.")

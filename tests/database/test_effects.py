@@ -250,6 +250,7 @@ STORAGE = [
     alter("reset (user_catalog_table)", "ResetRelOptions: a strong one"),
     alter("cluster on t_a", "ClusterOn"),
     alter("set without cluster", "DropCluster"),
+    alter("set without oids", "DropOids"),
 ]
 
 BEHAVIOUR = [
@@ -351,6 +352,8 @@ DROPPED = [
 
 FOREIGN_TABLES = [  # they go by the rules of tables
     Case("alter foreign table foreign_t add column n int", {"foreign_t": f"{ALTER}AddColumn: no default"}),
+    Case("alter foreign table foreign_t options (a 'b')", {"foreign_t": f"{ALTER}GenericOptions"}),
+    Case("alter foreign table foreign_t alter id options (a 'b')", {"foreign_t": f"{ALTER}AlterColumnGenericOptions"}),
     Case("alter foreign table foreign_t rename to z", {"foreign_t": "RenameStmt OBJECT_TABLE"}),
     Case("alter foreign table foreign_t set schema elsewhere", {"foreign_t": "AlterObjectSchemaStmt OBJECT_TABLE"}),
     Case("comment on foreign table foreign_t is 'x'", {"foreign_t": "CommentStmt OBJECT_TABLE"}),
@@ -850,6 +853,12 @@ def test_a_domain_of_the_same_file_tells_whether_the_table_is_rewritten(shared_s
         ("alter table child_of_r drop constraint to_r", "r", "ACCESS EXCLUSIVE"),
         ("alter table child_of_r drop column r_id", "r", "ACCESS EXCLUSIVE"),
         ("drop table child_of_r", "r", "ACCESS EXCLUSIVE"),
+        ("alter table child_of_r alter r_id type bigint", "r", "ACCESS EXCLUSIVE"),
+        ("alter table parent add column n int", "heir", "ACCESS EXCLUSIVE"),
+        ("select changing() from v", "t", "ACCESS SHARE"),
+        ("update v set id = 1 where id = 1", "t", "ROW EXCLUSIVE"),
+        ("alter table r alter id type bigint", "child_of_r", "ACCESS EXCLUSIVE"),
+        ("do 'begin lock table t in share mode; end'", "t", "SHARE"),
         ("drop table p1", "p", "ACCESS EXCLUSIVE"),
         ("alter table p attach partition q for values in (2)", "rest", "ACCESS EXCLUSIVE"),
         ("alter table p detach partition p1", "rest", "ACCESS EXCLUSIVE"),

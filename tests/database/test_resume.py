@@ -149,7 +149,7 @@ def test_change_of_a_part_that_is_in_is_refused_and_nothing_runs(database, migra
         migrations.write("001_a.sql", (text.replace(BROKEN, "SELECT 3;\n") if corrected else text).format("a"))
         error = failing(database, migrations, MigratorError)
         assert (what, error.name) == (what, "MigrationChanged")
-        assert "first 3 parts" in error.message
+        assert "partly in (3 parts" in error.message
         assert (error.facts["file"], error.facts["migration"]) == ("001_a.sql", "001")
         assert ask(database, "SELECT id FROM a ORDER BY id") == [(1,), (2,)]
     assert units(database) == [("failed", 3)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +128,10 @@ def test_what_a_truncate_cascades_to_is_not_known():
     [
         "CREATE TABLE t (a int); DROP TABLE t, users;",
         "CREATE TABLE IF NOT EXISTS users (a int); ALTER TABLE users DROP COLUMN a;",
+        "SAVEPOINT a; CREATE TABLE users (a int); ROLLBACK TO a; ALTER TABLE users DROP COLUMN a;",
+        "CREATE TABLE u (a int); SAVEPOINT a; ALTER TABLE u RENAME TO users; ROLLBACK TO a; DROP TABLE users;",
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS users AS SELECT 1; DROP MATERIALIZED VIEW users;",
+        "CREATE SEQUENCE IF NOT EXISTS users; DROP SEQUENCE users;",
         "CREATE TABLE archive.users (a int); ALTER TABLE users DROP COLUMN a;",
         "CREATE TABLE users (a int); ALTER TABLE archive.users DROP COLUMN a;",
         'CREATE TABLE "Users" (a int); ALTER TABLE users DROP COLUMN a;',
@@ -147,6 +153,8 @@ def test_what_others_may_use_stays_a_hazard(text):
     "text",
     [
         "CREATE TABLE t (a int); ALTER TABLE t RENAME TO u; ALTER TABLE u DROP COLUMN a;",
+        "CREATE TEMP TABLE IF NOT EXISTS t (a int); ALTER TABLE t DROP COLUMN a;",
+        "CREATE TABLE t (a int); SAVEPOINT a; SELECT 1; ROLLBACK TO a; ALTER TABLE t DROP COLUMN a;",
         "CREATE TABLE t (a int); ALTER TABLE t SET SCHEMA s; ALTER TABLE s.t DROP COLUMN a;",
         "CREATE TABLE t (a int); ALTER TABLE t RENAME COLUMN a TO b; ALTER TABLE t DROP COLUMN b;",
         "SET search_path = x; CREATE TABLE t (a int); ALTER TABLE t DROP COLUMN a;",
@@ -186,6 +194,11 @@ def test_what_squawk_exaggerates_or_says_twice_is_said_once(text, told):
     assert rules(text) == told
 
 
+def test_the_first_migration_may_be_run_again_and_needs_no_allow():
+    path = Path(__file__).resolve().parents[2] / "migrations" / "017_create_dry_run_log_micro_agente.sql"
+    assert find(path.read_text("utf-8")) == []
+
+
 # ---- statements that squawk can't read ------------------------------------------------------------------------------
 
 UNREADABLE = "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'not SQL'"  # squawk reads bodies, the grammar doesn't
@@ -205,6 +218,53 @@ def test_such_a_statement_can_be_allowed():
     told, rest = apply_allows(find(f"{UNREADABLE};"), [parse_allow(f"{UNREAD} because I looked at it myself")])
     assert [h.allowed_because for h in told] == ["I looked at it myself"]
     assert rest == []
+
+
+DEEP = 5_000
+TOO_MUCH = {
+    "brackets": "ALTER TABLE t ADD CHECK (" + "(" * DEEP + "true" + ")" * DEEP + ")",
+    "brackets with commas": "ALTER TABLE t ADD CHECK (" + "f(1, " * 1_500 + "1" + ")" * 1_500 + ")",
+    "casts": "ALTER TABLE t ADD CHECK (1" + "::int" * 60_000 + " > 0)",
+    "a path": "ALTER TABLE t ADD CHECK (" + "a." * 30_000 + "b > 0)",
+}
+HARMLESS = {
+    "brackets": "SELECT " + "(" * DEEP + "1" + ")" * DEEP,
+    "casts": "SELECT 1" + "::int" * 60_000,
+    "a path": "SELECT " + "a." * 30_000 + "b",
+    "a large value": "INSERT INTO t VALUES ('" + "x" * 30_000_000 + "')",
+    "a large body": "DO $$ BEGIN " + "PERFORM 1;\n" * 500_000 + "END $$",
+}
+
+
+def found_around(statement):
+    """What is told of a statement between two with hazards, beside two files; and how long that takes, in seconds."""
+    files = [source("DROP TABLE a;", "1.sql"), source(f"DROP TABLE a;\n{statement};\nDROP TABLE b;", "2.sql")]
+    began = time.monotonic()
+    found = find_hazards([*files, source("DROP TABLE c;", "3.sql")])
+    took = time.monotonic() - began
+    assert [h.rule for h in found["1.sql"]] == [h.rule for h in found["3.sql"]] == ["ban-drop-table"]
+    return [hazard.rule for hazard in found["2.sql"]], took
+
+
+@pytest.mark.parametrize("statement", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_a_statement_that_is_too_much_for_squawk_is_unread_and_the_rest_is_told(statement):
+    told, took = found_around(statement)
+    assert told == ["ban-drop-table", UNREAD, "ban-drop-table"]
+    assert took < 8
+
+
+@pytest.mark.parametrize("statement", HARMLESS.values(), ids=HARMLESS)
+def test_large_data_and_code_hold_nothing_that_squawk_speaks_of(statement):
+    told, took = found_around(statement)
+    assert told == ["ban-drop-table", "ban-drop-table"]
+    assert took < 8
+
+
+def test_many_hazards_take_no_time_with_the_square_of_their_number():
+    file = source("ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES u (id);\n" * 3_000)
+    began = time.monotonic()
+    assert len(find_hazards([file])[file.path]) == 3_000
+    assert time.monotonic() - began < 5
 
 
 # ---- CONCURRENTLY without a name ------------------------------------------------------------------------------------
@@ -238,6 +298,17 @@ SECRETS = [
     "CREATE USER MAPPING FOR app SERVER s OPTIONS (user 'app', password '{}')",
     "ALTER USER MAPPING FOR app SERVER s OPTIONS (SET \"password\" '{}')",
     "CREATE SERVER s FOREIGN DATA WRAPPER f OPTIONS (passwd '{}')",
+    "CREATE SERVER s FOREIGN DATA WRAPPER f OPTIONS (connstr 'user=a password={}')",
+    "ALTER SERVER s OPTIONS (ADD url 'https://a:{}@h/db')",
+    "ALTER SYSTEM SET primary_conninfo = 'host=h user=u password={}'",
+    "SET primary_conninfo = 'host=h user=u password=''{}'''",
+    "SET SESSION app.pwd TO '{}'",
+    "ALTER ROLE app SET app.upstream = 'user=a password={}'",
+    "ALTER ROLE app IN DATABASE d SET app.password = '{}'",
+    "ALTER DATABASE d SET app.upstream = 'postgres://a:{}@h/db'",
+    "UPDATE users SET password = '{}'",
+    "UPDATE app.users AS u SET a = 1, \"passwd\" = E'{}' WHERE id = 1",
+    "UPDATE users SET PWD = $x${}$x$::text WHERE id = 1",
     "CREATE SUBSCRIPTION s CONNECTION 'host=h user=u password={}' PUBLICATION p WITH (create_slot = false)",
     "CREATE SUBSCRIPTION s CONNECTION 'host=h password = ''{}''' PUBLICATION p WITH (create_slot = false)",
     "ALTER SUBSCRIPTION s CONNECTION 'postgresql://u:{}@h/db'",
@@ -300,7 +371,24 @@ def test_it_points_at_the_password():
         "SELECT decrypt('a', 'b', 'aes');",
         "CREATE TABLE t (password text DEFAULT 'x');",
         "INSERT INTO users (password) VALUES ('x');",
-        "UPDATE users SET password = 'x';",
+        "UPDATE users SET password = NULL, pwd = DEFAULT;",
+        "UPDATE users SET password = '';",
+        "UPDATE users SET password = '!', passwd = '***';",
+        "UPDATE users SET password = $1, pwd = '%s';",
+        "UPDATE users SET password = '${PASSWORD}', pwd = '{{ password }}';",
+        "UPDATE users SET password = ':password', pwd = '<password>';",
+        "UPDATE users SET password = other;",
+        "UPDATE users SET password_hint = 'the dog', a = 'password';",
+        "UPDATE users SET a = 1 WHERE password = 'x';",
+        "CREATE SERVER s FOREIGN DATA WRAPPER f OPTIONS (host 'h', connstr 'user=a');",
+        "CREATE SERVER s FOREIGN DATA WRAPPER f OPTIONS (connstr 'user=a password=''''');",
+        "CREATE SERVER s FOREIGN DATA WRAPPER f OPTIONS (connstr 'user=a password=${PASSWORD}');",
+        "ALTER SYSTEM SET primary_conninfo = 'host=h user=u passfile=/x';",
+        "ALTER SYSTEM SET primary_conninfo = '';",
+        "SET password_encryption = 'scram-sha-256';",
+        "SET app.password = '';",
+        "ALTER ROLE app SET search_path = 'password';",
+        "ALTER ROLE app SET app.upstream = 'user=a password=%s';",
         "COMMENT ON COLUMN users.password IS 'a password = salted, see https://a.b/c';",
         "CREATE USER MAPPING FOR app SERVER s OPTIONS (user 'password');",
         "CREATE SUBSCRIPTION s CONNECTION 'host=h user=u passfile=/x' PUBLICATION p WITH (create_slot = false);",
@@ -312,6 +400,7 @@ def test_it_points_at_the_password():
         "DO $$ BEGIN EXECUTE 'UPDATE users SET password = $1' USING x; END $$;",
         "DO $$ BEGIN RAISE NOTICE 'set the password ''%''', 1; END $$; -- PASSWORD 'x'",
         "DO $$ BEGIN /* PASSWORD 'x' */ NULL; END $$;",
+        """DO $$ BEGIN PERFORM '{"password": 1}'; END $$;""",
     ],
 )
 def test_no_password_no_hazard(text):
@@ -326,6 +415,8 @@ def test_no_password_no_hazard(text):
         "$$" + "'password" + " " * 100_000 + "' || " + "'://a:' || " * 10_000 + "$$",
         "$$" + f"'PASSWORD %{'9' * 5_000}$L'" + "$$",
         "$$ PASSWORD " + "'" * 50_000 + "%$$",
+        "$$'host=h " + "password={{" * 50_000 + "'$$",
+        "$$ NULL $$; UPDATE t SET password = '" + " " * 200_000 + "x'",
     ],
 )
 def test_no_code_makes_it_crash_or_hang(code):

@@ -121,6 +121,9 @@ def test_bytes_are_refused_by_name_or_understood(tmp_path_factory: pytest.TempPa
         sound(compiled(text))
 
 
+sum_of_100 = "+".join(["1"] * 100)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -138,6 +141,9 @@ def test_bytes_are_refused_by_name_or_understood(tmp_path_factory: pytest.TempPa
         "copy t from stdin" + " x" * 100_000 + ";\n\\.",
         "copy t from stdin " * 3_000 + ";\n\\.",
         "\ufeff" * 1_000 + "SELECT 1",
+        "INSERT INTO t VALUES ('" + "x" * 30_000_000 + "')",
+        "DO $$ BEGIN " + "PERFORM 1;\n" * 1_000_000 + "END $$",
+        f"CREATE TABLE t ({','.join(f'c{n} int DEFAULT {sum_of_100}' for n in range(1_000))})",
     ],
     ids=lambda text: text[:20],
 )

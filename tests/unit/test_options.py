@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +93,14 @@ def test_rows_promise_is_told_as_it_was_written() -> None:
         "-- This migration: creates the users",
         "-- migration 017 creates the users",
         "-- migrations: lock_timeout = 2s is for single files",
+        "-- migrations: transaction = off and on",
+        "-- migrations: allow = what you must",
+        "-- migration lock_timeout: see the page on locks",
+        "-- migration 017: lock_timeout = 2s",
+        "--- migration: creates the users ---",
+        "-- migrations",
+        "-- verify rows by hand",
+        "-- verify rows of t = 0",
         "/* migration: lock_timeout = 2s */",
     ],
 )
@@ -157,12 +167,56 @@ def test_promise_may_hold_for_ever(words: str) -> None:
         ("statement_timeout = 5s", "lock_timeout = 6s"),
         ("statement_timeout = 2s",),
         ("statement_timeout = 500ms",),
+        ("transaction = on", "statement_timeout = 500ms"),
     ],
     ids=" · ".join,
 )
 def test_lock_timeout_must_be_below_statement_timeout(lines: tuple[str, ...]) -> None:
-    (problem,) = refused("".join(f"-- migration: {line}\n" for line in lines))
-    assert problem.startswith(f"{FILE}:1:1: lock_timeout must be below statement_timeout")
+    (problem,) = refused("".join(f"-- migration: {line}\n" for line in lines) + "-- migration: allow = x because y\n")
+    assert problem.startswith(f"{FILE}:{len(lines)}:1: lock_timeout must be below statement_timeout")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("transaction = off", "transaction = on"),
+        ("transaction = off", "transaction = off"),
+        ("lock_timeout = 1s", "lock_timeout = 2s"),
+        ("statement_timeout = 0s", "statement_timeout=10min"),
+        ("lock_timeout = soon", "lock_timeout = 2s"),
+    ],
+)
+def test_option_given_twice_is_refused_where_it_is_given_again(one: str, other: str) -> None:
+    problem = refused(f"-- migration: {one}\n\n-- migration: {other}\nSELECT 1;")[-1]
+    name = one.partition(" ")[0]
+    assert problem == f"{FILE}:3:1: {name} is given twice, first in line 1; take one of the two out"
+
+
+def test_hazards_and_promises_may_be_many() -> None:
+    text = "-- migration: allow = a because b\n-- verify: rows t = 0\n"
+    assert len(read(text * 2).allow) == len(read(text * 2).rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("-- migrations: lock_timeout = 2s", "-- migration: lock_timeout = 2s"),
+        ("-- migration transaction = off", "-- migration: transaction = off"),
+        ("-- migration; transaction=off", "-- migration: transaction = off"),
+        ("--- migration: lock_timeout = 2s", "-- migration: lock_timeout = 2s"),
+        ("-- migrations lock_timeout: 2s;", "-- migration: lock_timeout = 2s"),
+        ("-- Migrations: Statement_Timeout = 10min\t", "-- migration: statement_timeout = 10min"),
+        (
+            "-- migrations: allow = ban-drop-table because nobody reads it",
+            "-- migration: allow = ban-drop-table because nobody reads it",
+        ),
+        ("-- verify rows t >= 1", "-- verify: rows t >= 1"),
+        ("--- verify: rows t = 0", "-- verify: rows t = 0"),
+    ],
+)
+def test_comment_that_was_meant_for_an_option_says_what_to_write(line: str, meant: str) -> None:
+    (problem,) = refused(f"-- a title\n{line}\nSELECT 1;")
+    assert problem == f"{FILE}:2:1: this comment looks like an option, but has no effect; write `{meant}`"
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -200,6 +254,15 @@ def test_remark_below_the_top_is_none_of_our_business(text: str) -> None:
 def test_twenty_megabytes_of_comments_are_read_in_reasonable_time() -> None:
     text = b"-- migrations are fun; verify: rows\n" * (20_000_000 // 36)
     assert read_options(FILE, text, Options()) == (Options(), [])
+
+
+@pytest.mark.parametrize(
+    "start", ["-- migration: transaction = off", "-- migration", "-- verify: rows", "--", "-- verify"]
+)
+def test_blanks_by_the_hundred_thousand_take_no_time_with_their_square(start: str) -> None:
+    began = time.monotonic()
+    read_options(FILE, f"{start}{' ' * 100_000}!\n".encode(), Options())
+    assert time.monotonic() - began < 2
 
 
 @given(st.text())

@@ -105,6 +105,24 @@ def test_psql_command_after_a_query_is_refused(command: str) -> None:
     assert problem.startswith(f"{FILE}:3:24: this is a psql command")
 
 
+def test_error_at_a_backslash_within_a_string_is_no_psql_command() -> None:
+    assert problems("SELECT U&'\\zzzz'") == [f"{FILE}:1:11: invalid Unicode escape"]
+
+
+@pytest.mark.parametrize("token", ["{}", '"{}'])
+def test_token_as_long_as_a_page_is_told_in_part(token: str) -> None:
+    (problem,) = problems("SELECT 1 FROM a b " + token.format("c" * 500))
+    assert problem.endswith('..."')
+    assert problem.count("c") < 70
+
+
+@pytest.mark.parametrize("option", ['"password$x$hunter2$x$"', "passwordhunter2", '"pass\\wd" passwordhunter2'])
+def test_nothing_of_a_text_about_passwords_stands_in_the_parsers_words(option: str) -> None:
+    (problem,) = problems(f"CREATE ROLE a {option}")
+    assert "hunter2" not in problem
+    assert problem.startswith(f"{FILE}:1:")
+
+
 SYNTAX = [
     ("BEGIN;\nSELEC 1;", "2:1", 'syntax error at or near "SELEC"'),
     ("SELECT 'é', 'é' begin bogus", "1:23", 'syntax error at or near "bogus"'),
@@ -180,6 +198,55 @@ def promises(text: str) -> list[tuple[str, str]]:
 
 def not_queries(text: str) -> list[str]:
     return [str(problem) for problem in read_promises("1_a.verify.sql", text.encode())[1]]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("SELECT true, false", "this query has 2 columns"),
+        ("SELECT a.*, true, false FROM a", "this query has 2 columns"),
+        ("SELECT 1, 2 UNION SELECT 3, 4 UNION ALL SELECT 5, 6", "this query has 2 columns"),
+        ("VALUES (true, true)", "this query has 2 columns"),
+        ("SELECT FROM t", "this query has no columns"),
+        ("SELECT true INTO x", "INTO would make a table"),
+        ("SELECT true INTO TEMP x UNION SELECT false", "INTO would make a table"),
+    ],
+)
+def test_query_that_can_be_no_promise_is_refused(query: str, words: str) -> None:
+    (problem,) = [str(problem) for problem in read_promises("1_a.verify.sql", f"SELECT true;\n {query};".encode())[1]]
+    assert problem.startswith(f"1_a.verify.sql:2:2: {words}")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT *",
+        "TABLE t",
+        "SELECT t.* FROM t",
+        "SELECT true, t.* FROM t",
+        "VALUES (true)",
+        "(SELECT true)",
+        "SELECT true UNION SELECT false",
+        "WITH x AS (SELECT 1, 2) SELECT true FROM x",
+        "SELECT (SELECT 1) = 1",
+    ],
+)
+def test_query_that_may_be_one_boolean_is_a_promise(query: str) -> None:
+    found, wrong = read_promises("1_a.verify.sql", query.encode())
+    assert ([promise.query for promise in found], wrong) == ([query], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-- The password is hunter2.\nSELECT true",
+        "-- It is so.\nSELECT crypt('hunter2', a) = a FROM users",
+        "\nSELECT count(*) = 0 FROM users WHERE password = 'hunter2'",
+    ],
+)
+def test_promise_that_speaks_of_a_password_is_called_by_its_place(text: str) -> None:
+    (promise,), _ = read_promises("1_a.verify.sql", text.encode())
+    assert promise.name == promise.place == "1_a.verify.sql:2:1"
 
 
 def test_promise_is_called_by_the_first_sentence_above_it() -> None:

@@ -259,6 +259,31 @@ def test_a_failing_squawk_is_an_error_never_a_pass(body, said, tmp_path, monkeyp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="shell scripts stand in for programs")
+@pytest.mark.parametrize("failure", ["kill -ABRT $$", "exec sleep 60", "exit 101"])
+def test_a_text_that_makes_squawk_fail_is_unreadable_and_hides_no_other(failure, tmp_path, monkeypatch):
+    real = squawk.find_program()
+    script(tmp_path, f'grep -q POISON *.sql && {failure}\nexec {real} "$@"')
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(squawk, "_LIMIT_S", 1.0)
+    poisoned = (17, 40)
+    texts = [(b"SELECT 'POISON';" if n in poisoned else INDEX, n % 3 == 0) for n in range(50)]
+    found = [[finding.rule for finding in findings] for findings in squawk.lint(texts)]
+    for number, told in enumerate(found):
+        expected = squawk.SYNTAX_ERROR if number in poisoned else "require-concurrent-index-creation"
+        assert told == [expected], number
+
+
+def test_brackets_that_overflow_a_usual_thread_are_read():
+    deep = b"ALTER TABLE t ADD CHECK (" + b"(" * 5_000 + b"true" + b")" * 5_000 + b");"
+    assert [len(found) for found in squawk.lint([(deep, True), *[(INDEX, True)] * 4])] == [1, 1, 1, 1, 1]
+
+
+def test_many_findings_in_one_text_take_no_time_with_the_square_of_their_number():
+    text = b"ALTER TABLE t\n  ADD CONSTRAINT c CHECK (a > 0);\n" * 4_000
+    assert seconds(lambda: squawk.lint([(text, True)])) < 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="shell scripts stand in for programs")
 def test_a_squawk_that_hangs_is_stopped(tmp_path, monkeypatch):
     script(tmp_path, "exec sleep 60")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

@@ -31,6 +31,8 @@ def token(texts: list[str], folds: bool = False, string: bool = False) -> st.Sea
     return st.sampled_from(texts).map(lambda text: Token(text, folds, string))
 
 
+PREFIX = re.compile("""(?:[ebxn]|u&)(?=['"])""", re.IGNORECASE)  # of a string or a name: its case is none of meaning
+
 KEYWORDS = ["SELECT", "create", "Table", "NOT", "null", "default", "BEGIN", "atomic", "user", "double", "uescape"]
 LETTERS = st.characters(min_codepoint=0x20, exclude_categories=("Cs", "Cc"))
 BARE = st.from_regex(r"[a-zA-Z_é日][a-zA-Z0-9_$é日]{0,8}", fullmatch=True)
@@ -70,7 +72,10 @@ def laid_out(found: list[Token], layout: random.Random) -> bytes:
     """A text of these tokens, with any gaps and any case of letters that doesn't count."""
     text = layout.choice(GAPS)
     for each in found:
-        written = "".join(layout.choice((letter, flipped(letter))) for letter in each.text) if each.folds else each.text
+        prefix = PREFIX.match(each.text)
+        folding = len(each.text) if each.folds else prefix.end() if prefix else 0
+        written = "".join(layout.choice((letter, flipped(letter))) for letter in each.text[:folding])
+        written += each.text[folding:]
         text += f" {written} {layout.choice(GAPS)}{layout.choice(GAPS)}"
     return text.encode()
 
@@ -81,7 +86,9 @@ def flipped(letter: str) -> str:
 
 def meaning(each: Token) -> str:
     """What the hash sees of a token: all of it, but the case of ASCII's letters where that doesn't count."""
-    return "".join(letter.lower() if letter.isascii() else letter for letter in each.text) if each.folds else each.text
+    if each.folds:
+        return "".join(letter.lower() if letter.isascii() else letter for letter in each.text)
+    return PREFIX.sub(lambda match: match[0].lower(), each.text, count=1) if PREFIX.match(each.text) else each.text
 
 
 @BOUNDED
@@ -116,6 +123,33 @@ def test_another_order_changes_it(found: list[Token], place: float, layout: rand
     assert token_hash(laid_out(found, layout)) != token_hash(laid_out(moved, layout))
 
 
+PIECES = {  # by the letters before the quote: what a string may be cut between
+    "": ["a", "''", "é", "\\", " "],
+    "E": ["a", "''", r"\'", r"\n", r"\\", "é"],
+    "B": ["0", "1"],
+    "X": ["0", "f", "F"],
+    "U&": ["a", "''", r"\0061", "é"],
+    "N": ["a", "''", "é"],
+}
+CUT_STRINGS = st.sampled_from(sorted(PIECES)).flatmap(
+    lambda prefix: st.tuples(st.just(prefix), st.lists(st.lists(st.sampled_from(PIECES[prefix])), min_size=1))
+)
+BREAKS = ["\n", " \t\r\n", "\n\n  ", " -- why\n", "\n-- why's\n "]
+
+
+@BOUNDED
+@given(CUT_STRINGS, LAYOUTS)
+def test_a_string_in_parts_is_the_string_in_one(cut: tuple[str, list[list[str]]], layout: random.Random):
+    prefix, parts = cut
+    whole = "".join(piece for part in parts for piece in part)
+    written = "".join(f"'{''.join(part)}'{layout.choice(BREAKS)}" for part in parts)
+    # libpg_query's scanner, unlike the server's, takes what stands behind a comment for a string without its letter.
+    assume("--" not in written or r"\'" not in written)
+    one = f"SELECT {prefix}'{whole}'".encode()
+    assert token_hash(f"SELECT {prefix.lower()}{written}".encode()) == token_hash(one)
+    assert token_hash(f"SELECT {prefix}{written.replace(chr(39), chr(39) + '0', 1)}".encode()) != token_hash(one)
+
+
 # ---- real statements -----------------------------------------------------------------------------------------------
 
 SAME = {
@@ -130,6 +164,11 @@ SAME = {
         "create function F() returns INT\nbegin atomic\n  select 1; -- one\nend",
     ),
     "nothing": ("", "  -- only a comment"),
+    "the letter before a string": ("SELECT E'a', B'1', X'f', N'a', U&'a'", "SELECT e'a', b'1', x'f', n'a', u&'a'"),
+    "the letter before a name": ('DROP TABLE U&"a"', 'DROP TABLE u&"a"'),
+    "an escape string in parts": ("SELECT E'ab'", "SELECT E'a'\n'b'"),
+    "bits in parts": ("SELECT B'10'", "SELECT B'1'\n'0'"),
+    "hex digits in parts": ("SELECT X'1F'", "SELECT x'1' -- why\n  'F'"),
 }
 CHANGED = {
     "default": ("CREATE TABLE t (a int DEFAULT 1)", "CREATE TABLE t (a int DEFAULT 2)"),
@@ -144,6 +183,9 @@ CHANGED = {
     "escape": (r"SELECT E'\n'", r"SELECT E'\t'"),
     "kind of string": (r"SELECT E'\n'", r"SELECT '\n'"),
     "bits": ("SELECT B'01'", "SELECT B'10'"),
+    "bits or hex digits": ("SELECT B'01'", "SELECT X'01'"),
+    "case in an escape string": ("SELECT E'a'", "SELECT E'A'"),
+    "case in a name with escapes": ('DROP TABLE U&"a"', 'DROP TABLE U&"A"'),
     "unicode escape": (r"SELECT U&'\0061'", r"SELECT U&'\0062'"),
     "escape character": ("SELECT U&'!0061' UESCAPE '!'", "SELECT U&'!0061' UESCAPE '?'"),
     "name": ("DROP TABLE a", "DROP TABLE b"),
@@ -195,7 +237,7 @@ def test_blank_space_between_the_parts_of_one_string_is_none():
 def test_it_names_the_way_it_was_made():
     assert re.fullmatch(rf"{VERSION}:[0-9a-f]{{64}}", token_hash(b"SELECT 1"))
     # Histories hold hashes: another result for a text is another version.
-    known = "1:b8394ce6603eb517"
+    known = "2:b8394ce6603eb517"
     assert token_hash(b"SELECT 'a', \"B\", c -- d").startswith(known)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from compiler.sql import parse, tokens
-from compiler.transactions import needs_no_transaction
+from compiler.transactions import is_read_only, needs_no_transaction
 from compiler.units import Layout, lay_out
 
 PLAIN = "one transaction: nothing in the file asks for anything else"
@@ -295,3 +295,35 @@ ALONE = {
 def test_statement_that_runs_in_no_transaction_is_named(text: str, name: str):
     (statement,) = parse(text.encode())
     assert needs_no_transaction(statement) == name
+
+
+READ_ONLY = [
+    "BEGIN READ ONLY",
+    "SET TRANSACTION READ ONLY",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY",
+    *(f"SET transaction_read_only = {on}" for on in ("on", "true", "1", "yes", "'on'", "'TRUE'", "'t'", "'1'", "ON")),
+    "SET default_transaction_read_only TO on",
+    "SET SESSION default_transaction_read_only = 'yes'",
+    "SET LOCAL default_transaction_read_only = 'Y'",
+    'SET "Default_Transaction_Read_Only" = on',
+]
+READ_WRITE = [
+    "BEGIN READ WRITE",
+    "SET TRANSACTION READ WRITE",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+    *(f"SET transaction_read_only = {off}" for off in ("off", "false", "0", "no", "'off'", "DEFAULT", "''", "2.5")),
+    "RESET default_transaction_read_only",
+    "SET search_path = on",
+]
+
+
+@pytest.mark.parametrize("text", READ_ONLY)
+def test_what_makes_transactions_read_only_is_known(text: str):
+    assert is_read_only(parse(text.encode())[0])
+
+
+@pytest.mark.parametrize("text", READ_WRITE)
+def test_what_leaves_transactions_writable_is_not_taken_for_it(text: str):
+    assert not is_read_only(parse(text.encode())[0])
