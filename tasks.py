@@ -4,6 +4,8 @@
 
     run     start the local database and apply migrations/ to it    (arguments go to `python -m local run`)
     test    run the tests                                           (arguments go to pytest)
+    build   make the Lambda package from migrations/ and check it   (arguments go to `aurora-migrations build`)
+    synth   write the CloudFormation templates; the CDK calls this  (arguments go to app.py)
     lint    check style, format and types                           (--fix repairs style and format first)
     clean   stop the local server, remove caches, .local and .venv
     setup   only make .venv ready, which run, test and lint do by themselves
@@ -35,10 +37,12 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "set-up-finished"
 WAIT_FOR_ANOTHER_SET_UP_S = 900
 PIP_TOOLS = "pip-tools==7.6.2"
+SETUPS = ("run", "infra", "dev")  # each holds the ones before it
+LOCKS = ("run", "lambda", "infra", "dev")  # each may name the ones before it
 COMPILE_OPTIONS = ["--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-options"]
 LOCAL_PIP_SETTINGS = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
 WINDOWS_ONLY = r"(?m)^((?:colorama|tzdata)==\S+)"
-LEFTOVERS = (".venv", ".local", "build", "dist", "*.egg-info", "migration-*-output.json", ".coverage")
+LEFTOVERS = (".venv", ".local", "build", "cdk.out", "dist", "*.egg-info", "migration-*-output.json", ".coverage")
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "**/__pycache__")
 
 
@@ -54,6 +58,16 @@ def run(arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     set_up("dev")
     return hand_over("pytest", *arguments)
+
+
+def build(arguments: list[str]) -> int:
+    set_up("infra")
+    return hand_over("cli", "build", *arguments)
+
+
+def synth(arguments: list[str]) -> int:
+    set_up("infra")
+    return hand_over("app", *arguments)
 
 
 def lint(arguments: list[str]) -> int:
@@ -99,7 +113,7 @@ def lock(arguments: list[str]) -> int:
         make_environment(Path(folder))
         python = str(python_of(Path(folder)))
         quietly([python, "-m", "pip", "install", "--quiet", PIP_TOOLS], f"pip could not install {PIP_TOOLS}.")
-        for kind in ("run", "dev"):
+        for kind in LOCKS:
             source, locked = f"requirements/{kind}.in", f"requirements/{kind}.txt"
             compile_it = [python, "-m", "piptools", "compile", *COMPILE_OPTIONS, *arguments]
             quietly([*compile_it, "--output-file", locked, source], f"{source} did not compile.", variables)
@@ -146,8 +160,9 @@ def stamped() -> list[str]:
 
 
 def is_ready(kind: str) -> bool:
-    """dev holds everything that run needs, so a finished dev set-up will do for both."""
-    return any(stamped() == [environment(), wanted(each)] for each in {kind, "dev"})
+    """dev holds what infra needs, and infra what run needs: a finished larger set-up will do for a smaller one."""
+    enough = SETUPS[SETUPS.index(kind) :]
+    return any(stamped() == [environment(), wanted(each)] for each in enough)
 
 
 def is_ours() -> bool:
@@ -281,7 +296,9 @@ def tell(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {verb.__name__: verb for verb in (run, test, lint, clean, setup, lock)}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    verb.__name__: verb for verb in (run, test, build, synth, lint, clean, setup, lock)
+}
 
 
 def main(words: list[str]) -> int:

@@ -20,6 +20,7 @@ VERBS = {
     "history": "every attempt, newest first",
     "rollback": "undo migrations by their down files, newest first",
     "check": "what is wrong with the files, what may hurt, what they will do",
+    "build": "make the package that runs in Lambda, and check it",
     "new": "write the next migration's file",
 }
 _HELP = """\

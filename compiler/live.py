@@ -18,6 +18,7 @@ from compiler.keeping import kept_by
 from compiler.pieces import WHOLE
 from compiler.sql import NotSql, Statement, parse
 from compiler.sql import tokens as tokens_of
+from compiler.tables import tables
 from compiler.transactions import is_read_only
 from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
@@ -125,6 +126,7 @@ def compile_text(
         units=tuple(_unit(text, part, hashed) for part in layout.units),
         statements=tuple(_described(lines, statements, did)),
         promises=tuple(promises),
+        tables=tables(statements),
     )
     return Compiled(script, text, statements, (*found, *problems), did)
 

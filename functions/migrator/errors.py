@@ -1,14 +1,16 @@
 """Every way a run can fail, as classes whose names are the product's vocabulary.
 
     MigratorError
-    ├── input        InvalidInput · InvalidFile · HazardRefused
+    ├── input        InvalidInput · InvalidFile · HazardRefused · ActionNotAllowed
     ├── package      PackageChanged · InvalidManifest
+    ├── secret       SecretNotFound · SecretAccessDenied · SecretMalformed · SecretsUnreachable
     ├── connection   DatabaseUnreachable · DatabaseBusy · ConnectionLost · NotAWriter
     │                AuthenticationFailed · DatabaseNotFound · InsufficientPrivilege
     ├── contention   LockTimeout · Deadlock · AnotherRunInProgress
     ├── history      MigrationChanged · MigrationMissing · OutOfOrder · InDoubt · HistoryUnreadable
     ├── sql          MigrationFailed · StatementTimeout · Cancelled
-    └── verify       VerificationFailed
+    ├── verify       VerificationFailed
+    └── internal     InternalError
 
 An error says what happened (its message), the facts (where, which SQLSTATE, who was in the way), why (`cause`), in what
 state it leaves the database (`state`), what to do (`solution`) and what to type next (`next_command`). `retryable`
@@ -102,6 +104,15 @@ class HazardRefused(MigratorError):
     solution = "Write it as the help above says, or accept it in the file: -- migration: allow = RULE because REASON."
 
 
+class ActionNotAllowed(MigratorError):
+    """The environment doesn't allow the action; the fact `allowed` lists those that it does."""
+
+    family = "input"
+    next_command = "aurora-migrations list"
+    cause = "Each environment lists the actions it allows, and this one isn't among them."
+    solution = "Use an environment that allows it, or add it to the environment's allowed actions and deploy."
+
+
 # ---- package --------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +132,44 @@ class PackageChanged(MigratorError):
     family = "package"
     cause = "The folder was changed, or another version was deployed, while the run was under way."
     solution = "Run again: the run starts over with the files as they are now."
+
+
+# ---- secret ---------------------------------------------------------------------------------------------------------
+
+
+class SecretNotFound(MigratorError):
+    """Secrets Manager has no such secret, or no current value of it."""
+
+    family = "secret"
+    cause = "The secret's ARN is wrong, or the secret was deleted, or is of another account or region."
+    solution = "Correct the secret's ARN in the environment's settings and deploy, or restore the secret."
+
+
+class SecretAccessDenied(MigratorError):
+    """The function may not read the secret, or may not use the key that it is encrypted with."""
+
+    family = "secret"
+    cause = "The function's role, the secret's policy or the VPC endpoint's policy doesn't let it read the secret."
+    solution = (
+        "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if it is a customer's own."
+    )
+
+
+class SecretMalformed(MigratorError):
+    """The secret isn't one of a PostgreSQL database, or contradicts the settings. None of its values is told."""
+
+    family = "secret"
+    cause = "The secret is of another database or another product, or was written by hand."
+    solution = "Write it as Amazon RDS does: a JSON object with username and password; host, port and dbname may join."
+
+
+class SecretsUnreachable(MigratorError):
+    """Secrets Manager didn't answer in time, or is out of order."""
+
+    family = "secret"
+    retryable = True
+    cause = "There is no way from the function's subnets to Secrets Manager: no VPC endpoint, or port 443 is closed."
+    solution = "Check the VPC endpoint for Secrets Manager, its security group's rule for port 443, and its DNS name."
 
 
 # ---- connection -----------------------------------------------------------------------------------------------------
@@ -309,3 +358,16 @@ class VerificationFailed(MigratorError):
     family = "verify"
     cause = "The file ran without an error, and what it promised is not true afterwards."
     solution = "Correct the file, or its promise, and run again."
+
+
+# ---- internal -------------------------------------------------------------------------------------------------------
+
+
+class InternalError(MigratorError):
+    """Something that the product doesn't know how to tell; the facts `kind` and `frames` say what and where."""
+
+    family = "internal"
+    next_command = "aurora-migrations status"
+    cause = "A mistake in the product itself."
+    solution = "Look where the database stands, run again, and report this if it lasts."
+    state = "What is applied is in the history; a file that was under way is rolled back, or goes on in the next run."

@@ -71,7 +71,7 @@ def check_promises(
         Cancelled, StatementTimeout: a question was.
         ConnectionLost: the connection broke meanwhile.
     """
-    checks = [_check_rows(session, expectation) for expectation in rows]
+    checks = [check_rows(session, expectation) for expectation in rows]
     checks += [_check_query(session, promise) for promise in queries]
     failed = [check for check in checks if not check.true]
     if failed:
@@ -86,7 +86,13 @@ def check_promises(
     return checks
 
 
-def _check_rows(session: Session, expectation: RowsExpectation) -> Check:
+def check_rows(session: Session, expectation: RowsExpectation) -> Check:
+    """Holds the number of rows in the open transaction against a promise.
+
+    Raises:
+        Cancelled, StatementTimeout: the question was.
+        ConnectionLost: the connection broke meanwhile.
+    """
     promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
     try:
         ((name,),) = _read_only(session, Command("SELECT pg_catalog.to_regclass($1)", [expectation.table]))

@@ -155,6 +155,7 @@ def script_of(data: dict[str, Any]) -> Script:
         statements=tuple(_statement(statement) for statement in data["statements"]),
         promises=tuple(Promise(**promise) for promise in data["promises"]),
         hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
+        tables=tuple(data.get("tables", ())),
     )
 
 

@@ -15,7 +15,8 @@ _HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
 _OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
 _SETTING = re.compile(r"([a-z_]+)[ \t]*=[ \t]*(.*)", re.IGNORECASE)
 _STRAY = re.compile(
-    rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify[ \t]*:[ \t]*rows\b)", re.MULTILINE | re.IGNORECASE
+    rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify(?:[ \t]+always)?[ \t]*:[ \t]*rows\b)",
+    re.MULTILINE | re.IGNORECASE,
 )
 # What was meant for an option, most likely: `-- migrations: a = b`, `--- migration a = b`.
 _NEAR_MISS = re.compile(
@@ -25,6 +26,8 @@ _NEAR_MISS = re.compile(
 )
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
+_ALWAYS = "verify always"
+_VERIFY = ("verify", _ALWAYS)
 _LATER = {
     "detach": "no file outlasts its runner in this version, and `detach` can't be set yet",
 }
@@ -32,11 +35,16 @@ _LATER = {
 
 @dataclass(frozen=True)
 class RowsExpectation:
-    """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit."""
+    """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit.
+
+    Attributes:
+        always: written `verify always:`; it holds for ever, and every verification asks again.
+    """
 
     table: str
     operator: str
     count: int
+    always: bool = False
 
     def __str__(self) -> str:
         return f"rows {self.table} {self.operator} {self.count}"
@@ -182,14 +190,15 @@ def _is_setting(name: str, value: str) -> bool:
 
 
 def _read_verify(word: str, rest: str, options: Options) -> Options:
-    if word != "verify" and not rest.lower().startswith("rows"):
+    plain = " ".join(word.split())
+    if plain not in _VERIFY and not rest.lower().startswith("rows"):
         return options
-    if word.lower() != "verify":
-        raise ValueError("`verify always` isn't known to this version; what must be true once is `-- verify:`")
     match = _ROWS.fullmatch(rest)
-    if match is None or word != "verify":
-        raise ValueError(f"`-- {word}: {rest}` is not understood; write `-- verify: rows TABLE = COUNT` (or >= <= > <)")
-    return replace(options, rows=(*options.rows, RowsExpectation(match[1], match[2], int(match[3]))))
+    if match is None or plain not in _VERIFY:
+        right = f"-- {plain.lower()}: rows TABLE = COUNT"
+        raise ValueError(f"`-- {word}: {rest}` is not understood; write `{right}` (or >= <= > <)")
+    expectation = RowsExpectation(match[1], match[2], int(match[3]), always=plain == _ALWAYS)
+    return replace(options, rows=(*options.rows, expectation))
 
 
 def _set(name: str, value: str, options: Options) -> Options:

@@ -35,8 +35,17 @@ class Patience:
         waits: what tries of the file that failed had waited for, in order.
     """
 
-    def __init__(self, limits: Limits, on_wait: Callable[[LockWait], None]) -> None:
-        self._left = limits.lock_wait / 1_000
+    def __init__(
+        self, limits: Limits, limits_now: Callable[[Limits], Limits], on_wait: Callable[[LockWait], None]
+    ) -> None:
+        """Begins a run.
+
+        Args:
+            limits_now: gives what is left of limits at the moment; never more than they are.
+            on_wait: told whenever others are waited for.
+        """
+        self._kept = limits.lock_wait / 1_000  # seconds
+        self._limits_now = limits_now
         self._on_wait = on_wait
         self._connections = 0
         self.begin(limits)
@@ -44,6 +53,7 @@ class Patience:
     def begin(self, limits: Limits) -> None:
         """A file's turn has come."""
         self._limits = limits
+        self._began = time.monotonic()
         self._tries = 0
         self.attempt_ms = min(FIRST_TRY, limits.lock_timeout) if limits.lock_wait else limits.lock_timeout
         self.waits: list[LockWait] = []
@@ -80,12 +90,17 @@ class Patience:
             raise error
         pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
         time.sleep(pause)
-        self._left -= pause
+        self._kept -= pause
 
     @property
     def forgives_connections(self) -> bool:
         """Whether a lost connection may be replaced."""
         return self._left > 0 and self._connections < MOST_CONNECTIONS
+
+    @property
+    def _left(self) -> float:
+        """Seconds that may still be waited."""
+        return min(self._kept, self._limits_now(self._limits).lock_wait / 1_000)
 
     def _pause(self, session: Session, wait: LockWait | None) -> None:
         began = time.monotonic()
@@ -96,7 +111,7 @@ class Patience:
         else:
             first, longest = _PAUSE
             _sleep(session, min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1))
-        self._left -= time.monotonic() - began
+        self._kept -= time.monotonic() - began
 
     def _breath(self) -> float:
         """Seconds between two tries: as long as the last one may have stalled the application, which has to catch up.
@@ -132,7 +147,8 @@ class Patience:
             self.attempt_ms = min(max(self.attempt_ms, needed), self._limits.lock_timeout)
 
     def _given_up(self, error: MigratorError) -> MigratorError:
-        error.message += f" Tried {self._tries} times in {format_duration(self._limits.lock_wait)} (lock_wait)."
+        elapsed = format_duration((time.monotonic() - self._began) * 1_000)
+        error.message += f" Tried {self._tries} times in {elapsed}, as lock_wait allows."
         error.facts["tries"] = self._tries
         return error
 

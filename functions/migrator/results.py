@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from functions.migrator.blockers import LockWait
 from functions.migrator.budget import Held
 from functions.migrator.errors import MigratorError
 from functions.migrator.expectations import Check
+from functions.migrator.history import Applied
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class RunResult:
         migration: the target, or the last one applied; None if there was none.
         applied: files that this run applied (or rolled back), in that order.
         already_applied: since when the target had been in, if it was before this run.
+        remaining: files that this run has left to do, as it may not begin another.
         notices: what a person should know though nothing is wrong.
         hazards: what may hurt in the files that ran, and was told of before they did.
     """
@@ -61,6 +64,7 @@ class RunResult:
     hazards: tuple[str, ...] = ()
     action: str = "run-migration"
     already_applied: str | None = None
+    remaining: int = 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -81,6 +85,27 @@ class RunResult:
             "warnings": list(self.warnings),
             "duration_ms": round(self.duration_ms, 1),
         }
+
+
+def success_message(done: Sequence[str], target: str | None, already: Applied | None) -> str:
+    """What a run did, in a sentence.
+
+    Args:
+        done: the numbers of the migrations that it applied, in order.
+        already: the target's record, if it was in before the run.
+    """
+    if already is not None:
+        return f"Migration {already.label} was already applied at {already.applied_at}"
+    if not done:
+        return "Nothing to do: every migration is applied"
+    if target or len(done) == 1:
+        return f"Migration {done[-1]} executed successfully"
+    return f"{len(done)} migrations executed successfully, {done[0]} to {done[-1]}"
+
+
+def rollback_message(done: Sequence[str]) -> str:
+    """What a rollback did, in a sentence."""
+    return f"{'Migration' if len(done) == 1 else 'Migrations'} {', '.join(done)} rolled back successfully"
 
 
 def failure(error: MigratorError, migration: str | None, execution: str) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -28,7 +28,7 @@ from functions.migrator.job import Job
 from functions.migrator.options import Limits
 from functions.migrator.patience import Patience
 from functions.migrator.plan import Plan, count_parts, make_plan, partly_missing, plan_rollback
-from functions.migrator.results import FileDone, RunResult
+from functions.migrator.results import FileDone, RunResult, rollback_message, success_message
 from functions.migrator.runlock import Holder
 from functions.migrator.script import PAST, Action, Hazard, Script, Source
 from functions.migrator.session import Session
@@ -40,6 +40,12 @@ SETTLE_TIME = 30.0  # seconds in which a commit's fate must be found out
 class Listener:
     """Is told what happens as it happens; this one keeps quiet."""
 
+    def connected(self, session: Session) -> None:
+        """A session is open."""
+
+    def closed(self) -> None:
+        """That session is closed."""
+
     def waiting(self, holder: Holder | None) -> None:
         """Another run has the lock."""
 
@@ -48,6 +54,9 @@ class Listener:
 
     def in_the_way(self, wait: LockWait) -> None:
         """A try of a file was rolled back, as others hold locks; the next one begins when they are gone."""
+
+    def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
+        """The run has the lock, and these are to be done, in this order."""
 
     def executing(self, action: Action, migration: Migration) -> None:
         """A file begins."""
@@ -67,6 +76,8 @@ class Request:
         source: the migrations: the compiler, or a manifest that it has written.
         wait: seconds to wait for another run to end.
         limits: how long what may last, where a file says nothing else.
+        limits_now: asked before each try of a file for the limits that it has, given those that it should have.
+        may_begin: asked before every file but the first; False ends the run there, as well as if that were all.
         hazards: whether a file that may hurt, and doesn't say why it accepts that, is refused or only told of.
     """
 
@@ -78,6 +89,8 @@ class Request:
     limits: Limits = field(default_factory=Limits)
     hazards: Literal["refuse", "warn"] = "warn"
     listener: Listener = field(default_factory=Listener)
+    limits_now: Callable[[Limits], Limits] = lambda limits: limits
+    may_begin: Callable[[], bool] = lambda: True
 
 
 def apply(request: Request, target: str | None = None) -> RunResult:
@@ -104,6 +117,7 @@ def apply(request: Request, target: str | None = None) -> RunResult:
             applied=tuple(done),
             notices=tuple(plan.warnings),
             already_applied=since.applied_at if since else None,
+            remaining=run.remaining("apply", plan.pending),
         )
 
 
@@ -121,13 +135,14 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
     with _Run(request) as run:
         run.check("rollback", run.read_rollback(target, confirm))  # refuses before it waits for the lock
         run.take_lock()
-        done = run.files("rollback", run.read_rollback(target, confirm))
-        labels = ", ".join(file.migration for file in done)
+        chosen = run.read_rollback(target, confirm)
+        done = run.files("rollback", chosen)
         return run.result(
             migration=done[-1].migration,
-            message=f"{'Migration' if len(done) == 1 else 'Migrations'} {labels} rolled back successfully",
+            message=rollback_message([file.migration for file in done]),
             applied=tuple(done),
             action="rollback",
+            remaining=run.remaining("rollback", chosen),
         )
 
 
@@ -141,9 +156,10 @@ class _Run:
         self._checked: set[tuple[Action, int]] = set()
         self._known: set[int] = set()  # what is applied, as this run knows it
         self._hazards: list[str] = []
-        self._patience = Patience(request.limits, request.listener.in_the_way)
+        self._patience = Patience(request.limits, request.limits_now, request.listener.in_the_way)
         self._observer = Observer(request.url, request.execution)
         self._session = _connect(request)
+        request.listener.connected(self._session)
 
     def __enter__(self) -> Self:
         return self
@@ -151,6 +167,7 @@ class _Run:
     def __exit__(self, *_: object) -> None:
         self._observer.close()
         self._session.close()
+        self._request.listener.closed()
 
     def read_plan(self, target: str | None) -> Plan:
         source, state = self._request.source, self._read_state()
@@ -194,16 +211,23 @@ class _Run:
     def files(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:
         """Runs files in order. All are checked before the first runs."""
         self.check(action, migrations)
+        self._request.listener.begins(action, migrations)
         done: list[FileDone] = []
         for migration in migrations:
             if action == "apply" and migration.version in self._known:
                 continue  # another run did it, while we found out what had become of a commit
+            if done and not self._request.may_begin():
+                break
             try:
                 done.append(self._file(action, migration))
             except MigratorError as error:
                 error.facts[PAST[action]] = [file.migration for file in done]
                 raise
         return done
+
+    def remaining(self, action: Action, migrations: Sequence[Migration]) -> int:
+        """How many of these the run has left to do."""
+        return sum((migration.version in self._known) == (action == "rollback") for migration in migrations)
 
     def result(self, **parts: Any) -> RunResult:
         return RunResult(
@@ -236,8 +260,9 @@ class _Run:
 
     def _until_done(self, job: Job) -> Ran:
         """Runs a file from the first unit that isn't in; again, if others were in the way or the connection broke."""
+        wanted = job.limits
         while True:
-            job = replace(job, done=self._units_done(job))
+            job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
             try:
                 return run_file(self._session, job, self._observer, self._patience.attempt_ms)
             except CommitUnknown as unknown:
@@ -294,6 +319,7 @@ class _Run:
             raise unknown.error
         before, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
+        self._request.listener.closed()
         try:
             busy = self._take_over(before)
             self._session.wire.interrupted |= interrupted
@@ -333,6 +359,7 @@ class _Run:
     def _take_over(self, before: int) -> AnotherRunInProgress | None:
         """Connects anew and takes the run lock; returns the error if another session than ours has it."""
         self._session = _reconnect(self._request)
+        self._request.listener.connected(self._session)
         try:
             runlock.acquire(self._session, SETTLE_TIME, self._request.listener.waiting, yields_to_others=before)
         except AnotherRunInProgress as error:
@@ -393,11 +420,5 @@ def _job(request: Request, action: Action, migration: Migration) -> Job:
 
 
 def _message(plan: Plan, done: Sequence[FileDone]) -> str:
-    since = plan.target_applied
-    if since is not None:
-        return f"Migration {since.label} was already applied at {since.applied_at}"
-    if not done:
-        return "Nothing to do: every migration is applied"
-    if plan.target or len(done) == 1:
-        return f"Migration {done[-1].migration} executed successfully"
-    return f"{len(done)} migrations executed successfully, {done[0].migration} to {done[-1].migration}"
+    target = plan.target.label if plan.target else None
+    return success_message([file.migration for file in done], target, plan.target_applied)

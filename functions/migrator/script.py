@@ -107,6 +107,7 @@ class Script:
         reason: why its units are what they are.
         promises: what must be true before it commits.
         hazards: what may hurt, accepted or not.
+        tables: names of the relations that it makes or changes, as they are called at its end.
     """
 
     file: str
@@ -118,6 +119,7 @@ class Script:
     statements: tuple[Statement, ...]
     promises: tuple[Promise, ...] = ()
     hazards: tuple[Hazard, ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 class Source(Protocol):

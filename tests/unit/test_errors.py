@@ -12,7 +12,7 @@ from functions.migrator import errors
 from functions.migrator.errors import InvalidFile, LockTimeout, MigratorError
 from functions.migrator.results import failure
 
-FAMILIES = ("input", "package", "secret", "connection", "contention", "history", "sql", "verify")
+FAMILIES = ("input", "package", "secret", "connection", "contention", "history", "sql", "verify", "internal")
 
 
 def classes(base: type[MigratorError] = MigratorError) -> Iterator[type[MigratorError]]:
@@ -78,6 +78,7 @@ def test_only_transient_faults_are_retryable(kind: type[MigratorError]) -> None:
         "LockTimeout",
         "Deadlock",
         "AnotherRunInProgress",
+        "SecretsUnreachable",
     }
     assert kind.retryable == (kind.__name__ in transient)
 

@@ -41,3 +41,9 @@ def test_every_module_of_the_benchmarks_can_be_imported() -> None:
     imported = [module.removesuffix(".__init__") for module in modules if not module.startswith("benchmarks.peers.")]
     assert "benchmarks.histories.__main__" in imported
     assert loaded_by(*imported) >= {"benchmarks", "compiler", "functions"}
+
+
+def test_handlers_load_neither_compiler_nor_command_line_nor_boto3_before_they_must() -> None:
+    handlers = [f"functions.{step}.handler" for step in ("preflight", "apply", "verify")]
+    others = {"compiler", "cli", "local", "infra", "tests", "boto3", "postgast", "rich", "pydantic"}
+    assert loaded_by(*handlers) & others == set()

@@ -134,6 +134,8 @@ REFUSED = [
     ("-- MIGRATION: lock_timeout = 2s", "options written as `-- migration: name = value`"),
     ("-- verify: by hand that the report works", "write `-- verify: rows TABLE = COUNT`"),
     ("-- Verify: rows t = 0", "write `-- verify: rows TABLE = COUNT`"),
+    ("-- Verify always: rows t = 0", "write `-- verify always: rows TABLE = COUNT`"),
+    ("-- verify always: rows t is 0", "write `-- verify always: rows TABLE = COUNT`"),
     ("-- verify: rows t = many", "write `-- verify: rows TABLE = COUNT`"),
     ("-- verify: rows t = -1", "write `-- verify: rows TABLE = COUNT`"),
     ("-- verify: rows t != 1", "write `-- verify: rows TABLE = COUNT`"),
@@ -152,8 +154,10 @@ def test_option_is_refused_with_its_line_and_what_to_write(line: str, reason: st
     assert reason in problem
 
 
-def test_promise_that_this_version_cannot_keep_is_not_ignored() -> None:
-    assert refused("-- verify always: rows t = 0\nSELECT 1;")
+@pytest.mark.parametrize("words", ["verify always", "verify  always", "verify\talways"])
+def test_promise_may_hold_for_ever(words: str) -> None:
+    assert read(f"-- {words}: rows t = 0\nSELECT 1;").rows == (RowsExpectation("t", "=", 0, always=True),)
+    assert not read("-- verify: rows t = 0\nSELECT 1;").rows[0].always
 
 
 @pytest.mark.parametrize(

@@ -38,16 +38,33 @@ def test_make_has_no_target_that_is_no_verb() -> None:
     assert set(phony.split()) - {"help"} <= set(tasks.VERBS)
 
 
-@pytest.mark.parametrize("kind", ["run", "dev"])
+@pytest.mark.parametrize("kind", tasks.LOCKS)
 def test_every_locked_package_has_hashes(kind: str) -> None:
     found = packages(kind)
     assert len(found) > 4
     assert [name for name, rest in found.items() if "--hash=sha256:" not in rest] == []
 
 
-def test_what_is_developed_with_is_what_is_run_with_and_more() -> None:
-    versions = [{name: rest.split()[0] for name, rest in packages(kind).items()} for kind in ("run", "dev")]
-    assert versions[0].items() <= versions[1].items()
+def test_what_is_developed_with_is_what_is_run_and_deployed_with_and_more() -> None:
+    versions = {kind: {name: rest.split()[0] for name, rest in packages(kind).items()} for kind in tasks.LOCKS}
+    assert versions["run"].items() <= versions["infra"].items() <= versions["dev"].items()
+    assert versions["lambda"].items() <= versions["dev"].items()
+
+
+@pytest.mark.parametrize("kind", tasks.LOCKS)
+def test_lock_names_no_address_of_a_registry(kind: str) -> None:
+    assert "://" not in (ROOT / "requirements" / f"{kind}.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("done", "wanted", "ready"),
+    [("dev", "run", True), ("dev", "infra", True), ("infra", "run", True), ("infra", "dev", False)],
+)
+def test_larger_set_up_does_for_a_smaller_one(
+    done: str, wanted: str, ready: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "stamped", lambda: [tasks.environment(), tasks.wanted(done)])
+    assert tasks.is_ready(wanted) == ready
 
 
 def test_packages_that_only_windows_needs_are_marked(tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""Apply: runs migrations (or their down files), each in a transaction of its own, as many as a call's time allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functions.edge import Call, entrance
+from functions.migrator.applying import apply
+
+
+@entrance("apply")
+def handler(call: Call) -> dict[str, Any]:
+    """Tells the state machine whether it must call again, and what has been done so far.
+
+    Args:
+        call: the execution's input, the package that it goes by, and what earlier calls have done.
+
+    Returns:
+        `outcome` (more or done), what remains, and what this call and those before it have done.
+
+    Raises:
+        MigratorError: the first thing that went wrong; its file is rolled back, those before it stay.
+    """
+    progress = call.logged_in(apply)
+    call.story.count("MigrationsRemaining", progress.remaining)
+    return progress.to_dict()

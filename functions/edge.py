@@ -1,0 +1,139 @@
+"""Where Lambda and the engine meet: an event becomes a step, and an error a document that the state machine can read.
+
+The Lambda runtime reports a raised exception by its class's name (errorType) and its text (errorMessage), with the
+frames it came through, but neither causes nor contexts: see `handle_event_request` in awslambdaric's bootstrap.py. So
+an error leaves with the name that the workflow knows and with its facts as JSON for a text, and with nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, TypeVar
+
+from functions.migrator.ask import read_ask
+from functions.migrator.credentials import Login, SecretsClient, read_login, secrets_client, with_login
+from functions.migrator.deadline import Deadline
+from functions.migrator.document import document
+from functions.migrator.errors import InternalError, InvalidInput, MigratorError
+from functions.migrator.settings import ROOT, Settings, read_settings
+from functions.migrator.step import Step
+from functions.story import Story
+
+_Answer = TypeVar("_Answer")
+_WITHOUT_ENVIRONMENT = ("check", "build", "new")
+Handler = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a function finds where it is deployed."""
+
+    settings: Settings
+    secrets: SecretsClient
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a function."""
+
+    step: Step
+    story: Story
+    deployment: Deployment
+
+    def logged_in(self, work: Callable[[Step], _Answer]) -> _Answer:
+        """What the engine answers, with the login as the secret has it now."""
+        return with_login(self._read, lambda login: work(replace(self.step, url=login.url)))
+
+    def _read(self) -> Login:
+        login = read_login(self.deployment.secrets, self.deployment.settings)
+        self.story.fetched(self.deployment.settings.secret, login.user)
+        return login
+
+
+@cache
+def _deployed() -> Deployment:
+    return Deployment(read_settings(os.environ), secrets_client())
+
+
+def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]:
+    """Makes of a function of a call a handler for Lambda, which answers the state machine with what that returns.
+
+    Elsewhere than in Lambda, the handler takes a third argument, a `Deployment`.
+    """
+    story = Story(step)
+
+    def make(work: Callable[[Call], dict[str, Any]]) -> Handler:
+        def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+            payload = event if isinstance(event, Mapping) else {}
+            story.begin(str(payload.get("execution") or ""), str(context.aws_request_id))
+            story.received(payload.get("input"))
+            try:
+                answer = work(_call(payload, context, story, deployment or _deployed()))
+                story.ended(answer)
+            except Exception as error:
+                raise _told(error, payload, story) from None
+            finally:
+                story.end()
+            return answer
+
+        return handler
+
+    return make
+
+
+def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: Deployment) -> Call:
+    """Raises:
+    InvalidInput, ActionNotAllowed: what was asked for can't be done.
+    """
+    story.settled(deployment.settings.environment)
+    execution = payload.get("execution")
+    if not isinstance(execution, str) or not execution:
+        raise InvalidInput(
+            "The event doesn't name its execution.",
+            cause="The function was called by itself; it works for a state machine, which passes more than an input.",
+            solution="Start an execution of the state machine instead.",
+        )
+    step = Step(
+        settings=deployment.settings,
+        ask=read_ask(payload.get("input", {}), execution, deployment.settings.actions),
+        execution=execution,
+        started_at=str(payload.get("started_at") or ""),
+        package=str(payload.get("package") or ""),
+        so_far=payload.get("so_far") or {},
+        deadline=Deadline(context.get_remaining_time_in_millis),
+        listener=story,
+    )
+    return Call(step, story, deployment)
+
+
+def _told(error: Exception, payload: Mapping[str, Any], story: Story) -> MigratorError:
+    """The error to leave with: logged, named as the workflow names it, its facts as JSON for a text, and bare of the
+    frames and causes of its making."""
+    known = error if isinstance(error, MigratorError) else _unknown(error)
+    known.next_command = _next_command(known.next_command, payload.get("input"))
+    story.failed(known)
+    known.args = (document(known, execution=payload.get("execution")),)
+    return known.with_traceback(None)
+
+
+def _unknown(error: Exception) -> InternalError:
+    """A mistake of ours. Its words may hold anything, so only its kind and its place are told."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]
+    kind = type(error).__name__
+    return InternalError(f"An unexpected {kind}, raised in {places[-1]}.", kind=kind, frames=places)
+
+
+def _next_command(command: str, asked: object) -> str:
+    """The command with the environment and the target that this execution was for."""
+    words = command.split()
+    target = asked.get("target") if isinstance(asked, Mapping) else None
+    if words[1:] == ["run"] and isinstance(target, str) and target.isdecimal():
+        words.append(target)
+    if words[1] not in _WITHOUT_ENVIRONMENT and "ENVIRONMENT" in os.environ:
+        words += ["--env", os.environ["ENVIRONMENT"]]
+    return " ".join(words)

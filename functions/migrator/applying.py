@@ -1,0 +1,183 @@
+"""Apply, as a step of the workflow: as many files as the time of a call allows, and what that leaves to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from functions.migrator.blockers import LockWait, mode_name
+from functions.migrator.deadline import Guard
+from functions.migrator.errors import Cancelled, InvalidInput, MigratorError, StatementTimeout
+from functions.migrator.files import Migration
+from functions.migrator.results import FileDone, RunResult
+from functions.migrator.run import Listener, Request, roll_back
+from functions.migrator.run import apply as apply_files
+from functions.migrator.runlock import Holder
+from functions.migrator.script import PAST, Action, Hazard
+from functions.migrator.session import Session
+from functions.migrator.step import Step, newest
+
+_FILES_BUDGET = 16_000  # bytes of JSON; Step Functions allows 256 KiB for all of an execution's state
+_LABELS_BUDGET = 2_000  # bytes
+_CHECKS, _LOCKS, _WAITS = 10, 5, 3  # of one file
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What this call and those before it have done.
+
+    Attributes:
+        done: the files of this call.
+        remaining: files that are left to do; 0 when the run is through.
+        confirm: for a rollback, the newest migration that is applied now: what the next call confirms.
+    """
+
+    step: Step
+    done: tuple[FileDone, ...]
+    remaining: int
+    confirm: str | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The answer to the state machine; of many files the newest, so that it stays small."""
+        key, so_far = PAST[self.step.action], self.step.so_far
+        files = [*so_far.get(key, []), *map(_told, self.done)]
+        return {
+            "outcome": "more" if self.remaining else "done",
+            "remaining": self.remaining,
+            key: newest(files, _FILES_BUDGET),
+            f"{key}_count": int(so_far.get(f"{key}_count", 0)) + len(self.done),
+            "calls": int(so_far.get("calls", 0)) + 1,
+            "confirm": self.confirm,
+        }
+
+
+def apply(step: Step) -> Progress:
+    """Runs what is pending (or rolls back what was asked for), and ends in time.
+
+    The first file always begins. A file that the end of the call cut short, after others had taken their part of it,
+    is rolled back and left to the next call, which gives it all of its time.
+
+    Raises:
+        MigratorError: of any family; its fact `applied` (or `rolled_back`) names what the execution had done before.
+    """
+    guard = Guard(step.deadline)
+    notes = _Notes(step, guard)
+    request = Request(
+        url=step.url,
+        source=step.source,
+        execution=step.execution,
+        requested_by=step.ask.requested_by,
+        wait=min(step.settings.limits.lock_wait, step.deadline.left / 2) / 1_000,
+        limits=step.settings.limits,
+        limits_now=step.deadline.limits,
+        listener=notes,
+        hazards=step.settings.hazards,
+        may_begin=step.deadline.allows_another_file,
+    )
+    try:
+        result = _run(step, request)
+    except MigratorError as error:
+        if not (step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)):
+            raise _complete(error, step) from error
+        if not notes.done:
+            raise _complete(_out_of_time(error), step) from error
+        return _progress(step, notes.done, notes.asked[len(notes.done) :])
+    return _progress(step, result.applied, notes.asked[len(notes.asked) - result.remaining :])
+
+
+def _progress(step: Step, done: Sequence[FileDone], left: Sequence[Migration]) -> Progress:
+    confirm = left[0].label if left and step.action == "rollback" else None
+    return Progress(step, tuple(done), len(left), confirm)
+
+
+def _run(step: Step, request: Request) -> RunResult:
+    ask = step.ask
+    if step.action == "apply":
+        return apply_files(request, ask.target)
+    if ask.target is None or ask.confirm is None:
+        raise InvalidInput("A rollback needs a target and confirm.")
+    return roll_back(request, ask.target, str(step.so_far.get("confirm") or ask.confirm))
+
+
+def _told(file: FileDone) -> dict[str, Any]:
+    """A file that is done, of limited size. What it held and waited for is told only where there is something."""
+    locks = sorted(file.held, key=lambda held: held.held_ms, reverse=True)[:_LOCKS]
+    waits = sorted(file.waits, key=lambda wait: wait.waited_ms, reverse=True)[:_WAITS]
+    more = {
+        "locks": [{"table": h.table, "mode": h.mode, "waited_ms": h.waited_ms, "held_ms": h.held_ms} for h in locks],
+        "in_the_way": [_way(wait) for wait in waits],
+        "tries": len(file.waits) + 1 if file.waits else None,
+    }
+    verified = [{"promise": check.promise[:200], "found": check.found} for check in file.checks[:_CHECKS]]
+    return {
+        "migration": file.migration,
+        "file": file.file,
+        "duration_ms": round(file.duration_ms, 1),
+        "verified": verified,
+        **{key: value for key, value in more.items() if value},
+    }
+
+
+def _way(wait: LockWait) -> dict[str, Any]:
+    blockers = [str(blocker)[:200] for blocker in wait.blockers[:_WAITS]]
+    return {"table": wait.table, "mode": mode_name(wait.mode), "waited_ms": round(wait.waited_ms, 1), "by": blockers}
+
+
+def _out_of_time(error: MigratorError) -> MigratorError:
+    told = StatementTimeout(
+        error.message,
+        cause="One call of apply has only so much time. Its end, not a limit of the file, ended the statement, though "
+        "the file was the first of its call.",
+        solution="Split the work into several files or batches, or give the apply function a longer timeout.",
+        state=error.state,
+    )
+    told.facts = error.facts
+    return told
+
+
+def _complete(error: MigratorError, step: Step) -> MigratorError:
+    """The error, telling what calls before this one had done, too."""
+    fact = PAST[step.action]
+    before = [str(file["migration"]) for file in step.so_far.get(fact, [])]
+    error.facts[fact] = newest([*before, *cast(list[str], error.facts.get(fact, []))], _LABELS_BUDGET)
+    return error
+
+
+class _Notes(Listener):
+    """Passes on what it is told, and keeps what the call has done: a run that fails has no result."""
+
+    def __init__(self, step: Step, guard: Guard) -> None:
+        self._step = step
+        self._guard = guard
+        self.asked: Sequence[Migration] = ()
+        self.done: list[FileDone] = []
+
+    def connected(self, session: Session) -> None:
+        self._guard.watch(session)
+        self._step.listener.connected(session)
+
+    def closed(self) -> None:
+        self._guard.rest()
+        self._step.listener.closed()
+
+    def waiting(self, holder: Holder | None) -> None:
+        self._step.listener.waiting(holder)
+
+    def may_hurt(self, hazard: Hazard) -> None:
+        self._step.listener.may_hurt(hazard)
+
+    def in_the_way(self, wait: LockWait) -> None:
+        self._step.listener.in_the_way(wait)
+
+    def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
+        self.asked = migrations
+        self._step.listener.begins(action, migrations)
+
+    def executing(self, action: Action, migration: Migration) -> None:
+        self._step.listener.executing(action, migration)
+
+    def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
+        self.done.append(done)
+        self._step.deadline.file_done(done.duration_ms)
+        self._step.listener.executed(action, migration, done)

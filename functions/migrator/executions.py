@@ -1,0 +1,42 @@
+"""What one execution has done, by the history: true also where the answer that would have told it was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from functions.migrator.history import SCHEMA, iso, read_format
+from functions.migrator.script import PAST, Action
+from functions.migrator.session import Session
+
+_DONE = f"""
+    SELECT version, name, finished_at,
+           pg_catalog.round(EXTRACT(epoch FROM finished_at - started_at) * 1000, 1)
+      FROM {SCHEMA}.attempts WHERE execution = $1 AND action = $2 AND result = $3 ORDER BY id
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A migration that an execution applied or rolled back. `at` is UTC, ISO 8601."""
+
+    version: int
+    name: str
+    at: str
+    duration_ms: float
+
+    @property
+    def label(self) -> str:
+        """Its version as its file's name writes it: `017`."""
+        return self.name.partition("_")[0]
+
+    def to_dict(self) -> dict[str, object]:
+        """The migration as JSON-able data."""
+        return {"migration": self.label, "file": self.name, "at": self.at, "duration_ms": self.duration_ms}
+
+
+def read_done(session: Session, execution: str, action: Action) -> tuple[Done, ...]:
+    """What the execution has applied or rolled back, in that order."""
+    if read_format(session) == 0:
+        return ()
+    rows = session.query(_DONE, execution, action, PAST[action].replace("_", " "))
+    return tuple(Done(int(str(v)), str(name), iso(str(at)), float(str(ms))) for v, name, at, ms in rows)

@@ -1,0 +1,216 @@
+"""Preflight, the first step of the workflow: may the run begin, and what is there to do? Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from functions.migrator.drift import read_edits
+from functions.migrator.failures import hazards_refused
+from functions.migrator.files import Migration
+from functions.migrator.history import Applied, read_applied, read_state
+from functions.migrator.overview import STATES, read_entries
+from functions.migrator.plan import Plan, find_target, make_plan, plan_rollback
+from functions.migrator.script import Hazard, Script
+from functions.migrator.session import Session
+from functions.migrator.step import Step, looking, newest
+
+_LIST_BUDGET, _PLAN_BUDGET, _WARNINGS_BUDGET = 100_000, 50_000, 4_000  # bytes of JSON
+_LISTED = 20  # locks, tables or hazards of one file
+_TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What preflight found out.
+
+    Attributes:
+        pending: what the run would do, in order.
+        applied: how many migrations the history has.
+        next: the step that comes now, or `done`.
+        server: what the database says of itself and of our session.
+        result: the machine's output, where it is done.
+    """
+
+    step: Step
+    pending: tuple[Migration, ...]
+    applied: int
+    next: str
+    warnings: tuple[str, ...]
+    server: Mapping[str, object]
+    result: Mapping[str, object] | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The answer to the state machine: counts, not lists, so that it stays small."""
+        ask = self.step.ask
+        return {
+            "action": ask.action,
+            "target": ask.target,
+            "package": self.step.source.digest,
+            "pending": len(self.pending),
+            "applied": self.applied,
+            "next": self.next,
+            "warnings": newest(self.warnings, _WARNINGS_BUDGET),
+            "requested_by": ask.requested_by,
+            "trigger": ask.trigger,
+            "server": dict(self.server),
+            **({"result": dict(self.result)} if self.result is not None else {}),
+        }
+
+
+def preflight(step: Step) -> Report:
+    """Proves the package and the connection, and finds out what there is to do.
+
+    Raises:
+        MigratorError: of any family but sql and verify: why the run can't begin.
+    """
+    _ = step.source  # first: what is wrong with the package doesn't depend on the database
+    with looking(step) as session:
+        return _ACTIONS[step.ask.action](step, session)
+
+
+def _run(step: Step, session: Session) -> Report:
+    plan = _plan(step, session)
+    return _report(step, session, plan.pending, plan.applied, "apply" if plan.pending else "verify", plan.warnings)
+
+
+def _show_plan(step: Step, session: Session) -> Report:
+    plan = _plan(step, session)
+    files = [_planned(step, migration) for migration in plan.pending]
+    shown = _first(files, _PLAN_BUDGET)
+    result = {
+        **_contract(step, session, plan.target.label if plan.target else None, _pending_message(plan.pending)),
+        "pending": shown,
+        "omitted": len(files) - len(shown),
+        "warnings": newest(plan.warnings, _WARNINGS_BUDGET),
+    }
+    return _report(step, session, plan.pending, plan.applied, "done", plan.warnings, result)
+
+
+def _list(step: Step, session: Session) -> Report:
+    entries = read_entries(session, step.source)
+    states = [entry.state for entry in entries]
+    counts = {state: states.count(state) for state in STATES if state in states}
+    shown = newest([entry.to_dict() for entry in entries], _LIST_BUDGET)
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    result = {
+        **_contract(step, session, None, f"{len(entries)} migrations: {told}"),
+        "migrations": shown,
+        "omitted": len(entries) - len(shown),
+        "counts": counts,
+    }
+    known = {migration.label: migration for migration in step.source.package.migrations}
+    pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
+    return _report(step, session, pending, read_applied(session), "done", (), result)
+
+
+def _verify(step: Step, session: Session) -> Report:
+    package, applied = step.source.package, read_applied(session)
+    if step.ask.target is not None:
+        find_target(package, step.ask.target)
+    pending = tuple(m for m in package.migrations if m.version not in applied)
+    return _report(step, session, pending, applied, "verify")
+
+
+def _roll_back(step: Step, session: Session) -> Report:
+    applied = read_applied(session)
+    chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm)
+    step.source.problems("rollback", chosen)
+    return _report(step, session, tuple(chosen), applied, "apply")
+
+
+_ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
+    "run-migration": _run,
+    "list-migrations": _list,
+    "plan": _show_plan,
+    "verify": _verify,
+    "rollback": _roll_back,
+}
+
+
+def _plan(step: Step, session: Session) -> Plan:
+    """What a run would do, with what is wrong with its files told now and not when half of them are in."""
+    state = read_state(session)
+    plan = make_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
+    step.source.problems("apply", plan.pending)
+    return plan
+
+
+def _report(
+    step: Step,
+    session: Session,
+    pending: tuple[Migration, ...],
+    applied: Mapping[int, Applied],
+    following: str,
+    warnings: Sequence[str] = (),
+    result: Mapping[str, object] | None = None,
+) -> Report:
+    hazards = _hazards(step, pending) if step.ask.action in ("run-migration", "plan") else ()
+    return Report(step, pending, len(applied), following, (*warnings, *hazards), _server(session), result)
+
+
+def _hazards(step: Step, pending: Sequence[Migration]) -> list[str]:
+    """What nobody has accepted of what the compiler found dangerous.
+
+    Raises:
+        HazardRefused: there is something, and the environment refuses that.
+    """
+    found = [hazard for migration in pending for hazard in _open_hazards(step.source.script("apply", migration))]
+    if found and step.settings.hazards == "refuse" and step.ask.action == "run-migration":
+        raise hazards_refused(found)
+    return [str(hazard) for hazard in found]
+
+
+def _open_hazards(script: Script) -> list[Hazard]:
+    return [hazard for hazard in script.hazards if hazard.allowed_because is None]
+
+
+def _planned(step: Step, migration: Migration) -> dict[str, object]:
+    """A pending file, and what it will do to tables that are there already."""
+    script = step.source.script("apply", migration)
+    locks = [lock for statement in script.statements for lock in statement.locks]
+    return {
+        "migration": migration.label,
+        "file": migration.name,
+        "parts": len(script.units),
+        "statements": len(script.statements),
+        "tables": list(script.tables[:_LISTED]),
+        "locks": [asdict(lock) for lock in dict.fromkeys(locks)][:_LISTED],
+        "hazards": [str(hazard) for hazard in _open_hazards(script)[:_LISTED]],
+    }
+
+
+def _contract(step: Step, session: Session, migration: str | None, message: str) -> dict[str, object]:
+    return {
+        "status": "success",
+        "migration": migration,
+        "message": message,
+        "action": step.ask.action,
+        "execution": step.execution,
+        "database": session.server.database,
+    }
+
+
+def _pending_message(pending: Sequence[Migration]) -> str:
+    if not pending:
+        return "Nothing to do: every migration is applied"
+    labels = pending[0].label if len(pending) == 1 else f"{pending[0].label} to {pending[-1].label}"
+    return f"{len(pending)} {'migration' if len(pending) == 1 else 'migrations'} to run: {labels}"
+
+
+def _first(items: Sequence[dict[str, object]], budget: int) -> list[dict[str, object]]:
+    return newest(items[::-1], budget)[::-1]
+
+
+def _server(session: Session) -> dict[str, object]:
+    """What proves the connection: which server, who we are there, and how the way to it is secured."""
+    ((ssl, version, cipher),) = session.query(_TLS)
+    server = session.server
+    return {
+        "version": server.version,
+        "database": server.database,
+        "role": server.user,
+        "writer": not server.in_recovery,
+        "tls": version if ssl == "t" else None,
+        "cipher": cipher if ssl == "t" else None,
+    }

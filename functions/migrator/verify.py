@@ -1,0 +1,268 @@
+"""Verify, the last step of the workflow: what is there now that a run has been at work. Reads only.
+
+It looks in a session of its own, at what was committed, and goes by the history: that tells what the execution has
+done even where the answer of a call was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from functions.migrator.drift import read_edits
+from functions.migrator.errors import MigratorError, VerificationFailed
+from functions.migrator.executions import Done, read_done
+from functions.migrator.expectations import Check, check_rows
+from functions.migrator.files import Migration
+from functions.migrator.history import Applied, State, read_state
+from functions.migrator.inspection import Table, inspect
+from functions.migrator.options import RowsExpectation
+from functions.migrator.plan import find_target, make_plan
+from functions.migrator.results import rollback_message, success_message
+from functions.migrator.script import PAST
+from functions.migrator.session import Session
+from functions.migrator.step import Step, looking, newest, send
+
+_FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 24_000, 48_000, 4_000, 4_000  # bytes of JSON
+_STAYS = "What is applied stays applied: the checks come after the commit."
+_TOLD = 10  # failed checks in the message
+_COUNTED = 50  # tables whose rows are counted
+
+
+class _Facts(NamedTuple):
+    """What is needed of a file; of ten thousand, all that is known would fill the memory."""
+
+    file: str
+    tables: tuple[str, ...]
+    rows: tuple[RowsExpectation, ...]
+    hazards: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verify found, and with it what the machine answers.
+
+    Attributes:
+        done: what the execution has applied or rolled back, in order.
+        tables: every table that this touched (or that was asked for), as it is now.
+        kept: promises that hold for ever, of all applied migrations, and what was found.
+    """
+
+    step: Step
+    database: str
+    target: Migration | None
+    already: Applied | None
+    done: tuple[Done, ...]
+    tables: tuple[Table, ...]
+    promised: Mapping[str, Sequence[str]]
+    kept: tuple[Check, ...]
+    warnings: tuple[str, ...]
+    ended_at: datetime
+
+    def to_dict(self) -> dict[str, object]:
+        """The product's contract: `status`, `migration` and `message` stay; more may join."""
+        return {
+            "status": "success",
+            "migration": self._migration,
+            "message": self._message,
+            "action": self.step.ask.action,
+            "execution": self.step.execution,
+            "database": self.database,
+            **self._files(),
+            "already_applied": self.already.applied_at if self.already else None,
+            "verified": self._verified(),
+            "warnings": newest(self.warnings, _WARNINGS_BUDGET),
+            "duration_ms": self._duration_ms,
+        }
+
+    @property
+    def _labels(self) -> list[str]:
+        return [done.label for done in self.done]
+
+    @property
+    def _migration(self) -> str | None:
+        if self.target is not None and self.step.ask.action != "rollback":
+            return self.target.label
+        return self._labels[-1] if self.done else None
+
+    @property
+    def _message(self) -> str:
+        if self.step.ask.action == "verify":
+            return f"Verified {len(self.tables)} tables and {len(self.kept)} lasting promises: all is as it should be"
+        if self.step.ask.action == "rollback":
+            return rollback_message(self._labels)
+        return success_message(self._labels, self.target.label if self.target else None, self.already)
+
+    def _files(self) -> dict[str, object]:
+        key = PAST[self.step.action]
+        told = {str(file["migration"]): file for file in self.step.so_far.get(key, [])}
+        files = [{"verified": [], **told.get(done.label, {}), **done.to_dict()} for done in self.done]
+        return {key: newest(files, _FILES_BUDGET), f"{key}_count": len(files)}
+
+    def _verified(self) -> dict[str, object]:
+        tables = [{**table.to_dict(), **self._promise(table)} for table in self.tables]
+        shown = newest(tables, _TABLES_BUDGET)
+        lasting = [{"promise": check.promise, "found": check.found} for check in self.kept]
+        return {
+            "tables": shown,
+            "tables_count": len(tables),
+            "always": newest(lasting, _CHECKS_BUDGET),
+            "always_count": len(lasting),
+        }
+
+    def _promise(self, table: Table) -> dict[str, object]:
+        """What was promised of its rows at the commit: the application may have written since."""
+        found = [words for name in {table.name, *table.called} for words in self.promised.get(name, ())]
+        return {"promised_at_commit": found} if found else {}
+
+    @property
+    def _duration_ms(self) -> float | None:
+        try:
+            began = datetime.fromisoformat(self.step.started_at)
+        except ValueError:
+            return None
+        return round((self.ended_at - began.replace(tzinfo=began.tzinfo or UTC)).total_seconds() * 1_000, 1)
+
+
+def verify(step: Step) -> Report:
+    """Inspects what the execution has touched, or what it was asked to look at.
+
+    Raises:
+        VerificationFailed: an index isn't fit for use, a lasting promise isn't kept, or something isn't applied.
+        MigratorError: of the families input, package, connection or history: nothing could be inspected.
+    """
+    with looking(step) as session:
+        state = read_state(session)
+        applied = state.applied
+        target = find_target(step.source.package, step.ask.target) if step.ask.target else None
+        done = read_done(session, step.execution, step.action)
+        versions = _touching(step, applied, target, done)
+        known = dict(_facts(step, versions | set(applied)))
+        promised = _promised(step, [known[version] for version in versions if version in known])
+        names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
+        tables = tuple(inspect(session, [*names, *promised], _COUNTED))
+        kept = tuple(_lasting(session, known, applied))
+        _refuse([*_history(step, applied, target, done), *_indexes(tables), *kept], step)
+        return Report(
+            step,
+            database=session.server.database,
+            target=target,
+            already=_already(applied, target, done),
+            done=done,
+            tables=tables,
+            promised=promised,
+            kept=kept,
+            warnings=(
+                *_notices(step, session, state),
+                *_hazards(step, [known[each.version] for each in done if each.version in known]),
+            ),
+            ended_at=datetime.now(UTC),
+        )
+
+
+def _touching(step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> set[int]:
+    """The migrations whose tables are looked at: those of this execution; without any, the target, or for the action
+    verify everything that is applied."""
+    versions = {each.version for each in done} or ({target.version} if target else set())
+    return set(applied) if not versions and step.ask.action == "verify" else versions
+
+
+def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]]:
+    for migration in step.source.package.migrations:
+        if migration.version in versions:
+            script = step.source.script("apply", migration)
+            hazards = tuple(str(hazard) for hazard in script.hazards if hazard.allowed_because is None)
+            yield migration.version, _Facts(script.file, script.tables, script.options.rows, hazards)
+
+
+def _notices(step: Step, session: Session, state: State) -> list[str]:
+    """What a person should know though nothing is wrong.
+
+    Raises:
+        MigratorError: of the family history: what would keep the next run from beginning.
+    """
+    if step.ask.action == "rollback":
+        return []
+    edits = read_edits(session, step.source, state.applied)
+    return make_plan(step.source.package, state, edits, step.ask.target).warnings
+
+
+def _hazards(step: Step, facts: Sequence[_Facts]) -> list[str]:
+    return [] if step.ask.action == "rollback" else [hazard for each in facts for hazard in each.hazards]
+
+
+def _promised(step: Step, facts: Sequence[_Facts]) -> dict[str, list[str]]:
+    """By table, what its rows were promised to be when a file committed."""
+    found: dict[str, list[str]] = {}
+    if step.ask.action != "rollback":
+        for row in (row for each in facts for row in each.rows):
+            found.setdefault(row.table, []).append(f"{row.operator} {row.count}")
+    return found
+
+
+def _lasting(session: Session, facts: Mapping[int, _Facts], applied: Mapping[int, Applied]) -> Iterator[Check]:
+    """Every promise that holds for ever, of every migration that is applied."""
+    for version, each in facts.items():
+        for expectation in each.rows:
+            if expectation.always and version in applied:
+                yield _asked(session, each.file, expectation)
+
+
+def _asked(session: Session, file: str, expectation: RowsExpectation) -> Check:
+    send(session, "BEGIN")
+    try:
+        return replace(check_rows(session, expectation), place=file)
+    except MigratorError as error:
+        error.state = _STAYS
+        raise
+    finally:
+        session.roll_back()
+
+
+def _history(
+    step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]
+) -> Iterator[Check]:
+    """What the run was for is so in the history."""
+    if step.ask.action == "rollback":
+        for each in done:
+            if each.version in applied:
+                yield Check(f"migration {each.label}", "rolled back", "applied", False)
+    elif step.ask.action == "run-migration":
+        wanted = [target] if target and target.version in applied else step.source.package.migrations
+        for migration in wanted:
+            if migration.version not in applied and (target is None or migration.version <= target.version):
+                yield Check(f"migration {migration.label}", "applied", "pending", False)
+
+
+def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
+    for table in tables:
+        for index in table.indexes:
+            if not index.fit:
+                yield Check(f"index {index.name} on {table.name}", "valid and ready", index.state, False)
+
+
+def _refuse(checks: Sequence[Check], step: Step) -> None:
+    failed = [check for check in checks if not check.true]
+    if not failed:
+        return
+    told = "; ".join(map(str, failed[:_TOLD]))
+    more = f"; and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
+    raise VerificationFailed(
+        f"{told}{more}.",
+        cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
+        solution="An invalid index: REINDEX INDEX CONCURRENTLY, or drop it and run again. A lasting promise that is "
+        "out of date: take its line out of the file, as comments of an applied file may change.",
+        state=_STAYS,
+        next_command="aurora-migrations status",
+        migration=step.ask.target,
+        checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
+    )
+
+
+def _already(applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> Applied | None:
+    """The target's record, if another execution had applied it."""
+    if target is None or target.version in {each.version for each in done}:
+        return None
+    return applied.get(target.version)

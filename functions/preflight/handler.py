@@ -1,0 +1,26 @@
+"""Preflight: the secret, the connection, the package, and what there is to do. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functions.edge import Call, entrance
+from functions.migrator.preflight import preflight
+
+
+@entrance("preflight")
+def handler(call: Call) -> dict[str, Any]:
+    """Tells the state machine which step comes next, and what was found.
+
+    Args:
+        call: the execution's input, and a database that is reached with the secret as it is now.
+
+    Returns:
+        `next` (apply, verify or done), the package's digest, and how much is pending; with `done`, the `result` too.
+
+    Raises:
+        MigratorError: why nothing can be run; see `functions.migrator.errors`.
+    """
+    report = call.logged_in(preflight)
+    call.story.count("MigrationsPending", len(report.pending))
+    return report.to_dict()

@@ -1,0 +1,27 @@
+"""Verify: what is there now: the tables that were touched, their rows and indexes, and promises that hold for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functions.edge import Call, entrance
+from functions.migrator.verify import verify
+
+
+@entrance("verify")
+def handler(call: Call) -> dict[str, Any]:
+    """Tells what the execution has done, and what it has left behind: the state machine's own answer.
+
+    Args:
+        call: the execution's input, the package that it goes by, and what its calls of apply have done.
+
+    Returns:
+        `status`, `migration` and `message`, with everything that was applied and inspected.
+
+    Raises:
+        VerificationFailed: what was applied stays, but isn't as it should be.
+        MigratorError: nothing could be inspected.
+    """
+    report = call.logged_in(verify)
+    call.story.count("TablesVerified", len(report.tables))
+    return report.to_dict()

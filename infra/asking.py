@@ -1,0 +1,56 @@
+"""How the state machines call the functions: what they send, how long they wait, what they try again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_stepfunctions as sfn
+from aws_cdk import aws_stepfunctions_tasks as tasks
+from constructs import Construct
+
+from infra import retries
+from infra.functions import Functions
+from infra.settings import TASK_MARGIN_MS
+
+
+def ask(
+    scope: Construct,
+    name: str,
+    functions: Functions,
+    kind: str,
+    *,
+    into: str,
+    package: str = "",
+    so_far: Any = None,
+    input: Any = None,
+) -> tasks.LambdaInvoke:
+    """A call of a function; its answer stands in `Payload` beneath `into`.
+
+    Args:
+        package: a path to the digest that the run began with; empty where it begins.
+        so_far: a path to what the run has done before this call.
+        input: instead of the execution's own.
+    """
+    task = tasks.LambdaInvoke(
+        scope,
+        name,
+        lambda_function=functions.aliases[kind],
+        payload=sfn.TaskInput.from_object(
+            {
+                "execution": sfn.JsonPath.execution_name,
+                "execution_arn": sfn.JsonPath.execution_id,
+                "started_at": sfn.JsonPath.execution_start_time,
+                "input": sfn.JsonPath.object_at("$$.Execution.Input") if input is None else input,
+                "package": sfn.JsonPath.string_at(package) if package else "",
+                "so_far": sfn.JsonPath.object_at(so_far) if so_far else {},
+            }
+        ),
+        result_selector={"Payload": sfn.JsonPath.object_at("$.Payload")},  # without the call's HTTP headers
+        result_path=into,
+        task_timeout=sfn.Timeout.duration(cdk.Duration.millis(functions.timeouts[kind] + TASK_MARGIN_MS)),
+        retry_on_service_exceptions=False,  # without jitter or cap, and blind to throttling: ours come next
+    )
+    for retry in retries.ALL:
+        retry.add_to(task)
+    return task

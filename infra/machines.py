@@ -1,0 +1,44 @@
+"""What all state machines have in common: a name, an encrypted log of everything, traces, the right to mail."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from infra.alerts import Alerts
+from infra.functions import retention
+from infra.naming import Names
+from infra.settings import Settings
+
+
+def make_machine(
+    scope: Construct, part: str, settings: Settings, alerts: Alerts, diagram: sfn.IChainable, timeout_ms: int
+) -> tuple[sfn.StateMachine, logs.LogGroup]:
+    """A standard state machine that may send mails, with everything it does in an encrypted log.
+
+    Args:
+        part: what its name ends in; empty for the one that people start.
+    """
+    names, parts = Names(settings.name), [part] if part else []
+    log = logs.LogGroup(
+        scope,
+        "Log",
+        log_group_name=names.machine_log(*parts),
+        retention=retention(settings),
+        encryption_key=alerts.key,
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+    machine = sfn.StateMachine(
+        scope,
+        "Machine",
+        state_machine_name=names.of(*parts),
+        state_machine_type=sfn.StateMachineType.STANDARD,
+        definition_body=sfn.DefinitionBody.from_chainable(diagram),
+        timeout=cdk.Duration.millis(timeout_ms),
+        logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=True),
+        tracing_enabled=True,
+    )
+    alerts.let_publish(machine.role)
+    return machine, log

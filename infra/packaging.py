@@ -1,0 +1,143 @@
+"""The Lambda package: made without Docker, equal bytes from equal input, and looked through before it is deployed.
+
+    functions/  aws_lambda_powertools/  psycopg/  psycopg_binary/ ...   our code, and requirements/lambda.txt
+    migrations/         the SQL and its manifest, which the compiler writes here, where its grammar is
+    rds-ca.pem          whom to trust to be a database of AWS
+
+Needs no CDK, so that `aurora-migrations build` starts fast. Wheels come from a folder of the checkout that the first
+build fills from the package index, and the next ones read: after that no network is needed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.checking import check, write_manifest
+from functions.migrator import discover
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements" / "lambda.txt"
+WHEELS = ROOT / "build" / "wheels"
+MIGRATIONS = "migrations"
+CERTIFICATES = "rds-ca.pem"
+HANDLERS = ("preflight", "apply", "verify")
+PYTHON = "3.14"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A processor. Each platform tag is one kind of wheel that Lambda's Linux (Amazon Linux 2023) runs; with the older
+    tag alone, pip takes an old psycopg without a word."""
+
+    name: str
+    platforms: tuple[str, ...]
+    elf_machine: int
+
+
+ARM64 = Architecture("arm64", ("manylinux_2_28_aarch64", "manylinux2014_aarch64"), 183)
+X86_64 = Architecture("x86_64", ("manylinux_2_28_x86_64", "manylinux2014_x86_64"), 62)
+
+
+class PackagingError(Exception):
+    """What keeps the package from being made, and what to do; in plain sentences."""
+
+
+def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wheels: Path = WHEELS) -> str:
+    """Makes the package in an empty folder; returns the digest of its migrations.
+
+    Raises:
+        PackagingError: pip is missing or found no wheel, or migrations can't be run.
+        InvalidFile, InvalidInput: the migrations folder can't be read as one.
+    """
+    _install(target, architecture, wheels)
+    _forget_this_machine(target)
+    _copy_code(target)
+    shutil.copyfile(ROOT / "infra" / "certificates" / CERTIFICATES, target / CERTIFICATES)
+    return _copy_migrations(target / MIGRATIONS, migrations)
+
+
+def fill(wheels: Path, architecture: Architecture = ARM64) -> None:
+    """Fetches the wheels of requirements/lambda.txt that aren't there yet.
+
+    Raises:
+        PackagingError: pip is missing, or couldn't.
+    """
+    wheels.mkdir(parents=True, exist_ok=True)
+    found = ("--find-links", str(wheels), "--dest", str(wheels))
+    _pip("download", *_wanted(architecture), *found, trouble=_NO_WHEELS)
+
+
+def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
+    install = ("install", "--no-compile", "--target", str(target), *_wanted(architecture))
+    offline = ("--no-index", "--find-links", str(wheels))
+    if wheels.is_dir() and _try_pip(*install, *offline).returncode == 0:
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    fill(wheels, architecture)
+    _pip(*install, *offline, trouble=_NO_WHEELS)
+
+
+def _wanted(architecture: Architecture) -> tuple[str, ...]:
+    platforms = [word for platform in architecture.platforms for word in ("--platform", platform)]
+    kind = ("--implementation", "cp", "--python-version", PYTHON, "--only-binary", ":all:", "--no-deps")
+    return (*platforms, *kind, "--require-hashes", "--requirement", str(REQUIREMENTS))
+
+
+def _forget_this_machine(target: Path) -> None:
+    """Scripts of packages begin with the path of this very Python, and each RECORD holds their hashes."""
+    shutil.rmtree(target / "bin", ignore_errors=True)
+    for record in target.glob("*.dist-info/RECORD"):
+        record.unlink()
+
+
+def _copy_code(target: Path) -> None:
+    unwanted = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+    shutil.copytree(ROOT / "functions", target / "functions", ignore=unwanted)
+
+
+def _copy_migrations(target: Path, migrations: Path) -> str:
+    package = discover(migrations)
+    target.mkdir()
+    for migration in package.migrations:
+        for path in (migration.path, migration.down, migration.verify):
+            if path is not None:
+                shutil.copyfile(path, target / path.name)
+    files = check(discover(target))
+    wrong = [str(problem) for file in files for problem in file.problems]
+    if wrong:
+        lines = "\n".join(f"  {line}" for line in wrong)
+        raise PackagingError(f"Migrations can't be run as they are; `aurora-migrations check` tells more:\n{lines}")
+    return write_manifest(target, files)
+
+
+# ---- pip ------------------------------------------------------------------------------------------------------------
+
+_NO_PIP = (
+    "This Python has no pip, which fetches the packages that go into the Lambda package. "
+    "Call `python -m tasks build` (or `make build`), which sets up one that has."
+)
+_NO_WHEELS = (
+    "pip could not get the packages of requirements/lambda.txt (its words are above). The first build needs the "
+    "package index; if the network failed, call again. Later builds take the wheels from build/wheels."
+)
+
+
+def _pip(*arguments: str, trouble: str) -> None:
+    result = _try_pip(*arguments)
+    if result.returncode:
+        print(result.stdout, file=sys.stderr)
+        raise PackagingError(_NO_PIP if re.search("No module named pip", result.stdout) else trouble)
+
+
+def _try_pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command: Sequence[str] = (sys.executable, "-m", "pip", *arguments)
+    quiet = ("--quiet", "--no-input", "--disable-pip-version-check")
+    return subprocess.run(
+        [*command, *quiet], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )

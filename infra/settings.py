@@ -1,0 +1,215 @@
+"""An environment's settings: what stands in cdk.json, read into types; each mistake told by key and environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from infra.reader import Reader, Reference, SettingsError
+
+__all__ = ["Database", "Limits", "Network", "Reference", "Settings", "SettingsError", "read_all", "read_one"]
+
+ACTIONS = ("run-migration", "list-migrations", "plan", "verify", "rollback")
+HAZARDS = ("refuse", "warn")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
+SSLMODES = ("verify-full", "verify-ca", "require")
+RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653)
+LAMBDA_CEILING_MS = 900_000
+TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
+
+_NEEDED = {
+    "run-migration": "it is what a deployment starts",
+    "plan": "it is how mails tell the state of the database",
+}
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where the functions run and what they reach.
+
+    Attributes:
+        secrets_endpoint: the security group of an existing Secrets Manager endpoint; None makes one of our own.
+    """
+
+    vpc: Reference
+    subnets: tuple[Reference, ...]
+    database_security_group: Reference
+    secrets_endpoint: Reference | None
+
+
+@dataclass(frozen=True)
+class Database:
+    """The database to migrate. `host` is the cluster's writer endpoint.
+
+    Attributes:
+        secret: the complete ARN of the secret that holds user and password.
+        secret_key: the ARN of the customer's key that encrypts it, if there is one.
+    """
+
+    host: Reference
+    name: str
+    secret: Reference
+    port: int = 5432
+    secret_key: Reference | None = None
+    sslmode: str = "verify-full"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take, in milliseconds, each strictly inside the next.
+
+    Attributes:
+        lock_timeout, statement_timeout: what a file has that sets none of its own.
+        lock_wait: how long a call waits for others, who hold locks or are at work; then the machine waits.
+        function_timeout: apply's and verify's.
+        run_timeout: a whole execution's.
+    """
+
+    lock_timeout: int = 2_000
+    statement_timeout: int = 780_000
+    lock_wait: int = 60_000
+    function_timeout: int = LAMBDA_CEILING_MS
+    run_timeout: int = 43_200_000
+
+    @property
+    def task_timeout(self) -> int:
+        """What the state machine gives a function's call."""
+        return self.function_timeout + TASK_MARGIN_MS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of one environment.
+
+    Attributes:
+        account, region: where it is deployed; None means where the caller's credentials lead.
+        watch_stacks: stacks whose deployment starts a run, beside our own.
+        daily_check: mail once a day if anything is pending or has drifted.
+    """
+
+    name: str
+    network: Network
+    database: Database
+    emails: tuple[str, ...]
+    limits: Limits = Limits()
+    account: str | None = None
+    region: str | None = None
+    watch_stacks: tuple[str, ...] = ()
+    daily_check: bool = True
+    allowed_actions: tuple[str, ...] = ACTIONS[:-1]
+    hazards: Literal["refuse", "warn"] = "warn"
+    log_level: str = "INFO"
+    log_retention_days: int = 90
+
+
+def read_all(environments: Any) -> tuple[Settings, ...]:
+    """Every environment in cdk.json's context `environments`.
+
+    Raises:
+        SettingsError: a mistake in any of them.
+    """
+    known = _known(environments)
+    return tuple(_read(name, data) for name, data in known.items())
+
+
+def read_one(environments: Any, name: str) -> Settings:
+    """The environment that `--context env=NAME` names.
+
+    Raises:
+        SettingsError: there is none of that name, or a mistake in it.
+    """
+    known = _known(environments)
+    if name not in known:
+        raise SettingsError(f"There is no environment {name!r}; cdk.json's `environments` holds: {', '.join(known)}.")
+    return _read(name, known[name])
+
+
+def _known(environments: Any) -> Mapping[str, Any]:
+    if not isinstance(environments, Mapping) or not environments:
+        raise SettingsError("cdk.json's context holds no `environments`, or they aren't an object of named objects.")
+    for name in environments:
+        if not _NAME.fullmatch(name):
+            raise SettingsError(
+                f"The environment name {name!r} won't do: write up to 20 small letters, digits and hyphens, "
+                "beginning with a letter; it becomes part of the names of everything in the stack."
+            )
+    return environments
+
+
+def _read(name: str, data: Any) -> Settings:
+    top = Reader(name, "", data)
+    settings = Settings(
+        name=name,
+        account=top.optional_text("account", r"\d{12}", "an account number of 12 digits"),
+        region=top.optional_text("region", r"[a-z]{2}(-[a-z]+)+-\d", "a region such as eu-west-1"),
+        network=_network(top.inner("network")),
+        database=_database(top.inner("database")),
+        emails=top.texts("emails", _EMAIL, "an e-mail address", least=1),
+        limits=_limits(top.inner("limits", optional=True)),
+        watch_stacks=top.texts("watch_stacks", re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}"), "a stack's name"),
+        daily_check=top.flag("daily_check", True),
+        allowed_actions=top.choices("allowed_actions", ACTIONS, Settings.allowed_actions),
+        hazards=top.choice("hazards", HAZARDS, "warn"),  # type: ignore[arg-type]  # one of HAZARDS
+        log_level=top.choice("log_level", LOG_LEVELS, "INFO"),
+        log_retention_days=top.number("log_retention_days", 90, RETENTIONS),
+    )
+    for action, why in _NEEDED.items():
+        if action not in settings.allowed_actions:
+            raise top.wrong("allowed_actions", f"must allow `{action}`: {why}")
+    top.finish()
+    return settings
+
+
+def _network(keys: Reader) -> Network:
+    network = Network(
+        vpc=keys.reference("vpc", r"vpc-[0-9a-f]+", "a VPC's id"),
+        subnets=keys.references("subnets", r"subnet-[0-9a-f]+", "a private subnet's id"),
+        database_security_group=keys.reference("database_security_group", r"sg-[0-9a-f]+", "a security group's id"),
+        secrets_endpoint=_endpoint(keys),
+    )
+    keys.finish()
+    return network
+
+
+def _endpoint(keys: Reader) -> Reference | None:
+    if keys.peek("secrets_endpoint") == "create":
+        keys.drop("secrets_endpoint")
+        return None
+    what = "`create`, or the id of an existing endpoint's security group"
+    return keys.reference("secrets_endpoint", r"sg-[0-9a-f]+", what)
+
+
+def _database(keys: Reader) -> Database:
+    arn = r"arn:[\w-]+:{}:[\w-]+:\d{{12}}:{}"
+    database = Database(
+        host=keys.reference("host", r"[\w.-]+", "the cluster's writer endpoint"),
+        port=keys.number("port", 5432, range(1, 65_536)),
+        name=keys.text("name", r"[^\s/?#]+", "a database's name"),
+        secret=keys.reference("secret", arn.format("secretsmanager", r"secret:\S+-\w{6}"), "a secret's complete ARN"),
+        secret_key=keys.optional_reference("secret_key", arn.format("kms", r"key/\S+"), "a key's ARN"),
+        sslmode=keys.choice("sslmode", SSLMODES, "verify-full"),
+    )
+    keys.finish()
+    return database
+
+
+def _limits(keys: Reader) -> Limits:
+    names = ("lock_timeout", "lock_wait", "statement_timeout", "function_timeout", "run_timeout")
+    limits = Limits(**{name: keys.duration(name, getattr(Limits, name)) for name in names})
+    ladder = (
+        ("lock_timeout", limits.lock_timeout, "statement_timeout", limits.statement_timeout),
+        ("statement_timeout", limits.statement_timeout, "function_timeout", limits.function_timeout),
+        ("lock_wait", limits.lock_wait, "function_timeout", limits.function_timeout),
+        ("function_timeout and a minute", limits.task_timeout, "run_timeout", limits.run_timeout),
+    )
+    for lower, low, upper, high in ladder:
+        if low >= high:
+            raise keys.wrong(upper, f"must be longer than {lower} ({low / 1000:g} s), and is {high / 1000:g} s")
+    if limits.function_timeout > LAMBDA_CEILING_MS:
+        raise keys.wrong("function_timeout", "must be at most 15min: no Lambda function runs longer")
+    keys.finish()
+    return limits

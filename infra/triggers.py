@@ -1,0 +1,103 @@
+"""What starts the state machine by itself: the end of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from infra.alerts import Alerts
+from infra.naming import Names
+from infra.settings import Settings
+
+DEPLOYED = ["CREATE_COMPLETE", "UPDATE_COMPLETE"]
+
+
+class DeadLetters(Construct):
+    """Events that started nothing. One in here means that a run is missing, so an alarm mails it."""
+
+    def __init__(self, scope: Construct, name: str, *, settings: Settings, alerts: Alerts, key: kms.Key) -> None:
+        super().__init__(scope, name)
+        names = Names(settings.name)
+        self.queue = sqs.Queue(
+            self,
+            "Queue",
+            queue_name=names.of("dead-letters"),
+            encryption=sqs.QueueEncryption.KMS,
+            encryption_master_key=key,
+            enforce_ssl=True,
+            retention_period=cdk.Duration.days(14),
+        )
+        alarm = cloudwatch.Alarm(
+            self,
+            "Alarm",
+            alarm_name=names.of("dead-letters"),
+            alarm_description=f"A deployment of {settings.name} could not start its migrations: "
+            f"read the queue {names.of('dead-letters')}, then type aurora-migrations run --env {settings.name}",
+            metric=self.queue.metric_approximate_number_of_messages_visible(
+                period=cdk.Duration.minutes(1), statistic="Maximum"
+            ),
+            threshold=1,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(actions.SnsAction(alerts.topic))
+
+
+class DeployTrigger(Construct):
+    """Starts the machine when our own stack, which carries the SQL, or one of those watched has been deployed."""
+
+    def __init__(
+        self, scope: Construct, name: str, *, settings: Settings, machine: sfn.StateMachine, dead_letters: DeadLetters
+    ) -> None:
+        super().__init__(scope, name)
+        names = Names(settings.name)
+        events.Rule(
+            self,
+            "Rule",
+            rule_name=names.of("on-deploy"),
+            description="Runs what is pending after a deployment that succeeded.",
+            event_pattern=events.EventPattern(
+                source=["aws.cloudformation"],
+                detail_type=["CloudFormation Stack Status Change"],
+                resources=self._stacks((names.stack, *settings.watch_stacks)),
+                detail={"status-details": {"status": DEPLOYED}},
+            ),
+            targets=[
+                start(
+                    machine,
+                    dead_letters,
+                    {"trigger": "deploy", "requested_by": events.EventField.from_path("$.detail.stack-id")},
+                )
+            ],
+        )
+
+    def _stacks(self, stacks: tuple[str, ...]) -> list[str]:
+        """A stack's ARN ends in `stack/NAME/ID`: the slash keeps out stacks with a longer name. In AWS's documented
+        event it ends in `stack/NAME`, so that is matched too, as a whole."""
+        arns = [
+            cdk.Stack.of(self).format_arn(service="cloudformation", resource="stack", resource_name=stack)
+            for stack in stacks
+        ]
+        whole = [events.Match.exact_string(arn) for arn in arns]
+        return events.Match.any_of(*whole, *(events.Match.prefix(f"{arn}/") for arn in arns))
+
+
+def start(machine: sfn.StateMachine, dead_letters: DeadLetters, input: Mapping[str, str]) -> targets.SfnStateMachine:
+    """A rule's target that starts a machine, for a day if need be, and keeps the event if it can't."""
+    return targets.SfnStateMachine(
+        machine,
+        input=events.RuleTargetInput.from_object(dict(input)),
+        dead_letter_queue=dead_letters.queue,
+        max_event_age=cdk.Duration.hours(24),
+        retry_attempts=185,
+    )

@@ -1,0 +1,93 @@
+"""The state machine:
+
+                                            ┌─ more ─┐
+Begin ─▶ Preflight ─▶ What next? ─ apply ─▶ Apply ─▶ All applied? ─▶ Verify ─▶ Succeeded
+             ▲            ├─ nothing to apply ─────────────────────────┘
+             │            └─ list, plan ─▶ Answered
+         Start over ◀─ another package was deployed meanwhile (twice at most)
+
+any failure ─▶ Notify failure (e-mail) ─▶ Failed, with the original error and cause
+"""
+
+from __future__ import annotations
+
+from aws_cdk import aws_stepfunctions as sfn
+from aws_cdk import aws_stepfunctions_tasks as tasks
+from constructs import Construct
+
+from functions.migrator.errors import PackageChanged
+from infra.alerts import Alerts
+from infra.asking import ask
+from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
+from infra.functions import Functions
+from infra.machines import make_machine
+from infra.settings import Settings
+
+STARTS = 3  # how often a run begins before it gives up on deployments in its middle
+
+
+class Workflow(Construct):
+    """Preflight, apply, verify, and what happens if one of them fails. `machine` is the state machine, `log`
+    what it did."""
+
+    def __init__(
+        self, scope: Construct, name: str, *, settings: Settings, functions: Functions, alerts: Alerts
+    ) -> None:
+        super().__init__(scope, name)
+        self._functions = functions
+        self._failure = FailureBranch(self, "Failure", environment=settings.name, alerts=alerts)
+        self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
+
+    def _diagram(self) -> sfn.IChainable:
+        begin = sfn.Pass(self, "Begin", result=sfn.Result.from_object({"starts": 1, "apply": {"Payload": {}}}))
+        preflight = ask(self, "Preflight", self._functions, "preflight", into="$.preflight")
+        package = "$.preflight.Payload.package"
+        apply = ask(self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload")
+        verify = ask(
+            self, "Verify", self._functions, "verify", into="$.verify", package=package, so_far="$.apply.Payload"
+        )
+        succeeded = sfn.Succeed(self, "Succeeded", input_path="$.verify.Payload")
+        answered = sfn.Succeed(self, "Answered", input_path="$.preflight.Payload.result")
+        start_over = self._start_over(preflight)
+        misunderstood = self._failure.give_up("Answer not understood", *MISUNDERSTOOD)
+
+        preflight.next(
+            sfn.Choice(self, "What next?")
+            .when(_says("$.preflight.Payload.next", "apply"), apply)
+            .when(_says("$.preflight.Payload.next", "verify"), verify)
+            .when(_says("$.preflight.Payload.next", "done", and_has="$.preflight.Payload.result"), answered)
+            .otherwise(misunderstood)
+        )
+        apply.next(
+            sfn.Choice(self, "All applied?")
+            .when(_says("$.apply.Payload.outcome", "more"), apply)
+            .when(_says("$.apply.Payload.outcome", "done"), verify)
+            .otherwise(misunderstood)
+        )
+        verify.next(succeeded)
+
+        for task in (apply, verify):
+            task.add_catch(start_over, errors=[PackageChanged.__name__], result_path=FAILURE)
+        for task in (preflight, apply, verify):
+            self._failure.catch(task)
+        return begin.next(preflight)
+
+    def _start_over(self, preflight: tasks.LambdaInvoke) -> sfn.Choice:
+        """Another package was deployed: begin again with it, and keep what has been applied until now."""
+        again = sfn.Pass(
+            self,
+            "Start over",
+            parameters={
+                "starts": sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.starts"), 1),
+                "apply": sfn.JsonPath.object_at("$.apply"),
+            },
+        )
+        again.next(preflight)
+        often = sfn.Condition.number_less_than("$.starts", STARTS)
+        return sfn.Choice(self, "Start over?").when(often, again).otherwise(self._failure.go_on())
+
+
+def _says(path: str, word: str, and_has: str | None = None) -> sfn.Condition:
+    """Looks before it compares: in a Choice, a path that leads nowhere can't be caught."""
+    present = [sfn.Condition.is_present(each) for each in (path, and_has) if each]
+    return sfn.Condition.and_(*present, sfn.Condition.string_equals(path, word))

@@ -1,0 +1,151 @@
+"""What an execution may be asked to do, and how an environment is set up: every mistake is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.migrator.ask import ACTIONS, Ask, read_ask
+from functions.migrator.errors import ActionNotAllowed, InvalidInput
+from functions.migrator.options import Limits
+from functions.migrator.settings import ROOT, read_settings
+
+VARIABLES = {
+    "ENVIRONMENT": "prod",
+    "DATABASE_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:111122223333:secret:s",
+    "DATABASE_HOST": "db.example",
+    "DATABASE_PORT": "5432",
+    "DATABASE_NAME": "shop",
+    "DATABASE_SSLMODE": "require",
+    "ALLOWED_ACTIONS": "run-migration, plan",
+    "LOCK_TIMEOUT_MS": "3000",
+    "STATEMENT_TIMEOUT_MS": "600000",
+    "LOCK_WAIT_MS": "0",
+    "HAZARDS": "refuse",
+    "MIGRATIONS_DIR": "migrations",
+}
+
+
+def read(data: Any) -> Ask:
+    return read_ask(data, "exec-1", ACTIONS)
+
+
+def test_empty_input_asks_for_everything_that_is_pending() -> None:
+    assert read({}) == Ask("run-migration", None, None, None, "exec-1")
+
+
+def test_all_keys_are_taken() -> None:
+    asked = {"action": "rollback", "target": "017", "confirm": "018", "trigger": "cli", "requested_by": "somebody"}
+    assert read(asked) == Ask("rollback", "017", "018", "cli", "somebody")
+
+
+def test_null_and_empty_texts_count_as_missing() -> None:
+    assert read(dict.fromkeys(("action", "target", "confirm", "trigger", "requested_by"))) == read({})
+    assert read({"target": "", "action": ""}) == read({})
+
+
+def test_target_may_be_a_number() -> None:
+    assert read({"target": 17}).target == "17"
+
+
+WRONG: list[tuple[Any, str]] = [
+    (None, "must be a JSON object"),
+    ([], "must be a JSON object"),
+    ("run-migration", "must be a JSON object"),
+    ({"Target": "017"}, "unknown keys: Target. Known are: action, target, confirm, trigger, requested_by"),
+    ({"action": "run"}, "There are: run-migration, list-migrations, plan, verify, rollback"),
+    ({"action": 1}, "must be a text"),
+    ({"action": ["run-migration"]}, "must be a text"),
+    ({"target": True}, "must be a text"),
+    ({"target": 1.5}, "must be a text"),
+    ({"target": -1}, "must be a text"),
+    ({"target": {}}, "must be a text"),
+    ({"requested_by": "a\nb"}, "printable"),
+    ({"requested_by": "x" * 257}, "at most 256"),
+    ({"action": "list-migrations", "target": "017"}, "takes no target"),
+    ({"action": "run-migration", "confirm": "017"}, "Only the action rollback takes `confirm`"),
+    ({"action": "rollback"}, "needs a target"),
+    ({"action": "rollback", "target": "017"}, "confirm, the newest applied one"),
+]
+
+
+@pytest.mark.parametrize(("data", "reason"), WRONG, ids=[str(data) for data, _ in WRONG])
+def test_wrong_input_is_refused_with_what_would_be_right(data: Any, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read(data)
+    assert reason in caught.value.message
+    assert "{}" in caught.value.solution
+
+
+def test_action_outside_the_list_is_not_allowed_and_the_list_told() -> None:
+    with pytest.raises(ActionNotAllowed) as caught:
+        read_ask({"action": "rollback", "target": "1", "confirm": "1"}, "e", ("run-migration", "plan"))
+    assert caught.value.facts == {"action": "rollback", "allowed": ["run-migration", "plan"]}
+
+
+# ---- settings -------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_read_from_the_environment() -> None:
+    settings = read_settings(VARIABLES)
+    assert (settings.environment, settings.host, settings.port, settings.database) == (
+        "prod",
+        "db.example",
+        5432,
+        "shop",
+    )
+    assert settings.limits == Limits(lock_timeout=3_000, statement_timeout=600_000, lock_wait=0)
+    assert settings.actions == ("run-migration", "plan")
+    assert settings.migrations == ROOT / "migrations"
+    assert settings.certificates is None
+
+
+def test_only_what_has_no_default_must_be_set() -> None:
+    least = ("ENVIRONMENT", "DATABASE_SECRET_ARN", "ALLOWED_ACTIONS", "DATABASE_SSLMODE")
+    settings = read_settings({name: VARIABLES[name] for name in least})
+    assert (settings.host, settings.port, settings.database) == (None, None, None)
+    assert settings.limits == Limits()
+    assert settings.hazards == "warn"
+
+
+def test_certificate_is_checked_in_full_by_default(tmp_path: Path) -> None:
+    roots = tmp_path / "roots.pem"
+    roots.touch()
+    variables = {**VARIABLES, "DATABASE_SSLMODE": "", "DATABASE_SSLROOTCERT": str(roots)}
+    settings = read_settings(variables)
+    assert (settings.sslmode, settings.certificates) == ("verify-full", roots)
+
+
+WRONG_SETTINGS = [
+    ("ENVIRONMENT", "", "is not set"),
+    ("DATABASE_SECRET_ARN", " ", "is not set"),
+    ("ALLOWED_ACTIONS", "", "is not set"),
+    ("ALLOWED_ACTIONS", "run-migration,,plan", "must list actions"),
+    ("ALLOWED_ACTIONS", "everything", "must list actions"),
+    ("DATABASE_PORT", "0", "a whole number from 1 to 65535"),
+    ("DATABASE_PORT", "5432.0", "a whole number from 1 to 65535"),
+    ("DATABASE_SSLMODE", "on", "must be one of disable"),
+    ("LOCK_TIMEOUT_MS", "0", "a whole number from 1"),
+    ("LOCK_TIMEOUT_MS", "2s", "a whole number from 1"),
+    ("STATEMENT_TIMEOUT_MS", "-1", "a whole number from 0"),
+    ("STATEMENT_TIMEOUT_MS", "3000", "must be above LOCK_TIMEOUT_MS"),
+    ("LOCK_WAIT_MS", "86400001", "a whole number from 0 to 86400000"),
+    ("HAZARDS", "ignore", "must be one of refuse, warn"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), WRONG_SETTINGS)
+def test_wrong_setting_is_told_by_its_name(name: str, value: str, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_settings({**VARIABLES, name: value})
+    assert caught.value.message.startswith(f"The environment variable {name} ")
+    assert reason in caught.value.message
+    assert caught.value.facts["setting"] == name
+
+
+@pytest.mark.parametrize("value", ["", "nowhere.pem"])
+def test_missing_roots_are_told_by_the_variable(value: str) -> None:
+    with pytest.raises(InvalidInput, match="DATABASE_SSLROOTCERT"):
+        read_settings({**VARIABLES, "DATABASE_SSLMODE": "verify-full", "DATABASE_SSLROOTCERT": value or "no.pem"})

@@ -1,0 +1,225 @@
+"""What a call tells: a story in order, one correlation id, and never a secret or a row."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from typing import Any
+
+import pytest
+
+from functions import edge
+from functions.apply.handler import handler as apply
+from functions.edge import Deployment
+from functions.migrator.deadline import RESERVE
+from functions.migrator.document import LIMIT, document
+from functions.migrator.errors import InternalError, InvalidInput, LockTimeout, MigrationFailed, MigratorError
+from tests.database.helpers import holding, holding_run_lock
+from tests.functions.helpers import EXECUTION, Context, Machine, lines, story
+
+SECRET, ROW = "s3cret-canary-9", "row-canary-4f2"
+
+
+@pytest.fixture
+def one(machine: Machine) -> Machine:
+    machine.migrations.write("017_a.sql", "-- verify: rows a = 0\nCREATE TABLE a (id int);")
+    machine.write_manifest()
+    return machine
+
+
+# ---- the story ------------------------------------------------------------------------------------------------------
+
+
+def test_story_is_told_in_order(one, capsys) -> None:
+    found = one.call("preflight")
+    capsys.readouterr()
+    one.call("apply", {"target": "017"}, package=found["package"])
+    assert story(capsys.readouterr().out) == [
+        "Event received",
+        "Credentials fetched",
+        "Connected",
+        "Executing migration 017",
+        "Executed migration 017",
+        "Connection closed",
+        "Step done",
+    ]
+
+
+def test_every_line_is_json_with_the_execution_for_its_correlation_id(one, capsys) -> None:
+    one.run({})
+    told = lines(capsys.readouterr().out)
+    assert len(told) > 15
+    assert {line["correlation_id"] for line in told} == {EXECUTION}
+    assert {line["service"] for line in told} == {"preflight", "apply", "verify"}
+
+
+def test_lines_of_one_call_do_not_carry_what_another_said(one, capsys) -> None:
+    one.run({})
+    one.execution = "the-next"
+    capsys.readouterr()
+    one.run({})
+    assert {line["correlation_id"] for line in lines(capsys.readouterr().out)} == {"the-next"}
+
+
+def test_failure_ends_the_story_with_its_name_after_the_connection_is_closed(machine, capsys) -> None:
+    machine.migrations.write("001_a.sql", "SELECT 1;\nSELECT nothing;")
+    digest = machine.write_manifest()
+    capsys.readouterr()
+    machine.refused("apply", MigrationFailed, package=digest)
+    told = lines(capsys.readouterr().out)
+    messages = [line["message"].split(":")[0] for line in told if "message" in line]
+    assert messages[-3:] == ["Executing migration 001", "Connection closed", "MigrationFailed"]
+    assert (told[-2]["level"], told[-2]["error"]["line"]) == ("ERROR", 2)
+    assert told[-1]["Failures"] == [1.0]
+
+
+def test_wait_for_another_run_is_told(one, database, capsys) -> None:
+    one.variables["LOCK_WAIT_MS"] = "200"
+    with holding_run_lock(database.url), pytest.raises(MigratorError, match="AnotherRunInProgress"):
+        one.call("apply")
+    assert "Waiting for another run to end" in story(capsys.readouterr().out)
+
+
+def test_others_in_the_way_are_told_without_what_their_queries_hold(machine, database, capsys) -> None:
+    database.execute("CREATE TABLE a (id text)")
+    machine.migrations.write("001_a.sql", "ALTER TABLE a ADD COLUMN x int;")
+    digest = machine.write_manifest()
+    with holding(database.url, f"SELECT FROM a WHERE id = '{ROW}'"):
+        machine.refused("apply", LockTimeout, package=digest, context=Context(timeout=RESERVE + 1_000))
+    out = capsys.readouterr().out
+    told = next(line for line in lines(out) if line.get("message") == "Others are in the way")
+    assert (told["level"], told["table"], told["mode"]) == ("WARNING", "public.a", "ACCESS EXCLUSIVE")
+    assert "idle in transaction" in told["blockers"][0]
+    assert ROW not in out
+
+
+def test_numbers_go_to_cloudwatch_by_environment(one, capsys) -> None:
+    one.run({})
+    metrics = [line for line in lines(capsys.readouterr().out) if "_aws" in line]
+    assert {line["environment"] for line in metrics} == {"dev"}
+    names = {metric["Name"] for line in metrics for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert names >= {"MigrationsPending", "MigrationsExecuted", "MigrationDuration", "TablesVerified"}
+    assert {line["_aws"]["CloudWatchMetrics"][0]["Namespace"] for line in metrics} == {"AuroraMigrations"}
+
+
+# ---- nothing that must not be told ----------------------------------------------------------------------------------
+
+LEAKS = [
+    f"CREATE TABLE a (e text UNIQUE);\nINSERT INTO a VALUES ('{ROW}'), ('{ROW}');",
+    f"CREATE TABLE a (e int);\nINSERT INTO a SELECT v::int FROM (VALUES ('{ROW}')) AS x (v);",
+    f"CREATE TABLE a (e text CHECK (e = ''));\nINSERT INTO a VALUES ('{ROW}');",
+]
+
+
+@pytest.mark.parametrize("text", LEAKS, ids=["unique", "cast", "check"])
+def test_no_row_and_no_password_in_log_result_or_error(machine, database, roles, capsys, text) -> None:
+    role = roles.create()
+    database.execute(f"ALTER ROLE \"{role.name}\" PASSWORD '{SECRET}'")
+    database.execute(
+        f'GRANT ALL ON DATABASE "{database.name}" TO "{role.name}"; GRANT ALL ON SCHEMA public TO "{role.name}"'
+    )
+    machine.put({"username": role.name, "password": SECRET})
+    machine.migrations.write("001_a.sql", f"CREATE TABLE kept (t text);\nINSERT INTO kept VALUES ('{ROW}');")
+    machine.migrations.write("002_a.sql", text)
+    digest = machine.write_manifest()
+    said = [machine.call("preflight")]
+    with pytest.raises(MigratorError) as caught:
+        machine.call("apply", package=digest)
+    said += [machine.call("verify", {"action": "verify", "target": "001"})]
+    captured = capsys.readouterr()
+    everything = captured.out + captured.err + json.dumps(said) + str(caught.value) + as_lambda_tells(caught.value)
+    assert SECRET not in everything
+    assert ROW not in everything
+    assert said[1]["verified"]["tables"][0]["rows"] == 1
+
+
+def as_lambda_tells(error: BaseException) -> str:
+    """What awslambdaric logs and reports of an exception (bootstrap.py, `handle_event_request`)."""
+    return type(error).__name__ + str(error) + "".join(traceback.format_tb(error.__traceback__))
+
+
+def test_what_stands_in_a_key_that_nobody_knows_is_not_told(one, capsys) -> None:
+    told = one.refused("preflight", InvalidInput, {"password": SECRET, "target": "017"})
+    out = capsys.readouterr().out
+    assert SECRET not in out + json.dumps(told)
+    assert lines(out)[0]["unknown_keys"] == ["password"]
+    assert lines(out)[0]["asked"] == {"target": "017"}
+
+
+def test_error_leaves_without_the_errors_that_it_came_from(machine) -> None:
+    machine.migrations.write("001_a.sql", "SELECT 1/0;")
+    digest = machine.write_manifest()
+    with pytest.raises(MigratorError) as caught:
+        machine.call("apply", package=digest)
+    error = caught.value
+    assert (type(error), error.__cause__, error.__suppress_context__) == (MigrationFailed, None, True)
+    frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    assert frames[-1] == "handler"
+    assert "run_file" not in frames
+
+
+# ---- errors as documents --------------------------------------------------------------------------------------------
+
+
+def test_error_names_the_next_command_with_environment_and_target(machine, monkeypatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "dev")
+    machine.migrations.write("001_a.sql", "SELECT 1/0;")
+    digest = machine.write_manifest()
+    told = machine.refused("apply", MigrationFailed, {"target": "001"}, package=digest)
+    assert told["next_command"] == "aurora-migrations run 001 --env dev"
+
+
+def test_mistake_of_ours_leaves_by_a_name_and_without_its_words(machine, monkeypatch, capsys) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError(ROW)
+
+    monkeypatch.setattr(edge, "read_login", broken)
+    told = machine.refused("preflight", InternalError)
+    assert told["kind"] == "KeyError"
+    assert "broken" in told["frames"][-1]
+    assert ROW not in json.dumps(told) + capsys.readouterr().out
+
+
+@pytest.mark.parametrize("event", [{}, {"action": "run-migration"}, [], None, "x", {"execution": 7, "input": {}}])
+def test_event_that_no_state_machine_sent_is_refused_by_name(machine, event) -> None:
+    with pytest.raises(InvalidInput, match="doesn't name its execution"):
+        apply(event, Context(), Deployment(machine.settings, machine.aws))
+
+
+def test_wrong_setting_is_a_named_error_too(machine, monkeypatch) -> None:
+    monkeypatch.delenv("ENVIRONMENT", raising=False)
+    edge._deployed.cache_clear()
+    with pytest.raises(InvalidInput, match="ENVIRONMENT is not set"):
+        apply({"execution": "e", "input": {}}, Context())
+
+
+def test_functions_find_their_settings_and_secrets_by_themselves(one, monkeypatch) -> None:
+    for name, value in one.variables.items():
+        monkeypatch.setenv(name, value)
+    edge._deployed.cache_clear()
+    try:
+        assert apply({"execution": "e", "input": {}}, Context())["outcome"] == "done"
+    finally:
+        edge._deployed.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"excerpt": "x" * 50_000},
+        {"excerpt": "é☃" * 20_000},
+        {"checks": [{"promise": f"p{n}", "found": "y" * 300} for n in range(500)]},
+        {"difference": "\n" * 20_000, "files": ["f" * 60] * 3_000},
+        {"holder": {"application": "z" * 9_000}},
+        {f"fact{n}": "w" * 90 for n in range(400)},
+    ],
+    ids=["small", "long", "beyond ASCII", "many", "escaped", "nested", "very many facts"],
+)
+def test_document_is_json_of_limited_size_and_keeps_what_matters(facts: dict[str, Any]) -> None:
+    error = LockTimeout("It waits. " * (2_000 if not facts else 1), **facts)
+    text = document(error, execution="e")
+    told = json.loads(text)
+    assert len(text.encode()) <= LIMIT
+    assert (told["error"], told["cause"], told["execution"]) == ("LockTimeout", LockTimeout.cause, "e")
+    assert told["message"].startswith("It waits.")

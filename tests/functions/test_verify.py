@@ -1,0 +1,222 @@
+"""Verify: the tables a run has touched, their rows and indexes, and promises that hold for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from functions.migrator import inspection
+from functions.migrator.errors import VerificationFailed
+from tests.functions.helpers import Machine
+
+
+def run(machine: Machine, *texts: str, asked: Any = None) -> dict[str, Any]:
+    """Runs files 001, 002 ... of these texts; the answer's part about what was verified."""
+    for number, text in enumerate(texts, 1):
+        machine.migrations.write(f"{number:03}_step.sql", text)
+    machine.write_manifest()
+    found: dict[str, Any] = machine.run(asked)["verified"]
+    return found
+
+
+def names(verified: dict[str, Any]) -> list[str]:
+    return [table["table"] for table in verified["tables"]]
+
+
+# ---- which tables ---------------------------------------------------------------------------------------------------
+
+
+def test_tables_that_were_made_changed_or_filled_are_looked_at(machine, database) -> None:
+    database.execute("CREATE TABLE old (id int); CREATE TABLE read_only (id int); CREATE TABLE filled (id int)")
+    text = "CREATE TABLE made (id int);\nALTER TABLE old ADD COLUMN x int;\n"
+    text += "INSERT INTO filled SELECT * FROM read_only;\nCREATE VIEW v AS SELECT * FROM read_only;"
+    assert names(run(machine, text)) == ["made", "old", "filled"]
+
+
+def test_table_is_found_by_the_name_it_has_at_the_end(machine) -> None:
+    text = "CREATE TABLE a (id int);\nALTER TABLE a RENAME TO b;\nCREATE TABLE c (id int);\nDROP TABLE c;"
+    assert names(run(machine, text)) == ["b"]
+
+
+def test_table_in_another_schema_and_with_a_name_in_quotes_is_found(machine) -> None:
+    text = 'CREATE SCHEMA app;\nCREATE TABLE app."Order" (id int);'
+    assert names(run(machine, text)) == ['app."Order"']
+
+
+def test_table_is_found_where_the_file_set_the_search_path(machine) -> None:
+    assert names(run(machine, "CREATE SCHEMA app;\nSET search_path = app;\nCREATE TABLE t (id int);")) == ["app.t"]
+
+
+def test_table_that_is_gone_is_told_as_gone(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    database.execute("DROP TABLE a")
+    machine.execution = "later"
+    assert machine.run({"action": "verify", "target": "001"})["verified"]["tables"] == [{"table": "a", "exists": False}]
+
+
+def test_only_what_this_execution_touched_is_looked_at(machine) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    machine.execution = "later"
+    assert names(run(machine, "CREATE TABLE a (id int);", "CREATE TABLE b (id int);")) == ["b"]
+
+
+def test_action_verify_looks_at_everything_that_is_applied(machine) -> None:
+    run(machine, "CREATE TABLE a (id int);", "CREATE TABLE b (id int);")
+    machine.execution = "later"
+    answer = machine.run({"action": "verify"})
+    assert names(answer["verified"]) == ["a", "b"]
+    assert answer["status"] == "success"
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_now_stand_beside_what_was_promised(machine, database) -> None:
+    machine.migrations.write("001_a.sql", "-- verify: rows a = 0\nCREATE TABLE a (id int);")
+    package = machine.write_manifest()
+    so_far = machine.call("apply", package=package)
+    database.execute("INSERT INTO a VALUES (1), (2)")  # the application, before anybody verifies
+    answer = machine.call("verify", package=package, so_far=so_far)
+    (table,) = answer["verified"]["tables"]
+    assert (table["rows"], table["promised_at_commit"]) == (2, ["= 0"])
+    assert answer["applied"][0]["verified"] == [{"promise": "rows a = 0", "found": "0"}]
+
+
+def test_large_table_is_estimated_and_says_so(machine, database, monkeypatch) -> None:
+    monkeypatch.setattr(inspection, "COUNTED", 8_192)
+    text = "CREATE TABLE a (id int);\nINSERT INTO a SELECT generate_series(1, 5000);"
+    (table,) = run(machine, text)["tables"]
+    assert (table["rows"], table["counted"]) == (None, False)
+    database.execute("ANALYZE a")
+    machine.execution = "later"
+    (table,) = machine.run({"action": "verify"})["verified"]["tables"]
+    assert (table["rows"], table["counted"]) == (5_000, False)
+
+
+def test_rows_of_all_partitions_are_counted(machine) -> None:
+    text = "CREATE TABLE p (id int) PARTITION BY RANGE (id);\n"
+    text += "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);\nINSERT INTO p VALUES (1), (2);"
+    assert [(t["table"], t["rows"]) for t in run(machine, text)["tables"]] == [("p", 2), ("p1", 2)]
+
+
+def test_table_that_somebody_locks_is_not_waited_for_long(machine, database) -> None:
+    from tests.database.helpers import holding
+
+    run(machine, "CREATE TABLE a (id int);")
+    machine.execution = "later"
+    with holding(database.url, "LOCK TABLE a"):
+        (table,) = machine.run({"action": "verify"})["verified"]["tables"]
+    assert table["counted"] is False
+
+
+# ---- indexes --------------------------------------------------------------------------------------------------------
+
+
+def broken(database: Any, index: str, column: str = "indisvalid") -> None:
+    """What a failed CREATE INDEX CONCURRENTLY leaves behind."""
+    database.execute(f"UPDATE pg_index SET {column} = false WHERE indexrelid = '{index}'::regclass")
+
+
+def test_invalid_index_on_a_touched_table_fails_though_the_file_is_in(machine, database) -> None:
+    database.execute("CREATE TABLE a (id int); CREATE INDEX a_id ON a (id)")
+    broken(database, "a_id")
+    machine.migrations.write("001_a.sql", "ALTER TABLE a ADD COLUMN x int;")
+    package = machine.write_manifest()
+    so_far = machine.call("apply", package=package)
+    told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
+    (check,) = told["checks"]
+    assert (check["promise"], check["expected"], check["found"]) == ("index a_id on a", "valid and ready", "invalid")
+    assert told["state"] == "What is applied stays applied: the checks come after the commit."
+
+
+def test_every_expectation_that_fails_is_listed(machine, database) -> None:
+    database.execute("CREATE TABLE a (id int); CREATE INDEX i1 ON a (id); CREATE INDEX i2 ON a (id)")
+    run(machine, "-- verify always: rows b = 0\nCREATE TABLE b (id int);\nALTER TABLE a ADD COLUMN x int;")
+    broken(database, "i1")
+    broken(database, "i2", "indisready")
+    database.execute("INSERT INTO b VALUES (1)")
+    told = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert [(check["promise"], check["found"]) for check in told["checks"]] == [
+        ("index i1 on a", "invalid"),
+        ("index i2 on a", "not ready"),
+        ("rows b = 0", "1 or more"),
+    ]
+
+
+def test_invalid_index_of_a_partition_is_found(machine, database) -> None:
+    text = "CREATE TABLE p (id int) PARTITION BY RANGE (id);\n"
+    text += "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);\nCREATE INDEX i ON p (id);"
+    run(machine, text)
+    broken(database, "p1_id_idx")
+    machine.refused("verify", VerificationFailed, {"action": "verify"})
+
+
+# ---- promises that hold for ever ------------------------------------------------------------------------------------
+
+
+def test_lasting_promise_is_asked_at_the_commit(machine) -> None:
+    machine.migrations.write("001_a.sql", "-- verify always: rows a = 0\nCREATE TABLE a AS SELECT 1 AS id;")
+    package = machine.write_manifest()
+    machine.refused("apply", VerificationFailed, package=package)
+
+
+def test_lasting_promise_is_asked_again_by_every_later_run(machine, database) -> None:
+    verified = run(machine, "-- verify always: rows a <= 1\nCREATE TABLE a (id int);")
+    assert verified["always"] == [{"promise": "rows a <= 1", "found": "0"}]
+    database.execute("INSERT INTO a VALUES (1), (2)")
+    machine.execution = "later"
+    machine.migrations.write("002_b.sql", "CREATE TABLE b (id int);")
+    package = machine.write_manifest()
+    so_far = machine.call("apply", package=package)
+    told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
+    assert told["checks"][0] == {
+        "promise": "rows a <= 1",
+        "expected": "<= 1",
+        "found": "2 or more",
+        "true": False,
+        "place": "001_step.sql",
+    }
+
+
+def test_promise_of_the_commit_alone_is_not_asked_again(machine, database) -> None:
+    run(machine, "-- verify: rows a = 0\nCREATE TABLE a (id int);")
+    database.execute("INSERT INTO a VALUES (1)")
+    machine.execution = "later"
+    assert machine.run({"action": "verify"})["status"] == "success"
+
+
+def test_lasting_promise_may_be_taken_back_as_comments_may_change(machine, database) -> None:
+    run(machine, "-- verify always: rows a = 0\nCREATE TABLE a (id int);")
+    database.execute("DROP TABLE a")
+    told = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert told["checks"][0]["found"] == "no such table"
+    assert "take its line out of the file" in told["solution"]
+    machine.execution = "later"
+    assert run(machine, "CREATE TABLE a (id int);", asked={"action": "verify"})["always"] == []
+
+
+def test_migration_that_is_not_applied_after_all_fails(machine) -> None:
+    machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    machine.write_manifest()
+    told = machine.refused("verify", VerificationFailed)
+    assert told["checks"][0] | {"place": ""} == {
+        "promise": "migration 001",
+        "expected": "applied",
+        "found": "pending",
+        "true": False,
+        "place": "",
+    }
+
+
+def test_verify_can_write_nothing(machine, database) -> None:
+    from functions.migrator.credentials import read_login
+    from functions.migrator.deadline import Deadline
+    from functions.migrator.errors import NotAWriter
+    from functions.migrator.step import Step, looking, send
+
+    run(machine, "CREATE TABLE a (id int);")
+    url = read_login(machine.aws, machine.settings).url
+    step = Step(machine.settings, None, "e", "", "", {}, Deadline(lambda: 60_000), url=url)  # type: ignore[arg-type]
+    with looking(step) as session, pytest.raises(NotAWriter):
+        send(session, "INSERT INTO a VALUES (1)")

@@ -1,0 +1,61 @@
+"""The templates of cdk.json's worked examples, written once for all tests; the package, made once."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.naming import Names
+from infra.packaging import ARM64, ROOT, build
+from tests.infra.cloud import Machine, Template
+
+
+def context() -> dict[str, Any]:
+    """cdk.json's context, with nothing bundled."""
+    data: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text("utf-8"))["context"]
+    return {**data, "aws:cdk:bundling-stacks": []}
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """By environment."""
+    import aws_cdk as cdk
+
+    from infra.stack import add_stacks
+
+    app = cdk.App(context=context(), outdir=str(tmp_path_factory.mktemp("cdk.out")))
+    add_stacks(app)
+    folder = Path(app.synth().directory)
+    return {name: Template(folder / f"{Names(name).stack}.template.json") for name in ("dev", "prod")}
+
+
+@pytest.fixture(params=["dev", "prod"])
+def environment(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def template(environment: str, templates: dict[str, Template]) -> Template:
+    """One environment's template; every test that uses it runs once on each."""
+    return templates[environment]
+
+
+@pytest.fixture
+def names(environment: str) -> Names:
+    return Names(environment)
+
+
+@pytest.fixture
+def workflow(template: Template, names: Names) -> Machine:
+    """The state machine that people start."""
+    return template.machine(names.of())
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Lambda package for AWS, from the wheels in build/wheels, which are fetched if they aren't there yet."""
+    target = tmp_path_factory.mktemp("package") / "lambda"
+    build(target, ROOT / "migrations", ARM64)
+    return target

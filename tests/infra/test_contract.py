@@ -1,0 +1,75 @@
+"""What the template gives the functions, and what they make of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from functions.migrator.ask import ACTIONS, read_ask
+from functions.migrator.document import document
+from functions.migrator.errors import LockTimeout
+from functions.migrator.settings import read_settings
+from infra import settings as infra_settings
+from infra.naming import Names
+from infra.packaging import CERTIFICATES, HANDLERS, MIGRATIONS
+from infra.settings import read_one
+from tests.infra.cloud import Machine, Template
+from tests.infra.conftest import context
+from tests.infra.running import run
+
+
+def test_actions_that_an_environment_can_allow_are_those_that_there_are() -> None:
+    assert infra_settings.ACTIONS == ACTIONS
+
+
+@pytest.mark.parametrize("step", HANDLERS)
+def test_functions_can_read_every_variable_of_the_template(
+    step: str, template: Template, environment: str, names: Names, package: Path
+) -> None:
+    variables = template.one("Lambda::Function", FunctionName=names.of(step)).properties["Environment"]["Variables"]
+    here = {key: value.replace("/var/task", str(package)) for key, value in variables.items()}
+    found = read_settings(here)
+    wanted = read_one(context()["environments"], environment)
+    assert (found.environment, found.sslmode, found.hazards) == (environment, "verify-full", wanted.hazards)
+    assert (found.port, found.database) == (wanted.database.port, wanted.database.name)
+    assert found.actions == wanted.allowed_actions
+    assert (found.certificates, found.migrations) == (package / CERTIFICATES, package / MIGRATIONS)
+    assert 0 < found.limits.lock_timeout < found.limits.statement_timeout
+
+
+def test_inputs_that_rules_give_are_understood(template: Template) -> None:
+    allowed = infra_settings.ACTIONS
+    stack = f"arn:aws:cloudformation:ap-northeast-1:111122223333:stack/{'x' * 128}/{'0' * 36}"
+    assert read_ask({"trigger": "deploy", "requested_by": stack}, "e", allowed).action == "run-migration"
+    for machine in template.machines.values():
+        for task in machine.calls.values():
+            given = task["Parameters"]["Payload"].get("input", {})
+            assert read_ask(given, "e", allowed).action in ("plan", "run-migration")
+
+
+def test_error_as_functions_tell_it_is_understood_by_the_failure_branch(templates: dict[str, Template]) -> None:
+    machine: Machine = templates["dev"].machine(Names("dev").of())
+    error = LockTimeout("Waited 2 s.", blockers=[{"pid": 1, "query": "x" * 20_000}])
+    cause = {"errorMessage": document(error, execution="e"), "errorType": error.name, "stackTrace": []}
+    ran = run(machine, "Cause given?", {"failure": {"Error": error.name, "Cause": json.dumps(cause)}})
+    assert ran.mails[0][0] == "[dev] LockTimeout: migrations failed"
+    assert "What   LockTimeout: Waited 2 s." in ran.mails[0][1]
+
+
+@pytest.mark.parametrize("step", HANDLERS)
+def test_handler_is_where_the_template_says(step: str, package: Path, tmp_path: Path) -> None:
+    """Imported from the package's own code, without the compiler; compiled packages are those of this machine."""
+    shutil.copytree(package / "functions", tmp_path / "functions")
+    code = (
+        "import sys\n"
+        "for name in ('compiler', 'cli', 'postgast', 'rich'): sys.modules[name] = None\n"
+        f"import functions.{step}.handler as module\n"
+        "sys.exit(not callable(module.handler))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,165 @@
+"""cdk.json's settings: what they become, and that every mistake names its key and its environment."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from infra.reader import Reference
+from infra.settings import ACTIONS, RETENTIONS, Limits, SettingsError, read_all, read_one
+
+DEV: dict[str, Any] = {
+    "network": {
+        "vpc": "vpc-0a",
+        "subnets": ["subnet-0a", {"export": "subnet-b"}],
+        "database_security_group": {"parameter": "/db/group"},
+        "secrets_endpoint": "sg-0e",
+    },
+    "database": {
+        "host": "writer.example.internal",
+        "name": "shop",
+        "secret": "arn:aws:secretsmanager:eu-west-1:000000000000:secret:shop-AbCdEf",
+    },
+    "emails": ["team@example.com"],
+}
+
+
+def read(change: Callable[[dict[str, Any]], object] = lambda data: None) -> Any:
+    data = copy.deepcopy(DEV)
+    change(data)
+    return read_one({"dev": data}, "dev")
+
+
+def put(path: str, value: Any) -> Callable[[dict[str, Any]], object]:
+    *parents, last = path.split(".")
+
+    def change(data: dict[str, Any]) -> None:
+        for parent in parents:
+            data = data.setdefault(parent, {})
+        data[last] = value
+
+    return change
+
+
+def without(path: str) -> Callable[[dict[str, Any]], object]:
+    *parents, last = path.split(".")
+
+    def change(data: dict[str, Any]) -> None:
+        for parent in parents:
+            data = data[parent]
+        del data[last]
+
+    return change
+
+
+def test_what_is_not_set_has_a_careful_default() -> None:
+    settings = read()
+    assert settings.database.sslmode == "verify-full"
+    assert settings.database.port == 5432
+    assert settings.allowed_actions == tuple(action for action in ACTIONS if action != "rollback")
+    assert settings.limits == Limits()
+    assert (settings.account, settings.region, settings.watch_stacks) == (None, None, ())
+
+
+def test_value_may_be_an_id_an_export_or_a_parameter() -> None:
+    network = read().network
+    assert network.subnets == (Reference("value", "subnet-0a"), Reference("export", "subnet-b"))
+    assert network.database_security_group == Reference("parameter", "/db/group")
+
+
+def test_endpoint_of_our_own_is_asked_for_by_a_word() -> None:
+    assert read(put("network.secrets_endpoint", "create")).network.secrets_endpoint is None
+
+
+def test_times_are_written_as_people_write_them() -> None:
+    assert read(put("limits", {"lock_timeout": "500ms", "run_timeout": "2h"})).limits == Limits(
+        lock_timeout=500, run_timeout=7_200_000
+    )
+
+
+MISTAKES = {
+    "unknown key": (put("emial", []), "`emial` is unknown; known there are: "),
+    "unknown inner key": (put("network.subnet", []), "`network.subnet` is unknown"),
+    "missing group": (without("network"), "`network` is missing"),
+    "missing VPC": (without("network.vpc"), "`network.vpc` is missing: a VPC's id"),
+    "missing subnets": (without("network.subnets"), "`network.subnets` is missing"),
+    "no subnet": (put("network.subnets", []), "`network.subnets` must be a list of at least one"),
+    "wrong VPC": (put("network.vpc", "vpc"), "`network.vpc` must be a VPC's id, and is 'vpc'"),
+    "reference of two": (put("network.vpc", {"export": "a", "parameter": "b"}), "`network.vpc` must be a VPC's id, or"),
+    "reference of none": (put("network.vpc", {"import": "a"}), "`network.vpc` must be"),
+    "missing endpoint": (without("network.secrets_endpoint"), "`network.secrets_endpoint` is missing: `create`, or"),
+    "missing secret": (without("database.secret"), "`database.secret` is missing: a secret's complete ARN"),
+    "partial secret": (
+        put("database.secret", "arn:aws:secretsmanager:eu-west-1:000000000000:secret:shop"),
+        "`database.secret` must be a secret's complete ARN",
+    ),
+    "host with a scheme": (put("database.host", "postgresql://h"), "`database.host` must be the cluster's writer"),
+    "port as text": (put("database.port", "5432"), "`database.port` must be a whole number from 1 to 65535"),
+    "port too high": (put("database.port", 70_000), "`database.port` must be a whole number"),
+    "port true": (put("database.port", True), "`database.port` must be a whole number"),
+    "weak TLS": (put("database.sslmode", "disable"), "`database.sslmode` must be one of verify-full,"),
+    "no e-mail": (put("emails", []), "`emails` must be a list of at least one"),
+    "wrong e-mail": (put("emails", ["team"]), "`emails` must be an e-mail address, and is 'team'"),
+    "e-mail as text": (put("emails", "team@example.com"), "`emails` must be a list"),
+    "unknown action": (put("allowed_actions", ["plan", "drop"]), "`allowed_actions` may hold run-migration,"),
+    "no plan": (put("allowed_actions", ["run-migration"]), "`allowed_actions` must allow `plan`"),
+    "no run": (put("allowed_actions", ["plan"]), "`allowed_actions` must allow `run-migration`"),
+    "retention": (put("log_retention_days", 15), "`log_retention_days` must be one of 1, 3, 5, 7, 14, 30"),
+    "flag": (put("daily_check", "yes"), "`daily_check` must be true or false, and is 'yes'"),
+    "time without unit": (put("limits.lock_timeout", "2"), "`limits.lock_timeout` can't be understood"),
+    "time as number": (put("limits.lock_timeout", 2000), '`limits.lock_timeout` must be a time such as "2s"'),
+    "lock above statement": (
+        put("limits", {"lock_timeout": "5min", "statement_timeout": "1min"}),
+        "`limits.statement_timeout` must be longer than lock_timeout (300 s), and is 60 s",
+    ),
+    "statement above function": (
+        put("limits.statement_timeout", "15min"),
+        "`limits.function_timeout` must be longer than statement_timeout",
+    ),
+    "wait above function": (
+        put("limits.lock_wait", "20min"),
+        "`limits.function_timeout` must be longer than lock_wait",
+    ),
+    "function above Lambda": (
+        put("limits.function_timeout", "16min"),
+        "`limits.function_timeout` must be at most 15min",
+    ),
+    "task above run": (put("limits.run_timeout", "16min"), "`limits.run_timeout` must be longer than function_timeout"),
+    "account": (put("account", "123"), "`account` must be an account number of 12 digits"),
+    "region": (put("region", "Ireland"), "`region` must be a region such as eu-west-1"),
+    "limits as text": (put("limits", "2s"), "`limits`: it must be an object, and is '2s'"),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_mistake_names_its_key_and_its_environment(change: Callable[[dict[str, Any]], object], told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(change)
+    assert str(caught.value).startswith("Environment 'dev' in cdk.json: ")
+    assert told.removeprefix("`limits`: it ") in str(caught.value)
+
+
+def test_every_time_that_logs_can_be_kept_is_one_that_aws_knows() -> None:
+    from infra.functions import RETENTION
+
+    assert set(RETENTION) == set(RETENTIONS)
+
+
+def test_unknown_environment_is_told_with_those_known() -> None:
+    with pytest.raises(SettingsError, match=r"no environment 'test'; .*: dev$|no environment 'test'.*: dev\."):
+        read_one({"dev": DEV}, "test")
+
+
+@pytest.mark.parametrize("environments", [None, {}, [], "dev"])
+def test_no_environments_at_all_is_told(environments: Any) -> None:
+    with pytest.raises(SettingsError, match="no `environments`"):
+        read_all(environments)
+
+
+@pytest.mark.parametrize("name", ["Dev", "dev_1", "1dev", "d" * 21, ""])
+def test_name_that_could_not_be_part_of_others_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="won't do"):
+        read_all({name: DEV})
