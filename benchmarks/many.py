@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks import sides
 from benchmarks.files import write_alike
-from benchmarks.harness import ROOT, Bench, compare, run_child, take_turns
+from benchmarks.harness import Bench, compare, run_child, take_turns
 
 NUMBER = 10_000
 GOALS = ("", "", "")
@@ -22,7 +22,7 @@ def measure(bench: Bench) -> str:
     """All rounds share a database: no side changes it."""
     by_files = write_alike(bench.folder / "many", NUMBER)
     by_manifest = write_alike(bench.folder / "many-with-manifest", NUMBER)
-    run_child(sides.write_manifest(by_manifest), ROOT)
+    run_child(sides.write_manifest(by_manifest), bench.folder)
     compared = [sides.ours(by_files), sides.ours(by_manifest, "run, by its manifest"), sides.select_one()]
     with bench.database() as database:
         bench.run(sides.ours(write_alike(bench.folder / "first", 1)), database)
