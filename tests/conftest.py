@@ -41,8 +41,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "programs" in metafunc.fixturenames:
         chosen = _chosen(metafunc.config)
+        if not _depends_on_the_server(metafunc.definition.path):
+            chosen = chosen[:1]
         ids = [f"postgres{found.major}" for found in chosen]
         metafunc.parametrize("programs", chosen, indirect=True, ids=ids, scope="session")
+
+
+def _depends_on_the_server(path: Path) -> bool:
+    """Whether a test says more on two versions than on one: the engine's do, and one that needs TLS, which the embedded
+    server hasn't got. What only calls the engine is tested once, or the suite would take half as long again."""
+    return path.parent.name == "database" or path.name == "test_tls.py"
 
 
 def _chosen(config: pytest.Config) -> tuple[Installation, ...]:
