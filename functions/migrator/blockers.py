@@ -125,6 +125,8 @@ class Observer:
         self._execution = execution
         self._session: Session | None = None
         self._failed = False
+        self.interrupted = False
+        """Whether Ctrl-C was pressed while it was asked."""
 
     def open(self) -> bool:
         """Whether it is there; it is tried once a connection."""
@@ -144,7 +146,8 @@ class Observer:
         try:
             rows = self._session.query(_LOOK, pid)
         except MigratorError:
-            return None
+            rows = []
+        self.interrupted |= self._session.wire.interrupted
         return _lock_wait(rows) if rows else None
 
     def close(self) -> None:

@@ -67,14 +67,16 @@ class Budget:
         promise: the longest that the application may wait, in milliseconds.
         attempt: the longest that this try may wait in queues, in milliseconds.
         pid: the process of the session that tries.
-        capped: whether the promise holds for the whole of it: nothing in it takes long by nature.
+        long_left: how many statements are still to come, or at work, that take long by nature. Until they are done the
+            application waits as long as they take, and only waiting counts.
+        interrupted: whether Ctrl-C was pressed while the second session was asked.
     """
 
     promise: int
     attempt: int
     pid: int
     observer: Observer
-    capped: bool = True
+    long_left: int = 0
     waits: dict[tuple[str, str], LockWait] = field(default_factory=dict)
     last: LockWait | None = None
     """What the statement at work was last seen to wait for."""
@@ -84,8 +86,23 @@ class Budget:
     """Whether it was stopped because it had waited as long as it may, for several locks."""
     _began: float = field(default_factory=time.monotonic)
     _first: float | None = None
+    _waits_here: dict[tuple[str, str], float] = field(default_factory=dict)
     _used: float = 0.0
     _locks: list[tuple[TableLock, float]] = field(default_factory=list)
+
+    @property
+    def capped(self) -> bool:
+        """Whether locks may be held no longer than was promised."""
+        return self.long_left == 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether locks have been held for as long as they may."""
+        return self.is_running and self.capped and self._since_first() > self.promise * _CAP
+
+    @property
+    def interrupted(self) -> bool:
+        return self.observer.interrupted
 
     @property
     def is_running(self) -> bool:
@@ -111,6 +128,9 @@ class Budget:
             return
         waited = self._waited(statement) if statement and is_long(statement) else elapsed_ms
         self._used += min(waited, elapsed_ms)
+        if statement and is_long(statement):
+            self.long_left -= 1
+            self._first = time.monotonic()  # what it took is its own; from here on the promise holds
         granted = time.monotonic() - max(0.0, elapsed_ms - (self._waited(statement) if statement else 0)) / 1_000
         self._locks += [(lock, granted) for lock in blocking(statement)] if statement else []
 
@@ -124,6 +144,7 @@ class Budget:
     def watch(self) -> Watch | None:
         """What to call while a message is at work; None where nobody waits because of us, whatever it does."""
         self.last = None
+        self._waits_here.clear()
         return self._look
 
     def _look(self, elapsed: float) -> tuple[bool, float]:
@@ -131,13 +152,18 @@ class Budget:
         if elapsed < _LOOKS[0]:
             return False, _LOOKS[0] - elapsed
         wait = self.last = self.observer.look(self.pid)
+        if self.interrupted:
+            return True, 0
         if wait is not None:
-            known = self.waits.get((wait.table, wait.mode))
-            self.waits[wait.table, wait.mode] = wait if known is None else _longer(known, wait)
-        if not (self.is_running and self.capped):
+            key = wait.table, wait.mode
+            known = self.waits.get(key)
+            self.waits[key] = wait if known is None else _longer(known, wait)
+            self._waits_here[key] = max(self._waits_here.get(key, 0.0), wait.waited_ms)
+        if not self.is_running:
             return False, _LOOKS[1] if wait is not None else _LOOKS[2]
-        self.stopped = wait is not None and self._used + elapsed * 1_000 > self.promise * _SHARE
-        self.overran = self._since_first() > self.promise * _CAP
+        spent = self._used + (elapsed * 1_000 if self.capped else sum(self._waits_here.values()))
+        self.stopped = wait is not None and spent > self.promise * _SHARE
+        self.overran = wait is None and self.is_over
         return self.stopped or self.overran, _LOOKS[1]
 
     def held(self) -> tuple[Held, ...]:

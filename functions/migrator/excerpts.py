@@ -20,7 +20,8 @@ _WIDTH, _BEFORE = 100, 60  # characters shown of a line, and how many of them be
 # As PostgreSQL's scanner reads them: names in double quotes stay; strings of all kinds, numbers and comments are
 # values. https://www.postgresql.org/docs/current/sql-syntax-lexical.html
 _TOKEN = re.compile(
-    r"""(?P<name>"(?:[^"]|"")*(?:"|\Z))|(?P<comment>--[^\n]*|/\*)|(?<![\w$])[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z)"""
+    r"""(?P<name>"(?:[^"]|"")*(?:"|\Z))|(?P<comment>--[^\n]*|/\*)"""
+    r"""|(?<![\w$])[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z)(?:\s*\n\s*'(?:[^'\\]|''|\\.)*(?:'|\Z))*"""
     r"""|'(?:[^']|'')*(?:'|\Z)|(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)"""
     r"""|(?P<number>(?<![\w$])\d[\w.]*)""",
     re.DOTALL,

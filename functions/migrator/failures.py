@@ -182,6 +182,15 @@ def _never(wait: LockWait) -> bool:
     return any(blocker.never_yields for blocker in wait.blockers)
 
 
+def held_too_long(job: Job, chunk: Chunk) -> StatementTimeout:
+    """Before the next message was sent, locks had been held for as long as they may."""
+    first = chunk.statements[0]
+    statements = job.script.statements
+    place = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
+    known = {"state": _ROLLED_BACK, "line": place[0], "column": place[1], "statement": first + 1, **_where(job)}
+    return _held_too_long(job, f"{job.file}:{place[0]}:{place[1]}", known)
+
+
 def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTimeout:
     limit = format_duration(job.limits.lock_timeout)
     return StatementTimeout(

@@ -16,6 +16,7 @@ from functions.migrator.script import PAST, Action, Script, Statement, Unit
 _SETS = re.compile(
     rb"select\s+(?:pg_catalog\.)?set_config\s*\(\s*'[^']*'\s*,\s*'[^']*'\s*,\s*(?:true|false)\s*\)", re.IGNORECASE
 )
+_SETS_LOCK_TIMEOUT = re.compile(rb"set_config\s*\(\s*'lock_timeout'", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,14 @@ class Job:
     def _waits_by_itself(self, unit: Unit) -> bool:
         """Whether the unit sets lock_timeout itself: then that holds, and nothing of ours."""
         return any(
-            statement.kind in ("VariableSetStmt", "SelectStmt") and b"lock_timeout" in text.lower()
-            for statement, text in self._texts(unit)
+            (statement.kind == "VariableSetStmt" and b"lock_timeout" in text.lower())
+            or (statement.kind == "SelectStmt" and _SETS_LOCK_TIMEOUT.search(text))
+            for statement, text in self._texts_up_to(unit)
         )
 
-    def _texts(self, unit: Unit) -> Iterator[tuple[Statement, bytes]]:
-        for statement in self.script.statements[slice(*unit.statements)]:
+    def _texts_up_to(self, unit: Unit) -> Iterator[tuple[Statement, bytes]]:
+        """Those of the unit, and those before it: what they set for the session holds on."""
+        for statement in self.script.statements[: unit.statements[1]]:
             yield statement, self.text[statement.start : statement.end]
 
     def is_last(self, number: int) -> bool:

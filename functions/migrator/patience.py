@@ -54,18 +54,20 @@ class Patience:
         """A file's turn has come."""
         self._limits = limits
         self._began = time.monotonic()
+        self._counted = time.monotonic()
+        self._asked: set[str] = set()
         self._tries = 0
         self.attempt_ms = min(FIRST_TRY, limits.lock_timeout) if limits.lock_wait else limits.lock_timeout
         self.waits: list[LockWait] = []
 
-    def after(self, session: Session, error: MigratorError) -> None:
-        """Waits, after a try that failed, until the next one makes sense.
+    def after(self, error: MigratorError) -> None:
+        """Takes note of a try that failed.
 
         Raises:
             MigratorError: the error itself, if there is to be no other try.
-            Cancelled: Ctrl-C was pressed meanwhile.
         """
         self._tries += 1
+        self._count()
         wait: LockWait | None = getattr(error, "wait", None)
         if wait is not None:
             self.waits.append(wait)
@@ -73,11 +75,29 @@ class Patience:
             raise error
         if self._left <= 0 or self._tries >= MOST_TRIES:
             raise self._given_up(error)
+
+    def wait(self, session: Session, error: MigratorError) -> None:
+        """Waits, after a try that failed, until the next one makes sense.
+
+        Raises:
+            Cancelled: Ctrl-C was pressed meanwhile.
+            ConnectionLost: the connection broke meanwhile.
+        """
+        wait: LockWait | None = getattr(error, "wait", None)
         try:
             self._pause(session, wait)
             self._take_longer(session, wait)
+            if isinstance(error, Deadlock):  # a shorter try gives way before the server has to end somebody
+                self.attempt_ms = min(self.attempt_ms, blockers.deadlock_timeout_ms(session) * 8 // 10)
         except KeyboardInterrupt:
             raise _stopped() from None
+        self._count()
+
+    def _count(self) -> None:
+        """What has passed since a file's beginning, or since it was counted last, is gone."""
+        now = time.monotonic()
+        self._kept -= now - self._counted
+        self._counted = now
 
     def after_connection(self, error: MigratorError) -> None:
         """Waits after a connection was lost; the lost one's transaction is known not to be in.
@@ -90,7 +110,7 @@ class Patience:
             raise error
         pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
         time.sleep(pause)
-        self._kept -= pause
+        self._count()
 
     @property
     def forgives_connections(self) -> bool:
@@ -111,7 +131,6 @@ class Patience:
         else:
             first, longest = _PAUSE
             _sleep(session, min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1))
-        self._kept -= time.monotonic() - began
 
     def _breath(self) -> float:
         """Seconds between two tries: as long as the last one may have stalled the application, which has to catch up.
@@ -121,7 +140,10 @@ class Patience:
     def _wait_for(self, session: Session, found: Sequence[Blocker]) -> None:
         """Waits until these are gone, but for those who give way only to somebody who is in the queue."""
         yielding = self._is_long_enough(session)
-        waited_for = {blocker.transaction for blocker in found if not (blocker.yields and yielding)}
+        asked = {blocker.transaction for blocker in found if blocker.yields and yielding} - self._asked
+        if self.attempt_ms > blockers.deadlock_timeout_ms(session):
+            self._asked |= asked  # it had its chance: one against wraparound, which our role may not see, never yields
+        waited_for = {blocker.transaction for blocker in found} - asked
         deadline, (pause, longest) = time.monotonic() + self._left, _POLL
         while waited_for and time.monotonic() < deadline:
             self._end_idle(session, found, waited_for)

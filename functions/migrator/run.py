@@ -15,6 +15,7 @@ from functions.migrator.drift import read_edits
 from functions.migrator.errors import (
     AnotherRunInProgress,
     Cancelled,
+    ConnectionLost,
     DatabaseBusy,
     InDoubt,
     MigrationChanged,
@@ -269,8 +270,46 @@ class _Run:
                 if self._settle(unknown, job):
                     return unknown.ran
             except MigratorError as error:
-                self._patience.after(self._session, error)
-                self._unfinished = history.read_state(self._session).unfinished
+                self._patience.after(error)
+                try:
+                    self._wait(job, error)
+                except ConnectionLost as lost:
+                    self._replace(job, lost)
+
+    def _wait(self, job: Job, error: MigratorError) -> None:
+        """Waits for the next try, with nothing of the last one left in the session."""
+        self._session.clean(wholly=False)  # the history is read as ourselves
+        self._unfinished = history.read_state(self._session).unfinished
+        done = self._units_done(job)
+        if not done:
+            self._session.clean(wholly=True)
+        try:
+            self._patience.wait(self._session, error)
+        except Cancelled as stopped:
+            stopped.state = partly_in(job, done) if done else stopped.state
+            raise
+
+    def _replace(self, job: Job, lost: ConnectionLost) -> None:
+        """Goes on in a new session after the connection was lost while nothing of ours was under way.
+
+        Raises:
+            ConnectionLost: it isn't tried again.
+            AnotherRunInProgress: another run has worked on the database since.
+        """
+        if not self._patience.forgives_connections:
+            raise lost
+        before = self._session.server.pid
+        self._session.close()
+        self._request.listener.closed()
+        busy = self._take_over(before)
+        self._patience.after_connection(lost)
+        if busy:
+            raise _overtaken(job, False, busy)
+        history.close_interrupted(self._session)
+        state = history.read_state(self._session)
+        self._unfinished = state.unfinished
+        if set(state.applied) != self._known:
+            raise _overtaken(job, False, None)
 
     def _units_done(self, job: Job) -> int:
         """How many of the file's units are in, from an attempt that didn't get to the end.

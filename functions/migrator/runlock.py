@@ -7,7 +7,6 @@ session's, it is gone with the session: a dead runner leaves nothing behind that
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
 from collections.abc import Callable
@@ -15,10 +14,9 @@ from dataclasses import asdict, dataclass
 
 from functions.migrator.durations import format_duration
 from functions.migrator.errors import AnotherRunInProgress, Cancelled
-from functions.migrator.session import Session, application_name
+from functions.migrator.session import RUN_LOCK, Session, application_name
 
-# One key for the product; PostgreSQL keeps advisory locks apart by database.
-KEY = int.from_bytes(hashlib.sha256(b"aurora-migrations run lock").digest()[:8], "big", signed=True)
+KEY = RUN_LOCK
 # The row of pg_locks for that key when it is ours. A 64-bit key is shown in two halves, with objsubid 1.
 HELD_BY_US = f"""
     SELECT pid FROM pg_catalog.pg_locks

@@ -5,6 +5,7 @@ What each line is for is shown by the tests in tests/database/test_session.py an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +17,8 @@ from functions.migrator.errors import NotAWriter
 from functions.migrator.sqlstate import named_error
 from functions.migrator.wire import BatchError, Command, Param, Row, ScriptError, Wire
 
+# The run lock's key: one for the product; PostgreSQL keeps advisory locks apart by database.
+RUN_LOCK = int.from_bytes(hashlib.sha256(b"aurora-migrations run lock").digest()[:8], "big", signed=True)
 # Our own statements mean what they say whatever a file, a role or a database has set.
 OURS = Command(
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
@@ -35,6 +38,23 @@ _CLEAN = (
     "DEALLOCATE ALL",
     "DISCARD TEMP",
     "DISCARD SEQUENCES",
+)
+# Advisory locks that a file took for the session outlive its transaction. An oid is an unsigned integer of 32 bits, an
+# argument a signed one.
+_UNLOCK_ITS = Command(
+    """
+    SELECT CASE WHEN l.objsubid = 1 AND l.mode = 'ExclusiveLock' THEN pg_catalog.pg_advisory_unlock(one)
+                WHEN l.objsubid = 1 THEN pg_catalog.pg_advisory_unlock_shared(one)
+                WHEN l.mode = 'ExclusiveLock' THEN pg_catalog.pg_advisory_unlock(high, low)
+                ELSE pg_catalog.pg_advisory_unlock_shared(high, low) END
+      FROM pg_catalog.pg_locks l CROSS JOIN LATERAL (
+               SELECT (l.classid::bigint << 32) | l.objid::bigint AS one,
+                      ((l.classid::bigint << 32) >> 32)::int AS high, ((l.objid::bigint << 32) >> 32)::int AS low
+           ) AS key
+     WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid() AND l.granted
+       AND NOT (l.objsubid = 1 AND key.one = $1::bigint)
+    """,
+    [RUN_LOCK],
 )
 
 
@@ -104,6 +124,20 @@ class Session:
             return self.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
         except BatchError as error:
             self.roll_back()
+            raise named_error(error.error) from error
+
+    def clean(self, wholly: bool) -> None:
+        """Takes back what a file that was rolled back has left in the session; the run lock stays.
+
+        Args:
+            wholly: also its settings, temporary objects, prepared statements and advisory locks: nothing of it is in.
+
+        Raises:
+            MigratorError: the connection is lost.
+        """
+        try:
+            self.wire.batch([*self.cleaning, _UNLOCK_ITS] if wholly else [Command(sql) for sql in _CLEAN[:2]])
+        except BatchError as error:
             raise named_error(error.error) from error
 
     def roll_back(self) -> None:

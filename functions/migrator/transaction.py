@@ -18,7 +18,7 @@ from functions.migrator.blockers import Observer
 from functions.migrator.budget import Budget, Held, is_long
 from functions.migrator.errors import Cancelled, ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from functions.migrator.expectations import Check, check_promises
-from functions.migrator.failures import file_error, gone_with_session, partly_in, runner_error
+from functions.migrator.failures import file_error, gone_with_session, held_too_long, partly_in, runner_error
 from functions.migrator.job import Chunk, Job
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
 from functions.migrator.sqlstate import connection_lost
@@ -27,6 +27,7 @@ from functions.migrator.wire import BatchError, Command, ScriptError
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 # Between two units the file's session goes on as it is; only our own record is written as ourselves.
 _AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
+_IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _UNTOUCHED = "Nothing of the file is in."
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
@@ -82,7 +83,7 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int) ->
                 _begin_unit(session, job, number)
             _run_text(session, job, number, budget)
             ran.checks = _check(session, job, budget) if job.is_last(number) else ()
-            _commit(session, job, number, attempt)
+            _commit(session, job, number, attempt, budget)
             ran.held += budget.held()
         except CommitUnknown as unknown:
             unknown.ran = Ran(ran.checks, [*ran.held, *budget.held()])
@@ -100,8 +101,8 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int) ->
 
 
 def _budget(session: Session, job: Job, number: int, observer: Observer, attempt_ms: int) -> Budget:
-    long = any(chunk.alone and is_long(chunk.alone) for chunk in job.chunks(number))
-    return Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, capped=not long)
+    long = [chunk for chunk in job.chunks(number) if chunk.alone and is_long(chunk.alone)]
+    return Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, len(long))
 
 
 def _begin(session: Session, job: Job) -> int:
@@ -170,18 +171,31 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget) -> None:
 
 
 def _run_chunk(session: Session, job: Job, chunk: Chunk, budget: Budget) -> frozenset[str]:
+    if budget.is_over:
+        raise held_too_long(job, chunk)
     began = time.monotonic()
     try:
         if budget.is_running:
-            session.wire.batch([Command(f"SET LOCAL lock_timeout = {budget.left()}")])
+            session.wire.batch(_while_others_wait(budget))
         began = time.monotonic()
         return session.wire.script(job.text[chunk.start : chunk.end], budget.watch())
     except ScriptError as error:
+        session.wire.interrupted |= budget.interrupted
         raise file_error(session, job, chunk, error, budget) from error
     except BatchError as error:
         raise runner_error(session, job, error) from error
     finally:
         budget.spend(chunk.alone, (time.monotonic() - began) * 1_000)
+
+
+def _while_others_wait(budget: Budget) -> list[Command]:
+    """Before a statement, while locks may be held that block the application: what it may wait, and how long the server
+    waits for us, should our process be frozen."""
+    idle = max(_IDLE_MS, budget.promise)
+    return [
+        Command(f"SET LOCAL lock_timeout = {budget.left()}"),
+        Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"),
+    ]
 
 
 def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
@@ -199,26 +213,27 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
     return check_promises(session, job.migration.label, job.file, options.rows, promises)
 
 
-def _commit(session: Session, job: Job, number: int, attempt: int) -> None:
+def _commit(session: Session, job: Job, number: int, attempt: int, budget: Budget) -> None:
     # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
-    commands = [_DEFERRED, *_record(session, job, number, attempt), COMMIT]
+    limits = _limits("LOCAL", budget.left(), budget.within(job.limits.statement_timeout)) if budget.is_running else []
+    commands = [*limits, _DEFERRED, *_record(session, job, number, attempt, limits), COMMIT]
     try:
         session.wire.batch(commands)
     except BatchError as error:
         if connection_lost(error.error):
             raise CommitUnknown(attempt, number, runner_error(session, job, error)) from error
-        if error.index in (0, len(commands) - 1):  # what the file deferred; serialization
+        if error.index in (len(limits), len(commands) - 1):  # what the file deferred; serialization
             raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
 
 
-def _record(session: Session, job: Job, number: int, attempt: int) -> list[Command]:
+def _record(session: Session, job: Job, number: int, attempt: int, limits: Sequence[Command]) -> list[Command]:
     if not job.is_last(number):
         return [*_AS_OURSELVES, history.add_unit(attempt, job.unit(number).tokens)]
     done = (
         history.add_applied(session, attempt, job) if job.action == "apply" else history.remove_applied(job.migration)
     )
-    return [*session.cleaning, OURS, done, history.finish_attempt(attempt, job.result)]
+    return [*session.cleaning, *limits, OURS, done, history.finish_attempt(attempt, job.result)]
 
 
 def _record_failure(session: Session, attempt: int, error: MigratorError) -> None:

@@ -415,3 +415,104 @@ def test_statement_timeout_of_the_environment_holds_for_files_that_say_nothing(d
     limits = Limits(lock_timeout=100, statement_timeout=300, lock_wait=0)
     assert labels(apply(database, migrations, limits=limits)) == ["001"]
     assert applied(database) == ["001"]
+
+
+# ---- what a review found --------------------------------------------------------------------------------------------
+
+
+def test_waiting_counts_though_a_statement_takes_long_by_nature(database, migrations) -> None:
+    database.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int)")
+    migrations.write("001_x.sql", "-- migration: lock_timeout = 1s\nALTER TABLE b ADD FOREIGN KEY (id) REFERENCES a;")
+    lock = "LOCK TABLE {} IN ROW EXCLUSIVE MODE"
+    with (
+        released_after(database, lock.format("b"), 0.8),
+        released_after(database, lock.format("a"), 2.5),
+        Application(database, "b") as application,
+        pytest.raises(LockTimeout),
+    ):
+        apply(database, migrations)
+    assert application.reads > 5  # ROW EXCLUSIVE lets readers through
+    assert applied(database) == []
+
+
+def test_promise_holds_again_after_a_statement_that_takes_long_by_nature(busy, migrations) -> None:
+    busy.execute("CREATE TABLE other (id int)")
+    text = "CREATE INDEX other_idx ON other (id);\nALTER TABLE busy ADD x int;\nSELECT pg_sleep(20);"
+    migrations.write("001_x.sql", f"-- migration: lock_timeout = 1s\n{text}")
+    with Application(busy) as application, pytest.raises(StatementTimeout, match=r"001_x\.sql:4:1"):
+        apply(busy, migrations)
+    assert application.longest < 3
+
+
+def test_very_many_short_statements_are_stopped_between_two(busy, migrations) -> None:
+    text = "".join(f"ALTER TABLE busy ADD c{n} int, DROP COLUMN c{n - 1};\n" for n in range(1, 8_000))
+    migrations.write("001_x.sql", f"-- migration: lock_timeout = 500ms\nALTER TABLE busy ADD c0 int;\n{text}")
+    with Application(busy) as application, pytest.raises((StatementTimeout, LockTimeout)):
+        apply(busy, migrations)
+    assert application.longest < 3
+
+
+def test_try_that_was_rolled_back_leaves_nothing_in_the_session(busy, migrations) -> None:
+    text = f"PREPARE p AS SELECT 1;\nSELECT pg_advisory_lock(42), pg_advisory_lock_shared(-1, -2);\n{ADD}"
+    migrations.write("001_x.sql", f"{text}\nSELECT pg_advisory_unlock(42), pg_advisory_unlock_shared(-1, -2);")
+    with released_after(busy, "LOCK TABLE busy IN SHARE MODE", 1.5):
+        run = Task(apply, busy, migrations, limits=PATIENT)
+        until(lambda: exists(busy, "aurora_migrations.attempts") and ("001", "failed") in attempts(busy), "it waits")
+        free = "SELECT pg_try_advisory_lock(42), pg_try_advisory_lock(-1, -2)"
+        until(lambda: ask(busy, free) == [(True, True)], "nobody has its advisory locks")
+        ask(busy, "SELECT pg_advisory_unlock_all()")
+        assert labels(run.result()) == ["001"]
+
+
+def test_file_of_several_parts_with_a_role_is_tried_again(busy, migrations, roles) -> None:
+    role = roles.create("NOLOGIN")
+    busy.execute(f"ALTER TABLE busy OWNER TO {role.name}; GRANT CREATE ON SCHEMA public TO {role.name}")
+    text = f"SET ROLE {role.name};\nCREATE TABLE mine (id int);\nBEGIN;\n{ADD}\nCREATE TABLE also (id int);\nCOMMIT;\n"
+    migrations.write("001_x.sql", text)
+    with released_after(busy, "LOCK TABLE busy IN SHARE MODE", 1):
+        assert labels(apply(busy, migrations, limits=PATIENT)) == ["001"]
+    owners = ask(busy, "SELECT DISTINCT tableowner FROM pg_tables WHERE tablename IN ('mine', 'also')")
+    assert owners == [(role.name,)]
+
+
+def test_connection_lost_while_waiting_outside_is_replaced(busy, migrations) -> None:
+    migrations.write("001_x.sql", ADD)
+    with released_after(busy, "LOCK TABLE busy IN SHARE MODE", 4):
+        run = Task(apply, busy, migrations, limits=PATIENT)
+        until(lambda: exists(busy, "aurora_migrations.attempts") and ("001", "failed") in attempts(busy), "it waits")
+        time.sleep(0.3)
+        ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND "
+        ask(busy, f"{ours} application_name LIKE 'aurora-migrations%%'", ())
+        assert labels(run.result()) == ["001"]
+
+
+def test_frozen_runner_does_not_hold_its_locks_for_long(busy, migrations) -> None:
+    busy.execute(
+        "CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('x.y', "
+        "current_setting('idle_in_transaction_session_timeout'), false); END $$; "
+        "CREATE EVENT TRIGGER note ON ddl_command_end EXECUTE FUNCTION note()"
+    )
+    busy.execute("CREATE TABLE noted (v text)")
+    migrations.write(
+        "001_x.sql", f"{ADD}\nALTER TABLE busy ADD y int;\nINSERT INTO noted SELECT current_setting('x.y');"
+    )
+    apply(busy, migrations)
+    assert ask(busy, "SELECT v FROM noted") == [("2s",)]
+
+
+def test_mention_of_lock_timeout_sets_nothing(busy, migrations) -> None:
+    text = f"SHOW lock_timeout;\nSELECT 'lock_timeout';\n{ADD}\nSELECT pg_sleep(20);"
+    migrations.write("001_x.sql", f"-- migration: lock_timeout = 1s\n{text}")
+    with Application(busy) as application, pytest.raises(StatementTimeout):
+        apply(busy, migrations)
+    assert application.longest < 3
+
+
+def test_locked_history_stalls_nobody_for_longer_than_was_promised(busy, migrations) -> None:
+    migrations.write("000_first.sql", "SELECT 1;")
+    apply(busy, migrations)
+    migrations.write("001_x.sql", f"-- migration: lock_timeout = 500ms\n{ADD}")
+    with holding(busy.url, "LOCK TABLE aurora_migrations.applied IN SHARE MODE"), Application(busy) as application:
+        with pytest.raises(LockTimeout):
+            apply(busy, migrations)
+        assert application.longest < 1.7
