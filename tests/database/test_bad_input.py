@@ -349,7 +349,7 @@ def test_promise_that_is_not_true_names_its_migration(database: Database, three:
         "mysql://postgres:{password}@127.0.0.1:{port}/postgres",
         "postgresql+psycopg://postgres:{password}@127.0.0.1:{port}/postgres",
         "postgresql://postgres:a@{password}@127.0.0.1:{port}/postgres",
-        "postgresql://postgres:a%{password}@127.0.0.1:{port}/postgres",
+        "postgresql://postgres:a%zz{password}@127.0.0.1:{port}/postgres",
         "postgresql://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=requird",
         "postgresql://postgres:{password}@127.0.0.1:{port}/postgres?sslmod=require",
         "postgresql://postgres:{password}@127.0.0.1:port/postgres",
