@@ -24,6 +24,8 @@ from functions.migrator.step import Step
 from functions.story import Story
 
 _Answer = TypeVar("_Answer")
+# What to type to ask for the same again. A rollback that failed may be half way: look first.
+_AGAIN = {"run-migration": "run", "list-migrations": "list", "plan": "plan", "verify": "verify", "rollback": "status"}
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
 Handler = Callable[..., dict[str, Any]]
 
@@ -131,8 +133,11 @@ def _unknown(error: Exception) -> InternalError:
 def _next_command(command: str, asked: object) -> str:
     """The command with the environment and the target that this execution was for."""
     words = command.split()
-    target = asked.get("target") if isinstance(asked, Mapping) else None
-    if words[1:] == ["run"] and isinstance(target, str) and target.isdecimal():
+    given = asked if isinstance(asked, Mapping) else {}
+    if words[1:] == ["run"]:  # the errors' own word: try again. What was asked may have been something else
+        words[1] = _AGAIN.get(str(given.get("action") or "run-migration"), "status")
+    target = str(given.get("target", ""))
+    if words[1:] == ["run"] and target.isascii() and target.isdecimal():
         words.append(target)
     if words[1] not in _WITHOUT_ENVIRONMENT and "ENVIRONMENT" in os.environ:
         words += ["--env", os.environ["ENVIRONMENT"]]

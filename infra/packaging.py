@@ -59,7 +59,15 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
     _forget_this_machine(target)
     _copy_code(target)
     shutil.copyfile(ROOT / "infra" / "certificates" / CERTIFICATES, target / CERTIFICATES)
-    return _copy_migrations(target / MIGRATIONS, migrations)
+    digest = _copy_migrations(target / MIGRATIONS, migrations)
+    _let_everybody_read(target)
+    return digest
+
+
+def _let_everybody_read(target: Path) -> None:
+    """In Lambda another user reads it than the one who built it, whose umask may have kept it to themselves."""
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def fill(wheels: Path, architecture: Architecture = ARM64) -> None:

@@ -47,10 +47,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("programs", chosen, indirect=True, ids=ids, scope="session")
 
 
+# What of the engine looks the same to every server: what a folder and a history make of each other.
+_ALIKE_ON_ALL = ("test_bad_input", "test_drift", "test_manifest_runs", "test_resume", "test_templates", "test_deferred")
+
+
 def _depends_on_the_server(path: Path) -> bool:
-    """Whether a test says more on two versions than on one: the engine's do, and one that needs TLS, which the embedded
-    server hasn't got. What only calls the engine is tested once, or the suite would take half as long again."""
-    return path.parent.name == "database" or path.name == "test_tls.py"
+    """Whether a test says more on two versions than on one: most of the engine's do, and one that needs TLS, which the
+    embedded server hasn't got. The rest is tested once, or the suite would take half as long again."""
+    return (path.parent.name == "database" and path.stem not in _ALIKE_ON_ALL) or path.name == "test_tls.py"
 
 
 def _chosen(config: pytest.Config) -> tuple[Installation, ...]:

@@ -101,7 +101,7 @@ LEFTOVERS = {
     "isolation of later transactions": "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE;",
     "isolation first": "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;",
     "isolation first, after a comment": "-- strict\nSET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE;",
-    "read only later": "SET default_transaction_read_only = on;",
+    "read only later": "SELECT set_config('default_transaction_read_only', 'on', false);",
     "triggers off": "SET session_replication_role = replica;",
     "application name": "SET application_name = 'somebody else';",
     "temporary table": "CREATE TEMP TABLE scratch (id integer); INSERT INTO scratch VALUES (1);",

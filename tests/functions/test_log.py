@@ -169,6 +169,26 @@ def test_error_names_the_next_command_with_environment_and_target(machine, monke
     assert told["next_command"] == "aurora-migrations run 001 --env dev"
 
 
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [
+        ({}, "run"),
+        ({"target": 17}, "run 17"),
+        ({"target": "017", "action": "run-migration"}, "run 017"),
+        ({"target": "017; rm"}, "run"),
+        ({"action": "rollback", "target": "017", "confirm": "018"}, "status"),
+        ({"action": "plan", "target": "017"}, "plan"),
+        ({"action": "verify"}, "verify"),
+        ({"action": "list-migrations"}, "list"),
+        ({"action": ["?"]}, "status"),
+        (None, "run"),
+    ],
+)
+def test_next_command_asks_for_the_same_again_and_never_undoes_an_undoing(monkeypatch, asked, command: str) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "dev")
+    assert edge._next_command("aurora-migrations run", asked) == f"aurora-migrations {command} --env dev"
+
+
 def test_mistake_of_ours_leaves_by_a_name_and_without_its_words(machine, monkeypatch, capsys) -> None:
     def broken(*_: Any) -> None:
         raise KeyError(ROW)

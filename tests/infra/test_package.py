@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import ssl
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,12 @@ def test_nothing_in_it_tells_where_it_was_made(package: Path) -> None:
     places = [str(place).encode() for place in (ROOT, sys.prefix, package)]
     files = [path for path in package.rglob("*") if path.is_file()]
     assert [path for path in files if any(place in path.read_bytes() for place in places)] == []
+
+
+def test_everybody_may_read_it_whatever_the_builders_umask_says(package: Path) -> None:
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in package.rglob("*") if path.is_file()}
+    folders = {stat.S_IMODE(path.stat().st_mode) for path in package.rglob("*") if path.is_dir()}
+    assert (modes, folders) == ({0o644}, {0o755})
 
 
 def test_it_is_small(package: Path) -> None:
