@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from functions.migrator.ask import KEYS
-from functions.migrator.blockers import LockWait, mode_name
+from functions.migrator.blockers import LockWait
 from functions.migrator.errors import MigratorError
 from functions.migrator.files import Migration
 from functions.migrator.results import FileDone
@@ -102,7 +102,7 @@ class Story(Listener):
         self.logger.warning(
             "Others are in the way",
             table=wait.table,
-            mode=mode_name(wait.mode),
+            mode=wait.mode,
             waited_ms=round(wait.waited_ms, 1),
             blockers=[str(blocker) for blocker in wait.blockers[:_NAMED]],
             queries=[blocker.query for blocker in wait.blockers[:_NAMED] if blocker.query],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from functions.migrator.blockers import LockWait, mode_name
+from functions.migrator.blockers import LockWait
 from functions.migrator.deadline import Guard
 from functions.migrator.errors import Cancelled, InvalidInput, MigratorError, StatementTimeout
 from functions.migrator.files import Migration
@@ -121,7 +121,7 @@ def _told(file: FileDone) -> dict[str, Any]:
 
 def _way(wait: LockWait) -> dict[str, Any]:
     blockers = [str(blocker)[:200] for blocker in wait.blockers[:_WAITS]]
-    return {"table": wait.table, "mode": mode_name(wait.mode), "waited_ms": round(wait.waited_ms, 1), "by": blockers}
+    return {"table": wait.table, "mode": wait.mode, "waited_ms": round(wait.waited_ms, 1), "by": blockers}
 
 
 def _out_of_time(error: MigratorError) -> MigratorError:

@@ -114,7 +114,7 @@ class LockWait:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{mode_name(self.mode)} on {self.table}, held by {', '.join(map(str, self.blockers)) or 'nobody seen'}"
+        return f"{self.mode} on {self.table}, held by {', '.join(map(str, self.blockers)) or 'nobody seen'}"
 
 
 class Observer:
@@ -186,7 +186,7 @@ def mode_name(mode: str) -> str:
 def _lock_wait(rows: Sequence[Row]) -> LockWait:
     kind, relation, mode, waited = rows[0][:4]
     table = str(relation) if relation else f"a {kind}"
-    return LockWait(table, str(mode), float(waited or 0), tuple(_blocker(row) for row in rows))
+    return LockWait(table, mode_name(str(mode)), float(waited or 0), tuple(_blocker(row) for row in rows))
 
 
 def _blocker(row: Row) -> Blocker:

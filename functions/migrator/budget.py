@@ -69,7 +69,6 @@ class Budget:
         pid: the process of the session that tries.
         long_left: how many statements are still to come, or at work, that take long by nature. Until they are done the
             application waits as long as they take, and only waiting counts.
-        interrupted: whether Ctrl-C was pressed while the second session was asked.
     """
 
     promise: int
@@ -102,6 +101,7 @@ class Budget:
 
     @property
     def interrupted(self) -> bool:
+        """Whether Ctrl-C was pressed while the second session was asked."""
         return self.observer.interrupted
 
     @property
@@ -141,8 +141,8 @@ class Budget:
         left = max(_LEAST, round(self.promise - self._since_first()))
         return min(statement_timeout, left) if statement_timeout else left
 
-    def watch(self) -> Watch | None:
-        """What to call while a message is at work; None where nobody waits because of us, whatever it does."""
+    def watch(self) -> Watch:
+        """What to call while the next message is at work."""
         self.last = None
         self._waits_here.clear()
         return self._look

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from functions.migrator.blockers import GRANT, LockWait, mode_name
+from functions.migrator.blockers import GRANT, LockWait
 from functions.migrator.budget import Budget
 from functions.migrator.durations import format_duration
 from functions.migrator.errors import (
@@ -159,7 +159,8 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
     wait = budget.last
     if wait is None:
         return LockTimeout(f"{where}: waited too long for locks.", **known)
-    ends = [f"SELECT pg_terminate_backend({blocker.pid});" for blocker in wait.blockers if blocker.pid]
+    ended = [blocker.pid for blocker in wait.blockers if blocker.pid and blocker.kind is None]  # no autovacuum
+    ends = [f"SELECT pg_terminate_backend({pid});" for pid in ended]
     hidden = any(blocker.is_hidden for blocker in wait.blockers)
     grant = f" {GRANT.format(user='the role')}." if hidden else ""
     against = " An autovacuum against wraparound never gives way: let it end." if _never(wait) else ""
@@ -169,7 +170,7 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
         cause=f"Others hold locks that conflict with what it needs; lock_timeout is {limit}.{against}{grant}",
         solution=f"Run again when they have ended, or end them: {' '.join(ends)}" if ends else None,
         table=wait.table,
-        mode=mode_name(wait.mode),
+        mode=wait.mode,
         waited_ms=round(wait.waited_ms, 1),
         blockers=[asdict(blocker) for blocker in wait.blockers],
         **known,

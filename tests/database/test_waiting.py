@@ -115,7 +115,7 @@ def test_long_transaction_costs_the_application_one_short_stall(busy, migrations
     assert 1.0 < took < 5
     (wait,) = result.applied[0].waits
     (blocker,) = wait.blockers
-    assert (wait.table, wait.mode) == ("public.busy", "AccessExclusiveLock")
+    assert (wait.table, wait.mode) == ("public.busy", "ACCESS EXCLUSIVE")
     assert (blocker.pid, blocker.state, blocker.mode, blocker.kind) == (
         pid,
         "idle in transaction",
