@@ -11,7 +11,7 @@ from infra.reader import Reader, Reference, SettingsError
 
 __all__ = ["Database", "Limits", "Network", "Reference", "Settings", "SettingsError", "read_all", "read_one"]
 
-ACTIONS = ("run-migration", "list-migrations", "plan", "verify", "rollback")
+ACTIONS = ("run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback")
 HAZARDS = ("refuse", "warn")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
 SSLMODES = ("verify-full", "verify-ca", "require")
