@@ -9,13 +9,13 @@ from typing import Any
 
 from cli import common, where
 from cli.remote import screen
-from cli.remote.execution import Execution, look, start, stop, under_way
-from cli.remote.failing import named
+from cli.remote.execution import Execution, start, stop, under_way
 from cli.remote.follow import Follower
 from cli.remote.outcome import answer_of
 from cli.remote.place import Place, opened
 from cli.remote.screen import Screen
 
+_CHANGES = ("run-migration", "rollback")
 _LONGEST = 256  # characters of `requested_by`
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
 
@@ -58,22 +58,19 @@ def ask_in(
 ) -> dict[str, Any]:
     """The same, where the place is open and has introduced itself."""
     given = {key: value for key, value in asked.items() if value is not None}
-    arn = start(place, execution, {**given, "trigger": "cli", "requested_by": common.requester()[:_LONGEST]})
-    with named():
-        begun = look(place, arn)
-    if isinstance(shown, screen.Plain | screen.Live) and asked.get("action") in ("run-migration", "rollback"):
-        shown.note(f"Execution {execution}\n{place.console(arn) or ''}".rstrip())
-    return answer_of(_watch(Follower(place, begun, shown), arguments, shown))
+    begun = start(place, execution, {**given, "trigger": "cli", "requested_by": common.requester()[:_LONGEST]})
+    if asked.get("action") in _CHANGES:
+        shown.note(f"Execution {execution}\n{place.console(begun.arn) or ''}".rstrip())
+    return answer_of(_watch(Follower(place, begun, shown), arguments))
 
 
-def _watch(follower: Follower, arguments: argparse.Namespace, shown: Screen) -> Execution:
+def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
     """To the end, or to where somebody has had enough of watching."""
     while True:
         try:
             return follower.to_the_end()
         except KeyboardInterrupt:
             _decide(follower, arguments)
-        shown.note("Watching on.")
 
 
 def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
@@ -92,3 +89,4 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
         raise LeftRunning(left)
     if answer.strip().lower() in ("s", "stop"):
         stop(follower.place, follower.execution.arn, f"Ctrl-C by {common.requester()}")
+        print("It is being stopped.", file=sys.stderr, flush=True)

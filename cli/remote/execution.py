@@ -31,19 +31,19 @@ class Execution:
     status: str
     started_at: datetime
     asked: Mapping[str, Any]
-    answer: Mapping[str, Any] | None
-    error: str | None
-    cause: str | None
+    answer: Mapping[str, Any] | None = None
+    error: str | None = None
+    cause: str | None = None
 
 
-def start(place: Place, name: str, asked: Mapping[str, str]) -> str:
-    """Starts an execution of this name; returns its ARN."""
+def start(place: Place, name: str, asked: Mapping[str, str]) -> Execution:
+    """Starts an execution of this name."""
     machine = place.machine
     with named():
         told = place.client("stepfunctions").start_execution(
             stateMachineArn=machine, name=name, input=json.dumps(asked)
         )
-    return str(told["executionArn"])
+    return Execution(str(told["executionArn"]), name, RUNNING, told["startDate"].astimezone(UTC), asked)
 
 
 def look(place: Place, arn: str) -> Execution:

@@ -55,12 +55,14 @@ _BY_CODE: dict[str, _Meaning] = {
     "KMSAccessDeniedException": _DENIED,
     "ExecutionDoesNotExist": (errors.ExecutionNotFound, "There is no such execution."),
 }
+# The last: Step Functions may not know everywhere yet what was started a moment ago.
 _TRANSIENT = (
     "ThrottlingException",
     "Throttling",
     "RequestLimitExceeded",
     "TooManyRequestsException",
     "InternalFailure",
+    "ExecutionDoesNotExist",
 )
 
 
@@ -89,7 +91,7 @@ def explain(error: Exception) -> MigratorError:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether asking again may help: throttled, or a network that is away for a moment."""
+    """Whether asking again about an execution may help: throttled, or a network that is away for a moment."""
     if isinstance(error, aws.ClientError):
         answer = error.response
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -148,8 +148,17 @@ def test_login_that_expires_meanwhile_says_that_the_execution_goes_on(refusing: 
     assert answer.json["state"] == f"The execution {name} has been started and goes on by itself."
 
 
-def test_network_that_is_away_for_a_moment_is_waited_for(
-    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
+PASSING = [
+    EndpointConnectionError(endpoint_url="https://states.eu-west-1.amazonaws.com/"),
+    ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetExecutionHistory"),
+    ClientError({"Error": {"Code": "ExecutionDoesNotExist", "Message": "not yet"}}, "GetExecutionHistory"),
+    ClientError({"Error": {"Code": "X"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "GetExecutionHistory"),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=["network", "throttled", "not known yet", "out of order"])
+def test_what_passes_in_a_moment_is_waited_for(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     cloud.deploy(answering(ALL))
     monkeypatch.setattr("cli.remote.follow._LONGEST_PAUSE", 0.05)
@@ -158,7 +167,7 @@ def test_network_that_is_away_for_a_moment_is_waited_for(
     def shaky(self: Any, name: str, parameters: Any) -> Any:
         tries.append(name)
         if name == "GetExecutionHistory" and tries.count(name) < 4:
-            raise EndpointConnectionError(endpoint_url="https://states.eu-west-1.amazonaws.com/")
+            raise error
         return real(self, name, parameters)
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", shaky)
