@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.naming import Names
-from infra.references import resolve
+from infra.references import resolve, resolve_number
 from infra.settings import Reference, Settings
 
 HTTPS = 443
@@ -58,7 +58,7 @@ class Network(Construct):
 
     def _open_database(self) -> None:
         group = self._existing("Database", resolve(self, self._settings.network.database_security_group))
-        port = ec2.Port.tcp(self._settings.database.port)
+        port = ec2.Port.tcp(resolve_number(self, self._settings.database.port))
         self.group.connections.allow_to(group, port, f"migrations of {self._settings.name}")
 
     def _open_secrets(self) -> str | None:

@@ -117,6 +117,13 @@ class Reader:
         """A value that fits, or where it is found."""
         return self._reference(key, self._take(key, _MISSING, what), pattern, what)
 
+    def number_reference(self, key: str, default: int, allowed: Collection[int]) -> Reference:
+        """A whole number among those allowed, or where it is found."""
+        value = self._take(key, default)
+        if isinstance(value, Mapping):
+            return self._reference(key, value, "", _numbers(allowed))
+        return Reference("value", str(self.number(key, default, allowed)))
+
     def optional_reference(self, key: str, pattern: str, what: str) -> Reference | None:
         """The same, or None where the key is missing."""
         value = self._take(key, None)

@@ -51,9 +51,9 @@ class Database:
     """
 
     host: Reference
-    name: str
+    port: Reference
+    name: Reference
     secret: Reference
-    port: int = 5432
     secret_key: Reference | None = None
     sslmode: str = "verify-full"
 
@@ -187,8 +187,8 @@ def _database(keys: Reader) -> Database:
     arn = r"arn:[\w-]+:{}:[\w-]+:\d{{12}}:{}"
     database = Database(
         host=keys.reference("host", r"[\w.-]+", "the cluster's writer endpoint"),
-        port=keys.number("port", 5432, range(1, 65_536)),
-        name=keys.text("name", r"[^\s/?#]+", "a database's name"),
+        port=keys.number_reference("port", 5432, range(1, 65_536)),
+        name=keys.reference("name", r"[^\s/?#]+", "a database's name"),
         secret=keys.reference("secret", arn.format("secretsmanager", r"secret:\S+-\w{6}"), "a secret's complete ARN"),
         secret_key=keys.optional_reference("secret_key", arn.format("kms", r"key/\S+"), "a key's ARN"),
         sslmode=keys.choice("sslmode", SSLMODES, "verify-full"),

@@ -58,7 +58,7 @@ def without(path: str) -> Callable[[dict[str, Any]], object]:
 def test_what_is_not_set_has_a_careful_default() -> None:
     settings = read()
     assert settings.database.sslmode == "verify-full"
-    assert settings.database.port == 5432
+    assert settings.database.port == Reference("value", "5432")
     assert settings.allowed_actions == tuple(action for action in ACTIONS if action != "rollback")
     assert settings.limits == Limits()
     assert (settings.account, settings.region, settings.watch_stacks) == (None, None, ())
@@ -68,6 +68,23 @@ def test_value_may_be_an_id_an_export_or_a_parameter() -> None:
     network = read().network
     assert network.subnets == (Reference("value", "subnet-0a"), Reference("export", "subnet-b"))
     assert network.database_security_group == Reference("parameter", "/db/group")
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        (6432, Reference("value", "6432")),
+        ({"export": "shop-port"}, Reference("export", "shop-port")),
+        ({"parameter": "/shop/port"}, Reference("parameter", "/shop/port")),
+    ],
+)
+def test_port_may_be_a_number_an_export_or_a_parameter(written: Any, read_as: Reference) -> None:
+    assert read(put("database.port", written)).database.port == read_as
+
+
+def test_database_may_be_a_name_an_export_or_a_parameter() -> None:
+    assert read().database.name == Reference("value", "shop")
+    assert read(put("database.name", {"export": "shop-name"})).database.name == Reference("export", "shop-name")
 
 
 def test_endpoint_of_our_own_is_asked_for_by_a_word() -> None:
@@ -99,6 +116,12 @@ MISTAKES = {
     "host with a scheme": (put("database.host", "postgresql://h"), "`database.host` must be the cluster's writer"),
     "port as text": (put("database.port", "5432"), "`database.port` must be a whole number from 1 to 65535"),
     "port too high": (put("database.port", 70_000), "`database.port` must be a whole number"),
+    "port as reference of none": (
+        put("database.port", {"import": "a"}),
+        '`database.port` must be a whole number from 1 to 65535, or {"export": "NAME"} or {"parameter": "/NAME"}, and',
+    ),
+    "name with a slash": (put("database.name", "shop/x"), "`database.name` must be a database's name, and is 'shop/x'"),
+    "missing name": (without("database.name"), "`database.name` is missing: a database's name"),
     "port true": (put("database.port", True), "`database.port` must be a whole number"),
     "weak TLS": (put("database.sslmode", "disable"), "`database.sslmode` must be one of verify-full,"),
     "no e-mail": (put("emails", []), "`emails` must be a list of at least one"),
