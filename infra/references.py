@@ -20,4 +20,4 @@ def resolve(scope: Construct, reference: Reference) -> str:
 
 def resolve_number(scope: Construct, reference: Reference) -> int:
     """The same of a number. What isn't known yet is a number to the CDK that stands for it."""
-    return int(reference.text) if reference.kind == "value" else cdk.Token.as_number(resolve(scope, reference))
+    return int(reference.text) if reference.kind == "value" else int(cdk.Token.as_number(resolve(scope, reference)))
