@@ -37,8 +37,8 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "set-up-finished"
 WAIT_FOR_ANOTHER_SET_UP_S = 900
 PIP_TOOLS = "pip-tools==7.6.2"
-SETUPS = ("run", "infra", "dev")  # each holds the ones before it
-LOCKS = ("run", "lambda", "infra", "dev")  # each may name the ones before it
+SETUPS = ("run", "infra", "local", "dev")  # each holds the ones before it
+LOCKS = ("run", "lambda", "infra", "local", "dev")  # each may name the ones before it
 COMPILE_OPTIONS = ["--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-options"]
 LOCAL_PIP_SETTINGS = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
 WINDOWS_ONLY = r"(?m)^((?:colorama|tzdata)==\S+)"
