@@ -58,32 +58,32 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
         PackagingError: pip is missing or found no wheel, or migrations can't be run.
         InvalidFile, InvalidInput: the migrations folder can't be read as one.
     """
-    install(target, architecture, wheels)
-    return add_ours(target, migrations)
+    add_code(target, architecture, wheels)
+    digest = add_migrations(target, migrations)
+    _let_everybody_read(target)
+    return digest
 
 
-def install(target: Path, architecture: Architecture, wheels: Path = WHEELS) -> None:
-    """Puts the packages of requirements/lambda.txt into a folder.
+def add_code(target: Path, architecture: Architecture, wheels: Path = WHEELS) -> None:
+    """Puts everything but the migrations into a folder.
 
     Raises:
         PackagingError: pip is missing or found no wheel.
     """
     _install(target, architecture, wheels)
     _forget_this_machine(target)
+    _copy_code(target)
+    shutil.copyfile(ROOT / "infra" / "certificates" / CERTIFICATES, target / CERTIFICATES)
 
 
-def add_ours(target: Path, migrations: Path) -> str:
-    """Puts our code and migrations beside them; returns the digest of the migrations.
+def add_migrations(target: Path, migrations: Path) -> str:
+    """Puts the migrations and their manifest beside the code; returns their digest.
 
     Raises:
         PackagingError: migrations can't be run.
         InvalidFile, InvalidInput: the migrations folder can't be read as one.
     """
-    _copy_code(target)
-    shutil.copyfile(ROOT / "infra" / "certificates" / CERTIFICATES, target / CERTIFICATES)
-    digest = _copy_migrations(target / MIGRATIONS, migrations)
-    _let_everybody_read(target)
-    return digest
+    return _copy_migrations(target / MIGRATIONS, migrations)
 
 
 def _let_everybody_read(target: Path) -> None:

@@ -64,14 +64,22 @@ class Cloud:
         """Every mail until now."""
         return mails()
 
-    def deploy(self) -> str:
-        """Deploys the migrations as they are now, then sends the event that CloudFormation sends at the end of a
-        deployment; returns the event's id.
+    def publish(self) -> None:
+        """Puts the migrations as they are now into the functions, and starts nothing.
 
         Raises:
             PackagingError, InvalidFile: the migrations can't be packed; what was deployed before stays.
         """
         stack.deploy_package(package(self.folder, self.migrations, self.tell).name)
+
+    def deploy(self) -> str:
+        """Deploys the migrations as they are now, and sends the event that CloudFormation sends at the end of a
+        deployment; returns the event's id.
+
+        Raises:
+            PackagingError, InvalidFile: as `publish`.
+        """
+        self.publish()
         return self.deployed("UPDATE_COMPLETE")
 
     def deployed(self, status: str) -> str:
