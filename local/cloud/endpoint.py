@@ -52,7 +52,8 @@ class Endpoint:
 
     def __init__(self) -> None:
         default_user_config["stepfunctions"]["execute_state_machine"] = True
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        for noisy in ("werkzeug", "moto"):  # requests, and failures of executions, which the executions tell themselves
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         self.made: list[Made] = []
         self._roles: dict[str, str] = {}
         self._moto = DomainDispatcherApplication(create_backend_app)

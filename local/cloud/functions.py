@@ -28,7 +28,7 @@ class Invocation:
 
     Attributes:
         began: when, in seconds since 1970.
-        init_ms: how long it took until the process was there; 0 where one was warm.
+        init_ms: how long it took until the function was loaded; 0 where a process was warm.
     """
 
     function: str
@@ -125,6 +125,7 @@ class Functions:
         warm = self._make(deployed)
         with self._lock:
             self._busy.add(warm)
+        warm.sandbox.wait_until_ready()
         return warm, (time.monotonic() - began) * 1_000
 
     def _put_back(self, deployed: Any, warm: _Warm) -> None:

@@ -50,10 +50,12 @@ class RuntimeApi:
     Attributes:
         address: host and port, as AWS_LAMBDA_RUNTIME_API names them.
         answers: one answer an event, and one before the first event if the function can't even be loaded.
+        ready: set when the process asks for its first event: the function is loaded.
     """
 
     def __init__(self) -> None:
         self.answers: queue.Queue[Answer] = queue.Queue()
+        self.ready = threading.Event()
         self._events: queue.Queue[Event | None] = queue.Queue()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
@@ -72,6 +74,7 @@ class RuntimeApi:
 
     def next(self) -> Event | None:
         """Waits for an event; None at the end."""
+        self.ready.set()
         return self._events.get()
 
 
