@@ -21,6 +21,11 @@ RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653)
 LAMBDA_CEILING_MS = 900_000
 SHORTEST_FUNCTION_MS = 30_000  # RESERVE, and what reading the secret and connecting may take when they are slow
 MOST_SUBNETS = 16  # of a Lambda function
+LONGEST_PATTERN = 2_048  # characters of an EventBridge rule's pattern
+_PATTERN, _PATTERN_OF_STACK = (
+    200,
+    150,
+)  # characters of the deploy rule's, and of each stack in it beside its name, twice
 TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
 
 _NEEDED = {
@@ -186,6 +191,11 @@ def _stacks(keys: Reader, own: str) -> tuple[str, ...]:
     stacks = keys.texts("watch_stacks", re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}"), "a stack's name")
     if own in stacks:
         raise keys.wrong("watch_stacks", f"names the environment's own stack, {own}, which is always watched")
+    length = _PATTERN + sum(_PATTERN_OF_STACK + 2 * len(stack) for stack in (own, *stacks))
+    if length > LONGEST_PATTERN:
+        raise keys.wrong(
+            "watch_stacks", f"makes a rule of {length} characters, and EventBridge takes {LONGEST_PATTERN}"
+        )
     return stacks
 
 

@@ -138,6 +138,10 @@ MISTAKES = {
         put("watch_stacks", ["AuroraMigrationsRunnerStack-dev"]),
         "`watch_stacks` names the environment's own stack, AuroraMigrationsRunnerStack-dev, which is always watched",
     ),
+    "more stacks than a rule can name": (
+        put("watch_stacks", [f"shop-application-{n}" for n in range(10)]),
+        "`watch_stacks` makes a rule of ",
+    ),
     "action twice": (put("allowed_actions", ["plan", "run-migration", "plan"]), "`allowed_actions` holds 'plan' twice"),
     "export with a slash": (put("network.vpc", {"export": "/shop/vpc"}), "`network.vpc` must name an export ("),
     "parameter with a blank": (put("network.vpc", {"parameter": "/shop vpc"}), "`network.vpc` must name a param"),
