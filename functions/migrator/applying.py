@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from functions.migrator.blockers import LockWait
-from functions.migrator.deadline import Guard
+from functions.migrator.deadline import Guard, out_of_time
 from functions.migrator.errors import Cancelled, InvalidInput, MigratorError, StatementTimeout
 from functions.migrator.executions import read_done
 from functions.migrator.files import Migration
@@ -120,15 +120,8 @@ def _way(wait: LockWait) -> dict[str, Any]:
 
 
 def _out_of_time(error: MigratorError) -> MigratorError:
-    told = StatementTimeout(
-        error.message,
-        cause="One call of apply has only so much time. Its end, not a limit of the file, ended the statement, though "
-        "the file was the first of its call.",
-        solution="Split the work into several files or batches, or give the apply function a longer timeout.",
-        state=error.state,
-    )
-    told.facts = error.facts
-    return told
+    split = ", or split the work into several files or batches"
+    return out_of_time(error, "apply", cause=", though the file was the first of its call", solution=split)
 
 
 class _Notes(Listener):

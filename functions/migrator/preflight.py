@@ -66,7 +66,7 @@ def preflight(step: Step) -> Report:
         MigratorError: of any family but sql and verify: why the run can't begin.
     """
     _ = step.source  # first: what is wrong with the package doesn't depend on the database
-    with looking(step) as session:
+    with looking(step, "preflight") as session:
         return _ACTIONS[step.ask.action](step, session)
 
 

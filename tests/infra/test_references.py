@@ -26,7 +26,7 @@ def all_by(kind: str) -> dict[str, Any]:
             "database_security_group": refer("database-group"),
             "secrets_endpoint": refer("endpoint-group"),
         },
-        "database": {name: refer(name) for name in ("host", "port", "name", "secret", "secret_key")},
+        "database": {name: refer(name) for name in ("host", "port", "name", "secret")} | {"secret_key": refer("key")},
         "emails": ["team@example.com"],
     }
 
@@ -75,6 +75,65 @@ def test_door_to_the_database_is_opened_at_the_port_that_the_other_stack_says(
     assert [
         (r["FromPort"], r["ToPort"]) for r in out if r["DestinationSecurityGroupId"] == found(kind, "database-group")
     ] == [(port, port)]
+
+
+def test_alias_follows_when_only_a_parameters_value_changes(referring: dict[str, Template]) -> None:
+    """A version is a copy of its function, and CloudFormation makes another only where a property of its own changes,
+    all of which need a replacement. So every parameter of the function must be in one."""
+    template = referring["parameter"]
+    for function in functions(template, "parameter"):
+        (version,) = [v for v in template.of("Lambda::Version") if v.properties["FunctionName"] == f"<{function.id}>"]
+        (alias,) = [a for a in template.of("Lambda::Alias") if a.properties["FunctionName"] == f"<{function.id}>"]
+        assert alias.properties["FunctionVersion"] == f"<{version.id}.Version>"
+        resources = template.body["Resources"]
+        used = parameters(resources[function.id]["Properties"], template)
+        assert used == parameters(resources[version.id]["Properties"]["Description"], template)
+        assert len(used) == len(("host", "port", "name", "secret", "subnet-a", "subnet-b"))
+
+
+def parameters(value: Any, template: Template) -> set[str]:
+    """The template's parameters that a value refers to."""
+    if isinstance(value, dict):
+        named = {value["Ref"]} if value.get("Ref") in template.body["Parameters"] else set()
+        return named.union(*(parameters(each, template) for each in value.values()))
+    return set().union(*(parameters(each, template) for each in value)) if isinstance(value, list) else set()
+
+
+def test_description_with_values_from_parameters_is_short_enough(referring: dict[str, Template]) -> None:
+    """With the longest that RDS makes of a cluster's name of 20 characters, and four subnets, there is room left."""
+    version = referring["parameter"].of("Lambda::Version")[0]
+    body = referring["parameter"].body
+    values = {
+        "/shop/host": f"{'c' * 20}.cluster-{'x' * 12}.ap-southeast-1.rds.amazonaws.com",
+        "/shop/secret": f"arn:aws:secretsmanager:ap-southeast-1:111122223333:secret:rds!cluster-{'u' * 36}-AbCdEf",
+        **{f"/shop/subnet-{which}": f"subnet-{'0' * 17}" for which in "ab"},
+        "/shop/port": "54321",
+        "/shop/name": "n" * 20,
+    }
+    text = filled(body["Resources"][version.id]["Properties"]["Description"], body, values)
+    assert "subnet-" not in text
+    assert "arn:" not in text
+    assert len(text) + 2 * 18 <= 256
+
+
+def filled(value: Any, body: dict[str, Any], values: dict[str, str]) -> Any:
+    """What CloudFormation makes of a text of Ref, Join, Split and Select."""
+    if isinstance(value, list):
+        return [filled(each, body, values) for each in value]
+    if not isinstance(value, dict):
+        return value
+    ((name, argument),) = value.items()
+    if name == "Ref":
+        return values[body["Parameters"][argument]["Default"]]
+    first, second = filled(argument, body, values)
+    return {"Fn::Join": lambda: first.join(second), "Fn::Split": lambda: second.split(first)}.get(
+        name, lambda: second[int(first)]
+    )()
+
+
+def test_version_needs_no_description_where_nothing_comes_from_a_parameter(referring: dict[str, Template]) -> None:
+    """What another stack exports can't change while it is imported."""
+    assert [v for v in referring["export"].of("Lambda::Version") if "Description" in v.properties] == []
 
 
 def test_cloudformation_is_clean(referring: dict[str, Template], kind: str) -> None:
