@@ -18,11 +18,10 @@ from local.cloud.events import Bus
 from local.cloud.executions import Executions
 from local.cloud.functions import Functions
 from local.cloud.hurry import hurried
-from local.cloud.identity import ACCOUNT, KEY, REGION, SECRET
+from local.cloud.identity import ACCOUNT, ENVIRONMENT, KEY, REGION, SECRET
 from local.cloud.inbox import Mail, mails
 from local.cloud.logs import LogWriter
 from local.cloud.package import package
-from local.cloud.settings import ENVIRONMENT
 from local.cloud.stack import Login, Stack
 from local.cloud.template import template
 

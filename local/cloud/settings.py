@@ -4,9 +4,8 @@ machine left to parameters, so that one template serves them all."""
 from __future__ import annotations
 
 from infra.settings import ACTIONS, Database, Network, Reference, Settings
-from local.cloud.identity import ACCOUNT, REGION
+from local.cloud.identity import ACCOUNT, ENVIRONMENT, REGION
 
-ENVIRONMENT = "local"
 EMAIL = "you@example.com"
 PARAMETERS = "/aurora-migrations/local"
 

@@ -18,8 +18,8 @@ from moto.ssm.models import ssm_backends
 from infra.functions import ALIAS
 from infra.naming import Names
 from local.cloud import resources
-from local.cloud.identity import ACCOUNT, PARTITION, REGION
-from local.cloud.settings import ENVIRONMENT, PARAMETERS
+from local.cloud.identity import ACCOUNT, ENVIRONMENT, PARTITION, REGION
+from local.cloud.settings import PARAMETERS
 
 BUCKET = "local-packages"
 FUNCTIONS = ("preflight", "apply", "verify")

@@ -14,7 +14,7 @@ from moto.iam.models import iam_backends
 from local.cloud.identity import PARTITION
 from tests.workflow.helpers import Ended, Execution, Workflow, until
 
-SLEEPS = "CREATE TABLE slow (id int); SELECT pg_sleep(1.5);"
+SLEEPS = "CREATE TABLE slow (id int); SELECT pg_sleep(1.2);"
 
 
 def assert_failed(ended: Ended, error: str) -> str:
@@ -179,7 +179,7 @@ def test_a_function_killed_in_the_middle_of_a_file_is_tried_again_and_applies_it
 
 def test_a_function_that_hangs_is_killed_at_its_timeout_and_tried_again(workflow: Workflow) -> None:
     workflow.deploy(_001_slow=SLEEPS)
-    with workflow.configured("apply", timeout=12):
+    with workflow.configured("apply", timeout=14):
         execution = workflow.start()
         os.kill(in_the_middle_of(workflow, execution, "pg_sleep"), signal.SIGSTOP)
         began = time.monotonic()
