@@ -12,13 +12,12 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.bundling import Package
-from infra.naming import Names
+from infra.naming import ALIAS, Names
 from infra.network import Network
 from infra.packaging import CERTIFICATES, MIGRATIONS
 from infra.references import resolve
 from infra.settings import Limits, Reference, Settings
 
-ALIAS = "live"
 ROOT = "/var/task"  # where Lambda unpacks the package
 NAMESPACE = "AuroraMigrations"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ALIAS = "live"  # of each function: what the state machine calls
+
 PARTS = (
     *("preflight", "apply", "verify", "notice", "daily"),  # functions, state machines, their logs and rules
     *("on-deploy", "on-end", "alerts", "dead-letters", "runner", "secrets"),

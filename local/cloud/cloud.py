@@ -13,8 +13,9 @@ from moto.moto_api._internal.models import moto_api_backend
 
 from infra.naming import Names
 from local.cloud import stack
+from local.cloud.console import Console
 from local.cloud.endpoint import Endpoint
-from local.cloud.events import Bus
+from local.cloud.events import Bus, Sent
 from local.cloud.executions import Executions
 from local.cloud.functions import Functions
 from local.cloud.hurry import hurried
@@ -25,6 +26,7 @@ from local.cloud.package import package
 from local.cloud.stack import Login, Stack
 from local.cloud.template import template
 
+Watch = Callable[[dict[str, Any]], None]
 DAILY = Names(ENVIRONMENT).of("daily")
 
 
@@ -71,9 +73,9 @@ class Cloud:
         """
         stack.deploy_package(package(self.folder, self.migrations, self.tell).name)
 
-    def deploy(self) -> str:
+    def deploy(self) -> Sent:
         """Deploys the migrations as they are now, and sends the event that CloudFormation sends at the end of a
-        deployment; returns the event's id.
+        deployment.
 
         Raises:
             PackagingError, InvalidFile: as `publish`.
@@ -81,8 +83,8 @@ class Cloud:
         self.publish()
         return self.deployed("UPDATE_COMPLETE")
 
-    def deployed(self, status: str) -> str:
-        """Sends the event of our own stack's status; returns its id."""
+    def deployed(self, status: str) -> Sent:
+        """Sends the event of our own stack's status."""
         detail = {
             "stack-id": self.stack.arn,
             "logical-resource-id": Names(ENVIRONMENT).stack,
@@ -93,14 +95,20 @@ class Cloud:
         }
         return self.bus.put("aws.cloudformation", "CloudFormation Stack Status Change", detail, [self.stack.arn])
 
-    def daily_check(self) -> None:
+    def daily_check(self) -> Sent:
         """Does now what the schedule does once a day."""
-        self.bus.fire(DAILY)
+        return self.bus.fire(DAILY)
 
 
 @contextlib.contextmanager
 def opened(
-    url: str, migrations: Path, folder: Path, *, hurry: bool = False, tell: Callable[[str], None] = print
+    url: str,
+    migrations: Path,
+    folder: Path,
+    *,
+    hurry: bool = False,
+    tell: Callable[[str], None] = print,
+    watch: Watch = lambda detail: None,
 ) -> Iterator[Cloud]:
     """A cloud that is there for the block: the template deployed, with the migrations as they are now.
 
@@ -111,6 +119,7 @@ def opened(
         folder: where template and packages are kept for the next time.
         hurry: whether waits of the state machines take no longer than a second.
         tell: told what takes a while.
+        watch: told of each change of an execution's status, by the detail of the event of it.
 
     Raises:
         ServerError: the template could not be made.
@@ -128,16 +137,20 @@ def opened(
         functions = Functions(folder, lambda: server.url, logs)
         closing.callback(functions.close)
         bus = Bus(lambda arn, given: executions.start(arn, given))
-        executions = Executions(lambda detail, arn: _status_changed(bus, detail, arn))
+        executions = Executions(lambda detail, arn: _status_changed(bus, watch, detail, arn))
         closing.callback(executions.close)
         server.functions, server.bus, server.executions = functions, bus, executions
         deployed = stack.deploy(text, made.name, login, hurried if hurry else str)
         for role in stack.roles():
             server.knows(role)
-        yield Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, tell)
+        cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, tell)
+        server.console = Console(cloud.deploy, cloud.daily_check, mails)
+        functions.prepare(stack.NAMES)
+        yield cloud
 
 
-def _status_changed(bus: Bus, detail: dict[str, Any], arn: str) -> None:
+def _status_changed(bus: Bus, watch: Watch, detail: dict[str, Any], arn: str) -> None:
+    watch(detail)
     bus.put("aws.states", "Step Functions Execution Status Change", detail, [arn])
 
 

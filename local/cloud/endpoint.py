@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from moto.core.config import default_user_config
+from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from local.cloud import rights
 from local.cloud.calls import Call, read_call
+from local.cloud.console import PREFIX, Console, Page
 from local.cloud.events import Bus
 from local.cloud.executions import Executions, named
 from local.cloud.functions import Functions
-from local.cloud.identity import ACCOUNT, key_of, policies_of
+from local.cloud.identity import ACCOUNT, PARTITION, key_of
 from local.cloud.runtime_api import Answer
 
 Respond = Callable[..., Any]
@@ -43,12 +45,13 @@ class Endpoint:
     Attributes:
         url: its address.
         made: every call in the name of a function.
-        functions, executions, bus: what it leads to; set before the first call.
+        functions, executions, bus, console: what it leads to; set before the first call.
     """
 
     functions: Functions
     executions: Executions
     bus: Bus
+    console: Console
 
     def __init__(self) -> None:
         default_user_config["stepfunctions"]["execute_state_machine"] = True
@@ -75,6 +78,8 @@ class Endpoint:
 
     def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
         call = read_call(environ)
+        if call.path.startswith(PREFIX):
+            return _paged(respond, self.console.answer(environ["REQUEST_METHOD"], call.path))
         denied = self._denied(call)
         if denied is not None:
             return _reply(respond, "400 Bad Request", denied)
@@ -115,12 +120,24 @@ class Endpoint:
         return [answer]
 
 
+def policies_of(role_arn: str) -> list[dict[str, Any]]:
+    """A role's policies, as they were deployed or changed since."""
+    role = iam_backends[ACCOUNT][PARTITION].get_role_by_arn(role_arn)
+    return [json.loads(text) for text in role.policies.values()]
+
+
 def _answered(respond: Respond, answer: Answer) -> Iterable[bytes]:
     headers = [("Content-Type", "application/json"), ("X-Amz-Executed-Version", "$LATEST")]
     if answer.failed:
         headers.append(("X-Amz-Function-Error", "Unhandled"))
     respond("200 OK", [*headers, ("Content-Length", str(len(answer.body)))])
     return [answer.body]
+
+
+def _paged(respond: Respond, page: Page) -> Iterable[bytes]:
+    body = page.text.encode()
+    respond(page.status, [("Content-Type", f"{page.kind}; charset=utf-8"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 def _reply(respond: Respond, status: str, document: dict[str, Any]) -> Iterable[bytes]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,18 @@ _PLACE = re.compile(r"<([\w.-]+)>")
 Start = Callable[[str, str], str]
 
 
+@dataclass(frozen=True)
+class Sent:
+    """An event that was sent.
+
+    Attributes:
+        started: the ARNs of the executions that it has started.
+    """
+
+    id: str
+    started: tuple[str, ...]
+
+
 class Bus:
     """The default event bus."""
 
@@ -30,28 +43,30 @@ class Bus:
         """`start` starts an execution of a state machine, by its ARN, with an input in JSON."""
         self._start = start
 
-    def put(self, source: str, detail_type: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> str:
-        """Sends an event to every rule that it matches; returns the event's id."""
+    def put(self, source: str, detail_type: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> Sent:
+        """Sends an event to every rule that it matches."""
         event = _event(source, detail_type, detail, resources)
+        started: list[str] = []
         for rule in list(_rules().values()):
             pattern = rule.event_pattern.get_pattern()
             if rule.state == "ENABLED" and pattern and rule.event_pattern.matches_event(event):
-                self._deliver(rule, event)
-        return str(event["id"])
+                started += self._deliver(rule, event)
+        return Sent(str(event["id"]), tuple(started))
 
     def put_entries(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The API's PutEvents: its answer."""
         results = [self._put_entry(entry) for entry in entries]
         return {"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results}
 
-    def fire(self, name: str) -> None:
+    def fire(self, name: str) -> Sent:
         """What a rule's schedule does when its time has come.
 
         Raises:
             KeyError: there is no such rule.
         """
         rule = _rules()[name]
-        self._deliver(rule, _event("aws.events", "Scheduled Event", {}, [rule.arn]))
+        event = _event("aws.events", "Scheduled Event", {}, [rule.arn])
+        return Sent(str(event["id"]), tuple(self._deliver(rule, event)))
 
     def _put_entry(self, entry: Mapping[str, Any]) -> dict[str, str]:
         missing = [key for key in ("Source", "DetailType", "Detail") if not entry.get(key)]
@@ -61,13 +76,13 @@ class Bus:
             detail = json.loads(entry["Detail"])
         except ValueError:
             return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
-        return {"EventId": self.put(entry["Source"], entry["DetailType"], detail, entry.get("Resources") or [])}
+        return {"EventId": self.put(entry["Source"], entry["DetailType"], detail, entry.get("Resources") or []).id}
 
-    def _deliver(self, rule: Any, event: Mapping[str, Any]) -> None:
+    def _deliver(self, rule: Any, event: Mapping[str, Any]) -> Iterator[str]:
         for target in rule.targets:
             text = _input(target, event)
             try:
-                self._start(target["Arn"], text)
+                yield self._start(target["Arn"], text)
             except Exception as error:  # whatever it is, EventBridge keeps the event
                 self._bury(target, event, error)
 

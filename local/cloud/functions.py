@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from moto.awslambda.models import lambda_backends
 
+from infra.naming import ALIAS
 from local.cloud.identity import ACCOUNT, REGION, SECRET, key_of
 from local.cloud.logs import LogWriter, Stream
 from local.cloud.runtime_api import Answer, Event
@@ -78,6 +79,16 @@ class Functions:
         took = (time.time() - began) * 1_000
         self.invocations.append(Invocation(deployed.function_name, began, took, init_ms, answer))
         return answer
+
+    def prepare(self, functions: Iterable[str]) -> None:
+        """Begins to load functions before anybody calls them, as provisioned concurrency does."""
+        for name in functions:
+            threading.Thread(target=self._prepare, args=(f"{name}:{ALIAS}",), daemon=True).start()
+
+    def _prepare(self, function: str) -> None:
+        deployed = lambda_backends[ACCOUNT][REGION].get_function(function)
+        warm, _ = self._take(deployed)
+        self._put_back(deployed, warm)
 
     @property
     def pids(self) -> dict[str, list[int]]:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any
 
-from moto.iam.models import iam_backends
-
+ENVIRONMENT = "local"
 ACCOUNT = "123456789012"  # the account that AWS's own documentation uses
 REGION = "us-east-1"
 PARTITION = "aws"
@@ -19,9 +15,3 @@ SECRET = "local"
 def key_of(role_arn: str) -> str:
     """The access key that stands for a role."""
     return f"ASIA{hashlib.sha256(role_arn.encode()).hexdigest()[:16].upper()}"
-
-
-def policies_of(role_arn: str) -> list[Mapping[str, Any]]:
-    """A role's policies, as they were deployed or changed since."""
-    role = iam_backends[ACCOUNT][PARTITION].get_role_by_arn(role_arn)
-    return [json.loads(text) for text in role.policies.values()]

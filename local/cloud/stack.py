@@ -15,14 +15,13 @@ from moto.s3.models import s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
-from infra.functions import ALIAS
-from infra.naming import Names
+from infra.naming import ALIAS, Names
 from local.cloud import resources
 from local.cloud.identity import ACCOUNT, ENVIRONMENT, PARTITION, REGION
 from local.cloud.settings import PARAMETERS
 
 BUCKET = "local-packages"
-FUNCTIONS = ("preflight", "apply", "verify")
+NAMES = tuple(Names(ENVIRONMENT).of(function) for function in ("preflight", "apply", "verify"))  # of the functions
 _BOOTSTRAPPED = {"/cdk-bootstrap/hnb659fds/version": "30"}
 
 
@@ -76,8 +75,7 @@ def deploy_package(package: str) -> None:
     """Puts another package in the functions' place: new code, a new version, the alias on it."""
     _upload(package)
     backend = lambda_backends[ACCOUNT][REGION]
-    for function in FUNCTIONS:
-        name = Names(ENVIRONMENT).of(function)
+    for name in NAMES:
         backend.get_function(name).update_function_code({"S3Bucket": BUCKET, "S3Key": package})
         version: Any = backend.publish_version(name)
         backend.update_alias(ALIAS, name, str(version.version), "", "")
@@ -86,7 +84,7 @@ def deploy_package(package: str) -> None:
 def roles() -> list[str]:
     """The ARNs of the functions' roles."""
     backend = lambda_backends[ACCOUNT][REGION]
-    return [str(backend.get_function(Names(ENVIRONMENT).of(function)).role) for function in FUNCTIONS]
+    return [str(backend.get_function(name).role) for name in NAMES]
 
 
 def _make_account(login: Login, package: str) -> str:

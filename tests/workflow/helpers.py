@@ -15,7 +15,7 @@ import psycopg
 from moto.awslambda.models import lambda_backends
 from moto.secretsmanager.models import secretsmanager_backends
 
-from infra.functions import ALIAS
+from infra.naming import ALIAS
 from local.cloud.cloud import Cloud
 from local.cloud.inbox import Mail
 from local.postgres import Server

@@ -29,8 +29,8 @@ def assert_failed(ended: Ended, error: str) -> str:
 
 def in_the_middle_of(workflow: Workflow, execution: Execution, statement: str) -> int:
     """Waits until the server is at a statement of the execution; returns the id of the function's process."""
-    query = f"SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{statement}%' AND pid <> pg_backend_pid()"
-    until(lambda: workflow.query(query), f"{statement} of {execution.arn}")
+    active = f"state = 'active' AND query LIKE '%{statement}%' AND pid <> pg_backend_pid()"
+    until(lambda: workflow.query(f"SELECT 1 FROM pg_stat_activity WHERE {active}"), f"{statement} of {execution.arn}")
     (pid,) = workflow.cloud.functions.pids["aurora-migrations-local-apply"]
     return pid
 
