@@ -23,7 +23,7 @@ __all__ = [
     "read_one",
 ]
 
-ACTIONS = ("run-migration", "list-migrations", "plan", "verify", "rollback")
+ACTIONS = ("run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback")
 HAZARDS = ("refuse", "warn")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
 SSLMODES = ("verify-full", "verify-ca", "require")

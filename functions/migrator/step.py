@@ -14,7 +14,7 @@ from functions.migrator.deadline import Deadline, Guard, out_of_time
 from functions.migrator.errors import Cancelled, NotAWriter, PackageChanged, StatementTimeout
 from functions.migrator.manifest import Manifest
 from functions.migrator.run import Listener
-from functions.migrator.script import Action
+from functions.migrator.script import Action, Source
 from functions.migrator.session import Session
 from functions.migrator.settings import Settings
 from functions.migrator.sqlstate import named_error
@@ -35,6 +35,7 @@ class Step:
         package: the digest that the execution goes by; empty in its first step.
         so_far: what the last call of apply answered; empty before.
         listener: told what happens as it happens.
+        folder: migrations to go by instead of the package's.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class Step:
     deadline: Deadline
     listener: Listener = field(default_factory=Listener)
     url: str = field(default="", repr=False)
+    folder: Source | None = None
 
     @property
     def action(self) -> Action:
@@ -53,14 +55,14 @@ class Step:
         return "rollback" if self.ask.action == "rollback" else "apply"
 
     @cached_property
-    def source(self) -> Manifest:
+    def source(self) -> Source:
         """The package, which must be the one that the execution began with.
 
         Raises:
             InvalidManifest: it has no manifest, or a damaged one.
             PackageChanged: it is another one.
         """
-        manifest = Manifest(self.settings.migrations)
+        manifest = self.folder or Manifest(self.settings.migrations)
         if self.package not in ("", manifest.digest):
             raise PackageChanged(
                 "The package isn't the one that this execution began with: another was deployed meanwhile.",
