@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local import place
 from local.cloud.running import Access, find
@@ -31,15 +31,23 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
     if there is not None:
         yield there
         return
-    with started(migrations, None, tell, hurry=hurry) as cloud:
+    with started(migrations, None, tell, hurry=hurry) as (cloud, _):
         yield Access(cloud.endpoint, os.getpid())
 
 
 @contextlib.contextmanager
 def started(
-    migrations: Path, database_url: str | None, tell: Callable[[str], None], *, hurry: bool = False
-) -> Iterator[Cloud]:
-    """A cloud of our own for the block, on the local PostgreSQL or on another database.
+    migrations: Path,
+    database_url: str | None,
+    tell: Callable[[str], None],
+    *,
+    hurry: bool = False,
+    watch: Callable[[dict[str, Any]], None] = lambda detail: None,
+) -> Iterator[tuple[Cloud, str]]:
+    """A cloud of our own for the block, on the local PostgreSQL or on another database; and that database's URL.
+
+    Args:
+        watch: told of each change of an execution's status.
 
     Raises:
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
@@ -51,4 +59,5 @@ def started(
             server = closing.enter_context(place.start(None))
             closing.enter_context(guarded(place.data()))
             database_url = server.url()
-        yield closing.enter_context(opened(database_url, migrations, place.CACHE, hurry=hurry, tell=tell))
+        how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
+        yield closing.enter_context(opened(database_url, migrations, place.CACHE, **how)), database_url

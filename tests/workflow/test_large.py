@@ -10,8 +10,8 @@ MANY, KNOWN = 10_000, 9_960
 LARGEST_STATE = 32 * 1024  # bytes
 # What the engine writes of a file, for files that are alike but for their number.
 _ATTEMPTS = f"""
-    INSERT INTO aurora_migrations.attempts (action, version, name, sha256, package, execution, requested_by, lock_holder,
-                                            finished_at, result)
+    INSERT INTO aurora_migrations.attempts (action, version, name, sha256, package, execution, requested_by,
+                                            lock_holder, finished_at, result)
     SELECT action, n, lpad(n::text, 5, '0') || '_n', sha256, package, 'earlier', requested_by, lock_holder,
            clock_timestamp(), result
       FROM aurora_migrations.attempts, generate_series(2, {KNOWN}) n WHERE version = 1 RETURNING 1
