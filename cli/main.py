@@ -25,6 +25,8 @@ VERBS = {
     "doctor": "whether an environment is as it must be, and what to do",
     "check": "what is wrong with the files, what may hurt, what they will do",
     "build": "make the package that runs in Lambda, and check it",
+    "up": "keep the local cloud running: state machine, functions, database, inbox",
+    "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
     "new": "write the next migration's file",
 }
 _HELP = """\

@@ -33,6 +33,9 @@ def add_where(made: argparse.ArgumentParser, database: bool = True) -> None:
             default=os.environ.get("DATABASE_URL"),
             help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
         )
+    group.add_argument(
+        "--hurry", action="store_true", help="with --local: no wait of the state machine is longer than a second"
+    )
     group.add_argument("--region", metavar="NAME", help="with --env: the region (default: as for the AWS CLI)")
     group.add_argument("--profile", metavar="NAME", help="with --env: the profile of your AWS configuration")
 
@@ -48,6 +51,8 @@ def parse(made: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence[s
         for name in (*direct, *(["migrations"] if arguments.env else [])):
             if getattr(arguments, name) != made.get_default(name):
                 _refuse(made, name, arguments)
+    if arguments.hurry and not arguments.local:
+        made.error("--hurry belongs to --local: on AWS, the waits are those of the state machine that was deployed")
     if not arguments.env and (arguments.region or arguments.profile):
         made.error("--region and --profile belong to --env NAME, which says which environment on AWS is meant")
     return arguments

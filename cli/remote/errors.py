@@ -3,6 +3,7 @@
 MigratorError
 └── cloud   LoginMissing · LoginExpired · LoginRefused · RegionMissing · AccessDenied · CloudUnreachable
             CloudRefused · StackNotFound · StackNotReady · ExecutionNotFound · ExecutionFailed
+            LocalCloudFailed
 """
 
 from __future__ import annotations
@@ -93,6 +94,14 @@ class ExecutionNotFound(CloudError):
     next_command = "aurora-migrations history"
     cause = "The name is wrong, or it ended more than 90 days ago: so long AWS keeps them."
     solution = "The column Execution of `history --output json` has the names; without a name the newest is meant."
+
+
+class LocalCloudFailed(CloudError):
+    """The local cloud could not be started."""
+
+    next_command = "aurora-migrations check"
+    cause = "What it is made of (PostgreSQL, the template, the package of the functions) could not be made."
+    solution = "The words above say what to do."
 
 
 class ExecutionFailed(CloudError):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -20,21 +20,15 @@ from botocore.exceptions import ClientError
 from cli.remote import errors
 from cli.remote.failing import named
 from infra.naming import Names
+from local.errors import ServerError
+
+if TYPE_CHECKING:
+    from local.cloud.running import Access
 
 # Seconds. What is asked for is answered at once, or there is no way there.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
 _STACKS = Names("").stack
 _NAMED = 10
-
-
-class LocalCloud(Protocol):
-    """What `local.cloud.opened` gives: where the local cloud listens, and with what to log in."""
-
-    endpoint: str
-    region: str
-    access_key: str
-    secret_key: str
-    environment: str
 
 
 @dataclass(frozen=True)
@@ -170,12 +164,49 @@ def opened(arguments: argparse.Namespace) -> Iterator[Place]:
             session = boto3.Session(profile_name=arguments.profile, region_name=arguments.region)
         yield Place(arguments.env, session)
         return
-    with importlib.import_module("local.cloud").opened(arguments.migrations) as cloud:
-        yield _local(cloud)
+    with contextlib.ExitStack() as closing:
+        with local_trouble():
+            access = closing.enter_context(_reach(arguments))
+        session = boto3.Session(
+            aws_access_key_id=access.access_key, aws_secret_access_key=access.secret_key, region_name=access.region
+        )
+        yield Place(access.environment, session, access.endpoint)
 
 
-def _local(cloud: LocalCloud) -> Place:
-    session = boto3.Session(
-        aws_access_key_id=cloud.access_key, aws_secret_access_key=cloud.secret_key, region_name=cloud.region
-    )
-    return Place(cloud.environment, session, cloud.endpoint)
+def _reach(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[Access]:
+    from local.cloud.reach import reached
+
+    hurry = bool(getattr(arguments, "hurry", False))
+    return reached(arguments.migrations, teller(arguments), hurry=hurry)
+
+
+def teller(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Says what takes a while, where a person reads it."""
+
+    def tell(text: str) -> None:
+        if arguments.output == "text":
+            print(text, file=sys.stderr, flush=True)
+
+    return tell
+
+
+@contextlib.contextmanager
+def local_trouble() -> Iterator[None]:
+    """What can go wrong in making the local cloud, as an error of ours.
+
+    Raises:
+        LocalCloudFailed: it isn't there.
+    """
+    from infra.packaging import PackagingError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise errors.LocalCloudFailed(
+            f"The local cloud needs the package {error.name}, which isn't installed here.",
+            cause="It runs from a checkout of the repository, whose set-up installs what it needs.",
+            solution="Call it in a checkout: `make run`, or `python -m tasks run`.",
+            next_command="python -m tasks setup",
+        ) from error
+    except (ServerError, PackagingError) as error:
+        raise errors.LocalCloudFailed(str(error)) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from functions.migrator import answers
 from functions.migrator.drift import read_edits
+from functions.migrator.executions import read_undone
 from functions.migrator.failures import hazards_refused
 from functions.migrator.files import Migration
 from functions.migrator.history import Applied, read_applied, read_attempts, read_state
@@ -65,7 +66,7 @@ def preflight(step: Step) -> Report:
         MigratorError: of any family but sql and verify: why the run can't begin.
     """
     _ = step.source  # first: what is wrong with the package doesn't depend on the database
-    with looking(step) as session:
+    with looking(step, "preflight") as session:
         return _ACTIONS[step.ask.action](step, session)
 
 
@@ -114,9 +115,10 @@ def _verify(step: Step, session: Session) -> Report:
 
 def _roll_back(step: Step, session: Session) -> Report:
     applied = read_applied(session)
-    chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm)
+    undone = read_undone(session, step.execution)
+    chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm, undone)
     step.source.problems("rollback", chosen)
-    return _report(step, session, tuple(chosen), applied, "apply")
+    return _report(step, session, tuple(chosen), applied, "apply" if chosen else "verify")
 
 
 _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {

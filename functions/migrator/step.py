@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from functions.migrator.ask import Ask
-from functions.migrator.deadline import Deadline
-from functions.migrator.errors import NotAWriter, PackageChanged
+from functions.migrator.deadline import Deadline, Guard, out_of_time
+from functions.migrator.errors import Cancelled, NotAWriter, PackageChanged, StatementTimeout
 from functions.migrator.manifest import Manifest
 from functions.migrator.run import Listener
 from functions.migrator.script import Action, Source
@@ -74,24 +74,41 @@ class Step:
 
 
 @contextlib.contextmanager
-def looking(step: Step) -> Iterator[Session]:
-    """A session on the writer that can change nothing.
+def looking(step: Step, function: str) -> Iterator[Session]:
+    """A session on the writer that can change nothing, waits no longer than the environment says, and ends in time.
+
+    Args:
+        function: whose call this is, for whoever must give it more time: `verify`.
 
     Raises:
         NotAWriter: the server is a standby.
+        StatementTimeout: a statement took too long, or the time of the call is over.
+        LockTimeout: others hold a lock on the history.
         MigratorError: of the family connection: there is no session.
     """
-    session = Session(step.url, step.execution)
+    session, guard = Session(step.url, step.execution), Guard(step.deadline)
     step.listener.connected(session)
     try:
         if session.server.in_recovery:
             raise NotAWriter("The server is a standby (a reader): migrations need the writer.")
-        send(session, _READ_ONLY)
-        send(session, f"SET statement_timeout = {step.deadline.left}")
+        guard.watch(session)
+        _limit(session, step)
         yield session
+    except (StatementTimeout, Cancelled) as error:
+        if not step.deadline.is_over:
+            raise
+        raise out_of_time(error, function) from error
     finally:
+        guard.rest()
         session.close()
         step.listener.closed()
+
+
+def _limit(session: Session, step: Step) -> None:
+    limits = step.deadline.limits(step.settings.limits)
+    send(session, _READ_ONLY)
+    send(session, f"SET statement_timeout = {limits.statement_timeout}")
+    send(session, f"SET lock_timeout = {limits.lock_timeout}")
 
 
 def send(session: Session, sql: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -154,6 +155,12 @@ def _no_execution(stage: Stage) -> Answer:
     return stage.call("logs", "cli-nobody", "--env", "dev")
 
 
+def _no_local_cloud(stage: Stage) -> Answer:
+    """In a set-up that has nothing but what the product itself needs."""
+    stage.patch.setitem(sys.modules, "local.cloud.reach", None)
+    return stage.call("run", "--local")
+
+
 def _not_ours(stage: Stage) -> Answer:
     stage.cloud.deploy(answering({"run-migration": ("Lambda.Unknown", "The function ended without an answer.")}))
     return stage.call("run", "--env", "dev")
@@ -228,4 +235,5 @@ SCENES: dict[str, Callable[[Stage], Answer]] = {
     "StackNotReady": _not_ready,
     "ExecutionNotFound": _no_execution,
     "ExecutionFailed": _not_ours,
+    "LocalCloudFailed": _no_local_cloud,
 }
