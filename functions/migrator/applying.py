@@ -79,9 +79,9 @@ def apply(step: Step) -> Progress:
         result = _run(step, request)
     except MigratorError as error:
         if not (step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)):
-            raise _complete(error, step) from error
+            raise _complete(error, step, notes) from error
         if not notes.done:
-            raise _complete(_out_of_time(error), step) from error
+            raise _complete(_out_of_time(error), step, notes) from error
         return _progress(step, notes.done, notes.asked[len(notes.done) :])
     return _progress(step, result.applied, notes.asked[len(notes.asked) - result.remaining :])
 
@@ -136,11 +136,14 @@ def _out_of_time(error: MigratorError) -> MigratorError:
     return told
 
 
-def _complete(error: MigratorError, step: Step) -> MigratorError:
-    """The error, telling what calls before this one had done, too."""
+def _complete(error: MigratorError, step: Step, notes: _Notes) -> MigratorError:
+    """The error, telling what calls before this one had done, too, and what is left to do."""
     fact = PAST[step.action]
     before = [str(file["migration"]) for file in step.so_far.get(fact, [])]
     error.facts[fact] = newest([*before, *cast(list[str], error.facts.get(fact, []))], _LABELS_BUDGET)
+    if notes.left:
+        error.facts["not_done"] = newest(notes.left[::-1], _LABELS_BUDGET)[::-1]
+        error.facts["not_done_count"] = len(notes.left)
     return error
 
 
@@ -152,6 +155,12 @@ class _Notes(Listener):
         self._guard = guard
         self.asked: Sequence[Migration] = ()
         self.done: list[FileDone] = []
+
+    @property
+    def left(self) -> list[str]:
+        """The names of the files that aren't done, in order: the first is the one that failed, if one has."""
+        done = {file.migration for file in self.done}
+        return [migration.name for migration in self.asked if migration.label not in done]
 
     def connected(self, session: Session) -> None:
         self._guard.watch(session)
@@ -169,6 +178,10 @@ class _Notes(Listener):
 
     def in_the_way(self, wait: LockWait) -> None:
         self._step.listener.in_the_way(wait)
+
+    def planned(self, action: Action, migrations: Sequence[Migration]) -> None:
+        self.asked = migrations
+        self._step.listener.planned(action, migrations)
 
     def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
         self.asked = migrations
