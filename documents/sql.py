@@ -12,11 +12,11 @@ from functions.migrator.excerpts import excerpt, position
 from functions.migrator.expectations import Check
 
 FILE = "018_add_email_to_users.sql"
-INDEX_FILE = "018_index_users_email.sql"
+PARTS_FILE = "018_fill_in_email.sql"
 NEXT_FILE = "019_create_orders.sql"
 TEXT = b"""-- Every user has an address; the newsletter needs it.
 ALTER TABLE users ADD COLUMN email text;
-CREATE INDEX users_email_idx ON users (emial);
+UPDATE users SET email = lower(emial);
 """
 ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
 _BLOCKER = Blocker(
@@ -47,29 +47,31 @@ def left() -> dict[str, Any]:
 
 def failed() -> MigratorError:
     """PostgreSQL doesn't know a name."""
+    hint = 'Perhaps you meant to reference the column "users.email".'
     return errors.MigrationFailed(
-        f'{FILE}:3:40: column "emial" does not exist (42703).',
-        cause=f'{errors.MigrationFailed.cause} Perhaps you meant to reference the column "users.email".',
-        **known(b"emial", 2, b"CREATE INDEX", sqlstate="42703"),
+        f'{FILE}:3:32: column "emial" does not exist (42703).',
+        cause=f"{errors.MigrationFailed.cause} {hint}",
+        **known(b"emial", 2, b"UPDATE", sqlstate="42703", hint=hint),
     )
 
 
 def partly_in() -> MigratorError:
     """The second of two parts, which commit by themselves, failed."""
-    text = b"CREATE INDEX CONCURRENTLY users_email_idx ON users (email);\nANALYZE user;\n"
-    offset = text.index(b"ANALYZE")
+    statement = b"UPDATE user_ SET email = name;"
     return errors.MigrationFailed(
-        f'{INDEX_FILE}:2:9: relation "user" does not exist (42P01).',
-        state=f"{INDEX_FILE} has 2 parts that commit by themselves: part 1 is in; the rest isn't. "
+        f'{PARTS_FILE}:6:8: relation "user_" does not exist (42P01).',
+        state=f"{PARTS_FILE} has 2 parts that commit by themselves: part 1 is in; the rest isn't. "
         "The next run goes on there.",
         migration="018",
-        file=INDEX_FILE,
-        line=2,
-        column=9,
+        file=PARTS_FILE,
+        line=6,
+        column=8,
         statement=2,
         sqlstate="42P01",
-        excerpt=excerpt(text, text.index(b"user;"), (offset, len(text) - 2)),
-        **left() | {"applied": [], "not_done": [INDEX_FILE], "not_done_count": 1},
+        excerpt=excerpt(statement, statement.index(b"user_"), (0, len(statement))),
+        applied=[],
+        not_done=[PARTS_FILE],
+        not_done_count=1,
     )
 
 
@@ -97,11 +99,11 @@ def deadlock() -> MigratorError:
 
 
 def too_long() -> MigratorError:
-    """An index on a large table takes longer than the environment allows."""
+    """Filling a large table takes longer than the environment allows."""
     return errors.StatementTimeout(
         f"{FILE}:3:1: canceling statement due to statement timeout (57014).",
         cause="The statement takes longer than statement_timeout allows, which is 13min.",
-        **known(b"CREATE INDEX", 2, b"CREATE INDEX", sqlstate="57014"),
+        **known(b"UPDATE", 2, b"UPDATE", sqlstate="57014"),
     )
 
 
@@ -109,7 +111,7 @@ def cancelled() -> MigratorError:
     """An administrator ended the statement."""
     return errors.Cancelled(
         f"{FILE}:3:1: canceling statement due to user request (57014).",
-        **known(b"CREATE INDEX", 2, b"CREATE INDEX", sqlstate="57014"),
+        **known(b"UPDATE", 2, b"UPDATE", sqlstate="57014"),
     )
 
 

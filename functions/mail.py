@@ -59,8 +59,8 @@ class Run:
 
     def key(self, name: str) -> str:
         """What the input says under a key, as far as that may be shown."""
-        given = self.asked if isinstance(self.asked, Mapping) and name in KEYS else {}
-        return layout.clean(str(given.get(name) or "")).strip()[:100]
+        value = self.asked.get(name) if isinstance(self.asked, Mapping) and name in KEYS else None
+        return layout.clean(str(value)).strip()[:100] if isinstance(value, (str, int)) else ""
 
 
 def failure(error: MigratorError, run: Run) -> Mail:
@@ -226,7 +226,8 @@ def _table(table: Mapping[str, Any]) -> str:
     if not table.get("exists"):
         return f"{table['table']}: isn't there"
     rows = "" if table.get("rows") is None else f", {'' if table.get('counted') else 'about '}{table['rows']:,} rows"
-    return f"{table['table']}: there{rows}, {len(table.get('indexes') or []) or 'no'} indexes"
+    indexes = len(table.get("indexes") or [])
+    return f"{table['table']}: there{rows}, {indexes or 'no'} {'index' if indexes == 1 else 'indexes'}"
 
 
 def _seconds(milliseconds: object) -> str:
