@@ -8,7 +8,7 @@ rows: an error's words and facts (`functions.migrator.errors`) and what the exec
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDo
 
 LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits
-_NAMES, _DIFFERENCE, _TABLES = 12, 20, 20
+_NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 _NOUNS = {"rollback": "rollback", "verify": "verification", "plan": "plan", "list-migrations": "list"}
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
@@ -67,11 +67,7 @@ def failure(error: MigratorError, run: Run) -> Mail:
     """The mail about an error with which an execution ends."""
     place = where(error)
     subject = layout.subject(run.environment, error.name if place else f"{error.name} in {run.step}", place)
-    for most in _SIZES:
-        text = layout.body(_headline(run), _failure(error, run, most))
-        if fits(text):
-            break
-    return Mail(subject, text if fits(text) else text.encode("ascii", "replace").decode()[: LIMIT // 2])
+    return Mail(subject, _fitted(lambda most: layout.body(_headline(run), _failure(error, run, most)), _SIZES))
 
 
 def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
@@ -83,11 +79,9 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     names = [str(file.get("file") or file["migration"]) for file in files]
     count = int(answer.get(f"{key}_count") or len(files))
     what = names[0] if count == 1 else f"{count} files, {'up' if key == 'applied' else 'down'} to {names[-1]}"
-    subject, most = layout.subject(run.environment, word, what), _NAMES
-    headline = f"{run.environment}: {answer['message']}."
-    while not fits(text := layout.body(headline, _success(answer, run, most))) and most > 1:
-        most //= 2
-    return Mail(subject, text)
+    headline = layout.cut(f"{run.environment}: {answer['message']}.", _SIZES[-1])
+    text = _fitted(lambda most: layout.body(headline, _success(answer, run, most)), (_NAMES, 3, 1))
+    return Mail(layout.subject(run.environment, word, what), text)
 
 
 def database_now(applied: int, pending: Sequence[str]) -> str:
@@ -109,9 +103,15 @@ def console(arn: str) -> str:
     return f"https://{host}/states/home?region={region}#/v2/executions/details/{arn}"
 
 
-def fits(text: str) -> bool:
-    """Whether a text takes no more than its share of the document that it leaves a function in."""
-    return len(json.dumps(text)) <= LIMIT
+def _fitted(write: Callable[[int], str], sizes: Sequence[int]) -> str:
+    """The text of the first size with which it takes no more than its share of the document that it leaves in; else
+    the smallest, without what JSON has long words for."""
+    text = ""
+    for size in sizes:
+        text = write(size)
+        if len(json.dumps(text)) <= LIMIT:
+            return text
+    return text.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
 
 
 def where(error: MigratorError) -> str:
@@ -160,7 +160,8 @@ def _happened(error: MigratorError, most: int) -> list[str]:
     excerpt, difference = (str(error.facts.get(fact) or "") for fact in ("excerpt", "difference"))
     number = error.facts.get("statement")
     if excerpt:
-        lines += ["", f"  Statement {number} of the file:" if number else "  There:", "", *layout.pointed(excerpt)]
+        place = f"  Statement {number} of the file:" if isinstance(number, int) else "  There:"
+        lines += ["", place, "", *layout.pointed(excerpt)]
     if difference:
         lines += ["", "  What differs:", "", *quoted(difference, _DIFFERENCE if most > _SIZES[-1] else 4)]
     return lines
@@ -177,7 +178,7 @@ def _queries(error: MigratorError) -> list[str]:
 
 
 def _state(error: MigratorError, run: Run, most: int) -> list[str]:
-    left = [str(name) for name in _list(error.facts, "not_done")]
+    left = [layout.cut(str(name), _LONGEST_NAME) for name in _list(error.facts, "not_done")]
     undone = "Not rolled back" if run.key("action") == "rollback" else "Not applied"
     undone = f"In doubt, or {undone.lower()}" if isinstance(error, InDoubt) else undone
     count = error.facts.get("not_done_count")
@@ -206,11 +207,11 @@ def _success(answer: Mapping[str, Any], run: Run, most: int) -> list[Section]:
     key = "rolled_back" if "rolled_back" in answer else "applied"
     files, tables = answer[key], (answer.get("verified") or {}).get("tables") or []
     told = [f"{file.get('file') or file['migration']}, in {_seconds(file.get('duration_ms'))}" for file in files]
-    warnings = [line for warning in answer.get("warnings", [])[:most] for line in wrapped(str(warning), hang="  ")]
+    warnings = [layout.cut(str(warning), _SIZES[-1]) for warning in answer.get("warnings", [])[:most]]
     return [
         ("What changed" if key == "applied" else "What was undone", _first(told, most, answer.get(f"{key}_count"))),
         ("What is there now", _first([_table(table) for table in tables], most)),
-        ("Worth knowing", warnings),
+        ("Worth knowing", [line for warning in warnings for line in wrapped(warning, hang="  ")]),
         ("This execution", _execution(run)),
     ]
 

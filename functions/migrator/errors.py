@@ -315,7 +315,10 @@ class MigrationMissing(MigratorError):
     by_deployment = True
     next_command = "aurora-migrations status"
     cause = "A file that is applied to this database is not in the folder, though later ones are."
-    solution = "Bring the file back (its text is in aurora_migrations.applied), or check that this is the right folder."
+    solution = (
+        "Bring the file back (its text is in aurora_migrations.applied, column sql), or check that this is the right "
+        "folder."
+    )
 
 
 class OutOfOrder(MigratorError):
