@@ -80,7 +80,10 @@ def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]
             try:
                 answer = work(_call(payload, context, story, deployment or _deployed()))
                 story.ended(answer)
-                return _with_mail(answer, _run(payload, step, deployment)) if payload.get("wants_mail") else answer
+                if payload.get("wants_mail"):
+                    run = _run(payload, step, deployment)
+                    return {"result": answer, "mail": _written(lambda: mail.success(answer, run), story)}
+                return answer
             except Exception as error:
                 raise _told(error, payload, story, _run(payload, step, deployment)) from None
             finally:
@@ -123,9 +126,15 @@ def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -
     return mail.Run(environment, step, execution, arn, payload.get("input"))
 
 
-def _with_mail(answer: dict[str, Any], run: mail.Run) -> dict[str, Any]:
-    written = mail.success(answer, run)
-    return {"result": answer, "mail": written.to_dict() if written else None}
+def _written(write: Callable[[], mail.Mail | None], story: Story) -> dict[str, str] | None:
+    """A mail, if there is one to write. A mistake in it must neither fail a run that went well nor hide an error: the
+    state machine has a mail of its own."""
+    try:
+        written = write()
+    except Exception as error:
+        story.failed(_unknown(error))
+        return None
+    return written.to_dict() if written else None
 
 
 def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.Run) -> MigratorError:
@@ -135,7 +144,7 @@ def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.
     known.next_command = next_command(known.next_command, payload.get("input"), run.environment)
     _add_so_far(known, payload.get("so_far"))
     story.failed(known)
-    written = mail.failure(known, run).to_dict()
+    written = _written(lambda: mail.failure(known, run), story)
     known.args = (document(known, written, execution=payload.get("execution")),)
     return known.with_traceback(None)
 

@@ -162,6 +162,18 @@ def test_daily_check_that_finds_drift_says_whose_look_it_was(shop: Machine) -> N
     assert "    -CREATE TABLE users (id int);\n    +CREATE TABLE users (id bigint);\n" in body
 
 
+def test_mistake_in_a_mail_neither_hides_an_error_nor_fails_a_run(shop: Machine, monkeypatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError(ROW)
+
+    for name in ("failure", "success"):
+        monkeypatch.setattr(f"functions.mail.{name}", broken)
+    told = shop.refused("apply", errors.MigrationFailed)
+    assert (told["line"], told.get("mail")) == (3, None)
+    answer = shop.call("verify", {"target": "017"}, wants_mail=True)
+    assert (answer["mail"], answer["result"]["status"]) == (None, "success")
+
+
 # ---- what the machine puts into its own mails -----------------------------------------------------------------------
 
 
