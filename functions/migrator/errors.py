@@ -142,7 +142,10 @@ class InvalidManifest(MigratorError):
     cause = (
         "The folder was changed after its manifest had been written, or the manifest was not written by this version."
     )
-    solution = "Write it anew (a build for AWS does so), or delete manifest.json where files can be read instead."
+    solution = (
+        "Write it anew (`aurora-migrations check --write-manifest`; a build for AWS does so too), or delete manifest.json "
+        "where files can be read instead."
+    )
 
 
 class PackageChanged(MigratorError):
