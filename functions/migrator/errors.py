@@ -143,7 +143,7 @@ class InvalidManifest(MigratorError):
         "The folder was changed after its manifest had been written, or the manifest was not written by this version."
     )
     solution = (
-        "Write it anew (`aurora-migrations check --write-manifest`; a build for AWS does so too), or delete manifest.json "
+        "Write it anew (`aurora-migrations check --write-manifest`; a build for AWS does so), or delete manifest.json "
         "where files can be read instead."
     )
 
