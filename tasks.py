@@ -2,7 +2,9 @@
 
     python -m tasks VERB [arguments]
 
-    run     start the local database and apply migrations/ to it    (arguments go to `python -m local run`)
+    run     the whole product on this machine: migration 017 through the local cloud
+                                                                    (arguments go to `aurora-migrations run --local`)
+    up      keep the local cloud running                            (arguments go to `aurora-migrations up`)
     test    run the tests                                           (arguments go to pytest)
     build   make the Lambda package from migrations/ and check it   (arguments go to `aurora-migrations build`)
     synth   write the CloudFormation templates; the CDK calls this  (arguments go to app.py)
@@ -37,9 +39,10 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "set-up-finished"
 WAIT_FOR_ANOTHER_SET_UP_S = 900
+EXAMPLE = "017"  # the migration one tries first; it makes dry_run_log
 PIP_TOOLS = "pip-tools==7.6.2"
-SETUPS = ("run", "infra", "dev")  # each holds the ones before it
-LOCKS = ("run", "lambda", "infra", "dev")  # each may name the ones before it
+SETUPS = ("run", "infra", "local", "dev")  # each holds the ones before it
+LOCKS = ("run", "lambda", "infra", "local", "dev")  # each may name the ones before it
 COMPILE_OPTIONS = ["--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-options"]
 LOCAL_PIP_SETTINGS = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
 WINDOWS_ONLY = r"(?m)^((?:colorama|tzdata)==\S+)"
@@ -52,8 +55,14 @@ class Trouble(Exception):
 
 
 def run(arguments: list[str]) -> int:
-    set_up("run")
-    return hand_over("local", "run", *arguments)
+    set_up("local")
+    has_target = bool(arguments) and not arguments[0].startswith("-")
+    return hand_over("cli", "run", "--local", *([] if has_target else [EXAMPLE]), *arguments)
+
+
+def up(arguments: list[str]) -> int:
+    set_up("local")
+    return hand_over("cli", "up", *arguments)
 
 
 def test(arguments: list[str]) -> int:
@@ -304,7 +313,7 @@ def tell(sentence: str) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (run, test, build, synth, docs, lint, clean, setup, lock)
+    verb.__name__: verb for verb in (run, up, test, build, synth, docs, lint, clean, setup, lock)
 }
 
 

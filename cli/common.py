@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import os
 import secrets
 import socket
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from cli import where
 from functions.migrator import MigratorError
 from functions.migrator.durations import parse_duration
 from functions.migrator.errors import InvalidInput
@@ -22,7 +22,7 @@ from functions.migrator.options import Limits
 
 
 class _Help(argparse.HelpFormatter):
-    """Leaves the example in one line, so that it can be copied."""
+    """Leaves each example in one line, so that it can be copied."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if text.startswith("example: ") else super()._fill_text(text, width, indent)
@@ -36,13 +36,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(
-    verb: str, description: str, example: str, outputs: Sequence[str] = ("text", "json")
+    verb: str, description: str, *examples: str, outputs: Sequence[str] = ("text", "json")
 ) -> argparse.ArgumentParser:
     """A verb's parser with what every verb takes."""
     made = _Parser(
         prog=f"aurora-migrations {verb}",
         description=description,
-        epilog=f"example: aurora-migrations {example}",
+        epilog="\n".join(f"example: aurora-migrations {example}" for example in examples),
         formatter_class=_Help,
     )
     made.set_defaults(verb=verb)
@@ -51,16 +51,6 @@ def parser(
         "--migrations", metavar="DIR", type=Path, default=Path("migrations"), help="the folder (default: migrations/)"
     )
     return made
-
-
-def add_database(made: argparse.ArgumentParser) -> None:
-    """Adds `--database-url`."""
-    made.add_argument(
-        "--database-url",
-        metavar="URL",
-        default=os.environ.get("DATABASE_URL"),
-        help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
-    )
 
 
 def add_wait(made: argparse.ArgumentParser) -> None:
@@ -116,22 +106,6 @@ def add_hazards(made: argparse.ArgumentParser) -> None:
     )
 
 
-def database_url(arguments: argparse.Namespace) -> str:
-    """The database to work on.
-
-    Raises:
-        InvalidInput: none was named.
-    """
-    if not arguments.database_url:
-        raise InvalidInput(
-            "No database was named.",
-            next_command=f"aurora-migrations {arguments.verb} --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE",
-            cause="There is neither --database-url nor the environment variable DATABASE_URL.",
-            solution="Add --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE, or set DATABASE_URL.",
-        )
-    return str(arguments.database_url)
-
-
 def execution_name() -> str:
     """A name for this run: when, and something that no other run has."""
     return time.strftime("cli-%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(3)
@@ -159,25 +133,12 @@ def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mappin
     return 2 if isinstance(error, InvalidInput) else 1
 
 
-def _folder_as_asked(arguments: argparse.Namespace) -> str:
-    """What the next command needs too, as it was typed for this one."""
-    return f" --migrations {arguments.migrations}" if arguments.migrations != Path("migrations") else ""
-
-
-def _url_as_asked(arguments: argparse.Namespace) -> str:
-    """The same; but a URL holds a password and isn't repeated."""
-    url = getattr(arguments, "database_url", None)
-    return " --database-url URL" if url and url != os.environ.get("DATABASE_URL") else ""
-
-
 def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace) -> None:
     """Names the command to type next, where the error's class only knows that a run is to be tried again; with what
     was typed for this one."""
     if error.next_command == MigratorError.next_command:
         error.next_command = f"aurora-migrations {command}"
-    if "--database-url" not in error.next_command:
-        url = "" if error.next_command.startswith("aurora-migrations check") else _url_as_asked(arguments)
-        error.next_command += _folder_as_asked(arguments) + url
+    error.next_command = where.as_asked(error.next_command, arguments)
 
 
 def describe(error: MigratorError) -> str:
@@ -200,6 +161,11 @@ def _milliseconds(text: str) -> int:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def pause(text: str) -> float:
+    """A time between two looks, in seconds."""
+    return max(0.1, _seconds(text))
 
 
 def _positive(text: str) -> int:

@@ -3,47 +3,54 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from cli import common
+from cli import common, where
+from cli.answering import Data, answer, session
 from cli.tables import print_table
-from functions.migrator import MigratorError, Session, failure
-from functions.migrator.history import Attempt, read_attempts
+from functions.migrator.history import read_attempts
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     made = common.parser(
         "history",
-        "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it.",
+        "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it. Of an "
+        "environment at most the newest 200.",
+        "history --env dev",
         "history --last 5 --database-url postgresql://app:secret@localhost/shop",
     )
-    common.add_database(made)
+    where.add_where(made)
     made.add_argument("--last", metavar="N", type=_positive, default=20, help="how many attempts (default: 20)")
-    arguments = made.parse_args(argv)
-    execution = common.execution_name()
-    try:
-        with Session(common.database_url(arguments), execution) as session:
-            attempts = read_attempts(session, arguments.last)
-    except MigratorError as error:
-        common.go_on_with(error, "history", arguments)
-        return common.tell_error(error, arguments, failure(error, None, execution))
-    if arguments.output == "json":
-        common.print_json({"attempts": [asdict(attempt) for attempt in attempts]})
-    elif attempts:
-        print_table(("Started", "Result", "File", "Requested by"), [_row(attempt) for attempt in attempts])
-    else:
+    arguments = where.parse(made, argv)
+    return answer(arguments, {"action": "history"}, _here, _show, "history")
+
+
+def _here(arguments: argparse.Namespace, execution: str) -> Data:
+    from functions.migrator import answers
+
+    with session(arguments, execution) as opened:
+        attempts = read_attempts(opened, arguments.last + 1)
+        return answers.complete("history", execution, opened.server, answers.history_answer(attempts, arguments.last))
+
+
+def _show(data: Data, arguments: argparse.Namespace) -> None:
+    attempts = data["attempts"][: arguments.last]
+    if not attempts:
         print("No attempt yet: nothing has been applied to this database.")
-    return 0
+        return
+    print_table(("Started", "Result", "File", "Requested by"), [_row(attempt) for attempt in attempts])
+    if len(attempts) < arguments.last and data["older"]:
+        print("Older ones stand in the database, in aurora_migrations.attempts.", file=sys.stderr)
 
 
-def _row(attempt: Attempt) -> tuple[str, str, str, str]:
-    result = attempt.result or "under way, or interrupted"
-    if attempt.error:
-        result = f"{result}: {attempt.error.get('error')}"
-    action = "" if attempt.action == "apply" else f" ({attempt.action})"
-    return attempt.started_at, result, f"{attempt.name}{action}", attempt.requested_by
+def _row(attempt: Data) -> tuple[str, str, str, str]:
+    result = attempt["result"] or "under way, or interrupted"
+    if attempt["error"]:
+        result = f"{result}: {attempt['error'].get('error')}"
+    action = "" if attempt["action"] == "apply" else f" ({attempt['action']})"
+    return attempt["started_at"], result, f"{attempt['name']}{action}", attempt["requested_by"]
 
 
 def _positive(text: str) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Sequence
 
-from cli import common
+from cli import common, where
+from cli.answering import Data, answer, session
 from cli.tables import print_table
 from compiler.source import source_of
-from functions.migrator import MigratorError, Session, failure, read_entries
+from functions.migrator import read_entries
 
 
 def main(argv: Sequence[str]) -> int:
@@ -16,20 +19,25 @@ def main(argv: Sequence[str]) -> int:
         "list",
         "Every migration of the folder and of the database's history, with its state: applied, pending, ahead "
         "(applied, newer than this folder), out of order, changed (edited since it was applied) or missing.",
+        "list --env dev",
         "list --database-url postgresql://app:secret@localhost/shop",
     )
-    common.add_database(made)
-    arguments = made.parse_args(argv)
-    execution = common.execution_name()
-    try:
-        source = source_of(arguments.migrations)
-        with Session(common.database_url(arguments), execution) as session:
-            entries = read_entries(session, source)
-    except MigratorError as error:
-        common.go_on_with(error, "list", arguments)
-        return common.tell_error(error, arguments, failure(error, None, execution))
-    if arguments.output == "json":
-        common.print_json({"migrations": [entry.to_dict() for entry in entries]})
-    else:
-        print_table(("State", "Applied at", "Migration"), [(e.state, e.applied_at or "", e.name) for e in entries])
-    return 0
+    where.add_where(made)
+    arguments = where.parse(made, argv)
+    return answer(arguments, {"action": "list-migrations"}, _here, _show, "list")
+
+
+def _here(arguments: argparse.Namespace, execution: str) -> Data:
+    from functions.migrator import answers
+
+    source = source_of(arguments.migrations)
+    with session(arguments, execution) as opened:
+        entries = read_entries(opened, source)
+        return answers.complete("list-migrations", execution, opened.server, answers.list_answer(entries))
+
+
+def _show(data: Data, arguments: argparse.Namespace) -> None:
+    entries = data["migrations"]
+    print_table(("State", "Applied at", "Migration"), [(e["state"], e["applied_at"] or "", e["name"]) for e in entries])
+    if data["omitted"]:
+        print(f"The oldest {data['omitted']} are left out: an execution's answer is limited in size.", file=sys.stderr)

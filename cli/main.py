@@ -17,10 +17,16 @@ VERBS = {
     "run": "apply what is pending, or everything up to a number",
     "list": "every migration and its state",
     "status": "where the database stands, who is at work on it",
+    "plan": "what a run would do, file by file",
+    "verify": "what is there: tables, rows, indexes, lasting promises",
     "history": "every attempt, newest first",
     "rollback": "undo migrations by their down files, newest first",
+    "logs": "what an execution did, as one story",
+    "doctor": "whether an environment is as it must be, and what to do",
     "check": "what is wrong with the files, what may hurt, what they will do",
     "build": "make the package that runs in Lambda, and check it",
+    "up": "keep the local cloud running: state machine, functions, database, inbox",
+    "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
     "new": "write the next migration's file",
 }
 _HELP = """\
@@ -31,7 +37,8 @@ Changes the schema of a PostgreSQL database by plain SQL files, each in a transa
 {verbs}
 
 Each verb tells more:  {program} run --help
-Example:               {program} run 017 --database-url postgresql://app:secret@localhost/shop
+Examples:              {program} run 017 --env dev
+                       {program} run 017 --database-url postgresql://app:secret@localhost/shop
 """
 
 
@@ -79,8 +86,8 @@ def _verb(name: str, arguments: Sequence[str]) -> int:
         return module.main(arguments)
     except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
         return int(stop.code or 0)
-    except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: stopped by Ctrl-C.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{str(interrupt) or f'{PROGRAM}: stopped by Ctrl-C.'}", file=sys.stderr)
         return 130
 
 

@@ -7,22 +7,15 @@ import json
 import sys
 from collections.abc import Sequence
 
-from cli import common
-from cli.run import CONTRACT, Printer
+from cli import common, where
+from cli.answering import Data
+from cli.run import CONTRACT, DIRECT, Printer
 from compiler.source import source_of
-from functions.migrator import (
-    Listener,
-    MigratorError,
-    Package,
-    Request,
-    RunResult,
-    Session,
-    failure,
-    roll_back,
-)
+from functions.migrator import Listener, MigratorError, Request, Session, failure, roll_back
 from functions.migrator.errors import Cancelled, InvalidInput
+from functions.migrator.excerpts import without_password
 from functions.migrator.history import read_applied
-from functions.migrator.plan import plan_rollback
+from functions.migrator.plan import plan_rollback, version_of
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,11 +23,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     execution = common.execution_name()
     try:
-        result = _roll_back(arguments, execution)
+        data = (_there if where.is_remote(arguments) else _here)(arguments, execution)
     except MigratorError as error:
         common.go_on_with(error, f"rollback {arguments.target}", arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
-    data = result.to_dict()
     if arguments.output == "json":
         common.print_json(data)
     else:
@@ -47,18 +39,55 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "rollback",
         "Undoes every applied migration from the newest down to and including TARGET, by their down files, each in a "
         "transaction of its own. Asks first; --confirm answers, by the number of the newest applied migration.",
+        "rollback 017 --confirm 018 --env dev",
         "rollback 017 --confirm 018 --database-url postgresql://app:secret@localhost/shop",
     )
     made.add_argument("target", metavar="TARGET", help="the lowest migration to undo, such as 017")
     made.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
-    common.add_database(made)
+    where.add_where(made)
     common.add_wait(made)
     common.add_limits(made)
-    return made.parse_args(argv)
+    return where.parse(made, argv, [name for name in DIRECT if name != "hazards"])
 
 
-def _roll_back(arguments: argparse.Namespace, execution: str) -> RunResult:
-    url, source = common.database_url(arguments), source_of(arguments.migrations)
+def _there(arguments: argparse.Namespace, execution: str) -> Data:
+    """Through the environment's state machine, which is asked first what there is to undo."""
+    from cli.remote.asking import ask_in
+    from cli.remote.place import opened
+    from cli.remote.screen import Screen, fitting
+
+    shown = fitting(arguments.output)
+    with opened(arguments) as place:
+        shown.note(place.introduction)
+        confirm = arguments.confirm
+        if not confirm:
+            looking = common.execution_name()
+            listed = ask_in(place, arguments, looking, {"action": "list-migrations"}, Screen())
+            confirm = _confirmed(_names_from(listed["migrations"], arguments.target), arguments)
+        asked = {"action": "rollback", "target": arguments.target, "confirm": confirm}
+        return ask_in(place, arguments, execution, asked, shown)
+
+
+def _names_from(entries: Sequence[Data], target: str) -> list[str]:
+    """What is applied from the newest down to the target.
+
+    Raises:
+        InvalidInput: that isn't applied.
+    """
+    lowest = version_of(target)
+    applied = [entry for entry in entries if entry["applied_at"]]
+    if lowest not in [version_of(entry["migration"]) for entry in applied]:
+        raise InvalidInput(
+            f"Migration {without_password(target)[:60]} isn't applied, so it can't be rolled back.",
+            cause="The environment's history doesn't have it.",
+            solution="See `aurora-migrations list` for what is applied.",
+        )
+    return [entry["name"] for entry in reversed(applied) if (version_of(entry["migration"]) or 0) >= (lowest or 0)]
+
+
+def _here(arguments: argparse.Namespace, execution: str) -> Data:
+    """On a database that one can reach."""
+    url, source = where.database_url(arguments), source_of(arguments.migrations)
     request = Request(
         url=url,
         source=source,
@@ -68,24 +97,29 @@ def _roll_back(arguments: argparse.Namespace, execution: str) -> RunResult:
         limits=common.limits(arguments),
         listener=Printer() if arguments.output == "text" else Listener(),
     )
-    return roll_back(
-        request, arguments.target, arguments.confirm or _ask(url, source.package, arguments.target, execution)
-    )
+    confirm = arguments.confirm
+    if not confirm:
+        with Session(url, execution) as session:
+            chosen = plan_rollback(source.package, read_applied(session), arguments.target)
+        confirm = _confirmed([migration.down.name for migration in chosen if migration.down], arguments)
+    return roll_back(request, arguments.target, confirm).to_dict()
 
 
-def _ask(url: str, package: Package, target: str, execution: str) -> str:
-    """Shows what would be undone, and has the person type the newest number."""
-    with Session(url, execution) as session:
-        chosen = plan_rollback(package, read_applied(session), target)
-    names = [migration.down.name for migration in chosen if migration.down]
+def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
+    """Shows what would be undone, and has the person type the newest number.
+
+    Args:
+        names: of files, the newest first.
+    """
+    newest = names[0].partition("_")[0]
     if not sys.stdin.isatty():
         raise InvalidInput(
             f"Rolling back needs a confirmation; it would run: {', '.join(names)}.",
             cause="Nobody is there to be asked, and --confirm wasn't given.",
-            solution=f"Add --confirm {chosen[0].label}, the number of the newest applied migration.",
-            next_command=f"aurora-migrations rollback {target} --confirm {chosen[0].label}",
+            solution=f"Add --confirm {newest}, the number of the newest applied migration.",
+            next_command=f"aurora-migrations rollback {arguments.target} --confirm {newest}",
         )
-    question = f"What they drop is gone. Type {chosen[0].label}, the newest number, to go on: "
+    question = f"What they drop is gone. Type {newest}, the newest number, to go on: "
     lines = ["This would run, in this order:", *(f"  {name}" for name in names), question]
     print(*lines, sep="\n", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline().strip()

@@ -7,10 +7,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from cli import common
+from cli import common, where
+from cli.verified import print_verified
 from compiler.source import source_of
-from functions.migrator import Listener, Migration, MigratorError, Request, RunResult, apply, discover, failure
+from functions.migrator import Listener, Migration, MigratorError, Request, apply, discover, failure
 from functions.migrator.blockers import LockWait
 from functions.migrator.durations import format_duration
 from functions.migrator.plan import find_target
@@ -19,6 +21,11 @@ from functions.migrator.runlock import Holder
 from functions.migrator.script import Action, Hazard
 
 CONTRACT = ("status", "migration", "message")
+Ran = tuple[Mapping[str, Any], Sequence[str]]  # what a run answers, and what it warns of at its end
+
+
+# Of a run through a state machine, these are settings of its environment.
+DIRECT = ("wait", "lock_timeout", "statement_timeout", "lock_wait", "end_idle", "hazards")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     execution = common.execution_name()
     try:
-        result = _run(arguments, execution)
+        data, warnings = (_there if where.is_remote(arguments) else _here)(arguments, execution)
     except MigratorError as error:
         common.go_on_with(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)
@@ -35,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.output == "text":
             print(saved, file=sys.stderr, end="")
         return code
-    _tell(result, arguments)
+    _tell(data, warnings, arguments)
     return 0
 
 
@@ -45,19 +52,30 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "Applies what is pending, each file in a transaction of its own; the first error ends the run and rolls its "
         "file back. With a TARGET, everything up to and including it. The result is saved as "
         "migration-TARGET-output.json.",
+        "run 017 --env dev",
         "run 017 --database-url postgresql://app:secret@localhost/shop",
     )
     made.add_argument("target", nargs="?", metavar="TARGET", help="a migration's number, such as 017 (default: all)")
-    common.add_database(made)
+    where.add_where(made)
     common.add_wait(made)
     common.add_limits(made)
     common.add_hazards(made)
-    return made.parse_args(argv)
+    return where.parse(made, argv, DIRECT)
 
 
-def _run(arguments: argparse.Namespace, execution: str) -> RunResult:
+def _there(arguments: argparse.Namespace, execution: str) -> Ran:
+    """Through the environment's state machine."""
+    from cli.remote.asking import ask
+
+    asked = {"action": "run-migration", "target": arguments.target}
+    data = ask(arguments, execution, asked, story=True)
+    return data, data.get("warnings", [])
+
+
+def _here(arguments: argparse.Namespace, execution: str) -> Ran:
+    """On a database that one can reach. What may hurt is told before it runs, so it isn't among the warnings."""
     request = Request(
-        url=common.database_url(arguments),
+        url=where.database_url(arguments),
         source=source_of(arguments.migrations),
         execution=execution,
         requested_by=common.requester(),
@@ -66,7 +84,8 @@ def _run(arguments: argparse.Namespace, execution: str) -> RunResult:
         hazards=arguments.hazards,
         listener=Printer() if arguments.output == "text" else Listener(),
     )
-    return apply(request, arguments.target)
+    result = apply(request, arguments.target)
+    return result.to_dict(), result.notices
 
 
 class Printer(Listener):
@@ -97,14 +116,15 @@ class Printer(Listener):
             print(f"  {lock}", flush=True)
 
 
-def _tell(result: RunResult, arguments: argparse.Namespace) -> None:
-    data = result.to_dict()
+def _tell(data: Mapping[str, Any], warnings: Sequence[str], arguments: argparse.Namespace) -> None:
     saved = _save(data)
     if arguments.output == "json":
         common.print_json(data)
         return
-    for warning in result.notices:
+    for warning in warnings:
         print(f"Warning: {warning}", file=sys.stderr)
+    if "verified" in data:
+        print_verified(data["verified"])
     print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
     print(saved, end="")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
-from cli import common
+from cli import common, where
+from cli.answering import Data, session
 from compiler.source import source_of
-from functions.migrator import MigratorError, Session, failure, read_overview
-from functions.migrator.overview import Overview
-from functions.migrator.session import Server
+from functions.migrator import MigratorError, failure, read_overview
+from functions.migrator.runlock import Holder
+
+_NOT_IN = ("pending", "partly in", "out of order")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -18,66 +19,79 @@ def main(argv: Sequence[str]) -> int:
     made = common.parser(
         "status",
         "Where the database stands: how much is applied and pending, what a run would refuse, who is at work on it, "
-        "what happened last. Exits with 1 if a run would be refused.",
+        "what happened last. Exits with 1 if a run would be refused. With --watch it looks again and again, until "
+        "Ctrl-C.",
+        "status --watch --env dev",
         "status --database-url postgresql://app:secret@localhost/shop",
     )
-    common.add_database(made)
-    arguments = made.parse_args(argv)
+    where.add_where(made)
+    made.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+    made.add_argument(
+        "--every", metavar="TIME", type=common.pause, help="how often: by default every 2s, of an environment every 15s"
+    )
+    arguments = where.parse(made, argv)
+    if arguments.watch:
+        if arguments.output == "json":
+            made.error("--watch is for people; call status again and again for --output json")
+        from cli.watching import watch
+
+        return watch(arguments)
+    return _once(arguments)
+
+
+def _once(arguments: argparse.Namespace) -> int:
     execution = common.execution_name()
     try:
-        source = source_of(arguments.migrations)
-        with Session(common.database_url(arguments), execution) as session:
-            overview, server = read_overview(session, source), session.server
+        data = look(arguments, execution)
     except MigratorError as error:
         common.go_on_with(error, "status", arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
-    _tell(overview, server, arguments)
-    return 0 if overview.sound else 1
-
-
-def _tell(overview: Overview, server: Server, arguments: argparse.Namespace) -> None:
     if arguments.output == "json":
-        common.print_json(_data(overview, server))
-        return
-    for name, value in _lines(overview, server):
-        print(f"{name:10} {value}")
+        common.print_json(data)
+    else:
+        print(*lines(data), sep="\n")
+    return 0 if data["sound"] else 1
 
 
-def _data(overview: Overview, server: Server) -> dict[str, object]:
-    return {
-        "database": server.database,
-        "user": server.user,
-        "server_version": server.version,
-        "standby": server.in_recovery,
-        "sound": overview.sound,
-        "counts": overview.counts,
-        "pending": [entry.name for entry in overview.entries if entry.state == "pending"],
-        "refused": [entry.to_dict() for entry in overview.refused],
-        "running": asdict(overview.running) if overview.running else None,
-        "last_attempt": asdict(overview.last) if overview.last else None,
-    }
+def look(arguments: argparse.Namespace, execution: str) -> Data:
+    """Where the database stands, from the state machine or from the database itself."""
+    if where.is_remote(arguments):
+        from cli.remote.asking import ask_status
+
+        return ask_status(arguments, execution)
+    from functions.migrator import answers
+
+    source = source_of(arguments.migrations)
+    with session(arguments, execution) as opened:
+        overview, server = read_overview(opened, source), opened.server
+        return answers.complete("status", execution, server, answers.status_answer(overview, server))
 
 
-def _lines(overview: Overview, server: Server) -> Iterator[tuple[str, str]]:
-    standby = ", a standby (reader)" if server.in_recovery else ""
-    yield "Database", f"{server.database} as {server.user} (PostgreSQL {server.version}{standby})"
-    applied = [entry for entry in overview.entries if entry.applied_at]
-    yield (
-        "Applied",
-        f"{len(applied)}{f', the newest {applied[-1].name} at {applied[-1].applied_at}' if applied else ''}",
-    )
-    pending = [entry.name for entry in overview.entries if entry.state == "pending"]
-    yield "Pending", f"{len(pending)}{f', the next {pending[0]}' if pending else ''}"
-    ahead = [entry.name for entry in overview.entries if entry.state == "ahead"]
-    if ahead:
-        yield "Ahead", f"{', '.join(ahead)} applied, but not in this folder: is it an older one?"
-    for entry in overview.refused:
-        yield "Refused", f"{entry.name} is {entry.state}; a run would be refused"
-    last = overview.last
-    if last:
-        word = last.result or ("under way" if overview.running else "interrupted")
-        yield (
-            "Last",
-            f"{last.name} {word} at {last.finished_at or last.started_at} ({last.action}, {last.requested_by})",
-        )
-    yield "Running", str(overview.running or "nobody")
+def lines(data: Data) -> Iterator[str]:
+    """The same for people."""
+    for name, value in _facts(data):
+        yield f"{name:10} {value}"
+
+
+def _facts(data: Data) -> Iterator[tuple[str, str]]:
+    standby = ", a standby (reader)" if data["standby"] else ""
+    yield "Database", f"{data['database']} as {data['user']} (PostgreSQL {data['server_version']}{standby})"
+    counts, newest, pending = data["counts"], data["newest"], data["pending"]
+    applied = sum(count for state, count in counts.items() if state not in _NOT_IN)
+    yield "Applied", f"{applied}, the newest {newest['name']} at {newest['applied_at']}" if newest else "0"
+    yield "Pending", f"{counts['pending']}, the next {pending[0]}" if pending else "0"
+    if data["ahead"]:
+        yield "Ahead", f"{', '.join(data['ahead'])} applied, but not in this folder: is it an older one?"
+    for entry in data["refused"]:
+        yield "Refused", f"{entry['name']} is {entry['state']}; a run would be refused"
+    if data["last_attempt"]:
+        yield "Last", _last(data["last_attempt"], bool(data["running"]))
+    yield "Running", str(Holder(**data["running"])) if data["running"] else "nobody"
+    for execution in data.get("executions", []):
+        yield "Execution", f"{execution['execution']} is under way since {execution['started_at']}"
+
+
+def _last(attempt: Data, running: bool) -> str:
+    word = attempt["result"] or ("under way" if running else "interrupted")
+    at = attempt["finished_at"] or attempt["started_at"]
+    return f"{attempt['name']} {word} at {at} ({attempt['action']}, {attempt['requested_by']})"

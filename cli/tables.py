@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows under headers on stdout."""
+    """Prints rows under headers on stdout. Where a terminal is too narrow, what a cell holds goes on beneath."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*headers, box=None, pad_edge=False, header_style="bold", highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold", highlight=False)
+    for header in headers:
+        table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*row)
     if sys.stdout.isatty():
-        Console(highlight=False, markup=False).print(table)
+        plain = bool(os.environ.get("NO_COLOR"))
+        Console(highlight=False, markup=False, emoji=False, color_system=None if plain else "auto").print(table)
         return
-    console = Console(width=10_000, highlight=False, markup=False)
+    console = Console(width=10_000, highlight=False, markup=False, emoji=False)
     with console.capture() as text:
         console.print(table)
     print(*(line.rstrip() for line in text.get().splitlines()), sep="\n")

@@ -21,7 +21,7 @@ LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
-_NOUNS = {"rollback": "rollback", "verify": "verification", "plan": "plan", "list-migrations": "list"}
+_NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
 _DEPLOY = "A changed file or setting takes a deployment, which starts a run by itself. Without a change, a new run "
 _DEPLOY += "would fail in the same way, and so would a redrive."
@@ -134,8 +134,8 @@ def _in_file(facts: Mapping[str, object]) -> str:
 def _headline(run: Run) -> str:
     if run.key("trigger") == "daily":
         return f"The daily check of {run.environment} failed, and so would a run of its migrations."
-    noun = _NOUNS.get(run.key("action"), "run")
-    return f"The {noun} of migrations on {run.environment} failed, in its step {run.step}."
+    noun = _NOUNS.get(run.key("action"), f"action {run.key('action')}")
+    return f"The {noun} on {run.environment} failed, in its step {run.step}."
 
 
 def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:

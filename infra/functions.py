@@ -12,13 +12,12 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.bundling import Package
-from infra.naming import Names
+from infra.naming import ALIAS, Names
 from infra.network import Network
 from infra.packaging import CERTIFICATES, MIGRATIONS
 from infra.references import resolve
-from infra.settings import Limits, Settings
+from infra.settings import Limits, Reference, Settings
 
-ALIAS = "live"
 ROOT = "/var/task"  # where Lambda unpacks the package
 NAMESPACE = "AuroraMigrations"
 
@@ -111,8 +110,24 @@ class Functions(Construct):
             vpc=self._network.vpc,
             vpc_subnets=self._network.subnets,
             security_groups=[self._network.group],
+            current_version_options=lambda_.VersionOptions(description=self._from_parameters()),
         )
         return lambda_.Alias(place, "Alias", alias_name=ALIAS, version=function.current_version)
+
+    def _from_parameters(self) -> str | None:
+        """What the function gets from the parameter store, for its version's description.
+
+        The CDK makes a new version where the template changes, and a parameter's value isn't in the template. But
+        CloudFormation replaces a version whose description changes, and the alias follows. (An export can't change
+        while it is imported.) A description has 256 characters at most, so ids come without what they all have.
+        """
+        database, subnets = self._settings.database, self._settings.network.subnets
+        whole = [resolve(self, each) for each in (database.host, database.port, database.name) if _stored(each)]
+        parts = [(each, "-", 1) for each in subnets] + [(database.secret, ":", 6)]
+        short = [
+            cdk.Fn.select(at, cdk.Fn.split(mark, resolve(self, each))) for each, mark, at in parts if _stored(each)
+        ]
+        return " ".join((*whole, *short)) or None
 
     def _environment(self, kind: Kind) -> dict[str, str]:
         settings, database = self._settings, self._settings.database
@@ -120,8 +135,8 @@ class Functions(Construct):
             "ENVIRONMENT": settings.name,
             "DATABASE_SECRET_ARN": resolve(self, database.secret),
             "DATABASE_HOST": resolve(self, database.host),
-            "DATABASE_PORT": str(database.port),
-            "DATABASE_NAME": database.name,
+            "DATABASE_PORT": resolve(self, database.port),
+            "DATABASE_NAME": resolve(self, database.name),
             "DATABASE_SSLMODE": database.sslmode,
             "DATABASE_SSLROOTCERT": f"{ROOT}/{CERTIFICATES}",
             "ALLOWED_ACTIONS": ",".join(settings.allowed_actions),
@@ -178,6 +193,14 @@ class Functions(Construct):
         role.add_to_policy(
             iam.PolicyStatement(effect=iam.Effect.DENY, actions=actions, resources=["*"], conditions=own_code)
         )
+
+
+def _stored(reference: Reference) -> bool:
+    return reference.kind == "parameter"
+
+
+def _part(number: int, mark: str, text: str) -> str:
+    return cdk.Fn.select(number, cdk.Fn.split(mark, text))
 
 
 def retention(settings: Settings) -> logs.RetentionDays:

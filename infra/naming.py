@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ALIAS = "live"  # of each function: what the state machine calls
+
+PARTS = (
+    *("preflight", "apply", "verify", "notice", "daily"),  # functions, state machines, their logs and rules
+    *("on-deploy", "on-end", "alerts", "dead-letters", "runner", "secrets"),
+)
+"""What names end in, after the environment's. No environment may end so: `x-notice` would share names with `x`."""
+
+
+def taken(environment: str) -> str | None:
+    """The part that an environment's name ends in, None if it ends in none."""
+    return next((part for part in PARTS if environment.endswith(f"-{part}")), None)
+
 
 @dataclass(frozen=True)
 class Names:

@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.naming import Names
-from infra.references import resolve
+from infra.references import resolve, resolve_number
 from infra.settings import Reference, Settings
 
 HTTPS = 443
@@ -27,15 +27,21 @@ class Network(Construct):
         super().__init__(scope, name)
         self._settings = settings
         wanted = settings.network
-        self.vpc = ec2.Vpc.from_vpc_attributes(
-            self, "Vpc", vpc_id=resolve(self, wanted.vpc), availability_zones=cdk.Fn.get_azs()
-        )
+        self.vpc = self._vpc(wanted.vpc)
         self.subnets = ec2.SubnetSelection(
             subnets=[self._subnet(number, subnet) for number, subnet in enumerate(wanted.subnets, 1)]
         )
         self.group = self._group("Runner", "runner", "The migration functions: out to the database and to its secret")
         self._open_database()
         self.secrets_url = self._open_secrets()
+
+    def _vpc(self, reference: Reference) -> ec2.IVpc:
+        vpc = ec2.Vpc.from_vpc_attributes(
+            self, "Vpc", vpc_id=resolve(self, reference), availability_zones=cdk.Fn.get_azs()
+        )
+        why = "Nothing here chooses subnets by their zone; the settings name them."
+        cdk.Annotations.of(vpc).acknowledge_warning("@aws-cdk/aws-ec2:vpcAttributeIsListTokenavailabilityZones", why)
+        return vpc
 
     def _subnet(self, number: int, reference: Reference) -> ec2.ISubnet:
         subnet = ec2.Subnet.from_subnet_id(self, f"Subnet{number}", resolve(self, reference))
@@ -58,7 +64,7 @@ class Network(Construct):
 
     def _open_database(self) -> None:
         group = self._existing("Database", resolve(self, self._settings.network.database_security_group))
-        port = ec2.Port.tcp(self._settings.database.port)
+        port = ec2.Port.tcp(resolve_number(self, self._settings.database.port))
         self.group.connections.allow_to(group, port, f"migrations of {self._settings.name}")
 
     def _open_secrets(self) -> str | None:

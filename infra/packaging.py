@@ -33,15 +33,18 @@ PYTHON = "3.14"
 @dataclass(frozen=True)
 class Architecture:
     """A processor. Each platform tag is one kind of wheel that Lambda's Linux (Amazon Linux 2023) runs; with the older
-    tag alone, pip takes an old psycopg without a word."""
+    tag alone, pip takes an old psycopg without a word. `python` is the runtime's version; without it, as without
+    platforms, the package is for the machine and the Python that make it."""
 
     name: str
-    platforms: tuple[str, ...]
-    elf_machine: int
+    platforms: tuple[str, ...] = ()
+    elf_machine: int = 0
+    python: str | None = PYTHON
 
 
 ARM64 = Architecture("arm64", ("manylinux_2_28_aarch64", "manylinux2014_aarch64"), 183)
 X86_64 = Architecture("x86_64", ("manylinux_2_28_x86_64", "manylinux2014_x86_64"), 62)
+HERE = Architecture("this machine", python=None)
 
 
 class PackagingError(Exception):
@@ -55,13 +58,32 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
         PackagingError: pip is missing or found no wheel, or migrations can't be run.
         InvalidFile, InvalidInput: the migrations folder can't be read as one.
     """
+    add_code(target, architecture, wheels)
+    digest = add_migrations(target, migrations)
+    _let_everybody_read(target)
+    return digest
+
+
+def add_code(target: Path, architecture: Architecture, wheels: Path = WHEELS) -> None:
+    """Puts everything but the migrations into a folder.
+
+    Raises:
+        PackagingError: pip is missing or found no wheel.
+    """
     _install(target, architecture, wheels)
     _forget_this_machine(target)
     _copy_code(target)
     shutil.copyfile(ROOT / "infra" / "certificates" / CERTIFICATES, target / CERTIFICATES)
-    digest = _copy_migrations(target / MIGRATIONS, migrations)
-    _let_everybody_read(target)
-    return digest
+
+
+def add_migrations(target: Path, migrations: Path) -> str:
+    """Puts the migrations and their manifest beside the code; returns their digest.
+
+    Raises:
+        PackagingError: migrations can't be run.
+        InvalidFile, InvalidInput: the migrations folder can't be read as one.
+    """
+    return _copy_migrations(target / MIGRATIONS, migrations)
 
 
 def _let_everybody_read(target: Path) -> None:
@@ -93,8 +115,17 @@ def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
 
 def _wanted(architecture: Architecture) -> tuple[str, ...]:
     platforms = [word for platform in architecture.platforms for word in ("--platform", platform)]
-    kind = ("--implementation", "cp", "--python-version", PYTHON, "--only-binary", ":all:", "--no-deps")
-    return (*platforms, *kind, "--require-hashes", "--requirement", str(REQUIREMENTS))
+    kind = ("--implementation", "cp", "--python-version", architecture.python) if architecture.python else ()
+    return (
+        *platforms,
+        *kind,
+        "--only-binary",
+        ":all:",
+        "--no-deps",
+        "--require-hashes",
+        "--requirement",
+        str(REQUIREMENTS),
+    )
 
 
 def _forget_this_machine(target: Path) -> None:

@@ -117,6 +117,13 @@ class Reader:
         """A value that fits, or where it is found."""
         return self._reference(key, self._take(key, _MISSING, what), pattern, what)
 
+    def number_reference(self, key: str, default: int, allowed: Collection[int]) -> Reference:
+        """A whole number among those allowed, or where it is found."""
+        value = self._take(key, default)
+        if isinstance(value, Mapping):
+            return self._reference(key, value, "", _numbers(allowed))
+        return Reference("value", str(self.number(key, default, allowed)))
+
     def optional_reference(self, key: str, pattern: str, what: str) -> Reference | None:
         """The same, or None where the key is missing."""
         value = self._take(key, None)
@@ -137,10 +144,17 @@ class Reader:
     def _list(self, key: str, value: Any, least: int) -> list[Any]:
         if not isinstance(value, list) or len(value) < least:
             raise self.wrong(key, f"must be a list{' of at least one' if least else ''}, and is {_shown(value)}")
+        self.refuse_twice(key, value)
         return value
 
+    def refuse_twice(self, key: str, values: Sequence[Any]) -> None:
+        """What CloudFormation or a service would refuse, or do twice."""
+        for number, value in enumerate(values):
+            if value in values[:number]:
+                raise self.wrong(key, f"holds {_shown(value)} twice; each may stand there once")
+
     def _fitting(self, key: str, value: Any, pattern: str, what: str) -> str:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.ASCII):
             raise self.wrong(key, f"must be {what}, and is {_shown(value)}")
         return value
 
@@ -149,10 +163,16 @@ class Reader:
             return Reference("value", self._fitting(key, value, pattern, what))
         if isinstance(value, Mapping) and len(value) == 1:
             ((kind, text),) = value.items()
-            if kind in ("export", "parameter") and isinstance(text, str) and text:
-                return Reference(kind, text)
+            if kind in _NAMES and isinstance(text, str):
+                return self._named(key, kind, text)
         forms = '{"export": "NAME"} or {"parameter": "/NAME"}'
         raise self.wrong(key, f"must be {what}, or {forms}, and is {_shown(value)}")
+
+    def _named(self, key: str, kind: Literal["export", "parameter"], text: str) -> Reference:
+        pattern, what = _NAMES[kind]
+        if not re.fullmatch(pattern, text):
+            raise self.wrong(key, f"must name {what}, and names {_shown(text)}")
+        return Reference(kind, text)
 
     def _place(self, key: str = "") -> str:
         path = ".".join(part for part in (self._path, key) if part)
@@ -160,6 +180,14 @@ class Reader:
 
 
 _MISSING = object()
+# What CloudFormation and the parameter store allow for names.
+_NAMES = {
+    "export": (r"[A-Za-z0-9:-]{1,255}", "an export (letters, digits, colons, hyphens)"),
+    "parameter": (
+        r"(?:/[A-Za-z0-9_.-]+){1,15}|[A-Za-z0-9_.-]+",
+        "a parameter (letters, digits, `_.-`; a path begins with a slash)",
+    ),
+}
 
 
 def _shown(value: Any) -> str:

@@ -16,3 +16,8 @@ def resolve(scope: Construct, reference: Reference) -> str:
     if reference.kind == "parameter":
         return ssm.StringParameter.value_for_string_parameter(scope, reference.text)
     return reference.text
+
+
+def resolve_number(scope: Construct, reference: Reference) -> int:
+    """The same of a number. What isn't known yet is a number to the CDK that stands for it."""
+    return int(reference.text) if reference.kind == "value" else int(cdk.Token.as_number(resolve(scope, reference)))

@@ -49,8 +49,14 @@ def every_error() -> Iterator[type[MigratorError]]:
 
 
 # The function died: once more, and not before the server has ended what it left (5 s at most: see DESIGN 5).
-# Without jitter, which could make it at once.
-DIED = Retry(("Lambda.Unknown", "Sandbox.Timedout"), first_wait=20, attempts=1, jitter=False)
+# Without jitter, which could make it at once. The Runtime's two are those of a process that was killed or ended itself,
+# mostly for want of memory: see docs/decisions/0013.
+DIED = Retry(
+    ("Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"),
+    first_wait=20,
+    attempts=1,
+    jitter=False,
+)
 
 # Lambda itself is busy, or had trouble before our code ran.
 SERVICE = Retry(

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from infra.limits import TASK_MARGIN_MS, Limits, read_limits
+from infra.naming import Names, taken
 from infra.reader import Reader, Reference, SettingsError
 
-__all__ = ["Database", "Limits", "Network", "Reference", "Settings", "SettingsError", "read_all", "read_one"]
+__all__ = [
+    "TASK_MARGIN_MS",
+    "Database",
+    "Limits",
+    "Network",
+    "Reference",
+    "Settings",
+    "SettingsError",
+    "read_all",
+    "read_one",
+]
 
-ACTIONS = ("run-migration", "list-migrations", "plan", "verify", "rollback")
+ACTIONS = ("run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback")
 HAZARDS = ("refuse", "warn")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING")
 SSLMODES = ("verify-full", "verify-ca", "require")
 RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653)
-LAMBDA_CEILING_MS = 900_000
-TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
+MOST_SUBNETS = 16  # of a Lambda function
+LONGEST_PATTERN = 2_048  # characters of an EventBridge rule's pattern
+_PATTERN, _PATTERN_OF_STACK = (
+    200,
+    150,
+)  # characters of the deploy rule's, and of each stack in it beside its name, twice
 
 _NEEDED = {
     "run-migration": "it is what a deployment starts",
@@ -51,34 +67,11 @@ class Database:
     """
 
     host: Reference
-    name: str
+    port: Reference
+    name: Reference
     secret: Reference
-    port: int = 5432
     secret_key: Reference | None = None
     sslmode: str = "verify-full"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long things may take, in milliseconds, each strictly inside the next.
-
-    Attributes:
-        lock_timeout, statement_timeout: what a file has that sets none of its own.
-        lock_wait: how long a call waits for others, who hold locks or are at work; then the machine waits.
-        function_timeout: apply's and verify's.
-        run_timeout: a whole execution's.
-    """
-
-    lock_timeout: int = 2_000
-    statement_timeout: int = 780_000
-    lock_wait: int = 60_000
-    function_timeout: int = LAMBDA_CEILING_MS
-    run_timeout: int = 43_200_000
-
-    @property
-    def task_timeout(self) -> int:
-        """What the state machine gives a function's call."""
-        return self.function_timeout + TASK_MARGIN_MS
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ class Settings:
     network: Network
     database: Database
     emails: tuple[str, ...]
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     account: str | None = None
     region: str | None = None
     watch_stacks: tuple[str, ...] = ()
@@ -139,6 +132,13 @@ def _known(environments: Any) -> Mapping[str, Any]:
                 f"The environment name {name!r} won't do: write up to 20 small letters, digits and hyphens, "
                 "beginning with a letter; it becomes part of the names of everything in the stack."
             )
+        part = taken(name)
+        if part is not None:
+            other = name.removesuffix(f"-{part}")
+            raise SettingsError(
+                f"The environment name {name!r} won't do: an environment {other!r} has something of the same name in "
+                f"its stack, which ends in `-{part}`. Write another ending."
+            )
     return environments
 
 
@@ -150,9 +150,9 @@ def _read(name: str, data: Any) -> Settings:
         region=top.optional_text("region", r"[a-z]{2}(-[a-z]+)+-\d", "a region such as eu-west-1"),
         network=_network(top.inner("network")),
         database=_database(top.inner("database")),
-        emails=top.texts("emails", _EMAIL, "an e-mail address", least=1),
-        limits=_limits(top.inner("limits", optional=True)),
-        watch_stacks=top.texts("watch_stacks", re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}"), "a stack's name"),
+        emails=_emails(top),
+        limits=read_limits(top.inner("limits", optional=True)),
+        watch_stacks=_stacks(top, Names(name).stack),
         daily_check=top.flag("daily_check", True),
         success_mail=top.flag("success_mail", False),
         allowed_actions=top.choices("allowed_actions", ACTIONS, Settings.allowed_actions),
@@ -163,19 +163,56 @@ def _read(name: str, data: Any) -> Settings:
     for action, why in _NEEDED.items():
         if action not in settings.allowed_actions:
             raise top.wrong("allowed_actions", f"must allow `{action}`: {why}")
+    _refuse_other_regions(top, settings)
     top.finish()
     return settings
+
+
+def _emails(keys: Reader) -> tuple[str, ...]:
+    emails = keys.texts("emails", _EMAIL, "an e-mail address", least=1)
+    keys.refuse_twice("emails", [email.casefold() for email in emails])
+    return emails
+
+
+def _stacks(keys: Reader, own: str) -> tuple[str, ...]:
+    stacks = keys.texts("watch_stacks", re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}"), "a stack's name")
+    if own in stacks:
+        raise keys.wrong("watch_stacks", f"names the environment's own stack, {own}, which is always watched")
+    length = _PATTERN + sum(_PATTERN_OF_STACK + 2 * len(stack) for stack in (own, *stacks))
+    if length > LONGEST_PATTERN:
+        raise keys.wrong(
+            "watch_stacks", f"makes a rule of {length} characters, and EventBridge takes {LONGEST_PATTERN}"
+        )
+    return stacks
+
+
+def _refuse_other_regions(keys: Reader, settings: Settings) -> None:
+    """The functions ask the Secrets Manager of their own region, and let it use keys of that region only."""
+    database = settings.database
+    for key, reference in (("database.secret", database.secret), ("database.secret_key", database.secret_key)):
+        if settings.region is None or reference is None or reference.kind != "value":
+            continue
+        region = reference.text.split(":")[3]
+        if region != settings.region:
+            raise keys.wrong(key, f"lies in {region}, and must lie in the environment's `region`, {settings.region}")
 
 
 def _network(keys: Reader) -> Network:
     network = Network(
         vpc=keys.reference("vpc", r"vpc-[0-9a-f]+", "a VPC's id"),
-        subnets=keys.references("subnets", r"subnet-[0-9a-f]+", "a private subnet's id"),
+        subnets=_subnets(keys),
         database_security_group=keys.reference("database_security_group", r"sg-[0-9a-f]+", "a security group's id"),
         secrets_endpoint=_endpoint(keys),
     )
     keys.finish()
     return network
+
+
+def _subnets(keys: Reader) -> tuple[Reference, ...]:
+    subnets = keys.references("subnets", r"subnet-[0-9a-f]+", "a private subnet's id")
+    if len(subnets) > MOST_SUBNETS:
+        raise keys.wrong("subnets", f"may hold {MOST_SUBNETS} at most, as a Lambda function, and holds {len(subnets)}")
+    return subnets
 
 
 def _endpoint(keys: Reader) -> Reference | None:
@@ -190,29 +227,11 @@ def _database(keys: Reader) -> Database:
     arn = r"arn:[\w-]+:{}:[\w-]+:\d{{12}}:{}"
     database = Database(
         host=keys.reference("host", r"[\w.-]+", "the cluster's writer endpoint"),
-        port=keys.number("port", 5432, range(1, 65_536)),
-        name=keys.text("name", r"[^\s/?#]+", "a database's name"),
+        port=keys.number_reference("port", 5432, range(1, 65_536)),
+        name=keys.reference("name", r"[^\s/?#]+", "a database's name"),
         secret=keys.reference("secret", arn.format("secretsmanager", r"secret:\S+-\w{6}"), "a secret's complete ARN"),
         secret_key=keys.optional_reference("secret_key", arn.format("kms", r"key/\S+"), "a key's ARN"),
         sslmode=keys.choice("sslmode", SSLMODES, "verify-full"),
     )
     keys.finish()
     return database
-
-
-def _limits(keys: Reader) -> Limits:
-    names = ("lock_timeout", "lock_wait", "statement_timeout", "function_timeout", "run_timeout")
-    limits = Limits(**{name: keys.duration(name, getattr(Limits, name)) for name in names})
-    ladder = (
-        ("lock_timeout", limits.lock_timeout, "statement_timeout", limits.statement_timeout),
-        ("statement_timeout", limits.statement_timeout, "function_timeout", limits.function_timeout),
-        ("lock_wait", limits.lock_wait, "function_timeout", limits.function_timeout),
-        ("function_timeout and a minute", limits.task_timeout, "run_timeout", limits.run_timeout),
-    )
-    for lower, low, upper, high in ladder:
-        if low >= high:
-            raise keys.wrong(upper, f"must be longer than {lower} ({low / 1000:g} s), and is {high / 1000:g} s")
-    if limits.function_timeout > LAMBDA_CEILING_MS:
-        raise keys.wrong("function_timeout", "must be at most 15min: no Lambda function runs longer")
-    keys.finish()
-    return limits

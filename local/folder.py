@@ -184,7 +184,11 @@ class Folder:
         if file := _users.pop(token, None):
             file.close()
         token.unlink(missing_ok=True)
-        return not any(_is_held(other) for other in self._beside(".users").glob("*"))
+        return not self.is_used()
+
+    def is_used(self) -> bool:
+        """Whether a living process uses the server."""
+        return any(_is_held(other) for other in self._beside(".users").glob("*"))
 
 
 def _is_held(token: Path) -> bool:

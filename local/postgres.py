@@ -149,6 +149,14 @@ def running(data: Path, *, bindir: Path | None = None) -> Server | None:
     return Server(installation.find(bindir).bindir, folder.data, port, folder.password, shared=True)
 
 
+def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
+    """Stop the server on the data folder if no living process uses it any more."""
+    folder = Folder(account.place_for(data))
+    with locked(folder.lock), signals_held_back():
+        if not folder.is_used():
+            _stop(installation.find(bindir), folder, "fast")
+
+
 def _port_of_running(folder: Folder) -> int | None:
     lines = folder.postmaster()
     if len(lines) < 4 or not lines[3].isdigit():

@@ -10,6 +10,7 @@
     overview      what is applied where                      errors        every way to fail, drawn as a tree
     script        a file, understood by the compiler         manifest      the same, written down
     drift         edits of applied files                     results       what a run answers
+    answers       what is answered to those who look
 
 It knows PostgreSQL and nothing of Lambda, of a terminal or of AWS.
 """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from functions.migrator.blockers import LockWait
-from functions.migrator.deadline import Guard
+from functions.migrator.deadline import Guard, out_of_time
 from functions.migrator.errors import Cancelled, InvalidInput, MigratorError, StatementTimeout
+from functions.migrator.executions import read_done
 from functions.migrator.files import Migration
 from functions.migrator.results import FileDone, RunResult
 from functions.migrator.run import Listener, Request, roll_back
@@ -30,13 +32,11 @@ class Progress:
     Attributes:
         done: the files of this call.
         remaining: files that are left to do; 0 when the run is through.
-        confirm: for a rollback, the newest migration that is applied now: what the next call confirms.
     """
 
     step: Step
     done: tuple[FileDone, ...]
     remaining: int
-    confirm: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine; of many files the newest, so that it stays small."""
@@ -48,7 +48,6 @@ class Progress:
             key: newest(files, _FILES_BUDGET),
             f"{key}_count": int(so_far.get(f"{key}_count", 0)) + len(self.done),
             "calls": int(so_far.get("calls", 0)) + 1,
-            "confirm": self.confirm,
         }
 
 
@@ -74,21 +73,17 @@ def apply(step: Step) -> Progress:
         listener=notes,
         hazards=step.settings.hazards,
         may_begin=step.deadline.allows_another_file,
+        resumes=True,
     )
     try:
         result = _run(step, request)
     except MigratorError as error:
         if not (step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)):
-            raise _complete(error, step, notes) from error
+            raise notes.complete(error) from error
         if not notes.done:
-            raise _complete(_out_of_time(error), step, notes) from error
-        return _progress(step, notes.done, notes.asked[len(notes.done) :])
-    return _progress(step, result.applied, notes.asked[len(notes.asked) - result.remaining :])
-
-
-def _progress(step: Step, done: Sequence[FileDone], left: Sequence[Migration]) -> Progress:
-    confirm = left[0].label if left and step.action == "rollback" else None
-    return Progress(step, tuple(done), len(left), confirm)
+            raise notes.complete(_out_of_time(error)) from error
+        return Progress(step, tuple(notes.done), len(notes.asked) - len(notes.done))
+    return Progress(step, result.applied, result.remaining)
 
 
 def _run(step: Step, request: Request) -> RunResult:
@@ -97,7 +92,7 @@ def _run(step: Step, request: Request) -> RunResult:
         return apply_files(request, ask.target)
     if ask.target is None or ask.confirm is None:
         raise InvalidInput("A rollback needs a target and confirm.")
-    return roll_back(request, ask.target, str(step.so_far.get("confirm") or ask.confirm))
+    return roll_back(request, ask.target, ask.confirm)
 
 
 def _told(file: FileDone) -> dict[str, Any]:
@@ -125,26 +120,8 @@ def _way(wait: LockWait) -> dict[str, Any]:
 
 
 def _out_of_time(error: MigratorError) -> MigratorError:
-    told = StatementTimeout(
-        error.message,
-        cause="One call of apply has only so much time. Its end, not a limit of the file, ended the statement, though "
-        "the file was the first of its call.",
-        solution="Split the work into several files or batches, or give the apply function a longer timeout.",
-        state=error.state,
-    )
-    told.facts = error.facts
-    return told
-
-
-def _complete(error: MigratorError, step: Step, notes: _Notes) -> MigratorError:
-    """The error, telling what calls before this one had done, too, and what is left to do."""
-    fact = PAST[step.action]
-    before = [str(file["migration"]) for file in step.so_far.get(fact, [])]
-    error.facts[fact] = newest([*before, *cast(list[str], error.facts.get(fact, []))], _LABELS_BUDGET)
-    if notes.left:
-        error.facts["not_done"] = newest(notes.left[::-1], _LABELS_BUDGET)[::-1]
-        error.facts["not_done_count"] = len(notes.left)
-    return error
+    split = ", or split the work into several files or batches"
+    return out_of_time(error, "apply", cause=", though the file was the first of its call", solution=split)
 
 
 class _Notes(Listener):
@@ -153,6 +130,8 @@ class _Notes(Listener):
     def __init__(self, step: Step, guard: Guard) -> None:
         self._step = step
         self._guard = guard
+        self._before = [str(file["migration"]) for file in step.so_far.get(PAST[step.action], [])]
+        self._asked = False
         self.asked: Sequence[Migration] = ()
         self.done: list[FileDone] = []
 
@@ -165,6 +144,26 @@ class _Notes(Listener):
     def connected(self, session: Session) -> None:
         self._guard.watch(session)
         self._step.listener.connected(session)
+        if not self._asked:
+            self._ask_for_those_before(session)
+
+    def complete(self, error: MigratorError) -> MigratorError:
+        """The error, telling what calls before this one had done, too, and what is left to do."""
+        fact = PAST[self._step.action]
+        labels = [*self._before, *cast(list[str], error.facts.get(fact, []))]
+        error.facts[fact] = newest(labels, _LABELS_BUDGET)
+        if self.left:
+            error.facts["not_done"] = newest(self.left[::-1], _LABELS_BUDGET)[::-1]
+            error.facts["not_done_count"] = len(self.left)
+        return error
+
+    def _ask_for_those_before(self, session: Session) -> None:
+        """What calls before this one have done: the history knows of those that failed, too. Where it can't be read,
+        the run itself will say why."""
+        self._asked = True
+        with contextlib.suppress(MigratorError):
+            done = read_done(session, self._step.execution, self._step.action)
+            self._before = [each.label for each in done]
 
     def closed(self) -> None:
         self._guard.rest()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from functions.migrator.errors import ActionNotAllowed, InvalidInput
 
-ACTIONS = ("run-migration", "list-migrations", "plan", "verify", "rollback")
+ACTIONS = ("run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback")
 KEYS = ("action", "target", "confirm", "trigger", "requested_by")
 _WITH_TARGET = ("run-migration", "plan", "verify", "rollback")
 _LONGEST = 256  # characters of a value

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import psycopg
 
+from functions.migrator.errors import MigratorError, StatementTimeout
 from functions.migrator.options import Limits
 from functions.migrator.session import Session
 
@@ -72,6 +73,22 @@ class Deadline:
     def _fair(self) -> int:
         """What a file of which nobody knows how long it takes must have at least."""
         return self._at_first // 4
+
+
+def out_of_time(error: MigratorError, step: str, cause: str = "", solution: str = "") -> StatementTimeout:
+    """What to say where the end of a call, and no limit of a statement, ended it.
+
+    Args:
+        step: whose call it was: `apply`.
+    """
+    told = StatementTimeout(
+        error.message,
+        cause=f"One call of {step} has only so much time. Its end, not a limit of the statement, ended it{cause}.",
+        solution=f"Give the {step} function a longer timeout (`limits.function_timeout`){solution}.",
+        state=error.state,
+    )
+    told.facts = error.facts
+    return told
 
 
 class Guard:

@@ -15,6 +15,16 @@ _DONE = f"""
 """
 
 
+# Files that others have changed the database by, since an execution undid its first one.
+_OTHERS = f"""
+    SELECT name FROM {SCHEMA}.attempts
+     WHERE execution <> $1 AND (result IN ('applied', 'rolled back') OR units <> '{{}}')
+       AND id > (SELECT pg_catalog.min(id) FROM {SCHEMA}.attempts
+                  WHERE execution = $1 AND action = 'rollback' AND result = 'rolled back')
+     GROUP BY name ORDER BY pg_catalog.min(id)
+"""
+
+
 @dataclass(frozen=True)
 class Done:
     """A migration that an execution applied or rolled back. `at` is UTC, ISO 8601."""
@@ -34,9 +44,33 @@ class Done:
         return {"migration": self.label, "file": self.name, "at": self.at, "duration_ms": self.duration_ms}
 
 
+@dataclass(frozen=True)
+class Undone:
+    """What an execution has rolled back in calls before this one, also in those that failed after it.
+
+    Attributes:
+        others: names of files that others have applied or rolled back since the first of them, wholly or in part.
+    """
+
+    versions: frozenset[int] = frozenset()
+    others: tuple[str, ...] = ()
+
+
+NOTHING_UNDONE = Undone()
+
+
 def read_done(session: Session, execution: str, action: Action) -> tuple[Done, ...]:
     """What the execution has applied or rolled back, in that order."""
     if read_format(session) == 0:
         return ()
     rows = session.query(_DONE, execution, action, PAST[action].replace("_", " "))
     return tuple(Done(int(str(v)), str(name), iso(str(at)), float(str(ms))) for v, name, at, ms in rows)
+
+
+def read_undone(session: Session, execution: str) -> Undone:
+    """What the execution has rolled back, and what others have done since."""
+    done = read_done(session, execution, "rollback")
+    if not done:
+        return NOTHING_UNDONE
+    others = session.query(_OTHERS, execution)
+    return Undone(frozenset(each.version for each in done), tuple(str(name) for (name,) in others))

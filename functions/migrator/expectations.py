@@ -7,7 +7,7 @@ the table holds, while the file's locks are held.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from functions.migrator.errors import VerificationFailed
@@ -29,6 +29,7 @@ _WRONG_SHAPE = {
     "42601": "more than one column (42601)",
     "21000": "more than one row (21000)",
 }
+LOCKED = "55P03"  # lock_timeout
 _BEGIN = (Command("SAVEPOINT promises"), Command("SET LOCAL transaction_read_only = on"))
 _END = (Command("ROLLBACK TO SAVEPOINT promises"), Command("RELEASE SAVEPOINT promises"))
 
@@ -86,11 +87,15 @@ def check_promises(
     return checks
 
 
-def check_rows(session: Session, expectation: RowsExpectation) -> Check:
+def check_rows(session: Session, expectation: RowsExpectation, faults: Collection[str] = ()) -> Check:
     """Holds the number of rows in the open transaction against a promise.
+
+    Args:
+        faults: SQLSTATEs that aren't an answer, beside those of what is raised anyway.
 
     Raises:
         Cancelled, StatementTimeout: the question was.
+        LockTimeout: if LOCKED is among the faults.
         ConnectionLost: the connection broke meanwhile.
     """
     promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
@@ -101,7 +106,7 @@ def check_rows(session: Session, expectation: RowsExpectation) -> Check:
         counted = f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {name} LIMIT {expectation.count + 1}) AS counted"
         ((count,),) = _read_only(session, Command(counted))
     except BatchError as error:
-        return _unanswered(promise, expected, error)
+        return _unanswered(promise, expected, error, faults=faults)
     found = int(count or 0)
     more = " or more" if found > expectation.count else ""
     return Check(promise, expected, f"{found}{more}", _COMPARE[expectation.operator](found, expectation.count))
@@ -132,15 +137,21 @@ def _read_only(session: Session, command: Command) -> list[Row]:
         raise
 
 
-def _unanswered(promise: str, expected: str, error: BatchError, known: Mapping[str, str] | None = None) -> Check:
+def _unanswered(
+    promise: str,
+    expected: str,
+    error: BatchError,
+    known: Mapping[str, str] | None = None,
+    faults: Collection[str] = (),
+) -> Check:
     if connection_lost(error.error):
         raise named_error(error.error) from error
     found = diagnose(error.error)
-    if found.sqlstate == "57014":
+    if found.sqlstate in ("57014", *faults):
         raise kind_of(found, 0, 0)(
-            f"{promise}: {found.message} (57014).",
+            f"{promise}: {found.message} ({found.sqlstate}).",
             state="The file was rolled back as a whole; the database is as it was before it.",
-            sqlstate="57014",
+            sqlstate=found.sqlstate,
         )
     told = (
         (known or {}).get(found.sqlstate or "") if "COALESCE" in found.message or "subquery" in found.message else None

@@ -7,7 +7,7 @@ or VACUUM left behind, as counting reads all of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from functions.migrator.session import BEGIN, COMMIT, Session
@@ -113,12 +113,15 @@ class Table:
         }
 
 
-def inspect(session: Session, names: Sequence[str], count: int) -> list[Table]:
+def inspect(
+    session: Session, names: Sequence[str], count: int, in_time: Callable[[], bool] = lambda: True
+) -> list[Table]:
     """The tables of these names, each once; what is a view, a sequence or something else is left out.
 
     Args:
         names: as SQL writes them; of an index, its table is looked at.
         count: how many tables get their rows counted at most; the others get the estimate.
+        in_time: asked before each of these; False gives it the estimate, too.
 
     Raises:
         MigratorError: the connection is lost, or the role may not look at the catalogue.
@@ -134,7 +137,7 @@ def inspect(session: Session, names: Sequence[str], count: int) -> list[Table]:
         indexes.setdefault(int(str(oid)), []).append(index)
     asked = {table.name for table in there[:count]}
     complete = (replace(table, indexes=tuple(indexes.get(table.oid, ()))) for table in tables.values())
-    return [_counted(session, table) if table.name in asked else table for table in complete]
+    return [_counted(session, table) if table.name in asked and in_time() else table for table in complete]
 
 
 def _table(row: Row) -> Table:

@@ -10,7 +10,7 @@ from functions.migrator.drift import Edit, read_edits
 from functions.migrator.files import Package
 from functions.migrator.history import Attempt, State, read_attempts, read_state
 from functions.migrator.script import Source
-from functions.migrator.session import Session
+from functions.migrator.session import Server, Session
 
 # From healthy to not: what `list` and `status` call a migration.
 STATES = ("applied", "pending", "partly in", "ahead", "out of order", "changed", "partly out", "missing")
@@ -63,6 +63,27 @@ class Overview:
     def sound(self) -> bool:
         """Whether a run would not be refused."""
         return not self.refused
+
+    def to_dict(self, server: Server) -> dict[str, object]:
+        """The overview as JSON-able data, with the server that it is of."""
+        applied = [entry for entry in self.entries if entry.applied_at]
+        return {
+            "database": server.database,
+            "user": server.user,
+            "server_version": server.version,
+            "standby": server.in_recovery,
+            "sound": self.sound,
+            "counts": self.counts,
+            "newest": applied[-1].to_dict() if applied else None,
+            "pending": self._names("pending"),
+            "ahead": self._names("ahead"),
+            "refused": [entry.to_dict() for entry in self.refused],
+            "running": asdict(self.running) if self.running else None,
+            "last_attempt": asdict(self.last) if self.last else None,
+        }
+
+    def _names(self, state: str) -> list[str]:
+        return [entry.name for entry in self.entries if entry.state == state]
 
 
 def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functions.migrator.drift import Edit
 from functions.migrator.errors import InvalidInput, MigrationChanged, MigrationMissing, OutOfOrder
 from functions.migrator.excerpts import without_password
+from functions.migrator.executions import NOTHING_UNDONE, Undone
 from functions.migrator.files import Migration, Package
 from functions.migrator.history import Applied, Progress, State
 
@@ -79,27 +80,32 @@ def make_plan(package: Package, state: State, edits: Mapping[int, Edit], target:
 
 
 def plan_rollback(
-    package: Package, applied: Mapping[int, Applied], target: str, confirm: str | None = None
+    package: Package,
+    applied: Mapping[int, Applied],
+    target: str,
+    confirm: str | None = None,
+    undone: Undone = NOTHING_UNDONE,
 ) -> list[Migration]:
-    """What a rollback to before `target` would undo, newest first.
+    """What a rollback to before `target` would undo, newest first; nothing if this execution has undone all of it.
+
+    Args:
+        confirm: what was the newest before this execution undid anything.
+        undone: what it has undone already.
 
     Raises:
-        InvalidInput: the target isn't applied, `confirm` isn't the newest, or a file is missing.
+        InvalidInput: the target isn't applied, `confirm` isn't the newest, others have been at work since this
+            execution began to undo, or a file is missing.
     """
     lowest = find_target(package, target).version
+    if lowest in undone.versions and lowest not in applied:
+        return []
     if lowest not in applied:
         raise InvalidInput(
             f"Migration {target} isn't applied, so it can't be rolled back.",
             cause="The history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
-    newest = applied[max(applied)]
-    if confirm is not None and version_of(confirm) != newest.version:
-        raise InvalidInput(
-            f"The confirmation is {confirm[:40]!r}, but the newest applied migration is {newest.name}.",
-            cause="The number is wrong, or somebody has applied another migration meanwhile.",
-            solution=f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}.",
-        )
+    _refuse_unconfirmed(applied, target, confirm, undone)
     chosen = [package.by_version.get(version) for version in sorted(applied, reverse=True) if version >= lowest]
     missing = [applied[v].name for v in sorted(applied, reverse=True) if v >= lowest and not _has_down(package, v)]
     if missing:
@@ -109,6 +115,24 @@ def plan_rollback(
             solution="Write the missing down files, or undo the change with a new migration.",
         )
     return [migration for migration in chosen if migration is not None]
+
+
+def _refuse_unconfirmed(applied: Mapping[int, Applied], target: str, confirm: str | None, undone: Undone) -> None:
+    newest = applied[max(applied)]
+    again = f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}."
+    if undone.others:
+        raise InvalidInput(
+            f"Others have changed the database since this rollback began: {', '.join(undone.others)}.",
+            cause=f"It had undone {len(undone.versions)} and was interrupted; then another run had its turn.",
+            solution=again,
+            state="What this execution has undone stays undone; nothing more was.",
+        )
+    if confirm is not None and version_of(confirm) != max(undone.versions | {newest.version}):
+        raise InvalidInput(
+            f"The confirmation is {confirm[:40]!r}, but the newest applied migration is {newest.name}.",
+            cause="The number is wrong, or somebody has applied another migration meanwhile.",
+            solution=again,
+        )
 
 
 def version_of(text: str) -> int | None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from functions.migrator import answers
 from functions.migrator.drift import read_edits
+from functions.migrator.executions import read_undone
 from functions.migrator.failures import hazards_refused
 from functions.migrator.files import Migration
-from functions.migrator.history import Applied, read_applied, read_state
-from functions.migrator.overview import STATES, read_entries
+from functions.migrator.history import Applied, read_applied, read_attempts, read_state
+from functions.migrator.overview import Entry, read_entries, read_overview
 from functions.migrator.plan import Plan, find_target, make_plan, plan_rollback
-from functions.migrator.script import Hazard, Script
 from functions.migrator.session import Session
 from functions.migrator.step import Step, looking, newest
 
-_LIST_BUDGET, _PLAN_BUDGET, _WARNINGS_BUDGET = 100_000, 50_000, 4_000  # bytes of JSON
-_LISTED = 20  # locks, tables or hazards of one file
+# Bytes of JSON. The status has three lists; all together stay far below the 256 KiB that a state may have.
+_LIST_BUDGET, _PLAN_BUDGET, _STATUS_BUDGET, _WARNINGS_BUDGET = 100_000, 50_000, 20_000, 4_000
 _TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
 
 
@@ -65,7 +66,7 @@ def preflight(step: Step) -> Report:
         MigratorError: of any family but sql and verify: why the run can't begin.
     """
     _ = step.source  # first: what is wrong with the package doesn't depend on the database
-    with looking(step) as session:
+    with looking(step, "preflight") as session:
         return _ACTIONS[step.ask.action](step, session)
 
 
@@ -76,32 +77,32 @@ def _run(step: Step, session: Session) -> Report:
 
 def _show_plan(step: Step, session: Session) -> Report:
     plan = _plan(step, session)
-    files = [_planned(step, migration) for migration in plan.pending]
-    shown = _first(files, _PLAN_BUDGET)
-    result = {
-        **_contract(step, session, plan.target.label if plan.target else None, _pending_message(plan.pending)),
-        "pending": shown,
-        "omitted": len(files) - len(shown),
-        "warnings": newest(plan.warnings, _WARNINGS_BUDGET),
-    }
-    return _report(step, session, plan.pending, plan.applied, "done", plan.warnings, result)
+    answer = answers.plan_answer(step.source, plan, _PLAN_BUDGET)
+    answer["warnings"] = newest(plan.warnings, _WARNINGS_BUDGET)
+    return _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
 
 
 def _list(step: Step, session: Session) -> Report:
     entries = read_entries(session, step.source)
-    states = [entry.state for entry in entries]
-    counts = {state: states.count(state) for state in STATES if state in states}
-    shown = newest([entry.to_dict() for entry in entries], _LIST_BUDGET)
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    result = {
-        **_contract(step, session, None, f"{len(entries)} migrations: {told}"),
-        "migrations": shown,
-        "omitted": len(entries) - len(shown),
-        "counts": counts,
-    }
+    return _look(step, session, entries, answers.list_answer(entries, _LIST_BUDGET))
+
+
+def _status(step: Step, session: Session) -> Report:
+    overview = read_overview(session, step.source)
+    return _look(step, session, overview.entries, answers.status_answer(overview, session.server, _STATUS_BUDGET))
+
+
+def _history(step: Step, session: Session) -> Report:
+    attempts = read_attempts(session, answers.ATTEMPTS + 1)
+    answer = answers.history_answer(attempts, answers.ATTEMPTS, _LIST_BUDGET)
+    return _look(step, session, read_entries(session, step.source), answer)
+
+
+def _look(step: Step, session: Session, entries: Sequence[Entry], answer: Mapping[str, object]) -> Report:
+    """The report of those that only look."""
     known = {migration.label: migration for migration in step.source.package.migrations}
     pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
-    return _report(step, session, pending, read_applied(session), "done", (), result)
+    return _report(step, session, pending, read_applied(session), "done", (), answer)
 
 
 def _verify(step: Step, session: Session) -> Report:
@@ -114,14 +115,17 @@ def _verify(step: Step, session: Session) -> Report:
 
 def _roll_back(step: Step, session: Session) -> Report:
     applied = read_applied(session)
-    chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm)
+    undone = read_undone(session, step.execution)
+    chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm, undone)
     step.source.problems("rollback", chosen)
-    return _report(step, session, tuple(chosen), applied, "apply")
+    return _report(step, session, tuple(chosen), applied, "apply" if chosen else "verify")
 
 
 _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
     "run-migration": _run,
     "list-migrations": _list,
+    "status": _status,
+    "history": _history,
     "plan": _show_plan,
     "verify": _verify,
     "rollback": _roll_back,
@@ -143,9 +147,12 @@ def _report(
     applied: Mapping[int, Applied],
     following: str,
     warnings: Sequence[str] = (),
-    result: Mapping[str, object] | None = None,
+    answer: Mapping[str, object] | None = None,
 ) -> Report:
-    hazards = _hazards(step, pending) if step.ask.action in ("run-migration", "plan") else ()
+    ask, result = step.ask, None
+    hazards = _hazards(step, pending) if ask.action in ("run-migration", "plan") else ()
+    if answer is not None:
+        result = answers.complete(ask.action, step.execution, session.server, answer)
     return Report(step, pending, len(applied), following, (*warnings, *hazards), _server(session), result)
 
 
@@ -155,51 +162,10 @@ def _hazards(step: Step, pending: Sequence[Migration]) -> list[str]:
     Raises:
         HazardRefused: there is something, and the environment refuses that.
     """
-    found = [hazard for migration in pending for hazard in _open_hazards(step.source.script("apply", migration))]
+    found = [hazard for migration in pending for hazard in answers.open_hazards(step.source.script("apply", migration))]
     if found and step.settings.hazards == "refuse" and step.ask.action == "run-migration":
         raise hazards_refused(found)
     return [str(hazard) for hazard in found]
-
-
-def _open_hazards(script: Script) -> list[Hazard]:
-    return [hazard for hazard in script.hazards if hazard.allowed_because is None]
-
-
-def _planned(step: Step, migration: Migration) -> dict[str, object]:
-    """A pending file, and what it will do to tables that are there already."""
-    script = step.source.script("apply", migration)
-    locks = [lock for statement in script.statements for lock in statement.locks]
-    return {
-        "migration": migration.label,
-        "file": migration.name,
-        "parts": len(script.units),
-        "statements": len(script.statements),
-        "tables": list(script.tables[:_LISTED]),
-        "locks": [asdict(lock) for lock in dict.fromkeys(locks)][:_LISTED],
-        "hazards": [str(hazard) for hazard in _open_hazards(script)[:_LISTED]],
-    }
-
-
-def _contract(step: Step, session: Session, migration: str | None, message: str) -> dict[str, object]:
-    return {
-        "status": "success",
-        "migration": migration,
-        "message": message,
-        "action": step.ask.action,
-        "execution": step.execution,
-        "database": session.server.database,
-    }
-
-
-def _pending_message(pending: Sequence[Migration]) -> str:
-    if not pending:
-        return "Nothing to do: every migration is applied"
-    labels = pending[0].label if len(pending) == 1 else f"{pending[0].label} to {pending[-1].label}"
-    return f"{len(pending)} {'migration' if len(pending) == 1 else 'migrations'} to run: {labels}"
-
-
-def _first(items: Sequence[dict[str, object]], budget: int) -> list[dict[str, object]]:
-    return newest(items[::-1], budget)[::-1]
 
 
 def _server(session: Session) -> dict[str, object]:

@@ -22,13 +22,14 @@ from functions.migrator.errors import (
     MigratorError,
     PackageChanged,
 )
+from functions.migrator.executions import NOTHING_UNDONE, read_undone
 from functions.migrator.failures import hazards_refused, in_doubt, partly_in, refuse_contradictions
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
 from functions.migrator.job import Job
 from functions.migrator.options import Limits
 from functions.migrator.patience import Patience
-from functions.migrator.plan import Plan, count_parts, make_plan, partly_missing, plan_rollback
+from functions.migrator.plan import Plan, count_parts, find_target, make_plan, partly_missing, plan_rollback
 from functions.migrator.results import FileDone, RunResult, rollback_message, success_message
 from functions.migrator.runlock import Holder
 from functions.migrator.script import PAST, Action, Hazard, Script, Source
@@ -83,6 +84,8 @@ class Request:
         limits_now: asked before each try of a file for the limits that it has, given those that it should have.
         may_begin: asked before every file but the first; False ends the run there, as well as if that were all.
         hazards: whether a file that may hurt, and doesn't say why it accepts that, is refused or only told of.
+        resumes: whether this may be one of several calls of the execution; then what it has rolled back before (a call
+            may fail after it, or its answer be lost) counts as confirmed.
     """
 
     url: str
@@ -95,6 +98,7 @@ class Request:
     listener: Listener = field(default_factory=Listener)
     limits_now: Callable[[Limits], Limits] = lambda limits: limits
     may_begin: Callable[[], bool] = lambda: True
+    resumes: bool = False
 
 
 def apply(request: Request, target: str | None = None) -> RunResult:
@@ -138,15 +142,18 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
         MigratorError: of any other family; its fact `rolled_back` names what this run had rolled back before.
     """
     with _Run(request) as run:
-        planned = run.read_rollback(target, confirm)
-        request.listener.planned("rollback", planned)
-        run.check("rollback", planned)  # refuses before it waits for the lock
-        run.take_lock()
         chosen = run.read_rollback(target, confirm)
-        done = run.files("rollback", chosen)
+        request.listener.planned("rollback", chosen)
+        done: list[FileDone] = []
+        if chosen:
+            run.check("rollback", chosen)  # refuses before it waits for the lock
+            run.take_lock()
+            chosen = run.read_rollback(target, confirm)
+            done = run.files("rollback", chosen)
+        labels = [file.migration for file in done] or [find_target(request.source.package, target).label]
         return run.result(
-            migration=done[-1].migration,
-            message=rollback_message([file.migration for file in done]),
+            migration=labels[-1],
+            message=rollback_message(labels),
             applied=tuple(done),
             action="rollback",
             remaining=run.remaining("rollback", chosen),
@@ -181,7 +188,9 @@ class _Run:
         return make_plan(source.package, state, read_edits(self._session, source, state.applied), target)
 
     def read_rollback(self, target: str, confirm: str) -> list[Migration]:
-        return plan_rollback(self._request.source.package, self._read_state().applied, target, confirm)
+        request, applied = self._request, self._read_state().applied
+        undone = read_undone(self._session, request.execution) if request.resumes else NOTHING_UNDONE
+        return plan_rollback(request.source.package, applied, target, confirm, undone)
 
     def _read_state(self) -> history.State:
         state = history.read_state(self._session)

@@ -85,6 +85,12 @@ def named_error(error: psycopg.Error) -> MigratorError:
         )
     if found.sqlstate == "25006":
         return NotAWriter(f"The database can't be written to: {found.message}.", cause=READ_ONLY, sqlstate="25006")
+    if found.sqlstate == "57014" and "statement timeout" in found.message:
+        return StatementTimeout(
+            f"The runner's own statement took too long: {found.message}.",
+            solution="See what keeps the server busy, or raise `limits.statement_timeout` of the environment.",
+            sqlstate=found.sqlstate,
+        )
     if found.sqlstate == "57014":
         return Cancelled(f"The runner's own statement was cancelled: {found.message}.", sqlstate=found.sqlstate)
     if found.sqlstate == "57P03":

@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from functions.migrator.ask import Ask
-from functions.migrator.deadline import Deadline
-from functions.migrator.errors import NotAWriter, PackageChanged
+from functions.migrator.deadline import Deadline, Guard, out_of_time
+from functions.migrator.errors import Cancelled, NotAWriter, PackageChanged, StatementTimeout
 from functions.migrator.manifest import Manifest
 from functions.migrator.run import Listener
-from functions.migrator.script import Action
+from functions.migrator.script import Action, Source
 from functions.migrator.session import Session
 from functions.migrator.settings import Settings
 from functions.migrator.sqlstate import named_error
@@ -35,6 +35,7 @@ class Step:
         package: the digest that the execution goes by; empty in its first step.
         so_far: what the last call of apply answered; empty before.
         listener: told what happens as it happens.
+        folder: migrations to go by instead of the package's.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class Step:
     deadline: Deadline
     listener: Listener = field(default_factory=Listener)
     url: str = field(default="", repr=False)
+    folder: Source | None = None
 
     @property
     def action(self) -> Action:
@@ -53,14 +55,14 @@ class Step:
         return "rollback" if self.ask.action == "rollback" else "apply"
 
     @cached_property
-    def source(self) -> Manifest:
+    def source(self) -> Source:
         """The package, which must be the one that the execution began with.
 
         Raises:
             InvalidManifest: it has no manifest, or a damaged one.
             PackageChanged: it is another one.
         """
-        manifest = Manifest(self.settings.migrations)
+        manifest = self.folder or Manifest(self.settings.migrations)
         if self.package not in ("", manifest.digest):
             raise PackageChanged(
                 "The package isn't the one that this execution began with: another was deployed meanwhile.",
@@ -72,24 +74,41 @@ class Step:
 
 
 @contextlib.contextmanager
-def looking(step: Step) -> Iterator[Session]:
-    """A session on the writer that can change nothing.
+def looking(step: Step, function: str) -> Iterator[Session]:
+    """A session on the writer that can change nothing, waits no longer than the environment says, and ends in time.
+
+    Args:
+        function: whose call this is, for whoever must give it more time: `verify`.
 
     Raises:
         NotAWriter: the server is a standby.
+        StatementTimeout: a statement took too long, or the time of the call is over.
+        LockTimeout: others hold a lock on the history.
         MigratorError: of the family connection: there is no session.
     """
-    session = Session(step.url, step.execution)
+    session, guard = Session(step.url, step.execution), Guard(step.deadline)
     step.listener.connected(session)
     try:
         if session.server.in_recovery:
             raise NotAWriter("The server is a standby (a reader): migrations need the writer.")
-        send(session, _READ_ONLY)
-        send(session, f"SET statement_timeout = {step.deadline.left}")
+        guard.watch(session)
+        _limit(session, step)
         yield session
+    except (StatementTimeout, Cancelled) as error:
+        if not step.deadline.is_over:
+            raise
+        raise out_of_time(error, function) from error
     finally:
+        guard.rest()
         session.close()
         step.listener.closed()
+
+
+def _limit(session: Session, step: Step) -> None:
+    limits = step.deadline.limits(step.settings.limits)
+    send(session, _READ_ONLY)
+    send(session, f"SET statement_timeout = {limits.statement_timeout}")
+    send(session, f"SET lock_timeout = {limits.lock_timeout}")
 
 
 def send(session: Session, sql: str) -> None:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from functions.migrator.drift import read_edits
-from functions.migrator.errors import MigratorError, VerificationFailed
+from functions.migrator.errors import MigratorError, StatementTimeout, VerificationFailed
 from functions.migrator.executions import Done, read_done
-from functions.migrator.expectations import Check, check_rows
+from functions.migrator.expectations import LOCKED, Check, check_rows
 from functions.migrator.files import Migration
 from functions.migrator.history import Applied, State, read_state
 from functions.migrator.inspection import Table, inspect
@@ -26,6 +26,7 @@ from functions.migrator.session import Session
 from functions.migrator.step import Step, looking, newest, send
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 24_000, 48_000, 4_000, 4_000  # bytes of JSON
+_TOO_SLOW = "Promise fewer rows, or raise `limits.statement_timeout` of the environment."
 _STAYS = "What is applied stays applied: the checks come after the commit."
 _TOLD = 10  # failed checks in the message
 _COUNTED = 50  # tables whose rows are counted
@@ -133,7 +134,7 @@ def verify(step: Step) -> Report:
         VerificationFailed: an index isn't fit for use, a lasting promise isn't kept, or something isn't applied.
         MigratorError: of the families input, package, connection or history: nothing could be inspected.
     """
-    with looking(step) as session:
+    with looking(step, "verify") as session:
         state = read_state(session)
         applied = state.applied
         target = find_target(step.source.package, step.ask.target) if step.ask.target else None
@@ -142,8 +143,8 @@ def verify(step: Step) -> Report:
         known = dict(_facts(step, versions | set(applied)))
         promised = _promised(step, [known[version] for version in versions if version in known])
         names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
-        tables = tuple(inspect(session, [*names, *promised], _COUNTED))
-        kept = tuple(_lasting(session, known, applied))
+        tables = tuple(inspect(session, [*names, *promised], _COUNTED, lambda: not step.deadline.is_over))
+        kept = tuple(_lasting(step, session, known, applied))
         _refuse([*_history(step, applied, target, done), *_indexes(tables), *kept], step)
         return Report(
             step,
@@ -202,20 +203,31 @@ def _promised(step: Step, facts: Sequence[_Facts]) -> dict[str, list[str]]:
     return found
 
 
-def _lasting(session: Session, facts: Mapping[int, _Facts], applied: Mapping[int, Applied]) -> Iterator[Check]:
-    """Every promise that holds for ever, of every migration that is applied."""
+def _lasting(
+    step: Step, session: Session, facts: Mapping[int, _Facts], applied: Mapping[int, Applied]
+) -> Iterator[Check]:
+    """Every promise that holds for ever, of every migration that is applied.
+
+    Raises:
+        LockTimeout: others hold a lock on its table; the next call may find it free.
+        StatementTimeout: the question, or all of them together, take too long.
+    """
     for version, each in facts.items():
         for expectation in each.rows:
             if expectation.always and version in applied:
-                yield _asked(session, each.file, expectation)
+                yield _asked(step, session, each.file, expectation)
 
 
-def _asked(session: Session, file: str, expectation: RowsExpectation) -> Check:
+def _asked(step: Step, session: Session, file: str, expectation: RowsExpectation) -> Check:
+    if step.deadline.is_over:
+        raise StatementTimeout(f"{expectation} ({file}) could not be asked any more.", state=_STAYS)
     send(session, "BEGIN")
     try:
-        return replace(check_rows(session, expectation), place=file)
+        return replace(check_rows(session, expectation, faults=(LOCKED,)), place=file)
     except MigratorError as error:
         error.state = _STAYS
+        if isinstance(error, StatementTimeout):
+            error.solution = _TOO_SLOW
         raise
     finally:
         session.roll_back()

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import mock_aws
 
 from cli.main import main
 from local.postgres import Server
 from tests import servers
+from tests.cli.cloud import REGION, Cloud
 from tests.servers import Database, Migrations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,3 +124,18 @@ def spawn(here: Migrations) -> Call:
         return checked(Answer(finished.returncode, out, err))
 
     return run
+
+
+@pytest.fixture
+def cloud(here: Migrations, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """An account with nothing in it but what the test deploys; nothing here reaches AWS."""
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
+        yield Cloud()

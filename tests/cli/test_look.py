@@ -106,7 +106,8 @@ def test_times_are_told_in_one_form(on: Call, two: Migrations, database: Databas
 def test_history_of_a_new_database(on: Call, two: Migrations) -> None:
     answer = on("history")
     assert (answer.code, answer.out) == (0, "No attempt yet: nothing has been applied to this database.\n")
-    assert on("history", "--output", "json").json == {"attempts": []}
+    told = on("history", "--output", "json").json
+    assert (told["attempts"], told["older"], told["status"]) == ([], False, "success")
 
 
 def test_history_tells_every_attempt_newest_first(on: Call, two: Migrations) -> None:

@@ -30,7 +30,7 @@ def server(any_server: Server) -> Server:
     return any_server
 
 
-# ---- from anywhere ---------------------------------------------------------------------------------------------------
+# ---- from anywhere --------------------------------------------------------------------------------------------------
 
 
 def test_run_in_a_process_of_its_own(spawn: Call, two: Migrations, database: Database) -> None:
@@ -130,7 +130,7 @@ def test_closed_stdout_is_no_reason_to_fail(two: Migrations, database: Database)
     assert applied(database) == ["001", "002"]
 
 
-# ---- at a terminal ---------------------------------------------------------------------------------------------------
+# ---- at a terminal --------------------------------------------------------------------------------------------------
 
 
 class Terminal:

@@ -13,6 +13,7 @@ from compiler.checking import check, write_manifest
 from functions.apply.handler import handler as apply
 from functions.edge import Deployment
 from functions.migrator import MigratorError, discover
+from functions.migrator.ask import ACTIONS
 from functions.migrator.credentials import SecretsClient
 from functions.migrator.settings import Settings, read_settings
 from functions.preflight.handler import handler as preflight
@@ -20,7 +21,7 @@ from functions.verify.handler import handler as verify
 from tests.servers import Database, Migrations
 
 STEPS = {"preflight": preflight, "apply": apply, "verify": verify}
-ALL_ACTIONS = "run-migration,list-migrations,plan,verify,rollback"
+ALL_ACTIONS = ",".join(ACTIONS)
 EXECUTION = "7f3c-deploy"
 ARN = "arn:aws:states:eu-west-1:111122223333:execution:migrations-dev:" + EXECUTION
 MORE = 20  # calls of apply after which a loop is taken to be endless

@@ -55,7 +55,7 @@ WRONG: list[tuple[Any, str]] = [
     ([], "must be a JSON object"),
     ("run-migration", "must be a JSON object"),
     ({"Target": "017"}, "unknown keys: Target. Known are: action, target, confirm, trigger, requested_by"),
-    ({"action": "run"}, "There are: run-migration, list-migrations, plan, verify, rollback"),
+    ({"action": "run"}, "There are: run-migration, list-migrations, status, history, plan, verify, rollback"),
     ({"action": 1}, "must be a text"),
     ({"action": ["run-migration"]}, "must be a text"),
     ({"target": True}, "must be a text"),

@@ -69,7 +69,6 @@ def test_rollback_goes_on_where_a_call_stopped(slow, database) -> None:
     slow.execution = "undo"
     answer = slow.run({"action": "rollback", "target": "002", "confirm": "005"}, contexts=[short(700)] * 4)
     assert len(slow.calls) >= 2
-    assert slow.calls[0]["confirm"] == f"{5 - slow.calls[0]['rolled_back_count']:03}"
     assert answer["message"] == "Migrations 005, 004, 003, 002 rolled back successfully"
     assert agreed(database) == ["001"]
 

@@ -218,5 +218,5 @@ def test_verify_can_write_nothing(machine, database) -> None:
     run(machine, "CREATE TABLE a (id int);")
     url = read_login(machine.aws, machine.settings).url
     step = Step(machine.settings, None, "e", "", "", {}, Deadline(lambda: 60_000), url=url)  # type: ignore[arg-type]
-    with looking(step) as session, pytest.raises(NotAWriter):
+    with looking(step, "verify") as session, pytest.raises(NotAWriter):
         send(session, "INSERT INTO a VALUES (1)")

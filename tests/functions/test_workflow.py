@@ -132,6 +132,70 @@ def test_list_is_the_answer_of_the_machine(machine) -> None:
     assert (answer["status"], answer["message"]) == ("success", "2 migrations: 1 applied, 1 pending")
 
 
+def test_status_tells_where_the_database_stands(machine) -> None:
+    with_017(machine).run({"requested_by": "somebody"})
+    machine.migrations.write("018_b.sql", "CREATE TABLE b (id int);")
+    machine.write_manifest()
+    answer = machine.run({"action": "status"})
+    assert (answer["status"], answer["message"], answer["sound"]) == ("success", "1 migration pending", True)
+    assert (answer["pending"], answer["ahead"], answer["refused"], answer["running"]) == (["018_b.sql"], [], [], None)
+    assert (answer["counts"]["applied"], answer["newest"]["migration"]) == (1, "017")
+    assert (answer["last_attempt"]["result"], answer["last_attempt"]["requested_by"]) == ("applied", "somebody")
+
+
+def test_status_says_what_a_run_would_refuse(machine) -> None:
+    machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    machine.write_manifest()
+    machine.run({})
+    machine.migrations.write("001_a.sql", "CREATE TABLE a (id bigint);")
+    machine.write_manifest()
+    answer = machine.run({"action": "status"})
+    assert (answer["message"], answer["sound"]) == ("A run would be refused for 1 migration", False)
+    assert [entry["state"] for entry in answer["refused"]] == ["changed"]
+
+
+def test_history_tells_the_attempts_newest_first_and_of_an_error_what_people_look_for(machine) -> None:
+    machine.migrations.write("001_a.sql", "SELECT 1;")
+    machine.migrations.write("002_b.sql", f"SELECT * FROM {'missing' * 5}; -- {'x' * 5_000}")
+    machine.write_manifest()
+    machine.refused("apply", MigrationFailed, {})
+    answer = machine.run({"action": "history"})
+    assert [(each["name"], each["result"]) for each in answer["attempts"]] == [
+        ("002_b.sql", "failed"),
+        ("001_a.sql", "applied"),
+    ]
+    assert answer["attempts"][0]["error"].keys() == {"error", "message", "file", "line", "column", "sqlstate"}
+    assert (answer["message"], answer["older"]) == ("The newest 2 attempts", False)
+
+
+def test_history_of_a_new_database_is_empty(machine) -> None:
+    answer = with_017(machine).run({"action": "history"})
+    assert (answer["attempts"], answer["older"], answer["message"]) == ([], False, "No attempt yet")
+
+
+def test_looking_stays_small_whatever_there_is_to_see(machine, database) -> None:
+    for number in range(1, 3_001):
+        machine.migrations.write(f"{number:04}_{'long_name' * 20}.sql", "SELECT 1;")
+    machine.write_manifest()
+    answers = {action: machine.run({"action": action}) for action in ("list-migrations", "status", "plan")}
+    assert all(len(json.dumps(answer)) < 130_000 for answer in answers.values())
+    assert answers["list-migrations"]["omitted"] == 3_000 - len(answers["list-migrations"]["migrations"]) > 0
+    assert answers["status"]["counts"]["pending"] == 3_000 > len(answers["status"]["pending"]) > 0
+
+
+def test_history_stays_small_and_says_that_there_is_more(machine, database) -> None:
+    with_017(machine).run()
+    columns = "action, version, name, sha256, package, execution, requested_by, lock_holder, finished_at, result, error"
+    database.execute(
+        f"INSERT INTO aurora_migrations.attempts ({columns}) SELECT 'apply', 17, repeat('n', 200), '', '', 'e', 'me',"
+        " 1, now(), 'failed', json_build_object('error', 'E', 'message', repeat('m', 9000)) FROM generate_series(1, 300)"
+    )
+    answer = machine.run({"action": "history"})
+    assert len(json.dumps(answer)) < 130_000
+    assert answer["older"] is True
+    assert 100 < len(answer["attempts"]) <= 200
+
+
 def test_plan_tells_what_a_run_would_do_and_does_nothing(machine, database) -> None:
     machine.migrations.write("001_a.sql", "ALTER TABLE orders ADD COLUMN note text;")
     machine.write_manifest()

@@ -1,6 +1,7 @@
 """The templates of cdk.json's worked examples, written once for all tests; the package, made once."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,23 @@ def context() -> dict[str, Any]:
     return {**data, "aws:cdk:bundling-stacks": []}
 
 
-@pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
-    """By environment."""
+def synthesised(folder: Path, environments: Mapping[str, Any] | None = None) -> dict[str, Template]:
+    """By environment; of cdk.json's examples, or of others."""
     import aws_cdk as cdk
 
     from infra.stack import add_stacks
 
-    app = cdk.App(context=context(), outdir=str(tmp_path_factory.mktemp("cdk.out")))
+    told = context() | ({} if environments is None else {"environments": dict(environments)})
+    app = cdk.App(context=told, outdir=str(folder))
     add_stacks(app)
-    folder = Path(app.synth().directory)
-    return {name: Template(folder / f"{Names(name).stack}.template.json") for name in ("dev", "prod")}
+    written = Path(app.synth().directory)
+    return {name: Template(written / f"{Names(name).stack}.template.json") for name in told["environments"]}
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """Of cdk.json's examples, by environment."""
+    return synthesised(tmp_path_factory.mktemp("cdk.out"))
 
 
 @pytest.fixture(params=["dev", "prod"])

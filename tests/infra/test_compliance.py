@@ -54,3 +54,9 @@ def test_acknowledgements_are_exact_and_have_reasons() -> None:
 def test_cloudformation_is_clean(template: Template) -> None:
     """But for W3005: the CDK writes a function's dependency on its role beside the reference that says the same."""
     assert [str(match) for match in lint_file(template.path, config=ManualArgs(ignore_checks=["W3005"]))] == []
+
+
+def test_synthesis_warns_of_nothing(template: Template) -> None:
+    """A warning that always stands there hides the next one."""
+    told = json.loads(template.path.with_name(f"{template.name}.metadata.json").read_text("utf-8"))
+    assert [entry["data"] for entries in told.values() for entry in entries if entry["type"] == "aws:cdk:warning"] == []

@@ -32,7 +32,7 @@ def test_functions_can_read_every_variable_of_the_template(
     found = read_settings(here)
     wanted = read_one(context()["environments"], environment)
     assert (found.environment, found.sslmode, found.hazards) == (environment, "verify-full", wanted.hazards)
-    assert (found.port, found.database) == (wanted.database.port, wanted.database.name)
+    assert (str(found.port), found.database) == (wanted.database.port.text, wanted.database.name.text)
     assert found.actions == wanted.allowed_actions
     assert (found.certificates, found.migrations) == (package / CERTIFICATES, package / MIGRATIONS)
     assert 0 < found.limits.lock_timeout < found.limits.statement_timeout

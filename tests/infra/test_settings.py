@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from infra.naming import PARTS
 from infra.reader import Reference
 from infra.settings import ACTIONS, RETENTIONS, Limits, SettingsError, read_all, read_one
 
@@ -58,7 +59,7 @@ def without(path: str) -> Callable[[dict[str, Any]], object]:
 def test_what_is_not_set_has_a_careful_default() -> None:
     settings = read()
     assert settings.database.sslmode == "verify-full"
-    assert settings.database.port == 5432
+    assert settings.database.port == Reference("value", "5432")
     assert settings.allowed_actions == tuple(action for action in ACTIONS if action != "rollback")
     assert settings.limits == Limits()
     assert (settings.account, settings.region, settings.watch_stacks) == (None, None, ())
@@ -68,6 +69,23 @@ def test_value_may_be_an_id_an_export_or_a_parameter() -> None:
     network = read().network
     assert network.subnets == (Reference("value", "subnet-0a"), Reference("export", "subnet-b"))
     assert network.database_security_group == Reference("parameter", "/db/group")
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        (6432, Reference("value", "6432")),
+        ({"export": "shop-port"}, Reference("export", "shop-port")),
+        ({"parameter": "/shop/port"}, Reference("parameter", "/shop/port")),
+    ],
+)
+def test_port_may_be_a_number_an_export_or_a_parameter(written: Any, read_as: Reference) -> None:
+    assert read(put("database.port", written)).database.port == read_as
+
+
+def test_database_may_be_a_name_an_export_or_a_parameter() -> None:
+    assert read().database.name == Reference("value", "shop")
+    assert read(put("database.name", {"export": "shop-name"})).database.name == Reference("export", "shop-name")
 
 
 def test_endpoint_of_our_own_is_asked_for_by_a_word() -> None:
@@ -99,11 +117,40 @@ MISTAKES = {
     "host with a scheme": (put("database.host", "postgresql://h"), "`database.host` must be the cluster's writer"),
     "port as text": (put("database.port", "5432"), "`database.port` must be a whole number from 1 to 65535"),
     "port too high": (put("database.port", 70_000), "`database.port` must be a whole number"),
+    "port as reference of none": (
+        put("database.port", {"import": "a"}),
+        '`database.port` must be a whole number from 1 to 65535, or {"export": "NAME"} or {"parameter": "/NAME"}, and',
+    ),
+    "name with a slash": (put("database.name", "shop/x"), "`database.name` must be a database's name, and is 'shop/x'"),
+    "missing name": (without("database.name"), "`database.name` is missing: a database's name"),
     "port true": (put("database.port", True), "`database.port` must be a whole number"),
     "weak TLS": (put("database.sslmode", "disable"), "`database.sslmode` must be one of verify-full,"),
     "no e-mail": (put("emails", []), "`emails` must be a list of at least one"),
     "wrong e-mail": (put("emails", ["team"]), "`emails` must be an e-mail address, and is 'team'"),
     "e-mail as text": (put("emails", "team@example.com"), "`emails` must be a list"),
+    "e-mail twice": (put("emails", ["a@example.com", "a@example.com"]), "`emails` holds 'a@example.com' twice"),
+    "e-mail twice, in other letters": (put("emails", ["A@example.com", "a@example.com"]), "`emails` holds"),
+    "subnet twice": (put("network.subnets", ["subnet-0a", "subnet-0a"]), "`network.subnets` holds 'subnet-0a' twice"),
+    "subnet's export twice": (put("network.subnets", [{"export": "s"}, {"export": "s"}]), "`network.subnets` holds"),
+    "too many subnets": (put("network.subnets", [f"subnet-{n}" for n in range(17)]), "`network.subnets` may hold 16"),
+    "stack twice": (put("watch_stacks", ["app", "app"]), "`watch_stacks` holds 'app' twice"),
+    "own stack": (
+        put("watch_stacks", ["AuroraMigrationsRunnerStack-dev"]),
+        "`watch_stacks` names the environment's own stack, AuroraMigrationsRunnerStack-dev, which is always watched",
+    ),
+    "more stacks than a rule can name": (
+        put("watch_stacks", [f"shop-application-{n}" for n in range(10)]),
+        "`watch_stacks` makes a rule of ",
+    ),
+    "action twice": (put("allowed_actions", ["plan", "run-migration", "plan"]), "`allowed_actions` holds 'plan' twice"),
+    "export with a slash": (put("network.vpc", {"export": "/shop/vpc"}), "`network.vpc` must name an export ("),
+    "parameter with a blank": (put("network.vpc", {"parameter": "/shop vpc"}), "`network.vpc` must name a param"),
+    "parameter's path without a slash": (put("network.vpc", {"parameter": "shop/vpc"}), "and names 'shop/vpc'"),
+    "host in letters of another alphabet": (put("database.host", "h\u00f6st"), "`database.host` must be the cluster's"),
+    "secret of another region": (
+        put("region", "eu-central-1"),
+        "`database.secret` lies in eu-west-1, and must lie in the environment's `region`, eu-central-1",
+    ),
     "unknown action": (put("allowed_actions", ["plan", "drop"]), "`allowed_actions` may hold run-migration,"),
     "no plan": (put("allowed_actions", ["run-migration"]), "`allowed_actions` must allow `plan`"),
     "no run": (put("allowed_actions", ["plan"]), "`allowed_actions` must allow `run-migration`"),
@@ -125,8 +172,29 @@ MISTAKES = {
     ),
     "function above Lambda": (
         put("limits.function_timeout", "16min"),
-        "`limits.function_timeout` must be at most 15min",
+        "`limits.function_timeout` must be at least 30s and at most 15min, and is 960 s",
     ),
+    "function too short for its end": (
+        put(
+            "limits",
+            {"lock_timeout": "1s", "lock_wait": "1s", "statement_timeout": "2s", "function_timeout": "5s"},
+        ),
+        "`limits.function_timeout` must be at least 30s and at most 15min, and is 5 s: a call keeps 10 s for its end",
+    ),
+    "statement that leaves a call no time for its end": (
+        put("limits", {"statement_timeout": "51s", "lock_wait": "30s", "function_timeout": "1min"}),
+        "`limits.function_timeout` must be longer than statement_timeout and the 10 s that each call keeps for its end "
+        "(61 s), and is 60 s",
+    ),
+    "wait that leaves a call no time for its end": (
+        put("limits", {"statement_timeout": "30s", "lock_wait": "50s", "function_timeout": "1min"}),
+        "`limits.function_timeout` must be longer than lock_wait and the 10 s that each call keeps for its end (60 s)",
+    ),
+    "function in parts of a second": (
+        put("limits", {"statement_timeout": "1min", "lock_wait": "30s", "function_timeout": "90500ms"}),
+        "`limits.function_timeout` must be whole seconds, such as 91s, and is 90500 ms",
+    ),
+    "run in parts of a second": (put("limits.run_timeout", "7200001ms"), "`limits.run_timeout` must be whole seconds"),
     "task above run": (put("limits.run_timeout", "16min"), "`limits.run_timeout` must be longer than function_timeout"),
     "account": (put("account", "123"), "`account` must be an account number of 12 digits"),
     "region": (put("region", "Ireland"), "`region` must be a region such as eu-west-1"),
@@ -163,3 +231,25 @@ def test_no_environments_at_all_is_told(environments: Any) -> None:
 def test_name_that_could_not_be_part_of_others_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="won't do"):
         read_all({name: DEV})
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_name_that_would_share_names_with_another_environments_is_refused(part: str) -> None:
+    with pytest.raises(SettingsError, match=rf"'x-{part}' won't do: an environment 'x' .* ends in `-{part}`"):
+        read_all({"x": DEV, f"x-{part}": DEV})
+
+
+def test_name_may_be_like_another_environments_and_like_a_part() -> None:
+    assert [each.name for each in read_all(dict.fromkeys(("dev", "dev-eu", "daily", "pre-apply-1"), DEV))]
+
+
+def test_secret_and_key_may_lie_in_the_region_of_the_environment() -> None:
+    settings = read(put("region", "eu-west-1"))
+    assert settings.database.secret.text.split(":")[3] == settings.region
+
+
+def test_shortest_function_is_one_that_has_time_for_something() -> None:
+    from functions.migrator.deadline import RESERVE
+
+    shortest = {"lock_timeout": "1s", "lock_wait": "1s", "statement_timeout": "2s", "function_timeout": "30s"}
+    assert read(put("limits", shortest)).limits.function_timeout >= 2 * RESERVE

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from infra.naming import PARTS, taken
 from tests.infra.cloud import Template
+from tests.infra.conftest import context, synthesised
 
 NAMES = {
     *("FunctionName", "StateMachineName", "TopicName", "QueueName", "LogGroupName", "RoleName", "GroupName"),
@@ -34,6 +37,22 @@ def test_no_name_is_shared(templates: dict[str, Template]) -> None:
     assert len(dev) > 15
     assert set(dev) & set(prod) == set()
     assert len(set(dev)) == len(dev)
+
+
+def test_no_name_is_shared_where_one_environments_name_begins_with_the_others(tmp_path: Path) -> None:
+    data = context()["environments"]["dev"]
+    templates = synthesised(tmp_path, {"dev": data, "dev-eu": data})
+    one, other = (set(named(template)) for template in templates.values())
+    assert one & other == set()
+
+
+def test_no_environment_may_be_called_as_something_in_anothers_stack(templates: dict[str, Template]) -> None:
+    """With `x` there can be no `x-notice`: the former's state machine of that name would be the latter's main one."""
+    names = {name.rpartition(" ")[2].rpartition("/")[2] for name in named(templates["dev"])}
+    parts = {name.removeprefix("aurora-migrations-dev-") for name in names} - {"aurora-migrations-dev"}
+    assert parts == set(PARTS)
+    assert [part for part in PARTS if taken(f"x-{part}") is None] == []
+    assert [(one, other) for one in PARTS for other in PARTS if one.endswith(f"-{other}")] == []
 
 
 def test_every_name_says_which_environment_it_is_of(templates: dict[str, Template]) -> None:

@@ -137,7 +137,7 @@ def test_table_of_the_design_is_what_is_built(error: str, retried: bool, templat
     )
 
 
-@pytest.mark.parametrize("error", ["Lambda.Unknown", "Sandbox.Timedout"])
+@pytest.mark.parametrize("error", ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"])
 def test_function_that_died_is_called_once_more_when_its_orphan_is_gone(error: str, workflow: Machine) -> None:
     for task in workflow.calls.values():
         (retrier,) = retriers(task, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from functions.migrator.errors import (
     MigratorError,
     OutOfOrder,
 )
+from functions.migrator.executions import Undone
 from functions.migrator.files import Package, discover
 from functions.migrator.history import Applied, Progress, State
 from functions.migrator.plan import Plan, find_target, plan_rollback
@@ -240,6 +242,31 @@ def test_rollback(folder: Path, case: Back) -> None:
         with pytest.raises(InvalidInput) as caught:
             plan_rollback(package, applied, case.target, case.confirm)
         assert case.wanted in caught.value.message
+
+
+AGAIN = {
+    "goes on": ((1, 2, 3), Undone(frozenset({5, 4})), (3, 2)),
+    "all of it is undone": ((1,), Undone(frozenset({5, 4, 3, 2})), ()),
+    "all of it is undone, and others went on": ((1, 6), Undone(frozenset({5, 4, 3, 2}), ("006_m.sql",)), ()),
+    "others went on": ((1, 2, 3, 6), Undone(frozenset({5, 4}), ("006_m.sql",)), "since this rollback began: 006_m.sql"),
+    "others did the same again": ((1, 2, 3, 4), Undone(frozenset({5, 4}), ("004_m.sql",)), "began: 004_m.sql"),
+    "history that nobody wrote": ((1, 2, 6), Undone(frozenset({5, 4})), "newest applied migration is 006_m.sql"),
+    "confirmed another one": ((1, 2, 3), Undone(frozenset({4})), "newest applied migration is 003_m.sql"),
+    "nothing was undone": ((1, 2, 3), Undone(), "newest applied migration is 003_m.sql"),
+}
+
+
+@pytest.mark.parametrize(("left", "undone", "wanted"), AGAIN.values(), ids=AGAIN.keys())
+def test_rollback_that_was_interrupted(folder: Path, left: tuple[int, ...], undone: Undone, wanted: Any) -> None:
+    """Of 2 to 5, confirmed as 5."""
+    package = package_of(folder, [1, 2, 3, 4, 5, 6])
+    if isinstance(wanted, tuple):
+        chosen = plan_rollback(package, history_of(folder, left), "2", "5", undone)
+        assert tuple(m.version for m in chosen) == wanted
+    else:
+        with pytest.raises(InvalidInput) as caught:
+            plan_rollback(package, history_of(folder, left), "2", "5", undone)
+        assert wanted in caught.value.message
 
 
 # ---- files of several parts that are in, or out, in part ------------------------------------------------------------

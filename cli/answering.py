@@ -1,0 +1,59 @@
+"""What verbs that only look have in common: a document, from here or from there, told as text or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cli import common, where
+from functions.migrator import MigratorError, Session, failure
+
+Data = Mapping[str, Any]
+
+
+def answer(
+    arguments: argparse.Namespace,
+    asked: Mapping[str, str | None],
+    here: Callable[[argparse.Namespace, str], Data],
+    show: Callable[[Data, argparse.Namespace], None],
+    command: str,
+) -> int:
+    """Looks, tells what was seen, and returns the exit code.
+
+    Args:
+        asked: the input for the state machine, if that is to look.
+        here: looks at a database that one can reach; is given the arguments and a name for the session.
+        show: tells it to people.
+        command: what to type to look again.
+    """
+    execution = common.execution_name()
+    try:
+        data = look(arguments, execution, asked, here)
+    except MigratorError as error:
+        common.go_on_with(error, command, arguments)
+        return common.tell_error(error, arguments, failure(error, None, execution))
+    if arguments.output == "json":
+        common.print_json(data)
+    else:
+        show(data, arguments)
+    return 0
+
+
+def look(
+    arguments: argparse.Namespace,
+    execution: str,
+    asked: Mapping[str, str | None],
+    here: Callable[[argparse.Namespace, str], Data],
+) -> Data:
+    """The document, from the state machine or from the database itself."""
+    if not where.is_remote(arguments):
+        return here(arguments, execution)
+    from cli.remote.asking import ask
+
+    return ask(arguments, execution, asked)
+
+
+def session(arguments: argparse.Namespace, execution: str) -> Session:
+    """A session on the database that was named."""
+    return Session(where.database_url(arguments), execution)

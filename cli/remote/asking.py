@@ -1,0 +1,92 @@
+"""From a question to its answer: who asks is said first, an execution is started and followed to its end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from cli import common, where
+from cli.remote import screen
+from cli.remote.execution import Execution, start, stop, under_way
+from cli.remote.follow import Follower
+from cli.remote.outcome import answer_of
+from cli.remote.place import Place, opened
+from cli.remote.screen import Screen
+
+_CHANGES = ("run-migration", "rollback")
+_LONGEST = 256  # characters of `requested_by`
+_QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
+
+
+class LeftRunning(KeyboardInterrupt):
+    """Ctrl-C, and the execution goes on by itself; its text says how to look at it."""
+
+
+def ask(
+    arguments: argparse.Namespace, execution: str, asked: Mapping[str, str | None], *, story: bool = False
+) -> dict[str, Any]:
+    """What the environment's state machine answers.
+
+    Args:
+        execution: its name.
+        asked: the action, and what belongs to it.
+        story: whether what happens is told meanwhile, for what takes long.
+
+    Raises:
+        MigratorError: the execution failed, or there is no way to it.
+        LeftRunning: whoever watched had enough.
+    """
+    shown = screen.fitting(arguments.output, story)
+    with opened(arguments) as place:
+        shown.note(place.introduction)
+        return ask_in(place, arguments, execution, asked, shown)
+
+
+def ask_status(arguments: argparse.Namespace, execution: str) -> dict[str, Any]:
+    """The answer to `status`, with the executions that are under way: between its calls one holds no lock."""
+    shown = screen.fitting(arguments.output, story=False)
+    with opened(arguments) as place:
+        shown.note(place.introduction)
+        data = ask_in(place, arguments, execution, {"action": "status"}, shown)
+        return {**data, "executions": under_way(place)}
+
+
+def ask_in(
+    place: Place, arguments: argparse.Namespace, execution: str, asked: Mapping[str, str | None], shown: Screen
+) -> dict[str, Any]:
+    """The same, where the place is open and has introduced itself."""
+    given = {key: value for key, value in asked.items() if value is not None}
+    begun = start(place, execution, {**given, "trigger": "cli", "requested_by": common.requester()[:_LONGEST]})
+    if asked.get("action") in _CHANGES:
+        shown.note(f"Execution {execution}\n{place.console(begun.arn) or ''}".rstrip())
+    return answer_of(_watch(Follower(place, begun, shown), arguments))
+
+
+def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
+    """To the end, or to where somebody has had enough of watching."""
+    while True:
+        try:
+            return follower.to_the_end()
+        except KeyboardInterrupt:
+            _decide(follower, arguments)
+
+
+def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
+    """Asks whether to stop it. Where nobody can be asked, and at a second Ctrl-C, it is left running."""
+    name = follower.execution.name
+    command = where.as_asked(f"aurora-migrations logs {name} --follow", arguments)
+    left = f"The execution {name} goes on by itself. Look at it: {command}"
+    if not sys.stdin.isatty():
+        raise LeftRunning(left)
+    print(f"\nThe execution {name} is under way.\n{_QUESTION}", end="", file=sys.stderr, flush=True)
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        raise LeftRunning(left) from None
+    if answer.strip().lower() in ("l", "leave") or not answer:
+        raise LeftRunning(left)
+    if answer.strip().lower() in ("s", "stop"):
+        stop(follower.place, follower.execution.arn, f"Ctrl-C by {common.requester()}")
+        print("It is being stopped.", file=sys.stderr, flush=True)

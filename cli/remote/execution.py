@@ -1,0 +1,121 @@
+"""Executions of the state machine: start one, look at it, stop it, find the newest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cli.remote import errors
+from cli.remote.failing import named
+from cli.remote.place import Place
+
+RUNNING = "RUNNING"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """An execution, as it was when it was looked at.
+
+    Attributes:
+        status: RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
+        asked: its input; empty where that isn't an object.
+        answer: its output, if it succeeded.
+        error, cause: what it ended with otherwise; may be missing.
+    """
+
+    arn: str
+    name: str
+    status: str
+    started_at: datetime
+    asked: Mapping[str, Any]
+    answer: Mapping[str, Any] | None = None
+    error: str | None = None
+    cause: str | None = None
+
+
+def start(place: Place, name: str, asked: Mapping[str, str]) -> Execution:
+    """Starts an execution of this name."""
+    machine = place.machine
+    with named():
+        told = place.client("stepfunctions").start_execution(
+            stateMachineArn=machine, name=name, input=json.dumps(asked)
+        )
+    return Execution(str(told["executionArn"]), name, RUNNING, told["startDate"].astimezone(UTC), asked)
+
+
+def look(place: Place, arn: str) -> Execution:
+    """How an execution stands. AWS's errors come as they are."""
+    told = place.client("stepfunctions").describe_execution(executionArn=arn)
+    return Execution(
+        arn=arn,
+        name=told["name"],
+        status=told["status"],
+        started_at=told["startDate"].astimezone(UTC),
+        asked=_object(told.get("input")) or {},
+        answer=_object(told.get("output")) if told["status"] == "SUCCEEDED" else None,
+        error=told.get("error"),
+        cause=told.get("cause"),
+    )
+
+
+def stop(place: Place, arn: str, why: str) -> None:
+    """Stops an execution. A call of a function that is under way goes on to its end."""
+    with named():
+        place.client("stepfunctions").stop_execution(executionArn=arn, error="Stopped", cause=why)
+
+
+def find(place: Place, name: str | None) -> Execution:
+    """The execution of this name, or the newest.
+
+    Raises:
+        ExecutionNotFound: there is none.
+    """
+    arn = newest(place) if name is None else arn_of(place, name)
+    if arn is None:
+        raise errors.ExecutionNotFound(
+            f"Nothing has been executed in {place.environment} so far.",
+            cause="No deployment, console or command has started the state machine yet.",
+            solution="Start the first run.",
+            next_command=f"aurora-migrations run --env {place.environment}",
+        )
+    with named():
+        return look(place, arn)
+
+
+def newest(place: Place) -> str | None:
+    """The ARN of the execution that was started last."""
+    machine = place.machine
+    with named():
+        found = place.client("stepfunctions").list_executions(stateMachineArn=machine, maxResults=1)["executions"]
+    return str(found[0]["executionArn"]) if found else None
+
+
+def under_way(place: Place) -> list[dict[str, str]]:
+    """Executions that aren't over, the newest first: of very many the newest hundred."""
+    machine = place.machine
+    with named():
+        found = place.client("stepfunctions").list_executions(
+            stateMachineArn=machine, statusFilter=RUNNING, maxResults=100
+        )["executions"]
+    return [{"execution": each["name"], "started_at": iso(each["startDate"])} for each in found]
+
+
+def iso(moment: datetime) -> str:
+    """As everywhere: `2026-11-23T04:00:17Z`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def arn_of(place: Place, name: str) -> str:
+    """The ARN of an execution, from its name or from itself."""
+    return f"{place.machine.replace(':stateMachine:', ':execution:')}:{name.rpartition(':')[2]}"
+
+
+def _object(text: str | None) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(text or "null")
+    except ValueError:
+        return None
+    return found if isinstance(found, Mapping) else None

@@ -1,0 +1,113 @@
+"""AWS's errors in our words: what is wrong, why, and what to do, without a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from botocore import exceptions as aws
+
+from cli.remote import errors
+from functions.migrator.errors import MigratorError
+
+_Meaning = tuple[type[errors.CloudError], str]
+_NO_REGION: _Meaning = (errors.RegionMissing, "No region was named, or none of that name.")
+_NO_LOGIN: _Meaning = (errors.LoginMissing, "There are no AWS credentials that can be used.")
+_EXPIRED: _Meaning = (errors.LoginExpired, "The AWS login has expired.")
+_REFUSED: _Meaning = (errors.LoginRefused, "AWS doesn't know these credentials.")
+_DENIED: _Meaning = (errors.AccessDenied, "Access denied.")
+_UNREACHABLE: _Meaning = (errors.CloudUnreachable, "AWS didn't answer.")
+
+# By the names of botocore's classes, of which older versions don't have all.
+_BY_CLASS: dict[str, _Meaning] = {
+    "NoRegionError": _NO_REGION,
+    "InvalidRegionError": _NO_REGION,
+    "ProfileNotFound": _NO_LOGIN,
+    "NoCredentialsError": _NO_LOGIN,
+    "PartialCredentialsError": _NO_LOGIN,
+    "CredentialRetrievalError": _NO_LOGIN,
+    "ConfigNotFound": _NO_LOGIN,
+    "ConfigParseError": _NO_LOGIN,
+    "TokenRetrievalError": _EXPIRED,
+    "SSOError": _EXPIRED,
+    "LoginError": _EXPIRED,
+    "RefreshWithMFAUnsupportedError": _EXPIRED,
+    "HTTPClientError": _UNREACHABLE,
+    "ConnectionError": _UNREACHABLE,
+}
+_BY_CODE: dict[str, _Meaning] = {
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "RequestExpired": _EXPIRED,
+    "InvalidClientTokenId": _REFUSED,
+    "UnrecognizedClientException": _REFUSED,
+    "SignatureDoesNotMatch": _REFUSED,
+    "InvalidSignatureException": _REFUSED,
+    "IncompleteSignature": _REFUSED,
+    "AuthFailure": _REFUSED,
+    "AccessDenied": _DENIED,
+    "AccessDeniedException": _DENIED,
+    "AuthorizationError": _DENIED,
+    "AuthorizationErrorException": _DENIED,
+    "UnauthorizedOperation": _DENIED,
+    "KMSAccessDenied": _DENIED,
+    "KMSAccessDeniedException": _DENIED,
+    "ExecutionDoesNotExist": (errors.ExecutionNotFound, "There is no such execution."),
+}
+# The last: Step Functions may not know everywhere yet what was started a moment ago.
+_TRANSIENT = (
+    "ThrottlingException",
+    "Throttling",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "InternalFailure",
+    "ExecutionDoesNotExist",
+)
+
+
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """Turns AWS's errors into ours.
+
+    Raises:
+        CloudError: one of `cli.remote.errors`.
+    """
+    try:
+        yield
+    except (aws.ClientError, aws.BotoCoreError) as error:
+        raise explain(error) from error
+
+
+def explain(error: Exception) -> MigratorError:
+    """AWS's error as one of ours."""
+    if isinstance(error, aws.ClientError):
+        return _of_code(error)
+    for kind in type(error).__mro__:
+        if kind.__name__ in _BY_CLASS:
+            ours, message = _BY_CLASS[kind.__name__]
+            return ours(f"{message} ({_words(str(error))})")
+    return errors.CloudRefused(f"{type(error).__name__}: {_words(str(error))}")
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether asking again about an execution may help: throttled, or a network that is away for a moment."""
+    if isinstance(error, aws.ClientError):
+        answer = error.response
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return answer.get("Error", {}).get("Code") in _TRANSIENT or status >= 500
+    return isinstance(error, (aws.HTTPClientError, aws.ConnectionError))
+
+
+def _of_code(error: aws.ClientError) -> MigratorError:
+    told = error.response.get("Error", {})
+    code, words = str(told.get("Code", "")), _words(str(told.get("Message", "")))
+    if code not in _BY_CODE:
+        return errors.CloudRefused(f"AWS refused {error.operation_name}: {code}: {words}", code=code)
+    ours, message = _BY_CODE[code]
+    return ours(f"{message} ({error.operation_name}: {words})", code=code)
+
+
+def _words(text: str) -> str:
+    """In one line, and not too long. Some of AWS's denials carry an encoded message of a thousand characters."""
+    return re.sub(r"\s+", " ", text.split("Encoded authorization failure message")[0]).strip()[:500]

@@ -1,0 +1,212 @@
+"""Which environment is meant: its stack, in which account and region, and AWS's clients there.
+
+On AWS these come from the caller's own configuration; the local cloud brings all of them, and an endpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from cli.remote import errors
+from cli.remote.failing import named
+from infra.naming import Names
+from local.errors import ServerError
+
+if TYPE_CHECKING:
+    from local.cloud.running import Access
+
+# Seconds. What is asked for is answered at once, or there is no way there.
+_CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+_STACKS = Names("").stack
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who asks, by STS."""
+
+    account: str
+    arn: str
+
+    @property
+    def who(self) -> str:
+        """`assumed-role/deployer/jane`, `user/jane`."""
+        return self.arn.split(":", 5)[-1]
+
+
+@dataclass(frozen=True)
+class Place:
+    """An environment, and the way there.
+
+    Attributes:
+        endpoint: of all services; None means AWS's own.
+    """
+
+    environment: str
+    session: Any
+    endpoint: str | None = None
+    _clients: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def client(self, service: str) -> Any:
+        """A service's client."""
+        if service not in self._clients:
+            self._clients[service] = self.session.client(service, endpoint_url=self.endpoint, config=_CONFIG)
+        return self._clients[service]
+
+    @property
+    def region(self) -> str:
+        """The region's name.
+
+        Raises:
+            RegionMissing: nothing says which.
+        """
+        if not self.session.region_name:
+            raise errors.RegionMissing("No region was named.")
+        return str(self.session.region_name)
+
+    @property
+    def stack(self) -> str:
+        """The stack's name."""
+        return Names(self.environment).stack
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Who asks.
+
+        Raises:
+            CloudError: there is no login, or it isn't good.
+        """
+        with named():
+            told = self.client("sts").get_caller_identity()
+        return Identity(told["Account"], told["Arn"])
+
+    @property
+    def introduction(self) -> str:
+        """What a person should see before anything is done."""
+        where = f"{self.region}" if self.endpoint is None else f"the local cloud, {self.endpoint}"
+        return f"{self.environment}: account {self.identity.account} as {self.identity.who}, {where}"
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """The stack as CloudFormation tells it.
+
+        Raises:
+            StackNotFound: it isn't there.
+        """
+        with named():
+            try:
+                told: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]
+            except ClientError as error:
+                if "does not exist" not in str(error):
+                    raise
+                raise self._not_found() from error
+        return told
+
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """What the stack tells when it is made; see infra/outputs.py.
+
+        Raises:
+            StackNotFound: it isn't there.
+            StackNotReady: it isn't made yet.
+        """
+        found = {each["OutputKey"]: each["OutputValue"] for each in self.described.get("Outputs", [])}
+        if "StateMachineArn" not in found:
+            status = self.described["StackStatus"]
+            raise errors.StackNotReady(f"The stack {self.stack} is {status} and has no state machine.", status=status)
+        return found
+
+    @property
+    def machine(self) -> str:
+        """The state machine's ARN."""
+        return self.outputs["StateMachineArn"]
+
+    def console(self, execution: str) -> str | None:
+        """Where a browser shows an execution; None in the local cloud."""
+        if self.endpoint is not None:
+            return None
+        return f"https://console.aws.amazon.com/states/home?region={self.region}#/v2/executions/details/{execution}"
+
+    def _not_found(self) -> errors.StackNotFound:
+        others = self._others()
+        there = f"There: {', '.join(others[:_NAMED])}." if others else "There is no environment at all."
+        account = f"account {self.identity.account}, region {self.region}"
+        return errors.StackNotFound(f"There is no stack {self.stack} in {account}. {there}", environments=others)
+
+    def _others(self) -> list[str]:
+        """The environments that there are. Who may not list stacks isn't told."""
+        pages = self.client("cloudformation").get_paginator("describe_stacks").paginate()
+        with contextlib.suppress(ClientError):
+            names = [stack["StackName"] for page in pages for stack in page["Stacks"]]
+            return sorted(name.removeprefix(_STACKS) for name in names if name.startswith(_STACKS))
+        return []
+
+
+@contextlib.contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[Place]:
+    """The environment that was asked for; the local cloud is there as long as it is used.
+
+    Raises:
+        CloudError: there is no login, region or profile.
+    """
+    if not arguments.local:
+        with named():
+            session = boto3.Session(profile_name=arguments.profile, region_name=arguments.region)
+        yield Place(arguments.env, session)
+        return
+    with contextlib.ExitStack() as closing:
+        with local_trouble():
+            access = closing.enter_context(_reach(arguments))
+        session = boto3.Session(
+            aws_access_key_id=access.access_key, aws_secret_access_key=access.secret_key, region_name=access.region
+        )
+        yield Place(access.environment, session, access.endpoint)
+
+
+def _reach(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[Access]:
+    from local.cloud.reach import reached
+
+    hurry = bool(getattr(arguments, "hurry", False))
+    return reached(arguments.migrations, teller(arguments), hurry=hurry)
+
+
+def teller(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Says what takes a while, where a person reads it."""
+
+    def tell(text: str) -> None:
+        if arguments.output == "text":
+            print(text, file=sys.stderr, flush=True)
+
+    return tell
+
+
+@contextlib.contextmanager
+def local_trouble() -> Iterator[None]:
+    """What can go wrong in making the local cloud, as an error of ours.
+
+    Raises:
+        LocalCloudFailed: it isn't there.
+    """
+    from infra.packaging import PackagingError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise errors.LocalCloudFailed(
+            f"The local cloud needs the package {error.name}, which isn't installed here.",
+            cause="It runs from a checkout of the repository, whose set-up installs what it needs.",
+            solution="Call it in a checkout: `make run`, or `python -m tasks run`.",
+            next_command="python -m tasks setup",
+        ) from error
+    except (ServerError, PackagingError) as error:
+        raise errors.LocalCloudFailed(str(error)) from error

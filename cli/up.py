@@ -1,0 +1,131 @@
+"""`aurora-migrations up`: the local cloud, kept running, with what happens in it told as it happens."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import queue
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli import common
+from cli.keys import pressed
+from functions.migrator import MigratorError, failure
+
+if TYPE_CHECKING:
+    from local.cloud.cloud import Cloud
+
+_KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb until q, Ctrl-C or a signal; returns the exit code."""
+    made = common.parser(
+        "up",
+        "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Says where everything "
+        "is and what happens. Ctrl-C ends it, and every process with it; the database's data stay.",
+        "up",
+        "up --database-url postgresql://app:secret@localhost/shop",
+        outputs=("text",),
+    )
+    made.add_argument("--database-url", metavar="URL", help="another database than the local PostgreSQL's")
+    made.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
+    arguments = made.parse_args(argv)
+    try:
+        _run(arguments)
+    except MigratorError as error:
+        common.go_on_with(error, "up", arguments)
+        return common.tell_error(error, arguments, failure(error, None, ""))
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from cli.remote.place import local_trouble, teller
+    from local import place
+    from local.cloud.reach import started
+    from local.cloud.running import found_by_others
+
+    news: queue.Queue[dict[str, Any]] = queue.Queue()
+    with contextlib.ExitStack() as closing:
+        with local_trouble():
+            cloud, url = closing.enter_context(
+                started(
+                    arguments.migrations,
+                    arguments.database_url,
+                    teller(arguments),
+                    hurry=arguments.hurry,
+                    watch=news.put,
+                )
+            )
+        first = closing.enter_context(found_by_others(place.home(), cloud.endpoint))
+        _introduce(cloud, url, arguments.migrations, first)
+        with contextlib.suppress(KeyboardInterrupt):
+            _Board(cloud, news).watch(closing.enter_context(pressed()))
+        print("Ending ...", flush=True)
+
+
+def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
+    from local.cloud.console import INBOX
+
+    start = f"aws --endpoint-url {cloud.endpoint} --region {cloud.region} stepfunctions start-execution"
+    lines = {
+        "Endpoint": f"{cloud.endpoint}   (region {cloud.region}; any access key will do, such as {cloud.access_key})",
+        "Machine": cloud.machine,
+        "Database": url,
+        "Inbox": f"{cloud.endpoint}{INBOX}",
+        "Migrations": str(migrations),
+        "Start": f"{start} --state-machine-arn {cloud.machine} --input '{{}}'",
+        "or": "aurora-migrations run --local"
+        if first
+        else "(the commands with --local find the cloud that was up first)",
+    }
+    print("The local cloud is up.")
+    for name, value in lines.items():
+        print(f"  {name:11}{value}")
+    print(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.", flush=True)
+
+
+class _Board:
+    """Tells what happens, and does what a key asks for."""
+
+    def __init__(self, cloud: Cloud, news: queue.Queue[dict[str, Any]]) -> None:
+        self._cloud = cloud
+        self._news = news
+        self._mails = 0
+
+    def watch(self, keys: Iterator[str]) -> None:
+        """Until q, or the end of what is typed."""
+        for key in keys:
+            if key == "q":
+                return
+            if key:
+                self._press(key)
+            self._tell()
+
+    def _press(self, key: str) -> None:
+        does = {"d": self._cloud.deploy, "c": self._cloud.daily_check}.get(key.lower())
+        if does is None:
+            print(_KEYS, flush=True)
+            return
+        try:
+            does()
+        except Exception as error:  # whatever is wrong with the files, the cloud stays
+            print(f"{type(error).__name__}: {error}", flush=True)
+
+    def _tell(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                print(_said(self._news.get_nowait()), flush=True)
+        mails = self._cloud.mails
+        for mail in mails[self._mails :]:
+            body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
+            print(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}", flush=True)
+        self._mails = len(mails)
+
+
+def _said(change: dict[str, Any]) -> str:
+    machine = change["stateMachineArn"].rpartition(":")[2]
+    error = f": {change['error']}" if change["error"] else ""
+    return f"{machine} {change['name']} {change['status']}{error}"

@@ -1,0 +1,49 @@
+"""`status --watch`: looks again and again. A terminal shows the newest look, a pipe gets one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from cli import common, status, where
+from functions.migrator import MigratorError
+
+_HERE, _THERE = 2.0, 15.0  # seconds; each look at an environment is an execution of its own
+Show = Callable[[str], None]
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """Until Ctrl-C. A look that fails is told and isn't the end: what one watches for may be a failover."""
+    every = arguments.every or (_THERE if where.is_remote(arguments) else _HERE)
+    sound = True
+    with contextlib.suppress(KeyboardInterrupt), _screen() as show:
+        while True:
+            sound, text = _look(arguments)
+            show(f"{text}\n{'Seen':10} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, again in {every:g} s")
+            time.sleep(every)
+    return 0 if sound else 1
+
+
+def _look(arguments: argparse.Namespace) -> tuple[bool, str]:
+    try:
+        data = status.look(arguments, common.execution_name())
+    except MigratorError as error:
+        return False, f"{error.name}: {error.message}"
+    return bool(data["sound"]), "\n".join(status.lines(data))
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[Show]:
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        yield lambda text: print(text, end="\n\n", flush=True)
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(highlight=False, markup=False, emoji=False), auto_refresh=False) as live:
+        yield lambda text: live.update(Text(text), refresh=True)

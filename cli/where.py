@@ -1,0 +1,124 @@
+"""Where a verb works: on a database that one can reach, or through the state machine of an environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from functions.migrator.errors import InvalidInput
+
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
+_OWN = ("check", "build", "new")  # verbs that work on files only
+
+
+def add_where(made: argparse.ArgumentParser, database: bool = True) -> None:
+    """Adds `--env`, `--local` and, with `database`, `--database-url`, of which one may be given; `--region` and
+    `--profile` for AWS."""
+    group = made.add_argument_group("where it works")
+    places = group.add_mutually_exclusive_group(required=not database)
+    places.add_argument(
+        "--env",
+        metavar="NAME",
+        type=_environment,
+        help="an environment on AWS, through its state machine, such as dev; with the migrations that were deployed",
+    )
+    places.add_argument("--local", action="store_true", help="the local cloud, through its state machine")
+    if database:
+        places.add_argument(
+            "--database-url",
+            metavar="URL",
+            default=os.environ.get("DATABASE_URL"),
+            help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
+        )
+    group.add_argument(
+        "--hurry", action="store_true", help="with --local: no wait of the state machine is longer than a second"
+    )
+    group.add_argument("--region", metavar="NAME", help="with --env: the region (default: as for the AWS CLI)")
+    group.add_argument("--profile", metavar="NAME", help="with --env: the profile of your AWS configuration")
+
+
+def parse(made: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence[str] = ()) -> argparse.Namespace:
+    """Parses, and refuses what has no meaning where the verb is to work.
+
+    Args:
+        direct: the names of options that only a database that one can reach takes.
+    """
+    arguments = made.parse_args(argv)
+    if is_remote(arguments):
+        for name in (*direct, *(["migrations"] if arguments.env else [])):
+            if getattr(arguments, name) != made.get_default(name):
+                _refuse(made, name, arguments)
+    if arguments.hurry and not arguments.local:
+        made.error("--hurry belongs to --local: on AWS, the waits are those of the state machine that was deployed")
+    if not arguments.env and (arguments.region or arguments.profile):
+        made.error("--region and --profile belong to --env NAME, which says which environment on AWS is meant")
+    return arguments
+
+
+def is_remote(arguments: argparse.Namespace) -> bool:
+    """Whether the state machine does it."""
+    return bool(getattr(arguments, "env", None) or getattr(arguments, "local", False))
+
+
+def database_url(arguments: argparse.Namespace) -> str:
+    """The database to work on.
+
+    Raises:
+        InvalidInput: none was named.
+    """
+    if not arguments.database_url:
+        raise InvalidInput(
+            "No database was named, and no environment.",
+            next_command=f"aurora-migrations {arguments.verb} --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE",
+            cause="There is neither --env, --local nor --database-url, nor the environment variable DATABASE_URL.",
+            solution="Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url "
+            "postgresql://USER:PASSWORD@HOST:5432/DATABASE for a database that you can reach.",
+        )
+    return str(arguments.database_url)
+
+
+def as_asked(command: str, arguments: argparse.Namespace) -> str:
+    """A command with what was typed for this one and it needs too. A URL holds a password and isn't repeated."""
+    if not command.startswith("aurora-migrations "):
+        return command
+    if "--database-url" in command:
+        return command + _folder(arguments)
+    bare = re.sub(r" --env \S+", "", command)  # the functions know their environment's name, and no more
+    if bare.split()[1] in _OWN:
+        return bare + _folder(arguments)
+    return bare + (flags(arguments) or _folder(arguments) + _url(arguments))
+
+
+def flags(arguments: argparse.Namespace) -> str:
+    """` --env dev --region eu-west-1`, ` --local`, or nothing."""
+    if getattr(arguments, "local", False):
+        return f" --local{_folder(arguments)}"
+    if not getattr(arguments, "env", None):
+        return ""
+    words = [("env", arguments.env), ("region", arguments.region), ("profile", arguments.profile)]
+    return "".join(f" --{name} {value}" for name, value in words if value)
+
+
+def _folder(arguments: argparse.Namespace) -> str:
+    return f" --migrations {arguments.migrations}" if arguments.migrations != Path("migrations") else ""
+
+
+def _url(arguments: argparse.Namespace) -> str:
+    url = getattr(arguments, "database_url", None)
+    return " --database-url URL" if url and url != os.environ.get("DATABASE_URL") else ""
+
+
+def _refuse(made: argparse.ArgumentParser, name: str, arguments: argparse.Namespace) -> None:
+    option, place = f"--{name.replace('_', '-')}", "--env" if arguments.env else "--local"
+    if name == "migrations":
+        made.error(f"{option} has no meaning with --env: the environment has the migrations that were deployed to it")
+    made.error(f"{option} has no meaning with {place}: it is a setting of the environment, in cdk.json")
+
+
+def _environment(text: str) -> str:
+    if not _ENVIRONMENT.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no environment's name; those are such as dev or prod")
+    return text

@@ -1,0 +1,17 @@
+"""The local cloud: the template that is deployed on AWS, on a laptop, with the packaged functions in it.
+
+    cloud        all of it, put together               settings     the environment `local`
+    template     the template, kept                    synthesis    the template, made (in its own process)
+    package      the Lambda package for this machine   stack        template and account, deployed into moto
+    resources    what moto's CloudFormation lacks      hurry        state machines that don't wait
+    endpoint     where every AWS call arrives          calls        a call, read
+    identity     account, keys, roles                  rights       what a role may do
+    functions    Lambda: sandboxes, warm               sandbox      one process, with its limits
+    runtime_api  what a process asks for events        bootstrap    what runs in it (with AWS's client, or
+    logs         what functions write                               runtime_loop, a small one of ours)
+    events       EventBridge: rules to machines        executions   status events, stops
+    inbox        the mails
+
+`infra/` and `functions/` know nothing of it. moto keeps the services' state and interprets the state machines; what it
+lacks stands here.
+"""

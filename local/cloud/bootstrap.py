@@ -1,0 +1,55 @@
+"""Runs in a sandbox's process: gives the handler the package and what Lambda's own image holds, and nothing else.
+
+Called with Python's options -I and -S and four arguments: the package's folder, the folder of this machine's packages,
+the names that Lambda's image brings, and the folder of the loop of ours that stands in where AWS has no runtime client.
+The handler is named by _HANDLER. The process ends when its stdin does, so whoever started it never leaves it behind,
+however that ends.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from types import ModuleType
+
+
+class _Image(importlib.abc.MetaPathFinder):
+    """Finds a few names in a folder of many: a package of ours that lacks something must not find it there."""
+
+    def __init__(self, folder: str, names: frozenset[str]) -> None:
+        self._folder = [folder]
+        self._names = names
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if path is None and name in self._names:
+            return importlib.machinery.PathFinder.find_spec(name, self._folder)
+        return None
+
+
+def _end_with_the_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def main(package: str, site: str, names: str, loop: str) -> None:
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    sys.path.insert(0, package)
+    sys.meta_path.append(_Image(site, frozenset(names.split(","))))
+    os.chdir(package)
+    try:
+        from awslambdaric.__main__ import main as run  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:  # AWS's client is for Linux only
+        sys.path.append(loop)
+        from runtime_loop import main as run  # type: ignore[import-not-found,no-redef,unused-ignore]
+    run([sys.argv[0], os.environ["_HANDLER"]])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:5])

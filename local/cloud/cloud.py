@@ -1,0 +1,168 @@
+"""The local cloud, put together: `with opened(...) as cloud:`."""
+
+from __future__ import annotations
+
+import contextlib
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moto.moto_api._internal.models import moto_api_backend
+
+from infra.naming import Names
+from local.cloud import stack
+from local.cloud.console import Console
+from local.cloud.endpoint import Endpoint
+from local.cloud.events import Bus, Sent
+from local.cloud.executions import Executions
+from local.cloud.functions import Functions
+from local.cloud.hurry import hurried
+from local.cloud.identity import ACCOUNT, ENVIRONMENT, KEY, REGION, SECRET
+from local.cloud.inbox import Mail, mails
+from local.cloud.logs import LogWriter
+from local.cloud.package import package
+from local.cloud.stack import Login, Stack
+from local.cloud.template import template
+
+Watch = Callable[[dict[str, Any]], None]
+DAILY = Names(ENVIRONMENT).of("daily")
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A running local cloud.
+
+    Attributes:
+        endpoint: the URL that every AWS client is pointed to.
+        functions: what runs the functions.
+        stack: what was deployed.
+    """
+
+    endpoint: str
+    migrations: Path
+    folder: Path
+    functions: Functions
+    stack: Stack
+    logs: LogWriter
+    bus: Bus
+    server: Endpoint = field(repr=False)
+    tell: Callable[[str], None] = field(repr=False, default=print)
+    environment: str = ENVIRONMENT
+    region: str = REGION
+    account: str = ACCOUNT
+    access_key: str = KEY
+    secret_key: str = field(repr=False, default=SECRET)
+
+    @property
+    def machine(self) -> str:
+        """The ARN of the state machine that people start."""
+        return self.stack.outputs["StateMachineArn"]
+
+    @property
+    def mails(self) -> list[Mail]:
+        """Every mail until now."""
+        return mails()
+
+    def publish(self) -> None:
+        """Puts the migrations as they are now into the functions, and starts nothing.
+
+        Raises:
+            PackagingError, InvalidFile: the migrations can't be packed; what was deployed before stays.
+        """
+        stack.deploy_package(package(self.folder, self.migrations, self.tell).name)
+
+    def deploy(self) -> Sent:
+        """Deploys the migrations as they are now, and sends the event that CloudFormation sends at the end of a
+        deployment.
+
+        Raises:
+            PackagingError, InvalidFile: as `publish`.
+        """
+        self.publish()
+        return self.deployed("UPDATE_COMPLETE")
+
+    def deployed(self, status: str) -> Sent:
+        """Sends the event of our own stack's status."""
+        detail = {
+            "stack-id": self.stack.arn,
+            "logical-resource-id": Names(ENVIRONMENT).stack,
+            "physical-resource-id": self.stack.arn,
+            "status-details": {"status": status, "status-reason": ""},
+            "resource-type": "AWS::CloudFormation::Stack",
+            "client-request-token": "",
+        }
+        return self.bus.put("aws.cloudformation", "CloudFormation Stack Status Change", detail, [self.stack.arn])
+
+    def daily_check(self) -> Sent:
+        """Does now what the schedule does once a day."""
+        return self.bus.fire(DAILY)
+
+
+@contextlib.contextmanager
+def opened(
+    url: str,
+    migrations: Path,
+    folder: Path,
+    *,
+    hurry: bool = False,
+    tell: Callable[[str], None] = print,
+    watch: Watch = lambda detail: None,
+) -> Iterator[Cloud]:
+    """A cloud that is there for the block: the template deployed, with the migrations as they are now.
+
+    A process has one at a time, as moto's services are the process's own.
+
+    Args:
+        url: the database to migrate.
+        folder: where template and packages are kept for the next time.
+        hurry: whether waits of the state machines take no longer than a second.
+        tell: told what takes a while.
+        watch: told of each change of an execution's status, by the detail of the event of it.
+
+    Raises:
+        ServerError: the template could not be made.
+        PackagingError, InvalidFile, InvalidInput: the migrations can't be packed.
+    """
+    login, sslmode = _login(url)
+    moto_api_backend.reset()
+    made = package(folder, migrations, tell)
+    text = template(folder, sslmode, tell)
+    with contextlib.ExitStack() as closing:
+        server = Endpoint()
+        closing.callback(server.close)
+        logs = LogWriter(lambda: server.url)
+        closing.callback(logs.close)
+        functions = Functions(folder, lambda: server.url, logs)
+        closing.callback(functions.close)
+        bus = Bus(lambda arn, given: executions.start(arn, given))
+        executions = Executions(lambda detail, arn: _status_changed(bus, watch, detail, arn))
+        closing.callback(executions.close)
+        server.functions, server.bus, server.executions = functions, bus, executions
+        deployed = stack.deploy(text, made.name, login, hurried if hurry else str)
+        for role in stack.roles():
+            server.knows(role)
+        cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, tell)
+        server.console = Console(cloud.deploy, cloud.daily_check, mails)
+        functions.prepare(stack.NAMES)
+        yield cloud
+
+
+def _status_changed(bus: Bus, watch: Watch, detail: dict[str, Any], arn: str) -> None:
+    watch(detail)
+    bus.put("aws.states", "Step Functions Execution Status Change", detail, [arn])
+
+
+def _login(url: str) -> tuple[Login, str]:
+    """The parts of a database's URL, and libpq's sslmode: none means no TLS, as on one's own machine."""
+    parts = urllib.parse.urlsplit(url)
+    sslmode = urllib.parse.parse_qs(parts.query).get("sslmode", ["disable"])[0]
+    login = Login(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or 5432,
+        database=urllib.parse.unquote(parts.path.lstrip("/")) or "postgres",
+        user=urllib.parse.unquote(parts.username or "postgres"),
+        password=urllib.parse.unquote(parts.password or ""),
+    )
+    return login, sslmode

@@ -1,0 +1,146 @@
+"""The one address of the local cloud: every AWS call arrives here, and is checked, answered or handed to moto."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from moto.core.config import default_user_config
+from moto.iam.models import iam_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from local.cloud import rights
+from local.cloud.calls import Call, read_call
+from local.cloud.console import PREFIX, Console, Page
+from local.cloud.events import Bus
+from local.cloud.executions import Executions, named
+from local.cloud.functions import Functions
+from local.cloud.identity import ACCOUNT, PARTITION, key_of
+from local.cloud.runtime_api import Answer
+
+Respond = Callable[..., Any]
+_JSON = [("Content-Type", "application/x-amz-json-1.1")]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A call that a function made, or Lambda in its name: on which resource, and whether its role allows that."""
+
+    role: str
+    action: str
+    resource: str
+    allowed: bool
+
+
+class Endpoint:
+    """The server.
+
+    Attributes:
+        url: its address.
+        made: every call in the name of a function.
+        functions, executions, bus, console: what it leads to; set before the first call.
+    """
+
+    functions: Functions
+    executions: Executions
+    bus: Bus
+    console: Console
+
+    def __init__(self) -> None:
+        default_user_config["stepfunctions"]["execute_state_machine"] = True
+        for noisy in ("werkzeug", "moto"):  # requests, and failures of executions, which the executions tell themselves
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        self.made: list[Made] = []
+        self._roles: dict[str, str] = {}
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server: BaseWSGIServer = make_server(
+            "127.0.0.1", 0, self, threaded=True, request_handler=MotoRequestHandler
+        )
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        os.environ["MOTO_PORT"] = str(self._server.server_port)  # where moto's interpreter looks for services
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def knows(self, role_arn: str) -> None:
+        """Calls signed with this role's key are held against its policies."""
+        self._roles[key_of(role_arn)] = role_arn
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
+        call = read_call(environ)
+        if call.path.startswith(PREFIX):
+            return _paged(respond, self.console.answer(environ["REQUEST_METHOD"], call.path))
+        denied = self._denied(call)
+        if denied is not None:
+            return _reply(respond, "400 Bad Request", denied)
+        if call.action == "InvokeFunction":
+            return _answered(respond, self.functions.invoke(call.function, call.body))
+        if call.name == "events:PutEvents":
+            return _reply(respond, "200 OK", self.bus.put_entries(call.parameters["Entries"]))
+        if call.name == "states:StartExecution":
+            return self._started(environ, respond, call)
+        answer: Iterable[bytes] = self._moto(environ, respond)
+        if call.name == "states:StopExecution":
+            asked = call.parameters
+            self.executions.stopped(asked["executionArn"], asked.get("error"), asked.get("cause"))
+        return answer
+
+    def _denied(self, call: Call) -> dict[str, str] | None:
+        """AWS's own words, if the caller is a function whose role doesn't allow the call."""
+        role = self._roles.get(call.key)
+        if role is None:
+            return None
+        resource = rights.resource_of(call, ACCOUNT)
+        allowed = rights.allows(policies_of(role), call.name, resource, {})
+        name = role.rpartition("/")[2]
+        self.made.append(Made(role, call.name, resource, allowed))
+        if allowed:
+            return None
+        told = f"User: arn:aws:sts::{ACCOUNT}:assumed-role/{name}/local is not authorized to perform: {call.name} on "
+        why = f"resource: {resource} because no identity-based policy allows the {call.name} action"
+        return {"__type": "AccessDeniedException", "Message": told + why}
+
+    def _started(self, environ: dict[str, Any], respond: Respond, call: Call) -> Iterable[bytes]:
+        body = named(call.body)
+        environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+        answer = b"".join(self._moto(environ, respond))
+        arn = json.loads(answer).get("executionArn")
+        if arn:
+            self.executions.began(arn)
+        return [answer]
+
+
+def policies_of(role_arn: str) -> list[dict[str, Any]]:
+    """A role's policies, as they were deployed or changed since."""
+    role = iam_backends[ACCOUNT][PARTITION].get_role_by_arn(role_arn)
+    return [json.loads(text) for text in role.policies.values()]
+
+
+def _answered(respond: Respond, answer: Answer) -> Iterable[bytes]:
+    headers = [("Content-Type", "application/json"), ("X-Amz-Executed-Version", "$LATEST")]
+    if answer.failed:
+        headers.append(("X-Amz-Function-Error", "Unhandled"))
+    respond("200 OK", [*headers, ("Content-Length", str(len(answer.body)))])
+    return [answer.body]
+
+
+def _paged(respond: Respond, page: Page) -> Iterable[bytes]:
+    body = page.text.encode()
+    respond(page.status, [("Content-Type", f"{page.kind}; charset=utf-8"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def _reply(respond: Respond, status: str, document: dict[str, Any]) -> Iterable[bytes]:
+    body = json.dumps(document).encode()
+    respond(status, [*_JSON, ("Content-Length", str(len(body)))])
+    return [body]

@@ -1,0 +1,17 @@
+"""The account that the local cloud pretends to be: fixed names, and the keys that callers sign with."""
+
+from __future__ import annotations
+
+import hashlib
+
+ENVIRONMENT = "local"
+ACCOUNT = "123456789012"  # the account that AWS's own documentation uses
+REGION = "us-east-1"
+PARTITION = "aws"
+KEY = "local"  # of the person at the machine, who may do everything
+SECRET = "local"
+
+
+def key_of(role_arn: str) -> str:
+    """The access key that stands for a role."""
+    return f"ASIA{hashlib.sha256(role_arn.encode()).hexdigest()[:16].upper()}"

@@ -1,0 +1,63 @@
+"""A local cloud to talk to: the one that `aurora-migrations up` keeps running, or one for as long as it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local import place
+from local.cloud.running import Access, find
+from local.guard import guarded
+
+if TYPE_CHECKING:
+    from local.cloud.cloud import Cloud
+
+
+@contextlib.contextmanager
+def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = False) -> Iterator[Access]:
+    """Where a local cloud is, which is there for the block at least.
+
+    Args:
+        migrations: what a cloud of our own is deployed with; one that runs already keeps what it has.
+        tell: told what takes a while.
+
+    Raises:
+        ServerError, PackagingError, InvalidFile, InvalidInput: there is none, and it can't be started.
+    """
+    there = find(place.home())
+    if there is not None:
+        yield there
+        return
+    with started(migrations, None, tell, hurry=hurry) as (cloud, _):
+        yield Access(cloud.endpoint, os.getpid())
+
+
+@contextlib.contextmanager
+def started(
+    migrations: Path,
+    database_url: str | None,
+    tell: Callable[[str], None],
+    *,
+    hurry: bool = False,
+    watch: Callable[[dict[str, Any]], None] = lambda detail: None,
+) -> Iterator[tuple[Cloud, str]]:
+    """A cloud of our own for the block, on the local PostgreSQL or on another database; and that database's URL.
+
+    Args:
+        watch: told of each change of an execution's status.
+
+    Raises:
+        ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
+    """
+    from local.cloud.cloud import opened
+
+    with contextlib.ExitStack() as closing:
+        if database_url is None:
+            server = closing.enter_context(place.start(None))
+            closing.enter_context(guarded(place.data()))
+            database_url = server.url()
+        how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
+        yield closing.enter_context(opened(database_url, migrations, place.CACHE, **how)), database_url

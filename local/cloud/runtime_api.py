@@ -1,0 +1,125 @@
+"""Lambda's Runtime API for one sandbox: where the process in it asks for events and leaves its answers.
+
+The protocol is AWS's, documented as "Using the Lambda runtime API for custom runtimes" (version 2018-06-01). One
+server stands for one sandbox, as in Lambda, so at most one event is under way.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PREFIX = "/2018-06-01/runtime"
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event for the function.
+
+    Attributes:
+        deadline_ms: when its time is up, in milliseconds since 1970.
+        arn: the function as it was called, the alias included.
+    """
+
+    request_id: str
+    body: bytes
+    deadline_ms: int
+    arn: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the function's answer, or the document of an error."""
+
+    body: bytes
+    failed: bool = False
+
+    @classmethod
+    def error(cls, kind: str, message: str) -> Answer:
+        """An error that Lambda reports in the function's place."""
+        return cls(json.dumps({"errorType": kind, "errorMessage": message}).encode(), failed=True)
+
+
+class RuntimeApi:
+    """Serves one sandbox.
+
+    Attributes:
+        address: host and port, as AWS_LAMBDA_RUNTIME_API names them.
+        answers: one answer an event, and one before the first event if the function can't even be loaded.
+        ready: set when the process asks for its first event: the function is loaded.
+    """
+
+    def __init__(self) -> None:
+        self.answers: queue.Queue[Answer] = queue.Queue()
+        self.ready = threading.Event()
+        self._events: queue.Queue[Event | None] = queue.Queue()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.api = self
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def send(self, event: Event) -> None:
+        """Hands over the next event."""
+        self._events.put(event)
+
+    def close(self) -> None:
+        """Ends the server; whoever waits for an event is let go."""
+        self._events.put(None)
+        self._server.shutdown()
+        self._server.server_close()
+
+    def next(self) -> Event | None:
+        """Waits for an event; None at the end."""
+        self.ready.set()
+        return self._events.get()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    api: RuntimeApi
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        if self.path != f"{PREFIX}/invocation/next":
+            self._reply(404)
+            return
+        event = self.server.api.next()
+        if event is None:
+            self.close_connection = True
+            return
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": event.request_id,
+            "Lambda-Runtime-Deadline-Ms": str(event.deadline_ms),
+            "Lambda-Runtime-Invoked-Function-Arn": event.arn,
+            "Lambda-Runtime-Trace-Id": f"Root=1-00000000-{event.request_id.replace('-', '')[:24]};Sampled=0",
+        }
+        self._reply(200, event.body, headers)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        last = self.path.rsplit("/", 1)[-1]
+        if last not in ("response", "error") or not self.path.startswith(f"{PREFIX}/"):
+            self._reply(404)
+            return
+        self.server.api.answers.put(Answer(body, failed=last == "error"))
+        self._reply(202, b'{"status":"OK"}')
+
+    def _reply(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: the functions' own words are the log."""

@@ -1,0 +1,77 @@
+"""Lambda's runtime loop in a few lines, for systems that AWS's own client doesn't run on (macOS, Windows).
+
+Speaks the protocol of `runtime_api`: loads the handler, asks for an event, calls, answers, asks again. An error is
+reported as AWS's client does: by its class's name, its text and its frames.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from email.message import Message
+from typing import Any
+
+PREFIX = "/2018-06-01/runtime"
+Handler = Callable[[Any, Any], Any]
+
+
+class Context:
+    """What a handler gets beside the event."""
+
+    def __init__(self, headers: Message) -> None:
+        self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
+        self.invoked_function_arn = headers["Lambda-Runtime-Invoked-Function-Arn"]
+        self.function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
+        self.function_version = os.environ["AWS_LAMBDA_FUNCTION_VERSION"]
+        self.memory_limit_in_mb = os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
+        self._deadline_ms = int(headers["Lambda-Runtime-Deadline-Ms"])
+
+    def get_remaining_time_in_millis(self) -> int:
+        """As in Lambda."""
+        return max(0, self._deadline_ms - int(time.time() * 1000))
+
+
+def main(arguments: list[str]) -> None:
+    """Loads the handler that the second argument names, and answers events for ever."""
+    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        handler = _load(arguments[1])
+    except Exception as error:
+        kind = "Runtime.ImportModuleError" if isinstance(error, ImportError) else f"Runtime.{type(error).__name__}"
+        _post(connection, "/init/error", {**_told(error), "errorType": kind})
+        sys.exit(1)
+    while True:
+        _answer(connection, handler)
+
+
+def _load(name: str) -> Handler:
+    module, _, function = name.rpartition(".")
+    handler: Handler = getattr(importlib.import_module(module), function)
+    return handler
+
+
+def _answer(connection: http.client.HTTPConnection, handler: Handler) -> None:
+    connection.request("GET", f"{PREFIX}/invocation/next")
+    response = connection.getresponse()
+    event, headers = json.loads(response.read()), response.headers
+    request_id = headers["Lambda-Runtime-Aws-Request-Id"]
+    try:
+        _post(connection, f"/invocation/{request_id}/response", handler(event, Context(headers)))
+    except Exception as error:
+        _post(connection, f"/invocation/{request_id}/error", _told(error))
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    frames = traceback.format_list(traceback.extract_tb(error.__traceback__)[1:])
+    return {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": frames}
+
+
+def _post(connection: http.client.HTTPConnection, path: str, document: Any) -> None:
+    connection.request("POST", f"{PREFIX}{path}", json.dumps(document).encode())
+    connection.getresponse().read()

@@ -1,0 +1,47 @@
+"""Stops the local PostgreSQL when the process that used it is gone, however it went: `python -m local.guard DATA`.
+
+Started by that process, with a pipe to it for a stdin, which ends with it. Whoever still uses the server keeps it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from local import postgres
+
+
+@contextlib.contextmanager
+def guarded(data: Path) -> Iterator[None]:
+    """A guard over the server on this data folder, for the block and whatever may end us in it."""
+    root = Path(__file__).resolve().parents[1]
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "local.guard", str(data)],
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is meant for us
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.wait()
+        if guard.stdin is not None:
+            guard.stdin.close()
+
+
+def main(data: Path) -> int:
+    """Waits for the end of stdin, then stops the server unless somebody uses it."""
+    sys.stdin.buffer.read()
+    postgres.stop_unused(data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,119 @@
+"""`aurora-migrations logs`: an execution's log lines as one story, oldest first."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, waiting
+from tests.cli.conftest import Call
+from tests.cli.test_remote_run import RAN
+
+
+def story(text: str) -> list[str]:
+    return [line.split("Z  ", 1)[1] for line in text.splitlines() if line[8:11] == "Z  "]
+
+
+def logged(cloud: Cloud, name: str) -> None:
+    """What the functions of a small run log."""
+    cloud.log("preflight", name, "Event received", asked={"target": "017"}, unknown_keys=[])
+    cloud.log("preflight", name, "Credentials fetched", secret="arn", user="app")
+    cloud.log(
+        "preflight", name, "Connected", host="db", port=5432, database="shop", role="app", server_version="16", tls=True
+    )
+    cloud.log("preflight", name, "Step done", answer={"next": "apply", "pending": 1})
+    cloud.log("apply", name, "Executing migration 017", migration="017", file="017_a.sql")
+    done = {"file": "017_a.sql", "duration_ms": 12.0, "verified": ["rows a = 0: 0"], "locks": []}
+    cloud.log("apply", name, "Executed migration 017", migration="017", **done)
+
+
+def test_newest_execution_is_told_as_one_story_oldest_first(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    cloud.ended(cloud.start({"action": "run-migration"}, "older"))
+    cloud.ended(cloud.start({"action": "run-migration", "requested_by": "jane"}, "newer"))
+    logged(cloud, "newer")
+    cloud.log("apply", "older", "Executing migration 016", file="016_a.sql")
+    answer = call("logs", "--env", "dev")
+    assert answer.code == 0
+    assert answer.out.startswith("Execution newer, started 20")
+    assert "asked: action run-migration, requested_by jane\n" in answer.out
+    assert [line for line in story(answer.out) if not line.startswith("machine")] == [
+        "preflight  Event received: target 017",
+        "preflight  Credentials fetched: user app",
+        "preflight  Connected: shop on db:5432 as app, PostgreSQL 16, with TLS",
+        "preflight  Step done: next apply, pending 1",
+        "apply      Executing migration 017: 017_a.sql",
+        "apply      Executed migration 017: 017_a.sql, 12 ms, verified rows a = 0: 0",
+    ]
+    assert answer.out.endswith("Migration 017 executed successfully\n")
+
+
+def test_execution_by_its_name_or_arn(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    arn = cloud.start({"action": "run-migration"}, "older")
+    cloud.ended(arn)
+    cloud.ended(cloud.start({"action": "run-migration"}, "newer"))
+    for name in ("older", arn):
+        assert call("logs", name, "--env", "dev").out.startswith("Execution older, started")
+
+
+def test_failure_ends_the_story_with_what_to_do(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": ("LockTimeout", caused(DOCUMENT))}))
+    cloud.ended(cloud.start({"action": "run-migration"}, "run-1"))
+    cloud.log("apply", "run-1", "LockTimeout: A lock was not to be had.", level="ERROR", error=DOCUMENT)
+    answer = call("logs", "--env", "dev")
+    assert answer.code == 0
+    assert "apply      LockTimeout: A lock was not to be had." in story(answer.out)
+    assert "  Do     Run again when that session has ended, or end it.\n" in answer.out
+    assert "  Next   aurora-migrations run 018 --env dev\n" in answer.out
+
+
+def test_programs_get_the_lines_as_they_are(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    cloud.ended(cloud.start({"action": "run-migration"}, "run-1"))
+    logged(cloud, "run-1")
+    cloud.put("apply", json.dumps({"_aws": {}, "correlation_id": "run-1", "Failures": 1}))
+    answer = call("logs", "run-1", "--env", "dev", "--output", "json")
+    lines = [json.loads(line) for line in answer.out.splitlines()]
+    assert (answer.code, answer.err, len(lines)) == (0, "", 6)
+    assert lines[0]["asked"] == {"target": "017"}
+    assert {line["correlation_id"] for line in lines} == {"run-1"}
+
+
+def test_following_goes_on_to_the_end(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(waiting(2))
+    cloud.start({}, "run-1")
+
+    def work() -> None:
+        time.sleep(0.5)
+        cloud.log("apply", "run-1", "Executing migration 017", file="017_a.sql")
+
+    other = threading.Thread(target=work)
+    other.start()
+    answer = call("logs", "--follow", "--env", "dev")
+    other.join()
+    assert story(answer.out) == [
+        "machine    Apply",
+        "apply      Executing migration 017: 017_a.sql",
+        "machine    Succeeded",
+    ]
+
+
+def test_without_follow_an_execution_under_way_is_told_until_now(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(waiting())
+    cloud.start({}, "run-1")
+    answer = call("logs", "--env", "dev")
+    assert answer.code == 0
+    assert answer.out.endswith("It is under way. aurora-migrations logs run-1 --follow --env dev\n")
+
+
+def test_execution_that_is_not_there_is_a_named_error(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    answer = call("logs", "nobody", "--env", "dev")
+    assert answer.code == 1
+    assert "ExecutionNotFound: There is no such execution." in answer.err
+    first = call("logs", "--env", "dev")
+    assert first.code == 1
+    assert "ExecutionNotFound: Nothing has been executed in dev so far." in first.err
+    assert "  Next   aurora-migrations run --env dev\n" in first.err

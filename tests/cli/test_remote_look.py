@@ -1,0 +1,245 @@
+"""`list`, `status`, `history`, `plan`, `verify` and `rollback` of an environment: through its state machine only."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.cloud import DOCUMENT, Cloud, answering, caused
+from tests.cli.conftest import Answer, Call
+from tests.cli.test_look import table
+from tests.cli.test_remote_run import RAN, Keyboard
+
+ABOUT = {"status": "success", "migration": None, "execution": "any", "database": "shop"}
+
+
+def entry(name: str, state: str = "applied") -> dict[str, Any]:
+    at = "2026-11-23T04:00:17Z" if state == "applied" else None
+    label = name.partition("_")[0]
+    return {"migration": label, "name": name, "state": state, "applied_at": at, "execution": None, "parts": None}
+
+
+ATTEMPT = {
+    "id": 1,
+    "action": "apply",
+    "name": "018_add.sql",
+    "execution": "cli-1",
+    "requested_by": "jane@laptop",
+    "started_at": "2026-11-23T04:00:17Z",
+    "finished_at": "2026-11-23T04:00:18Z",
+    "result": "failed",
+    "error": {"error": "LockTimeout", "message": "It waits."},
+}
+LIST = {
+    **ABOUT,
+    "action": "list-migrations",
+    "message": "3 migrations: 2 applied, 1 pending",
+    "migrations": [entry("017_a.sql"), entry("018_b.sql"), entry("019_c.sql", "pending")],
+    "omitted": 0,
+    "counts": {"applied": 2, "pending": 1},
+}
+STATUS = {
+    **ABOUT,
+    "action": "status",
+    "message": "1 migration pending",
+    "user": "app",
+    "server_version": "16.4",
+    "standby": False,
+    "sound": True,
+    "counts": {"applied": 2, "pending": 1, "partly in": 0, "out of order": 0},
+    "newest": entry("018_b.sql"),
+    "pending": ["019_c.sql"],
+    "ahead": [],
+    "refused": [],
+    "running": None,
+    "last_attempt": ATTEMPT,
+}
+HISTORY = {**ABOUT, "action": "history", "message": "", "attempts": [ATTEMPT] * 3, "older": True}
+PLAN = {
+    **ABOUT,
+    "action": "plan",
+    "message": "1 migration to run: 019",
+    "pending": [
+        {
+            "migration": "019",
+            "file": "019_c.sql",
+            "parts": 1,
+            "statements": 2,
+            "tables": ["orders"],
+            "locks": [{"table": "orders", "mode": "ACCESS EXCLUSIVE", "rewrites": "yes", "scans": "maybe"}],
+            "hazards": ["019_c.sql:1:1: it rewrites [rule]"],
+        }
+    ],
+    "omitted": 0,
+    "warnings": [],
+}
+VERIFY = {**RAN, "action": "verify", "message": "Verified 1 tables and 0 lasting promises: all is as it should be"}
+ALL = {"list-migrations": LIST, "status": STATUS, "history": HISTORY, "plan": PLAN, "verify": VERIFY}
+
+
+@pytest.fixture
+def there(cloud: Cloud, call: Call) -> Call:
+    """Calls a verb for the environment dev, whose state machine answers to everything."""
+    cloud.deploy(answering(ALL))
+
+    def run(verb: str, *arguments: str) -> Answer:
+        return call(verb, *arguments, "--env", "dev")
+
+    return run
+
+
+def test_list_is_the_state_machines(there: Call) -> None:
+    answer = there("list")
+    assert answer.code == 0
+    assert answer.err == "dev: account 123456789012 as user/moto, eu-west-1\n"
+    assert [row[0] for row in table(answer.out)] == ["applied", "applied", "pending"]
+
+
+def test_list_says_what_did_not_fit(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"list-migrations": {**LIST, "omitted": 7}}))
+    assert "The oldest 7 are left out" in call("list", "--env", "dev").err
+
+
+def test_status_tells_of_executions_under_way_too(cloud: Cloud, there: Call) -> None:
+    machine = cloud.outputs["StateMachineArn"]
+    slow = '{"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 60, "End": true}}}'
+    states = cloud.client("stepfunctions")
+    states.update_state_machine(stateMachineArn=machine, definition=slow)
+    cloud.start({}, "deploy-1")
+    states.update_state_machine(stateMachineArn=machine, definition=json.dumps(answering(ALL)))
+    answer = there("status")
+    assert answer.code == 0
+    lines = {line[:10].strip(): line[11:] for line in answer.out.splitlines()}
+    assert lines["Database"] == "shop as app (PostgreSQL 16.4)"
+    assert (lines["Pending"], lines["Running"]) == ("1, the next 019_c.sql", "nobody")
+    assert lines["Last"] == "018_add.sql failed at 2026-11-23T04:00:18Z (apply, jane@laptop)"
+    assert lines["Execution"].startswith("deploy-1 is under way since 20")
+
+
+def test_status_exits_with_1_if_a_run_would_be_refused(cloud: Cloud, call: Call) -> None:
+    refused = {**STATUS, "sound": False, "refused": [entry("017_a.sql", "changed")]}
+    cloud.deploy(answering({"status": refused}))
+    answer = call("status", "--env", "dev")
+    assert answer.code == 1
+    assert "Refused    017_a.sql is changed; a run would be refused" in answer.out
+
+
+def test_history_is_cut_to_what_was_asked_for(there: Call) -> None:
+    assert len(table(there("history", "--last", "2").out)) == 2
+    answer = there("history")
+    assert len(table(answer.out)) == 3
+    assert "Older ones stand in the database" in answer.err
+
+
+def test_plan_tells_files_locks_and_hazards(there: Call, cloud: Cloud) -> None:
+    answer = there("plan", "019")
+    assert answer.out == (
+        "1 migration to run: 019\n\n"
+        "019_c.sql: 2 statements, one transaction\n"
+        "  ACCESS EXCLUSIVE on orders, writes all its rows anew and perhaps reads all its rows\n"
+        "  May hurt: 019_c.sql:1:1: it rewrites [rule]\n"
+    )
+    assert cloud.executions()[0]["input"]["target"] == "019"
+
+
+def test_verify_tells_tables_rows_and_indexes_in_80_columns(there: Call) -> None:
+    lines = there("verify").out.splitlines()
+    assert lines[0] == "Verified 1 tables and 0 lasting promises: all is as it should be"
+    assert lines[1].split() == ["Table", "Rows", "Size", "Indexes"]
+    assert lines[2].split() == ["dry_run_log", "0", "16", "kB", "dry_run_log_pkey"]
+    assert lines[3].split() == ["dry_run_log_at", "(being", "built)"]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("verb", ["list", "status", "history", "plan", "verify"])
+def test_failure_of_a_look_is_told_with_the_same_look_as_next_command(cloud: Cloud, call: Call, verb: str) -> None:
+    action = "list-migrations" if verb == "list" else verb
+    cloud.deploy(answering({action: ("DatabaseUnreachable", caused({**DOCUMENT, "error": "DatabaseUnreachable"}))}))
+    answer = call(verb, "--env", "dev", "--output", "json")
+    assert (answer.code, answer.json["error"]) == (1, "DatabaseUnreachable")
+    assert answer.json["execution"] == cloud.executions()[0]["name"]
+
+
+# ---- roll back ------------------------------------------------------------------------------------------------------
+
+
+ROLLED = {**ABOUT, "migration": "017", "action": "rollback", "message": "Migrations 018, 017 rolled back successfully"}
+
+
+def test_rollback_shows_what_would_go_and_asks_for_the_newest(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.deploy(answering({"list-migrations": LIST, "rollback": ROLLED}))
+    monkeypatch.setattr("sys.stdin", Keyboard("018\n"))
+    answer = call("rollback", "17", "--env", "dev")
+    assert answer.code == 0
+    assert answer.err.index("018_b.sql") < answer.err.index("017_a.sql") < answer.err.index("Type 018")
+    assert answer.contract["message"] == ROLLED["message"]
+    asked = cloud.executions()[0]["input"]
+    assert (asked["action"], asked["target"], asked["confirm"]) == ("rollback", "17", "018")
+
+
+def test_confirmed_rollback_asks_nobody(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"rollback": ROLLED}))
+    answer = call("rollback", "17", "--confirm", "018", "--env", "dev", "--output", "json")
+    assert (answer.code, answer.json["message"]) == (0, ROLLED["message"])
+    assert len(cloud.executions()) == 1
+
+
+def test_rollback_without_anybody_to_ask_rolls_nothing_back(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.deploy(answering({"list-migrations": LIST, "rollback": ROLLED}))
+    with Path(os.devnull).open() as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        answer = call("rollback", "017", "--env", "dev")
+    assert answer.code == 2
+    assert "Next   aurora-migrations rollback 017 --confirm 018 --env dev\n" in answer.err
+    assert [each["input"]["action"] for each in cloud.executions()] == ["list-migrations"]
+
+
+@pytest.mark.parametrize("target", ["019", "5", "x"])
+def test_rollback_of_what_is_not_applied_is_refused_before_anything_is_asked(
+    cloud: Cloud, call: Call, target: str
+) -> None:
+    cloud.deploy(answering({"list-migrations": LIST, "rollback": ROLLED}))
+    answer = call("rollback", target, "--env", "dev")
+    assert answer.code == 2
+    assert f"Migration {target} isn't applied" in answer.err
+    assert "Next   aurora-migrations list --env dev\n" in answer.err
+
+
+# ---- watch ----------------------------------------------------------------------------------------------------------
+
+
+def test_watching_tells_again_and_again_until_ctrl_c(there: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        if seconds == 3.0:  # others wait too, for the execution to end
+            pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    answer = there("status", "--watch", "--every", "3s")
+    assert (answer.code, pauses) == (0, [3.0, 3.0])
+    assert answer.out.count("Database   shop as app") == 2
+    assert answer.out.count("again in 3 s\n\n") == 2
+
+
+def test_watching_goes_on_over_a_look_that_fails(cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.deploy(answering({"status": ("DatabaseUnreachable", caused({**DOCUMENT, "error": "DatabaseUnreachable"}))}))
+
+    def sleep(seconds: float) -> None:
+        if seconds == 15.0 and len(cloud.executions()) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    answer = call("status", "--watch", "--env", "dev")
+    assert answer.code == 1
+    assert answer.out.count("DatabaseUnreachable: A lock on orders") == 2

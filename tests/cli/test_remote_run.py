@@ -1,0 +1,291 @@
+"""`aurora-migrations run --env`: who asks, what happens meanwhile, the result, and every way to fail."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import botocore.client
+import pytest
+
+from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, waiting
+from tests.cli.conftest import Call
+
+RAN: dict[str, Any] = {
+    "status": "success",
+    "migration": "017",
+    "message": "Migration 017 executed successfully",
+    "action": "run-migration",
+    "execution": "any",
+    "database": "shop",
+    "applied": [{"migration": "017", "file": "017_create_log.sql", "duration_ms": 12.5, "verified": []}],
+    "applied_count": 1,
+    "already_applied": None,
+    "verified": {
+        "tables": [
+            {
+                "table": "dry_run_log",
+                "exists": True,
+                "rows": 0,
+                "counted": True,
+                "bytes": 16384,
+                "indexes": [
+                    {"index": "dry_run_log_pkey", "state": "valid and ready"},
+                    {"index": "dry_run_log_at", "state": "being built"},
+                ],
+            }
+        ],
+        "tables_count": 1,
+        "always": [],
+        "always_count": 0,
+    },
+    "warnings": ["017_create_log.sql:3:1: may hurt [some-rule]"],
+    "duration_ms": 900.0,
+}
+
+
+def test_run_says_who_asks_and_where_before_anything_else(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    answer = call("run", "017", "--env", "dev")
+    assert answer.code == 0
+    first = answer.err.splitlines()[0]
+    assert first == "dev: account 123456789012 as user/moto, eu-west-1"
+
+
+def test_run_tells_the_result_and_saves_it(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    answer = call("run", "17", "--env", "dev")
+    assert answer.contract == {key: RAN[key] for key in ("status", "migration", "message")}
+    assert "Saved to migration-017-output.json" in answer.out
+    assert json.loads(Path("migration-017-output.json").read_text("utf-8")) == RAN
+    assert "Warning: 017_create_log.sql:3:1: may hurt" in answer.err
+    assert "dry_run_log_at (being built)" in answer.out
+    (execution,) = cloud.executions()
+    asked = execution["input"]
+    assert (asked["action"], asked["target"], asked["trigger"]) == ("run-migration", "17", "cli")
+    assert "@" in asked["requested_by"]
+    assert execution["name"] in answer.err
+
+
+def test_programs_get_one_document_and_nothing_else(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    answer = call("run", "--env", "dev", "--output", "json")
+    assert (answer.code, answer.err, answer.json) == (0, "", RAN)
+    assert cloud.executions()[0]["input"].keys() == {"action", "trigger", "requested_by"}
+
+
+def test_error_of_the_engine_is_told_as_if_it_had_happened_here(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": ("LockTimeout", caused(DOCUMENT))}))
+    answer = call("run", "018", "--env", "dev", "--region", "eu-west-1")
+    assert answer.code == 1
+    shown = answer.err[answer.err.index("\nLockTimeout") :]
+    assert shown == (
+        "\nLockTimeout: A lock on orders was not to be had within 2 s.\n\n"
+        "  Why    Another session holds a lock that the statement needs.\n"
+        "  State  Nothing was changed. Applied by this run and staying: 017.\n"
+        "  Do     Run again when that session has ended, or end it.\n"
+        "  Next   aurora-migrations run 018 --env dev --region eu-west-1\n"
+        "Saved to migration-018-output.json\n"
+    )
+    saved = json.loads(Path("migration-018-output.json").read_text("utf-8"))
+    assert (saved["status"], saved["error"], saved["migration"]) == ("failed", "LockTimeout", "018")
+    assert saved["execution"] == cloud.executions()[0]["name"]
+
+
+def test_what_was_asked_wrongly_is_wrong_usage_there_too(cloud: Cloud, call: Call) -> None:
+    wrong = {**DOCUMENT, "error": "InvalidInput", "message": "There is no migration 999."}
+    cloud.deploy(answering({"run-migration": ("InvalidInput", caused(wrong))}))
+    assert call("run", "999", "--env", "dev").code == 2
+    answer = call("run", "999", "--env", "dev", "--output", "json")
+    assert (answer.code, answer.json["error"]) == (2, "InvalidInput")
+
+
+STRANGE = [
+    ("Lambda.Unknown", "The function died.", "The function died."),
+    ("Workflow.States.Runtime", '{"errorMessage": "Task timed out after 900 s"}', "Task timed out after 900 s"),
+    ("ContractBroken", '{"not": "ours"', '{"not": "ours"'),
+    ("Odd", '{"errorMessage": "{\\"error\\": 1}"}', '{"error": 1}'),
+]
+
+
+@pytest.mark.parametrize(("error", "cause", "told"), STRANGE)
+def test_failure_that_is_none_of_the_engine_keeps_its_name_and_words(
+    cloud: Cloud, call: Call, error: str, cause: str, told: str
+) -> None:
+    cloud.deploy(answering({"run-migration": (error, cause)}))
+    answer = call("run", "--env", "dev")
+    assert answer.code == 1
+    assert f"\n{error}: The execution {cloud.executions()[0]['name']} failed: {told}\n" in answer.err
+    assert "Next   aurora-migrations logs --env dev\n" in answer.err
+
+
+def test_answer_that_is_none_of_ours_is_a_named_error(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": {"something": "else"}}))
+    answer = call("run", "--env", "dev")
+    assert answer.code == 1
+    assert "\nContractBroken: The execution " in answer.err
+    assert "is the state machine of another version?" in answer.err
+
+
+@pytest.fixture
+def _stops_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto forgets with which words an execution was stopped; AWS has them in the event that ends its history."""
+    real, words = botocore.client.BaseClient._make_api_call, {}
+
+    def call(self: Any, name: str, parameters: Any) -> Any:
+        answer = real(self, name, parameters)
+        if name == "StopExecution":
+            words.update(error=parameters["error"], cause=parameters["cause"])
+        for event in answer.get("events", []):
+            if event.get("type") == "ExecutionAborted":
+                event["executionAbortedEventDetails"] = dict(words)
+        return answer
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+
+
+@pytest.mark.usefixtures("_stops_are_explained")
+def test_execution_that_somebody_stopped_says_so(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(waiting())
+
+    def stop() -> None:
+        states = cloud.client("stepfunctions")
+        arn = ""
+        while not arn or len(states.get_execution_history(executionArn=arn)["events"]) < 2:
+            time.sleep(0.02)  # moto doesn't hear a stop before the first state
+            arn = next((each["executionArn"] for each in cloud.executions()), "")
+        states.stop_execution(executionArn=arn, error="Stopped", cause="by the on-call person")
+
+    other = threading.Thread(target=stop)
+    other.start()
+    answer = call("run", "--env", "dev")
+    other.join()
+    assert answer.code == 1
+    assert "\nCancelled: The execution " in answer.err
+    assert "was stopped: by the on-call person." in answer.err
+    assert "A call that was under way goes on to its end by itself." in answer.err
+    assert "Next   aurora-migrations status --env dev\n" in answer.err
+
+
+# ---- what happens meanwhile -----------------------------------------------------------------------------------------
+
+
+def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(waiting(2))
+
+    def work() -> None:
+        while not (found := cloud.executions()):
+            time.sleep(0.02)
+        name = found[0]["name"]
+        cloud.log("apply", name, "Executing migration 018", file="018_add.sql", migration="018")
+        blockers = ["psql of jane (pid 7, idle in transaction)"]
+        cloud.log(
+            "apply", name, "Others are in the way", level="WARNING", table="orders", mode="SHARE", blockers=blockers
+        )
+        cloud.log("apply", "cli-another", "Executing migration 099", file="099_other.sql")
+        cloud.put("apply", json.dumps({"_aws": {}, "correlation_id": name, "LockWaits": 1}))
+        cloud.put("apply", f"START RequestId: {name}")
+
+    other = threading.Thread(target=work)
+    other.start()
+    answer = call("run", "--env", "dev")
+    other.join()
+    lines = [line.split("Z  ", 1)[1] for line in answer.err.splitlines() if "Z  " in line[:12]]
+    assert lines == [
+        "machine    Apply",
+        "apply      Executing migration 018: 018_add.sql",
+        "apply      Others are in the way: SHARE on orders, held by psql of jane (pid 7, idle in transaction)",
+        "machine    Succeeded",
+    ]
+
+
+def test_without_the_right_to_read_logs_the_run_is_followed_all_the_same(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    for step in ("preflight", "apply", "verify"):
+        cloud.client("logs").delete_log_group(logGroupName=cloud.names.function_log(step))
+    answer = call("run", "017", "--env", "dev")
+    assert answer.code == 0
+    assert answer.err.count("The functions' logs can't be read") == 1
+    assert answer.contract["status"] == "success"
+
+
+# ---- Ctrl-C ---------------------------------------------------------------------------------------------------------
+
+
+class Keyboard:
+    """A person who types these lines; None is Ctrl-C."""
+
+    def __init__(self, *lines: str | None) -> None:
+        self._lines = list(lines)
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        line = self._lines.pop(0)
+        if line is None:
+            raise KeyboardInterrupt
+        return line
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, when the execution has been looked at for the third time."""
+    import cli.remote.follow as module
+
+    looks, real = [], module.look
+
+    def look(*arguments: Any) -> Any:
+        looks.append(arguments)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "look", look)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("keys", [["l\n"], [""], [None]], ids=["l", "end of input", "Ctrl-C again"])
+def test_ctrl_c_asks_and_may_leave_it_running(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, keys: list[str | None]
+) -> None:
+    cloud.deploy(waiting())
+    monkeypatch.setattr("sys.stdin", Keyboard(*keys))
+    answer = call("run", "--env", "dev")
+    assert answer.code == 130
+    (execution,) = cloud.executions()
+    assert execution["status"] == "RUNNING"
+    look = f"aurora-migrations logs {execution['name']} --follow --env dev"
+    assert answer.err.endswith(f"\nThe execution {execution['name']} goes on by itself. Look at it: {look}\n")
+
+
+@pytest.mark.usefixtures("ctrl_c", "_stops_are_explained")
+def test_ctrl_c_asks_and_may_stop_it(cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.deploy(waiting())
+    monkeypatch.setattr("sys.stdin", Keyboard("s\n"))
+    answer = call("run", "--env", "dev")
+    (execution,) = cloud.executions()
+    assert (answer.code, execution["status"]) == (1, "ABORTED")
+    assert "s: stop it   l: leave it running" in answer.err
+    assert "was stopped: Ctrl-C by " in answer.err
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_asks_and_may_go_on_watching(cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.deploy(waiting(2))
+    monkeypatch.setattr("sys.stdin", Keyboard("\n"))
+    answer = call("run", "--env", "dev", "--output", "json")
+    assert answer.code == 0
+    assert cloud.executions()[0]["status"] == "SUCCEEDED"
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_without_anybody_to_ask_leaves_it_running(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(waiting())
+    answer = call("run", "--env", "dev")
+    assert answer.code == 130
+    assert cloud.executions()[0]["status"] == "RUNNING"
+    assert "goes on by itself. Look at it: aurora-migrations logs " in answer.err

@@ -1,0 +1,174 @@
+"""What a terminal shows of an environment, and what a pipe, a file and NO_COLOR get: in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import environment
+from tests.servers import Migrations
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+ESCAPE = "\x1b"
+# The command line against an account in its own process: a state machine that takes a second, then answers.
+PROGRAM = """\
+import json, sys, threading, time
+from moto import mock_aws
+from cli.main import main
+from tests.cli.cloud import Cloud, answering, waiting
+from tests.cli.test_remote_look import HISTORY, VERIFY
+from tests.cli.test_remote_run import RAN
+
+LONG = {
+    "018_add.sql": "017_create_dry_run_log_micro_agente.sql",
+    "jane@laptop": "jane.doe@a-laptop-with-a-rather-long-name",
+    "dry_run_log_at": "dry_run_log_micro_agente_created_at_and_tenant_id_and_status_idx",
+}
+
+def log(cloud):
+    while not (found := cloud.executions()):
+        time.sleep(0.05)
+    cloud.log("apply", found[0]["name"], "Executing migration 017", file="017_create_log.sql")
+
+with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
+    cloud = Cloud()
+    if sys.argv[1] == "run":
+        cloud.deploy(waiting(2, RAN))
+        threading.Thread(target=log, args=[cloud], daemon=True).start()
+    else:
+        text = json.dumps({"history": HISTORY, "verify": VERIFY})
+        for short, long in LONG.items():
+            text = text.replace(short, long)
+        cloud.deploy(answering(json.loads(text)))
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Terminal:
+    """A terminal of 80 columns, and all that was written to it."""
+
+    def __init__(self, words: list[str], folder: Path, variables: dict[str, str]) -> None:
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        self.keyboard, inside = pty.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        program = [sys.executable, "-c", PROGRAM, *words]
+        self.process = subprocess.Popen(
+            program, cwd=folder, env=variables, stdin=inside, stdout=inside, stderr=inside, start_new_session=True
+        )
+        os.close(inside)
+        self.shown = ""
+
+    def read(self, until: str | None = None) -> str:
+        """Everything up to these words, or to the end."""
+        deadline = time.monotonic() + 60
+        while until is None or until not in self.shown:
+            assert time.monotonic() < deadline, self.shown
+            with contextlib.suppress(OSError):
+                if part := os.read(self.keyboard, 65536).decode():
+                    self.shown += part
+                    continue
+            break
+        return self.shown
+
+    def type(self, keys: str) -> None:
+        os.write(self.keyboard, keys.encode())
+
+
+def variables(**more: str) -> dict[str, str]:
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-west-1"}
+    kept = environment(**keys, TERM="xterm-256color", **more)
+    for name in ("NO_COLOR", "COLUMNS", "AWS_PROFILE", "FORCE_COLOR"):
+        if name not in more:
+            kept.pop(name, None)
+    return kept
+
+
+@contextlib.contextmanager
+def terminal(here: Migrations, *words: str, **more: str) -> Iterator[Terminal]:
+    made = Terminal(list(words), here.dir.parent, variables(**more))
+    try:
+        yield made
+    finally:
+        made.process.kill()
+        made.process.wait()
+        os.close(made.keyboard)
+
+
+def plain(text: str) -> list[str]:
+    """The lines without the codes of a terminal."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n").replace("\r", "\n").splitlines()
+
+
+def test_terminal_shows_what_goes_on_now_and_for_how_long(here: Migrations) -> None:
+    with terminal(here, "run", "017", "--env", "dev") as person:
+        shown = person.read()
+        assert person.process.wait(20) == 0
+    assert ESCAPE in shown
+    assert re.search(r"017_create_log\.sql  \d s", shown)
+    lines = plain(shown)
+    assert any(
+        re.fullmatch(r"\d\d:\d\d:\d\dZ  apply      Executing migration 017: 017_create_log\.sql *", line)
+        for line in lines
+    )
+    assert '  "message": "Migration 017 executed successfully"' in lines
+
+
+@pytest.mark.parametrize("odd", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb terminal"])
+def test_terminal_that_wants_text_gets_text(here: Migrations, odd: dict[str, str]) -> None:
+    for verb in ("run", "history"):
+        made = {**variables(), **odd}
+        person = Terminal([verb, "--env", "dev"], here.dir.parent, made)
+        shown = person.read()
+        assert person.process.wait(20) == 0
+        os.close(person.keyboard)
+        assert ESCAPE not in shown
+
+
+def test_pipe_gets_neither_codes_nor_progress_on_stdout(here: Migrations) -> None:
+    program = [sys.executable, "-c", textwrap.dedent(PROGRAM), "run", "017", "--env", "dev"]
+    for words in ([], ["--output", "json"]):
+        finished = subprocess.run(
+            [*program, *words], cwd=here.dir.parent, env=variables(), stdin=subprocess.DEVNULL, capture_output=True
+        )
+        out, err = finished.stdout.decode(), finished.stderr.decode()
+        assert finished.returncode == 0, err
+        assert ESCAPE not in out + err
+        assert "Executing migration" not in out
+    assert (json.loads(out)["status"], err) == ("success", "")
+
+
+@pytest.mark.parametrize("verb", ["history", "verify"])
+def test_tables_fit_80_columns_and_lose_nothing(here: Migrations, verb: str) -> None:
+    with terminal(here, verb, "--env", "dev") as person:
+        shown = person.read()
+        assert person.process.wait(20) == 0
+    lines = plain(shown)
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+    assert "…" not in shown
+    squeezed = "".join(shown.split())
+    assert ("failed:LockTimeout" if verb == "history" else "micro_agente_created_at_and_tenant") in squeezed
+
+
+def test_ctrl_c_at_a_terminal_asks(here: Migrations) -> None:
+    with terminal(here, "run", "017", "--env", "dev") as person:
+        person.read("Executing migration 017")
+        os.killpg(person.process.pid, 2)
+        person.read("go on watching > ")
+        person.type("l\n")
+        shown = person.read()
+        assert person.process.wait(20) == 130
+    assert "goes on by itself. Look at it: aurora-migrations logs " in " ".join(plain(shown))

@@ -1,0 +1,89 @@
+"""`aurora-migrations plan` and `verify` on a database that one can reach: they look and change nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.postgres import Server
+from tests.cli.conftest import Call
+from tests.cli.test_look import table
+from tests.servers import Database, Migrations
+
+
+@pytest.fixture(scope="module")
+def server(any_server: Server) -> Server:
+    """One is enough: nothing here depends on PostgreSQL's version."""
+    return any_server
+
+
+def test_plan_tells_what_a_run_would_do_and_does_nothing(on: Call, two: Migrations, database: Database) -> None:
+    two.write("003_c.sql", "ALTER TABLE orders DROP COLUMN id;\n")
+    answer = on("plan")
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert lines[0] == "3 migrations to run: 001 to 003"
+    assert "001_users.sql: 1 statement, one transaction" in lines
+    assert "  ACCESS EXCLUSIVE on orders" in lines
+    assert "[ban-drop-column]" in answer.out
+    assert database.query("SELECT count(*) FROM pg_namespace WHERE nspname = 'aurora_migrations'") == [(0,)]
+
+
+def test_plan_up_to_a_target_and_after_the_run(on: Call, two: Migrations) -> None:
+    assert on("plan", "1").out.splitlines()[0] == "1 migration to run: 001"
+    on("run")
+    assert on("plan").out == "Nothing to do: every migration is applied\n"
+
+
+def test_plan_is_refused_as_the_run_would_be(on: Call, two: Migrations) -> None:
+    on("run")
+    two.write("002_orders.sql", "SELECT 'changed';")
+    answer = on("plan")
+    assert answer.code == 1
+    assert "\nMigrationChanged: " in answer.err
+    answer = on("plan", "9")
+    assert answer.code == 2
+    assert "There is no migration 9" in answer.err
+
+
+def test_verify_tells_tables_rows_and_indexes(on: Call, two: Migrations, database: Database) -> None:
+    two.write("003_index.sql", "CREATE INDEX orders_id ON orders (id);\n")
+    on("run")
+    database.execute("INSERT INTO orders VALUES (1), (2)")
+    answer = on("verify")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("Verified 2 tables and 0 lasting promises: all is as it should be\n")
+    rows = table("\n".join(answer.out.splitlines()[1:]))
+    assert sorted(row[:2] for row in rows) == [["orders", "2"], ["users", "0"]]
+    assert {row[-1] for row in rows} == {"orders_id", "none"}
+    assert [row[0] for row in table("\n".join(on("verify", "1").out.splitlines()[1:]))] == ["users"]
+
+
+def test_lasting_promise_that_is_not_kept_fails_the_verification(
+    on: Call, here: Migrations, database: Database
+) -> None:
+    here.write("001_users.sql", "-- verify always: rows users = 0\nCREATE TABLE users (id integer);\n")
+    on("run")
+    assert "Kept: rows users = 0 (found 0)" in on("verify").out
+    database.execute("INSERT INTO users VALUES (1)")
+    answer = on("verify")
+    assert answer.code == 1
+    assert "VerificationFailed: rows users = 0: expected = 0, found 1 or more (001_users.sql)." in answer.err
+    assert "  Next   aurora-migrations status --database-url URL\n" in answer.err
+
+
+def test_index_that_is_not_fit_for_use_fails_the_verification(on: Call, two: Migrations, database: Database) -> None:
+    two.write("003_index.sql", "CREATE INDEX orders_id ON orders (id);\n")
+    on("run")
+    database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'orders_id'::regclass")
+    answer = on("verify")
+    assert answer.code == 1
+    assert "index orders_id on orders" in answer.err
+    assert "REINDEX INDEX CONCURRENTLY" in answer.err
+
+
+def test_verify_before_anything_is_applied(on: Call, two: Migrations) -> None:
+    answer = on("verify")
+    assert (answer.code, answer.out) == (
+        0,
+        "Verified 0 tables and 0 lasting promises: all is as it should be\n",
+    )

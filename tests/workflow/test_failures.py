@@ -1,0 +1,241 @@
+"""A run that fails: what it leaves, what it tells, who is mailed; and faults that pass by themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from moto.iam.models import iam_backends
+
+from local.cloud.identity import PARTITION
+from tests.workflow.helpers import Ended, Execution, Workflow, until
+
+SLEEPS = "CREATE TABLE slow (id int); SELECT pg_sleep(1.2);"
+
+
+def assert_failed(ended: Ended, error: str) -> str:
+    """It ended by its own error and one mail, whose text is returned."""
+    assert (ended.status, ended.error) == ("FAILED", error)
+    (mail,) = ended.mails
+    assert error in mail.subject
+    assert mail.subject.isascii()
+    assert len(mail.subject) <= 100
+    return mail.body
+
+
+def in_the_middle_of(workflow: Workflow, execution: Execution, statement: str) -> int:
+    """Waits until the server is at a statement of the execution; returns the id of the function's process."""
+    active = f"state = 'active' AND query LIKE '%{statement}%' AND pid <> pg_backend_pid()"
+    until(lambda: workflow.query(f"SELECT 1 FROM pg_stat_activity WHERE {active}"), f"{statement} of {execution.arn}")
+    (pid,) = workflow.cloud.functions.pids["aurora-migrations-local-apply"]
+    return pid
+
+
+def test_a_mistake_in_the_second_of_three_files_leaves_the_first(workflow: Workflow) -> None:
+    workflow.deploy(
+        _001_a="CREATE TABLE a (id int);",
+        _002_b="CREATE TABLE b (id int);\nALTER TABLE nowhere ADD c int;",
+        _003_c="CREATE TABLE c (id int);",
+    )
+    ended = workflow.run(mails=1)
+    body = assert_failed(ended, "MigrationFailed")
+    assert workflow.tables == ["a"]
+    assert workflow.applied == ["001"]
+    assert (ended.raised["file"], ended.raised["line"], ended.raised["sqlstate"]) == ("002_b.sql", 2, "42P01")
+    assert 'relation "nowhere" does not exist' in body
+    assert "aurora-migrations run --env local" in body
+
+
+def test_a_secret_that_is_not_there(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="SELECT 1;")
+    with workflow.secret(None):
+        assert_failed(workflow.run(mails=1), "SecretNotFound")
+
+
+def test_a_secret_that_is_not_one_of_a_database(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="SELECT 1;")
+    with workflow.secret('{"token": "canary-of-another-kind"}'):
+        ended = workflow.run(mails=1)
+    assert "canary" not in assert_failed(ended, "SecretMalformed")
+
+
+@pytest.fixture
+def without_right_to_read_it(workflow: Workflow) -> Iterator[None]:
+    """The role of preflight has lost what the template grants it on the secret."""
+    roles = iam_backends[workflow.cloud.account][PARTITION].get_roles()
+    (role,) = [role for role in roles if "FunctionsPreflightRole" in role.name]
+    kept = dict(role.policies)
+    for name, text in kept.items():
+        document = json.loads(text)
+        document["Statement"] = [s for s in document["Statement"] if "secretsmanager:GetSecretValue" not in s["Action"]]
+        role.policies[name] = json.dumps(document)
+    yield
+    role.policies.update(kept)
+
+
+@pytest.mark.usefixtures("without_right_to_read_it")
+def test_a_secret_that_may_not_be_read(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="SELECT 1;")
+    assert_failed(workflow.run(mails=1), "SecretAccessDenied")
+
+
+def test_a_wrong_password_is_tried_once_more_and_then_told(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="SELECT 1;")
+    secret = json.loads(
+        workflow.client("secretsmanager").get_secret_value(SecretId=workflow.cloud.stack.secret)["SecretString"]
+    )
+    with workflow.secret(json.dumps({**secret, "password": "not-it"})):
+        ended = workflow.run(mails=1)
+    assert_failed(ended, "AuthenticationFailed")
+    assert ended.messages("preflight").count("Credentials fetched") == 2
+    assert ended.entered.count("Preflight") == 1
+
+
+def test_a_database_that_comes_back_is_waited_for(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    workflow.server.kill()
+    try:
+        execution = workflow.start()
+        until(lambda: "TaskFailed" in str(workflow.history(execution.arn)), "a first attempt that fails")
+    finally:
+        workflow.server.restart()
+    ended = execution.ended()
+    assert (ended.status, ended.mails, workflow.tables) == ("SUCCEEDED", [], ["a"])
+
+
+def test_a_database_that_stays_away_is_told_after_the_retries(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    workflow.server.kill()
+    try:
+        ended = workflow.run(mails=1)
+    finally:
+        workflow.server.restart()
+    assert_failed(ended, "DatabaseUnreachable")
+    assert sum(each["type"] == "TaskFailed" for each in ended.history) == 6
+
+
+def test_a_promise_that_is_not_kept_at_the_commit_rolls_the_file_back(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="-- verify: rows a = 2\nCREATE TABLE a (id int); INSERT INTO a VALUES (1);")
+    ended = workflow.run(mails=1)
+    assert_failed(ended, "VerificationFailed")
+    assert "Verify" not in ended.entered
+    assert workflow.tables == []
+
+
+def test_a_promise_that_somebody_has_broken_fails_verify_and_stays_applied(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="-- verify always: rows a = 1\nCREATE TABLE a (id int); INSERT INTO a VALUES (1);")
+    workflow.run()
+    workflow.query("INSERT INTO a VALUES (2) RETURNING id")
+    workflow.deploy(_002_b="CREATE TABLE b (id int);")
+    ended = workflow.run(mails=1)
+    assert_failed(ended, "VerificationFailed")
+    assert ended.entered[-1] != "Apply"
+    assert workflow.applied == ["001", "002"]
+
+
+def test_an_input_with_an_unknown_key_names_those_there_are(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    ended = workflow.run({"targett": "001"}, mails=1)
+    assert "targett" in assert_failed(ended, "InvalidInput")
+    assert "requested_by" in ended.raised["message"]
+    assert workflow.tables == []
+
+
+def test_an_action_that_the_environment_does_not_allow(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    with workflow.configured("preflight", variables={"ALLOWED_ACTIONS": "run-migration,plan"}):
+        ended = workflow.run({"action": "rollback", "target": "001", "confirm": "001"}, mails=1)
+    assert "rollback" in assert_failed(ended, "ActionNotAllowed")
+
+
+def test_a_deployment_in_the_middle_of_a_run_makes_it_start_over_with_the_new_package(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS)
+    execution = workflow.start()
+    in_the_middle_of(workflow, execution, "pg_sleep")
+    workflow.deploy(_002_b="CREATE TABLE b (id int);")
+    ended = execution.ended()
+    assert ended.status == "SUCCEEDED"
+    assert ended.entered.count("Start over") == 1
+    assert (workflow.applied, ended.output["applied_count"]) == (["001", "002"], 2)
+
+
+def test_a_function_killed_in_the_middle_of_a_file_is_tried_again_and_applies_it_once(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS)
+    execution = workflow.start()
+    os.kill(in_the_middle_of(workflow, execution, "pg_sleep"), signal.SIGKILL)
+    ended = execution.ended()
+    assert ended.status == "SUCCEEDED"
+    assert "Runtime.ExitError" in json.dumps(ended.history, default=str)
+    assert workflow.applied == ["001"]
+    assert workflow.query("SELECT result FROM aurora_migrations.attempts ORDER BY id") == [
+        ("interrupted",),
+        ("applied",),
+    ]
+
+
+def test_a_function_that_hangs_is_killed_at_its_timeout_and_tried_again(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS)
+    with workflow.configured("apply", timeout=14):
+        execution = workflow.start()
+        os.kill(in_the_middle_of(workflow, execution, "pg_sleep"), signal.SIGSTOP)
+        began = time.monotonic()
+        ended = execution.ended()
+    assert "Sandbox.Timedout" in json.dumps(ended.history, default=str)
+    assert time.monotonic() - began > 8
+    assert (ended.status, workflow.applied) == ("SUCCEEDED", ["001"])
+
+
+def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS, _002_b="CREATE TABLE b (id int);")
+    execution = workflow.start()
+    in_the_middle_of(workflow, execution, "pg_sleep")
+    execution.stop()
+    ended = execution.ended(mails=1)
+    (mail,) = ended.mails
+    assert ended.status == "ABORTED"
+    assert "ABORTED" in mail.subject
+    assert ended.arn in mail.body
+
+
+def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS)
+    machine = workflow.states.describe_state_machine(stateMachineArn=workflow.cloud.machine)["definition"]
+    short = json.dumps({**json.loads(machine), "TimeoutSeconds": 1})
+    workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=short)
+    try:
+        ended = workflow.run(mails=1)
+    finally:
+        workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=machine)
+    assert ended.status == "TIMED_OUT"
+    assert "TIMED_OUT" in ended.mails[0].subject
+
+
+def test_the_daily_check_mails_what_is_pending_and_nothing_else(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    before = len(workflow.cloud.mails)
+    workflow.cloud.daily_check()
+    until(lambda: len(workflow.cloud.mails) == before + 1, "a mail about what is pending")
+    assert "pending" in workflow.cloud.mails[-1].subject
+    workflow.run()
+    workflow.cloud.daily_check()
+    (newest, *_) = workflow.executions("daily")
+    assert newest.ended().status == "SUCCEEDED"
+    assert len(workflow.cloud.mails) == before + 1
+
+
+def test_a_deployment_that_can_start_nothing_is_told_by_the_alarm(workflow: Workflow) -> None:
+    before = len(workflow.cloud.mails)
+    machine = workflow.states.describe_state_machine(stateMachineArn=workflow.cloud.machine)
+    workflow.states.delete_state_machine(stateMachineArn=workflow.cloud.machine)
+    try:
+        workflow.cloud.deployed("UPDATE_COMPLETE")
+    finally:
+        made = {key: machine[key] for key in ("name", "definition", "roleArn")}
+        workflow.states.create_state_machine(**made)
+    until(lambda: len(workflow.cloud.mails) == before + 1, "the alarm's mail")
+    assert "dead-letters" in workflow.cloud.mails[-1].subject
+    assert "aurora-migrations run --env local" in workflow.cloud.mails[-1].body

@@ -1,0 +1,49 @@
+"""Many migrations: over several calls of Apply, and with a state that stays small whatever their number."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.workflow.helpers import Workflow
+
+MANY, KNOWN = 10_000, 9_960
+LARGEST_STATE = 32 * 1024  # bytes
+# What the engine writes of a file, for files that are alike but for their number.
+_ATTEMPTS = f"""
+    INSERT INTO aurora_migrations.attempts (action, version, name, sha256, package, execution, requested_by,
+                                            lock_holder, finished_at, result)
+    SELECT action, n, lpad(n::text, 5, '0') || '_n', sha256, package, 'earlier', requested_by, lock_holder,
+           clock_timestamp(), result
+      FROM aurora_migrations.attempts, generate_series(2, {KNOWN}) n WHERE version = 1 RETURNING 1
+"""
+_APPLIED = """
+    INSERT INTO aurora_migrations.applied (version, name, sha256, sql, attempt, execution, requested_by, tokens)
+    SELECT t.version, t.name, a.sha256, a.sql, t.id, t.execution, t.requested_by, a.tokens
+      FROM aurora_migrations.attempts t, aurora_migrations.applied a
+     WHERE a.version = 1 AND t.execution = 'earlier' RETURNING 1
+"""
+
+
+def test_300_files_are_applied_over_several_calls(workflow: Workflow) -> None:
+    workflow.deploy(**{f"_{n:03}_table_number_{n}": f"CREATE TABLE t{n} (id int PRIMARY KEY);" for n in range(1, 301)})
+    with workflow.configured("apply", timeout=12):
+        ended = workflow.run()
+    assert (ended.status, ended.output["applied_count"]) == ("SUCCEEDED", 300)
+    assert ended.entered.count("Apply") > 1
+    assert workflow.query("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(300,)]
+    assert workflow.query("SELECT count(DISTINCT version), count(*) FROM aurora_migrations.attempts") == [(300, 300)]
+    assert ended.largest_state < LARGEST_STATE
+    assert ended.output["verified"]["tables_count"] == 300
+
+
+@pytest.mark.timeout(300)
+def test_state_stays_small_at_10_000_migrations(workflow: Workflow) -> None:
+    workflow.deploy(**{f"_{n:05}_n": "SELECT 1;" for n in range(1, MANY + 1)})
+    workflow.run({"target": "1"})
+    assert len(workflow.query(_ATTEMPTS)) == len(workflow.query(_APPLIED)) == KNOWN - 1
+    planned = workflow.run({"action": "plan"})
+    assert planned.output["message"].startswith(f"{MANY - KNOWN} migrations to run")
+    ended = workflow.run()
+    assert (ended.status, ended.output["applied_count"]) == ("SUCCEEDED", MANY - KNOWN)
+    again = workflow.run({"action": "verify"})
+    assert max(each.largest_state for each in (planned, ended, again)) < LARGEST_STATE
