@@ -21,6 +21,7 @@ def ask(
     kind: str,
     *,
     into: str,
+    only: bool = False,
     package: str = "",
     so_far: Any = None,
     input: Any = None,
@@ -29,6 +30,7 @@ def ask(
     """A call of a function; its answer stands in `Payload` beneath `into`.
 
     Args:
+        only: whether nothing but the answer is left of the state.
         package: a path to the digest that the run began with; empty where it begins.
         so_far: a path to what the run has done before this call.
         input: instead of the execution's own.
@@ -51,6 +53,7 @@ def ask(
         ),
         result_selector={"Payload": sfn.JsonPath.object_at("$.Payload")},  # without the call's HTTP headers
         result_path=into,
+        output_path=into if only else None,
         task_timeout=sfn.Timeout.duration(cdk.Duration.millis(functions.timeouts[kind] + TASK_MARGIN_MS)),
         retry_on_service_exceptions=False,  # without jitter or cap, and blind to throttling: ours come next
     )

@@ -54,11 +54,12 @@ class Workflow(Construct):
             self._functions,
             "verify",
             into="$.verify",
+            only=True,
             package=package,
             so_far="$.apply.Payload",
             wants_mail=self._tells_success,
         )
-        succeeded = sfn.Succeed(self, "Succeeded", input_path="$.verify.Payload")
+        succeeded = sfn.Succeed(self, "Succeeded", input_path="$.Payload")
         answered = sfn.Succeed(self, "Answered", input_path="$.preflight.Payload.result")
         start_over = self._start_over(preflight)
         misunderstood = self._failure.give_up("Answer not understood", *MISUNDERSTOOD)
@@ -86,14 +87,14 @@ class Workflow(Construct):
 
     def _tell(self, plain: sfn.Succeed) -> sfn.Choice:
         """Mails the success, if it is one to tell. What can't be mailed has succeeded all the same."""
-        path = "$.verify.Payload.mail"
-        told = sfn.Succeed(self, "Succeeded, with a result", input_path="$.verify.Payload.result")
+        path = "$.Payload.mail"
+        told = sfn.Succeed(self, "Succeeded, with a result", input_path="$.Payload.result")
         send = mail.send(self, "Notify success", self._alerts)
         send.add_catch(told, result_path="$.unsent")
         send.next(told)
         written = mail.take(self, "Take mail of success", path)
         written.next(send)
-        answered = sfn.Condition.is_present("$.verify.Payload.result")
+        answered = sfn.Condition.is_present("$.Payload.result")
         return (
             sfn.Choice(self, "Success to tell?")
             .when(sfn.Condition.and_(mail.is_written(path), answered), written)

@@ -20,7 +20,7 @@ from functions.migrator.script import PAST, Action, Hazard
 from functions.migrator.session import Session
 from functions.migrator.step import Step, newest
 
-_FILES_BUDGET = 16_000  # bytes of JSON; Step Functions allows 256 KiB for all of an execution's state
+_FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)
 _LABELS_BUDGET = 2_000  # bytes
 _CHECKS, _LOCKS, _WAITS = 10, 5, 3  # of one file
 

@@ -41,7 +41,7 @@ def written() -> dict[str, str]:
 
 
 def test_success_is_mailed_and_the_answer_is_verifys_without_the_mail(telling: Machine) -> None:
-    ran = run(telling, "Success to tell?", {"verify": {"Payload": {"result": APPLIED, "mail": written()}}})
+    ran = run(telling, "Success to tell?", {"Payload": {"result": APPLIED, "mail": written()}})
     (told,) = ran.mails
     assert f"Subject: {told[0]}\n\n{told[1]}" == (golden.MAILS / "success.txt").read_text("utf-8")
     assert (ran.status, ran.output) == ("SUCCEEDED", APPLIED)
@@ -49,7 +49,7 @@ def test_success_is_mailed_and_the_answer_is_verifys_without_the_mail(telling: M
 
 def test_mail_that_cannot_be_sent_does_not_fail_the_run(telling: Machine) -> None:
     payload = {"result": APPLIED, "mail": written()}
-    ran = run(telling, "Success to tell?", {"verify": {"Payload": payload}}, topic=False)
+    ran = run(telling, "Success to tell?", {"Payload": payload}, topic=False)
     assert (ran.status, ran.output, ran.mails) == ("SUCCEEDED", APPLIED, [])
 
 
@@ -59,7 +59,7 @@ def test_mail_that_cannot_be_sent_does_not_fail_the_run(telling: Machine) -> Non
     ids=["nothing-changed", "no-mail", "an-older-function"],
 )
 def test_without_a_mail_the_run_succeeds_all_the_same(payload: Any, output: Any, telling: Machine) -> None:
-    ran = run(telling, "Success to tell?", {"verify": {"Payload": payload}})
+    ran = run(telling, "Success to tell?", {"Payload": payload})
     assert (ran.status, ran.output, ran.mails) == ("SUCCEEDED", output, [])
 
 

@@ -203,7 +203,7 @@ def test_first_call_of_apply_has_nothing_so_far(workflow: Machine) -> None:
 
 
 def test_answer_is_what_verify_says_or_what_preflight_was_asked_for(workflow: Machine) -> None:
-    assert workflow.states["Succeeded"]["InputPath"] == "$.verify.Payload"
+    assert workflow.states["Succeeded"]["InputPath"] == "$.Payload"
     assert workflow.states["Answered"]["InputPath"] == "$.preflight.Payload.result"
 
 
