@@ -1,0 +1,207 @@
+"""The local cloud from a terminal: run, up, deploy and what is asked of it; and that nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+import psutil
+import psycopg
+import pytest
+
+from infra.packaging import ROOT
+from tests import servers
+from tests.cli.conftest import Answer, checked, environment
+from tests.workflow.helpers import until
+
+ALREADY = re.compile(r"Migration 017 was already applied at [\d-]+T[\d:]+Z")
+
+
+@dataclass
+class Terminal:
+    """A person's terminal, in a folder with migrations, with a local database of their own."""
+
+    folder: Path
+    home: Path
+    _up: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def migrations(self) -> Path:
+        return self.folder / "migrations"
+
+    def type(self, *words: str) -> Answer:
+        """Types a command and waits for its end."""
+        finished = subprocess.run(
+            self._command(*words),
+            cwd=self.folder,
+            env=environment(AURORA_MIGRATIONS_LOCAL=str(self.home)),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return checked(Answer(finished.returncode, finished.stdout, finished.stderr))
+
+    def up(self) -> tuple[subprocess.Popen[str], dict[str, str]]:
+        """Starts `up` and waits until it says where everything is."""
+        process = subprocess.Popen(
+            self._command("up", "--hurry"),
+            cwd=self.folder,
+            env=environment(AURORA_MIGRATIONS_LOCAL=str(self.home)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._up.append(process)
+        assert process.stdout
+        said: dict[str, str] = {}
+        for line in process.stdout:
+            if line.startswith("Ctrl-C"):
+                return process, said
+            name, _, value = line.strip().partition(" ")
+            said[name] = value.strip()
+        raise AssertionError(f"up ended: {said}")
+
+    def close(self) -> None:
+        for process in self._up:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+    def _command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "cli", *words]
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    with servers.folder() as home:
+        made = Terminal(tmp_path, home)
+        shutil.copytree(ROOT / "migrations", made.migrations)
+        yield made
+        made.close()
+        until(lambda: not processes_of(home), "the end of the local PostgreSQL")  # a killed one's too: see the guard
+
+
+def processes_of(home: Path) -> list[int]:
+    """Processes of the local PostgreSQL whose data are in that folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if str(home) in " ".join(process.info["cmdline"] or []):
+            found.append(process.pid)
+    return found
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Its processes, and theirs."""
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def test_newcomer_sees_017_go_through_the_state_machine_and_then_already_applied(terminal: Terminal) -> None:
+    first = terminal.type("run", "017", "--local")
+    assert first.code == 0
+    contract = {"status": "success", "migration": "017", "message": "Migration 017 executed successfully"}
+    assert first.contract == contract
+    assert re.search(r"(?m)^dry_run_log +0 ", first.out)
+    for said in (
+        "machine    Preflight",
+        "machine    Apply",
+        "Executed migration 017",
+        "machine    Verify",
+        "Succeeded",
+    ):
+        assert said in first.err
+    saved = json.loads((terminal.folder / "migration-017-output.json").read_text("utf-8"))
+    assert {key: saved[key] for key in contract} == contract
+    assert processes_of(terminal.home) == []
+
+    second = terminal.type("run", "017", "--local", "--output", "json")
+    assert second.code == 0
+    assert second.err == ""
+    assert ALREADY.fullmatch(second.json["message"])
+
+    (terminal.migrations / "018_mistake.sql").write_text("ALTER TABLE dry_run_logg ADD c int;\n", encoding="utf-8")
+    third = terminal.type("run", "018", "--local")
+    assert third.code == 1
+    assert "MigrationFailed: 018_mistake.sql:1:1" in third.err
+    assert "aurora-migrations run 018 --local" in third.err
+
+
+def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Terminal) -> None:
+    process, said = terminal.up()
+    endpoint = said["Endpoint"].split()[0]
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+    states = boto3.client("stepfunctions", endpoint_url=endpoint, **keys)
+    execution = states.start_execution(stateMachineArn=said["Machine"], input="{}")["executionArn"]
+    until(lambda: states.describe_execution(executionArn=execution)["status"] == "SUCCEEDED", "the end of a run")
+    with psycopg.connect(said["Database"]) as connection:
+        assert connection.execute("SELECT count(*) FROM dry_run_log").fetchone() == (0,)
+
+    (terminal.migrations / "018_more.sql").write_text("CREATE TABLE more (id int);\n", encoding="utf-8")
+    deployed = terminal.type("deploy", "--local")
+    assert (deployed.code, deployed.out) == (0, "Migration 018 executed successfully\n")
+    (terminal.migrations / "019_broken.sql").write_text("CREATE TABL broken (id int);\n", encoding="utf-8")
+    refused = terminal.type("deploy", "--local")
+    assert refused.code == 1
+    assert "019_broken.sql:1:8" in refused.err
+
+    listed = terminal.type("list", "--local")
+    assert listed.code == 0
+    assert re.search(r"(?m)^applied .* 018_more.sql$", listed.out)
+    assert terminal.type("status", "--local").code == 0
+    history = terminal.type("history", "--local", "--output", "json")
+    assert [attempt["name"][:3] for attempt in history.json["attempts"]] == ["018", "017"]
+    logs = terminal.type("logs", history.json["attempts"][0]["execution"], "--local")
+    assert "Executed migration 018" in logs.out
+
+    missing = terminal.type("rollback", "018", "--confirm", "018", "--local")
+    assert missing.code == 2
+    assert "There is no down file for: 018_more" in missing.err
+    until(lambda: mails(endpoint) == 1, "the mail about the rollback that failed")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+
+
+def mails(endpoint: str) -> int:
+    """How many mails the inbox shows."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"{endpoint}/local/inbox", timeout=10) as page:
+        return page.read().decode().count("<article>")
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_nothing_is_left_behind_however_it_ends(terminal: Terminal, end: signal.Signals) -> None:
+    process, _ = terminal.up()
+    until(lambda: len(descendants(process)) >= 4, "three functions and a guard")
+    left = descendants(process)
+    process.send_signal(end)
+    process.wait(30)
+    until(
+        lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in left), "their end", 20
+    )
+    until(lambda: not processes_of(terminal.home), "the end of the local PostgreSQL", 20)
+
+
+def test_a_second_one_beside_the_first_works(terminal: Terminal, tmp_path_factory: pytest.TempPathFactory) -> None:
+    _, first = terminal.up()
+    _, second = terminal.up()
+    assert first["Endpoint"] != second["Endpoint"]
+    assert first["Database"] == second["Database"]
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+    for said in (first, second):
+        states = boto3.client("stepfunctions", endpoint_url=said["Endpoint"].split()[0], **keys)
+        execution = states.start_execution(stateMachineArn=said["Machine"])["executionArn"]
+        deadline = time.monotonic() + 60
+        while states.describe_execution(executionArn=execution)["status"] == "RUNNING":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert states.describe_execution(executionArn=execution)["status"] == "SUCCEEDED"
