@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from local.guard import guarded
 
 if TYPE_CHECKING:
     from local.cloud.cloud import Cloud
+    from local.cloud.inbox import Mail
 
 
 @contextlib.contextmanager
@@ -32,7 +33,20 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
         yield there
         return
     with started(migrations, None, tell, hurry=hurry) as (cloud, _):
-        yield Access(cloud.endpoint, os.getpid())
+        try:
+            yield Access(cloud.endpoint, os.getpid())
+        finally:
+            _show(cloud.mails, place.home() / "inbox", tell)
+
+
+def _show(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None]) -> None:
+    """Keeps the mails of a cloud that ends, and says what they are about."""
+    for mail in mails:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
+        path = folder / f"{number:03}.txt"
+        path.write_text(f"To: {', '.join(mail.to)}\nSubject: {mail.subject}\n\n{mail.body}\n", encoding="utf-8")
+        tell(f"Mail to {', '.join(mail.to)}: {mail.subject}\n  {place.readable(path)}")
 
 
 @contextlib.contextmanager
