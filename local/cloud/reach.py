@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from local.guard import guarded
 if TYPE_CHECKING:
     from local.cloud.cloud import Cloud
     from local.cloud.inbox import Mail
+    from local.postgres import Server
 
 
 @contextlib.contextmanager
@@ -66,12 +68,18 @@ def started(
     Raises:
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
     """
-    from local.cloud.cloud import opened
+    tell("Starting the local cloud ...")
+    with contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
+        starting = None if database_url else beside.submit(place.start, None)
+        from local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
 
-    with contextlib.ExitStack() as closing:
-        if database_url is None:
-            server = closing.enter_context(place.start(None))
-            closing.enter_context(guarded(place.data()))
-            database_url = server.url()
+        url = database_url or _url(closing, starting)
         how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
-        yield closing.enter_context(opened(database_url, migrations, place.CACHE, **how)), database_url
+        yield closing.enter_context(opened(url, migrations, place.CACHE, **how)), url
+
+
+def _url(closing: contextlib.ExitStack, starting: Future[Server] | None) -> str:
+    """The URL of the local PostgreSQL, which is there until the stack is closed."""
+    server = closing.enter_context(starting.result() if starting else place.start(None))
+    closing.enter_context(guarded(place.data()))
+    return server.url()
