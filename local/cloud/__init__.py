@@ -10,8 +10,12 @@
     runtime_api  what a process asks for events        bootstrap    what runs in it (with AWS's client, or
     logs         what functions write                               runtime_loop, a small one of ours)
     events       EventBridge: rules to machines        executions   status events, stops
-    inbox        the mails
+    inbox        the mails                              fast         botocore, read once
 
 `infra/` and `functions/` know nothing of it. moto keeps the services' state and interprets the state machines; what it
 lacks stands here.
 """
+
+from local.cloud import fast  # before moto, which any of them may import
+
+__all__ = ["fast"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,12 +71,25 @@ def started(
     """
     tell("Starting the local cloud ...")
     with contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
-        starting = None if database_url else beside.submit(place.start, None)
-        from local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
+        with _without_collections():
+            starting = None if database_url else beside.submit(place.start, None)
+            from local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
 
-        url = database_url or _url(closing, starting)
-        how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
-        yield closing.enter_context(opened(url, migrations, place.CACHE, **how)), url
+            url = database_url or _url(closing, starting)
+            how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
+            cloud = closing.enter_context(opened(url, migrations, place.CACHE, **how))
+        yield cloud, url
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """What is imported and deployed stays: looking through it for garbage again and again would take a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _url(closing: contextlib.ExitStack, starting: Future[Server] | None) -> str:

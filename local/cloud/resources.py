@@ -11,6 +11,7 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.logs.models import LogGroup as MotoLogGroup
 from moto.sns.models import sns_backends
+from moto.stepfunctions.models import StepFunctionBackend
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 _Json = dict[str, Any]
@@ -98,8 +99,11 @@ class StateMachine(_Resource):
 
     @classmethod
     def make(cls, properties: _Json, account: str, region: str) -> Any:
-        return stepfunctions_parser_backends[account][region].create_state_machine(
-            properties["StateMachineName"], cls.prepare(properties["DefinitionString"]), properties["RoleArn"]
+        backend = stepfunctions_parser_backends[account][region]
+        definition = cls.prepare(properties["DefinitionString"])
+        # Without moto's own check of the definition, which takes half a second: it is read again by each execution.
+        return StepFunctionBackend.create_state_machine(
+            backend, properties["StateMachineName"], definition, properties["RoleArn"]
         )
 
 
