@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several processes, each runs whole files: what files share is made once. The tests of the workflow share a
+    cloud, and the last of them speak of all, so they stay together."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "tests/workflow" if file.startswith("tests/workflow/") and "test_terminal" not in file else file
+
+    return Files(config, log)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -31,8 +31,8 @@ UNUSED = {
 def after_all_others(request: pytest.FixtureRequest) -> None:
     """Of a part of the tests, nothing can be said about all of them."""
     files = {Path(item.path).name for item in request.session.items if Path(item.path).parent.name == "workflow"}
-    there = {path.name for path in Path(__file__).parent.glob("test_*.py")}
-    if files != there or request.config.getoption("-k") or any("::" in each for each in request.config.args):
+    there = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {"test_terminal.py"}
+    if not there <= files or request.config.getoption("-k") or any("::" in each for each in request.config.args):
         pytest.skip("says something of all tests of the workflow, and not all were chosen")
 
 
