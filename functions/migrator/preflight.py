@@ -115,7 +115,7 @@ def _verify(step: Step, session: Session) -> Report:
 
 def _roll_back(step: Step, session: Session) -> Report:
     applied = read_applied(session)
-    undone = read_undone(session, step.execution)
+    undone = read_undone(session, step.execution, step.started_at)
     chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm, undone)
     step.source.problems("rollback", chosen)
     return _report(step, session, tuple(chosen), applied, "apply" if chosen else "verify")
