@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from moto.iam.models import iam_backends
 
+from infra.retries import CONNECTION
 from local.cloud.identity import PARTITION
 from tests.workflow.helpers import Ended, Execution, Workflow, until
 
@@ -115,7 +116,7 @@ def test_a_database_that_stays_away_is_told_after_the_retries(workflow: Workflow
     finally:
         workflow.server.restart()
     assert_failed(ended, "DatabaseUnreachable")
-    assert sum(each["type"] == "TaskFailed" for each in ended.history) == 6
+    assert sum(each["type"] == "TaskFailed" for each in ended.history) == 1 + CONNECTION.attempts
 
 
 def test_a_promise_that_is_not_kept_at_the_commit_rolls_the_file_back(workflow: Workflow) -> None:
