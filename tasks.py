@@ -8,6 +8,7 @@
     test    run the tests                                           (arguments go to pytest)
     build   make the Lambda package from migrations/ and check it   (arguments go to `aurora-migrations build`)
     synth   write the CloudFormation templates; the CDK calls this  (arguments go to app.py)
+    docs    write the pages and golden files that are made from the code
     lint    check style, format and types                           (--fix repairs style and format first)
     clean   stop the local server, remove caches, .local and .venv
     setup   only make .venv ready, which run, test and lint do by themselves
@@ -77,6 +78,12 @@ def build(arguments: list[str]) -> int:
 def synth(arguments: list[str]) -> int:
     set_up("infra")
     return hand_over("app", *arguments)
+
+
+def docs(arguments: list[str]) -> int:
+    refuse(arguments)
+    set_up("dev")
+    return hand_over("documents")
 
 
 def lint(arguments: list[str]) -> int:
@@ -306,7 +313,7 @@ def tell(sentence: str) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (run, up, test, build, synth, lint, clean, setup, lock)
+    verb.__name__: verb for verb in (run, up, test, build, synth, docs, lint, clean, setup, lock)
 }
 
 

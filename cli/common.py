@@ -147,17 +147,9 @@ def describe(error: MigratorError) -> str:
     excerpt = str(error.facts.get("excerpt") or error.facts.get("difference") or "")
     if excerpt:
         lines += ["", *(f"    {line}" for line in excerpt.splitlines())]
-    lines += ["", f"  Why    {error.cause}", f"  State  {_state(error)}", f"  Do     {error.solution}"]
+    lines += ["", f"  Why    {error.cause}", f"  State  {error.whole_state}", f"  Do     {error.solution}"]
     lines += [f"  Next   {error.next_command}"]
     return "\n".join(lines)
-
-
-def _state(error: MigratorError) -> str:
-    for fact, words in (("applied", "Applied by this run and staying"), ("rolled_back", "Rolled back by this run")):
-        done = error.facts.get(fact)
-        if isinstance(done, list) and done:
-            return f"{error.state} {words}: {', '.join(done)}."
-    return error.state
 
 
 def _seconds(text: str) -> float:

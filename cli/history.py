@@ -40,7 +40,8 @@ def _show(data: Data, arguments: argparse.Namespace) -> None:
     if not attempts:
         print("No attempt yet: nothing has been applied to this database.")
         return
-    print_table(("Started", "Result", "File", "Requested by"), [_row(attempt) for attempt in attempts])
+    headers = ("Started", "Result", "File", "Requested by")
+    print_table(headers, [_row(attempt) for attempt in attempts], long=headers[2:])
     if len(attempts) < arguments.last and data["older"]:
         print("Older ones stand in the database, in aurora_migrations.attempts.", file=sys.stderr)
 

@@ -38,6 +38,7 @@ def _here(arguments: argparse.Namespace, execution: str) -> Data:
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:
     entries = data["migrations"]
-    print_table(("State", "Applied at", "Migration"), [(e["state"], e["applied_at"] or "", e["name"]) for e in entries])
+    rows = [(entry["state"], entry["applied_at"] or "", entry["name"]) for entry in entries]
+    print_table(("State", "Applied at", "Migration"), rows, long=("Migration",))
     if data["omitted"]:
         print(f"The oldest {data['omitted']} are left out: an execution's answer is limited in size.", file=sys.stderr)

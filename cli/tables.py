@@ -7,14 +7,18 @@ import sys
 from collections.abc import Iterable, Sequence
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows under headers on stdout. Where a terminal is too narrow, what a cell holds goes on beneath."""
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Sequence[str]) -> None:
+    """Prints rows under headers on stdout.
+
+    Args:
+        long: headers of columns whose cells go on beneath where a terminal is too narrow.
+    """
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", highlight=False)
     for header in headers:
-        table.add_column(header, overflow="fold")
+        table.add_column(header, overflow="fold", no_wrap=header not in long)
     for row in rows:
         table.add_row(*row)
     if sys.stdout.isatty():

@@ -16,7 +16,8 @@ def print_verified(verified: Mapping[str, Any]) -> None:
     """Prints it, and nothing where nothing was looked at."""
     tables = verified["tables"]
     if tables:
-        print_table(("Table", "Rows", "Size", "Indexes"), [_row(table) for table in tables])
+        rows = [_row(table) for table in tables]
+        print_table(("Table", "Rows", "Size", "Indexes"), rows, long=("Table", "Indexes"))
     more = verified["tables_count"] - len(tables)
     if more:
         print(f"... and {more} more tables")

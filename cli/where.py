@@ -83,7 +83,8 @@ def database_url(arguments: argparse.Namespace) -> str:
 def as_asked(command: str, arguments: argparse.Namespace) -> str:
     """A command with what was typed for this one and it needs too. A URL holds a password and isn't repeated."""
     if not command.startswith("aurora-migrations "):
-        return command
+        profile = getattr(arguments, "profile", None)
+        return f"{command} --profile {profile}" if profile and command.startswith("aws ") else command
     if "--database-url" in command:
         return command + _folder(arguments)
     bare = re.sub(r" --env \S+", "", command)  # the functions know their environment's name, and no more

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from functions import mail
 from functions.migrator.ask import read_ask
 from functions.migrator.credentials import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.migrator.deadline import Deadline
 from functions.migrator.document import document
 from functions.migrator.errors import InternalError, InvalidInput, MigratorError
+from functions.migrator.script import PAST
 from functions.migrator.settings import ROOT, Settings, read_settings
 from functions.migrator.step import Step
 from functions.story import Story
@@ -27,6 +29,7 @@ _Answer = TypeVar("_Answer")
 # What to type to ask for the same again. A rollback that failed may be half way: look first.
 _AGAIN = {"run-migration": "run", "list-migrations": "list", "plan": "plan", "verify": "verify", "rollback": "status"}
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
+_DONE = 100  # migrations that earlier calls did, of which the newest are told
 Handler = Callable[..., dict[str, Any]]
 
 
@@ -64,7 +67,8 @@ def _deployed() -> Deployment:
 def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]:
     """Makes of a function of a call a handler for Lambda, which answers the state machine with what that returns.
 
-    Elsewhere than in Lambda, the handler takes a third argument, a `Deployment`.
+    Elsewhere than in Lambda, the handler takes a third argument, a `Deployment`. Where the payload's `wants_mail` is
+    true, the answer is `{"result": ..., "mail": ...}`.
     """
     story = Story(step)
 
@@ -76,11 +80,14 @@ def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]
             try:
                 answer = work(_call(payload, context, story, deployment or _deployed()))
                 story.ended(answer)
+                if payload.get("wants_mail"):
+                    run = _run(payload, step, deployment)
+                    return {"result": answer, "mail": _written(lambda: mail.success(answer, run), story)}
+                return answer
             except Exception as error:
-                raise _told(error, payload, story) from None
+                raise _told(error, payload, story, _run(payload, step, deployment)) from None
             finally:
                 story.end()
-            return answer
 
         return handler
 
@@ -112,14 +119,42 @@ def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: De
     return Call(step, story, deployment)
 
 
-def _told(error: Exception, payload: Mapping[str, Any], story: Story) -> MigratorError:
-    """The error to leave with: logged, named as the workflow names it, its facts as JSON for a text, and bare of the
-    frames and causes of its making."""
+def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:
+    """What a mail tells of the execution; a broken setting must not keep it from being written."""
+    environment = deployment.settings.environment if deployment else os.environ.get("ENVIRONMENT", "unknown")
+    execution, arn = (str(payload.get(key) or "") for key in ("execution", "execution_arn"))
+    return mail.Run(environment, step, execution, arn, payload.get("input"))
+
+
+def _written(write: Callable[[], mail.Mail | None], story: Story) -> dict[str, str] | None:
+    """A mail, if there is one to write. A mistake in it must neither fail a run that went well nor hide an error: the
+    state machine has a mail of its own."""
+    try:
+        written = write()
+    except Exception as error:
+        story.failed(_unknown(error))
+        return None
+    return written.to_dict() if written else None
+
+
+def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.Run) -> MigratorError:
+    """The error to leave with: logged, named as the workflow names it, its facts and its mail as JSON for a text, and
+    bare of the frames and causes of its making."""
     known = error if isinstance(error, MigratorError) else _unknown(error)
-    known.next_command = _next_command(known.next_command, payload.get("input"))
+    known.next_command = next_command(known.next_command, payload.get("input"), run.environment)
+    _add_so_far(known, payload.get("so_far"))
     story.failed(known)
-    known.args = (document(known, execution=payload.get("execution")),)
+    written = _written(lambda: mail.failure(known, run), story)
+    known.args = (document(known, written, execution=payload.get("execution")),)
     return known.with_traceback(None)
+
+
+def _add_so_far(error: MigratorError, so_far: object) -> None:
+    """Adds what earlier calls have done to an error of a step that doesn't know it."""
+    for fact in PAST.values():
+        files = so_far.get(fact) if isinstance(so_far, Mapping) else None
+        if files and fact not in error.facts:
+            error.facts[fact] = [str(file["migration"]) for file in files][-_DONE:]
 
 
 def _unknown(error: Exception) -> InternalError:
@@ -130,7 +165,7 @@ def _unknown(error: Exception) -> InternalError:
     return InternalError(f"An unexpected {kind}, raised in {places[-1]}.", kind=kind, frames=places)
 
 
-def _next_command(command: str, asked: object) -> str:
+def next_command(command: str, asked: object, environment: str) -> str:
     """The command with the environment and the target that this execution was for."""
     words = command.split()
     given = asked if isinstance(asked, Mapping) else {}
@@ -139,6 +174,6 @@ def _next_command(command: str, asked: object) -> str:
     target = str(given.get("target", ""))
     if words[1:] == ["run"] and target.isascii() and target.isdecimal():
         words.append(target)
-    if words[1] not in _WITHOUT_ENVIRONMENT and "ENVIRONMENT" in os.environ:
-        words += ["--env", os.environ["ENVIRONMENT"]]
+    if words[1] not in _WITHOUT_ENVIRONMENT:
+        words += ["--env", environment]
     return " ".join(words)

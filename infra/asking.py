@@ -21,16 +21,20 @@ def ask(
     kind: str,
     *,
     into: str,
+    only: bool = False,
     package: str = "",
     so_far: Any = None,
     input: Any = None,
+    wants_mail: bool = False,
 ) -> tasks.LambdaInvoke:
     """A call of a function; its answer stands in `Payload` beneath `into`.
 
     Args:
+        only: whether nothing but the answer is left of the state.
         package: a path to the digest that the run began with; empty where it begins.
         so_far: a path to what the run has done before this call.
         input: instead of the execution's own.
+        wants_mail: its answer is `result`, and with it the `mail` that tells it.
     """
     task = tasks.LambdaInvoke(
         scope,
@@ -44,10 +48,12 @@ def ask(
                 "input": sfn.JsonPath.object_at("$$.Execution.Input") if input is None else input,
                 "package": sfn.JsonPath.string_at(package) if package else "",
                 "so_far": sfn.JsonPath.object_at(so_far) if so_far else {},
+                **({"wants_mail": True} if wants_mail else {}),
             }
         ),
         result_selector={"Payload": sfn.JsonPath.object_at("$.Payload")},  # without the call's HTTP headers
         result_path=into,
+        output_path=into if only else None,
         task_timeout=sfn.Timeout.duration(cdk.Duration.millis(functions.timeouts[kind] + TASK_MARGIN_MS)),
         retry_on_service_exceptions=False,  # without jitter or cap, and blind to throttling: ours come next
     )

@@ -3,66 +3,67 @@
     $.failure            what a Catch wrote: Error and Cause
       no Cause           (a task that timed out may have none)     -> say so
       Cause is JSON      (a function raised)                       -> read it
-        errorMessage is JSON   (it is one of the engine's errors)  -> read it: message, cause, state, solution ...
-    mail                 from what could be read; what couldn't is sent as it is
+        errorMessage is JSON   (it is one of the engine's errors)  -> read it: it has its own mail
+    mail                 as the function has written it; otherwise, from what could be read and a look at the database
     Fail                 with the original Error and Cause, whether the mail could be sent or not; `Workflow.` stands
                          before Error where it is one of Step Functions' own, which a Fail may not bear
 
 Every text is looked at before it is parsed, because a failing `States.StringToJson` can't be caught. JSONPath has no
-way to cut a text: functions keep their errors below 8 KB, Step Functions cuts a Cause at 32 KB, SNS takes 256 KB.
+way to cut or wrap a text: so functions write their mails (`functions/mail.py`) and keep their errors below 15 KB; Step
+Functions cuts a Cause at 32 KB, SNS takes 256 KB. The look is a help: if it fails, the mail is sent without.
 """
 
 from __future__ import annotations
 
+import aws_cdk as cdk
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
-from infra import mail
+from infra import mail, texts
 from infra.alerts import Alerts
+from infra.functions import Functions
+from infra.looking import IN_WORDS, is_seen, look
 
 FAILURE = "$.failure"
 MISUNDERSTOOD = (
     "ContractBroken",
-    "A function answered what this state machine has no way for: the two were not deployed together.",
+    "Function and state machine do not fit each other; deploy them again.",
 )
+SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
 _ERROR, _CAUSE = f"{FAILURE}.Error", f"{FAILURE}.Cause"
 _RAISED, _OURS = "$.raised", "$.error"
+_MESSAGE = f"{_RAISED}.json.errorMessage"
+_NAME, _WHY, _UNSEEN = "$.name", "$.why", "$.unseen"
 _ANSWER = '{"*}'  # how the JSON of an object begins and ends; a text that was cut doesn't end so
-
-_KNOWN = """\
-The migrations of {environment} failed.
-
-What   {{}}: {{}}
-Why    {{}}
-State  {{}}
-Do     {{}}
-Next   {{}}
-
-{execution}"""
-_KNOWN_FIELDS = ("error", "message", "cause", "state", "solution", "next_command")
-_UNKNOWN = """\
-The migrations of {environment} failed, and not by an error of their own.
-
-What   {{}}
-Why    {{}}
-State  A file is in with its record in the history, or not at all; the history tells which.
-Do     Read the log of the function and the history of the execution. A new execution is always safe; a redrive is not.
-Next   aurora-migrations run --env {environment}
-
-{execution}"""
 
 
 class FailureBranch(Construct):
     """The states from `$.failure` to the topic and to Fail."""
 
-    def __init__(self, scope: Construct, name: str, *, environment: str, alerts: Alerts) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        environment: str,
+        alerts: Alerts,
+        functions: Functions | None = None,
+        what: str = "run of migrations",
+    ) -> None:
+        """Builds the states.
+
+        Args:
+            functions: look at the database for a mail about a function that died; None where a look is what failed.
+            what: fails here, in the mail's words.
+        """
         super().__init__(scope, name)
+        self._what = what
         self._environment = environment
         send = mail.send(self, "Notify failure", alerts)
         end = self._fail()
         send.add_catch(end, result_path="$.unsent")
         send.next(end)
-        self._start = self._read(self._write_known(send), self._write_unknown(send))
+        self._start = self._read(send, self._write_unknown(send, functions))
 
     def catch(self, task: sfn.TaskStateBase) -> None:
         """Leads everything that a task can fail with here. A Catch for some errors must have been added before."""
@@ -90,35 +91,72 @@ class FailureBranch(Construct):
         reserved = sfn.Condition.string_matches(_ERROR, "States.*")
         return sfn.Choice(self, "By Step Functions itself?").when(reserved, stopped).otherwise(failed)
 
-    def _read(self, known: sfn.Pass, unknown: sfn.Pass) -> sfn.Choice:
-        read_error = _parse(self, "Read error", f"{_RAISED}.json.errorMessage", _OURS)
-        read_error.next(known)
-        is_ours = sfn.Choice(self, "Error of ours?")
-        is_ours.when(_is_object(f"{_RAISED}.json.errorMessage"), read_error).otherwise(unknown)
+    def _read(self, send: sfn.IChainable, unknown: sfn.IChainable) -> sfn.Choice:
+        unreadable = self._say("Nothing to read", texts.CANNOT_BE_READ, _WHY, unknown)
+        is_raised = sfn.Choice(self, "Raised by a function?")
+        is_raised.when(_is_object(_CAUSE), self._read_raised(send, unknown, unreadable))
+        is_raised.when(_is_prose(_CAUSE), self._take("Take cause", _CAUSE, _WHY, unknown)).otherwise(unreadable)
+        nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string(texts.NO_CAUSE), result_path=_CAUSE)
+        nothing.next(is_raised)
+        given = sfn.Condition.and_(
+            sfn.Condition.is_present(_CAUSE), sfn.Condition.not_(sfn.Condition.string_equals(_CAUSE, ""))
+        )
+        return sfn.Choice(self, "Cause given?").when(given, is_raised).otherwise(nothing)
+
+    def _read_raised(self, send: sfn.IChainable, unknown: sfn.IChainable, unreadable: sfn.IChainable) -> sfn.Pass:
+        written = mail.take(self, "Take mail", f"{_OURS}.json.mail")
+        written.next(send)
+        is_written = sfn.Choice(self, "Mail written?")
+        is_written.when(mail.is_written(f"{_OURS}.json.mail"), written).otherwise(unreadable)
+        read_error = _parse(self, "Read error", _MESSAGE, _OURS)
+        read_error.next(is_written)
+        is_ours = sfn.Choice(self, "Error of ours?").when(_is_object(_MESSAGE), read_error)
+        is_ours.when(_is_prose(_MESSAGE), self._take("Take message", _MESSAGE, _WHY, unknown)).otherwise(unreadable)
         read_cause = _parse(self, "Read cause", _CAUSE, _RAISED)
         read_cause.next(is_ours)
-        is_raised = sfn.Choice(self, "Raised by a function?")
-        is_raised.when(_is_object(_CAUSE), read_cause).otherwise(unknown)
-        nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string("No cause was given."), result_path=_CAUSE)
-        nothing.next(is_raised)
-        given = sfn.Choice(self, "Cause given?")
-        return given.when(sfn.Condition.is_present(_CAUSE), is_raised).otherwise(nothing)
+        return read_cause
 
-    def _write_known(self, send: sfn.IChainable) -> sfn.Pass:
-        words = [f"{_OURS}.json.{field}" for field in _KNOWN_FIELDS]
-        return self._write("Write mail", f"[{self._environment}] {{}}: migrations failed", _KNOWN, words, send)
+    def _write_unknown(self, send: sfn.IChainable, functions: Functions | None) -> sfn.Choice:
+        """Any class's name may stand in `Error`, and in the subject a long one would make SNS refuse the mail. Those
+        with a dot are AWS's own and short."""
+        then = self._write("Write mail without a look", _UNSEEN, False, send)
+        if functions is None:
+            begin: sfn.IChainable = self._say("Not looked at", "that is what failed", _UNSEEN, then)
+        else:
+            begin = self._look(functions, then, self._write("Write mail with what was seen", IN_WORDS, True, send))
+        short = sfn.Condition.or_(
+            sfn.Condition.string_matches(_ERROR, "*.*"), sfn.Condition.string_equals(_ERROR, MISUNDERSTOOD[0])
+        )
+        named = self._take("Take name", _ERROR, _NAME, begin)
+        nameless = self._say("No name", texts.NAMELESS, _NAME, begin)
+        return sfn.Choice(self, "Named by AWS?").when(short, named).otherwise(nameless)
 
-    def _write_unknown(self, send: sfn.IChainable) -> sfn.Pass:
-        """Any class name may stand in `Error`; in the subject, a long one would make SNS refuse the mail."""
-        subject = f"[{self._environment}] migrations failed"
-        return self._write("Write mail about the unknown", subject, _UNKNOWN, [_ERROR, _CAUSE], send)
+    def _look(self, functions: Functions, unseen: sfn.Pass, seen: sfn.Pass) -> sfn.Wait:
+        looking = look(self, "Look at the database", functions, "failure")
+        looking.add_catch(self._take("Take why unseen", "$.unlooked.Error", _UNSEEN, unseen), result_path="$.unlooked")
+        odd = self._say("Look not understood", MISUNDERSTOOD[0], _UNSEEN, unseen)
+        looking.next(sfn.Choice(self, "Database seen?").when(is_seen(), seen).otherwise(odd))
+        settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(SETTLE))
+        settle.next(looking)
+        return settle
 
-    def _write(self, name: str, subject: str, text: str, words: list[str], send: sfn.IChainable) -> sfn.Pass:
-        lines, more = mail.execution(self, "$$.Execution.Name", "$$.Execution.Id")
-        text = text.format(environment=self._environment, execution=lines)
-        written = mail.write(self, name, subject=subject, text=text, words=[*words, *more])
+    def _write(self, name: str, state: str, seen: bool, send: sfn.IChainable) -> sfn.Pass:
+        paths = {"name": f"{_NAME}.text", "error": _ERROR, "why": f"{_WHY}.text"}
+        paths["look"] = state if seen else f"{state}.text"
+        region = cdk.Stack.of(self).region
+        written = mail.write(self, name, texts.broken(self._environment, region, self._what, paths, seen))
         written.next(send)
         return written
+
+    def _take(self, name: str, path: str, into: str, then: sfn.IChainable) -> sfn.Pass:
+        taken = sfn.Pass(self, name, parameters={"text": sfn.JsonPath.string_at(path)}, result_path=into)
+        taken.next(then)
+        return taken
+
+    def _say(self, name: str, text: str, into: str, then: sfn.IChainable) -> sfn.Pass:
+        said = sfn.Pass(self, name, result=sfn.Result.from_object({"text": text}), result_path=into)
+        said.next(then)
+        return said
 
 
 def _parse(scope: Construct, name: str, text: str, into: str) -> sfn.Pass:
@@ -130,4 +168,13 @@ def _parse(scope: Construct, name: str, text: str, into: str) -> sfn.Pass:
 def _is_object(path: str) -> sfn.Condition:
     return sfn.Condition.and_(
         sfn.Condition.is_present(path), sfn.Condition.is_string(path), sfn.Condition.string_matches(path, _ANSWER)
+    )
+
+
+def _is_prose(path: str) -> sfn.Condition:
+    """A text for people: no JSON, whole or cut."""
+    return sfn.Condition.and_(
+        sfn.Condition.is_present(path),
+        sfn.Condition.is_string(path),
+        *(sfn.Condition.not_(sfn.Condition.string_matches(path, f"{bracket}*")) for bracket in "{["),
     )

@@ -1,4 +1,5 @@
-"""The two states that every mail takes: write it into `$.mail`, send it to the topic."""
+"""The two states that every mail takes: write it into `$.mail`, or take it from where a function has written it; and
+send it to the topic."""
 
 from __future__ import annotations
 
@@ -12,38 +13,30 @@ from constructs import Construct
 from infra.alerts import Alerts
 from infra.machines import try_again
 from infra.retries import MAIL
+from infra.texts import Text
 
 _MAIL = "$.mail"
 _TIMEOUT = cdk.Duration.seconds(30)
-_CONSOLE = "https://console.aws.amazon.com/states/home?region={region}#/v2/executions/details/{{}}"
 
 
-def write(scope: Construct, name: str, *, subject: str, text: str, words: Sequence[str] = ()) -> sfn.Pass:
-    """A state that writes a mail.
+def write(scope: Construct, name: str, text: Text) -> sfn.Pass:
+    """A state that writes a mail."""
+    parameters = {"subject": _format(text.subject, text.subject_words), "body": _format(text.body, text.words)}
+    return sfn.Pass(scope, name, parameters=parameters, result_path=_MAIL)
 
-    Args:
-        subject: ASCII, at most 100 characters with the first of `words` in place of its `{}`, if it has one.
-        text: where each `{}` stands for the next of `words`.
-        words: paths into the state.
-    """
-    for fixed in (subject, text):
-        if "'" in fixed or "\\" in fixed:
-            raise ValueError(f"An apostrophe or backslash would end the text of a States.Format: {fixed!r}")
-    return sfn.Pass(
-        scope,
-        name,
-        parameters={
-            "subject": sfn.JsonPath.string_at(_format(subject, words[:1])) if "{}" in subject else subject,
-            "message": sfn.JsonPath.string_at(_format(text, words)),
-        },
-        result_path=_MAIL,
+
+def take(scope: Construct, name: str, path: str) -> sfn.Pass:
+    """A state that takes a mail as a function has written it."""
+    parameters = {part: sfn.JsonPath.string_at(f"{path}.{part}") for part in ("subject", "body")}
+    return sfn.Pass(scope, name, parameters=parameters, result_path=_MAIL)
+
+
+def is_written(path: str) -> sfn.Condition:
+    """Whether a function has written a mail there."""
+    parts = [f"{path}.{part}" for part in ("subject", "body")]
+    return sfn.Condition.and_(
+        *(check(part) for part in parts for check in (sfn.Condition.is_present, sfn.Condition.is_string))
     )
-
-
-def execution(scope: Construct, name: str, arn: str) -> tuple[str, tuple[str, str]]:
-    """The lines that lead to an execution, and the words in them. `name` and `arn` are paths."""
-    link = _CONSOLE.format(region=cdk.Stack.of(scope).region)
-    return f"Execution  {{}}\nConsole    {link}", (name, arn)
 
 
 def send(scope: Construct, name: str, alerts: Alerts) -> tasks.SnsPublish:
@@ -53,7 +46,7 @@ def send(scope: Construct, name: str, alerts: Alerts) -> tasks.SnsPublish:
         name,
         topic=alerts.topic,
         subject=sfn.JsonPath.string_at(f"{_MAIL}.subject"),
-        message=sfn.TaskInput.from_json_path_at(f"{_MAIL}.message"),
+        message=sfn.TaskInput.from_json_path_at(f"{_MAIL}.body"),
         result_path=sfn.JsonPath.DISCARD,
         task_timeout=sfn.Timeout.duration(_TIMEOUT),
     )
@@ -62,5 +55,9 @@ def send(scope: Construct, name: str, alerts: Alerts) -> tasks.SnsPublish:
 
 
 def _format(template: str, words: Sequence[str]) -> str:
+    if "'" in template or "\\" in template:
+        raise ValueError(f"An apostrophe or backslash would end the text of a States.Format: {template!r}")
+    if not words:
+        return template
     arguments = ", ".join((f"'{template}'", *words))
-    return f"States.Format({arguments})"
+    return sfn.JsonPath.string_at(f"States.Format({arguments})")

@@ -82,6 +82,7 @@ class Settings:
         account, region: where it is deployed; None means where the caller's credentials lead.
         watch_stacks: stacks whose deployment starts a run, beside our own.
         daily_check: mail once a day if anything is pending or has drifted.
+        success_mail: mail what a run has changed, too.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Settings:
     region: str | None = None
     watch_stacks: tuple[str, ...] = ()
     daily_check: bool = True
+    success_mail: bool = False
     allowed_actions: tuple[str, ...] = ACTIONS[:-1]
     hazards: Literal["refuse", "warn"] = "warn"
     log_level: str = "INFO"
@@ -152,6 +154,7 @@ def _read(name: str, data: Any) -> Settings:
         limits=read_limits(top.inner("limits", optional=True)),
         watch_stacks=_stacks(top, Names(name).stack),
         daily_check=top.flag("daily_check", True),
+        success_mail=top.flag("success_mail", False),
         allowed_actions=top.choices("allowed_actions", ACTIONS, Settings.allowed_actions),
         hazards=top.choice("hazards", HAZARDS, "warn"),  # type: ignore[arg-type]  # one of HAZARDS
         log_level=top.choice("log_level", LOG_LEVELS, "INFO"),

@@ -17,7 +17,9 @@ from constructs import Construct
 from infra.alerts import Alerts
 from infra.naming import Names
 from infra.settings import Settings
+from infra.texts import never_started
 
+DEAD_LETTERS = "dead-letters"  # what queue and alarm are called
 DEPLOYED = ["CREATE_COMPLETE", "UPDATE_COMPLETE"]
 
 
@@ -30,7 +32,7 @@ class DeadLetters(Construct):
         self.queue = sqs.Queue(
             self,
             "Queue",
-            queue_name=names.of("dead-letters"),
+            queue_name=names.of(DEAD_LETTERS),
             encryption=sqs.QueueEncryption.KMS,
             encryption_master_key=key,
             enforce_ssl=True,
@@ -39,9 +41,8 @@ class DeadLetters(Construct):
         alarm = cloudwatch.Alarm(
             self,
             "Alarm",
-            alarm_name=names.of("dead-letters"),
-            alarm_description=f"A deployment of {settings.name} could not start its migrations: "
-            f"read the queue {names.of('dead-letters')}, then type aurora-migrations run --env {settings.name}",
+            alarm_name=names.of(DEAD_LETTERS),
+            alarm_description=never_started(settings.name, names.of(DEAD_LETTERS)),
             metric=self.queue.metric_approximate_number_of_messages_visible(
                 period=cdk.Duration.minutes(1), statistic="Maximum"
             ),

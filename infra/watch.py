@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from infra import mail
+from infra import mail, texts
 from infra.alerts import Alerts
-from infra.asking import ask
 from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
 from infra.functions import Functions
+from infra.looking import IN_WORDS, PENDING, is_seen, look
 from infra.machines import make_machine
 from infra.naming import Names
 from infra.settings import Settings
@@ -29,28 +28,6 @@ GRACE = cdk.Duration.seconds(60)
 TIMEOUT_MS = 3_600_000
 HOUR = "6"  # of the daily check, UTC
 UNCAUGHT = ["States.Runtime", "States.DataLimitExceeded"]  # no Catch can catch these
-
-_LOOK = "$.look"
-_SEEN = f"{_LOOK}.Payload"
-_ENDED = """\
-A run of the migrations of {environment} ended without a result of its own.
-
-What   {{}} (of the whole execution, not of a statement)
-State  {state}
-Do     See in the history of the execution how far it came. A new execution is always safe; a redrive is not.
-Next   aurora-migrations run --env {environment}
-
-{execution}"""
-_KNOWN_STATE = "{} applied, {} pending, as seen a minute later."
-_UNKNOWN_STATE = "The database could not be looked at: {}"
-_PENDING = """\
-Migrations of {environment} are waiting, and nothing runs them.
-
-What   {{}} pending, {{}} applied
-Why    A deployment whose event was missed, or a run that failed and was not started again.
-Next   aurora-migrations run --env {environment}
-
-{execution}"""
 
 
 @dataclass(frozen=True)
@@ -91,31 +68,24 @@ class Notice(Construct):
 
     def _diagram(self, functions: Functions, alerts: Alerts) -> sfn.IChainable:
         wait = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(GRACE))
-        look = _look(self, functions)
-        seen = self._write("Write what was seen", _KNOWN_STATE, [f"{_SEEN}.applied", f"{_SEEN}.pending"])
-        unseen = self._write("Write that nothing was seen", _UNKNOWN_STATE, [f"{FAILURE}.Error"])
+        looking = look(self, "Look", functions, "notice")
+        seen = self._write("Write what was seen", IN_WORDS, True)
+        unseen = self._write("Write that nothing was seen", f"{FAILURE}.Error", False)
         send = mail.send(self, "Send", alerts)
         not_sent = sfn.Fail(self, "Not sent", error_path="$.unsent.Error", cause_path="$.unsent.Cause")
 
-        look.add_catch(unseen, result_path=FAILURE)
+        looking.add_catch(unseen, result_path=FAILURE)
         send.add_catch(not_sent, result_path="$.unsent")
-        understood = sfn.Choice(self, "Seen?").when(_counted(), seen).otherwise(_misunderstood(self, unseen))
+        understood = sfn.Choice(self, "Seen?").when(is_seen(), seen).otherwise(_misunderstood(self, unseen))
         seen.next(send)
         unseen.next(send)
         send.next(sfn.Succeed(self, "Told"))
-        wait.next(look)
-        look.next(understood)
+        wait.next(looking)
+        looking.next(understood)
         return wait
 
-    def _write(self, name: str, state: str, words: list[str]) -> sfn.Pass:
-        lines, more = mail.execution(self, "$.name", "$.executionArn")
-        return mail.write(
-            self,
-            name,
-            subject=f"[{self._environment}] {{}}: migrations ended",
-            text=_ENDED.format(environment=self._environment, state=state, execution=lines),
-            words=["$.status", *words, *more],
-        )
+    def _write(self, name: str, state: str, seen: bool) -> sfn.Pass:
+        return mail.write(self, name, texts.ended(self._environment, cdk.Stack.of(self).region, state, seen))
 
 
 class DailyCheck(Construct):
@@ -137,43 +107,27 @@ class DailyCheck(Construct):
         )
 
     def _diagram(self, functions: Functions, alerts: Alerts) -> sfn.IChainable:
-        failure = FailureBranch(self, "Failure", environment=self._environment, alerts=alerts)
-        look = _look(self, functions)
-        lines, more = mail.execution(self, "$$.Execution.Name", "$$.Execution.Id")
-        write = mail.write(
-            self,
-            "Write what is pending",
-            subject=f"[{self._environment}] migrations pending",
-            text=_PENDING.format(environment=self._environment, execution=lines),
-            words=[f"{_SEEN}.pending", f"{_SEEN}.applied", *more],
+        failure = FailureBranch(
+            self, "Failure", environment=self._environment, alerts=alerts, what="daily check of migrations"
         )
+        looking = look(self, "Look", functions, "daily")
+        text = texts.pending(self._environment, cdk.Stack.of(self).region, IN_WORDS)
+        write = mail.write(self, "Write what is pending", text)
         send = mail.send(self, "Send", alerts)
         nothing = sfn.Succeed(self, "Nothing pending")
         misunderstood = failure.give_up("Answer not understood", *MISUNDERSTOOD)
 
-        look.next(
+        looking.next(
             sfn.Choice(self, "Anything pending?")
-            .when(sfn.Condition.and_(_counted(), sfn.Condition.number_equals(f"{_SEEN}.pending", 0)), nothing)
-            .when(_counted(), write)
+            .when(sfn.Condition.and_(is_seen(), sfn.Condition.number_equals(PENDING, 0)), nothing)
+            .when(is_seen(), write)
             .otherwise(misunderstood)
         )
         write.next(send)
         send.next(sfn.Succeed(self, "Told"))
-        for task in (look, send):
+        for task in (looking, send):
             failure.catch(task)
-        return look
-
-
-def _look(scope: Construct, functions: Functions) -> tasks.LambdaInvoke:
-    return ask(scope, "Look", functions, "preflight", into=_LOOK, input={"action": "plan", "trigger": "watch"})
-
-
-def _counted() -> sfn.Condition:
-    """Whether preflight answered with two numbers."""
-    counts = (f"{_SEEN}.applied", f"{_SEEN}.pending")
-    return sfn.Condition.and_(
-        *(check(count) for count in counts for check in (sfn.Condition.is_present, sfn.Condition.is_numeric))
-    )
+        return looking
 
 
 def _misunderstood(scope: Construct, then: sfn.IChainable) -> sfn.Pass:

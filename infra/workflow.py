@@ -7,6 +7,8 @@ Begin ─▶ Preflight ─▶ What next? ─ apply ─▶ Apply ─▶ All appli
          Start over ◀─ another package was deployed meanwhile (twice at most)
 
 any failure ─▶ Notify failure (e-mail) ─▶ Failed, with the original error and cause
+
+With the setting `success_mail`, a run that has changed something passes Notify success on its way to Succeeded.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from functions.migrator.errors import PackageChanged
+from infra import mail
 from infra.alerts import Alerts
 from infra.asking import ask
 from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
@@ -35,7 +38,9 @@ class Workflow(Construct):
     ) -> None:
         super().__init__(scope, name)
         self._functions = functions
-        self._failure = FailureBranch(self, "Failure", environment=settings.name, alerts=alerts)
+        self._alerts = alerts
+        self._tells_success = settings.success_mail
+        self._failure = FailureBranch(self, "Failure", environment=settings.name, alerts=alerts, functions=functions)
         self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
 
     def _diagram(self) -> sfn.IChainable:
@@ -44,9 +49,17 @@ class Workflow(Construct):
         package = "$.preflight.Payload.package"
         apply = ask(self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload")
         verify = ask(
-            self, "Verify", self._functions, "verify", into="$.verify", package=package, so_far="$.apply.Payload"
+            self,
+            "Verify",
+            self._functions,
+            "verify",
+            into="$.verify",
+            only=True,
+            package=package,
+            so_far="$.apply.Payload",
+            wants_mail=self._tells_success,
         )
-        succeeded = sfn.Succeed(self, "Succeeded", input_path="$.verify.Payload")
+        succeeded = sfn.Succeed(self, "Succeeded", input_path="$.Payload")
         answered = sfn.Succeed(self, "Answered", input_path="$.preflight.Payload.result")
         start_over = self._start_over(preflight)
         misunderstood = self._failure.give_up("Answer not understood", *MISUNDERSTOOD)
@@ -64,13 +77,30 @@ class Workflow(Construct):
             .when(_says("$.apply.Payload.outcome", "done"), verify)
             .otherwise(misunderstood)
         )
-        verify.next(succeeded)
+        verify.next(self._tell(succeeded) if self._tells_success else succeeded)
 
         for task in (apply, verify):
             task.add_catch(start_over, errors=[PackageChanged.__name__], result_path=FAILURE)
         for task in (preflight, apply, verify):
             self._failure.catch(task)
         return begin.next(preflight)
+
+    def _tell(self, plain: sfn.Succeed) -> sfn.Choice:
+        """Mails the success, if it is one to tell. What can't be mailed has succeeded all the same."""
+        path = "$.Payload.mail"
+        told = sfn.Succeed(self, "Succeeded, with a result", input_path="$.Payload.result")
+        send = mail.send(self, "Notify success", self._alerts)
+        send.add_catch(told, result_path="$.unsent")
+        send.next(told)
+        written = mail.take(self, "Take mail of success", path)
+        written.next(send)
+        answered = sfn.Condition.is_present("$.Payload.result")
+        return (
+            sfn.Choice(self, "Success to tell?")
+            .when(sfn.Condition.and_(mail.is_written(path), answered), written)
+            .when(answered, told)
+            .otherwise(plain)
+        )
 
     def _start_over(self, preflight: tasks.LambdaInvoke) -> sfn.Choice:
         """Another package was deployed: begin again with it, and keep what has been applied until now."""

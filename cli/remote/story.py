@@ -52,7 +52,8 @@ def _executed(record: _Record) -> str:
     facts = [str(record.get("file", ""))]
     if isinstance(record.get("duration_ms"), int | float):
         facts.append(format_duration(record["duration_ms"]))
-    facts += [f"verified {check}" for check in record.get("verified") or ()]
+    kept = len(record.get("verified") or ())
+    facts.append(f"{kept} promise{'' if kept == 1 else 's'} kept" if kept else "")
     facts += [str(lock) for lock in record.get("locks") or ()]
     return ", ".join(filter(None, facts))
 

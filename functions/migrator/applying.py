@@ -20,7 +20,7 @@ from functions.migrator.script import PAST, Action, Hazard
 from functions.migrator.session import Session
 from functions.migrator.step import Step, newest
 
-_FILES_BUDGET = 16_000  # bytes of JSON; Step Functions allows 256 KiB for all of an execution's state
+_FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)
 _LABELS_BUDGET = 2_000  # bytes
 _CHECKS, _LOCKS, _WAITS = 10, 5, 3  # of one file
 
@@ -136,6 +136,12 @@ class _Notes(Listener):
         self.asked: Sequence[Migration] = ()
         self.done: list[FileDone] = []
 
+    @property
+    def left(self) -> list[str]:
+        """The names of the files that aren't done, in order: the first is the one that failed, if one has."""
+        done = {file.migration for file in self.done}
+        return [migration.name for migration in self.asked if migration.label not in done]
+
     def connected(self, session: Session) -> None:
         self._guard.watch(session)
         self._step.listener.connected(session)
@@ -143,10 +149,13 @@ class _Notes(Listener):
             self._ask_for_those_before(session)
 
     def complete(self, error: MigratorError) -> MigratorError:
-        """The error, telling what calls before this one had done, too."""
+        """The error, telling what calls before this one had done, too, and what is left to do."""
         fact = PAST[self._step.action]
         labels = [*self._before, *cast(list[str], error.facts.get(fact, []))]
         error.facts[fact] = newest(labels, _LABELS_BUDGET)
+        if self.left:
+            error.facts["not_done"] = newest(self.left[::-1], _LABELS_BUDGET)[::-1]
+            error.facts["not_done_count"] = len(self.left)
         return error
 
     def _ask_for_those_before(self, session: Session) -> None:
@@ -169,6 +178,10 @@ class _Notes(Listener):
 
     def in_the_way(self, wait: LockWait) -> None:
         self._step.listener.in_the_way(wait)
+
+    def planned(self, action: Action, migrations: Sequence[Migration]) -> None:
+        self.asked = migrations
+        self._step.listener.planned(action, migrations)
 
     def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
         self.asked = migrations

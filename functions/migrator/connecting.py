@@ -179,7 +179,8 @@ def _tls(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorErr
     return DatabaseUnreachable(
         f"{_place(host, port)} is there, but no secure connection: {said.rpartition('failed: ')[2]}.",
         cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
-        solution="Check sslmode and sslrootcert in the URL, and that the host name is the one in the certificate.",
+        solution="Check sslmode and sslrootcert (in the URL; on AWS the setting `database.sslmode`), and that the host "
+        "name is the one in the certificate.",
         step="TLS",
         host=host,
     )
@@ -192,7 +193,7 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
         return DatabaseUnreachable(
             f"{place} refused the connection: {said}.",
             cause="The server says so; see its words.",
-            solution="Correct the URL, or the server's settings.",
+            solution="Correct the address, or the server's settings.",
             step="startup",
             host=host,
         )

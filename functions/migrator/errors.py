@@ -14,12 +14,15 @@
 
 An error says what happened (its message), the facts (where, which SQLSTATE, who was in the way), why (`cause`), in what
 state it leaves the database (`state`), what to do (`solution`) and what to type next (`next_command`). `retryable`
-tells transient faults from the rest.
+tells transient faults from the rest; `by_deployment` those whose remedy is a changed file or setting, which takes a
+deployment on AWS.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
+
+_DONE = (("applied", "Applied by this run and staying"), ("rolled_back", "Rolled back by this run"))
 
 
 class MigratorError(Exception):
@@ -33,6 +36,7 @@ class MigratorError(Exception):
 
     family: ClassVar[str] = ""
     retryable: ClassVar[bool] = False
+    by_deployment: ClassVar[bool] = False
     next_command: str = "aurora-migrations run"
     cause: str = ""
     solution: str = ""
@@ -60,6 +64,16 @@ class MigratorError(Exception):
     def name(self) -> str:
         """The word that the workflow, the logs and the history use for this error."""
         return type(self).__name__
+
+    @property
+    def whole_state(self) -> str:
+        """The state, and with it what the run had done before it failed."""
+        for fact, words in _DONE:
+            done = self.facts.get(fact)
+            if isinstance(done, list) and done:
+                rest = self.state.replace(MigratorError.state, "Nothing else was changed.")
+                return f"{rest} {words}: {', '.join(map(str, done))}."
+        return self.state
 
     def to_dict(self) -> dict[str, object]:
         """The error as JSON-able data."""
@@ -90,6 +104,7 @@ class InvalidFile(MigratorError):
     """Files in the migrations folder that are misnamed, unreadable or hold what may not run. Names all of them."""
 
     family = "input"
+    by_deployment = True
     problems: tuple[Any, ...] = ()
     cause = "The migrations folder holds files that can't be run as they are."
     solution = "Correct the files named above and run again."
@@ -99,15 +114,17 @@ class HazardRefused(MigratorError):
     """Files that may hurt when they are deployed, where hazards are refused; the fact `hazards` lists them."""
 
     family = "input"
+    by_deployment = True
     next_command = "aurora-migrations check"
-    cause = "Hazards are refused here (--hazards refuse), and no file says why it accepts these."
-    solution = "Write it as the help above says, or accept it in the file: -- migration: allow = RULE because REASON."
+    cause = "Hazards are refused here (--hazards; on AWS the setting `hazards`), and no file says why it accepts these."
+    solution = "Write it as the help above says, or accept it in the file: `-- migration: allow = RULE because REASON`."
 
 
 class ActionNotAllowed(MigratorError):
     """The environment doesn't allow the action; the fact `allowed` lists those that it does."""
 
     family = "input"
+    by_deployment = True
     next_command = "aurora-migrations list"
     cause = "Each environment lists the actions it allows, and this one isn't among them."
     solution = "Use an environment that allows it, or add it to the environment's allowed actions and deploy."
@@ -120,10 +137,15 @@ class InvalidManifest(MigratorError):
     """The manifest is missing, damaged, of another format, or of other files than those beside it."""
 
     family = "package"
+    by_deployment = True
+    next_command = "aurora-migrations check --write-manifest"
     cause = (
         "The folder was changed after its manifest had been written, or the manifest was not written by this version."
     )
-    solution = "Write it anew (aurora-migrations check --write-manifest), or delete manifest.json: files are read then."
+    solution = (
+        "Write it anew (`aurora-migrations check --write-manifest`; a build for AWS does so), or delete manifest.json "
+        "where files can be read instead."
+    )
 
 
 class PackageChanged(MigratorError):
@@ -141,6 +163,7 @@ class SecretNotFound(MigratorError):
     """Secrets Manager has no such secret, or no current value of it."""
 
     family = "secret"
+    by_deployment = True
     cause = "The secret's ARN is wrong, or the secret was deleted, or is of another account or region."
     solution = "Correct the secret's ARN in the environment's settings and deploy, or restore the secret."
 
@@ -217,15 +240,18 @@ class AuthenticationFailed(MigratorError):
 
     family = "connection"
     cause = "User or password are wrong, or pg_hba.conf doesn't admit this user from here."
-    solution = "Check user and password; a character such as @ or / in a password is written %40 or %2F in a URL."
+    solution = (
+        "Check user and password: on AWS those in the secret; in a URL, where an @ or / of a password is %40 or %2F."
+    )
 
 
 class DatabaseNotFound(MigratorError):
     """The server has no database of that name."""
 
     family = "connection"
+    by_deployment = True
     cause = "The database's name is wrong, or it hasn't been created yet."
-    solution = "Check the name at the end of the URL, or create the database."
+    solution = "Check the name (the setting `database.name`, or the end of the URL), or create the database."
 
 
 class InsufficientPrivilege(MigratorError):
@@ -269,7 +295,7 @@ class AnotherRunInProgress(MigratorError):
     retryable = True
     next_command = "aurora-migrations status"
     cause = "Another run works on this database; only one may."
-    solution = "Wait for it to end and run again, or give this run more time (--wait)."
+    solution = "Wait for it to end and run again, or give this run more time (--wait; on AWS the setting `lock_wait`)."
 
 
 # ---- history --------------------------------------------------------------------------------------------------------
@@ -279,6 +305,7 @@ class MigrationChanged(MigratorError):
     """A file isn't the one that was applied."""
 
     family = "history"
+    by_deployment = True
     next_command = "aurora-migrations status"
     cause = "The file was edited after it had been applied to this database."
     solution = "Put the file back as it was, and write what you want to change as a new migration."
@@ -288,15 +315,20 @@ class MigrationMissing(MigratorError):
     """The history knows a version in the middle that the folder doesn't have."""
 
     family = "history"
+    by_deployment = True
     next_command = "aurora-migrations status"
     cause = "A file that is applied to this database is not in the folder, though later ones are."
-    solution = "Bring the file back (its text is in aurora_migrations.applied), or check that this is the right folder."
+    solution = (
+        "Bring the file back (its text is in aurora_migrations.applied, column sql), or check that this is the right "
+        "folder."
+    )
 
 
 class OutOfOrder(MigratorError):
     """A file that isn't applied has a lower version than one that is."""
 
     family = "history"
+    by_deployment = True
     next_command = "aurora-migrations status"
     cause = "Its number was taken before the others were applied, often on another branch."
     solution = "Give the file a version above the highest applied one and run again."
@@ -328,6 +360,7 @@ class MigrationFailed(MigratorError):
     """PostgreSQL refused a statement of a file."""
 
     family = "sql"
+    by_deployment = True
     cause = "PostgreSQL refused a statement of the file."
     solution = "Correct the file and run again."
 
@@ -336,6 +369,7 @@ class StatementTimeout(MigratorError):
     """A statement ran longer than statement_timeout."""
 
     family = "sql"
+    by_deployment = True
     cause = "The statement takes longer than its time limit allows."
     solution = "Raise it for this file with a first line `-- migration: statement_timeout = 30min`, or split the work."
 
@@ -356,6 +390,7 @@ class VerificationFailed(MigratorError):
     """The file ran, and what it promised isn't true; the fact `checks` lists each expectation that failed."""
 
     family = "verify"
+    by_deployment = True
     cause = "The file ran without an error, and what it promised is not true afterwards."
     solution = "Correct the file, or its promise, and run again."
 

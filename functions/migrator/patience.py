@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from functions.migrator import blockers
 from functions.migrator.blockers import Blocker, LockWait
@@ -171,6 +172,9 @@ class Patience:
     def _given_up(self, error: MigratorError) -> MigratorError:
         elapsed = format_duration((time.monotonic() - self._began) * 1_000)
         error.message += f" Tried {self._tries} times in {elapsed}, as lock_wait allows."
+        if self.waits and "blockers" not in error.facts:  # the last try may have been too short to see them
+            error.message += f" An earlier try waited for {self.waits[-1]}."
+            error.facts["blockers"] = [asdict(blocker) for blocker in self.waits[-1].blockers]
         error.facts["tries"] = self._tries
         return error
 

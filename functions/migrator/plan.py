@@ -160,7 +160,8 @@ def find_target(package: Package, target: str) -> Migration:
             f"There is no migration {target[:40]} in {package.folder} "
             f"({len(package.migrations)} files, {first} to {last}).",
             cause="The number is wrong, or the file isn't in this folder.",
-            solution="See `aurora-migrations list`, or name the right folder with --migrations DIR.",
+            solution="See `aurora-migrations list`. If the file isn't there, name its folder with --migrations DIR; on "
+            "AWS, deploy it.",
         )
     return found
 

@@ -17,7 +17,7 @@ from functions.migrator.session import Session
 from functions.migrator.step import Step, looking, newest
 
 # Bytes of JSON. The status has three lists; all together stay far below the 256 KiB that a state may have.
-_LIST_BUDGET, _PLAN_BUDGET, _STATUS_BUDGET, _WARNINGS_BUDGET = 100_000, 50_000, 20_000, 4_000
+_LIST_BUDGET, _PLAN_BUDGET, _STATUS_BUDGET, _WARNINGS_BUDGET = 100_000, 24_000, 20_000, 4_000
 _TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
 
 

@@ -57,6 +57,9 @@ class Listener:
     def in_the_way(self, wait: LockWait) -> None:
         """A try of a file was rolled back, as others hold locks; the next one begins when they are gone."""
 
+    def planned(self, action: Action, migrations: Sequence[Migration]) -> None:
+        """These are to be done, as far as can be told before the run has the lock."""
+
     def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
         """The run has the lock, and these are to be done, in this order."""
 
@@ -111,6 +114,7 @@ def apply(request: Request, target: str | None = None) -> RunResult:
     """
     with _Run(request) as run:
         plan = run.read_plan(target)
+        request.listener.planned("apply", plan.pending)
         done: list[FileDone] = []
         if plan.pending:
             run.check("apply", plan.pending)  # refuses before it waits for the lock and writes anything
@@ -141,6 +145,7 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
     """
     with _Run(request) as run:
         chosen = run.read_rollback(target, confirm)
+        request.listener.planned("rollback", chosen)
         done: list[FileDone] = []
         if chosen:
             run.check("rollback", chosen)  # refuses before it waits for the lock

@@ -25,7 +25,7 @@ from functions.migrator.script import PAST
 from functions.migrator.session import Session
 from functions.migrator.step import Step, looking, newest, send
 
-_FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 24_000, 48_000, 4_000, 4_000  # bytes of JSON
+_FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
 _TOO_SLOW = "Promise fewer rows, or raise `limits.statement_timeout` of the environment."
 _STAYS = "What is applied stays applied: the checks come after the commit."
 _TOLD = 10  # failed checks in the message

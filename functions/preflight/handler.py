@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from functions.edge import Call, entrance
+from functions.mail import database_now
 from functions.migrator.preflight import preflight
 
 
@@ -16,11 +17,12 @@ def handler(call: Call) -> dict[str, Any]:
         call: the execution's input, and a database that is reached with the secret as it is now.
 
     Returns:
-        `next` (apply, verify or done), the package's digest, and how much is pending; with `done`, the `result` too.
+        `next` (apply, verify or done), the package's digest, how much is pending, and the same in words for a mail
+        (`database_now`); with `done`, the `result` too.
 
     Raises:
         MigratorError: why nothing can be run; see `functions.migrator.errors`.
     """
     report = call.logged_in(preflight)
     call.story.count("MigrationsPending", len(report.pending))
-    return report.to_dict()
+    return {**report.to_dict(), "database_now": database_now(report.applied, [m.name for m in report.pending])}

@@ -202,6 +202,29 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
     ]
 
 
+def test_try_that_failed_and_the_next_one_are_told(cloud: Cloud, call: Call) -> None:
+    task = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::sns:publish",
+        "Parameters": {"TopicArn": "arn:aws:sns:eu-west-1:123456789012:none", "Message": "x"},
+        "Retry": [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1, "MaxAttempts": 1}],
+        "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Failed"}],
+        "End": True,
+    }
+    failed = {"Type": "Fail", "Error": "LockTimeout", "Cause": caused(DOCUMENT)}
+    cloud.deploy({"StartAt": "Apply", "States": {"Apply": task, "Failed": failed}})
+    answer = call("run", "--env", "dev")
+    assert answer.code == 1
+    lines = [line.split("machine    ")[1] for line in answer.err.splitlines() if "  machine  " in line]
+    assert [line.split(": ")[0] for line in lines] == [
+        "Apply",
+        "Apply failed with SNS.NotFoundException",
+        "Apply is tried again",
+        "Apply failed with SNS.NotFoundException",
+        "Failed",
+    ]
+
+
 def test_without_the_right_to_read_logs_the_run_is_followed_all_the_same(cloud: Cloud, call: Call) -> None:
     cloud.deploy(answering({"run-migration": RAN}))
     for step in ("preflight", "apply", "verify"):

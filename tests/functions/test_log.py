@@ -161,8 +161,7 @@ def test_error_leaves_without_the_errors_that_it_came_from(machine) -> None:
 # ---- errors as documents --------------------------------------------------------------------------------------------
 
 
-def test_error_names_the_next_command_with_environment_and_target(machine, monkeypatch) -> None:
-    monkeypatch.setenv("ENVIRONMENT", "dev")
+def test_error_names_the_next_command_with_environment_and_target(machine) -> None:
     machine.migrations.write("001_a.sql", "SELECT 1/0;")
     digest = machine.write_manifest()
     told = machine.refused("apply", MigrationFailed, {"target": "001"}, package=digest)
@@ -184,9 +183,8 @@ def test_error_names_the_next_command_with_environment_and_target(machine, monke
         (None, "run"),
     ],
 )
-def test_next_command_asks_for_the_same_again_and_never_undoes_an_undoing(monkeypatch, asked, command: str) -> None:
-    monkeypatch.setenv("ENVIRONMENT", "dev")
-    assert edge._next_command("aurora-migrations run", asked) == f"aurora-migrations {command} --env dev"
+def test_next_command_asks_for_the_same_again_and_never_undoes_an_undoing(asked, command: str) -> None:
+    assert edge.next_command("aurora-migrations run", asked, "dev") == f"aurora-migrations {command} --env dev"
 
 
 def test_mistake_of_ours_leaves_by_a_name_and_without_its_words(machine, monkeypatch, capsys) -> None:

@@ -187,8 +187,9 @@ def test_history_stays_small_and_says_that_there_is_more(machine, database) -> N
     with_017(machine).run()
     columns = "action, version, name, sha256, package, execution, requested_by, lock_holder, finished_at, result, error"
     database.execute(
-        f"INSERT INTO aurora_migrations.attempts ({columns}) SELECT 'apply', 17, repeat('n', 200), '', '', 'e', 'me',"
-        " 1, now(), 'failed', json_build_object('error', 'E', 'message', repeat('m', 9000)) FROM generate_series(1, 300)"
+        f"INSERT INTO aurora_migrations.attempts ({columns})"
+        " SELECT 'apply', 17, repeat('n', 200), '', '', 'e', 'me', 1, now(), 'failed',"
+        " json_build_object('error', 'E', 'message', repeat('m', 9000)) FROM generate_series(1, 300)"
     )
     answer = machine.run({"action": "history"})
     assert len(json.dumps(answer)) < 130_000

@@ -62,7 +62,7 @@ def _from(machine: Machine, start: str, topic: str, answers: dict[str, Any]) -> 
         if state["Type"] == "Wait":
             state["Seconds"] = 0
     for name, answer in answers.items():
-        kept = {key: states[name][key] for key in ("ResultPath", "Next")}
+        kept = {key: states[name][key] for key in ("ResultPath", "OutputPath", "Next") if key in states[name]}
         states[name] = {"Type": "Pass", "Result": {"Payload": answer}, **kept}
     return {"StartAt": start, "States": states}
 

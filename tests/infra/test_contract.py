@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -11,16 +10,13 @@ from pathlib import Path
 import pytest
 
 from functions.migrator.ask import ACTIONS, read_ask
-from functions.migrator.document import document
-from functions.migrator.errors import LockTimeout
 from functions.migrator.settings import read_settings
 from infra import settings as infra_settings
 from infra.naming import Names
 from infra.packaging import CERTIFICATES, HANDLERS, MIGRATIONS
 from infra.settings import read_one
-from tests.infra.cloud import Machine, Template
+from tests.infra.cloud import Template
 from tests.infra.conftest import context
-from tests.infra.running import run
 
 
 def test_actions_that_an_environment_can_allow_are_those_that_there_are() -> None:
@@ -50,15 +46,6 @@ def test_inputs_that_rules_give_are_understood(template: Template) -> None:
         for task in machine.calls.values():
             given = task["Parameters"]["Payload"].get("input", {})
             assert read_ask(given, "e", allowed).action in ("plan", "run-migration")
-
-
-def test_error_as_functions_tell_it_is_understood_by_the_failure_branch(templates: dict[str, Template]) -> None:
-    machine: Machine = templates["dev"].machine(Names("dev").of())
-    error = LockTimeout("Waited 2 s.", blockers=[{"pid": 1, "query": "x" * 20_000}])
-    cause = {"errorMessage": document(error, execution="e"), "errorType": error.name, "stackTrace": []}
-    ran = run(machine, "Cause given?", {"failure": {"Error": error.name, "Cause": json.dumps(cause)}})
-    assert ran.mails[0][0] == "[dev] LockTimeout: migrations failed"
-    assert "What   LockTimeout: Waited 2 s." in ran.mails[0][1]
 
 
 @pytest.mark.parametrize("step", HANDLERS)

@@ -6,11 +6,18 @@ import json
 
 import pytest
 
-from functions.migrator.errors import LockTimeout, MigrationFailed
+from documents import golden
+from documents.examples import ARN, ENVIRONMENT, EXECUTION, REGION, Example, examples
+from functions import mail
+from functions.migrator.document import document
+from infra import texts
+from infra.failures import MISUNDERSTOOD
 from tests.infra.cloud import Machine
 from tests.infra.running import run
 
 BRANCH = "Cause given?"
+SEEN = {"Look at the database": {"pending": 2, "applied": 16, "database_now": golden.PENDING}}
+ODD_LOOK = {"Look at the database": {"pending": 2}}
 
 
 def raised(error: str, text: str) -> dict[str, object]:
@@ -25,75 +32,147 @@ def environment() -> str:
     return "dev"
 
 
-def test_error_of_ours_is_mailed_with_all_that_it_knows(workflow: Machine, environment: str) -> None:
-    error = LockTimeout('Waited 2 s for "orders"; it\'s held by {pid 4711}.', next_command="aurora-migrations run 017")
-    ran = run(workflow, BRANCH, raised(error.name, json.dumps(error.to_dict())))
-    ((subject, message),) = ran.mails
-    assert subject == f"[{environment}] LockTimeout: migrations failed"
-    lines = message.splitlines()
-    assert f"What   LockTimeout: {error.message}" in lines
-    assert f"Why    {error.cause}" in lines
-    assert f"State  {error.state}" in lines
-    assert f"Do     {error.solution}" in lines
-    assert "Next   aurora-migrations run 017" in lines
-    assert "Execution  e" in lines
-    assert "#/v2/executions/details/arn:aws:states:" in lines[-1]
-    assert (ran.status, ran.error) == ("FAILED", "LockTimeout")
-    assert json.loads(str(ran.cause))["errorType"] == "LockTimeout"
+def as_it_leaves(example: Example) -> str:
+    """The document of an example's error, with its mail, as `functions.edge` makes it."""
+    subject, body = golden.told(example)
+    return document(example.error, {"subject": subject, "body": body}, execution=EXECUTION)
+
+
+PASSED_ON = ("InvalidInput", "HazardRefused", "LockTimeout", "MigrationChanged", "MigrationFailed")
 
 
 @pytest.mark.parametrize(
-    "cause",
-    [
-        "",
-        "The state timed out.",
-        '{"errorMessage": "cut in the mid',
-        '{"errorType": "Runtime.ExitError"}',
-        json.dumps({"errorMessage": None, "errorType": "Odd"}),
-        json.dumps({"errorMessage": "{'a': 1}", "errorType": "KeyError"}),
-        json.dumps({"errorMessage": "no JSON", "errorType": "ModuleNotFoundError"}),
-        json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "MigrationFailed"}),
-        "[1, 2]",
-    ],
-    ids=["empty", "prose", "cut", "no-message", "null", "python", "foreign", "cut-inside", "array"],
+    "example", [each for each in examples() if each.name in PASSED_ON], ids=lambda example: example.name
 )
-def test_what_is_not_an_error_of_ours_is_mailed_as_it_is(cause: str, workflow: Machine, environment: str) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": "Some.Error", "Cause": cause}})
+def test_mail_of_an_error_of_ours_is_passed_on_unchanged(example: Example, workflow: Machine) -> None:
+    ran = run(workflow, BRANCH, raised(example.error.name, as_it_leaves(example)))
+    assert ran.mails == [golden.told(example)]
+    assert (ran.status, ran.error) == ("FAILED", example.error.name)
+    assert json.loads(str(ran.cause))["errorType"] == example.error.name
+
+
+def test_document_of_the_largest_error_comes_through_whole(workflow: Machine) -> None:
+    """Lambda quotes it once more; Step Functions cuts a Cause at 32,768 characters."""
+    error = examples()[0].error
+    error.message, error.facts["excerpt"] = '"\\' * 9_000, '"\\' * 9_000
+    written = mail.failure(error, mail.Run(ENVIRONMENT, "apply", EXECUTION, ARN, {"requested_by": '"' * 256}))
+    caught = raised(error.name, document(error, written.to_dict(), execution=EXECUTION))
+    assert len(caught["failure"]["Cause"]) < 32_768
+    assert run(workflow, BRANCH, caught).mails == [(written.subject, written.body)]
+
+
+BROKEN_OFF = json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "MigrationFailed"})
+
+
+@pytest.mark.parametrize(
+    ("cause", "why"),
+    [
+        ("", texts.NO_CAUSE),
+        ("The state timed out.", "The state timed out."),
+        ('{"errorMessage": "cut in the mid', texts.CANNOT_BE_READ),
+        ('{"errorType": "Runtime.ExitError"}', texts.CANNOT_BE_READ),
+        (json.dumps({"errorMessage": None, "errorType": "Odd"}), texts.CANNOT_BE_READ),
+        (json.dumps({"errorMessage": "{'a': 1}", "errorType": "KeyError"}), texts.CANNOT_BE_READ),
+        (json.dumps({"errorMessage": "no JSON", "errorType": "ModuleNotFoundError"}), "no JSON"),
+        (json.dumps({"errorMessage": '{"error": "X"}', "errorType": "X"}), texts.CANNOT_BE_READ),
+        (json.dumps({"errorMessage": '{"mail": {"subject": "s"}}', "errorType": "X"}), texts.CANNOT_BE_READ),
+        (json.dumps({"errorMessage": '{"mail": {"subject": "s", "body": 1}}', "errorType": "X"}), texts.CANNOT_BE_READ),
+        (BROKEN_OFF, texts.CANNOT_BE_READ),
+        ("[1, 2]", texts.CANNOT_BE_READ),
+    ],
+    ids=[
+        *("empty", "prose", "cut", "no-message", "null", "python", "foreign", "no-mail", "half-a-mail", "odd-mail"),
+        *("cut-inside", "array"),
+    ],
+)
+def test_what_is_not_an_error_of_ours_is_mailed_with_what_it_says_to_people(
+    cause: str, why: str, workflow: Machine, environment: str
+) -> None:
+    ran = run(workflow, BRANCH, {"failure": {"Error": "Some.Error", "Cause": cause}}, answers=SEEN)
     ((subject, message),) = ran.mails
-    assert subject == f"[{environment}] migrations failed"
-    assert "What   Some.Error\n" in message
-    assert f"Why    {cause}\n" in message
-    assert (ran.status, ran.error, ran.cause or "") == ("FAILED", "Some.Error", cause)
+    assert subject == f"[{environment}] Some.Error: migrations failed"
+    assert "WHAT HAPPENED\n  Some.Error\n" in message
+    assert f"WHY\n  {why}\n" in message
+    assert "{" not in message
+    assert (ran.status, ran.error) == ("FAILED", "Some.Error")
+    assert (ran.cause or "") == (cause or texts.NO_CAUSE)
 
 
 def test_failure_without_a_cause_is_mailed_too(workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": "States.Timeout"}})
-    assert "Why    No cause was given." in ran.mails[0][1]
+    ran = run(workflow, BRANCH, {"failure": {"Error": "States.Timeout"}}, answers=SEEN)
+    assert f"WHY\n  {texts.NO_CAUSE}\n" in ran.mails[0][1]
     assert (ran.status, ran.error) == ("FAILED", "Workflow.States.Timeout")
 
 
+def died(**more: str) -> dict[str, object]:
+    cause = {"errorType": golden.VALUES["error"], "errorMessage": golden.VALUES["why"]}
+    return {"failure": {"Error": golden.VALUES["error"], "Cause": json.dumps(cause)}, **more}
+
+
+def golden_mail(name: str, environment: str, keep: str = "\0") -> tuple[str, str]:
+    """A golden file's mail, as another environment has it; what is to be kept names the old one."""
+    text = (golden.MAILS / f"{name}.txt").read_text("utf-8")
+    parts = (part.replace(ENVIRONMENT, environment) for part in text.split(keep))
+    subject, _, body = keep.join(parts).removeprefix("Subject: ").partition("\n\n")
+    return subject, body
+
+
+def without_execution(mail: tuple[str, str]) -> tuple[str, str]:
+    return mail[0], mail[1].partition("THIS EXECUTION")[0]
+
+
+def test_mail_about_a_function_that_died_says_what_was_seen(workflow: Machine, environment: str) -> None:
+    ran = run(workflow, BRANCH, died(), answers=SEEN)
+    (told,) = ran.mails
+    assert without_execution(told) == without_execution(golden_mail("function-died", environment))
+    assert "\n  Execution  e\n" in told[1]
+    assert f"home?region={REGION}#/v2/executions/details/arn:aws:states:" in told[1].splitlines()[-1]
+
+
+def test_mail_about_a_function_that_died_is_sent_though_nobody_can_look(workflow: Machine, environment: str) -> None:
+    """The state that looks catches everything, and goes on to the mail that does without."""
+    (caught,) = workflow.states["Look at the database"]["Catch"]
+    assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], "$.unlooked")
+    unlooked = {"Error": golden.VALUES["unseen"], "Cause": "-"}
+    data = {**died(), "name": {"text": golden.VALUES["name"]}, "why": {"text": golden.VALUES["why"]}}
+    ran = run(workflow, caught["Next"], {**data, "unlooked": unlooked})
+    assert without_execution(ran.mails[0]) == without_execution(golden_mail("function-died-and-no-look", environment))
+
+
+def test_look_that_is_not_understood_does_not_keep_the_mail(workflow: Machine) -> None:
+    ran = run(workflow, BRANCH, died(), answers=ODD_LOOK)
+    assert f"It could not be looked at: {MISUNDERSTOOD[0]}." in ran.mails[0][1]
+
+
+def test_look_waits_until_the_server_has_ended_what_a_dead_function_left(workflow: Machine) -> None:
+    wait = workflow.states["Let it settle"]
+    assert (wait["Type"], wait["Next"]) == ("Wait", "Look at the database")
+    assert wait["Seconds"] >= 5
+
+
 def test_mail_that_cannot_be_sent_does_not_hide_the_error(workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": "MigrationFailed", "Cause": "why"}}, topic=False)
+    ran = run(workflow, BRANCH, {"failure": {"Error": "MigrationFailed", "Cause": "why"}}, topic=False, answers=SEEN)
     assert (ran.mails, ran.status, ran.error, ran.cause) == ([], "FAILED", "MigrationFailed", "why")
 
 
-def test_subject_is_one_that_sns_takes_for_every_error_and_environment(workflow: Machine) -> None:
-    error = MigrationFailed("x")
-    ran = run(workflow, BRANCH, raised(error.name, json.dumps(error.to_dict())))
-    longest = len(ran.mails[0][0]) + 20 + 20  # of an environment's name, and of an error's beyond this one's
-    assert ran.mails[0][0].isascii()
-    assert longest < 100
+@pytest.mark.parametrize("name", ["VeryLongName" * 30, "Runtime.ExitError", "Caf\u00e9", "A B"])
+def test_subject_is_one_that_sns_takes_whatever_the_error_is_called(name: str, workflow: Machine) -> None:
+    ran = run(workflow, BRANCH, {"failure": {"Error": name, "Cause": "why"}}, answers=SEEN)
+    ((subject, _),) = ran.mails
+    assert subject.isascii()
+    assert len(subject) + 20 < 100  # an environment's name has up to 20 characters
 
 
 def test_message_of_the_longest_cause_fits_into_a_mail(workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": "E", "Cause": "x" * 32_768}})
+    ran = run(workflow, BRANCH, {"failure": {"Error": "E", "Cause": "x" * 32_768}}, answers=SEEN)
     assert len(ran.mails[0][1].encode()) < 262_144
 
 
 @pytest.mark.parametrize("answer", [{}, {"next": "sing"}, {"next": "done"}], ids=["nothing", "unknown", "no-result"])
 def test_answer_that_is_not_understood_fails_and_is_mailed(answer: dict[str, str], workflow: Machine) -> None:
-    ran = run(workflow, "What next?", {"preflight": {"Payload": answer}})
-    assert (ran.status, ran.error, len(ran.mails)) == ("FAILED", "ContractBroken", 1)
+    ran = run(workflow, "What next?", {"preflight": {"Payload": answer}}, answers=SEEN)
+    assert (ran.status, ran.error) == ("FAILED", MISUNDERSTOOD[0])
+    assert without_execution(ran.mails[0]) == without_execution(golden_mail("answer-not-understood", "dev"))
 
 
 def test_plan_and_list_are_answered_with_preflights_result(workflow: Machine) -> None:
@@ -103,5 +182,5 @@ def test_plan_and_list_are_answered_with_preflights_result(workflow: Machine) ->
 
 def test_third_package_in_one_run_is_mailed(workflow: Machine) -> None:
     data = {"starts": 3, "failure": {"Error": "PackageChanged", "Cause": "again"}}
-    ran = run(workflow, "Start over?", data)
+    ran = run(workflow, "Start over?", data, answers=SEEN)
     assert (ran.status, ran.error, len(ran.mails)) == ("FAILED", "PackageChanged", 1)

@@ -102,7 +102,7 @@ def test_every_rule_starts_one_machine_with_a_role_that_may_do_just_that(templat
         ]
 
 
-def test_event_that_starts_nothing_is_kept_and_mailed(template: Template) -> None:
+def test_event_that_starts_nothing_is_kept_and_mailed(template: Template, environment: str) -> None:
     (queue,) = template.of("SQS::Queue")
     for each in template.of("Events::Rule"):
         (target,) = each.properties["Targets"]
@@ -113,3 +113,11 @@ def test_event_that_starts_nothing_is_kept_and_mailed(template: Template) -> Non
     assert alarm.properties["MetricName"] == "ApproximateNumberOfMessagesVisible"
     assert (alarm.properties["Threshold"], alarm.properties["EvaluationPeriods"]) == (1, 1)
     assert alarm.properties["AlarmActions"] == [f"<{template.of('SNS::Topic')[0].id}>"]
+    assert_says_what_to_do(alarm.properties["AlarmDescription"], environment)
+
+
+def assert_says_what_to_do(description: str, environment: str) -> None:
+    """CloudWatch takes 1,024 characters, also for the longest name of an environment."""
+    assert len(description.replace(environment, "e" * 20)) < 1_024
+    assert f"lies in the queue\n  aurora-migrations-{environment}-dead-letters." in description
+    assert f"NEXT COMMAND\n  aurora-migrations run --env {environment}\n" in description

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from documents import golden
+from documents.examples import ARN, EXECUTION
 from infra.naming import Names
 from tests.infra.cloud import Machine, Template
 from tests.infra.running import run
+from tests.infra.test_failures import golden_mail, without_execution
 from tests.infra.test_triggers import matches
 
-ENDED = {"executionArn": "arn:aws:states:eu-west-1:0:execution:m:e1", "name": "e1", "status": "TIMED_OUT"}
+ENDED = {"executionArn": ARN, "name": EXECUTION, "status": "TIMED_OUT"}
+SEEN = {"Payload": {"applied": 16, "pending": 2, "database_now": golden.PENDING}}
 
 
 @pytest.fixture
@@ -65,19 +69,22 @@ def test_end_of_another_machine_does_not_match(template: Template, names: Names)
 
 
 def test_notice_tells_what_it_saw(notice: Machine, environment: str) -> None:
-    ran = run(notice, "Seen?", {**ENDED, "look": {"Payload": {"applied": 16, "pending": 1}}})
-    ((subject, message),) = ran.mails
-    assert subject == f"[{environment}] TIMED_OUT: migrations ended"
-    assert "State  16 applied, 1 pending" in message
-    assert ENDED["executionArn"] in message
+    ran = run(notice, "Seen?", {**ENDED, "look": SEEN})
+    assert ran.mails == [golden_mail("execution-ended", environment, keep="execution:aurora-migrations-prod")]
     assert ran.status == "SUCCEEDED"
 
 
-def test_notice_is_sent_though_the_database_cannot_be_looked_at(notice: Machine) -> None:
+def test_notice_is_sent_though_the_database_cannot_be_looked_at(notice: Machine, environment: str) -> None:
     (caught,) = notice.states["Look"]["Catch"]
     assert caught["ErrorEquals"] == ["States.ALL"]
-    ran = run(notice, caught["Next"], {**ENDED, "failure": {"Error": "DatabaseUnreachable", "Cause": "-"}})
-    assert "State  The database could not be looked at: DatabaseUnreachable" in ran.mails[0][1]
+    ran = run(notice, caught["Next"], {**ENDED, "failure": {"Error": golden.VALUES["unseen"], "Cause": "-"}})
+    wanted = golden_mail("execution-ended-and-no-look", environment, keep="execution:aurora-migrations-prod")
+    assert ran.mails == [wanted]
+
+
+def test_notice_is_sent_though_the_answer_is_not_understood(notice: Machine) -> None:
+    ran = run(notice, "Seen?", {**ENDED, "look": {"Payload": {"applied": 16, "pending": 2}}})
+    assert "It could not be looked at: ContractBroken." in ran.mails[0][1]
 
 
 def test_notice_waits_before_it_looks(notice: Machine) -> None:
@@ -86,20 +93,29 @@ def test_notice_waits_before_it_looks(notice: Machine) -> None:
     assert first["Seconds"] >= 30
 
 
-@pytest.mark.parametrize(("pending", "mails"), [(0, 0), (2, 1)])
-def test_daily_check_mails_only_if_something_is_pending(pending: int, mails: int, daily: Machine) -> None:
-    ran = run(daily, "Anything pending?", {"look": {"Payload": {"applied": 16, "pending": pending}}})
-    assert (ran.status, len(ran.mails)) == ("SUCCEEDED", mails)
+def test_daily_check_mails_what_is_pending(daily: Machine, environment: str) -> None:
+    ran = run(daily, "Anything pending?", {"look": SEEN})
+    assert ran.status == "SUCCEEDED"
+    assert without_execution(ran.mails[0]) == without_execution(golden_mail("daily-check-pending", environment))
+
+
+def test_daily_check_mails_nothing_if_nothing_is_pending(daily: Machine) -> None:
+    ran = run(daily, "Anything pending?", {"look": {"Payload": {**SEEN["Payload"], "pending": 0}}})
+    assert (ran.status, ran.mails) == ("SUCCEEDED", [])
 
 
 def test_daily_check_mails_why_it_could_not_look(daily: Machine) -> None:
     (caught,) = daily.states["Look"]["Catch"]
-    ran = run(daily, caught["Next"], {"failure": {"Error": "MigrationChanged", "Cause": "-"}})
-    assert (ran.status, ran.error, len(ran.mails)) == ("FAILED", "MigrationChanged", 1)
+    ran = run(daily, caught["Next"], {"failure": {"Error": "Runtime.ExitError", "Cause": "killed"}})
+    assert (ran.status, ran.error) == ("FAILED", "Runtime.ExitError")
+    assert "The daily check of migrations on dev failed" in ran.mails[0][1]
+    assert "It could not be looked at: that is what failed." in ran.mails[0][1]
+    assert list(daily.calls) == ["Look"]  # not once more
 
 
 def test_both_only_ask_for_the_plan(notice: Machine, daily: Machine) -> None:
-    for machine in (notice, daily):
+    for machine, trigger in ((notice, "notice"), (daily, "daily")):
+        assert machine.states["Look"]["Parameters"]["Payload"]["input"]["trigger"] == trigger
         assert json.loads(json.dumps(machine.states["Look"]["Parameters"]["Payload"]["input"]))["action"] == "plan"
         assert list(machine.calls) == ["Look"]
 

@@ -63,7 +63,8 @@ def test_every_task_catches_everything_and_leads_to_the_topic_and_then_to_fail(w
         for way in workflow.paths(last["Next"]):
             assert workflow.states[way[-1]]["Type"] == "Fail", (name, way)
             if name != "Notify failure":
-                assert last["ResultPath"] == "$.failure", name
+                kept = "$.unlooked" if name == "Look at the database" else "$.failure"
+                assert last["ResultPath"] == kept, name
                 assert "Notify failure" in way, (name, way)
 
 
@@ -95,9 +96,10 @@ def test_every_choice_has_a_default_and_looks_before_it_compares(template: Templ
 
 
 def flat(choice: dict[str, Any]) -> list[dict[str, Any]]:
-    if "And" in choice:
-        return [test for each in choice["And"] for test in flat(each)]
-    return [choice]
+    for word in ("And", "Or"):
+        if word in choice:
+            return [test for each in choice[word] for test in flat(each)]
+    return flat(choice["Not"]) if "Not" in choice else [choice]
 
 
 def test_text_is_parsed_only_after_it_was_seen_to_be_an_object(workflow: Machine) -> None:
@@ -130,7 +132,9 @@ def test_transient_errors_of_the_engine_are_tried_again_and_no_others(
 @pytest.mark.parametrize(("error", "retried"), RETRIED_BY_DESIGN.items())
 def test_table_of_the_design_is_what_is_built(error: str, retried: bool, templates: dict[str, Template]) -> None:
     machine = templates["prod"].machine("aurora-migrations-prod")
-    assert [bool(retriers(task, error)) for task in machine.calls.values()] == [retried] * 3
+    assert {name: bool(retriers(task, error)) for name, task in machine.calls.items()} == dict.fromkeys(
+        ("Preflight", "Apply", "Verify", "Look at the database"), retried
+    )
 
 
 @pytest.mark.parametrize("error", ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"])
@@ -181,6 +185,12 @@ def test_functions_get_the_payload_that_they_are_written_for(workflow: Machine) 
     }
     later = {"package.$": "$.preflight.Payload.package", "so_far.$": "$.apply.Payload"}
     payloads = {name: task["Parameters"]["Payload"] for name, task in workflow.calls.items()}
+    assert payloads.pop("Look at the database") == {
+        **{key: value for key, value in common.items() if key != "input.$"},
+        "input": {"action": "plan", "trigger": "failure"},
+        "package": "",
+        "so_far": {},
+    }
     assert payloads == {
         "Preflight": common | {"package": "", "so_far": {}},
         "Apply": common | later,
@@ -193,7 +203,7 @@ def test_first_call_of_apply_has_nothing_so_far(workflow: Machine) -> None:
 
 
 def test_answer_is_what_verify_says_or_what_preflight_was_asked_for(workflow: Machine) -> None:
-    assert workflow.states["Succeeded"]["InputPath"] == "$.verify.Payload"
+    assert workflow.states["Succeeded"]["InputPath"] == "$.Payload"
     assert workflow.states["Answered"]["InputPath"] == "$.preflight.Payload.result"
 
 
@@ -226,6 +236,7 @@ def called(template: Template, task: dict[str, Any]) -> dict[str, Any]:
 
 def test_calls_go_through_the_alias_of_their_own_function(template: Template, workflow: Machine) -> None:
     handlers = {name: called(template, task)["Handler"] for name, task in workflow.calls.items()}
+    assert handlers.pop("Look at the database") == handlers["Preflight"]
     assert handlers == {name: f"functions.{name.lower()}.handler.handler" for name in ("Preflight", "Apply", "Verify")}
 
 

@@ -1,0 +1,13 @@
+"""Pages of docs/ that are made from the code, one module a page; `python -m tasks docs` writes them all.
+
+Each page's module has `PATH` and `render`. What the pages show of mails and of the terminal stands in tests/golden/,
+made of the examples in `documents.examples`; tests say when a page or a golden file isn't what the code makes of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RENEW = "`python -m tasks docs`"
+NOTE = f"<!-- Made from the code by {RENEW}; a test says when it is stale. -->"

@@ -1,0 +1,85 @@
+"""Golden files: every mail, and every error as the terminal shows it, as they are now."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+from cli.common import describe
+from documents import ROOT, results
+from documents.examples import ARN, DAILY, ENVIRONMENT, EXECUTION, REGION, Example, examples
+from functions import mail
+from functions.edge import next_command
+from functions.migrator.errors import MigratorError
+from infra import texts
+from infra.failures import MISUNDERSTOOD
+from infra.naming import Names
+from infra.triggers import DEAD_LETTERS
+
+FOLDER = ROOT / "tests" / "golden"
+MAILS, TERMINAL = FOLDER / "mails", FOLDER / "terminal"
+PENDING = mail.database_now(16, ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"])
+# What a machine finds under the paths that its texts name.
+VALUES = {
+    "$.name": EXECUTION,
+    "$.executionArn": ARN,
+    "$$.Execution.Name": EXECUTION,
+    "$$.Execution.Id": ARN,
+    "$.status": "TIMED_OUT",
+    "name": "Runtime.ExitError",
+    "error": "Runtime.ExitError",
+    "why": "RequestId: 11111111-2222 Error: Runtime exited with error: signal: killed",
+    "seen": PENDING,
+    "unseen": "DatabaseUnreachable",
+}
+_PATHS = {"name": "name", "error": "error", "why": "why"}
+
+
+def files() -> dict[Path, str]:
+    """What every golden file must hold."""
+    mails = {MAILS / f"{name}.txt": text for name, text in (*errors(), *successes(), *machines())}
+    typed = [example for example in examples() if example.asked is not DAILY or not example.case]
+    terminal = {TERMINAL / f"{example.name}.txt": f"{describe(example.error)}\n" for example in typed}
+    return mails | terminal
+
+
+def errors() -> Iterator[tuple[str, str]]:
+    """The mail about each example of an error."""
+    for example in examples():
+        yield example.name, _shown(*told(example))
+
+
+def told(example: Example) -> tuple[str, str]:
+    """Subject and body of the mail about an example, written as `functions.edge` has it written."""
+    error: MigratorError = copy.copy(example.error)
+    error.next_command = next_command(error.next_command, example.asked, ENVIRONMENT)
+    written = mail.failure(error, mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked))
+    return written.subject, written.body
+
+
+def successes() -> Iterator[tuple[str, str]]:
+    """The mails about runs that went well."""
+    for name, (answer, asked) in results.ANSWERS.items():
+        written = mail.success(answer, mail.Run(ENVIRONMENT, "verify", EXECUTION, ARN, asked))
+        if written is not None:
+            yield name, _shown(written.subject, written.body)
+
+
+def machines() -> Iterator[tuple[str, str]]:
+    """What the state machines and the alarm write themselves."""
+    for seen, state, case in ((True, "seen", ""), (False, "unseen", "-and-no-look")):
+        broken = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": state}, seen)
+        yield f"function-died{case}", _shown(*broken.filled(VALUES))
+        yield f"execution-ended{case}", _shown(*texts.ended(ENVIRONMENT, REGION, state, seen).filled(VALUES))
+    misunderstood = dict(zip(("error", "why"), MISUNDERSTOOD, strict=True))
+    odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
+    yield "answer-not-understood", _shown(*odd.filled({**VALUES, **misunderstood, "name": MISUNDERSTOOD[0]}))
+    yield "daily-check-pending", _shown(*texts.pending(ENVIRONMENT, REGION, "seen").filled(VALUES))
+    name = Names(ENVIRONMENT).of(DEAD_LETTERS)
+    alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
+    yield "run-never-started", _shown(alarm, texts.never_started(ENVIRONMENT, name))
+
+
+def _shown(subject: str, body: str) -> str:
+    return f"Subject: {subject}\n\n{body}"

@@ -1,0 +1,116 @@
+"""docs/troubleshooting.md: an entry for every error, made of its class and of its example."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+from documents import NOTE, ROOT, golden
+from documents.examples import ENVIRONMENT, Example, examples
+from functions.edge import next_command
+from functions.migrator.errors import MigratorError
+from infra import retries
+
+PATH = ROOT / "docs" / "troubleshooting.md"
+_BEGIN = f"""\
+# Troubleshooting
+
+{NOTE}
+
+Every failure has a name. It stands in the mail's subject, on the terminal, in the log, in the history and at the failed
+execution.
+
+| what you see | its name |
+| --- | --- |
+| a connection timeout | [DatabaseUnreachable](#databaseunreachable) |
+| a secret that isn't found | [SecretNotFound](#secretnotfound) |
+| an SQL error | [MigrationFailed](#migrationfailed) |
+| a lock that is waited for too long | [LockTimeout](#locktimeout) |
+| `Runtime.ExitError`, `Sandbox.Timedout`, `Lambda.Unknown` | [a function died](#a-function-died) |
+| `TIMED_OUT` or `ABORTED` in the subject | [the execution was ended](#the-execution-was-ended) |
+| an alarm about dead letters | [a run never started](#a-run-never-started) |
+| a deployment, and neither a run nor a mail | [nothing happened](#nothing-happened) |
+
+Three things hold for all of them. A file is in together with its record in the history, or not at all; one of several
+parts goes on after the last part that is in. The run lock is gone with the session that held it. So a new execution is
+always safe, and nothing has to be cleaned up by hand unless the message says so. A redrive of a failed execution only
+fails again.
+"""
+_END = """\
+## What no error tells
+
+### A function died
+
+Out of memory, or Lambda cut it off. The state machine has called it once more, after 20 seconds. The server has ended
+what the dead function was at, within 5 seconds; the mail says what is applied. Start a new execution. If it happens
+again, the function's log says what it was doing: `filter correlation_id = "EXECUTION" | sort @timestamp` in CloudWatch
+Logs Insights.
+
+### The execution was ended
+
+By its time limit (the setting `run_timeout`) or by a person. A minute later the database was looked at; the mail says
+what is applied. Ask who aborted it before you start a new one.
+
+### A run never started
+
+EventBridge could not start the state machine for a day, and put the event into the queue `...-dead-letters`. Start the
+run by hand. The message's attribute `ERROR_MESSAGE` says why; the alarm rests when the message is deleted.
+
+### Nothing happened
+
+- The first deployment of a stack may end before its own rule listens: start the first run by hand.
+- The event of a deployment may have been missed: the daily check mails what is pending.
+- The subscription may not be confirmed: each address has to click the link in Amazon SNS's first mail.
+- The mail may have been sent and kept by a filter: the execution's page shows the state `Notify failure`.
+"""
+
+
+def render() -> str:
+    """The page."""
+    return "\n".join([_BEGIN, *_entries(), _END])
+
+
+def _entries() -> Iterator[str]:
+    family = ""
+    for example in _first_of_each():
+        if example.error.family != family:
+            family = example.error.family
+            yield f"## Family {family}\n"
+        yield _entry(example)
+
+
+def _first_of_each() -> list[Example]:
+    """Grouped by family, in the order of the classes."""
+    found = {example.error.name: example for example in reversed(examples())}
+    return [found[kind.__name__] for kind in retries.every_error()]
+
+
+def _entry(example: Example) -> str:
+    kind = type(example.error)
+    rows = {
+        "why": kind.cause,
+        "the database": example.error.state,
+        "what to do": kind.solution,
+        "next command": f"`{next_command(kind.next_command, {}, ENVIRONMENT)}`",
+        "tried again by the state machine": _retried(kind),
+        "subject of the mail": f"`{golden.told(example)[0]}`",
+    }
+    table = "\n".join(f"| {name} | {_cell(words)} |" for name, words in rows.items())
+    shown = (golden.TERMINAL / f"{example.name}.txt").read_text("utf-8").strip("\n")
+    return f"### {kind.__name__}\n\n{_meaning(kind)}\n\n| | |\n| --- | --- |\n{table}\n\n```text\n{shown}\n```\n"
+
+
+def _meaning(kind: type[MigratorError]) -> str:
+    return " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
+
+
+def _retried(kind: type[MigratorError]) -> str:
+    found = next((retry for retry in retries.ALL if kind.__name__ in retry.errors), None)
+    if found is None:
+        return "no"
+    waits = [min(found.longest_wait or 10**6, found.first_wait * 2**number) for number in range(found.attempts)]
+    return f"yes, {found.attempts} times, with pauses of up to {waits[0]} to {waits[-1]} seconds"
+
+
+def _cell(words: str) -> str:
+    return " ".join(words.split()).replace("|", "\\|")

@@ -1,0 +1,263 @@
+"""The mails that functions write: about an error, about a run that went well, and where a database stands.
+
+JSONPath can neither wrap nor cut a text, and an alarm must not depend on one more function. So the function that fails
+writes the mail about it, and the state machine only passes it on. What a mail is made of carries neither passwords nor
+rows: an error's words and facts (`functions.migrator.errors`) and what the execution was asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from functions import layout
+from functions.layout import Section, listed, named, quoted, wrapped
+from functions.migrator.ask import KEYS
+from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt, MigratorError, NotAWriter
+
+LIMIT = 6_000  # bytes that a text takes as JSON
+_SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits
+_NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
+_CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
+_NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
+_UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
+_DEPLOY = "A changed file or setting takes a deployment, which starts a run by itself. Without a change, a new run "
+_DEPLOY += "would fail in the same way, and so would a redrive."
+_RETRIED = "The state machine has tried it again, with growing pauses, and has now given up."
+_ANEW = "Start a new execution: that is always safe. A redrive of this one would only fail again."
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail. The subject is one that SNS takes."""
+
+    subject: str
+    body: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The mail as JSON-able data."""
+        return {"subject": self.subject, "body": self.body}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of an execution beside what happened in it.
+
+    Attributes:
+        step: the function that is at work: preflight, apply or verify.
+        arn: the execution's; names partition and region, too.
+        asked: its input. Of that only known keys are told.
+    """
+
+    environment: str
+    step: str
+    execution: str
+    arn: str
+    asked: object
+
+    def key(self, name: str) -> str:
+        """What the input says under a key, as far as that may be shown."""
+        value = self.asked.get(name) if isinstance(self.asked, Mapping) and name in KEYS else None
+        return layout.clean(str(value)).strip()[:100] if isinstance(value, (str, int)) else ""
+
+
+def failure(error: MigratorError, run: Run) -> Mail:
+    """The mail about an error with which an execution ends."""
+    place = where(error)
+    subject = layout.subject(run.environment, error.name if place else f"{error.name} in {run.step}", place)
+    return Mail(subject, _fitted(lambda most: layout.body(_headline(run), _failure(error, run, most)), _SIZES))
+
+
+def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
+    """The mail about a run that changed something, from verify's answer; None if it changed nothing."""
+    key, word = ("rolled_back", "Rolled back") if "rolled_back" in answer else ("applied", "Migrated")
+    files = answer.get(key) or []
+    if not files:
+        return None
+    names = [str(file.get("file") or file["migration"]) for file in files]
+    count = int(answer.get(f"{key}_count") or len(files))
+    what = names[0] if count == 1 else f"{count} files, {'up' if key == 'applied' else 'down'} to {names[-1]}"
+    headline = layout.cut(f"{run.environment}: {answer['message']}.", _SIZES[-1])
+    text = _fitted(lambda most: layout.body(headline, _success(answer, run, most)), (_NAMES, 3, 1))
+    return Mail(layout.subject(run.environment, word, what), text)
+
+
+def database_now(applied: int, pending: Sequence[str]) -> str:
+    """Where a database stands, as lines of a mail.
+
+    Args:
+        applied: how many migrations are.
+        pending: the names of those that aren't, in order.
+    """
+    lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
+    lines += [f"    {name}" for name in pending[:_NAMES]]
+    return "\n".join([*lines, *([f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else [])])
+
+
+def console(arn: str) -> str:
+    """The page of an execution in AWS's console."""
+    partition, region = (f"{arn}::::".split(":")[number] for number in (1, 3))
+    host = _CONSOLES.get(partition, "console.aws.amazon.com")
+    return f"https://{host}/states/home?region={region}#/v2/executions/details/{arn}"
+
+
+def _fitted(write: Callable[[int], str], sizes: Sequence[int]) -> str:
+    """The text of the first size with which it takes no more than its share of the document that it leaves in; else
+    the smallest, without what JSON has long words for."""
+    text = ""
+    for size in sizes:
+        text = write(size)
+        if len(json.dumps(text)) <= LIMIT:
+            return text
+    return text.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
+
+
+def where(error: MigratorError) -> str:
+    """The place of an error in a few characters; empty if it has none."""
+    facts = error.facts
+    files = [_in_file(each) if isinstance(each, Mapping) else str(each) for each in _list(facts, "files", "hazards")]
+    if facts.get("file"):
+        return _in_file(facts)
+    if files:
+        return listed(files, 1)
+    if facts.get("host"):
+        return f"{facts['host']} ({facts['step']})" if facts.get("step") else str(facts["host"])
+    return str(facts.get("secret") or "").rpartition(":")[2]
+
+
+def _in_file(facts: Mapping[str, object]) -> str:
+    return f"{facts['file']}:{facts['line']}" if facts.get("line") else str(facts["file"])
+
+
+def _headline(run: Run) -> str:
+    if run.key("trigger") == "daily":
+        return f"The daily check of {run.environment} failed, and so would a run of its migrations."
+    noun = _NOUNS.get(run.key("action"), f"action {run.key('action')}")
+    return f"The {noun} on {run.environment} failed, in its step {run.step}."
+
+
+def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
+    cause, solution = layout.cut(error.cause, most), layout.cut(error.solution, most)
+    return [
+        ("What happened", _happened(error, most)),
+        ("Why", [*wrapped(cause), *_queries(error), *(wrapped(_RETRIED) if error.retryable else [])]),
+        ("The database now", _state(error, run, most)),
+        ("What to do", [*wrapped(solution), *wrapped(_DEPLOY if _is_deployed(error, run) else _ANEW)]),
+        ("Next command", [f"  {error.next_command}"]),
+        ("This execution", _execution(run)),
+    ]
+
+
+def _is_deployed(error: MigratorError, run: Run) -> bool:
+    """Whether the remedy is a deployment; what verify finds is amiss in the database itself."""
+    return error.by_deployment and run.step != "verify"
+
+
+def _happened(error: MigratorError, most: int) -> list[str]:
+    lines = wrapped(f"{error.name}: {layout.cut(error.message, most)}")
+    excerpt, difference = (str(error.facts.get(fact) or "") for fact in ("excerpt", "difference"))
+    number = error.facts.get("statement")
+    if excerpt:
+        place = f"  Statement {number} of the file:" if isinstance(number, int) else "  There:"
+        lines += ["", place, "", *layout.pointed(excerpt)]
+    if difference:
+        lines += ["", "  What differs:", "", *quoted(difference, _DIFFERENCE if most > _SIZES[-1] else 4)]
+    return lines
+
+
+def _queries(error: MigratorError) -> list[str]:
+    """What those in the way were last seen to do; their literals were taken out where they were seen."""
+    blockers = [each for each in _list(error.facts, "blockers") if isinstance(each, Mapping) and each.get("query")]
+    return [
+        line
+        for each in blockers[:3]
+        for line in wrapped(f"pid {each['pid']} was last at: {layout.cut(str(each['query']), 200)}", hang="  ")
+    ]
+
+
+def _state(error: MigratorError, run: Run, most: int) -> list[str]:
+    left = [layout.cut(str(name), _LONGEST_NAME) for name in _list(error.facts, "not_done")]
+    undone = "Not rolled back" if run.key("action") == "rollback" else "Not applied"
+    undone = f"In doubt, or {undone.lower()}" if isinstance(error, InDoubt) else undone
+    count = error.facts.get("not_done_count")
+    told = listed(left, _NAMES if most > _SIZES[-1] else 3, count if isinstance(count, int) else None)
+    return [
+        *wrapped(layout.cut(error.whole_state, most)),
+        *(wrapped(f"{undone} of what this run was for: {told}.") if left else []),
+        *wrapped(_lock(error, run)),
+    ]
+
+
+def _lock(error: MigratorError, run: Run) -> str:
+    holder = error.facts.get("holder")
+    if isinstance(error, AnotherRunInProgress) and isinstance(holder, Mapping):
+        who = holder.get("application") or "a session without a name"
+        return f"The run lock is held by {who}, pid {holder.get('pid')}, user {holder.get('user') or 'unknown'}."
+    clean = "" if error.facts.get("rolled_back") is False else " Nothing has to be cleaned up by hand."
+    if run.step != "apply":
+        return f"This run doesn't hold the run lock.{clean}"
+    if isinstance(error, _UNSURE):
+        return f"The run lock is free as soon as the server ends the lost session: within 5 seconds.{clean}"
+    return f"This run has let go of the run lock.{clean}"
+
+
+def _success(answer: Mapping[str, Any], run: Run, most: int) -> list[Section]:
+    key = "rolled_back" if "rolled_back" in answer else "applied"
+    files, tables = answer[key], (answer.get("verified") or {}).get("tables") or []
+    told = [f"{file.get('file') or file['migration']}, in {_seconds(file.get('duration_ms'))}" for file in files]
+    warnings = [layout.cut(str(warning), _SIZES[-1]) for warning in answer.get("warnings", [])[:most]]
+    return [
+        ("What changed" if key == "applied" else "What was undone", _first(told, most, answer.get(f"{key}_count"))),
+        ("What is there now", _first([_table(table) for table in tables], most)),
+        ("Worth knowing", [line for warning in warnings for line in wrapped(warning, hang="  ")]),
+        ("This execution", _execution(run)),
+    ]
+
+
+def _first(items: Sequence[str], most: int, count: int | None = None) -> list[str]:
+    """The newest items, one a line."""
+    total = max(len(items), count or 0)
+    lines = [line for item in items[-most:] for line in wrapped(item, hang="  ")]
+    return [*([f"  {total - most} before these"] if total > most else []), *lines]
+
+
+def _table(table: Mapping[str, Any]) -> str:
+    if not table.get("exists"):
+        return f"{table['table']}: isn't there"
+    rows = "" if table.get("rows") is None else f", {'' if table.get('counted') else 'about '}{table['rows']:,} rows"
+    indexes = len(table.get("indexes") or [])
+    return f"{table['table']}: there{rows}, {indexes or 'no'} {'index' if indexes == 1 else 'indexes'}"
+
+
+def _seconds(milliseconds: object) -> str:
+    return f"{milliseconds / 1_000:.1f} s" if isinstance(milliseconds, (int, float)) else "a time that isn't known"
+
+
+def _execution(run: Run) -> list[str]:
+    started = origin(run.key("trigger"), run.key("requested_by"))
+    pairs = named([("Asked for", _asked(run)), ("Started by", started), ("Execution", run.execution)])
+    return [*pairs, f"  {console(run.arn)}"] if run.arn else pairs
+
+
+def _asked(run: Run) -> str:
+    action, target = run.key("action") or "run-migration", run.key("target")
+    if action == "run-migration":
+        return f"everything up to and including {target}" if target else "everything that is pending"
+    return f"{action} {target}".strip()
+
+
+def origin(trigger: str, requested_by: str) -> str:
+    """Who or what started an execution, in words."""
+    if trigger == "deploy":  # by the rule on deployments, which passes the stack's ARN on
+        return f"the deployment of stack {f'{requested_by}//'.split('/')[1] or requested_by or 'unknown'}"
+    if trigger == "daily":
+        return "the daily check"
+    if not (trigger or requested_by):
+        return "hand, and nobody is named (the console, or AWS's own tools)"
+    return f"{requested_by or 'somebody'}{f' ({trigger})' if trigger else ''}"
+
+
+def _list(facts: Mapping[str, object], *names: str) -> list[Any]:
+    return next((value for name in names if isinstance(value := facts.get(name), list)), [])

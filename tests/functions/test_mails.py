@@ -1,0 +1,205 @@
+"""The mails of real functions on a real database: what they say is what is so, and nothing that must not be told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from documents import sql
+from functions.migrator import errors
+from functions.migrator.deadline import RESERVE
+from functions.migrator.errors import MigratorError
+from tests.database.helpers import holding, holding_run_lock
+from tests.functions.helpers import ARN, EXECUTION, Context, Machine
+from tests.functions.test_log import LEAKS, ROW, SECRET
+
+PARTS = "BEGIN;\nCREATE TABLE a (id int);\nCOMMIT;\nBEGIN;\nSELECT nothing;\nCOMMIT;\nSELECT 3;"
+USERS = "CREATE TABLE users (id int);"
+
+
+@pytest.fixture
+def shop(machine: Machine) -> Machine:
+    """017 is fine, 018 is the example's file, 019 would be fine."""
+    machine.migrations.write("017_create_users.sql", USERS)
+    machine.migrations.write(sql.FILE, sql.TEXT.decode())
+    machine.migrations.write(sql.NEXT_FILE, "CREATE TABLE orders (id int);")
+    machine.write_manifest()
+    return machine
+
+
+def section(document: dict[str, Any], title: str) -> str:
+    """What stands under a heading of the mail, as one line."""
+    body = document["mail"]["body"]
+    return " ".join(body.partition(f"\n{title}\n")[2].partition("\n\n")[0].split())
+
+
+def test_example_of_a_failed_migration_is_what_the_engine_tells(shop: Machine) -> None:
+    """So the golden files show what really comes."""
+    told = shop.refused("apply", errors.MigrationFailed)
+    example = sql.failed().to_dict()
+    assert {key: told[key] for key in example if key != "next_command"} == {
+        key: value for key, value in example.items() if key != "next_command"
+    }
+    assert set(told) - set(example) == {"execution", "mail"}
+
+
+def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:
+    told = shop.refused("apply", errors.MigrationFailed, {"trigger": "cli", "requested_by": "ana@build-7"})
+    assert told["mail"]["subject"] == f"[dev] MigrationFailed: {sql.FILE}:3"
+    state = section(told, "THE DATABASE NOW")
+    assert "The file was rolled back as a whole; the database is as it was before it." in state
+    assert "Applied by this run and staying: 017." in state
+    assert f"Not applied of what this run was for: {sql.FILE}, {sql.NEXT_FILE}." in state
+    assert "UPDATE users SET email = lower(emial);" in told["mail"]["body"]
+    assert section(told, "NEXT COMMAND") == "aurora-migrations run --env dev"
+    about = section(told, "THIS EXECUTION")
+    assert "Started by ana@build-7 (cli)" in about
+    assert EXECUTION in about
+    assert about.endswith(ARN)
+
+
+def test_mail_knows_what_earlier_calls_have_done(shop: Machine) -> None:
+    so_far = shop.call("apply", {"target": "017"})
+    told = shop.refused("apply", errors.MigrationFailed, so_far=so_far)
+    assert "Applied by this run and staying: 017." in section(told, "THE DATABASE NOW")
+    told = shop.refused("verify", errors.VerificationFailed, so_far=so_far)
+    assert told["mail"]["subject"] == "[dev] VerificationFailed in verify"
+    assert "Applied by this run and staying: 017." in section(told, "THE DATABASE NOW")
+
+
+def test_file_that_is_partly_in_is_told_so(machine: Machine) -> None:
+    machine.migrations.write("001_a.sql", PARTS)
+    machine.write_manifest()
+    state = section(machine.refused("apply", errors.MigrationFailed), "THE DATABASE NOW")
+    assert "001_a.sql has 3 parts that commit by themselves: part 1 is in; the rest isn't." in state
+
+
+def test_mail_names_who_has_the_run_lock_and_what_waits(shop: Machine, database) -> None:
+    shop.variables["LOCK_WAIT_MS"] = "200"
+    with holding_run_lock(database.url) as holder:
+        told = shop.refused("apply", errors.AnotherRunInProgress)
+        pid = holder.info.backend_pid
+    state = section(told, "THE DATABASE NOW")
+    assert "Nothing was changed." in state
+    assert f"pid {pid}" in state
+    assert f"017_create_users.sql, {sql.FILE}, {sql.NEXT_FILE}." in state
+
+
+def test_mail_names_who_is_in_the_way_without_what_their_queries_hold(machine: Machine, database) -> None:
+    database.execute("CREATE TABLE a (id text)")
+    machine.migrations.write("001_a.sql", "ALTER TABLE a ADD COLUMN x int;")
+    machine.write_manifest()
+    with holding(database.url, f"SELECT FROM a WHERE id = '{ROW}'") as holder:
+        told = machine.refused("apply", errors.LockTimeout, context=Context(timeout=RESERVE + 1_000))
+        pid = holder.info.backend_pid
+    why = section(told, "WHY")
+    assert f"pid {pid} was last at: SELECT FROM a WHERE id = ?" in why
+    assert "The state machine has tried it again" in why
+    assert f"(pid {pid}, idle in transaction" in section(told, "WHAT HAPPENED")
+    assert ROW not in json.dumps(told)
+
+
+@pytest.mark.parametrize("text", LEAKS, ids=["unique", "cast", "check"])
+def test_no_password_and_no_row_in_a_mail(text: str, machine: Machine, database, roles) -> None:
+    role = roles.create()
+    database.execute(f"ALTER ROLE \"{role.name}\" PASSWORD '{SECRET}'")
+    database.execute(
+        f'GRANT ALL ON DATABASE "{database.name}" TO "{role.name}"; GRANT ALL ON SCHEMA public TO "{role.name}"'
+    )
+    machine.put({"username": role.name, "password": SECRET})
+    machine.migrations.write("001_a.sql", text)
+    machine.write_manifest()
+    mail = json.dumps(machine.refused("apply", errors.MigrationFailed)["mail"])
+    assert SECRET not in mail
+    assert ROW not in mail
+
+
+def test_refused_login_talks_of_the_secret_and_tells_none(shop: Machine) -> None:
+    shop.put({"username": "postgres", "password": SECRET})
+    told = shop.refused("preflight", errors.AuthenticationFailed)
+    if told["mail"]["subject"].startswith("[dev] AuthenticationFailed"):
+        assert "secret" in section(told, "WHAT TO DO")
+    assert SECRET not in json.dumps(told)
+    assert "URL" not in section(told, "WHAT TO DO")
+
+
+def test_mistake_of_ours_is_mailed_without_a_traceback(shop: Machine, monkeypatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError(ROW)
+
+    monkeypatch.setattr("functions.edge.read_login", broken)
+    told = shop.refused("preflight", errors.InternalError)
+    assert told["mail"]["subject"] == "[dev] InternalError in preflight"
+    assert "An unexpected KeyError, raised in" in section(told, "WHAT HAPPENED")
+    assert "File " not in told["mail"]["body"]
+    assert ROW not in json.dumps(told)
+
+
+@pytest.mark.parametrize("asked", [None, [], "x", {"odd\n": 1}, {"requested_by": "a\nb" * 500}, {"target": ["\n"]}])
+def test_input_that_is_refused_is_mailed_in_one_piece(asked: Any, shop: Machine) -> None:
+    event = {"execution": EXECUTION, "execution_arn": ARN, "input": asked}
+    from functions.preflight.handler import handler
+
+    if asked is None:
+        event.pop("input")
+        event["execution"] = 7
+    with pytest.raises(MigratorError) as caught:
+        handler(event, Context(), shop.deployment)
+    told = json.loads(str(caught.value))
+    assert told["mail"]["subject"] == "[dev] InvalidInput in preflight"
+
+
+def test_daily_check_that_finds_drift_says_whose_look_it_was(shop: Machine) -> None:
+    shop.call("apply", {"target": "017"})
+    shop.migrations.write("017_create_users.sql", "CREATE TABLE users (id bigint);")
+    shop.write_manifest()
+    told = shop.refused("preflight", errors.MigrationChanged, {"action": "plan", "trigger": "daily"})
+    assert told["mail"]["subject"] == "[dev] MigrationChanged: 017_create_users.sql"
+    body = told["mail"]["body"]
+    assert body.startswith("The daily check of dev failed, and so would a run of its migrations.")
+    assert "    -CREATE TABLE users (id int);\n    +CREATE TABLE users (id bigint);\n" in body
+
+
+def test_mistake_in_a_mail_neither_hides_an_error_nor_fails_a_run(shop: Machine, monkeypatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError(ROW)
+
+    for name in ("failure", "success"):
+        monkeypatch.setattr(f"functions.mail.{name}", broken)
+    told = shop.refused("apply", errors.MigrationFailed)
+    assert (told["line"], told.get("mail")) == (3, None)
+    answer = shop.call("verify", {"target": "017"}, wants_mail=True)
+    assert (answer["mail"], answer["result"]["status"]) == (None, "success")
+
+
+# ---- what the machine puts into its own mails -----------------------------------------------------------------------
+
+
+def test_preflight_says_in_words_where_the_database_stands(shop: Machine) -> None:
+    shop.call("apply", {"target": "017"})
+    told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
+    assert told["database_now"] == f"  1 applied, 2 pending:\n    {sql.FILE}\n    {sql.NEXT_FILE}"
+    assert "database_now" not in told["result"]
+
+
+def test_success_is_told_only_where_it_is_asked_for(shop: Machine) -> None:
+    asked = {"target": "017", "requested_by": "ana@build-7"}
+    so_far = shop.call("apply", asked)
+    plain = shop.call("verify", asked, so_far=so_far)
+    assert plain["status"] == "success"
+    told = shop.call("verify", asked, so_far=so_far, wants_mail=True)
+    timed = ("duration_ms",)
+    assert {k: v for k, v in told["result"].items() if k not in timed} == {
+        k: v for k, v in plain.items() if k not in timed
+    }
+    assert told["mail"]["subject"] == "[dev] Migrated: 017_create_users.sql"
+    assert "  public.users: there, 0 rows, no indexes" in told["mail"]["body"].replace("  users:", "  public.users:")
+
+
+def test_run_that_changed_nothing_has_no_mail(shop: Machine) -> None:
+    shop.call("apply", {"target": "017"})
+    shop.execution = "the-next"
+    told = shop.call("verify", {"target": "017"}, wants_mail=True)
+    assert (told["mail"], told["result"]["status"]) == (None, "success")

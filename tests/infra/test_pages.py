@@ -1,0 +1,89 @@
+"""Pages and golden files that are made from the code are as the code makes them now."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from documents import RENEW, ROOT, golden, mails, pipeline, troubleshooting
+from infra import retries
+from infra.naming import Names
+from infra.texts import broken
+from tests.infra.cloud import Template
+
+
+def assert_fresh(path: Path, text: str) -> None:
+    found = path.read_text("utf-8") if path.is_file() else ""
+    name = path.relative_to(ROOT)
+    assert found == text, f"{name} is stale. See whether the change is meant, then renew it with {RENEW}."
+
+
+WANTED = golden.files()
+
+
+@pytest.mark.parametrize("path", WANTED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_golden_file_is_what_the_code_makes(path: Path) -> None:
+    assert_fresh(path, WANTED[path])
+
+
+def test_there_is_no_golden_file_too_many() -> None:
+    found = {*golden.MAILS.glob("*"), *golden.TERMINAL.glob("*")}
+    assert found - WANTED.keys() == set(), f"Renew them with {RENEW}."
+
+
+def test_every_error_has_a_golden_mail_and_a_golden_text_on_the_terminal() -> None:
+    names = {error.__name__ for error in retries.every_error()}
+    for folder in (golden.MAILS, golden.TERMINAL):
+        assert names <= {path.stem for path in folder.glob("*.txt")}
+
+
+@pytest.mark.parametrize("page", [mails, troubleshooting], ids=["mails", "troubleshooting"])
+def test_page_is_what_the_code_makes(page: Any) -> None:
+    assert_fresh(page.PATH, page.render())
+
+
+def test_gallery_shows_every_golden_mail() -> None:
+    text = mails.PATH.read_text("utf-8")
+    for path in golden.MAILS.glob("*.txt"):
+        assert path.read_text("utf-8").rstrip() in text, path.stem
+
+
+def test_troubleshooting_has_an_entry_for_every_error_and_its_links_lead_somewhere() -> None:
+    text = troubleshooting.PATH.read_text("utf-8")
+    headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    assert {error.__name__ for error in retries.every_error()} <= set(headings)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= anchors
+
+
+@pytest.fixture
+def environment() -> str:
+    return pipeline.ENVIRONMENT
+
+
+def test_pipeline_shows_the_state_machine_of_the_template(template: Template) -> None:
+    machines = {name: machine.definition for name, machine in template.machines.items()}
+    assert_fresh(pipeline.PATH, pipeline.render(machines))
+
+
+def test_every_state_of_the_machine_is_in_one_of_the_diagrams(template: Template, names: Names) -> None:
+    text = pipeline.PATH.read_text("utf-8")
+    states = template.machine(names.of()).states
+    assert [name for name in states if f'"{name}"' not in text] == []
+
+
+def test_texts_of_the_machines_are_of_72_columns() -> None:
+    """But for links, commands, and what is put in, which nobody can wrap there."""
+    for path, text in WANTED.items():
+        if path.parent == golden.MAILS:
+            odd = [line for line in text.splitlines()[1:] if len(line) > 72 and " " in line.strip()]
+            assert set(odd) <= {f"  {golden.VALUES['why']}"}, path.stem
+
+
+def test_text_that_would_break_the_machines_language_is_refused() -> None:
+    """An apostrophe in a text would end it; here none stands in one, whatever the environment is called."""
+    text = broken("dev", "eu-west-1", "run", {"name": "$.n", "error": "$.e", "why": "$.w", "look": "$.l"}, seen=True)
+    assert not set("'\\") & set(text.body + text.subject)

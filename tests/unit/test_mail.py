@@ -1,0 +1,281 @@
+"""The mails that functions write: laid out for a mail, about every error, and small enough whatever stands in them."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from documents.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
+from functions import layout, mail
+from functions.migrator.document import FACTS_LIMIT, LIMIT, document
+from functions.migrator.errors import ConnectionLost, InDoubt, LockTimeout, MigrationFailed, MigratorError
+from tests.unit.test_errors import ALL
+
+HEADINGS = ("WHAT HAPPENED", "WHY", "THE DATABASE NOW", "WHAT TO DO", "NEXT COMMAND", "THIS EXECUTION")
+each = pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+
+
+def run(step: str = "apply", asked: Any = None, environment: str = ENVIRONMENT) -> mail.Run:
+    return mail.Run(environment, step, EXECUTION, ARN, {} if asked is None else asked)
+
+
+def written(example: Example) -> mail.Mail:
+    return mail.failure(example.error, run(example.step, example.asked))
+
+
+def is_subject(text: str) -> bool:
+    """Whether SNS takes it: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html"""
+    return text.isascii() and text.isprintable() and 0 < len(text) < 100 and text[0] != " "
+
+
+def test_every_class_of_errors_has_an_example() -> None:
+    assert {example.error.name for example in examples()} == {kind.__name__ for kind in ALL}
+
+
+def test_examples_have_names_of_their_own() -> None:
+    names = [example.name for example in examples()]
+    assert len(names) == len(set(names))
+
+
+@each
+def test_mail_says_what_where_why_the_state_and_what_to_do(example: Example) -> None:
+    told = written(example)
+    lines = told.body.splitlines()
+    assert tuple(line for line in lines if line.isupper()) == HEADINGS
+    assert told.subject.startswith(f"[prod] {example.error.name}")
+    flat = " ".join(told.body.split())
+    for words in (example.error.message, example.error.cause, example.error.whole_state, example.error.solution):
+        assert " ".join(words.split()) in flat
+    assert lines[lines.index("NEXT COMMAND") + 1] == f"  {example.error.next_command}"
+    assert lines[-1].strip() == mail.console(ARN)
+
+
+@each
+def test_mail_is_plain_text_of_72_columns(example: Example) -> None:
+    """But for what has no space in it, and the command to type."""
+    for line in written(example).body.splitlines():
+        assert len(line) <= layout.WIDTH or " " not in line.strip() or line.strip() == example.error.next_command, line
+    assert "{" not in written(example).body
+    assert "Traceback" not in written(example).body
+
+
+@each
+def test_subject_is_one_that_sns_takes(example: Example) -> None:
+    assert is_subject(written(example).subject)
+
+
+@pytest.mark.parametrize(
+    ("facts", "where"),
+    [
+        ({"file": "018_a.sql", "line": 3, "column": 4}, ": 018_a.sql:3"),
+        ({"file": "018_a.sql"}, ": 018_a.sql"),
+        ({"files": ["018_a.sql", "019_b.sql", "020_c.sql"]}, ": 018_a.sql and 2 more"),
+        ({"files": [{"file": "018_a.sql", "line": 2, "column": 1, "reason": "x"}]}, ": 018_a.sql:2"),
+        ({"host": "db.internal", "step": "DNS"}, ": db.internal (DNS)"),
+        ({"host": "db.internal"}, ": db.internal"),
+        ({"secret": "arn:aws:secretsmanager:eu-west-1:1:secret:shop-AbCdEf"}, ": shop-AbCdEf"),
+        ({}, " in apply"),
+    ],
+    ids=str,
+)
+def test_subject_says_where(facts: dict[str, Any], where: str) -> None:
+    assert mail.failure(MigrationFailed("x", **facts), run()).subject == f"[prod] MigrationFailed{where}"
+
+
+def test_long_subject_keeps_the_line_at_its_end() -> None:
+    subject = mail.failure(MigrationFailed("x", file=f"018_{'é' * 200}.sql", line=1234), run()).subject
+    assert is_subject(subject)
+    assert subject.startswith("[prod] MigrationFailed: 018_")
+    assert subject.endswith(".sql:1234")
+
+
+def test_long_line_is_shown_around_the_caret() -> None:
+    line = f"{'a' * 90} HERE {'b' * 90}"
+    error = MigrationFailed("x", excerpt=f"{line}\n{' ' * 91}^", statement=1)
+    lines = mail.failure(error, run()).body.splitlines()
+    shown, caret = next((a, b) for a, b in pairwise(lines) if b.strip() == "^")
+    assert shown[caret.index("^") :].startswith("HERE")
+
+
+@pytest.mark.parametrize(
+    ("trigger", "requested_by", "words"),
+    [
+        ("deploy", "arn:aws:cloudformation:eu-west-1:1:stack/shop-prod/0f", "the deployment of stack shop-prod"),
+        ("deploy", "arn:aws:cloudformation:eu-west-1:1:stack/shop-prod", "the deployment of stack shop-prod"),
+        ("deploy", "", "the deployment of stack unknown"),
+        ("daily", "", "the daily check"),
+        ("cli", "ana@laptop", "ana@laptop (cli)"),
+        ("", "ana@laptop", "ana@laptop"),
+        ("cli", "", "somebody (cli)"),
+        ("", "", "hand, and nobody is named (the console, or AWS's own tools)"),
+    ],
+)
+def test_who_or_what_started_it_is_told(trigger: str, requested_by: str, words: str) -> None:
+    assert mail.origin(trigger, requested_by) == words
+    asked = {"trigger": trigger, "requested_by": requested_by}
+    assert words in " ".join(mail.failure(MigrationFailed("x"), run(asked=asked)).body.split())
+
+
+@pytest.mark.parametrize(
+    "asked", [None, 7, [], "x", {"password": "hunter2"}, {"target": {"a": "hunter2"}}, {"target": 17}]
+)
+def test_odd_input_is_no_reason_not_to_write(asked: object) -> None:
+    told = mail.failure(MigrationFailed("x"), mail.Run(ENVIRONMENT, "preflight", "", "", asked))
+    assert "MigrationFailed" in told.subject
+    assert "hunter2" not in told.body
+
+
+@pytest.mark.parametrize(
+    ("arn", "page"),
+    [
+        (ARN, "https://console.aws.amazon.com/states/home?region=eu-west-1#"),
+        (ARN.replace("arn:aws:", "arn:aws-cn:"), "https://console.amazonaws.cn/states/home?region=eu-west-1#"),
+        (ARN.replace("arn:aws:", "arn:aws-us-gov:"), "https://console.amazonaws-us-gov.com/states/home?"),
+    ],
+)
+def test_link_leads_to_the_execution_in_its_own_partition(arn: str, page: str) -> None:
+    assert mail.console(arn).startswith(page)
+    assert mail.console(arn).endswith(f"#/v2/executions/details/{arn}")
+
+
+@pytest.mark.parametrize(
+    ("error", "step", "words"),
+    [
+        (MigrationFailed("x"), "apply", "This run has let go of the run lock. Nothing has to be cleaned up by hand."),
+        (MigrationFailed("x", rolled_back=False), "apply", "This run has let go of the run lock."),
+        (ConnectionLost("x"), "apply", "The run lock is free as soon as the server ends the lost session"),
+        (ConnectionLost("x"), "preflight", "This run doesn't hold the run lock."),
+    ],
+)
+def test_run_lock_is_told(error: MigratorError, step: str, words: str) -> None:
+    text = " ".join(mail.failure(error, run(step)).body.split())
+    assert words in text
+    assert ("cleaned up by hand" in text) == (error.facts.get("rolled_back") is not False)
+
+
+def test_what_was_done_before_is_not_called_nothing() -> None:
+    error = LockTimeout("x", applied=["017"])
+    assert error.whole_state == "Nothing else was changed. Applied by this run and staying: 017."
+    assert LockTimeout("x", applied=[]).whole_state == "Nothing was changed."
+
+
+def test_file_in_doubt_is_not_called_unapplied() -> None:
+    text = " ".join(mail.failure(InDoubt("x", not_done=["018_a.sql"], not_done_count=1), run()).body.split())
+    assert "In doubt, or not applied of what this run was for: 018_a.sql." in text
+
+
+def test_only_some_of_very_many_files_are_named() -> None:
+    error = MigrationFailed("x", not_done=[f"{n:03}_a.sql" for n in range(60)], not_done_count=9_000)
+    text = " ".join(mail.failure(error, run()).body.split())
+    assert "011_a.sql and 8988 more." in text
+
+
+TEXTS = st.text(max_size=3_000) | st.sampled_from(["é☃\x00\x1b\n" * 900, '"\\' * 3_000, "\n" * 4_000, "x" * 9_000])
+FACTS = st.dictionaries(
+    st.sampled_from(["excerpt", "difference", "file", "host", "secret", "line", "statement"]), TEXTS, max_size=7
+)
+LISTS = st.dictionaries(
+    st.sampled_from(["applied", "not_done", "files"]), st.lists(st.text(max_size=300), max_size=80), max_size=3
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(message=TEXTS, cause=TEXTS, solution=TEXTS, facts=FACTS, lists=LISTS, asked=st.dictionaries(st.text(), TEXTS))
+def test_whatever_stands_in_an_error_its_mail_can_be_sent_and_survives_the_cutting(
+    message: str, cause: str, solution: str, facts: dict[str, Any], lists: dict[str, Any], asked: dict[str, str]
+) -> None:
+    error = MigrationFailed(message, cause=cause, solution=solution, **facts, **lists)
+    told = mail.failure(error, run(asked=asked))
+    assert is_subject(told.subject)
+    assert len(json.dumps(told.body)) <= mail.LIMIT
+    text = document(error, told.to_dict(), execution=EXECUTION)
+    assert json.loads(text)["mail"] == told.to_dict()
+    assert len(text) <= LIMIT
+    as_lambda_tells = json.dumps(
+        {"errorMessage": text, "errorType": error.name, "requestId": "r" * 36, "stackTrace": []}
+    )
+    assert len(as_lambda_tells) < 32_768
+
+
+def test_limits_of_facts_and_mail_add_up() -> None:
+    assert FACTS_LIMIT + mail.LIMIT + len(json.dumps({"mail": {"subject": "s" * 99, "body": ""}})) <= LIMIT
+
+
+# ---- success, and where a database stands ---------------------------------------------------------------------------
+
+
+def answer(**more: Any) -> dict[str, Any]:
+    files = [{"migration": "018", "file": "018_a.sql", "duration_ms": 1_234.5}]
+    return {"message": "Migration 018 executed successfully", "applied": files, "applied_count": 1, **more}
+
+
+def test_success_says_what_changed_and_what_is_there() -> None:
+    tables = [
+        {"table": "public.a", "exists": True, "rows": 1_200, "counted": True, "indexes": [{"index": "a_pkey"}]},
+        {"table": "public.b", "exists": False},
+        {"table": "public.c", "exists": True, "rows": None, "counted": False, "indexes": []},
+    ]
+    told = mail.success(answer(verified={"tables": tables}, warnings=["Mind the gap."]), run("verify"))
+    assert told is not None
+    assert told.subject == "[prod] Migrated: 018_a.sql"
+    for words in (
+        "prod: Migration 018 executed successfully.",
+        "018_a.sql, in 1.2 s",
+        "public.a: there, 1,200 rows, 1 index",
+        "public.b: isn't there",
+        "public.c: there, no indexes",
+        "Mind the gap.",
+        mail.console(ARN),
+    ):
+        assert words in told.body
+
+
+def test_run_that_changed_nothing_is_not_mailed() -> None:
+    assert mail.success(answer(applied=[], applied_count=0), run("verify")) is None
+    assert mail.success({"message": "3 migrations: 3 applied"}, run("preflight")) is None
+
+
+def test_success_of_very_many_files_stays_small() -> None:
+    files = [{"migration": f"{n:03}", "file": f"{n:03}_{'é' * 200}.sql", "duration_ms": 1.0} for n in range(300)]
+    told = mail.success(answer(applied=files, applied_count=9_000, warnings=["w" * 3_000] * 9), run("verify"))
+    assert told is not None
+    assert is_subject(told.subject)
+    assert len(json.dumps(told.body)) <= mail.LIMIT
+
+
+@pytest.mark.parametrize(
+    ("pending", "lines"),
+    [
+        ([], ["  16 applied, 0 pending."]),
+        (["017_a.sql"], ["  16 applied, 1 pending:", "    017_a.sql"]),
+        (
+            [f"{n}_a.sql" for n in range(14)],
+            ["  16 applied, 14 pending:", "    0_a.sql", "    11_a.sql", "    and 2 more"],
+        ),
+    ],
+    ids=["none", "one", "many"],
+)
+def test_database_now_names_what_is_pending(pending: list[str], lines: list[str]) -> None:
+    told = mail.database_now(16, pending).splitlines()
+    assert [line for line in told if line in lines] == lines
+    assert len(told) <= 14
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a b", ["  a b"]),
+        ("a\n    b", ["  a", "      b"]),
+        ("", []),
+        (f"{'x' * 68} `two words`", [f"  {'x' * 68}", "  `two words`"]),
+        ("y" * 90, [f"  {'y' * 90}"]),
+        ("tab\there", ["  tab here"]),
+    ],
+)
+def test_text_is_wrapped_and_keeps_its_own_indentation(text: str, lines: list[str]) -> None:
+    assert layout.wrapped(text) == lines
