@@ -69,7 +69,7 @@ SERVICE = Retry(
 )
 
 # A function in a VPC that nobody has called for weeks is put to sleep. The call that wakes it fails, and so do others
-# until its network interfaces are there again, which takes minutes: see docs/decisions/0016. Without jitter, as nobody
+# until its network interfaces are there again, which takes minutes: see docs/decisions/0017. Without jitter, as nobody
 # else is waiting and all of the time may be needed.
 ASLEEP = Retry(
     (
