@@ -9,7 +9,8 @@ from documents import NOTE, ROOT, golden
 from documents.examples import ENVIRONMENT, Example, examples
 from functions.edge import next_command
 from functions.migrator.errors import MigratorError
-from infra import retries
+from infra.limits import Limits
+from infra.retries import every_error
 
 PATH = ROOT / "docs" / "troubleshooting.md"
 _BEGIN = f"""\
@@ -82,7 +83,7 @@ def _entries() -> Iterator[str]:
 def _first_of_each() -> list[Example]:
     """Grouped by family, in the order of the classes."""
     found = {example.error.name: example for example in reversed(examples())}
-    return [found[kind.__name__] for kind in retries.every_error()]
+    return [found[kind.__name__] for kind in every_error()]
 
 
 def _entry(example: Example) -> str:
@@ -105,7 +106,7 @@ def _meaning(kind: type[MigratorError]) -> str:
 
 
 def _retried(kind: type[MigratorError]) -> str:
-    found = next((retry for retry in retries.ALL if kind.__name__ in retry.errors), None)
+    found = next((retry for retry in Limits().retries if kind.__name__ in retry.errors), None)
     if found is None:
         return "no"
     waits = [min(found.longest_wait or 10**6, found.first_wait * 2**number) for number in range(found.attempts)]

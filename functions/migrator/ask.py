@@ -9,8 +9,8 @@ from functions.migrator.errors import ActionNotAllowed, InvalidInput
 
 ACTIONS = ("run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback")
 KEYS = ("action", "target", "confirm", "trigger", "requested_by")
-# What AWS writes there itself: the console into an input that nobody has typed, Step Functions into that of an execution
-# which another one started. See docs/decisions/0017.
+# What AWS writes there itself: the console into an input that nobody has typed, Step Functions into that of an
+# execution that another one has started. See docs/decisions/0017.
 IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
 _WITH_TARGET = ("run-migration", "plan", "verify", "rollback")
 _LONGEST = 256  # characters of a value

@@ -174,7 +174,8 @@ class SecretAccessDenied(MigratorError):
     family = "secret"
     cause = "The function's role, the secret's policy or the VPC endpoint's policy doesn't let it read the secret."
     solution = (
-        "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if it is a customer's own."
+        "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if it is a customer's own. "
+        "If all is granted: is the ARN in the settings complete, with the six characters that AWS adds at its end?"
     )
 
 

@@ -231,8 +231,8 @@ MISTAKES = {
     "task above run": (put("limits.run_timeout", "16min"), "`limits.run_timeout` must be longer than function_timeout"),
     "retries above run": (
         put("limits.run_timeout", "34min"),
-        "`limits.run_timeout` must be longer than function_timeout, a minute and all the time in which errors are tried "
-        "again (2085 s), and is 2040 s",
+        "`limits.run_timeout` must be longer than function_timeout, a minute and all the time in which errors are "
+        "tried again (2085 s), and is 2040 s",
     ),
     "no lock timeout": (put("limits.lock_timeout", "0s"), '`limits.lock_timeout` must be a time such as "2s"'),
     "account": (put("account", "123"), "`account` must be an account number of 12 digits"),
