@@ -180,6 +180,7 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
         while not (found := cloud.executions()):
             time.sleep(0.02)
         name = found[0]["name"]
+        time.sleep(0.5)  # after the state was entered
         cloud.log("apply", name, "Executing migration 018", file="018_add.sql", migration="018")
         blockers = ["psql of jane (pid 7, idle in transaction)"]
         cloud.log(

@@ -42,11 +42,11 @@ def test_help_of_a_verb_has_an_example_that_can_be_copied(
         answer = call(verb, "--help")
         assert (answer.code, answer.err) == (0, "")
         assert answer.out.startswith(f"usage: aurora-migrations {verb} ")
-        examples = [line for line in answer.out.splitlines() if f"aurora-migrations {verb} " in line][1:]
-        assert len(examples) == (1 if verb in ("check", "build") else 2)
+        examples = [line for line in answer.out.splitlines() if f"aurora-migrations {verb} " in f"{line} "][1:]
+        assert len(examples) == (1 if verb in ("check", "build", "deploy") else 2)
         if verb in ("logs", "doctor"):
             assert all("--env dev" in example for example in examples)
-        elif verb not in ("new", "check", "build"):
+        elif verb not in ("new", "check", "build", "deploy", "up"):
             assert examples[0].endswith("--env dev")
             assert examples[1].endswith("postgresql://app:secret@localhost/shop")
 
