@@ -49,13 +49,17 @@ Logs Insights.
 
 ### The execution was ended
 
-By its time limit (the setting `run_timeout`) or by a person. A minute later the database was looked at; the mail says
-what is applied. Ask who aborted it before you start a new one.
+By its time limit (the setting `run_timeout`) or by a person. The call of a function that was under way goes on: so the
+database was looked at a minute later, and again until nobody was at work there, for as long as a call can last. The
+mail says what is applied, and who is still at work. Ask who aborted it before you start a new one. (AWS delivers the
+events that this goes by as well as it can, but promises nothing; what is pending, the daily check mails.)
 
 ### A run never started
 
-EventBridge could not start the state machine for a day, and put the event into the queue `...-dead-letters`. Start the
-run by hand. The message's attribute `ERROR_MESSAGE` says why; the alarm rests when the message is deleted.
+EventBridge could not start a state machine for a day, and put the event into the queue `...-dead-letters`. The
+message's attribute `RULE_ARN` says what is missing: the run after a deployment, the mail about a run that was ended, or
+the daily check. A run by hand makes up for each. `ERROR_MESSAGE` says why; mend that, and delete the message. The alarm
+rings for each new message, but for those that come within 20 minutes of another.
 
 ### Nothing happened
 

@@ -200,6 +200,8 @@ def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> Non
     assert ended.status == "ABORTED"
     assert "ABORTED" in mail.subject
     assert ended.arn in mail.body
+    assert "2 applied, 0 pending." in mail.body, "the call goes on when its execution is over, and so does the look"
+    assert "At work now" not in mail.body
 
 
 def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workflow) -> None:
