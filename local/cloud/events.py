@@ -92,7 +92,7 @@ class Bus:
             return
         why = {"ERROR_CODE": type(error).__name__, "ERROR_MESSAGE": str(error)[:1_000]}
         why |= {"RULE_ARN": rule.arn, "TARGET_ARN": target["Arn"]}
-        attributes = {name: {"data_type": "String", "string_value": value} for name, value in why.items()}
+        attributes = {name: {"DataType": "String", "StringValue": value} for name, value in why.items()}
         sqs_backends[ACCOUNT][REGION].send_message(queue, json.dumps(event), message_attributes=attributes)
         _ring(queue)
 
