@@ -175,7 +175,7 @@ class SecretAccessDenied(MigratorError):
     cause = "The function's role, the secret's policy or the VPC endpoint's policy doesn't let it read the secret."
     solution = (
         "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if it is a customer's own. "
-        "If all is granted: is the ARN in the settings complete, with the six characters that AWS adds at its end?"
+        "If all is granted, see whether the ARN in the settings is complete: AWS adds six characters at its end."
     )
 
 
