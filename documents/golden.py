@@ -12,6 +12,8 @@ from documents.examples import ARN, DAILY, ENVIRONMENT, EXECUTION, REGION, Examp
 from functions import mail
 from functions.edge import next_command
 from functions.migrator.errors import MigratorError
+from functions.migrator.runlock import Holder
+from functions.migrator.session import application_name
 from infra import texts
 from infra.failures import MISUNDERSTOOD
 from infra.naming import Names
@@ -19,7 +21,9 @@ from infra.triggers import DEAD_LETTERS
 
 FOLDER = ROOT / "tests" / "golden"
 MAILS, TERMINAL = FOLDER / "mails", FOLDER / "terminal"
-PENDING = mail.database_now(16, ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"])
+_WAITING = ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"]
+HOLDER = Holder(5120, "migrator", application_name(EXECUTION), "2026-11-23T04:00:17Z")
+PENDING, BUSY = mail.database_now(16, _WAITING), mail.database_now(16, _WAITING, HOLDER)
 # What a machine finds under the paths that its texts name.
 VALUES = {
     "$.name": EXECUTION,
@@ -31,6 +35,7 @@ VALUES = {
     "error": "Runtime.ExitError",
     "why": "RequestId: 11111111-2222 Error: Runtime exited with error: signal: killed",
     "seen": PENDING,
+    "busy": BUSY,
     "unseen": "DatabaseUnreachable",
 }
 _PATHS = {"name": "name", "error": "error", "why": "why"}
@@ -72,6 +77,8 @@ def machines() -> Iterator[tuple[str, str]]:
         broken = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": state}, seen)
         yield f"function-died{case}", _shown(*broken.filled(VALUES))
         yield f"execution-ended{case}", _shown(*texts.ended(ENVIRONMENT, REGION, state, seen).filled(VALUES))
+    still = texts.ended(ENVIRONMENT, REGION, "busy", True)
+    yield "execution-ended-and-still-at-work", _shown(*still.filled(VALUES))
     misunderstood = dict(zip(("error", "why"), MISUNDERSTOOD, strict=True))
     odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
     yield "answer-not-understood", _shown(*odd.filled({**VALUES, **misunderstood, "name": MISUNDERSTOOD[0]}))

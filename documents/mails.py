@@ -29,6 +29,7 @@ _MACHINES = (
     ("function-died-and-no-look", "The same, and the database can't be looked at"),
     ("answer-not-understood", "Function and state machine don't fit"),
     ("execution-ended", "The whole execution timed out or was aborted"),
+    ("execution-ended-and-still-at-work", "The same, and a call of it, or another run, is still at work"),
     ("execution-ended-and-no-look", "The same, and the database can't be looked at either"),
     ("daily-check-pending", "The daily check finds what nobody has run"),
     ("run-never-started", "An event could not start a run (CloudWatch writes more around it)"),

@@ -61,7 +61,8 @@ it. The rule of a first deployment may listen too late for its own event: start 
 - **Verify** looks in a session of its own at what was left behind. Its answer is the execution's.
 
 Each call works out anew what is pending, from the history: nothing that a call has said needs to be believed. If
-another package is deployed in the middle, the run starts over with it; it begins at most {starts} times.
+another package is deployed in the middle, the run waits, as the functions are deployed one after the other, and starts
+over; it begins at most {starts} times.
 
 {main}
 
@@ -79,11 +80,13 @@ that it had, whether the mail could be sent or not. All mails: [mails.md](mails.
 {branch}
 
 No Catch sees an execution that times out, is aborted, or breaks inside Step Functions. An event tells of its end to a
-machine of its own, `notice`, which waits {grace} seconds, looks, and mails:
+machine of its own, `notice`, which waits {grace} seconds, looks, and looks again while a call of the execution, or
+another run, is at work; then it mails:
 
 {notice}
 
-The daily check is a machine too, `daily`; what it can't do ends in a failure branch of its own:
+The daily check is a machine too, `daily`. It also looks again while a run is at work; what it can't do ends in a
+failure branch of its own:
 
 {daily}
 """

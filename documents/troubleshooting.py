@@ -9,7 +9,8 @@ from documents import NOTE, ROOT, golden
 from documents.examples import ENVIRONMENT, Example, examples
 from functions.edge import next_command
 from functions.migrator.errors import MigratorError
-from infra import retries
+from infra.limits import Limits
+from infra.retries import every_error
 
 PATH = ROOT / "docs" / "troubleshooting.md"
 _BEGIN = f"""\
@@ -48,13 +49,17 @@ Logs Insights.
 
 ### The execution was ended
 
-By its time limit (the setting `run_timeout`) or by a person. A minute later the database was looked at; the mail says
-what is applied. Ask who aborted it before you start a new one.
+By its time limit (the setting `run_timeout`) or by a person. The call of a function that was under way goes on: so the
+database was looked at a minute later, and again until nobody was at work there, for as long as a call can last. The
+mail says what is applied, and who is still at work. Ask who aborted it before you start a new one. (AWS delivers the
+events that this goes by as well as it can, but promises nothing; what is pending, the daily check mails.)
 
 ### A run never started
 
-EventBridge could not start the state machine for a day, and put the event into the queue `...-dead-letters`. Start the
-run by hand. The message's attribute `ERROR_MESSAGE` says why; the alarm rests when the message is deleted.
+EventBridge could not start a state machine for a day, and put the event into the queue `...-dead-letters`. The
+message's attribute `RULE_ARN` says what is missing: the run after a deployment, the mail about a run that was ended, or
+the daily check. A run by hand makes up for each. `ERROR_MESSAGE` says why; mend that, and delete the message. The alarm
+rings for each new message, but for those that come within 20 minutes of another.
 
 ### Nothing happened
 
@@ -82,7 +87,7 @@ def _entries() -> Iterator[str]:
 def _first_of_each() -> list[Example]:
     """Grouped by family, in the order of the classes."""
     found = {example.error.name: example for example in reversed(examples())}
-    return [found[kind.__name__] for kind in retries.every_error()]
+    return [found[kind.__name__] for kind in every_error()]
 
 
 def _entry(example: Example) -> str:
@@ -105,7 +110,7 @@ def _meaning(kind: type[MigratorError]) -> str:
 
 
 def _retried(kind: type[MigratorError]) -> str:
-    found = next((retry for retry in retries.ALL if kind.__name__ in retry.errors), None)
+    found = next((retry for retry in Limits().retries if kind.__name__ in retry.errors), None)
     if found is None:
         return "no"
     waits = [min(found.longest_wait or 10**6, found.first_wait * 2**number) for number in range(found.attempts)]

@@ -16,10 +16,12 @@ from functions import layout
 from functions.layout import Section, listed, named, quoted, wrapped
 from functions.migrator.ask import KEYS
 from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt, MigratorError, NotAWriter
+from functions.migrator.runlock import Holder
 
 LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
+_FURTHER = "  "  # before the lines of a sentence that goes on
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
@@ -84,16 +86,18 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     return Mail(layout.subject(run.environment, word, what), text)
 
 
-def database_now(applied: int, pending: Sequence[str]) -> str:
+def database_now(applied: int, pending: Sequence[str], running: Holder | None = None) -> str:
     """Where a database stands, as lines of a mail.
 
     Args:
         applied: how many migrations are.
         pending: the names of those that aren't, in order.
+        running: who has the run lock.
     """
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
-    return "\n".join([*lines, *([f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else [])])
+    lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
+    return "\n".join([*lines, *(wrapped(f"At work now: {running}.", hang=_FURTHER) if running else [])])
 
 
 def console(arn: str) -> str:

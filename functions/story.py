@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-from functions.migrator.ask import KEYS
+from functions.migrator.ask import IGNORED, KEYS
 from functions.migrator.blockers import LockWait
 from functions.migrator.errors import MigratorError
 from functions.migrator.files import Migration
@@ -66,7 +66,7 @@ class Story(Listener):
         there is told by its name only."""
         given = asked if isinstance(asked, Mapping) else {}
         told = {key: str(given[key])[:_SHOWN] for key in KEYS if given.get(key) is not None}
-        unknown = [str(key)[:_SHOWN] for key in given if key not in KEYS][:_SHOWN]
+        unknown = [str(key)[:_SHOWN] for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
         self.logger.info("Event received", asked=told, unknown_keys=unknown)
 
     def settled(self, environment: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -17,8 +18,8 @@ from infra.stack import add_stacks
 
 def main() -> int:
     """Writes the templates where the CDK wants them, or without it to cdk.out; returns the exit code."""
-    app = cdk.App(context=_written(), outdir=os.environ.get("CDK_OUTDIR", str(ROOT / "cdk.out")))
     try:
+        app = cdk.App(context=read_context(), outdir=os.environ.get("CDK_OUTDIR", str(ROOT / "cdk.out")))
         add_stacks(app)
         app.synth()
     except SettingsError as error:
@@ -30,10 +31,24 @@ def main() -> int:
     return 0
 
 
-def _written() -> dict[str, Any]:
-    """What stands in cdk.json. The CDK's own command tells the same and what was typed beside it, and goes before."""
-    written: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text("utf-8")).get("context", {})
-    return written
+def read_context(path: Path = ROOT / "cdk.json") -> dict[str, Any]:
+    """What stands in cdk.json. The CDK's own command tells the same and what was typed beside it, and goes before.
+
+    Raises:
+        SettingsError: there is no such file, or it isn't JSON.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise SettingsError(f"{path.name} can't be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path.name} isn't written in UTF-8: byte {error.start + 1} fits no character.") from error
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{path.name}:{error.lineno}:{error.colno}: this isn't JSON: {error.msg}.") from error
+    context = document.get("context", {}) if isinstance(document, dict) else None
+    if not isinstance(context, dict):
+        raise SettingsError(f"{path.name} must be an object whose `context` is one too: see docs/settings.md.")
+    return context
 
 
 def _tell(trouble: str) -> int:

@@ -9,8 +9,8 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from infra import retries
 from infra.functions import Functions
+from infra.machines import try_again
 from infra.settings import TASK_MARGIN_MS
 
 
@@ -57,6 +57,5 @@ def ask(
         task_timeout=sfn.Timeout.duration(cdk.Duration.millis(functions.timeouts[kind] + TASK_MARGIN_MS)),
         retry_on_service_exceptions=False,  # without jitter or cap, and blind to throttling: ours come next
     )
-    for retry in retries.ALL:
-        retry.add_to(task)
+    try_again(task, *functions.retries)
     return task

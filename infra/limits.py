@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from functions.migrator.deadline import RESERVE
 from infra.reader import Reader
+from infra.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, of_calls
 
 LAMBDA_CEILING_MS = 900_000
 SHORTEST_FUNCTION_MS = 30_000  # RESERVE, and what reading the secret and connecting may take when they are slow
 TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
+_LEAST = {"lock_wait": 0}  # milliseconds; 0 means that only the state machine waits
+_RETRIES = "all the time in which errors are tried again"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,19 @@ class Limits:
         """What the state machine gives a function's call."""
         return self.function_timeout + TASK_MARGIN_MS
 
+    @property
+    def retries(self) -> tuple[Retry, ...]:
+        """What the state machine tries again."""
+        return of_calls(self.lock_wait / 1_000, (self.run_timeout - self.task_timeout) / 1_000)
+
+    @property
+    def shortest_run(self) -> int:
+        """A call, and before it the longest that an error is tried again. Another run is waited for as long as there is
+        time, and so isn't counted."""
+        waiting = (retry.waits * 1_000 + retry.attempts * self.lock_wait for retry in (CONTENTION, CONNECTION))
+        dying = DIED.waits * 1_000 + DIED.attempts * self.task_timeout
+        return self.task_timeout + max(*waiting, SERVICE.waits * 1_000, ASLEEP.waits * 1_000, dying)
+
 
 def read_limits(keys: Reader) -> Limits:
     """What stands in `limits`.
@@ -42,7 +58,7 @@ def read_limits(keys: Reader) -> Limits:
         SettingsError: a mistake in it.
     """
     names = ("lock_timeout", "lock_wait", "statement_timeout", "function_timeout", "run_timeout")
-    limits = Limits(**{name: keys.duration(name, getattr(Limits, name)) for name in names})
+    limits = Limits(**{name: keys.duration(name, getattr(Limits, name), least=_LEAST.get(name, 1)) for name in names})
     _refuse_spans(keys, limits)
     _refuse_ladder(keys, limits)
     keys.finish()
@@ -56,7 +72,7 @@ def _refuse_ladder(keys: Reader, limits: Limits) -> None:
         ("lock_timeout", limits.lock_timeout, "statement_timeout", limits.statement_timeout),
         (f"statement_timeout {kept}", limits.statement_timeout + RESERVE, *function),
         (f"lock_wait {kept}", limits.lock_wait + RESERVE, *function),
-        ("function_timeout and a minute", limits.task_timeout, "run_timeout", limits.run_timeout),
+        (f"function_timeout, a minute and {_RETRIES}", limits.shortest_run, "run_timeout", limits.run_timeout),
     )
     for lower, low, upper, high in ladder:
         if low >= high:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import aws_cdk as cdk
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
@@ -12,6 +13,8 @@ from infra.functions import Functions
 _LOOK = "$.look"
 PENDING = f"{_LOOK}.Payload.pending"
 IN_WORDS = f"{_LOOK}.Payload.database_now"  # several lines of a mail
+_AT_WORK = f"{_LOOK}.Payload.running"  # who has the run lock; null if nobody has
+_AGAIN, _LOOKS = "$.again", "$.again.looks"
 
 
 def look(scope: Construct, name: str, functions: Functions, trigger: str) -> tasks.LambdaInvoke:
@@ -25,3 +28,29 @@ def is_seen() -> sfn.Condition:
     return sfn.Condition.and_(
         *(check(path) for path, pair in zip((PENDING, IN_WORDS), checks, strict=True) for check in pair)
     )
+
+
+def first_look(scope: Construct) -> sfn.Pass:
+    """The state that begins to count the looks; see `again_while_at_work`."""
+    return sfn.Pass(scope, "Begin", result=sfn.Result.from_object({"looks": 1}), result_path=_AGAIN)
+
+
+def again_while_at_work(
+    scope: Construct, looking: tasks.LambdaInvoke, then: sfn.IChainable, *, every: cdk.Duration, lasting: int
+) -> sfn.Choice:
+    """Looks again for as long as somebody has the run lock, and then goes on.
+
+    A call of a function doesn't end with the execution that made it: it goes on with what it was at.
+
+    Args:
+        lasting: milliseconds in which a call must have ended; after that, it goes on whoever is at work.
+    """
+    most = -(-lasting // every.to_milliseconds()) + 1
+    at_work = sfn.Condition.and_(sfn.Condition.is_present(_AT_WORK), sfn.Condition.is_string(_AT_WORK))
+    few = sfn.Condition.and_(sfn.Condition.is_present(_LOOKS), sfn.Condition.number_less_than(_LOOKS, most))
+    looks = sfn.JsonPath.math_add(sfn.JsonPath.number_at(_LOOKS), 1)
+    count = sfn.Pass(scope, "Once more", parameters={"looks": looks}, result_path=_AGAIN)
+    wait = sfn.Wait(scope, "Let it go on", time=sfn.WaitTime.duration(every))
+    count.next(wait)
+    wait.next(looking)
+    return sfn.Choice(scope, "At work?").when(sfn.Condition.and_(at_work, few), count).otherwise(then)

@@ -10,6 +10,7 @@ from constructs import Construct
 from infra.alerts import Alerts
 from infra.functions import retention
 from infra.naming import Names
+from infra.retries import Retry
 from infra.settings import Settings
 
 
@@ -42,3 +43,16 @@ def make_machine(
     )
     alerts.let_publish(machine.role)
     return machine, log
+
+
+def try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
+    """Hooks retries to a task."""
+    for retry in retries:
+        task.add_retry(
+            errors=list(retry.errors),
+            interval=cdk.Duration.seconds(retry.first_wait),
+            max_attempts=retry.attempts,
+            backoff_rate=2,
+            max_delay=None if retry.longest_wait is None else cdk.Duration.seconds(retry.longest_wait),
+            jitter_strategy=sfn.JitterType.FULL if retry.jitter else sfn.JitterType.NONE,
+        )

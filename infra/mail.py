@@ -10,8 +10,9 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from infra import retries
 from infra.alerts import Alerts
+from infra.machines import try_again
+from infra.retries import MAIL
 from infra.texts import Text
 
 _MAIL = "$.mail"
@@ -49,7 +50,7 @@ def send(scope: Construct, name: str, alerts: Alerts) -> tasks.SnsPublish:
         result_path=sfn.JsonPath.DISCARD,
         task_timeout=sfn.Timeout.duration(_TIMEOUT),
     )
-    retries.MAIL.add_to(task)
+    try_again(task, MAIL)
     return task
 
 

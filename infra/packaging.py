@@ -24,6 +24,7 @@ from functions.migrator import discover
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements" / "lambda.txt"
 WHEELS = ROOT / "build" / "wheels"
+CODE = "functions"
 MIGRATIONS = "migrations"
 CERTIFICATES = "rds-ca.pem"
 HANDLERS = ("preflight", "apply", "verify")
@@ -136,8 +137,12 @@ def _forget_this_machine(target: Path) -> None:
 
 
 def _copy_code(target: Path) -> None:
-    unwanted = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-    shutil.copytree(ROOT / "functions", target / "functions", ignore=unwanted)
+    """Modules only: what else lies there, notes or a dump, isn't code."""
+    for path in sorted((ROOT / CODE).rglob("*.py")):
+        place = path.relative_to(ROOT)
+        if not any(part.startswith(".") for part in place.parts):
+            (target / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target / place)
 
 
 def _copy_migrations(target: Path, migrations: Path) -> str:

@@ -100,16 +100,16 @@ class Reader:
             raise self.wrong(key, f"must be true or false, and is {_shown(value)}")
         return value
 
-    def duration(self, key: str, default: int) -> int:
-        """A time such as `2s` or `10min`, in milliseconds."""
+    def duration(self, key: str, default: int, least: int = 1) -> int:
+        """A time such as `2s` or `10min`, in milliseconds, at least so many."""
         value = self._take(key, default)
         if key not in self._data:
             return default
         try:
-            milliseconds = parse_duration(value) if isinstance(value, str) else 0
+            milliseconds = parse_duration(value) if isinstance(value, str) else -1
         except ValueError as error:
             raise self.wrong(key, f"can't be understood: {error}") from error
-        if not milliseconds:
+        if milliseconds < least:
             raise self.wrong(key, f'must be a time such as "2s" or "10min", and is {_shown(value)}')
         return milliseconds
 

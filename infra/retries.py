@@ -6,10 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import aws_cdk as cdk
-from aws_cdk import aws_stepfunctions as sfn
-
-from functions.migrator.errors import MigratorError
+from functions.migrator.errors import AnotherRunInProgress, MigratorError
 
 
 @dataclass(frozen=True)
@@ -22,16 +19,11 @@ class Retry:
     longest_wait: int | None = None
     jitter: bool = True
 
-    def add_to(self, task: sfn.TaskStateBase) -> None:
-        """Hooks it to a task."""
-        task.add_retry(
-            errors=list(self.errors),
-            interval=cdk.Duration.seconds(self.first_wait),
-            max_attempts=self.attempts,
-            backoff_rate=2,
-            max_delay=None if self.longest_wait is None else cdk.Duration.seconds(self.longest_wait),
-            jitter_strategy=sfn.JitterType.FULL if self.jitter else sfn.JitterType.NONE,
-        )
+    @property
+    def waits(self) -> int:
+        """All its waits together, at their longest."""
+        longest = self.longest_wait or self.first_wait * 2**self.attempts
+        return sum(min(longest, self.first_wait * 2**number) for number in range(self.attempts))
 
 
 def retryable(family: str) -> tuple[str, ...]:
@@ -66,7 +58,6 @@ SERVICE = Retry(
         "Lambda.AWSLambdaException",
         "Lambda.SdkClientException",
         "Lambda.ClientExecutionTimeoutException",
-        "Lambda.ResourceNotReadyException",
         "Lambda.EC2ThrottledException",
         "Lambda.EC2UnexpectedException",
         "Lambda.ENILimitReachedException",
@@ -77,9 +68,54 @@ SERVICE = Retry(
     longest_wait=60,
 )
 
-CONNECTION = Retry((*retryable("connection"), *retryable("secret")), first_wait=5, attempts=5, longest_wait=60)
-CONTENTION = Retry(retryable("contention"), first_wait=15, attempts=6, longest_wait=300)
-ALL = (CONTENTION, CONNECTION, SERVICE, DIED)
+# A function in a VPC that nobody has called for weeks is put to sleep. The call that wakes it fails, and so do others
+# until its network interfaces are there again, which takes minutes: see docs/decisions/0018. Without jitter, as nobody
+# else is waiting and all of the time may be needed.
+ASLEEP = Retry(
+    (
+        "Lambda.ResourceNotReadyException",
+        "Lambda.ResourceConflictException",
+        "Lambda.ENINotReadyException",
+        "Lambda.CodeArtifactUserPendingException",
+    ),
+    first_wait=10,
+    attempts=10,
+    longest_wait=60,
+    jitter=False,
+)
+
+# A failover or a restart of the database takes a minute or two, seldom more: with full jitter these take 3 min 38 s in
+# the middle, and less than two in one of a hundred.
+CONNECTION = Retry((*retryable("connection"), *retryable("secret")), first_wait=5, attempts=10, longest_wait=60)
+
+ANOTHER_RUN = AnotherRunInProgress.__name__
+CONTENTION = Retry(
+    tuple(name for name in retryable("contention") if name != ANOTHER_RUN),
+    first_wait=15,
+    attempts=6,
+    longest_wait=300,
+)
+
+PATIENCE = 3_600  # seconds that another run is waited for
+_LONGEST_TURN = 60  # seconds between two tries to get the run lock; with full jitter half of it in the middle
+
+
+def for_another_run(lock_wait: float, room: float) -> Retry:
+    """Waits about an hour for another run, whose calls may take a quarter of one each; or half of the room, if that is
+    less.
+
+    Args:
+        lock_wait: seconds that each try waits by itself.
+        room: seconds that the execution has beside the call of a function.
+    """
+    attempts = int(min(PATIENCE, room / 2) / (lock_wait + _LONGEST_TURN / 2))
+    return Retry((ANOTHER_RUN,), first_wait=15, attempts=max(1, attempts), longest_wait=_LONGEST_TURN)
+
+
+def of_calls(lock_wait: float, room: float) -> tuple[Retry, ...]:
+    """All that the call of a function tries again; see `for_another_run`."""
+    return (for_another_run(lock_wait, room), CONTENTION, CONNECTION, SERVICE, ASLEEP, DIED)
+
 
 # Publishing a mail.
 MAIL = Retry(
@@ -92,7 +128,7 @@ MAIL = Retry(
 
 def _check() -> None:
     """A new transient error in a family that no retry knows would silently not be retried."""
-    known = {name for retry in ALL for name in retry.errors}
+    known = {name for retry in of_calls(0, PATIENCE) for name in retry.errors}
     forgotten = [error.__name__ for error in every_error() if error.retryable and error.__name__ not in known]
     if forgotten:
         raise ValueError(f"The engine calls {', '.join(forgotten)} transient, and no retry of infra/retries.py does.")

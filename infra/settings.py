@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from infra.addresses import KEY_ARN, SECRET_ARN, read_database_name, read_emails, read_host, refuse_other_regions
 from infra.limits import TASK_MARGIN_MS, Limits, read_limits
 from infra.naming import Names, taken
 from infra.reader import Reader, Reference, SettingsError
@@ -40,7 +41,6 @@ _NEEDED = {
     "plan": "it is how mails tell the state of the database",
 }
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _read(name: str, data: Any) -> Settings:
         region=top.optional_text("region", r"[a-z]{2}(-[a-z]+)+-\d", "a region such as eu-west-1"),
         network=_network(top.inner("network")),
         database=_database(top.inner("database")),
-        emails=_emails(top),
+        emails=read_emails(top, "emails"),
         limits=read_limits(top.inner("limits", optional=True)),
         watch_stacks=_stacks(top, Names(name).stack),
         daily_check=top.flag("daily_check", True),
@@ -163,15 +163,10 @@ def _read(name: str, data: Any) -> Settings:
     for action, why in _NEEDED.items():
         if action not in settings.allowed_actions:
             raise top.wrong("allowed_actions", f"must allow `{action}`: {why}")
-    _refuse_other_regions(top, settings)
+    arns = (("database.secret", settings.database.secret), ("database.secret_key", settings.database.secret_key))
+    refuse_other_regions(top, settings.region, arns)
     top.finish()
     return settings
-
-
-def _emails(keys: Reader) -> tuple[str, ...]:
-    emails = keys.texts("emails", _EMAIL, "an e-mail address", least=1)
-    keys.refuse_twice("emails", [email.casefold() for email in emails])
-    return emails
 
 
 def _stacks(keys: Reader, own: str) -> tuple[str, ...]:
@@ -184,17 +179,6 @@ def _stacks(keys: Reader, own: str) -> tuple[str, ...]:
             "watch_stacks", f"makes a rule of {length} characters, and EventBridge takes {LONGEST_PATTERN}"
         )
     return stacks
-
-
-def _refuse_other_regions(keys: Reader, settings: Settings) -> None:
-    """The functions ask the Secrets Manager of their own region, and let it use keys of that region only."""
-    database = settings.database
-    for key, reference in (("database.secret", database.secret), ("database.secret_key", database.secret_key)):
-        if settings.region is None or reference is None or reference.kind != "value":
-            continue
-        region = reference.text.split(":")[3]
-        if region != settings.region:
-            raise keys.wrong(key, f"lies in {region}, and must lie in the environment's `region`, {settings.region}")
 
 
 def _network(keys: Reader) -> Network:
@@ -224,13 +208,12 @@ def _endpoint(keys: Reader) -> Reference | None:
 
 
 def _database(keys: Reader) -> Database:
-    arn = r"arn:[\w-]+:{}:[\w-]+:\d{{12}}:{}"
     database = Database(
-        host=keys.reference("host", r"[\w.-]+", "the cluster's writer endpoint"),
+        host=read_host(keys, "host"),
         port=keys.number_reference("port", 5432, range(1, 65_536)),
-        name=keys.reference("name", r"[^\s/?#]+", "a database's name"),
-        secret=keys.reference("secret", arn.format("secretsmanager", r"secret:\S+-\w{6}"), "a secret's complete ARN"),
-        secret_key=keys.optional_reference("secret_key", arn.format("kms", r"key/\S+"), "a key's ARN"),
+        name=read_database_name(keys, "name"),
+        secret=keys.reference("secret", SECRET_ARN, "a secret's complete ARN"),
+        secret_key=keys.optional_reference("secret_key", KEY_ARN, "a key's ARN"),
         sslmode=keys.choice("sslmode", SSLMODES, "verify-full"),
     )
     keys.finish()

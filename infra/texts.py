@@ -19,6 +19,7 @@ _CONSOLE = "https://console.aws.amazon.com/states/home?region={region}#/v2/execu
 _PLACE = "  {}"
 _SETTLED = "A file is in with its record in the history, or not at all; one of several parts goes on where it was. "
 _SETTLED += "A dead run leaves no lock behind: its session ends within 5 seconds. Nothing has to be cleaned up by hand."
+_BETWEEN = "Or a run is under way and waits between two tries."
 _ANEW = "Start a new execution: that is always safe, and goes on from what is true. A redrive would only fail again."
 
 
@@ -73,6 +74,7 @@ def ended(environment: str, region: str, look: str, seen: bool) -> Text:
     happened = [
         _PLACE,
         *wrapped("The execution was ended from outside, by its time limit or by a person, or it broke."),
+        *wrapped("A call of a function that was under way goes on to its end, and what it has committed counts."),
     ]
     ask = f"See on the page of the execution how far it came, and if it was aborted, ask who did it and why. {_ANEW}"
     sections = [
@@ -89,12 +91,15 @@ def pending(environment: str, region: str, look: str) -> Text:
     """The daily check found migrations that wait."""
     sections = [
         ("What happened", wrapped("The daily check found migrations that were deployed and are not applied.")),
-        ("Why", wrapped("The event of a deployment was missed, or a run failed and was not started again.")),
+        (
+            "Why",
+            wrapped(f"The event of a deployment was missed, or a run failed and was not started again. {_BETWEEN}"),
+        ),
         ("The database now", ["{}", *wrapped("The check changed nothing.")]),
-        ("What to do", wrapped("Start a run: that is always safe.")),
+        ("What to do", wrapped("Start a run: that is always safe. One that is at work is waited for.")),
         *_rest(environment, region),
     ]
-    headline = f"Migrations are waiting on {environment}, and nothing runs them."
+    headline = f"Migrations are waiting on {environment}."
     return Text(f"[{environment}] Migrations pending", body(headline, sections), (look, _NAME, _ARN))
 
 
@@ -104,13 +109,20 @@ def never_started(environment: str, queue: str) -> str:
         ("What happened", wrapped(f"An event could not start its state machine, and lies in the queue {queue}.")),
         (
             "Why",
-            wrapped("The message names its reason in the attribute ERROR_MESSAGE, mostly a right that is missing."),
+            wrapped(
+                "The message tells in the attribute ERROR_MESSAGE the reason, mostly a right that is missing, and in "
+                "RULE_ARN what is missing: the run after a deployment (on-deploy), the mail about a run that was ended "
+                "(on-end), or the daily check (daily)."
+            ),
         ),
-        ("The database now", wrapped("Nothing was run, so it is as it was.")),
-        ("What to do", wrapped("Start the run by hand. Then read the message, mend its reason, and delete it.")),
+        ("The database now", wrapped("The event has changed nothing.")),
+        (
+            "What to do",
+            wrapped("Start a run by hand: that makes up for all three. Mend the reason, delete the message."),
+        ),
         ("Next command", [f"  aurora-migrations run --env {environment}"]),
     ]
-    return body(f"A run of migrations on {environment} never started.", sections)
+    return body(f"An event about the migrations of {environment} started nothing.", sections)
 
 
 def _now(seen: bool) -> list[str]:

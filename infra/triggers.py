@@ -24,7 +24,11 @@ DEPLOYED = ["CREATE_COMPLETE", "UPDATE_COMPLETE"]
 
 
 class DeadLetters(Construct):
-    """Events that started nothing. One in here means that a run is missing, so an alarm mails it."""
+    """Events that started nothing: each means that a run, a mail or a check is missing, so an alarm mails it.
+
+    The alarm counts what is sent there, so that it rings anew though older ones still lie there. CloudWatch may learn
+    of it up to 15 minutes later, as the queue rests until then; so it looks back 20 minutes, in which it rings once.
+    """
 
     def __init__(self, scope: Construct, name: str, *, settings: Settings, alerts: Alerts, key: kms.Key) -> None:
         super().__init__(scope, name)
@@ -43,11 +47,10 @@ class DeadLetters(Construct):
             "Alarm",
             alarm_name=names.of(DEAD_LETTERS),
             alarm_description=never_started(settings.name, names.of(DEAD_LETTERS)),
-            metric=self.queue.metric_approximate_number_of_messages_visible(
-                period=cdk.Duration.minutes(1), statistic="Maximum"
-            ),
+            metric=self.queue.metric_number_of_messages_sent(period=cdk.Duration.minutes(1), statistic="Sum"),
             threshold=1,
-            evaluation_periods=1,
+            evaluation_periods=20,
+            datapoints_to_alarm=1,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )

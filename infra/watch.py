@@ -1,8 +1,11 @@
 """What no Catch sees: an execution that timed out, was aborted or broke inside the machine; and a run that never began.
 
 Notice: EventBridge tells that an execution ended so; after a while, in which the server ends what was left behind,
-the database is looked at and its state mailed. DailyCheck: once a day, and a mail only if something is wrong. Both are
-state machines, because a rule that leads straight to SNS can set neither subject nor text; both only read.
+the database is looked at and its state mailed. DailyCheck: once a day, and a mail only if something is wrong. Both look
+again while a run is at work: the call of a function goes on when its execution has ended, and a run may just be
+applying what is pending. Both are state machines, because a rule that leads straight to SNS can set neither subject
+nor text; both only read. AWS delivers the events of executions as well as it can, and promises nothing: the daily
+check is the net.
 """
 
 from __future__ import annotations
@@ -18,16 +21,18 @@ from infra import mail, texts
 from infra.alerts import Alerts
 from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
 from infra.functions import Functions
-from infra.looking import IN_WORDS, PENDING, is_seen, look
+from infra.looking import IN_WORDS, PENDING, again_while_at_work, first_look, is_seen, look
 from infra.machines import make_machine
 from infra.naming import Names
 from infra.settings import Settings
 from infra.triggers import DeadLetters, start
 
 GRACE = cdk.Duration.seconds(60)
-TIMEOUT_MS = 3_600_000
+WHILE_AT_WORK = cdk.Duration.minutes(5)  # between two looks of the daily check
+TIMEOUT_MS = 21_600_000
 HOUR = "6"  # of the daily check, UTC
-UNCAUGHT = ["States.Runtime", "States.DataLimitExceeded"]  # no Catch can catch these
+# What a failed execution says that no Catch caught: our own Fails always bear a name, and never one of Step Functions'.
+UNCAUGHT = events.Match.any_of(events.Match.prefix("States."), events.Match.does_not_exist())
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Notice(Construct):
         super().__init__(scope, name)
         settings = watching.settings
         self._environment = settings.name
+        self._lasting = settings.limits.task_timeout
         diagram = self._diagram(watching.functions, watching.alerts)
         own, self.log = make_machine(self, "notice", settings, watching.alerts, diagram, TIMEOUT_MS)
         event = {name: events.EventField.from_path(f"$.detail.{name}") for name in ("executionArn", "name", "status")}
@@ -76,13 +82,14 @@ class Notice(Construct):
 
         looking.add_catch(unseen, result_path=FAILURE)
         send.add_catch(not_sent, result_path="$.unsent")
-        understood = sfn.Choice(self, "Seen?").when(is_seen(), seen).otherwise(_misunderstood(self, unseen))
+        at_rest = again_while_at_work(self, looking, seen, every=GRACE, lasting=self._lasting)
+        understood = sfn.Choice(self, "Seen?").when(is_seen(), at_rest).otherwise(_misunderstood(self, unseen))
         seen.next(send)
         unseen.next(send)
         send.next(sfn.Succeed(self, "Told"))
         wait.next(looking)
         looking.next(understood)
-        return wait
+        return first_look(self).next(wait)
 
     def _write(self, name: str, state: str, seen: bool) -> sfn.Pass:
         return mail.write(self, name, texts.ended(self._environment, cdk.Stack.of(self).region, state, seen))
@@ -95,6 +102,7 @@ class DailyCheck(Construct):
         super().__init__(scope, name)
         settings = watching.settings
         self._environment = settings.name
+        self._lasting = settings.limits.task_timeout
         diagram = self._diagram(watching.functions, watching.alerts)
         own, self.log = make_machine(self, "daily", settings, watching.alerts, diagram, TIMEOUT_MS)
         events.Rule(
@@ -116,18 +124,19 @@ class DailyCheck(Construct):
         send = mail.send(self, "Send", alerts)
         nothing = sfn.Succeed(self, "Nothing pending")
         misunderstood = failure.give_up("Answer not understood", *MISUNDERSTOOD)
+        at_rest = again_while_at_work(self, looking, write, every=WHILE_AT_WORK, lasting=self._lasting)
 
         looking.next(
             sfn.Choice(self, "Anything pending?")
             .when(sfn.Condition.and_(is_seen(), sfn.Condition.number_equals(PENDING, 0)), nothing)
-            .when(is_seen(), write)
+            .when(is_seen(), at_rest)
             .otherwise(misunderstood)
         )
         write.next(send)
         send.next(sfn.Succeed(self, "Told"))
         for task in (looking, send):
             failure.catch(task)
-        return looking
+        return first_look(self).next(looking)
 
 
 def _misunderstood(scope: Construct, then: sfn.IChainable) -> sfn.Pass:

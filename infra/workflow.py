@@ -4,7 +4,7 @@
 Begin ─▶ Preflight ─▶ What next? ─ apply ─▶ Apply ─▶ All applied? ─▶ Verify ─▶ Succeeded
              ▲            ├─ nothing to apply ─────────────────────────┘
              │            └─ list, plan ─▶ Answered
-         Start over ◀─ another package was deployed meanwhile (twice at most)
+         Start over, after a wait ◀─ another package was deployed meanwhile (four times at most)
 
 any failure ─▶ Notify failure (e-mail) ─▶ Failed, with the original error and cause
 
@@ -26,7 +26,8 @@ from infra.functions import Functions
 from infra.machines import make_machine
 from infra.settings import Settings
 
-STARTS = 3  # how often a run begins before it gives up on deployments in its middle
+STARTS = 5  # how often a run begins before it gives up on deployments in its middle
+PAUSE = 30  # seconds before it begins again, and so many more each time: the functions are deployed one after the other
 
 
 class Workflow(Construct):
@@ -44,7 +45,9 @@ class Workflow(Construct):
         self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
 
     def _diagram(self) -> sfn.IChainable:
-        begin = sfn.Pass(self, "Begin", result=sfn.Result.from_object({"starts": 1, "apply": {"Payload": {}}}))
+        begin = sfn.Pass(
+            self, "Begin", result=sfn.Result.from_object({"starts": 1, "pause": 0, "apply": {"Payload": {}}})
+        )
         preflight = ask(self, "Preflight", self._functions, "preflight", into="$.preflight")
         package = "$.preflight.Payload.package"
         apply = ask(self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload")
@@ -109,10 +112,13 @@ class Workflow(Construct):
             "Start over",
             parameters={
                 "starts": sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.starts"), 1),
+                "pause": sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.pause"), PAUSE),
                 "apply": sfn.JsonPath.object_at("$.apply"),
             },
         )
-        again.next(preflight)
+        settle = sfn.Wait(self, "Let it be deployed", time=sfn.WaitTime.seconds_path("$.pause"))
+        again.next(settle)
+        settle.next(preflight)
         often = sfn.Condition.number_less_than("$.starts", STARTS)
         return sfn.Choice(self, "Start over?").when(often, again).otherwise(self._failure.go_on())
 

@@ -66,6 +66,7 @@ def apply(step: Step) -> Progress:
         url=step.url,
         source=step.source,
         execution=step.execution,
+        execution_start=step.started_at,
         requested_by=step.ask.requested_by,
         wait=min(step.settings.limits.lock_wait, step.deadline.left / 2) / 1_000,
         limits=step.settings.limits,
@@ -162,7 +163,7 @@ class _Notes(Listener):
         the run itself will say why."""
         self._asked = True
         with contextlib.suppress(MigratorError):
-            done = read_done(session, self._step.execution, self._step.action)
+            done = read_done(session, self._step.execution, self._step.started_at, self._step.action)
             self._before = [each.label for each in done]
 
     def closed(self) -> None:

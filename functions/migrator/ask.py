@@ -9,6 +9,9 @@ from functions.migrator.errors import ActionNotAllowed, InvalidInput
 
 ACTIONS = ("run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback")
 KEYS = ("action", "target", "confirm", "trigger", "requested_by")
+# What AWS writes there itself: the console into an input that nobody has typed, Step Functions into that of an
+# execution that another one has started. See docs/decisions/0018.
+IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
 _WITH_TARGET = ("run-migration", "plan", "verify", "rollback")
 _LONGEST = 256  # characters of a value
 _EXAMPLE = '{"action": "run-migration", "target": "017"}'
@@ -33,7 +36,7 @@ class Ask:
 
 
 def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
-    """An execution's input. All keys are optional: `{}` runs everything that is pending.
+    """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored.
 
     Raises:
         InvalidInput: it isn't an object, or has a key or a value that it can't have.
@@ -41,7 +44,7 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
     """
     if not isinstance(data, Mapping):
         raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
-    unknown = sorted(str(key)[:60] for key in data if key not in KEYS)
+    unknown = sorted(str(key)[:60] for key in data if key not in (*KEYS, *IGNORED))
     if unknown:
         raise _invalid(f"The input has unknown keys: {', '.join(unknown[:10])}. Known are: {', '.join(KEYS)}.")
     action = _text(data, "action") or ACTIONS[0]

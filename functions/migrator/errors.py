@@ -174,7 +174,8 @@ class SecretAccessDenied(MigratorError):
     family = "secret"
     cause = "The function's role, the secret's policy or the VPC endpoint's policy doesn't let it read the secret."
     solution = (
-        "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if it is a customer's own."
+        "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if it is a customer's own. "
+        "If all is granted, see whether the ARN in the settings is complete: AWS adds six characters at its end."
     )
 
 

@@ -1,26 +1,31 @@
-"""What one execution has done, by the history: true also where the answer that would have told it was lost."""
+"""What one execution has done, by the history: true also where the answer that would have told it was lost.
+
+An execution is known by its name and by when it began, both as it says them itself and as the history keeps them: a
+name may come again (after 90 days, or when the state machine was made anew), and no two clocks need to agree.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from functions.migrator.history import SCHEMA, iso, read_format
+from functions.migrator.history import SCHEMA, WITH_STARTS, iso, read_format
 from functions.migrator.script import PAST, Action
 from functions.migrator.session import Session
 
 _DONE = f"""
     SELECT version, name, finished_at,
            pg_catalog.round(EXTRACT(epoch FROM finished_at - started_at) * 1000, 1)
-      FROM {SCHEMA}.attempts WHERE execution = $1 AND action = $2 AND result = $3 ORDER BY id
+      FROM {SCHEMA}.attempts
+     WHERE execution = $1 AND execution_start = $2 AND action = $3 AND result = $4 ORDER BY id
 """
 
 
 # Files that others have changed the database by, since an execution undid its first one.
 _OTHERS = f"""
     SELECT name FROM {SCHEMA}.attempts
-     WHERE execution <> $1 AND (result IN ('applied', 'rolled back') OR units <> '{{}}')
+     WHERE (execution, execution_start) <> ($1, $2) AND (result IN ('applied', 'rolled back') OR units <> '{{}}')
        AND id > (SELECT pg_catalog.min(id) FROM {SCHEMA}.attempts
-                  WHERE execution = $1 AND action = 'rollback' AND result = 'rolled back')
+                  WHERE execution = $1 AND execution_start = $2 AND action = 'rollback' AND result = 'rolled back')
      GROUP BY name ORDER BY pg_catalog.min(id)
 """
 
@@ -59,18 +64,18 @@ class Undone:
 NOTHING_UNDONE = Undone()
 
 
-def read_done(session: Session, execution: str, action: Action) -> tuple[Done, ...]:
-    """What the execution has applied or rolled back, in that order."""
-    if read_format(session) == 0:
-        return ()
-    rows = session.query(_DONE, execution, action, PAST[action].replace("_", " "))
+def read_done(session: Session, execution: str, start: str, action: Action) -> tuple[Done, ...]:
+    """What the execution of this name that began then has applied or rolled back, in that order."""
+    if read_format(session) < WITH_STARTS:
+        return ()  # made by an earlier version of the product, and so by earlier executions
+    rows = session.query(_DONE, execution, start, action, PAST[action].replace("_", " "))
     return tuple(Done(int(str(v)), str(name), iso(str(at)), float(str(ms))) for v, name, at, ms in rows)
 
 
-def read_undone(session: Session, execution: str) -> Undone:
+def read_undone(session: Session, execution: str, start: str) -> Undone:
     """What the execution has rolled back, and what others have done since."""
-    done = read_done(session, execution, "rollback")
+    done = read_done(session, execution, start, "rollback")
     if not done:
         return NOTHING_UNDONE
-    others = session.query(_OTHERS, execution)
+    others = session.query(_OTHERS, execution, start)
     return Undone(frozenset(each.version for each in done), tuple(str(name) for (name,) in others))

@@ -67,6 +67,10 @@ FORMATS: list[tuple[str, ...]] = [
         f"ALTER TABLE {SCHEMA}.applied ADD COLUMN tokens text",
         f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN units text[] NOT NULL DEFAULT '{{}}'",
     ),
+    (
+        # An execution's name may come again; together with when it began it is one execution's alone.
+        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN execution_start text NOT NULL DEFAULT ''",
+    ),
 ]
 # Of one snapshot: a history in the making is there with its comment, or isn't there.
 _FORMAT = """
@@ -77,6 +81,7 @@ _FORMAT = """
 """
 _COMMENT = "aurora-migrations history, format "
 _WITH_UNITS = 2  # the format from which on `attempts` has them
+WITH_STARTS = 3  # the format from which on `attempts` tells executions of one name apart
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
 # The newest attempt of each version, where it didn't get to the end and left units behind that are in.
 _UNFINISHED = f"""
@@ -217,8 +222,8 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
     """
     insert = Command(
         f"INSERT INTO {SCHEMA}.attempts"
-        " (action, version, name, sha256, package, execution, requested_by, units, lock_holder) "
-        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8::text[], ({HELD_BY_US}) RETURNING id",
+        " (action, version, name, sha256, package, execution, execution_start, requested_by, units, lock_holder) "
+        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, $9::text[], ({HELD_BY_US}) RETURNING id",
         [
             job.action,
             job.migration.version,
@@ -226,6 +231,7 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
             job.migration.sha256,
             job.package,
             session.execution,
+            job.execution_start,
             job.requested_by,
             _array(job.unit(number).tokens for number in range(job.done)),
         ],

@@ -44,6 +44,7 @@ class Job:
         done: the units that are in already, from an attempt that didn't get to the end.
         package: the package's digest.
         limits: the environment's, and the file's own.
+        execution_start: when the execution began, as it says itself.
     """
 
     action: Action
@@ -54,6 +55,7 @@ class Job:
     package: str
     requested_by: str
     limits: Limits
+    execution_start: str = ""
 
     @property
     def file(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from functions.migrator import answers
 from functions.migrator.drift import read_edits
@@ -13,6 +13,7 @@ from functions.migrator.files import Migration
 from functions.migrator.history import Applied, read_applied, read_attempts, read_state
 from functions.migrator.overview import Entry, read_entries, read_overview
 from functions.migrator.plan import Plan, find_target, make_plan, plan_rollback
+from functions.migrator.runlock import Holder, find_holder
 from functions.migrator.session import Session
 from functions.migrator.step import Step, looking, newest
 
@@ -31,6 +32,7 @@ class Report:
         next: the step that comes now, or `done`.
         server: what the database says of itself and of our session.
         result: the machine's output, where it is done.
+        running: who had the run lock; looked for only where the plan is asked for.
     """
 
     step: Step
@@ -40,6 +42,7 @@ class Report:
     warnings: tuple[str, ...]
     server: Mapping[str, object]
     result: Mapping[str, object] | None = None
+    running: Holder | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine: counts, not lists, so that it stays small."""
@@ -55,6 +58,7 @@ class Report:
             "requested_by": ask.requested_by,
             "trigger": ask.trigger,
             "server": dict(self.server),
+            "running": str(self.running) if self.running else None,
             **({"result": dict(self.result)} if self.result is not None else {}),
         }
 
@@ -76,10 +80,12 @@ def _run(step: Step, session: Session) -> Report:
 
 
 def _show_plan(step: Step, session: Session) -> Report:
+    running = find_holder(session)  # first: where nobody is at work, what is seen then is how it stays
     plan = _plan(step, session)
     answer = answers.plan_answer(step.source, plan, _PLAN_BUDGET)
     answer["warnings"] = newest(plan.warnings, _WARNINGS_BUDGET)
-    return _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
+    report = _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
+    return replace(report, running=running)
 
 
 def _list(step: Step, session: Session) -> Report:
@@ -115,7 +121,7 @@ def _verify(step: Step, session: Session) -> Report:
 
 def _roll_back(step: Step, session: Session) -> Report:
     applied = read_applied(session)
-    undone = read_undone(session, step.execution)
+    undone = read_undone(session, step.execution, step.started_at)
     chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm, undone)
     step.source.problems("rollback", chosen)
     return _report(step, session, tuple(chosen), applied, "apply" if chosen else "verify")

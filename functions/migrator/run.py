@@ -22,7 +22,7 @@ from functions.migrator.errors import (
     MigratorError,
     PackageChanged,
 )
-from functions.migrator.executions import NOTHING_UNDONE, read_undone
+from functions.migrator.executions import NOTHING_UNDONE, Undone, read_undone
 from functions.migrator.failures import hazards_refused, in_doubt, partly_in, refuse_contradictions
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
@@ -77,6 +77,7 @@ class Request:
     Attributes:
         url: the database.
         execution: the run's name, in pg_stat_activity and in the history.
+        execution_start: when it began, as whoever started it says; with the name it tells the run from all others.
         requested_by: who says to have asked for it.
         source: the migrations: the compiler, or a manifest that it has written.
         wait: seconds to wait for another run to end.
@@ -99,6 +100,7 @@ class Request:
     limits_now: Callable[[Limits], Limits] = lambda limits: limits
     may_begin: Callable[[], bool] = lambda: True
     resumes: bool = False
+    execution_start: str = ""
 
 
 def apply(request: Request, target: str | None = None) -> RunResult:
@@ -189,8 +191,11 @@ class _Run:
 
     def read_rollback(self, target: str, confirm: str) -> list[Migration]:
         request, applied = self._request, self._read_state().applied
-        undone = read_undone(self._session, request.execution) if request.resumes else NOTHING_UNDONE
+        undone = self._read_undone() if request.resumes else NOTHING_UNDONE
         return plan_rollback(request.source.package, applied, target, confirm, undone)
+
+    def _read_undone(self) -> Undone:
+        return read_undone(self._session, self._request.execution, self._request.execution_start)
 
     def _read_state(self) -> history.State:
         state = history.read_state(self._session)
@@ -470,7 +475,8 @@ def _job(request: Request, action: Action, migration: Migration) -> Job:
     if hashlib.sha256(text).hexdigest() != script.sha256:
         raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
     limits = request.limits.of(script.options)
-    return Job(action, migration, script, text, 0, request.source.digest, request.requested_by, limits)
+    who = request.requested_by
+    return Job(action, migration, script, text, 0, request.source.digest, who, limits, request.execution_start)
 
 
 def _message(plan: Plan, done: Sequence[FileDone]) -> str:

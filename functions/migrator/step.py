@@ -31,7 +31,7 @@ class Step:
     Attributes:
         url: the database, password included: not shown where the step is printed.
         execution: the name of the execution that this is a call of.
-        started_at: when that began; ISO 8601.
+        started_at: when that began, ISO 8601; the same in all its calls.
         package: the digest that the execution goes by; empty in its first step.
         so_far: what the last call of apply answered; empty before.
         listener: told what happens as it happens.

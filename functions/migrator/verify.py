@@ -138,7 +138,7 @@ def verify(step: Step) -> Report:
         state = read_state(session)
         applied = state.applied
         target = find_target(step.source.package, step.ask.target) if step.ask.target else None
-        done = read_done(session, step.execution, step.action)
+        done = read_done(session, step.execution, step.started_at, step.action)
         versions = _touching(step, applied, target, done)
         known = dict(_facts(step, versions | set(applied)))
         promised = _promised(step, [known[version] for version in versions if version in known])

@@ -25,4 +25,5 @@ def handler(call: Call) -> dict[str, Any]:
     """
     report = call.logged_in(preflight)
     call.story.count("MigrationsPending", len(report.pending))
-    return {**report.to_dict(), "database_now": database_now(report.applied, [m.name for m in report.pending])}
+    now = database_now(report.applied, [m.name for m in report.pending], report.running)
+    return {**report.to_dict(), "database_now": now}

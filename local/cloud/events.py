@@ -84,13 +84,14 @@ class Bus:
             try:
                 yield self._start(target["Arn"], text)
             except Exception as error:  # whatever it is, EventBridge keeps the event
-                self._bury(target, event, error)
+                self._bury(rule, target, event, error)
 
-    def _bury(self, target: Mapping[str, Any], event: Mapping[str, Any], error: Exception) -> None:
+    def _bury(self, rule: Any, target: Mapping[str, Any], event: Mapping[str, Any], error: Exception) -> None:
         queue = str(target.get("DeadLetterConfig", {}).get("Arn", "")).rpartition(":")[2]
         if not queue:
             return
-        why = {"ERROR_CODE": type(error).__name__, "ERROR_MESSAGE": str(error)[:1_000], "TARGET_ARN": target["Arn"]}
+        why = {"ERROR_CODE": type(error).__name__, "ERROR_MESSAGE": str(error)[:1_000]}
+        why |= {"RULE_ARN": rule.arn, "TARGET_ARN": target["Arn"]}
         attributes = {name: {"DataType": "String", "StringValue": value} for name, value in why.items()}
         sqs_backends[ACCOUNT][REGION].send_message(queue, json.dumps(event), message_attributes=attributes)
         _ring(queue)
@@ -136,10 +137,10 @@ def _found(path: str, event: Mapping[str, Any]) -> Any:
 
 
 def _ring(queue: str) -> None:
-    """Mails the alarms that watch how many messages are in a queue, as CloudWatch does after a minute."""
+    """Mails the alarms that watch what is sent to a queue, as CloudWatch does after a while; it mails one of many."""
     for alarm in cloudwatch_backends[ACCOUNT][REGION].alarms.values():
         watched = {dimension.name: dimension.value for dimension in alarm.dimensions or []}
-        if watched.get("QueueName") == queue and alarm.metric_name == "ApproximateNumberOfMessagesVisible":
+        if watched.get("QueueName") == queue and alarm.metric_name == "NumberOfMessagesSent":
             text = f"{alarm.description}\n\nAlarm: {alarm.name}\nState: OK -> ALARM"
             for topic in alarm.alarm_actions:
                 subject = f'ALARM: "{alarm.name}" in {REGION}'

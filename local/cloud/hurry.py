@@ -22,6 +22,8 @@ def hurried(definition: str) -> str:
 def _hurry(state: dict[str, Any]) -> None:
     if state["Type"] == "Wait" and "Seconds" in state:
         state["Seconds"] = min(state["Seconds"], LONGEST_S)
+    if state["Type"] == "Wait" and state.pop("SecondsPath", None):  # what the state says, which nobody knows yet
+        state["Seconds"] = LONGEST_S
     for retry in state.get("Retry", []):
         retry["IntervalSeconds"] = min(retry.get("IntervalSeconds", 1), LONGEST_S)
         retry["MaxDelaySeconds"] = LONGEST_S + 1  # the language wants it above the interval

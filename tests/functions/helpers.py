@@ -24,6 +24,7 @@ STEPS = {"preflight": preflight, "apply": apply, "verify": verify}
 ALL_ACTIONS = ",".join(ACTIONS)
 EXECUTION = "7f3c-deploy"
 ARN = "arn:aws:states:eu-west-1:111122223333:execution:migrations-dev:" + EXECUTION
+STARTED_AT = "2026-11-23T04:00:00.000Z"
 MORE = 20  # calls of apply after which a loop is taken to be endless
 
 
@@ -51,6 +52,7 @@ class Machine:
         self.database = database
         self.migrations = migrations
         self.execution = EXECUTION
+        self.started_at = STARTED_AT
         self.variables = variables(database, migrations)
         self.secret: dict[str, Any] = {"username": "postgres", "password": database.server.password}
         self.put(self.secret)
@@ -81,7 +83,7 @@ class Machine:
         event = {
             "execution": self.execution,
             "execution_arn": ARN,
-            "started_at": "2026-11-23T04:00:00.000Z",
+            "started_at": self.started_at,
             "input": {} if asked is None else asked,
             "package": "",
             "so_far": {},

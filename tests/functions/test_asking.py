@@ -41,6 +41,30 @@ def test_all_keys_are_taken() -> None:
     assert read(asked) == Ask("rollback", "017", "018", "cli", "somebody")
 
 
+PARENT = "arn:aws:states:eu-west-1:111122223333:execution:release:one"
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"Comment": "Insert your JSON here"},
+        {"AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID": PARENT},
+        {"Comment": {"any": ["thing"]}, "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID": PARENT},
+    ],
+    ids=["console", "nested", "both"],
+)
+def test_what_aws_adds_to_an_input_is_ignored(added: dict[str, Any]) -> None:
+    assert read(added) == read({})
+    assert read({"action": "verify", "target": "017", **added}) == read({"action": "verify", "target": "017"})
+
+
+@pytest.mark.parametrize("key", ["comment", "COMMENT", "Comments", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION"])
+def test_key_that_only_looks_like_one_of_those_is_refused_and_they_are_not_proposed(key: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read({key: "x", "Comment": "x"})
+    assert f"unknown keys: {key}. Known are: action, target, confirm, trigger, requested_by." in caught.value.message
+
+
 def test_null_and_empty_texts_count_as_missing() -> None:
     assert read(dict.fromkeys(("action", "target", "confirm", "trigger", "requested_by"))) == read({})
     assert read({"target": "", "action": ""}) == read({})

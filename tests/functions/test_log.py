@@ -146,6 +146,13 @@ def test_what_stands_in_a_key_that_nobody_knows_is_not_told(one, capsys) -> None
     assert lines(out)[0]["asked"] == {"target": "017"}
 
 
+def test_what_aws_adds_to_an_input_is_neither_told_nor_called_unknown(one, capsys) -> None:
+    one.call("preflight", {"Comment": SECRET, "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID": SECRET, "action": "plan"})
+    out = capsys.readouterr().out
+    assert SECRET not in out
+    assert (lines(out)[0]["asked"], lines(out)[0]["unknown_keys"]) == ({"action": "plan"}, [])
+
+
 def test_error_leaves_without_the_errors_that_it_came_from(machine) -> None:
     machine.migrations.write("001_a.sql", "SELECT 1/0;")
     digest = machine.write_manifest()

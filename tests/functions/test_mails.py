@@ -14,6 +14,7 @@ from functions.migrator.errors import MigratorError
 from tests.database.helpers import holding, holding_run_lock
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine
 from tests.functions.test_log import LEAKS, ROW, SECRET
+from tests.servers import Database
 
 PARTS = "BEGIN;\nCREATE TABLE a (id int);\nCOMMIT;\nBEGIN;\nSELECT nothing;\nCOMMIT;\nSELECT 3;"
 USERS = "CREATE TABLE users (id int);"
@@ -182,6 +183,17 @@ def test_preflight_says_in_words_where_the_database_stands(shop: Machine) -> Non
     told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
     assert told["database_now"] == f"  1 applied, 2 pending:\n    {sql.FILE}\n    {sql.NEXT_FILE}"
     assert "database_now" not in told["result"]
+
+
+def test_preflight_says_who_is_at_work_where_the_plan_is_asked_for(shop: Machine, database: Database) -> None:
+    with holding_run_lock(database.url, application_name="aurora-migrations an-aborted-one") as holder:
+        told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
+        assert told["running"].startswith(f"aurora-migrations an-aborted-one (pid {holder.info.backend_pid}, user ")
+        last = " ".join(told["database_now"].splitlines()[-2:])
+        assert " ".join(last.split()) == f"At work now: {told['running']}."
+        assert shop.call("preflight", {})["running"] is None, "a run finds out for itself"
+    told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
+    assert (told["running"], "At work" in told["database_now"]) == (None, False)
 
 
 def test_success_is_told_only_where_it_is_asked_for(shop: Machine) -> None:

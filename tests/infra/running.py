@@ -60,6 +60,7 @@ def _from(machine: Machine, start: str, topic: str, answers: dict[str, Any]) -> 
         if state.get("Resource", "").endswith(":sns:publish"):
             state["Parameters"]["TopicArn"] = topic
         if state["Type"] == "Wait":
+            state.pop("SecondsPath", None)
             state["Seconds"] = 0
     for name, answer in answers.items():
         kept = {key: states[name][key] for key in ("ResultPath", "OutputPath", "Next") if key in states[name]}

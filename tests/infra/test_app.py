@@ -10,8 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import infra
+from infra.app import read_context
 from infra.packaging import ROOT
+from infra.settings import SettingsError
 from tests.infra.conftest import context
 
 
@@ -55,6 +59,45 @@ def test_missing_vpc_is_told_by_its_key_and_environment(tmp_path: Path) -> None:
     del environments["prod"]["network"]["vpc"]
     ran = app(tmp_path, environments=environments)
     assert ran.stderr.strip() == "Environment 'prod' in cdk.json: `network.vpc` is missing: a VPC's id."
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b'{\n  "context": {\n    "a": 1\n    "b": 2\n  }\n}', "cdk.json:4:5: this isn't JSON: "),
+        (b"", "cdk.json:1:1: this isn't JSON: "),
+        (b'{"context": "\xff"}', "cdk.json isn't written in UTF-8: byte 14 fits no character."),
+        (b"[]", "cdk.json must be an object whose `context` is one too"),
+        (b'{"context": []}', "cdk.json must be an object whose `context` is one too"),
+        (None, "cdk.json can't be read: No such file or directory."),
+    ],
+    ids=["comma", "empty", "no UTF-8", "list", "context a list", "missing"],
+)
+def test_cdk_json_that_cannot_be_read_is_told_in_a_sentence(text: bytes | None, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "cdk.json"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(SettingsError) as caught:
+        read_context(path)
+    assert str(caught.value).startswith(told)
+
+
+def test_cdk_json_that_is_not_json_ends_without_a_traceback(tmp_path: Path) -> None:
+    """The whole way, through a copy of the entrance beside a broken file."""
+    (tmp_path / "cdk.json").write_text("{", "utf-8")
+    code = (
+        "import pathlib, sys, infra, infra.packaging as p; p.ROOT = pathlib.Path(sys.argv[1]); "
+        "from infra.app import main; sys.exit(main())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.strip().startswith("cdk.json:1:2: this isn't JSON: ")
+
+
+def test_cdk_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "cdk.json"
+    path.write_bytes(b'\xef\xbb\xbf{"context": {"a": 1}}')
+    assert read_context(path) == {"a": 1}
 
 
 def test_node_is_the_one_that_python_brought() -> None:

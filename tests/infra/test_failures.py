@@ -12,6 +12,7 @@ from functions import mail
 from functions.migrator.document import document
 from infra import texts
 from infra.failures import MISUNDERSTOOD
+from infra.workflow import STARTS
 from tests.infra.cloud import Machine
 from tests.infra.running import run
 
@@ -180,7 +181,7 @@ def test_plan_and_list_are_answered_with_preflights_result(workflow: Machine) ->
     assert (ran.status, ran.output, ran.mails) == ("SUCCEEDED", {"status": "success"}, [])
 
 
-def test_third_package_in_one_run_is_mailed(workflow: Machine) -> None:
-    data = {"starts": 3, "failure": {"Error": "PackageChanged", "Cause": "again"}}
+def test_package_too_many_in_one_run_is_mailed(workflow: Machine) -> None:
+    data = {"starts": STARTS, "failure": {"Error": "PackageChanged", "Cause": "again"}}
     ran = run(workflow, "Start over?", data, answers=SEEN)
     assert (ran.status, ran.error, len(ran.mails)) == ("FAILED", "PackageChanged", 1)

@@ -98,6 +98,21 @@ def test_handlers_can_be_imported_by_the_names_that_the_template_gives(package: 
         assert (package / "functions" / step / "handler.py").is_file()
 
 
+def test_only_modules_of_our_code_go_into_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = tmp_path / "checkout" / "functions"
+    shutil.copytree(ROOT / "functions", code, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("notes.txt", "migrator/dump.sql", ".venv/site.py", "migrator/.#run.py", "empty/README"):
+        (code / name).parent.mkdir(exist_ok=True)
+        (code / name).touch()
+    monkeypatch.setattr(packaging, "ROOT", code.parent)
+    packaging._copy_code(tmp_path / "package")
+    here = {path.relative_to(ROOT) for path in (ROOT / "functions").rglob("*.py")}
+    assert {
+        path.relative_to(tmp_path / "package") for path in (tmp_path / "package").rglob("*") if path.is_file()
+    } == here
+    assert not (tmp_path / "package" / "functions" / "empty").exists()
+
+
 def test_migrations_are_in_it_with_a_manifest_that_fits(package: Path) -> None:
     manifest = Manifest(package / "migrations")
     assert manifest.problems("apply", manifest.package.migrations) == []
@@ -138,6 +153,17 @@ def put_boto3(package: Path) -> None:
     (package / "boto3" / "__init__.py").touch()
 
 
+def put(name: str) -> Callable[[Path], None]:
+    """Puts an empty file there."""
+
+    def spoil(package: Path) -> None:
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).touch()
+
+    spoil.__name__ = name
+    return spoil
+
+
 def lose_handler(package: Path) -> None:
     (package / "functions" / "apply" / "handler.py").unlink()
 
@@ -170,6 +196,14 @@ def put_cache(package: Path) -> None:
     [
         (put_boto3, "boto3/__init__.py does not belong into the package."),
         (put_cache, "functions/__pycache__/a.pyc does not belong into the package."),
+        *(
+            (put(name), f"{name} does not belong into the package.")
+            for name in (
+                *("functions/notes.txt", "functions/migrator/dump.sql", "functions/.env", "requests/__init__.py"),
+                *("requests-2.32.0.dist-info/METADATA", "migrations/notes.txt", "migrations/sub/001_a.sql", "six.py"),
+                *("psycopg/__pycache__/a.pyc", "bin/jp.py", "psycopg_pool/__init__.py", "README.md"),
+            )
+        ),
         (lose_handler, "functions/apply/handler.py is missing"),
         (edit_migration, "InvalidManifest: 017_create_dry_run_log_micro_agente.sql was changed"),
         (lose_manifest, "InvalidManifest: There is no manifest"),

@@ -126,7 +126,7 @@ MISTAKES = {
     "port true": (put("database.port", True), "`database.port` must be a whole number"),
     "weak TLS": (put("database.sslmode", "disable"), "`database.sslmode` must be one of verify-full,"),
     "no e-mail": (put("emails", []), "`emails` must be a list of at least one"),
-    "wrong e-mail": (put("emails", ["team"]), "`emails` must be an e-mail address, and is 'team'"),
+    "wrong e-mail": (put("emails", ["team"]), "`emails` must be an e-mail address, plain and one by one, such as "),
     "e-mail as text": (put("emails", "team@example.com"), "`emails` must be a list"),
     "e-mail twice": (put("emails", ["a@example.com", "a@example.com"]), "`emails` holds 'a@example.com' twice"),
     "e-mail twice, in other letters": (put("emails", ["A@example.com", "a@example.com"]), "`emails` holds"),
@@ -147,6 +147,39 @@ MISTAKES = {
     "parameter with a blank": (put("network.vpc", {"parameter": "/shop vpc"}), "`network.vpc` must name a param"),
     "parameter's path without a slash": (put("network.vpc", {"parameter": "shop/vpc"}), "and names 'shop/vpc'"),
     "host in letters of another alphabet": (put("database.host", "h\u00f6st"), "`database.host` must be the cluster's"),
+    "host with two dots": (put("database.host", "writer..-example"), "`database.host` must be the cluster's writer"),
+    "reader's endpoint": (
+        put("database.host", "shop.cluster-ro-abc123.eu-west-1.rds.amazonaws.com"),
+        "`database.host` is the cluster's reader endpoint: write the cluster's writer endpoint.",
+    ),
+    "custom endpoint": (
+        put("database.host", "any.cluster-custom-abc123.eu-west-1.rds.amazonaws.com"),
+        "`database.host` is a custom endpoint, which may lead to a reader",
+    ),
+    "proxy's endpoint": (
+        put("database.host", "shop.Proxy-abc123.eu-west-1.rds.amazonaws.com"),
+        "`database.host` is an endpoint of RDS Proxy, which",
+    ),
+    "proxy's second endpoint": (
+        put("database.host", "read.endpoint.proxy-abc123.cn-north-1.rds.amazonaws.com.cn"),
+        "`database.host` is an endpoint of RDS Proxy, which",
+    ),
+    "name that PostgreSQL would cut": (
+        put("database.name", "\u00e4" * 32),
+        "`database.name` has 64 bytes, and PostgreSQL keeps 63 of a name",
+    ),
+    "name with NUL": (
+        put("database.name", "shop\0x"),
+        "`database.name` must be a database's name, and is 'shop\\x00x'",
+    ),
+    "key's alias": (
+        put("database.secret_key", "arn:aws:kms:eu-west-1:000000000000:alias/shop"),
+        "`database.secret_key` must be a key's ARN",
+    ),
+    "key of another region than the secret": (
+        put("database.secret_key", "arn:aws:kms:eu-west-2:000000000000:key/0a-0b"),
+        "`database.secret_key` lies in eu-west-2, and must lie in the region of `database.secret`, eu-west-1",
+    ),
     "secret of another region": (
         put("region", "eu-central-1"),
         "`database.secret` lies in eu-west-1, and must lie in the environment's `region`, eu-central-1",
@@ -196,6 +229,12 @@ MISTAKES = {
     ),
     "run in parts of a second": (put("limits.run_timeout", "7200001ms"), "`limits.run_timeout` must be whole seconds"),
     "task above run": (put("limits.run_timeout", "16min"), "`limits.run_timeout` must be longer than function_timeout"),
+    "retries above run": (
+        put("limits.run_timeout", "34min"),
+        "`limits.run_timeout` must be longer than function_timeout, a minute and all the time in which errors are "
+        "tried again (2085 s), and is 2040 s",
+    ),
+    "no lock timeout": (put("limits.lock_timeout", "0s"), '`limits.lock_timeout` must be a time such as "2s"'),
     "account": (put("account", "123"), "`account` must be an account number of 12 digits"),
     "region": (put("region", "Ireland"), "`region` must be a region such as eu-west-1"),
     "limits as text": (put("limits", "2s"), "`limits`: it must be an object, and is '2s'"),
@@ -208,6 +247,83 @@ def test_mistake_names_its_key_and_its_environment(change: Callable[[dict[str, A
         read(change)
     assert str(caught.value).startswith("Environment 'dev' in cdk.json: ")
     assert told.removeprefix("`limits`: it ") in str(caught.value)
+
+
+ODD_EMAILS = (
+    *("mailto:a@b.c", "<a@example.com>", "Team <a@example.com>", "a@example.com,", "a@example.com;", "a@example..com"),
+    *(
+        "a@example.com,b@example.com",
+        "a@example.com b@example.com",
+        "a@b@example.com",
+        ".a@example.com",
+        "a..b@example.com",
+    ),
+    *(
+        "\u00e4@example.com",
+        "a@ex\u00e4mple.com",
+        "a\u200b@example.com",
+        "a@example.com\u200b",
+        "a@example.com\n",
+        "a@-b.com",
+    ),
+    *(
+        "a@example",
+        "a@10.0.0.1",
+        f"{'a' * 288}@example.com",
+        f"{'a' * 65}@example.com",
+        f"a@{'b' * 64}.com",
+        '"a b"@example.com',
+    ),
+)
+
+
+@pytest.mark.parametrize("email", ODD_EMAILS, ids=ascii)
+def test_address_that_is_not_the_plain_one_of_one_mailbox_is_refused(email: str) -> None:
+    with pytest.raises(SettingsError, match="`emails` must be an e-mail address, plain and one by one"):
+        read(put("emails", ["team@example.com", email]))
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "o'neil+migrations@mail.example.co.uk",
+        "a_b-c.d@x1.example",
+        f"{'a' * 64}@example.com",
+        "T@EXAMPLE.COM",
+        "a@b.xn--p1ai",
+    ],
+)
+def test_plain_address_is_taken(email: str) -> None:
+    assert read(put("emails", [email])).emails == (email,)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("shop.cluster-abc123.eu-west-1.rds.amazonaws.com", "shop-1.abc123.eu-west-1.rds.amazonaws.com"),
+        *("db.proxy-test.example.internal", "writer_1.example", "10.0.0.7", "localhost"),
+    ],
+)
+def test_host_that_may_be_the_writer_is_taken(host: str) -> None:
+    assert read(put("database.host", host)).database.host.text == host
+
+
+def test_longest_name_of_a_database_is_taken() -> None:
+    assert read(put("database.name", "\u00e4" * 31 + "b")).database.name.text.encode()[-1:] == b"b"
+
+
+@pytest.mark.parametrize("wait", ["0s", "0ms"])
+def test_call_may_leave_all_waiting_to_the_state_machine(wait: str) -> None:
+    limits = read(put("limits.lock_wait", wait)).limits
+    assert limits.lock_wait == 0
+
+
+def test_shortest_run_that_is_taken_has_room_for_everything_that_is_tried_again() -> None:
+    limits = read(put("limits.run_timeout", "35min")).limits
+    room = (limits.run_timeout - limits.task_timeout) / 1_000
+    for retry in limits.retries:
+        again = limits.lock_wait / 1_000 if "LockTimeout" in retry.errors else 0
+        assert retry.waits + retry.attempts * again < room, retry
 
 
 def test_every_time_that_logs_can_be_kept_is_one_that_aws_knows() -> None:

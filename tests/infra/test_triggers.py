@@ -110,10 +110,26 @@ def test_event_that_starts_nothing_is_kept_and_mailed(template: Template, enviro
         assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] >= 3600
     (alarm,) = template.of("CloudWatch::Alarm")
     assert alarm.properties["Dimensions"] == [{"Name": "QueueName", "Value": f"<{queue.id}.QueueName>"}]
-    assert alarm.properties["MetricName"] == "ApproximateNumberOfMessagesVisible"
-    assert (alarm.properties["Threshold"], alarm.properties["EvaluationPeriods"]) == (1, 1)
+    assert_rings_for_each_new_one(alarm.properties)
     assert alarm.properties["AlarmActions"] == [f"<{template.of('SNS::Topic')[0].id}>"]
     assert_says_what_to_do(alarm.properties["AlarmDescription"], environment)
+
+
+def assert_rings_for_each_new_one(alarm: dict[str, Any]) -> None:
+    """What is sent, not what lies there: a message stays for 14 days. One of the last minutes is enough, as many as
+    CloudWatch may learn of it late, and none is no news."""
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("AWS/SQS", "NumberOfMessagesSent", "Sum")
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+    assert (alarm["Period"], alarm["DatapointsToAlarm"], alarm["TreatMissingData"]) == (60, 1, "notBreaching")
+    assert 15 < alarm["EvaluationPeriods"] < 60
+
+
+def test_alarm_names_every_rule_whose_event_may_lie_there(template: Template, names: Names) -> None:
+    (alarm,) = template.of("CloudWatch::Alarm")
+    for rule in template.of("Events::Rule"):
+        part = rule.properties["Name"].removeprefix(f"{names.of()}-")
+        assert f"({part})" in alarm.properties["AlarmDescription"].replace("\n  ", " ")
+    assert "delete the message" in alarm.properties["AlarmDescription"].replace("\n  ", " ")
 
 
 def assert_says_what_to_do(description: str, environment: str) -> None:

@@ -12,8 +12,9 @@ from statelint.problem import ProblemType
 
 from functions.migrator.errors import MigratorError
 from infra.retries import every_error
-from infra.workflow import STARTS
+from infra.workflow import PAUSE, STARTS
 from tests.infra.cloud import Machine, Template
+from tests.infra.running import run
 
 RETRIED_BY_DESIGN = {
     "DatabaseUnreachable": True,
@@ -171,9 +172,30 @@ def test_package_that_changed_starts_over_at_preflight_a_bounded_number_of_times
     assert choice["Choices"] == [{"Variable": "$.starts", "NumericLessThan": STARTS, "Next": "Start over"}]
     assert all("Notify failure" in way for way in workflow.paths(choice["Default"]))
     again = workflow.states["Start over"]
-    assert again["Next"] == "Preflight"
-    assert again["Parameters"] == {"starts.$": "States.MathAdd($.starts, 1)", "apply.$": "$.apply"}
-    assert workflow.states["Begin"]["Result"]["starts"] == 1
+    grows = {"starts.$": "States.MathAdd($.starts, 1)", "pause.$": f"States.MathAdd($.pause, {PAUSE})"}
+    assert again["Parameters"] == {**grows, "apply.$": "$.apply"}
+    assert (workflow.states["Begin"]["Result"]["starts"], workflow.states["Begin"]["Result"]["pause"]) == (1, 0)
+
+
+def test_run_that_starts_over_gives_the_deployment_time_and_more_each_time(workflow: Machine) -> None:
+    """The functions' aliases change one after the other, seconds apart: at once it would find the same again."""
+    ways = [way for way in workflow.paths("Start over?") if "Preflight" in way]
+    assert ways
+    for way in ways:
+        waits = [
+            workflow.states[name] for name in way[: way.index("Preflight")] if workflow.states[name]["Type"] == "Wait"
+        ]
+        assert [wait["SecondsPath"] for wait in waits] == ["$.pause"], way
+    assert PAUSE >= 30
+    assert 5 <= STARTS <= 10
+
+
+def test_states_that_start_over_wait_as_the_state_says(workflow: Machine) -> None:
+    """As moto runs them: what `Start over` leaves is what the Wait takes, also the third time."""
+    definition = {**workflow.states, "Preflight": {"Type": "Succeed"}}
+    data = {"starts": 3, "pause": 2 * PAUSE, "apply": {"Payload": {}}, "failure": {"Error": "PackageChanged"}}
+    ran = run(Machine({"StartAt": "Start over?", "States": definition}), "Start over?", data)
+    assert ran.output == {"starts": 4, "pause": 3 * PAUSE, "apply": {"Payload": {}}}
 
 
 def test_functions_get_the_payload_that_they_are_written_for(workflow: Machine) -> None:

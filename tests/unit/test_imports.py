@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,9 +17,19 @@ VERBS = ("run", "list", "status", "history", "rollback", "new")
 
 def loaded_by(*modules: str) -> set[str]:
     """The top-level packages in a fresh Python after these imports."""
-    program = f"import {', '.join(modules)}; {LIST_MODULES}"
-    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in json.loads(finished.stdout)}
+    return {name.partition(".")[0] for name in modules_loaded_by(*modules)}
+
+
+def modules_loaded_by(*modules: str) -> set[str]:
+    """The full names of all modules in a fresh Python after these imports."""
+    return modules_after(f"import {', '.join(modules)}")
+
+
+def modules_after(program: str) -> set[str]:
+    """The same, after a program."""
+    whole = f"{program}; {LIST_MODULES}"
+    finished = subprocess.run([sys.executable, "-c", whole], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(finished.stdout))
 
 
 def test_engine_knows_nothing_of_those_around_it() -> None:
@@ -43,7 +55,46 @@ def test_every_module_of_the_benchmarks_can_be_imported() -> None:
     assert loaded_by(*imported) >= {"benchmarks", "compiler", "functions"}
 
 
+HANDLERS = [f"functions.{step}.handler" for step in ("preflight", "apply", "verify")]
+
+
 def test_handlers_load_neither_compiler_nor_command_line_nor_boto3_before_they_must() -> None:
-    handlers = [f"functions.{step}.handler" for step in ("preflight", "apply", "verify")]
     others = {"compiler", "cli", "local", "infra", "tests", "boto3", "postgast", "rich", "pydantic"}
-    assert loaded_by(*handlers) & others == set()
+    assert loaded_by(*HANDLERS) & others == set()
+
+
+def test_handlers_load_no_package_but_those_that_go_into_lambda() -> None:
+    """What else is installed here isn't there, and each costs every cold start. setuptools hooks into any Python; our
+    own package is what is tested."""
+    owners = packages_distributions()
+    loaded = {owner for top in loaded_by(*HANDLERS) for owner in owners.get(top, ())}
+    locked = set(re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements" / "lambda.txt").read_text("utf-8")))
+    assert {"psycopg", "aws-lambda-powertools"} <= {name.replace("_", "-") for name in loaded}
+    assert {name.replace("_", "-") for name in loaded} - locked - {
+        "setuptools",
+        "botocore",
+        "aurora-migrations",
+    } == set()
+
+
+def test_handlers_load_nothing_of_the_aws_sdk_and_no_tracer() -> None:
+    """Powertools asks botocore whether it is there, and its Tracer's own module is light; what they'd load isn't."""
+    modules = modules_loaded_by(*HANDLERS)
+    assert {name for name in modules if name.partition(".")[0] == "botocore"} <= {"botocore"}
+    assert {
+        name for name in modules if name.partition(".")[0] in ("boto3", "s3transfer", "aws_xray_sdk", "moto")
+    } == set()
+
+
+def test_first_call_loads_boto3_and_no_second_package_with_it() -> None:
+    """What a handler's first call adds to its import: the client of Secrets Manager."""
+    before = loaded_by(*HANDLERS)
+    call = (
+        "from functions.migrator.credentials import secrets_client; import os; os.environ['AWS_REGION'] = 'eu-west-1'"
+    )
+    program = f"import {', '.join(HANDLERS)}; {call}; os.environ['AWS_DEFAULT_REGION'] = 'eu-west-1'; secrets_client()"
+    after = {name.partition(".")[0] for name in modules_after(program)}
+    owners = packages_distributions()
+    added = {owner for top in after - before for owner in owners.get(top, ())}
+    assert "boto3" in added
+    assert added <= {"boto3", "s3transfer", "python-dateutil", "urllib3", "six", "certifi"}

@@ -14,6 +14,7 @@ from documents.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
 from functions import layout, mail
 from functions.migrator.document import FACTS_LIMIT, LIMIT, document
 from functions.migrator.errors import ConnectionLost, InDoubt, LockTimeout, MigrationFailed, MigratorError
+from functions.migrator.runlock import Holder
 from tests.unit.test_errors import ALL
 
 HEADINGS = ("WHAT HAPPENED", "WHY", "THE DATABASE NOW", "WHAT TO DO", "NEXT COMMAND", "THIS EXECUTION")
@@ -264,6 +265,13 @@ def test_database_now_names_what_is_pending(pending: list[str], lines: list[str]
     told = mail.database_now(16, pending).splitlines()
     assert [line for line in told if line in lines] == lines
     assert len(told) <= 14
+
+
+def test_database_now_names_who_is_at_work() -> None:
+    told = mail.database_now(16, [], Holder(7, None, None, None))
+    assert told.splitlines()[0] == "  16 applied, 0 pending."
+    assert "At work now: a session without a name (pid 7, user unknown), connected since" in " ".join(told.split())
+    assert all(len(line) <= 72 for line in told.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from moto.iam.models import iam_backends
 
+from infra.retries import CONNECTION
 from local.cloud.identity import PARTITION
 from tests.workflow.helpers import Ended, Execution, Workflow, unmailable, until
 
@@ -115,7 +116,7 @@ def test_a_database_that_stays_away_is_told_after_the_retries(workflow: Workflow
     finally:
         workflow.server.restart()
     assert_failed(ended, "DatabaseUnreachable")
-    assert sum(each["type"] == "TaskFailed" for each in ended.history) == 6
+    assert sum(each["type"] == "TaskFailed" for each in ended.history) == 1 + CONNECTION.attempts
 
 
 def test_a_promise_that_is_not_kept_at_the_commit_rolls_the_file_back(workflow: Workflow) -> None:
@@ -199,6 +200,8 @@ def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> Non
     assert ended.status == "ABORTED"
     assert "ABORTED" in mail.subject
     assert ended.arn in mail.body
+    assert "2 applied, 0 pending." in mail.body, "the call goes on when its execution is over, and so does the look"
+    assert "At work now" not in mail.body
 
 
 def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workflow) -> None:
