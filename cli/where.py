@@ -11,6 +11,7 @@ from pathlib import Path
 from functions.migrator.errors import InvalidInput
 
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
+LOCAL = "local"  # the environment that the local cloud is
 _OWN = ("check", "build", "new")  # verbs that work on files only
 
 
@@ -47,6 +48,8 @@ def parse(made: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence[s
         direct: the names of options that only a database that one can reach takes.
     """
     arguments = made.parse_args(argv)
+    if arguments.env == LOCAL:  # as the mails of the local cloud write it
+        arguments.env, arguments.local = None, True
     if is_remote(arguments):
         for name in (*direct, *(["migrations"] if arguments.env else [])):
             if getattr(arguments, name) != made.get_default(name):

@@ -40,6 +40,7 @@ _NEEDED = {
     "run-migration": "it is what a deployment starts",
     "plan": "it is how mails tell the state of the database",
 }
+LOCAL = "local"  # the environment of local/cloud
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 
 
@@ -131,6 +132,10 @@ def _known(environments: Any) -> Mapping[str, Any]:
             raise SettingsError(
                 f"The environment name {name!r} won't do: write up to 20 small letters, digits and hyphens, "
                 "beginning with a letter; it becomes part of the names of everything in the stack."
+            )
+        if name == LOCAL:
+            raise SettingsError(
+                f"The environment name {name!r} is taken: `--env {name}` is the local cloud. Choose another."
             )
         part = taken(name)
         if part is not None:

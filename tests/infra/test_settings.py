@@ -355,6 +355,11 @@ def test_name_that_would_share_names_with_another_environments_is_refused(part: 
         read_all({"x": DEV, f"x-{part}": DEV})
 
 
+def test_name_of_the_local_cloud_is_refused() -> None:
+    with pytest.raises(SettingsError, match="`--env local` is the local cloud"):
+        read_all({"local": {}})
+
+
 def test_name_may_be_like_another_environments_and_like_a_part() -> None:
     assert [each.name for each in read_all(dict.fromkeys(("dev", "dev-eu", "daily", "pre-apply-1"), DEV))]
 

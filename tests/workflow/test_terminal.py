@@ -158,7 +158,7 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
     listed = terminal.type("list", "--local")
     assert listed.code == 0
     assert re.search(r"(?m)^applied .* 018_more.sql$", listed.out)
-    assert terminal.type("status", "--local").code == 0
+    assert terminal.type("status", "--env", "local").code == 0  # as the mails write it
     history = terminal.type("history", "--local", "--output", "json")
     assert [attempt["name"][:3] for attempt in history.json["attempts"]] == ["018", "017"]
     assert terminal.type("plan", "--local").code == 0
