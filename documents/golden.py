@@ -10,7 +10,7 @@ from cli.common import describe
 from documents import ROOT, results
 from documents.examples import ARN, DAILY, ENVIRONMENT, EXECUTION, REGION, Example, examples
 from functions import mail
-from functions.edge import next_command
+from functions.edge import in_environment
 from functions.migrator.errors import MigratorError
 from infra import texts
 from infra.failures import MISUNDERSTOOD
@@ -53,8 +53,9 @@ def errors() -> Iterator[tuple[str, str]]:
 def told(example: Example) -> tuple[str, str]:
     """Subject and body of the mail about an example, written as `functions.edge` has it written."""
     error: MigratorError = copy.copy(example.error)
-    error.next_command = next_command(error.next_command, example.asked, ENVIRONMENT)
-    written = mail.failure(error, mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked))
+    run = mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked)
+    in_environment(error, example.asked, run)
+    written = mail.failure(error, run)
     return written.subject, written.body
 
 
