@@ -27,10 +27,8 @@ from functions.story import Story
 
 _Answer = TypeVar("_Answer")
 # What to type to ask for the same again. A rollback that failed may be half way: look first.
-_AGAIN = {
-    **{"run-migration": "run", "list-migrations": "list", "status": "status", "history": "history"},
-    **{"plan": "plan", "verify": "verify", "rollback": "status"},
-}
+_AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status"}
+_AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
 DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
 _DONE = 100  # migrations that earlier calls did, of which the newest are told
