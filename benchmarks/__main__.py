@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import applying, compiling, importing, many, memory, nothing, round_trips
+from benchmarks import applying, compiling, executing, importing, many, memory, nothing, round_trips
 from benchmarks.harness import Bench, Failed, circumstances, prepared
 
 MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
@@ -18,6 +18,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
     "memory": memory.measure,
     "round-trips": round_trips.measure,
     "importing": importing.measure,
+    "executing": executing.measure,
 }
 
 

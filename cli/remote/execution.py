@@ -74,6 +74,14 @@ def find(place: Place, name: str | None) -> Execution:
         ExecutionNotFound: there is none.
     """
     arn = newest(place) if name is None else arn_of(place, name)
+    if arn is None and place.endpoint is not None:
+        raise errors.ExecutionNotFound(
+            "This local cloud has executed nothing so far.",
+            cause="A local cloud is there for one command only, unless `up` keeps it running; of what earlier ones "
+            "did, the database's history is left.",
+            solution="See `aurora-migrations history --local`, or keep one running in another terminal.",
+            next_command="aurora-migrations up",
+        )
     if arn is None:
         raise errors.ExecutionNotFound(
             f"Nothing has been executed in {place.environment} so far.",

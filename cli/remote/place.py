@@ -93,8 +93,9 @@ class Place:
     @property
     def introduction(self) -> str:
         """What a person should see before anything is done."""
-        where = f"{self.region}" if self.endpoint is None else f"the local cloud, {self.endpoint}"
-        return f"{self.environment}: account {self.identity.account} as {self.identity.who}, {where}"
+        if self.endpoint is not None:
+            return f"{self.environment}: the local cloud at {self.endpoint}"
+        return f"{self.environment}: account {self.identity.account} as {self.identity.who}, {self.region}"
 
     @cached_property
     def described(self) -> dict[str, Any]:

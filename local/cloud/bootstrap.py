@@ -1,9 +1,9 @@
 """Runs in a sandbox's process: gives the handler the package and what Lambda's own image holds, and nothing else.
 
-Called with Python's options -I and -S and four arguments: the package's folder, the folder of this machine's packages,
-the names that Lambda's image brings, and the folder of the loop of ours that stands in where AWS has no runtime client.
-The handler is named by _HANDLER. The process ends when its stdin does, so whoever started it never leaves it behind,
-however that ends.
+Called with Python's options -I, -S and -u and four arguments: the package's folder, the folder of this machine's
+packages, the names that Lambda's image brings, and the folder of the loop of ours that stands in where AWS has no
+runtime client. The handler is named by _HANDLER. The process ends when its stdin does, so whoever started it never
+leaves it behind, however that ends.
 """
 
 from __future__ import annotations

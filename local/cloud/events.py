@@ -91,7 +91,7 @@ class Bus:
         if not queue:
             return
         why = {"ERROR_CODE": type(error).__name__, "ERROR_MESSAGE": str(error)[:1_000], "TARGET_ARN": target["Arn"]}
-        attributes = {name: {"data_type": "String", "string_value": value} for name, value in why.items()}
+        attributes = {name: {"DataType": "String", "StringValue": value} for name, value in why.items()}
         sqs_backends[ACCOUNT][REGION].send_message(queue, json.dumps(event), message_attributes=attributes)
         _ring(queue)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from local.guard import guarded
 
 if TYPE_CHECKING:
     from local.cloud.cloud import Cloud
+    from local.cloud.inbox import Mail
+    from local.postgres import Server
 
 
 @contextlib.contextmanager
@@ -32,7 +35,20 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
         yield there
         return
     with started(migrations, None, tell, hurry=hurry) as (cloud, _):
-        yield Access(cloud.endpoint, os.getpid())
+        try:
+            yield Access(cloud.endpoint, os.getpid())
+        finally:
+            _show(cloud.mails, place.home() / "inbox", tell)
+
+
+def _show(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None]) -> None:
+    """Keeps the mails of a cloud that ends, and says what they are about."""
+    for mail in mails:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
+        path = folder / f"{number:03}.txt"
+        path.write_text(f"To: {', '.join(mail.to)}\nSubject: {mail.subject}\n\n{mail.body}\n", encoding="utf-8")
+        tell(f"Mail to {', '.join(mail.to)}: {mail.subject}\n  {place.readable(path)}")
 
 
 @contextlib.contextmanager
@@ -52,12 +68,18 @@ def started(
     Raises:
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
     """
-    from local.cloud.cloud import opened
+    tell("Starting the local cloud ...")
+    with contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
+        starting = None if database_url else beside.submit(place.start, None)
+        from local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
 
-    with contextlib.ExitStack() as closing:
-        if database_url is None:
-            server = closing.enter_context(place.start(None))
-            closing.enter_context(guarded(place.data()))
-            database_url = server.url()
+        url = database_url or _url(closing, starting)
         how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
-        yield closing.enter_context(opened(database_url, migrations, place.CACHE, **how)), database_url
+        yield closing.enter_context(opened(url, migrations, place.CACHE, **how)), url
+
+
+def _url(closing: contextlib.ExitStack, starting: Future[Server] | None) -> str:
+    """The URL of the local PostgreSQL, which is there until the stack is closed."""
+    server = closing.enter_context(starting.result() if starting else place.start(None))
+    closing.enter_context(guarded(place.data()))
+    return server.url()

@@ -40,6 +40,7 @@ class Spec:
         package: the folder that Lambda would unpack at /var/task.
         variables: the function's own environment, and what Lambda adds.
         timeout_ms, memory_mb: what it may take.
+        image: what Lambda's image holds: top-level names that are found beside the package.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Spec:
     variables: Mapping[str, str]
     timeout_ms: int
     memory_mb: int
+    image: tuple[str, ...] = IMAGE
 
 
 class Sandbox:
@@ -139,9 +141,9 @@ class Sandbox:
     def _start(self) -> subprocess.Popen[bytes]:
         here = Path(__file__).resolve().parent
         site = sysconfig.get_paths()["platlib"]
-        arguments = (str(self.spec.package), site, ",".join(IMAGE), str(here))
+        arguments = (str(self.spec.package), site, ",".join(self.spec.image), str(here))
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(here / "bootstrap.py"), *arguments],
+            [sys.executable, "-u", "-I", "-S", str(here / "bootstrap.py"), *arguments],
             env=self._environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

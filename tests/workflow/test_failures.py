@@ -12,7 +12,7 @@ import pytest
 from moto.iam.models import iam_backends
 
 from local.cloud.identity import PARTITION
-from tests.workflow.helpers import Ended, Execution, Workflow, until
+from tests.workflow.helpers import Ended, Execution, Workflow, unmailable, until
 
 SLEEPS = "CREATE TABLE slow (id int); SELECT pg_sleep(1.2);"
 
@@ -229,13 +229,91 @@ def test_the_daily_check_mails_what_is_pending_and_nothing_else(workflow: Workfl
 
 def test_a_deployment_that_can_start_nothing_is_told_by_the_alarm(workflow: Workflow) -> None:
     before = len(workflow.cloud.mails)
-    machine = workflow.states.describe_state_machine(stateMachineArn=workflow.cloud.machine)
-    workflow.states.delete_state_machine(stateMachineArn=workflow.cloud.machine)
+    events, rule = workflow.client("events"), "aurora-migrations-local-on-deploy"
+    targets = events.list_targets_by_rule(Rule=rule)["Targets"]
+    events.put_targets(Rule=rule, Targets=[{**targets[0], "Arn": f"{targets[0]['Arn']}-gone"}])
     try:
-        workflow.cloud.deployed("UPDATE_COMPLETE")
+        assert workflow.cloud.deployed("UPDATE_COMPLETE").started == ()
     finally:
-        made = {key: machine[key] for key in ("name", "definition", "roleArn")}
-        workflow.states.create_state_machine(**made)
+        events.put_targets(Rule=rule, Targets=targets)
     until(lambda: len(workflow.cloud.mails) == before + 1, "the alarm's mail")
     assert "dead-letters" in workflow.cloud.mails[-1].subject
     assert "aurora-migrations run --env local" in workflow.cloud.mails[-1].body
+
+
+def test_a_deployment_between_two_calls_of_apply_makes_it_start_over(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS, _002_b="CREATE TABLE b (id int);")
+    with workflow.configured("apply", timeout=13):
+        execution = workflow.start()
+        in_the_middle_of(workflow, execution, "pg_sleep")
+        workflow.deploy(_003_c="CREATE TABLE c (id int);")
+        ended = execution.ended()
+    assert ended.status == "SUCCEEDED"
+    assert ended.entered.index("Start over") < ended.entered.index("Verify")
+    assert workflow.applied == ["001", "002", "003"]
+
+
+def test_a_function_that_needs_more_memory_than_it_has_is_told_without_a_look_at_the_database(
+    workflow: Workflow,
+) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    with workflow.configured("preflight", memory_size=10):
+        ended = workflow.run(mails=1)
+    (mail,) = ended.mails
+    assert (ended.status, ended.error) == ("FAILED", "Runtime.OutOfMemory")
+    assert ended.entered.count("Look at the database") == 1
+    assert "Runtime.OutOfMemory" in mail.subject + mail.body
+
+
+def test_a_function_that_dies_twice_is_told_with_a_look_at_the_database(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    with workflow.configured("apply", memory_size=10):
+        ended = workflow.run(mails=1)
+    assert ended.error == "Runtime.OutOfMemory"
+    assert "001_a.sql" in ended.mails[0].body
+
+
+def test_a_failure_that_cannot_be_mailed_keeps_its_error(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="ALTER TABLE nowhere ADD a int;")
+    with unmailable(workflow):
+        ended = workflow.run()
+    assert (ended.status, ended.error, ended.mails) == ("FAILED", "MigrationFailed", [])
+    assert "Notify failure" in ended.entered
+
+
+def test_a_daily_check_that_finds_no_way_in_is_mailed(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="SELECT 1;")
+    before = len(workflow.cloud.mails)
+    with workflow.secret(None):
+        (arn,) = workflow.cloud.daily_check().started
+        ended = Execution(workflow, arn, before).ended(mails=1)
+    assert_failed(ended, "SecretNotFound")
+
+
+def test_what_cannot_be_mailed_fails_the_machines_that_only_mail(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS)
+    with unmailable(workflow):
+        (arn,) = workflow.cloud.daily_check().started
+        assert Execution(workflow, arn, 0).ended().status == "FAILED"
+        execution = workflow.start()
+        in_the_middle_of(workflow, execution, "pg_sleep")
+        execution.stop()
+        (notice, *_) = until(lambda: notices_of(workflow, execution), "a notice")
+        assert notice.ended().status == "FAILED"
+
+
+def test_an_aborted_run_is_told_where_the_database_cannot_be_looked_at(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS)
+    execution = workflow.start()
+    in_the_middle_of(workflow, execution, "pg_sleep")
+    with workflow.configured("preflight", memory_size=10):
+        execution.stop()
+        ended = execution.ended(mails=1)
+    assert ended.status == "ABORTED"
+    assert "Runtime.OutOfMemory" in ended.mails[0].body
+
+
+def notices_of(workflow: Workflow, execution: Execution) -> list[Execution]:
+    """The executions of the notice machine about an execution."""
+    found = workflow.executions("notice")
+    return [each for each in found if execution.arn in json.dumps(workflow.history(each.arn)[:1], default=str)]

@@ -133,6 +133,8 @@ def test_newcomer_sees_017_go_through_the_state_machine_and_then_already_applied
     assert third.code == 1
     assert "MigrationFailed: 018_mistake.sql:1:1" in third.err
     assert "aurora-migrations run 018 --local" in third.err
+    assert "Mail to you@example.com: [local] MigrationFailed: 018_mistake.sql:1" in third.err
+    assert "Subject: [local] MigrationFailed" in (terminal.home / "inbox" / "001.txt").read_text("utf-8")
 
 
 def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Terminal) -> None:
@@ -159,6 +161,8 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
     assert terminal.type("status", "--local").code == 0
     history = terminal.type("history", "--local", "--output", "json")
     assert [attempt["name"][:3] for attempt in history.json["attempts"]] == ["018", "017"]
+    assert terminal.type("plan", "--local").code == 0
+    assert terminal.type("verify", "--local").code == 0
     logs = terminal.type("logs", history.json["attempts"][0]["execution"], "--local")
     assert "Executed migration 018" in logs.out
 
