@@ -91,3 +91,38 @@ def test_text_that_would_break_the_machines_language_is_refused() -> None:
     """An apostrophe in a text would end it; here none stands in one, whatever the environment is called."""
     text = broken("dev", "eu-west-1", "run", {"name": "$.n", "error": "$.e", "why": "$.w", "look": "$.l"}, seen=True)
     assert not set("'\\") & set(text.body + text.subject)
+
+
+# ---- pages that people write ----------------------------------------------------------------------------------------
+
+WRITTEN = ("quick-reference.md", "runbook.md", "runbook.pt-BR.md", "not-run-on-aws.md")
+_NAMED = re.compile(r"[\w/]*aurora-migrations-dev[a-z-]*|AuroraMigrationsRunnerStack-dev")
+
+
+def names_of(template: Template) -> set[str]:
+    """What the things of a stack are called, the stack itself among them."""
+    properties = [resource.properties for resource in template.resources]
+    return {template.name, *(text for each in properties for key, text in each.items() if key.endswith("Name"))}
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_names_that_a_page_tells_are_those_of_the_template(page: str, templates: dict[str, Template]) -> None:
+    names = {text for text in names_of(templates["dev"]) if isinstance(text, str)}
+    names |= {group.properties["GroupName"] for group in templates["dev"].of("EC2::SecurityGroup")}
+    told = set(_NAMED.findall((ROOT / "docs" / page).read_text("utf-8")))
+    assert told
+    assert told - names == set()
+
+
+def test_quick_reference_names_everything_that_the_template_names(templates: dict[str, Template]) -> None:
+    text = (ROOT / "docs" / "quick-reference.md").read_text("utf-8")
+    names = {name for name in names_of(templates["dev"]) if isinstance(name, str) and _NAMED.fullmatch(name)}
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+
+
+@pytest.mark.parametrize("page", ["runbook.md", "runbook.pt-BR.md"])
+def test_outputs_that_the_runbook_shows_are_the_stacks(page: str, templates: dict[str, Template]) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    shown = re.findall(r"(?m)^AuroraMigrationsRunnerStack-dev\.(\w+) = ", text)
+    assert shown
+    assert set(shown) <= set(templates["dev"].body["Outputs"])
