@@ -10,7 +10,7 @@ from documents import ROOT, golden, mails, pipeline, troubleshooting
 def main() -> None:
     """Writes what isn't as the code makes it, and says so."""
     wanted = golden.files()
-    for path in sorted({*golden.MAILS.glob("*.txt"), *golden.TERMINAL.glob("*.txt")} - wanted.keys()):
+    for path in sorted({*golden.MAILS.glob("*.txt")} - wanted.keys()):
         path.unlink()
         print(f"removed {path.relative_to(ROOT)}")
     for path, text in wanted.items():

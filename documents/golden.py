@@ -1,4 +1,5 @@
-"""Golden files: every mail, and every error as the terminal shows it, as they are now."""
+"""Golden files of the mails, made from the code as it is now. Those of the terminal are made by
+tests/cli/test_messages.py, which has every error come about."""
 
 from __future__ import annotations
 
@@ -6,11 +7,10 @@ import copy
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli.common import describe
 from documents import ROOT, results
-from documents.examples import ARN, DAILY, ENVIRONMENT, EXECUTION, REGION, Example, examples
+from documents.examples import ARN, ENVIRONMENT, EXECUTION, REGION, Example, examples
 from functions import mail
-from functions.edge import next_command
+from functions.edge import in_environment
 from functions.migrator.errors import MigratorError
 from functions.migrator.runlock import Holder
 from functions.migrator.session import application_name
@@ -42,11 +42,8 @@ _PATHS = {"name": "name", "error": "error", "why": "why"}
 
 
 def files() -> dict[Path, str]:
-    """What every golden file must hold."""
-    mails = {MAILS / f"{name}.txt": text for name, text in (*errors(), *successes(), *machines())}
-    typed = [example for example in examples() if example.asked is not DAILY or not example.case]
-    terminal = {TERMINAL / f"{example.name}.txt": f"{describe(example.error)}\n" for example in typed}
-    return mails | terminal
+    """What every golden mail must hold."""
+    return {MAILS / f"{name}.txt": text for name, text in (*errors(), *successes(), *machines())}
 
 
 def errors() -> Iterator[tuple[str, str]]:
@@ -58,8 +55,9 @@ def errors() -> Iterator[tuple[str, str]]:
 def told(example: Example) -> tuple[str, str]:
     """Subject and body of the mail about an example, written as `functions.edge` has it written."""
     error: MigratorError = copy.copy(example.error)
-    error.next_command = next_command(error.next_command, example.asked, ENVIRONMENT)
-    written = mail.failure(error, mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked))
+    run = mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked)
+    in_environment(error, example.asked, run)
+    written = mail.failure(error, run)
     return written.subject, written.body
 
 

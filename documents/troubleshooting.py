@@ -1,13 +1,14 @@
-"""docs/troubleshooting.md: an entry for every error, made of its class and of its example."""
+"""docs/troubleshooting.md: an entry for every error, made of its class, and of what a terminal really showed of it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from cli.remote import errors as cloud
 from documents import NOTE, ROOT, golden
 from documents.examples import ENVIRONMENT, Example, examples
-from functions.edge import next_command
+from functions.edge import DEPLOYED, next_command
 from functions.migrator.errors import MigratorError
 from infra.limits import Limits
 from infra.retries import every_error
@@ -31,11 +32,22 @@ execution.
 | `TIMED_OUT` or `ABORTED` in the subject | [the execution was ended](#the-execution-was-ended) |
 | an alarm about dead letters | [a run never started](#a-run-never-started) |
 | a deployment, and neither a run nor a mail | [nothing happened](#nothing-happened) |
+| a VPC that isn't found | [a reference that leads nowhere](#a-reference-that-leads-nowhere) |
+| a build that fails | [the package can't be made](#the-package-cant-be-made) |
+| a command that AWS refuses | [Family cloud](#family-cloud) |
 
 Three things hold for all of them. A file is in together with its record in the history, or not at all; one of several
 parts goes on after the last part that is in. The run lock is gone with the session that held it. So a new execution is
 always safe, and nothing has to be cleaned up by hand unless the message says so. A redrive of a failed execution only
 fails again.
+
+Under each stands what a terminal showed of one, come about for real where that can be. Words in capitals (`DATABASE`,
+`PORT`, `PID`, `TIME`, `N s`) stand for what differs from time to time.
+"""
+_CLOUD = """\
+## Family cloud
+
+Between a terminal and an environment: nothing has started, or it goes on without being watched. No mail tells of these.
 """
 _END = """\
 ## What no error tells
@@ -67,12 +79,25 @@ rings for each new message, but for those that come within 20 minutes of another
 - The event of a deployment may have been missed: the daily check mails what is pending.
 - The subscription may not be confirmed: each address has to click the link in Amazon SNS's first mail.
 - The mail may have been sent and kept by a filter: the execution's page shows the state `Notify failure`.
+
+### A reference that leads nowhere
+
+The deployment itself fails, before there is anything to run, and `npx aws-cdk@2 deploy` shows CloudFormation's words.
+An export that isn't there: deploy the stack that exports it first, or correct the name in `cdk.json`. A parameter that
+isn't there: make it. A VPC, subnet or security group that doesn't exist: the id is wrong, or of another account or
+region. The stack goes back to what it was.
+
+### The package can't be made
+
+`make build` says what is missing or wrong and what to do: an SQL file that doesn't compile (file, line, column), no
+way to the package index the first time, a dependency without a wheel. `npx` is needed by the deployment only; the build
+says so if it isn't there.
 """
 
 
 def render() -> str:
     """The page."""
-    return "\n".join([_BEGIN, *_entries(), _END])
+    return "\n".join([_BEGIN, *_entries(), _CLOUD, *map(_cloud_entry, _cloud_errors()), _END])
 
 
 def _entries() -> Iterator[str]:
@@ -95,14 +120,31 @@ def _entry(example: Example) -> str:
     rows = {
         "why": kind.cause,
         "the database": example.error.state,
-        "what to do": kind.solution,
+        "what to do": f"{kind.solution} {DEPLOYED}" if kind.by_deployment else kind.solution,
         "next command": f"`{next_command(kind.next_command, {}, ENVIRONMENT)}`",
         "tried again by the state machine": _retried(kind),
         "subject of the mail": f"`{golden.told(example)[0]}`",
     }
+    return _told(kind, rows)
+
+
+def _cloud_errors() -> list[type[cloud.CloudError]]:
+    return [kind for kind in vars(cloud).values() if isinstance(kind, type) and kind.__base__ is cloud.CloudError]
+
+
+def _cloud_entry(kind: type[cloud.CloudError]) -> str:
+    ours = kind.next_command.startswith("aurora-migrations ") and not kind.next_command.endswith(" check")
+    following = f"{kind.next_command} --env {ENVIRONMENT}" if ours else kind.next_command
+    rows = {"why": kind.cause, "the database": kind.state, "what to do": kind.solution}
+    return _told(kind, {**rows, "next command": f"`{following}`"})
+
+
+def _told(kind: type[MigratorError], rows: Mapping[str, str]) -> str:
+    """An entry: what the class says of itself, and what terminals have shown of it."""
     table = "\n".join(f"| {name} | {_cell(words)} |" for name, words in rows.items())
-    shown = (golden.TERMINAL / f"{example.name}.txt").read_text("utf-8").strip("\n")
-    return f"### {kind.__name__}\n\n{_meaning(kind)}\n\n| | |\n| --- | --- |\n{table}\n\n```text\n{shown}\n```\n"
+    paths = sorted(golden.TERMINAL.glob(f"{kind.__name__}*.txt"), key=lambda path: path.stem)
+    shown = "\n".join(f"```text\n{path.read_text('utf-8').strip()}\n```\n" for path in paths)
+    return f"### {kind.__name__}\n\n{_meaning(kind)}\n\n| | |\n| --- | --- |\n{table}\n\n{shown}"
 
 
 def _meaning(kind: type[MigratorError]) -> str:

@@ -27,7 +27,9 @@ from functions.story import Story
 
 _Answer = TypeVar("_Answer")
 # What to type to ask for the same again. A rollback that failed may be half way: look first.
-_AGAIN = {"run-migration": "run", "list-migrations": "list", "plan": "plan", "verify": "verify", "rollback": "status"}
+_AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status"}
+_AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
+DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
 _DONE = 100  # migrations that earlier calls did, of which the newest are told
 Handler = Callable[..., dict[str, Any]]
@@ -141,7 +143,7 @@ def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.
     """The error to leave with: logged, named as the workflow names it, its facts and its mail as JSON for a text, and
     bare of the frames and causes of its making."""
     known = error if isinstance(error, MigratorError) else _unknown(error)
-    known.next_command = next_command(known.next_command, payload.get("input"), run.environment)
+    in_environment(known, payload.get("input"), run)
     _add_so_far(known, payload.get("so_far"))
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)
@@ -163,6 +165,13 @@ def _unknown(error: Exception) -> InternalError:
     places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]
     kind = type(error).__name__
     return InternalError(f"An unexpected {kind}, raised in {places[-1]}.", kind=kind, frames=places)
+
+
+def in_environment(error: MigratorError, asked: object, run: mail.Run) -> None:
+    """Has an error say what to do and to type in an environment, which gets its files and settings by a deployment."""
+    error.next_command = next_command(error.next_command, asked, run.environment)
+    if mail.is_deployed(error, run):
+        error.solution = f"{error.solution} {DEPLOYED}"
 
 
 def next_command(command: str, asked: object, environment: str) -> str:

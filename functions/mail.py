@@ -25,8 +25,7 @@ _FURTHER = "  "  # before the lines of a sentence that goes on
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
-_DEPLOY = "A changed file or setting takes a deployment, which starts a run by itself. Without a change, a new run "
-_DEPLOY += "would fail in the same way, and so would a redrive."
+_AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."
 _RETRIED = "The state machine has tried it again, with growing pauses, and has now given up."
 _ANEW = "Start a new execution: that is always safe. A redrive of this one would only fail again."
 
@@ -148,13 +147,13 @@ def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
         ("What happened", _happened(error, most)),
         ("Why", [*wrapped(cause), *_queries(error), *(wrapped(_RETRIED) if error.retryable else [])]),
         ("The database now", _state(error, run, most)),
-        ("What to do", [*wrapped(solution), *wrapped(_DEPLOY if _is_deployed(error, run) else _ANEW)]),
+        ("What to do", [*wrapped(solution), *wrapped(_AS_IT_IS if is_deployed(error, run) else _ANEW)]),
         ("Next command", [f"  {error.next_command}"]),
         ("This execution", _execution(run)),
     ]
 
 
-def _is_deployed(error: MigratorError, run: Run) -> bool:
+def is_deployed(error: MigratorError, run: Run) -> bool:
     """Whether the remedy is a deployment; what verify finds is amiss in the database itself."""
     return error.by_deployment and run.step != "verify"
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from functions.migrator import errors
 from functions.migrator.errors import AnotherRunInProgress, MigratorError
 
 
@@ -32,12 +33,10 @@ def retryable(family: str) -> tuple[str, ...]:
 
 
 def every_error() -> Iterator[type[MigratorError]]:
-    """Every class of the engine's errors."""
-    waiting = list(MigratorError.__subclasses__())
-    while waiting:
-        error = waiting.pop(0)
-        waiting += error.__subclasses__()
-        yield error
+    """Every class of the engine's errors; not those that a terminal adds to them (`cli.remote.errors`)."""
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, MigratorError) and kind is not MigratorError:
+            yield kind
 
 
 # The function died: once more, and not before the server has ended what it left (5 s at most: see DESIGN 5).

@@ -28,14 +28,12 @@ READ_ONLY = (
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
 VALUE_CLASSES = ("22", "23")  # data exceptions and integrity violations: their messages carry row values
 _QUOTES = re.compile('["\u00ab\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f]')
-_IN_TRANSACTION = (
-    "PostgreSQL can't run this statement inside a transaction, and this version runs nothing outside one yet. "
-    "Without CONCURRENTLY an index builds in a transaction, but blocks writes to its table meanwhile."
-)
 _HINTS = {
-    "25001": _IN_TRANSACTION,
-    "2D000": "The procedure commits by itself, which it may not inside a transaction; "
-    "this version runs nothing outside one yet.",
+    "25001": "Every statement of a migration runs inside a transaction. What sets that transaction (SET TRANSACTION) "
+    "must come first in it. What PostgreSQL runs in none can't be in a migration: write it in another way, such as "
+    "REINDEX of each partition by name, or an index without CONCURRENTLY, which keeps writers of its table waiting.",
+    "2D000": "What commits or rolls back by itself (a procedure, a DO block) may not do so here: every statement of a "
+    "migration runs inside a transaction. Take COMMIT and ROLLBACK out of it, or call it from outside the migrations.",
     "55P04": "A new enum value can't be used in the transaction that adds it: use it in the next file, "
     "or write `-- migration: transaction = off` at the top, so that each statement is its own transaction.",
 }

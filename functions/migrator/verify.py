@@ -91,7 +91,8 @@ class Report:
     @property
     def _message(self) -> str:
         if self.step.ask.action == "verify":
-            return f"Verified {len(self.tables)} tables and {len(self.kept)} lasting promises: all is as it should be"
+            looked_at = f"{_count(self.tables, 'table')} and {_count(self.kept, 'lasting promise')}"
+            return f"Verified {looked_at}: all is as it should be"
         if self.step.ask.action == "rollback":
             return rollback_message(self._labels)
         return success_message(self._labels, self.target.label if self.target else None, self.already)
@@ -271,6 +272,10 @@ def _refuse(checks: Sequence[Check], step: Step) -> None:
         migration=step.ask.target,
         checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
     )
+
+
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun if len(things) == 1 else f'{noun}s'}"
 
 
 def _already(applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> Applied | None:

@@ -178,6 +178,13 @@ def _edited(machine: Machine) -> None:
     machine.migrations.write("001_users.sql", "SELECT 'edited';")
 
 
+def _unfit_index(stage: Stage) -> Answer:
+    assert _with(stage, "003_index.sql", "CREATE INDEX orders_id ON orders (id);\n").on("run").code == 0
+    stage.database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'orders_id'::regclass")
+    return stage.on("verify")
+
+
+PARTS = "BEGIN;\nCREATE TABLE c (id integer);\nCOMMIT;\nBEGIN;\nSELECT missing;\nCOMMIT;\n"
 UNREACHABLE = EndpointConnectionError(endpoint_url="https://secretsmanager.eu-west-1.amazonaws.com/")
 SCENES: dict[str, Callable[[Stage], Answer]] = {
     "InvalidInput": lambda s: s.on("run", "999"),
@@ -214,6 +221,7 @@ SCENES: dict[str, Callable[[Stage], Answer]] = {
     "InDoubt": lambda s: s.raised(errors.InDoubt("Whether 003_c.sql has been committed isn't known.")),
     "HistoryUnreadable": _unreadable,
     "MigrationFailed": lambda s: _with(s, "003_c.sql", "SELECT 1;\nSELECT missing\n  FROM users;\n").on("run"),
+    "MigrationFailed-partly-in": lambda s: _with(s, "003_c.sql", PARTS).on("run"),
     "StatementTimeout": lambda s: _with(s, "003_c.sql", "SELECT pg_sleep(9);\n").on(
         "run", "--lock-timeout", "100ms", "--statement-timeout", "300ms"
     ),
@@ -221,6 +229,7 @@ SCENES: dict[str, Callable[[Stage], Answer]] = {
     "VerificationFailed": lambda s: _with(s, "003_c.sql", "-- verify: rows c = 1\nCREATE TABLE c (id integer);\n").on(
         "run"
     ),
+    "VerificationFailed-after-the-commit": _unfit_index,
     "InternalError": lambda s: s.raised(errors.InternalError("An unexpected KeyError, raised in functions/x.py:7 f.")),
     "LoginMissing": _without_login,
     "LoginExpired": lambda s: s.aws("GetCallerIdentity", refusal("ExpiredToken", "The security token is expired")),

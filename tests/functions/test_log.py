@@ -186,6 +186,8 @@ def test_error_names_the_next_command_with_environment_and_target(machine) -> No
         ({"action": "plan", "target": "017"}, "plan"),
         ({"action": "verify"}, "verify"),
         ({"action": "list-migrations"}, "list"),
+        ({"action": "status"}, "status"),
+        ({"action": "history"}, "history"),
         ({"action": ["?"]}, "status"),
         (None, "run"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from documents import sql
+from functions import edge, mail
 from functions.migrator import errors
 from functions.migrator.deadline import RESERVE
 from functions.migrator.errors import MigratorError
@@ -39,11 +40,23 @@ def section(document: dict[str, Any], title: str) -> str:
 def test_example_of_a_failed_migration_is_what_the_engine_tells(shop: Machine) -> None:
     """So the golden files show what really comes."""
     told = shop.refused("apply", errors.MigrationFailed)
-    example = sql.failed().to_dict()
-    assert {key: told[key] for key in example if key != "next_command"} == {
-        key: value for key, value in example.items() if key != "next_command"
-    }
+    error = sql.failed()
+    edge.in_environment(error, {}, mail.Run("dev", "apply", EXECUTION, ARN, {}))
+    example = error.to_dict()
+    assert {key: told[key] for key in example} == example
     assert set(told) - set(example) == {"execution", "mail"}
+
+
+def test_remedy_is_a_deployment_only_where_a_file_or_a_setting_is_wrong(shop: Machine) -> None:
+    """What verify finds is amiss in the database, and what is in the way goes away."""
+    assert shop.refused("apply", errors.MigrationFailed)["solution"].endswith(edge.DEPLOYED)
+    assert shop.refused("apply", errors.MigrationFailed)["mail"]["body"].count("deployment first") == 1
+    so_far = {"applied": [{"migration": "018", "file": sql.FILE}], "applied_count": 1}
+    told = shop.refused("verify", errors.VerificationFailed, {"target": "018"}, so_far=so_far)
+    assert "deploy" not in told["solution"]
+    with holding_run_lock(shop.database.url):
+        shop.variables["LOCK_WAIT_MS"] = "100"
+        assert "deploy" not in shop.refused("apply", errors.AnotherRunInProgress)["solution"]
 
 
 def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:

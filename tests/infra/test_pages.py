@@ -30,19 +30,22 @@ def test_golden_file_is_what_the_code_makes(path: Path) -> None:
 
 
 def test_there_is_no_golden_file_too_many() -> None:
-    found = {*golden.MAILS.glob("*"), *golden.TERMINAL.glob("*")}
+    found = {*golden.MAILS.glob("*")}
     assert found - WANTED.keys() == set(), f"Renew them with {RENEW}."
 
 
-def test_every_error_has_a_golden_mail_and_a_golden_text_on_the_terminal() -> None:
-    names = {error.__name__ for error in retries.every_error()}
-    for folder in (golden.MAILS, golden.TERMINAL):
-        assert names <= {path.stem for path in folder.glob("*.txt")}
+def test_every_error_has_a_golden_mail() -> None:
+    assert {error.__name__ for error in retries.every_error()} <= {path.stem for path in golden.MAILS.glob("*.txt")}
 
 
 @pytest.mark.parametrize("page", [mails, troubleshooting], ids=["mails", "troubleshooting"])
 def test_page_is_what_the_code_makes(page: Any) -> None:
     assert_fresh(page.PATH, page.render())
+
+
+def test_troubleshooting_shows_every_golden_text_of_the_terminal() -> None:
+    text = troubleshooting.PATH.read_text("utf-8")
+    assert [path.stem for path in golden.TERMINAL.glob("*.txt") if path.read_text("utf-8").strip() not in text] == []
 
 
 def test_gallery_shows_every_golden_mail() -> None:
@@ -53,9 +56,10 @@ def test_gallery_shows_every_golden_mail() -> None:
 
 def test_troubleshooting_has_an_entry_for_every_error_and_its_links_lead_somewhere() -> None:
     text = troubleshooting.PATH.read_text("utf-8")
-    headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    headings = re.findall(r"^###? (.+)$", text, re.MULTILINE)
     assert {error.__name__ for error in retries.every_error()} <= set(headings)
-    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert {path.stem.partition("-")[0] for path in golden.TERMINAL.glob("*.txt")} <= set(headings)
+    anchors = {heading.lower().replace(" ", "-").replace("'", "") for heading in headings}
     assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= anchors
 
 
@@ -87,3 +91,38 @@ def test_text_that_would_break_the_machines_language_is_refused() -> None:
     """An apostrophe in a text would end it; here none stands in one, whatever the environment is called."""
     text = broken("dev", "eu-west-1", "run", {"name": "$.n", "error": "$.e", "why": "$.w", "look": "$.l"}, seen=True)
     assert not set("'\\") & set(text.body + text.subject)
+
+
+# ---- pages that people write ----------------------------------------------------------------------------------------
+
+WRITTEN = ("quick-reference.md", "runbook.md", "runbook.pt-BR.md", "not-run-on-aws.md")
+_NAMED = re.compile(r"[\w/]*aurora-migrations-dev[a-z-]*|AuroraMigrationsRunnerStack-dev")
+
+
+def names_of(template: Template) -> set[str]:
+    """What the things of a stack are called, the stack itself among them."""
+    properties = [resource.properties for resource in template.resources]
+    return {template.name, *(text for each in properties for key, text in each.items() if key.endswith("Name"))}
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_names_that_a_page_tells_are_those_of_the_template(page: str, templates: dict[str, Template]) -> None:
+    names = {text for text in names_of(templates["dev"]) if isinstance(text, str)}
+    names |= {group.properties["GroupName"] for group in templates["dev"].of("EC2::SecurityGroup")}
+    told = set(_NAMED.findall((ROOT / "docs" / page).read_text("utf-8")))
+    assert told
+    assert told - names == set()
+
+
+def test_quick_reference_names_everything_that_the_template_names(templates: dict[str, Template]) -> None:
+    text = (ROOT / "docs" / "quick-reference.md").read_text("utf-8")
+    names = {name for name in names_of(templates["dev"]) if isinstance(name, str) and _NAMED.fullmatch(name)}
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+
+
+@pytest.mark.parametrize("page", ["runbook.md", "runbook.pt-BR.md"])
+def test_outputs_that_the_runbook_shows_are_the_stacks(page: str, templates: dict[str, Template]) -> None:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    shown = re.findall(r"(?m)^AuroraMigrationsRunnerStack-dev\.(\w+) = ", text)
+    assert shown
+    assert set(shown) <= set(templates["dev"].body["Outputs"])
