@@ -22,7 +22,7 @@ def tell(
         "StateMachineLog": (workflow.log.log_group_name, "What the state machine did."),
         "AlertTopicName": (alerts.topic.topic_name, "Failures are mailed to its subscribers."),
         "AlertTopicArn": (alerts.topic.topic_arn, "The same, as an ARN."),
-        "DeadLetterQueueName": (dead_letters.queue.queue_name, "Deployments that started no run."),
+        "DeadLetterQueueName": (dead_letters.queue.queue_name, "Events that started nothing."),
         "DeadLetterQueueUrl": (dead_letters.queue.queue_url, "The same, as a URL."),
     }
     for kind, alias in functions.aliases.items():

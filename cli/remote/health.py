@@ -144,4 +144,4 @@ _CHECKS: dict[str, Check] = {
     "last run": _last_execution,
     "database": _database,
 }
-_ON_AWS = ("e-mail", "network")  # what the local cloud has nothing like
+_ON_AWS = ("network",)  # what the local cloud has nothing like

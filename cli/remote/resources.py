@@ -127,16 +127,17 @@ def secret(place: Place, arguments: argparse.Namespace) -> Look:
 
 
 def dead_letters(place: Place, arguments: argparse.Namespace) -> Look:
-    """Deployments that started no run."""
+    """Events that started nothing: of deployments, of the daily check, of a run's end."""
     wanted = "ApproximateNumberOfMessages"
     told = place.client("sqs").get_queue_attributes(
         QueueUrl=place.outputs["DeadLetterQueueUrl"], AttributeNames=[wanted]
     )
     count = int(told["Attributes"][wanted])
     if count:
-        yield "warn", f"{count} deployments started no run", "Run what is pending, then purge the queue in the console."
+        events = "1 event" if count == 1 else f"{count} events"
+        yield "warn", f"{events} started nothing", "Run what is pending, then purge the queue in the console."
     else:
-        yield "ok", "Every deployment has started its run", ""
+        yield "ok", "Every event has started what it should", ""
 
 
 def _configuration(place: Place, step: str) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def test_dead_letter_and_failed_last_run_are_warnings_with_the_command(cloud: Cl
     cloud.ended(cloud.start({"action": "run-migration"}, "deploy-1"))
     answer = call("doctor", "--env", "dev")
     assert answer.code == 0
-    assert lines(answer, "dead letters") == ["warn    dead letters  1 deployments started no run"]
+    assert lines(answer, "dead letters") == ["warn    dead letters  1 event started nothing"]
     assert "deploy-1, started 20" in lines(answer, "last run")[0]
     assert "ended by LockTimeout" in lines(answer, "last run")[0]
     assert "Do: aurora-migrations logs deploy-1 --env dev" in answer.out
