@@ -6,12 +6,13 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import place
 from local.cloud.running import Access, find
+from local.ending import ended_by_signals
 from local.guard import guarded
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ def started(
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
     """
     tell("Starting the local cloud ...")
-    with contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
+    with ended_by_signals(), contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
         with _without_collections():
-            starting = None if database_url else beside.submit(place.start, None)
+            starting = None if database_url else _start(closing, beside)
             from local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
 
-            url = database_url or _url(closing, starting)
+            url = starting.result().url() if starting else str(database_url)
             how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
             cloud = closing.enter_context(opened(url, migrations, place.CACHE, **how))
         yield cloud, url
@@ -92,8 +93,15 @@ def _without_collections() -> Iterator[None]:
         gc.enable()
 
 
-def _url(closing: contextlib.ExitStack, starting: Future[Server] | None) -> str:
-    """The URL of the local PostgreSQL, which is there until the stack is closed."""
-    server = closing.enter_context(starting.result() if starting else place.start(None))
+def _start(closing: contextlib.ExitStack, beside: Executor) -> Future[Server]:
+    """Has the local PostgreSQL start, which is there until the stack is closed. Its guard is there before it."""
     closing.enter_context(guarded(place.data()))
-    return server.url()
+    starting = beside.submit(place.start, None)
+    closing.callback(_leave, starting)
+    return starting
+
+
+def _leave(starting: Future[Server]) -> None:
+    """Stops using the server, also one that came up when nobody waited for it any more."""
+    if starting.exception() is None:
+        starting.result().close()
