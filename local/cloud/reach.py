@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -46,11 +47,24 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
 def _show(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None]) -> None:
     """Keeps the mails of a cloud that ends, and says what they are about."""
     for mail in mails:
-        folder.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
+        text = f"To: {', '.join(mail.to)}\nSubject: {mail.subject}\n\n{mail.body}\n"
+        try:
+            where = place.readable(_keep(text, folder))
+        except OSError as error:
+            where = f"It can't be kept in {place.readable(folder)} ({error}), so here it is:\n{text}"
+        tell(f"Mail to {', '.join(mail.to)}: {mail.subject}\n  {where}")
+
+
+def _keep(text: str, folder: Path) -> Path:
+    """Writes a mail under the next number, which no run beside us takes too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
+    for number in itertools.count(taken + 1):
         path = folder / f"{number:03}.txt"
-        path.write_text(f"To: {', '.join(mail.to)}\nSubject: {mail.subject}\n\n{mail.body}\n", encoding="utf-8")
-        tell(f"Mail to {', '.join(mail.to)}: {mail.subject}\n  {place.readable(path)}")
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(text)
+            return path
+    raise AssertionError("numbers don't end")
 
 
 @contextlib.contextmanager
