@@ -61,11 +61,11 @@ def names(pid: int) -> list[str]:
 @pytest.mark.parametrize("sslmode", ["../../elsewhere", "", "REQUIRE"])
 def test_an_sslmode_that_there_isnt_is_told(tmp_path: Path, sslmode: str) -> None:
     with pytest.raises(ServerError, match=r"which PostgreSQL doesn't know(?s:.*)verify-full"):
-        template(tmp_path / "kept", sslmode, str)
+        template(tmp_path / "kept", sslmode, print)
     assert not (tmp_path / "kept").exists()
 
 
 def test_a_folder_that_cant_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ServerError, match=r"can't be kept in .*file"):
-        template(tmp_path / "file" / "kept", "disable", str)
+        template(tmp_path / "file" / "kept", "disable", print)
