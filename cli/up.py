@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> None:
                     watch=news.put,
                 )
             )
-        first = closing.enter_context(found_by_others(place.home(), cloud.endpoint))
+            first = closing.enter_context(found_by_others(place.home(), cloud.endpoint))
         _introduce(cloud, url, arguments.migrations, first)
         with contextlib.suppress(KeyboardInterrupt):
             _Board(cloud, news).watch(closing.enter_context(pressed()))

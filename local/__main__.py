@@ -4,10 +4,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Never
 
 from local import place, postgres
+from local.ending import ended_by_signals
 from local.postgres import ServerError
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -65,21 +65,6 @@ def stop(arguments: Sequence[str]) -> int:
 VERBS: dict[str, Callable[[Sequence[str]], int]] = {"serve": serve, "stop": stop}
 
 
-def _end_on_signals() -> None:
-    """Ctrl-C, SIGTERM and a closed terminal end us through the `with` blocks, which stop the server.
-
-    SIGINT too is set, as a shell starts background programs with it ignored.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), end)
-
-
 if __name__ == "__main__":
-    _end_on_signals()
-    sys.exit(main())
+    with ended_by_signals():
+        sys.exit(main())

@@ -39,6 +39,11 @@ class Folder:
     def lock(self) -> Path:
         return self._beside(".lock")
 
+    @property
+    def starting(self) -> Path:
+        """The mark of a start that isn't over; who finds it, with the lock, knows that its process died in it."""
+        return self._beside(".starting")
+
     # Making it
 
     def make(self, programs: Installation, *, temporary: bool) -> None:

@@ -1,6 +1,7 @@
 """Stops the local PostgreSQL when the process that used it is gone, however it went: `python -m local.guard DATA`.
 
-Started by that process, with a pipe to it for a stdin, which ends with it. Whoever still uses the server keeps it.
+Started by that process before the server, with a pipe to it for a stdin, which ends with it. Whoever still uses the
+server keeps it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from local import postgres
 
 @contextlib.contextmanager
 def guarded(data: Path) -> Iterator[None]:
-    """A guard over the server on this data folder, for the block and whatever may end us in it."""
+    """A guard over the server that is or will be on this data folder, for the block and whatever may end us in it."""
     root = Path(__file__).resolve().parents[1]
     guard = subprocess.Popen(
         [sys.executable, "-m", "local.guard", str(data)],

@@ -150,11 +150,27 @@ def running(data: Path, *, bindir: Path | None = None) -> Server | None:
 
 
 def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
-    """Stop the server on the data folder if no living process uses it any more."""
+    """Stop the server on the data folder, if there is one and no living process uses it any more.
+
+    One whose starter died half-way may still be about to come up: that is waited for.
+    """
     folder = Folder(account.place_for(data))
+    if not folder.data.parent.is_dir():
+        return
     with locked(folder.lock), signals_held_back():
         if not folder.is_used():
+            _await_start(folder)
             _stop(installation.find(bindir), folder, "fast")
+            folder.starting.unlink(missing_ok=True)
+
+
+def _await_start(folder: Folder) -> None:
+    """Wait until a server that nobody waits for any more has told its process id."""
+    deadline = time.monotonic() + RETRY_SECONDS
+    while folder.starting.exists() and time.monotonic() < deadline:
+        if folder.postmaster() and not folder.misleads():
+            return
+        time.sleep(0.05)
 
 
 def _port_of_running(folder: Folder) -> int | None:
@@ -223,7 +239,9 @@ def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
     folder.correct()
     wait = ("-w", "-t", str(START_SECONDS))
     arguments = ("start", "-s", *wait, "-D", folder.data, "-l", folder.log)
+    folder.starting.touch()
     finished = programs.run("pg_ctl", *arguments, timeout=START_SECONDS + 10)
+    folder.starting.unlink(missing_ok=True)
     if "did not start in time" in finished.said:
         _stop(programs, folder, "immediate")
     return finished.code == 0

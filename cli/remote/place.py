@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
 _STACKS = Names("").stack
 _NAMED = 10
+_ROOM = "See to permissions and room there; AURORA_MIGRATIONS_LOCAL names another folder for what is kept."
 
 
 @dataclass(frozen=True)
@@ -211,3 +212,5 @@ def local_trouble() -> Iterator[None]:
         ) from error
     except (ServerError, PackagingError) as error:
         raise errors.LocalCloudFailed(str(error)) from error
+    except OSError as error:  # a full disk, a folder that may not be written to
+        raise errors.LocalCloudFailed(f"The local cloud can't be started: {error}.", solution=_ROOM) from error

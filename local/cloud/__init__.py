@@ -2,7 +2,9 @@
 
     cloud        all of it, put together               settings     the environment `local`
     template     the template, kept                    synthesis    the template, made (in its own process)
-    package      the Lambda package for this machine   stack        template and account, deployed into moto
+    package      the Lambda package for this machine   kept         packages, as long as they are used
+    running      a cloud, found by others              reach        found, or started for the moment
+    stack        template and account, in moto         console      inbox and deployments, beside AWS's services
     resources    what moto's CloudFormation lacks      hurry        state machines that don't wait
     endpoint     where every AWS call arrives          calls        a call, read
     identity     account, keys, roles                  rights       what a role may do

@@ -2,6 +2,8 @@
 
 Each package stands in a folder named after what it was made from, so it is made once. Its code, which seldom changes,
 stands in one of its own, compiled, so that functions start fast with new migrations too.
+
+Where our sources have changed since this process read them, a new process makes it: `python -m local.cloud.package`.
 """
 
 from __future__ import annotations
@@ -10,18 +12,22 @@ import compileall
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from infra.packaging import HERE, REQUIREMENTS, ROOT, add_code, add_migrations
+from infra.packaging import HERE, REQUIREMENTS, ROOT, PackagingError, add_code, add_migrations
+from local.cloud import kept
+from local.ending import end_with_the_parent, lifeline
 
-KEPT = 5  # packages that are kept, the newest
+KEPT = 5  # packages that are kept, the newest, beside those in use
 Tell = Callable[[str], None]
+_MAKERS = ("compiler", "functions", "infra/packaging.py", "infra/certificates", "local/cloud/package.py")
 
 
 def package(folder: Path, migrations: Path, tell: Tell) -> Path:
-    """The folder that holds the package of these migrations, made if need be.
+    """The folder that holds the package of these migrations, made if need be. It stays as long as this process.
 
     Args:
         folder: where packages are kept.
@@ -30,25 +36,75 @@ def package(folder: Path, migrations: Path, tell: Tell) -> Path:
     Raises:
         PackagingError: pip or the migrations are not as they should be.
         InvalidFile, InvalidInput: the migrations folder can't be read as one.
+        ServerError: another process is at work there for too long.
     """
-    code = _code(folder, tell)
-    sql = [path for path in sorted(migrations.iterdir()) if path.is_file()] if migrations.is_dir() else []
-    digest = _hashed([*_sources("compiler"), *sql], code.name)
-    made = _made(folder / f"package-{digest}", lambda making: _put_together(making, code, migrations))
-    _forget_old(folder, made)
+    try:
+        with kept.alone(folder):
+            made = _package(folder, migrations, tell)
+            kept.use(made, KEPT)
+            kept.forget_old(folder, "package", KEPT)
+            kept.forget_old(folder, "code", 2)
+    except kept.Changing as error:
+        raise PackagingError("Migrations or sources change while they are packed. Deploy again.") from error
+    except OSError as error:
+        raise PackagingError(f"The package can't be made in {folder}: {error}. See to room and rights.") from error
     return made
 
 
-def _code(folder: Path, tell: Tell) -> Path:
-    """All but the migrations."""
-
-    def make(making: Path) -> None:
+def _package(folder: Path, migrations: Path, tell: Tell) -> Path:
+    def make_code(making: Path) -> None:
         tell("Installing what the functions need ...")
-        add_code(making, HERE)
-        compileall.compile_dir(making, quiet=1)
+        _make("code", making)
 
+    def digest() -> str:
+        return _hashed(_files(migrations), code.name)
+
+    code = kept.made(folder, "code", _digest_of_code, make_code)
+    return kept.made(folder, "package", digest, lambda making: _make("package", making, code, migrations))
+
+
+def _digest_of_code() -> str:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return _made(folder / f"code-{_hashed([REQUIREMENTS, *_sources('functions')], version)}", make)
+    return _hashed([REQUIREMENTS], f"{version} {_digest_of_makers()}")
+
+
+def _digest_of_makers() -> str:
+    return _hashed([path for name in _MAKERS for path in _sources(ROOT / name)], "")
+
+
+def _sources(path: Path) -> list[Path]:
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [each for each in found if each.is_file() and "__pycache__" not in each.parts]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
+
+
+def _hashed(files: Iterable[Path], more: str) -> str:
+    digest = hashlib.sha256(more.encode())
+    for path in files:
+        content = path.read_bytes()
+        digest.update(f"\0{path.name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+# ---- making it ------------------------------------------------------------------------------------------------------
+
+_IMPORTED = _digest_of_makers()  # what runs here
+
+
+def _make(what: str, *paths: Path) -> None:
+    if _digest_of_makers() == _IMPORTED:
+        _MAKES[what](*paths)
+    else:
+        _make_anew([what, *(str(path.absolute()) for path in paths)])
+
+
+def _make_code(making: Path) -> None:
+    add_code(making, HERE)
+    compileall.compile_dir(making, quiet=1)
 
 
 def _put_together(making: Path, code: Path, migrations: Path) -> None:
@@ -56,35 +112,7 @@ def _put_together(making: Path, code: Path, migrations: Path) -> None:
     add_migrations(making, migrations)
 
 
-def _made(folder: Path, make: Callable[[Path], None]) -> Path:
-    """The folder, made unless it is there; it appears whole or not at all."""
-    if folder.is_dir():
-        folder.touch()
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    making = folder.with_name(f"{folder.name}.{os.getpid()}")
-    shutil.rmtree(making, ignore_errors=True)
-    try:
-        make(making)
-        making.replace(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process has made it meanwhile
-            raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-    return folder
-
-
-def _sources(name: str) -> list[Path]:
-    return [path for path in sorted((ROOT / name).rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
-
-
-def _hashed(files: Iterable[Path], more: str) -> str:
-    digest = hashlib.sha256(more.encode())
-    for path in files:
-        digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+_MAKES: dict[str, Callable[..., None]] = {"code": _make_code, "package": _put_together}
 
 
 def _link(source: str, target: str) -> None:
@@ -95,9 +123,27 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _forget_old(folder: Path, made: Path) -> None:
-    for kind, kept in (("package-*", KEPT), ("code-*", 2)):
-        found = sorted(folder.glob(kind), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in found[kept:]:
-            if path != made:
-                shutil.rmtree(path, ignore_errors=True)
+def _make_anew(arguments: Sequence[str]) -> None:
+    """In a process that reads the sources as they are now."""
+    with lifeline() as stdin:
+        command = [sys.executable, "-m", "local.cloud.package", *arguments]
+        finished = subprocess.run(command, cwd=ROOT, stdin=stdin, capture_output=True, text=True)
+    if finished.returncode:
+        raise PackagingError(finished.stderr.strip())
+
+
+def main(what: str, *paths: str) -> int:
+    """Makes it, with the sources that are here now; says what is wrong."""
+    from functions.migrator import MigratorError
+
+    end_with_the_parent()
+    try:
+        _MAKES[what](*map(Path, paths))
+    except (PackagingError, MigratorError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

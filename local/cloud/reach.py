@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import place
 from local.cloud.running import Access, find
+from local.ending import ended_by_signals
 from local.guard import guarded
 
 if TYPE_CHECKING:
@@ -45,11 +47,24 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
 def _show(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None]) -> None:
     """Keeps the mails of a cloud that ends, and says what they are about."""
     for mail in mails:
-        folder.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
+        text = f"To: {', '.join(mail.to)}\nSubject: {mail.subject}\n\n{mail.body}\n"
+        try:
+            where = place.readable(_keep(text, folder))
+        except OSError as error:
+            where = f"It can't be kept in {place.readable(folder)} ({error}), so here it is:\n{text}"
+        tell(f"Mail to {', '.join(mail.to)}: {mail.subject}\n  {where}")
+
+
+def _keep(text: str, folder: Path) -> Path:
+    """Writes a mail under the next number, which no run beside us takes too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
+    for number in itertools.count(taken + 1):
         path = folder / f"{number:03}.txt"
-        path.write_text(f"To: {', '.join(mail.to)}\nSubject: {mail.subject}\n\n{mail.body}\n", encoding="utf-8")
-        tell(f"Mail to {', '.join(mail.to)}: {mail.subject}\n  {place.readable(path)}")
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(text)
+            return path
+    raise AssertionError("numbers don't end")
 
 
 @contextlib.contextmanager
@@ -70,12 +85,12 @@ def started(
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
     """
     tell("Starting the local cloud ...")
-    with contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
+    with ended_by_signals(), contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
         with _without_collections():
-            starting = None if database_url else beside.submit(place.start, None)
+            starting = None if database_url else _start(closing, beside)
             from local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
 
-            url = database_url or _url(closing, starting)
+            url = starting.result().url() if starting else str(database_url)
             how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
             cloud = closing.enter_context(opened(url, migrations, place.CACHE, **how))
         yield cloud, url
@@ -92,8 +107,15 @@ def _without_collections() -> Iterator[None]:
         gc.enable()
 
 
-def _url(closing: contextlib.ExitStack, starting: Future[Server] | None) -> str:
-    """The URL of the local PostgreSQL, which is there until the stack is closed."""
-    server = closing.enter_context(starting.result() if starting else place.start(None))
+def _start(closing: contextlib.ExitStack, beside: Executor) -> Future[Server]:
+    """Has the local PostgreSQL start, which is there until the stack is closed. Its guard is there before it."""
     closing.enter_context(guarded(place.data()))
-    return server.url()
+    starting = beside.submit(place.start, None)
+    closing.callback(_leave, starting)
+    return starting
+
+
+def _leave(starting: Future[Server]) -> None:
+    """Stops using the server, also one that came up when nobody waited for it any more."""
+    if starting.exception() is None:
+        starting.result().close()

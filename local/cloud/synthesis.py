@@ -1,7 +1,7 @@
 """Writes the template of the environment `local`: `python -m local.cloud.synthesis FILE SSLMODE`, a process of its own.
 
 It is the template of AWS but for asset, runtime and architecture. The file also tells what it was made from, so that
-the next start can see whether it is still true.
+the next start can see whether it is still true. It ends, and Node with it, when its stdin does.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from local.ending import end_with_the_parent
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(target: Path, sslmode: str) -> int:
     """Synthesises into a file."""
+    end_with_the_parent()
     with tempfile.TemporaryDirectory() as folder:
         template = _synthesise(Path(folder), sslmode)
     document = {"made_from": fingerprint(_loaded()), "template": template}

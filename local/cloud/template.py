@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from local.cloud.synthesis import ROOT, fingerprint
+from local.ending import lifeline
 from local.errors import ServerError
+from local.locks import locked
+
+SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+LOCK = "template.lock"
+PATIENCE_S = 300  # another process may be synthesising
 
 
 def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
@@ -21,8 +28,24 @@ def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
         tell: told that it takes a while, if it does.
 
     Raises:
-        ServerError: it could not be synthesised.
+        ServerError: it could not be synthesised or kept, or there is no such sslmode.
     """
+    if sslmode not in SSLMODES:
+        raise ServerError(
+            f"The database's URL has the sslmode {sslmode!r}, which PostgreSQL doesn't know.",
+            todo=f"write one of {', '.join(SSLMODES)}.",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / LOCK, timeout=PATIENCE_S):
+            return _template(folder, sslmode, tell)
+    except OSError as error:
+        raise ServerError(
+            f"The template can't be kept in {folder}: {error}.", todo="see to the folder's permissions, and to room."
+        ) from error
+
+
+def _template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
     version = f"{sys.version_info.major}{sys.version_info.minor}"
     kept = folder / f"template-{sslmode}-python{version}.json"
     found = _read(kept)
@@ -49,15 +72,34 @@ def _read(kept: Path) -> str | None:
 
 
 def _synthesise(kept: Path, sslmode: str) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    making = kept.with_name(f"{kept.name}.{os.getpid()}")
-    command = [sys.executable, "-m", "local.cloud.synthesis", str(making), sslmode]
-    finished = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if finished.returncode != 0:
-        making.unlink(missing_ok=True)
-        raise ServerError(
-            "The template could not be synthesised.",
-            said=finished.stderr or finished.stdout,
-            todo="see what it says above; `make synth` does the same for AWS.",
-        )
-    making.replace(kept)
+    _sweep(kept.parent)
+    making = kept.with_name(f"{kept.name}.{os.getpid()}").absolute()
+    making.mkdir()
+    try:
+        finished = _run(making, making / kept.name, sslmode)
+        if finished.returncode != 0:
+            raise ServerError(
+                "The template could not be synthesised.",
+                said=finished.stderr or finished.stdout,
+                todo="see what it says above; `make synth` does the same for AWS.",
+            )
+        (making / kept.name).replace(kept)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _run(making: Path, target: Path, sslmode: str) -> subprocess.CompletedProcess[str]:
+    """Runs the synthesis; all that it writes, the CDK's temporary files too, stands in the folder."""
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(making))}
+    command = [sys.executable, "-m", "local.cloud.synthesis", str(target), sslmode]
+    with lifeline() as stdin:
+        return subprocess.run(command, cwd=ROOT, env=environment, stdin=stdin, capture_output=True, text=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what processes left that were killed; none is alive, as we have the lock."""
+    for left in folder.glob("template-*.json.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)

@@ -1,0 +1,108 @@
+"""What a process that is ended leaves behind: nothing, at whatever moment it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local import account, postgres
+from local.folder import Folder
+from local.installation import find
+from local.place import ROOT
+from tests import servers
+
+START = """
+import sys
+from pathlib import Path
+from local.cloud.reach import started
+
+with started(Path(sys.argv[1]), None, print):
+    pass
+"""
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A home whose data folder is made already."""
+    with servers.folder() as made:
+        postgres.start(made / f"postgres-{find().major}").close()
+        yield made
+
+
+def until(holds: Callable[[], object], what: str, seconds: float = 40) -> None:
+    """Waits until it holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.005)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Living processes that name the folder in their command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if str(folder) in " ".join(process.info["cmdline"] or []):
+            found.append(process.pid)
+    return found
+
+
+@contextlib.contextmanager
+def starting(home: Path, migrations: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that starts a local cloud."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, str(migrations)],
+        cwd=ROOT,
+        env={**os.environ, "AURORA_MIGRATIONS_LOCAL": str(home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("appears", ["starting", "postmaster.pid"])
+def test_nothing_is_left_of_a_process_that_ends_while_postgresql_starts(
+    home: Path, tmp_path: Path, end: signal.Signals, appears: str
+) -> None:
+    data = account.place_for(home / f"postgres-{find().major}")
+    mark = data / appears if appears == "postmaster.pid" else data.with_name(f"{data.name}.{appears}")
+    with starting(home, tmp_path) as process:
+        until(mark.exists, f"{mark} to appear")
+        process.send_signal(end)
+        process.wait(60)
+        assert process.returncode == (-end if end == signal.SIGKILL else 128 + end)
+    until(lambda: not processes_of(home), "the end of PostgreSQL, of its guard and of pg_ctl")
+    assert not (data / "postmaster.pid").exists()
+
+
+def test_a_guard_ends_that_finds_nothing_to_stop(tmp_path: Path) -> None:
+    postgres.stop_unused(tmp_path / "never" / "made")
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_server_whose_starter_died_before_it_came_up_is_waited_for(home: Path) -> None:
+    data = account.place_for(home / f"postgres-{find().major}")
+    folder = Folder(data)
+    folder.starting.touch()
+    orphan = threading.Timer(0.5, lambda: find().run("pg_ctl", "start", "-D", data, "-l", folder.log))
+    orphan.start()
+    postgres.stop_unused(home / data.name)
+    orphan.join()
+    assert not folder.postmaster()
+    assert not folder.starting.exists()
+    until(lambda: not processes_of(data), "the end of PostgreSQL")
