@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import place
+from local.cloud.fitting import hold_against
 from local.cloud.running import Access, find
 from local.guard import guarded
 
@@ -25,14 +26,16 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
     """Where a local cloud is, which is there for the block at least.
 
     Args:
-        migrations: what a cloud of our own is deployed with; one that runs already keeps what it has.
+        migrations: what a cloud of our own is deployed with; one that runs already must have the same.
         tell: told what takes a while.
 
     Raises:
         ServerError, PackagingError, InvalidFile, InvalidInput: there is none, and it can't be started.
+        InvalidInput: the one that is there has the migrations of another folder.
     """
     there = find(place.home())
     if there is not None:
+        hold_against(there, migrations, hurry, tell)
         yield there
         return
     with started(migrations, None, tell, hurry=hurry) as (cloud, _):

@@ -23,6 +23,8 @@ class Access:
     Attributes:
         endpoint: the URL of all its services.
         pid: the process that runs it.
+        migrations: the folder that it deploys, absolute.
+        hurry: whether its waits are a second at most.
     """
 
     endpoint: str
@@ -31,6 +33,8 @@ class Access:
     region: str = REGION
     access_key: str = KEY
     secret_key: str = SECRET
+    migrations: str | None = None
+    hurry: bool = False
 
 
 def find(home: Path) -> Access | None:
@@ -46,7 +50,7 @@ def find(home: Path) -> Access | None:
 
 
 @contextlib.contextmanager
-def found_by_others(home: Path, endpoint: str) -> Iterator[bool]:
+def found_by_others(home: Path, endpoint: str, migrations: Path, *, hurry: bool = False) -> Iterator[bool]:
     """Has the commands beside us find this cloud, for the block; false where another one is found already."""
     home.mkdir(parents=True, exist_ok=True)
     lock = hold(_lock(home))
@@ -54,7 +58,8 @@ def found_by_others(home: Path, endpoint: str) -> Iterator[bool]:
         yield False
         return
     with lock:
-        _file(home).write_text(json.dumps(asdict(Access(endpoint, os.getpid()))), encoding="utf-8")
+        access = Access(endpoint, os.getpid(), migrations=str(migrations.resolve()), hurry=hurry)
+        _file(home).write_text(json.dumps(asdict(access)), encoding="utf-8")
         try:
             yield True
         finally:
