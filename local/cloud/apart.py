@@ -1,6 +1,7 @@
 """The environment variables of a process in which a local cloud runs: those that would lead its clients elsewhere.
 
-Moto's interpreter and our own log writer call the local cloud by boto3, which reads the variables of the process.
+Moto's interpreter and our own log writer call the local cloud by boto3, which reads the variables of the process; moto
+does so when it is imported already.
 """
 
 from __future__ import annotations

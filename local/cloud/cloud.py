@@ -13,7 +13,6 @@ from moto.moto_api._internal.models import moto_api_backend
 
 from infra.naming import Names
 from local.cloud import stack
-from local.cloud.apart import apart
 from local.cloud.console import Console
 from local.cloud.endpoint import Endpoint
 from local.cloud.events import Bus, Sent
@@ -132,7 +131,6 @@ def opened(
     made = package(folder, migrations, tell)
     text = template(folder, login.settled, tell)
     with contextlib.ExitStack() as closing:
-        closing.enter_context(apart())
         server = Endpoint()
         closing.callback(server.close)
         logs = LogWriter(lambda: server.url)

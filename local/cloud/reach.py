@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import place
+from local.cloud.apart import apart
 from local.cloud.fitting import hold_against
 from local.cloud.running import Access, find
 from local.guard import guarded
@@ -73,7 +74,7 @@ def started(
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
     """
     tell("Starting the local cloud ...")
-    with contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
+    with apart(), contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
         with _without_collections():
             starting = None if database_url else beside.submit(place.start, None)
             from local.cloud.cloud import opened  # takes seconds, as PostgreSQL does

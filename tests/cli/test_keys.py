@@ -121,6 +121,8 @@ def test_in_the_background_it_leaves_the_terminal_to_the_shell_and_goes_on(keybo
 def test_terminal_that_goes_away_keeps_nobody_busy(keyboards: list[Keyboard]) -> None:
     keyboard = start(keyboards, READ)
     assert keyboard.line() == "ready"
+    os.write(keyboard.outside, b"d")
+    assert keyboard.line() == "key d"
     for file in (keyboard.inside, keyboard.outside):
         os.close(file)
     keyboard.inside = keyboard.outside = -1
