@@ -43,9 +43,9 @@ def main(package: str, site: str, names: str, loop: str) -> None:
     sys.path.insert(0, package)
     sys.meta_path.append(_Image(site, frozenset(names.split(","))))
     os.chdir(package)
-    try:
+    if "awslambdaric" in names.split(","):
         from awslambdaric.__main__ import main as run  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:  # AWS's client is for Linux only
+    else:
         sys.path.append(loop)
         from runtime_loop import main as run  # type: ignore[import-not-found,no-redef,unused-ignore]
     run([sys.argv[0], os.environ["_HANDLER"]])

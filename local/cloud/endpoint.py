@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,12 @@ from local.cloud.events import Bus
 from local.cloud.executions import Executions, named
 from local.cloud.functions import Functions
 from local.cloud.identity import ACCOUNT, PARTITION, key_of
+from local.cloud.refused import Refused
 from local.cloud.runtime_api import Answer
 
 Respond = Callable[..., Any]
 _JSON = [("Content-Type", "application/x-amz-json-1.1")]
+_NOT_FOUND = [("x-amzn-ErrorType", "ResourceNotFoundException")]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class Endpoint:
         self._server.server_close()
 
     def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
+        if _is_a_web_pages(environ):
+            refusal = Page("403 Forbidden", "text/plain", "The local cloud answers no web pages.\n")
+            return _paged(respond, refusal)
         call = read_call(environ)
         if call.path.startswith(PREFIX):
             return _paged(respond, self.console.answer(environ["REQUEST_METHOD"], call.path))
@@ -84,16 +89,29 @@ class Endpoint:
         if denied is not None:
             return _reply(respond, "400 Bad Request", denied)
         if call.action == "InvokeFunction":
-            return _answered(respond, self.functions.invoke(call.function, call.body))
-        if call.name == "events:PutEvents":
-            return _reply(respond, "200 OK", self.bus.put_entries(call.parameters["Entries"]))
-        if call.name == "states:StartExecution":
-            return self._started(environ, respond, call)
+            return self._invoked(environ, respond, call)
+        try:
+            if call.name == "events:PutEvents":
+                return _reply(respond, "200 OK", self.bus.put_entries(call.parameters.get("Entries")))
+            if call.name == "states:StopExecution":
+                return _reply(respond, "200 OK", self.executions.stop(**_stop(call)))
+            if call.name == "states:StartExecution":
+                return self._started(environ, respond, call)
+        except Refused as refused:
+            return _reply(respond, "400 Bad Request", {"__type": refused.code, "message": refused.message})
         answer: Iterable[bytes] = self._moto(environ, respond)
-        if call.name == "states:StopExecution":
-            asked = call.parameters
-            self.executions.stopped(asked["executionArn"], asked.get("error"), asked.get("cause"))
         return answer
+
+    def _invoked(self, environ: dict[str, Any], respond: Respond, call: Call) -> Iterable[bytes]:
+        """As Lambda answers: at once to an asynchronous call, with 404 for a function that isn't there."""
+        try:
+            deployed = self.functions.find(call.function)
+        except LookupError as error:
+            return _reply(respond, "404 Not Found", {"Type": "User", "Message": str(error)}, _NOT_FOUND)
+        if environ.get("HTTP_X_AMZ_INVOCATION_TYPE") == "Event":
+            threading.Thread(target=self.functions.invoke, args=(call.function, call.body), daemon=True).start()
+            return _reply(respond, "202 Accepted", {})
+        return _answered(respond, self.functions.invoke(call.function, call.body), str(deployed.version))
 
     def _denied(self, call: Call) -> dict[str, str] | None:
         """AWS's own words, if the caller is a function whose role doesn't allow the call."""
@@ -126,8 +144,20 @@ def policies_of(role_arn: str) -> list[dict[str, Any]]:
     return [json.loads(text) for text in role.policies.values()]
 
 
-def _answered(respond: Respond, answer: Answer) -> Iterable[bytes]:
-    headers = [("Content-Type", "application/json"), ("X-Amz-Executed-Version", "$LATEST")]
+def _is_a_web_pages(environ: dict[str, Any]) -> bool:
+    """Whether a browser sends it for a page from elsewhere: such a page must not read the database's password here. No
+    client of AWS sends an Origin, and all of them name the address that they were given."""
+    host = str(environ.get("HTTP_HOST", "")).rpartition(":")[0]
+    return "HTTP_ORIGIN" in environ or host not in ("127.0.0.1", "localhost")
+
+
+def _stop(call: Call) -> dict[str, Any]:
+    asked = call.parameters
+    return {"arn": str(asked.get("executionArn")), "error": asked.get("error"), "cause": asked.get("cause")}
+
+
+def _answered(respond: Respond, answer: Answer, version: str) -> Iterable[bytes]:
+    headers = [("Content-Type", "application/json"), ("X-Amz-Executed-Version", version)]
     if answer.failed:
         headers.append(("X-Amz-Function-Error", "Unhandled"))
     respond("200 OK", [*headers, ("Content-Length", str(len(answer.body)))])
@@ -140,7 +170,9 @@ def _paged(respond: Respond, page: Page) -> Iterable[bytes]:
     return [body]
 
 
-def _reply(respond: Respond, status: str, document: dict[str, Any]) -> Iterable[bytes]:
+def _reply(
+    respond: Respond, status: str, document: dict[str, Any], more: Sequence[tuple[str, str]] = ()
+) -> Iterable[bytes]:
     body = json.dumps(document).encode()
-    respond(status, [*_JSON, ("Content-Length", str(len(body)))])
+    respond(status, [*_JSON, *more, ("Content-Length", str(len(body)))])
     return [body]

@@ -19,8 +19,10 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from local.cloud.identity import ACCOUNT, REGION
+from local.cloud.refused import Refused
 
 _PLACE = re.compile(r"<([\w.-]+)>")
+_MOST = 10  # events of one call
 Start = Callable[[str, str], str]
 
 
@@ -53,8 +55,14 @@ class Bus:
                 started += self._deliver(rule, event)
         return Sent(str(event["id"]), tuple(started))
 
-    def put_entries(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The API's PutEvents: its answer."""
+    def put_entries(self, entries: Any) -> dict[str, Any]:
+        """The API's PutEvents: its answer.
+
+        Raises:
+            Refused: there are none, or too many.
+        """
+        if not isinstance(entries, list) or not 1 <= len(entries) <= _MOST:
+            raise Refused("ValidationException", f"Entries must be a list of 1 to {_MOST} events.")
         results = [self._put_entry(entry) for entry in entries]
         return {"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results}
 
@@ -69,12 +77,16 @@ class Bus:
         return Sent(str(event["id"]), tuple(self._deliver(rule, event)))
 
     def _put_entry(self, entry: Mapping[str, Any]) -> dict[str, str]:
+        if str(entry.get("EventBusName") or "default").rpartition("/")[2] != "default":
+            return {"ErrorCode": "ResourceNotFoundException", "ErrorMessage": "Here is the bus `default` only."}
         missing = [key for key in ("Source", "DetailType", "Detail") if not entry.get(key)]
         if missing:
             return {"ErrorCode": "InvalidArgument", "ErrorMessage": f"Parameter {missing[0]} is not valid."}
         try:
             detail = json.loads(entry["Detail"])
         except ValueError:
+            detail = None
+        if not isinstance(detail, dict):
             return {"ErrorCode": "MalformedDetail", "ErrorMessage": "Detail is malformed."}
         return {"EventId": self.put(entry["Source"], entry["DetailType"], detail, entry.get("Resources") or []).id}
 

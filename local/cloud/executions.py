@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,8 +14,11 @@ from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
 from local.cloud.identity import ACCOUNT, REGION
+from local.cloud.refused import Refused
 
 _LOOK_S = 0.03
+_STARTS_S = 2.0  # seconds in which an execution has begun for sure
+_LONGEST_INPUT = 262_144  # bytes; Step Functions' quota
 Tell = Callable[[dict[str, Any], str], None]
 
 
@@ -46,12 +50,25 @@ class Executions:
         self._tell(_detail(execution, "RUNNING"), arn)
         self._changed.set()
 
-    def stopped(self, arn: str, error: str | None = None, cause: str | None = None) -> None:
-        """An execution was stopped: it is over at once, though moto ends the state that is under way first."""
-        execution = find(arn)
-        execution.exec_status = ExecutionStatus.ABORTED
-        execution.stop_date = execution.stop_date or datetime.now(UTC)
-        execution.error, execution.cause = error or execution.error, cause or execution.cause
+    def stop(self, arn: str, error: str | None = None, cause: str | None = None) -> dict[str, float]:
+        """The API's StopExecution: its answer. The execution is over at once, though moto ends the state that is under
+        way first; one that is over stays as it is.
+
+        Raises:
+            Refused: there is no such execution.
+        """
+        try:
+            execution = find(arn)
+        except Exception as error_of_moto:
+            raise Refused("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'") from error_of_moto
+        if execution.status == "RUNNING":
+            until = time.monotonic() + _STARTS_S
+            while execution.exec_worker.env is None and time.monotonic() < until:
+                time.sleep(_LOOK_S)  # moto can't stop what it hasn't begun
+            execution.stop(stop_date=datetime.now(UTC), error=error, cause=cause)
+            execution.exec_status, execution.stop_date = ExecutionStatus.ABORTED, datetime.now(UTC)
+            execution.error, execution.cause = error, cause
+        return {"stopDate": (execution.stop_date or datetime.now(UTC)).timestamp()}
 
     def close(self) -> None:
         """Ends the watching."""
@@ -79,8 +96,17 @@ def find(arn: str) -> Any:
 
 
 def named(body: bytes) -> bytes:
-    """A StartExecution's body with a name in it, which moto can't do without and AWS makes up."""
-    asked = json.loads(body)
+    """A StartExecution's body with a name in it, which moto can't do without and AWS makes up.
+
+    Raises:
+        Refused: the input is too long.
+    """
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return body
+    if len(str(asked.get("input", "")).encode()) > _LONGEST_INPUT:
+        raise Refused("ValidationException", f"The input has more than {_LONGEST_INPUT} bytes.")
     return json.dumps({"name": str(uuid.uuid4()), **asked}).encode()
 
 

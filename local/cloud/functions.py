@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -20,6 +21,7 @@ from local.cloud.logs import LogWriter, Stream
 from local.cloud.runtime_api import Answer, Event
 from local.cloud.sandbox import Sandbox, Spec
 
+LONGEST_ANSWER = 6_291_556  # bytes; Lambda's quota
 HOME = "/var/task"  # where Lambda unpacks the package; what the template says of it is true of the package's folder
 
 
@@ -69,7 +71,7 @@ class Functions:
         Args:
             function: its name or ARN, with a version or an alias.
         """
-        deployed = lambda_backends[ACCOUNT][REGION].get_function(function)
+        deployed = self.find(function)
         began = time.time()
         warm, init_ms = self._take(deployed)
         try:
@@ -80,13 +82,24 @@ class Functions:
         self.invocations.append(Invocation(deployed.function_name, began, took, init_ms, answer))
         return answer
 
+    def find(self, function: str) -> Any:
+        """A function as it is deployed.
+
+        Raises:
+            LookupError: there is none of that name, version or alias.
+        """
+        try:
+            return lambda_backends[ACCOUNT][REGION].get_function(function)
+        except Exception as error:
+            raise LookupError(f"Function not found: {function}") from error
+
     def prepare(self, functions: Iterable[str]) -> None:
         """Begins to load functions before anybody calls them, as provisioned concurrency does."""
         for name in functions:
             threading.Thread(target=self._prepare, args=(f"{name}:{ALIAS}",), daemon=True).start()
 
     def _prepare(self, function: str) -> None:
-        deployed = lambda_backends[ACCOUNT][REGION].get_function(function)
+        deployed = self.find(function)
         warm, _ = self._take(deployed)
         self._put_back(deployed, warm)
 
@@ -113,7 +126,7 @@ class Functions:
         warm.stream.write(f"START RequestId: {request_id} Version: {deployed.version}")
         began = time.monotonic()
         arn = function if function.startswith("arn:") else deployed.function_arn
-        answer = warm.sandbox.call(Event(request_id, body, int(time.time() * 1_000) + limit, arn))
+        answer = _limited(warm.sandbox.call(Event(request_id, body, int(time.time() * 1_000) + limit, arn)))
         took = (time.monotonic() - began) * 1_000
         if not warm.sandbox.is_alive:
             warm.stream.write(answer.body.decode("utf-8", "replace"))
@@ -179,6 +192,9 @@ class Functions:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": key_of(deployed.role),
             "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_SESSION_TOKEN": SECRET,
+            "AWS_CONFIG_FILE": os.devnull,  # whoever runs this may have files of their own
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_ENDPOINT_URL": self._endpoint(),
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{deployed.run_time}",
             "AWS_LAMBDA_FUNCTION_NAME": spec.name,
@@ -190,6 +206,14 @@ class Functions:
         }
         variables = {**own, **lambdas}
         return Spec(spec.name, spec.package, spec.handler, variables, spec.timeout_ms, spec.memory_mb)
+
+
+def _limited(answer: Answer) -> Answer:
+    """Lambda's own error for an answer that is longer than it takes."""
+    if len(answer.body) <= LONGEST_ANSWER:
+        return answer
+    told = f"Response payload size exceeded maximum allowed payload size ({LONGEST_ANSWER} bytes)."
+    return Answer.error("Function.ResponseSizeTooLarge", told)
 
 
 def _identity(deployed: Any) -> tuple[str, str]:

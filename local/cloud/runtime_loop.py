@@ -62,9 +62,15 @@ def _answer(connection: http.client.HTTPConnection, handler: Handler) -> None:
     event, headers = json.loads(response.read()), response.headers
     request_id = headers["Lambda-Runtime-Aws-Request-Id"]
     try:
-        _post(connection, f"/invocation/{request_id}/response", handler(event, Context(headers)))
+        answer = handler(event, Context(headers))
     except Exception as error:
         _post(connection, f"/invocation/{request_id}/error", _told(error))
+        return
+    try:
+        _post(connection, f"/invocation/{request_id}/response", answer)
+    except (TypeError, ValueError) as error:
+        told = {**_told(error), "errorType": "Runtime.MarshalError"}
+        _post(connection, f"/invocation/{request_id}/error", told)
 
 
 def _told(error: Exception) -> dict[str, Any]:

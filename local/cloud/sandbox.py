@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -22,14 +23,14 @@ import psutil
 
 from local.cloud.runtime_api import Answer, Event, RuntimeApi
 
-# What Lambda's image for Python holds beside the standard library: the SDK, and AWS's runtime client.
-IMAGE = (
-    *("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3"),
-    *("awslambdaric", "runtime_client", "snapshot_restore_py", "simplejson"),
-)
+# What Lambda's image for Python holds beside the standard library: the SDK and, as its wheels are for Linux, AWS's
+# runtime client. Without that the loop of ours runs.
+SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
+CLIENT = ("awslambdaric", "runtime_client", "snapshot_restore_py", "simplejson")
+IMAGE = (*SDK, *CLIENT) if sys.platform == "linux" else SDK
 INIT_S = 10  # what a function may take to load
 _LOOK_S = 0.02  # how often time, memory and life are looked at
-_KEPT = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "LD_LIBRARY_PATH")
+_KEPT = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,12 @@ class Sandbox:
                 return trouble
 
     def kill(self) -> None:
-        """Ends it as Lambda does: at once."""
-        self._process.kill()
+        """Ends it as Lambda does: at once, with whatever it has started itself."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
         self._process.wait()
 
     def close(self) -> None:
@@ -136,7 +141,13 @@ class Sandbox:
 
     def _how_it_ended(self) -> str:
         code = self._process.returncode or 0
-        return "signal: killed" if code == -9 else f"exit status {code}" if code >= 0 else f"signal: {-code}"
+        return (
+            "signal: killed"
+            if code == -9 or (code == 1 and sys.platform == "win32")
+            else f"exit status {code}"
+            if code >= 0
+            else f"signal: {-code}"
+        )
 
     def _start(self) -> subprocess.Popen[bytes]:
         here = Path(__file__).resolve().parent
@@ -157,6 +168,8 @@ class Sandbox:
         ours = {
             "AWS_LAMBDA_RUNTIME_API": self._api.address,
             "LAMBDA_TASK_ROOT": str(self.spec.package),
+            "LAMBDA_RUNTIME_DIR": str(Path(__file__).resolve().parent),
+            "LANG": "en_US.UTF-8",
             "_HANDLER": self.spec.handler,
             "TZ": ":UTC" if sys.platform != "win32" else "UTC",
             "PYTHONDONTWRITEBYTECODE": "1",

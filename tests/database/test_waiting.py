@@ -39,6 +39,8 @@ from tests.database.helpers import (
 )
 from tests.servers import Database
 
+pytestmark = pytest.mark.alone
+
 PATIENT = Limits(lock_wait=60_000)
 ADD = "ALTER TABLE busy ADD COLUMN x integer;"
 

@@ -15,6 +15,8 @@ from functions.migrator.options import Limits
 from tests.database.helpers import agreed, applied, ask, backend, holding, holding_run_lock, tables, write_steps
 from tests.functions.helpers import Context, Machine, story
 
+pytestmark = pytest.mark.alone
+
 SMALL = 32 * 1024  # bytes of what a call of apply hands on
 
 

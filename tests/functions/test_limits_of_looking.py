@@ -14,6 +14,8 @@ from tests.database.helpers import holding
 from tests.functions.helpers import Context, Machine
 from tests.servers import Database
 
+pytestmark = pytest.mark.alone
+
 SLOW = "CREATE VIEW slow{n} AS SELECT pg_catalog.pg_sleep(seconds) IS NULL AS x FROM pace;\n"
 IN_BOTH = pytest.mark.parametrize("step", ["preflight", "verify"])
 

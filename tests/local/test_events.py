@@ -15,6 +15,7 @@ from local.cloud.console import Console, Page
 from local.cloud.events import Bus, Sent
 from local.cloud.identity import REGION
 from local.cloud.inbox import Mail
+from local.cloud.refused import Refused
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:m"
 
@@ -102,14 +103,22 @@ def test_an_event_that_starts_nothing_is_kept_with_the_reason(cloud: Cloud) -> N
         ({"Source": "a", "Detail": "{}"}, "InvalidArgument"),
         ({"Source": "a", "DetailType": "b"}, "InvalidArgument"),
         ({"Source": "a", "DetailType": "b", "Detail": "{"}, "MalformedDetail"),
+        ({"Source": "a", "DetailType": "b", "Detail": "[1]"}, "MalformedDetail"),
+        ({"Source": "a", "DetailType": "b", "Detail": "{}", "EventBusName": "mine"}, "ResourceNotFoundException"),
     ],
-    ids=["no-source", "no-type", "no-detail", "no-json"],
+    ids=["no-source", "no-type", "no-detail", "no-json", "no-object", "another-bus"],
 )
 def test_an_entry_that_is_no_event_is_refused_as_by_aws(cloud: Cloud, entry: dict[str, str], code: str) -> None:
     answer = cloud.bus.put_entries([entry, {"Source": "a", "DetailType": "b", "Detail": "{}"}])
     assert answer["FailedEntryCount"] == 1
     assert answer["Entries"][0]["ErrorCode"] == code
     assert "EventId" in answer["Entries"][1]
+
+
+@pytest.mark.parametrize("entries", [None, [], [{}] * 11], ids=["missing", "none", "too-many"])
+def test_a_call_without_events_or_with_too_many_is_refused_as_by_aws(cloud: Cloud, entries: Any) -> None:
+    with pytest.raises(Refused, match="ValidationException"):
+        cloud.bus.put_entries(entries)
 
 
 def test_mails_are_what_was_published_to_topics_with_readers(cloud: Cloud) -> None:

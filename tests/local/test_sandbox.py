@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from local.cloud.runtime_api import Answer, Event
-from local.cloud.sandbox import IMAGE, Sandbox, Spec
+from local.cloud.sandbox import CLIENT, SDK, Sandbox, Spec
 
 HANDLER = """
 import os, sys, time
@@ -36,6 +36,11 @@ def handler(event, context):
         time.sleep(60)
     if does == "eat":
         kept.append(bytearray(300_000_000))
+    if does == "odd":
+        return {1, 2}
+    if does == "child":
+        import subprocess
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
     if does == "import":
         __import__(event["name"])
     return {
@@ -43,10 +48,11 @@ def handler(event, context):
         "left": context.get_remaining_time_in_millis(),
         "request": context.aws_request_id,
         "variables": sorted(os.environ),
+        "client": "awslambdaric" in sys.modules,
     }
 """
 AWS_CLIENT = importlib.util.find_spec("awslambdaric") is not None
-CLIENTS = {"aws": IMAGE, "ours": tuple(name for name in IMAGE if name != "awslambdaric")}
+CLIENTS = {"aws": (*SDK, *CLIENT), "ours": SDK}
 Make = Callable[..., Sandbox]
 
 
@@ -94,6 +100,26 @@ def test_events_are_answered_by_one_process_one_after_the_other(make: Make) -> N
     assert first["pid"] == second["pid"] == sandbox.pid
     assert 15_000 < first["left"] <= 20_000
     assert first["request"] == "11111111-2222-3333-4444-555555555555"
+
+
+def test_the_client_is_the_one_that_was_chosen(make: Make, request: pytest.FixtureRequest) -> None:
+    assert document(call(make()))["client"] is (request.node.callspec.params["make"] == "aws")
+
+
+def test_an_answer_that_is_no_json_is_told(make: Make) -> None:
+    answer = call(make(), do="odd")
+    assert document(answer)["errorType"] == "Runtime.MarshalError"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no groups of processes to end at once")
+def test_what_a_function_has_started_ends_with_it(make: Make) -> None:
+    sandbox = make()
+    child = psutil.Process(int(call(sandbox, do="child").body))
+    began = time.monotonic()
+    sandbox.close()
+    assert time.monotonic() - began < 10
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 def test_an_exception_is_told_by_its_class_and_text_and_the_process_lives(make: Make) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 
@@ -15,7 +16,8 @@ from infra.retries import CONNECTION
 from local.cloud.identity import PARTITION
 from tests.workflow.helpers import Ended, Execution, Workflow, unmailable, until
 
-SLEEPS = "CREATE TABLE slow (id int); SELECT pg_sleep(1.2);"
+only_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to kill or halt a process with")
+SLEEPS = "CREATE TABLE slow (id int); SELECT pg_sleep(2);"
 
 
 def assert_failed(ended: Ended, error: str) -> str:
@@ -164,6 +166,7 @@ def test_a_deployment_in_the_middle_of_a_run_makes_it_start_over_with_the_new_pa
     assert (workflow.applied, ended.output["applied_count"]) == (["001", "002"], 2)
 
 
+@only_posix
 def test_a_function_killed_in_the_middle_of_a_file_is_tried_again_and_applies_it_once(workflow: Workflow) -> None:
     workflow.deploy(_001_slow=SLEEPS)
     execution = workflow.start()
@@ -178,9 +181,10 @@ def test_a_function_killed_in_the_middle_of_a_file_is_tried_again_and_applies_it
     ]
 
 
+@only_posix
 def test_a_function_that_hangs_is_killed_at_its_timeout_and_tried_again(workflow: Workflow) -> None:
     workflow.deploy(_001_slow=SLEEPS)
-    with workflow.configured("apply", timeout=14):
+    with workflow.configured("apply", timeout=15):
         execution = workflow.start()
         os.kill(in_the_middle_of(workflow, execution, "pg_sleep"), signal.SIGSTOP)
         began = time.monotonic()
@@ -246,7 +250,7 @@ def test_a_deployment_that_can_start_nothing_is_told_by_the_alarm(workflow: Work
 
 def test_a_deployment_between_two_calls_of_apply_makes_it_start_over(workflow: Workflow) -> None:
     workflow.deploy(_001_slow=SLEEPS, _002_b="CREATE TABLE b (id int);")
-    with workflow.configured("apply", timeout=13):
+    with workflow.configured("apply", timeout=14):
         execution = workflow.start()
         in_the_middle_of(workflow, execution, "pg_sleep")
         workflow.deploy(_003_c="CREATE TABLE c (id int);")

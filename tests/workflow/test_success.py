@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import urllib.error
+import urllib.request
+
+import pytest
 
 from infra.packaging import ROOT
 from tests.workflow.helpers import Workflow, until
@@ -111,3 +115,41 @@ def test_two_executions_at_once_apply_each_file_once(workflow: Workflow) -> None
     assert [end.status for end in ends] == ["SUCCEEDED", "SUCCEEDED"]
     assert sum(end.output["applied_count"] for end in ends) == 8
     assert workflow.query("SELECT count(*) FROM aurora_migrations.attempts WHERE result = 'applied'") == [(8,)]
+
+
+def test_no_web_page_is_answered(workflow: Workflow) -> None:
+    for headers in ({"Origin": "https://elsewhere.example"}, {"Host": "elsewhere.example"}):
+        for path in ("/", "/local/inbox", "/local/deploy"):
+            request = urllib.request.Request(
+                f"{workflow.cloud.endpoint}{path}", headers=headers, method="POST", data=b""
+            )
+            with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+                urllib.request.urlopen(request, timeout=10)
+            assert "Access-Control-Allow-Origin" not in refused.value.headers
+
+
+def test_stopping_what_is_over_or_not_there_changes_nothing(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="SELECT 1;")
+    ended = workflow.run()
+    workflow.states.stop_execution(executionArn=ended.arn)
+    assert workflow.states.describe_execution(executionArn=ended.arn)["status"] == "SUCCEEDED"
+    with pytest.raises(workflow.states.exceptions.ExecutionDoesNotExist):
+        workflow.states.stop_execution(executionArn=f"{ended.arn}-not")
+
+
+def test_functions_are_called_as_by_lambda(workflow: Workflow) -> None:
+    functions = workflow.client("lambda")
+    with pytest.raises(functions.exceptions.ResourceNotFoundException):
+        functions.invoke(FunctionName="aurora-migrations-local-sing", Payload=b"{}")
+    with pytest.raises(functions.exceptions.ResourceNotFoundException):
+        functions.invoke(FunctionName="aurora-migrations-local-apply:dead", Payload=b"{}")
+    name = "aurora-migrations-local-preflight:live"
+    assert functions.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")["StatusCode"] == 202
+    answer = functions.invoke(FunctionName=name, Payload=b"{}")
+    assert (answer["StatusCode"], answer["FunctionError"]) == (200, "Unhandled")
+    assert json.load(answer["Payload"])["errorType"] == "InvalidInput"
+
+
+def test_an_input_that_is_too_long_is_refused(workflow: Workflow) -> None:
+    with pytest.raises(workflow.states.exceptions.ClientError, match="ValidationException"):
+        workflow.states.start_execution(stateMachineArn=workflow.cloud.machine, input=json.dumps("x" * 300_000))
