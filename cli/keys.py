@@ -21,15 +21,11 @@ def pressed() -> Iterator[Iterator[str]]:
     elif sys.platform == "win32":
         yield _windows_keys()
     else:
-        import termios
-        import tty
-
-        before = termios.tcgetattr(sys.stdin)
-        tty.setcbreak(sys.stdin)
+        terminal = _Terminal(sys.stdin.fileno())
         try:
-            yield _unix_keys()
+            yield terminal.keys()
         finally:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+            terminal.restore()
 
 
 def _naps() -> Iterator[str]:
@@ -38,12 +34,61 @@ def _naps() -> Iterator[str]:
         yield ""
 
 
-def _unix_keys() -> Iterator[str]:
-    import select
+class _Terminal:
+    """A Unix terminal, of which we read and change nothing while another job has it: after `up &` it is the shell's,
+    and whoever touches it then is stopped (SIGTTIN, SIGTTOU)."""
 
-    while True:
-        ready, _, _ = select.select([sys.stdin], [], [], _NAP_S)
-        yield os.read(sys.stdin.fileno(), 1).decode("ascii", "replace") if ready else ""
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._before: list[Any] | None = None
+
+    def keys(self) -> Iterator[str]:
+        import select
+
+        while True:
+            if not self._is_ours():
+                time.sleep(_NAP_S)
+                yield ""
+                continue
+            self._take()
+            ready, _, _ = select.select([self._file], [], [], _NAP_S)
+            typed = self._read() if ready else None
+            if typed == b"":
+                break
+            yield typed.decode("ascii", "replace") if typed else ""
+        yield from _naps()  # the terminal is gone
+
+    def restore(self) -> None:
+        """Leaves the terminal as it was found."""
+        import termios
+
+        if self._before is not None and self._is_ours():
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
+
+    def _is_ours(self) -> bool:
+        try:
+            return os.tcgetpgrp(self._file) == os.getpgrp()
+        except OSError:  # it isn't the one that we were started from, or is gone
+            return False
+
+    def _take(self) -> None:
+        """Has each key told at once; again after a stop and `fg`, as the shell has set the terminal back."""
+        import termios
+        import tty
+
+        with contextlib.suppress(termios.error):
+            now = termios.tcgetattr(self._file)
+            if now[3] & termios.ICANON:
+                self._before = self._before or now
+                tty.setcbreak(self._file, termios.TCSANOW)
+
+    def _read(self) -> bytes:
+        """A key; nothing at the end of what is typed."""
+        try:
+            return os.read(self._file, 1)
+        except OSError:
+            return b""
 
 
 def _windows_keys() -> Iterator[str]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import queue
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import common
+from cli import common, where
 from cli.keys import pressed
 from functions.migrator import MigratorError, failure
 
 if TYPE_CHECKING:
     from local.cloud.cloud import Cloud
+    from local.cloud.login import Login
 
 _KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
 
@@ -27,10 +29,14 @@ def main(argv: Sequence[str]) -> int:
         "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Says where everything "
         "is and what happens. Ctrl-C ends it, and every process with it; the database's data stay.",
         "up",
-        "up --database-url postgresql://app:secret@localhost/shop",
+        "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),
     )
-    made.add_argument("--database-url", metavar="URL", help="another database than the local PostgreSQL's")
+    made.add_argument(
+        "--database-url",
+        metavar="URL",
+        help="another database than the local PostgreSQL's; its password may be in PGPASSWORD",
+    )
     made.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
     arguments = made.parse_args(argv)
     try:
@@ -48,36 +54,41 @@ def _run(arguments: argparse.Namespace) -> None:
     from local.cloud.running import found_by_others
 
     news: queue.Queue[dict[str, Any]] = queue.Queue()
+    how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
     with contextlib.ExitStack() as closing:
         with local_trouble():
-            cloud, url = closing.enter_context(
-                started(
-                    arguments.migrations,
-                    arguments.database_url,
-                    teller(arguments),
-                    hurry=arguments.hurry,
-                    watch=news.put,
-                )
-            )
-            first = closing.enter_context(found_by_others(place.home(), cloud.endpoint))
-        _introduce(cloud, url, arguments.migrations, first)
+            login = _login(arguments.database_url)
+            asked = login.url if login else None
+            cloud, url = closing.enter_context(started(arguments.migrations, asked, teller(arguments), **how))
+            hurry, migrations = arguments.hurry, arguments.migrations
+            first = closing.enter_context(found_by_others(place.home(), cloud.endpoint, migrations, hurry=hurry))
+        _introduce(cloud, login.shown if login else url, migrations, first)
         with contextlib.suppress(KeyboardInterrupt):
             _Board(cloud, news).watch(closing.enter_context(pressed()))
         print("Ending ...", flush=True)
 
 
+def _login(url: str | None) -> Login | None:
+    """Where another database than our own is, after a look whether it is there. DATABASE_URL isn't asked: nobody's
+    database is migrated because a variable happens to be set."""
+    if not url:
+        return None
+    from local.cloud.login import read_login, tried
+
+    return tried(read_login(url, os.environ))
+
+
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
     from local.cloud.console import INBOX
 
-    start = f"aws --endpoint-url {cloud.endpoint} --region {cloud.region} stepfunctions start-execution"
     lines = {
         "Endpoint": f"{cloud.endpoint}   (region {cloud.region}; any access key will do, such as {cloud.access_key})",
         "Machine": cloud.machine,
         "Database": url,
         "Inbox": f"{cloud.endpoint}{INBOX}",
         "Migrations": str(migrations),
-        "Start": f"{start} --state-machine-arn {cloud.machine} --input '{{}}'",
-        "or": "aurora-migrations run --local"
+        "Start": _start(cloud, sys.platform),
+        "or": f"aurora-migrations run --local{where.folder(migrations)}"
         if first
         else "(the commands with --local find the cloud that was up first)",
     }
@@ -85,6 +96,17 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
     for name, value in lines.items():
         print(f"  {name:11}{value}")
     print(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.", flush=True)
+
+
+def _start(cloud: Cloud, platform: str) -> str:
+    """What starts a run, to be copied: with all that the AWS CLI needs where it was never set up."""
+    keys = {"AWS_ACCESS_KEY_ID": cloud.access_key, "AWS_SECRET_ACCESS_KEY": cloud.secret_key}
+    if platform == "win32":
+        given = "".join(f"$env:{name}='{value}'; " for name, value in keys.items())
+    else:
+        given = "".join(f"{name}={value} " for name, value in keys.items())
+    asked = f"stepfunctions start-execution --state-machine-arn {cloud.machine} --input '{{}}'"
+    return f"{given}aws --region {cloud.region} --endpoint-url {cloud.endpoint} {asked}"
 
 
 class _Board:
@@ -98,7 +120,7 @@ class _Board:
     def watch(self, keys: Iterator[str]) -> None:
         """Until q, or the end of what is typed."""
         for key in keys:
-            if key == "q":
+            if key.lower() == "q":
                 return
             if key:
                 self._press(key)

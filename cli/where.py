@@ -88,6 +88,8 @@ def as_asked(command: str, arguments: argparse.Namespace) -> str:
     if not command.startswith("aurora-migrations "):
         profile = getattr(arguments, "profile", None)
         return f"{command} --profile {profile}" if profile and command.startswith("aws ") else command
+    if " --migrations " in command:  # whole as it is
+        return command
     if "--database-url" in command:
         return command + _folder(arguments)
     bare = re.sub(r" --env \S+", "", command)  # the functions know their environment's name, and no more
@@ -106,8 +108,13 @@ def flags(arguments: argparse.Namespace) -> str:
     return "".join(f" --{name} {value}" for name, value in words if value)
 
 
+def folder(migrations: Path) -> str:
+    """` --migrations DIR`, where it isn't the usual folder."""
+    return f" --migrations {migrations}" if migrations != Path("migrations") else ""
+
+
 def _folder(arguments: argparse.Namespace) -> str:
-    return f" --migrations {arguments.migrations}" if arguments.migrations != Path("migrations") else ""
+    return folder(arguments.migrations)
 
 
 def _url(arguments: argparse.Namespace) -> str:

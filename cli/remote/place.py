@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 
 # Seconds. What is asked for is answered at once, or there is no way there.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+_DIRECT = Config(proxies={})  # the local cloud is on this machine, whatever HTTP_PROXY says
+# What a session for the local cloud would take from the caller's AWS configuration: nothing, though a profile be named.
+_OF_NO_ONE: dict[str, tuple[None, None, str | None, None]] = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
 _STACKS = Names("").stack
 _NAMED = 10
 _ROOM = "See to permissions and room there; AURORA_MIGRATIONS_LOCAL names another folder for what is kept."
@@ -61,7 +70,8 @@ class Place:
     def client(self, service: str) -> Any:
         """A service's client."""
         if service not in self._clients:
-            self._clients[service] = self.session.client(service, endpoint_url=self.endpoint, config=_CONFIG)
+            config = _CONFIG if self.endpoint is None else _CONFIG.merge(_DIRECT)
+            self._clients[service] = self.session.client(service, endpoint_url=self.endpoint, config=config)
         return self._clients[service]
 
     @property
@@ -169,10 +179,17 @@ def opened(arguments: argparse.Namespace) -> Iterator[Place]:
     with contextlib.ExitStack() as closing:
         with local_trouble():
             access = closing.enter_context(_reach(arguments))
-        session = boto3.Session(
-            aws_access_key_id=access.access_key, aws_secret_access_key=access.secret_key, region_name=access.region
-        )
-        yield Place(access.environment, session, access.endpoint)
+        yield Place(access.environment, _session(access), access.endpoint)
+
+
+def _session(access: Access) -> boto3.Session:
+    """A session with the local cloud's own keys, of which the caller's AWS configuration changes nothing."""
+    return boto3.Session(
+        aws_access_key_id=access.access_key,
+        aws_secret_access_key=access.secret_key,
+        region_name=access.region,
+        botocore_session=botocore.session.Session(session_vars=_OF_NO_ONE),
+    )
 
 
 def _reach(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[Access]:

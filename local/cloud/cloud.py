@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import urllib.parse
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +21,10 @@ from local.cloud.functions import Functions
 from local.cloud.hurry import hurried
 from local.cloud.identity import ACCOUNT, ENVIRONMENT, KEY, REGION, SECRET
 from local.cloud.inbox import Mail, mails
+from local.cloud.login import read_login
 from local.cloud.logs import LogWriter
 from local.cloud.package import package
-from local.cloud.stack import Login, Stack
+from local.cloud.stack import Stack
 from local.cloud.template import template
 
 Watch = Callable[[dict[str, Any]], None]
@@ -123,12 +124,12 @@ def opened(
 
     Raises:
         ServerError: the template could not be made.
-        PackagingError, InvalidFile, InvalidInput: the migrations can't be packed.
+        PackagingError, InvalidFile, InvalidInput: the migrations can't be packed, or the URL isn't one for functions.
     """
-    login, sslmode = _login(url)
+    login = read_login(url, os.environ)
     moto_api_backend.reset()
     made = package(folder, migrations, tell)
-    text = template(folder, sslmode, tell)
+    text = template(folder, login.settled, tell)
     with contextlib.ExitStack() as closing:
         server = Endpoint()
         closing.callback(server.close)
@@ -152,17 +153,3 @@ def opened(
 def _status_changed(bus: Bus, watch: Watch, detail: dict[str, Any], arn: str) -> None:
     watch(detail)
     bus.put("aws.states", "Step Functions Execution Status Change", detail, [arn])
-
-
-def _login(url: str) -> tuple[Login, str]:
-    """The parts of a database's URL, and libpq's sslmode: none means no TLS, as on one's own machine."""
-    parts = urllib.parse.urlsplit(url)
-    sslmode = urllib.parse.parse_qs(parts.query).get("sslmode", ["disable"])[0]
-    login = Login(
-        host=parts.hostname or "127.0.0.1",
-        port=parts.port or 5432,
-        database=urllib.parse.unquote(parts.path.lstrip("/")) or "postgres",
-        user=urllib.parse.unquote(parts.username or "postgres"),
-        password=urllib.parse.unquote(parts.password or ""),
-    )
-    return login, sslmode

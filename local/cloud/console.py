@@ -6,6 +6,7 @@ import html
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from functions.migrator import MigratorError
 from infra.packaging import PackagingError
@@ -45,12 +46,22 @@ class Console:
         does = {DEPLOY: self.deploy, DAILY: self.daily}.get(path)
         if does is None or method != "POST":
             return Page("404 Not Found", "text/plain", f"There is nothing here. The mails are at {INBOX}.\n")
-        try:
-            return Page("200 OK", "application/json", json.dumps({"started": does().started}))
-        except (PackagingError, MigratorError) as error:
-            return Page(
-                "409 Conflict", "application/json", json.dumps({"error": type(error).__name__, "message": str(error)})
-            )
+        return _done(does)
+
+
+def _done(does: Callable[[], Sent]) -> Page:
+    """What it has started; else why not: 409 where files are to be corrected, 500 for everything that no one expects,
+    as whoever asks isn't where the traceback would be."""
+    try:
+        return _json("200 OK", {"started": does().started})
+    except (PackagingError, MigratorError) as error:
+        return _json("409 Conflict", {"error": type(error).__name__, "message": str(error)})
+    except Exception as error:
+        return _json("500 Internal Server Error", {"error": type(error).__name__, "message": str(error)})
+
+
+def _json(status: str, document: dict[str, Any]) -> Page:
+    return Page(status, "application/json", json.dumps(document))
 
 
 def inbox(mails: Sequence[Mail]) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import place
+from local.cloud.apart import apart
+from local.cloud.fitting import hold_against
 from local.cloud.running import Access, find
 from local.ending import ended_by_signals
 from local.guard import guarded
@@ -27,14 +29,16 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
     """Where a local cloud is, which is there for the block at least.
 
     Args:
-        migrations: what a cloud of our own is deployed with; one that runs already keeps what it has.
+        migrations: what a cloud of our own is deployed with; one that runs already must have the same.
         tell: told what takes a while.
 
     Raises:
         ServerError, PackagingError, InvalidFile, InvalidInput: there is none, and it can't be started.
+        InvalidInput: the one that is there has the migrations of another folder.
     """
     there = find(place.home())
     if there is not None:
+        hold_against(there, migrations, hurry, tell)
         yield there
         return
     with started(migrations, None, tell, hurry=hurry) as (cloud, _):
@@ -85,7 +89,7 @@ def started(
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
     """
     tell("Starting the local cloud ...")
-    with ended_by_signals(), contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
+    with apart(), ended_by_signals(), contextlib.ExitStack() as closing, ThreadPoolExecutor(1) as beside:
         with _without_collections():
             starting = None if database_url else _start(closing, beside)
             from local.cloud.cloud import opened  # takes seconds, as PostgreSQL does

@@ -28,6 +28,8 @@ class Access:
     Attributes:
         endpoint: the URL of all its services.
         pid: the process that runs it.
+        migrations: the folder that it deploys, absolute.
+        hurry: whether its waits are a second at most.
     """
 
     endpoint: str
@@ -36,6 +38,8 @@ class Access:
     region: str = REGION
     access_key: str = KEY
     secret_key: str = SECRET
+    migrations: str | None = None
+    hurry: bool = False
 
 
 def find(home: Path) -> Access | None:
@@ -48,14 +52,15 @@ def find(home: Path) -> Access | None:
 
 
 @contextlib.contextmanager
-def found_by_others(home: Path, endpoint: str) -> Iterator[bool]:
+def found_by_others(home: Path, endpoint: str, migrations: Path, *, hurry: bool = False) -> Iterator[bool]:
     """Has the commands beside us find this cloud, for the block; false where another one is found already.
 
     Raises:
         ServerError: the folder can't be written to.
     """
     try:
-        lock = _announced(home, Access(endpoint, os.getpid()))
+        access = Access(endpoint, os.getpid(), migrations=str(migrations.resolve()), hurry=hurry)
+        lock = _announced(home, access)
     except OSError as error:
         raise ServerError(
             f"Where the local cloud is can't be kept in {home}: {error}.",

@@ -18,31 +18,12 @@ from moto.ssm.models import ssm_backends
 from infra.naming import ALIAS, Names
 from local.cloud import resources
 from local.cloud.identity import ACCOUNT, ENVIRONMENT, PARTITION, REGION
+from local.cloud.login import Login
 from local.cloud.settings import PARAMETERS
 
 BUCKET = "local-packages"
 NAMES = tuple(Names(ENVIRONMENT).of(function) for function in ("preflight", "apply", "verify"))  # of the functions
 _BOOTSTRAPPED = {"/cdk-bootstrap/hnb659fds/version": "30"}
-
-
-@dataclass(frozen=True)
-class Login:
-    """Where the database is, and who we are there. The password is shown nowhere."""
-
-    host: str
-    port: int
-    database: str
-    user: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Login({self.user}@{self.host}:{self.port}/{self.database})"
-
-    @property
-    def secret(self) -> str:
-        """As Amazon RDS keeps it in Secrets Manager."""
-        names = {"username": self.user, "password": self.password, "host": self.host, "port": self.port}
-        return json.dumps({**names, "dbname": self.database, "engine": "postgres"})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ import os, sys
 from pathlib import Path
 from local.cloud.running import found_by_others
 
-with found_by_others(Path(sys.argv[1]), "http://127.0.0.1:1"):
+with found_by_others(Path(sys.argv[1]), "http://127.0.0.1:1", Path("migrations")):
     os._exit(9)
 """
 
@@ -50,9 +51,14 @@ def leave_a_dead_one(home: Path) -> None:
     assert (home / "cloud.json").exists()
 
 
+def up(home: Path, number: int) -> contextlib.AbstractContextManager[bool]:
+    """A cloud that wants to be found."""
+    return found_by_others(home, f"http://127.0.0.1:{number}", home)
+
+
 def test_a_cloud_is_first_though_others_look_for_one(tmp_path: Path, onlookers: list[object]) -> None:
     for port in range(20):
-        with found_by_others(tmp_path, f"http://127.0.0.1:{port}") as first:
+        with found_by_others(tmp_path, f"http://127.0.0.1:{port}", tmp_path) as first:
             assert first
             found = find(tmp_path)
             assert found
@@ -61,7 +67,7 @@ def test_a_cloud_is_first_though_others_look_for_one(tmp_path: Path, onlookers: 
 
 
 def test_a_second_cloud_isnt_first(tmp_path: Path) -> None:
-    with found_by_others(tmp_path, "http://127.0.0.1:1"), found_by_others(tmp_path, "http://127.0.0.1:2") as first:
+    with up(tmp_path, 1), up(tmp_path, 2) as first:
         assert not first
         found = find(tmp_path)
     assert found
@@ -79,7 +85,7 @@ def test_a_home_that_cant_be_written_to_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(ServerError, match=r"can't be kept in .*file(?s:.*)AURORA_MIGRATIONS_LOCAL"),
-        found_by_others(tmp_path / "file" / "home", "http://127.0.0.1:1"),
+        found_by_others(tmp_path / "file" / "home", "http://127.0.0.1:1", tmp_path),
     ):
         pass
 

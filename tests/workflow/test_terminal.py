@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import pytest
 from infra.packaging import ROOT
 from tests import servers
 from tests.cli.conftest import Answer, checked, environment
+from tests.servers import Database
 from tests.workflow.helpers import until
 
 ALREADY = re.compile(r"Migration 017 was already applied at [\d-]+T[\d:]+Z")
@@ -38,33 +41,37 @@ class Terminal:
     def migrations(self) -> Path:
         return self.folder / "migrations"
 
-    def type(self, *words: str) -> Answer:
+    def type(self, *words: str, **variables: str) -> Answer:
         """Types a command and waits for its end."""
         finished = subprocess.run(
             self._command(*words),
             cwd=self.folder,
-            env=environment(AURORA_MIGRATIONS_LOCAL=str(self.home)),
+            env=environment(AURORA_MIGRATIONS_LOCAL=str(self.home), **variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
         return checked(Answer(finished.returncode, finished.stdout, finished.stderr))
 
-    def up(self) -> tuple[subprocess.Popen[str], dict[str, str]]:
-        """Starts `up` and waits until it says where everything is."""
+    def up(
+        self, *words: str, keyboard: int = subprocess.DEVNULL, **variables: str
+    ) -> tuple[subprocess.Popen[str], dict[str, str]]:
+        """Starts `up` and waits until it says where everything is. `keyboard` is the terminal that keys come from."""
         process = subprocess.Popen(
-            self._command("up", "--hurry"),
+            self._command("up", "--hurry", *words),
             cwd=self.folder,
-            env=environment(AURORA_MIGRATIONS_LOCAL=str(self.home)),
-            stdin=subprocess.DEVNULL,
+            env=environment(AURORA_MIGRATIONS_LOCAL=str(self.home), **variables),
+            stdin=keyboard,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=keyboard != subprocess.DEVNULL,
+            preexec_fn=None if keyboard == subprocess.DEVNULL else own_terminal,
         )
         self._up.append(process)
         assert process.stdout
         said: dict[str, str] = {}
         for line in process.stdout:
-            if line.startswith("Ctrl-C"):
+            if line.startswith(("Ctrl-C", "Keys:")):
                 return process, said
             name, _, value = line.strip().partition(" ")
             said[name] = value.strip()
@@ -89,6 +96,14 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
         yield made
         made.close()
         until(lambda: not processes_of(home), "the end of the local PostgreSQL")  # a killed one's too: see the guard
+
+
+def own_terminal() -> None:
+    """Makes the terminal that is our stdin the one that we are in front of."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def processes_of(home: Path) -> list[int]:
@@ -123,7 +138,8 @@ def test_newcomer_sees_017_go_through_the_state_machine_and_then_already_applied
     assert {key: saved[key] for key in contract} == contract
     assert processes_of(terminal.home) == []
 
-    second = terminal.type("run", "017", "--local", "--output", "json")
+    elsewhere = {"HTTP_PROXY": "http://127.0.0.1:9", "AWS_PROFILE": "nope"}  # of which nothing here is asked
+    second = terminal.type("run", "017", "--local", "--output", "json", **elsewhere)
     assert second.code == 0
     assert second.err == ""
     assert ALREADY.fullmatch(second.json["message"])
@@ -155,6 +171,15 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
     assert refused.code == 1
     assert "019_broken.sql:1:8" in refused.err
 
+    (terminal.migrations / "019_broken.sql").unlink()
+    events = boto3.client("events", endpoint_url=endpoint, **keys)
+    rule = next(each["Name"] for each in events.list_rules()["Rules"] if each["Name"].endswith("on-deploy"))
+    events.disable_rule(Name=rule)
+    silent = terminal.type("deploy", "--local")
+    assert silent.code == 1
+    assert "has started no execution" in silent.err
+    events.enable_rule(Name=rule)
+
     listed = terminal.type("list", "--local")
     assert listed.code == 0
     assert re.search(r"(?m)^applied .* 018_more.sql$", listed.out)
@@ -172,6 +197,48 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
     until(lambda: mails(endpoint) == 1, "the mail about the rollback that failed")
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_keys_deploy_check_and_end_on_the_database_that_was_named(terminal: Terminal, database: Database) -> None:
+    import pty
+    import termios
+
+    outside, inside = pty.openpty()
+    url = urllib.parse.urlsplit(database.url)
+    without = url._replace(netloc=url.netloc.replace(f":{url.password}@", "@")).geturl()
+    secret = urllib.parse.unquote(str(url.password))
+    process, said = terminal.up("--database-url", without, keyboard=inside, PGPASSWORD=secret)
+    assert process.stdout
+    try:
+        assert said["Database"] == f"{without.replace('@', ':***@')}?sslmode=disable"
+        for set_up in ("AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "--region us-east-1"):
+            assert set_up in said["Start"]
+        os.write(outside, b"d")
+        read_until(process.stdout, r"^aurora-migrations-local \S+ SUCCEEDED")
+        with psycopg.connect(database.url) as connection:
+            assert connection.execute("SELECT count(*) FROM dry_run_log").fetchone() == (0,)
+        os.write(outside, b"x")
+        read_until(process.stdout, "Keys: d deploys")
+        os.write(outside, b"c")
+        read_until(process.stdout, r"^aurora-migrations-local-daily \S+ SUCCEEDED")
+        os.write(outside, b"Q")
+        read_until(process.stdout, r"Ending \.\.\.")
+        assert process.wait(30) == 0
+        assert termios.tcgetattr(inside)[3] & termios.ECHO
+    finally:
+        os.close(outside)
+        os.close(inside)
+
+
+def read_until(lines: Iterable[str], pattern: str) -> None:
+    """Reads what is said up to a line with this."""
+    said = []
+    for line in lines:
+        said.append(line)
+        if re.search(pattern, line):
+            return
+    raise AssertionError(f"never said {pattern!r}, but:\n{''.join(said)}")
 
 
 def mails(endpoint: str) -> int:

@@ -1,0 +1,56 @@
+"""The local cloud that is up, held against what a command beside it asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from functions.migrator.errors import InvalidInput
+from local.cloud import reach
+from local.cloud.running import find, found_by_others
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which a cloud is up, with the migrations of `here`; and where commands are typed."""
+    monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for name in ("here", "there"):
+        (tmp_path / name / "migrations").mkdir(parents=True)
+    return tmp_path / "home"
+
+
+def test_other_migrations_than_those_of_the_cloud_that_is_up_are_refused(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "here" / "migrations"
+    with found_by_others(home, "http://127.0.0.1:1", Path("here/migrations")):
+        with reach.reached(Path("here/migrations"), print) as access:
+            assert access.migrations == str(folder)
+        for asked in (Path("there/migrations"), Path("nowhere")):
+            with pytest.raises(InvalidInput) as refused, reach.reached(asked, print):
+                pass
+            assert f"has the migrations of {folder}, not those of {tmp_path / asked}" in refused.value.message
+            assert refused.value.next_command.endswith(f"--local --migrations {folder}")
+    assert find(home) is None
+
+
+def test_usual_folder_is_meant_only_where_it_is(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with found_by_others(home, "http://127.0.0.1:1", Path("here/migrations")):
+        with reach.reached(Path("migrations"), print) as access:
+            assert access.endpoint == "http://127.0.0.1:1"
+        monkeypatch.chdir(tmp_path / "here")
+        with reach.reached(Path("migrations"), print):
+            pass
+        monkeypatch.chdir(tmp_path / "there")
+        with pytest.raises(InvalidInput), reach.reached(Path("migrations"), print):
+            pass
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+def test_cloud_that_does_not_hurry_is_told_to_who_asked_for_hurry(home: Path, hurry: bool) -> None:
+    told: list[str] = []
+    folder = Path("here/migrations")
+    up = found_by_others(home, "http://127.0.0.1:1", folder, hurry=hurry)
+    with up, reach.reached(folder, told.append, hurry=True):
+        pass
+    assert bool(told) is not hurry
