@@ -179,7 +179,16 @@ def opened(arguments: argparse.Namespace) -> Iterator[Place]:
     with contextlib.ExitStack() as closing:
         with local_trouble():
             access = closing.enter_context(_reach(arguments))
+            _tell_changes(access, arguments)
         yield Place(access.environment, _session(access), access.endpoint)
+
+
+def _tell_changes(access: Access, arguments: argparse.Namespace) -> None:
+    """Before a command works on other files than those that are there, unless it is the one that puts them in."""
+    from local.cloud.fitting import tell_changes
+
+    if arguments.verb != "deploy" and access.pid != os.getpid():
+        tell_changes(access, teller(arguments))
 
 
 def _session(access: Access) -> boto3.Session:

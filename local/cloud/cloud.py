@@ -17,6 +17,7 @@ from local.cloud.console import Console
 from local.cloud.endpoint import Endpoint
 from local.cloud.events import Bus, Sent
 from local.cloud.executions import Executions
+from local.cloud.fitting import fingerprint
 from local.cloud.functions import Functions
 from local.cloud.hurry import hurried
 from local.cloud.identity import ACCOUNT, ENVIRONMENT, KEY, REGION, SECRET
@@ -39,6 +40,7 @@ class Cloud:
         endpoint: the URL that every AWS client is pointed to.
         functions: what runs the functions.
         stack: what was deployed.
+        files: the fingerprints of the migrations that were deployed, the newest last.
     """
 
     endpoint: str
@@ -49,6 +51,7 @@ class Cloud:
     logs: LogWriter
     bus: Bus
     server: Endpoint = field(repr=False)
+    files: list[str]
     tell: Callable[[str], None] = field(repr=False, default=print)
     environment: str = ENVIRONMENT
     region: str = REGION
@@ -72,7 +75,9 @@ class Cloud:
         Raises:
             PackagingError, InvalidFile: the migrations can't be packed; what was deployed before stays.
         """
+        files = fingerprint(self.migrations)
         stack.deploy_package(package(self.folder, self.migrations, self.tell).name)
+        self.files.append(files)
 
     def deploy(self) -> Sent:
         """Deploys the migrations as they are now, and sends the event that CloudFormation sends at the end of a
@@ -128,6 +133,7 @@ def opened(
     """
     login = read_login(url, os.environ)
     moto_api_backend.reset()
+    files = [fingerprint(migrations)]
     made = package(folder, migrations, tell)
     text = template(folder, login.settled, tell)
     with contextlib.ExitStack() as closing:
@@ -144,8 +150,8 @@ def opened(
         deployed = stack.deploy(text, made.name, login, hurried if hurry else str)
         for role in stack.roles():
             server.knows(role)
-        cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, tell)
-        server.console = Console(cloud.deploy, cloud.daily_check, mails)
+        cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, files, tell)
+        server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])
         functions.prepare(stack.NAMES)
         yield cloud
 

@@ -11,6 +11,7 @@ from typing import Any
 from functions.migrator import MigratorError
 from infra.packaging import PackagingError
 from local.cloud.events import Sent
+from local.cloud.fitting import FILES
 from local.cloud.inbox import Mail
 
 PREFIX = "/local/"
@@ -38,11 +39,15 @@ class Console:
     deploy: Callable[[], Sent]
     daily: Callable[[], Sent]
     mails: Callable[[], Sequence[Mail]]
+    files: Callable[[], str]
 
     def answer(self, method: str, path: str) -> Page:
-        """Shows the inbox (GET), or does something (POST) and tells in JSON which executions that has started."""
+        """Shows the inbox or the fingerprint of what is deployed (GET), or does something (POST) and tells in JSON
+        which executions that has started."""
         if (method, path) == ("GET", INBOX):
             return Page("200 OK", "text/html", inbox(self.mails()))
+        if (method, path) == ("GET", FILES):
+            return _json("200 OK", {"fingerprint": self.files()})
         does = {DEPLOY: self.deploy, DAILY: self.daily}.get(path)
         if does is None or method != "POST":
             return Page("404 Not Found", "text/plain", f"There is nothing here. The mails are at {INBOX}.\n")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 from functions.migrator.errors import InvalidInput
 from local.cloud.running import Access
+
+FILES = "/local/files"  # of a cloud's address: the fingerprint of the files that are deployed
 
 _USUAL = Path("migrations")  # where a command looks that was told of no folder
 
@@ -32,3 +39,24 @@ def hold_against(there: Access, migrations: Path, hurry: bool, tell: Callable[[s
         )
     if hurry and not there.hurry:
         tell("The local cloud that is up doesn't hurry: its waits are as on AWS. `up --hurry` keeps one that does.")
+
+
+def fingerprint(migrations: Path) -> str:
+    """The SHA-256 of a folder's files, with their names."""
+    found = [path for path in sorted(migrations.iterdir()) if path.is_file()] if migrations.is_dir() else []
+    digest = hashlib.sha256()
+    for path in found:
+        content = path.read_bytes()
+        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def tell_changes(there: Access, tell: Callable[[str], None]) -> None:
+    """Tells if the files of the cloud that is up aren't those that it was deployed with. A cloud that doesn't answer is
+    left to the call that needs it."""
+    directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with contextlib.suppress(OSError, HTTPException, ValueError, LookupError, TypeError):
+        with directly.open(f"{there.endpoint}{FILES}", timeout=5) as response:
+            deployed = json.load(response)["fingerprint"]
+        if there.migrations and deployed != fingerprint(Path(there.migrations)):
+            tell("The files have changed since they were deployed: aurora-migrations deploy --local puts them in.")

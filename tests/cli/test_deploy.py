@@ -66,7 +66,7 @@ def _page(does: Callable[[], Page | Sent], path: str) -> Page:
         result = does()
         assert isinstance(result, Page)
         return result
-    return Console(deployed, deployed, list).answer("POST", path)
+    return Console(deployed, deployed, list, str).answer("POST", path)
 
 
 def _status(page: Page) -> tuple[int, str]:

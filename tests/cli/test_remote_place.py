@@ -37,7 +37,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_commands_beside_a_cloud_reach_it(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
-    arguments = argparse.Namespace(local=True, hurry=False, migrations=tmp_path, output="json")
+    arguments = argparse.Namespace(local=True, hurry=False, migrations=tmp_path, output="json", verb="list")
     with found_by_others(tmp_path, endpoint, tmp_path), opened(arguments) as place:
         assert place.identity.account == ACCOUNT
         assert place.region == REGION

@@ -133,7 +133,7 @@ def test_mails_are_what_was_published_to_topics_with_readers(cloud: Cloud) -> No
 def page(method: str, path: str) -> Page:
     sent = Sent("id", ("arn:1",))
     mails = [Mail(("a@example.com",), "first <script>", "body & more"), Mail(("b@example.com",), "second", "b")]
-    return Console(lambda: sent, lambda: sent, lambda: mails).answer(method, path)
+    return Console(lambda: sent, lambda: sent, lambda: mails, lambda: "f1").answer(method, path)
 
 
 def test_the_inbox_shows_the_newest_mail_first_and_nothing_of_it_is_markup() -> None:
@@ -145,4 +145,5 @@ def test_the_inbox_shows_the_newest_mail_first_and_nothing_of_it_is_markup() -> 
 def test_a_deployment_over_http_tells_what_it_has_started() -> None:
     assert json.loads(page("POST", "/local/deploy").text) == {"started": ["arn:1"]}
     assert page("GET", "/local/deploy").status.startswith("404")
+    assert json.loads(page("GET", "/local/files").text) == {"fingerprint": "f1"}
     assert page("GET", "/local/nowhere").status.startswith("404")

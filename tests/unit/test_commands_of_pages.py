@@ -119,12 +119,13 @@ def test_command_of_the_cdk_names_a_stack_and_an_environment_that_exist(command:
 # ---- PowerShell -----------------------------------------------------------------------------------------------------
 
 _SYNTH = re.compile(r' --app "py -3\.11 -m tasks synth"')
+_SET = re.compile(r"\A\$env:(\w+) = '([^']*)'")
 _TASKS = re.compile(r"\Apy -3\.11 -m tasks (\w+)")
 
 
 def as_bash(command: Command) -> list[str]:
     """What the same command is in bash: other paths, other names for Python and make."""
-    text = _SYNTH.sub("", command.text)
+    text = _SET.sub(r"export \1=\2", _SYNTH.sub("", command.text))
     text = _TASKS.sub(r"make \1", text).replace(".venv\\Scripts\\", ".venv/bin/").replace("\\", "/")
     return shlex.split(re.sub(r"(?<= )C:(?=/)", "", text))
 

@@ -32,6 +32,7 @@ from tests.workflow.test_terminal import Terminal, processes_of
 # By how they begin; each is met in some page. Those of AWS and of the CDK are held against what there is in
 # tests/unit/test_commands_of_pages.py.
 NOT_RUN = {
+    "export AWS_": "is for the commands of AWS after it",
     "aws ": "there is no account; tests/unit looks whether the operation and its options exist",
     "npx aws-cdk@2 bootstrap": "changes an account",
     "npx aws-cdk@2 ls": "npx gets the CDK's command line from npm; tests/infra calls what it calls, `python -m app`",

@@ -164,7 +164,10 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
         assert connection.execute("SELECT count(*) FROM dry_run_log").fetchone() == (0,)
 
     (terminal.migrations / "018_more.sql").write_text("CREATE TABLE more (id int);\n", encoding="utf-8")
+    changed = "The files have changed since they were deployed"
+    assert changed in terminal.type("list", "--local").err
     deployed = terminal.type("deploy", "--local")
+    assert changed not in deployed.err
     assert (deployed.code, deployed.out) == (0, "Migration 018 executed successfully\n")
     (terminal.migrations / "019_broken.sql").write_text("CREATE TABL broken (id int);\n", encoding="utf-8")
     refused = terminal.type("deploy", "--local")
@@ -182,6 +185,7 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
 
     listed = terminal.type("list", "--local")
     assert listed.code == 0
+    assert changed not in listed.err
     assert re.search(r"(?m)^applied .* 018_more.sql$", listed.out)
     assert terminal.type("status", "--env", "local").code == 0  # as the mails write it
     history = terminal.type("history", "--local", "--output", "json")
