@@ -35,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+CLOUDS_OF_THEIR_OWN = ("test_terminal.py", "test_pages.py")  # of tests/workflow: they type commands
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Of several processes, each runs whole files: what files share is made once. The tests of the workflow share a
     cloud, and the last of them speak of all, so they stay together."""
@@ -43,7 +46,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Files(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "tests/workflow" if file.startswith("tests/workflow/") and "test_terminal" not in file else file
+            together = file.startswith("tests/workflow/") and Path(file).name not in CLOUDS_OF_THEIR_OWN
+            return "tests/workflow" if together else file
 
     return Files(config, log)
 

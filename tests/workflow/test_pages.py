@@ -29,6 +29,8 @@ from tests.pages import PAGES, Command, blocks, commands
 from tests.workflow.helpers import until
 from tests.workflow.test_terminal import Terminal, processes_of
 
+pytestmark = pytest.mark.timeout(400)  # each starts clouds, in processes of their own
+
 # By how they begin; each is met in some page. Those of AWS and of the CDK are held against what there is in
 # tests/unit/test_commands_of_pages.py.
 NOT_RUN = {

@@ -26,6 +26,8 @@ from tests.cli.conftest import Answer, checked, environment
 from tests.servers import Database
 from tests.workflow.helpers import until
 
+pytestmark = pytest.mark.timeout(400)  # each starts clouds, in processes of their own
+
 ALREADY = re.compile(r"Migration 017 was already applied at [\d-]+T[\d:]+Z")
 
 

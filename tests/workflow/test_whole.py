@@ -12,6 +12,7 @@ import pytest
 from local.cloud.endpoint import policies_of
 from local.cloud.rights import granted
 from local.cloud.stack import roles
+from tests.conftest import CLOUDS_OF_THEIR_OWN
 from tests.workflow.helpers import Workflow
 
 CANARY = "canary-row-7f3c91"
@@ -31,7 +32,7 @@ UNUSED = {
 def after_all_others(request: pytest.FixtureRequest) -> None:
     """Of a part of the tests, nothing can be said about all of them."""
     files = {Path(item.path).name for item in request.session.items if Path(item.path).parent.name == "workflow"}
-    there = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {"test_terminal.py"}
+    there = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {*CLOUDS_OF_THEIR_OWN}
     if not there <= files or request.config.getoption("-k") or any("::" in each for each in request.config.args):
         pytest.skip("says something of all tests of the workflow, and not all were chosen")
 
