@@ -36,7 +36,7 @@ class MigratorError(Exception):
 
     family: ClassVar[str] = ""
     retryable: ClassVar[bool] = False
-    by_deployment: ClassVar[bool] = False
+    by_deployment: bool = False
     next_command: str = "aurora-migrations run"
     cause: str = ""
     solution: str = ""

@@ -12,6 +12,7 @@ from functions import edge, mail
 from functions.migrator import errors
 from functions.migrator.deadline import RESERVE
 from functions.migrator.errors import MigratorError
+from infra.naming import Names
 from tests.database.helpers import holding, holding_run_lock
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine
 from tests.functions.test_log import LEAKS, ROW, SECRET
@@ -59,6 +60,34 @@ def test_remedy_is_a_deployment_only_where_a_file_or_a_setting_is_wrong(shop: Ma
         assert "deploy" not in shop.refused("apply", errors.AnotherRunInProgress)["solution"]
 
 
+DEPLOY = "npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-prod --context env=prod"
+
+
+@pytest.mark.parametrize(
+    ("error", "environment", "step", "command"),
+    [
+        (errors.MigrationFailed("It failed."), "prod", "apply", DEPLOY),
+        (errors.InvalidManifest("It is damaged."), "prod", "preflight", DEPLOY),
+        (errors.MigrationChanged("It was edited."), "prod", "preflight", DEPLOY),
+        (errors.MigrationFailed("It failed."), "local", "apply", "aurora-migrations deploy --local"),
+        (errors.LockTimeout("It waited."), "prod", "apply", "aurora-migrations run --env prod"),
+        (errors.ActionNotAllowed("No."), "prod", "preflight", "aurora-migrations list --env prod"),
+        (errors.VerificationFailed("No."), "prod", "verify", "aurora-migrations run --env prod"),
+        (
+            errors.MigrationMissing("Gone.", next_command="aurora-migrations rollback 002 --confirm 2"),
+            "prod",
+            "preflight",
+            "aurora-migrations rollback 002 --confirm 2 --env prod",
+        ),
+    ],
+)
+def test_next_command_deploys_where_a_file_or_a_setting_is_wrong(
+    error: MigratorError, environment: str, step: str, command: str
+) -> None:
+    edge.in_environment(error, {}, mail.Run(environment, step, EXECUTION, ARN, {}))
+    assert error.next_command == command
+
+
 def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:
     told = shop.refused("apply", errors.MigrationFailed, {"trigger": "cli", "requested_by": "ana@build-7"})
     assert told["mail"]["subject"] == f"[dev] MigrationFailed: {sql.FILE}:3"
@@ -67,7 +96,7 @@ def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:
     assert "Applied by this run and staying: 017." in state
     assert f"Not applied of what this run was for: {sql.FILE}, {sql.NEXT_FILE}." in state
     assert "UPDATE users SET email = lower(emial);" in told["mail"]["body"]
-    assert section(told, "NEXT COMMAND") == "aurora-migrations run --env dev"
+    assert section(told, "NEXT COMMAND") == f"npx aws-cdk@2 deploy {Names('dev').stack} --context env=dev"
     about = section(told, "THIS EXECUTION")
     assert "Started by ana@build-7 (cli)" in about
     assert EXECUTION in about
