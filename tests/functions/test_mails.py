@@ -88,6 +88,33 @@ def test_next_command_deploys_where_a_file_or_a_setting_is_wrong(
     assert error.next_command == command
 
 
+def test_no_statement_is_advised_to_take_longer_than_lambda_lets_it() -> None:
+    here, there = errors.StatementTimeout("It took too long."), errors.StatementTimeout("It took too long.")
+    edge.in_environment(there, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
+    assert "statement_timeout = 30min" in here.solution
+    assert "30min" not in there.solution
+    assert "15min at most" in there.solution
+    known = errors.StatementTimeout("It held locks.", solution="Put what takes long into a file of its own.")
+    edge.in_environment(known, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
+    assert known.solution == f"Put what takes long into a file of its own. {edge.DEPLOYED}"
+
+
+def test_history_of_a_newer_version_takes_a_deployment_and_a_strange_table_does_not(machine: Machine) -> None:
+    machine.migrations.write("001_a.sql", USERS)
+    machine.write_manifest()
+    machine.run()
+    told = "COMMENT ON TABLE aurora_migrations.applied IS '{}'"
+    (comment,) = machine.database.query("SELECT obj_description('aurora_migrations.applied'::regclass)")[0]
+    machine.database.execute(told.format(comment.rstrip("0123456789") + "99"))
+    newer = machine.refused("preflight", errors.HistoryUnreadable)
+    assert newer["solution"].startswith("Check out the newest version of the product and deploy it.")
+    assert newer["next_command"].startswith("npx aws-cdk@2 deploy ")
+    machine.database.execute(told.format("something else"))
+    strange = machine.refused("preflight", errors.HistoryUnreadable)
+    assert "deploy" not in strange["solution"]
+    assert strange["next_command"] == "aurora-migrations run --env dev"
+
+
 def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:
     told = shop.refused("apply", errors.MigrationFailed, {"trigger": "cli", "requested_by": "ana@build-7"})
     assert told["mail"]["subject"] == f"[dev] MigrationFailed: {sql.FILE}:3"
