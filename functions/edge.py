@@ -154,6 +154,8 @@ def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.
     _add_so_far(known, payload.get("so_far"))
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)
+    if mail.is_seen_by_asker(known, run):
+        known.facts[mail.SEEN_BY_ASKER] = True
     known.args = (document(known, written, execution=payload.get("execution")),)
     return known.with_traceback(None)
 

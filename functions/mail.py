@@ -15,7 +15,14 @@ from typing import Any
 from functions import layout
 from functions.layout import Section, listed, named, quoted, wrapped
 from functions.migrator.ask import KEYS
-from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt, MigratorError, NotAWriter
+from functions.migrator.errors import (
+    AnotherRunInProgress,
+    ConnectionLost,
+    InDoubt,
+    InvalidInput,
+    MigratorError,
+    NotAWriter,
+)
 from functions.migrator.runlock import Holder
 
 LIMIT = 6_000  # bytes that a text takes as JSON
@@ -24,6 +31,7 @@ _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _FURTHER = "  "  # before the lines of a sentence that goes on
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
+SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error that is mailed to nobody
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
 _AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."
 _RETRIED = "The state machine has tried it again, with growing pauses, and has now given up."
@@ -156,6 +164,12 @@ def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
 def is_deployed(error: MigratorError, run: Run) -> bool:
     """Whether the remedy is a deployment; what verify finds is amiss in the database itself."""
     return error.by_deployment and run.step != "verify"
+
+
+def is_seen_by_asker(error: MigratorError, run: Run) -> bool:
+    """Whether nobody needs a mail: who typed a command sees that it couldn't look, or that it was typed wrongly."""
+    looks = run.key("action") not in _NOUNS
+    return run.key("trigger") == "cli" and (looks or isinstance(error, InvalidInput))
 
 
 def _happened(error: MigratorError, most: int) -> list[str]:

@@ -115,6 +115,28 @@ def test_history_of_a_newer_version_takes_a_deployment_and_a_strange_table_does_
     assert strange["next_command"] == "aurora-migrations run --env dev"
 
 
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        ({"trigger": "cli", "target": "081"}, True),
+        ({"trigger": "cli", "action": "plan", "target": "081"}, True),
+        ({"trigger": "deploy", "target": "081"}, False),
+        ({"trigger": "daily", "action": "plan", "target": "081"}, False),
+        ({"target": "081"}, False),
+    ],
+)
+def test_who_typed_a_command_gets_no_mail_about_a_typing_error(shop: Machine, asked: Any, seen: bool) -> None:
+    assert shop.refused("preflight", errors.InvalidInput, asked).get(mail.SEEN_BY_ASKER, False) is seen
+
+
+def test_failed_look_is_mailed_unless_a_person_looked_and_a_failed_run_always(shop: Machine) -> None:
+    shop.migrations.write("018_add_email_to_users.sql", "SELECT 'not what the manifest says'")
+    for action, trigger, seen in (("plan", "cli", True), ("plan", "daily", False), ("run-migration", "cli", False)):
+        told = shop.refused("preflight", errors.InvalidManifest, {"action": action, "trigger": trigger})
+        assert told.get(mail.SEEN_BY_ASKER, False) is seen
+        assert told["mail"]["subject"]
+
+
 def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:
     told = shop.refused("apply", errors.MigrationFailed, {"trigger": "cli", "requested_by": "ana@build-7"})
     assert told["mail"]["subject"] == f"[dev] MigrationFailed: {sql.FILE}:3"
