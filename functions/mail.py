@@ -93,18 +93,20 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     return Mail(layout.subject(run.environment, word, what), text)
 
 
-def database_now(applied: int, pending: Sequence[str], running: Holder | None = None) -> str:
+def database_now(applied: int, pending: Sequence[str], running: Holder | None = None, looked: bool = True) -> str:
     """Where a database stands, as lines of a mail.
 
     Args:
         applied: how many migrations are.
         pending: the names of those that aren't, in order.
         running: who has the run lock.
+        looked: whether somebody looked who has it; otherwise nothing is said of it.
     """
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
-    return "\n".join([*lines, *(wrapped(f"At work now: {running}.", hang=_FURTHER) if running else [])])
+    at_work = f"At work now: {running}." if running else "Nobody holds the run lock."
+    return "\n".join([*lines, *(wrapped(at_work, hang=_FURTHER) if looked else [])])
 
 
 def console(arn: str) -> str:

@@ -60,6 +60,7 @@ def test_remedy_is_a_deployment_only_where_a_file_or_a_setting_is_wrong(shop: Ma
         assert "deploy" not in shop.refused("apply", errors.AnotherRunInProgress)["solution"]
 
 
+FREE = "  Nobody holds the run lock."
 DEPLOY = "npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-prod --context env=prod"
 
 
@@ -272,7 +273,7 @@ def test_mistake_in_a_mail_neither_hides_an_error_nor_fails_a_run(shop: Machine,
 def test_preflight_says_in_words_where_the_database_stands(shop: Machine) -> None:
     shop.call("apply", {"target": "017"})
     told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
-    assert told["database_now"] == f"  1 applied, 2 pending:\n    {sql.FILE}\n    {sql.NEXT_FILE}"
+    assert told["database_now"] == f"  1 applied, 2 pending:\n    {sql.FILE}\n    {sql.NEXT_FILE}\n{FREE}"
     assert "database_now" not in told["result"]
 
 
@@ -282,7 +283,9 @@ def test_preflight_says_who_is_at_work_where_the_plan_is_asked_for(shop: Machine
         assert told["running"].startswith(f"aurora-migrations an-aborted-one (pid {holder.info.backend_pid}, user ")
         last = " ".join(told["database_now"].splitlines()[-2:])
         assert " ".join(last.split()) == f"At work now: {told['running']}."
-        assert shop.call("preflight", {})["running"] is None, "a run finds out for itself"
+        run = shop.call("preflight", {})
+        assert run["running"] is None, "a run finds out for itself"
+        assert "run lock" not in run["database_now"]
     told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
     assert (told["running"], "At work" in told["database_now"]) == (None, False)
 
