@@ -12,6 +12,7 @@ from functions.migrator.errors import InvalidInput
 
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
 LOCAL = "local"  # the environment that the local cloud is
+DEPLOY = "aurora-migrations deploy --local"
 _OWN = ("check", "build", "new")  # verbs that work on files only
 
 
@@ -88,6 +89,8 @@ def as_asked(command: str, arguments: argparse.Namespace) -> str:
     if not command.startswith("aurora-migrations "):
         profile = getattr(arguments, "profile", None)
         return f"{command} --profile {profile}" if profile and command.startswith("aws ") else command
+    if command == DEPLOY:
+        command = _deploying(arguments)
     if " --migrations " in command:  # whole as it is
         return command
     if "--database-url" in command:
@@ -96,6 +99,19 @@ def as_asked(command: str, arguments: argparse.Namespace) -> str:
     if bare.split()[1] in _OWN:
         return bare + _folder(arguments)
     return bare + (flags(arguments) or _folder(arguments) + _url(arguments))
+
+
+def _deploying(arguments: argparse.Namespace) -> str:
+    """What deploys to the local cloud. Where `up` keeps none running, each command packs the files anew: the same
+    command does. But for a rollback: that is never undone and done again without a look."""
+    from local.cloud.running import find
+    from local.place import home
+
+    verb = str(arguments.verb)
+    if verb == "rollback" or find(home()) is not None:
+        verb = "deploy"
+    target = getattr(arguments, "target", None) if verb != "deploy" else None
+    return f"aurora-migrations {verb} {target or ''}".rstrip()
 
 
 def flags(arguments: argparse.Namespace) -> str:

@@ -20,7 +20,7 @@ a row; where a statement is shown, it is as its file has it.
 A function that fails writes the mail about it itself, and the state machine only sends it
 ([pipeline.md](pipeline.md)); what each error means stands in [troubleshooting.md](troubleshooting.md). The machine
 writes the mail where no function is left to do so, and looks at the database for it. A mail that can't be sent changes
-nothing of how an execution ends.
+nothing of how an execution ends. None is sent about what who typed a command sees: a look that failed, or wrong input.
 
 All that follows is from an environment `prod` that doesn't exist.
 """

@@ -152,10 +152,11 @@ def unfit_index() -> MigratorError:
     return errors.VerificationFailed(
         f"{check}.",
         cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
-        solution="An invalid index: REINDEX INDEX CONCURRENTLY, or drop it and run again. A lasting promise that is "
-        "out of date: take its line out of the file, as comments of an applied file may change.",
+        solution="An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A "
+        "run doesn't: the file is applied. A lasting promise that is out of date: take its line out of the file, as "
+        "comments of an applied file may change.",
         state="What is applied stays applied: the checks come after the commit.",
-        next_command="aurora-migrations status",
+        next_command="aurora-migrations verify",
         checks=[asdict(check)],
         applied=["017", "018", "019"],
     )

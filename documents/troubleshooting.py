@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from cli.remote import errors as cloud
 from documents import NOTE, ROOT, golden
 from documents.examples import ENVIRONMENT, Example, examples
-from functions.edge import DEPLOYED, next_command
+from functions import mail
+from functions.edge import in_environment
 from functions.migrator.errors import MigratorError
 from infra.limits import Limits
 from infra.retries import every_error
@@ -117,11 +118,13 @@ def _first_of_each() -> list[Example]:
 
 def _entry(example: Example) -> str:
     kind = type(example.error)
+    general = kind("")
+    in_environment(general, {}, mail.Run(ENVIRONMENT, "apply", "", "", {}))
     rows = {
         "why": kind.cause,
         "the database": example.error.state,
-        "what to do": f"{kind.solution} {DEPLOYED}" if kind.by_deployment else kind.solution,
-        "next command": f"`{next_command(kind.next_command, {}, ENVIRONMENT)}`",
+        "what to do": general.solution,
+        "next command": f"`{general.next_command}`",
         "tried again by the state machine": _retried(kind),
         "subject of the mail": f"`{golden.told(example)[0]}`",
     }

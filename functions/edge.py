@@ -19,7 +19,7 @@ from functions.migrator.ask import read_ask
 from functions.migrator.credentials import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.migrator.deadline import Deadline
 from functions.migrator.document import document
-from functions.migrator.errors import InternalError, InvalidInput, MigratorError
+from functions.migrator.errors import InternalError, InvalidInput, MigratorError, StatementTimeout
 from functions.migrator.script import PAST
 from functions.migrator.settings import ROOT, Settings, read_settings
 from functions.migrator.step import Step
@@ -31,6 +31,13 @@ _AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status
 _AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
 DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
+_AFTER = ("run", "check", "status")  # verbs that are of no use before what was corrected is deployed
+_LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
+_TOO_LONG = (
+    "Split the work over several files. No statement can take longer than a call of the function, which Lambda ends "
+    "after 15min at most (the setting `limits.function_timeout`); below that, a first line `-- migration: "
+    "statement_timeout = 10min` raises the limit for this file."
+)
 _DONE = 100  # migrations that earlier calls did, of which the newest are told
 Handler = Callable[..., dict[str, Any]]
 
@@ -147,6 +154,8 @@ def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.
     _add_so_far(known, payload.get("so_far"))
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)
+    if mail.is_seen_by_asker(known, run):
+        known.facts[mail.SEEN_BY_ASKER] = True
     known.args = (document(known, written, execution=payload.get("execution")),)
     return known.with_traceback(None)
 
@@ -168,10 +177,22 @@ def _unknown(error: Exception) -> InternalError:
 
 
 def in_environment(error: MigratorError, asked: object, run: mail.Run) -> None:
-    """Has an error say what to do and to type in an environment, which gets its files and settings by a deployment."""
+    """Has an error say what to do and to type in an environment, which gets its files and settings by a deployment,
+    and in which Lambda limits what a statement may take."""
     error.next_command = next_command(error.next_command, asked, run.environment)
+    if isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution:
+        error.solution = _TOO_LONG
     if mail.is_deployed(error, run):
         error.solution = f"{error.solution} {DEPLOYED}"
+        if error.next_command.split()[1] in _AFTER:
+            error.next_command = deploy_command(run.environment)
+
+
+def deploy_command(environment: str) -> str:
+    """What puts changed files and settings into an environment."""
+    if environment == _LOCAL:
+        return "aurora-migrations deploy --local"
+    return f"npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-{environment} --context env={environment}"
 
 
 def next_command(command: str, asked: object, environment: str) -> str:

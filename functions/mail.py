@@ -15,7 +15,14 @@ from typing import Any
 from functions import layout
 from functions.layout import Section, listed, named, quoted, wrapped
 from functions.migrator.ask import KEYS
-from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt, MigratorError, NotAWriter
+from functions.migrator.errors import (
+    AnotherRunInProgress,
+    ConnectionLost,
+    InDoubt,
+    InvalidInput,
+    MigratorError,
+    NotAWriter,
+)
 from functions.migrator.runlock import Holder
 
 LIMIT = 6_000  # bytes that a text takes as JSON
@@ -24,6 +31,7 @@ _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _FURTHER = "  "  # before the lines of a sentence that goes on
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
+SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error that is mailed to nobody
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
 _AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."
 _RETRIED = "The state machine has tried it again, with growing pauses, and has now given up."
@@ -85,18 +93,20 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     return Mail(layout.subject(run.environment, word, what), text)
 
 
-def database_now(applied: int, pending: Sequence[str], running: Holder | None = None) -> str:
+def database_now(applied: int, pending: Sequence[str], running: Holder | None = None, looked: bool = True) -> str:
     """Where a database stands, as lines of a mail.
 
     Args:
         applied: how many migrations are.
         pending: the names of those that aren't, in order.
         running: who has the run lock.
+        looked: whether somebody looked who has it; otherwise nothing is said of it.
     """
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
-    return "\n".join([*lines, *(wrapped(f"At work now: {running}.", hang=_FURTHER) if running else [])])
+    at_work = f"At work now: {running}." if running else "Nobody holds the run lock."
+    return "\n".join([*lines, *(wrapped(at_work, hang=_FURTHER) if looked else [])])
 
 
 def console(arn: str) -> str:
@@ -156,6 +166,12 @@ def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
 def is_deployed(error: MigratorError, run: Run) -> bool:
     """Whether the remedy is a deployment; what verify finds is amiss in the database itself."""
     return error.by_deployment and run.step != "verify"
+
+
+def is_seen_by_asker(error: MigratorError, run: Run) -> bool:
+    """Whether nobody needs a mail: who typed a command sees that it couldn't look, or that it was typed wrongly."""
+    looks = run.key("action") not in _NOUNS
+    return run.key("trigger") == "cli" and (looks or isinstance(error, InvalidInput))
 
 
 def _happened(error: MigratorError, most: int) -> list[str]:

@@ -4,6 +4,7 @@
       no Cause           (a task that timed out may have none)     -> say so
       Cause is JSON      (a function raised)                       -> read it
         errorMessage is JSON   (it is one of the engine's errors)  -> read it: it has its own mail
+          seen_by_asker  (who typed a command sees the error)      -> Fail without a mail
     mail                 as the function has written it; otherwise, from what could be read and a look at the database
     Fail                 with the original Error and Cause, whether the mail could be sent or not; `Workflow.` stands
                          before Error where it is one of Step Functions' own, which a Fail may not bear
@@ -19,6 +20,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
+from functions.mail import SEEN_BY_ASKER
 from infra import mail, texts
 from infra.alerts import Alerts
 from infra.functions import Functions
@@ -29,6 +31,7 @@ MISUNDERSTOOD = (
     "ContractBroken",
     "Function and state machine do not fit each other; deploy them again.",
 )
+ASKER = "Seen by who asked?"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
 _ERROR, _CAUSE = f"{FAILURE}.Error", f"{FAILURE}.Cause"
 _RAISED, _OURS = "$.raised", "$.error"
@@ -63,6 +66,7 @@ class FailureBranch(Construct):
         end = self._fail()
         send.add_catch(end, result_path="$.unsent")
         send.next(end)
+        self._end = end
         self._start = self._read(send, self._write_unknown(send, functions))
 
     def catch(self, task: sfn.TaskStateBase) -> None:
@@ -109,7 +113,10 @@ class FailureBranch(Construct):
         is_written = sfn.Choice(self, "Mail written?")
         is_written.when(mail.is_written(f"{_OURS}.json.mail"), written).otherwise(unreadable)
         read_error = _parse(self, "Read error", _MESSAGE, _OURS)
-        read_error.next(is_written)
+        path = f"{_OURS}.json.{SEEN_BY_ASKER}"
+        seen = sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_boolean(path))
+        seen = sfn.Condition.and_(seen, sfn.Condition.boolean_equals(path, True))
+        read_error.next(sfn.Choice(self, ASKER).when(seen, self._end).otherwise(is_written))
         is_ours = sfn.Choice(self, "Error of ours?").when(_is_object(_MESSAGE), read_error)
         is_ours.when(_is_prose(_MESSAGE), self._take("Take message", _MESSAGE, _WHY, unknown)).otherwise(unreadable)
         read_cause = _parse(self, "Read cause", _CAUSE, _RAISED)

@@ -94,10 +94,17 @@ class Blocker:
         facts = [
             f"pid {self.pid}" if self.pid else None,
             self.state,
-            None if self.age_s is None else f"transaction {self.age_s:.1f} s old",
+            None if self.age_s is None else f"transaction {_age(self.age_s)} old",
             self.mode,
         ]
         return f"{who} ({', '.join(fact for fact in facts if fact)})"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @dataclass(frozen=True)

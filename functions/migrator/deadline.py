@@ -84,7 +84,8 @@ def out_of_time(error: MigratorError, step: str, cause: str = "", solution: str 
     told = StatementTimeout(
         error.message,
         cause=f"One call of {step} has only so much time. Its end, not a limit of the statement, ended it{cause}.",
-        solution=f"Give the {step} function a longer timeout (`limits.function_timeout`){solution}.",
+        solution=f"Give the {step} function a longer timeout (`limits.function_timeout`), up to Lambda's limit of 15min"
+        f"{solution}.",
         state=error.state,
     )
     told.facts = error.facts

@@ -36,7 +36,7 @@ class MigratorError(Exception):
 
     family: ClassVar[str] = ""
     retryable: ClassVar[bool] = False
-    by_deployment: ClassVar[bool] = False
+    by_deployment: bool = False
     next_command: str = "aurora-migrations run"
     cause: str = ""
     solution: str = ""
@@ -349,9 +349,9 @@ class HistoryUnreadable(MigratorError):
     """The schema aurora_migrations is there but isn't a history that this version can use."""
 
     family = "history"
-    next_command = "aurora-migrations status"
+    by_deployment = True
     cause = "The history was made by a newer version of the product, or the schema is something else."
-    solution = "Use a version of aurora-migrations at least as new as the one that wrote the history."
+    solution = "Check out the newest version of the product and deploy it."
 
 
 # ---- sql ------------------------------------------------------------------------------------------------------------

@@ -319,17 +319,24 @@ def iso(timestamp: str) -> str:
 def _format(comment: str | None) -> int:
     number = (comment or "").removeprefix(_COMMENT)
     if comment is None or not comment.startswith(_COMMENT) or not number.isdecimal():
-        raise HistoryUnreadable(
-            f"There is a table {SCHEMA}.applied, but it isn't a history of this product.",
-            cause="Something else made it, or the comment on it that says its format was changed.",
-            solution=f"See what it is (\\d+ {SCHEMA}.applied) and rename or drop it if it isn't needed.",
-        )
+        raise _no_history()
     if int(number) > len(FORMATS):
         raise HistoryUnreadable(
             f"The history has format {number}; this version of aurora-migrations knows formats up to {len(FORMATS)}.",
             cause="A newer version of aurora-migrations has worked on this database.",
         )
     return int(number)
+
+
+def _no_history() -> HistoryUnreadable:
+    """What is in the way here is in the database: no deployment takes it away."""
+    error = HistoryUnreadable(
+        f"There is a table {SCHEMA}.applied, but it isn't a history of this product.",
+        cause="Something else made it, or the comment on it that says its format was changed.",
+        solution=f"See what it is (\\d+ {SCHEMA}.applied) and rename or drop it if it isn't needed.",
+    )
+    error.by_deployment = False
+    return error
 
 
 def _without_needless_create(session: Session, steps: list[Command]) -> list[Command]:

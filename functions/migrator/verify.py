@@ -21,7 +21,7 @@ from functions.migrator.inspection import Table, inspect
 from functions.migrator.options import RowsExpectation
 from functions.migrator.plan import find_target, make_plan
 from functions.migrator.results import rollback_message, success_message
-from functions.migrator.script import PAST
+from functions.migrator.script import PAST, Script
 from functions.migrator.session import Session
 from functions.migrator.step import Step, looking, newest, send
 
@@ -39,6 +39,8 @@ class _Facts(NamedTuple):
     tables: tuple[str, ...]
     rows: tuple[RowsExpectation, ...]
     hazards: tuple[str, ...]
+    left: frozenset[str]
+    """Names that it has taken away: those of tables that it dropped, renamed or moved."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Report:
     Attributes:
         done: what the execution has applied or rolled back, in order.
         tables: every table that this touched (or that was asked for), as it is now.
+        missing: how many of the tables are not there, and no applied file has taken them away.
         kept: promises that hold for ever, of all applied migrations, and what was found.
     """
 
@@ -57,6 +60,7 @@ class Report:
     already: Applied | None
     done: tuple[Done, ...]
     tables: tuple[Table, ...]
+    missing: int
     promised: Mapping[str, Sequence[str]]
     kept: tuple[Check, ...]
     warnings: tuple[str, ...]
@@ -92,10 +96,16 @@ class Report:
     def _message(self) -> str:
         if self.step.ask.action == "verify":
             looked_at = f"{_count(self.tables, 'table')} and {_count(self.kept, 'lasting promise')}"
-            return f"Verified {looked_at}: all is as it should be"
+            return f"Verified {looked_at}: {self._found}"
         if self.step.ask.action == "rollback":
             return rollback_message(self._labels)
         return success_message(self._labels, self.target.label if self.target else None, self.already)
+
+    @property
+    def _found(self) -> str:
+        if not self.missing:
+            return "all is as it should be"
+        return f"{self.missing} of {_count(self.tables, 'table')} {'is' if self.missing == 1 else 'are'} not there"
 
     def _files(self) -> dict[str, object]:
         key = PAST[self.step.action]
@@ -139,6 +149,7 @@ def verify(step: Step) -> Report:
         state = read_state(session)
         applied = state.applied
         target = find_target(step.source.package, step.ask.target) if step.ask.target else None
+        _refuse_pending(step, applied, target)
         done = read_done(session, step.execution, step.started_at, step.action)
         versions = _touching(step, applied, target, done)
         known = dict(_facts(step, versions | set(applied)))
@@ -146,7 +157,7 @@ def verify(step: Step) -> Report:
         names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
         tables = tuple(inspect(session, [*names, *promised], _COUNTED, lambda: not step.deadline.is_over))
         kept = tuple(_lasting(step, session, known, applied))
-        _refuse([*_history(step, applied, target, done), *_indexes(tables), *kept], step)
+        _refuse([*_history(step, applied, target, done)], [*_indexes(tables), *kept], step)
         return Report(
             step,
             database=session.server.database,
@@ -154,6 +165,7 @@ def verify(step: Step) -> Report:
             already=_already(applied, target, done),
             done=done,
             tables=tables,
+            missing=_missing(tables, known),
             promised=promised,
             kept=kept,
             warnings=(
@@ -176,7 +188,25 @@ def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]
         if migration.version in versions:
             script = step.source.script("apply", migration)
             hazards = tuple(str(hazard) for hazard in script.hazards if hazard.allowed_because is None)
-            yield migration.version, _Facts(script.file, script.tables, script.options.rows, hazards)
+            left = frozenset(_exclusive(script)) - {*script.tables}
+            yield migration.version, _Facts(script.file, script.tables, script.options.rows, hazards, left)
+
+
+def _exclusive(script: Script) -> Iterator[str]:
+    """What it has locked as only its removal, its renaming and a change of its form do."""
+    return (lock.table for each in script.statements for lock in each.locks if lock.mode == "ACCESS EXCLUSIVE")
+
+
+def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
+    """How many of the tables are not there, and ought to be as far as the files tell.
+
+    It is told and no failure: a DO block, a function, or a job that drops old partitions may have dropped them.
+    """
+    there: dict[str, bool] = {}
+    for _, each in sorted(facts.items()):
+        there.update(dict.fromkeys(each.left, False))
+        there.update(dict.fromkeys(each.tables, True))
+    return sum(not table.exists and there.get(table.name, True) for table in tables)
 
 
 def _notices(step: Step, session: Session, state: State) -> list[str]:
@@ -249,6 +279,23 @@ def _history(
                 yield Check(f"migration {migration.label}", "applied", "pending", False)
 
 
+def _refuse_pending(step: Step, applied: Mapping[int, Applied], target: Migration | None) -> None:
+    """Raises:
+    VerificationFailed: the migration that was asked for isn't applied, so nothing of it can be as it should be.
+    """
+    if step.ask.action != "verify" or target is None or target.version in applied:
+        return
+    raise VerificationFailed(
+        f"Migration {target.label} isn't applied here.",
+        cause="Its file is in the package, and the history of this database has no record of it.",
+        solution="Run it, or see with `aurora-migrations status` what is applied.",
+        state="Nothing was changed.",
+        next_command=f"aurora-migrations run {target.label}",
+        migration=target.label,
+        checks=[asdict(Check(f"migration {target.label}", "applied", "pending", False))],
+    )
+
+
 def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
     for table in tables:
         for index in table.indexes:
@@ -256,8 +303,8 @@ def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
                 yield Check(f"index {index.name} on {table.name}", "valid and ready", index.state, False)
 
 
-def _refuse(checks: Sequence[Check], step: Step) -> None:
-    failed = [check for check in checks if not check.true]
+def _refuse(history: Sequence[Check], checks: Sequence[Check], step: Step) -> None:
+    failed = [*history, *(check for check in checks if not check.true)]
     if not failed:
         return
     told = "; ".join(map(str, failed[:_TOLD]))
@@ -265,10 +312,11 @@ def _refuse(checks: Sequence[Check], step: Step) -> None:
     raise VerificationFailed(
         f"{told}{more}.",
         cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
-        solution="An invalid index: REINDEX INDEX CONCURRENTLY, or drop it and run again. A lasting promise that is "
-        "out of date: take its line out of the file, as comments of an applied file may change.",
+        solution="An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A "
+        "run doesn't: the file is applied. A lasting promise that is out of date: take its line out of the file, as "
+        "comments of an applied file may change.",
         state=_STAYS,
-        next_command="aurora-migrations status",
+        next_command=f"aurora-migrations {'status' if history else 'verify'}",
         migration=step.ask.target,
         checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
     )

@@ -25,5 +25,6 @@ def handler(call: Call) -> dict[str, Any]:
     """
     report = call.logged_in(preflight)
     call.story.count("MigrationsPending", len(report.pending))
-    now = database_now(report.applied, [m.name for m in report.pending], report.running)
+    looked = call.step.ask.action == "plan"  # the only one that looks who has the run lock
+    now = database_now(report.applied, [m.name for m in report.pending], report.running, looked)
     return {**report.to_dict(), "database_now": now}

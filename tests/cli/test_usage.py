@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli import where
 from cli.main import VERBS
+from functions import edge
+from local.cloud.running import found_by_others
 from tests.cli.conftest import Call
 from tests.servers import Migrations
 
@@ -96,3 +103,29 @@ def test_file_name_that_is_no_text_is_a_named_error(call: Call, two: Migrations)
         answer = call("run", "--output", output, "--database-url", "postgresql://app@127.0.0.1:1/shop")
         assert answer.code == 1
         assert "InvalidFile" in answer.out + answer.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_up", "command"),
+    [
+        ({"verb": "run", "target": "018"}, False, "run 018 --local"),
+        ({"verb": "run", "target": "018"}, True, "deploy --local"),
+        ({"verb": "plan", "target": None}, False, "plan --local"),
+        ({"verb": "rollback", "target": "018"}, False, "deploy --local"),
+    ],
+)
+def test_corrected_files_are_deployed_to_the_local_cloud_that_is_up(
+    typed: dict[str, Any], is_up: bool, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for the moment packs them anew with the same command."""
+    monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
+    arguments = argparse.Namespace(local=True, env=None, migrations=Path("migrations"), **typed)
+    following = edge.deploy_command("local")
+    with found_by_others(tmp_path, "http://127.0.0.1:1") if is_up else contextlib.nullcontext():
+        assert where.as_asked(following, arguments) == f"aurora-migrations {command}"
+
+
+def test_command_of_another_program_stays_as_it_is() -> None:
+    arguments = argparse.Namespace(env="prod", region="eu-west-1", profile="ana", migrations=Path("migrations"))
+    command = edge.deploy_command("prod")
+    assert where.as_asked(command, arguments) == command

@@ -70,7 +70,7 @@ def test_lasting_promise_that_is_not_kept_fails_the_verification(
     answer = on("verify")
     assert answer.code == 1
     assert "VerificationFailed: rows users = 0: expected = 0, found 1 or more (001_users.sql)." in answer.err
-    assert "  Next   aurora-migrations status --database-url URL\n" in answer.err
+    assert "  Next   aurora-migrations verify --database-url URL\n" in answer.err
 
 
 def test_index_that_is_not_fit_for_use_fails_the_verification(on: Call, two: Migrations, database: Database) -> None:
@@ -89,3 +89,18 @@ def test_verify_before_anything_is_applied(on: Call, two: Migrations) -> None:
         0,
         "Verified 0 tables and 0 lasting promises: all is as it should be\n",
     )
+
+
+def test_verify_of_a_migration_that_is_not_applied_fails(on: Call, two: Migrations) -> None:
+    on("run", "1")
+    answer = on("verify", "2")
+    assert (answer.code, answer.out) == (1, "")
+    assert "VerificationFailed: Migration 002 isn't applied here." in answer.err
+    assert "  Next   aurora-migrations run 002 --database-url URL\n" in answer.err
+
+
+def test_verify_says_that_a_table_is_not_there(on: Call, two: Migrations, database: Database) -> None:
+    on("run")
+    database.execute("DROP TABLE orders")
+    first = on("verify").out.splitlines()[0]
+    assert first == "Verified 2 tables and 0 lasting promises: 1 of 2 tables is not there"

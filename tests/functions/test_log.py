@@ -13,7 +13,14 @@ from functions.apply.handler import handler as apply
 from functions.edge import Deployment
 from functions.migrator.deadline import RESERVE
 from functions.migrator.document import LIMIT, document
-from functions.migrator.errors import InternalError, InvalidInput, LockTimeout, MigrationFailed, MigratorError
+from functions.migrator.errors import (
+    InternalError,
+    InvalidInput,
+    LockTimeout,
+    MigrationFailed,
+    MigratorError,
+    PackageChanged,
+)
 from tests.database.helpers import holding, holding_run_lock
 from tests.functions.helpers import EXECUTION, Context, Machine, lines, story
 
@@ -169,9 +176,9 @@ def test_error_leaves_without_the_errors_that_it_came_from(machine) -> None:
 
 
 def test_error_names_the_next_command_with_environment_and_target(machine) -> None:
-    machine.migrations.write("001_a.sql", "SELECT 1/0;")
-    digest = machine.write_manifest()
-    told = machine.refused("apply", MigrationFailed, {"target": "001"}, package=digest)
+    machine.migrations.write("001_a.sql", "SELECT 1;")
+    machine.write_manifest()
+    told = machine.refused("apply", PackageChanged, {"target": "001"}, package="0" * 64)
     assert told["next_command"] == "aurora-migrations run 001 --env dev"
 
 

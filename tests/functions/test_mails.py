@@ -12,6 +12,7 @@ from functions import edge, mail
 from functions.migrator import errors
 from functions.migrator.deadline import RESERVE
 from functions.migrator.errors import MigratorError
+from infra.naming import Names
 from tests.database.helpers import holding, holding_run_lock
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine
 from tests.functions.test_log import LEAKS, ROW, SECRET
@@ -59,6 +60,84 @@ def test_remedy_is_a_deployment_only_where_a_file_or_a_setting_is_wrong(shop: Ma
         assert "deploy" not in shop.refused("apply", errors.AnotherRunInProgress)["solution"]
 
 
+FREE = "  Nobody holds the run lock."
+DEPLOY = "npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-prod --context env=prod"
+
+
+@pytest.mark.parametrize(
+    ("error", "environment", "step", "command"),
+    [
+        (errors.MigrationFailed("It failed."), "prod", "apply", DEPLOY),
+        (errors.InvalidManifest("It is damaged."), "prod", "preflight", DEPLOY),
+        (errors.MigrationChanged("It was edited."), "prod", "preflight", DEPLOY),
+        (errors.MigrationFailed("It failed."), "local", "apply", "aurora-migrations deploy --local"),
+        (errors.LockTimeout("It waited."), "prod", "apply", "aurora-migrations run --env prod"),
+        (errors.ActionNotAllowed("No."), "prod", "preflight", "aurora-migrations list --env prod"),
+        (errors.VerificationFailed("No."), "prod", "verify", "aurora-migrations run --env prod"),
+        (
+            errors.MigrationMissing("Gone.", next_command="aurora-migrations rollback 002 --confirm 2"),
+            "prod",
+            "preflight",
+            "aurora-migrations rollback 002 --confirm 2 --env prod",
+        ),
+    ],
+)
+def test_next_command_deploys_where_a_file_or_a_setting_is_wrong(
+    error: MigratorError, environment: str, step: str, command: str
+) -> None:
+    edge.in_environment(error, {}, mail.Run(environment, step, EXECUTION, ARN, {}))
+    assert error.next_command == command
+
+
+def test_no_statement_is_advised_to_take_longer_than_lambda_lets_it() -> None:
+    here, there = errors.StatementTimeout("It took too long."), errors.StatementTimeout("It took too long.")
+    edge.in_environment(there, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
+    assert "statement_timeout = 30min" in here.solution
+    assert "30min" not in there.solution
+    assert "15min at most" in there.solution
+    known = errors.StatementTimeout("It held locks.", solution="Put what takes long into a file of its own.")
+    edge.in_environment(known, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
+    assert known.solution == f"Put what takes long into a file of its own. {edge.DEPLOYED}"
+
+
+def test_history_of_a_newer_version_takes_a_deployment_and_a_strange_table_does_not(machine: Machine) -> None:
+    machine.migrations.write("001_a.sql", USERS)
+    machine.write_manifest()
+    machine.run()
+    told = "COMMENT ON TABLE aurora_migrations.applied IS '{}'"
+    (comment,) = machine.database.query("SELECT obj_description('aurora_migrations.applied'::regclass)")[0]
+    machine.database.execute(told.format(comment.rstrip("0123456789") + "99"))
+    newer = machine.refused("preflight", errors.HistoryUnreadable)
+    assert newer["solution"].startswith("Check out the newest version of the product and deploy it.")
+    assert newer["next_command"].startswith("npx aws-cdk@2 deploy ")
+    machine.database.execute(told.format("something else"))
+    strange = machine.refused("preflight", errors.HistoryUnreadable)
+    assert "deploy" not in strange["solution"]
+    assert strange["next_command"] == "aurora-migrations run --env dev"
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        ({"trigger": "cli", "target": "081"}, True),
+        ({"trigger": "cli", "action": "plan", "target": "081"}, True),
+        ({"trigger": "deploy", "target": "081"}, False),
+        ({"trigger": "daily", "action": "plan", "target": "081"}, False),
+        ({"target": "081"}, False),
+    ],
+)
+def test_who_typed_a_command_gets_no_mail_about_a_typing_error(shop: Machine, asked: Any, seen: bool) -> None:
+    assert shop.refused("preflight", errors.InvalidInput, asked).get(mail.SEEN_BY_ASKER, False) is seen
+
+
+def test_failed_look_is_mailed_unless_a_person_looked_and_a_failed_run_always(shop: Machine) -> None:
+    shop.migrations.write("018_add_email_to_users.sql", "SELECT 'not what the manifest says'")
+    for action, trigger, seen in (("plan", "cli", True), ("plan", "daily", False), ("run-migration", "cli", False)):
+        told = shop.refused("preflight", errors.InvalidManifest, {"action": action, "trigger": trigger})
+        assert told.get(mail.SEEN_BY_ASKER, False) is seen
+        assert told["mail"]["subject"]
+
+
 def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:
     told = shop.refused("apply", errors.MigrationFailed, {"trigger": "cli", "requested_by": "ana@build-7"})
     assert told["mail"]["subject"] == f"[dev] MigrationFailed: {sql.FILE}:3"
@@ -67,7 +146,7 @@ def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:
     assert "Applied by this run and staying: 017." in state
     assert f"Not applied of what this run was for: {sql.FILE}, {sql.NEXT_FILE}." in state
     assert "UPDATE users SET email = lower(emial);" in told["mail"]["body"]
-    assert section(told, "NEXT COMMAND") == "aurora-migrations run --env dev"
+    assert section(told, "NEXT COMMAND") == f"npx aws-cdk@2 deploy {Names('dev').stack} --context env=dev"
     about = section(told, "THIS EXECUTION")
     assert "Started by ana@build-7 (cli)" in about
     assert EXECUTION in about
@@ -194,7 +273,7 @@ def test_mistake_in_a_mail_neither_hides_an_error_nor_fails_a_run(shop: Machine,
 def test_preflight_says_in_words_where_the_database_stands(shop: Machine) -> None:
     shop.call("apply", {"target": "017"})
     told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
-    assert told["database_now"] == f"  1 applied, 2 pending:\n    {sql.FILE}\n    {sql.NEXT_FILE}"
+    assert told["database_now"] == f"  1 applied, 2 pending:\n    {sql.FILE}\n    {sql.NEXT_FILE}\n{FREE}"
     assert "database_now" not in told["result"]
 
 
@@ -204,7 +283,9 @@ def test_preflight_says_who_is_at_work_where_the_plan_is_asked_for(shop: Machine
         assert told["running"].startswith(f"aurora-migrations an-aborted-one (pid {holder.info.backend_pid}, user ")
         last = " ".join(told["database_now"].splitlines()[-2:])
         assert " ".join(last.split()) == f"At work now: {told['running']}."
-        assert shop.call("preflight", {})["running"] is None, "a run finds out for itself"
+        run = shop.call("preflight", {})
+        assert run["running"] is None, "a run finds out for itself"
+        assert "run lock" not in run["database_now"]
     told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
     assert (told["running"], "At work" in told["database_now"]) == (None, False)
 

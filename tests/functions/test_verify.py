@@ -52,7 +52,36 @@ def test_table_that_is_gone_is_told_as_gone(machine, database) -> None:
     run(machine, "CREATE TABLE a (id int);")
     database.execute("DROP TABLE a")
     machine.execution = "later"
-    assert machine.run({"action": "verify", "target": "001"})["verified"]["tables"] == [{"table": "a", "exists": False}]
+    answer = machine.run({"action": "verify", "target": "001"})
+    assert answer["verified"]["tables"] == [{"table": "a", "exists": False}]
+    assert answer["message"] == "Verified 1 table and 0 lasting promises: 1 of 1 table is not there"
+
+
+@pytest.mark.parametrize(
+    "later", ["DROP TABLE a;", "ALTER TABLE a RENAME TO b;", "CREATE SCHEMA app;\nALTER TABLE a SET SCHEMA app;"]
+)
+def test_table_that_a_later_file_took_away_is_as_it_should_be(machine, later: str) -> None:
+    run(machine, "CREATE TABLE a (id int);", later)
+    machine.execution = "later"
+    for asked in ({"action": "verify"}, {"action": "verify", "target": "001"}):
+        assert machine.run(asked)["message"].endswith("all is as it should be")
+
+
+def test_table_that_a_later_file_made_anew_is_missed(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);", "DROP TABLE a;\nCREATE TABLE a (id bigint);", "CREATE TABLE b (id int);")
+    database.execute("DROP TABLE a")
+    machine.execution = "later"
+    assert machine.run({"action": "verify"})["message"].endswith(": 1 of 2 tables is not there")
+
+
+def test_migration_that_is_not_applied_is_not_verified(machine) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    machine.migrations.write("002_b.sql", "CREATE TABLE b (id int);")
+    machine.write_manifest()
+    told = machine.refused("verify", VerificationFailed, {"action": "verify", "target": "002"})
+    assert told["message"] == "Migration 002 isn't applied here."
+    assert told["next_command"] == "aurora-migrations run 002 --env dev"
+    assert [(check["expected"], check["found"]) for check in told["checks"]] == [("applied", "pending")]
 
 
 def test_only_what_this_execution_touched_is_looked_at(machine) -> None:
@@ -128,6 +157,8 @@ def test_invalid_index_on_a_touched_table_fails_though_the_file_is_in(machine, d
     (check,) = told["checks"]
     assert (check["promise"], check["expected"], check["found"]) == ("index a_id on a", "valid and ready", "invalid")
     assert told["state"] == "What is applied stays applied: the checks come after the commit."
+    assert "make it anew in a new migration. A run doesn't: the file is applied." in told["solution"]
+    assert told["next_command"] == "aurora-migrations verify --env dev"
 
 
 def test_every_expectation_that_fails_is_listed(machine, database) -> None:

@@ -52,6 +52,16 @@ def test_mail_of_an_error_of_ours_is_passed_on_unchanged(example: Example, workf
     assert json.loads(str(ran.cause))["errorType"] == example.error.name
 
 
+@pytest.mark.parametrize(("fact", "mails"), [(True, 0), (False, 1), ("yes", 1)])
+def test_error_that_who_asked_sees_is_mailed_to_nobody(fact: object, mails: int, workflow: Machine) -> None:
+    example = examples()[0]
+    told = json.dumps({**json.loads(as_it_leaves(example)), mail.SEEN_BY_ASKER: fact})
+    ran = run(workflow, BRANCH, raised(example.error.name, told))
+    assert len(ran.mails) == mails
+    assert (ran.status, ran.error) == ("FAILED", example.error.name)
+    assert json.loads(str(ran.cause))["errorMessage"] == told
+
+
 def test_document_of_the_largest_error_comes_through_whole(workflow: Machine) -> None:
     """Lambda quotes it once more; Step Functions cuts a Cause at 32,768 characters."""
     error = examples()[0].error

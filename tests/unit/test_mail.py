@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from documents.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
 from functions import layout, mail
+from functions.migrator.blockers import Blocker
 from functions.migrator.document import FACTS_LIMIT, LIMIT, document
 from functions.migrator.errors import ConnectionLost, InDoubt, LockTimeout, MigrationFailed, MigratorError
 from functions.migrator.runlock import Holder
@@ -264,7 +265,8 @@ def test_success_of_very_many_files_stays_small() -> None:
 def test_database_now_names_what_is_pending(pending: list[str], lines: list[str]) -> None:
     told = mail.database_now(16, pending).splitlines()
     assert [line for line in told if line in lines] == lines
-    assert len(told) <= 14
+    assert told[-1] == "  Nobody holds the run lock."
+    assert len(told) <= 15
 
 
 def test_database_now_names_who_is_at_work() -> None:
@@ -287,3 +289,11 @@ def test_database_now_names_who_is_at_work() -> None:
 )
 def test_text_is_wrapped_and_keeps_its_own_indentation(text: str, lines: list[str]) -> None:
     assert layout.wrapped(text) == lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.25, "4.2 s"), (59.9, "59.9 s"), (60, "1 min"), (2_460, "41 min"), (7_500, "2 h 5 min")]
+)
+def test_age_of_a_transaction_is_told_as_people_tell_it(seconds: float, words: str) -> None:
+    blocker = Blocker(7, "app", "shop", "idle in transaction", seconds, None, "3/1", None)
+    assert f"transaction {words} old" in str(blocker)
