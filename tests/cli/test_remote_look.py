@@ -202,7 +202,7 @@ def test_rollback_without_anybody_to_ask_rolls_nothing_back(
     assert [each["input"]["action"] for each in cloud.executions()] == ["list-migrations"]
 
 
-@pytest.mark.parametrize("target", ["019", "5", "x"])
+@pytest.mark.parametrize("target", ["019", "5"])
 def test_rollback_of_what_is_not_applied_is_refused_before_anything_is_asked(
     cloud: Cloud, call: Call, target: str
 ) -> None:
@@ -211,6 +211,42 @@ def test_rollback_of_what_is_not_applied_is_refused_before_anything_is_asked(
     assert answer.code == 2
     assert f"Migration {target} isn't applied" in answer.err
     assert "Next   aurora-migrations list --env dev\n" in answer.err
+
+
+@pytest.mark.parametrize("typed", ["017", "19", "yes", "1" * 300])
+def test_wrong_number_at_the_prompt_starts_no_rollback(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    """One that fails would mail everybody."""
+    cloud.deploy(answering({"list-migrations": LIST, "rollback": ROLLED}))
+    monkeypatch.setattr("sys.stdin", Keyboard(f"{typed}\n"))
+    answer = call("rollback", "17", "--env", "dev")
+    assert answer.code == 2
+    assert f"'{typed[:40]}' was typed, but the newest applied migration is 018_b.sql." in answer.err
+    assert "Next   aurora-migrations rollback 17 --env dev\n" in answer.err
+    assert [each["input"]["action"] for each in cloud.executions()] == ["list-migrations"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "0x17"),
+        ("run", ""),
+        ("plan", "17a"),
+        ("verify", "abc"),
+        ("rollback", "x"),
+        ("rollback", "x", "--confirm", "018"),
+        ("rollback", "17", "--confirm", "yes"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_number_is_refused_before_anything_is_asked(cloud: Cloud, call: Call, words: tuple[str]) -> None:
+    cloud.deploy(answering({**ALL, "run-migration": RAN, "rollback": ROLLED}))
+    answer = call(*words, "--env", "dev")
+    assert (answer.code, answer.out) == (2, "")
+    assert f" {words[-1] if words[-1] != '018' else 'x'!r} isn't a migration's number." in answer.err
+    assert "Next   aurora-migrations list --env dev\n" in answer.err
+    assert cloud.executions() == []
 
 
 # ---- watch ----------------------------------------------------------------------------------------------------------
