@@ -27,7 +27,7 @@ def answer(
         show: tells it to people.
         command: what to type to look again.
     """
-    execution = common.execution_name()
+    execution = common.look_name()
     try:
         data = look(arguments, execution, asked, here)
     except MigratorError as error:

@@ -19,12 +19,12 @@ def main(argv: Sequence[str]) -> int:
     made = common.parser(
         "logs",
         "What an execution did, as one story, oldest first: the states of the state machine, and what the three "
-        "functions logged of it. Without EXECUTION, the one that was started last. With --output json, the functions' "
+        "functions logged of it. Without EXECUTION, the last run or rollback. With --output json, the functions' "
         "log lines as they are, one a line.",
         "logs --follow --env dev",
         "logs cli-20261123T040017Z-9f3a21 --env dev",
     )
-    made.add_argument("execution", nargs="?", metavar="EXECUTION", help="its name (default: the newest)")
+    made.add_argument("execution", nargs="?", metavar="EXECUTION", help="its name (default: the last run or rollback)")
     made.add_argument("--follow", action="store_true", help="go on until it has ended")
     where.add_where(made, database=False)
     arguments = where.parse(made, argv)

@@ -62,7 +62,7 @@ def _there(arguments: argparse.Namespace, execution: str) -> Data:
         shown.note(place.introduction)
         confirm = arguments.confirm
         if not confirm:
-            looking = common.execution_name()
+            looking = common.look_name()
             listed = ask_in(place, arguments, looking, {"action": "list-migrations"}, Screen())
             confirm = _confirmed(_names_from(listed["migrations"], arguments.target), arguments)
         asked = {"action": "rollback", "target": arguments.target, "confirm": confirm}

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _once(arguments: argparse.Namespace) -> int:
-    execution = common.execution_name()
+    execution = common.look_name()
     try:
         data = look(arguments, execution)
     except MigratorError as error:

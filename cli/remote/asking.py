@@ -9,7 +9,7 @@ from typing import Any
 
 from cli import common, where
 from cli.remote import screen
-from cli.remote.execution import Execution, start, stop, under_way
+from cli.remote.execution import CHANGES, Execution, start, stop, under_way
 from cli.remote.follow import Follower
 from cli.remote.outcome import answer_of
 from cli.remote.place import Place, opened
@@ -18,7 +18,6 @@ from functions.migrator.errors import InvalidInput
 from functions.migrator.excerpts import without_password
 from functions.migrator.plan import version_of
 
-_CHANGES = ("run-migration", "rollback")
 _LONGEST = 256  # characters of `requested_by`
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
 
@@ -79,7 +78,7 @@ def ask_in(
     """The same, where the place is open and has introduced itself."""
     given = {key: value for key, value in asked.items() if value is not None}
     begun = start(place, execution, {**given, "trigger": "cli", "requested_by": common.requester()[:_LONGEST]})
-    if asked.get("action") in _CHANGES:
+    if asked.get("action") in CHANGES:
         shown.note(f"Execution {execution}\n{place.console(begun.arn) or ''}".rstrip())
     return answer_of(_watch(Follower(place, begun, shown), arguments))
 

@@ -119,7 +119,7 @@ def test_failure_that_is_none_of_the_engine_keeps_its_name_and_words(
     answer = call("run", "--env", "dev")
     assert answer.code == 1
     assert f"\n{error}: The execution {cloud.executions()[0]['name']} failed: {told}\n" in answer.err
-    assert "Next   aurora-migrations logs --env dev\n" in answer.err
+    assert f"Next   aurora-migrations logs {cloud.executions()[0]['name']} --env dev\n" in answer.err
 
 
 def test_answer_that_is_none_of_ours_is_a_named_error(cloud: Cloud, call: Call) -> None:
