@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli import common, where
+from cli.answering import named
 from functions.migrator import MigratorError, failure
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _tell(arguments: argparse.Namespace) -> None:
         execution = find(place, arguments.execution)
         if not raw:
             print(place.introduction, file=sys.stderr)
-            asked = ", ".join(f"{key} {value}" for key, value in execution.asked.items()) or "{}"
+            asked = ", ".join(f"{key} {value}" for key, value in named(execution.asked).items()) or "{}"
             print(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}", flush=True)
         follower = Follower(place, execution, Raw() if raw else Printed())
         ended = follower.to_the_end() if arguments.follow else follower.once()

@@ -78,6 +78,7 @@ PLAN = {
     "warnings": [],
 }
 VERIFY = {**RAN, "action": "verify", "message": "Verified 1 table and 0 lasting promises: all is as it should be"}
+RUNS = {"run-migration": RAN}
 ALL = {"list-migrations": LIST, "status": STATUS, "history": HISTORY, "plan": PLAN, "verify": VERIFY}
 
 
@@ -153,6 +154,25 @@ def test_verify_tells_tables_rows_and_indexes_in_80_columns(there: Call) -> None
     assert lines[2].split() == ["dry_run_log", "0", "16", "kB", "dry_run_log_pkey"]
     assert lines[3].split() == ["dry_run_log_at", "(being", "built)"]
     assert max(map(len, lines)) <= 80
+
+
+STACK = (
+    "arn:aws:cloudformation:eu-west-1:123456789012:stack/AuroraMigrationsRunnerStack-prod/0f4c2ab0-cb0e-11f0"
+)
+
+
+def test_deployment_that_started_a_run_is_told_by_its_stack(cloud: Cloud, call: Call) -> None:
+    by = {**ATTEMPT, "requested_by": STACK}
+    cloud.deploy(
+        answering({"status": {**STATUS, "last_attempt": by}, "history": {**HISTORY, "attempts": [by]}, **RUNS})
+    )
+    cloud.ended(cloud.start({"action": "run-migration", "trigger": "deploy", "requested_by": STACK}, "deploy-1"))
+    cloud.log("preflight", "deploy-1", "Event received", asked={"trigger": "deploy", "requested_by": STACK})
+    for verb, times in (("status", 1), ("history", 1), ("logs", 2)):
+        told = call(verb, "--env", "dev").out
+        assert told.count("the deployment of stack AuroraMigrationsRunnerStack-prod") == times, told
+        assert "arn:" not in told
+    assert call("history", "--env", "dev", "--output", "json").json["attempts"][0]["requested_by"] == STACK
 
 
 @pytest.mark.parametrize("verb", ["list", "status", "history", "plan", "verify"])
