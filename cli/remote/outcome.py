@@ -11,6 +11,7 @@ from cli.remote.execution import Execution
 from functions.migrator.errors import Cancelled, InvalidInput, MigratorError
 
 _WORDS = ("message", "cause", "state", "solution", "next_command")
+_NO_FACTS = (*_WORDS, "error", "execution", "mail")  # the mail says the same once more
 _SHOWN = 1_000  # characters of a cause that nobody has written for people
 _GOES_ON = "A call that was under way goes on to its end by itself. " + ExecutionFailed.state
 
@@ -65,7 +66,7 @@ def document_in(cause: str | None) -> dict[str, Any] | None:
 
 def _known(told: Mapping[str, Any], execution: Execution) -> MigratorError:
     words = {key: str(told[key]) for key in _WORDS if key in told}
-    facts = {key: value for key, value in told.items() if key not in (*_WORDS, "error", "execution")}
+    facts = {key: value for key, value in told.items() if key not in _NO_FACTS}
     message = words.pop("message")
     if told["error"] == InvalidInput.__name__:
         return InvalidInput(message, **words, **facts)

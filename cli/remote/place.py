@@ -124,7 +124,7 @@ class Place:
         found = {each["OutputKey"]: each["OutputValue"] for each in self.described.get("Outputs", [])}
         if "StateMachineArn" not in found:
             status = self.described["StackStatus"]
-            raise errors.StackNotReady(f"The stack {self.stack} is {status} and has no state machine.", status=status)
+            raise errors.StackNotReady(f"The stack {self.stack} is {status} and has no state machine.", stack_status=status)
         return found
 
     @property
