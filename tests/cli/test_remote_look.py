@@ -156,9 +156,7 @@ def test_verify_tells_tables_rows_and_indexes_in_80_columns(there: Call) -> None
     assert max(map(len, lines)) <= 80
 
 
-STACK = (
-    "arn:aws:cloudformation:eu-west-1:123456789012:stack/AuroraMigrationsRunnerStack-prod/0f4c2ab0-cb0e-11f0"
-)
+STACK = "arn:aws:cloudformation:eu-west-1:123456789012:stack/AuroraMigrationsRunnerStack-prod/0f4c2ab0-cb0e-11f0"
 
 
 def test_deployment_that_started_a_run_is_told_by_its_stack(cloud: Cloud, call: Call) -> None:
