@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cli import common, where
+from functions.mail import origin
 from functions.migrator import MigratorError, Session, failure
 
 Data = Mapping[str, Any]
@@ -27,7 +28,7 @@ def answer(
         show: tells it to people.
         command: what to type to look again.
     """
-    execution = common.execution_name()
+    execution = common.look_name()
     try:
         data = look(arguments, execution, asked, here)
     except MigratorError as error:
@@ -52,6 +53,17 @@ def look(
     from cli.remote.asking import ask
 
     return ask(arguments, execution, asked)
+
+
+def asker(requested_by: str) -> str:
+    """Who asked, as people name it: the history keeps of a deployment its stack's ARN, of 120 characters."""
+    return origin("deploy" if requested_by.startswith("arn:") and ":stack/" in requested_by else "", requested_by)
+
+
+def named(asked: Data) -> dict[str, Any]:
+    """What an execution was asked, with `requested_by` as people name it."""
+    who = asked.get("requested_by")
+    return {**asked, "requested_by": asker(who)} if isinstance(who, str) else dict(asked)
 
 
 def session(arguments: argparse.Namespace, execution: str) -> Session:

@@ -20,6 +20,8 @@ from functions.migrator.errors import InvalidInput
 from functions.migrator.excerpts import without_password
 from functions.migrator.options import Limits
 
+LOOK = "look"
+
 
 class _Help(argparse.HelpFormatter):
     """Leaves each example in one line, so that it can be copied."""
@@ -106,9 +108,14 @@ def add_hazards(made: argparse.ArgumentParser) -> None:
     )
 
 
-def execution_name() -> str:
+def execution_name(kind: str = "cli") -> str:
     """A name for this run: when, and something that no other run has."""
-    return time.strftime("cli-%Y%m%dT%H%M%SZ-", time.gmtime()) + secrets.token_hex(3)
+    return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def look_name() -> str:
+    """The same for what only looks: `logs` and `doctor` tell of the last run, not of the last look at it."""
+    return execution_name(LOOK)
 
 
 def requester() -> str:

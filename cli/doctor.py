@@ -14,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
     made = common.parser(
         "doctor",
         "Looks at everything that an environment needs: login, stack, functions, e-mail, network, secret, the last "
-        "execution, and by an execution of its own, which changes nothing, at the database. Says of each what to do. "
+        "run, and by an execution of its own, which changes nothing, at the database. Says of each what to do. "
         "Exits with 1 if something has FAILED.",
         "doctor --env dev",
         "doctor --env dev --send-test-mail",

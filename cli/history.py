@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from cli import common, where
-from cli.answering import Data, answer, session
+from cli.answering import Data, answer, asker, session
 from cli.tables import print_table
 from functions.migrator.history import read_attempts
 
@@ -51,7 +51,7 @@ def _row(attempt: Data) -> tuple[str, str, str, str]:
     if attempt["error"]:
         result = f"{result}: {attempt['error'].get('error')}"
     action = "" if attempt["action"] == "apply" else f" ({attempt['action']})"
-    return attempt["started_at"], result, f"{attempt['name']}{action}", attempt["requested_by"]
+    return attempt["started_at"], result, f"{attempt['name']}{action}", asker(attempt["requested_by"])
 
 
 def _positive(text: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli import common, where
+from cli.answering import named
 from functions.migrator import MigratorError, failure
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ def main(argv: Sequence[str]) -> int:
     made = common.parser(
         "logs",
         "What an execution did, as one story, oldest first: the states of the state machine, and what the three "
-        "functions logged of it. Without EXECUTION, the one that was started last. With --output json, the functions' "
+        "functions logged of it. Without EXECUTION, the last run or rollback. With --output json, the functions' "
         "log lines as they are, one a line.",
         "logs --follow --env dev",
         "logs cli-20261123T040017Z-9f3a21 --env dev",
     )
-    made.add_argument("execution", nargs="?", metavar="EXECUTION", help="its name (default: the newest)")
+    made.add_argument("execution", nargs="?", metavar="EXECUTION", help="its name (default: the last run or rollback)")
     made.add_argument("--follow", action="store_true", help="go on until it has ended")
     where.add_where(made, database=False)
     arguments = where.parse(made, argv)
@@ -47,7 +48,7 @@ def _tell(arguments: argparse.Namespace) -> None:
         execution = find(place, arguments.execution)
         if not raw:
             print(place.introduction, file=sys.stderr)
-            asked = ", ".join(f"{key} {value}" for key, value in execution.asked.items()) or "{}"
+            asked = ", ".join(f"{key} {value}" for key, value in named(execution.asked).items()) or "{}"
             print(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}", flush=True)
         follower = Follower(place, execution, Raw() if raw else Printed())
         ended = follower.to_the_end() if arguments.follow else follower.once()

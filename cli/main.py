@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _call(arguments: Sequence[str]) -> int:
+    if len(arguments) > 1 and arguments[0] == "help":  # `help run` is `run --help`
+        return _verb(arguments[1], ["--help"])
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help(), end="")
         return 0 if arguments else 2

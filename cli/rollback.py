@@ -52,16 +52,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _there(arguments: argparse.Namespace, execution: str) -> Data:
     """Through the environment's state machine, which is asked first what there is to undo."""
-    from cli.remote.asking import ask_in
+    from cli.remote.asking import ask_in, refuse_no_number
     from cli.remote.place import opened
     from cli.remote.screen import Screen, fitting
 
+    refuse_no_number({"target": arguments.target, "confirm": arguments.confirm})
     shown = fitting(arguments.output)
     with opened(arguments) as place:
         shown.note(place.introduction)
         confirm = arguments.confirm
         if not confirm:
-            looking = common.execution_name()
+            looking = common.look_name()
             listed = ask_in(place, arguments, looking, {"action": "list-migrations"}, Screen())
             confirm = _confirmed(_names_from(listed["migrations"], arguments.target), arguments)
         asked = {"action": "rollback", "target": arguments.target, "confirm": confirm}
@@ -110,6 +111,10 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
 
     Args:
         names: of files, the newest first.
+
+    Raises:
+        InvalidInput: nobody is there, or it is another number: nothing is started, and nobody is mailed.
+        Cancelled: nothing was typed.
     """
     newest = names[0].partition("_")[0]
     if not sys.stdin.isatty():
@@ -125,4 +130,11 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
     answer = sys.stdin.readline().strip()
     if not answer:
         raise Cancelled("Nothing was confirmed, so nothing was rolled back.", solution="Type the number to go on.")
+    if version_of(answer) != version_of(newest):
+        raise InvalidInput(
+            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {names[0]}.",
+            cause="Only its number confirms that all that was shown may go.",
+            solution=f"Type {newest} to go on.",
+            next_command=f"aurora-migrations rollback {arguments.target}",
+        )
     return answer

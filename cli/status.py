@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from cli import common, where
-from cli.answering import Data, session
+from cli.answering import Data, asker, session
 from compiler.source import source_of
 from functions.migrator import MigratorError, failure, read_overview
 from functions.migrator.runlock import Holder
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _once(arguments: argparse.Namespace) -> int:
-    execution = common.execution_name()
+    execution = common.look_name()
     try:
         data = look(arguments, execution)
     except MigratorError as error:
@@ -94,4 +94,4 @@ def _facts(data: Data) -> Iterator[tuple[str, str]]:
 def _last(attempt: Data, running: bool) -> str:
     word = attempt["result"] or ("under way" if running else "interrupted")
     at = attempt["finished_at"] or attempt["started_at"]
-    return f"{attempt['name']} {word} at {at} ({attempt['action']}, {attempt['requested_by']})"
+    return f"{attempt['name']} {word} at {at} ({attempt['action']}, {asker(attempt['requested_by'])})"

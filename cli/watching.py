@@ -30,7 +30,7 @@ def watch(arguments: argparse.Namespace) -> int:
 
 def _look(arguments: argparse.Namespace) -> tuple[bool, str]:
     try:
-        data = status.look(arguments, common.execution_name())
+        data = status.look(arguments, common.look_name())
     except MigratorError as error:
         return False, f"{error.name}: {error.message}"
     return bool(data["sound"]), "\n".join(status.lines(data))

@@ -88,7 +88,8 @@ def as_asked(command: str, arguments: argparse.Namespace) -> str:
     """A command with what was typed for this one and it needs too. A URL holds a password and isn't repeated."""
     if not command.startswith("aurora-migrations "):
         profile = getattr(arguments, "profile", None)
-        return f"{command} --profile {profile}" if profile and command.startswith("aws ") else command
+        takes = command.startswith("aws ") and not command.endswith(" list-profiles")
+        return f"{command} --profile {profile}" if profile and takes else command
     if command == DEPLOY:
         command = _deploying(arguments)
     if " --migrations " in command:  # whole as it is

@@ -9,13 +9,15 @@ from typing import Any
 
 from cli import common, where
 from cli.remote import screen
-from cli.remote.execution import Execution, start, stop, under_way
+from cli.remote.execution import CHANGES, Execution, start, stop, under_way
 from cli.remote.follow import Follower
 from cli.remote.outcome import answer_of
 from cli.remote.place import Place, opened
 from cli.remote.screen import Screen
+from functions.migrator.errors import InvalidInput
+from functions.migrator.excerpts import without_password
+from functions.migrator.plan import version_of
 
-_CHANGES = ("run-migration", "rollback")
 _LONGEST = 256  # characters of `requested_by`
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
 
@@ -35,13 +37,30 @@ def ask(
         story: whether what happens is told meanwhile, for what takes long.
 
     Raises:
-        MigratorError: the execution failed, or there is no way to it.
+        MigratorError: the execution failed, there is no way to it, or what is asked can't be right.
         LeftRunning: whoever watched had enough.
     """
+    refuse_no_number(asked)
     shown = screen.fitting(arguments.output, story)
     with opened(arguments) as place:
         shown.note(place.introduction)
         return ask_in(place, arguments, execution, asked, shown)
+
+
+def refuse_no_number(asked: Mapping[str, str | None]) -> None:
+    """Refuses here what the functions would: an execution that fails mails everybody.
+
+    Raises:
+        InvalidInput: `target` or `confirm` isn't a number.
+    """
+    for key in ("target", "confirm"):
+        given = asked.get(key)
+        if given is not None and version_of(given) is None:
+            raise InvalidInput(
+                f"The {key} {without_password(given)[:60]!r} isn't a migration's number.",
+                cause=f"A {key} is the number at the beginning of a file's name.",
+                solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
+            )
 
 
 def ask_status(arguments: argparse.Namespace, execution: str) -> dict[str, Any]:
@@ -59,7 +78,7 @@ def ask_in(
     """The same, where the place is open and has introduced itself."""
     given = {key: value for key, value in asked.items() if value is not None}
     begun = start(place, execution, {**given, "trigger": "cli", "requested_by": common.requester()[:_LONGEST]})
-    if asked.get("action") in _CHANGES:
+    if asked.get("action") in CHANGES:
         shown.note(f"Execution {execution}\n{place.console(begun.arn) or ''}".rstrip())
     return answer_of(_watch(Follower(place, begun, shown), arguments))
 

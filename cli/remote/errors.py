@@ -93,7 +93,7 @@ class ExecutionNotFound(CloudError):
 
     next_command = "aurora-migrations history"
     cause = "The name is wrong, or it ended more than 90 days ago: so long AWS keeps them."
-    solution = "The column Execution of `history --output json` has the names; without a name the newest is meant."
+    solution = "The column Execution of `history --output json` has the names; without a name the last run is meant."
 
 
 class LocalCloudFailed(CloudError):

@@ -1,4 +1,4 @@
-"""Executions of the state machine: start one, look at it, stop it, find the newest."""
+"""Executions of the state machine: start one, look at it, stop it, find the last run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from cli import common
 from cli.remote import errors
 from cli.remote.failing import named
 from cli.remote.place import Place
 
 RUNNING = "RUNNING"
+CHANGES = ("run-migration", "rollback")
+_PAGE = 1_000  # as many as one call tells: `status --watch` makes 240 looks an hour
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Execution:
     answer: Mapping[str, Any] | None = None
     error: str | None = None
     cause: str | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is a run or a rollback; others only look. Without an action it is a run."""
+        return (self.asked.get("action") or CHANGES[0]) in CHANGES
 
 
 def start(place: Place, name: str, asked: Mapping[str, str]) -> Execution:
@@ -68,37 +76,43 @@ def stop(place: Place, arn: str, why: str) -> None:
 
 
 def find(place: Place, name: str | None) -> Execution:
-    """The execution of this name, or the newest.
+    """The execution of this name, or the last run.
 
     Raises:
         ExecutionNotFound: there is none.
     """
-    arn = newest(place) if name is None else arn_of(place, name)
-    if arn is None and place.endpoint is not None:
+    if name is not None:
+        with named():
+            return look(place, arn_of(place, name))
+    found = last_run(place)
+    if found is None and place.endpoint is not None:
         raise errors.ExecutionNotFound(
-            "This local cloud has executed nothing so far.",
+            "This local cloud has run nothing so far.",
             cause="A local cloud is there for one command only, unless `up` keeps it running; of what earlier ones "
             "did, the database's history is left.",
             solution="See `aurora-migrations history --local`, or keep one running in another terminal.",
             next_command="aurora-migrations up",
         )
-    if arn is None:
+    if found is None:
         raise errors.ExecutionNotFound(
-            f"Nothing has been executed in {place.environment} so far.",
-            cause="No deployment, console or command has started the state machine yet.",
+            f"Nothing has been run in {place.environment} so far.",
+            cause="No deployment, console or command has started a run yet.",
             solution="Start the first run.",
             next_command=f"aurora-migrations run --env {place.environment}",
         )
-    with named():
-        return look(place, arn)
+    return found
 
 
-def newest(place: Place) -> str | None:
-    """The ARN of the execution that was started last."""
-    machine = place.machine
+def last_run(place: Place) -> Execution | None:
+    """The run or rollback that was started last; what somebody only looked at since is passed over."""
+    pages = place.client("stepfunctions").get_paginator("list_executions")
+    own = f"{common.LOOK}-"
     with named():
-        found = place.client("stepfunctions").list_executions(stateMachineArn=machine, maxResults=1)["executions"]
-    return str(found[0]["executionArn"]) if found else None
+        for page in pages.paginate(stateMachineArn=place.machine, PaginationConfig={"PageSize": _PAGE}):
+            for each in page["executions"]:
+                if not each["name"].startswith(own) and (found := look(place, each["executionArn"])).changes:
+                    return found
+    return None
 
 
 def under_way(place: Place) -> list[dict[str, str]]:

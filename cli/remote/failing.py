@@ -23,7 +23,6 @@ _UNREACHABLE: _Meaning = (errors.CloudUnreachable, "AWS didn't answer.")
 _BY_CLASS: dict[str, _Meaning] = {
     "NoRegionError": _NO_REGION,
     "InvalidRegionError": _NO_REGION,
-    "ProfileNotFound": _NO_LOGIN,
     "NoCredentialsError": _NO_LOGIN,
     "PartialCredentialsError": _NO_LOGIN,
     "CredentialRetrievalError": _NO_LOGIN,
@@ -83,6 +82,8 @@ def explain(error: Exception) -> MigratorError:
     """AWS's error as one of ours."""
     if isinstance(error, aws.ClientError):
         return _of_code(error)
+    if isinstance(error, aws.ProfileNotFound):
+        return _no_profile(error)
     for kind in type(error).__mro__:
         if kind.__name__ in _BY_CLASS:
             ours, message = _BY_CLASS[kind.__name__]
@@ -97,6 +98,15 @@ def is_transient(error: Exception) -> bool:
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return answer.get("Error", {}).get("Code") in _TRANSIENT or status >= 500
     return isinstance(error, (aws.HTTPClientError, aws.ConnectionError))
+
+
+def _no_profile(error: aws.ProfileNotFound) -> errors.LoginMissing:
+    return errors.LoginMissing(
+        f"There is no such AWS profile. ({_words(str(error))})",
+        cause="Neither the configuration nor the credentials of the AWS CLI on this machine name it.",
+        solution="Correct --profile (or AWS_PROFILE) to one of those that there are, or add it: aws configure sso.",
+        next_command="aws configure list-profiles",
+    )
 
 
 def _of_code(error: aws.ClientError) -> MigratorError:

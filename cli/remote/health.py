@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli import common, where
 from cli.remote import errors, resources
 from cli.remote.asking import ask_in
-from cli.remote.execution import RUNNING, iso, look, newest
+from cli.remote.execution import RUNNING, iso, last_run
 from cli.remote.failing import explain
 from cli.remote.outcome import error_of
 from cli.remote.place import Place
@@ -94,12 +94,11 @@ def _stack(place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
     _ = place.outputs  # StackNotReady, if there is no machine yet
 
 
-def _last_execution(place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
-    arn = newest(place)
-    if arn is None:
-        yield Finding("last run", "warn", "Nothing has been executed yet", _command("run", arguments))
+def _last_run(place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
+    last = last_run(place)
+    if last is None:
+        yield Finding("last run", "warn", "Nothing has been run yet", _command("run", arguments))
         return
-    last = look(place, arn)
     if last.status in (RUNNING, "SUCCEEDED"):
         word = "is under way since" if last.status == RUNNING else "succeeded; it was started"
         yield Finding("last run", "ok", f"{last.name} {word} {iso(last.started_at)}")
@@ -110,7 +109,7 @@ def _last_execution(place: Place, arguments: argparse.Namespace) -> Iterator[Fin
 
 def _database(place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
     """By an execution: it takes the way that a run takes, through function, secret and network."""
-    told = ask_in(place, arguments, common.execution_name(), {"action": "status"}, Screen())
+    told = ask_in(place, arguments, common.look_name(), {"action": "status"}, Screen())
     where_it_is = f"{told['database']} as {told['user']}, PostgreSQL {told['server_version']}"
     yield Finding("database", "ok", where_it_is)
     if not told["sound"]:
@@ -141,7 +140,7 @@ _CHECKS: dict[str, Check] = {
     "network": _of(resources.network, "network"),
     "secret": _of(resources.secret, "secret"),
     "dead letters": _of(resources.dead_letters, "dead letters"),
-    "last run": _last_execution,
+    "last run": _last_run,
     "database": _database,
 }
 _ON_AWS = ("network",)  # what the local cloud has nothing like

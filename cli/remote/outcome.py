@@ -11,6 +11,7 @@ from cli.remote.execution import Execution
 from functions.migrator.errors import Cancelled, InvalidInput, MigratorError
 
 _WORDS = ("message", "cause", "state", "solution", "next_command")
+_NO_FACTS = (*_WORDS, "error", "execution", "mail")  # the mail says the same once more
 _SHOWN = 1_000  # characters of a cause that nobody has written for people
 _GOES_ON = "A call that was under way goes on to its end by itself. " + ExecutionFailed.state
 
@@ -29,6 +30,7 @@ def answer_of(execution: Execution) -> dict[str, Any]:
             f"The execution {execution.name} succeeded, but its answer isn't one of this product's.",
             cause="The stack was made by something else, or: is the state machine of another version?",
             solution="Deploy the environment with this version of the product, or use that one's command line.",
+            next_command=_log_of(execution),
         )
         error.kind = "ContractBroken"
         raise error
@@ -49,6 +51,7 @@ def error_of(execution: Execution) -> MigratorError:
             f"The execution {execution.name} took longer than the environment's limits.run_timeout allows.",
             cause="It waited for others all the time, or there was more to do than fits into that time.",
             state=_GOES_ON,
+            next_command=_log_of(execution),
         )
     told = document_in(execution.cause)
     return _known(told, execution) if told else _unknown(execution)
@@ -63,7 +66,7 @@ def document_in(cause: str | None) -> dict[str, Any] | None:
 
 def _known(told: Mapping[str, Any], execution: Execution) -> MigratorError:
     words = {key: str(told[key]) for key in _WORDS if key in told}
-    facts = {key: value for key, value in told.items() if key not in (*_WORDS, "error", "execution")}
+    facts = {key: value for key, value in told.items() if key not in _NO_FACTS}
     message = words.pop("message")
     if told["error"] == InvalidInput.__name__:
         return InvalidInput(message, **words, **facts)
@@ -77,9 +80,13 @@ def _unknown(execution: Execution) -> MigratorError:
     raised = _object(execution.cause)
     if raised and isinstance(raised.get("errorMessage"), str):
         words = raised["errorMessage"]
-    error = ExecutionFailed(f"The execution {execution.name} failed: {words[:_SHOWN]}")
+    error = ExecutionFailed(f"The execution {execution.name} failed: {words[:_SHOWN]}", next_command=_log_of(execution))
     error.kind = execution.error or ""
     return error
+
+
+def _log_of(execution: Execution) -> str:
+    return f"aurora-migrations logs {execution.name}"
 
 
 def _object(text: object) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from cli.remote import errors
 from cli.remote.failing import named
+from functions.mail import console
 from infra.naming import Names
 from local.errors import ServerError
 
@@ -135,7 +136,8 @@ class Place:
         found = {each["OutputKey"]: each["OutputValue"] for each in self.described.get("Outputs", [])}
         if "StateMachineArn" not in found:
             status = self.described["StackStatus"]
-            raise errors.StackNotReady(f"The stack {self.stack} is {status} and has no state machine.", status=status)
+            told = f"The stack {self.stack} is {status} and has no state machine."
+            raise errors.StackNotReady(told, stack_status=status)
         return found
 
     @property
@@ -145,9 +147,7 @@ class Place:
 
     def console(self, execution: str) -> str | None:
         """Where a browser shows an execution; None in the local cloud."""
-        if self.endpoint is not None:
-            return None
-        return f"https://console.aws.amazon.com/states/home?region={self.region}#/v2/executions/details/{execution}"
+        return None if self.endpoint is not None else console(execution)
 
     def _not_found(self) -> errors.StackNotFound:
         others = self._others()

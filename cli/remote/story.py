@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from cli.answering import named
 from cli.remote.lines import Line
 from functions.migrator.durations import format_duration
 
@@ -31,8 +32,7 @@ def tell(record: _Record) -> Line:
 
 
 def _received(record: _Record) -> str:
-    asked = record.get("asked") or {}
-    return ", ".join(f"{key} {value}" for key, value in asked.items())
+    return ", ".join(f"{key} {value}" for key, value in named(record.get("asked") or {}).items())
 
 
 def _connected(record: _Record) -> str:

@@ -35,7 +35,7 @@ VARYING = [
     (r"Tried \d+ times", "Tried N times"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r"\d\d:\d\d:\d\dZ", "TIME"),
-    (r"cli-\d{8}T\d{6}Z-[0-9a-f]{6}", "EXECUTION"),
+    (r"(cli|look)-\d{8}T\d{6}Z-[0-9a-f]{6}", "EXECUTION"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
     (r"/\S*/migrations", "FOLDER"),
     (r"\b\d+(\.\d+)? (ms|s)\b", "N s"),

@@ -11,13 +11,17 @@ from moto.sns.models import sns_backends
 from tests.cli.cloud import DOCUMENT, REGION, Cloud, answering, caused
 from tests.cli.conftest import Answer, Call
 from tests.cli.test_remote_look import STATUS, entry
+from tests.cli.test_remote_run import RAN
 
 SOUND = {**STATUS, "message": "Every migration is applied", "counts": {"applied": 2, "pending": 0, "partly in": 0}}
 
 
-def healthy(cloud: Cloud, status: Any = SOUND, zones: str = "ab") -> Cloud:
+FAILING = ("LockTimeout", caused(DOCUMENT))
+
+
+def healthy(cloud: Cloud, status: Any = SOUND, zones: str = "ab", run: Any = FAILING) -> Cloud:
     """An environment with everything there."""
-    cloud.deploy(answering({"status": status, "run-migration": ("LockTimeout", caused(DOCUMENT))}))
+    cloud.deploy(answering({"status": status, "run-migration": run}))
     secret = cloud.client("secretsmanager").create_secret(Name="shop/database", SecretString="{}")["ARN"]
     cloud.make_functions(*cloud.network(zones), secret)
     subscribe(cloud, "team@example.com")
@@ -37,8 +41,8 @@ def lines(answer: Answer, check: str) -> list[str]:
 
 
 def test_healthy_environment_is_well_everywhere(cloud: Cloud, call: Call) -> None:
-    healthy(cloud)
-    cloud.ended(cloud.start({"action": "status"}, "earlier"))
+    healthy(cloud, run=RAN)
+    cloud.ended(cloud.start({"action": "run-migration"}, "earlier"))
     answer = call("doctor", "--env", "dev")
     assert (answer.code, answer.err) == (0, "")
     assert {line.split()[0] for line in answer.out.splitlines()} == {"ok"}
@@ -146,6 +150,8 @@ def test_dead_letter_and_failed_last_run_are_warnings_with_the_command(cloud: Cl
     healthy(cloud)
     cloud.client("sqs").send_message(QueueUrl=cloud.outputs["DeadLetterQueueUrl"], MessageBody="x")
     cloud.ended(cloud.start({"action": "run-migration"}, "deploy-1"))
+    for verb in ("status", "doctor"):  # looks, which are no runs
+        assert call(verb, "--env", "dev").code == 0
     answer = call("doctor", "--env", "dev")
     assert answer.code == 0
     assert lines(answer, "dead letters") == ["warn    dead letters  1 event started nothing"]

@@ -99,7 +99,7 @@ def test_profile_that_is_not_there_is_told(cloud: Cloud, call: Call) -> None:
     assert answer.code == 1
     assert "\nLoginMissing: " in answer.err
     assert "(The config profile (nobody) could not be found)" in answer.err
-    assert "  Next   aws sts get-caller-identity --profile nobody\n" in answer.err
+    assert "  Next   aws configure list-profiles\n" in answer.err
 
 
 def test_stack_that_is_not_there_is_told_with_those_that_are(cloud: Cloud, call: Call) -> None:

@@ -8,6 +8,7 @@ import time
 
 from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, waiting
 from tests.cli.conftest import Call
+from tests.cli.test_remote_look import ALL
 from tests.cli.test_remote_run import RAN
 
 
@@ -47,6 +48,27 @@ def test_newest_execution_is_told_as_one_story_oldest_first(cloud: Cloud, call: 
         "apply      Executed migration 017: 017_a.sql, 12 ms, 1 promise kept",
     ]
     assert answer.out.endswith("Migration 017 executed successfully\n")
+
+
+def test_looks_since_the_last_run_are_passed_over(cloud: Cloud, call: Call) -> None:
+    """The quick reference says: `status`, then `logs`."""
+    cloud.deploy(answering({**ALL, "run-migration": ("LockTimeout", caused(DOCUMENT))}))
+    cloud.ended(cloud.start({"action": "run-migration"}, "deploy-1"))
+    for verb in ("status", "plan", "list", "history", "verify"):
+        assert call(verb, "--env", "dev").code == 0
+    cloud.ended(cloud.start({"action": "status"}, "by-hand-in-the-console"))
+    answer = call("logs", "--env", "dev")
+    assert answer.out.startswith("Execution deploy-1, started 20")
+    assert "LockTimeout" in answer.out
+    looks = [each["name"] for each in cloud.executions() if each["name"].startswith("look-")]
+    assert len(looks) == 5
+    assert call("logs", looks[0], "--env", "dev").out.startswith(f"Execution {looks[0]}, started 20")
+
+
+def test_only_looks_are_no_run(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering(ALL))
+    assert call("status", "--env", "dev").code == 0
+    assert "Nothing has been run in dev so far." in call("logs", "--env", "dev").err
 
 
 def test_execution_by_its_name_or_arn(cloud: Cloud, call: Call) -> None:
@@ -115,5 +137,5 @@ def test_execution_that_is_not_there_is_a_named_error(cloud: Cloud, call: Call) 
     assert "ExecutionNotFound: There is no such execution." in answer.err
     first = call("logs", "--env", "dev")
     assert first.code == 1
-    assert "ExecutionNotFound: Nothing has been executed in dev so far." in first.err
+    assert "ExecutionNotFound: Nothing has been run in dev so far." in first.err
     assert "  Next   aurora-migrations run --env dev\n" in first.err

@@ -78,6 +78,7 @@ PLAN = {
     "warnings": [],
 }
 VERIFY = {**RAN, "action": "verify", "message": "Verified 1 table and 0 lasting promises: all is as it should be"}
+RUNS = {"run-migration": RAN}
 ALL = {"list-migrations": LIST, "status": STATUS, "history": HISTORY, "plan": PLAN, "verify": VERIFY}
 
 
@@ -155,6 +156,23 @@ def test_verify_tells_tables_rows_and_indexes_in_80_columns(there: Call) -> None
     assert max(map(len, lines)) <= 80
 
 
+STACK = "arn:aws:cloudformation:eu-west-1:123456789012:stack/AuroraMigrationsRunnerStack-prod/0f4c2ab0-cb0e-11f0"
+
+
+def test_deployment_that_started_a_run_is_told_by_its_stack(cloud: Cloud, call: Call) -> None:
+    by = {**ATTEMPT, "requested_by": STACK}
+    cloud.deploy(
+        answering({"status": {**STATUS, "last_attempt": by}, "history": {**HISTORY, "attempts": [by]}, **RUNS})
+    )
+    cloud.ended(cloud.start({"action": "run-migration", "trigger": "deploy", "requested_by": STACK}, "deploy-1"))
+    cloud.log("preflight", "deploy-1", "Event received", asked={"trigger": "deploy", "requested_by": STACK})
+    for verb, times in (("status", 1), ("history", 1), ("logs", 2)):
+        told = call(verb, "--env", "dev").out
+        assert told.count("the deployment of stack AuroraMigrationsRunnerStack-prod") == times, told
+        assert "arn:" not in told
+    assert call("history", "--env", "dev", "--output", "json").json["attempts"][0]["requested_by"] == STACK
+
+
 @pytest.mark.parametrize("verb", ["list", "status", "history", "plan", "verify"])
 def test_failure_of_a_look_is_told_with_the_same_look_as_next_command(cloud: Cloud, call: Call, verb: str) -> None:
     action = "list-migrations" if verb == "list" else verb
@@ -202,7 +220,7 @@ def test_rollback_without_anybody_to_ask_rolls_nothing_back(
     assert [each["input"]["action"] for each in cloud.executions()] == ["list-migrations"]
 
 
-@pytest.mark.parametrize("target", ["019", "5", "x"])
+@pytest.mark.parametrize("target", ["019", "5"])
 def test_rollback_of_what_is_not_applied_is_refused_before_anything_is_asked(
     cloud: Cloud, call: Call, target: str
 ) -> None:
@@ -211,6 +229,42 @@ def test_rollback_of_what_is_not_applied_is_refused_before_anything_is_asked(
     assert answer.code == 2
     assert f"Migration {target} isn't applied" in answer.err
     assert "Next   aurora-migrations list --env dev\n" in answer.err
+
+
+@pytest.mark.parametrize("typed", ["017", "19", "yes", "1" * 300])
+def test_wrong_number_at_the_prompt_starts_no_rollback(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    """One that fails would mail everybody."""
+    cloud.deploy(answering({"list-migrations": LIST, "rollback": ROLLED}))
+    monkeypatch.setattr("sys.stdin", Keyboard(f"{typed}\n"))
+    answer = call("rollback", "17", "--env", "dev")
+    assert answer.code == 2
+    assert f"'{typed[:40]}' was typed, but the newest applied migration is 018_b.sql." in answer.err
+    assert "Next   aurora-migrations rollback 17 --env dev\n" in answer.err
+    assert [each["input"]["action"] for each in cloud.executions()] == ["list-migrations"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "0x17"),
+        ("run", ""),
+        ("plan", "17a"),
+        ("verify", "abc"),
+        ("rollback", "x"),
+        ("rollback", "x", "--confirm", "018"),
+        ("rollback", "17", "--confirm", "yes"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_number_is_refused_before_anything_is_asked(cloud: Cloud, call: Call, words: tuple[str]) -> None:
+    cloud.deploy(answering({**ALL, "run-migration": RAN, "rollback": ROLLED}))
+    answer = call(*words, "--env", "dev")
+    assert (answer.code, answer.out) == (2, "")
+    assert f" {words[-1] if words[-1] != '018' else 'x'!r} isn't a migration's number." in answer.err
+    assert "Next   aurora-migrations list --env dev\n" in answer.err
+    assert cloud.executions() == []
 
 
 # ---- watch ----------------------------------------------------------------------------------------------------------

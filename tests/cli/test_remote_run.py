@@ -11,6 +11,7 @@ from typing import Any
 import botocore.client
 import pytest
 
+from cli.remote.place import Place
 from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, waiting
 from tests.cli.conftest import Call
 
@@ -53,6 +54,21 @@ def test_run_says_who_asks_and_where_before_anything_else(cloud: Cloud, call: Ca
     assert answer.code == 0
     first = answer.err.splitlines()[0]
     assert first == "dev: account 123456789012 as user/moto, eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("partition", "host"),
+    [
+        ("aws", "console.aws.amazon.com"),
+        ("aws-cn", "console.amazonaws.cn"),
+        ("aws-us-gov", "console.amazonaws-us-gov.com"),
+    ],
+)
+def test_link_leads_to_the_console_of_the_partition(partition: str, host: str) -> None:
+    arn = f"arn:{partition}:states:any-1:123456789012:execution:aurora-migrations-dev:cli-1"
+    page = f"https://{host}/states/home?region=any-1#/v2/executions/details/{arn}"
+    assert Place("dev", None).console(arn) == page
+    assert Place("local", None, "http://127.0.0.1:1").console(arn) is None
 
 
 def test_run_tells_the_result_and_saves_it(cloud: Cloud, call: Call) -> None:
@@ -119,7 +135,7 @@ def test_failure_that_is_none_of_the_engine_keeps_its_name_and_words(
     answer = call("run", "--env", "dev")
     assert answer.code == 1
     assert f"\n{error}: The execution {cloud.executions()[0]['name']} failed: {told}\n" in answer.err
-    assert "Next   aurora-migrations logs --env dev\n" in answer.err
+    assert f"Next   aurora-migrations logs {cloud.executions()[0]['name']} --env dev\n" in answer.err
 
 
 def test_answer_that_is_none_of_ours_is_a_named_error(cloud: Cloud, call: Call) -> None:

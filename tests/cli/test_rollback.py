@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Call
+from tests.cli.test_remote_run import Keyboard
 from tests.database.helpers import applied, tables
 from tests.servers import Database, Migrations
 
@@ -63,6 +64,15 @@ def test_without_a_terminal_the_next_command_has_the_confirmation(
     assert "002_orders.down.sql, 001_users.down.sql" in answer.err
     assert "Next   aurora-migrations rollback 001 --confirm 002" in answer.err
     assert applied(database) == ["001", "002"]
+
+
+def test_wrong_number_at_the_prompt_undoes_nothing(
+    on: Call, ran: Migrations, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for typed, code, left in (("001", 2, ["001", "002"]), ("2", 0, ["001"])):
+        monkeypatch.setattr("sys.stdin", Keyboard(f"{typed}\n"))
+        assert on("rollback", "2").code == code
+        assert applied(database) == left
 
 
 def test_missing_down_file_undoes_nothing(on: Call, ran: Migrations, database: Database) -> None:

@@ -176,6 +176,11 @@ def test_what_the_functions_raise_fits(deployed: Any, call: Call, two: Migration
     answer = call("run", "--env", "dev", "--output", "json")
     assert (answer.code, answer.json["error"], answer.json["sqlstate"]) == (1, "MigrationFailed", "22012")
     fits("run", answer.json, failed=True)
+    named = call("run", "2", "--env", "dev")
+    assert "Saved to migration-002-output.json" in named.err
+    fits("run", json.loads((two.dir.parent / "migration-002-output.json").read_text("utf-8")), failed=True)
+    with pytest.raises(AssertionError):
+        fits("run", {**answer.json, "mail": {"subject": "x", "body": "y"}}, failed=True)
     fits("status", call("status", "--env", "dev", "--output", "json").json)
 
 
@@ -183,6 +188,13 @@ def test_findings_and_failures_of_an_environment_fit(cloud: Cloud, call: Call) -
     fits("doctor", call("doctor", "--env", "dev", "--output", "json").json)
     for verb in ("run", "logs"):
         fits(verb, call(verb, "--env", "dev", "--output", "json").json, failed=True)
+
+
+def test_failure_before_there_is_a_machine_fits(cloud: Cloud, call: Call) -> None:
+    cloud.stack({"Other": "x"})
+    answer = call("run", "--env", "dev", "--output", "json")
+    assert (answer.code, answer.json["error"]) == (1, "StackNotReady")
+    fits("run", answer.json, failed=True)
 
 
 def test_log_lines_fit(cloud: Cloud, database: Database, two: Migrations, call: Call, capsys: Any) -> None:

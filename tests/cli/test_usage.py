@@ -27,6 +27,13 @@ def test_help_names_every_verb(call: Call, words: list[str]) -> None:
     assert all(f"  {verb} " in answer.out for verb in VERBS)
 
 
+def test_help_of_a_verb_may_be_asked_for_in_front(call: Call) -> None:
+    assert call("help", "run") == call("run", "--help")
+    answer = call("help", "frob")
+    assert (answer.code, answer.out) == (2, "")
+    assert "there is no verb 'frob'" in answer.err
+
+
 def test_without_arguments_it_helps_and_exits_with_2(call: Call) -> None:
     answer = call()
     assert answer.code == 2

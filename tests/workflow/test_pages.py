@@ -249,6 +249,7 @@ NOT_PRINTED = ("AuroraMigrationsRunnerStack", "DatabaseUnreachable", "SecretNotF
 ELSEWHERE = (  # lines of expected results that don't come from the local cloud, as the page says
     "On branch main",
     "nothing to commit, working tree clean",
+    "warn    last run      Nothing has been run yet",  # pages before this one have run something
 )
 
 
