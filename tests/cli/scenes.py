@@ -114,7 +114,7 @@ def _locked(stage: Stage) -> Answer:
     stage.database.execute("CREATE TABLE busy (id integer)")
     stage.two.write("003_busy.sql", "ALTER TABLE busy ADD COLUMN note text;\n")
     with holding(stage.database.url, "SELECT * FROM busy"):
-        return stage.on("run", "--lock-timeout", "100ms", "--lock-wait", "300ms")
+        return stage.on("run", "--lock-timeout", "1s", "--lock-wait", "2s")  # time to see who is in the way
 
 
 def _another_run(stage: Stage) -> Answer:
