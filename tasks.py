@@ -156,7 +156,7 @@ def set_up(kind: str) -> None:
     with only_one():
         if is_ready(kind):
             return
-        tell(f"Setting up .venv from requirements/{kind}.txt; this happens once and takes about a minute.")
+        tell(f"Setting up .venv from requirements/{kind}.txt; this happens once and takes a few minutes.")
         if not is_ours():
             stop_server()
             make_environment(VENV)

@@ -84,6 +84,7 @@ def test_texts_of_the_machines_are_of_72_columns() -> None:
     for path, text in WANTED.items():
         if path.parent == golden.MAILS:
             odd = [line for line in text.splitlines()[1:] if len(line) > 72 and " " in line.strip()]
+            odd = [line for line in odd if not line.startswith("  npx ")]
             assert set(odd) <= {f"  {golden.VALUES['why']}"}, path.stem
 
 

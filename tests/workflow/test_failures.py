@@ -50,7 +50,7 @@ def test_a_mistake_in_the_second_of_three_files_leaves_the_first(workflow: Workf
     assert workflow.applied == ["001"]
     assert (ended.raised["file"], ended.raised["line"], ended.raised["sqlstate"]) == ("002_b.sql", 2, "42P01")
     assert 'relation "nowhere" does not exist' in body
-    assert "aurora-migrations run --env local" in body
+    assert "aurora-migrations deploy --local" in body
 
 
 def test_a_secret_that_is_not_there(workflow: Workflow) -> None:
