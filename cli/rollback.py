@@ -11,7 +11,7 @@ from cli import common, where
 from cli.answering import Data
 from cli.run import CONTRACT, DIRECT, Printer
 from compiler.source import source_of
-from functions.migrator import Listener, MigratorError, Request, Session, failure, roll_back
+from functions.migrator import Listener, MigratorError, Request, Session, ctrl_c, failure, roll_back
 from functions.migrator.errors import Cancelled, InvalidInput
 from functions.migrator.excerpts import without_password
 from functions.migrator.history import read_applied
@@ -103,7 +103,8 @@ def _here(arguments: argparse.Namespace, execution: str) -> Data:
         with Session(url, execution) as session:
             chosen = plan_rollback(source.package, read_applied(session), arguments.target)
         confirm = _confirmed([migration.down.name for migration in chosen if migration.down], arguments)
-    return roll_back(request, arguments.target, confirm).to_dict()
+    with ctrl_c.taken():
+        return roll_back(request, arguments.target, confirm).to_dict()
 
 
 def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:

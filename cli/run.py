@@ -12,7 +12,7 @@ from typing import Any
 from cli import common, where
 from cli.verified import print_verified
 from compiler.source import source_of
-from functions.migrator import Listener, Migration, MigratorError, Request, apply, discover, failure
+from functions.migrator import Listener, Migration, MigratorError, Request, apply, ctrl_c, discover, failure
 from functions.migrator.blockers import LockWait
 from functions.migrator.durations import format_duration
 from functions.migrator.plan import find_target
@@ -84,7 +84,8 @@ def _here(arguments: argparse.Namespace, execution: str) -> Ran:
         hazards=arguments.hazards,
         listener=Printer() if arguments.output == "text" else Listener(),
     )
-    result = apply(request, arguments.target)
+    with ctrl_c.taken():
+        result = apply(request, arguments.target)
     return result.to_dict(), result.notices
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from functions.migrator import blockers
+from functions.migrator import blockers, ctrl_c
 from functions.migrator.blockers import Blocker, LockWait
 from functions.migrator.durations import format_duration
 from functions.migrator.errors import Cancelled, Deadlock, LockTimeout, MigratorError
@@ -25,6 +25,7 @@ MOST_TRIES = 500
 MOST_CONNECTIONS = 5  # lost ones that a run replaces
 _BEYOND_DEADLOCK_TIMEOUT = 300  # ms; when an autovacuum has been asked to give way, it takes a moment to do so
 _POLL = (0.05, 0.5)  # seconds, the first and the longest, between two looks whether they are gone
+_MEANWHILE = "waiting for others to let go of their locks"
 _PAUSE = (0.2, 10.0)  # the same, where nobody was seen in the way
 
 
@@ -85,13 +86,11 @@ class Patience:
             ConnectionLost: the connection broke meanwhile.
         """
         wait: LockWait | None = getattr(error, "wait", None)
-        try:
+        with ctrl_c.stopped(_MEANWHILE):
             self._pause(session, wait)
             self._take_longer(session, wait)
             if isinstance(error, Deadlock):  # a shorter try gives way before the server has to end somebody
                 self.attempt_ms = min(self.attempt_ms, blockers.deadlock_timeout_ms(session) * 8 // 10)
-        except KeyboardInterrupt:
-            raise _stopped() from None
         self._count()
 
     def _count(self) -> None:
@@ -110,7 +109,7 @@ class Patience:
         if self._left <= 0 or self._connections > MOST_CONNECTIONS or not error.retryable:
             raise error
         pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
-        time.sleep(pause)
+        ctrl_c.pause(pause, "waiting for the database to be there again")
         self._count()
 
     @property
@@ -180,10 +179,6 @@ class Patience:
 
 
 def _sleep(session: Session, seconds: float) -> None:
-    time.sleep(max(0.0, seconds))
+    ctrl_c.pause(seconds, _MEANWHILE)
     if session.wire.interrupted:
-        raise _stopped()
-
-
-def _stopped() -> Cancelled:
-    return Cancelled("Stopped by Ctrl-C while waiting for others to let go of their locks.")
+        raise Cancelled(f"Stopped by Ctrl-C while {_MEANWHILE}.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from functions.migrator import history, runlock
+from functions.migrator import ctrl_c, history, runlock
 from functions.migrator.blockers import LockWait, Observer
 from functions.migrator.drift import read_edits
 from functions.migrator.errors import (
@@ -36,6 +36,7 @@ from functions.migrator.script import PAST, Action, Hazard, Script, Source
 from functions.migrator.session import Session
 from functions.migrator.transaction import CommitUnknown, Ran, run_file
 
+_CONNECTING = "connecting to the database"
 SETTLE_TIME = 30.0  # seconds in which a commit's fate must be found out
 
 
@@ -446,13 +447,14 @@ def _reconnect(request: Request) -> Session:
     deadline = time.monotonic() + SETTLE_TIME
     while True:
         try:
-            session = Session(request.url, request.execution)
+            with ctrl_c.stopped(_CONNECTING), ctrl_c.heard():
+                session = Session(request.url, request.execution)
             session.prepare_to_write()
             return session
         except MigratorError as error:
             if not error.retryable or time.monotonic() > deadline:
                 raise
-            time.sleep(0.2)
+            ctrl_c.pause(0.2, _CONNECTING)
 
 
 def _connect(request: Request) -> Session:
@@ -460,11 +462,12 @@ def _connect(request: Request) -> Session:
     deadline = time.monotonic() + min(SETTLE_TIME, request.limits.lock_wait / 1_000)
     while True:
         try:
-            return Session(request.url, request.execution)
+            with ctrl_c.stopped(_CONNECTING), ctrl_c.heard():
+                return Session(request.url, request.execution)
         except DatabaseBusy:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(random.uniform(0.5, 1.5))
+            ctrl_c.pause(random.uniform(0.5, 1.5), _CONNECTING)
 
 
 def _job(request: Request, action: Action, migration: Migration) -> Job:

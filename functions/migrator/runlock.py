@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from functions.migrator import ctrl_c
 from functions.migrator.durations import format_duration
 from functions.migrator.errors import AnotherRunInProgress, Cancelled
 from functions.migrator.session import RUN_LOCK, Session, application_name
@@ -32,6 +33,7 @@ _HOLDER = f"""
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
        AND l.classid = {(KEY >> 32) & 0xFFFFFFFF} AND l.objid = {KEY & 0xFFFFFFFF} AND l.objsubid = 1
 """
+_MEANWHILE = "waiting for another run to end"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds
 
 
@@ -98,12 +100,9 @@ def _try(session: Session) -> bool:
 
 
 def _sleep(session: Session, seconds: float) -> None:
-    try:
-        time.sleep(seconds)
-    except KeyboardInterrupt:
-        session.wire.interrupted = True
+    ctrl_c.pause(seconds, _MEANWHILE)
     if session.wire.interrupted:
-        raise Cancelled("Stopped by Ctrl-C while waiting for another run to end.")
+        raise Cancelled(f"Stopped by Ctrl-C while {_MEANWHILE}.")
 
 
 def _busy(holder: Holder | None, budget: float) -> AnotherRunInProgress:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import errors, pq
 
+from functions.migrator import ctrl_c
+
 Connection = psycopg.Connection[tuple[object, ...]]
 Row = tuple[str | None, ...]
 Param = str | bytes | int | bool | None
@@ -190,7 +192,9 @@ class Wire:
     def _wait(self, events: int) -> None:
         """Waits for the socket and takes in what arrives."""
         try:
-            if self._select(events) & selectors.EVENT_READ:
+            with ctrl_c.heard():
+                ready = self._select(events)
+            if ready & selectors.EVENT_READ:
                 self._pgconn.consume_input()
         except KeyboardInterrupt:
             if self.interrupted:

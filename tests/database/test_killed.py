@@ -155,7 +155,7 @@ def test_runner_killed_at_random_moments_never_leaves_a_half_done_file(database,
     for _ in range(4):
         with start_runner(database, migrations) as runner:
             until(lambda r=runner: backends(database) or not r.running, "it has begun")
-            time.sleep(chance.uniform(0, 0.3))
+            time.sleep(chance.uniform(0, 0.3) * chance.getrandbits(1))
             runner.kill()
             all_released(database)
         before, known = known, agreed(database)
@@ -276,7 +276,7 @@ def test_ctrl_c_while_waiting_for_the_run_lock_ends_the_wait(database, migration
     write_steps(migrations, 1)
     with holding_run_lock(database.url), start_runner(database, migrations) as runner:
         until(lambda: backends(database), "it is connected")
-        time.sleep(0.3)
+        time.sleep(1)
         runner.interrupt()
         code, answer = runner.finish(10)
     assert (code, answer["error"]) == (1, "Cancelled")
@@ -289,16 +289,13 @@ def test_ctrl_c_at_random_moments_never_leaves_a_half_done_file(database, migrat
     print(f"seed {seed}")
     chance = random.Random(seed)
     steps = write_steps(migrations, 60, "SELECT pg_sleep(0.01);")
-    for _ in range(3):
+    for _ in range(4):
         with start_runner(database, migrations) as runner:
             until(lambda r=runner: backends(database) or not r.running, "it has begun")
             time.sleep(chance.uniform(0, 0.3))
             runner.interrupt()
-            out, _ = runner.process.communicate(timeout=10)
-        # 130, or what a shell shows as 130, if it was in Python's own hands
-        assert runner.process.returncode in (0, 1, 130, -signal.SIGINT), out
-        if runner.process.returncode == 1:
-            assert json.loads(out)["error"] == "Cancelled"
+            code, answer = runner.finish(10)
+        assert (code, answer.get("error")) in ((1, "Cancelled"), (0, None)), answer
         all_released(database)
         known = agreed(database)
         assert known == steps[: len(known)]

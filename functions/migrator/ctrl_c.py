@@ -1,0 +1,87 @@
+"""Ctrl-C, heard where a run can stop in order: while it waits, and nowhere between.
+
+Python raises KeyboardInterrupt at whatever line is being run, be it between a commit and the note that it happened.
+While a run has taken Ctrl-C, it is kept instead until the run waits next: for the server, a lock, a connection. Where
+nobody has taken it, as in a Lambda function or in a verb that only reads, all is as Python does it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from functions.migrator.errors import Cancelled
+
+
+class _State:
+    pressed = False
+    waiting = False
+
+
+@contextlib.contextmanager
+def taken() -> Iterator[None]:
+    """Keeps the first Ctrl-C for the next wait; a second one before that stops at once."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _keep)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        _State.pressed = False
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """Around a wait.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C is pressed meanwhile, or was before.
+    """
+    _State.waiting = True
+    try:
+        if _State.pressed:
+            _State.pressed = False
+            raise KeyboardInterrupt
+        yield
+    finally:
+        _State.waiting = False
+
+
+def pause(seconds: float, meanwhile: str) -> None:
+    """Sleeps.
+
+    Args:
+        meanwhile: what the run does in this time: `waiting for another run to end`.
+
+    Raises:
+        Cancelled: Ctrl-C was pressed.
+    """
+    with stopped(meanwhile), heard():
+        time.sleep(max(0.0, seconds))
+
+
+@contextlib.contextmanager
+def stopped(meanwhile: str) -> Iterator[None]:
+    """Turns a Ctrl-C that is heard in it into the error that says so.
+
+    Raises:
+        Cancelled: Ctrl-C was pressed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Cancelled(f"Stopped by Ctrl-C while {meanwhile}.") from None
+
+
+def _keep(number: int, frame: FrameType | None) -> None:
+    if _State.waiting or _State.pressed:
+        _State.pressed = False
+        raise KeyboardInterrupt
+    _State.pressed = True
