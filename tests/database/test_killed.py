@@ -1,6 +1,5 @@
 """A runner that dies, at any moment: the server lets go of everything within two seconds, and the next run goes on."""
 
-import json
 import multiprocessing
 import os
 import random
