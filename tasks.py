@@ -40,7 +40,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "set-up-finished"
 WAIT_FOR_ANOTHER_SET_UP_S = 900
 EXAMPLE = "017"  # the migration one tries first; it makes dry_run_log
-IN_PROCESSES = ("-n", "auto", "--maxprocesses", "4")
+PROCESSES, ALONE = min(4, 2 * (os.cpu_count() or 1)), 2  # that run tests; most of their time they wait
 PIP_TOOLS = "pip-tools==7.6.2"
 SETUPS = ("run", "infra", "local", "dev")  # each holds the ones before it
 LOCKS = ("run", "lambda", "infra", "local", "dev")  # each may name the ones before it
@@ -67,12 +67,13 @@ def up(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """All in several processes, but for those that measure how long others wait: they come after, one by one."""
+    """All in several processes, but for those that measure how long others wait: they come after, with little beside
+    them."""
     set_up("dev")
     if arguments:
         return hand_over("pytest", *arguments)
-    together = subprocess.run(module("pytest", *IN_PROCESSES, "-m", "not alone"), cwd=ROOT).returncode
-    alone = subprocess.run(module("pytest", "-m", "alone"), cwd=ROOT).returncode
+    together = subprocess.run(module("pytest", "-n", str(PROCESSES), "-m", "not alone"), cwd=ROOT).returncode
+    alone = subprocess.run(module("pytest", "-n", str(ALONE), "-m", "alone"), cwd=ROOT).returncode
     return together or alone
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -39,15 +40,17 @@ CLOUDS_OF_THEIR_OWN = ("test_terminal.py", "test_pages.py")  # of tests/workflow
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of several processes, each runs whole files: what files share is made once. The tests of the workflow share a
-    cloud, and the last of them speak of all, so they stay together."""
+    """Of several processes, each runs whole files: what files share is made once. Those on one PostgreSQL go before
+    those on the next, as a server is started anew with each change. The tests of the workflow share a cloud, and the
+    last of them speak of all, so they stay together."""
     from xdist.scheduler import LoadFileScheduling
 
     class Files(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             together = file.startswith("tests/workflow/") and Path(file).name not in CLOUDS_OF_THEIR_OWN
-            return "tests/workflow" if together else file
+            server = re.search(r"\bpostgres(\d+)\b", nodeid)
+            return "tests/workflow" if together else f"{file} {server[1] if server else ''}"
 
     return Files(config, log)
 
@@ -65,8 +68,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("programs", chosen, indirect=True, ids=ids, scope="session")
 
 
-# What of the engine looks the same to every server: what a folder and a history make of each other.
-_ALIKE_ON_ALL = ("test_bad_input", "test_drift", "test_manifest_runs", "test_resume", "test_templates", "test_deferred")
+# What of the engine looks the same to every server: what a folder and a history make of each other, and how a server
+# of one's own, many runners and a broken connection are dealt with. TEST_POSTGRES=15 has them all run on that one.
+_ALIKE_ON_ALL = (
+    "test_bad_input",
+    "test_concurrency",
+    "test_connection_lost",
+    "test_deferred",
+    "test_drift",
+    "test_local_postgres",
+    "test_manifest_runs",
+    "test_resume",
+    "test_templates",
+)
 
 
 def _depends_on_the_server(path: Path) -> bool:

@@ -25,7 +25,8 @@ _APPLIED = """
 
 
 def test_300_files_are_applied_over_several_calls(workflow: Workflow) -> None:
-    workflow.deploy(**{f"_{n:03}_table_number_{n}": f"CREATE TABLE t{n} (id int PRIMARY KEY);" for n in range(1, 301)})
+    work = "CREATE TABLE t{} (id int PRIMARY KEY); SELECT pg_sleep(0.01);"  # 3 s in all, where a call has 2
+    workflow.deploy(**{f"_{n:03}_table_number_{n}": work.format(n) for n in range(1, 301)})
     with workflow.configured("apply", timeout=12):
         ended = workflow.run()
     assert (ended.status, ended.output["applied_count"]) == ("SUCCEEDED", 300)
