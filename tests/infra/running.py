@@ -53,7 +53,8 @@ def run(
 
 
 def _from(machine: Machine, start: str, topic: str, answers: dict[str, Any]) -> dict[str, Any]:
-    """The definition, begun elsewhere, with answers in place of functions, and without waiting between attempts."""
+    """The definition, begun elsewhere, with answers in place of functions, and without waiting between attempts. What
+    can't be reached is left out: moto takes half a second to read it all."""
     states = json.loads(json.dumps(machine.states))
     for state in states.values():
         state.pop("Retry", None)
@@ -65,7 +66,19 @@ def _from(machine: Machine, start: str, topic: str, answers: dict[str, Any]) -> 
     for name, answer in answers.items():
         kept = {key: states[name][key] for key in ("ResultPath", "OutputPath", "Next") if key in states[name]}
         states[name] = {"Type": "Pass", "Result": {"Payload": answer}, **kept}
-    return {"StartAt": start, "States": states}
+    return {"StartAt": start, "States": {name: states[name] for name in _reached(states, start)}}
+
+
+def _reached(states: dict[str, Any], start: str) -> list[str]:
+    found = [start]
+    for name in found:
+        found += [next_one for next_one in _followers(states[name]) if next_one not in found]
+    return found
+
+
+def _followers(state: dict[str, Any]) -> set[str]:
+    ways = [state, *state.get("Choices", []), *state.get("Catch", [])]
+    return {way[key] for way in ways for key in ("Next", "Default") if key in way}
 
 
 def _ended(states: Any, execution: str) -> dict[str, Any]:
