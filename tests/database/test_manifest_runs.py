@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from functions.migrator.errors import (
 )
 from functions.migrator.manifest import DETAILS, FORMAT, INDEX, Manifest
 from functions.migrator.options import Limits
+from tests.bounds import NO_HANG
 from tests.database.helpers import PATIENCE, Watcher, applied, ask, at, attempts, labels, on_server, tables
 from tests.database.helpers import apply as apply_live
 from tests.servers import Database, Migrations
@@ -314,6 +314,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Migrations:
     return made
 
 
+@NO_HANG
 def test_nothing_to_do_at_ten_thousand_migrations_reads_neither_files_nor_details(database, migrations, many) -> None:
     migrations.write("00001_x.sql", "SELECT 1;\n")
     apply_live(database, migrations)
@@ -322,9 +323,7 @@ def test_nothing_to_do_at_ten_thousand_migrations_reads_neither_files_nor_detail
         "SELECT n, lpad(n::text, 5, '0') || '_x.sql', sha256, sql, tokens, attempt, execution, requested_by "
         f"FROM aurora_migrations.applied, generate_series(2, {MANY}) AS n"
     )
-    began = time.monotonic()
     result = apply(database, many)
-    assert time.monotonic() - began < 5.0
     assert result.message == "Nothing to do: every migration is applied"
     assert apply(database, many, "9999").already_applied
 

@@ -1,12 +1,11 @@
 """What a file's statements touch, told from their trees alone. The rules themselves are tried on servers."""
 
-import time
-
 import pytest
 
 from compiler import rules
 from compiler.effects import Answer, Effect, effects, note, objects
 from compiler.sql import parse
+from tests.bounds import NO_HANG
 
 
 def of(text: str) -> list[tuple[Effect, ...]]:
@@ -329,9 +328,10 @@ def test_a_domain_that_was_taken_back_is_unknown_again():
     assert one(text).rewrites is Answer.MAYBE
 
 
+@NO_HANG
 def test_savepoints_by_the_thousand_take_no_time_with_their_square():
     statements = parse(b"SAVEPOINT a; CREATE TABLE t (id int); ROLLBACK TO b; ROLLBACK TO a;" * 10_000)
-    assert _seconds(statements) < 4
+    assert len(effects(statements)) == 40_000
 
 
 def test_a_table_of_another_schema_is_another_table():
@@ -425,24 +425,3 @@ def test_statements_that_touch_no_table_have_no_effect_and_no_note(statement: st
 def test_every_statement_gets_its_tuple_in_order():
     found = of("BEGIN; CREATE INDEX ON t (a); COMMIT")
     assert [len(each) for each in found] == [0, 1, 0]
-
-
-def test_a_statement_takes_well_under_a_fifth_of_a_millisecond():
-    text = "; ".join(
-        [
-            "CREATE TABLE t (id bigserial PRIMARY KEY, o int NOT NULL REFERENCES o, at timestamptz DEFAULT now())",
-            "CREATE INDEX CONCURRENTLY i ON u (a, b) WHERE c IS NOT NULL",
-            "ALTER TABLE u ADD COLUMN n text NOT NULL DEFAULT '', ADD CONSTRAINT k CHECK (n <> '') NOT VALID",
-            "UPDATE u SET n = o.name FROM o JOIN p ON p.id = o.p WHERE o.id = u.o AND u.n = ''",
-            "COMMENT ON COLUMN u.n IS 'x'",
-        ]
-    )
-    statements = parse(text.encode()) * 20
-    best = min(_seconds(statements) for _ in range(5))
-    assert best / len(statements) < 0.0002
-
-
-def _seconds(statements: list) -> float:
-    begun = time.perf_counter()
-    effects(statements)
-    return time.perf_counter() - begun

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import hashlib
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ from functions.migrator.manifest import DETAILS, FORMAT, INDEX, Manifest, script
 from functions.migrator.options import Options, RowsExpectation
 from functions.migrator.plan import make_plan
 from functions.migrator.script import Hazard, Script, Statement, TableLock, Unit
+from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
 BOUNDED = settings(max_examples=100, deadline=None, database=None)
@@ -355,28 +355,26 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@NO_HANG
 def test_reading_a_large_manifest_reads_no_details_and_no_file(many: Path, monkeypatch: pytest.MonkeyPatch):
     opened: list[str] = []
     original = builtins.open
     path_open = Path.open
     monkeypatch.setattr(builtins, "open", lambda *a, **k: opened.append(str(a[0])) or original(*a, **k))
     monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(self.name) or path_open(self, *a, **k))
-    began = time.monotonic()
     read = Manifest(many)
     plan = make_plan(read.package, State({}, {}), {})
     assert len(plan.pending) == MANY
     assert sum(len(migration.sha256) for migration in plan.pending) == MANY * 64
-    assert time.monotonic() - began < 5.0
     assert [Path(name).name for name in opened if INDEX not in name] == []
     assert read.digest
 
 
+@NO_HANG
 def test_script_of_one_among_many_is_found_at_once(many: Path):
     read = Manifest(many)
-    began = time.monotonic()
     for migration in read.package.migrations[::100]:
         assert read.script("apply", migration).file == migration.name
-    assert time.monotonic() - began < 5.0
 
 
 def test_nothing_applied_means_no_edits(many: Path):

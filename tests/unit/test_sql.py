@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import time
 
 import postgast
 import pytest
@@ -14,9 +13,10 @@ from hypothesis import strategies as st
 from compiler import pieces, sql
 from compiler.deep import parse_deep
 from compiler.sql import NotSql, parse, tokens
+from tests.bounds import NO_HANG
 
 BOUNDED = settings(max_examples=80, deadline=None, database=None)
-QUICK = 10.0  # seconds for what takes a fraction of one; what takes longer hangs for somebody
+pytestmark = NO_HANG
 
 
 def summed(terms: int) -> str:
@@ -170,11 +170,9 @@ DEEP = {
 @pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
 def test_deep_statement_is_read_among_others(text, terms: int):
     statements = ["SELECT 'é'", text(terms), "DROP TABLE z"]
-    began = time.monotonic()
     found = parse(("-- ü\n" + ";\n/* é */ ".join(statements) + ";\n").encode())
     assert [statement.text.decode() for statement in found] == statements
     assert found[1].kind == parse(text(2).encode())[0].kind
-    assert time.monotonic() - began < QUICK
 
 
 @pytest.mark.parametrize("terms", [60, 400, 3000])
@@ -202,9 +200,7 @@ def test_tree_that_came_the_long_way_round_is_the_same(kind: str, text: str, mon
 def test_thousand_statements_are_read_at_once(last: str):
     lines = [f"INSERT INTO t{number} VALUES ('é;{number}'); -- {number}" for number in range(999)]
     text = "\n".join([*lines, last]).encode()
-    began = time.monotonic()
     found = parse(text)
-    assert time.monotonic() - began < QUICK
     assert len(found) == 1000
     assert [statement.node.relation.relname for statement in found[:999]] == [f"t{number}" for number in range(999)]
     assert found[999].text.decode() == last
@@ -216,21 +212,17 @@ def test_very_deep_statement_is_read_and_does_not_end_the_program(text):
 
 
 def test_statement_deeper_than_any_stack_is_refused_at_once():
-    began = time.monotonic()
     with pytest.raises(NotSql, match="too deep to be read") as caught:
         parse(b"SELECT 0, 1" + b"+1" * 1_000_000)
     assert caught.value.offset == 9
-    assert time.monotonic() - began < QUICK
 
 
 @pytest.mark.parametrize("text", [b"/*" * 50_000, b"SELECT 1; " + b"/*" * 50_000 + b"*/" * 50_000 + b"SELECT 2"])
 @pytest.mark.parametrize("read", [parse, tokens])
 def test_deeply_nested_comments_are_refused_at_once(read, text: bytes):
-    began = time.monotonic()
     with pytest.raises(NotSql, match="comments are nested") as caught:
         read(text)
     assert caught.value.offset == text.index(b"/*")
-    assert time.monotonic() - began < QUICK
 
 
 def test_what_only_looks_like_deep_comments_or_a_deep_tree_is_read():
