@@ -200,7 +200,8 @@ def test_not_null_holds_for_new_rows_from_the_first_step_on(deployment: Deployme
 
 
 def scans(deployment: Deployment) -> int:
-    """How often users was read as a whole, once no session that may still report is left."""
+    """How often users was read as a whole, once no session that may still report is left, and ours has reported."""
+    deployment.value("SELECT pg_stat_force_next_flush()")
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     deadline = time.monotonic() + 10
     while deployment.value(others) and time.monotonic() < deadline:
