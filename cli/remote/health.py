@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from cli import common, where
 from cli.remote import errors, resources
 from cli.remote.asking import ask_in
 from cli.remote.execution import RUNNING, iso, last_run
-from cli.remote.failing import explain
+from cli.remote.failing import ERRORS, explain
 from cli.remote.outcome import error_of
 from cli.remote.place import Place
 from cli.remote.screen import Screen
@@ -60,7 +58,7 @@ def examine(place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
 def _made(name: str, check: Check, place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
     try:
         yield from check(place, arguments)
-    except (ClientError, BotoCoreError) as error:
+    except ERRORS as error:
         yield _failed(name, explain(error), arguments)
     except MigratorError as error:
         yield _failed(name, error, arguments)
