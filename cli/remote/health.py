@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, TextIO
 
 from cli import common, where
+from cli.paragraphs import paragraph
 from cli.remote import errors, resources
 from cli.remote.asking import ask_in
 from cli.remote.execution import RUNNING, iso, last_run
@@ -35,9 +36,11 @@ class Finding:
         """The finding as JSON-able data."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        line = f"{self.result:6}  {self.check:12}  {self.message}"
-        return f"{line}\n{'':22}Do: {self.solution}" if self.solution else line
+    def told(self, stream: TextIO) -> str:
+        """The finding for people, as it is to be written to a stream."""
+        lines = [paragraph(f"{self.result:6}  {self.check:12}  ", self.message, stream)]
+        lines += [paragraph(f"{'':22}Do: ", self.solution, stream)] if self.solution else []
+        return "\n".join(lines)
 
 
 Check = Callable[[Place, argparse.Namespace], Iterator[Finding]]
