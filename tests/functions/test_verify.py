@@ -65,6 +65,19 @@ def test_table_that_a_file_has_made_and_none_has_taken_away_is_missed(machine, d
     assert machine.run({"action": "verify"})["message"].endswith("all is as it should be")
 
 
+def test_tables_of_other_schemas_and_with_odd_names_are_missed_by_these(machine, database) -> None:
+    long = "t" * 70  # PostgreSQL cuts it
+    odd = ['app."a.B"', 'app."say ""no"""', '"Ünique"', "app.plain", long]
+    texts = "".join(f"CREATE TABLE {name} (id int);\n" for name in odd)
+    run(machine, f"CREATE SCHEMA app;\n{texts}")
+    machine.execution = "later"
+    assert machine.run({"action": "verify"})["message"].endswith("all is as it should be")
+    for name in odd:
+        database.execute(f"DROP TABLE {name}")
+    told = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert {check["promise"] for check in told["checks"]} == {f"table {name}" for name in [*odd[:-1], long[:63]]}
+
+
 def test_run_whose_table_is_gone_when_it_is_verified_fails(machine, database) -> None:
     machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);")
     package = machine.write_manifest()
