@@ -11,9 +11,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from cli import where
+from cli.paragraphs import paragraph
 from functions.migrator import MigratorError
 from functions.migrator.durations import parse_duration
 from functions.migrator.errors import InvalidInput
@@ -136,7 +137,7 @@ def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mappin
     if arguments.output == "json":
         print_json(data)
     else:
-        print(describe(error), file=sys.stderr)
+        print(describe(error, sys.stderr), file=sys.stderr)
     return 2 if isinstance(error, InvalidInput) else 1
 
 
@@ -148,13 +149,15 @@ def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace
     error.next_command = where.as_asked(error.next_command, arguments)
 
 
-def describe(error: MigratorError) -> str:
-    """An error for people: what happened and where, why, in what state the database is, what to do."""
-    lines = ["", f"{error.name}: {error.message}"]
+def describe(error: MigratorError, stream: TextIO) -> str:
+    """An error for people, as it is to be written to a stream: what happened and where, why, in what state the database
+    is, what to do."""
+    lines = ["", paragraph("", f"{error.name}: {error.message}", stream)]
     excerpt = str(error.facts.get("excerpt") or error.facts.get("difference") or "")
     if excerpt:
         lines += ["", *(f"    {line}" for line in excerpt.splitlines())]
-    lines += ["", f"  Why    {error.cause}", f"  State  {error.whole_state}", f"  Do     {error.solution}"]
+    told = {"Why": error.cause, "State": error.whole_state, "Do": error.solution}
+    lines += ["", *(paragraph(f"  {name:7}", text, stream) for name, text in told.items())]
     lines += [f"  Next   {error.next_command}"]
     return "\n".join(lines)
 

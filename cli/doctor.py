@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
             for finding in examine(place, arguments):
                 found.append(finding)
                 if arguments.output == "text":
-                    print(finding, flush=True)
+                    print(finding.told(sys.stdout), flush=True)
     except MigratorError as error:
         common.go_on_with(error, "doctor", arguments)
         return common.tell_error(error, arguments, failure(error, None, ""))

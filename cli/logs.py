@@ -67,4 +67,4 @@ def _tell_end(arguments: argparse.Namespace, ended: Execution) -> None:
     else:
         error = error_of(ended)
         common.go_on_with(error, "run", arguments)
-        print(common.describe(error))
+        print(common.describe(error, sys.stdout))

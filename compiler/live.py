@@ -18,6 +18,7 @@ from compiler.keeping import kept_by
 from compiler.pieces import WHOLE
 from compiler.sql import NotSql, Statement, parse
 from compiler.sql import tokens as tokens_of
+from compiler.staying import staying
 from compiler.tables import tables
 from compiler.transactions import is_read_only
 from compiler.units import Part, lay_out
@@ -116,7 +117,7 @@ def compile_text(
         Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)) if n < _POINTED else "")
         for n, (start, reason) in enumerate(_first_each(wrong))
     ]
-    did = tuple(effects(statements))
+    did, (made, taken) = tuple(effects(statements)), staying(statements)
     script = Script(
         file=file,
         sha256=hashlib.sha256(text).hexdigest(),
@@ -127,6 +128,8 @@ def compile_text(
         statements=tuple(_described(lines, statements, did)),
         promises=tuple(promises),
         tables=tables(statements),
+        made=made,
+        taken=taken,
     )
     return Compiled(script, text, statements, (*found, *problems), did)
 

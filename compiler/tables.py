@@ -32,11 +32,11 @@ def tables(statements: Sequence[Statement]) -> tuple[str, ...]:
             continue
         before = statement.node
         for node in file.parts(statement.node):
-            found |= dict.fromkeys(_placed(file, touch.name) for touch in touches(node, file.types) if _changes(touch))
+            found |= dict.fromkeys(placed(file, touch.name) for touch in touches(node, file.types) if _changes(touch))
             found = _renamed(file, node, found)
             file.follow(node)
         for gone in _dropped(statement.node):
-            found.pop(_placed(file, gone), None)
+            found.pop(placed(file, gone), None)
     return tuple(str(name) for name in found if name.schema != "pg_temp")
 
 
@@ -44,7 +44,7 @@ def _changes(touch: Touch) -> bool:
     return touch.runs and (touch.rule is None or touch.rule.lock not in _READS)
 
 
-def _placed(file: File, name: Name) -> Name:
+def placed(file: File, name: Name) -> Name:
     """The name with the schema of the file's own `SET search_path`; without one it is left to the session's."""
     schema = file.key(name)[0]
     return name if name.schema or schema == "public" else Name(schema, name.name)
@@ -54,7 +54,7 @@ def _renamed(file: File, node: Any, found: dict[Name, None]) -> dict[Name, None]
     kind = node.DESCRIPTOR.name
     if kind not in ("RenameStmt", "AlterObjectSchemaStmt") or not node.HasField("relation"):
         return found
-    old = _placed(file, trees.of_range(node.relation))
+    old = placed(file, trees.of_range(node.relation))
     if kind == "AlterObjectSchemaStmt":
         new = Name(node.newschema, old.name)
     elif node.subname:  # a column or a constraint

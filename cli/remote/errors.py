@@ -60,7 +60,7 @@ class AccessDenied(CloudError):
 
 
 class CloudUnreachable(CloudError):
-    """No answer."""
+    """No answer, or one of something else than AWS."""
 
     cause = "This machine has no way there (network, proxy, VPN), the region's name is wrong, or AWS is out of order."
     solution = "Check the network and the region's name, and try again."

@@ -51,7 +51,7 @@ def start(place: Place, name: str, asked: Mapping[str, str]) -> Execution:
         told = place.client("stepfunctions").start_execution(
             stateMachineArn=machine, name=name, input=json.dumps(asked)
         )
-    return Execution(str(told["executionArn"]), name, RUNNING, told["startDate"].astimezone(UTC), asked)
+        return Execution(str(told["executionArn"]), name, RUNNING, told["startDate"].astimezone(UTC), asked)
 
 
 def look(place: Place, arn: str) -> Execution:

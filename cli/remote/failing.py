@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
 
 from cli.remote import errors
 from functions.migrator.errors import MigratorError
@@ -18,6 +19,11 @@ _EXPIRED: _Meaning = (errors.LoginExpired, "The AWS login has expired.")
 _REFUSED: _Meaning = (errors.LoginRefused, "AWS doesn't know these credentials.")
 _DENIED: _Meaning = (errors.AccessDenied, "Access denied.")
 _UNREACHABLE: _Meaning = (errors.CloudUnreachable, "AWS didn't answer.")
+
+# All that a call of botocore's raises. The last two, where what answers isn't AWS, are no errors of its own family.
+ERRORS = (aws.ClientError, aws.BotoCoreError, ResponseParserError, UnicodeDecodeError)
+# Where it is read what AWS answers always, and another program never.
+ANSWERS = (*ERRORS, LookupError)
 
 # By the names of botocore's classes, of which older versions don't have all.
 _BY_CLASS: dict[str, _Meaning] = {
@@ -74,7 +80,7 @@ def named() -> Iterator[None]:
     """
     try:
         yield
-    except (aws.ClientError, aws.BotoCoreError) as error:
+    except ANSWERS as error:
         raise explain(error) from error
 
 
@@ -84,6 +90,8 @@ def explain(error: Exception) -> MigratorError:
         return _of_code(error)
     if isinstance(error, aws.ProfileNotFound):
         return _no_profile(error)
+    if not isinstance(error, aws.BotoCoreError):
+        return _another_answers(f"{type(error).__name__}: {error}")
     for kind in type(error).__mro__:
         if kind.__name__ in _BY_CLASS:
             ours, message = _BY_CLASS[kind.__name__]
@@ -112,12 +120,32 @@ def _no_profile(error: aws.ProfileNotFound) -> errors.LoginMissing:
 def _of_code(error: aws.ClientError) -> MigratorError:
     told = error.response.get("Error", {})
     code, words = str(told.get("Code", "")), _words(str(told.get("Message", "")))
+    if _is_anothers(code, error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)):
+        return _another_answers(f"{error.operation_name}: {code}: {words}")
     if code not in _BY_CODE:
         return errors.CloudRefused(f"AWS refused {error.operation_name}: {code}: {words}", code=code)
     ours, message = _BY_CODE[code]
     return ours(f"{message} ({error.operation_name}: {words})", code=code)
 
 
+def _is_anothers(code: str, status: int) -> bool:
+    """Whether a refusal bears no name of AWS's, but what botocore makes of a page: nothing, or the HTTP status. With
+    5xx AWS itself may be out of order."""
+    return (code in ("", "Unknown") or code.isdecimal()) and status < 500
+
+
+def _another_answers(words: str) -> errors.CloudUnreachable:
+    return errors.CloudUnreachable(
+        f"Something else than AWS answered. ({_words(words)})",
+        cause="At the address that was asked is a proxy or a sign-in page of the network, what AWS_ENDPOINT_URL names, "
+        "or (with --local) another program in the place of a local cloud that has ended.",
+        solution="Check network, proxy and VPN, and the variables AWS_ENDPOINT_URL and HTTPS_PROXY. With --local, end "
+        "`aurora-migrations up` and start it again.",
+    )
+
+
 def _words(text: str) -> str:
-    """In one line, and not too long. Some of AWS's denials carry an encoded message of a thousand characters."""
-    return re.sub(r"\s+", " ", text.split("Encoded authorization failure message")[0]).strip()[:500]
+    """In one line, not too long, and nothing that a terminal would obey. Some of AWS's denials carry an encoded message
+    of a thousand characters."""
+    line = re.sub(r"\s+", " ", text.split("Encoded authorization failure message")[0]).strip()
+    return "".join(each if each.isprintable() else "?" for each in line)[:500]

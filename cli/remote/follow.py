@@ -7,12 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from cli.remote import errors
 from cli.remote.events import Events
 from cli.remote.execution import RUNNING, Execution, look
-from cli.remote.failing import explain, is_transient
+from cli.remote.failing import ANSWERS, ERRORS, explain, is_transient
 from cli.remote.lines import Line, Log
 from cli.remote.place import Place
 from cli.remote.screen import Screen
@@ -78,7 +76,7 @@ class Follower:
             return []
         try:
             lines = [tell(record) for record in self._log.news()]
-        except (ClientError, BotoCoreError) as error:
+        except ERRORS as error:
             if not is_transient(error):
                 self._log = None
                 self.screen.note(f"The functions' logs can't be read, so not everything is shown. {explain(error)}")
@@ -97,7 +95,7 @@ class Follower:
         while True:
             try:
                 return ask()
-            except (ClientError, BotoCoreError) as error:
+            except ANSWERS as error:
                 if not is_transient(error) or time.monotonic() > deadline:
                     raise self._lost(explain(error)) from error
             time.sleep(_LONGEST_PAUSE)

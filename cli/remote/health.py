@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import Literal, TextIO
 
 from cli import common, where
+from cli.paragraphs import paragraph
 from cli.remote import errors, resources
 from cli.remote.asking import ask_in
 from cli.remote.execution import RUNNING, iso, last_run
-from cli.remote.failing import explain
+from cli.remote.failing import ERRORS, explain
 from cli.remote.outcome import error_of
 from cli.remote.place import Place
 from cli.remote.screen import Screen
@@ -37,9 +36,11 @@ class Finding:
         """The finding as JSON-able data."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        line = f"{self.result:6}  {self.check:12}  {self.message}"
-        return f"{line}\n{'':22}Do: {self.solution}" if self.solution else line
+    def told(self, stream: TextIO) -> str:
+        """The finding for people, as it is to be written to a stream."""
+        lines = [paragraph(f"{self.result:6}  {self.check:12}  ", self.message, stream)]
+        lines += [paragraph(f"{'':22}Do: ", self.solution, stream)] if self.solution else []
+        return "\n".join(lines)
 
 
 Check = Callable[[Place, argparse.Namespace], Iterator[Finding]]
@@ -60,7 +61,7 @@ def examine(place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
 def _made(name: str, check: Check, place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
     try:
         yield from check(place, arguments)
-    except (ClientError, BotoCoreError) as error:
+    except ERRORS as error:
         yield _failed(name, explain(error), arguments)
     except MigratorError as error:
         yield _failed(name, error, arguments)

@@ -100,7 +100,7 @@ class Place:
         """
         with named():
             told = self.client("sts").get_caller_identity()
-        return Identity(told["Account"], told["Arn"])
+            return Identity(told["Account"], told["Arn"])
 
     @property
     def introduction(self) -> str:

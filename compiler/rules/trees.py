@@ -181,7 +181,7 @@ def _sequence(call: Any) -> Iterator[Use]:
 
 # Going down a tree, past what holds no names of relations or functions
 
-_LEAVES = frozenset(
+LEAVES = frozenset(
     ("a_const", "a_star", "boolean", "column_ref", "float", "integer", "param_ref", "set_to_default", "string")
 )
 _PLAIN_PARTS = frozenset({"Alias", "TypeName", "LockingClause", "WithClause"})
@@ -194,11 +194,11 @@ def children(message: Any, skipped: str = "") -> Iterator[Any]:
             continue
         if repeated:
             for each in getattr(message, name):
-                if not (each.DESCRIPTOR is _NODE and each.WhichOneof("node") in _LEAVES):
+                if not (each.DESCRIPTOR is _NODE and each.WhichOneof("node") in LEAVES):
                     yield _opened(each)
         elif message.HasField(name):
             each = getattr(message, name)
-            if not (each.DESCRIPTOR is _NODE and each.WhichOneof("node") in _LEAVES):
+            if not (each.DESCRIPTOR is _NODE and each.WhichOneof("node") in LEAVES):
                 yield _opened(each)
 
 

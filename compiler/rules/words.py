@@ -28,6 +28,16 @@ STEADY = _words(
 )
 """Functions whose value holds for a whole statement (immutable or stable)."""
 
+OF_ROWS = _words(
+    "array_agg avg bool_and bool_or count cume_dist dense_rank every first_value generate_series generate_subscripts",
+    "json_agg json_array_elements json_array_elements_text json_each json_each_text json_object_agg json_object_keys",
+    "json_to_record json_to_recordset jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_each",
+    "jsonb_each_text jsonb_object_agg jsonb_object_keys jsonb_to_record jsonb_to_recordset lag last_value lead max min",
+    "mode nth_value ntile percent_rank percentile_cont percentile_disc rank regexp_matches regexp_split_to_table",
+    "row_number stddev string_agg string_to_table sum unnest variance",
+)
+"""Functions that take or return several rows: aggregates, those of windows, and sets."""
+
 SERIAL = _words("bigserial serial serial2 serial4 serial8 smallserial")
 """Not types: an integer, a sequence and a default of nextval()."""
 

@@ -47,6 +47,15 @@ _INDEXES = """
       FROM tree t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
      ORDER BY t.root, i.indexrelid::pg_catalog.regclass::pg_catalog.text
 """
+# Relations of any kind, in any schema but PostgreSQL's own: what isn't among these is gone.
+_NOWHERE = """
+    SELECT value FROM pg_catalog.json_array_elements_text($1::json)
+     WHERE NOT EXISTS (
+           SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace
+            WHERE c.relname = (SELECT part::pg_catalog.name FROM pg_catalog.unnest(pg_catalog.parse_ident(value))
+                                      WITH ORDINALITY AS parts (part, n) ORDER BY n DESC LIMIT 1)
+              AND s.nspname !~ '^pg_' AND s.nspname <> 'information_schema')
+"""
 # The size, and the rows where that is small: CASE doesn't count before it has compared.
 _ROWS = """
     SELECT size, CASE WHEN size <= {most} THEN (SELECT pg_catalog.count(*) FROM {table}) END
@@ -138,6 +147,15 @@ def inspect(
     asked = {table.name for table in there[:count]}
     complete = (replace(table, indexes=tuple(indexes.get(table.oid, ()))) for table in tables.values())
     return [_counted(session, table) if table.name in asked and in_time() else table for table in complete]
+
+
+def nowhere(session: Session, names: Sequence[str]) -> set[str]:
+    """Which of these names no relation bears, in whatever schema: a `search_path` can't hide it, nor a move.
+
+    Raises:
+        MigratorError: as `inspect`.
+    """
+    return {str(name) for (name,) in _ask(session, _NOWHERE, json.dumps(list(names)))} if names else set()
 
 
 def _table(row: Row) -> Table:

@@ -22,6 +22,7 @@ from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration, Package, Problem, discover, sha256_of
 from functions.migrator.options import Options, RowsExpectation
 from functions.migrator.script import Action, Hazard, Script, Statement, TableLock, Unit
+from functions.migrator.standing import ANYTHING
 
 FORMAT = 2
 INDEX, DETAILS = "manifest.json", "manifest.details"
@@ -156,6 +157,8 @@ def script_of(data: dict[str, Any]) -> Script:
         promises=tuple(Promise(**promise) for promise in data["promises"]),
         hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
         tables=tuple(data.get("tables", ())),
+        made=tuple(data.get("made", ())),
+        taken=tuple(data.get("taken", (ANYTHING,))),
     )
 
 

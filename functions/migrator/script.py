@@ -108,6 +108,7 @@ class Script:
         promises: what must be true before it commits.
         hazards: what may hurt, accepted or not.
         tables: names of the relations that it makes or changes, as they are called at its end.
+        made, taken: see `functions.migrator.standing.Standing`.
     """
 
     file: str
@@ -120,6 +121,8 @@ class Script:
     promises: tuple[Promise, ...] = ()
     hazards: tuple[Hazard, ...] = ()
     tables: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
 
 
 class Source(Protocol):

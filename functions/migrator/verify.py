@@ -17,16 +17,27 @@ from functions.migrator.executions import Done, read_done
 from functions.migrator.expectations import LOCKED, Check, check_rows
 from functions.migrator.files import Migration
 from functions.migrator.history import Applied, State, read_state
-from functions.migrator.inspection import Table, inspect
+from functions.migrator.inspection import Table, inspect, nowhere
 from functions.migrator.options import RowsExpectation
 from functions.migrator.plan import find_target, make_plan
 from functions.migrator.results import rollback_message, success_message
+from functions.migrator.runlock import find_holder
 from functions.migrator.script import PAST, Script
 from functions.migrator.session import Session
+from functions.migrator.standing import Standing, must_be_there
 from functions.migrator.step import Step, looking, newest, send
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
 _TOO_SLOW = "Promise fewer rows, or raise `limits.statement_timeout` of the environment."
+_GONE = (
+    "A table that isn't there: find out who dropped or renamed it; restore it, or make it anew in a new migration. If "
+    "it is to be gone, say so in a new migration: DROP TABLE IF EXISTS NAME. "
+)
+_UNFIT = (
+    "An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A run doesn't: "
+    "the file is applied. A lasting promise that is out of date: take its line out of the file, as comments of an "
+    "applied file may change."
+)
 _STAYS = "What is applied stays applied: the checks come after the commit."
 _TOLD = 10  # failed checks in the message
 _COUNTED = 50  # tables whose rows are counted
@@ -41,6 +52,7 @@ class _Facts(NamedTuple):
     hazards: tuple[str, ...]
     left: frozenset[str]
     """Names that it has taken away: those of tables that it dropped, renamed or moved."""
+    standing: Standing
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Report:
     Attributes:
         done: what the execution has applied or rolled back, in order.
         tables: every table that this touched (or that was asked for), as it is now.
-        missing: how many of the tables are not there, and no applied file has taken them away.
+        missing: how many of the tables are not there, and no applied file has taken them away, as far as that shows.
         kept: promises that hold for ever, of all applied migrations, and what was found.
     """
 
@@ -142,7 +154,8 @@ def verify(step: Step) -> Report:
     """Inspects what the execution has touched, or what it was asked to look at.
 
     Raises:
-        VerificationFailed: an index isn't fit for use, a lasting promise isn't kept, or something isn't applied.
+        VerificationFailed: a table that must be there isn't, an index isn't fit for use, a lasting promise isn't kept,
+            or something isn't applied.
         MigratorError: of the families input, package, connection or history: nothing could be inspected.
     """
     with looking(step, "verify") as session:
@@ -157,7 +170,8 @@ def verify(step: Step) -> Report:
         names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
         tables = tuple(inspect(session, [*names, *promised], _COUNTED, lambda: not step.deadline.is_over))
         kept = tuple(_lasting(step, session, known, applied))
-        _refuse([*_history(step, applied, target, done)], [*_indexes(tables), *kept], step)
+        missed = [*_missed(step, session, state, tables, known)]
+        _refuse([*_history(step, applied, target, done)], [*missed, *_indexes(tables), *kept], step, bool(missed))
         return Report(
             step,
             database=session.server.database,
@@ -189,7 +203,8 @@ def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]
             script = step.source.script("apply", migration)
             hazards = tuple(str(hazard) for hazard in script.hazards if hazard.allowed_because is None)
             left = frozenset(_exclusive(script)) - {*script.tables}
-            yield migration.version, _Facts(script.file, script.tables, script.options.rows, hazards, left)
+            standing = Standing(script.file, script.made, script.taken)
+            yield migration.version, _Facts(script.file, script.tables, script.options.rows, hazards, left, standing)
 
 
 def _exclusive(script: Script) -> Iterator[str]:
@@ -200,13 +215,37 @@ def _exclusive(script: Script) -> Iterator[str]:
 def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
     """How many of the tables are not there, and ought to be as far as the files tell.
 
-    It is told and no failure: a DO block, a function, or a job that drops old partitions may have dropped them.
+    It is told and no failure (see `_missed`): a DO block, a function, or a job that drops old partitions may have
+    dropped them.
     """
     there: dict[str, bool] = {}
     for _, each in sorted(facts.items()):
         there.update(dict.fromkeys(each.left, False))
         there.update(dict.fromkeys(each.tables, True))
     return sum(not table.exists and there.get(table.name, True) for table in tables)
+
+
+def _missed(
+    step: Step, session: Session, state: State, tables: Sequence[Table], facts: Mapping[int, _Facts]
+) -> Iterator[Check]:
+    """Tables that must be there and are nowhere. After a rollback none: a down file can't always give back what its
+    migration had dropped.
+
+    Where there are any, it is looked closer: a file may not be what was applied, or another run be at work.
+    """
+    if step.ask.action == "rollback" or state.unfinished:
+        return
+    known = {version: facts[version].standing if version in facts else None for version in sorted(state.applied)}
+    away = [table.name for table in tables if not table.exists]
+    made_by = must_be_there(known.values())
+    if not nowhere(session, [name for name in away if name in made_by]):
+        return
+    edits = read_edits(session, step.source, state.applied)
+    made_by = must_be_there(None if v in edits and edits[v].changed else each for v, each in known.items())
+    gone = nowhere(session, [name for name in away if name in made_by])
+    if find_holder(session) is None and read_state(session) == state:
+        for name in sorted(gone):
+            yield Check(f"table {name}", "there", "not there", False, made_by[name])
 
 
 def _notices(step: Step, session: Session, state: State) -> list[str]:
@@ -303,7 +342,7 @@ def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
                 yield Check(f"index {index.name} on {table.name}", "valid and ready", index.state, False)
 
 
-def _refuse(history: Sequence[Check], checks: Sequence[Check], step: Step) -> None:
+def _refuse(history: Sequence[Check], checks: Sequence[Check], step: Step, missed: bool) -> None:
     failed = [*history, *(check for check in checks if not check.true)]
     if not failed:
         return
@@ -312,9 +351,7 @@ def _refuse(history: Sequence[Check], checks: Sequence[Check], step: Step) -> No
     raise VerificationFailed(
         f"{told}{more}.",
         cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
-        solution="An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A "
-        "run doesn't: the file is applied. A lasting promise that is out of date: take its line out of the file, as "
-        "comments of an applied file may change.",
+        solution=f"{_GONE if missed else ''}{_UNFIT}",
         state=_STAYS,
         next_command=f"aurora-migrations {'status' if history else 'verify'}",
         migration=step.ask.target,

@@ -140,7 +140,7 @@ def opened(
         server = Endpoint()
         closing.callback(server.close)
         logs = LogWriter(lambda: server.url)
-        closing.callback(logs.close)
+        closing.callback(_close, logs, tell)
         functions = Functions(folder, lambda: server.url, logs)
         closing.callback(functions.close)
         bus = Bus(lambda arn, given: executions.start(arn, given))
@@ -154,6 +154,13 @@ def opened(
         server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])
         functions.prepare(stack.NAMES)
         yield cloud
+
+
+def _close(logs: LogWriter, tell: Callable[[str], None]) -> None:
+    """Ends the log, and says what it has lost: a story with holes must not look whole."""
+    logs.close()
+    for loss in logs.losses():
+        tell(loss)
 
 
 def _status_changed(bus: Bus, watch: Watch, detail: dict[str, Any], arn: str) -> None:

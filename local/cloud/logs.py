@@ -13,7 +13,6 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from local.cloud.identity import REGION, SECRET
 
@@ -36,19 +35,36 @@ class Stream:
         self.lines.put((self, (int(time.time() * 1_000), text)))
 
 
+@dataclass
+class Lost:
+    """Lines of a log group that could not be written: how many, and why the first of them couldn't."""
+
+    why: str
+    count: int = 0
+
+    def told(self, group: str) -> str:
+        """This in a sentence."""
+        lines, them = ("line", "it") if self.count == 1 else ("lines", "them")
+        return (
+            f"{self.count} {lines} of {group} could not be written to the log of the local cloud, so `logs` doesn't "
+            f"show {them}: {self.why}"
+        )
+
+
 class LogWriter:
     """Sends lines on, a batch at a time.
 
     Attributes:
-        lost: why lines could not be written, if ever.
+        lost: what could not be written, by log group.
     """
 
     def __init__(self, endpoint: Callable[[], str]) -> None:
-        self.lost: list[str] = []
+        self.lost: dict[str, Lost] = {}
         self._endpoint = endpoint
         self._lines: queue.Queue[Any] = queue.Queue()
         self._clients: dict[str, Any] = {}
         self._known: set[Stream] = set()
+        self._sending: list[Any] = []
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -60,19 +76,27 @@ class LogWriter:
         """Waits until all that was written until now is sent."""
         self._lines.join()
 
-    def close(self) -> None:
-        """Sends what is left, and ends."""
+    def close(self, timeout: float = 10) -> None:
+        """Sends what is left, and ends; what isn't sent in that many seconds is lost."""
         self._lines.put(_END)
-        self._thread.join(timeout=10)
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            for stream in [item[0] for item in (*self._sending, *self._rest()) if item is not _END]:
+                self._lose(stream, 1, f"the local cloud didn't take them within {timeout:g} s of its end")
+
+    def losses(self) -> list[str]:
+        """What a person should know of lines that were lost; nothing if none were."""
+        return [lost.told(group) for group, lost in self.lost.items()]
 
     def _work(self) -> None:
         while True:
-            items = self._next()
+            items = self._sending = self._next()
             batches: dict[Stream, list[_Line]] = defaultdict(list)
             for stream, line in (item for item in items if item is not _END):
                 batches[stream].append(line)
             for stream, lines in batches.items():
                 self._send(stream, lines)
+            self._sending = []
             for _ in items:
                 self._lines.task_done()
             if _END in items:
@@ -83,6 +107,11 @@ class LogWriter:
         items = [self._lines.get()]
         if items[0] is not _END:
             time.sleep(_EVERY_S)
+        return [*items, *self._rest()]
+
+    def _rest(self) -> list[Any]:
+        """What waits to be sent."""
+        items = []
         with contextlib.suppress(queue.Empty):
             while True:
                 items.append(self._lines.get_nowait())
@@ -90,15 +119,18 @@ class LogWriter:
 
     def _send(self, stream: Stream, lines: list[_Line]) -> None:
         where = {"logGroupName": stream.group, "logStreamName": stream.name}
-        client = self._client(stream.key)
         try:
+            client = self._client(stream.key)
             if stream not in self._known:
                 client.create_log_stream(**where)
                 self._known.add(stream)
             events = [{"timestamp": at, "message": text or " "} for at, text in lines]
             client.put_log_events(**where, logEvents=events)
-        except (BotoCoreError, ClientError) as error:
-            self.lost.append(str(error))
+        except Exception as error:  # whatever it is, those who come after still write
+            self._lose(stream, len(lines), f"{type(error).__name__}: {error}")
+
+    def _lose(self, stream: Stream, count: int, why: str) -> None:
+        self.lost.setdefault(stream.group, Lost(why)).count += count
 
     def _client(self, key: str) -> Any:
         if key not in self._clients:

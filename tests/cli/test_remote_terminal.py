@@ -163,6 +163,22 @@ def test_tables_fit_80_columns_and_lose_nothing(here: Migrations, verb: str) -> 
     assert ("failed:LockTimeout" if verb == "history" else "micro_agente_created_at_and_tenant") in squeezed
 
 
+@pytest.mark.parametrize("odd", [{}, {"NO_COLOR": "1"}], ids=["as it is", "NO_COLOR"])
+def test_error_fits_80_columns_and_hangs_beneath_its_word(here: Migrations, odd: dict[str, str]) -> None:
+    with terminal(here, "list", "--env", "nowhere", **odd) as person:
+        shown = person.read()
+        assert person.process.wait(20) == 1
+    lines = plain(shown)
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+    (why,) = [number for number, line in enumerate(lines) if line.startswith("  Why    ")]
+    assert re.match(r" {9}\S", lines[why + 1])
+    told = " ".join(" ".join(lines).split())
+    assert (
+        "Why The environment's name, the region or the account isn't the one that the stack was deployed with." in told
+    )
+    assert ESCAPE not in shown[shown.index("StackNotFound") :]
+
+
 def test_ctrl_c_at_a_terminal_asks(here: Migrations) -> None:
     with terminal(here, "run", "017", "--env", "dev") as person:
         person.read("Executing migration 017")

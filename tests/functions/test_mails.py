@@ -121,9 +121,11 @@ def test_history_of_a_newer_version_takes_a_deployment_and_a_strange_table_does_
     [
         ({"trigger": "cli", "target": "081"}, True),
         ({"trigger": "cli", "action": "plan", "target": "081"}, True),
+        ({"trigger": "cli", "action": "rollback", "target": "081", "confirm": "082"}, True),
         ({"trigger": "deploy", "target": "081"}, False),
         ({"trigger": "daily", "action": "plan", "target": "081"}, False),
         ({"target": "081"}, False),
+        ({"action": "rollback", "target": "081", "confirm": "082"}, False),
     ],
 )
 def test_who_typed_a_command_gets_no_mail_about_a_typing_error(shop: Machine, asked: Any, seen: bool) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from functions.migrator import inspection
-from functions.migrator.errors import VerificationFailed
+from functions.migrator.errors import MigrationChanged, MigrationFailed, VerificationFailed
+from functions.migrator.runlock import KEY
+from tests.database.helpers import holding
 from tests.functions.helpers import Machine
 
 
@@ -48,13 +50,127 @@ def test_table_is_found_where_the_file_set_the_search_path(machine) -> None:
     assert names(run(machine, "CREATE SCHEMA app;\nSET search_path = app;\nCREATE TABLE t (id int);")) == ["app.t"]
 
 
-def test_table_that_is_gone_is_told_as_gone(machine, database) -> None:
+@pytest.mark.parametrize("target", ["001", None])
+def test_table_that_a_file_has_made_and_none_has_taken_away_is_missed(machine, database, target) -> None:
+    run(machine, "CREATE TABLE a (id int);", "ALTER TABLE a ADD COLUMN x int;")
+    database.execute("DROP TABLE a")
+    machine.execution = "later"
+    told = machine.refused("verify", VerificationFailed, {"action": "verify", "target": target})
+    assert told["message"] == "table a: expected there, found not there (001_step.sql)."
+    assert told["solution"].startswith("A table that isn't there: find out who dropped or renamed it")
+    assert told["next_command"] == "aurora-migrations verify --env dev"
+    machine.migrations.write("003_gone.sql", "DROP TABLE IF EXISTS a;")  # as it says there
+    machine.write_manifest()
+    machine.run()
+    assert machine.run({"action": "verify"})["message"].endswith("all is as it should be")
+
+
+def test_tables_of_other_schemas_and_with_odd_names_are_missed_by_these(machine, database) -> None:
+    long = "t" * 70  # PostgreSQL cuts it
+    odd = ['app."a.B"', 'app."say ""no"""', '"Ünique"', "app.plain", long]
+    texts = "".join(f"CREATE TABLE {name} (id int);\n" for name in odd)
+    run(machine, f"CREATE SCHEMA app;\n{texts}")
+    machine.execution = "later"
+    assert machine.run({"action": "verify"})["message"].endswith("all is as it should be")
+    for name in odd:
+        database.execute(f"DROP TABLE {name}")
+    told = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert {check["promise"] for check in told["checks"]} == {f"table {name}" for name in [*odd[:-1], long[:63]]}
+
+
+def test_run_whose_table_is_gone_when_it_is_verified_fails(machine, database) -> None:
+    machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    package = machine.write_manifest()
+    so_far = machine.call("apply", package=package)
+    database.execute("DROP TABLE a")
+    told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
+    assert [check["promise"] for check in told["checks"]] == ["table a"]
+    assert told["state"] == "What is applied stays applied: the checks come after the commit."
+
+
+UNCERTAIN = {  # what the first file makes, and what a later one does
+    "partition": ("CREATE TABLE p (id int) PARTITION BY LIST (id);\nCREATE TABLE a PARTITION OF p DEFAULT;", ""),
+    "attached": (
+        "CREATE TABLE p (id int) PARTITION BY LIST (id);\nCREATE TABLE a (id int);",
+        "ALTER TABLE p ATTACH PARTITION a DEFAULT;",
+    ),
+    "detached": (
+        "CREATE TABLE p (id int) PARTITION BY LIST (id);\nCREATE TABLE a PARTITION OF p DEFAULT;",
+        "ALTER TABLE p DETACH PARTITION a;",
+    ),
+    "inheriting": ("CREATE TABLE p (id int);\nCREATE TABLE a () INHERITS (p);", ""),
+    "DO block": ("CREATE TABLE a (id int);", "DO $$ BEGIN NULL; END $$;"),
+    "function": (
+        "CREATE TABLE a (id int);\nCREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';",
+        "SELECT f();",
+    ),
+    "procedure": (
+        "CREATE TABLE a (id int);\nCREATE PROCEDURE f() LANGUAGE sql AS 'SELECT 1';",
+        "CALL f();",
+    ),
+    "schema": ("CREATE SCHEMA app;\nCREATE TABLE a (id int);", "DROP SCHEMA app CASCADE;"),
+    "swapped": (
+        "CREATE TABLE a (id int);\nCREATE TABLE b (id int);",
+        "ALTER TABLE b RENAME TO c;\nDROP TABLE public.a;",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNCERTAIN)
+def test_table_that_may_be_gone_by_rights_fails_nothing(machine, database, case: str) -> None:
+    first, later = UNCERTAIN[case]
+    run(machine, first, later or "SELECT 1;")
+    database.execute("DROP TABLE IF EXISTS a CASCADE")
+    machine.execution = "later"
+    answer = machine.run({"action": "verify"})
+    assert {"table": "a", "exists": False} in answer["verified"]["tables"]
+    assert answer["status"] == "success"
+
+
+def test_table_that_only_the_search_path_hides_is_not_missed(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    database.execute("CREATE SCHEMA x; CREATE SCHEMA y; CREATE TABLE y.a (id int); ALTER TABLE a SET SCHEMA x")
+    machine.execution = "later"
+    assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
+
+
+def test_nothing_is_missed_by_an_older_package(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);", "DROP TABLE a;")
+    (machine.migrations.dir / "002_step.sql").unlink()
+    machine.write_manifest()
+    machine.execution = "later"
+    assert machine.run({"action": "verify"})["status"] == "success"
+
+
+def test_file_that_is_not_what_was_applied_misses_nothing(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    machine.execution = "later"
+    machine.migrations.write("001_step.sql", "CREATE TABLE b (id int);")
+    machine.write_manifest()
+    machine.refused("verify", MigrationChanged, {"action": "verify"})
+    database.execute("DROP TABLE a")
+    machine.migrations.write("001_step.sql", "-- only a comment\ncreate table a (id int);")
+    machine.write_manifest()
+    machine.refused("verify", VerificationFailed, {"action": "verify"})
+
+
+def test_nothing_is_missed_while_a_file_is_in_in_part(machine, database) -> None:
+    run(machine, "CREATE TABLE a (id int);")
+    machine.migrations.write("002_b.sql", "BEGIN;\nDROP TABLE a;\nCOMMIT;\nBEGIN;\nSELECT missing;\nCOMMIT;\n")
+    package = machine.write_manifest()
+    machine.execution = "second"
+    machine.refused("apply", MigrationFailed, package=package)
+    machine.execution = "third"
+    assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
+
+
+def test_nothing_is_missed_while_another_run_is_at_work(machine, database) -> None:
     run(machine, "CREATE TABLE a (id int);")
     database.execute("DROP TABLE a")
     machine.execution = "later"
-    answer = machine.run({"action": "verify", "target": "001"})
-    assert answer["verified"]["tables"] == [{"table": "a", "exists": False}]
-    assert answer["message"] == "Verified 1 table and 0 lasting promises: 1 of 1 table is not there"
+    with holding(database.url, f"SELECT pg_advisory_lock({KEY})"):
+        assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
+    machine.refused("verify", VerificationFailed, {"action": "verify"})
 
 
 @pytest.mark.parametrize(
@@ -71,7 +187,8 @@ def test_table_that_a_later_file_made_anew_is_missed(machine, database) -> None:
     run(machine, "CREATE TABLE a (id int);", "DROP TABLE a;\nCREATE TABLE a (id bigint);", "CREATE TABLE b (id int);")
     database.execute("DROP TABLE a")
     machine.execution = "later"
-    assert machine.run({"action": "verify"})["message"].endswith(": 1 of 2 tables is not there")
+    told = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert told["message"] == "table a: expected there, found not there (002_step.sql)."
 
 
 def test_migration_that_is_not_applied_is_not_verified(machine) -> None:
@@ -130,8 +247,6 @@ def test_rows_of_all_partitions_are_counted(machine) -> None:
 
 
 def test_table_that_somebody_locks_is_not_waited_for_long(machine, database) -> None:
-    from tests.database.helpers import holding
-
     run(machine, "CREATE TABLE a (id int);")
     machine.execution = "later"
     with holding(database.url, "LOCK TABLE a"):
@@ -221,9 +336,10 @@ def test_lasting_promise_may_be_taken_back_as_comments_may_change(machine, datab
     run(machine, "-- verify always: rows a = 0\nCREATE TABLE a (id int);")
     database.execute("DROP TABLE a")
     told = machine.refused("verify", VerificationFailed, {"action": "verify"})
-    assert told["checks"][0]["found"] == "no such table"
+    assert [check["found"] for check in told["checks"]] == ["not there", "no such table"]
     assert "take its line out of the file" in told["solution"]
     machine.execution = "later"
+    database.execute("CREATE TABLE a AS SELECT 1 AS id")
     assert run(machine, "CREATE TABLE a (id int);", asked={"action": "verify"})["always"] == []
 
 

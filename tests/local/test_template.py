@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
 from infra.packaging import ROOT
-from local.cloud.template import template
+from local.cloud.template import LOCK, template
 from local.errors import ServerError
 
+NODE_S = 150
 MAKES = """
 import sys
 from pathlib import Path
@@ -25,6 +28,7 @@ template(Path(sys.argv[1]), "disable", str)
 """
 
 
+@pytest.mark.timeout(200)  # Node starts within a second; on a machine that is busy with other tests it took a minute
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
 def test_nothing_is_left_of_a_process_that_is_killed_while_it_synthesises(tmp_path: Path) -> None:
     left_before = [tmp_path / f"template-disable-python311.json.{pid}" for pid in (4711, 4712)]
@@ -32,30 +36,74 @@ def test_nothing_is_left_of_a_process_that_is_killed_while_it_synthesises(tmp_pa
     (left_before[1] / "more").mkdir(parents=True)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    environment = {**os.environ, "TMPDIR": str(temporary)}
-    arguments = [sys.executable, "-c", MAKES, str(tmp_path)]
-    with subprocess.Popen(arguments, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not any("node" in name for name in names(process.pid)):
-            assert time.monotonic() < deadline, "no Node was started"
-            time.sleep(0.02)
-        left = psutil.Process(process.pid).children(recursive=True)
-        assert len(left) >= 2, "Python and Node"
+    with synthesising(tmp_path, {"TMPDIR": str(temporary)}) as (process, said):
+        left = family_with_node(process, said)
         process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert len(left) >= 2, "Python and Node"
     _, alive = psutil.wait_procs(left, timeout=30)
     assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
     assert not any(path.exists() for path in left_before)
     assert not list(temporary.iterdir()), "nothing stands where nobody sweeps"
 
 
-def names(pid: int) -> list[str]:
-    found = []
-    for each in psutil.Process(pid).children(recursive=True):
-        try:
-            found.append(each.name())
-        except psutil.NoSuchProcess:
-            continue
-    return found
+@contextlib.contextmanager
+def synthesising(folder: Path, variables: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process that makes the template, and the file with what it says; killed in the end, whatever comes."""
+    said = folder / "said.txt"
+    command = [sys.executable, "-c", MAKES, str(folder)]
+    with said.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process, said
+    finally:
+        process.kill()
+        process.wait()
+
+
+def family_with_node(process: subprocess.Popen[bytes], said: Path) -> list[psutil.Process]:
+    """All processes beneath this one, as soon as there is Node among them."""
+    deadline = time.monotonic() + NODE_S
+    while True:
+        ended = process.poll() is not None
+        found = [] if ended else descendants(process.pid)
+        if any(is_node(each) for each in found):
+            return found
+        assert not ended, f"it ended with {process.returncode} before Node was seen, and said: {said.read_text()}"
+        assert time.monotonic() < deadline, f"no Node within {NODE_S} s; it said: {said.read_text()}"
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def is_node(process: psutil.Process) -> bool:
+    """By the program that it runs: a process has the name of its main thread, and Node calls that `MainThread` some
+    milliseconds after it has begun."""
+    try:
+        return Path(process.exe()).name.startswith("node")
+    except psutil.Error:
+        return False
+
+
+def test_a_process_that_ends_before_node_begins_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / LOCK).mkdir()  # so it can't be locked
+    with (
+        synthesising(tmp_path, {}) as (process, said),
+        pytest.raises(AssertionError, match=r"ended with 1 before Node was seen, and said: (?s:.*)can't be kept"),
+    ):
+        family_with_node(process, said)
 
 
 @pytest.mark.parametrize("sslmode", ["../../elsewhere", "", "REQUIRE"])

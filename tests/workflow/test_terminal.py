@@ -200,7 +200,14 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
     missing = terminal.type("rollback", "018", "--confirm", "018", "--local")
     assert missing.code == 2
     assert "There is no down file for: 018_more" in missing.err
-    until(lambda: mails(endpoint) == 1, "the mail about the rollback that failed")
+    wrong = terminal.type("rollback", "017", "--confirm", "017", "--local")
+    assert wrong.code == 2
+    assert "The confirmation is '017', but the newest applied migration is 018_more" in wrong.err
+    assert subjects(endpoint) == [], "who typed it has seen it"
+    asked = json.dumps({"action": "rollback", "target": "018", "confirm": "018"})
+    states.start_execution(stateMachineArn=said["Machine"], input=asked)
+    until(lambda: subjects(endpoint), "the mail about a rollback that failed, started in the console")
+    assert subjects(endpoint) == ["[local] InvalidInput in preflight"]
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
 
@@ -247,12 +254,12 @@ def read_until(lines: Iterable[str], pattern: str) -> None:
     raise AssertionError(f"never said {pattern!r}, but:\n{''.join(said)}")
 
 
-def mails(endpoint: str) -> int:
-    """How many mails the inbox shows."""
+def subjects(endpoint: str) -> list[str]:
+    """The subjects of the mails that the inbox shows."""
     import urllib.request
 
     with urllib.request.urlopen(f"{endpoint}/local/inbox", timeout=10) as page:
-        return page.read().decode().count("<article>")
+        return re.findall("<h2>(.*?)</h2>", page.read().decode())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to end a process with")

@@ -1,0 +1,174 @@
+"""Which tables are there for certain once a file is in, and which relations it may have taken away.
+
+By this, verify misses a table that an applied file has made. So it errs on one side only: a table that may be gone by
+rights is never said to be there for certain. A partition isn't, nor what inherits: both go with their parent, and
+partitions go with time. Where anything may have happened (a DO block, a function of one's own, a schema dropped), all
+that earlier files have made is uncertain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import postgast
+
+from compiler.deep import is_list
+from compiler.rules import trees
+from compiler.rules.file import File
+from compiler.rules.matching import RELATIONS, listed
+from compiler.rules.trees import Name
+from compiler.rules.words import OF_ROWS, STEADY, VOLATILE
+from compiler.sql import Statement
+from compiler.tables import placed
+from functions.migrator.standing import ANYTHING
+
+_pb = postgast.pg_query_pb2
+_OBJECT = _pb.ObjectType.Name
+_TEMPORARY = "pg_temp"
+_OPAQUE = frozenset(
+    (
+        "AlterExtensionContentsStmt",
+        "AlterExtensionStmt",
+        "CallStmt",
+        "DoStmt",
+        "DropOwnedStmt",
+        "ExecuteStmt",
+    )
+)
+_WHOLES = ("OBJECT_SCHEMA", "OBJECT_EXTENSION")  # with which tables go that no statement names
+_QUERIES = frozenset(
+    (
+        "CopyStmt",
+        "CreateTableAsStmt",
+        "DeclareCursorStmt",
+        "DeleteStmt",
+        "ExplainStmt",
+        "InsertStmt",
+        "MergeStmt",
+        "SelectStmt",
+        "UpdateStmt",
+    )
+)
+_PARTITIONS = (_pb.AT_AttachPartition, _pb.AT_DetachPartition, _pb.AT_DetachPartitionFinalize)
+_BOUND = (_pb.AT_AddInherit, _pb.AT_AddOf)  # what is altered goes with something else from then on
+_BUILT_IN = STEADY | VOLATILE | OF_ROWS
+_NODE = _pb.Node.DESCRIPTOR
+_WITHOUT_CALLS = ("Alias", "TypeName")
+_CATALOGUE = "pg_catalog"
+_HARMLESS = ("pg_", "has_", "to_", "txid_")
+
+
+def staying(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tables, by the names that `compiler.tables` gives them, and the bare names of what may have been taken away;
+    `ANYTHING` among these, if it may be anything."""
+    file, made, taken = File(), dict[Name, None](), dict[str, None]()
+    before: Any = None
+    for statement in statements:
+        if statement.node is before:  # of a dump it is the same for every row
+            continue
+        before = statement.node
+        for node in file.parts(statement.node):
+            if _hides(node):
+                made.clear()
+                taken[ANYTHING] = None
+            for gone in _taken(node):
+                taken[trees.quoted(gone.name)] = None
+                made = {name: None for name in made if name.name != gone.name} | _moved(file, node, gone, made)
+            made |= dict.fromkeys(placed(file, name) for name in _made(node))
+            file.follow(node)
+    return tuple(str(name) for name in made if name.schema != _TEMPORARY), tuple(taken)
+
+
+def _moved(file: File, node: Any, old: Name, made: Mapping[Name, None]) -> dict[Name, None]:
+    """What the file itself has made, by its new name."""
+    name = placed(file, old)
+    if node.DESCRIPTOR.name == "RenameStmt" and name in made:
+        return {Name(name.schema, node.newname): None}
+    return {}
+
+
+def _made(node: Any) -> Iterator[Name]:
+    """A lasting table that stands for itself. IF NOT EXISTS makes it, or it is there."""
+    kind = node.DESCRIPTOR.name
+    if kind == "CreateStmt":
+        if not (node.HasField("partbound") or node.inh_relations or node.HasField("of_typename")):
+            yield trees.of_range(node.relation)
+    elif kind == "CreateTableAsStmt":
+        if _OBJECT(node.objtype) == "OBJECT_TABLE":
+            yield trees.of_range(node.into.rel)
+    elif kind == "SelectStmt" and node.HasField("into_clause"):
+        yield trees.of_range(node.into_clause.rel)
+
+
+def _taken(node: Any) -> Iterator[Name]:
+    look = _TAKERS.get(node.DESCRIPTOR.name)
+    return look(node) if look else iter(())
+
+
+def _dropped(node: Any) -> Iterator[Name]:
+    kind = _OBJECT(node.remove_type)
+    if kind in RELATIONS:
+        yield from (name for each in node.objects if (name := listed(kind, each)) is not None)
+
+
+def _renamed(node: Any) -> Iterator[Name]:
+    is_column = node.DESCRIPTOR.name == "RenameStmt" and node.subname  # or a constraint
+    if node.HasField("relation") and not is_column:
+        yield trees.of_range(node.relation)
+
+
+def _altered(node: Any) -> Iterator[Name]:
+    """Partitions that come or go, and what inherits from now on."""
+    for wrapped in node.cmds:
+        command = wrapped.alter_table_cmd
+        if command.subtype in _PARTITIONS:
+            yield trees.of_range(getattr(command, "def").partition_cmd.name)
+        elif command.subtype in _BOUND:
+            yield trees.of_range(node.relation)
+
+
+_TAKERS: Mapping[str, Callable[[Any], Iterator[Name]]] = {
+    "AlterObjectSchemaStmt": _renamed,
+    "AlterTableStmt": _altered,
+    "DropStmt": _dropped,
+    "RenameStmt": _renamed,
+}
+
+
+def _hides(node: Any) -> bool:
+    """Whether it may take away tables that it doesn't name."""
+    kind = node.DESCRIPTOR.name
+    if kind == "DropStmt":
+        return _OBJECT(node.remove_type) in _WHOLES
+    if kind == "TransactionStmt":  # what was made since the savepoint isn't
+        return bool(node.kind == _pb.TRANS_STMT_ROLLBACK_TO)
+    return kind in _OPAQUE or (kind in _QUERIES and any(map(_is_strange, _calls(node))))
+
+
+def _is_strange(call: Any) -> bool:
+    """Whether the function isn't one of PostgreSQL's own."""
+    names = trees.strings(call.funcname)
+    known = names[-1] in _BUILT_IN or names[-1].startswith(_HARMLESS)
+    return not (known if len(names) == 1 else names[0] == _CATALOGUE)
+
+
+def _calls(node: Any) -> Iterator[Any]:
+    """Every call of a function in a query, however deep."""
+    waiting = [node]
+    while waiting:
+        message = waiting.pop()
+        if message.DESCRIPTOR.name == "FuncCall":
+            yield message
+        for field, value in message.ListFields():
+            if field.message_type is not None and field.message_type.name not in _WITHOUT_CALLS:
+                found = value if is_list(field) else (value,)
+                waiting += [each for each in map(_opened, found) if each is not None]
+
+
+def _opened(message: Any) -> Any:
+    """What a Node holds; None for what holds no calls."""
+    if message.DESCRIPTOR is not _NODE:
+        return message
+    which = message.WhichOneof("node")
+    return None if which is None or which in trees.LEAVES else getattr(message, which)

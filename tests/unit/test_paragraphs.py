@@ -1,0 +1,88 @@
+"""Sentences on the terminal: broken between words at its width, and never in a pipe."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+import pytest
+
+from cli.paragraphs import WIDEST, paragraph
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+TEXT = (
+    "Raise the setting `limits.statement_timeout` of the environment, and deploy with `npx aws-cdk@2 deploy X`; see "
+    "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-secret-with-a-name-that-is-longer-than-a-line for more."
+)
+
+
+class Terminal:
+    """A terminal of so many columns; 0 where nobody knows."""
+
+    def __init__(self, columns: int) -> None:
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        self.outside, inside = pty.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.stream: TextIO = os.fdopen(inside, "w")
+
+    def close(self) -> None:
+        self.stream.close()
+        os.close(self.outside)
+
+
+@pytest.fixture(autouse=True)
+def without_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture
+def columns(request: pytest.FixtureRequest) -> Iterator[TextIO]:
+    made = Terminal(request.param)
+    yield made.stream
+    made.close()
+
+
+def widest(text: str) -> int:
+    """The length of the longest line that could have been shorter."""
+    return max(len(line) for line in text.splitlines() if "arn:" not in line)
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [(80, 80), (60, 60), (0, 80), (300, WIDEST), (5, 45)], indirect=["columns"]
+)
+def test_lines_are_as_wide_as_the_terminal_and_hang(columns: TextIO, width: int) -> None:
+    told = paragraph("  Do     ", TEXT, columns)
+    first, *more = told.splitlines()
+    assert widest(told) <= width
+    assert first.startswith("  Do     Raise")
+    assert more
+    assert all(line.startswith(" " * 9) and line[9] != " " for line in more)
+    assert " ".join([first.removeprefix("  Do     "), *(line.strip() for line in more)]) == TEXT
+    for whole in ("`limits.statement_timeout`", "`npx aws-cdk@2 deploy X`", "that-is-longer-than-a-line"):
+        assert any(whole in line for line in told.splitlines())
+
+
+@pytest.mark.parametrize("columns", [80], indirect=True)
+def test_columns_say_more_than_the_terminal(columns: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert 40 < widest(paragraph("", TEXT, columns)) <= 60
+    monkeypatch.setenv("COLUMNS", "many")
+    assert 60 < widest(paragraph("", TEXT, columns)) <= 80
+
+
+@pytest.mark.parametrize("columns", [40], indirect=True)
+def test_lines_of_a_text_stay_lines(columns: TextIO) -> None:
+    assert paragraph("  ", "one\n\n  two", columns) == "  one\n  \n    two"
+    assert paragraph("  ", "", columns) == "  "
+
+
+def test_pipe_gets_one_line_for_grep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert paragraph("  Do     ", TEXT, io.StringIO()) == f"  Do     {TEXT}"
