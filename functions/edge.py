@@ -7,6 +7,7 @@ an error leaves with the name that the workflow knows and with its facts as JSON
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from collections.abc import Callable, Mapping
@@ -51,12 +52,30 @@ class Deployment:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """An execution that ended, of which a mail is to be written.
+
+    Attributes:
+        asked: its input; None if that isn't known.
+    """
+
+    asked: object
+
+
+@dataclass(frozen=True)
 class Call:
-    """One call of a function."""
+    """One call of a function.
+
+    Attributes:
+        asked: the execution's input, as it came.
+        ended: the execution that this call is asked to put into words, instead of looking at the database.
+    """
 
     step: Step
     story: Story
     deployment: Deployment
+    asked: object
+    ended: Ended | None = None
 
     def logged_in(self, work: Callable[[Step], _Answer]) -> _Answer:
         """What the engine answers, with the login as the secret has it now."""
@@ -125,7 +144,17 @@ def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: De
         deadline=Deadline(context.get_remaining_time_in_millis),
         listener=story,
     )
-    return Call(step, story, deployment)
+    return Call(step, story, deployment, payload.get("input", {}), _ended(payload.get("ended")))
+
+
+def _ended(detail: object) -> Ended | None:
+    """Of an event's detail, in which an input is a text, and is missing if it is very long."""
+    if not isinstance(detail, Mapping):
+        return None
+    try:
+        return Ended(json.loads(str(detail.get("input") or "null")))
+    except ValueError:
+        return Ended(None)
 
 
 def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:

@@ -109,6 +109,15 @@ def database_now(applied: int, pending: Sequence[str], running: Holder | None = 
     return "\n".join([*lines, *(wrapped(at_work, hang=_FURTHER) if looked else [])])
 
 
+def started(asked: object) -> str:
+    """What an execution was asked and who or what started it, as lines of a mail that a state machine writes.
+
+    Args:
+        asked: the execution's input; of that only known keys are told, cleaned and cut.
+    """
+    return "\n".join(named(_beginning(Run("", "", "", "", asked))))
+
+
 def console(arn: str) -> str:
     """The page of an execution in AWS's console."""
     partition, region = (f"{arn}::::".split(":")[number] for number in (1, 3))
@@ -255,9 +264,12 @@ def _seconds(milliseconds: object) -> str:
 
 
 def _execution(run: Run) -> list[str]:
-    started = origin(run.key("trigger"), run.key("requested_by"))
-    pairs = named([("Asked for", _asked(run)), ("Started by", started), ("Execution", run.execution)])
+    pairs = named([*_beginning(run), ("Execution", run.execution)])
     return [*pairs, f"  {console(run.arn)}"] if run.arn else pairs
+
+
+def _beginning(run: Run) -> list[tuple[str, str]]:
+    return [("Asked for", _asked(run)), ("Started by", origin(run.key("trigger"), run.key("requested_by")))]
 
 
 def _asked(run: Run) -> str:
