@@ -83,7 +83,10 @@ def machines() -> Iterator[tuple[str, str]]:
     yield from ends()
     misunderstood = dict(zip(("error", "why"), MISUNDERSTOOD, strict=True))
     odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
-    yield "answer-not-understood", _shown(*odd.filled({**VALUES, **misunderstood, "name": MISUNDERSTOOD[0]}))
+    yield (
+        "answer-not-understood",
+        _shown(*odd.filled({**VALUES, **misunderstood, "name": MISUNDERSTOOD[0], "step": "preflight"})),
+    )
     yield "daily-check-pending", _shown(*texts.pending(ENVIRONMENT, REGION, "seen").filled(VALUES))
     busy = texts.pending(ENVIRONMENT, REGION, "busy", at_work=True)
     yield "daily-check-pending-and-still-at-work", _shown(*busy.filled(VALUES))

@@ -67,9 +67,10 @@ class Run:
     asked: object
 
     def key(self, name: str) -> str:
-        """What the input says under a key, as far as that may be shown."""
+        """What the input says under a key, as far as that may be shown: in one line, so that nothing in it can look like
+        another part of the mail."""
         value = self.asked.get(name) if isinstance(self.asked, Mapping) and name in KEYS else None
-        return layout.clean(str(value)).strip()[:100] if isinstance(value, (str, int)) else ""
+        return " ".join(layout.clean(str(value)).split())[:100] if isinstance(value, (str, int)) else ""
 
 
 def failure(error: MigratorError, run: Run) -> Mail:

@@ -21,10 +21,8 @@ _PLACE = "  {}"
 _SETTLED = "A file is in with its record in the history, or not at all; one of several parts goes on where it was. "
 _SETTLED += "A dead run leaves no lock behind: its session ends within 5 seconds. Nothing has to be cleaned up by hand."
 _BETWEEN = "Or a run is under way and waits between two tries."
-_LOOK_AGAIN = (
-    "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, and the "
-)
-_LOOK_AGAIN += "log of the function preflight, which the page below leads to, says more."
+_LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
+_LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
 _SAFE = "That is always safe, and goes on from what is true; a redrive is not needed."
 DAILY = origin("daily", "")
 _ANEW = "Start a new execution: that is always safe, and goes on from what is true. A redrive would only fail again."
@@ -127,9 +125,7 @@ def timed_out(environment: str, limit_ms: int) -> End:
     Args:
         limit_ms: all the time that an execution has.
     """
-    why = (
-        f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout), and this one had not ended."
-    )
+    why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). This one had not ended."
     to_do = f"Start a new execution. {_SAFE} If it takes as long again, raise the setting."
     headline = f"A run of migrations on {environment} ran out of time."
     return End(_headline(headline), _lines(why), _lines(to_do), f"  aurora-migrations run --env {environment}")

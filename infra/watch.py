@@ -1,11 +1,11 @@
 """What no Catch sees: an execution that timed out, was aborted or broke inside the machine; and a run that never began.
 
-Notice: EventBridge tells that an execution ended so, and with what input it was started, which a function puts into
-words; after a while, in which the server ends what was left behind, the database is looked at and its state mailed. DailyCheck: once a day, and a mail only if something is wrong. Both look
-again while a run is at work: the call of a function goes on when its execution has ended, and a run may just be
-applying what is pending. Both are state machines, because a rule that leads straight to SNS can set neither subject
-nor text; both only read. AWS delivers the events of executions as well as it can, and promises nothing: the daily
-check is the net.
+Notice: EventBridge tells that an execution ended so, and with what input it had begun, which a function puts into
+words; after a while, in which the server ends what was left behind, the database is looked at and its state mailed.
+DailyCheck: once a day, and a mail only if something is wrong. Both look again while a run is at work: the call of a
+function goes on when its execution has ended, and a run may just be applying what is pending. Both are state
+machines, because a rule that leads straight to SNS can set neither subject nor text; both only read. AWS delivers the
+events of executions as well as it can, and promises nothing: the daily check is the net.
 """
 
 from __future__ import annotations
