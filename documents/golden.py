@@ -81,11 +81,12 @@ def machines() -> Iterator[tuple[str, str]]:
         broken = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": state}, seen)
         yield f"function-died{case}", _shown(*broken.filled(VALUES))
     yield from ends()
-    misunderstood = dict(zip(("error", "why"), MISUNDERSTOOD, strict=True))
+    error, why = MISUNDERSTOOD
+    misunderstood = {"error": error, "name": error, "why": why, "step": "preflight"}
     odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
     yield (
         "answer-not-understood",
-        _shown(*odd.filled({**VALUES, **misunderstood, "name": MISUNDERSTOOD[0], "step": "preflight"})),
+        _shown(*odd.filled({**VALUES, **misunderstood})),
     )
     yield "daily-check-pending", _shown(*texts.pending(ENVIRONMENT, REGION, "seen").filled(VALUES))
     busy = texts.pending(ENVIRONMENT, REGION, "busy", at_work=True)

@@ -67,8 +67,8 @@ class Run:
     asked: object
 
     def key(self, name: str) -> str:
-        """What the input says under a key, as far as that may be shown: in one line, so that nothing in it can look like
-        another part of the mail."""
+        """What the input says under a key, as far as that may be shown: in one line, so that nothing there can look
+        like another part of the mail."""
         value = self.asked.get(name) if isinstance(self.asked, Mapping) and name in KEYS else None
         return " ".join(layout.clean(str(value)).split())[:100] if isinstance(value, (str, int)) else ""
 

@@ -346,7 +346,7 @@ def test_a_run_that_breaks_inside_the_state_machine_is_told_by_the_notice_machin
     workflow.deploy(_001_a="CREATE TABLE a (id int);")
     machine = workflow.states.describe_state_machine(stateMachineArn=workflow.cloud.machine)["definition"]
     definition = json.loads(machine)
-    definition["States"]["What next?"]["Choices"] = [{"Variable": "$.nowhere", "StringEquals": "", "Next": "Apply"}]
+    definition["States"]["Begin"] = {"Type": "Pass", "Parameters": {"a.$": "$.nowhere"}, "Next": "Preflight"}
     workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=json.dumps(definition))
     try:
         ended = workflow.run(ANA, mails=1)
