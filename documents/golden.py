@@ -23,6 +23,7 @@ FOLDER = ROOT / "tests" / "golden"
 MAILS, TERMINAL = FOLDER / "mails", FOLDER / "terminal"
 _WAITING = ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"]
 HOLDER = Holder(5120, "migrator", application_name(EXECUTION), "2026-11-23T04:00:17Z")
+ASKED = {"trigger": "cli", "requested_by": "ana@build-7"}
 PENDING, BUSY = mail.database_now(16, _WAITING), mail.database_now(16, _WAITING, HOLDER)
 # What a machine finds under the paths that its texts name.
 VALUES = {
@@ -31,7 +32,7 @@ VALUES = {
     "$$.Execution.Name": EXECUTION,
     "$$.Execution.Id": ARN,
     "step": "apply",
-    "started": mail.started({"trigger": "cli", "requested_by": "ana@build-7"}),
+    "started": mail.started(ASKED),
     "name": "Runtime.ExitError",
     "error": "Runtime.ExitError",
     "why": "RequestId: 11111111-2222 Error: Runtime exited with error: signal: killed",
@@ -112,10 +113,11 @@ def ends() -> Iterator[tuple[str, str]]:
 
 
 def _ended(status: str, end: texts.End, look: str, seen: bool = True) -> str:
-    paths = {name: name for name in (*end.parts(), "started")} | {"why": "reason"}
+    paths = {name: name for name in (*end.parts(), "started")}
     text = texts.ended(ENVIRONMENT, REGION, paths, look, seen)
+    reason = "Ctrl-C by ben@build-8" if status == "ABORTED" else None
     told = end.parts()
-    return _shown(*text.filled({**VALUES, **told, "reason": told["why"], "$.status": status}))
+    return _shown(*text.filled({**VALUES, **told, "started": mail.started(ASKED, reason), "$.status": status}))
 
 
 def _shown(subject: str, body: str) -> str:

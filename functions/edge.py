@@ -57,9 +57,11 @@ class Ended:
 
     Attributes:
         asked: its input; None if that isn't known.
+        reason: what was said by whoever stopped it; None of any other end.
     """
 
     asked: object
+    reason: object
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,11 @@ def _ended(detail: object) -> Ended | None:
     """Of an event's detail, in which an input is a text, and is missing if it is very long."""
     if not isinstance(detail, Mapping):
         return None
+    reason = detail.get("cause") if detail.get("status") == "ABORTED" else None
     try:
-        return Ended(json.loads(str(detail.get("input") or "null")))
+        return Ended(json.loads(str(detail.get("input") or "null")), reason)
     except ValueError:
-        return Ended(None)
+        return Ended(None, reason)
 
 
 def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:

@@ -70,7 +70,7 @@ class Run:
         """What the input says under a key, as far as that may be shown: in one line, so that nothing there can look
         like another part of the mail."""
         value = self.asked.get(name) if isinstance(self.asked, Mapping) and name in KEYS else None
-        return " ".join(layout.clean(str(value)).split())[:100] if isinstance(value, (str, int)) else ""
+        return _in_a_line(str(value)) if isinstance(value, (str, int)) else ""
 
 
 def failure(error: MigratorError, run: Run) -> Mail:
@@ -110,13 +110,17 @@ def database_now(applied: int, pending: Sequence[str], running: Holder | None = 
     return "\n".join([*lines, *(wrapped(at_work, hang=_FURTHER) if looked else [])])
 
 
-def started(asked: object) -> str:
+def started(asked: object, reason: object = None) -> str:
     """What an execution was asked and who or what started it, as lines of a mail that a state machine writes.
 
     Args:
         asked: the execution's input; of that only known keys are told, cleaned and cut.
+        reason: what was said when it was stopped, if that is a text for people.
     """
-    return "\n".join(named(_beginning(Run("", "", "", "", asked))))
+    said = _in_a_line(reason) if isinstance(reason, str) else ""
+    return "\n".join(
+        named([*_beginning(Run("", "", "", "", asked)), ("Reason", "" if said[:1] in ("{", "[") else said)])
+    )
 
 
 def console(arn: str) -> str:
@@ -124,6 +128,10 @@ def console(arn: str) -> str:
     partition, region = (f"{arn}::::".split(":")[number] for number in (1, 3))
     host = _CONSOLES.get(partition, "console.aws.amazon.com")
     return f"https://{host}/states/home?region={region}#/v2/executions/details/{arn}"
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(layout.clean(text).split())[:100]
 
 
 def _fitted(write: Callable[[int], str], sizes: Sequence[int]) -> str:

@@ -111,8 +111,11 @@ def aborted(environment: str, name: str) -> End:
     Args:
         name: the execution's.
     """
-    why = "A person or a program stopped the execution, at the console or with the tools of AWS: it did not fail."
-    to_do = "Do not fight whoever stopped it: ask first who did it and why. The next command shows how far it came. "
+    why = (
+        "A person or a program stopped the execution, at a terminal or at the console: it did not fail. The reason, if "
+    )
+    why += "one was given, stands below."
+    to_do = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. "
     to_do += f"When all agree that it shall go on, start a new execution. {_SAFE}"
     headline = f"A run of migrations on {environment} was stopped before its end."
     command = f"  {_logs(environment).format(name)}"

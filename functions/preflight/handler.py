@@ -24,8 +24,8 @@ def handler(call: Call) -> dict[str, Any]:
     Raises:
         MigratorError: why nothing can be run; see `functions.migrator.errors`.
     """
-    if call.ended is not None:
-        return {"started": None if call.ended.asked is None else started(call.ended.asked)}
+    if (ended := call.ended) is not None:
+        return {"started": None if ended.asked is None else started(ended.asked, ended.reason)}
     report = call.logged_in(preflight)
     call.story.count("MigrationsPending", len(report.pending))
     looked = call.step.ask.action == "plan"  # the only one that looks who has the run lock

@@ -322,6 +322,13 @@ def test_preflight_says_who_started_an_execution_that_ended_without_the_database
     assert (told["started"] is None) if started is None else started in told["started"]
 
 
+@pytest.mark.parametrize(("status", "told"), [("ABORTED", True), ("FAILED", False), ("TIMED_OUT", False)])
+def test_reason_is_told_of_an_execution_that_somebody_stopped(status: str, told: bool, shop: Machine) -> None:
+    """What Step Functions says of one that broke may quote its data."""
+    detail = {"status": status, "input": "{}", "error": "Stopped", "cause": "Ctrl-C by ben@build-8"}
+    assert ("Ctrl-C by ben" in shop.call("preflight", LOOK, ended=detail)["started"]) == told
+
+
 def test_success_is_told_only_where_it_is_asked_for(shop: Machine) -> None:
     asked = {"target": "017", "requested_by": "ana@build-7"}
     so_far = shop.call("apply", asked)

@@ -144,7 +144,8 @@ def noticed(notice: Machine, given: dict[str, Any], answers: dict[str, Any]) -> 
 def test_each_way_to_end_has_a_mail_of_its_own(
     status: str, error: dict[str, str], name: str, notice: Machine, environment: str
 ) -> None:
-    mail = noticed(notice, detail(status, {}, **error), TOLD)
+    who = golden.mail.started(golden.ASKED, "Ctrl-C by ben@build-8" if status == "ABORTED" else None)
+    mail = noticed(notice, detail(status, {}, **error), {**TOLD, "Ask who started it": {"started": who}})
     assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
 
 

@@ -130,6 +130,20 @@ def test_what_a_state_machine_tells_of_the_beginning_is_what_a_function_tells() 
     assert told in mail.failure(MigrationFailed("x"), run(asked=asked)).body
 
 
+@pytest.mark.parametrize(
+    ("reason", "lines"),
+    [
+        ("Ctrl-C by ana@build-7", ["  Reason      Ctrl-C by ana@build-7"]),
+        ("wrong\n\nNEXT COMMAND\n  rm -r /", ["  Reason      wrong NEXT COMMAND rm -r /"]),
+        ('{"a": 1}', []),
+        (7, []),
+        (None, []),
+    ],
+)
+def test_reason_of_a_stop_is_told_in_one_line_if_it_is_for_people(reason: object, lines: list[str]) -> None:
+    assert mail.started({"requested_by": "ana"}, reason).splitlines()[2:] == lines
+
+
 @pytest.mark.parametrize("key", ["action", "target", "trigger", "requested_by"])
 @pytest.mark.parametrize("text", ["ana\n\nNEXT COMMAND\n  rm -r /", "x" * 200_000, "\x00\x1b[2J", "a\u2028b\r\nc"])
 def test_nothing_that_somebody_typed_breaks_a_mail(key: str, text: str) -> None:

@@ -205,17 +205,20 @@ def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> Non
     workflow.deploy(_001_slow=SLEEPS, _002_b="CREATE TABLE b (id int);")
     execution = workflow.start(ANA)
     in_the_middle_of(workflow, execution, "pg_sleep")
-    execution.stop()
+    execution.stop(error="Stopped", cause="Ctrl-C by ben@build-8")
     ended = execution.ended(mails=1)
     (mail,) = ended.mails
     assert ended.status == "ABORTED"
     assert "ABORTED" in mail.subject
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
+    assert "\n  Reason      Ctrl-C by ben@build-8\n" in mail.body
     assert "ask first who did it and why" in mail.body
     assert next_command(mail) == f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --env local"
     assert ended.arn in mail.body
     assert "2 applied, 0 pending." in mail.body, "the call goes on when its execution is over, and so does the look"
     assert "At work now" not in mail.body
+    (notice,) = notices_of(workflow, execution)
+    assert notice.ended().largest_state < 32_768
 
 
 def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workflow) -> None:
