@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from documents import ROOT, results
@@ -40,7 +41,7 @@ VALUES = {
     "busy": BUSY,
     "unseen": "DatabaseUnreachable",
 }
-_PATHS = {name: name for name in ("name", "error", "step", "why", "started")}
+_PATHS = {name: name for name in ("name", "error", "step", "why", "to_do", "command", "started")}
 ENDS = {
     "TIMED_OUT": texts.timed_out(ENVIRONMENT, 43_200_000),
     "ABORTED": texts.aborted(ENVIRONMENT, EXECUTION),
@@ -80,10 +81,11 @@ def machines() -> Iterator[tuple[str, str]]:
     """What the state machines and the alarm write themselves."""
     for seen, state, case in ((True, "seen", ""), (False, "unseen", "-and-no-look")):
         broken = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": state}, seen)
-        yield f"function-died{case}", _shown(*broken.filled(VALUES))
+        yield f"function-died{case}", _shown(*broken.filled(VALUES | _remedy(texts.run_again(ENVIRONMENT))))
     yield from ends()
     error, why = MISUNDERSTOOD
     misunderstood = {"error": error, "name": error, "why": why, "step": "preflight"}
+    misunderstood |= _remedy(texts.deploy_again(ENVIRONMENT))
     odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
     yield (
         "answer-not-understood",
@@ -96,7 +98,7 @@ def machines() -> Iterator[tuple[str, str]]:
         *(ENVIRONMENT, REGION, "daily check of migrations", {**_PATHS, "look": "unseen"}, False),
         started=texts.started_by(texts.DAILY),
     )
-    failed = {**VALUES, "step": "preflight", "unseen": NOT_LOOKED_AT}
+    failed = {**VALUES, "step": "preflight", "unseen": NOT_LOOKED_AT, **_remedy(texts.look_again(ENVIRONMENT))}
     yield "daily-check-died", _shown(*daily.filled(failed))
     name = Names(ENVIRONMENT).of(DEAD_LETTERS)
     alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
@@ -118,6 +120,10 @@ def _ended(status: str, end: texts.End, look: str, seen: bool = True) -> str:
     reason = "Ctrl-C by ben@build-8" if status == "ABORTED" else None
     told = end.parts()
     return _shown(*text.filled({**VALUES, **told, "started": mail.started(ASKED, reason), "$.status": status}))
+
+
+def _remedy(remedy: texts.Remedy) -> dict[str, str]:
+    return {key: text.format(EXECUTION) for key, text in asdict(remedy).items()}
 
 
 def _shown(subject: str, body: str) -> str:

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from functions import mail
+from functions.commands import deploy_command
 from functions.migrator.ask import read_ask
 from functions.migrator.credentials import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.migrator.deadline import Deadline
@@ -33,7 +34,6 @@ _AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
 DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
 _AFTER = ("run", "check", "status")  # verbs that are of no use before what was corrected is deployed
-_LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 _TOO_LONG = (
     "Split the work over several files. No statement can take longer than a call of the function, which Lambda ends "
     "after 15min at most (the setting `limits.function_timeout`); below that, a first line `-- migration: "
@@ -218,13 +218,6 @@ def in_environment(error: MigratorError, asked: object, run: mail.Run) -> None:
         error.solution = f"{error.solution} {DEPLOYED}"
         if error.next_command.split()[1] in _AFTER:
             error.next_command = deploy_command(run.environment)
-
-
-def deploy_command(environment: str) -> str:
-    """What puts changed files and settings into an environment."""
-    if environment == _LOCAL:
-        return "aurora-migrations deploy --local"
-    return f"npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-{environment} --context env={environment}"
 
 
 def next_command(command: str, asked: object, environment: str) -> str:

@@ -1,6 +1,6 @@
 """The failure branch: from a caught error to a mail that a person can act on, then a Fail that keeps error and cause.
 
-    $.failure, $.step    what a Catch wrote: Error and Cause; and in which step
+    $.failure            what a Catch wrote: Error and Cause; and in which step, and what to do if nobody knows more
       no Cause           (a task that timed out may have none)     -> say so
       Cause is JSON      (a function raised)                       -> read it
         errorMessage is JSON   (it is one of the engine's errors)  -> read it: it has its own mail
@@ -15,6 +15,8 @@ Functions cuts a Cause at 32 KB, SNS takes 256 KB. The look is a help: if it fai
 """
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import aws_cdk as cdk
 from aws_cdk import aws_stepfunctions as sfn
@@ -39,7 +41,8 @@ _ERROR, _CAUSE = f"{FAILURE}.Error", f"{FAILURE}.Cause"
 _RAISED, _OURS = "$.raised", "$.error"
 _MESSAGE = f"{_RAISED}.json.errorMessage"
 _NAME, _WHY, _UNSEEN = "$.name", "$.why", "$.unseen"
-_STEP = "$.step"
+_EXECUTION = "$$.Execution.Name"
+_STEP = f"{FAILURE}.step"
 _ANSWER = '{"*}'  # how the JSON of an object begins and ends; a text that was cut doesn't end so
 
 
@@ -69,6 +72,7 @@ class FailureBranch(Construct):
         self._started = started
         self._steps: dict[str, sfn.Pass] = {}
         self._environment = environment
+        self._remedy = (texts.run_again if started else texts.look_again)(environment)
         send = mail.send(self, "Notify failure", alerts)
         end = self._fail()
         send.add_catch(end, result_path="$.unsent")
@@ -87,16 +91,17 @@ class FailureBranch(Construct):
     def go_on(self, step: str) -> sfn.Pass:
         """For a failure in a step, which stands in `$.failure` already."""
         if step not in self._steps:
-            noted = sfn.Pass(self, f"In {step}", result=sfn.Result.from_object({"text": step}), result_path=_STEP)
+            noted = sfn.Pass(self, f"In {step}", parameters=_note(step, self._remedy), result_path=_STEP)
             noted.next(self._start)
             self._steps[step] = noted
         return self._steps[step]
 
     def misunderstood(self, step: str) -> sfn.Pass:
         """A state that ends the execution because a step has answered amiss."""
-        words = sfn.Result.from_object(dict(zip(("Error", "Cause"), MISUNDERSTOOD, strict=True)))
-        told = sfn.Pass(self, f"Answer of {step} not understood", result=words, result_path=FAILURE)
-        told.next(self.go_on(step))
+        words = dict(zip(("Error", "Cause"), MISUNDERSTOOD, strict=True))
+        noted = {**words, "step": _note(step, texts.deploy_again(self._environment))}
+        told = sfn.Pass(self, f"Answer of {step} not understood", parameters=noted, result_path=FAILURE)
+        told.next(self._start)
         return told
 
     def _fail(self) -> sfn.Choice:
@@ -164,8 +169,8 @@ class FailureBranch(Construct):
         return settle
 
     def _write(self, name: str, state: str, seen: bool, send: sfn.IChainable) -> sfn.Pass:
-        paths = {"name": f"{_NAME}.text", "error": _ERROR, "step": f"{_STEP}.text", "why": f"{_WHY}.text"}
-        paths["started"] = STARTED
+        paths = {"name": f"{_NAME}.text", "error": _ERROR, "why": f"{_WHY}.text", "started": STARTED}
+        paths |= {"step": f"{_STEP}.text", "to_do": f"{_STEP}.to_do", "command": f"{_STEP}.command"}
         daily = None if self._started else texts.started_by(texts.DAILY)
         paths["look"] = state if seen else f"{state}.text"
         region = cdk.Stack.of(self).region
@@ -183,6 +188,12 @@ class FailureBranch(Construct):
         said = sfn.Pass(self, name, result=sfn.Result.from_object({"text": text}), result_path=into)
         said.next(then)
         return said
+
+
+def _note(step: str, remedy: texts.Remedy) -> dict[str, str]:
+    """A step and what to do, as a state notes it; a remedy's place is for the execution's name."""
+    parts = asdict(remedy).items()
+    return {"text": step, **{key: mail.filled(text, (_EXECUTION,) if "{}" in text else ()) for key, text in parts}}
 
 
 def _parse(scope: Construct, name: str, text: str, into: str) -> sfn.Pass:

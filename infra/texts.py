@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from functions.commands import deploy_command
 from functions.layout import Section, body, named, wrapped
 from functions.mail import origin
 
@@ -48,6 +49,35 @@ class Text:
         return self.subject.format(*subject), self.body.format(*text)
 
 
+@dataclass(frozen=True)
+class Remedy:
+    """What to do about a run that failed by no error of the engine, each several lines; a place is for its name.
+
+    Attributes:
+        command: the next one.
+    """
+
+    to_do: str
+    command: str
+
+
+def run_again(environment: str) -> Remedy:
+    """Where a function died."""
+    again = f"{_ANEW} If it fails in the same way again, this shows what the function has said:"
+    return Remedy(f"{_lines(again)}\n  {_logs(environment)}", f"  aurora-migrations run --env {environment}")
+
+
+def look_again(environment: str) -> Remedy:
+    """Where the function died that the daily check calls."""
+    return Remedy(_lines(_LOOK_AGAIN), f"  aurora-migrations status --env {environment}")
+
+
+def deploy_again(environment: str) -> Remedy:
+    """Where function and state machine do not fit each other."""
+    to_do = f"Deploy again: state machine and functions then fit each other, and a run starts by itself. {_SAFE}"
+    return Remedy(_lines(to_do), f"  {deploy_command(environment)}")
+
+
 def broken(
     environment: str, region: str, what: str, paths: Mapping[str, str], seen: bool, started: str | None = None
 ) -> Text:
@@ -56,28 +86,25 @@ def broken(
     Args:
         what: failed, such as `run of migrations`.
         paths: `name` for the subject, `error`, `step` and `why`, `look`: the state of the database, or why it isn't
-            known, and `started`: who or what started it, in lines.
+            known, the texts of a `Remedy` by their names, and `started`: who or what started it, in lines.
         seen: whether the database's state is known.
-        started: of the daily check, which only looks and is always started alike: what starts it, in lines.
+        started: who or what started it, where that is always the same; it has no path then.
     """
     headline = f"The {what} on {environment} failed, and no function was left to say why."
     happened = [
         f"{_PLACE}, in the step {{}}",
         *wrapped("A function died, was cut off by its time limit, could not be called, or answered amiss."),
     ]
-    again = f"{_ANEW} If it fails in the same way again, this shows what the function has said:"
-    to_do = wrapped(_LOOK_AGAIN) if started else [*wrapped(again), f"  {_logs(environment)}"]
-    verb = "status" if started else "run"
     sections = [
         ("What happened", happened),
         ("Why", [_PLACE]),
         ("The database now", _now(seen)),
-        ("What to do", to_do),
-        ("Next command", [f"  aurora-migrations {verb} --env {environment}"]),
+        ("What to do", ["{}"]),
+        ("Next command", ["{}"]),
         ("This execution", _execution(region, started)),
     ]
-    own = () if started else (_NAME, paths["started"])
-    words = (*(paths[each] for each in ("error", "step", "why", "look")), *own, _NAME, _ARN)
+    who = () if started else (paths["started"],)
+    words = (*(paths[each] for each in ("error", "step", "why", "look", "to_do", "command")), *who, _NAME, _ARN)
     subject = f"[{environment}] {{}} in {{}}"
     return Text(subject, body(headline, sections), words, (paths["name"], paths["step"]))
 

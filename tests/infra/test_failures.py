@@ -12,6 +12,7 @@ from functions import mail
 from functions.migrator.document import document
 from infra import texts
 from infra.failures import MISUNDERSTOOD
+from infra.texts import run_again
 from infra.workflow import STARTS
 from tests.infra.cloud import Machine
 from tests.infra.running import run
@@ -146,7 +147,10 @@ def test_mail_about_a_function_that_died_is_sent_though_nobody_can_look(workflow
     (caught,) = workflow.states["Look at the database"]["Catch"]
     assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], "$.unlooked")
     unlooked = {"Error": golden.VALUES["unseen"], "Cause": "-"}
-    data = {**died(), **{name: {"text": golden.VALUES[name]} for name in ("name", "step", "why", "started")}}
+    noted = dict(workflow.states["In apply"]["Parameters"])
+    noted["to_do"] = run_again("dev").to_do.format("e")
+    data = {**died(), **{name: {"text": golden.VALUES[name]} for name in ("name", "why", "started")}}
+    data["failure"] |= {"step": {key: text for key, text in noted.items() if not key.endswith(".$")}}
     ran = run(workflow, caught["Next"], {**data, "unlooked": unlooked})
     assert without_execution(ran.mails[0]) == without_execution(golden_mail("function-died-and-no-look", environment))
 
@@ -194,6 +198,7 @@ def test_answer_that_is_not_understood_fails_and_is_mailed(answer: dict[str, str
 def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Machine) -> None:
     ran = run(workflow, "All applied?", {**BEGUN, "apply": {"Payload": {"outcome": "sing"}}}, answers=SEEN)
     assert ran.mails[0][0] == f"[dev] {MISUNDERSTOOD[0]} in apply"
+    assert "NEXT COMMAND\n  npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev\n" in ran.mails[0][1]
 
 
 # ---- in which step, and who started it ------------------------------------------------------------------------------

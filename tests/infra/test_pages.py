@@ -90,7 +90,7 @@ def test_texts_of_the_machines_are_of_72_columns() -> None:
 
 def test_text_that_would_break_the_machines_language_is_refused() -> None:
     """An apostrophe in a text would end it; here none stands in one, whatever the environment is called."""
-    paths = {name: f"$.{name}" for name in ("name", "error", "step", "why", "look", "started")}
+    paths = {name: f"$.{name}" for name in ("name", "error", "step", "why", "look", "to_do", "command", "started")}
     text = broken("dev", "eu-west-1", "run", paths, seen=True)
     assert not set("'\\") & set(text.body + text.subject)
 
