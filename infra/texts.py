@@ -24,6 +24,7 @@ _SETTLED += "A dead run leaves no lock behind: its session ends within 5 seconds
 _BETWEEN = "Or a run is under way and waits between two tries."
 _LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
 _LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
+_UNDONE = "If a rollback was asked for, look first (status): a run applies anew what it has undone."
 _SAFE = "That is always safe, and goes on from what is true; a redrive is not needed."
 DAILY = origin("daily", "")
 _ANEW = "Start a new execution: that is always safe, and goes on from what is true. A redrive would only fail again."
@@ -63,7 +64,7 @@ class Remedy:
 
 def run_again(environment: str) -> Remedy:
     """Where a function died."""
-    again = f"{_ANEW} If it fails in the same way again, this shows what the function has said:"
+    again = f"{_ANEW} {_UNDONE} If it fails in the same way again, this shows what the function has said:"
     return Remedy(f"{_lines(again)}\n  {_logs(environment)}", f"  aurora-migrations run --env {environment}")
 
 
@@ -156,7 +157,7 @@ def timed_out(environment: str, limit_ms: int) -> End:
         limit_ms: all the time that an execution has.
     """
     why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). This one had not ended."
-    to_do = f"Start a new execution. {_SAFE} If it takes as long again, raise the setting."
+    to_do = f"Start a new execution. {_SAFE} {_UNDONE} If it takes as long again, raise the setting."
     headline = f"A run of migrations on {environment} ran out of time."
     return End(_headline(headline), _lines(why), _lines(to_do), f"  aurora-migrations run --env {environment}")
 
@@ -170,7 +171,9 @@ def broke(environment: str, error: str = "") -> End:
     said = f"{_PLACE}\n".format(error) if error else ""
     why = "Step Functions itself ended the execution, where its failure branch could not catch it: mostly because of "
     why += "data that do not fit, or a right that is missing. The page of the execution has its words."
-    to_do = f"Start a new execution. {_SAFE} If it breaks in the same way again, deploy anew: state machine and "
+    to_do = (
+        f"Start a new execution. {_SAFE} {_UNDONE} If it breaks in the same way again, deploy anew: state machine and "
+    )
     to_do += "functions may not fit each other."
     headline = f"A run of migrations on {environment} broke inside its state machine."
     return End(_headline(headline), said + _lines(why), _lines(to_do), f"  aurora-migrations run --env {environment}")
