@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from documents import ROOT, results
@@ -15,7 +16,7 @@ from functions.migrator.errors import MigratorError
 from functions.migrator.runlock import Holder
 from functions.migrator.session import application_name
 from infra import texts
-from infra.failures import MISUNDERSTOOD
+from infra.failures import MISUNDERSTOOD, NOT_LOOKED_AT
 from infra.naming import Names
 from infra.triggers import DEAD_LETTERS
 
@@ -23,6 +24,7 @@ FOLDER = ROOT / "tests" / "golden"
 MAILS, TERMINAL = FOLDER / "mails", FOLDER / "terminal"
 _WAITING = ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"]
 HOLDER = Holder(5120, "migrator", application_name(EXECUTION), "2026-11-23T04:00:17Z")
+ASKED = {"trigger": "cli", "requested_by": "ana@build-7"}
 PENDING, BUSY = mail.database_now(16, _WAITING), mail.database_now(16, _WAITING, HOLDER)
 # What a machine finds under the paths that its texts name.
 VALUES = {
@@ -30,7 +32,8 @@ VALUES = {
     "$.executionArn": ARN,
     "$$.Execution.Name": EXECUTION,
     "$$.Execution.Id": ARN,
-    "$.status": "TIMED_OUT",
+    "step": "apply",
+    "started": mail.started(ASKED),
     "name": "Runtime.ExitError",
     "error": "Runtime.ExitError",
     "why": "RequestId: 11111111-2222 Error: Runtime exited with error: signal: killed",
@@ -38,7 +41,12 @@ VALUES = {
     "busy": BUSY,
     "unseen": "DatabaseUnreachable",
 }
-_PATHS = {"name": "name", "error": "error", "why": "why"}
+_PATHS = {name: name for name in ("name", "error", "step", "why", "to_do", "command", "started")}
+ENDS = {
+    "TIMED_OUT": texts.timed_out(ENVIRONMENT, 43_200_000),
+    "ABORTED": texts.aborted(ENVIRONMENT, EXECUTION),
+    "FAILED": texts.broke(ENVIRONMENT, "States.Runtime"),
+}
 
 
 def files() -> dict[Path, str]:
@@ -73,17 +81,49 @@ def machines() -> Iterator[tuple[str, str]]:
     """What the state machines and the alarm write themselves."""
     for seen, state, case in ((True, "seen", ""), (False, "unseen", "-and-no-look")):
         broken = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": state}, seen)
-        yield f"function-died{case}", _shown(*broken.filled(VALUES))
-        yield f"execution-ended{case}", _shown(*texts.ended(ENVIRONMENT, REGION, state, seen).filled(VALUES))
-    still = texts.ended(ENVIRONMENT, REGION, "busy", True)
-    yield "execution-ended-and-still-at-work", _shown(*still.filled(VALUES))
-    misunderstood = dict(zip(("error", "why"), MISUNDERSTOOD, strict=True))
+        yield f"function-died{case}", _shown(*broken.filled(VALUES | _remedy(texts.run_again(ENVIRONMENT))))
+    yield from ends()
+    error, why = MISUNDERSTOOD
+    misunderstood = {"error": error, "name": error, "why": why, "step": "preflight"}
+    misunderstood |= _remedy(texts.deploy_again(ENVIRONMENT))
     odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
-    yield "answer-not-understood", _shown(*odd.filled({**VALUES, **misunderstood, "name": MISUNDERSTOOD[0]}))
+    yield (
+        "answer-not-understood",
+        _shown(*odd.filled({**VALUES, **misunderstood})),
+    )
     yield "daily-check-pending", _shown(*texts.pending(ENVIRONMENT, REGION, "seen").filled(VALUES))
+    busy = texts.pending(ENVIRONMENT, REGION, "busy", at_work=True)
+    yield "daily-check-pending-and-still-at-work", _shown(*busy.filled(VALUES))
+    daily = texts.broken(
+        *(ENVIRONMENT, REGION, "daily check of migrations", {**_PATHS, "look": "unseen"}, False),
+        started=texts.started_by(texts.DAILY),
+    )
+    failed = {**VALUES, "step": "preflight", "unseen": NOT_LOOKED_AT, **_remedy(texts.look_again(ENVIRONMENT))}
+    yield "daily-check-died", _shown(*daily.filled(failed))
     name = Names(ENVIRONMENT).of(DEAD_LETTERS)
     alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
     yield "run-never-started", _shown(alarm, texts.never_started(ENVIRONMENT, name))
+
+
+def ends() -> Iterator[tuple[str, str]]:
+    """What the notice machine writes about each way to end."""
+    for status, end in ENDS.items():
+        name = f"execution-{status.lower().replace('_', '-')}"
+        yield name, _ended(status, end, "seen")
+        yield f"{name}-and-still-at-work", _ended(status, end.at_work(ENVIRONMENT), "busy")
+        yield f"{name}-and-no-look", _ended(status, end, "unseen", seen=False)
+
+
+def _ended(status: str, end: texts.End, look: str, seen: bool = True) -> str:
+    paths = {name: name for name in (*end.parts(), "started")}
+    text = texts.ended(ENVIRONMENT, REGION, paths, look, seen)
+    reason = "Ctrl-C by ben@build-8" if status == "ABORTED" else None
+    told = end.parts()
+    return _shown(*text.filled({**VALUES, **told, "started": mail.started(ASKED, reason), "$.status": status}))
+
+
+def _remedy(remedy: texts.Remedy) -> dict[str, str]:
+    return {key: text.format(EXECUTION) for key, text in asdict(remedy).items()}
 
 
 def _shown(subject: str, body: str) -> str:

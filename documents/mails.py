@@ -13,9 +13,11 @@ _BEGIN = f"""\
 
 {NOTE}
 
-Who stands in the setting `emails` gets them, after clicking the link in Amazon SNS's first mail. All are plain text in
-72 columns, but for commands and links; subjects say the environment, what happened and where. None holds a password or
-a row; where a statement is shown, it is as its file has it.
+Who stands in the setting `emails` gets them, after clicking the link in Amazon SNS's first mail. All are plain text, in
+72 columns but for commands, links and what else has no space in it, and for AWS's own words, which nobody can wrap: the
+reason that it gives for a function's death, and what CloudWatch writes around the text of its alarm, subject included.
+Subjects say the environment, what happened and where. None holds a password or a row; where a statement is shown, it is
+as its file has it.
 
 A function that fails writes the mail about it itself, and the state machine only sends it
 ([pipeline.md](pipeline.md)); what each error means stands in [troubleshooting.md](troubleshooting.md). The machine
@@ -24,14 +26,27 @@ nothing of how an execution ends. None is sent about what who typed a command se
 
 All that follows is from an environment `prod` that doesn't exist.
 """
+
+
+def _ends(name: str, heading: str) -> tuple[tuple[str, str], ...]:
+    """The mails about one way in which an execution ends."""
+    return (
+        (f"execution-{name}", heading),
+        (f"execution-{name}-and-still-at-work", f"{heading}, and a call of it, or another run, is still at work"),
+        (f"execution-{name}-and-no-look", f"{heading}, and the database can't be looked at"),
+    )
+
+
 _MACHINES = (
     ("function-died", "A function died, or was cut off"),
     ("function-died-and-no-look", "The same, and the database can't be looked at"),
     ("answer-not-understood", "Function and state machine don't fit"),
-    ("execution-ended", "The whole execution timed out or was aborted"),
-    ("execution-ended-and-still-at-work", "The same, and a call of it, or another run, is still at work"),
-    ("execution-ended-and-no-look", "The same, and the database can't be looked at either"),
+    *_ends("timed-out", "The whole execution ran out of time"),
+    *_ends("aborted", "Somebody stopped the execution"),
+    *_ends("failed", "The execution broke inside Step Functions"),
     ("daily-check-pending", "The daily check finds what nobody has run"),
+    ("daily-check-pending-and-still-at-work", "The same, and a run is at work all the time"),
+    ("daily-check-died", "The function that the daily check calls died"),
     ("run-never-started", "An event could not start a run (CloudWatch writes more around it)"),
 )
 _SUCCESSES = (

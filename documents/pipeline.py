@@ -74,14 +74,16 @@ Nothing is tried again blindly: `States.ALL` stands in no retry.
 
 A function that fails writes its own mail, which stands in the error's document; the branch only looks whether it is
 there. Where it isn't (a function that died wrote nothing), the machine waits {settle} seconds, has preflight look at
-the database, and writes the mail itself; if the look fails too, it says that. Then the execution fails with the error
-that it had, whether the mail could be sent or not. All mails: [mails.md](mails.md).
+the database, and writes the mail itself; if the look fails too, it says that. A small state before the branch notes in
+which step it was. Who or what started the run is told in preflight's words; if preflight said none, in words of the
+machine's own, which never show what somebody typed. Then the execution fails with the error that it had, whether the
+mail could be sent or not. All mails: [mails.md](mails.md).
 
 {branch}
 
 No Catch sees an execution that times out, is aborted, or breaks inside Step Functions. An event tells of its end to a
-machine of its own, `notice`, which waits {grace} seconds, looks, and looks again while a call of the execution, or
-another run, is at work; then it mails:
+machine of its own, `notice`. That has preflight say who or what started the execution, waits {grace} seconds, looks,
+and looks again while a call of the execution, or another run, is at work; then it mails what fits that end:
 
 {notice}
 

@@ -30,7 +30,7 @@ execution.
 | an SQL error | [MigrationFailed](#migrationfailed) |
 | a lock that is waited for too long | [LockTimeout](#locktimeout) |
 | `Runtime.ExitError`, `Sandbox.Timedout`, `Lambda.Unknown` | [a function died](#a-function-died) |
-| `TIMED_OUT` or `ABORTED` in the subject | [the execution was ended](#the-execution-was-ended) |
+| `TIMED_OUT`, `ABORTED` or `FAILED` in the subject | [the execution was ended](#the-execution-was-ended) |
 | an alarm about dead letters | [a run never started](#a-run-never-started) |
 | a deployment, and neither a run nor a mail | [nothing happened](#nothing-happened) |
 | a VPC that isn't found | [a reference that leads nowhere](#a-reference-that-leads-nowhere) |
@@ -56,16 +56,24 @@ _END = """\
 ### A function died
 
 Out of memory, or Lambda cut it off. The state machine has called it once more, after 20 seconds. The server has ended
-what the dead function was at, within 5 seconds; the mail says what is applied. Start a new execution. If it happens
-again, the function's log says what it was doing: `filter correlation_id = "EXECUTION" | sort @timestamp` in CloudWatch
-Logs Insights.
+what the dead function was at, within 5 seconds; the mail says what is applied, and in which step it died. Start a new
+execution. If it happens again, the function's log says what it was doing: `aurora-migrations logs EXECUTION --env ENV`,
+or `filter correlation_id = "EXECUTION" | sort @timestamp` in CloudWatch Logs Insights.
 
 ### The execution was ended
 
-By its time limit (the setting `run_timeout`) or by a person. The call of a function that was under way goes on: so the
-database was looked at a minute later, and again until nobody was at work there, for as long as a call can last. The
-mail says what is applied, and who is still at work. Ask who aborted it before you start a new one. (AWS delivers the
-events that this goes by as well as it can, but promises nothing; what is pending, the daily check mails.)
+By its time limit, by a person or a program, or because it broke where no failure branch reaches. The call of a function
+that was under way goes on: so the database was looked at a minute later, and again until nobody was at work there, for
+as long as a call can last. The mail says what is applied, who is still at work, and who or what had started the run.
+
+| subject | what to do |
+| --- | --- |
+| `ABORTED` | ask who stopped it and why, first; `aurora-migrations logs EXECUTION --env ENV` shows how far it came |
+| `TIMED_OUT` | start a new execution; raise the setting `limits.run_timeout` if that takes as long |
+| `FAILED` | start a new execution; if that breaks in the same way, deploy anew |
+
+Where somebody is still at work, wait first: `aurora-migrations status --env ENV --watch`. (AWS delivers the events that
+this goes by as well as it can, but promises nothing; what is pending, the daily check mails.)
 
 ### A run never started
 

@@ -7,6 +7,7 @@ an error leaves with the name that the workflow knows and with its facts as JSON
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from functions import mail
+from functions.commands import deploy_command
 from functions.migrator.ask import read_ask
 from functions.migrator.credentials import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.migrator.deadline import Deadline
@@ -32,7 +34,6 @@ _AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
 DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
 _AFTER = ("run", "check", "status")  # verbs that are of no use before what was corrected is deployed
-_LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 _TOO_LONG = (
     "Split the work over several files. No statement can take longer than a call of the function, which Lambda ends "
     "after 15min at most (the setting `limits.function_timeout`); below that, a first line `-- migration: "
@@ -51,12 +52,32 @@ class Deployment:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """An execution that ended, of which a mail is to be written.
+
+    Attributes:
+        asked: its input; None if that isn't known.
+        reason: what was said by whoever stopped it; None of any other end.
+    """
+
+    asked: object
+    reason: object
+
+
+@dataclass(frozen=True)
 class Call:
-    """One call of a function."""
+    """One call of a function.
+
+    Attributes:
+        asked: the execution's input, as it came.
+        ended: the execution that this call is asked to put into words, instead of looking at the database.
+    """
 
     step: Step
     story: Story
     deployment: Deployment
+    asked: object
+    ended: Ended | None = None
 
     def logged_in(self, work: Callable[[Step], _Answer]) -> _Answer:
         """What the engine answers, with the login as the secret has it now."""
@@ -125,7 +146,18 @@ def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: De
         deadline=Deadline(context.get_remaining_time_in_millis),
         listener=story,
     )
-    return Call(step, story, deployment)
+    return Call(step, story, deployment, payload.get("input", {}), _ended(payload.get("ended")))
+
+
+def _ended(detail: object) -> Ended | None:
+    """Of an event's detail, in which an input is a text, and is missing if it is very long."""
+    if not isinstance(detail, Mapping):
+        return None
+    reason = detail.get("cause") if detail.get("status") == "ABORTED" else None
+    try:
+        return Ended(json.loads(str(detail.get("input") or "null")), reason)
+    except ValueError:
+        return Ended(None, reason)
 
 
 def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:
@@ -186,13 +218,6 @@ def in_environment(error: MigratorError, asked: object, run: mail.Run) -> None:
         error.solution = f"{error.solution} {DEPLOYED}"
         if error.next_command.split()[1] in _AFTER:
             error.next_command = deploy_command(run.environment)
-
-
-def deploy_command(environment: str) -> str:
-    """What puts changed files and settings into an environment."""
-    if environment == _LOCAL:
-        return "aurora-migrations deploy --local"
-    return f"npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-{environment} --context env={environment}"
 
 
 def next_command(command: str, asked: object, environment: str) -> str:

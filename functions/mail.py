@@ -67,9 +67,10 @@ class Run:
     asked: object
 
     def key(self, name: str) -> str:
-        """What the input says under a key, as far as that may be shown."""
+        """What the input says under a key, as far as that may be shown: in one line, so that nothing there can look
+        like another part of the mail."""
         value = self.asked.get(name) if isinstance(self.asked, Mapping) and name in KEYS else None
-        return layout.clean(str(value)).strip()[:100] if isinstance(value, (str, int)) else ""
+        return _in_a_line(str(value)) if isinstance(value, (str, int)) else ""
 
 
 def failure(error: MigratorError, run: Run) -> Mail:
@@ -109,11 +110,28 @@ def database_now(applied: int, pending: Sequence[str], running: Holder | None = 
     return "\n".join([*lines, *(wrapped(at_work, hang=_FURTHER) if looked else [])])
 
 
+def started(asked: object, reason: object = None) -> str:
+    """What an execution was asked and who or what started it, as lines of a mail that a state machine writes.
+
+    Args:
+        asked: the execution's input; of that only known keys are told, cleaned and cut.
+        reason: what was said when it was stopped, if that is a text for people.
+    """
+    said = _in_a_line(reason) if isinstance(reason, str) else ""
+    return "\n".join(
+        named([*_beginning(Run("", "", "", "", asked)), ("Reason", "" if said[:1] in ("{", "[") else said)])
+    )
+
+
 def console(arn: str) -> str:
     """The page of an execution in AWS's console."""
     partition, region = (f"{arn}::::".split(":")[number] for number in (1, 3))
     host = _CONSOLES.get(partition, "console.aws.amazon.com")
     return f"https://{host}/states/home?region={region}#/v2/executions/details/{arn}"
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(layout.clean(text).split())[:100]
 
 
 def _fitted(write: Callable[[int], str], sizes: Sequence[int]) -> str:
@@ -255,9 +273,12 @@ def _seconds(milliseconds: object) -> str:
 
 
 def _execution(run: Run) -> list[str]:
-    started = origin(run.key("trigger"), run.key("requested_by"))
-    pairs = named([("Asked for", _asked(run)), ("Started by", started), ("Execution", run.execution)])
+    pairs = named([*_beginning(run), ("Execution", run.execution)])
     return [*pairs, f"  {console(run.arn)}"] if run.arn else pairs
+
+
+def _beginning(run: Run) -> list[tuple[str, str]]:
+    return [("Asked for", _asked(run)), ("Started by", origin(run.key("trigger"), run.key("requested_by")))]
 
 
 def _asked(run: Run) -> str:

@@ -26,6 +26,7 @@ def ask(
     so_far: Any = None,
     input: Any = None,
     wants_mail: bool = False,
+    ended: str = "",
 ) -> tasks.LambdaInvoke:
     """A call of a function; its answer stands in `Payload` beneath `into`.
 
@@ -35,6 +36,7 @@ def ask(
         so_far: a path to what the run has done before this call.
         input: instead of the execution's own.
         wants_mail: its answer is `result`, and with it the `mail` that tells it.
+        ended: a path to what an event says of an execution that ended; it is put into words.
     """
     task = tasks.LambdaInvoke(
         scope,
@@ -49,6 +51,7 @@ def ask(
                 "package": sfn.JsonPath.string_at(package) if package else "",
                 "so_far": sfn.JsonPath.object_at(so_far) if so_far else {},
                 **({"wants_mail": True} if wants_mail else {}),
+                **({"ended": sfn.JsonPath.object_at(ended)} if ended else {}),
             }
         ),
         result_selector={"Payload": sfn.JsonPath.object_at("$.Payload")},  # without the call's HTTP headers

@@ -1,6 +1,6 @@
 """The failure branch: from a caught error to a mail that a person can act on, then a Fail that keeps error and cause.
 
-    $.failure            what a Catch wrote: Error and Cause
+    $.failure            what a Catch wrote: Error and Cause; and in which step, and what to do if nobody knows more
       no Cause           (a task that timed out may have none)     -> say so
       Cause is JSON      (a function raised)                       -> read it
         errorMessage is JSON   (it is one of the engine's errors)  -> read it: it has its own mail
@@ -16,6 +16,8 @@ Functions cuts a Cause at 32 KB, SNS takes 256 KB. The look is a help: if it fai
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import aws_cdk as cdk
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
@@ -25,18 +27,22 @@ from infra import mail, texts
 from infra.alerts import Alerts
 from infra.functions import Functions
 from infra.looking import IN_WORDS, is_seen, look
+from infra.starters import STARTED, of_this_execution, tell_who
 
 FAILURE = "$.failure"
 MISUNDERSTOOD = (
     "ContractBroken",
     "Function and state machine do not fit each other; deploy them again.",
 )
+NOT_LOOKED_AT = "that is what failed"
 ASKER = "Seen by who asked?"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
 _ERROR, _CAUSE = f"{FAILURE}.Error", f"{FAILURE}.Cause"
 _RAISED, _OURS = "$.raised", "$.error"
 _MESSAGE = f"{_RAISED}.json.errorMessage"
 _NAME, _WHY, _UNSEEN = "$.name", "$.why", "$.unseen"
+_EXECUTION = "$$.Execution.Name"
+_STEP = f"{FAILURE}.step"
 _ANSWER = '{"*}'  # how the JSON of an object begins and ends; a text that was cut doesn't end so
 
 
@@ -52,16 +58,21 @@ class FailureBranch(Construct):
         alerts: Alerts,
         functions: Functions | None = None,
         what: str = "run of migrations",
+        started: str = "",
     ) -> None:
         """Builds the states.
 
         Args:
             functions: look at the database for a mail about a function that died; None where a look is what failed.
             what: fails here, in the mail's words.
+            started: a path to a function's words about who or what started it; empty where that is the daily check.
         """
         super().__init__(scope, name)
         self._what = what
+        self._started = started
+        self._steps: dict[str, sfn.Pass] = {}
         self._environment = environment
+        self._remedy = (texts.run_again if started else texts.look_again)(environment)
         send = mail.send(self, "Notify failure", alerts)
         end = self._fail()
         send.add_catch(end, result_path="$.unsent")
@@ -69,19 +80,27 @@ class FailureBranch(Construct):
         self._end = end
         self._start = self._read(send, self._write_unknown(send, functions))
 
-    def catch(self, task: sfn.TaskStateBase) -> None:
-        """Leads everything that a task can fail with here. A Catch for some errors must have been added before."""
-        task.add_catch(self._start, result_path=FAILURE)
+    def catch(self, task: sfn.TaskStateBase, step: str) -> None:
+        """Leads everything that a task can fail with here. A Catch for some errors must have been added before.
 
-    def go_on(self) -> sfn.IChainable:
-        """For a failure that stands in `$.failure` already."""
-        return self._start
+        Args:
+            step: of the run, in the mail's words.
+        """
+        task.add_catch(self.go_on(step), result_path=FAILURE)
 
-    def give_up(self, name: str, error: str, cause: str) -> sfn.Pass:
-        """A state that ends the execution for a reason of the machine's own."""
-        told = sfn.Pass(
-            self, name, result=sfn.Result.from_object({"Error": error, "Cause": cause}), result_path=FAILURE
-        )
+    def go_on(self, step: str) -> sfn.Pass:
+        """For a failure in a step, which stands in `$.failure` already."""
+        if step not in self._steps:
+            noted = sfn.Pass(self, f"In {step}", parameters=_note(step, self._remedy), result_path=_STEP)
+            noted.next(self._start)
+            self._steps[step] = noted
+        return self._steps[step]
+
+    def misunderstood(self, step: str) -> sfn.Pass:
+        """A state that ends the execution because a step has answered amiss."""
+        words = dict(zip(("Error", "Cause"), MISUNDERSTOOD, strict=True))
+        noted = {**words, "step": _note(step, texts.deploy_again(self._environment))}
+        told = sfn.Pass(self, f"Answer of {step} not understood", parameters=noted, result_path=FAILURE)
         told.next(self._start)
         return told
 
@@ -128,9 +147,11 @@ class FailureBranch(Construct):
         with a dot are AWS's own and short."""
         then = self._write("Write mail without a look", _UNSEEN, False, send)
         if functions is None:
-            begin: sfn.IChainable = self._say("Not looked at", "that is what failed", _UNSEEN, then)
+            begin: sfn.IChainable = self._say("Not looked at", NOT_LOOKED_AT, _UNSEEN, then)
         else:
             begin = self._look(functions, then, self._write("Write mail with what was seen", IN_WORDS, True, send))
+        if self._started:
+            begin = tell_who(self, self._started, of_this_execution(), begin)
         short = sfn.Condition.or_(
             sfn.Condition.string_matches(_ERROR, "*.*"), sfn.Condition.string_equals(_ERROR, MISUNDERSTOOD[0])
         )
@@ -148,10 +169,13 @@ class FailureBranch(Construct):
         return settle
 
     def _write(self, name: str, state: str, seen: bool, send: sfn.IChainable) -> sfn.Pass:
-        paths = {"name": f"{_NAME}.text", "error": _ERROR, "why": f"{_WHY}.text"}
+        paths = {"name": f"{_NAME}.text", "error": _ERROR, "why": f"{_WHY}.text", "started": STARTED}
+        paths |= {"step": f"{_STEP}.text", "to_do": f"{_STEP}.to_do", "command": f"{_STEP}.command"}
+        daily = None if self._started else texts.started_by(texts.DAILY)
         paths["look"] = state if seen else f"{state}.text"
         region = cdk.Stack.of(self).region
-        written = mail.write(self, name, texts.broken(self._environment, region, self._what, paths, seen))
+        text = texts.broken(self._environment, region, self._what, paths, seen, daily)
+        written = mail.write(self, name, text)
         written.next(send)
         return written
 
@@ -164,6 +188,12 @@ class FailureBranch(Construct):
         said = sfn.Pass(self, name, result=sfn.Result.from_object({"text": text}), result_path=into)
         said.next(then)
         return said
+
+
+def _note(step: str, remedy: texts.Remedy) -> dict[str, str]:
+    """A step and what to do, as a state notes it; a remedy's place is for the execution's name."""
+    parts = asdict(remedy).items()
+    return {"text": step, **{key: mail.filled(text, (_EXECUTION,) if "{}" in text else ()) for key, text in parts}}
 
 
 def _parse(scope: Construct, name: str, text: str, into: str) -> sfn.Pass:

@@ -22,6 +22,13 @@ def look(scope: Construct, name: str, functions: Functions, trigger: str) -> tas
     return ask(scope, name, functions, "preflight", into=_LOOK, input={"action": "plan", "trigger": trigger})
 
 
+def put_into_words(scope: Construct, name: str, functions: Functions, trigger: str, into: str) -> tasks.LambdaInvoke:
+    """The state that has preflight say who or what started an execution that ended: the one of the machine's input,
+    which is what an event says of it. It looks at no database."""
+    asked = {"action": "plan", "trigger": trigger}
+    return ask(scope, name, functions, "preflight", into=into, input=asked, ended="$")
+
+
 def is_seen() -> sfn.Condition:
     """Whether preflight answered in words and numbers."""
     checks = (sfn.Condition.is_present, sfn.Condition.is_numeric), (sfn.Condition.is_present, sfn.Condition.is_string)
@@ -36,14 +43,22 @@ def first_look(scope: Construct) -> sfn.Pass:
 
 
 def again_while_at_work(
-    scope: Construct, looking: tasks.LambdaInvoke, then: sfn.IChainable, *, every: cdk.Duration, lasting: int
+    scope: Construct,
+    looking: tasks.LambdaInvoke,
+    then: sfn.IChainable,
+    still: sfn.IChainable,
+    *,
+    every: cdk.Duration,
+    lasting: int,
 ) -> sfn.Choice:
     """Looks again for as long as somebody has the run lock, and then goes on.
 
     A call of a function doesn't end with the execution that made it: it goes on with what it was at.
 
     Args:
-        lasting: milliseconds in which a call must have ended; after that, it goes on whoever is at work.
+        then: where it goes on once nobody has.
+        still: where it goes on if somebody has it all that time.
+        lasting: milliseconds in which a call must have ended.
     """
     most = -(-lasting // every.to_milliseconds()) + 1
     at_work = sfn.Condition.and_(sfn.Condition.is_present(_AT_WORK), sfn.Condition.is_string(_AT_WORK))
@@ -53,4 +68,5 @@ def again_while_at_work(
     wait = sfn.Wait(scope, "Let it go on", time=sfn.WaitTime.duration(every))
     count.next(wait)
     wait.next(looking)
-    return sfn.Choice(scope, "At work?").when(sfn.Condition.and_(at_work, few), count).otherwise(then)
+    again = sfn.Condition.and_(at_work, few)
+    return sfn.Choice(scope, "At work?").when(again, count).when(at_work, still).otherwise(then)

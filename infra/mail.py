@@ -21,7 +21,7 @@ _TIMEOUT = cdk.Duration.seconds(30)
 
 def write(scope: Construct, name: str, text: Text) -> sfn.Pass:
     """A state that writes a mail."""
-    parameters = {"subject": _format(text.subject, text.subject_words), "body": _format(text.body, text.words)}
+    parameters = {"subject": filled(text.subject, text.subject_words), "body": filled(text.body, text.words)}
     return sfn.Pass(scope, name, parameters=parameters, result_path=_MAIL)
 
 
@@ -54,7 +54,12 @@ def send(scope: Construct, name: str, alerts: Alerts) -> tasks.SnsPublish:
     return task
 
 
-def _format(template: str, words: Sequence[str]) -> str:
+def filled(template: str, words: Sequence[str]) -> str:
+    """A text with what stands under the paths in its places, as a machine makes it.
+
+    Raises:
+        ValueError: the text would break the machines' language.
+    """
     if "'" in template or "\\" in template:
         raise ValueError(f"An apostrophe or backslash would end the text of a States.Format: {template!r}")
     if not words:

@@ -7,9 +7,11 @@ machines' language, so none stand here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-from functions.layout import Section, body, wrapped
+from functions.commands import deploy_command
+from functions.layout import Section, body, named, wrapped
+from functions.mail import origin
 
 CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
 NO_CAUSE = "No cause was given."
@@ -20,6 +22,11 @@ _PLACE = "  {}"
 _SETTLED = "A file is in with its record in the history, or not at all; one of several parts goes on where it was. "
 _SETTLED += "A dead run leaves no lock behind: its session ends within 5 seconds. Nothing has to be cleaned up by hand."
 _BETWEEN = "Or a run is under way and waits between two tries."
+_LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
+_LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
+_UNDONE = "If a rollback was asked for, look first (status): a run applies anew what it has undone."
+_SAFE = "That is always safe, and goes on from what is true; a redrive is not needed."
+DAILY = origin("daily", "")
 _ANEW = "Start a new execution: that is always safe, and goes on from what is true. A redrive would only fail again."
 
 
@@ -43,52 +50,172 @@ class Text:
         return self.subject.format(*subject), self.body.format(*text)
 
 
-def broken(environment: str, region: str, what: str, paths: Mapping[str, str], seen: bool) -> Text:
+@dataclass(frozen=True)
+class Remedy:
+    """What to do about a run that failed by no error of the engine, each several lines; a place is for its name.
+
+    Attributes:
+        command: the next one.
+    """
+
+    to_do: str
+    command: str
+
+
+def run_again(environment: str) -> Remedy:
+    """Where a function died."""
+    again = f"{_ANEW} {_UNDONE} If it fails in the same way again, this shows what the function has said:"
+    return Remedy(f"{_lines(again)}\n  {_logs(environment)}", f"  aurora-migrations run --env {environment}")
+
+
+def look_again(environment: str) -> Remedy:
+    """Where the function died that the daily check calls."""
+    return Remedy(_lines(_LOOK_AGAIN), f"  aurora-migrations status --env {environment}")
+
+
+def deploy_again(environment: str) -> Remedy:
+    """Where function and state machine do not fit each other."""
+    to_do = f"Deploy again: state machine and functions then fit each other, and a run starts by itself. {_SAFE}"
+    return Remedy(_lines(to_do), f"  {deploy_command(environment)}")
+
+
+def broken(
+    environment: str, region: str, what: str, paths: Mapping[str, str], seen: bool, started: str | None = None
+) -> Text:
     """A run failed by no error of the engine: a function died or was cut off, or AWS couldn't call it.
 
     Args:
         what: failed, such as `run of migrations`.
-        paths: `name` for the subject, `error` and `why`, and `look`: the state of the database, or why it isn't known.
-        seen: whether it is.
+        paths: `name` for the subject, `error`, `step` and `why`, `look`: the state of the database, or why it isn't
+            known, the texts of a `Remedy` by their names, and `started`: who or what started it, in lines.
+        seen: whether the database's state is known.
+        started: who or what started it, where that is always the same; it has no path then.
     """
     headline = f"The {what} on {environment} failed, and no function was left to say why."
     happened = [
-        _PLACE,
+        f"{_PLACE}, in the step {{}}",
         *wrapped("A function died, was cut off by its time limit, could not be called, or answered amiss."),
     ]
-    again = f"{_ANEW} If it fails in the same way again, read the log of the function."
     sections = [
         ("What happened", happened),
         ("Why", [_PLACE]),
         ("The database now", _now(seen)),
-        ("What to do", wrapped(again)),
-        *_rest(environment, region),
+        ("What to do", ["{}"]),
+        ("Next command", ["{}"]),
+        ("This execution", _execution(region, started)),
     ]
-    words = (paths["error"], paths["why"], paths["look"], _NAME, _ARN)
-    return Text(f"[{environment}] {{}}: migrations failed", body(headline, sections), words, (paths["name"],))
+    who = () if started else (paths["started"],)
+    words = (*(paths[each] for each in ("error", "step", "why", "look", "to_do", "command")), *who, _NAME, _ARN)
+    subject = f"[{environment}] {{}} in {{}}"
+    return Text(subject, body(headline, sections), words, (paths["name"], paths["step"]))
 
 
-def ended(environment: str, region: str, look: str, seen: bool) -> Text:
-    """An execution was stopped, or its time was over: seen from outside, by an event with `status`."""
-    headline = f"A run of migrations on {environment} ended without a result of its own."
+@dataclass(frozen=True)
+class End:
+    """How an execution ended that couldn't tell it itself: what a mail about it says, each several lines.
+
+    Attributes:
+        command: the next one.
+    """
+
+    headline: str
+    why: str
+    to_do: str
+    command: str
+
+    def at_work(self, environment: str) -> End:
+        """The same where a run is at work even after the last look."""
+        wait = _lines("Wait until the run that is at work has ended: a new one would only wait for it. Then:")
+        return replace(self, to_do=f"{wait}\n{self.to_do}", command=_watch(environment))
+
+    def parts(self) -> dict[str, str]:
+        """The texts by their names."""
+        return asdict(self)
+
+
+def aborted(environment: str, name: str) -> End:
+    """Somebody stopped it.
+
+    Args:
+        name: the execution's.
+    """
+    why = (
+        "A person or a program stopped the execution, at a terminal or at the console: it did not fail. The reason, if "
+    )
+    why += "one was given, stands below."
+    to_do = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. "
+    to_do += f"When all agree that it shall go on, start a new execution. {_SAFE}"
+    headline = f"A run of migrations on {environment} was stopped before its end."
+    command = f"  {_logs(environment).format(name)}"
+    return End(_headline(headline), _lines(why), _lines(to_do), command)
+
+
+def timed_out(environment: str, limit_ms: int) -> End:
+    """Its time was over.
+
+    Args:
+        limit_ms: all the time that an execution has.
+    """
+    why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). This one had not ended."
+    to_do = f"Start a new execution. {_SAFE} {_UNDONE} If it takes as long again, raise the setting."
+    headline = f"A run of migrations on {environment} ran out of time."
+    return End(_headline(headline), _lines(why), _lines(to_do), f"  aurora-migrations run --env {environment}")
+
+
+def broke(environment: str, error: str = "") -> End:
+    """It failed where nothing can be caught.
+
+    Args:
+        error: its name, if the event tells one.
+    """
+    said = f"{_PLACE}\n".format(error) if error else ""
+    why = "Step Functions itself ended the execution, where its failure branch could not catch it: mostly because of "
+    why += "data that do not fit, or a right that is missing. The page of the execution has its words."
+    to_do = (
+        f"Start a new execution. {_SAFE} {_UNDONE} If it breaks in the same way again, deploy anew: state machine and "
+    )
+    to_do += "functions may not fit each other."
+    headline = f"A run of migrations on {environment} broke inside its state machine."
+    return End(_headline(headline), said + _lines(why), _lines(to_do), f"  aurora-migrations run --env {environment}")
+
+
+def ended(environment: str, region: str, paths: Mapping[str, str], look: str, seen: bool) -> Text:
+    """An execution was stopped, its time was over, or it broke: seen from outside, by an event with `status`.
+
+    Args:
+        paths: of the texts of an `End` by their names, and `started`: who or what started it, in lines.
+        look: the state of the database, or why it isn't known.
+        seen: whether it is.
+    """
     happened = [
         _PLACE,
-        *wrapped("The execution was ended from outside, by its time limit or by a person, or it broke."),
         *wrapped("A call of a function that was under way goes on to its end, and what it has committed counts."),
     ]
-    ask = f"See on the page of the execution how far it came, and if it was aborted, ask who did it and why. {_ANEW}"
     sections = [
         ("What happened", happened),
+        ("Why", ["{}"]),
         ("The database now", _now(seen)),
-        ("What to do", wrapped(ask)),
-        *_rest(environment, region),
+        ("What to do", ["{}"]),
+        ("Next command", ["{}"]),
+        ("This execution", _execution(region)),
     ]
-    words = ("$.status", look, "$.name", "$.executionArn")
-    return Text(f"[{environment}] {{}}: migrations ended", body(headline, sections), words, ("$.status",))
+    parts = (paths[each] for each in ("why", "to_do", "command", "started"))
+    why, to_do, command, started = parts
+    words = (paths["headline"], "$.status", why, look, to_do, command, started, "$.name", "$.executionArn")
+    return Text(f"[{environment}] {{}}: migrations ended", body("{}", sections), words, ("$.status",))
 
 
-def pending(environment: str, region: str, look: str) -> Text:
-    """The daily check found migrations that wait."""
+def pending(environment: str, region: str, look: str, at_work: bool = False) -> Text:
+    """The daily check found migrations that wait.
+
+    Args:
+        at_work: whether a run is, even after the last look.
+    """
+    to_do = "Start a run: that is always safe. One that is at work is waited for."
+    if at_work:
+        to_do = "Wait until the run that is at work has ended, and see whether it has left anything: a new one would "
+        to_do += "only wait for it."
+    command = _watch(environment) if at_work else f"  aurora-migrations run --env {environment}"
     sections = [
         ("What happened", wrapped("The daily check found migrations that were deployed and are not applied.")),
         (
@@ -96,11 +223,17 @@ def pending(environment: str, region: str, look: str) -> Text:
             wrapped(f"The event of a deployment was missed, or a run failed and was not started again. {_BETWEEN}"),
         ),
         ("The database now", ["{}", *wrapped("The check changed nothing.")]),
-        ("What to do", wrapped("Start a run: that is always safe. One that is at work is waited for.")),
-        *_rest(environment, region),
+        ("What to do", wrapped(to_do)),
+        ("Next command", [command]),
+        ("This execution", _execution(region, started_by(DAILY))),
     ]
     headline = f"Migrations are waiting on {environment}."
     return Text(f"[{environment}] Migrations pending", body(headline, sections), (look, _NAME, _ARN))
+
+
+def started_by(words: str) -> str:
+    """Who or what started an execution, as lines of a mail, where that is known in words only."""
+    return "\n".join(named([("Started by", words)]))
 
 
 def never_started(environment: str, queue: str) -> str:
@@ -129,6 +262,26 @@ def _now(seen: bool) -> list[str]:
     return ["{}" if seen else "  It could not be looked at: {}.", *wrapped(_SETTLED)]
 
 
-def _rest(environment: str, region: str) -> list[Section]:
-    execution = ["  Execution  {}", f"  {_CONSOLE.format(region=region)}"]
-    return [("Next command", [f"  aurora-migrations run --env {environment}"]), ("This execution", execution)]
+def _execution(region: str, started: str | None = None) -> list[str]:
+    return [started or "{}", "  Execution   {}", f"  {_CONSOLE.format(region=region)}"]
+
+
+def _logs(environment: str) -> str:
+    return f"aurora-migrations logs {{}} --env {environment}"
+
+
+def _watch(environment: str) -> str:
+    return f"  aurora-migrations status --env {environment} --watch"
+
+
+def _headline(text: str) -> str:
+    return "\n".join(wrapped(text, ""))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(wrapped(text))
+
+
+def _span(milliseconds: int) -> str:
+    hours, rest = divmod(milliseconds, 3_600_000)
+    return f"{hours} h" if hours and not rest else f"{milliseconds / 60_000:g} min"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -80,7 +78,9 @@ class DeployTrigger(Construct):
                 start(
                     machine,
                     dead_letters,
-                    {"trigger": "deploy", "requested_by": events.EventField.from_path("$.detail.stack-id")},
+                    events.RuleTargetInput.from_object(
+                        {"trigger": "deploy", "requested_by": events.EventField.from_path("$.detail.stack-id")}
+                    ),
                 )
             ],
         )
@@ -96,11 +96,13 @@ class DeployTrigger(Construct):
         return events.Match.any_of(*whole, *(events.Match.prefix(f"{arn}/") for arn in arns))
 
 
-def start(machine: sfn.StateMachine, dead_letters: DeadLetters, input: Mapping[str, str]) -> targets.SfnStateMachine:
+def start(
+    machine: sfn.StateMachine, dead_letters: DeadLetters, input: events.RuleTargetInput
+) -> targets.SfnStateMachine:
     """A rule's target that starts a machine, for a day if need be, and keeps the event if it can't."""
     return targets.SfnStateMachine(
         machine,
-        input=events.RuleTargetInput.from_object(dict(input)),
+        input=input,
         dead_letter_queue=dead_letters.queue,
         max_event_age=cdk.Duration.hours(24),
         retry_attempts=185,

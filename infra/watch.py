@@ -1,32 +1,38 @@
 """What no Catch sees: an execution that timed out, was aborted or broke inside the machine; and a run that never began.
 
-Notice: EventBridge tells that an execution ended so; after a while, in which the server ends what was left behind,
-the database is looked at and its state mailed. DailyCheck: once a day, and a mail only if something is wrong. Both look
-again while a run is at work: the call of a function goes on when its execution has ended, and a run may just be
-applying what is pending. Both are state machines, because a rule that leads straight to SNS can set neither subject
-nor text; both only read. AWS delivers the events of executions as well as it can, and promises nothing: the daily
-check is the net.
+Notice: EventBridge tells that an execution ended so, and with what input it had begun, which a function puts into
+words; after a while, in which the server ends what was left behind, the database is looked at and its state mailed.
+DailyCheck: once a day, and a mail only if something is wrong. Both look again while a run is at work: the call of a
+function goes on when its execution has ended, and a run may just be applying what is pending. Both are state
+machines, because a rule that leads straight to SNS can set neither subject nor text; both only read. AWS delivers the
+events of executions as well as it can, and promises nothing: the daily check is the net.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_stepfunctions as sfn
+from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from infra import mail, texts
 from infra.alerts import Alerts
 from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
 from infra.functions import Functions
-from infra.looking import IN_WORDS, PENDING, again_while_at_work, first_look, is_seen, look
+from infra.looking import IN_WORDS, PENDING, again_while_at_work, first_look, is_seen, look, put_into_words
 from infra.machines import make_machine
 from infra.naming import Names
 from infra.settings import Settings
+from infra.starters import STARTED, of_an_event, tell_who
+from infra.texts import End
 from infra.triggers import DeadLetters, start
 
+_ASKED, _END = "$.asked", "$.end"
+_PARTS = {part.name: f"{_END}.{part.name}" for part in fields(End)}
 GRACE = cdk.Duration.seconds(60)
 WHILE_AT_WORK = cdk.Duration.minutes(5)  # between two looks of the daily check
 TIMEOUT_MS = 21_600_000
@@ -52,10 +58,10 @@ class Notice(Construct):
         super().__init__(scope, name)
         settings = watching.settings
         self._environment = settings.name
-        self._lasting = settings.limits.task_timeout
+        self._limits = settings.limits
         diagram = self._diagram(watching.functions, watching.alerts)
         own, self.log = make_machine(self, "notice", settings, watching.alerts, diagram, TIMEOUT_MS)
-        event = {name: events.EventField.from_path(f"$.detail.{name}") for name in ("executionArn", "name", "status")}
+        detail = events.RuleTargetInput.from_event_path("$.detail")  # as it is: a template might miss what is missing
         events.Rule(
             self,
             "Rule",
@@ -69,7 +75,7 @@ class Notice(Construct):
                     "$or": [{"status": ["TIMED_OUT", "ABORTED"]}, {"status": ["FAILED"], "error": UNCAUGHT}],
                 },
             ),
-            targets=[start(own, watching.dead_letters, event)],
+            targets=[start(own, watching.dead_letters, detail)],
         )
 
     def _diagram(self, functions: Functions, alerts: Alerts) -> sfn.IChainable:
@@ -82,17 +88,58 @@ class Notice(Construct):
 
         looking.add_catch(unseen, result_path=FAILURE)
         send.add_catch(not_sent, result_path="$.unsent")
-        at_rest = again_while_at_work(self, looking, seen, every=GRACE, lasting=self._lasting)
+        still = self._still_at_work(seen)
+        lasting = self._limits.task_timeout
+        at_rest = again_while_at_work(self, looking, seen, still, every=GRACE, lasting=lasting)
         understood = sfn.Choice(self, "Seen?").when(is_seen(), at_rest).otherwise(_misunderstood(self, unseen))
         seen.next(send)
         unseen.next(send)
         send.next(sfn.Succeed(self, "Told"))
         wait.next(looking)
         looking.next(understood)
-        return first_look(self).next(wait)
+        begin = first_look(self)
+        begin.next(wait)
+        return self._begin(functions, begin)
+
+    def _begin(self, functions: Functions, then: sfn.IChainable) -> tasks.LambdaInvoke:
+        """Who or what started it, and how it ended. What goes on is small, however long its input was."""
+        asking = put_into_words(self, "Ask who started it", functions, "notice", _ASKED)
+        ended = self._ended(then)
+        who = tell_who(self, f"{_ASKED}.Payload.started", of_an_event(), ended)
+        asking.add_catch(who, result_path=sfn.JsonPath.DISCARD)
+        asking.next(who)
+        return asking
+
+    def _ended(self, then: sfn.IChainable) -> sfn.Choice:
+        environment, error = self._environment, "$.error"
+        ways = {
+            "Aborted": (_is("$.status", "ABORTED"), texts.aborted(environment, "{}"), "$.name"),
+            "Timed out": (_is("$.status", "TIMED_OUT"), texts.timed_out(environment, self._limits.run_timeout), ""),
+            "Broke by name": (_is_text(error), texts.broke(environment, "{}"), error),
+        }
+        choice = sfn.Choice(self, "How did it end?")
+        for name, (condition, end, word) in ways.items():
+            choice.when(condition, self._tell(name, end, word, then))
+        return choice.otherwise(self._tell("Broke", texts.broke(environment), "", then))
+
+    def _tell(self, name: str, end: End, word: str, then: sfn.IChainable) -> sfn.Pass:
+        """What is left of the state: the texts of this end, and what the mail names."""
+        parts = _filled(end, dict.fromkeys(_PARTS, word))
+        kept = {key: sfn.JsonPath.string_at(f"$.{key}") for key in ("executionArn", "name", "status")}
+        started = {"text": sfn.JsonPath.string_at(STARTED)}
+        told = sfn.Pass(self, name, parameters={**kept, "started": started, "end": parts})
+        told.next(then)
+        return told
+
+    def _still_at_work(self, then: sfn.IChainable) -> sfn.Pass:
+        parts = _filled(End("{}", "{}", "{}", "").at_work(self._environment), _PARTS)
+        told = sfn.Pass(self, "Still at work", parameters=parts, result_path=_END)
+        told.next(then)
+        return told
 
     def _write(self, name: str, state: str, seen: bool) -> sfn.Pass:
-        return mail.write(self, name, texts.ended(self._environment, cdk.Stack.of(self).region, state, seen))
+        paths = {**_PARTS, "started": STARTED}
+        return mail.write(self, name, texts.ended(self._environment, cdk.Stack.of(self).region, paths, state, seen))
 
 
 class DailyCheck(Construct):
@@ -111,7 +158,7 @@ class DailyCheck(Construct):
             rule_name=Names(settings.name).of("daily"),
             description="The net under: it was deployed, and nothing ran.",
             schedule=events.Schedule.cron(hour=HOUR, minute="0"),
-            targets=[start(own, watching.dead_letters, {"trigger": "daily"})],
+            targets=[start(own, watching.dead_letters, events.RuleTargetInput.from_object({"trigger": "daily"}))],
         )
 
     def _diagram(self, functions: Functions, alerts: Alerts) -> sfn.IChainable:
@@ -119,12 +166,13 @@ class DailyCheck(Construct):
             self, "Failure", environment=self._environment, alerts=alerts, what="daily check of migrations"
         )
         looking = look(self, "Look", functions, "daily")
-        text = texts.pending(self._environment, cdk.Stack.of(self).region, IN_WORDS)
-        write = mail.write(self, "Write what is pending", text)
+        where = self._environment, cdk.Stack.of(self).region
+        write = mail.write(self, "Write what is pending", texts.pending(*where, IN_WORDS))
         send = mail.send(self, "Send", alerts)
         nothing = sfn.Succeed(self, "Nothing pending")
-        misunderstood = failure.give_up("Answer not understood", *MISUNDERSTOOD)
-        at_rest = again_while_at_work(self, looking, write, every=WHILE_AT_WORK, lasting=self._lasting)
+        misunderstood = failure.misunderstood("preflight")
+        still = mail.write(self, "Write that a run is at work", texts.pending(*where, IN_WORDS, at_work=True))
+        at_rest = again_while_at_work(self, looking, write, still, every=WHILE_AT_WORK, lasting=self._lasting)
 
         looking.next(
             sfn.Choice(self, "Anything pending?")
@@ -133,10 +181,24 @@ class DailyCheck(Construct):
             .otherwise(misunderstood)
         )
         write.next(send)
+        still.next(send)
         send.next(sfn.Succeed(self, "Told"))
-        for task in (looking, send):
-            failure.catch(task)
+        failure.catch(looking, "preflight")
+        failure.catch(send, "mail")
         return first_look(self).next(looking)
+
+
+def _filled(end: End, paths: Mapping[str, str]) -> dict[str, str]:
+    """The texts of an end, each with what stands under its path in its place, if it has one."""
+    return {key: mail.filled(text, (paths[key],) if "{}" in text else ()) for key, text in end.parts().items()}
+
+
+def _is_text(path: str, *more: sfn.Condition) -> sfn.Condition:
+    return sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_string(path), *more)
+
+
+def _is(path: str, word: str) -> sfn.Condition:
+    return _is_text(path, sfn.Condition.string_equals(path, word))
 
 
 def _misunderstood(scope: Construct, then: sfn.IChainable) -> sfn.Pass:

@@ -21,13 +21,14 @@ from functions.migrator.errors import PackageChanged
 from infra import mail
 from infra.alerts import Alerts
 from infra.asking import ask
-from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
+from infra.failures import FAILURE, FailureBranch
 from infra.functions import Functions
 from infra.machines import make_machine
 from infra.settings import Settings
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle
 PAUSE = 30  # seconds before it begins again, and so many more each time: the functions are deployed one after the other
+_STARTED = "$.preflight.Payload.started"  # who or what started the execution, in a mail's words
 
 
 class Workflow(Construct):
@@ -41,7 +42,9 @@ class Workflow(Construct):
         self._functions = functions
         self._alerts = alerts
         self._tells_success = settings.success_mail
-        self._failure = FailureBranch(self, "Failure", environment=settings.name, alerts=alerts, functions=functions)
+        self._failure = FailureBranch(
+            self, "Failure", environment=settings.name, alerts=alerts, functions=functions, started=_STARTED
+        )
         self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
 
     def _diagram(self) -> sfn.IChainable:
@@ -65,27 +68,26 @@ class Workflow(Construct):
         succeeded = sfn.Succeed(self, "Succeeded", input_path="$.Payload")
         answered = sfn.Succeed(self, "Answered", input_path="$.preflight.Payload.result")
         start_over = self._start_over(preflight)
-        misunderstood = self._failure.give_up("Answer not understood", *MISUNDERSTOOD)
 
         preflight.next(
             sfn.Choice(self, "What next?")
             .when(_says("$.preflight.Payload.next", "apply"), apply)
             .when(_says("$.preflight.Payload.next", "verify"), verify)
             .when(_says("$.preflight.Payload.next", "done", and_has="$.preflight.Payload.result"), answered)
-            .otherwise(misunderstood)
+            .otherwise(self._failure.misunderstood("preflight"))
         )
         apply.next(
             sfn.Choice(self, "All applied?")
             .when(_says("$.apply.Payload.outcome", "more"), apply)
             .when(_says("$.apply.Payload.outcome", "done"), verify)
-            .otherwise(misunderstood)
+            .otherwise(self._failure.misunderstood("apply"))
         )
         verify.next(self._tell(succeeded) if self._tells_success else succeeded)
 
         for task in (apply, verify):
             task.add_catch(start_over, errors=[PackageChanged.__name__], result_path=FAILURE)
-        for task in (preflight, apply, verify):
-            self._failure.catch(task)
+        for task, step in ((preflight, "preflight"), (apply, "apply"), (verify, "verify")):
+            self._failure.catch(task, step)
         return begin.next(preflight)
 
     def _tell(self, plain: sfn.Succeed) -> sfn.Choice:
@@ -113,6 +115,7 @@ class Workflow(Construct):
             parameters={
                 "starts": sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.starts"), 1),
                 "pause": sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.pause"), PAUSE),
+                "preflight": sfn.JsonPath.object_at("$.preflight"),  # who started it, should preflight fail now
                 "apply": sfn.JsonPath.object_at("$.apply"),
             },
         )
@@ -120,7 +123,7 @@ class Workflow(Construct):
         again.next(settle)
         settle.next(preflight)
         often = sfn.Condition.number_less_than("$.starts", STARTS)
-        return sfn.Choice(self, "Start over?").when(often, again).otherwise(self._failure.go_on())
+        return sfn.Choice(self, "Start over?").when(often, again).otherwise(self._failure.go_on("start over"))
 
 
 def _says(path: str, word: str, and_has: str | None = None) -> sfn.Condition:

@@ -129,9 +129,11 @@ def _event(source: str, detail_type: str, detail: Mapping[str, Any], resources: 
 
 
 def _input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    """What a target is told: a fixed text, the event put into a template, or the event."""
+    """What a target is told: a fixed text, a part of the event, the event put into a template, or the event."""
     if "Input" in target:
         return str(target["Input"])
+    if "InputPath" in target:
+        return json.dumps(_found(target["InputPath"], event))
     transformer = target.get("InputTransformer")
     if transformer is None:
         return json.dumps(event)

@@ -12,7 +12,7 @@ import pytest
 
 from cli import where
 from cli.main import VERBS
-from functions import edge
+from functions.commands import deploy_command
 from local.cloud.running import found_by_others
 from tests.cli.conftest import Call
 from tests.servers import Migrations
@@ -127,12 +127,12 @@ def test_corrected_files_are_deployed_to_the_local_cloud_that_is_up(
     """One for the moment packs them anew with the same command."""
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
     arguments = argparse.Namespace(local=True, env=None, migrations=Path("migrations"), **typed)
-    following = edge.deploy_command("local")
+    following = deploy_command("local")
     with found_by_others(tmp_path, "http://127.0.0.1:1", tmp_path) if is_up else contextlib.nullcontext():
         assert where.as_asked(following, arguments) == f"aurora-migrations {command}"
 
 
 def test_command_of_another_program_stays_as_it_is() -> None:
     arguments = argparse.Namespace(env="prod", region="eu-west-1", profile="ana", migrations=Path("migrations"))
-    command = edge.deploy_command("prod")
+    command = deploy_command("prod")
     assert where.as_asked(command, arguments) == command

@@ -292,6 +292,45 @@ def test_preflight_says_who_is_at_work_where_the_plan_is_asked_for(shop: Machine
     assert (told["running"], "At work" in told["database_now"]) == (None, False)
 
 
+def test_preflight_says_who_started_the_execution_for_the_machine_to_tell(shop: Machine) -> None:
+    told = shop.call("preflight", {"target": "017", "trigger": "cli", "requested_by": "ana@build-7"})
+    assert told["started"] == "  Asked for   everything up to and including 017\n  Started by  ana@build-7 (cli)"
+
+
+LOOK = {"action": "plan", "trigger": "notice"}
+
+
+@pytest.mark.parametrize(
+    ("given", "started"),
+    [
+        ({"input": '{"trigger": "cli", "requested_by": "ana@build-7"}'}, "Started by  ana@build-7 (cli)"),
+        ({"input": "{}"}, "Started by  hand, and nobody is named"),
+        ({"input": '"text"'}, "Started by  hand, and nobody is named"),
+        ({"input": None}, None),
+        ({"input": ""}, None),
+        ({"input": "null"}, None),
+        ({"input": "{cut"}, None),
+        ({"input": 7}, "Started by  hand, and nobody is named"),
+        ({}, None),
+    ],
+    ids=["terminal", "hand", "text", "left-out", "empty", "null", "cut", "odd", "missing"],
+)
+def test_preflight_says_who_started_an_execution_that_ended_without_the_database(
+    given: dict[str, Any], started: str | None, shop: Machine
+) -> None:
+    shop.variables["DATABASE_PORT"] = "1"
+    told = shop.call("preflight", LOOK, ended={"name": "n", "status": "ABORTED", **given})
+    assert list(told) == ["started"]
+    assert (told["started"] is None) if started is None else started in told["started"]
+
+
+@pytest.mark.parametrize(("status", "told"), [("ABORTED", True), ("FAILED", False), ("TIMED_OUT", False)])
+def test_reason_is_told_of_an_execution_that_somebody_stopped(status: str, told: bool, shop: Machine) -> None:
+    """What Step Functions says of one that broke may quote its data."""
+    detail = {"status": status, "input": "{}", "error": "Stopped", "cause": "Ctrl-C by ben@build-8"}
+    assert ("Ctrl-C by ben" in shop.call("preflight", LOOK, ended=detail)["started"]) == told
+
+
 def test_success_is_told_only_where_it_is_asked_for(shop: Machine) -> None:
     asked = {"target": "017", "requested_by": "ana@build-7"}
     so_far = shop.call("apply", asked)

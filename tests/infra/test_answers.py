@@ -44,6 +44,7 @@ def test_apply_is_called_again_while_it_says_more(workflow: Machine) -> None:
 
 
 def test_package_that_changed_begins_again_and_keeps_what_was_applied(workflow: Machine) -> None:
-    data = {"starts": 1, "pause": 0, "apply": {"Payload": APPLY}, "failure": {"Error": "PackageChanged", "Cause": "{}"}}
+    data = {"starts": 1, "pause": 0, "apply": {"Payload": APPLY}, "preflight": {"Payload": PREFLIGHT}}
+    data |= {"failure": {"Error": "PackageChanged", "Cause": "{}"}}
     answers = {"Preflight": {**PREFLIGHT, "next": "verify"}, "Verify": VERIFY}
     assert run(workflow, "Start over?", data, answers=answers).output == VERIFY

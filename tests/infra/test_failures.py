@@ -12,11 +12,13 @@ from functions import mail
 from functions.migrator.document import document
 from infra import texts
 from infra.failures import MISUNDERSTOOD
+from infra.texts import run_again
 from infra.workflow import STARTS
 from tests.infra.cloud import Machine
 from tests.infra.running import run
 
-BRANCH = "Cause given?"
+BRANCH = "In apply"
+BEGUN = {"preflight": {"Payload": {"started": golden.VALUES["started"]}}}
 SEEN = {"Look at the database": {"pending": 2, "applied": 16, "database_now": golden.PENDING}}
 ODD_LOOK = {"Look at the database": {"pending": 2}}
 
@@ -101,8 +103,8 @@ def test_what_is_not_an_error_of_ours_is_mailed_with_what_it_says_to_people(
 ) -> None:
     ran = run(workflow, BRANCH, {"failure": {"Error": "Some.Error", "Cause": cause}}, answers=SEEN)
     ((subject, message),) = ran.mails
-    assert subject == f"[{environment}] Some.Error: migrations failed"
-    assert "WHAT HAPPENED\n  Some.Error\n" in message
+    assert subject == f"[{environment}] Some.Error in apply"
+    assert "WHAT HAPPENED\n  Some.Error, in the step apply\n" in message
     assert f"WHY\n  {why}\n" in message
     assert "{" not in message
     assert (ran.status, ran.error) == ("FAILED", "Some.Error")
@@ -117,7 +119,7 @@ def test_failure_without_a_cause_is_mailed_too(workflow: Machine) -> None:
 
 def died(**more: str) -> dict[str, object]:
     cause = {"errorType": golden.VALUES["error"], "errorMessage": golden.VALUES["why"]}
-    return {"failure": {"Error": golden.VALUES["error"], "Cause": json.dumps(cause)}, **more}
+    return {**BEGUN, "failure": {"Error": golden.VALUES["error"], "Cause": json.dumps(cause)}, **more}
 
 
 def golden_mail(name: str, environment: str, keep: str = "\0") -> tuple[str, str]:
@@ -129,14 +131,14 @@ def golden_mail(name: str, environment: str, keep: str = "\0") -> tuple[str, str
 
 
 def without_execution(mail: tuple[str, str]) -> tuple[str, str]:
-    return mail[0], mail[1].partition("THIS EXECUTION")[0]
+    return mail[0], mail[1].partition("THIS EXECUTION")[0].replace(f"logs {EXECUTION} ", "logs e ")
 
 
 def test_mail_about_a_function_that_died_says_what_was_seen(workflow: Machine, environment: str) -> None:
     ran = run(workflow, BRANCH, died(), answers=SEEN)
     (told,) = ran.mails
     assert without_execution(told) == without_execution(golden_mail("function-died", environment))
-    assert "\n  Execution  e\n" in told[1]
+    assert f"THIS EXECUTION\n{golden.VALUES['started']}\n  Execution   e\n" in told[1]
     assert f"home?region={REGION}#/v2/executions/details/arn:aws:states:" in told[1].splitlines()[-1]
 
 
@@ -145,7 +147,10 @@ def test_mail_about_a_function_that_died_is_sent_though_nobody_can_look(workflow
     (caught,) = workflow.states["Look at the database"]["Catch"]
     assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], "$.unlooked")
     unlooked = {"Error": golden.VALUES["unseen"], "Cause": "-"}
-    data = {**died(), "name": {"text": golden.VALUES["name"]}, "why": {"text": golden.VALUES["why"]}}
+    noted = dict(workflow.states["In apply"]["Parameters"])
+    noted["to_do"] = run_again("dev").to_do.format("e")
+    data = {**died(), **{name: {"text": golden.VALUES[name]} for name in ("name", "why", "started")}}
+    data["failure"] |= {"step": {key: text for key, text in noted.items() if not key.endswith(".$")}}
     ran = run(workflow, caught["Next"], {**data, "unlooked": unlooked})
     assert without_execution(ran.mails[0]) == without_execution(golden_mail("function-died-and-no-look", environment))
 
@@ -166,9 +171,12 @@ def test_mail_that_cannot_be_sent_does_not_hide_the_error(workflow: Machine) -> 
     assert (ran.mails, ran.status, ran.error, ran.cause) == ([], "FAILED", "MigrationFailed", "why")
 
 
-@pytest.mark.parametrize("name", ["VeryLongName" * 30, "Runtime.ExitError", "Caf\u00e9", "A B"])
+LONGEST = "Lambda.SubnetIPAddressLimitReachedException"
+
+
+@pytest.mark.parametrize("name", ["VeryLongName" * 30, LONGEST, "Caf\u00e9", "A B"])
 def test_subject_is_one_that_sns_takes_whatever_the_error_is_called(name: str, workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": name, "Cause": "why"}}, answers=SEEN)
+    ran = run(workflow, "In start over", {"failure": {"Error": name, "Cause": "why"}}, answers=SEEN)
     ((subject, _),) = ran.mails
     assert subject.isascii()
     assert len(subject) + 20 < 100  # an environment's name has up to 20 characters
@@ -183,7 +191,57 @@ def test_message_of_the_longest_cause_fits_into_a_mail(workflow: Machine) -> Non
 def test_answer_that_is_not_understood_fails_and_is_mailed(answer: dict[str, str], workflow: Machine) -> None:
     ran = run(workflow, "What next?", {"preflight": {"Payload": answer}}, answers=SEEN)
     assert (ran.status, ran.error) == ("FAILED", MISUNDERSTOOD[0])
-    assert without_execution(ran.mails[0]) == without_execution(golden_mail("answer-not-understood", "dev"))
+    wanted = golden_mail("answer-not-understood", "dev")
+    assert without_execution(ran.mails[0]) == without_execution(wanted)
+
+
+def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Machine) -> None:
+    ran = run(workflow, "All applied?", {**BEGUN, "apply": {"Payload": {"outcome": "sing"}}}, answers=SEEN)
+    assert ran.mails[0][0] == f"[dev] {MISUNDERSTOOD[0]} in apply"
+    assert "NEXT COMMAND\n  npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev\n" in ran.mails[0][1]
+
+
+# ---- in which step, and who started it ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["preflight", "apply", "verify"])
+def test_every_step_leads_to_a_mail_that_names_it(step: str, workflow: Machine) -> None:
+    caught = workflow.states[step.capitalize()]["Catch"][-1]
+    ran = run(workflow, caught["Next"], died(), answers=SEEN)
+    assert ran.mails[0][0].endswith(f" in {step}")
+    assert f", in the step {step}\n" in ran.mails[0][1]
+
+
+BY_HAND = "hand, and nobody is named (the console, or AWS's own tools)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"trigger": "deploy", "requested_by": "arn:aws:cloudformation:eu-west-1:1:stack/x/1"}, "a deployment;"),
+        ({"trigger": "cli", "requested_by": "ana@build-7"}, "a command line;"),
+        ({}, BY_HAND),
+        ({"requested_by": "ana\n\nNEXT COMMAND\n  rm -r /"}, "somebody;"),
+        ({"trigger": "x" * 100_000}, "somebody;"),
+        ({"trigger": {"a": 1}, "requested_by": ["'}"]}, "somebody;"),
+        ({"trigger": None}, "somebody;"),
+    ],
+    ids=["deployment", "terminal", "hand", "forged", "long", "odd", "null"],
+)
+def test_who_started_it_is_told_in_words_of_ours_where_no_function_said_it(
+    asked: dict[str, object], words: str, workflow: Machine
+) -> None:
+    data = {"failure": died()["failure"]}
+    ran = run(workflow, "In preflight", {**data, **asked}, answers=SEEN)
+    about = ran.mails[0][1].partition("THIS EXECUTION\n")[2]
+    assert " ".join(about.split()).startswith(f"Started by {words}")
+    assert "rm -r" not in about
+    assert len(about) < 1_000
+
+
+def test_words_of_a_function_that_are_no_text_are_not_taken(workflow: Machine) -> None:
+    ran = run(workflow, BRANCH, {**died(), "preflight": {"Payload": {"started": 7}}}, answers=SEEN)
+    assert BY_HAND in " ".join(ran.mails[0][1].split())
 
 
 def test_plan_and_list_are_answered_with_preflights_result(workflow: Machine) -> None:

@@ -84,13 +84,14 @@ def test_texts_of_the_machines_are_of_72_columns() -> None:
     for path, text in WANTED.items():
         if path.parent == golden.MAILS:
             odd = [line for line in text.splitlines()[1:] if len(line) > 72 and " " in line.strip()]
-            odd = [line for line in odd if not line.startswith("  npx ")]
+            odd = [line for line in odd if not line.startswith(("  npx ", "  aurora-migrations "))]
             assert set(odd) <= {f"  {golden.VALUES['why']}"}, path.stem
 
 
 def test_text_that_would_break_the_machines_language_is_refused() -> None:
     """An apostrophe in a text would end it; here none stands in one, whatever the environment is called."""
-    text = broken("dev", "eu-west-1", "run", {"name": "$.n", "error": "$.e", "why": "$.w", "look": "$.l"}, seen=True)
+    paths = {name: f"$.{name}" for name in ("name", "error", "step", "why", "look", "to_do", "command", "started")}
+    text = broken("dev", "eu-west-1", "run", paths, seen=True)
     assert not set("'\\") & set(text.body + text.subject)
 
 

@@ -10,13 +10,20 @@ import pytest
 from documents import golden
 from documents.examples import ARN, EXECUTION
 from infra.naming import Names
+from infra.texts import timed_out
 from tests.infra.cloud import Machine, Template
 from tests.infra.running import run
 from tests.infra.test_failures import golden_mail, without_execution
 from tests.infra.test_triggers import matches
 from tests.infra.test_workflow import flat
 
-ENDED = {"executionArn": ARN, "name": EXECUTION, "status": "TIMED_OUT"}
+ENDED = {
+    "executionArn": ARN,
+    "name": EXECUTION,
+    "status": "TIMED_OUT",
+    "started": {"text": golden.VALUES["started"]},
+    "end": timed_out("dev", 43_200_000).parts(),
+}
 SEEN = {"Payload": {"applied": 16, "pending": 2, "database_now": golden.PENDING}}
 
 
@@ -89,7 +96,7 @@ def test_end_of_another_machine_does_not_match(template: Template, names: Names)
 
 def test_notice_tells_what_it_saw(notice: Machine, environment: str) -> None:
     ran = run(notice, "Seen?", {**ENDED, "look": SEEN})
-    assert ran.mails == [golden_mail("execution-ended", environment, keep="execution:aurora-migrations-prod")]
+    assert ran.mails == [golden_mail("execution-timed-out", environment, keep="execution:aurora-migrations-prod")]
     assert ran.status == "SUCCEEDED"
 
 
@@ -97,13 +104,109 @@ def test_notice_is_sent_though_the_database_cannot_be_looked_at(notice: Machine,
     (caught,) = notice.states["Look"]["Catch"]
     assert caught["ErrorEquals"] == ["States.ALL"]
     ran = run(notice, caught["Next"], {**ENDED, "failure": {"Error": golden.VALUES["unseen"], "Cause": "-"}})
-    wanted = golden_mail("execution-ended-and-no-look", environment, keep="execution:aurora-migrations-prod")
+    wanted = golden_mail("execution-timed-out-and-no-look", environment, keep="execution:aurora-migrations-prod")
     assert ran.mails == [wanted]
 
 
 def test_notice_is_sent_though_the_answer_is_not_understood(notice: Machine) -> None:
     ran = run(notice, "Seen?", {**ENDED, "look": {"Payload": {"applied": 16, "pending": 2}}})
     assert "It could not be looked at: ContractBroken." in ran.mails[0][1]
+
+
+# ---- how it ended, and who started it -------------------------------------------------------------------------------
+
+
+def detail(status: str, asked: object, **more: Any) -> dict[str, Any]:
+    """Of the event, as AWS's guide shows it; `error` as DescribeExecution has it."""
+    told = {"executionArn": ARN, "stateMachineArn": "arn:-", "name": EXECUTION, "status": status}
+    times = {"startDate": 1_551_225_271_984, "stopDate": 1_551_225_291_984}
+    return {**told, **times, "input": json.dumps(asked), "inputDetails": {"included": True}, "output": None, **more}
+
+
+TOLD = {"Ask who started it": {"started": golden.VALUES["started"]}, "Look": SEEN["Payload"]}
+UNTOLD = {"Ask who started it": {}, "Look": SEEN["Payload"]}
+
+
+def noticed(notice: Machine, given: dict[str, Any], answers: dict[str, Any]) -> tuple[str, str]:
+    """The mail about an event."""
+    (mail,) = run(notice, notice.definition["StartAt"], given, answers=answers).mails
+    return mail
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "name"),
+    [
+        ("ABORTED", {}, "execution-aborted"),
+        ("TIMED_OUT", {"error": "States.Timeout"}, "execution-timed-out"),
+        ("FAILED", {"error": "States.Runtime"}, "execution-failed"),
+    ],
+)
+def test_each_way_to_end_has_a_mail_of_its_own(
+    status: str, error: dict[str, str], name: str, notice: Machine, environment: str
+) -> None:
+    who = golden.mail.started(golden.ASKED, "Ctrl-C by ben@build-8" if status == "ABORTED" else None)
+    mail = noticed(notice, detail(status, {}, **error), {**TOLD, "Ask who started it": {"started": who}})
+    assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
+
+
+@pytest.mark.parametrize("more", [{}, {"error": None}], ids=["none", "null"])
+def test_failure_of_which_the_event_names_no_error_is_mailed_too(more: dict[str, Any], notice: Machine) -> None:
+    _, body = noticed(notice, detail("FAILED", {}, **more), TOLD)
+    assert "broke inside its state machine." in body
+    assert "WHY\n  Step Functions itself ended the execution" in body
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"trigger": "deploy", "requested_by": "arn:aws:cloudformation:eu-west-1:1:stack/x/1"}, "a deployment;"),
+        ({"trigger": "cli", "requested_by": "ana@build-7"}, "a command line;"),
+        ({}, "hand, and nobody is named"),
+        ({"requested_by": "ana\n\nNEXT COMMAND\n  rm -r /"}, "somebody;"),
+        ("no object", "somebody;"),
+    ],
+    ids=["deployment", "terminal", "hand", "forged", "text"],
+)
+@pytest.mark.parametrize("answer", [{}, {"started": None}], ids=["an-older-function", "unknown"])
+def test_who_started_it_is_told_in_words_of_ours_where_no_function_says_it(
+    asked: object, words: str, answer: dict[str, Any], notice: Machine
+) -> None:
+    _, body = noticed(notice, detail("ABORTED", asked), {**UNTOLD, "Ask who started it": answer})
+    about = " ".join(body.partition("THIS EXECUTION\n")[2].split())
+    assert about.startswith(f"Started by {words}")
+    assert "rm -r" not in about
+
+
+@pytest.mark.parametrize("more", [{"input": None}, {"input": 7}], ids=["null", "odd"])
+def test_event_with_an_odd_input_is_mailed_too(more: dict[str, Any], notice: Machine) -> None:
+    assert "Started by  somebody; the input" in noticed(notice, detail("ABORTED", {}, **more), UNTOLD)[1]
+
+
+def test_event_without_an_input_is_mailed_too(notice: Machine) -> None:
+    short = {key: detail("ABORTED", {})[key] for key in ("executionArn", "name", "status")}
+    assert "Started by  somebody; the input" in noticed(notice, short, UNTOLD)[1]
+
+
+def test_function_that_cannot_be_asked_does_not_keep_the_mail(notice: Machine) -> None:
+    (caught,) = notice.states["Ask who started it"]["Catch"]
+    assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], None)
+    ran = run(notice, caught["Next"], detail("ABORTED", {"trigger": "deploy"}), answers={"Look": SEEN["Payload"]})
+    assert "Started by  a deployment; the input" in ran.mails[0][1]
+
+
+def test_long_input_does_not_stay_in_the_state(notice: Machine) -> None:
+    """A state holds 256 KB, an event too, and the look and the mail still come to it."""
+    small = Machine({**notice.definition, "States": {**notice.states, "Begin": {"Type": "Succeed"}}})
+    given = detail("ABORTED", {"trigger": "x" * 200_000})
+    ran = run(small, notice.definition["StartAt"], given, answers={"Ask who started it": {}})
+    assert len(json.dumps(ran.output)) < 4_000
+
+
+def test_rule_passes_on_what_the_event_says_as_it_is(template: Template, names: Names) -> None:
+    """A template in its place would have to be filled, with what may be missing."""
+    (target,) = template.one("Events::Rule", Name=names.of("on-end")).properties["Targets"]
+    assert target["InputPath"] == "$.detail"
+    assert {"Input", "InputTransformer"} & target.keys() == set()
 
 
 def test_notice_waits_before_it_looks(notice: Machine) -> None:
@@ -128,19 +231,19 @@ def test_while_somebody_is_at_work_it_looks_again(name: str, template: Template,
 @pytest.mark.parametrize("name", ["notice", "daily"])
 def test_it_looks_for_as_long_as_a_call_can_last_and_not_for_ever(name: str, template: Template, names: Names) -> None:
     machine = template.machine(names.of(name))
-    (choice,) = machine.states["At work?"]["Choices"]
+    choice, _ = machine.states["At work?"]["Choices"]
     (most,) = [test["NumericLessThan"] for test in flat(choice) if "NumericLessThan" in test]
     waits = (most - 1) * machine.states["Let it go on"]["Seconds"]
     longest = max(function.properties["Timeout"] for function in template.of("Lambda::Function"))
     assert longest < waits < 2 * longest + 600
     look = machine.states["Look"]["TimeoutSeconds"]
-    assert most * look + waits < machine.definition["TimeoutSeconds"], "or it would end without a mail"
+    assert (most + 1) * look + waits < machine.definition["TimeoutSeconds"], "or it would end without a mail"
 
 
 def test_who_is_still_at_work_at_the_end_is_told(notice: Machine, environment: str) -> None:
     busy = {**AT_WORK["Payload"], "database_now": golden.BUSY}
     ran = run(notice, "Seen?", {**ENDED, "again": {"looks": 1_000}, "look": {"Payload": busy}})
-    wanted = golden_mail("execution-ended-and-still-at-work", environment, keep="execution:aurora-migrations-prod")
+    wanted = golden_mail("execution-timed-out-and-still-at-work", environment, keep="execution:aurora-migrations-prod")
     assert ran.mails == [wanted]
     assert "At work now: aurora-migrations" in ran.mails[0][1]
 
@@ -161,6 +264,14 @@ def test_daily_check_mails_what_is_pending(daily: Machine, environment: str) -> 
     ran = run(daily, "Anything pending?", {"look": SEEN})
     assert ran.status == "SUCCEEDED"
     assert without_execution(ran.mails[0]) == without_execution(golden_mail("daily-check-pending", environment))
+    assert "THIS EXECUTION\n  Started by  the daily check\n" in ran.mails[0][1]
+
+
+def test_daily_check_does_not_advise_a_run_while_one_is_at_work(daily: Machine, environment: str) -> None:
+    busy = {"Payload": {**AT_WORK["Payload"], "database_now": golden.BUSY}}
+    ran = run(daily, "Anything pending?", {"again": {"looks": 1_000}, "look": busy})
+    wanted = golden_mail("daily-check-pending-and-still-at-work", environment)
+    assert without_execution(ran.mails[0]) == without_execution(wanted)
 
 
 def test_daily_check_mails_nothing_if_nothing_is_pending(daily: Machine) -> None:
@@ -174,6 +285,8 @@ def test_daily_check_mails_why_it_could_not_look(daily: Machine) -> None:
     assert (ran.status, ran.error) == ("FAILED", "Runtime.ExitError")
     assert "The daily check of migrations on dev failed" in ran.mails[0][1]
     assert "It could not be looked at: that is what failed." in ran.mails[0][1]
+    assert "Started by  the daily check\n" in ran.mails[0][1]
+    assert "aurora-migrations status --env dev" in ran.mails[0][1], "a look, as the check was"
     assert list(daily.calls) == ["Look"]  # not once more
 
 
@@ -181,7 +294,8 @@ def test_both_only_ask_for_the_plan(notice: Machine, daily: Machine) -> None:
     for machine, trigger in ((notice, "notice"), (daily, "daily")):
         assert machine.states["Look"]["Parameters"]["Payload"]["input"]["trigger"] == trigger
         assert json.loads(json.dumps(machine.states["Look"]["Parameters"]["Payload"]["input"]))["action"] == "plan"
-        assert list(machine.calls) == ["Look"]
+    assert list(notice.calls) == ["Ask who started it", "Look"]
+    assert list(daily.calls) == ["Look"]
 
 
 def test_daily_check_runs_once_a_day(template: Template, names: Names) -> None:

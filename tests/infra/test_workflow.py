@@ -52,8 +52,8 @@ def retriers(task: dict[str, Any], error: str) -> list[dict[str, Any]]:
 def test_begins_with_preflight_then_apply_then_verify(workflow: Machine) -> None:
     assert (workflow.definition["StartAt"], workflow.after("Begin")) == ("Begin", ["Preflight"])
     assert workflow.after("Preflight") == ["What next?"]
-    assert set(workflow.after("What next?")) == {"Apply", "Verify", "Answered", "Answer not understood"}
-    assert set(workflow.after("All applied?")) == {"Apply", "Verify", "Answer not understood"}
+    assert set(workflow.after("What next?")) == {"Apply", "Verify", "Answered", "Answer of preflight not understood"}
+    assert set(workflow.after("All applied?")) == {"Apply", "Verify", "Answer of apply not understood"}
     assert workflow.after("Apply") == ["All applied?"]
     assert workflow.after("Verify") == ["Succeeded"]
 
@@ -182,7 +182,7 @@ def test_package_that_changed_starts_over_at_preflight_a_bounded_number_of_times
     assert all({"Notify failure", "Seen by who asked?"} & set(way) for way in workflow.paths(choice["Default"]))
     again = workflow.states["Start over"]
     grows = {"starts.$": "States.MathAdd($.starts, 1)", "pause.$": f"States.MathAdd($.pause, {PAUSE})"}
-    assert again["Parameters"] == {**grows, "apply.$": "$.apply"}
+    assert again["Parameters"] == {**grows, "preflight.$": "$.preflight", "apply.$": "$.apply"}
     assert (workflow.states["Begin"]["Result"]["starts"], workflow.states["Begin"]["Result"]["pause"]) == (1, 0)
 
 
@@ -202,9 +202,10 @@ def test_run_that_starts_over_gives_the_deployment_time_and_more_each_time(workf
 def test_states_that_start_over_wait_as_the_state_says(workflow: Machine) -> None:
     """As moto runs them: what `Start over` leaves is what the Wait takes, also the third time."""
     definition = {**workflow.states, "Preflight": {"Type": "Succeed"}}
-    data = {"starts": 3, "pause": 2 * PAUSE, "apply": {"Payload": {}}, "failure": {"Error": "PackageChanged"}}
+    kept = {"preflight": {"Payload": {"started": "-"}}, "apply": {"Payload": {}}}
+    data = {"starts": 3, "pause": 2 * PAUSE, **kept, "failure": {"Error": "PackageChanged"}}
     ran = run(Machine({"StartAt": "Start over?", "States": definition}), "Start over?", data)
-    assert ran.output == {"starts": 4, "pause": 3 * PAUSE, "apply": {"Payload": {}}}
+    assert ran.output == {"starts": 4, "pause": 3 * PAUSE, **kept}
 
 
 def test_functions_get_the_payload_that_they_are_written_for(workflow: Machine) -> None:

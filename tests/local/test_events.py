@@ -61,6 +61,12 @@ def test_a_matching_event_reaches_the_target_as_its_template_says(cloud: Cloud) 
     assert cloud.bus.put("aws.other", "Status", {}).started == ()
 
 
+def test_a_target_with_a_path_is_told_that_part_of_the_event(cloud: Cloud) -> None:
+    cloud.rule({"source": ["aws.states"]}, InputPath="$.detail")
+    cloud.bus.put("aws.states", "Status", {"input": '{"a": "b"}', "output": None})
+    assert cloud.started == [{"input": '{"a": "b"}', "output": None}]
+
+
 def test_a_target_without_a_template_is_told_the_event(cloud: Cloud) -> None:
     cloud.rule({"detail": {"a": [1]}})
     cloud.bus.put("mine", "Kind", {"a": 1}, ["arn:x"])

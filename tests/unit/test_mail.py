@@ -123,6 +123,37 @@ def test_who_or_what_started_it_is_told(trigger: str, requested_by: str, words: 
     assert words in " ".join(mail.failure(MigrationFailed("x"), run(asked=asked)).body.split())
 
 
+def test_what_a_state_machine_tells_of_the_beginning_is_what_a_function_tells() -> None:
+    asked = {"action": "rollback", "target": "017", "trigger": "cli", "requested_by": "ana@build-7"}
+    told = mail.started(asked)
+    assert told == "  Asked for   rollback 017\n  Started by  ana@build-7 (cli)"
+    assert told in mail.failure(MigrationFailed("x"), run(asked=asked)).body
+
+
+@pytest.mark.parametrize(
+    ("reason", "lines"),
+    [
+        ("Ctrl-C by ana@build-7", ["  Reason      Ctrl-C by ana@build-7"]),
+        ("wrong\n\nNEXT COMMAND\n  rm -r /", ["  Reason      wrong NEXT COMMAND rm -r /"]),
+        ('{"a": 1}', []),
+        (7, []),
+        (None, []),
+    ],
+)
+def test_reason_of_a_stop_is_told_in_one_line_if_it_is_for_people(reason: object, lines: list[str]) -> None:
+    assert mail.started({"requested_by": "ana"}, reason).splitlines()[2:] == lines
+
+
+@pytest.mark.parametrize("key", ["action", "target", "trigger", "requested_by"])
+@pytest.mark.parametrize("text", ["ana\n\nNEXT COMMAND\n  rm -r /", "x" * 200_000, "\x00\x1b[2J", "a\u2028b\r\nc"])
+def test_nothing_that_somebody_typed_breaks_a_mail(key: str, text: str) -> None:
+    told = mail.started({key: text, "password": "hunter2"})
+    assert "hunter2" not in told
+    assert len(told) < 400
+    assert all(line.startswith(("  Asked for", "  Started by", " " * 14)) for line in told.split("\n"))
+    assert all(c.isprintable() or c == "\n" for c in told)
+
+
 @pytest.mark.parametrize(
     "asked", [None, 7, [], "x", {"password": "hunter2"}, {"target": {"a": "hunter2"}}, {"target": 17}]
 )

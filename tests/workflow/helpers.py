@@ -78,9 +78,9 @@ class Execution:
         """As DescribeExecution tells it."""
         return str(self._describe()["status"])
 
-    def stop(self) -> None:
-        """As a person does who presses the console's button."""
-        self._workflow.states.stop_execution(executionArn=self.arn)
+    def stop(self, **reason: str) -> None:
+        """As a person does who presses the console's button, or, with `error` and `cause`, at a terminal."""
+        self._workflow.states.stop_execution(executionArn=self.arn, **reason)
 
     def ended(self, mails: int = 0) -> Ended:
         """Waits for its end, and for so many mails."""

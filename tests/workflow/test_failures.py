@@ -14,9 +14,11 @@ from moto.iam.models import iam_backends
 
 from infra.retries import CONNECTION
 from local.cloud.identity import PARTITION
+from local.cloud.inbox import Mail
 from tests.workflow.helpers import Ended, Execution, Workflow, unmailable, until
 
 only_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to kill or halt a process with")
+ANA = {"trigger": "cli", "requested_by": "ana@build-7"}
 SLEEPS = "CREATE TABLE slow (id int); SELECT pg_sleep(2);"
 
 
@@ -28,6 +30,11 @@ def assert_failed(ended: Ended, error: str) -> str:
     assert mail.subject.isascii()
     assert len(mail.subject) <= 100
     return mail.body
+
+
+def next_command(mail: Mail) -> str:
+    """What the mail says to type."""
+    return mail.body.partition("NEXT COMMAND\n")[2].splitlines()[0].strip()
 
 
 def in_the_middle_of(workflow: Workflow, execution: Execution, statement: str) -> int:
@@ -196,16 +203,22 @@ def test_a_function_that_hangs_is_killed_at_its_timeout_and_tried_again(workflow
 
 def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> None:
     workflow.deploy(_001_slow=SLEEPS, _002_b="CREATE TABLE b (id int);")
-    execution = workflow.start()
+    execution = workflow.start(ANA)
     in_the_middle_of(workflow, execution, "pg_sleep")
-    execution.stop()
+    execution.stop(error="Stopped", cause="Ctrl-C by ben@build-8")
     ended = execution.ended(mails=1)
     (mail,) = ended.mails
     assert ended.status == "ABORTED"
     assert "ABORTED" in mail.subject
+    assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
+    assert "\n  Reason      Ctrl-C by ben@build-8\n" in mail.body
+    assert "ask first who did it and why" in mail.body
+    assert next_command(mail) == f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --env local"
     assert ended.arn in mail.body
     assert "2 applied, 0 pending." in mail.body, "the call goes on when its execution is over, and so does the look"
     assert "At work now" not in mail.body
+    (notice,) = notices_of(workflow, execution)
+    assert notice.ended().largest_state < 32_768
 
 
 def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workflow) -> None:
@@ -214,11 +227,15 @@ def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workf
     short = json.dumps({**json.loads(machine), "TimeoutSeconds": 1})
     workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=short)
     try:
-        ended = workflow.run(mails=1)
+        ended = workflow.run(ANA, mails=1)
     finally:
         workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=machine)
+    (mail,) = ended.mails
     assert ended.status == "TIMED_OUT"
-    assert "TIMED_OUT" in ended.mails[0].subject
+    assert "TIMED_OUT" in mail.subject
+    assert "ran out of time" in mail.body
+    assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
+    assert next_command(mail) == "aurora-migrations run --env local"
 
 
 def test_the_daily_check_mails_what_is_pending_and_nothing_else(workflow: Workflow) -> None:
@@ -265,19 +282,25 @@ def test_a_function_that_needs_more_memory_than_it_has_is_told_without_a_look_at
 ) -> None:
     workflow.deploy(_001_a="CREATE TABLE a (id int);")
     with workflow.configured("preflight", memory_size=10):
-        ended = workflow.run(mails=1)
+        ended = workflow.run(ANA, mails=1)
     (mail,) = ended.mails
     assert (ended.status, ended.error) == ("FAILED", "Runtime.OutOfMemory")
     assert ended.entered.count("Look at the database") == 1
-    assert "Runtime.OutOfMemory" in mail.subject + mail.body
+    assert mail.subject == "[local] Runtime.OutOfMemory in preflight"
+    assert "It could not be looked at: Runtime.OutOfMemory." in mail.body
+    assert "Started by  a command line; the input on the page below names who" in mail.body
 
 
 def test_a_function_that_dies_twice_is_told_with_a_look_at_the_database(workflow: Workflow) -> None:
     workflow.deploy(_001_a="CREATE TABLE a (id int);")
     with workflow.configured("apply", memory_size=10):
-        ended = workflow.run(mails=1)
+        ended = workflow.run(ANA, mails=1)
+    (mail,) = ended.mails
     assert ended.error == "Runtime.OutOfMemory"
-    assert "001_a.sql" in ended.mails[0].body
+    assert mail.subject == "[local] Runtime.OutOfMemory in apply"
+    assert "001_a.sql" in mail.body
+    assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
+    assert ended.largest_state < 32_768
 
 
 def test_a_failure_that_cannot_be_mailed_keeps_its_error(workflow: Workflow) -> None:
@@ -311,13 +334,47 @@ def test_what_cannot_be_mailed_fails_the_machines_that_only_mail(workflow: Workf
 
 def test_an_aborted_run_is_told_where_the_database_cannot_be_looked_at(workflow: Workflow) -> None:
     workflow.deploy(_001_slow=SLEEPS)
-    execution = workflow.start()
+    execution = workflow.start(ANA)
     in_the_middle_of(workflow, execution, "pg_sleep")
     with workflow.configured("preflight", memory_size=10):
         execution.stop()
         ended = execution.ended(mails=1)
+    (mail,) = ended.mails
     assert ended.status == "ABORTED"
-    assert "Runtime.OutOfMemory" in ended.mails[0].body
+    assert "Runtime.OutOfMemory" in mail.body
+    assert "Started by  a command line; the input on the page below names who" in mail.body
+
+
+def test_a_run_that_breaks_inside_the_state_machine_is_told_by_the_notice_machine(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    machine = workflow.states.describe_state_machine(stateMachineArn=workflow.cloud.machine)["definition"]
+    definition = json.loads(machine)
+    definition["States"]["Begin"] = {"Type": "Pass", "Parameters": {"a.$": "$.nowhere"}, "Next": "Preflight"}
+    workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=json.dumps(definition))
+    try:
+        ended = workflow.run(ANA, mails=1)
+    finally:
+        workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=machine)
+    (mail,) = ended.mails
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert "broke inside its state machine" in mail.body
+    assert "\nWHY\n  States.Runtime\n" in mail.body
+    assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
+    assert workflow.tables == []
+
+
+def test_a_database_that_is_away_does_not_hide_who_started_the_run_that_was_stopped(workflow: Workflow) -> None:
+    workflow.deploy(_001_slow=SLEEPS)
+    execution = workflow.start(ANA)
+    in_the_middle_of(workflow, execution, "pg_sleep")
+    execution.stop()
+    workflow.server.kill()
+    try:
+        (mail,) = execution.ended(mails=1).mails
+    finally:
+        workflow.server.restart()
+    assert "It could not be looked at: DatabaseUnreachable." in mail.body
+    assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
 
 
 def notices_of(workflow: Workflow, execution: Execution) -> list[Execution]:

@@ -1,0 +1,84 @@
+"""Who or what started an execution, for a mail that a state machine writes.
+
+A function puts it into words, cleaned and cut, which JSONPath can't do. Where none could, the machine tells as much as
+it can know without showing a text that somebody typed: that may be of any length, and hold anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from functions.mail import origin
+from infra.texts import started_by
+
+_STARTED = "$.started"
+STARTED = f"{_STARTED}.text"  # lines of a mail
+_TRIGGERS = {
+    "deploy": ("By a deployment", "a deployment; the input on the page below names the stack"),
+    "cli": ("By a command line", "a command line; the input on the page below names who typed"),
+}
+_BY_HAND = ("By hand", origin("", ""))
+_SOMEHOW = ("By somebody", "somebody; the input on the page below may say who")
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What a machine can tell without a function.
+
+    Attributes:
+        says: whether the input names this trigger.
+        empty: whether it names nobody.
+    """
+
+    says: Callable[[str], sfn.Condition]
+    empty: sfn.Condition
+
+
+def of_this_execution() -> Clues:
+    """Of the execution itself: AWS lets a Choice look into the context, where its input stands."""
+    trigger, who = (f"$$.Execution.Input.{key}" for key in ("trigger", "requested_by"))
+    nobody = sfn.Condition.and_(
+        sfn.Condition.not_(sfn.Condition.is_present(trigger)), sfn.Condition.not_(sfn.Condition.is_present(who))
+    )
+    return Clues(lambda word: _text(trigger, sfn.Condition.string_equals(trigger, word)), nobody)
+
+
+def of_an_event() -> Clues:
+    """Of an execution that ended: in the detail of that event its input is a text, and may be missing."""
+    told = "$.input"
+    return Clues(
+        lambda word: _text(told, sfn.Condition.string_matches(told, f'*"trigger"*"{word}"*')),
+        _text(told, sfn.Condition.string_equals(told, "{}")),
+    )
+
+
+def tell_who(scope: Construct, said: str, clues: Clues, then: sfn.IChainable) -> sfn.Choice:
+    """The states that write who or what started it to `STARTED`.
+
+    Args:
+        said: where a function's words stand, if one could say any.
+    """
+    take = sfn.Pass(
+        scope, "Take who started it", parameters={"text": sfn.JsonPath.string_at(said)}, result_path=_STARTED
+    )
+    take.next(then)
+    choice = sfn.Choice(scope, "Who started it?").when(_text(said), take)
+    for word, told in _TRIGGERS.items():
+        choice.when(clues.says(word), _say(scope, *told, then))
+    return choice.when(clues.empty, _say(scope, *_BY_HAND, then)).otherwise(_say(scope, *_SOMEHOW, then))
+
+
+def _say(scope: Construct, name: str, words: str, then: sfn.IChainable) -> sfn.Pass:
+    result = sfn.Result.from_object({"text": started_by(words)})
+    said = sfn.Pass(scope, name, result=result, result_path=_STARTED)
+    said.next(then)
+    return said
+
+
+def _text(path: str, *more: sfn.Condition) -> sfn.Condition:
+    """A text stands there, and what else is to be so: a path that leads nowhere can't be caught."""
+    return sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_string(path), *more)
