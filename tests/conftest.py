@@ -1,6 +1,7 @@
 """Fixtures: real PostgreSQL servers, one empty database a test, folders of migrations. No mocks."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import botocore.session
 import pytest
 
 from local.installation import Installation
@@ -17,6 +19,9 @@ from tests import servers
 from tests.servers import Database, Migrations, Roles
 
 StartServer = Callable[..., Server]
+
+# Every session of botocore reads megabytes of models anew; hundreds of tests make some.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

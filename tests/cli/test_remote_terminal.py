@@ -20,7 +20,7 @@ from tests.servers import Migrations
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
 ESCAPE = "\x1b"
-# The command line against an account in its own process: a state machine that takes a second, then answers.
+# The command line against an account in its own process: a state machine that takes some seconds, then answers.
 PROGRAM = """\
 import json, sys, threading, time
 from moto import mock_aws
@@ -43,7 +43,7 @@ def log(cloud):
 with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
     cloud = Cloud()
     if sys.argv[1] == "run":
-        cloud.deploy(waiting(2, RAN))
+        cloud.deploy(waiting(4, RAN))
         threading.Thread(target=log, args=[cloud], daemon=True).start()
     else:
         text = json.dumps({"history": HISTORY, "verify": VERIFY})
