@@ -143,10 +143,9 @@ def _cloud_entry(kind: type[cloud.CloudError]) -> str:
 
 
 def _told(kind: type[MigratorError], rows: Mapping[str, str]) -> str:
-    """An entry: what the class says of itself, and what terminals have shown of it."""
+    """An entry: what the class says of itself, and an example of what terminals show of it."""
     table = "\n".join(f"| {name} | {_cell(words)} |" for name, words in rows.items())
-    paths = sorted(golden.TERMINAL.glob(f"{kind.__name__}*.txt"), key=lambda path: path.stem)
-    shown = "\n".join(f"```text\n{path.read_text('utf-8').strip()}\n```\n" for path in paths)
+    shown = f"```text\n{golden.first_of(kind)}\n```\n"
     return f"### {kind.__name__}\n\n{_meaning(kind)}\n\n| | |\n| --- | --- |\n{table}\n\n{shown}"
 
 

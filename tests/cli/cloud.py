@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
+import botocore.client
+import pytest
 
 from infra.naming import Names
 
@@ -53,6 +55,22 @@ def waiting(seconds: int = 60, answer: Mapping[str, Any] | None = None) -> dict[
     told = answer or {"status": "success", "migration": None, "message": "Nothing to do"}
     wait = {"Type": "Wait", "Seconds": seconds, "Next": "Answer"}
     return {"StartAt": "Apply", "States": {"Apply": wait, "Answer": {"Type": "Pass", "Result": told, "End": True}}}
+
+
+def stops_explained(patch: pytest.MonkeyPatch) -> None:
+    """moto forgets with which words an execution was stopped; AWS has them in the event that ends its history."""
+    real, words = botocore.client.BaseClient._make_api_call, {}
+
+    def call(self: Any, name: str, parameters: Any) -> Any:
+        answer = real(self, name, parameters)
+        if name == "StopExecution":
+            words.update(error=parameters["error"], cause=parameters["cause"])
+        for event in answer.get("events", []):
+            if event.get("type") == "ExecutionAborted":
+                event["executionAbortedEventDetails"] = dict(words)
+        return answer
+
+    patch.setattr(botocore.client.BaseClient, "_make_api_call", call)
 
 
 @dataclass
