@@ -194,12 +194,9 @@ def _records(done: subprocess.CompletedProcess[bytes]) -> list[Mapping[str, Any]
         records = None
     if not isinstance(records, list) or not all(_is_record(record) for record in records):
         words = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
-        raise _error(
-            f"squawk failed with exit code {done.returncode}.",
-            f"Its own words: {words}"
-            if words
-            else "It said nothing that could be read; it may be another version, or another program of that name.",
-        )
+        silent = "It said nothing that could be read; it may be another version, or another program of that name."
+        why = f"Its own words: {words}" if words else silent
+        raise _error(f"squawk failed with exit code {done.returncode}.", why)
     return records
 
 

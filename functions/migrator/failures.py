@@ -73,7 +73,7 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
     if found.sqlstate == "22012" and job.action == "rollback":
         return MigrationFailed(
             f"{job.file}: the migration's record had vanished from the history.",
-            cause="The file itself, or somebody by hand, changed the schema aurora_migrations while the run was under way.",
+            cause="The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
             solution="Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
             state=_ROLLED_BACK,
             **_where(job),

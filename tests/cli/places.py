@@ -129,10 +129,10 @@ def _makers() -> set[tuple[str, str]]:
 
 def _makers_in(file: str, tree: ast.Module, known: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
-        if isinstance(node, _Function) and _returns_error(node):
-            if any(_makes(file, call, known) for _, call in _calls(node)):
-                yield file, node.name
-                yield ("" if not node.name.startswith("_") else file), node.name
+        returns = isinstance(node, _Function) and _returns_error(node)
+        if returns and any(_makes(file, call, known) for _, call in _calls(node)):
+            yield file, node.name
+            yield (file if node.name.startswith("_") else ""), node.name
 
 
 def _returns_error(function: _Function) -> bool:
