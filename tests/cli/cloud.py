@@ -92,13 +92,11 @@ class Cloud:
 
     def deploy(self, definition: Mapping[str, Any]) -> Cloud:
         """Makes the machine, the functions' log groups, the topic, the queue, and the stack that tells of them."""
-        machine = self.client("stepfunctions").create_state_machine(
-            name=self.names.of(), roleArn=ROLE, definition=json.dumps(definition)
-        )
+        machine = self._make_machine(definition)
         topic = self.client("sns").create_topic(Name=self.names.of("alerts"))
         queue = self.client("sqs").create_queue(QueueName=self.names.of("dead-letters"))
         self.outputs = {
-            "StateMachineArn": machine["stateMachineArn"],
+            "StateMachineArn": machine,
             "AlertTopicArn": topic["TopicArn"],
             "DeadLetterQueueUrl": queue["QueueUrl"],
         }
@@ -110,6 +108,17 @@ class Cloud:
             self.outputs[f"{step.capitalize()}FunctionName"] = self.names.of(step)
         self.stack(self.outputs)
         return self
+
+    def deploy_bare(self, definition: Mapping[str, Any]) -> Cloud:
+        """Makes the machine and the stack only, in a third of the time: nobody reads the log then."""
+        self.outputs = {"StateMachineArn": self._make_machine(definition)}
+        self.stack(self.outputs)
+        return self
+
+    def _make_machine(self, definition: Mapping[str, Any]) -> str:
+        states, name = self.client("stepfunctions"), self.names.of()
+        made = states.create_state_machine(name=name, roleArn=ROLE, definition=json.dumps(definition))
+        return str(made["stateMachineArn"])
 
     def stack(self, outputs: Mapping[str, str]) -> None:
         template = {

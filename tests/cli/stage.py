@@ -180,7 +180,7 @@ class Stage:
 
     def machine_ends(self, error: str, cause: str, *words: str) -> Answer:
         """The state machine ends so, and a command tells it."""
-        self.cloud.deploy(answering({"run-migration": (error, cause)}))
+        self.cloud.deploy_bare(answering({"run-migration": (error, cause)}))
         return self.env(*(words or ("run",)))
 
     # ---- the functions ----

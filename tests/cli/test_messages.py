@@ -7,6 +7,7 @@ difference, and `python -m tasks docs`.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -66,6 +67,16 @@ def standby(server: Server) -> Iterator[Database]:
     """A standby of it, which takes some seconds to make."""
     with servers.standby_of(server) as reader:
         yield Database(reader, "postgres")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet() -> Iterator[None]:
+    """moto writes every execution that fails to its log, with all that it knows: that takes longer than to run it."""
+    log = logging.getLogger("moto")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def _not_there(stage: Stage) -> Answer:
     """Without --confirm, the environment is asked first what is applied."""
     entry = {"migration": "001", "name": "001_users.sql", "applied_at": "2026-11-23T04:00:17Z"}
     listed = {"status": "success", "migration": None, "message": "1 migration", "migrations": [entry]}
-    stage.cloud.deploy(answering({"list-migrations": listed}))
+    stage.cloud.deploy_bare(answering({"list-migrations": listed}))
     return stage.env("rollback", "2")
 
 

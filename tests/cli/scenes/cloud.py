@@ -47,22 +47,22 @@ def _not_ready(stage: Stage) -> Answer:
 
 
 def _elsewhere(stage: Stage) -> Answer:
-    stage.cloud.deploy(answering({"status": {}}))
+    stage.cloud.deploy_bare(answering({"status": {}}))
     return stage.call("run", "--env", "prod")
 
 
 def _no_execution(stage: Stage) -> Answer:
-    stage.cloud.deploy(answering({"status": {}}))
+    stage.cloud.deploy_bare(answering({"status": {}}))
     return stage.env("logs", "cli-nobody")
 
 
 def _no_run_yet(stage: Stage) -> Answer:
-    stage.cloud.deploy(answering({"status": {}}))
+    stage.cloud.deploy_bare(answering({"status": {}}))
     return stage.env("logs")
 
 
 def _expires_meanwhile(stage: Stage) -> Answer:
-    stage.cloud.deploy(answering({"run-migration": {}}))
+    stage.cloud.deploy_bare(answering({"run-migration": {}}))
     return stage.aws("GetExecutionHistory", refusal("ExpiredTokenException", "The token is expired"), "run")
 
 
@@ -71,12 +71,12 @@ def _not_ours(stage: Stage) -> Answer:
 
 
 def _odd_answer(stage: Stage) -> Answer:
-    stage.cloud.deploy(answering({"run-migration": {"something": "else"}}))
+    stage.cloud.deploy_bare(answering({"run-migration": {"something": "else"}}))
     return stage.env("run")
 
 
 def _too_long(stage: Stage) -> Answer:
-    stage.cloud.deploy({**waiting(30), "TimeoutSeconds": 1})
+    stage.cloud.deploy_bare({**waiting(30), "TimeoutSeconds": 1})
     return stage.env("run")
 
 

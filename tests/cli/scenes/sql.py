@@ -327,7 +327,7 @@ def _cancelled_file(stage: Stage) -> Answer:
 
 def _stopped(stage: Stage) -> Answer:
     """Somebody stops the execution in the console."""
-    cloud = stage.cloud.deploy(waiting())
+    cloud = stage.cloud.deploy_bare(waiting())
     stops_explained(stage.patch)
 
     def stop() -> None:
@@ -374,7 +374,7 @@ def _odd_payload(stage: Stage) -> Answer:
 
 SCENES = {
     "LockTimeout": [
-        ("others hold a lock on its table", lambda s: _locked(s, "--lock-timeout", "1s", "--lock-wait", "2s")),
+        ("others hold a lock on its table", lambda s: _locked(s, "--lock-timeout", "400ms", "--lock-wait", "1s")),
         ("several tables, one after the other", _several_locks),
         ("the role may not see who does", _hidden),
         ("there is no connection left to look who does", _nobody_looks),
