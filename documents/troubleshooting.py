@@ -42,8 +42,8 @@ parts goes on after the last part that is in. The run lock is gone with the sess
 always safe, and nothing has to be cleaned up by hand unless the message says so. A redrive of a failed execution only
 fails again.
 
-Under each stands what a terminal showed of one, come about for real where that can be. Words in capitals (`DATABASE`,
-`PORT`, `PID`, `TIME`, `N s`) stand for what differs from time to time.
+Under each stands an example of what a terminal shows of one; the others are in tests/golden/terminal. Words in capitals
+(`DATABASE`, `PORT`, `PID`, `TIME`, `N s`) stand for what differs from time to time.
 """
 _CLOUD = """\
 ## Family cloud

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.loaders import create_loader
 
 from documents.golden import TERMINAL
 from functions.migrator import errors as engine
@@ -70,12 +71,15 @@ def standby(server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quiet() -> Iterator[None]:
-    """moto writes every execution that fails to its log, with all that it knows: that takes longer than to run it."""
-    log = logging.getLogger("moto")
+def _quick() -> Iterator[None]:
+    """Every call of the command line would read AWS's models anew. And moto writes each execution that fails to its
+    log, with all that it knows, which takes longer than to run it."""
+    log, loader = logging.getLogger("moto"), create_loader()
     before = log.level
     log.setLevel(logging.CRITICAL)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", lambda path=None: loader)
+        yield
     log.setLevel(before)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
+import botocore.client
 from botocore.exceptions import EndpointConnectionError, UnauthorizedSSOTokenError
 
 from local.cloud.running import found_by_others
@@ -41,8 +43,23 @@ def _without_region(stage: Stage) -> Answer:
     return stage.env("run")
 
 
-def _not_ready(stage: Stage) -> Answer:
+def _of_others(stage: Stage) -> Answer:
     stage.cloud.stack({"Other": "x"})
+    return stage.env("run")
+
+
+def _not_ready(stage: Stage) -> Answer:
+    """moto makes a stack at once; on AWS it takes minutes, and a stack says so meanwhile."""
+    stage.cloud.stack({"Other": "x"})
+    real = botocore.client.BaseClient._make_api_call
+
+    def call(client: Any, name: str, parameters: Any) -> Any:
+        answer = real(client, name, parameters)
+        for each in answer.get("Stacks", []):
+            each["StackStatus"] = "CREATE_IN_PROGRESS"
+        return answer
+
+    stage.patch.setattr(botocore.client.BaseClient, "_make_api_call", call)
     return stage.env("run")
 
 
@@ -191,7 +208,7 @@ SCENES = {
         ("there is no environment", lambda s: s.env("run")),
         ("there is another one", _elsewhere),
     ],
-    "StackNotReady": [("its first deployment isn't through", _not_ready)],
+    "StackNotReady": [("its first deployment isn't through", _not_ready), ("something else made it", _of_others)],
     "ExecutionNotFound": [
         ("the name is wrong", _no_execution),
         ("nothing has been run", _no_run_yet),
