@@ -13,8 +13,23 @@ from tests.cli.stage import Stage
 from tests.database.helpers import holding
 from tests.listeners import PLAIN, another_pid, listening, refuse_startup, url_to
 
+# What the grammar, the options and our own rules refuse, each in a file of its own.
+REFUSED = {
+    "f003_copy": "COPY users FROM STDIN;\n1\n\\.\n",
+    "f004_commit": "CREATE TABLE c (id integer);\nCOMMIT;\n",
+    "f005_option": "-- migration: lock_timeot = 2s\nSELECT 1;\n",
+    "f006_value": "-- migration: lock_timeout = soon\nSELECT 1;\n",
+    "f007_late": "SELECT 1;\n-- migration: lock_timeout = 2s\n",
+    "f008_rule": "-- migration: allow = no-such-rule because it is fine\nSELECT 1;\n",
+    "f009_concurrently": "CREATE INDEX CONCURRENTLY i ON users (id);\n",
+    "f010_rows": "-- verify: rows users ~ 3\nSELECT 1;\n",
+    "f011_empty": "SELECT 1;\n",
+    "f011_empty_verify": "-- nothing yet\n",
+    "f012_writes": "SELECT 1;\n",
+    "f012_writes_verify": "DELETE FROM users;\n",
+    "f013_text": "SELECT 'no end;\n",
+}
 UNDO = {"action": "rollback", "target": "001", "confirm": "002"}
-PLENTY = "ALTER TABLE orders ADD COLUMN a int, ADD COLUMN a int;\n"
 
 
 def _empty_folder(stage: Stage) -> Answer:
@@ -200,6 +215,7 @@ INPUT = [
 FILES = [
     ("a file is no SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("run")),
     ("names that fit no rule, and a folder", _everything_wrong),
+    ("what isn't run, all at once", lambda s: s.write(**REFUSED).on("run")),
     ("a file is a link to nothing", lambda s: _gone(s, "002_orders.sql").on("run")),
     ("a file isn't UTF-8", lambda s: _bytes(s, "003_c.sql", b"SELECT 'caf\xe9';\n").on("run")),
     ("a file is UTF-16", lambda s: _bytes(s, "003_c.sql", "SELECT 1;\n".encode("utf-16")).on("run")),
