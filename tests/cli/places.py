@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -168,8 +169,6 @@ def noted(patch: pytest.MonkeyPatch) -> Iterator[Reached]:
 
 def _through(error: MigratorError) -> tuple[frozenset[str], str | None]:
     """The places that the stack of this moment goes through; and where the error was made, if no place is there."""
-    import sys
-
     frames = list(_frames(sys._getframe(2)))
     names = [place.name for frame in frames if (place := _place_of(frame))]
     file = _file(frames[0])

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import botocore.client
-from botocore.exceptions import EndpointConnectionError, UnauthorizedSSOTokenError
+from botocore.exceptions import EndpointConnectionError, UnauthorizedSSOTokenError, UnknownServiceError
 
 from local.cloud.running import found_by_others
 from tests.cli.cloud import answering, waiting
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage, refusal
-from tests.database.helpers import Task
 from tests.listeners import free_port, listening
 
 UNREACHABLE = EndpointConnectionError(endpoint_url="https://sts.eu-west-1.amazonaws.com/")
+ODD = UnknownServiceError(service_name="cloudformation", known_service_names="none")
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:ours"
 STACK = (
     '<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStacksResult><Stacks>'
@@ -116,7 +117,7 @@ def _home(stage: Stage) -> Path:
 def _up(stage: Stage, deploying: str = "200 OK", says: str = '{"started": []}') -> Stage:
     """A local cloud is up, and answers a deployment so; it has one machine, which has run nothing."""
 
-    def answer(client: Task) -> None:
+    def answer(client: socket.socket) -> None:
         asked = _request(client)
         if b"ListExecutions" in asked:
             _respond(client, "200 OK", '{"executions": []}')
@@ -125,21 +126,21 @@ def _up(stage: Stage, deploying: str = "200 OK", says: str = '{"started": []}') 
         else:
             _respond(client, deploying, says)
 
-    port = stage.enter(listening(answer))  # type: ignore[arg-type]
+    port = stage.enter(listening(answer))
     stage.enter(found_by_others(_home(stage), f"http://127.0.0.1:{port}", stage.two.dir))
     return stage
 
 
-def _request(client: object) -> bytes:
-    said = client.recv(1 << 16)  # type: ignore[attr-defined]
+def _request(client: socket.socket) -> bytes:
+    said = client.recv(1 << 16)
     while b"\r\n\r\n" not in said or (b"Action=" not in said and b"Content-Type: application/x-www-form" in said):
-        said += client.recv(1 << 16)  # type: ignore[attr-defined]
-    return bytes(said)
+        said += client.recv(1 << 16)
+    return said
 
 
-def _respond(client: object, status: str, body: str) -> None:
+def _respond(client: socket.socket, status: str, body: str) -> None:
     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    client.sendall(f"{head}{body}".encode())  # type: ignore[attr-defined]
+    client.sendall(f"{head}{body}".encode())
 
 
 def _ended(stage: Stage) -> Answer:
@@ -202,7 +203,7 @@ SCENES = {
             "a refusal of another kind",
             lambda s: s.aws("DescribeStacks", refusal("OptInRequired", "Not subscribed.", "DescribeStacks")),
         ),
-        ("boto3 itself refuses", lambda s: s.aws("DescribeStacks", _odd_error())),
+        ("boto3 itself refuses", lambda s: s.aws("DescribeStacks", ODD)),
     ],
     "StackNotFound": [
         ("there is no environment", lambda s: s.env("run")),
@@ -231,9 +232,3 @@ SCENES = {
         ("the event has started nothing", lambda s: _up(s).call("deploy", "--local")),
     ],
 }
-
-
-def _odd_error() -> Exception:
-    from botocore.exceptions import UnknownServiceError
-
-    return UnknownServiceError(service_name="cloudformation", known_service_names="none")

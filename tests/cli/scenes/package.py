@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,8 @@ def _nowhere(stage: Stage) -> Answer:
     return stage.refused(errors.SecretMalformed)
 
 
-def _fails(kind: type[errors.MigratorError], code: str) -> Any:
+def _fails(kind: type[errors.MigratorError], code: str) -> Callable[[Stage], Answer]:
+    """Secrets Manager refuses with this code."""
     error = refusal(code, "told by AWS", "GetSecretValue")
     return lambda s: s.refused(kind, secrets=Secrets(error))
 
