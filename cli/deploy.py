@@ -101,7 +101,7 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
         "the event is in the queue of dead letters, and a mail says so.",
         solution="Start an execution by hand; a cloud that is started anew has the rule as the template says.",
         state="The functions have the new migrations; none of them was run.",
-        next_command="aurora-migrations run",
+        next_command=f"aurora-migrations run --env {where.LOCAL}",
     )
 
 

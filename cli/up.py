@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cli import common, where
 from cli.keys import pressed
 from functions.migrator import MigratorError, failure
+from functions.migrator.errors import InvalidInput
 
 if TYPE_CHECKING:
     from local.cloud.cloud import Cloud
@@ -42,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         _run(arguments)
     except MigratorError as error:
+        if error.next_command == InvalidInput.next_command:
+            error.next_command = "aurora-migrations up"
         common.go_on_with(error, "up", arguments)
         return common.tell_error(error, arguments, failure(error, None, ""))
     return 0

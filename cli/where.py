@@ -97,6 +97,8 @@ def as_asked(command: str, arguments: argparse.Namespace) -> str:
     if "--database-url" in command:
         return command + _folder(arguments)
     bare = re.sub(r" --env \S+", "", command)  # the functions know their environment's name, and no more
+    if bare.split()[1] == "up":
+        return bare + _folder(arguments) + _url(arguments)
     if bare.split()[1] in _OWN:
         return bare + _folder(arguments)
     return bare + (flags(arguments) or _folder(arguments) + _url(arguments))

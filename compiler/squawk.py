@@ -142,7 +142,10 @@ def find_program(path: str | None = None) -> str:
     beside = str(Path(sys.executable).parent)
     found = shutil.which("squawk", path=beside) or shutil.which("squawk", path=path)
     if found is None:
-        raise _error("squawk, which looks for hazards in migrations, is not installed.", "There is no such program.")
+        raise _error(
+            "squawk, which looks for hazards in migrations, is not installed.",
+            "It is neither beside this Python nor on the PATH.",
+        )
     return found
 
 
@@ -175,7 +178,10 @@ def _run(command: Sequence[str], folder: Path, limit_s: float) -> subprocess.Com
             command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s
         )
     except subprocess.TimeoutExpired as error:
-        raise _error(f"squawk was still at work after {limit_s:.0f} s.", "The machine is busy, or it hangs.") from error
+        again = "Try again when the machine is less busy; if it lasts, run squawk by hand on the files."
+        raise _error(
+            f"squawk was still at work after {limit_s:.0f} s.", "The machine is busy, or it hangs.", again
+        ) from error
     except OSError as error:
         raise _error(f"squawk can't be started: {error.strerror}.", f"{command[0]} isn't a program here.") from error
 
@@ -188,10 +194,9 @@ def _records(done: subprocess.CompletedProcess[bytes]) -> list[Mapping[str, Any]
         records = None
     if not isinstance(records, list) or not all(_is_record(record) for record in records):
         words = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
-        raise _error(
-            f"squawk failed with exit code {done.returncode}.",
-            words or "It said nothing that could be read; it may be another version, or another program of that name.",
-        )
+        silent = "It said nothing that could be read; it may be another version, or another program of that name."
+        why = f"Its own words: {words}" if words else silent
+        raise _error(f"squawk failed with exit code {done.returncode}.", why)
     return records
 
 
@@ -200,9 +205,9 @@ def _is_record(record: object) -> bool:
     return isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in expected.items())
 
 
-def _error(message: str, cause: str) -> InvalidInput:
-    solution = f"Install it: python -m pip install squawk-cli=={VERSION}"
-    return InvalidInput(message, cause=cause, solution=solution, program="squawk")
+def _error(message: str, cause: str, solution: str | None = None) -> InvalidInput:
+    install = f"Install it: python -m pip install squawk-cli=={VERSION}"
+    return InvalidInput(message, cause=cause, solution=solution or install, program="squawk")
 
 
 def _findings(text: bytes, line_starts: Sequence[int], record: Mapping[str, Any]) -> list[Finding]:

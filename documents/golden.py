@@ -4,6 +4,7 @@ tests/cli/test_messages.py, which has every error come about."""
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -52,6 +53,12 @@ ENDS = {
 def files() -> dict[Path, str]:
     """What every golden mail must hold."""
     return {MAILS / f"{name}.txt": text for name, text in (*errors(), *successes(), *machines())}
+
+
+def first_of(kind: type[MigratorError]) -> str:
+    """The first of what terminals have shown of a class: the golden file has each under a heading and its command."""
+    text = (TERMINAL / f"{kind.__name__}.txt").read_text("utf-8")
+    return re.split(r"(?m)^# ", text)[1].partition("\n\n")[2].strip()
 
 
 def errors() -> Iterator[tuple[str, str]]:

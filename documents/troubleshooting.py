@@ -42,8 +42,8 @@ parts goes on after the last part that is in. The run lock is gone with the sess
 always safe, and nothing has to be cleaned up by hand unless the message says so. A redrive of a failed execution only
 fails again.
 
-Under each stands what a terminal showed of one, come about for real where that can be. Words in capitals (`DATABASE`,
-`PORT`, `PID`, `TIME`, `N s`) stand for what differs from time to time.
+Under each stands an example of what a terminal shows of one; the others are in tests/golden/terminal. Words in capitals
+(`DATABASE`, `PORT`, `PID`, `TIME`, `N s`) stand for what differs from time to time.
 """
 _CLOUD = """\
 ## Family cloud
@@ -151,10 +151,9 @@ def _cloud_entry(kind: type[cloud.CloudError]) -> str:
 
 
 def _told(kind: type[MigratorError], rows: Mapping[str, str]) -> str:
-    """An entry: what the class says of itself, and what terminals have shown of it."""
+    """An entry: what the class says of itself, and an example of what terminals show of it."""
     table = "\n".join(f"| {name} | {_cell(words)} |" for name, words in rows.items())
-    paths = sorted(golden.TERMINAL.glob(f"{kind.__name__}*.txt"), key=lambda path: path.stem)
-    shown = "\n".join(f"```text\n{path.read_text('utf-8').strip()}\n```\n" for path in paths)
+    shown = f"```text\n{golden.first_of(kind)}\n```\n"
     return f"### {kind.__name__}\n\n{_meaning(kind)}\n\n| | |\n| --- | --- |\n{table}\n\n{shown}"
 
 

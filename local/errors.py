@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+TODO = "What to do: "  # begins the last line
+
 
 class ServerError(Exception):
     """Says what failed, what the log ends with and what to do."""
 
     def __init__(self, what: str, *, todo: str, said: str = "", log: Path | None = None) -> None:
-        parts = [what, _indented(said), _end_of(log), f"What to do: {todo}"]
+        parts = [what, _indented(said), _end_of(log), f"{TODO}{todo}"]
         super().__init__("\n".join(part for part in parts if part))
 
 

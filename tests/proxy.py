@@ -21,6 +21,7 @@ class Action(Enum):
     CUT_BEFORE = "the server never sees them"
     CUT_AFTER = "the server sees them and answers, the client doesn't see the answer"
     BLACK_HOLE = "the server sees them, then nothing passes any more"
+    GONE = "as CUT_AFTER, and from then on nobody is let in"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ class Proxy:
     def cut_after(self, needle: bytes) -> None:
         """Pass these bytes on, wait for the server's whole answer, drop it, close both sides."""
         self._set(Trap(needle, Action.CUT_AFTER))
+
+    def gone_after(self, needle: bytes) -> None:
+        """The same, and refuse all connections from then on."""
+        self._set(Trap(needle, Action.GONE))
 
     def black_hole(self, after: bytes | None = None) -> None:
         """Stop forwarding, both ways, without closing: now, or once these bytes were passed on."""
@@ -189,7 +194,10 @@ class Proxy:
             self._sprung.set()
             return
         link.server.sendall(data)
-        if action is Action.CUT_AFTER:
+        if action is Action.GONE:
+            self._selector.unregister(self._listener)
+            self._listener.close()
+        if action in (Action.CUT_AFTER, Action.GONE):
             link.answer, link.deadline = b"", time.monotonic() + PATIENCE
         else:
             self._forwarding = False

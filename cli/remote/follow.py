@@ -105,4 +105,7 @@ class Follower:
         error.state = f"The execution {self.execution.name} has been started and goes on by itself."
         if not isinstance(error, errors.LoginExpired | errors.LoginMissing):
             error.next_command = f"aurora-migrations logs {self.execution.name}"
+        else:
+            look = f"aurora-migrations logs {self.execution.name} --follow"
+            error.solution = f"Log in again, and look at it without starting another one: {look}"
         return error

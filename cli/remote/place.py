@@ -23,7 +23,7 @@ from cli.remote import errors
 from cli.remote.failing import named
 from functions.mail import console
 from infra.naming import Names
-from local.errors import ServerError
+from local.errors import TODO, ServerError
 
 if TYPE_CHECKING:
     from local.cloud.running import Access
@@ -137,7 +137,7 @@ class Place:
         if "StateMachineArn" not in found:
             status = self.described["StackStatus"]
             told = f"The stack {self.stack} is {status} and has no state machine."
-            raise errors.StackNotReady(told, stack_status=status)
+            raise errors.StackNotReady(told, **_why_not_ready(status), stack_status=status)
         return found
 
     @property
@@ -162,6 +162,16 @@ class Place:
             names = [stack["StackName"] for page in pages for stack in page["Stacks"]]
             return sorted(name.removeprefix(_STACKS) for name in names if name.startswith(_STACKS))
         return []
+
+
+def _why_not_ready(status: str) -> dict[str, str]:
+    """For a stack that is made, and yet has no state machine."""
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        return {}
+    return {
+        "cause": "Something else made the stack, or another version of the product did.",
+        "solution": "See whether it is the right account and region; deploy the environment with this version.",
+    }
 
 
 @contextlib.contextmanager
@@ -237,6 +247,11 @@ def local_trouble() -> Iterator[None]:
             next_command="python -m tasks setup",
         ) from error
     except (ServerError, PackagingError) as error:
-        raise errors.LocalCloudFailed(str(error)) from error
+        what, _, todo = str(error).partition(f"\n{TODO}")
+        raise errors.LocalCloudFailed(what, solution=_sentence(todo) if todo else None) from error
     except OSError as error:  # a full disk, a folder that may not be written to
         raise errors.LocalCloudFailed(f"The local cloud can't be started: {error}.", solution=_ROOM) from error
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -150,11 +150,17 @@ def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
 
 def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
     """The named error for what libpq said. Before login the server's SQLSTATE isn't to be had, only its words."""
-    said = re.sub(r"\s+", " ", re.split(r"(?:FATAL|ERROR):\s+", text)[-1]).strip()
+    said = _words(text)
     for pattern, make in _REASONS:
         if re.search(pattern, text):
             return make(said, host, port, params)
     return _unreachable(text, host, port, params)
+
+
+def _words(text: str) -> str:
+    """What the server said, in one line and without the full stop; its DETAIL and HINT are left out."""
+    said = re.split(r"(?:FATAL|ERROR):\s+", text)[-1]
+    return re.sub(r"\s+", " ", re.split(r"\n(?:DETAIL|HINT|CONTEXT):", said)[0]).strip().rstrip(".")
 
 
 def _authentication(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
@@ -172,7 +178,15 @@ def _no_privilege(said: str, host: str, port: str, params: dict[str, Any]) -> Mi
 
 
 def _busy(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    return DatabaseBusy(f"{_place(host, port)} takes no connection now: {said}.", host=host)
+    closed = "is not currently accepting connections" in said
+    return DatabaseBusy(
+        f"{_place(host, port)} takes no connection now: {said}.",
+        cause="Somebody has closed this database to all connections." if closed else None,
+        solution=f'Ask who did it; they open it by ALTER DATABASE "{params.get("dbname")}" ALLOW_CONNECTIONS true;'
+        if closed
+        else None,
+        host=host,
+    )
 
 
 def _tls(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
@@ -189,11 +203,10 @@ def _tls(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorErr
 def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
     place = _place(host, port)
     if re.search(r"(?:FATAL|ERROR):", text):
-        said = re.sub(r"\s+", " ", re.split(r"(?:FATAL|ERROR):\s+", text)[-1]).strip()
         return DatabaseUnreachable(
-            f"{place} refused the connection: {said}.",
-            cause="The server says so; see its words.",
-            solution="Correct the address, or the server's settings.",
+            f"{place} refused the connection: {_words(text)}.",
+            cause="The server doesn't take what the address asks for, or is set up to refuse us; its words are above.",
+            solution="Correct the address and what stands after its question mark, or the server's settings.",
             step="startup",
             host=host,
         )
@@ -209,14 +222,17 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
     if "refused" in text:
         how, cause = "the connection was refused", "Nothing listens on this port."
     elif params["elapsed"] < min(2.0, timeout) - 0.1:
-        how, cause = (
-            text.splitlines()[-1].rpartition("failed: ")[2].strip(),
-            "There is no way to this address from here.",
-        )
+        how, cause = _system_said(text), "There is no way to this address from here."
     else:
         how = f"no connection within {timeout:.0f} s (connection timeout)"
         cause = "A firewall or security group drops our packets."
     return DatabaseUnreachable(f"{place} can't be reached: {how}.", cause=cause, step="TCP", host=host)
+
+
+def _system_said(text: str) -> str:
+    """The last reason that libpq passes on from the system; after it may come a question of its own."""
+    found = re.findall(r"failed: (.+)", text)
+    return found[-1].strip() if found else " ".join(text.split())
 
 
 def _place(host: str, port: str) -> str:

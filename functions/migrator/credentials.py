@@ -50,6 +50,11 @@ _DENIED = {
 }
 
 
+_NO_LOGIN = "The function's AWS credentials are missing."
+_RENEW = "Run again: Lambda renews them by itself. If it lasts, see whether the function's role is still there."
+_SETTINGS = {"host": "host", "port": "port", "dbname": "name"}  # of the environment, by the secret's members
+
+
 class SecretsClient(Protocol):
     """The one call that is made of boto3's client."""
 
@@ -143,12 +148,18 @@ def _why_not_read(error: Exception, secret: str) -> MigratorError:
     if code in _NOT_FOUND:
         return SecretNotFound(f"There is no secret {secret} ({kind}).", cause=_NOT_FOUND[code], secret=secret)
     if code in _DENIED or kind in ("NoCredentialsError", "PartialCredentialsError"):
+        cause = _DENIED.get(code) or (None if code else _NO_LOGIN)
+        own = cause is not None and cause.startswith("The function's AWS credentials")
         return SecretAccessDenied(
-            f"The secret {secret} may not be read ({kind}).", cause=_DENIED.get(code), secret=secret
+            f"The secret {secret} may not be read ({kind}).",
+            cause=cause,
+            solution=_RENEW if own else None,
+            secret=secret,
         )
     answered = "answered with an error" if code else "can't be reached"
     cause = "Secrets Manager is out of order, or has too many requests." if code else None
-    return SecretsUnreachable(f"Secrets Manager {answered} ({kind}).", cause=cause, secret=secret)
+    solution = "Run again in a while; if it lasts, see what AWS says of its health in this region." if code else None
+    return SecretsUnreachable(f"Secrets Manager {answered} ({kind}).", cause=cause, solution=solution, secret=secret)
 
 
 def _parse(text: object, secret: str) -> dict[str, object]:
@@ -183,9 +194,11 @@ def _login(value: Mapping[str, object], settings: Settings) -> Login:
 def _agreed(variable: str, setting: object, key: str, found: str | None, secret: str) -> str:
     """The setting, or what the secret says where there is none; both must not differ."""
     if setting is None and found is None:
-        raise _malformed(secret, f"has no {key}, and {variable} isn't set")
+        told = f"Set `database.{_SETTINGS[key]}` of the environment and deploy, or write {key} into the secret."
+        raise _malformed(secret, f"has no {key}, and {variable} isn't set", told)
     if setting is not None and found is not None and _folded(key, str(setting)) != _folded(key, found):
-        raise _malformed(secret, f"has another {key} than {variable}, which is {setting}")
+        told = f"Correct whichever is wrong: `database.{_SETTINGS[key]}` of the environment, or {key} in the secret."
+        raise _malformed(secret, f"has another {key} than {variable}, which is {setting}", told)
     return str(setting if setting is not None else found)
 
 
@@ -222,5 +235,5 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _malformed(secret: str, what: str) -> SecretMalformed:
-    return SecretMalformed(f"The secret {secret} {what}.", secret=secret)
+def _malformed(secret: str, what: str, solution: str | None = None) -> SecretMalformed:
+    return SecretMalformed(f"The secret {secret} {what}.", solution=solution, secret=secret)

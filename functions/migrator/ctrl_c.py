@@ -77,7 +77,12 @@ def stopped(meanwhile: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Cancelled(f"Stopped by Ctrl-C while {meanwhile}.") from None
+        raise cancelled(f"while {meanwhile}") from None
+
+
+def cancelled(when: str) -> Cancelled:
+    """The error of a run that Ctrl-C stopped: `between two files`."""
+    return Cancelled(f"Stopped by Ctrl-C {when}.", cause="Ctrl-C was pressed.", solution="Run again when you like.")
 
 
 def _keep(number: int, frame: FrameType | None) -> None:

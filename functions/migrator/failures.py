@@ -25,7 +25,7 @@ from functions.migrator.job import Chunk, Job
 from functions.migrator.options import Limits
 from functions.migrator.script import Hazard, Script
 from functions.migrator.session import Session
-from functions.migrator.sqlstate import VALUE_CLASSES, Diagnosis, connection_lost, diagnose, kind_of
+from functions.migrator.sqlstate import VALUE_CLASSES, WHO_LOCKS_HISTORY, Diagnosis, connection_lost, diagnose, kind_of
 from functions.migrator.wire import BatchError, ScriptError
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
@@ -51,6 +51,7 @@ def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
             f"lock_timeout must be below statement_timeout, and isn't for: {', '.join(wrong[:5])}.",
             cause="The file sets one of them, the environment the other, or its default is 2 s for lock_timeout.",
             solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
+            next_command="aurora-migrations check",
         )
 
 
@@ -72,7 +73,8 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
     if found.sqlstate == "22012" and job.action == "rollback":
         return MigrationFailed(
             f"{job.file}: the migration's record had vanished from the history.",
-            cause="Somebody changed the schema aurora_migrations by hand while the run was under way.",
+            cause="The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
+            solution="Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
             state=_ROLLED_BACK,
             **_where(job),
         )
@@ -80,6 +82,7 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
         kind = kind_of(found, 0, 0)
         return kind(
             f"{job.file}: while its record was being written: {found.message} ({found.sqlstate}).",
+            solution=WHO_LOCKS_HISTORY if kind is LockTimeout else None,
             state=_ROLLED_BACK,
             sqlstate=found.sqlstate,
             **_where(job),
@@ -255,6 +258,15 @@ def _where(job: Job) -> dict[str, str]:
 
 
 _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
+
+
+def of_promises(job: Job, error: MigratorError) -> MigratorError:
+    """An error that was met while what a file promises was checked, with the file that it is about."""
+    if "file" not in error.facts:
+        error.message = f"{job.file}, while its promises were checked: {error.message}"
+        error.state = _ROLLED_BACK
+        error.facts |= _where(job)
+    return error
 
 
 def partly_in(job: Job, number: int) -> str:

@@ -138,6 +138,7 @@ def discover(folder: Path) -> Package:
             f"The folder {folder} holds no migration.",
             cause="No file in it is named like 001_create_users.sql.",
             solution='Write the first one with `aurora-migrations new "description"`, or name the right folder.',
+            next_command='aurora-migrations new "description"',
         )
     migrations = [
         Migration(version, label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
@@ -207,6 +208,7 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
             f"The migrations folder {folder} can't be read: {error.strerror}.",
             cause="The folder is missing, or isn't a folder, or may not be read.",
             solution="Name the right one with --migrations DIR, or run from the project's top folder.",
+            next_command="aurora-migrations list --migrations DIR",
         ) from error
 
 

@@ -308,7 +308,7 @@ def write(session: Session, commands: Sequence[Command]) -> None:
         session.wire.batch([BEGIN, OURS, *commands, COMMIT])
     except BatchError as error:
         session.roll_back()
-        raise named_error(error.error) from error
+        raise _before_files(named_error(error.error)) from error
 
 
 def iso(timestamp: str) -> str:
@@ -348,7 +348,7 @@ def _without_needless_create(session: Session, steps: list[Command]) -> list[Com
 def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
     found = diagnose(error.error)
     if found.sqlstate != "42501":
-        return named_error(error.error)
+        return _before_files(named_error(error.error))
     database, user = (name.replace('"', '""') for name in (session.server.database, session.server.user))
     return InsufficientPrivilege(
         f"The role {session.server.user} may not make the history: {found.message}.",
@@ -356,6 +356,12 @@ def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
         f'CREATE SCHEMA {SCHEMA} AUTHORIZATION "{user}";',
         user=session.server.user,
     )
+
+
+def _before_files(error: MigratorError) -> MigratorError:
+    """An error that was met while the history was made or put in order; whether that went through isn't known."""
+    error.state = "No file was begun; the history may have been made, or brought up to date."
+    return error
 
 
 def _progress(row: Sequence[str | None]) -> Progress:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from functions.migrator.errors import InsufficientPrivilege
 from functions.migrator.session import BEGIN, COMMIT, Session
 from functions.migrator.sqlstate import connection_lost, named_error
 from functions.migrator.wire import BatchError, Command, Param, Row
@@ -198,7 +199,11 @@ def _ask(session: Session, sql: str, *params: Param) -> list[Row]:
         return session.wire.batch([BEGIN, Command(sql, params), COMMIT])[1]
     except BatchError as error:
         _survive(session, error)
-        raise named_error(error.error) from error
+        found = named_error(error.error)
+        if isinstance(found, InsufficientPrivilege):
+            found.cause = "Somebody has taken from the role what everybody may read of PostgreSQL's own tables."
+            found.solution = "Grant it again, such as: GRANT SELECT ON pg_catalog.pg_index TO role;"
+        raise found from error
 
 
 def _survive(session: Session, error: BatchError) -> None:

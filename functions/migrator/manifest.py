@@ -25,6 +25,8 @@ from functions.migrator.script import Action, Hazard, Script, Statement, TableLo
 from functions.migrator.standing import ANYTHING
 
 FORMAT = 2
+_UNWRITTEN = "The package was put together without one, or the folder is another one."
+_DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
 INDEX, DETAILS = "manifest.json", "manifest.details"
 _NAME = "aurora-migrations manifest"
 _SHOWN = 5  # names of files in one message
@@ -64,7 +66,7 @@ class Manifest:
         self._entries = {entry.version: entry for entry in entries}
         self._package = _package(discover(folder), self._entries)
         if self._package.digest != digest:
-            raise _invalid(f"{folder / INDEX} is damaged: its digest isn't that of the hashes in it.")
+            raise _invalid(f"{folder / INDEX} is damaged: its digest isn't that of the hashes in it.", cause=_DAMAGED)
         self._versions = {next(iter(entry.hashes.values())): entry.version for entry in entries}
 
     @property
@@ -105,7 +107,8 @@ class Manifest:
         entry = self._entries[migration.version]
         line = _read_line(self._folder / DETAILS, entry.offset, entry.length)
         if hashlib.sha256(line).hexdigest() != entry.details:
-            raise _invalid(f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with.")
+            what = f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with."
+            raise _invalid(what, cause=_DAMAGED)
         return script_of(json.loads(line)[action])
 
     def token_hash(self, text: bytes) -> str | None:
@@ -188,7 +191,8 @@ def _refuse_torn(scripts: Mapping[Migration, Mapping[str, Script]], entries: Ite
     for by_action in scripts.values():
         for script in by_action.values():
             if hashes[script.file] != script.sha256:
-                raise _invalid(f"{script.file} was changed while the manifest was being written.", script.file)
+                what = f"{script.file} was changed while the manifest was being written."
+                raise _invalid(what, script.file, "An editor, or a build beside this one, wrote to the folder then.")
 
 
 def _index(digest: str, entries: Iterable[Entry]) -> bytes:
@@ -219,17 +223,19 @@ def _read_index(folder: Path) -> tuple[str, list[Entry]]:
         index = json.loads(data)
         name, number = index["name"], index["format"]
     except OSError as error:
-        raise _invalid(f"There is no manifest {path}: {error.strerror}.") from error
+        raise _invalid(f"There is no manifest {path}: {error.strerror}.", cause=_UNWRITTEN) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _invalid(f"{path} isn't a manifest of this product, or is damaged.") from error
+        raise _invalid(f"{path} isn't a manifest of this product, or is damaged.", cause=_DAMAGED) from error
     if name == _NAME and number != FORMAT:
-        raise _invalid(f"{path} has format {number}; this version of aurora-migrations reads {FORMAT}.")
+        what = f"{path} has format {number}; this version of aurora-migrations reads {FORMAT}."
+        raise _invalid(what, cause="Another version of the product wrote it.")
     if name != _NAME or index.get("checksum") != hashlib.sha256(data.partition(b"\n")[2]).hexdigest():
-        raise _invalid(f"{path} isn't a manifest of this product, or was changed after it had been written.")
+        what = f"{path} isn't a manifest of this product, or was changed after it had been written."
+        raise _invalid(what, cause=_DAMAGED)
     try:
         return str(index["digest"]), [_entry(entry) for entry in index["migrations"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise _invalid(f"{path} is damaged: an entry isn't as this version writes it.") from error
+        raise _invalid(f"{path} is damaged: an entry isn't as this version writes it.", cause=_DAMAGED) from error
 
 
 def _entry(data: dict[str, Any]) -> Entry:
@@ -270,8 +276,9 @@ def _read_line(path: Path, offset: int, length: int) -> bytes:
             file.seek(offset)
             return file.read(length)
     except (OSError, OverflowError, ValueError) as error:
-        raise _invalid(f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is damaged'}.") from error
+        reason = getattr(error, "strerror", None) or "it is damaged"
+        raise _invalid(f"{path} can't be read: {reason}.", cause=_DAMAGED) from error
 
 
-def _invalid(message: str, file: str | None = None) -> InvalidManifest:
-    return InvalidManifest(message, file=file)
+def _invalid(message: str, file: str | None = None, cause: str | None = None) -> InvalidManifest:
+    return InvalidManifest(message, cause=cause, file=file)

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from functions.migrator import blockers, ctrl_c
 from functions.migrator.blockers import Blocker, LockWait
 from functions.migrator.durations import format_duration
-from functions.migrator.errors import Cancelled, Deadlock, LockTimeout, MigratorError
+from functions.migrator.errors import Deadlock, LockTimeout, MigratorError
 from functions.migrator.options import Limits
 from functions.migrator.session import Session
 
@@ -181,4 +181,4 @@ class Patience:
 def _sleep(session: Session, seconds: float) -> None:
     ctrl_c.pause(seconds, _MEANWHILE)
     if session.wire.interrupted:
-        raise Cancelled(f"Stopped by Ctrl-C while {_MEANWHILE}.")
+        raise ctrl_c.cancelled(f"while {_MEANWHILE}")

@@ -262,7 +262,7 @@ class _Run:
 
     def _file(self, action: Action, migration: Migration) -> FileDone:
         if self._session.wire.interrupted:
-            raise Cancelled("Stopped by Ctrl-C between two files.")
+            raise ctrl_c.cancelled("between two files")
         self._request.listener.executing(action, migration)
         started = time.monotonic()
         job = _job(self._request, action, migration)
@@ -324,13 +324,14 @@ class _Run:
         self._request.listener.closed()
         busy = self._take_over(before)
         self._patience.after_connection(lost)
+        parts = self._units_done(job)
         if busy:
-            raise _overtaken(job, False, busy)
+            raise _overtaken(job, "was waiting for its next try", parts, busy)
         history.close_interrupted(self._session)
         state = history.read_state(self._session)
         self._unfinished = state.unfinished
         if set(state.applied) != self._known:
-            raise _overtaken(job, False, None)
+            raise _overtaken(job, "was waiting for its next try", parts, None)
 
     def _units_done(self, job: Job) -> int:
         """How many of the file's units are in, from an attempt that didn't get to the end.
@@ -345,8 +346,7 @@ class _Run:
             return 0
         if list(progress.units) != ours[: len(progress.units)]:
             raise MigrationChanged(
-                f"{job.file} is partly in ({count_parts(progress)} that commit by themselves), "
-                "but it doesn't begin with them any more.",
+                f"{job.file} is partly in ({count_parts(progress)}), but doesn't begin with what is in any more.",
                 cause="It was edited above the place where an earlier attempt had failed.",
                 solution="Put its beginning back as it was; what comes after the part that failed may change.",
                 migration=job.migration.label,
@@ -402,7 +402,8 @@ class _Run:
                 raise unknown.error
             self._patience.after_connection(unknown.error)
         if busy or not self._may_go_on(job, done, applied):
-            raise _overtaken(job, done, busy)
+            parts = len(job.script.units) if done else len(progress.units) if progress else 0
+            raise _overtaken(job, "was committing", parts, busy)
         history.close_interrupted(self._session)
         self._unfinished = history.read_state(self._session).unfinished
         return done or job.migration.version in applied
@@ -429,17 +430,27 @@ class _Run:
         return None
 
 
-def _overtaken(job: Job, done: bool, busy: AnotherRunInProgress | None) -> AnotherRunInProgress:
-    """What to say where somebody else took the lock in the moment in which we had lost it."""
-    what = "is in" if job.action == "apply" else "is rolled back"
+def _overtaken(job: Job, doing: str, parts: int, busy: AnotherRunInProgress | None) -> AnotherRunInProgress:
+    """What to say where somebody else took the lock in the moment in which we had lost it.
+
+    Args:
+        doing: what the file did then.
+        parts: how many of its parts are through.
+    """
     return AnotherRunInProgress(
-        f"The connection was lost while {job.file} was committing, and another run has worked on the database since.",
+        f"The connection was lost while {job.file} {doing}, and another run has worked on the database since.",
         cause=busy.cause if busy else "Another run began in the moment in which this one had lost its connection.",
         solution="See `aurora-migrations status`, then run again: the run goes on from what is true.",
-        state=f"{job.file} {what if done else 'is partly in'}; what came after it in this run was not begun.",
+        state=f"{_how_far(job, parts)} What came after it in this run was not begun.",
         migration=job.migration.label,
         file=job.file,
     )
+
+
+def _how_far(job: Job, parts: int) -> str:
+    if parts == len(job.script.units):
+        return f"{job.file} {'is in' if job.action == 'apply' else 'is rolled back'}."
+    return partly_in(job, parts) if parts else f"Nothing of {job.file} is through."
 
 
 def _reconnect(request: Request) -> Session:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 from functions.migrator import ctrl_c
 from functions.migrator.durations import format_duration
-from functions.migrator.errors import AnotherRunInProgress, Cancelled
+from functions.migrator.errors import AnotherRunInProgress
 from functions.migrator.session import RUN_LOCK, Session, application_name
 
 KEY = RUN_LOCK
@@ -102,7 +102,7 @@ def _try(session: Session) -> bool:
 def _sleep(session: Session, seconds: float) -> None:
     ctrl_c.pause(seconds, _MEANWHILE)
     if session.wire.interrupted:
-        raise Cancelled(f"Stopped by Ctrl-C while {_MEANWHILE}.")
+        raise ctrl_c.cancelled(f"while {_MEANWHILE}")
 
 
 def _busy(holder: Holder | None, budget: float) -> AnotherRunInProgress:

@@ -112,7 +112,7 @@ def _wrong(name: str, reason: str) -> InvalidInput:
     return InvalidInput(
         f"The environment variable {name} {reason}.",
         cause="The function was deployed with a wrong setting.",
-        solution="Correct the environment's settings and deploy.",
+        solution="Correct the environment's settings in cdk.json and deploy.",
         next_command="aurora-migrations doctor",
         setting=name,
     )

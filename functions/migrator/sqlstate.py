@@ -24,6 +24,10 @@ from functions.migrator.excerpts import speaks_of_secrets
 READ_ONLY = (
     "The server has become a reader, or default_transaction_read_only is on for this role, this database or the server."
 )
+WHO_LOCKS_HISTORY = (
+    "Run again when that session has ended, or end it. Who it is: SELECT pid, mode FROM pg_locks WHERE granted AND "
+    "relation::regclass::text LIKE 'aurora_migrations.%';"
+)
 # SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
 VALUE_CLASSES = ("22", "23")  # data exceptions and integrity violations: their messages carry row values
@@ -53,7 +57,8 @@ class Diagnosis:
 def diagnose(error: psycopg.Error) -> Diagnosis:
     """The part of an error that may be shown and kept."""
     diag = error.diag
-    message = diag.message_primary or str(error).strip() or "the connection is lost"
+    ours = str(error).strip().removeprefix("consuming input failed: ")
+    message = diag.message_primary or ours or "the connection is lost"
     state = error.sqlstate
     if state and state.startswith(VALUE_CLASSES):
         names = {diag.constraint_name, diag.table_name, diag.column_name, diag.schema_name, diag.datatype_name}
@@ -82,7 +87,12 @@ def named_error(error: psycopg.Error) -> MigratorError:
             "GRANT SELECT ON ALL TABLES IN SCHEMA aurora_migrations TO role; to run, it must own the schema.",
         )
     if found.sqlstate == "25006":
-        return NotAWriter(f"The database can't be written to: {found.message}.", cause=READ_ONLY, sqlstate="25006")
+        return NotAWriter(
+            f"The database can't be written to: {found.message}.",
+            cause=READ_ONLY,
+            solution=f"{NotAWriter.solution} Where it is the writer, take default_transaction_read_only off.",
+            sqlstate="25006",
+        )
     if found.sqlstate == "57014" and "statement timeout" in found.message:
         return StatementTimeout(
             f"The runner's own statement took too long: {found.message}.",
@@ -94,9 +104,18 @@ def named_error(error: psycopg.Error) -> MigratorError:
     if found.sqlstate == "57P03":
         return DatabaseBusy(f"The server takes no commands now: {found.message}.", sqlstate=found.sqlstate)
     if found.sqlstate == "55P03":
-        return LockTimeout(f"The runner waited too long for a lock on its own tables: {found.message}.")
+        return LockTimeout(
+            f"The runner waited too long for a lock on its own tables: {found.message}.",
+            solution=WHO_LOCKS_HISTORY,
+            sqlstate=found.sqlstate,
+        )
     if (found.sqlstate or "").startswith("53"):
-        return DatabaseBusy(f"The server has run out of something: {found.message}.", sqlstate=found.sqlstate)
+        return DatabaseBusy(
+            f"The server has run out of something: {found.message}.",
+            cause="Its disk, its memory, or what its settings allow is used up.",
+            solution="Make room for what its words name, or allow more of it, and run again.",
+            sqlstate=found.sqlstate,
+        )
     return MigrationFailed(
         f"A statement of the runner itself failed: {found.message} ({found.sqlstate}).",
         cause="This shouldn't happen; the history may have been changed by hand.",

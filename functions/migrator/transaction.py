@@ -13,12 +13,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from functions.migrator import history
+from functions.migrator import ctrl_c, history
 from functions.migrator.blockers import Observer
 from functions.migrator.budget import Budget, Held, is_long
-from functions.migrator.errors import Cancelled, ConnectionLost, MigrationFailed, MigratorError, NotAWriter
+from functions.migrator.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from functions.migrator.expectations import Check, check_promises
-from functions.migrator.failures import file_error, gone_with_session, held_too_long, partly_in, runner_error
+from functions.migrator.failures import (
+    file_error,
+    gone_with_session,
+    held_too_long,
+    of_promises,
+    partly_in,
+    runner_error,
+)
 from functions.migrator.job import Chunk, Job
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
 from functions.migrator.sqlstate import connection_lost
@@ -28,7 +35,6 @@ _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 # Between two units the file's session goes on as it is; only our own record is written as ourselves.
 _AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
-_UNTOUCHED = "Nothing of the file is in."
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
 
@@ -76,7 +82,7 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int) ->
         budget = _budget(session, job, number, observer, attempt_ms)
         try:
             if session.wire.interrupted:
-                raise Cancelled(f"Stopped by Ctrl-C between two parts of {job.file}.", state=_UNTOUCHED)
+                raise ctrl_c.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
             if job.done and number == job.done:
                 _resume(session, job)
             elif number > job.done:
@@ -210,7 +216,10 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
         if error.index == 0 and not connection_lost(error.error):
             raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
-    return check_promises(session, job.migration.label, job.file, options.rows, promises)
+    try:
+        return check_promises(session, job.migration.label, job.file, options.rows, promises)
+    except MigratorError as error:
+        raise of_promises(job, error) from error
 
 
 def _commit(session: Session, job: Job, number: int, attempt: int, budget: Budget) -> None:

@@ -290,12 +290,12 @@ def _lasting(
 
 def _asked(step: Step, session: Session, file: str, expectation: RowsExpectation) -> Check:
     if step.deadline.is_over:
-        raise StatementTimeout(f"{expectation} ({file}) could not be asked any more.", state=_STAYS)
+        raise StatementTimeout(f"{file}: {expectation}: could not be asked any more.", state=_STAYS)
     send(session, "BEGIN")
     try:
         return replace(check_rows(session, expectation, faults=(LOCKED,)), place=file)
     except MigratorError as error:
-        error.state = _STAYS
+        error.message, error.state = f"{file}: {error.message}", _STAYS
         if isinstance(error, StatementTimeout):
             error.solution = _TOO_SLOW
         raise

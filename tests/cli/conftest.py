@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -82,6 +83,12 @@ def two(here: Migrations) -> Migrations:
 def call(here: Migrations, capsys: pytest.CaptureFixture[str]) -> Call:
     """Calls the command line in this process."""
 
+    return calling(capsys)
+
+
+def calling(capsys: pytest.CaptureFixture[str]) -> Call:
+    """The command line, called in this process."""
+
     def run(*arguments: str) -> Answer:
         capsys.readouterr()
         code = main(arguments)
@@ -129,6 +136,13 @@ def spawn(here: Migrations) -> Call:
 @pytest.fixture
 def cloud(here: Migrations, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """An account with nothing in it but what the test deploys; nothing here reaches AWS."""
+    with account(monkeypatch) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """The account, and a caller who is logged in to it."""
     for name in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

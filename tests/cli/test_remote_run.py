@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import botocore.client
 import pytest
 
 from cli.remote.place import Place
-from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, waiting
+from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, stops_explained, waiting
 from tests.cli.conftest import Call
 
 RAN: dict[str, Any] = {
@@ -148,19 +147,7 @@ def test_answer_that_is_none_of_ours_is_a_named_error(cloud: Cloud, call: Call) 
 
 @pytest.fixture
 def _stops_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """moto forgets with which words an execution was stopped; AWS has them in the event that ends its history."""
-    real, words = botocore.client.BaseClient._make_api_call, {}
-
-    def call(self: Any, name: str, parameters: Any) -> Any:
-        answer = real(self, name, parameters)
-        if name == "StopExecution":
-            words.update(error=parameters["error"], cause=parameters["cause"])
-        for event in answer.get("events", []):
-            if event.get("type") == "ExecutionAborted":
-                event["executionAbortedEventDetails"] = dict(words)
-        return answer
-
-    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    stops_explained(monkeypatch)
 
 
 @pytest.mark.usefixtures("_stops_are_explained")

@@ -66,7 +66,7 @@ def test_promise_that_takes_longer_than_the_environment_allows_is_a_timeout(prom
     database.execute("UPDATE pace SET seconds = 60")
     with within(4):
         told = promising.refused("verify", StatementTimeout, {"action": "verify"})
-    assert told["message"].startswith("rows slow0 = 1: canceling statement due to statement timeout")
+    assert told["message"].startswith("001_slow.sql: rows slow0 = 1: canceling statement due to statement timeout")
     assert told["solution"].startswith("Promise fewer rows, or raise `limits.statement_timeout`")
     assert told["state"].startswith("What is applied stays applied")
 
@@ -75,7 +75,7 @@ def test_promise_about_a_table_that_others_lock_is_not_broken_and_may_be_asked_a
     promising.variables |= {"LOCK_TIMEOUT_MS": "200"}
     with holding(database.url, "LOCK TABLE pace"), within(4):
         told = promising.refused("verify", LockTimeout, {"action": "verify"})
-    assert told["message"].startswith("rows slow0 = 1: canceling statement due to lock timeout")
+    assert told["message"].startswith("001_slow.sql: rows slow0 = 1: canceling statement due to lock timeout")
     assert promising.run({"action": "verify"})["verified"]["always_count"] == 10
 
 

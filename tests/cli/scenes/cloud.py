@@ -1,0 +1,234 @@
+"""Family cloud: between a terminal and a state machine, on AWS or here."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import botocore.client
+from botocore.exceptions import EndpointConnectionError, UnauthorizedSSOTokenError, UnknownServiceError
+
+from local.cloud.running import found_by_others
+from tests.cli.cloud import answering, waiting
+from tests.cli.conftest import Answer
+from tests.cli.stage import Stage, refusal
+from tests.listeners import free_port, listening
+
+UNREACHABLE = EndpointConnectionError(endpoint_url="https://sts.eu-west-1.amazonaws.com/")
+ODD = UnknownServiceError(service_name="cloudformation", known_service_names="none")
+MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:ours"
+STACK = (
+    '<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStacksResult><Stacks>'
+    "<member><StackName>any</StackName><CreationTime>2026-11-23T04:00:17Z</CreationTime>"
+    "<StackStatus>CREATE_COMPLETE</StackStatus><Outputs><member><OutputKey>StateMachineArn</OutputKey>"
+    f"<OutputValue>{MACHINE}</OutputValue></member></Outputs></member></Stacks></DescribeStacksResult>"
+    "</DescribeStacksResponse>"
+)
+
+
+# ---- AWS ------------------------------------------------------------------------------------------------------------
+
+
+def _without_login(stage: Stage) -> Answer:
+    _ = stage.cloud
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        stage.patch.delenv(name)
+    return stage.env("run")
+
+
+def _without_region(stage: Stage) -> Answer:
+    _ = stage.cloud
+    stage.patch.delenv("AWS_DEFAULT_REGION")
+    return stage.env("run")
+
+
+def _of_others(stage: Stage) -> Answer:
+    stage.cloud.stack({"Other": "x"})
+    return stage.env("run")
+
+
+def _not_ready(stage: Stage) -> Answer:
+    """moto makes a stack at once; on AWS it takes minutes, and a stack says so meanwhile."""
+    stage.cloud.stack({"Other": "x"})
+    real = botocore.client.BaseClient._make_api_call
+
+    def call(client: Any, name: str, parameters: Any) -> Any:
+        answer = real(client, name, parameters)
+        for each in answer.get("Stacks", []):
+            each["StackStatus"] = "CREATE_IN_PROGRESS"
+        return answer
+
+    stage.patch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    return stage.env("run")
+
+
+def _elsewhere(stage: Stage) -> Answer:
+    stage.cloud.deploy_bare(answering({"status": {}}))
+    return stage.call("run", "--env", "prod")
+
+
+def _no_execution(stage: Stage) -> Answer:
+    stage.cloud.deploy_bare(answering({"status": {}}))
+    return stage.env("logs", "cli-nobody")
+
+
+def _no_run_yet(stage: Stage) -> Answer:
+    stage.cloud.deploy_bare(answering({"status": {}}))
+    return stage.env("logs")
+
+
+def _expires_meanwhile(stage: Stage) -> Answer:
+    stage.cloud.deploy_bare(answering({"run-migration": {}}))
+    return stage.aws("GetExecutionHistory", refusal("ExpiredTokenException", "The token is expired"), "run")
+
+
+def _not_ours(stage: Stage) -> Answer:
+    return stage.machine_ends("Lambda.Unknown", "The function ended without an answer.")
+
+
+def _odd_answer(stage: Stage) -> Answer:
+    stage.cloud.deploy_bare(answering({"run-migration": {"something": "else"}}))
+    return stage.env("run")
+
+
+def _too_long(stage: Stage) -> Answer:
+    stage.cloud.deploy_bare({**waiting(30), "TimeoutSeconds": 1})
+    return stage.env("run")
+
+
+def _in_its_log(stage: Stage) -> Answer:
+    """`logs` tells it on stdout, as what was asked for."""
+    _not_ours(stage)
+    answer = stage.env("logs")
+    return Answer(1, "", answer.out)
+
+
+# ---- the local cloud ------------------------------------------------------------------------------------------------
+
+
+def _home(stage: Stage) -> Path:
+    home = stage.two.dir.parent / "home"
+    stage.patch.setenv("AURORA_MIGRATIONS_LOCAL", str(home))
+    return home
+
+
+def _up(stage: Stage, deploying: str = "200 OK", says: str = '{"started": []}') -> Stage:
+    """A local cloud is up, and answers a deployment so; it has one machine, which has run nothing."""
+
+    def answer(client: socket.socket) -> None:
+        asked = _request(client)
+        if b"ListExecutions" in asked:
+            _respond(client, "200 OK", '{"executions": []}')
+        elif b"DescribeStacks" in asked:
+            _respond(client, "200 OK", STACK)
+        else:
+            _respond(client, deploying, says)
+
+    port = stage.enter(listening(answer))
+    stage.enter(found_by_others(_home(stage), f"http://127.0.0.1:{port}", stage.two.dir))
+    return stage
+
+
+def _request(client: socket.socket) -> bytes:
+    said = client.recv(1 << 16)
+    while b"\r\n\r\n" not in said or (b"Action=" not in said and b"Content-Type: application/x-www-form" in said):
+        said += client.recv(1 << 16)
+    return said
+
+
+def _respond(client: socket.socket, status: str, body: str) -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    client.sendall(f"{head}{body}".encode())
+
+
+def _ended(stage: Stage) -> Answer:
+    stage.enter(found_by_others(_home(stage), f"http://127.0.0.1:{free_port()}", stage.two.dir))
+    return stage.call("deploy", "--local")
+
+
+def _nothing_installed(stage: Stage) -> Answer:
+    """In a set-up that has nothing but what the product itself needs."""
+    stage.patch.setitem(sys.modules, "local.cloud.reach", None)
+    return stage.call("run", "--local")
+
+
+def _no_home(stage: Stage) -> Answer:
+    _home(stage).write_text("a file", encoding="utf-8")
+    return stage.call("list", "--local")
+
+
+def _no_lock(stage: Stage) -> Answer:
+    (_home(stage) / "cloud.lock").mkdir(parents=True)
+    return stage.call("list", "--local")
+
+
+ODD_FILE = '{"error": "InvalidFile", "message": "019_broken.sql:1:8: syntax error at end of input"}'
+FULL = '{"error": "OSError", "message": "no space is left on the disk"}'
+SCENES = {
+    "LoginMissing": [
+        ("there are no credentials", _without_login),
+        ("there is no such profile", lambda s: s.env("list", "--profile", "nobody")),
+    ],
+    "LoginExpired": [
+        (
+            "the session is over",
+            lambda s: s.aws("GetCallerIdentity", refusal("ExpiredToken", "The security token is expired")),
+        ),
+        ("the login by SSO is over", lambda s: s.aws("GetCallerIdentity", UnauthorizedSSOTokenError())),
+        ("it ends while an execution is followed", _expires_meanwhile),
+    ],
+    "LoginRefused": [
+        (
+            "the key is wrong",
+            lambda s: s.aws("GetCallerIdentity", refusal("InvalidClientTokenId", "The token is invalid.")),
+        )
+    ],
+    "RegionMissing": [
+        ("nothing names a region", _without_region),
+        ("the region's name is none", lambda s: s.env("list", "--region", "no region")),
+    ],
+    "AccessDenied": [
+        (
+            "the role may not see the stack",
+            lambda s: s.aws(
+                "DescribeStacks", refusal("AccessDenied", "User: jane is not authorized", "DescribeStacks")
+            ),
+        )
+    ],
+    "CloudUnreachable": [("there is no way there", lambda s: s.aws("GetCallerIdentity", UNREACHABLE))],
+    "CloudRefused": [
+        (
+            "a refusal of another kind",
+            lambda s: s.aws("DescribeStacks", refusal("OptInRequired", "Not subscribed.", "DescribeStacks")),
+        ),
+        ("boto3 itself refuses", lambda s: s.aws("DescribeStacks", ODD)),
+    ],
+    "StackNotFound": [
+        ("there is no environment", lambda s: s.env("run")),
+        ("there is another one", _elsewhere),
+    ],
+    "StackNotReady": [("its first deployment isn't through", _not_ready), ("something else made it", _of_others)],
+    "ExecutionNotFound": [
+        ("the name is wrong", _no_execution),
+        ("nothing has been run", _no_run_yet),
+        ("the local cloud has run nothing", lambda s: _up(s).call("logs", "--local")),
+    ],
+    "ExecutionFailed": [
+        ("an error that is none of the migrations'", _not_ours),
+        ("the same, in its log", _in_its_log),
+        ("an answer that is none of ours", _odd_answer),
+        ("the execution took too long", _too_long),
+    ],
+    "LocalCloudFailed": [
+        ("what it needs isn't installed", _nothing_installed),
+        ("its folder can't be made", _no_home),
+        ("its lock can't be opened", _no_lock),
+        ("a file can't be packed", lambda s: _up(s, "409 Conflict", ODD_FILE).call("deploy", "--local")),
+        ("the cloud fails", lambda s: _up(s, "500 Internal Server Error", FULL).call("deploy", "--local")),
+        ("another program is there", lambda s: _up(s, "502 Bad Gateway", "<h1>no</h1>").call("deploy", "--local")),
+        ("the cloud has ended", _ended),
+        ("the event has started nothing", lambda s: _up(s).call("deploy", "--local")),
+    ],
+}

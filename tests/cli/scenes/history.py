@@ -1,0 +1,82 @@
+"""Family history: files and database tell different stories."""
+
+from __future__ import annotations
+
+from functions.migrator import run
+from tests.cli.conftest import Answer
+from tests.cli.stage import Stage
+
+OFF = "-- migration: transaction = off\n"
+PARTS = "BEGIN;\nCREATE TABLE c (id integer);\nCOMMIT;\nBEGIN;\nSELECT missing;\nCOMMIT;\n"
+RECORD = b"INSERT INTO aurora_migrations.applied"
+
+
+def _beginning_edited(stage: Stage) -> Answer:
+    stage.write(f003_c=PARTS).failed()
+    return stage.write(f003_c=PARTS.replace("integer", "bigint")).on("run")
+
+
+def _partly_out(stage: Stage) -> Answer:
+    down = "DROP TABLE orders;\nBEGIN;\nDROP TABLE nowhere;\nCOMMIT;\n"
+    stage.write(f002_orders_down=down).ran().failed("rollback", "2", "--confirm", "2")
+    return stage.write(f003_c="SELECT 1;\n").on("run")
+
+
+def _renumbered(stage: Stage) -> Answer:
+    stage.write(f003_c=PARTS).failed()
+    return stage.write(f003_c=None, f004_c=PARTS).on("run")
+
+
+def _taken_away(stage: Stage) -> Answer:
+    stage.write(f003_c=PARTS).failed()
+    return stage.write(f003_c=None, f004_d="SELECT 1;\n").on("run")
+
+
+def _renumbered_down(stage: Stage) -> Answer:
+    """To a lower number: then its own is above all that are there, as if the folder were an older one."""
+    stage.write(f004_c=PARTS).failed()
+    return stage.write(f004_c=None, f003_c=PARTS).on("run")
+
+
+def _in_doubt(stage: Stage, **files: str) -> Answer:
+    """The answer to COMMIT is lost, and from then on the server lets nobody in."""
+    stage.patch.setattr(run, "SETTLE_TIME", 0.3)
+    stage.ran().write(**files)
+    stage.proxy.gone_after(RECORD)
+    return stage.on("run", url=stage.by_proxy)
+
+
+def _comment(stage: Stage, text: str) -> Answer:
+    stage.ran().sql(f"COMMENT ON TABLE aurora_migrations.applied IS '{text}'")
+    return stage.on("status")
+
+
+SCENES = {
+    "MigrationChanged": [
+        (
+            "an applied file was edited",
+            lambda s: s.ran().write(f002_orders="CREATE TABLE orders (id bigint);\n").on("run"),
+        ),
+        ("two were", lambda s: s.ran().write(f001_users="SELECT 1;\n", f002_orders="SELECT 2;\n").on("run")),
+        ("the beginning of a file that is partly in was edited", _beginning_edited),
+        ("a file is rolled back in part", _partly_out),
+    ],
+    "MigrationMissing": [
+        ("an applied file is gone", lambda s: s.ran().write(f001_users=None, f001_users_down=None).on("run")),
+        ("a file that is partly in is gone", _taken_away),
+        ("a file that is partly in has another number", _renumbered),
+        ("a file that is partly in has a lower number", _renumbered_down),
+    ],
+    "OutOfOrder": [("a new file has an old number", lambda s: s.ran().write(f000_late="SELECT 1;\n").on("run"))],
+    "InDoubt": [
+        ("the answer to COMMIT was lost, and the server is gone", lambda s: _in_doubt(s, f003_c="SELECT 1;\n")),
+        (
+            "the same, in a file of several parts",
+            lambda s: _in_doubt(s, f003_c="BEGIN;\nSELECT 1;\nCOMMIT;\nBEGIN;\nSELECT 2;\nCOMMIT;\n"),
+        ),
+    ],
+    "HistoryUnreadable": [
+        ("a newer version made it", lambda s: _comment(s, "aurora-migrations history, format 99")),
+        ("it is somebody else's", lambda s: _comment(s, "our own list")),
+    ],
+}
