@@ -17,8 +17,8 @@ from functions.migrator.ask import IGNORED, KEYS
 from functions.migrator.blockers import LockWait
 from functions.migrator.errors import MigratorError
 from functions.migrator.files import Migration
+from functions.migrator.request import Listener
 from functions.migrator.results import FileDone
-from functions.migrator.run import Listener
 from functions.migrator.runlock import Holder
 from functions.migrator.script import Action, Hazard
 from functions.migrator.session import Session

@@ -2,6 +2,7 @@
 
     files         which migrations a folder holds            options       what a file asks of its runner
     plan          what there is to do                        run           apply and roll back, under the run lock
+    request       what a run is asked, and whom it tells     takeover      its sessions, also after a loss
     job           a file to run                              transaction   one file, one transaction, its record inside
     expectations  what must be true before it commits        failures      what went wrong with a file, and where
     history       what is applied, and every attempt         runlock       at most one run at a time
@@ -10,7 +11,8 @@
     overview      what is applied where                      errors        every way to fail, drawn as a tree
     script        a file, understood by the compiler         manifest      the same, written down
     drift         edits of applied files                     results       what a run answers
-    answers       what is answered to those who look
+    answers       what is answered to those who look         ctrl_c        Ctrl-C, heard where a run can stop in order
+    standing      which tables must be there                 patience      whether and when a run tries again
 
 It knows PostgreSQL and nothing of Lambda, of a terminal or of AWS.
 """
@@ -18,8 +20,9 @@ It knows PostgreSQL and nothing of Lambda, of a terminal or of AWS.
 from functions.migrator.errors import MigratorError
 from functions.migrator.files import Migration, Package, discover
 from functions.migrator.overview import read_entries, read_overview
+from functions.migrator.request import Listener, Request
 from functions.migrator.results import RunResult, failure
-from functions.migrator.run import Listener, Request, apply, roll_back
+from functions.migrator.run import apply, roll_back
 from functions.migrator.session import Session
 
 __all__ = [

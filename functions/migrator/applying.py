@@ -12,9 +12,10 @@ from functions.migrator.deadline import Guard, out_of_time
 from functions.migrator.errors import Cancelled, InvalidInput, MigratorError, StatementTimeout
 from functions.migrator.executions import read_done
 from functions.migrator.files import Migration
+from functions.migrator.request import Listener, Request
 from functions.migrator.results import FileDone, RunResult
-from functions.migrator.run import Listener, Request, roll_back
 from functions.migrator.run import apply as apply_files
+from functions.migrator.run import roll_back
 from functions.migrator.runlock import Holder
 from functions.migrator.script import PAST, Action, Hazard
 from functions.migrator.session import Session

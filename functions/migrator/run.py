@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 from functions.migrator import ctrl_c, history, runlock
-from functions.migrator.blockers import LockWait, Observer
+from functions.migrator.blockers import Observer
 from functions.migrator.drift import read_edits
 from functions.migrator.errors import (
     AnotherRunInProgress,
     Cancelled,
     ConnectionLost,
-    DatabaseBusy,
     InDoubt,
     MigrationChanged,
     MigratorError,
@@ -27,81 +25,13 @@ from functions.migrator.failures import hazards_refused, in_doubt, partly_in, re
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.history import read_applied
 from functions.migrator.job import Job
-from functions.migrator.options import Limits
 from functions.migrator.patience import Patience
 from functions.migrator.plan import Plan, count_parts, find_target, make_plan, partly_missing, plan_rollback
+from functions.migrator.request import Request
 from functions.migrator.results import FileDone, RunResult, rollback_message, success_message
-from functions.migrator.runlock import Holder
-from functions.migrator.script import PAST, Action, Hazard, Script, Source
-from functions.migrator.session import Session
+from functions.migrator.script import PAST, Action, Script
+from functions.migrator.takeover import connect, overtaken, reconnect, take_over
 from functions.migrator.transaction import CommitUnknown, Ran, run_file
-
-_CONNECTING = "connecting to the database"
-SETTLE_TIME = 30.0  # seconds in which a commit's fate must be found out
-
-
-class Listener:
-    """Is told what happens as it happens; this one keeps quiet."""
-
-    def connected(self, session: Session) -> None:
-        """A session is open."""
-
-    def closed(self) -> None:
-        """That session is closed."""
-
-    def waiting(self, holder: Holder | None) -> None:
-        """Another run has the lock."""
-
-    def may_hurt(self, hazard: Hazard) -> None:
-        """A file that is about to run may hurt the application, and doesn't say why it accepts that."""
-
-    def in_the_way(self, wait: LockWait) -> None:
-        """A try of a file was rolled back, as others hold locks; the next one begins when they are gone."""
-
-    def planned(self, action: Action, migrations: Sequence[Migration]) -> None:
-        """These are to be done, as far as can be told before the run has the lock."""
-
-    def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
-        """The run has the lock, and these are to be done, in this order."""
-
-    def executing(self, action: Action, migration: Migration) -> None:
-        """A file begins."""
-
-    def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
-        """A file is in (or out), committed."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a run needs to know.
-
-    Attributes:
-        url: the database.
-        execution: the run's name, in pg_stat_activity and in the history.
-        execution_start: when it began, as whoever started it says; with the name it tells the run from all others.
-        requested_by: who says to have asked for it.
-        source: the migrations: the compiler, or a manifest that it has written.
-        wait: seconds to wait for another run to end.
-        limits: how long what may last, where a file says nothing else.
-        limits_now: asked before each try of a file for the limits that it has, given those that it should have.
-        may_begin: asked before every file but the first; False ends the run there, as well as if that were all.
-        hazards: whether a file that may hurt, and doesn't say why it accepts that, is refused or only told of.
-        resumes: whether this may be one of several calls of the execution; then what it has rolled back before (a call
-            may fail after it, or its answer be lost) counts as confirmed.
-    """
-
-    url: str
-    source: Source
-    execution: str
-    requested_by: str
-    wait: float = 60.0
-    limits: Limits = field(default_factory=Limits)
-    hazards: Literal["refuse", "warn"] = "warn"
-    listener: Listener = field(default_factory=Listener)
-    limits_now: Callable[[Limits], Limits] = lambda limits: limits
-    may_begin: Callable[[], bool] = lambda: True
-    resumes: bool = False
-    execution_start: str = ""
 
 
 def apply(request: Request, target: str | None = None) -> RunResult:
@@ -175,7 +105,7 @@ class _Run:
         self._hazards: list[str] = []
         self._patience = Patience(request.limits, request.limits_now, request.listener.in_the_way)
         self._observer = Observer(request.url, request.execution)
-        self._session = _connect(request)
+        self._session = connect(request)
         request.listener.connected(self._session)
 
     def __enter__(self) -> Self:
@@ -326,12 +256,12 @@ class _Run:
         self._patience.after_connection(lost)
         parts = self._units_done(job)
         if busy:
-            raise _overtaken(job, "was waiting for its next try", parts, busy)
+            raise overtaken(job, "was waiting for its next try", parts, busy)
         history.close_interrupted(self._session)
         state = history.read_state(self._session)
         self._unfinished = state.unfinished
         if set(state.applied) != self._known:
-            raise _overtaken(job, "was waiting for its next try", parts, None)
+            raise overtaken(job, "was waiting for its next try", parts, None)
 
     def _units_done(self, job: Job) -> int:
         """How many of the file's units are in, from an attempt that didn't get to the end.
@@ -403,7 +333,7 @@ class _Run:
             self._patience.after_connection(unknown.error)
         if busy or not self._may_go_on(job, done, applied):
             parts = len(job.script.units) if done else len(progress.units) if progress else 0
-            raise _overtaken(job, "was committing", parts, busy)
+            raise overtaken(job, "was committing", parts, busy)
         history.close_interrupted(self._session)
         self._unfinished = history.read_state(self._session).unfinished
         return done or job.migration.version in applied
@@ -419,66 +349,9 @@ class _Run:
 
     def _take_over(self, before: int) -> AnotherRunInProgress | None:
         """Connects anew and takes the run lock; returns the error if another session than ours has it."""
-        self._session = _reconnect(self._request)
+        self._session = reconnect(self._request)
         self._request.listener.connected(self._session)
-        try:
-            runlock.acquire(self._session, SETTLE_TIME, self._request.listener.waiting, yields_to_others=before)
-        except AnotherRunInProgress as error:
-            if error.facts.get("holder_pid") in (None, before):
-                raise
-            return error
-        return None
-
-
-def _overtaken(job: Job, doing: str, parts: int, busy: AnotherRunInProgress | None) -> AnotherRunInProgress:
-    """What to say where somebody else took the lock in the moment in which we had lost it.
-
-    Args:
-        doing: what the file did then.
-        parts: how many of its parts are through.
-    """
-    return AnotherRunInProgress(
-        f"The connection was lost while {job.file} {doing}, and another run has worked on the database since.",
-        cause=busy.cause if busy else "Another run began in the moment in which this one had lost its connection.",
-        solution="See `aurora-migrations status`, then run again: the run goes on from what is true.",
-        state=f"{_how_far(job, parts)} What came after it in this run was not begun.",
-        migration=job.migration.label,
-        file=job.file,
-    )
-
-
-def _how_far(job: Job, parts: int) -> str:
-    if parts == len(job.script.units):
-        return f"{job.file} {'is in' if job.action == 'apply' else 'is rolled back'}."
-    return partly_in(job, parts) if parts else f"Nothing of {job.file} is through."
-
-
-def _reconnect(request: Request) -> Session:
-    """A new session, as soon as the server takes one; a failover or a restart takes some seconds."""
-    deadline = time.monotonic() + SETTLE_TIME
-    while True:
-        try:
-            with ctrl_c.stopped(_CONNECTING), ctrl_c.heard():
-                session = Session(request.url, request.execution)
-            session.prepare_to_write()
-            return session
-        except MigratorError as error:
-            if not error.retryable or time.monotonic() > deadline:
-                raise
-            ctrl_c.pause(0.2, _CONNECTING)
-
-
-def _connect(request: Request) -> Session:
-    """A first session; a server that takes no connection at this moment is asked again for a while."""
-    deadline = time.monotonic() + min(SETTLE_TIME, request.limits.lock_wait / 1_000)
-    while True:
-        try:
-            with ctrl_c.stopped(_CONNECTING), ctrl_c.heard():
-                return Session(request.url, request.execution)
-        except DatabaseBusy:
-            if time.monotonic() > deadline:
-                raise
-            ctrl_c.pause(random.uniform(0.5, 1.5), _CONNECTING)
+        return take_over(self._session, self._request, before)
 
 
 def _job(request: Request, action: Action, migration: Migration) -> Job:

@@ -13,7 +13,7 @@ from functions.migrator.ask import Ask
 from functions.migrator.deadline import Deadline, Guard, out_of_time
 from functions.migrator.errors import Cancelled, NotAWriter, PackageChanged, StatementTimeout
 from functions.migrator.manifest import Manifest
-from functions.migrator.run import Listener
+from functions.migrator.request import Listener
 from functions.migrator.script import Action, Source
 from functions.migrator.session import Session
 from functions.migrator.settings import Settings

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from functions.migrator import Request, RunResult, Session, connecting, run
+from functions.migrator import Request, RunResult, Session, connecting, run, takeover
 from functions.migrator.errors import (
     AnotherRunInProgress,
     ConnectionLost,
@@ -59,21 +59,21 @@ def between(monkeypatch) -> Callable[[Callable[[], object]], None]:
     """`between(do)`: does it once a run has lost its connection at COMMIT and before it opens the next."""
 
     def set_up(do: Callable[[], object]) -> None:
-        reconnect, left = run._reconnect, [do]
+        reconnect, left = run.reconnect, [do]
 
         def first(request: Request) -> Session:
             while left:
                 left.pop()()
             return reconnect(request)
 
-        monkeypatch.setattr(run, "_reconnect", first)
+        monkeypatch.setattr(run, "reconnect", first)
 
     return set_up
 
 
 @pytest.fixture
 def _quick_to_doubt(monkeypatch) -> None:
-    monkeypatch.setattr(run, "SETTLE_TIME", 0.6)
+    monkeypatch.setattr(takeover, "SETTLE_TIME", 0.6)
 
 
 # At COMMIT

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from compiler.source import Compiler
-from functions.migrator import discover, run
+from functions.migrator import discover, run, takeover
 from functions.migrator.errors import (
     Cancelled,
     ConnectionLost,
@@ -500,13 +500,13 @@ def test_settings_hold_after_the_session_was_replaced(database, migrations, prox
 
 
 def test_doubt_about_a_unit_does_not_deny_those_before_it(server, database, migrations, monkeypatch) -> None:
-    monkeypatch.setattr(run, "SETTLE_TIME", 0.5)
+    monkeypatch.setattr(takeover, "SETTLE_TIME", 0.5)
     write_ledger(migrations, "1")
-    reconnect = run._reconnect
+    reconnect = run.reconnect
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(Proxy(server.port))
         # The server is gone for good, from the moment in which the connection was lost.
-        monkeypatch.setattr(run, "_reconnect", lambda request: stack.close() or reconnect(request))
+        monkeypatch.setattr(run, "reconnect", lambda request: stack.close() or reconnect(request))
         cut = Watcher(at("001", lambda: proxy.cut_after(marks(migrations)[7])))
         with pytest.raises(InDoubt) as caught:
             apply(database, migrations, url=proxy.url(database.url), listener=cut)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functions.migrator import run
+from functions.migrator import takeover
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
 
@@ -40,7 +40,7 @@ def _renumbered_down(stage: Stage) -> Answer:
 
 def _in_doubt(stage: Stage, **files: str) -> Answer:
     """The answer to COMMIT is lost, and from then on the server lets nobody in."""
-    stage.patch.setattr(run, "SETTLE_TIME", 0.3)
+    stage.patch.setattr(takeover, "SETTLE_TIME", 0.3)
     stage.ran().write(**files)
     stage.proxy.gone_after(RECORD)
     return stage.on("run", url=stage.by_proxy)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from functions.migrator import connecting, ctrl_c, errors, run
+from functions.migrator import Request, connecting, ctrl_c, errors, run
 from functions.migrator.deadline import RESERVE
 from tests.cli.cloud import stops_explained, waiting
 from tests.cli.conftest import Answer
@@ -125,14 +125,14 @@ def _another_run(stage: Stage, application: str) -> Answer:
 
 def _between(stage: Stage, do: Callable[[], object]) -> None:
     """Somebody does this once the run has lost its connection, and before it opens the next."""
-    reconnect, left = run._reconnect, [do]
+    reconnect, left = run.reconnect, [do]
 
-    def first(request: run.Request) -> Any:
+    def first(request: Request) -> Any:
         while left:
             left.pop()()
         return reconnect(request)
 
-    stage.patch.setattr(run, "_reconnect", first)
+    stage.patch.setattr(run, "reconnect", first)
 
 
 def _overtaken_at_commit(stage: Stage) -> Answer:
