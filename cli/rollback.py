@@ -130,7 +130,12 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
     print(*lines, sep="\n", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline().strip()
     if not answer:
-        raise Cancelled("Nothing was confirmed, so nothing was rolled back.", solution="Type the number to go on.")
+        raise Cancelled(
+            "Nothing was confirmed, so nothing was rolled back.",
+            cause="Nothing was typed.",
+            solution=f"Type {newest} to go on.",
+            next_command=f"aurora-migrations rollback {arguments.target}",
+        )
     if version_of(answer) != version_of(newest):
         raise InvalidInput(
             f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {names[0]}.",

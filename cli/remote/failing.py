@@ -120,8 +120,9 @@ def _no_profile(error: aws.ProfileNotFound) -> errors.LoginMissing:
 def _of_code(error: aws.ClientError) -> MigratorError:
     told = error.response.get("Error", {})
     code, words = str(told.get("Code", "")), _words(str(told.get("Message", "")))
-    if _is_anothers(code, error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)):
-        return _another_answers(f"{error.operation_name}: {code}: {words}")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if _is_anothers(code, status):
+        return _another_answers(f"{error.operation_name}: HTTP {status}{f': {words}' if words else ''}")
     if code not in _BY_CODE:
         return errors.CloudRefused(f"AWS refused {error.operation_name}: {code}: {words}", code=code)
     ours, message = _BY_CODE[code]

@@ -38,6 +38,7 @@ LONG = {
 def log(cloud):
     while not (found := cloud.executions()):
         time.sleep(0.05)
+    time.sleep(1)  # a function logs when its state has been entered
     cloud.log("apply", found[0]["name"], "Executing migration 017", file="017_create_log.sql")
 
 with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):

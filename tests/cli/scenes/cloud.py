@@ -143,6 +143,18 @@ def _respond(client: socket.socket, status: str, body: str) -> None:
     client.sendall(f"{head}{body}".encode())
 
 
+def _page(stage: Stage, status: str, text: str) -> Answer:
+    """Where the cloud was, another program answers, with a page for people."""
+
+    def answer(client: socket.socket) -> None:
+        _request(client)
+        _respond(client, status, text)
+
+    port = stage.enter(listening(answer))
+    stage.enter(found_by_others(_home(stage), f"http://127.0.0.1:{port}", stage.two.dir))
+    return stage.call("list", "--local")
+
+
 def _ended(stage: Stage) -> Answer:
     stage.enter(found_by_others(_home(stage), f"http://127.0.0.1:{free_port()}", stage.two.dir))
     return stage.call("deploy", "--local")
@@ -197,7 +209,11 @@ SCENES = {
             ),
         )
     ],
-    "CloudUnreachable": [("there is no way there", lambda s: s.aws("GetCallerIdentity", UNREACHABLE))],
+    "CloudUnreachable": [
+        ("there is no way there", lambda s: s.aws("GetCallerIdentity", UNREACHABLE)),
+        ("a page that can't be read is at its address", lambda s: _page(s, "200 OK", "<h1>Sign in<p>Hello")),
+        ("a page that refuses is there", lambda s: _page(s, "403 Forbidden", "<h1>Sign in</h1>")),
+    ],
     "CloudRefused": [
         (
             "a refusal of another kind",
