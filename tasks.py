@@ -72,9 +72,13 @@ def test(arguments: list[str]) -> int:
     set_up("dev")
     if arguments:
         return hand_over("pytest", *arguments)
-    together = subprocess.run(module("pytest", "-n", str(PROCESSES), "-m", "not alone"), cwd=ROOT).returncode
-    alone = subprocess.run(module("pytest", "-n", str(ALONE), "-m", "alone"), cwd=ROOT).returncode
+    together = subprocess.run(in_processes(PROCESSES, "not alone"), cwd=ROOT).returncode
+    alone = subprocess.run(in_processes(ALONE, "alone"), cwd=ROOT).returncode
     return together or alone
+
+
+def in_processes(number: int, which: str) -> list[str]:
+    return module("pytest", "-n", str(number), "--no-loadscope-reorder", "-m", which)
 
 
 def build(arguments: list[str]) -> int:

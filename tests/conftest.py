@@ -41,23 +41,31 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+TOGETHER = ("tests/workflow", "tests/infra")  # folders whose files share what takes long to make
 CLOUDS_OF_THEIR_OWN = ("test_terminal.py", "test_pages.py")  # of tests/workflow: they type commands
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Of several processes, each runs whole files: what files share is made once. Those on one PostgreSQL go before
     those on the next, as a server is started anew with each change. The tests of the workflow share a cloud, and the
-    last of them speak of all, so they stay together."""
+    last of them speak of all, so they stay together; those of the template share what was synthesised."""
     from xdist.scheduler import LoadFileScheduling
 
     class Files(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            together = file.startswith("tests/workflow/") and Path(file).name not in CLOUDS_OF_THEIR_OWN
+            file = Path(nodeid.partition("::")[0])
+            if file.parent.as_posix() in TOGETHER and file.name not in CLOUDS_OF_THEIR_OWN:
+                return file.parent.as_posix()
             server = re.search(r"\bpostgres(\d+)\b", nodeid)
-            return "tests/workflow" if together else f"{file} {server[1] if server else ''}"
+            return f"{file} {server[1] if server else ''}"
 
     return Files(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long and stays together goes first, so that no process is left with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(TOGETHER))
 
 
 def pytest_report_header(config: pytest.Config) -> str:

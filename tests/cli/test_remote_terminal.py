@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminal
 ESCAPE = "\x1b"
 # The command line against an account in its own process: a state machine that takes some seconds, then answers.
 PROGRAM = """\
-import json, sys, threading, time
+import json, os, sys, threading, time
 from moto import mock_aws
 from cli.main import main
 from tests.cli.cloud import Cloud, answering, waiting
@@ -44,7 +44,7 @@ def log(cloud):
 with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
     cloud = Cloud()
     if sys.argv[1] == "run":
-        cloud.deploy(waiting(4, RAN))
+        cloud.deploy(waiting(int(os.environ.get("SECONDS", "1")), RAN))
         threading.Thread(target=log, args=[cloud], daemon=True).start()
     else:
         text = json.dumps({"history": HISTORY, "verify": VERIFY})
@@ -115,7 +115,7 @@ def plain(text: str) -> list[str]:
 
 
 def test_terminal_shows_what_goes_on_now_and_for_how_long(here: Migrations) -> None:
-    with terminal(here, "run", "017", "--env", "dev") as person:
+    with terminal(here, "run", "017", "--env", "dev", SECONDS="5") as person:
         shown = person.read()
         assert person.process.wait(20) == 0
     assert ESCAPE in shown
@@ -181,7 +181,7 @@ def test_error_fits_80_columns_and_hangs_beneath_its_word(here: Migrations, odd:
 
 
 def test_ctrl_c_at_a_terminal_asks(here: Migrations) -> None:
-    with terminal(here, "run", "017", "--env", "dev") as person:
+    with terminal(here, "run", "017", "--env", "dev", SECONDS="30") as person:
         person.read("Executing migration 017")
         os.killpg(person.process.pid, 2)
         person.read("go on watching > ")

@@ -224,12 +224,12 @@ DEEP = 5_000
 TOO_MUCH = {
     "brackets": "ALTER TABLE t ADD CHECK (" + "(" * DEEP + "true" + ")" * DEEP + ")",
     "brackets with commas": "ALTER TABLE t ADD CHECK (" + "f(1, " * 1_500 + "1" + ")" * 1_500 + ")",
-    "casts": "ALTER TABLE t ADD CHECK (1" + "::int" * 60_000 + " > 0)",
+    "casts": "ALTER TABLE t ADD CHECK (1" + "::int" * 20_000 + " > 0)",
     "a path": "ALTER TABLE t ADD CHECK (" + "a." * 30_000 + "b > 0)",
 }
 HARMLESS = {
     "brackets": "SELECT " + "(" * DEEP + "1" + ")" * DEEP,
-    "casts": "SELECT 1" + "::int" * 60_000,
+    "casts": "SELECT 1" + "::int" * 20_000,
     "a path": "SELECT " + "a." * 30_000 + "b",
     "a large value": "INSERT INTO t VALUES ('" + "x" * 30_000_000 + "')",
     "a large body": "DO $$ BEGIN " + "PERFORM 1;\n" * 500_000 + "END $$",
