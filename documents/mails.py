@@ -24,6 +24,9 @@ A function that fails writes the mail about it itself, and the state machine onl
 writes the mail where no function is left to do so, and looks at the database for it. A mail that can't be sent changes
 nothing of how an execution ends. None is sent about what who typed a command sees: a look that failed, or wrong input.
 
+On Windows, a next command that begins with `npx` needs `--app "python -m tasks synth"` at its end, and is written
+`npx.cmd` in PowerShell.
+
 All that follows is from an environment `prod` that doesn't exist.
 """
 

@@ -29,13 +29,17 @@ execution.
 | a secret that isn't found | [SecretNotFound](#secretnotfound) |
 | an SQL error | [MigrationFailed](#migrationfailed) |
 | a lock that is waited for too long | [LockTimeout](#locktimeout) |
-| `Runtime.ExitError`, `Sandbox.Timedout`, `Lambda.Unknown` | [a function died](#a-function-died) |
+| `Runtime.*`, `Sandbox.Timedout`, `Lambda.*`, `States.Timeout` | [a function died](#a-function-died) |
+| `ContractBroken`, `Unknown error` | [an answer that isn't understood](#an-answer-that-isnt-understood) |
 | `TIMED_OUT`, `ABORTED` or `FAILED` in the subject | [the execution was ended](#the-execution-was-ended) |
 | an alarm about dead letters | [a run never started](#a-run-never-started) |
 | a deployment, and neither a run nor a mail | [nothing happened](#nothing-happened) |
 | a VPC that isn't found | [a reference that leads nowhere](#a-reference-that-leads-nowhere) |
 | a build that fails | [the package can't be made](#the-package-cant-be-made) |
 | a command that AWS refuses | [Family cloud](#family-cloud) |
+
+On Windows, a next command that begins with `npx` needs `--app "python -m tasks synth"` at its end (with the Python of
+your checkout), and is written `npx.cmd` in PowerShell.
 
 Three things hold for all of them. A file is in together with its record in the history, or not at all; one of several
 parts goes on after the last part that is in. The run lock is gone with the session that held it. So a new execution is
@@ -55,10 +59,18 @@ _END = """\
 
 ### A function died
 
-Out of memory, or Lambda cut it off. The state machine has called it once more, after 20 seconds. The server has ended
-what the dead function was at, within 5 seconds; the mail says what is applied, and in which step it died. Start a new
-execution. If it happens again, the function's log says what it was doing: `aurora-migrations logs EXECUTION --env ENV`,
-or `filter correlation_id = "EXECUTION" | sort @timestamp` in CloudWatch Logs Insights.
+Out of memory, cut off by Lambda, or it couldn't be started or called. The state machine has called it again: once,
+after 20 seconds, where it died. The server has ended what the dead function was at, within 5 seconds; the mail says
+what is applied, and in which step it died. The failed execution bears the same name, behind `Workflow.` where it is
+Step Functions' own (`Workflow.States.Timeout`). Start a new execution. If it happens again, the function's log says
+what it was doing: `aurora-migrations logs EXECUTION --env ENV`, or `filter correlation_id = "EXECUTION" | sort
+@timestamp` in CloudWatch Logs Insights.
+
+### An answer that isn't understood
+
+`ContractBroken`: a function answered what the state machine doesn't know, so the two are of different versions. Deploy
+again: both come from one template. `Unknown error`: what the function raised is none of the product's errors, and its
+name may be too long for a subject. The log has it: `aurora-migrations logs EXECUTION --env ENV`.
 
 ### The execution was ended
 
@@ -77,10 +89,11 @@ this goes by as well as it can, but promises nothing; what is pending, the daily
 
 ### A run never started
 
-EventBridge could not start a state machine for a day, and put the event into the queue `...-dead-letters`. The
-message's attribute `RULE_ARN` says what is missing: the run after a deployment, the mail about a run that was ended, or
-the daily check. A run by hand makes up for each. `ERROR_MESSAGE` says why; mend that, and delete the message. The alarm
-rings for each new message, but for those that come within 20 minutes of another.
+EventBridge could not start a state machine, and put the event into the queue `...-dead-letters`: at once where a
+right is missing, after a day of trying where it was refused for another reason. The message's attribute `RULE_ARN`
+says what is missing: the run after a deployment, the mail about a run that was ended, or the daily check. A run by
+hand makes up for each. `ERROR_MESSAGE` says why; mend that, and delete the message. The alarm rings for each new
+message, but for those that come within 20 minutes of another.
 
 ### Nothing happened
 
