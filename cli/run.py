@@ -15,6 +15,7 @@ from compiler.source import source_of
 from functions.migrator import Listener, Migration, MigratorError, Request, apply, ctrl_c, discover, failure
 from functions.migrator.blockers import LockWait
 from functions.migrator.durations import format_duration
+from functions.migrator.job import AtWork
 from functions.migrator.plan import find_target
 from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
@@ -106,6 +107,9 @@ class Printer(Listener):
     def executing(self, action: Action, migration: Migration) -> None:
         verb = "Executing" if action == "apply" else "Rolling back"
         print(f"{verb} {migration.name} ...", flush=True)
+
+    def at_work(self, at: AtWork) -> None:
+        print(f"  At work: {at}", flush=True)
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         verb = "Executed" if action == "apply" else "Rolled back"

@@ -17,6 +17,7 @@ from functions.migrator.ask import IGNORED, KEYS
 from functions.migrator.blockers import LockWait
 from functions.migrator.errors import MigratorError
 from functions.migrator.files import Migration
+from functions.migrator.job import AtWork
 from functions.migrator.request import Listener
 from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
@@ -112,6 +113,9 @@ class Story(Listener):
     def executing(self, action: Action, migration: Migration) -> None:
         label = migration.label
         self.logger.info(f"{_VERBS[action][0]} migration {label}", migration=label, file=migration.name)
+
+    def at_work(self, at: AtWork) -> None:
+        self.logger.info("At work", file=at.file, line=at.line, statements=at.statements)
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         duration = round(done.duration_ms, 1)

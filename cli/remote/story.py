@@ -26,6 +26,8 @@ def tell(record: _Record) -> Line:
             text = f"{message}: {facts}" if facts else message
     if message.startswith(("Executing", "Rolling back")):
         doing = f"{record.get('file', message)}"
+    elif message == "At work":
+        doing = _at_work(record)
     elif message.startswith(("Waiting", "Others")):
         doing = text
     return Line(_at(record), str(record.get("service", "")), text, bad, doing, bad or message in _ENDS, record)
@@ -46,6 +48,10 @@ def _connected(record: _Record) -> str:
 def _in_the_way(record: _Record) -> str:
     who = ", ".join(map(str, record.get("blockers") or ())) or "nobody seen"
     return f"{record.get('mode')} on {record.get('table')}, held by {who}"
+
+
+def _at_work(record: _Record) -> str:
+    return f"{record.get('file')}:{record.get('line')}, {record.get('statements')}"
 
 
 def _executed(record: _Record) -> str:
@@ -75,6 +81,7 @@ _WORDS: dict[str, Callable[[_Record], str]] = {
     "May hurt": _named("hazard"),
     "Others are in the way": _in_the_way,
     "Executing": _named("file"),
+    "At work": _at_work,
     "Rolling back": _named("file"),
     "Executed": _executed,
     "Rolled back": _executed,

@@ -12,6 +12,7 @@ from functions.migrator.deadline import Guard, out_of_time
 from functions.migrator.errors import Cancelled, InvalidInput, MigratorError, StatementTimeout
 from functions.migrator.executions import read_done
 from functions.migrator.files import Migration
+from functions.migrator.job import AtWork
 from functions.migrator.request import Listener, Request
 from functions.migrator.results import FileDone, RunResult
 from functions.migrator.run import apply as apply_files
@@ -179,6 +180,9 @@ class _Notes(Listener):
 
     def in_the_way(self, wait: LockWait) -> None:
         self._step.listener.in_the_way(wait)
+
+    def at_work(self, at: AtWork) -> None:
+        self._step.listener.at_work(at)
 
     def planned(self, action: Action, migrations: Sequence[Migration]) -> None:
         self.asked = migrations

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from functions.migrator.budget import blocking
+from functions.migrator.excerpts import position
 from functions.migrator.files import Migration
 from functions.migrator.options import Limits
 from functions.migrator.script import PAST, Action, Script, Statement, Unit
@@ -33,6 +34,32 @@ class Chunk:
     end: int
     statements: tuple[int, int]
     alone: Statement | None = None
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """What of a file the server is at: one statement, or several that were sent in one message.
+
+    Attributes:
+        line: of the first one, from 1.
+        first, last: which ones, from 1.
+        count: how many the file has.
+    """
+
+    file: str
+    line: int
+    first: int
+    last: int
+    count: int
+
+    @property
+    def statements(self) -> str:
+        """`statement 2 of 5`, or `statements 2 to 4 of 5`."""
+        which = f"statement {self.first}" if self.first == self.last else f"statements {self.first} to {self.last}"
+        return f"{which} of {self.count}"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}, {self.statements}"
 
 
 @dataclass(frozen=True)
@@ -99,6 +126,12 @@ class Job:
             Chunk(start, stop, (i, j), statements[i] if i in alone else None)
             for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))
         ]
+
+    def at(self, chunk: Chunk) -> AtWork:
+        """Where in the file a chunk is."""
+        statements, (first, end) = self.script.statements, chunk.statements
+        start = statements[first].start if first < end else chunk.start
+        return AtWork(self.file, position(self.text, start)[0], first + 1, max(first + 1, end), len(statements))
 
     def _waits_by_itself(self, unit: Unit) -> bool:
         """Whether the unit sets lock_timeout itself: then that holds, and nothing of ours."""

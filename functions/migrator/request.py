@@ -8,6 +8,7 @@ from typing import Literal
 
 from functions.migrator.blockers import LockWait
 from functions.migrator.files import Migration
+from functions.migrator.job import AtWork
 from functions.migrator.options import Limits
 from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
@@ -41,6 +42,9 @@ class Listener:
 
     def executing(self, action: Action, migration: Migration) -> None:
         """A file begins."""
+
+    def at_work(self, at: AtWork) -> None:
+        """The server is at this for a while: told once for each message."""
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         """A file is in (or out), committed."""

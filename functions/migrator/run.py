@@ -216,7 +216,9 @@ class _Run:
         while True:
             job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
             try:
-                return run_file(self._session, job, self._observer, self._patience.attempt_ms)
+                return run_file(
+                    self._session, job, self._observer, self._patience.attempt_ms, self._request.listener.at_work
+                )
             except CommitUnknown as unknown:
                 if self._settle(unknown, job):
                     return unknown.ran

@@ -10,7 +10,7 @@ record with each; the next attempt goes on there.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from functions.migrator import ctrl_c, history
@@ -26,14 +26,15 @@ from functions.migrator.failures import (
     partly_in,
     runner_error,
 )
-from functions.migrator.job import Chunk, Job
+from functions.migrator.job import AtWork, Chunk, Job
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
 from functions.migrator.sqlstate import connection_lost
-from functions.migrator.wire import BatchError, Command, ScriptError
+from functions.migrator.wire import BatchError, Command, ScriptError, Watch
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 # Between two units the file's session goes on as it is; only our own record is written as ourselves.
 _AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
+_A_WHILE = 2.0  # seconds; what takes longer is told of
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
@@ -66,11 +67,12 @@ class CommitUnknown(Exception):
         self.commit_sent = commit_sent
 
 
-def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int) -> Ran:
+def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, tell: Callable[[AtWork], None]) -> Ran:
     """Runs a file, unit by unit.
 
     Args:
         attempt_ms: how long each unit may queue, this time, for locks that block the application.
+        tell: called once for each message that the server is at for a while.
 
     Raises:
         MigratorError: of the families sql, contention, verify or connection; the unit is rolled back, the try recorded.
@@ -87,7 +89,7 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int) ->
                 _resume(session, job)
             elif number > job.done:
                 _begin_unit(session, job, number)
-            _run_text(session, job, number, budget)
+            _run_text(session, job, number, budget, tell)
             ran.checks = _check(session, job, budget) if job.is_last(number) else ()
             _commit(session, job, number, attempt, budget)
             ran.held += budget.held()
@@ -156,12 +158,12 @@ def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Comma
     ]
 
 
-def _run_text(session: Session, job: Job, number: int, budget: Budget) -> None:
+def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Callable[[AtWork], None]) -> None:
     tags: set[str] = set()
     for chunk in job.chunks(number):
         if chunk.alone:
             budget.start()
-        tags |= _run_chunk(session, job, chunk, budget)
+        tags |= _run_chunk(session, job, chunk, budget, tell)
         if not session.in_transaction:
             break
     if tags & _BREAKS_OUT or not session.in_transaction:
@@ -176,7 +178,9 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget) -> None:
         )
 
 
-def _run_chunk(session: Session, job: Job, chunk: Chunk, budget: Budget) -> frozenset[str]:
+def _run_chunk(
+    session: Session, job: Job, chunk: Chunk, budget: Budget, tell: Callable[[AtWork], None]
+) -> frozenset[str]:
     if budget.is_over:
         raise held_too_long(job, chunk)
     began = time.monotonic()
@@ -184,7 +188,9 @@ def _run_chunk(session: Session, job: Job, chunk: Chunk, budget: Budget) -> froz
         if budget.is_running:
             session.wire.batch(_while_others_wait(budget))
         began = time.monotonic()
-        return session.wire.script(job.text[chunk.start : chunk.end], budget.watch())
+        return session.wire.script(
+            job.text[chunk.start : chunk.end], _telling(budget.watch(), lambda: tell(job.at(chunk)))
+        )
     except ScriptError as error:
         session.wire.interrupted |= budget.interrupted
         raise file_error(session, job, chunk, error, budget) from error
@@ -192,6 +198,20 @@ def _run_chunk(session: Session, job: Job, chunk: Chunk, budget: Budget) -> froz
         raise runner_error(session, job, error) from error
     finally:
         budget.spend(chunk.alone, (time.monotonic() - began) * 1_000)
+
+
+def _telling(watch: Watch, tell: Callable[[], None]) -> Watch:
+    """The same watch, which also tells, once, that the server is at the message for a while."""
+    told = False
+
+    def look(elapsed: float) -> tuple[bool, float]:
+        nonlocal told
+        if elapsed > _A_WHILE and not told:
+            told = True
+            tell()
+        return watch(elapsed)
+
+    return look
 
 
 def _while_others_wait(budget: Budget) -> list[Command]:

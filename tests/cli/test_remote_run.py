@@ -185,6 +185,7 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
         name = found[0]["name"]
         time.sleep(0.5)  # after the state was entered
         cloud.log("apply", name, "Executing migration 018", file="018_add.sql", migration="018")
+        cloud.log("apply", name, "At work", file="018_add.sql", line=3, statements="statement 2 of 5")
         blockers = ["psql of jane (pid 7, idle in transaction)"]
         cloud.log(
             "apply", name, "Others are in the way", level="WARNING", table="orders", mode="SHARE", blockers=blockers
@@ -201,6 +202,7 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
     assert lines == [
         "machine    Apply",
         "apply      Executing migration 018: 018_add.sql",
+        "apply      At work: 018_add.sql:3, statement 2 of 5",
         "apply      Others are in the way: SHARE on orders, held by psql of jane (pid 7, idle in transaction)",
         "machine    Succeeded",
     ]

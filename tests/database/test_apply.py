@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from functions.migrator import Listener
 from functions.migrator.errors import (
     Deadlock,
     InvalidFile,
@@ -18,6 +19,7 @@ from functions.migrator.errors import (
     OutOfOrder,
     PackageChanged,
 )
+from functions.migrator.job import AtWork
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -410,6 +412,20 @@ def test_all_that_is_pending_is_run_in_order(database, migrations) -> None:
     assert result.message == "4 migrations executed successfully, 001 to 004"
     assert watcher.heard == [(word, step) for step in steps for word in ("executing", "executed")]
     assert agreed(database) == steps
+
+
+def test_what_the_server_is_at_for_long_is_told_with_its_line(database, migrations) -> None:
+    database.execute("CREATE TABLE busy (id int)")
+    told: list[str] = []
+
+    class Hears(Listener):
+        def at_work(self, at: AtWork) -> None:
+            told.append(str(at))
+
+    text = "-- a file\n\nSELECT 1;\nSELECT pg_sleep(4);\nALTER TABLE busy ADD y int;\n"
+    migrations.write("001_slow.sql", text)
+    apply(database, migrations, listener=Hears())
+    assert told == ["001_slow.sql:3, statements 1 to 2 of 3"]
 
 
 def test_up_to_a_target_means_with_it_and_no_further(database, migrations) -> None:
