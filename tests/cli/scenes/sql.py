@@ -151,7 +151,8 @@ def _overtaken_while_waiting(stage: Stage, meanwhile: Callable[[], object]) -> A
         until(lambda: ("003", "failed") in attempts(stage.database), "it waits")
         time.sleep(0.1)
         ours = "datname = current_database() AND application_name LIKE 'aurora-migrations cli%'"
-        stage.database.query(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}")
+        between_tries = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours} AND state = 'idle'"
+        until(lambda: stage.database.query(between_tries), "it is between two tries")
 
     return stage.beside(end, "run", "--lock-wait", "20s", "--lock-timeout", "200ms")
 
