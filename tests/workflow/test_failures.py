@@ -222,7 +222,7 @@ def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> Non
 
 
 def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workflow) -> None:
-    workflow.deploy(_001_slow=SLEEPS)
+    workflow.deploy(_001_slow=SLEEPS.replace("(2)", "(6)"))
     machine = workflow.states.describe_state_machine(stateMachineArn=workflow.cloud.machine)["definition"]
     short = json.dumps({**json.loads(machine), "TimeoutSeconds": 3})
     workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=short)
