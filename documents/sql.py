@@ -75,6 +75,26 @@ def partly_in() -> MigratorError:
     )
 
 
+def half_undone() -> MigratorError:
+    """019 is rolled back, and the down file of 018 is wrong."""
+    down = b"ALTER TABLE users DROP COLUMN emial;"
+    file = FILE.replace(".sql", ".down.sql")
+    return errors.MigrationFailed(
+        f'{file}:1:1: column "emial" of relation "users" does not exist (42703).',
+        state=ROLLED_BACK,
+        migration="018",
+        file=file,
+        line=1,
+        column=1,
+        statement=1,
+        sqlstate="42703",
+        excerpt=excerpt(down, 0, (0, len(down) - 1)),
+        rolled_back=["019"],
+        not_done=[FILE, "017_create_dry_run_log_micro_agente.sql"],
+        not_done_count=2,
+    )
+
+
 def locked() -> MigratorError:
     """Somebody sits in an open transaction."""
     wait = LockWait("public.users", "ACCESS EXCLUSIVE", 2_000.0, (_BLOCKER,))
