@@ -22,10 +22,11 @@ from functions.migrator.errors import (
 )
 from functions.migrator.excerpts import excerpt, position
 from functions.migrator.job import Chunk, Job
+from functions.migrator.masking import VALUE_CLASSES
 from functions.migrator.options import Limits
 from functions.migrator.script import Hazard, Script
 from functions.migrator.session import Session
-from functions.migrator.sqlstate import VALUE_CLASSES, WHO_LOCKS_HISTORY, Diagnosis, connection_lost, diagnose, kind_of
+from functions.migrator.sqlstate import WHO_LOCKS_HISTORY, Diagnosis, connection_lost, diagnose, kind_of
 from functions.migrator.wire import BatchError, ScriptError
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
@@ -124,7 +125,7 @@ def file_error(
         chunk: what had been sent; None if all statements had run, and this is the commit.
         budget: what the statement was given to wait, and whom it was seen to wait for.
     """
-    found = diagnose(error.error)
+    found = diagnose(error.error, job.text)
     if connection_lost(error.error):
         return _lost(job, found)
     if found.sqlstate == "25006":

@@ -96,7 +96,7 @@ def test_newest_number_is_told_only_where_it_is_known(error: MigratorError, word
     assert ("newest applied number, which" in error.solution) == ("NEWEST" in words)
 
 
-# ---- where a deployment is the next command, but something else may have been put right ---------------------------------
+# ---- where a deployment is the next command, but something else may have been put right ----------------------------
 
 
 @pytest.mark.parametrize(
