@@ -7,9 +7,12 @@ from typing import Any
 
 from functions.migrator import errors
 from functions.migrator.blockers import Blocker, LockWait
+from functions.migrator.deadline import RESERVE
 from functions.migrator.errors import MigratorError
 from functions.migrator.excerpts import excerpt, position
 from functions.migrator.expectations import Check
+from functions.migrator.failures import more_time
+from functions.migrator.options import Limits
 
 FILE = "018_add_email_to_users.sql"
 PARTS_FILE = "018_fill_in_email.sql"
@@ -122,7 +125,8 @@ def too_long() -> MigratorError:
     """Filling a large table takes longer than the environment allows."""
     return errors.StatementTimeout(
         f"{FILE}:3:1: canceling statement due to statement timeout (57014).",
-        cause="The statement takes longer than statement_timeout allows, which is 13min.",
+        cause="The statement takes longer than statement_timeout allows, which is 13 min 0 s.",
+        solution=more_time(Limits(statement_timeout=780_000, longest=900_000 - RESERVE)),
         **known(b"UPDATE", 2, b"UPDATE", sqlstate="57014"),
     )
 

@@ -376,7 +376,10 @@ class StatementTimeout(MigratorError):
     family = "sql"
     by_deployment = True
     cause = "The statement takes longer than its time limit allows."
-    solution = "Raise it for this file with a first line `-- migration: statement_timeout = 30min`, or split the work."
+    solution = (
+        "Split the work over several files or batches, or raise the limit for this file with a first line "
+        "`-- migration: statement_timeout = TIME`, such as 30min, if that is more than it was."
+    )
 
 
 class Cancelled(MigratorError):
