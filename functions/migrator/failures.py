@@ -219,10 +219,18 @@ def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTime
         f"{where}: stopped, as the file had held locks that block the application for {limit}.",
         cause=f"No query may wait longer than lock_timeout ({limit}) because of a migration; statements after the one "
         "that took the lock were still at work.",
-        solution="Put what takes long into a file of its own, before or after; or, where nobody waits for the table, "
-        "allow more with a first line `-- migration: lock_timeout = 30s`.",
+        solution=f"Put what takes long into a file of its own, before or after{_more_waiting(job.limits)}.",
         **known,
     )
+
+
+def _more_waiting(limits: Limits) -> str:
+    """The other way out, where there is one: a lock_timeout has to be below what a statement may take."""
+    wanted = max(30_000, _in_steps(2 * limits.lock_timeout))
+    if any(limit and wanted >= limit for limit in (limits.statement_timeout, limits.longest)):
+        return ""
+    line = f"`-- migration: lock_timeout = {write_duration(wanted)}`"
+    return f"; or, where nobody waits for the table, allow more with a first line {line}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.migrator.durations import format_duration, parse_duration
-from functions.migrator.failures import more_time
+from functions.migrator.failures import _more_waiting, more_time
 from functions.migrator.options import Limits
 
 WRITTEN = [
@@ -95,3 +95,17 @@ def test_advised_limit_is_one_that_people_would_choose(hit: int, longest: int | 
     text = more_time(Limits(statement_timeout=hit, longest=longest))
     assert ("statement_timeout =" in text) == (advised is not None)
     assert advised is None or f"`-- migration: statement_timeout = {advised}`" in text
+
+
+@pytest.mark.parametrize(
+    ("limits", "advised"),
+    [
+        (Limits(), "30s"),
+        (Limits(lock_timeout=30_000), "1min"),
+        (Limits(lock_timeout=2_000, statement_timeout=20_000), None),
+        (Limits(lock_timeout=2_000, longest=20_000), None),
+    ],
+)
+def test_longer_wait_is_advised_only_below_what_a_statement_may_take(limits: Limits, advised: str | None) -> None:
+    text = _more_waiting(limits)
+    assert text.endswith(f"lock_timeout = {advised}`") if advised else not text
