@@ -36,6 +36,13 @@ DEPLOYED = {
 }
 BY_HAND: dict[str, str] = {}
 DAILY = {"action": "plan", "trigger": "daily"}
+UNDOING = {
+    "action": "rollback",
+    "target": "017",
+    "confirm": "019",
+    "trigger": "cli",
+    "requested_by": "ana@build-7",
+}
 TYPED = {"target": "018", "trigger": "cli", "requested_by": "ana@build-7"}
 NAMES = ("016_create_users.sql", "017_create_dry_run_log_micro_agente.sql", sql.FILE, "019_create_orders.sql")
 _APPLIED_AT = "2026-11-23T04:00:17Z"
@@ -187,7 +194,15 @@ def _contention() -> list[Example]:
         not_done=[sql.FILE, sql.NEXT_FILE],
         not_done_count=2,
     )
-    return [Example(sql.locked(), "apply", TYPED), Example(sql.deadlock(), "apply"), Example(busy, "apply", BY_HAND)]
+    in_the_way = sql.locked()
+    in_the_way.facts |= {"rolled_back": ["019"], "not_done": [sql.FILE], "not_done_count": 1}
+    in_the_way.facts.pop("applied")
+    return [
+        Example(sql.locked(), "apply", TYPED),
+        Example(in_the_way, "apply", {**UNDOING, "target": "018"}, "of-a-rollback"),
+        Example(sql.deadlock(), "apply"),
+        Example(busy, "apply", BY_HAND),
+    ]
 
 
 def _history() -> list[Example]:
@@ -217,6 +232,7 @@ def _sql() -> list[Example]:
     return [
         Example(sql.failed(), "apply"),
         Example(sql.partly_in(), "apply", case="partly-in"),
+        Example(sql.half_undone(), "apply", UNDOING, "of-a-rollback-half-way"),
         Example(sql.too_long(), "apply"),
         Example(sql.cancelled(), "apply", TYPED),
     ]

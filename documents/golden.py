@@ -12,10 +12,10 @@ from pathlib import Path
 from documents import ROOT, results
 from documents.examples import ARN, ENVIRONMENT, EXECUTION, REGION, Example, examples
 from functions import mail
-from functions.edge import in_environment
 from functions.migrator.errors import MigratorError
 from functions.migrator.runlock import Holder
 from functions.migrator.session import application_name
+from functions.remedy import in_environment
 from infra import texts
 from infra.failures import MISUNDERSTOOD, NOT_LOOKED_AT
 from infra.naming import Names

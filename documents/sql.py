@@ -7,9 +7,12 @@ from typing import Any
 
 from functions.migrator import errors
 from functions.migrator.blockers import Blocker, LockWait
+from functions.migrator.deadline import RESERVE
 from functions.migrator.errors import MigratorError
 from functions.migrator.excerpts import excerpt, position
 from functions.migrator.expectations import Check
+from functions.migrator.failures import more_time
+from functions.migrator.options import Limits
 
 FILE = "018_add_email_to_users.sql"
 PARTS_FILE = "018_fill_in_email.sql"
@@ -75,6 +78,26 @@ def partly_in() -> MigratorError:
     )
 
 
+def half_undone() -> MigratorError:
+    """019 is rolled back, and the down file of 018 is wrong."""
+    down = b"ALTER TABLE users DROP COLUMN emial;"
+    file = FILE.replace(".sql", ".down.sql")
+    return errors.MigrationFailed(
+        f'{file}:1:1: column "emial" of relation "users" does not exist (42703).',
+        state=ROLLED_BACK,
+        migration="018",
+        file=file,
+        line=1,
+        column=1,
+        statement=1,
+        sqlstate="42703",
+        excerpt=excerpt(down, 0, (0, len(down) - 1)),
+        rolled_back=["019"],
+        not_done=[FILE, "017_create_dry_run_log_micro_agente.sql"],
+        not_done_count=2,
+    )
+
+
 def locked() -> MigratorError:
     """Somebody sits in an open transaction."""
     wait = LockWait("public.users", "ACCESS EXCLUSIVE", 2_000.0, (_BLOCKER,))
@@ -102,7 +125,8 @@ def too_long() -> MigratorError:
     """Filling a large table takes longer than the environment allows."""
     return errors.StatementTimeout(
         f"{FILE}:3:1: canceling statement due to statement timeout (57014).",
-        cause="The statement takes longer than statement_timeout allows, which is 13min.",
+        cause="The statement takes longer than statement_timeout allows, which is 13 min 0 s.",
+        solution=more_time(Limits(statement_timeout=780_000, longest=900_000 - RESERVE)),
         **known(b"UPDATE", 2, b"UPDATE", sqlstate="57014"),
     )
 

@@ -9,8 +9,8 @@ from cli.remote import errors as cloud
 from documents import NOTE, ROOT, golden
 from documents.examples import ENVIRONMENT, Example, examples
 from functions import mail
-from functions.edge import in_environment
 from functions.migrator.errors import MigratorError
+from functions.remedy import in_environment
 from infra.limits import Limits
 from infra.retries import every_error
 

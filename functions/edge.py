@@ -16,29 +16,18 @@ from functools import cache
 from typing import Any, TypeVar
 
 from functions import mail
-from functions.commands import deploy_command
 from functions.migrator.ask import read_ask
 from functions.migrator.credentials import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.migrator.deadline import Deadline
 from functions.migrator.document import document
-from functions.migrator.errors import InternalError, InvalidInput, MigratorError, StatementTimeout
+from functions.migrator.errors import InternalError, InvalidInput, MigratorError
 from functions.migrator.script import PAST
 from functions.migrator.settings import ROOT, Settings, read_settings
 from functions.migrator.step import Step
+from functions.remedy import in_environment
 from functions.story import Story
 
 _Answer = TypeVar("_Answer")
-# What to type to ask for the same again. A rollback that failed may be half way: look first.
-_AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status"}
-_AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
-DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
-_WITHOUT_ENVIRONMENT = ("check", "build", "new")
-_AFTER = ("run", "check", "status")  # verbs that are of no use before what was corrected is deployed
-_TOO_LONG = (
-    "Split the work over several files. No statement can take longer than a call of the function, which Lambda ends "
-    "after 15min at most (the setting `limits.function_timeout`); below that, a first line `-- migration: "
-    "statement_timeout = 10min` raises the limit for this file."
-)
 _DONE = 100  # migrations that earlier calls did, of which the newest are told
 Handler = Callable[..., dict[str, Any]]
 
@@ -206,29 +195,3 @@ def _unknown(error: Exception) -> InternalError:
     places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]
     kind = type(error).__name__
     return InternalError(f"An unexpected {kind}, raised in {places[-1]}.", kind=kind, frames=places)
-
-
-def in_environment(error: MigratorError, asked: object, run: mail.Run) -> None:
-    """Has an error say what to do and to type in an environment, which gets its files and settings by a deployment,
-    and in which Lambda limits what a statement may take."""
-    error.next_command = next_command(error.next_command, asked, run.environment)
-    if isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution:
-        error.solution = _TOO_LONG
-    if mail.is_deployed(error, run):
-        error.solution = f"{error.solution} {DEPLOYED}"
-        if error.next_command.split()[1] in _AFTER:
-            error.next_command = deploy_command(run.environment)
-
-
-def next_command(command: str, asked: object, environment: str) -> str:
-    """The command with the environment and the target that this execution was for."""
-    words = command.split()
-    given = asked if isinstance(asked, Mapping) else {}
-    if words[1:] == ["run"]:  # the errors' own word: try again. What was asked may have been something else
-        words[1] = _AGAIN.get(str(given.get("action") or "run-migration"), "status")
-    target = str(given.get("target", ""))
-    if words[1:] == ["run"] and target.isascii() and target.isdecimal():
-        words.append(target)
-    if words[1] not in _WITHOUT_ENVIRONMENT:
-        words += ["--env", environment]
-    return " ".join(words)

@@ -36,6 +36,9 @@ _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not clo
 _AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."
 _RETRIED = "The state machine has tried it again, with growing pauses, and has now given up."
 _ANEW = "Start a new execution: that is always safe. A redrive of this one would only fail again."
+# A new execution of what? One of a run's would apply what a rollback has undone.
+_STILL_TO_UNDO = "Without a change, a new rollback would fail in the same way, and so would a redrive."
+_NO_REDRIVE = "A redrive of this execution would only fail again."
 
 
 @dataclass(frozen=True)
@@ -175,10 +178,22 @@ def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
         ("What happened", _happened(error, most)),
         ("Why", [*wrapped(cause), *_queries(error), *(wrapped(_RETRIED) if error.retryable else [])]),
         ("The database now", _state(error, run, most)),
-        ("What to do", [*wrapped(solution), *wrapped(_AS_IT_IS if is_deployed(error, run) else _ANEW)]),
+        ("What to do", [*wrapped(solution), *wrapped(_and_then(error, run))]),
         ("Next command", [f"  {error.next_command}"]),
         ("This execution", _execution(run)),
     ]
+
+
+def _and_then(error: MigratorError, run: Run) -> str:
+    deployed = is_deployed(error, run)
+    if undoes(run):
+        return _STILL_TO_UNDO if deployed else _NO_REDRIVE
+    return _AS_IT_IS if deployed else _ANEW
+
+
+def undoes(run: Run) -> bool:
+    """Whether the execution is a rollback."""
+    return run.key("action") == "rollback"
 
 
 def is_deployed(error: MigratorError, run: Run) -> bool:
@@ -216,7 +231,7 @@ def _queries(error: MigratorError) -> list[str]:
 
 def _state(error: MigratorError, run: Run, most: int) -> list[str]:
     left = [layout.cut(str(name), _LONGEST_NAME) for name in _list(error.facts, "not_done")]
-    undone = "Not rolled back" if run.key("action") == "rollback" else "Not applied"
+    undone = "Not rolled back" if undoes(run) else "Not applied"
     undone = f"In doubt, or {undone.lower()}" if isinstance(error, InDoubt) else undone
     count = error.facts.get("not_done_count")
     told = listed(left, _NAMES if most > _SIZES[-1] else 3, count if isinstance(count, int) else None)

@@ -58,6 +58,7 @@ class Deadline:
             lock_timeout=min(wanted.lock_timeout, max(1, statement // _LOCK_SHARE)),
             statement_timeout=statement,
             lock_wait=min(wanted.lock_wait, max(0, self._left - self._fair)),
+            longest=self._at_first,
         )
 
     def file_done(self, duration_ms: float) -> None:

@@ -32,3 +32,9 @@ def format_duration(milliseconds: float) -> str:
         return f"{milliseconds / 1_000:.1f} s"
     minutes, seconds = divmod(round(milliseconds / 1_000), 60)
     return f"{minutes} min {seconds} s"
+
+
+def write_duration(milliseconds: int) -> str:
+    """The span as `parse_duration` reads it, in the largest unit in which it is a whole number: `90s`, `26min`."""
+    unit = next(unit for unit, size in reversed(_UNITS.items()) if milliseconds % size == 0)
+    return f"{milliseconds // _UNITS[unit]}{unit}"

@@ -15,7 +15,7 @@
 An error says what happened (its message), the facts (where, which SQLSTATE, who was in the way), why (`cause`), in what
 state it leaves the database (`state`), what to do (`solution`) and what to type next (`next_command`). `retryable`
 tells transient faults from the rest; `by_deployment` those whose remedy is a changed file or setting, which takes a
-deployment on AWS.
+deployment on AWS; `otherwise` names, of those, what else may have been put right, after which a run is enough.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class MigratorError(Exception):
     family: ClassVar[str] = ""
     retryable: ClassVar[bool] = False
     by_deployment: bool = False
+    otherwise: ClassVar[str] = ""
     next_command: str = "aurora-migrations run"
     cause: str = ""
     solution: str = ""
@@ -164,6 +165,7 @@ class SecretNotFound(MigratorError):
 
     family = "secret"
     by_deployment = True
+    otherwise = "the secret was restored"
     cause = "The secret's ARN is wrong, or the secret was deleted, or is of another account or region."
     solution = "Correct the secret's ARN in the environment's settings and deploy, or restore the secret."
 
@@ -251,6 +253,7 @@ class DatabaseNotFound(MigratorError):
 
     family = "connection"
     by_deployment = True
+    otherwise = "the database was created"
     cause = "The database's name is wrong, or it hasn't been created yet."
     solution = "Check the name (the setting `database.name`, or the end of the URL), or create the database."
 
@@ -362,6 +365,7 @@ class MigrationFailed(MigratorError):
 
     family = "sql"
     by_deployment = True
+    otherwise = "data or privileges in the database were put right"
     cause = "PostgreSQL refused a statement of the file."
     solution = "Correct the file and run again."
 
@@ -372,7 +376,10 @@ class StatementTimeout(MigratorError):
     family = "sql"
     by_deployment = True
     cause = "The statement takes longer than its time limit allows."
-    solution = "Raise it for this file with a first line `-- migration: statement_timeout = 30min`, or split the work."
+    solution = (
+        "Split the work over several files or batches, or raise the limit for this file with a first line "
+        "`-- migration: statement_timeout = TIME`, such as 30min, if that is more than it was."
+    )
 
 
 class Cancelled(MigratorError):
@@ -392,6 +399,7 @@ class VerificationFailed(MigratorError):
 
     family = "verify"
     by_deployment = True
+    otherwise = "data in the database was put right"
     cause = "The file ran without an error, and what it promised is not true afterwards."
     solution = "Correct the file, or its promise, and run again."
 

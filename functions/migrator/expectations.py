@@ -106,7 +106,7 @@ def check_rows(session: Session, expectation: RowsExpectation, faults: Collectio
         counted = f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {name} LIMIT {expectation.count + 1}) AS counted"
         ((count,),) = _read_only(session, Command(counted))
     except BatchError as error:
-        return _unanswered(promise, expected, error, faults=faults)
+        return _unanswered(promise, expected, error, promise, faults=faults)
     found = int(count or 0)
     more = " or more" if found > expectation.count else ""
     return Check(promise, expected, f"{found}{more}", _COMPARE[expectation.operator](found, expectation.count))
@@ -117,7 +117,7 @@ def _check_query(session: Session, promise: Promise) -> Check:
     try:
         answer = _read_only(session, Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)"))
     except BatchError as error:
-        return replace(_unanswered(promise.name, "true", error, _WRONG_SHAPE), place=promise.place)
+        return replace(_unanswered(promise.name, "true", error, promise.query, _WRONG_SHAPE), place=promise.place)
     return replace(_judge(promise.name, answer), place=promise.place)
 
 
@@ -141,12 +141,13 @@ def _unanswered(
     promise: str,
     expected: str,
     error: BatchError,
+    text: str,
     known: Mapping[str, str] | None = None,
     faults: Collection[str] = (),
 ) -> Check:
     if connection_lost(error.error):
         raise named_error(error.error) from error
-    found = diagnose(error.error)
+    found = diagnose(error.error, text.encode())
     if found.sqlstate in ("57014", *faults):
         raise kind_of(found, 0, 0)(
             f"{promise}: {found.message} ({found.sqlstate}).",

@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.migrator.blockers import GRANT, LockWait
 from functions.migrator.budget import Budget
-from functions.migrator.durations import format_duration
+from functions.migrator.durations import format_duration, write_duration
 from functions.migrator.errors import (
     Cancelled,
     ConnectionLost,
@@ -22,13 +22,19 @@ from functions.migrator.errors import (
 )
 from functions.migrator.excerpts import excerpt, position
 from functions.migrator.job import Chunk, Job
+from functions.migrator.masking import VALUE_CLASSES
 from functions.migrator.options import Limits
 from functions.migrator.script import Hazard, Script
 from functions.migrator.session import Session
-from functions.migrator.sqlstate import VALUE_CLASSES, WHO_LOCKS_HISTORY, Diagnosis, connection_lost, diagnose, kind_of
+from functions.migrator.sqlstate import WHO_LOCKS_HISTORY, Diagnosis, connection_lost, diagnose, kind_of
 from functions.migrator.wire import BatchError, ScriptError
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
+_AT_WILL = "Run again when you like."
+_OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
+_OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
+_CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
+_WORTH_IT = 1.25  # a limit that is raised by less is no remedy
 _HELP = "\n      "
 
 
@@ -124,7 +130,7 @@ def file_error(
         chunk: what had been sent; None if all statements had run, and this is the commit.
         budget: what the statement was given to wait, and whom it was seen to wait for.
     """
-    found = diagnose(error.error)
+    found = diagnose(error.error, job.text)
     if connection_lost(error.error):
         return _lost(job, found)
     if found.sqlstate == "25006":
@@ -139,14 +145,26 @@ def file_error(
     kind = kind_of(found, error.elapsed_ms, job.limits.statement_timeout)
     if kind is LockTimeout and budget and budget.last:
         return _waited_too_long(job, where, known, budget)
-    hint = f" {found.hint.rstrip('.')}." if found.hint else ""
     ours = kind is Cancelled and session.wire.interrupted
-    return kind(
-        f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate}).",
-        cause=CTRL_C if ours else _causes(job).get(kind.__name__, f"{kind.cause}{hint}"),
-        solution="Run again when you like." if ours else None,
-        **known,
-    )
+    cause, solution = (CTRL_C, _AT_WILL) if ours else _why(kind, job, found, chunk, error.elapsed_ms)
+    message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
+    return kind(message, cause=cause, solution=solution, **known)
+
+
+def _why(
+    kind: type[MigratorError], job: Job, found: Diagnosis, chunk: Chunk | None, elapsed_ms: float
+) -> tuple[str, str | None]:
+    """Cause and solution; None where the class says it."""
+    lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
+    if kind is LockTimeout:
+        return f"Another session holds a lock that the statement needs; lock_timeout is {lock}.", None
+    if kind is StatementTimeout:
+        early = chunk is not None and elapsed_ms + _CLOCKS < job.limits.statement_timeout
+        if early or not job.limits.statement_timeout:
+            return _OWN_LIMIT, _OWN_LIMIT_RAISED
+        return f"The statement takes longer than statement_timeout allows, which is {statement}.", more_time(job.limits)
+    hint = f" {found.hint.rstrip('.')}." if found.hint else ""
+    return f"{kind.cause}{hint}", None
 
 
 def _known_of(place: _Place | None, found: Diagnosis, job: Job) -> dict[str, Any]:
@@ -201,10 +219,18 @@ def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTime
         f"{where}: stopped, as the file had held locks that block the application for {limit}.",
         cause=f"No query may wait longer than lock_timeout ({limit}) because of a migration; statements after the one "
         "that took the lock were still at work.",
-        solution="Put what takes long into a file of its own, before or after; or, where nobody waits for the table, "
-        "allow more with a first line `-- migration: lock_timeout = 30s`.",
+        solution=f"Put what takes long into a file of its own, before or after{_more_waiting(job.limits)}.",
         **known,
     )
+
+
+def _more_waiting(limits: Limits) -> str:
+    """The other way out, where there is one: a lock_timeout has to be below what a statement may take."""
+    wanted = max(30_000, _in_steps(2 * limits.lock_timeout))
+    if any(limit and wanted >= limit for limit in (limits.statement_timeout, limits.longest)):
+        return ""
+    line = f"`-- migration: lock_timeout = {write_duration(wanted)}`"
+    return f"; or, where nobody waits for the table, allow more with a first line {line}"
 
 
 @dataclass(frozen=True)
@@ -236,12 +262,27 @@ def _locate(job: Job, chunk: Chunk, completed: int, found: Diagnosis) -> _Place 
     return _Place(line, column, None if number is None else number + 1, excerpt(job.text, offset, span, about_rows))
 
 
-def _causes(job: Job) -> dict[str, str]:
-    lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
-    return {
-        "LockTimeout": f"Another session holds a lock that the statement needs; lock_timeout is {lock}.",
-        "StatementTimeout": f"The statement takes longer than statement_timeout allows, which is {statement}.",
-    }
+def more_time(limits: Limits) -> str:
+    """What to do about a statement that ran into these limits: a value is named only if it would help, and can be
+    had."""
+    hit, longest = limits.statement_timeout, limits.longest
+    wanted = _in_steps(2 * hit)
+    if longest is not None and wanted >= longest:
+        wanted = (longest - 1) // 60_000 * 60_000
+    if wanted >= hit * _WORTH_IT:
+        line = f"`-- migration: statement_timeout = {write_duration(wanted)}`"
+        return f"Raise it for this file with a first line {line}, or split the work over several files or batches."
+    told = format_duration(longest or hit)
+    return (
+        f"Split the work over several files or batches. No statement can take longer than a call of the function, in "
+        f"which it has {told} here; the setting `limits.function_timeout`, of 15min at most, says how long that is."
+    )
+
+
+def _in_steps(milliseconds: int) -> int:
+    """A span that people would choose: whole minutes, or below a minute whole seconds."""
+    step = 60_000 if milliseconds >= 60_000 else 1_000
+    return -(-milliseconds // step) * step
 
 
 def _lost(job: Job, found: Diagnosis) -> ConnectionLost:
@@ -262,6 +303,8 @@ _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was b
 
 def of_promises(job: Job, error: MigratorError) -> MigratorError:
     """An error that was met while what a file promises was checked, with the file that it is about."""
+    if isinstance(error, StatementTimeout) and job.limits.statement_timeout:
+        error.solution = more_time(job.limits)
     if "file" not in error.facts:
         error.message = f"{job.file}, while its promises were checked: {error.message}"
         error.state = _ROLLED_BACK

@@ -76,6 +76,7 @@ class Limits:
         statement_timeout: the longest that a statement takes; 0 for no limit.
         lock_wait: how long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries
             once, with all of lock_timeout.
+        longest: the longest that a statement could be given here, whatever it asks for; None where nothing limits that.
         end_idle: sessions that sit idle in a transaction for longer than that, and are in the way, are ended; None
             leaves them alone.
     """
@@ -84,6 +85,7 @@ class Limits:
     statement_timeout: int = 0
     lock_wait: int = 600_000
     end_idle: int | None = None
+    longest: int | None = None
 
     def of(self, options: Options) -> Limits:
         """Those of a file with these options, which go before the environment's."""

@@ -1,8 +1,8 @@
-"""From what PostgreSQL said to the product's own errors. Row values stay behind: DETAIL and CONTEXT are dropped."""
+"""From what PostgreSQL said to the product's own errors. Row values stay behind: DETAIL and CONTEXT are dropped, and of
+the message and the hint is told what `functions.migrator.masking` lets through."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import psycopg
@@ -20,6 +20,7 @@ from functions.migrator.errors import (
     StatementTimeout,
 )
 from functions.migrator.excerpts import speaks_of_secrets
+from functions.migrator.masking import NOT_SHOWN, hint_without_values, is_raised, without_values, words_of_file
 
 READ_ONLY = (
     "The server has become a reader, or default_transaction_read_only is on for this role, this database or the server."
@@ -30,8 +31,7 @@ WHO_LOCKS_HISTORY = (
 )
 # SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
-VALUE_CLASSES = ("22", "23")  # data exceptions and integrity violations: their messages carry row values
-_QUOTES = re.compile('["\u00ab\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f]')
+_SECRETIVE = "an exception that was raised speaks of a password, and isn't shown"
 _HINTS = {
     "25001": "Every statement of a migration runs inside a transaction. What sets that transaction (SET TRANSACTION) "
     "must come first in it. What PostgreSQL runs in none can't be in a migration: write it in another way, such as "
@@ -54,20 +54,38 @@ class Diagnosis:
     """Where in the text that was sent, in characters from 0."""
 
 
-def diagnose(error: psycopg.Error) -> Diagnosis:
-    """The part of an error that may be shown and kept."""
-    diag = error.diag
-    ours = str(error).strip().removeprefix("consuming input failed: ")
-    message = diag.message_primary or ours or "the connection is lost"
-    state = error.sqlstate
-    if state and state.startswith(VALUE_CLASSES):
-        names = {diag.constraint_name, diag.table_name, diag.column_name, diag.schema_name, diag.datatype_name}
-        message = _mask(message, {name for name in names if name})
-    message = message.splitlines()[0]
-    if state and state.startswith("P0") and speaks_of_secrets(message):
-        message = "an exception that was raised speaks of a password, and isn't shown"
+def diagnose(error: psycopg.Error, text: bytes | None = None) -> Diagnosis:
+    """The part of an error that may be shown and kept.
+
+    Args:
+        text: the file whose statement met it; None of a statement of ours.
+    """
+    diag, state = error.diag, error.sqlstate
+    file = None if text is None else text.decode(errors="replace")
+    if state and is_raised(state, diag.source_function, diag.source_file):
+        message, hint = _raised(error, file or "")
+    else:
+        message, hint = _of_server(error, file)
     position = int(diag.statement_position) - 1 if diag.statement_position else None
-    return Diagnosis(state, message, _HINTS.get(state or "") or diag.message_hint, position)
+    return Diagnosis(state, message, _HINTS.get(state or "") or hint, position)
+
+
+def _raised(error: psycopg.Error, file: str) -> tuple[str, str | None]:
+    """Message and hint of an exception that SQL has raised: only the words that stand in the file."""
+    message = ((error.diag.message_primary or "").splitlines() or [""])[0]
+    told = _SECRETIVE if speaks_of_secrets(message) else words_of_file(message, file) or NOT_SHOWN
+    return told, words_of_file(error.diag.message_hint or "", file) or None
+
+
+def _of_server(error: psycopg.Error, file: str | None) -> tuple[str, str | None]:
+    diag, state = error.diag, error.sqlstate
+    ours = str(error).strip().removeprefix("consuming input failed: ")
+    message, hint = diag.message_primary or ours or "the connection is lost", diag.message_hint
+    if state:
+        names = {diag.constraint_name, diag.table_name, diag.column_name, diag.schema_name, diag.datatype_name}
+        message = without_values(message, state, {name for name in names if name}, file)
+        hint = hint_without_values(hint, state, file) if hint else None
+    return message.splitlines()[0], hint
 
 
 def connection_lost(error: psycopg.Error) -> bool:
@@ -135,21 +153,3 @@ def kind_of(found: Diagnosis, elapsed_ms: float, statement_timeout: int) -> type
         late = "user request" not in found.message and 0 < statement_timeout <= elapsed_ms
         return StatementTimeout if "statement timeout" in found.message or late else Cancelled
     return {"55P03": LockTimeout, "40P01": Deadlock}.get(state, MigrationFailed)
-
-
-def _mask(message: str, names: set[str]) -> str:
-    """Hides all from the first quotation mark to the last, whatever language it is in, but quoted names of objects.
-
-    A value may hold quotation marks and line ends itself, so that where it begins and ends can't be told more exactly.
-    """
-    known = sorted((f'"{name}"' for name in names), key=len, reverse=True)
-    parts = re.split(f"({'|'.join(map(re.escape, known))})", message) if known else [message]
-    return "".join(part if number % 2 else _hide(part) for number, part in enumerate(parts))
-
-
-def _hide(text: str) -> str:
-    marks = [match.start() for match in _QUOTES.finditer(text)]
-    if not marks:
-        return text
-    end = marks[-1] + 1 if len(marks) > 1 else len(text)
-    return f'{text[: marks[0]]}"..."{text[end:]}'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -118,6 +119,23 @@ def test_statement_ends_before_the_call_does(machine, database) -> None:
     assert tables(database) == []
 
 
+@pytest.mark.parametrize(("timeout", "advice"), [(900_000, "statement_timeout = 2s`"), (RESERVE + 1_200, None)])
+def test_more_time_is_advised_only_where_the_call_has_it(machine, timeout: float, advice: str | None) -> None:
+    machine.variables.update(STATEMENT_TIMEOUT_MS="600", LOCK_TIMEOUT_MS="100")
+    machine.migrations.write("001_a.sql", "SELECT pg_sleep(60);")
+    package = machine.write_manifest()
+    told = machine.refused("apply", StatementTimeout, package=package, context=Context(timeout))
+    assert ("statement_timeout =" in told["solution"]) == (advice is not None)
+    assert (advice or "Split the work over several files or batches.") in told["solution"]
+
+
+def test_limit_that_the_file_sets_itself_is_told_as_such(machine) -> None:
+    machine.migrations.write("001_a.sql", "SET statement_timeout = '300ms';\nSELECT pg_sleep(60);")
+    told = machine.refused("apply", StatementTimeout, package=machine.write_manifest())
+    assert "that the file itself has set" in told["cause"]
+    assert told["solution"].startswith("Raise it where the file sets it, or split the work")
+
+
 def test_file_that_had_only_the_rest_of_a_call_gets_a_whole_one(machine, database) -> None:
     machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);")
     machine.migrations.write("002_b.sql", "CREATE TABLE b (id int);\nSELECT pg_sleep(1.3);")
@@ -173,12 +191,12 @@ def test_no_limit_outlasts_the_call_and_a_locks_stays_below_a_statements() -> No
     left = [4_000.0 + RESERVE]
     deadline = Deadline(lambda: left[0])
     wanted = Limits(lock_timeout=3_600_000, statement_timeout=0, lock_wait=600_000)
-    assert deadline.limits(wanted) == Limits(lock_timeout=2_000, statement_timeout=4_000, lock_wait=3_000)
+    assert deadline.limits(wanted) == Limits(2_000, 4_000, lock_wait=3_000, longest=4_000)
     assert not deadline.is_over
     left[0] = 500 + RESERVE
-    assert deadline.limits(wanted) == Limits(lock_timeout=500, statement_timeout=1_000, lock_wait=0)
+    assert deadline.limits(wanted) == Limits(500, 1_000, lock_wait=0, longest=4_000)
     short_ones = Limits(lock_timeout=100, statement_timeout=200, lock_wait=0)
-    assert deadline.limits(short_ones) == short_ones
+    assert deadline.limits(short_ones) == replace(short_ones, longest=4_000)
     left[0] = RESERVE
     assert deadline.is_over
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from functions import edge
+from functions import edge, remedy
 from functions.apply.handler import handler as apply
 from functions.edge import Deployment
 from functions.migrator.deadline import RESERVE
@@ -200,7 +200,7 @@ def test_error_names_the_next_command_with_environment_and_target(machine) -> No
     ],
 )
 def test_next_command_asks_for_the_same_again_and_never_undoes_an_undoing(asked, command: str) -> None:
-    assert edge.next_command("aurora-migrations run", asked, "dev") == f"aurora-migrations {command} --env dev"
+    assert remedy.next_command("aurora-migrations run", asked, "dev") == f"aurora-migrations {command} --env dev"
 
 
 def test_mistake_of_ours_leaves_by_a_name_and_without_its_words(machine, monkeypatch, capsys) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.migrator.durations import format_duration, parse_duration
+from functions.migrator.failures import _more_waiting, more_time
+from functions.migrator.options import Limits
 
 WRITTEN = [
     ("0ms", 0),
@@ -60,3 +63,49 @@ def test_span_is_told(milliseconds: float, text: str) -> None:
 @pytest.mark.parametrize(("milliseconds", "text"), [(999.6, "1.0 s"), (59_960, "1 min 0 s"), (119_600, "2 min 0 s")])
 def test_span_is_rounded_into_the_next_unit(milliseconds: float, text: str) -> None:
     assert format_duration(milliseconds) == text
+
+
+MINUTE = 60_000
+
+
+@given(st.integers(1, 24 * 60 * MINUTE), st.none() | st.integers(1_000, 890_000))
+def test_advised_limit_lies_above_what_was_hit_and_below_what_can_be_had(hit: int, longest: int | None) -> None:
+    text = more_time(Limits(statement_timeout=hit, longest=longest))
+    found = re.search(r"statement_timeout = (\w+)`", text)
+    assert (found is None) == text.startswith("Split the work over several files")
+    if found:
+        assert hit < parse_duration(found[1]) < (longest or 10**9)
+    else:
+        assert longest is not None
+
+
+@pytest.mark.parametrize(
+    ("hit", "longest", "advised"),
+    [
+        (780_000, 890_000, None),
+        (2 * MINUTE, 890_000, "4min"),
+        (10 * MINUTE, 890_000, "14min"),
+        (13 * MINUTE, None, "26min"),
+        (400, None, "1s"),
+        (90_000, None, "3min"),
+        (30 * MINUTE, None, "1h"),
+    ],
+)
+def test_advised_limit_is_one_that_people_would_choose(hit: int, longest: int | None, advised: str | None) -> None:
+    text = more_time(Limits(statement_timeout=hit, longest=longest))
+    assert ("statement_timeout =" in text) == (advised is not None)
+    assert advised is None or f"`-- migration: statement_timeout = {advised}`" in text
+
+
+@pytest.mark.parametrize(
+    ("limits", "advised"),
+    [
+        (Limits(), "30s"),
+        (Limits(lock_timeout=30_000), "1min"),
+        (Limits(lock_timeout=2_000, statement_timeout=20_000), None),
+        (Limits(lock_timeout=2_000, longest=20_000), None),
+    ],
+)
+def test_longer_wait_is_advised_only_below_what_a_statement_may_take(limits: Limits, advised: str | None) -> None:
+    text = _more_waiting(limits)
+    assert text.endswith(f"lock_timeout = {advised}`") if advised else not text

@@ -112,7 +112,7 @@ def test_place_and_hint_are_told() -> None:
 
 
 def test_only_the_first_line_is_told() -> None:
-    assert diagnose(said("P0001", "stop\nbecause of that")).message == "stop"
+    assert diagnose(said("P0001", "stop\nbecause of that"), b"RAISE 'stop'").message == "stop"
     assert diagnose(psycopg.OperationalError("first\nsecond")).message == "first"
 
 
