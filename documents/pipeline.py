@@ -76,7 +76,8 @@ A function that fails writes its own mail, which stands in the error's document;
 there. Where it isn't (a function that died wrote nothing), the machine waits {settle} seconds, has preflight look at
 the database, and writes the mail itself; if the look fails too, it says that. A small state before the branch notes in
 which step it was. Who or what started the run is told in preflight's words; if preflight said none, in words of the
-machine's own, which never show what somebody typed. Then the execution fails with the error that it had, whether the
+machine's own, which never show what somebody typed. The next command is preflight's too: a run up to the same
+migration, a look after a rollback; without its word the advice is to look first. Then the execution fails with the error that it had, whether the
 mail could be sent or not. All mails: [mails.md](mails.md).
 
 {branch}

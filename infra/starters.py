@@ -17,7 +17,7 @@ from infra.texts import started_by
 
 _STARTED = "$.started"
 STARTED = f"{_STARTED}.text"  # lines of a mail
-_TRIGGERS = {
+TRIGGERS = {
     "deploy": ("By a deployment", "a deployment; the input on the page below names the stack"),
     "cli": ("By a command line", "a command line; the input on the page below names who typed"),
 }
@@ -67,7 +67,7 @@ def tell_who(scope: Construct, said: str, clues: Clues, then: sfn.IChainable) ->
     )
     take.next(then)
     choice = sfn.Choice(scope, "Who started it?").when(_text(said), take)
-    for word, told in _TRIGGERS.items():
+    for word, told in TRIGGERS.items():
         choice.when(clues.says(word), _say(scope, *told, then))
     return choice.when(clues.empty, _say(scope, *_BY_HAND, then)).otherwise(_say(scope, *_SOMEHOW, then))
 

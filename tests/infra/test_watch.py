@@ -9,8 +9,9 @@ import pytest
 
 from documents import golden
 from documents.examples import ARN, EXECUTION
+from functions.edge import next_command
 from infra.naming import Names
-from infra.texts import timed_out
+from infra.texts import begin_again, timed_out
 from tests.infra.cloud import Machine, Template
 from tests.infra.running import run
 from tests.infra.test_failures import golden_mail, without_execution
@@ -22,7 +23,7 @@ ENDED = {
     "name": EXECUTION,
     "status": "TIMED_OUT",
     "started": {"text": golden.VALUES["started"]},
-    "end": timed_out("dev", 43_200_000).parts(),
+    "end": golden.advised(timed_out("dev", 43_200_000), begin_again("dev"), environment="dev").parts(),
 }
 SEEN = {"Payload": {"applied": 16, "pending": 2, "database_now": golden.PENDING}}
 
@@ -123,7 +124,8 @@ def detail(status: str, asked: object, **more: Any) -> dict[str, Any]:
     return {**told, **times, "input": json.dumps(asked), "inputDetails": {"included": True}, "output": None, **more}
 
 
-TOLD = {"Ask who started it": {"started": golden.VALUES["started"]}, "Look": SEEN["Payload"]}
+RUN_018 = "aurora-migrations run 018 --env dev"
+TOLD = {"Ask who started it": {"started": golden.VALUES["started"], "again": RUN_018}, "Look": SEEN["Payload"]}
 UNTOLD = {"Ask who started it": {}, "Look": SEEN["Payload"]}
 
 
@@ -145,8 +147,34 @@ def test_each_way_to_end_has_a_mail_of_its_own(
     status: str, error: dict[str, str], name: str, notice: Machine, environment: str
 ) -> None:
     who = golden.mail.started(golden.ASKED, "Ctrl-C by ben@build-8" if status == "ABORTED" else None)
-    mail = noticed(notice, detail(status, {}, **error), {**TOLD, "Ask who started it": {"started": who}})
+    mail = noticed(
+        notice, detail(status, {}, **error), {**TOLD, "Ask who started it": {"started": who, "again": RUN_018}}
+    )
     assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
+
+
+def test_rollback_that_ran_out_of_time_is_not_undone_by_the_next_command(notice: Machine, environment: str) -> None:
+    status = next_command("aurora-migrations run", golden.UNDOING, environment)
+    told = {**TOLD, "Ask who started it": {"started": golden.mail.started(golden.UNDOING), "again": status}}
+    mail = noticed(notice, detail("TIMED_OUT", golden.UNDOING, error="States.Timeout"), told)
+    name = "execution-timed-out-in-a-rollback"
+    assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
+
+
+def test_where_nobody_says_what_was_asked_the_advice_is_to_look_first(notice: Machine, environment: str) -> None:
+    mail = noticed(notice, detail("TIMED_OUT", golden.UNDOING, error="States.Timeout"), UNTOLD)
+    name = "execution-timed-out-and-nobody-told"
+    assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
+
+
+@pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
+@pytest.mark.parametrize("answers", [TOLD, UNTOLD], ids=["told", "untold"])
+def test_mail_about_every_end_warns_of_undoing_a_rollback(
+    status: str, answers: dict[str, Any], notice: Machine
+) -> None:
+    body = " ".join(noticed(notice, detail(status, {}), answers)[1].split())
+    assert "look first" in body.lower()
+    assert "a run applies anew what" in body
 
 
 @pytest.mark.parametrize("more", [{}, {"error": None}], ids=["none", "null"])
