@@ -77,14 +77,16 @@ there. Where it isn't (a function that died wrote nothing), the machine waits {s
 the database, and writes the mail itself; if the look fails too, it says that. A small state before the branch notes in
 which step it was. Who or what started the run is told in preflight's words; if preflight said none, in words of the
 machine's own, which never show what somebody typed. The next command is preflight's too: a run up to the same
-migration, a look after a rollback; without its word the advice is to look first. Then the execution fails with the error that it had, whether the
-mail could be sent or not. All mails: [mails.md](mails.md).
+migration, a look after a rollback; without its word the advice is to look first. About a look that somebody typed at a
+terminal (`status`, `plan`) no mail is sent: who typed sees the error. Then the execution fails with the error that it
+had, whether the mail could be sent or not. All mails: [mails.md](mails.md).
 
 {branch}
 
 No Catch sees an execution that times out, is aborted, or breaks inside Step Functions. An event tells of its end to a
-machine of its own, `notice`. That has preflight say who or what started the execution, waits {grace} seconds, looks,
-and looks again while a call of the execution, or another run, is at work; then it mails what fits that end:
+machine of its own, `notice`. Of a look that was typed it tells nobody. Of all else it has preflight say who or what
+started the execution, waits {grace} seconds, looks, and looks again while a call of the execution, or another run, is
+at work; then it mails what fits that end:
 
 {notice}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from functions import layout
 from functions.layout import Section, listed, named, quoted, wrapped
-from functions.migrator.ask import KEYS
+from functions.migrator.ask import ACTIONS, KEYS
 from functions.migrator.errors import (
     AnotherRunInProgress,
     ConnectionLost,
@@ -31,6 +31,7 @@ _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _FURTHER = "  "  # before the lines of a sentence that goes on
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
+LOOKS = tuple(action for action in ACTIONS if action not in _NOUNS)  # those that change nothing
 SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error that is mailed to nobody
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
 _AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."

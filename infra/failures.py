@@ -5,6 +5,7 @@
       Cause is JSON      (a function raised)                       -> read it
         errorMessage is JSON   (it is one of the engine's errors)  -> read it: it has its own mail
           seen_by_asker  (who typed a command sees the error)      -> Fail without a mail
+    a look that was typed  (a function died, and who typed the command sees it) -> Fail without a mail
     mail                 as the function has written it; otherwise, from what could be read and a look at the database
     Fail                 with the original Error and Cause, whether the mail could be sent or not; `Workflow.` stands
                          before Error where it is one of Step Functions' own, which a Fail may not bear
@@ -26,7 +27,7 @@ from infra.again import noted, tell_next
 from infra.alerts import Alerts
 from infra.functions import Functions
 from infra.looking import IN_WORDS, is_seen, look
-from infra.starters import STARTED, of_this_execution, tell_who
+from infra.starters import STARTED, of_this_execution, tell_who, unless_typed
 
 FAILURE = "$.failure"
 MISUNDERSTOOD = (
@@ -158,7 +159,8 @@ class FailureBranch(Construct):
         )
         named = self._take("Take name", _ERROR, _NAME, begin)
         nameless = self._say("No name", texts.NAMELESS, _NAME, begin)
-        return sfn.Choice(self, "Named by AWS?").when(short, named).otherwise(nameless)
+        unknown = sfn.Choice(self, "Named by AWS?").when(short, named).otherwise(nameless)
+        return unless_typed(self, of_this_execution(), self._end, unknown) if self._started else unknown
 
     def _advise(self, then: sfn.IChainable) -> sfn.Choice:
         """What to do, and the next command, if that isn't known already: a deployment, where an answer is amiss."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass, fields
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from infra import mail, texts
@@ -28,7 +27,7 @@ from infra.looking import IN_WORDS, PENDING, again_while_at_work, first_look, is
 from infra.machines import make_machine
 from infra.naming import Names
 from infra.settings import Settings
-from infra.starters import STARTED, of_an_event, tell_who
+from infra.starters import STARTED, of_an_event, tell_who, unless_typed
 from infra.texts import End
 from infra.triggers import DeadLetters, start
 
@@ -102,7 +101,7 @@ class Notice(Construct):
         begin.next(wait)
         return self._begin(functions, begin)
 
-    def _begin(self, functions: Functions, then: sfn.IChainable) -> tasks.LambdaInvoke:
+    def _begin(self, functions: Functions, then: sfn.IChainable) -> sfn.Choice:
         """Who or what started it, what to type next, and how it ended. What goes on is small, however long its input
         was."""
         asking = put_into_words(self, "Ask who started it", functions, "notice", _ASKED)
@@ -111,7 +110,7 @@ class Notice(Construct):
         who = tell_who(self, f"{_ASKED}.Payload.started", of_an_event(), next_one)
         asking.add_catch(who, result_path=sfn.JsonPath.DISCARD)
         asking.next(who)
-        return asking
+        return unless_typed(self, of_an_event(), sfn.Succeed(self, "Nobody to tell"), asking)
 
     def _ended(self, then: sfn.IChainable) -> sfn.Choice:
         environment, error = self._environment, "$.error"

@@ -202,6 +202,45 @@ def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Mac
     assert "NEXT COMMAND\n  npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev\n" in ran.mails[0][1]
 
 
+# ---- looks that were typed ------------------------------------------------------------------------------------------
+
+CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
+
+
+@pytest.mark.parametrize("action", mail.LOOKS)
+def test_look_that_was_typed_fails_without_a_mail(action: str, workflow: Machine) -> None:
+    given = {"action": action, **CLI, "failure": died()["failure"]}
+    ran = run(workflow, "In preflight", given, answers=SEEN)
+    assert (ran.status, ran.error, ran.mails) == ("FAILED", golden.VALUES["error"], [])
+    assert json.loads(str(ran.cause))["errorMessage"] == golden.VALUES["why"]
+
+
+def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Machine) -> None:
+    ran = run(workflow, "In preflight", {"action": "plan", **CLI, "failure": {"Error": "States.Timeout"}})
+    assert (ran.status, ran.error, ran.cause) == ("FAILED", "Workflow.States.Timeout", texts.NO_CAUSE)
+    assert ran.mails == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"action": "run-migration", **CLI},
+        {"action": "rollback", **CLI},
+        {"action": "", **CLI},
+        {"action": "sing", **CLI},
+        {"action": 7, **CLI},
+        CLI,
+        {"action": "status"},
+        {"action": "status", "trigger": "schedule"},
+        {"action": "status", "trigger": ["cli"]},
+    ],
+    ids=["run", "rollback", "empty", "unknown", "odd-action", "no-action", "console", "schedule", "odd-trigger"],
+)
+def test_everything_else_is_mailed(asked: dict[str, object], workflow: Machine) -> None:
+    ran = run(workflow, "In preflight", {**asked, "failure": died()["failure"]}, answers=SEEN)
+    assert (ran.status, len(ran.mails)) == ("FAILED", 1)
+
+
 # ---- what to type next ----------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import pytest
 from documents import golden
 from documents.examples import ARN, EXECUTION
 from functions.edge import next_command
+from functions.mail import LOOKS
 from infra.naming import Names
 from infra.texts import begin_again, timed_out
 from tests.infra.cloud import Machine, Template
@@ -112,6 +113,49 @@ def test_notice_is_sent_though_the_database_cannot_be_looked_at(notice: Machine,
 def test_notice_is_sent_though_the_answer_is_not_understood(notice: Machine) -> None:
     ran = run(notice, "Seen?", {**ENDED, "look": {"Payload": {"applied": 16, "pending": 2}}})
     assert "It could not be looked at: ContractBroken." in ran.mails[0][1]
+
+
+# ---- looks that were typed ------------------------------------------------------------------------------------------
+
+CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
+
+
+def typed(action: str) -> dict[str, str]:
+    return {"action": action, **CLI}
+
+
+@pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")], ids=["as-typed", "dense"])
+def test_look_that_was_typed_is_mailed_to_nobody(status: str, separators: tuple[str, str], notice: Machine) -> None:
+    given = {**detail(status, {}), "input": json.dumps(typed("status"), separators=separators)}
+    ran = run(notice, notice.definition["StartAt"], given, answers=TOLD)
+    assert (ran.status, ran.mails) == ("SUCCEEDED", [])
+
+
+@pytest.mark.parametrize("action", LOOKS)
+def test_every_look_is_known_as_one(action: str, notice: Machine) -> None:
+    assert run(notice, notice.definition["StartAt"], detail("ABORTED", typed(action)), answers=TOLD).mails == []
+
+
+MAILED = [
+    typed("run-migration"),
+    typed("rollback"),
+    typed(""),
+    typed("sing"),
+    CLI,
+    {"action": "status"},
+    {"action": "status", "trigger": "schedule"},
+    {**CLI, "action": {"a": 1}},
+    {**typed("rollback"), "requested_by": '"action": "status"'},
+    {**typed("run-migration"), "requested_by": "status"},
+    ["status", "cli"],
+]
+NAMES = ("run", "rollback", "empty", "unknown", "no-action", "console", "schedule", "odd", "forged", "named-so", "list")
+
+
+@pytest.mark.parametrize("asked", MAILED, ids=NAMES)
+def test_everything_else_is_mailed(asked: object, notice: Machine) -> None:
+    assert len(run(notice, notice.definition["StartAt"], detail("ABORTED", asked), answers=TOLD).mails) == 1
 
 
 # ---- how it ended, and who started it -------------------------------------------------------------------------------
@@ -238,7 +282,7 @@ def test_rule_passes_on_what_the_event_says_as_it_is(template: Template, names: 
 
 
 def test_notice_waits_before_it_looks(notice: Machine) -> None:
-    for way in notice.paths(notice.definition["StartAt"]):
+    for way in notice.paths("Ask who started it"):
         before = [notice.states[name] for name in way[: way.index("Look")]]
         assert sum(state.get("Seconds", 0) for state in before if state["Type"] == "Wait") >= 30
 
