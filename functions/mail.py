@@ -119,9 +119,8 @@ def started(asked: object, reason: object = None) -> str:
         reason: what was said when it was stopped, if that is a text for people.
     """
     said = _in_a_line(reason) if isinstance(reason, str) else ""
-    return "\n".join(
-        named([*_beginning(Run("", "", "", "", asked)), ("Reason", "" if said[:1] in ("{", "[") else said)])
-    )
+    for_people = said[:1] not in ("{", "[") and '{"' not in said
+    return "\n".join(named([*_beginning(Run("", "", "", "", asked)), ("Reason", said if for_people else "")]))
 
 
 def console(arn: str) -> str:

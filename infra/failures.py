@@ -42,6 +42,7 @@ _RAISED, _OURS = "$.raised", "$.error"
 _MESSAGE = f"{_RAISED}.json.errorMessage"
 _NAME, _WHY, _UNSEEN = "$.name", "$.why", "$.unseen"
 _STEP, _REMEDY = f"{FAILURE}.step", f"{FAILURE}.remedy"
+_OUT_OF_TIME = "*Task timed out after*"  # what Lambda says of it, as JSON within a sentence too (`Lambda.Unknown`)
 _ANSWER = '{"*}'  # how the JSON of an object begins and ends; a text that was cut doesn't end so
 
 
@@ -119,7 +120,9 @@ class FailureBranch(Construct):
         unreadable = self._say("Nothing to read", texts.CANNOT_BE_READ, _WHY, unknown)
         is_raised = sfn.Choice(self, "Raised by a function?")
         is_raised.when(_is_object(_CAUSE), self._read_raised(send, unknown, unreadable))
-        is_raised.when(_is_prose(_CAUSE), self._take("Take cause", _CAUSE, _WHY, unknown)).otherwise(unreadable)
+        is_raised.when(_is_prose(_CAUSE), self._take("Take cause", _CAUSE, _WHY, unknown))
+        cut_off = sfn.Condition.and_(*_is_text(_CAUSE), sfn.Condition.string_matches(_CAUSE, _OUT_OF_TIME))
+        is_raised.when(cut_off, self._say("Cut off", texts.CUT_OFF, _WHY, unknown)).otherwise(unreadable)
         nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string(texts.NO_CAUSE), result_path=_CAUSE)
         nothing.next(is_raised)
         given = sfn.Condition.and_(
@@ -217,15 +220,16 @@ def _parse(scope: Construct, name: str, text: str, into: str) -> sfn.Pass:
 
 
 def _is_object(path: str) -> sfn.Condition:
-    return sfn.Condition.and_(
-        sfn.Condition.is_present(path), sfn.Condition.is_string(path), sfn.Condition.string_matches(path, _ANSWER)
-    )
+    return sfn.Condition.and_(*_is_text(path), sfn.Condition.string_matches(path, _ANSWER))
 
 
 def _is_prose(path: str) -> sfn.Condition:
-    """A text for people: no JSON, whole or cut."""
+    """A text for people: no JSON, whole or cut, and none within a sentence."""
+    json = "{*", "[*", '*{"*'
     return sfn.Condition.and_(
-        sfn.Condition.is_present(path),
-        sfn.Condition.is_string(path),
-        *(sfn.Condition.not_(sfn.Condition.string_matches(path, f"{bracket}*")) for bracket in "{["),
+        *_is_text(path), *(sfn.Condition.not_(sfn.Condition.string_matches(path, begin)) for begin in json)
     )
+
+
+def _is_text(path: str) -> tuple[sfn.Condition, sfn.Condition]:
+    return sfn.Condition.is_present(path), sfn.Condition.is_string(path)

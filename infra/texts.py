@@ -14,6 +14,7 @@ from functions.layout import Section, body, named, wrapped
 from functions.mail import origin
 
 CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
+CUT_OFF = "AWS cut the call off when the time limit of the function was over."
 NO_CAUSE = "No cause was given."
 NAMELESS = "Unknown error"
 _NAME, _ARN = "$$.Execution.Name", "$$.Execution.Id"
@@ -161,10 +162,8 @@ def aborted(environment: str, name: str) -> End:
     Args:
         name: the execution's.
     """
-    why = (
-        "A person or a program stopped the execution, at a terminal or at the console: it did not fail. The reason, if "
-    )
-    why += "one was given, stands below."
+    why = "A person or a program stopped the execution, at a terminal or at the console: it did not fail. If a reason "
+    why += "was given, it stands below, or on the page of the execution."
     to_do = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. "
     to_do += f"When all agree that it shall go on, start a new execution. {_SAFE} {_UNDONE}"
     headline = f"A run of migrations on {environment} was stopped before its end."

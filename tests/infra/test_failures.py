@@ -76,6 +76,7 @@ def test_document_of_the_largest_error_comes_through_whole(workflow: Machine) ->
     assert run(workflow, BRANCH, caught).mails == [(written.subject, written.body)]
 
 
+UNKNOWN = "The cause could not be determined because Lambda did not return an error type."
 BROKEN_OFF = json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "MigrationFailed"})
 
 
@@ -94,10 +95,17 @@ BROKEN_OFF = json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "Mi
         (json.dumps({"errorMessage": '{"mail": {"subject": "s", "body": 1}}', "errorType": "X"}), texts.CANNOT_BE_READ),
         (BROKEN_OFF, texts.CANNOT_BE_READ),
         ("[1, 2]", texts.CANNOT_BE_READ),
+        ('Lambda returned {"errorMessage": "cut in the mid', texts.CANNOT_BE_READ),
+        (json.dumps({"errorMessage": 'It said {"a": 1}.', "errorType": "X"}), texts.CANNOT_BE_READ),
+        (
+            f'{UNKNOWN} Returned payload: {{"errorMessage":"2026 1-1 Task timed out after 900.00 seconds"}}',
+            texts.CUT_OFF,
+        ),
+        (f"{UNKNOWN} Task timed out after 3 s", f"{UNKNOWN} Task timed out after 3 s"),
     ],
     ids=[
         *("empty", "prose", "cut", "no-message", "null", "python", "foreign", "no-mail", "half-a-mail", "odd-mail"),
-        *("cut-inside", "array"),
+        *("cut-inside", "array", "json-in-prose", "json-in-a-message", "out-of-time", "out-of-time-in-prose"),
     ],
 )
 def test_what_is_not_an_error_of_ours_is_mailed_with_what_it_says_to_people(
