@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -178,7 +179,7 @@ def _shape(name: str, state: Mapping[str, Any]) -> str:
 def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Where a state may lead to, with a word for the arrow."""
     for choice in state.get("Choices", []):
-        yield choice["Next"], _said(choice)
+        yield choice["Next"], _as_label(said(choice))
     if "Default" in state:
         yield state["Default"], "else"
     if "Next" in state:
@@ -187,15 +188,24 @@ def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield catch["Next"], "fails" if catch["ErrorEquals"] == ["States.ALL"] else catch["ErrorEquals"][0]
 
 
-def _said(choice: Mapping[str, Any]) -> str:
-    """What must be so, in a word."""
+def said(choice: Mapping[str, Any]) -> str:
+    """What must be so, in a word or two: the rule's comment, or what it compares with."""
+    if "Comment" in choice:
+        return str(choice["Comment"])
     for test in choice.get("And", [choice]):
         if "StringEquals" in test:
             return str(test["StringEquals"])
         if test.get("StringMatches", "").startswith("{"):
             return "JSON"
+        if words := re.findall(r'"([\w-]+)"', test.get("StringMatches", "")):
+            return str(words[-1])
         if "Not" in test and "StringMatches" in test["Not"]:
             return "a text"
         if test.get("NumericEquals") == 0:
             return "no"
     return "yes"
+
+
+def _as_label(words: str) -> str:
+    """Words as Mermaid takes them on an arrow, whatever stands in them."""
+    return words if re.fullmatch(r"[\w ]+", words) else f'"{words}"'

@@ -122,7 +122,8 @@ class FailureBranch(Construct):
         is_raised.when(_is_object(_CAUSE), self._read_raised(send, unknown, unreadable))
         is_raised.when(_is_prose(_CAUSE), self._take("Take cause", _CAUSE, _WHY, unknown))
         cut_off = sfn.Condition.and_(*_is_text(_CAUSE), sfn.Condition.string_matches(_CAUSE, _OUT_OF_TIME))
-        is_raised.when(cut_off, self._say("Cut off", texts.CUT_OFF, _WHY, unknown)).otherwise(unreadable)
+        said = self._say("Cut off", texts.CUT_OFF, _WHY, unknown)
+        is_raised.when(cut_off, said, comment="its time was over").otherwise(unreadable)
         nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string(texts.NO_CAUSE), result_path=_CAUSE)
         nothing.next(is_raised)
         given = sfn.Condition.and_(

@@ -90,10 +90,11 @@ def tell_who(scope: Construct, said: str, clues: Clues, then: sfn.IChainable) ->
         scope, "Take who started it", parameters={"text": sfn.JsonPath.string_at(said)}, result_path=_STARTED
     )
     take.next(then)
-    choice = sfn.Choice(scope, "Who started it?").when(_text(said), take)
+    choice = sfn.Choice(scope, "Who started it?").when(_text(said), take, comment="a function said it")
     for word, told in TRIGGERS.items():
         choice.when(clues.says(word), _say(scope, *told, then))
-    return choice.when(clues.empty, _say(scope, *_BY_HAND, then)).otherwise(_say(scope, *_SOMEHOW, then))
+    choice.when(clues.empty, _say(scope, *_BY_HAND, then), comment="nobody is named")
+    return choice.otherwise(_say(scope, *_SOMEHOW, then))
 
 
 def _say(scope: Construct, name: str, words: str, then: sfn.IChainable) -> sfn.Pass:

@@ -126,7 +126,8 @@ class Notice(Construct):
         }
         choice = sfn.Choice(self, "How did it end?")
         for name, (condition, end, words) in ways.items():
-            choice.when(condition, self._tell(name, end, words, then))
+            said = "its error has a name" if "why" in words else None
+            choice.when(condition, self._tell(name, end, words, then), comment=said)
         return choice.otherwise(self._tell("Broke", texts.broke(environment), advised, then))
 
     def _tell(self, name: str, end: End, words: Mapping[str, str], then: sfn.IChainable) -> sfn.Pass:
