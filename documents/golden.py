@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,17 +15,19 @@ from functions import mail
 from functions.migrator.errors import MigratorError
 from functions.migrator.runlock import Holder
 from functions.migrator.session import application_name
-from functions.remedy import in_environment
+from functions.remedy import in_environment, next_command
 from infra import texts
 from infra.failures import MISUNDERSTOOD, NOT_LOOKED_AT
 from infra.naming import Names
+from infra.starters import TRIGGERS
 from infra.triggers import DEAD_LETTERS
 
 FOLDER = ROOT / "tests" / "golden"
 MAILS, TERMINAL = FOLDER / "mails", FOLDER / "terminal"
 _WAITING = ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"]
 HOLDER = Holder(5120, "migrator", application_name(EXECUTION), "2026-11-23T04:00:17Z")
-ASKED = {"trigger": "cli", "requested_by": "ana@build-7"}
+ASKED = {"target": "018", "trigger": "cli", "requested_by": "ana@build-7"}
+UNDOING = {**ASKED, "action": "rollback", "confirm": "018"}
 PENDING, BUSY = mail.database_now(16, _WAITING), mail.database_now(16, _WAITING, HOLDER)
 # What a machine finds under the paths that its texts name.
 VALUES = {
@@ -43,6 +45,7 @@ VALUES = {
     "unseen": "DatabaseUnreachable",
 }
 _PATHS = {name: name for name in ("name", "error", "step", "why", "to_do", "command", "started")}
+UNTOLD = texts.started_by(TRIGGERS["cli"][1])  # where no function said who
 ENDS = {
     "TIMED_OUT": texts.timed_out(ENVIRONMENT, 43_200_000),
     "ABORTED": texts.aborted(ENVIRONMENT, EXECUTION),
@@ -86,13 +89,16 @@ def successes() -> Iterator[tuple[str, str]]:
 
 def machines() -> Iterator[tuple[str, str]]:
     """What the state machines and the alarm write themselves."""
-    for seen, state, case in ((True, "seen", ""), (False, "unseen", "-and-no-look")):
-        broken = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": state}, seen)
-        yield f"function-died{case}", _shown(*broken.filled(VALUES | _remedy(texts.run_again(ENVIRONMENT))))
+    yield "function-died", _died(again(texts.run_again(ENVIRONMENT)))
+    yield "function-died-and-no-look", _died(again(texts.run_again(ENVIRONMENT)), seen=False)
+    undoing = {"started": mail.started(UNDOING), **again(texts.run_again(ENVIRONMENT), UNDOING)}
+    yield "function-died-in-a-rollback", _died(undoing)
+    untold = {"started": UNTOLD, "step": "preflight", **again(texts.look_first(ENVIRONMENT))}
+    yield "function-died-and-told-nothing", _died(untold)
     yield from ends()
     error, why = MISUNDERSTOOD
     misunderstood = {"error": error, "name": error, "why": why, "step": "preflight"}
-    misunderstood |= _remedy(texts.deploy_again(ENVIRONMENT))
+    misunderstood |= again(texts.deploy_again(ENVIRONMENT))
     odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
     yield (
         "answer-not-understood",
@@ -105,7 +111,7 @@ def machines() -> Iterator[tuple[str, str]]:
         *(ENVIRONMENT, REGION, "daily check of migrations", {**_PATHS, "look": "unseen"}, False),
         started=texts.started_by(texts.DAILY),
     )
-    failed = {**VALUES, "step": "preflight", "unseen": NOT_LOOKED_AT, **_remedy(texts.look_again(ENVIRONMENT))}
+    failed = {**VALUES, "step": "preflight", "unseen": NOT_LOOKED_AT, **again(texts.look_again(ENVIRONMENT))}
     yield "daily-check-died", _shown(*daily.filled(failed))
     name = Names(ENVIRONMENT).of(DEAD_LETTERS)
     alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
@@ -114,23 +120,46 @@ def machines() -> Iterator[tuple[str, str]]:
 
 def ends() -> Iterator[tuple[str, str]]:
     """What the notice machine writes about each way to end."""
+    known = texts.begin_again(ENVIRONMENT)
     for status, end in ENDS.items():
         name = f"execution-{status.lower().replace('_', '-')}"
-        yield name, _ended(status, end, "seen")
-        yield f"{name}-and-still-at-work", _ended(status, end.at_work(ENVIRONMENT), "busy")
-        yield f"{name}-and-no-look", _ended(status, end, "unseen", seen=False)
+        yield name, _ended(status, advised(end, known), "seen")
+        yield f"{name}-and-still-at-work", _ended(status, advised(end, known).at_work(ENVIRONMENT), "busy")
+        yield f"{name}-and-no-look", _ended(status, advised(end, known), "unseen", seen=False)
+    end = ENDS["TIMED_OUT"]
+    undoing = advised(end, known, UNDOING)
+    yield "execution-timed-out-in-a-rollback", _ended("TIMED_OUT", undoing, "seen", started=mail.started(UNDOING))
+    unknown = advised(end, texts.look_before(ENVIRONMENT))
+    yield "execution-timed-out-and-nobody-told", _ended("TIMED_OUT", unknown, "seen", started=UNTOLD)
 
 
-def _ended(status: str, end: texts.End, look: str, seen: bool = True) -> str:
+def advised(
+    end: texts.End, remedy: texts.Remedy, asked: Mapping[str, str] = ASKED, environment: str = ENVIRONMENT
+) -> texts.End:
+    """An end with what to do in its places."""
+    told = again(remedy, asked, environment)
+    parts = {part: text.replace("{}", told[part]) if part in told else text for part, text in end.parts().items()}
+    return texts.End(**parts)
+
+
+def _died(values: Mapping[str, str], seen: bool = True) -> str:
+    look = "seen" if seen else "unseen"
+    broken = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": look}, seen)
+    return _shown(*broken.filled({**VALUES, **values}))
+
+
+def _ended(status: str, end: texts.End, look: str, seen: bool = True, started: str = "") -> str:
     paths = {name: name for name in (*end.parts(), "started")}
     text = texts.ended(ENVIRONMENT, REGION, paths, look, seen)
     reason = "Ctrl-C by ben@build-8" if status == "ABORTED" else None
-    told = end.parts()
-    return _shown(*text.filled({**VALUES, **told, "started": mail.started(ASKED, reason), "$.status": status}))
+    told = {**end.parts(), "started": started or mail.started(ASKED, reason)}
+    return _shown(*text.filled({**VALUES, **told, "$.status": status}))
 
 
-def _remedy(remedy: texts.Remedy) -> dict[str, str]:
-    return {key: text.format(EXECUTION) for key, text in asdict(remedy).items()}
+def again(remedy: texts.Remedy, asked: Mapping[str, str] = ASKED, environment: str = ENVIRONMENT) -> dict[str, str]:
+    """A remedy's texts, with the execution and what a function says to type in their places."""
+    words = {"to_do": EXECUTION, "command": next_command("aurora-migrations run", asked, environment)}
+    return {key: text.format(words[key]) for key, text in asdict(remedy).items()}
 
 
 def _shown(subject: str, body: str) -> str:

@@ -45,8 +45,12 @@ def _ends(name: str, heading: str) -> tuple[tuple[str, str], ...]:
 _MACHINES = (
     ("function-died", "A function died, or was cut off"),
     ("function-died-and-no-look", "The same, and the database can't be looked at"),
+    ("function-died-in-a-rollback", "The same in a rollback"),
+    ("function-died-and-told-nothing", "The same, and no function has said what was asked"),
     ("answer-not-understood", "Function and state machine don't fit"),
     *_ends("timed-out", "The whole execution ran out of time"),
+    ("execution-timed-out-in-a-rollback", "The same in a rollback"),
+    ("execution-timed-out-and-nobody-told", "The same, and no function has said what was asked"),
     *_ends("aborted", "Somebody stopped the execution"),
     *_ends("failed", "The execution broke inside Step Functions"),
     ("daily-check-pending", "The daily check finds what nobody has run"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -76,14 +77,17 @@ A function that fails writes its own mail, which stands in the error's document;
 there. Where it isn't (a function that died wrote nothing), the machine waits {settle} seconds, has preflight look at
 the database, and writes the mail itself; if the look fails too, it says that. A small state before the branch notes in
 which step it was. Who or what started the run is told in preflight's words; if preflight said none, in words of the
-machine's own, which never show what somebody typed. Then the execution fails with the error that it had, whether the
-mail could be sent or not. All mails: [mails.md](mails.md).
+machine's own, which never show what somebody typed. The next command is preflight's too: a run up to the same
+migration, a look after a rollback; without its word the advice is to look first. About a look that somebody typed at a
+terminal (`status`, `plan`) no mail is sent: who typed sees the error. Then the execution fails with the error that it
+had, whether the mail could be sent or not. All mails: [mails.md](mails.md).
 
 {branch}
 
 No Catch sees an execution that times out, is aborted, or breaks inside Step Functions. An event tells of its end to a
-machine of its own, `notice`. That has preflight say who or what started the execution, waits {grace} seconds, looks,
-and looks again while a call of the execution, or another run, is at work; then it mails what fits that end:
+machine of its own, `notice`. Of a look that was typed it tells nobody. Of all else it has preflight say who or what
+started the execution, waits {grace} seconds, looks, and looks again while a call of the execution, or another run, is
+at work; then it mails what fits that end:
 
 {notice}
 
@@ -175,7 +179,7 @@ def _shape(name: str, state: Mapping[str, Any]) -> str:
 def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Where a state may lead to, with a word for the arrow."""
     for choice in state.get("Choices", []):
-        yield choice["Next"], _said(choice)
+        yield choice["Next"], _as_label(said(choice))
     if "Default" in state:
         yield state["Default"], "else"
     if "Next" in state:
@@ -184,15 +188,24 @@ def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield catch["Next"], "fails" if catch["ErrorEquals"] == ["States.ALL"] else catch["ErrorEquals"][0]
 
 
-def _said(choice: Mapping[str, Any]) -> str:
-    """What must be so, in a word."""
+def said(choice: Mapping[str, Any]) -> str:
+    """What must be so, in a word or two: the rule's comment, or what it compares with."""
+    if "Comment" in choice:
+        return str(choice["Comment"])
     for test in choice.get("And", [choice]):
         if "StringEquals" in test:
             return str(test["StringEquals"])
         if test.get("StringMatches", "").startswith("{"):
             return "JSON"
+        if words := re.findall(r'"([\w-]+)"', test.get("StringMatches", "")):
+            return str(words[-1])
         if "Not" in test and "StringMatches" in test["Not"]:
             return "a text"
         if test.get("NumericEquals") == 0:
             return "no"
     return "yes"
+
+
+def _as_label(words: str) -> str:
+    """Words as Mermaid takes them on an arrow, whatever stands in them."""
+    return words if re.fullmatch(r"[\w ]+", words) else f'"{words}"'

@@ -14,7 +14,7 @@ from typing import Any
 
 from functions import layout
 from functions.layout import Section, listed, named, quoted, wrapped
-from functions.migrator.ask import KEYS
+from functions.migrator.ask import ACTIONS, KEYS
 from functions.migrator.errors import (
     AnotherRunInProgress,
     ConnectionLost,
@@ -31,6 +31,7 @@ _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _FURTHER = "  "  # before the lines of a sentence that goes on
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
+LOOKS = tuple(action for action in ACTIONS if action not in _NOUNS)  # those that change nothing
 SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error that is mailed to nobody
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
 _AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."
@@ -121,9 +122,8 @@ def started(asked: object, reason: object = None) -> str:
         reason: what was said when it was stopped, if that is a text for people.
     """
     said = _in_a_line(reason) if isinstance(reason, str) else ""
-    return "\n".join(
-        named([*_beginning(Run("", "", "", "", asked)), ("Reason", "" if said[:1] in ("{", "[") else said)])
-    )
+    for_people = said[:1] not in ("{", "[") and '{"' not in said
+    return "\n".join(named([*_beginning(Run("", "", "", "", asked)), ("Reason", said if for_people else "")]))
 
 
 def console(arn: str) -> str:

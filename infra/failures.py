@@ -1,10 +1,11 @@
 """The failure branch: from a caught error to a mail that a person can act on, then a Fail that keeps error and cause.
 
-    $.failure            what a Catch wrote: Error and Cause; and in which step, and what to do if nobody knows more
+    $.failure            what a Catch wrote: Error and Cause; and in which step
       no Cause           (a task that timed out may have none)     -> say so
       Cause is JSON      (a function raised)                       -> read it
         errorMessage is JSON   (it is one of the engine's errors)  -> read it: it has its own mail
           seen_by_asker  (who typed a command sees the error)      -> Fail without a mail
+    a look that was typed  (a function died, and who typed the command sees it) -> Fail without a mail
     mail                 as the function has written it; otherwise, from what could be read and a look at the database
     Fail                 with the original Error and Cause, whether the mail could be sent or not; `Workflow.` stands
                          before Error where it is one of Step Functions' own, which a Fail may not bear
@@ -16,18 +17,17 @@ Functions cuts a Cause at 32 KB, SNS takes 256 KB. The look is a help: if it fai
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import aws_cdk as cdk
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from functions.mail import SEEN_BY_ASKER
 from infra import mail, texts
+from infra.again import noted, tell_next
 from infra.alerts import Alerts
 from infra.functions import Functions
 from infra.looking import IN_WORDS, is_seen, look
-from infra.starters import STARTED, of_this_execution, tell_who
+from infra.starters import STARTED, of_this_execution, tell_who, unless_typed
 
 FAILURE = "$.failure"
 MISUNDERSTOOD = (
@@ -41,8 +41,8 @@ _ERROR, _CAUSE = f"{FAILURE}.Error", f"{FAILURE}.Cause"
 _RAISED, _OURS = "$.raised", "$.error"
 _MESSAGE = f"{_RAISED}.json.errorMessage"
 _NAME, _WHY, _UNSEEN = "$.name", "$.why", "$.unseen"
-_EXECUTION = "$$.Execution.Name"
-_STEP = f"{FAILURE}.step"
+_STEP, _REMEDY = f"{FAILURE}.step", f"{FAILURE}.remedy"
+_OUT_OF_TIME = "*Task timed out after*"  # what Lambda says of it, as JSON within a sentence too (`Lambda.Unknown`)
 _ANSWER = '{"*}'  # how the JSON of an object begins and ends; a text that was cut doesn't end so
 
 
@@ -59,6 +59,7 @@ class FailureBranch(Construct):
         functions: Functions | None = None,
         what: str = "run of migrations",
         started: str = "",
+        again: str = "",
     ) -> None:
         """Builds the states.
 
@@ -66,13 +67,14 @@ class FailureBranch(Construct):
             functions: look at the database for a mail about a function that died; None where a look is what failed.
             what: fails here, in the mail's words.
             started: a path to a function's words about who or what started it; empty where that is the daily check.
+            again: a path to what asks for the same again, as a function says it; empty there too.
         """
         super().__init__(scope, name)
         self._what = what
         self._started = started
+        self._again = again
         self._steps: dict[str, sfn.Pass] = {}
         self._environment = environment
-        self._remedy = (texts.run_again if started else texts.look_again)(environment)
         send = mail.send(self, "Notify failure", alerts)
         end = self._fail()
         send.add_catch(end, result_path="$.unsent")
@@ -91,16 +93,16 @@ class FailureBranch(Construct):
     def go_on(self, step: str) -> sfn.Pass:
         """For a failure in a step, which stands in `$.failure` already."""
         if step not in self._steps:
-            noted = sfn.Pass(self, f"In {step}", parameters=_note(step, self._remedy), result_path=_STEP)
-            noted.next(self._start)
-            self._steps[step] = noted
+            entered = sfn.Pass(self, f"In {step}", result=_text(step), result_path=_STEP)
+            entered.next(self._start)
+            self._steps[step] = entered
         return self._steps[step]
 
     def misunderstood(self, step: str) -> sfn.Pass:
         """A state that ends the execution because a step has answered amiss."""
         words = dict(zip(("Error", "Cause"), MISUNDERSTOOD, strict=True))
-        noted = {**words, "step": _note(step, texts.deploy_again(self._environment))}
-        told = sfn.Pass(self, f"Answer of {step} not understood", parameters=noted, result_path=FAILURE)
+        known = {**words, "step": {"text": step}, "remedy": noted(texts.deploy_again(self._environment))}
+        told = sfn.Pass(self, f"Answer of {step} not understood", parameters=known, result_path=FAILURE)
         told.next(self._start)
         return told
 
@@ -118,7 +120,10 @@ class FailureBranch(Construct):
         unreadable = self._say("Nothing to read", texts.CANNOT_BE_READ, _WHY, unknown)
         is_raised = sfn.Choice(self, "Raised by a function?")
         is_raised.when(_is_object(_CAUSE), self._read_raised(send, unknown, unreadable))
-        is_raised.when(_is_prose(_CAUSE), self._take("Take cause", _CAUSE, _WHY, unknown)).otherwise(unreadable)
+        is_raised.when(_is_prose(_CAUSE), self._take("Take cause", _CAUSE, _WHY, unknown))
+        cut_off = sfn.Condition.and_(*_is_text(_CAUSE), sfn.Condition.string_matches(_CAUSE, _OUT_OF_TIME))
+        said = self._say("Cut off", texts.CUT_OFF, _WHY, unknown)
+        is_raised.when(cut_off, said, comment="its time was over").otherwise(unreadable)
         nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string(texts.NO_CAUSE), result_path=_CAUSE)
         nothing.next(is_raised)
         given = sfn.Condition.and_(
@@ -150,6 +155,7 @@ class FailureBranch(Construct):
             begin: sfn.IChainable = self._say("Not looked at", NOT_LOOKED_AT, _UNSEEN, then)
         else:
             begin = self._look(functions, then, self._write("Write mail with what was seen", IN_WORDS, True, send))
+        begin = self._advise(begin)
         if self._started:
             begin = tell_who(self, self._started, of_this_execution(), begin)
         short = sfn.Condition.or_(
@@ -157,7 +163,21 @@ class FailureBranch(Construct):
         )
         named = self._take("Take name", _ERROR, _NAME, begin)
         nameless = self._say("No name", texts.NAMELESS, _NAME, begin)
-        return sfn.Choice(self, "Named by AWS?").when(short, named).otherwise(nameless)
+        unknown = sfn.Choice(self, "Named by AWS?").when(short, named).otherwise(nameless)
+        return unless_typed(self, of_this_execution(), self._end, unknown) if self._started else unknown
+
+    def _advise(self, then: sfn.IChainable) -> sfn.Choice:
+        """What to do, and the next command, if that isn't known already: a deployment, where an answer is amiss."""
+        if self._again:
+            ways = texts.run_again(self._environment), texts.look_first(self._environment)
+            advise: sfn.IChainable = tell_next(self, self._again, *ways, _REMEDY, then)
+        else:
+            again = noted(texts.look_again(self._environment))
+            look_again = sfn.Pass(self, "Look again", parameters=again, result_path=_REMEDY)
+            look_again.next(then)
+            advise = look_again
+        known = sfn.Condition.is_present(_REMEDY)
+        return sfn.Choice(self, "Remedy known?").when(known, then).otherwise(advise)
 
     def _look(self, functions: Functions, unseen: sfn.Pass, seen: sfn.Pass) -> sfn.Wait:
         looking = look(self, "Look at the database", functions, "failure")
@@ -170,7 +190,7 @@ class FailureBranch(Construct):
 
     def _write(self, name: str, state: str, seen: bool, send: sfn.IChainable) -> sfn.Pass:
         paths = {"name": f"{_NAME}.text", "error": _ERROR, "why": f"{_WHY}.text", "started": STARTED}
-        paths |= {"step": f"{_STEP}.text", "to_do": f"{_STEP}.to_do", "command": f"{_STEP}.command"}
+        paths |= {"step": f"{_STEP}.text", "to_do": f"{_REMEDY}.to_do", "command": f"{_REMEDY}.command"}
         daily = None if self._started else texts.started_by(texts.DAILY)
         paths["look"] = state if seen else f"{state}.text"
         region = cdk.Stack.of(self).region
@@ -185,15 +205,13 @@ class FailureBranch(Construct):
         return taken
 
     def _say(self, name: str, text: str, into: str, then: sfn.IChainable) -> sfn.Pass:
-        said = sfn.Pass(self, name, result=sfn.Result.from_object({"text": text}), result_path=into)
+        said = sfn.Pass(self, name, result=_text(text), result_path=into)
         said.next(then)
         return said
 
 
-def _note(step: str, remedy: texts.Remedy) -> dict[str, str]:
-    """A step and what to do, as a state notes it; a remedy's place is for the execution's name."""
-    parts = asdict(remedy).items()
-    return {"text": step, **{key: mail.filled(text, (_EXECUTION,) if "{}" in text else ()) for key, text in parts}}
+def _text(words: str) -> sfn.Result:
+    return sfn.Result.from_object({"text": words})
 
 
 def _parse(scope: Construct, name: str, text: str, into: str) -> sfn.Pass:
@@ -203,15 +221,16 @@ def _parse(scope: Construct, name: str, text: str, into: str) -> sfn.Pass:
 
 
 def _is_object(path: str) -> sfn.Condition:
-    return sfn.Condition.and_(
-        sfn.Condition.is_present(path), sfn.Condition.is_string(path), sfn.Condition.string_matches(path, _ANSWER)
-    )
+    return sfn.Condition.and_(*_is_text(path), sfn.Condition.string_matches(path, _ANSWER))
 
 
 def _is_prose(path: str) -> sfn.Condition:
-    """A text for people: no JSON, whole or cut."""
+    """A text for people: no JSON, whole or cut, and none within a sentence."""
+    json = "{*", "[*", '*{"*'
     return sfn.Condition.and_(
-        sfn.Condition.is_present(path),
-        sfn.Condition.is_string(path),
-        *(sfn.Condition.not_(sfn.Condition.string_matches(path, f"{bracket}*")) for bracket in "{["),
+        *_is_text(path), *(sfn.Condition.not_(sfn.Condition.string_matches(path, begin)) for begin in json)
     )
+
+
+def _is_text(path: str) -> tuple[sfn.Condition, sfn.Condition]:
+    return sfn.Condition.is_present(path), sfn.Condition.is_string(path)

@@ -69,4 +69,5 @@ def again_while_at_work(
     count.next(wait)
     wait.next(looking)
     again = sfn.Condition.and_(at_work, few)
-    return sfn.Choice(scope, "At work?").when(again, count).when(at_work, still).otherwise(then)
+    choice = sfn.Choice(scope, "At work?").when(again, count, comment="yes")
+    return choice.when(at_work, still, comment="after the last look too").otherwise(then)

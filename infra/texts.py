@@ -14,6 +14,7 @@ from functions.layout import Section, body, named, wrapped
 from functions.mail import origin
 
 CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
+CUT_OFF = "AWS cut the call off when the time limit of the function was over."
 NO_CAUSE = "No cause was given."
 NAMELESS = "Unknown error"
 _NAME, _ARN = "$$.Execution.Name", "$$.Execution.Id"
@@ -26,8 +27,14 @@ _LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the s
 _LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
 _UNDONE = "If a rollback was asked for, look first (status): a run applies anew what it has undone."
 _SAFE = "That is always safe, and goes on from what is true; a redrive is not needed."
+_SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
+_UNKNOWN = (
+    "Look first: the page below has what was asked for, and a run applies anew what a rollback has undone. Then start "
+)
+_UNKNOWN += "the same again."
 DAILY = origin("daily", "")
 _ANEW = "Start a new execution: that is always safe, and goes on from what is true. A redrive would only fail again."
+_IF_AGAIN = "If it fails in the same way again, this shows what the function has said:"
 
 
 @dataclass(frozen=True)
@@ -52,10 +59,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do about a run that failed by no error of the engine, each several lines; a place is for its name.
+    """What to do about a run that failed by no error of the engine, each several lines.
 
     Attributes:
-        command: the next one.
+        to_do: a place is for the name of the execution.
+        command: the next one; a place is for what a function says to type.
     """
 
     to_do: str
@@ -63,14 +71,29 @@ class Remedy:
 
 
 def run_again(environment: str) -> Remedy:
-    """Where a function died."""
-    again = f"{_ANEW} {_UNDONE} If it fails in the same way again, this shows what the function has said:"
-    return Remedy(f"{_lines(again)}\n  {_logs(environment)}", f"  aurora-migrations run --env {environment}")
+    """Where a function died, and preflight has said what asks for the same again: of a rollback, a look."""
+    return Remedy(f"{_lines(f'{_ANEW} {_UNDONE} {_IF_AGAIN}')}\n  {_logs(environment)}", _PLACE)
+
+
+def look_first(environment: str) -> Remedy:
+    """Where a function died, and nobody has said what asks for the same again: it may have been a rollback."""
+    to_do = f"{_UNKNOWN} {_SAFE_BUT_NO_REDRIVE} {_IF_AGAIN}"
+    return Remedy(f"{_lines(to_do)}\n  {_logs(environment)}", _status(environment))
+
+
+def begin_again(environment: str) -> Remedy:
+    """Where an execution ended, and preflight has said what asks for the same again."""
+    return Remedy(_lines(f"Start a new execution. {_SAFE} {_UNDONE}"), _PLACE)
+
+
+def look_before(environment: str) -> Remedy:
+    """Where an execution ended, and nobody has said what asks for the same again."""
+    return Remedy(_lines(f"{_UNKNOWN} {_SAFE}"), _status(environment))
 
 
 def look_again(environment: str) -> Remedy:
     """Where the function died that the daily check calls."""
-    return Remedy(_lines(_LOOK_AGAIN), f"  aurora-migrations status --env {environment}")
+    return Remedy(_lines(_LOOK_AGAIN), _status(environment))
 
 
 def deploy_again(environment: str) -> Remedy:
@@ -115,7 +138,7 @@ class End:
     """How an execution ended that couldn't tell it itself: what a mail about it says, each several lines.
 
     Attributes:
-        command: the next one.
+        to_do, command: what to do, and the next command; a place is for that of a `Remedy`.
     """
 
     headline: str
@@ -139,12 +162,10 @@ def aborted(environment: str, name: str) -> End:
     Args:
         name: the execution's.
     """
-    why = (
-        "A person or a program stopped the execution, at a terminal or at the console: it did not fail. The reason, if "
-    )
-    why += "one was given, stands below."
+    why = "A person or a program stopped the execution, at a terminal or at the console: it did not fail. If a reason "
+    why += "was given, it stands below, or on the page of the execution."
     to_do = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. "
-    to_do += f"When all agree that it shall go on, start a new execution. {_SAFE}"
+    to_do += f"When all agree that it shall go on, start a new execution. {_SAFE} {_UNDONE}"
     headline = f"A run of migrations on {environment} was stopped before its end."
     command = f"  {_logs(environment).format(name)}"
     return End(_headline(headline), _lines(why), _lines(to_do), command)
@@ -157,9 +178,9 @@ def timed_out(environment: str, limit_ms: int) -> End:
         limit_ms: all the time that an execution has.
     """
     why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). This one had not ended."
-    to_do = f"Start a new execution. {_SAFE} {_UNDONE} If it takes as long again, raise the setting."
+    to_do = "If it takes as long again, raise the setting."
     headline = f"A run of migrations on {environment} ran out of time."
-    return End(_headline(headline), _lines(why), _lines(to_do), f"  aurora-migrations run --env {environment}")
+    return End(_headline(headline), _lines(why), f"{{}}\n{_lines(to_do)}", "{}")
 
 
 def broke(environment: str, error: str = "") -> End:
@@ -171,12 +192,9 @@ def broke(environment: str, error: str = "") -> End:
     said = f"{_PLACE}\n".format(error) if error else ""
     why = "Step Functions itself ended the execution, where its failure branch could not catch it: mostly because of "
     why += "data that do not fit, or a right that is missing. The page of the execution has its words."
-    to_do = (
-        f"Start a new execution. {_SAFE} {_UNDONE} If it breaks in the same way again, deploy anew: state machine and "
-    )
-    to_do += "functions may not fit each other."
+    to_do = "If it breaks in the same way again, deploy anew: state machine and functions may not fit each other."
     headline = f"A run of migrations on {environment} broke inside its state machine."
-    return End(_headline(headline), said + _lines(why), _lines(to_do), f"  aurora-migrations run --env {environment}")
+    return End(_headline(headline), said + _lines(why), f"{{}}\n{_lines(to_do)}", "{}")
 
 
 def ended(environment: str, region: str, paths: Mapping[str, str], look: str, seen: bool) -> Text:
@@ -270,8 +288,12 @@ def _logs(environment: str) -> str:
     return f"aurora-migrations logs {{}} --env {environment}"
 
 
+def _status(environment: str) -> str:
+    return f"  aurora-migrations status --env {environment}"
+
+
 def _watch(environment: str) -> str:
-    return f"  aurora-migrations status --env {environment} --watch"
+    return f"{_status(environment)} --watch"
 
 
 def _headline(text: str) -> str:

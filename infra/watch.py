@@ -16,10 +16,10 @@ from dataclasses import dataclass, fields
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_stepfunctions as sfn
-from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from infra import mail, texts
+from infra.again import tell_next
 from infra.alerts import Alerts
 from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
 from infra.functions import Functions
@@ -27,11 +27,11 @@ from infra.looking import IN_WORDS, PENDING, again_while_at_work, first_look, is
 from infra.machines import make_machine
 from infra.naming import Names
 from infra.settings import Settings
-from infra.starters import STARTED, of_an_event, tell_who
+from infra.starters import STARTED, of_an_event, tell_who, unless_typed
 from infra.texts import End
 from infra.triggers import DeadLetters, start
 
-_ASKED, _END = "$.asked", "$.end"
+_ASKED, _END, _NEXT = "$.asked", "$.end", "$.next"
 _PARTS = {part.name: f"{_END}.{part.name}" for part in fields(End)}
 GRACE = cdk.Duration.seconds(60)
 WHILE_AT_WORK = cdk.Duration.minutes(5)  # between two looks of the daily check
@@ -101,30 +101,39 @@ class Notice(Construct):
         begin.next(wait)
         return self._begin(functions, begin)
 
-    def _begin(self, functions: Functions, then: sfn.IChainable) -> tasks.LambdaInvoke:
-        """Who or what started it, and how it ended. What goes on is small, however long its input was."""
+    def _begin(self, functions: Functions, then: sfn.IChainable) -> sfn.Choice:
+        """Who or what started it, what to type next, and how it ended. What goes on is small, however long its input
+        was."""
         asking = put_into_words(self, "Ask who started it", functions, "notice", _ASKED)
-        ended = self._ended(then)
-        who = tell_who(self, f"{_ASKED}.Payload.started", of_an_event(), ended)
+        ways = texts.begin_again(self._environment), texts.look_before(self._environment)
+        next_one = tell_next(self, f"{_ASKED}.Payload.again", *ways, _NEXT, self._ended(then))
+        who = tell_who(self, f"{_ASKED}.Payload.started", of_an_event(), next_one)
         asking.add_catch(who, result_path=sfn.JsonPath.DISCARD)
         asking.next(who)
-        return asking
+        return unless_typed(self, of_an_event(), sfn.Succeed(self, "Nobody to tell"), asking)
 
     def _ended(self, then: sfn.IChainable) -> sfn.Choice:
         environment, error = self._environment, "$.error"
+        advised = {part: f"{_NEXT}.{part}" for part in ("to_do", "command")}
         ways = {
-            "Aborted": (_is("$.status", "ABORTED"), texts.aborted(environment, "{}"), "$.name"),
-            "Timed out": (_is("$.status", "TIMED_OUT"), texts.timed_out(environment, self._limits.run_timeout), ""),
-            "Broke by name": (_is_text(error), texts.broke(environment, "{}"), error),
+            "Aborted": (_is("$.status", "ABORTED"), texts.aborted(environment, "{}"), {"command": "$.name"}),
+            "Timed out": (
+                _is("$.status", "TIMED_OUT"),
+                texts.timed_out(environment, self._limits.run_timeout),
+                advised,
+            ),
+            "Broke by name": (_is_text(error), texts.broke(environment, "{}"), {**advised, "why": error}),
         }
         choice = sfn.Choice(self, "How did it end?")
-        for name, (condition, end, word) in ways.items():
-            choice.when(condition, self._tell(name, end, word, then))
-        return choice.otherwise(self._tell("Broke", texts.broke(environment), "", then))
+        for name, (condition, end, words) in ways.items():
+            said = "its error has a name" if "why" in words else None
+            choice.when(condition, self._tell(name, end, words, then), comment=said)
+        return choice.otherwise(self._tell("Broke", texts.broke(environment), advised, then))
 
-    def _tell(self, name: str, end: End, word: str, then: sfn.IChainable) -> sfn.Pass:
-        """What is left of the state: the texts of this end, and what the mail names."""
-        parts = _filled(end, dict.fromkeys(_PARTS, word))
+    def _tell(self, name: str, end: End, words: Mapping[str, str], then: sfn.IChainable) -> sfn.Pass:
+        """What is left of the state: the texts of this end, with what stands under the paths in their places, and what
+        the mail names."""
+        parts = _filled(end, words)
         kept = {key: sfn.JsonPath.string_at(f"$.{key}") for key in ("executionArn", "name", "status")}
         started = {"text": sfn.JsonPath.string_at(STARTED)}
         told = sfn.Pass(self, name, parameters={**kept, "started": started, "end": parts})

@@ -28,7 +28,8 @@ from infra.settings import Settings
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle
 PAUSE = 30  # seconds before it begins again, and so many more each time: the functions are deployed one after the other
-_STARTED = "$.preflight.Payload.started"  # who or what started the execution, in a mail's words
+# Who or what started the execution, in a mail's words, and what to type to ask for the same again.
+_STARTED, _AGAIN = "$.preflight.Payload.started", "$.preflight.Payload.again"
 
 
 class Workflow(Construct):
@@ -43,7 +44,13 @@ class Workflow(Construct):
         self._alerts = alerts
         self._tells_success = settings.success_mail
         self._failure = FailureBranch(
-            self, "Failure", environment=settings.name, alerts=alerts, functions=functions, started=_STARTED
+            self,
+            "Failure",
+            environment=settings.name,
+            alerts=alerts,
+            functions=functions,
+            started=_STARTED,
+            again=_AGAIN,
         )
         self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
 

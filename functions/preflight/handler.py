@@ -7,6 +7,9 @@ from typing import Any
 from functions.edge import Call, entrance
 from functions.mail import database_now, started
 from functions.migrator.preflight import preflight
+from functions.remedy import next_command
+
+_LONGEST = 400  # characters of a command to type
 
 
 @entrance("preflight")
@@ -18,16 +21,27 @@ def handler(call: Call) -> dict[str, Any]:
 
     Returns:
         `next` (apply, verify or done), the package's digest, how much is pending, and in words for a mail the same
-        (`database_now`) and who or what started the execution (`started`); with `done`, the `result` too. About an
-        execution that ended, nothing but `started`, without a look: null if its input isn't known.
+        (`database_now`), who or what started the execution (`started`) and what to type to ask for the same again
+        (`again`); with `done`, the `result` too. About an execution that ended, nothing but `started` and `again`,
+        without a look: null if its input isn't known.
 
     Raises:
         MigratorError: why nothing can be run; see `functions.migrator.errors`.
     """
     if (ended := call.ended) is not None:
-        return {"started": None if ended.asked is None else started(ended.asked, ended.reason)}
+        return {
+            "started": None if ended.asked is None else started(ended.asked, ended.reason),
+            "again": _again(ended.asked, call),
+        }
     report = call.logged_in(preflight)
     call.story.count("MigrationsPending", len(report.pending))
     looked = call.step.ask.action == "plan"  # the only one that looks who has the run lock
     now = database_now(report.applied, [m.name for m in report.pending], report.running, looked)
-    return {**report.to_dict(), "database_now": now, "started": started(call.asked)}
+    return {**report.to_dict(), "database_now": now, "started": started(call.asked), "again": _again(call.asked, call)}
+
+
+def _again(asked: object, call: Call) -> str | None:
+    """What to type after an execution that wasn't to fail: the same, up to the same migration; of a rollback, a look.
+    None where nobody knows what was asked, or where it is longer than any that could be run."""
+    command = next_command("aurora-migrations run", asked, call.step.settings.environment)
+    return None if asked is None or len(command) > _LONGEST else command

@@ -296,6 +296,7 @@ def test_preflight_says_who_is_at_work_where_the_plan_is_asked_for(shop: Machine
 def test_preflight_says_who_started_the_execution_for_the_machine_to_tell(shop: Machine) -> None:
     told = shop.call("preflight", {"target": "017", "trigger": "cli", "requested_by": "ana@build-7"})
     assert told["started"] == "  Asked for   everything up to and including 017\n  Started by  ana@build-7 (cli)"
+    assert told["again"] == "aurora-migrations run 017 --env dev"
 
 
 LOOK = {"action": "plan", "trigger": "notice"}
@@ -321,8 +322,34 @@ def test_preflight_says_who_started_an_execution_that_ended_without_the_database
 ) -> None:
     shop.variables["DATABASE_PORT"] = "1"
     told = shop.call("preflight", LOOK, ended={"name": "n", "status": "ABORTED", **given})
-    assert list(told) == ["started"]
+    assert list(told) == ["started", "again"]
     assert (told["started"] is None) if started is None else started in told["started"]
+    assert told["again"] == (None if started is None else "aurora-migrations run --env dev")
+
+
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [
+        ({}, "run"),
+        ({"target": "018"}, "run 018"),
+        ({"action": "run-migration", "target": 18}, "run 18"),
+        ({"action": "rollback", "target": "018", "confirm": "019"}, "status"),
+        ({"action": "history"}, "history"),
+        ({"action": {"odd": 1}}, "status"),
+        ({"target": "1; rm -r /"}, "run"),
+    ],
+    ids=["all", "target", "number", "rollback", "look", "odd", "forged"],
+)
+def test_preflight_says_what_to_type_after_an_execution_that_ended(
+    asked: dict[str, Any], command: str, shop: Machine
+) -> None:
+    told = shop.call("preflight", LOOK, ended={"status": "TIMED_OUT", "input": json.dumps(asked)})
+    assert told["again"] == f"aurora-migrations {command} --env dev"
+
+
+def test_a_command_of_any_length_does_not_come_into_the_state_machine(shop: Machine) -> None:
+    asked = json.dumps({"target": "1" * 100_000})
+    assert shop.call("preflight", LOOK, ended={"status": "ABORTED", "input": asked})["again"] is None
 
 
 @pytest.mark.parametrize(("status", "told"), [("ABORTED", True), ("FAILED", False), ("TIMED_OUT", False)])

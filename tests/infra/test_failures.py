@@ -10,6 +10,7 @@ from documents import golden
 from documents.examples import ARN, ENVIRONMENT, EXECUTION, REGION, Example, examples
 from functions import mail
 from functions.migrator.document import document
+from functions.remedy import next_command
 from infra import texts
 from infra.failures import MISUNDERSTOOD
 from infra.texts import run_again
@@ -18,7 +19,8 @@ from tests.infra.cloud import Machine
 from tests.infra.running import run
 
 BRANCH = "In apply"
-BEGUN = {"preflight": {"Payload": {"started": golden.VALUES["started"]}}}
+RUN_018 = "aurora-migrations run 018 --env dev"
+BEGUN = {"preflight": {"Payload": {"started": golden.VALUES["started"], "again": RUN_018}}}
 SEEN = {"Look at the database": {"pending": 2, "applied": 16, "database_now": golden.PENDING}}
 ODD_LOOK = {"Look at the database": {"pending": 2}}
 
@@ -74,6 +76,7 @@ def test_document_of_the_largest_error_comes_through_whole(workflow: Machine) ->
     assert run(workflow, BRANCH, caught).mails == [(written.subject, written.body)]
 
 
+UNKNOWN = "The cause could not be determined because Lambda did not return an error type."
 BROKEN_OFF = json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "MigrationFailed"})
 
 
@@ -92,10 +95,17 @@ BROKEN_OFF = json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "Mi
         (json.dumps({"errorMessage": '{"mail": {"subject": "s", "body": 1}}', "errorType": "X"}), texts.CANNOT_BE_READ),
         (BROKEN_OFF, texts.CANNOT_BE_READ),
         ("[1, 2]", texts.CANNOT_BE_READ),
+        ('Lambda returned {"errorMessage": "cut in the mid', texts.CANNOT_BE_READ),
+        (json.dumps({"errorMessage": 'It said {"a": 1}.', "errorType": "X"}), texts.CANNOT_BE_READ),
+        (
+            f'{UNKNOWN} Returned payload: {{"errorMessage":"2026 1-1 Task timed out after 900.00 seconds"}}',
+            texts.CUT_OFF,
+        ),
+        (f"{UNKNOWN} Task timed out after 3 s", f"{UNKNOWN} Task timed out after 3 s"),
     ],
     ids=[
         *("empty", "prose", "cut", "no-message", "null", "python", "foreign", "no-mail", "half-a-mail", "odd-mail"),
-        *("cut-inside", "array"),
+        *("cut-inside", "array", "json-in-prose", "json-in-a-message", "out-of-time", "out-of-time-in-prose"),
     ],
 )
 def test_what_is_not_an_error_of_ours_is_mailed_with_what_it_says_to_people(
@@ -147,10 +157,9 @@ def test_mail_about_a_function_that_died_is_sent_though_nobody_can_look(workflow
     (caught,) = workflow.states["Look at the database"]["Catch"]
     assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], "$.unlooked")
     unlooked = {"Error": golden.VALUES["unseen"], "Cause": "-"}
-    noted = dict(workflow.states["In apply"]["Parameters"])
-    noted["to_do"] = run_again("dev").to_do.format("e")
     data = {**died(), **{name: {"text": golden.VALUES[name]} for name in ("name", "why", "started")}}
-    data["failure"] |= {"step": {key: text for key, text in noted.items() if not key.endswith(".$")}}
+    remedy = {"to_do": run_again("dev").to_do.format("e"), "command": f"  {RUN_018}"}
+    data["failure"] |= {"step": {"text": "apply"}, "remedy": remedy}
     ran = run(workflow, caught["Next"], {**data, "unlooked": unlooked})
     assert without_execution(ran.mails[0]) == without_execution(golden_mail("function-died-and-no-look", environment))
 
@@ -199,6 +208,81 @@ def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Mac
     ran = run(workflow, "All applied?", {**BEGUN, "apply": {"Payload": {"outcome": "sing"}}}, answers=SEEN)
     assert ran.mails[0][0] == f"[dev] {MISUNDERSTOOD[0]} in apply"
     assert "NEXT COMMAND\n  npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev\n" in ran.mails[0][1]
+
+
+# ---- looks that were typed ------------------------------------------------------------------------------------------
+
+CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
+
+
+@pytest.mark.parametrize("action", mail.LOOKS)
+def test_look_that_was_typed_fails_without_a_mail(action: str, workflow: Machine) -> None:
+    given = {"action": action, **CLI, "failure": died()["failure"]}
+    ran = run(workflow, "In preflight", given, answers=SEEN)
+    assert (ran.status, ran.error, ran.mails) == ("FAILED", golden.VALUES["error"], [])
+    assert json.loads(str(ran.cause))["errorMessage"] == golden.VALUES["why"]
+
+
+def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Machine) -> None:
+    ran = run(workflow, "In preflight", {"action": "plan", **CLI, "failure": {"Error": "States.Timeout"}})
+    assert (ran.status, ran.error, ran.cause) == ("FAILED", "Workflow.States.Timeout", texts.NO_CAUSE)
+    assert ran.mails == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"action": "run-migration", **CLI},
+        {"action": "rollback", **CLI},
+        {"action": "", **CLI},
+        {"action": "sing", **CLI},
+        {"action": 7, **CLI},
+        CLI,
+        {"action": "status"},
+        {"action": "status", "trigger": "schedule"},
+        {"action": "status", "trigger": ["cli"]},
+    ],
+    ids=["run", "rollback", "empty", "unknown", "odd-action", "no-action", "console", "schedule", "odd-trigger"],
+)
+def test_everything_else_is_mailed(asked: dict[str, object], workflow: Machine) -> None:
+    ran = run(workflow, "In preflight", {**asked, "failure": died()["failure"]}, answers=SEEN)
+    assert (ran.status, len(ran.mails)) == ("FAILED", 1)
+
+
+# ---- what to type next ----------------------------------------------------------------------------------------------
+
+
+def answered(again: object, asked: dict[str, str] = golden.ASKED) -> dict[str, object]:
+    """What is there when apply died after such an answer of preflight."""
+    return {**died(), "preflight": {"Payload": {"started": golden.mail.started(asked), "again": again}}}
+
+
+def test_rollback_that_died_is_not_undone_by_the_next_command(workflow: Machine, environment: str) -> None:
+    again = next_command("aurora-migrations run", golden.UNDOING, environment)
+    ran = run(workflow, BRANCH, answered(again, golden.UNDOING), answers=SEEN)
+    wanted = golden_mail("function-died-in-a-rollback", environment)
+    assert without_execution(ran.mails[0]) == without_execution(wanted)
+    assert "NEXT COMMAND\n  aurora-migrations status --env dev\n" in ran.mails[0][1]
+
+
+def test_where_preflight_died_the_advice_is_to_look_first(workflow: Machine, environment: str) -> None:
+    ran = run(workflow, "In preflight", {"failure": died()["failure"], **golden.ASKED}, answers=SEEN)
+    wanted = golden_mail("function-died-and-told-nothing", environment)
+    assert without_execution(ran.mails[0]) == without_execution(wanted)
+
+
+@pytest.mark.parametrize("again", [None, 7, {"a": "b"}], ids=["null", "number", "object"])
+def test_command_that_is_no_text_is_not_taken(again: object, workflow: Machine) -> None:
+    ran = run(workflow, BRANCH, answered(again), answers=SEEN)
+    assert "NEXT COMMAND\n  aurora-migrations status --env dev\n" in ran.mails[0][1]
+
+
+def test_preflight_of_an_older_version_names_no_command(workflow: Machine) -> None:
+    older = {"preflight": {"Payload": {"started": golden.VALUES["started"]}}}
+    ((_, message),) = run(workflow, BRANCH, {**died(), **older}, answers=SEEN).mails
+    assert "NEXT COMMAND\n  aurora-migrations status --env dev\n" in message
+    assert "Look first: " in message
+    assert golden.VALUES["started"] in message
 
 
 # ---- in which step, and who started it ------------------------------------------------------------------------------

@@ -75,6 +75,14 @@ def test_pipeline_shows_the_state_machine_of_the_template(template: Template) ->
     assert_fresh(pipeline.PATH, pipeline.render(machines))
 
 
+def test_ways_out_of_a_choice_are_told_apart(template: Template) -> None:
+    for machine in template.machines.values():
+        for name, state in machine.states.items():
+            words = [pipeline.said(choice) for choice in state.get("Choices", [])]
+            assert len({*words, "else"}) == len(words) + 1, (name, words)
+            assert all(len(each) < 30 for each in words), (name, words)
+
+
 def test_every_state_of_the_machine_is_in_one_of_the_diagrams(template: Template, names: Names) -> None:
     text = pipeline.PATH.read_text("utf-8")
     states = template.machine(names.of()).states

@@ -9,8 +9,10 @@ import pytest
 
 from documents import golden
 from documents.examples import ARN, EXECUTION
+from functions.mail import LOOKS
+from functions.remedy import next_command
 from infra.naming import Names
-from infra.texts import timed_out
+from infra.texts import begin_again, timed_out
 from tests.infra.cloud import Machine, Template
 from tests.infra.running import run
 from tests.infra.test_failures import golden_mail, without_execution
@@ -22,7 +24,7 @@ ENDED = {
     "name": EXECUTION,
     "status": "TIMED_OUT",
     "started": {"text": golden.VALUES["started"]},
-    "end": timed_out("dev", 43_200_000).parts(),
+    "end": golden.advised(timed_out("dev", 43_200_000), begin_again("dev"), environment="dev").parts(),
 }
 SEEN = {"Payload": {"applied": 16, "pending": 2, "database_now": golden.PENDING}}
 
@@ -113,6 +115,49 @@ def test_notice_is_sent_though_the_answer_is_not_understood(notice: Machine) -> 
     assert "It could not be looked at: ContractBroken." in ran.mails[0][1]
 
 
+# ---- looks that were typed ------------------------------------------------------------------------------------------
+
+CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
+
+
+def typed(action: str) -> dict[str, str]:
+    return {"action": action, **CLI}
+
+
+@pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
+@pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")], ids=["as-typed", "dense"])
+def test_look_that_was_typed_is_mailed_to_nobody(status: str, separators: tuple[str, str], notice: Machine) -> None:
+    given = {**detail(status, {}), "input": json.dumps(typed("status"), separators=separators)}
+    ran = run(notice, notice.definition["StartAt"], given, answers=TOLD)
+    assert (ran.status, ran.mails) == ("SUCCEEDED", [])
+
+
+@pytest.mark.parametrize("action", LOOKS)
+def test_every_look_is_known_as_one(action: str, notice: Machine) -> None:
+    assert run(notice, notice.definition["StartAt"], detail("ABORTED", typed(action)), answers=TOLD).mails == []
+
+
+MAILED = [
+    typed("run-migration"),
+    typed("rollback"),
+    typed(""),
+    typed("sing"),
+    CLI,
+    {"action": "status"},
+    {"action": "status", "trigger": "schedule"},
+    {**CLI, "action": {"a": 1}},
+    {**typed("rollback"), "requested_by": '"action": "status"'},
+    {**typed("run-migration"), "requested_by": "status"},
+    ["status", "cli"],
+]
+NAMES = ("run", "rollback", "empty", "unknown", "no-action", "console", "schedule", "odd", "forged", "named-so", "list")
+
+
+@pytest.mark.parametrize("asked", MAILED, ids=NAMES)
+def test_everything_else_is_mailed(asked: object, notice: Machine) -> None:
+    assert len(run(notice, notice.definition["StartAt"], detail("ABORTED", asked), answers=TOLD).mails) == 1
+
+
 # ---- how it ended, and who started it -------------------------------------------------------------------------------
 
 
@@ -123,7 +168,8 @@ def detail(status: str, asked: object, **more: Any) -> dict[str, Any]:
     return {**told, **times, "input": json.dumps(asked), "inputDetails": {"included": True}, "output": None, **more}
 
 
-TOLD = {"Ask who started it": {"started": golden.VALUES["started"]}, "Look": SEEN["Payload"]}
+RUN_018 = "aurora-migrations run 018 --env dev"
+TOLD = {"Ask who started it": {"started": golden.VALUES["started"], "again": RUN_018}, "Look": SEEN["Payload"]}
 UNTOLD = {"Ask who started it": {}, "Look": SEEN["Payload"]}
 
 
@@ -145,8 +191,34 @@ def test_each_way_to_end_has_a_mail_of_its_own(
     status: str, error: dict[str, str], name: str, notice: Machine, environment: str
 ) -> None:
     who = golden.mail.started(golden.ASKED, "Ctrl-C by ben@build-8" if status == "ABORTED" else None)
-    mail = noticed(notice, detail(status, {}, **error), {**TOLD, "Ask who started it": {"started": who}})
+    mail = noticed(
+        notice, detail(status, {}, **error), {**TOLD, "Ask who started it": {"started": who, "again": RUN_018}}
+    )
     assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
+
+
+def test_rollback_that_ran_out_of_time_is_not_undone_by_the_next_command(notice: Machine, environment: str) -> None:
+    status = next_command("aurora-migrations run", golden.UNDOING, environment)
+    told = {**TOLD, "Ask who started it": {"started": golden.mail.started(golden.UNDOING), "again": status}}
+    mail = noticed(notice, detail("TIMED_OUT", golden.UNDOING, error="States.Timeout"), told)
+    name = "execution-timed-out-in-a-rollback"
+    assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
+
+
+def test_where_nobody_says_what_was_asked_the_advice_is_to_look_first(notice: Machine, environment: str) -> None:
+    mail = noticed(notice, detail("TIMED_OUT", golden.UNDOING, error="States.Timeout"), UNTOLD)
+    name = "execution-timed-out-and-nobody-told"
+    assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
+
+
+@pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
+@pytest.mark.parametrize("answers", [TOLD, UNTOLD], ids=["told", "untold"])
+def test_mail_about_every_end_warns_of_undoing_a_rollback(
+    status: str, answers: dict[str, Any], notice: Machine
+) -> None:
+    body = " ".join(noticed(notice, detail(status, {}), answers)[1].split())
+    assert "look first" in body.lower()
+    assert "a run applies anew what" in body
 
 
 @pytest.mark.parametrize("more", [{}, {"error": None}], ids=["none", "null"])
@@ -210,7 +282,7 @@ def test_rule_passes_on_what_the_event_says_as_it_is(template: Template, names: 
 
 
 def test_notice_waits_before_it_looks(notice: Machine) -> None:
-    for way in notice.paths(notice.definition["StartAt"]):
+    for way in notice.paths("Ask who started it"):
         before = [notice.states[name] for name in way[: way.index("Look")]]
         assert sum(state.get("Seconds", 0) for state in before if state["Type"] == "Wait") >= 30
 

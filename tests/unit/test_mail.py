@@ -136,6 +136,7 @@ def test_what_a_state_machine_tells_of_the_beginning_is_what_a_function_tells() 
         ("Ctrl-C by ana@build-7", ["  Reason      Ctrl-C by ana@build-7"]),
         ("wrong\n\nNEXT COMMAND\n  rm -r /", ["  Reason      wrong NEXT COMMAND rm -r /"]),
         ('{"a": 1}', []),
+        ('Cancelled by {"a": 1}', []),
         (7, []),
         (None, []),
     ],

@@ -13,6 +13,7 @@ import pytest
 from moto.iam.models import iam_backends
 
 from infra.retries import CONNECTION
+from infra.starters import TYPED_LOOK
 from local.cloud.identity import PARTITION
 from local.cloud.inbox import Mail
 from tests.workflow.helpers import Ended, Execution, Workflow, unmailable, until
@@ -219,6 +220,19 @@ def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> Non
     assert "At work now" not in mail.body
     (notice,) = notices_of(workflow, execution)
     assert notice.ended().largest_state < 32_768
+
+
+def test_a_look_that_was_typed_and_died_or_was_stopped_is_mailed_to_nobody(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="SELECT 1;")
+    asked = {"action": "status", **ANA}
+    with workflow.configured("preflight", memory_size=10):
+        ended = workflow.run(asked)
+        stopped = workflow.start(asked)
+        stopped.stop(error="Stopped", cause="Ctrl-C by ana@build-7")
+        (notice, *_) = until(lambda: notices_of(workflow, stopped), "a notice")
+        assert notice.ended().entered == [TYPED_LOOK, "Nobody to tell"]
+    assert (ended.status, ended.error, stopped.ended().mails) == ("FAILED", "Runtime.OutOfMemory", [])
+    assert (ended.mails, "Notify failure" in ended.entered) == ([], False)
 
 
 def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workflow) -> None:
