@@ -191,9 +191,24 @@ def _pip(*arguments: str, trouble: str) -> None:
         raise PackagingError(_NO_PIP if re.search("No module named pip", result.stdout) else trouble)
 
 
+# pip, in a process that ends with its stdin, and so with the process that holds the other end, however that one ends
+_ENDING_PIP = """
+import os, runpy, threading
+
+def end_with_stdin():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=end_with_stdin, daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
+
 def _try_pip(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command: Sequence[str] = (sys.executable, "-m", "pip", *arguments)
+    command: Sequence[str] = (sys.executable, "-c", _ENDING_PIP, *arguments)
     quiet = ("--quiet", "--no-input", "--disable-pip-version-check")
-    return subprocess.run(
-        [*command, *quiet], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    with subprocess.Popen(
+        [*command, *quiet], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
+        said = pip.stdout.read() if pip.stdout else ""
+        return subprocess.CompletedProcess(command, pip.wait(), said)

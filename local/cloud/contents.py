@@ -1,4 +1,4 @@
-"""What a migrations folder holds, in one hash: whatever has a say in whether it can be packed, and in what is packed."""
+"""What a migrations folder holds, in one hash: whatever has a say in what is packed, and in whether anything is."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_a_folder_with_sql_is_refused_beside_a_package_that_is_kept(folder: Path
     (migrations / "sub" / "notes.txt").touch()
     assert (package(folder, migrations, quietly) / "migrations").is_dir()
     (migrations / "sub" / "004_z.sql").write_text("SELECT 1;\n", encoding="utf-8")
-    with pytest.raises(InvalidFile, match="sub: is a folder with .sql files"):
+    with pytest.raises(InvalidFile, match=r"sub: is a folder with \.sql files"):
         package(folder, migrations, quietly)
     shutil.rmtree(migrations / "sub")
     assert package(folder, migrations, quietly) == kept
