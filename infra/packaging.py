@@ -14,12 +14,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.checking import check, write_manifest
 from functions.migrator import discover
+from functions.migrator.files import Problem, invalid_files
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements" / "lambda.txt"
@@ -146,18 +147,29 @@ def _copy_code(target: Path) -> None:
 
 
 def _copy_migrations(target: Path, migrations: Path) -> str:
-    package = discover(migrations)
+    found = [migrations / name for migration in discover(migrations).migrations for name in migration.files]
+    _refuse_unreadable(found)
     target.mkdir()
-    for migration in package.migrations:
-        for path in (migration.path, migration.down, migration.verify):
-            if path is not None:
-                shutil.copyfile(path, target / path.name)
+    for path in found:
+        shutil.copyfile(path, target / path.name)
     files = check(discover(target))
     wrong = [str(problem) for file in files for problem in file.problems]
     if wrong:
         lines = "\n".join(f"  {line}" for line in wrong)
         raise PackagingError(f"Migrations can't be run as they are; `aurora-migrations check` tells more:\n{lines}")
     return write_manifest(target, files)
+
+
+def _refuse_unreadable(paths: Iterable[Path]) -> None:
+    """Names all files that can't be read, as `check` does: such as a link that leads nowhere."""
+    problems = []
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            problems.append(Problem(path.name, f"can't be read: {error.strerror}"))
+    if problems:
+        raise invalid_files(problems)
 
 
 # ---- pip ------------------------------------------------------------------------------------------------------------
@@ -179,9 +191,24 @@ def _pip(*arguments: str, trouble: str) -> None:
         raise PackagingError(_NO_PIP if re.search("No module named pip", result.stdout) else trouble)
 
 
+# pip, in a process that ends with its stdin, and so with the process that holds the other end, however that one ends
+_ENDING_PIP = """
+import os, runpy, threading
+
+def end_with_stdin():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=end_with_stdin, daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
+
 def _try_pip(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command: Sequence[str] = (sys.executable, "-m", "pip", *arguments)
+    command: Sequence[str] = (sys.executable, "-c", _ENDING_PIP, *arguments)
     quiet = ("--quiet", "--no-input", "--disable-pip-version-check")
-    return subprocess.run(
-        [*command, *quiet], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    with subprocess.Popen(
+        [*command, *quiet], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
+        said = pip.stdout.read() if pip.stdout else ""
+        return subprocess.CompletedProcess(command, pip.wait(), said)

@@ -157,13 +157,19 @@ def find_target(package: Package, target: str) -> Migration:
     if found is None:
         first, last = package.migrations[0].label, package.migrations[-1].label
         raise InvalidInput(
-            f"There is no migration {target[:40]} in {package.folder} "
+            f"There is no migration {target[:40]} in {_place(package)} "
             f"({len(package.migrations)} files, {first} to {last}).",
             cause="The number is wrong, or the file isn't in this folder.",
             solution="See `aurora-migrations list`. If the file isn't there, name its folder with --migrations DIR; on "
             "AWS, deploy it.",
         )
     return found
+
+
+def _place(package: Package) -> str:
+    """Its folder, or `the package` if it was built, with a manifest: a built one lies where no person looks."""
+    built = any(migration.known is not None for migration in package.migrations)
+    return "the package" if built else str(package.folder)
 
 
 def missing_files(package: Package, applied: Mapping[int, Applied]) -> list[Applied]:
@@ -188,7 +194,7 @@ def _refuse_missing(package: Package, applied: Mapping[int, Applied], limit: int
     missing = [record for record in missing_files(package, applied) if record.version <= limit]
     if missing:
         names = [record.name for record in missing]
-        raise MigrationMissing(f"Applied, but not in {package.folder}: {', '.join(names)}.", files=names)
+        raise MigrationMissing(f"Applied, but not in {_place(package)}: {', '.join(names)}.", files=names)
 
 
 def _refuse_partly(package: Package, state: State, limit: int) -> tuple[str, ...]:

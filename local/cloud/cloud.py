@@ -14,10 +14,10 @@ from moto.moto_api._internal.models import moto_api_backend
 from infra.naming import Names
 from local.cloud import stack
 from local.cloud.console import Console
+from local.cloud.contents import fingerprint
 from local.cloud.endpoint import Endpoint
 from local.cloud.events import Bus, Sent
 from local.cloud.executions import Executions
-from local.cloud.fitting import fingerprint
 from local.cloud.functions import Functions
 from local.cloud.hurry import hurried
 from local.cloud.identity import ACCOUNT, ENVIRONMENT, KEY, REGION, SECRET

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Never
 
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
@@ -19,6 +20,8 @@ from local.cloud.refused import Refused
 _LOOK_S = 0.03
 _STARTS_S = 2.0  # seconds in which an execution has begun for sure
 _LONGEST_INPUT = 262_144  # bytes; Step Functions' quota
+_LONGEST_NAME = 80
+_NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
 _LONGEST_TOLD = 253_952  # bytes of an input, escaped, that an event holds; a longer one is left out
 Tell = Callable[[dict[str, Any], str], None]
 
@@ -100,15 +103,33 @@ def named(body: bytes) -> bytes:
     """A StartExecution's body with a name in it, which moto can't do without and AWS makes up.
 
     Raises:
-        Refused: the input is too long.
+        Refused: the input is too long or no JSON, or the name is none that AWS takes.
     """
     try:
         asked = json.loads(body)
     except ValueError:
         return body
-    if len(str(asked.get("input", "")).encode()) > _LONGEST_INPUT:
-        raise Refused("ValidationException", f"The input has more than {_LONGEST_INPUT} bytes.")
+    _refuse_name(str(asked.get("name", "unnamed")))
+    _refuse_input(str(asked.get("input", "{}")))
     return json.dumps({"name": str(uuid.uuid4()), **asked}).encode()
+
+
+def _refuse_name(name: str) -> None:
+    if not name or len(name) > _LONGEST_NAME or _NOT_IN_NAMES.search(name):
+        raise Refused("InvalidName", f"Invalid Name: '{name}'")
+
+
+def _refuse_input(text: str) -> None:
+    if len(text.encode(errors="surrogatepass")) > _LONGEST_INPUT:
+        raise Refused("ValidationException", f"The input has more than {_LONGEST_INPUT} bytes.")
+    try:
+        json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refused("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from error
+
+
+def _refuse_constant(word: str) -> Never:
+    raise ValueError(f"{word} is no JSON")  # Python reads NaN and Infinity
 
 
 def _backend() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import urllib.request
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from functions.migrator.errors import InvalidInput
+from local.cloud.contents import fingerprint
 from local.cloud.running import Access
 
 FILES = "/local/files"  # of a cloud's address: the fingerprint of the files that are deployed
@@ -39,16 +39,6 @@ def hold_against(there: Access, migrations: Path, hurry: bool, tell: Callable[[s
         )
     if hurry and not there.hurry:
         tell("The local cloud that is up doesn't hurry: its waits are as on AWS. `up --hurry` keeps one that does.")
-
-
-def fingerprint(migrations: Path) -> str:
-    """The SHA-256 of a folder's files, with their names."""
-    found = [path for path in sorted(migrations.iterdir()) if path.is_file()] if migrations.is_dir() else []
-    digest = hashlib.sha256()
-    for path in found:
-        content = path.read_bytes()
-        digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
 
 
 def tell_changes(there: Access, tell: Callable[[str], None]) -> None:

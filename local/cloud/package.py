@@ -19,6 +19,7 @@ from pathlib import Path
 
 from infra.packaging import HERE, REQUIREMENTS, ROOT, PackagingError, add_code, add_migrations
 from local.cloud import kept
+from local.cloud.contents import fingerprint
 from local.ending import end_with_the_parent, lifeline
 
 KEPT = 5  # packages that are kept, the newest, beside those in use
@@ -57,7 +58,7 @@ def _package(folder: Path, migrations: Path, tell: Tell) -> Path:
         _make("code", making)
 
     def digest() -> str:
-        return _hashed(_files(migrations), code.name)
+        return _hashed([], f"{code.name} {fingerprint(migrations)}")
 
     code = kept.made(folder, "code", _digest_of_code, make_code)
     return kept.made(folder, "package", digest, lambda making: _make("package", making, code, migrations))
@@ -75,10 +76,6 @@ def _digest_of_makers() -> str:
 def _sources(path: Path) -> list[Path]:
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [each for each in found if each.is_file() and "__pycache__" not in each.parts]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
 
 
 def _hashed(files: Iterable[Path], more: str) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from local.cloud.synthesis import ROOT, fingerprint
@@ -18,6 +18,8 @@ from local.locks import locked
 SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 LOCK = "template.lock"
 PATIENCE_S = 300  # another process may be synthesising
+_CACHE = "jsii"  # where jsii keeps what it unpacks, if it can't in the person's home
+_NO_CACHE = "Cannot use the jsii package cache"
 
 
 def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
@@ -89,8 +91,22 @@ def _synthesise(kept: Path, sslmode: str) -> None:
 
 
 def _run(making: Path, target: Path, sslmode: str) -> subprocess.CompletedProcess[str]:
-    """Runs the synthesis; all that it writes, the CDK's temporary files too, stands in the folder."""
-    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(making))}
+    """Runs the synthesis, once more with a cache of our own if that in the person's home can't be used. The next time
+    ours is taken at once, as it is there."""
+    cache = making.parent.absolute() / _CACHE
+    if not cache.is_dir():
+        finished = _run_with(making, target, sslmode, {})
+        if _NO_CACHE not in finished.stderr:
+            return finished
+        cache.mkdir()
+    return _run_with(making, target, sslmode, {"JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(cache)})
+
+
+def _run_with(
+    making: Path, target: Path, sslmode: str, variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """All that it writes, the CDK's temporary files too, stands in the folder."""
+    environment = {**os.environ, **variables, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(making))}
     command = [sys.executable, "-m", "local.cloud.synthesis", str(target), sslmode]
     with lifeline() as stdin:
         return subprocess.run(command, cwd=ROOT, env=environment, stdin=stdin, capture_output=True, text=True)

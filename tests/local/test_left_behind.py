@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from local import account, postgres
 from local.folder import Folder
 from local.installation import find
 from local.place import ROOT
-from tests import servers
+from tests import listeners, servers
 
 START = """
 import sys
@@ -28,6 +29,16 @@ from local.cloud.reach import started
 
 with started(Path(sys.argv[1]), None, print):
     pass
+"""
+PACK = """
+import sys
+from pathlib import Path
+from infra.packaging import HERE, add_code
+from local.cloud import package
+
+folder = Path(sys.argv[1])
+package._MAKES["code"] = lambda making: add_code(making, HERE, folder / "wheels")
+package.package(folder / "kept", folder, print)
 """
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -58,12 +69,12 @@ def processes_of(folder: Path) -> list[int]:
 
 
 @contextlib.contextmanager
-def starting(home: Path, migrations: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that starts a local cloud."""
+def running(code: str, folder: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs this code on the folder."""
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(migrations)],
+        [sys.executable, "-c", code, str(folder)],
         cwd=ROOT,
-        env={**os.environ, "AURORA_MIGRATIONS_LOCAL": str(home)},
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -81,13 +92,31 @@ def test_nothing_is_left_of_a_process_that_ends_while_postgresql_starts(
 ) -> None:
     data = account.place_for(home / f"postgres-{find().major}")
     mark = data / appears if appears == "postmaster.pid" else data.with_name(f"{data.name}.{appears}")
-    with starting(home, tmp_path) as process:
+    with running(START, tmp_path, AURORA_MIGRATIONS_LOCAL=str(home)) as process:
         until(mark.exists, f"{mark} to appear")
         process.send_signal(end)
         process.wait(60)
         assert process.returncode == (-end if end == signal.SIGKILL else 128 + end)
     until(lambda: not processes_of(home), "the end of PostgreSQL, of its guard and of pg_ctl")
     assert not (data / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_nothing_is_left_of_a_process_that_ends_while_pip_works(tmp_path: Path, end: signal.Signals) -> None:
+    asked = threading.Event()
+
+    def hang(client: socket.socket) -> None:
+        asked.set()
+        client.recv(1 << 16)
+        time.sleep(60)
+
+    with listeners.listening(hang) as port:
+        index = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"http://127.0.0.1:{port}/simple", "NO_PROXY": "*"}
+        with running(PACK, tmp_path, **index) as process:
+            assert asked.wait(40)
+            process.send_signal(end)
+            process.wait(60)
+        until(lambda: not processes_of(tmp_path), "the end of pip", 10)
 
 
 def test_a_guard_ends_that_finds_nothing_to_stop(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from functions.migrator.errors import InvalidFile
 from infra.packaging import ROOT, PackagingError
 from local.cloud import package as module
 from local.cloud.package import KEPT, package
@@ -83,6 +85,29 @@ def test_what_a_killed_process_left_half_made_is_swept(folder: Path, migrations:
     left.mkdir(parents=True)
     package(folder, migrations, quietly)
     assert not left.exists()
+
+
+def test_a_folder_with_sql_is_refused_beside_a_package_that_is_kept(folder: Path, migrations: Path) -> None:
+    write(migrations, 250)
+    kept = package(folder, migrations, quietly)
+    (migrations / "sub").mkdir()
+    (migrations / "sub" / "notes.txt").touch()
+    assert (package(folder, migrations, quietly) / "migrations").is_dir()
+    (migrations / "sub" / "004_z.sql").write_text("SELECT 1;\n", encoding="utf-8")
+    with pytest.raises(InvalidFile, match=r"sub: is a folder with \.sql files"):
+        package(folder, migrations, quietly)
+    shutil.rmtree(migrations / "sub")
+    assert package(folder, migrations, quietly) == kept
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few people make links")
+def test_links_that_lead_nowhere_are_refused_by_name(folder: Path, migrations: Path) -> None:
+    write(migrations, 260)
+    package(folder, migrations, quietly)
+    for name in ("002_link.sql", "003_link.sql"):
+        (migrations / name).symlink_to(migrations / "gone.sql")
+    with pytest.raises(InvalidFile, match=r"(?s)002_link.sql: can't be read: No such file.*003_link.sql: can't be"):
+        package(folder, migrations, quietly)
 
 
 def test_a_file_saved_while_it_is_packed_is_packed_as_saved(folder: Path, migrations: Path, packing: list[Any]) -> None:

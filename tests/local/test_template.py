@@ -47,6 +47,16 @@ def test_nothing_is_left_of_a_process_that_is_killed_while_it_synthesises(tmp_pa
     assert not list(temporary.iterdir()), "nothing stands where nobody sweeps"
 
 
+@pytest.mark.timeout(200)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no HOME")
+def test_a_home_that_cant_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", os.devnull)
+    monkeypatch.delenv("JSII_RUNTIME_PACKAGE_CACHE_ROOT", raising=False)
+    monkeypatch.delenv("JSII_RUNTIME_PACKAGE_CACHE", raising=False)
+    assert "AWS::StepFunctions::StateMachine" in template(tmp_path, "disable", str)
+    assert list((tmp_path / "jsii").iterdir()), "what the next synthesis takes"
+
+
 @contextlib.contextmanager
 def synthesising(folder: Path, variables: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A process that makes the template, and the file with what it says; killed in the end, whatever comes."""

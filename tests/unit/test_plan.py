@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -242,6 +243,15 @@ def test_rollback(folder: Path, case: Back) -> None:
         with pytest.raises(InvalidInput) as caught:
             plan_rollback(package, applied, case.target, case.confirm)
         assert case.wanted in caught.value.message
+
+
+def test_a_built_package_is_not_told_by_its_folder(folder: Path) -> None:
+    package = package_of(folder, [1, 2])
+    built = Package(folder, tuple(migration.with_hashes(migration.hashes) for migration in package.migrations))
+    with pytest.raises(InvalidInput, match=r"There is no migration 9 in the package \(2 files, 001 to 002\)"):
+        find_target(built, "9")
+    with pytest.raises(InvalidInput, match=f"There is no migration 9 in {re.escape(str(folder))} "):
+        find_target(package, "9")
 
 
 AGAIN = {

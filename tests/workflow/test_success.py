@@ -153,3 +153,23 @@ def test_functions_are_called_as_by_lambda(workflow: Workflow) -> None:
 def test_an_input_that_is_too_long_is_refused(workflow: Workflow) -> None:
     with pytest.raises(workflow.states.exceptions.ClientError, match="ValidationException"):
         workflow.states.start_execution(stateMachineArn=workflow.cloud.machine, input=json.dumps("x" * 300_000))
+
+
+@pytest.mark.parametrize("text", ["", "{", "target: 17", '{"target": NaN}', "[" * 100_000], ids=range(5))
+def test_an_input_that_is_no_json_is_refused(workflow: Workflow, text: str) -> None:
+    with pytest.raises(workflow.states.exceptions.InvalidExecutionInput, match="Invalid State Machine Execution Input"):
+        workflow.states.start_execution(stateMachineArn=workflow.cloud.machine, input=text)
+
+
+@pytest.mark.parametrize("name", ["two words", "a/b", "a:b", "<a>", "tab\t", "\x85", "\ufffe", "x" * 81], ids=range(8))
+def test_a_name_that_aws_does_not_take_is_refused(workflow: Workflow, name: str) -> None:
+    with pytest.raises(workflow.states.exceptions.InvalidName, match="Invalid Name"):
+        workflow.states.start_execution(stateMachineArn=workflow.cloud.machine, name=name, input="{}")
+
+
+def test_a_name_of_80_characters_is_taken(workflow: Workflow) -> None:
+    workflow.deploy(_001_users="CREATE TABLE users (id int);")
+    asked = {"name": "ok-_.+()'=@!é".ljust(80, "x"), "input": '{"action": "list-migrations"}'}
+    arn = workflow.states.start_execution(stateMachineArn=workflow.cloud.machine, **asked)["executionArn"]
+    until(lambda: workflow.states.describe_execution(executionArn=arn)["status"] == "SUCCEEDED", "its end")
+    assert arn.endswith(f":{asked['name']}")
