@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli import common, where
 from cli.remote import screen
-from cli.remote.execution import CHANGES, Execution, start, stop, under_way
+from cli.remote.errors import CloudError
+from cli.remote.execution import Execution, start, stop, under_way, would_change
 from cli.remote.follow import Follower
 from cli.remote.outcome import answer_of
 from cli.remote.place import Place, opened
@@ -23,7 +25,7 @@ _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > 
 
 
 class LeftRunning(KeyboardInterrupt):
-    """Ctrl-C, and the execution goes on by itself; its text says how to look at it."""
+    """Ctrl-C, and the execution goes on by itself, or may; its text says how to look at it."""
 
 
 def ask(
@@ -77,10 +79,36 @@ def ask_in(
 ) -> dict[str, Any]:
     """The same, where the place is open and has introduced itself."""
     given = {key: value for key, value in asked.items() if value is not None}
-    begun = start(place, execution, {**given, "trigger": "cli", "requested_by": common.requester()[:_LONGEST]})
-    if asked.get("action") in CHANGES:
+    given |= {"trigger": "cli", "requested_by": common.requester()[:_LONGEST]}
+    if not would_change(given):
+        return answer_of(_watch(Follower(place, start(place, execution, given), shown), arguments))
+    _ = place.machine  # until it is known where it is, nothing is started
+    with _told_by_name(execution, arguments):
+        begun = start(place, execution, given)
         shown.note(f"Execution {execution}\n{place.console(begun.arn) or ''}".rstrip())
-    return answer_of(_watch(Follower(place, begun, shown), arguments))
+        ended = _watch(Follower(place, begun, shown), arguments)
+    return answer_of(ended)
+
+
+@contextlib.contextmanager
+def _told_by_name(execution: str, arguments: argparse.Namespace) -> Iterator[None]:
+    """Ctrl-C where nobody asks what it means: while an execution is being started or stopped.
+
+    Raises:
+        LeftRunning: that was so; the execution may be there.
+    """
+    try:
+        yield
+    except LeftRunning:
+        raise
+    except KeyboardInterrupt:
+        raise LeftRunning(
+            f"The execution {execution} may have been started. Look at it: {_look_at(execution, arguments)}"
+        ) from None
+
+
+def _look_at(execution: str, arguments: argparse.Namespace) -> str:
+    return where.as_asked(f"aurora-migrations logs {execution} --follow", arguments)
 
 
 def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
@@ -95,8 +123,7 @@ def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
 def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     """Asks whether to stop it. Where nobody can be asked, and at a second Ctrl-C, it is left running."""
     name = follower.execution.name
-    command = where.as_asked(f"aurora-migrations logs {name} --follow", arguments)
-    left = f"The execution {name} goes on by itself. Look at it: {command}"
+    left = f"The execution {name} goes on by itself. Look at it: {_look_at(name, arguments)}"
     if not sys.stdin.isatty():
         raise LeftRunning(left)
     print(f"\nThe execution {name} is under way.\n{_QUESTION}", end="", file=sys.stderr, flush=True)
@@ -107,5 +134,17 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     if answer.strip().lower() in ("l", "leave") or not answer:
         raise LeftRunning(left)
     if answer.strip().lower() in ("s", "stop"):
-        stop(follower.place, follower.execution.arn, f"Ctrl-C by {common.requester()}")
+        _stop(follower)
         print("It is being stopped.", file=sys.stderr, flush=True)
+
+
+def _stop(follower: Follower) -> None:
+    """Has it stopped.
+
+    Raises:
+        CloudError: it can't be; it goes on.
+    """
+    try:
+        stop(follower.place, follower.execution.arn, f"Ctrl-C by {common.requester()}")
+    except CloudError as error:
+        raise follower.lost(error) from error
