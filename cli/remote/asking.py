@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cli import common, where
 from cli.remote import screen
-from cli.remote.errors import CloudError
+from cli.remote.errors import CloudError, ExecutionFailed
 from cli.remote.execution import Execution, start, stop, under_way, would_change
 from cli.remote.follow import Follower
 from cli.remote.outcome import answer_of
@@ -70,8 +71,50 @@ def ask_status(arguments: argparse.Namespace, execution: str) -> dict[str, Any]:
     shown = screen.fitting(arguments.output, story=False)
     with opened(arguments) as place:
         shown.note(place.introduction)
-        data = ask_in(place, arguments, execution, {"action": "status"}, shown)
-        return {**data, "executions": under_way(place)}
+        return _status(place, arguments, execution, shown)
+
+
+def _status(place: Place, arguments: argparse.Namespace, execution: str, shown: Screen) -> dict[str, Any]:
+    data = ask_in(place, arguments, execution, {"action": "status"}, shown)
+    return {**data, "executions": under_way(place)}
+
+
+@dataclass
+class Watch:
+    """Asks for the status again and again. Who asks is said once, and again when it is somebody else; nothing else is
+    shown meanwhile, as the terminal is another's."""
+
+    arguments: argparse.Namespace
+    closing: contextlib.ExitStack
+    _place: Place | None = field(default=None, init=False)
+    _introduced: str = field(default="", init=False)
+
+    def ask(self, execution: str) -> dict[str, Any]:
+        """The answer, as `ask_status` gives it.
+
+        Raises:
+            MigratorError: there is none. If that was on the way, the next look takes a new one: one may have logged in
+                again, or the local cloud may be another one.
+        """
+        try:
+            place = self._opened()
+            return _status(place, self.arguments, execution, Screen())
+        except CloudError as error:
+            if not isinstance(error, ExecutionFailed):
+                self._close()
+            raise
+
+    def _opened(self) -> Place:
+        if self._place is None:
+            self._place = self.closing.enter_context(opened(self.arguments))
+        if self._place.introduction != self._introduced:
+            self._introduced = self._place.introduction
+            print(self._introduced, file=sys.stderr, flush=True)
+        return self._place
+
+    def _close(self) -> None:
+        self._place = None
+        self.closing.close()
 
 
 def ask_in(
@@ -117,6 +160,8 @@ def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
         try:
             return follower.to_the_end()
         except KeyboardInterrupt:
+            if getattr(arguments, "watch", False):  # who only looks on again and again has nothing to decide
+                raise
             _decide(follower, arguments)
 
 
