@@ -143,10 +143,18 @@ def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mappin
 
 def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace) -> None:
     """Names the command to type next, where the error's class only knows that a run is to be tried again; with what
-    was typed for this one."""
+    was typed for this one. So does the solution, where it names what shows an execution that goes on."""
+    if look := going_on(error):
+        error.solution = error.solution.replace(look, where.as_asked(look, arguments))
     if error.next_command == MigratorError.next_command:
         error.next_command = f"aurora-migrations {command}"
     error.next_command = where.as_asked(error.next_command, arguments)
+
+
+def going_on(error: MigratorError) -> str:
+    """What shows the execution that goes on, or may, after an error of following it (see `cli.remote.errors`); else
+    nothing."""
+    return str(getattr(error, "look", ""))
 
 
 def describe(error: MigratorError, stream: TextIO) -> str:

@@ -45,9 +45,10 @@ def _tell(arguments: argparse.Namespace) -> None:
 
     raw = arguments.output == "json"
     with opened(arguments) as place:
+        if not raw:
+            print(place.introduction, file=sys.stderr, flush=True)
         execution = find(place, arguments.execution)
         if not raw:
-            print(place.introduction, file=sys.stderr)
             asked = ", ".join(f"{key} {value}" for key, value in named(execution.asked).items()) or "{}"
             print(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}", flush=True)
         follower = Follower(place, execution, Raw() if raw else Printed())

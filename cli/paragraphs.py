@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import textwrap
+import unicodedata
 from typing import TextIO
 
 WIDEST = 100  # columns: beyond that an eye loses the line
@@ -16,6 +17,7 @@ _USUAL = 80
 _NARROWEST = 20  # columns for the text itself
 _IN_BACKTICKS = re.compile("`[^`]+`")
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
+_SECOND = "\0"  # the second column of a character that takes two
 
 
 def paragraph(begin: str, text: str, stream: TextIO) -> str:
@@ -33,9 +35,16 @@ def paragraph(begin: str, text: str, stream: TextIO) -> str:
 
 
 def _broken(line: str, width: int) -> list[str]:
-    whole = _IN_BACKTICKS.sub(lambda found: found[0].replace(" ", _HARD_SPACE), line)
+    whole = _IN_BACKTICKS.sub(lambda found: found[0].replace(" ", _HARD_SPACE), _in_columns(line))
     lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
-    return [each.replace(_HARD_SPACE, " ") for each in lines] or [""]
+    return [each.replace(_HARD_SPACE, " ").replace(_SECOND, "") for each in lines] or [""]
+
+
+def _in_columns(line: str) -> str:
+    """As long as it is wide: characters of Chinese, Japanese and Korean, and most pictures, take two columns."""
+    if line.isascii():
+        return line
+    return "".join(each + _SECOND if unicodedata.east_asian_width(each) in "WF" else each for each in line)
 
 
 def _width(stream: TextIO) -> int | None:

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     except MigratorError as error:
         common.go_on_with(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)
-        saved = _save(data)
+        saved = "" if common.going_on(error) else _save(data)
         code = common.tell_error(error, arguments, data)
         if arguments.output == "text":
             print(saved, file=sys.stderr, end="")

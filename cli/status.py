@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 def _once(arguments: argparse.Namespace) -> int:
     execution = common.look_name()
     try:
-        data = look(arguments, execution)
+        data = _asked(arguments, execution)
     except MigratorError as error:
         common.go_on_with(error, "status", arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
@@ -53,12 +53,17 @@ def _once(arguments: argparse.Namespace) -> int:
     return 0 if data["sound"] else 1
 
 
-def look(arguments: argparse.Namespace, execution: str) -> Data:
+def _asked(arguments: argparse.Namespace, execution: str) -> Data:
     """Where the database stands, from the state machine or from the database itself."""
     if where.is_remote(arguments):
         from cli.remote.asking import ask_status
 
         return ask_status(arguments, execution)
+    return look(arguments, execution)
+
+
+def look(arguments: argparse.Namespace, execution: str) -> Data:
+    """Where a database stands that one can reach."""
     from functions.migrator import answers
 
     source = source_of(arguments.migrations)

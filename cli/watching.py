@@ -10,27 +10,40 @@ import time
 from collections.abc import Callable, Iterator
 
 from cli import common, status, where
+from cli.answering import Data
 from functions.migrator import MigratorError
 
 _HERE, _THERE = 2.0, 15.0  # seconds; each look at an environment is an execution of its own
+Look = Callable[[str], Data]
 Show = Callable[[str], None]
 
 
 def watch(arguments: argparse.Namespace) -> int:
-    """Until Ctrl-C. A look that fails is told and isn't the end: what one watches for may be a failover."""
+    """Until Ctrl-C, which asks nothing: a look changes nothing. A look that fails is told and isn't the end: what one
+    watches for may be a failover."""
     every = arguments.every or (_THERE if where.is_remote(arguments) else _HERE)
     sound = True
-    with contextlib.suppress(KeyboardInterrupt), _screen() as show:
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as closing:
+        look, show = _looker(arguments, closing), closing.enter_context(_screen())
         while True:
-            sound, text = _look(arguments)
+            sound, text = _told(look)
             show(f"{text}\n{'Seen':10} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, again in {every:g} s")
             time.sleep(every)
     return 0 if sound else 1
 
 
-def _look(arguments: argparse.Namespace) -> tuple[bool, str]:
+def _looker(arguments: argparse.Namespace, closing: contextlib.ExitStack) -> Look:
+    """What looks once, given a name for it. An environment stays open from look to look."""
+    if not where.is_remote(arguments):
+        return lambda execution: status.look(arguments, execution)
+    from cli.remote.asking import Watch
+
+    return Watch(arguments, closing.enter_context(contextlib.ExitStack())).ask
+
+
+def _told(look: Look) -> tuple[bool, str]:
     try:
-        data = status.look(arguments, common.look_name())
+        data = look(common.look_name())
     except MigratorError as error:
         return False, f"{error.name}: {error.message}"
     return bool(data["sound"]), "\n".join(status.lines(data))
@@ -38,6 +51,7 @@ def _look(arguments: argparse.Namespace) -> tuple[bool, str]:
 
 @contextlib.contextmanager
 def _screen() -> Iterator[Show]:
+    """What shows a look in the place of the last one. What is written to the terminal meanwhile stays, above it."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         yield lambda text: print(text, end="\n\n", flush=True)
         return
@@ -45,5 +59,6 @@ def _screen() -> Iterator[Show]:
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=Console(highlight=False, markup=False, emoji=False), auto_refresh=False) as live:
+    console = Console(highlight=False, markup=False, emoji=False)
+    with Live(console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty()) as live:
         yield lambda text: live.update(Text(text), refresh=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cli import common, where
 from cli.remote import screen
-from cli.remote.execution import CHANGES, Execution, start, stop, under_way
+from cli.remote.errors import CloudError, ExecutionFailed
+from cli.remote.execution import Execution, start, stop, under_way, would_change
 from cli.remote.follow import Follower
 from cli.remote.outcome import answer_of
 from cli.remote.place import Place, opened
@@ -23,7 +26,7 @@ _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > 
 
 
 class LeftRunning(KeyboardInterrupt):
-    """Ctrl-C, and the execution goes on by itself; its text says how to look at it."""
+    """Ctrl-C, and the execution goes on by itself, or may; its text says how to look at it."""
 
 
 def ask(
@@ -68,8 +71,50 @@ def ask_status(arguments: argparse.Namespace, execution: str) -> dict[str, Any]:
     shown = screen.fitting(arguments.output, story=False)
     with opened(arguments) as place:
         shown.note(place.introduction)
-        data = ask_in(place, arguments, execution, {"action": "status"}, shown)
-        return {**data, "executions": under_way(place)}
+        return _status(place, arguments, execution, shown)
+
+
+def _status(place: Place, arguments: argparse.Namespace, execution: str, shown: Screen) -> dict[str, Any]:
+    data = ask_in(place, arguments, execution, {"action": "status"}, shown)
+    return {**data, "executions": under_way(place)}
+
+
+@dataclass
+class Watch:
+    """Asks for the status again and again. Who asks is said once, and again when it is somebody else; nothing else is
+    shown meanwhile, as the terminal is another's."""
+
+    arguments: argparse.Namespace
+    closing: contextlib.ExitStack
+    _place: Place | None = field(default=None, init=False)
+    _introduced: str = field(default="", init=False)
+
+    def ask(self, execution: str) -> dict[str, Any]:
+        """The answer, as `ask_status` gives it.
+
+        Raises:
+            MigratorError: there is none. If that was on the way, the next look takes a new one: one may have logged in
+                again, or the local cloud may be another one.
+        """
+        try:
+            place = self._opened()
+            return _status(place, self.arguments, execution, Screen())
+        except CloudError as error:
+            if not isinstance(error, ExecutionFailed):
+                self._close()
+            raise
+
+    def _opened(self) -> Place:
+        if self._place is None:
+            self._place = self.closing.enter_context(opened(self.arguments))
+        if self._place.introduction != self._introduced:
+            self._introduced = self._place.introduction
+            print(self._introduced, file=sys.stderr, flush=True)
+        return self._place
+
+    def _close(self) -> None:
+        self._place = None
+        self.closing.close()
 
 
 def ask_in(
@@ -77,10 +122,36 @@ def ask_in(
 ) -> dict[str, Any]:
     """The same, where the place is open and has introduced itself."""
     given = {key: value for key, value in asked.items() if value is not None}
-    begun = start(place, execution, {**given, "trigger": "cli", "requested_by": common.requester()[:_LONGEST]})
-    if asked.get("action") in CHANGES:
+    given |= {"trigger": "cli", "requested_by": common.requester()[:_LONGEST]}
+    if not would_change(given):
+        return answer_of(_watch(Follower(place, start(place, execution, given), shown), arguments))
+    _ = place.machine  # until it is known where it is, nothing is started
+    with _told_by_name(execution, arguments):
+        begun = start(place, execution, given)
         shown.note(f"Execution {execution}\n{place.console(begun.arn) or ''}".rstrip())
-    return answer_of(_watch(Follower(place, begun, shown), arguments))
+        ended = _watch(Follower(place, begun, shown), arguments)
+    return answer_of(ended)
+
+
+@contextlib.contextmanager
+def _told_by_name(execution: str, arguments: argparse.Namespace) -> Iterator[None]:
+    """Ctrl-C where nobody asks what it means: while an execution is being started or stopped.
+
+    Raises:
+        LeftRunning: that was so; the execution may be there.
+    """
+    try:
+        yield
+    except LeftRunning:
+        raise
+    except KeyboardInterrupt:
+        raise LeftRunning(
+            f"The execution {execution} may have been started. Look at it: {_look_at(execution, arguments)}"
+        ) from None
+
+
+def _look_at(execution: str, arguments: argparse.Namespace) -> str:
+    return where.as_asked(f"aurora-migrations logs {execution} --follow", arguments)
 
 
 def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
@@ -89,14 +160,15 @@ def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
         try:
             return follower.to_the_end()
         except KeyboardInterrupt:
+            if getattr(arguments, "watch", False):  # who only looks on again and again has nothing to decide
+                raise
             _decide(follower, arguments)
 
 
 def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     """Asks whether to stop it. Where nobody can be asked, and at a second Ctrl-C, it is left running."""
     name = follower.execution.name
-    command = where.as_asked(f"aurora-migrations logs {name} --follow", arguments)
-    left = f"The execution {name} goes on by itself. Look at it: {command}"
+    left = f"The execution {name} goes on by itself. Look at it: {_look_at(name, arguments)}"
     if not sys.stdin.isatty():
         raise LeftRunning(left)
     print(f"\nThe execution {name} is under way.\n{_QUESTION}", end="", file=sys.stderr, flush=True)
@@ -107,5 +179,17 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     if answer.strip().lower() in ("l", "leave") or not answer:
         raise LeftRunning(left)
     if answer.strip().lower() in ("s", "stop"):
-        stop(follower.place, follower.execution.arn, f"Ctrl-C by {common.requester()}")
+        _stop(follower)
         print("It is being stopped.", file=sys.stderr, flush=True)
+
+
+def _stop(follower: Follower) -> None:
+    """Has it stopped.
+
+    Raises:
+        CloudError: it can't be; it goes on.
+    """
+    try:
+        stop(follower.place, follower.execution.arn, f"Ctrl-C by {common.requester()}")
+    except CloudError as error:
+        raise follower.lost(error) from error

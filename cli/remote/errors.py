@@ -14,10 +14,24 @@ _LOG_IN = "Log in as for the AWS CLI (aws sso login, or aws configure), or name 
 
 
 class CloudError(MigratorError):
-    """Base of these."""
+    """Base of these.
+
+    Attributes:
+        look: what shows the execution that goes on, or may, though nobody follows it any more; else empty.
+    """
 
     family = "cloud"
     next_command = "aurora-migrations doctor"
+    look: str = ""
+
+    def while_it_goes_on(self, execution: str, state: str) -> CloudError:
+        """The same error, of an execution that goes on by itself, or may: what shows it is to be typed next."""
+        self.state, self.look = state, f"aurora-migrations logs {execution} --follow"
+        if isinstance(self, LoginExpired | LoginMissing):
+            self.solution = f"Log in again, and look at it without starting another one: {self.look}"
+        else:
+            self.next_command = self.look
+        return self
 
 
 class LoginMissing(CloudError):
@@ -92,7 +106,7 @@ class ExecutionNotFound(CloudError):
     """There is no execution of that name."""
 
     next_command = "aurora-migrations history"
-    cause = "The name is wrong, or it ended more than 90 days ago: so long AWS keeps them."
+    cause = "The name is wrong, it was never started, or it ended more than 90 days ago: so long AWS keeps them."
     solution = "The column Execution of `history --output json` has the names; without a name the last run is meant."
 
 

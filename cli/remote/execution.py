@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from cli import common
 from cli.remote import errors
-from cli.remote.failing import named
+from cli.remote.failing import ANSWERS, explain, is_unanswered, named
 from cli.remote.place import Place
 
 RUNNING = "RUNNING"
 CHANGES = ("run-migration", "rollback")
+_THERE = "ExecutionAlreadyExists"
 _PAGE = 1_000  # as many as one call tells: `status --watch` makes 240 looks an hour
 
 
@@ -41,17 +44,46 @@ class Execution:
     @property
     def changes(self) -> bool:
         """Whether it is a run or a rollback; others only look. Without an action it is a run."""
-        return (self.asked.get("action") or CHANGES[0]) in CHANGES
+        return would_change(self.asked)
+
+
+def would_change(asked: Mapping[str, Any]) -> bool:
+    """Whether what is asked is a run or a rollback."""
+    return (asked.get("action") or CHANGES[0]) in CHANGES
 
 
 def start(place: Place, name: str, asked: Mapping[str, str]) -> Execution:
-    """Starts an execution of this name."""
-    machine = place.machine
-    with named():
-        told = place.client("stepfunctions").start_execution(
-            stateMachineArn=machine, name=name, input=json.dumps(asked)
-        )
+    """Starts an execution of this name, which no other has: a call whose answer is lost is made again by botocore, and
+    finds what it has started.
+
+    Raises:
+        CloudError: it wasn't started; or what it changes may have been, which the error's state says.
+    """
+    machine, client = place.machine, place.client("stepfunctions")
+    try:
+        told = client.start_execution(stateMachineArn=machine, name=name, input=json.dumps(asked))
         return Execution(str(told["executionArn"]), name, RUNNING, told["startDate"].astimezone(UTC), asked)
+    except ANSWERS as error:
+        if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") == _THERE:
+            return _ours(place, name)
+        explained = explain(error)
+        if is_unanswered(error) and would_change(asked):
+            raise _perhaps(explained, name) from error
+        raise explained from error
+
+
+def _ours(place: Place, name: str) -> Execution:
+    """The execution that a call whose answer was lost had started, and that has ended since."""
+    try:
+        return find(place, name)
+    except errors.CloudError as error:
+        raise error.while_it_goes_on(name, f"The execution {name} has been started, and has ended.") from error
+
+
+def _perhaps(error: errors.CloudError, name: str) -> errors.CloudError:
+    """The same error, of an execution that may have been started."""
+    error.solution += " But look first whether this one was started."
+    return error.while_it_goes_on(name, f"The execution {name} may have been started.")
 
 
 def look(place: Place, arn: str) -> Execution:

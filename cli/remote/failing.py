@@ -10,7 +10,6 @@ from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
 from cli.remote import errors
-from functions.migrator.errors import MigratorError
 
 _Meaning = tuple[type[errors.CloudError], str]
 _NO_REGION: _Meaning = (errors.RegionMissing, "No region was named, or none of that name.")
@@ -84,7 +83,7 @@ def named() -> Iterator[None]:
         raise explain(error) from error
 
 
-def explain(error: Exception) -> MigratorError:
+def explain(error: Exception) -> errors.CloudError:
     """AWS's error as one of ours."""
     if isinstance(error, aws.ClientError):
         return _of_code(error)
@@ -108,6 +107,13 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, (aws.HTTPClientError, aws.ConnectionError))
 
 
+def is_unanswered(error: Exception) -> bool:
+    """Whether what was asked for may have been done all the same: the answer was lost, broken, or none that says no."""
+    if isinstance(error, aws.ClientError):
+        return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= 500
+    return not isinstance(error, aws.BotoCoreError) or is_transient(error)
+
+
 def _no_profile(error: aws.ProfileNotFound) -> errors.LoginMissing:
     return errors.LoginMissing(
         f"There is no such AWS profile. ({_words(str(error))})",
@@ -117,7 +123,7 @@ def _no_profile(error: aws.ProfileNotFound) -> errors.LoginMissing:
     )
 
 
-def _of_code(error: aws.ClientError) -> MigratorError:
+def _of_code(error: aws.ClientError) -> errors.CloudError:
     told = error.response.get("Error", {})
     code, words = str(told.get("Code", "")), _words(str(told.get("Message", "")))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from cli.remote import errors
+from cli.remote.errors import CloudError
 from cli.remote.events import Events
 from cli.remote.execution import RUNNING, Execution, look
 from cli.remote.failing import ANSWERS, ERRORS, explain, is_transient
@@ -15,7 +15,6 @@ from cli.remote.lines import Line, Log
 from cli.remote.place import Place
 from cli.remote.screen import Screen
 from cli.remote.story import tell
-from functions.migrator.errors import MigratorError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 _PATIENCE = 60.0  # seconds that the network may be away
@@ -97,15 +96,10 @@ class Follower:
                 return ask()
             except ANSWERS as error:
                 if not is_transient(error) or time.monotonic() > deadline:
-                    raise self._lost(explain(error)) from error
+                    raise self.lost(explain(error)) from error
             time.sleep(_LONGEST_PAUSE)
 
-    def _lost(self, error: MigratorError) -> MigratorError:
+    def lost(self, error: CloudError) -> CloudError:
         """The same error; but something goes on."""
-        error.state = f"The execution {self.execution.name} has been started and goes on by itself."
-        if not isinstance(error, errors.LoginExpired | errors.LoginMissing):
-            error.next_command = f"aurora-migrations logs {self.execution.name}"
-        else:
-            look = f"aurora-migrations logs {self.execution.name} --follow"
-            error.solution = f"Log in again, and look at it without starting another one: {look}"
-        return error
+        name = self.execution.name
+        return error.while_it_goes_on(name, f"The execution {name} has been started and goes on by itself.")

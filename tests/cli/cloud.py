@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import botocore.client
 import pytest
+from botocore.exceptions import ClientError
 
 from infra.naming import Names
 
@@ -69,6 +70,39 @@ def stops_explained(patch: pytest.MonkeyPatch) -> None:
             if event.get("type") == "ExecutionAborted":
                 event["executionAbortedEventDetails"] = dict(words)
         return answer
+
+    patch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+
+
+def interrupted(patch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, when an execution has been looked at for the third time."""
+    import cli.remote.follow as module
+
+    looks, real = [], module.look
+
+    def look(*arguments: Any) -> Any:
+        looks.append(arguments)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    patch.setattr(module, "look", look)
+
+
+def spoilt(
+    patch: pytest.MonkeyPatch, operation: str, error: BaseException | tuple[str, str], *, before: bool = False
+) -> None:
+    """What AWS answers to this operation is lost: an error comes in its place, or `before` it did anything."""
+    real = botocore.client.BaseClient._make_api_call
+
+    def call(self: Any, name: str, parameters: Any) -> Any:
+        if name != operation:
+            return real(self, name, parameters)
+        if not before:
+            real(self, name, parameters)
+        if isinstance(error, tuple):
+            raise ClientError({"Error": {"Code": error[0], "Message": error[1]}}, name)
+        raise error
 
     patch.setattr(botocore.client.BaseClient, "_make_api_call", call)
 

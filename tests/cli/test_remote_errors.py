@@ -147,6 +147,8 @@ def test_login_that_expires_meanwhile_says_that_the_execution_goes_on(refusing: 
     name = cloud.executions()[0]["name"]
     assert (answer.code, answer.json["error"]) == (1, "LoginExpired")
     assert answer.json["state"] == f"The execution {name} has been started and goes on by itself."
+    look = f"aurora-migrations logs {name} --follow --env dev"
+    assert answer.json["solution"] == f"Log in again, and look at it without starting another one: {look}"
 
 
 PASSING = [

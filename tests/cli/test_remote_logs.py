@@ -71,6 +71,15 @@ def test_only_looks_are_no_run(cloud: Cloud, call: Call) -> None:
     assert "Nothing has been run in dev so far." in call("logs", "--env", "dev").err
 
 
+def test_who_asks_is_told_even_if_nothing_is_found(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering(ALL))
+    for words in (["cli-nobody"], []):
+        answer = call("logs", *words, "--env", "dev")
+        assert answer.code == 1
+        assert answer.err.startswith("dev: account 123456789012 as user/moto, eu-west-1\n\nExecutionNotFound: ")
+    assert call("logs", "--env", "dev", "--output", "json").err == ""
+
+
 def test_execution_by_its_name_or_arn(cloud: Cloud, call: Call) -> None:
     cloud.deploy(answering({"run-migration": RAN}))
     arn = cloud.start({"action": "run-migration"}, "older")

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import botocore.client
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.cli.cloud import DOCUMENT, Cloud, answering, caused
+from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, interrupted, waiting
 from tests.cli.conftest import Answer, Call
 from tests.cli.test_look import table
 from tests.cli.test_remote_run import RAN, Keyboard
@@ -297,3 +299,56 @@ def test_watching_goes_on_over_a_look_that_fails(cloud: Cloud, call: Call, monke
     answer = call("status", "--watch", "--env", "dev")
     assert answer.code == 1
     assert answer.out.count("DatabaseUnreachable: A lock on orders") == 2
+
+
+def test_watching_says_once_who_asks(there: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    left_after(monkeypatch, 3)
+    answer = there("status", "--watch", "--every", "3s")
+    assert answer.out.count("Database   shop as app") == 3
+    assert answer.err == "dev: account 123456789012 as user/moto, eu-west-1\n"
+
+
+def test_watching_finds_its_way_anew_after_a_look_that_found_none(there: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where one logs in again in another terminal."""
+    left_after(monkeypatch, 3)
+    opened, calls = [], botocore.client.BaseClient._make_api_call
+
+    def call(client: Any, name: str, parameters: Any) -> Any:
+        if name == "GetCallerIdentity":
+            opened.append(client)
+        if name == "StartExecution" and len(opened) == 1:
+            raise ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "expired"}}, name)
+        return calls(client, name, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    answer = there("status", "--watch", "--every", "3s")
+    assert (answer.code, len(opened)) == (0, 2)
+    assert answer.out.startswith("LoginExpired: The AWS login has expired.")
+    assert answer.out.count("Database   shop as app") == 2
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("lines", [["s\n"], None], ids=["at a terminal", "in a pipeline"])
+def test_ctrl_c_during_a_look_ends_watching_and_asks_nothing(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, lines: list[str] | None
+) -> None:
+    cloud.deploy(waiting(30))
+    interrupted(monkeypatch)
+    if lines:
+        monkeypatch.setattr("sys.stdin", Keyboard(*lines))
+    answer = call("status", "--watch", "--env", "dev")
+    assert (answer.code, answer.out) == (0, "")
+    assert answer.err == "dev: account 123456789012 as user/moto, eu-west-1\n"
+
+
+def left_after(patch: pytest.MonkeyPatch, rounds: int) -> None:
+    """Ctrl-C in the pause after so many looks, of three seconds each."""
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        if seconds == 3.0:
+            pauses.append(seconds)
+        if len(pauses) == rounds:
+            raise KeyboardInterrupt
+
+    patch.setattr("time.sleep", sleep)

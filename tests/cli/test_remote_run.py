@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
 from cli.remote.place import Place
-from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, stops_explained, waiting
+from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, interrupted, spoilt, stops_explained, waiting
 from tests.cli.conftest import Call
 
 RAN: dict[str, Any] = {
@@ -241,6 +242,72 @@ def test_without_the_right_to_read_logs_the_run_is_followed_all_the_same(cloud: 
     assert answer.contract["status"] == "success"
 
 
+# ---- an answer that is lost -----------------------------------------------------------------------------------------
+
+
+STATES = "https://states.eu-west-1.amazonaws.com/"
+LOST = [
+    pytest.param(ReadTimeoutError(endpoint_url=STATES), "CloudUnreachable", id="timeout"),
+    pytest.param(ConnectionClosedError(endpoint_url=STATES), "CloudUnreachable", id="connection closed"),
+    pytest.param(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text"), "CloudUnreachable", id="no text"),
+    pytest.param(
+        ClientError(
+            {"Error": {"Code": "InternalFailure", "Message": "x"}, "ResponseMetadata": {"HTTPStatusCode": 500}},
+            "StartExecution",
+        ),
+        "CloudRefused",
+        id="500",
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "name"), LOST)
+def test_start_whose_answer_is_lost_names_what_may_have_been_started(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception, name: str
+) -> None:
+    cloud.deploy(waiting())
+    spoilt(monkeypatch, "StartExecution", error)
+    answer = call("run", "017", "--env", "dev")
+    (execution,) = cloud.executions()
+    assert answer.code == 1
+    assert f"\n{name}: " in answer.err
+    assert f"  State  The execution {execution['name']} may have been started.\n" in answer.err
+    assert ". But look first whether this one was started.\n" in answer.err
+    assert answer.err.endswith(f"  Next   aurora-migrations logs {execution['name']} --follow --env dev\n")
+    assert not Path("migration-017-output.json").exists()
+
+
+def test_start_that_was_refused_has_changed_nothing(cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.deploy(waiting())
+    refused = ClientError({"Error": {"Code": "ExecutionLimitExceeded", "Message": "Too many."}}, "StartExecution")
+    spoilt(monkeypatch, "StartExecution", refused, before=True)
+    answer = call("run", "017", "--env", "dev")
+    assert "  State  Nothing was changed.\n" in answer.err
+    assert "Saved to migration-017-output.json" in answer.err
+
+
+def test_look_whose_answer_is_lost_has_changed_nothing(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.deploy(waiting())
+    spoilt(monkeypatch, "StartExecution", ReadTimeoutError(endpoint_url=STATES))
+    answer = call("list", "--env", "dev")
+    assert "  State  Nothing was changed.\n" in answer.err
+    assert "  Next   aurora-migrations doctor --env dev\n" in answer.err
+
+
+def test_second_try_finds_what_the_first_has_started_and_follows_it(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS says of an execution that has ended that it is there; of one that runs, what it said the first time."""
+    cloud.deploy(answering({"run-migration": RAN}))
+    there = ClientError({"Error": {"Code": "ExecutionAlreadyExists", "Message": "x"}}, "StartExecution")
+    spoilt(monkeypatch, "StartExecution", there)
+    answer = call("run", "017", "--env", "dev")
+    assert (answer.code, answer.contract["status"]) == (0, "success")
+    assert len(cloud.executions()) == 1
+
+
 # ---- Ctrl-C ---------------------------------------------------------------------------------------------------------
 
 
@@ -262,18 +329,8 @@ class Keyboard:
 
 @pytest.fixture
 def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C, when the execution has been looked at for the third time."""
-    import cli.remote.follow as module
-
-    looks, real = [], module.look
-
-    def look(*arguments: Any) -> Any:
-        looks.append(arguments)
-        if len(looks) == 3:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(module, "look", look)
+    """Ctrl-C while it is followed."""
+    interrupted(monkeypatch)
 
 
 @pytest.mark.usefixtures("ctrl_c")
@@ -318,3 +375,77 @@ def test_ctrl_c_without_anybody_to_ask_leaves_it_running(cloud: Cloud, call: Cal
     assert answer.code == 130
     assert cloud.executions()[0]["status"] == "RUNNING"
     assert "goes on by itself. Look at it: aurora-migrations logs " in answer.err
+
+
+STOP_FAILS = [
+    pytest.param(("AccessDeniedException", "jane is not authorized"), "AccessDenied", id="without the right"),
+    pytest.param(EndpointConnectionError(endpoint_url=STATES), "CloudUnreachable", id="network away"),
+]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize(("error", "name"), STOP_FAILS)
+def test_stop_that_fails_says_that_the_execution_goes_on(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, error: Any, name: str
+) -> None:
+    cloud.deploy(waiting())
+    spoilt(monkeypatch, "StopExecution", error, before=True)
+    monkeypatch.setattr("sys.stdin", Keyboard("s\n"))
+    answer = call("run", "017", "--env", "dev")
+    (execution,) = cloud.executions()
+    assert (answer.code, execution["status"]) == (1, "RUNNING")
+    assert f"\n{name}: " in answer.err
+    assert f"  State  The execution {execution['name']} has been started and goes on by itself.\n" in answer.err
+    assert answer.err.endswith(f"  Next   aurora-migrations logs {execution['name']} --follow --env dev\n")
+    assert not Path("migration-017-output.json").exists()
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_login_that_has_expired_when_it_is_to_be_stopped(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.deploy(waiting())
+    spoilt(monkeypatch, "StopExecution", ("ExpiredTokenException", "The token is expired"), before=True)
+    monkeypatch.setattr("sys.stdin", Keyboard("s\n"))
+    answer = call("run", "--env", "dev", "--region", "eu-west-1", "--output", "json")
+    (execution,) = cloud.executions()
+    assert (answer.code, answer.json["error"]) == (1, "LoginExpired")
+    look = f"aurora-migrations logs {execution['name']} --follow --env dev --region eu-west-1"
+    assert answer.json["solution"] == f"Log in again, and look at it without starting another one: {look}"
+    assert answer.json["next_command"] == "aws sso login"
+
+
+@pytest.mark.parametrize("keyboard", [Keyboard(), None], ids=["at a terminal", "in a pipeline"])
+def test_ctrl_c_while_it_is_being_started_names_it(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, keyboard: Keyboard | None
+) -> None:
+    cloud.deploy(waiting())
+    spoilt(monkeypatch, "StartExecution", KeyboardInterrupt())
+    if keyboard:
+        monkeypatch.setattr("sys.stdin", keyboard)
+    answer = call("run", "017", "--env", "dev")
+    (execution,) = cloud.executions()
+    assert answer.code == 130
+    look = f"aurora-migrations logs {execution['name']} --follow --env dev"
+    assert answer.err.endswith(f"\nThe execution {execution['name']} may have been started. Look at it: {look}\n")
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_while_it_is_being_stopped_names_it(cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.deploy(waiting())
+    spoilt(monkeypatch, "StopExecution", KeyboardInterrupt(), before=True)
+    monkeypatch.setattr("sys.stdin", Keyboard("s\n"))
+    answer = call("run", "--env", "dev")
+    assert answer.code == 130
+    assert f"aurora-migrations logs {cloud.executions()[0]['name']} --follow --env dev\n" in answer.err
+
+
+@pytest.mark.parametrize(("operation", "words"), [("DescribeStacks", ["run"]), ("StartExecution", ["list"])])
+def test_ctrl_c_before_anything_can_have_been_changed_says_no_more(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, operation: str, words: list[str]
+) -> None:
+    cloud.deploy(waiting())
+    spoilt(monkeypatch, operation, KeyboardInterrupt())
+    answer = call(*words, "--env", "dev")
+    assert answer.code == 130
+    assert answer.err.endswith("\naurora-migrations: stopped by Ctrl-C.\n")

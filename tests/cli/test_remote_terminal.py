@@ -26,7 +26,7 @@ import json, os, sys, threading, time
 from moto import mock_aws
 from cli.main import main
 from tests.cli.cloud import Cloud, answering, waiting
-from tests.cli.test_remote_look import HISTORY, VERIFY
+from tests.cli.test_remote_look import HISTORY, STATUS, VERIFY
 from tests.cli.test_remote_run import RAN
 
 LONG = {
@@ -47,7 +47,7 @@ with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
         cloud.deploy(waiting(int(os.environ.get("SECONDS", "1")), RAN))
         threading.Thread(target=log, args=[cloud], daemon=True).start()
     else:
-        text = json.dumps({"history": HISTORY, "verify": VERIFY})
+        text = json.dumps({"history": HISTORY, "status": STATUS, "verify": VERIFY})
         for short, long in LONG.items():
             text = text.replace(short, long)
         cloud.deploy(answering(json.loads(text)))
@@ -189,3 +189,41 @@ def test_ctrl_c_at_a_terminal_asks(here: Migrations) -> None:
         shown = person.read()
         assert person.process.wait(20) == 130
     assert "goes on by itself. Look at it: aurora-migrations logs " in " ".join(plain(shown))
+
+
+def test_watching_shows_each_look_in_the_place_of_the_last_one(here: Migrations) -> None:
+    with terminal(here, "status", "--watch", "--every", "100ms", "--env", "dev") as person:
+        deadline = time.monotonic() + 60
+        while person.shown.count("Seen       ") < 6:
+            assert time.monotonic() < deadline, person.shown
+            person.shown += os.read(person.keyboard, 65536).decode()
+        os.killpg(person.process.pid, 2)
+        shown = person.read()
+        assert person.process.wait(20) == 0
+    lines = screen(shown)
+    assert [line.split()[0] for line in lines if not line.startswith("2")] == WATCHED, lines  # a long line goes on
+    assert "go on watching" not in shown
+
+
+WATCHED = ["dev:", "Database", "Applied", "Pending", "Last", "Running", "Seen"]
+
+
+def screen(text: str) -> list[str]:
+    """What stands on a terminal in the end, of what was written to it."""
+    lines, row, column = [""], 0, 0
+    for up, erased, back, down, written in re.findall(
+        r"\x1b\[(\d*)A|(\x1b\[2K)|\x1b\[[\d;?]*[a-zA-Z]|(\r)|(\n)|([^\x1b\r\n]+)", text
+    ):
+        if erased:
+            lines[row] = ""
+        elif back:
+            column = 0
+        elif down:
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif written:
+            lines[row] = lines[row][:column].ljust(column) + written + lines[row][column + len(written) :]
+            column += len(written)
+        else:
+            row -= int(up or 0)
+    return [line for line in lines if line.strip()]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 import pytest
+from rich.cells import cell_len
 
 from cli.paragraphs import WIDEST, paragraph
 
@@ -86,3 +87,14 @@ def test_lines_of_a_text_stay_lines(columns: TextIO) -> None:
 def test_pipe_gets_one_line_for_grep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     assert paragraph("  Do     ", TEXT, io.StringIO()) == f"  Do     {TEXT}"
+
+
+@pytest.mark.parametrize("columns", [40], indirect=True)
+@pytest.mark.parametrize("word", ["数据库迁移", "ﾃﾞｰﾀ", "데이터", "🐘🐘", "é"], ids=ascii)
+def test_characters_of_two_columns_count_as_two(columns: TextIO, word: str) -> None:
+    text = " ".join([word] * 60)
+    lines = paragraph("  Do     ", text, columns).splitlines()
+    widths = [cell_len(line) for line in lines]
+    assert max(widths) <= 40
+    assert min(widths[:-1]) + cell_len(f" {word}") > 40
+    assert " ".join(line.removeprefix("  Do").strip() for line in lines) == text

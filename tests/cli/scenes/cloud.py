@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import botocore.client
-from botocore.exceptions import EndpointConnectionError, UnauthorizedSSOTokenError, UnknownServiceError
+from botocore.exceptions import (
+    EndpointConnectionError,
+    ReadTimeoutError,
+    UnauthorizedSSOTokenError,
+    UnknownServiceError,
+)
 
 from local.cloud.running import found_by_others
-from tests.cli.cloud import answering, waiting
+from tests.cli.cloud import answering, interrupted, spoilt, waiting
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage, refusal
 from tests.listeners import free_port, listening
@@ -82,6 +87,20 @@ def _no_run_yet(stage: Stage) -> Answer:
 def _expires_meanwhile(stage: Stage) -> Answer:
     stage.cloud.deploy_bare(answering({"run-migration": {}}))
     return stage.aws("GetExecutionHistory", refusal("ExpiredTokenException", "The token is expired"), "run")
+
+
+def _answer_lost(stage: Stage) -> Answer:
+    stage.cloud.deploy_bare(waiting())
+    spoilt(stage.patch, "StartExecution", ReadTimeoutError(endpoint_url="https://states.eu-west-1.amazonaws.com/"))
+    return stage.env("run")
+
+
+def _may_not_stop(stage: Stage) -> Answer:
+    """Ctrl-C, and who asks may start executions, but not stop them."""
+    stage.cloud.deploy_bare(waiting())
+    spoilt(stage.patch, "StopExecution", ("AccessDeniedException", "User: jane is not authorized"), before=True)
+    interrupted(stage.patch)
+    return stage.types("s").env("run")
 
 
 def _not_ours(stage: Stage) -> Answer:
@@ -207,10 +226,12 @@ SCENES = {
             lambda s: s.aws(
                 "DescribeStacks", refusal("AccessDenied", "User: jane is not authorized", "DescribeStacks")
             ),
-        )
+        ),
+        ("the role may not stop an execution", _may_not_stop),
     ],
     "CloudUnreachable": [
         ("there is no way there", lambda s: s.aws("GetCallerIdentity", UNREACHABLE)),
+        ("the answer to a start is lost", _answer_lost),
         ("a page that can't be read is at its address", lambda s: _page(s, "200 OK", "<h1>Sign in<p>Hello")),
         ("a page that refuses is there", lambda s: _page(s, "403 Forbidden", "<h1>Sign in</h1>")),
     ],
