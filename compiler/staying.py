@@ -155,7 +155,7 @@ def _hides(node: Any) -> bool:
 
 
 def _sets_path(call: Any) -> bool:
-    """Whether it may set the search_path: then only names with a schema say where a table is, as it may be temporary."""
+    """Whether it may set the search_path: then a table without a schema in its name may be anywhere, or temporary."""
     if call.DESCRIPTOR.name != _CALL or trees.strings(call.funcname)[-1] != "set_config":
         return False
     setting = call.args[0].a_const.sval.sval if call.args else ""

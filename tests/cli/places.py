@@ -1,6 +1,6 @@
 """Where the product makes errors, and which of these places were seen at work.
 
-A place is a call that makes an error: of an error's class, or of a function that returns a new one. The code is read
+A place is a call that makes an error: of an error's class, of a function that returns a new one, or of `ctrl_c`. The code is read
 for them; while scenes are played, each error that is made notes which of these calls its stack goes through.
 """
 
@@ -34,6 +34,7 @@ CLASSES = {
 }
 # Names of variables that hold a class: what is called by them makes an error.
 VARIABLES = {"cli/remote/failing.py": {"ours"}, "functions/migrator/failures.py": {"kind"}}
+STOPPED = {"ctrl_c.stopped", "ctrl_c.pause"}  # they raise an error in the words of whoever calls them
 Span = tuple[int, int, int, int]  # first line, last line, first column, last column
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -112,8 +113,13 @@ def _called(call: ast.Call) -> str:
 
 def _makes(file: str, call: ast.Call, makers: set[tuple[str, str]]) -> bool:
     name = _called(call)
-    known = name in CLASSES or name == "kind_of()" or name in VARIABLES.get(file, ())
+    known = name in CLASSES or name == "kind_of()" or name in VARIABLES.get(file, ()) or _may_stop(call)
     return known or (file, name) in makers or (not name.startswith("_") and ("", name) in makers)
+
+
+def _may_stop(call: ast.Call) -> bool:
+    """Whether Ctrl-C is heard in it: each such call tells in its own words what was being done."""
+    return isinstance(call.func, ast.Attribute) and ast.unparse(call.func) in STOPPED
 
 
 @cache

@@ -57,7 +57,7 @@ def test_table_that_a_file_has_made_and_none_has_taken_away_is_missed(machine, d
     machine.execution = "later"
     told = machine.refused("verify", VerificationFailed, {"action": "verify", "target": target})
     assert told["message"] == "table a: expected there, found not there (001_step.sql)."
-    assert told["solution"].startswith("A table that isn't there: find out who (or which trigger) dropped or renamed it")
+    assert told["solution"].startswith("A table that isn't there: find out who (or which trigger) dropped")
     assert told["next_command"] == "aurora-migrations verify --env dev"
     machine.migrations.write("003_gone.sql", "DROP TABLE IF EXISTS a;")  # as it says there
     machine.write_manifest()
