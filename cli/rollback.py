@@ -132,7 +132,7 @@ def _here(arguments: argparse.Namespace, execution: str) -> Data:
         with Session(url, execution) as session:
             chosen = plan_rollback(source.package, read_applied(session), arguments.target)
         confirm = _confirmed([migration.down.name for migration in chosen if migration.down], arguments)
-    with ctrl_c.taken():
+    with ctrl_c.taken(tell=arguments.output == "text"):
         return roll_back(request, arguments.target, confirm).to_dict()
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from compiler import checking
 from functions.migrator import Request, connecting, ctrl_c, errors, run
 from functions.migrator.deadline import RESERVE
 from functions.migrator.patience import Patience
@@ -290,6 +291,21 @@ def _press(stage: Stage, when: Callable[[], object], *words: str, url: str | Non
     return stage.beside(press, *words, url=url)
 
 
+def _press_before(stage: Stage, step: str) -> Answer:
+    """Ctrl-C is pressed when the check of the files comes to this step first."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    stage.closing.callback(signal.signal, signal.SIGINT, before)
+    real, left = getattr(checking, step), [signal.SIGINT]
+
+    def pressed(*given: Any) -> Any:
+        while left:
+            signal.raise_signal(left.pop())
+        return real(*given)
+
+    stage.patch.setattr(checking, step, pressed)
+    return stage.on("run")
+
+
 def _in_a_statement(stage: Stage) -> Answer:
     stage.write(f003_c="SELECT pg_sleep(60);\n")
     return _press(stage, lambda: backend(stage.database, "pg_sleep"), "run")
@@ -473,6 +489,8 @@ SCENES = {
         ("the same, of a part", lambda s: _at_commit(s, f"BEGIN;\n{STUBBORN}COMMIT;\nBEGIN;\nSELECT 1;\nCOMMIT;\n")),
         ("Ctrl-C while another run is waited for", _while_another_runs),
         ("Ctrl-C while locks are waited for", _while_others_hold_locks),
+        ("Ctrl-C between two files that are read", lambda s: _press_before(s, "_compile")),
+        ("Ctrl-C while hazards are looked for", lambda s: _press_before(s, "find_hazards")),
         ("Ctrl-C while the run connects", _while_connecting),
         ("Ctrl-C while the run waits for a database that was away", _while_the_database_is_away),
         ("an administrator cancels a file's statement", _cancelled_file),
