@@ -64,26 +64,55 @@ def _there(arguments: argparse.Namespace, execution: str) -> Data:
         if not confirm:
             looking = common.look_name()
             listed = ask_in(place, arguments, looking, {"action": "list-migrations"}, Screen())
-            confirm = _confirmed(_names_from(listed["migrations"], arguments.target), arguments)
+            confirm = _confirmed(_names_from(listed, arguments.target), arguments)
         asked = {"action": "rollback", "target": arguments.target, "confirm": confirm}
         return ask_in(place, arguments, execution, asked, shown)
 
 
-def _names_from(entries: Sequence[Data], target: str) -> list[str]:
-    """What is applied from the newest down to the target.
+def _names_from(listed: Data, target: str) -> list[str]:
+    """The down files of what is applied, from the newest down to the target.
 
     Raises:
-        InvalidInput: that isn't applied.
+        InvalidInput: that isn't applied, or nobody can say what would be undone, as the list has only the newest.
     """
-    lowest = version_of(target)
+    lowest, entries = version_of(target), listed["migrations"]
     applied = [entry for entry in entries if entry["applied_at"]]
     if lowest not in [version_of(entry["migration"]) for entry in applied]:
+        omitted = listed.get("omitted", 0)
+        if omitted and _number(entries[0]) > (lowest or 0):
+            raise _left_out(omitted, target, applied[-1]["migration"] if applied else "")
         raise InvalidInput(
             f"Migration {without_password(target)[:60]} isn't applied, so it can't be rolled back.",
             cause="The environment's history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
-    return [entry["name"] for entry in reversed(applied) if (version_of(entry["migration"]) or 0) >= (lowest or 0)]
+    return [_down(entry["name"]) for entry in reversed(applied) if _number(entry) >= (lowest or 0)]
+
+
+def _number(entry: Data) -> int:
+    return version_of(entry["migration"]) or 0
+
+
+def _down(name: str) -> str:
+    """`017_a.down.sql` of `017_a.sql`."""
+    return f"{name.removesuffix('.sql')}.down.sql"
+
+
+def _up(name: str) -> str:
+    return f"{name.removesuffix('.down.sql')}.sql"
+
+
+def _left_out(omitted: int, target: str, newest: str) -> InvalidInput:
+    shown = without_password(target)[:60]
+    return InvalidInput(
+        f"What a rollback down to {shown} would undo can't be shown here.",
+        cause=f"An execution's answer is limited in size: the oldest {omitted} migrations aren't in it, and {shown} "
+        "may be one of them.",
+        solution=f"Look in the folder for the down files from the newest down to {shown}. To run them all, add "
+        f"--confirm {newest or 'NEWEST'}, the number of the newest applied migration; `aurora-migrations status` "
+        "shows it.",
+        next_command="aurora-migrations status",
+    )
 
 
 def _here(arguments: argparse.Namespace, execution: str) -> Data:
@@ -103,7 +132,7 @@ def _here(arguments: argparse.Namespace, execution: str) -> Data:
         with Session(url, execution) as session:
             chosen = plan_rollback(source.package, read_applied(session), arguments.target)
         confirm = _confirmed([migration.down.name for migration in chosen if migration.down], arguments)
-    with ctrl_c.taken():
+    with ctrl_c.taken(tell=arguments.output == "text"):
         return roll_back(request, arguments.target, confirm).to_dict()
 
 
@@ -111,7 +140,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
     """Shows what would be undone, and has the person type the newest number.
 
     Args:
-        names: of files, the newest first.
+        names: of down files, the newest first.
 
     Raises:
         InvalidInput: nobody is there, or it is another number: nothing is started, and nobody is mailed.
@@ -138,7 +167,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
         )
     if version_of(answer) != version_of(newest):
         raise InvalidInput(
-            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {names[0]}.",
+            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {_up(names[0])}.",
             cause="Only its number confirms that all that was shown may go.",
             solution=f"Type {newest} to go on.",
             next_command=f"aurora-migrations rollback {arguments.target}",

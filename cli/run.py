@@ -85,7 +85,7 @@ def _here(arguments: argparse.Namespace, execution: str) -> Ran:
         hazards=arguments.hazards,
         listener=Printer() if arguments.output == "text" else Listener(),
     )
-    with ctrl_c.taken():
+    with ctrl_c.taken(tell=arguments.output == "text"):
         result = apply(request, arguments.target)
     return result.to_dict(), result.notices
 

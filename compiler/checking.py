@@ -11,7 +11,7 @@ from compiler import effects as effect
 from compiler.effects import Effect
 from compiler.hazards import Allow, Source, apply_allows, find_hazards, parse_allow, unused
 from compiler.live import Compiled, compile_migration
-from functions.migrator import manifest
+from functions.migrator import ctrl_c, manifest
 from functions.migrator.errors import InvalidFile
 from functions.migrator.files import Migration, Package, Problem
 from functions.migrator.options import Options
@@ -96,11 +96,19 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
 
     Raises:
         InvalidInput: squawk is missing.
+        Cancelled: Ctrl-C was pressed, in a run that has taken it.
     """
     options = defaults or Options()
-    files = [_compile(action, migration, options) for action, migration in wanted]
+    files = [_compile(action, migration, options) for action, migration in _heard(wanted)]
     found = find_hazards([_source(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
     return [_judge(file, found.get(file.file, [])) for file in files]
+
+
+def _heard(wanted: Sequence[tuple[Action, Migration]]) -> Iterator[tuple[Action, Migration]]:
+    """One by one, and between two of them Ctrl-C is heard: a large file takes seconds."""
+    for each in wanted:
+        ctrl_c.hear("reading the files")
+        yield each
 
 
 def write_manifest(folder: Path, files: Sequence[Checked]) -> str:

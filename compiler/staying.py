@@ -1,9 +1,13 @@
 """Which tables are there for certain once a file is in, and which relations it may have taken away.
 
-By this, verify misses a table that an applied file has made. So it errs on one side only: a table that may be gone by
-rights is never said to be there for certain. A partition isn't, nor what inherits: both go with their parent, and
-partitions go with time. Where anything may have happened (a DO block, a function of one's own, a schema dropped), all
-that earlier files have made is uncertain.
+By this, verify misses a table that an applied file has made. So a table that the file's statements may take away is not
+said to be there for certain. A partition isn't, nor what inherits: both go with their parent, and partitions go with
+time. Where anything may have happened (a DO block, a function of one's own, a schema dropped), all that earlier files
+have made is uncertain.
+
+What a statement sets off without naming it can't be seen, and isn't guessed: a trigger or an event trigger, a rule, an
+operator of one's own, a function of one's own that has the name of one of PostgreSQL's. Should one of these drop a
+table, verify misses it, until a new migration says that it is to be gone.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from compiler.rules import trees
 from compiler.rules.file import File
 from compiler.rules.matching import RELATIONS, listed
 from compiler.rules.trees import Name
-from compiler.rules.words import OF_ROWS, STEADY, VOLATILE
+from compiler.rules.words import OF_ROWS, OF_THE_SERVER, STEADY, VOLATILE
 from compiler.sql import Statement
 from compiler.tables import placed
 from functions.migrator.standing import ANYTHING
@@ -26,6 +30,7 @@ from functions.migrator.standing import ANYTHING
 _pb = postgast.pg_query_pb2
 _OBJECT = _pb.ObjectType.Name
 _TEMPORARY = "pg_temp"
+_CALL, _EXECUTE = "FuncCall", "ExecuteStmt"
 _OPAQUE = frozenset(
     (
         "AlterExtensionContentsStmt",
@@ -33,12 +38,13 @@ _OPAQUE = frozenset(
         "CallStmt",
         "DoStmt",
         "DropOwnedStmt",
-        "ExecuteStmt",
+        _EXECUTE,
     )
 )
 _WHOLES = ("OBJECT_SCHEMA", "OBJECT_EXTENSION")  # with which tables go that no statement names
 _QUERIES = frozenset(
     (
+        "AlterTableStmt",
         "CopyStmt",
         "CreateTableAsStmt",
         "DeclareCursorStmt",
@@ -52,11 +58,10 @@ _QUERIES = frozenset(
 )
 _PARTITIONS = (_pb.AT_AttachPartition, _pb.AT_DetachPartition, _pb.AT_DetachPartitionFinalize)
 _BOUND = (_pb.AT_AddInherit, _pb.AT_AddOf)  # what is altered goes with something else from then on
-_BUILT_IN = STEADY | VOLATILE | OF_ROWS
+_BUILT_IN = STEADY | VOLATILE | OF_ROWS | OF_THE_SERVER
 _NODE = _pb.Node.DESCRIPTOR
 _WITHOUT_CALLS = ("Alias", "TypeName")
 _CATALOGUE = "pg_catalog"
-_HARMLESS = ("pg_", "has_", "to_", "txid_")
 
 
 def staying(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -64,18 +69,21 @@ def staying(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str
     `ANYTHING` among these, if it may be anything."""
     file, made, taken = File(), dict[Name, None](), dict[str, None]()
     before: Any = None
+    adrift = False
     for statement in statements:
         if statement.node is before:  # of a dump it is the same for every row
             continue
         before = statement.node
         for node in file.parts(statement.node):
-            if _hides(node):
+            calls = list(_calls(node)) if node.DESCRIPTOR.name in _QUERIES else []
+            if _hides(node) or any(map(_is_strange, calls)):
                 made.clear()
                 taken[ANYTHING] = None
             for gone in _taken(node):
                 taken[trees.quoted(gone.name)] = None
                 made = {name: None for name in made if name.name != gone.name} | _moved(file, node, gone, made)
-            made |= dict.fromkeys(placed(file, name) for name in _made(node))
+            adrift = adrift or any(map(_sets_path, calls))
+            made |= dict.fromkeys(placed(file, name) for name in _made(node) if name.schema or not adrift)
             file.follow(node)
     return tuple(str(name) for name in made if name.schema != _TEMPORARY), tuple(taken)
 
@@ -143,22 +151,31 @@ def _hides(node: Any) -> bool:
         return _OBJECT(node.remove_type) in _WHOLES
     if kind == "TransactionStmt":  # what was made since the savepoint isn't
         return bool(node.kind == _pb.TRANS_STMT_ROLLBACK_TO)
-    return kind in _OPAQUE or (kind in _QUERIES and any(map(_is_strange, _calls(node))))
+    return kind in _OPAQUE
+
+
+def _sets_path(call: Any) -> bool:
+    """Whether it may set the search_path: then a table without a schema in its name may be anywhere, or temporary."""
+    if call.DESCRIPTOR.name != _CALL or trees.strings(call.funcname)[-1] != "set_config":
+        return False
+    setting = call.args[0].a_const.sval.sval if call.args else ""
+    return setting.lower() in ("", "search_path")  # empty where it isn't a constant, so that it may be any
 
 
 def _is_strange(call: Any) -> bool:
-    """Whether the function isn't one of PostgreSQL's own."""
+    """Whether it isn't a function of PostgreSQL's own. A prepared statement may be anything."""
+    if call.DESCRIPTOR.name != _CALL:
+        return True
     names = trees.strings(call.funcname)
-    known = names[-1] in _BUILT_IN or names[-1].startswith(_HARMLESS)
-    return not (known if len(names) == 1 else names[0] == _CATALOGUE)
+    return not (names[-1] in _BUILT_IN if len(names) == 1 else names[0] == _CATALOGUE)
 
 
 def _calls(node: Any) -> Iterator[Any]:
-    """Every call of a function in a query, however deep."""
+    """Every call of a function in a query, however deep, and every EXECUTE of a prepared statement."""
     waiting = [node]
     while waiting:
         message = waiting.pop()
-        if message.DESCRIPTOR.name == "FuncCall":
+        if message.DESCRIPTOR.name in (_CALL, _EXECUTE):
             yield message
         for field, value in message.ListFields():
             if field.message_type is not None and field.message_type.name not in _WITHOUT_CALLS:

@@ -20,6 +20,7 @@ from functions.migrator.errors import MigratorError
 
 Result = Literal["ok", "warn", "FAILED"]
 _BROKEN = ("FAILED", "ROLLBACK_COMPLETE", "DELETE")
+_OTHERWISE = "Another version may have deployed the environment: deploy it again, with this one."
 _REST = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 
 
@@ -65,6 +66,10 @@ def _made(name: str, check: Check, place: Place, arguments: argparse.Namespace) 
         yield _failed(name, explain(error), arguments)
     except MigratorError as error:
         yield _failed(name, error, arguments)
+    except resources.NotTold as error:
+        yield Finding(name, "warn", f"Can't be looked at: {error}", error.solution)
+    except LookupError as error:
+        yield Finding(name, "warn", f"Can't be looked at: the answer has no {error}", _OTHERWISE)
 
 
 def _failed(name: str, error: MigratorError, arguments: argparse.Namespace) -> Finding:

@@ -26,6 +26,22 @@ There is nothing to do."""
 _REDEPLOY = "Deploy the environment again."
 _SETTINGS = "Correct the environment's settings in cdk.json, and deploy."
 
+_ANOTHER_VERSION = f"{_REDEPLOY} Until then, use the version of aurora-migrations that deployed it."
+_MAY_NOT_DECRYPT = "Ask whoever manages your role for kms:Decrypt on the key of the variables, and look again."
+_KEY_UNFIT = "See in the console whether the key of the functions' variables is there and switched on."
+
+
+class NotTold(Exception):
+    """AWS answered, and left out what is needed to look further.
+
+    Attributes:
+        solution: what to do, in sentences.
+    """
+
+    def __init__(self, message: str, solution: str) -> None:
+        super().__init__(message)
+        self.solution = solution
+
 
 def machine(place: Place, arguments: argparse.Namespace) -> Look:
     """The state machine."""
@@ -59,7 +75,7 @@ def functions(place: Place, arguments: argparse.Namespace) -> Look:
 
 def email(place: Place, arguments: argparse.Namespace) -> Look:
     """Who is mailed failures: an address receives nothing before its owner has clicked the link in Amazon's mail."""
-    topic, client = place.outputs["AlertTopicArn"], place.client("sns")
+    topic, client = _output(place, "AlertTopicArn"), place.client("sns")
     pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
     found = [each for page in pages for each in page["Subscriptions"] if each["Protocol"].startswith("email")]
     waiting = [each["Endpoint"] for each in found if each["SubscriptionArn"] == _PENDING]
@@ -112,7 +128,7 @@ def _subnets(subnets: list[dict[str, Any]], vpc: str) -> Look:
 
 def secret(place: Place, arguments: argparse.Namespace) -> Look:
     """The secret with the database's login. Its value isn't read."""
-    arn = _configuration(place, "preflight")["Environment"]["Variables"]["DATABASE_SECRET_ARN"]
+    arn = _variable(place, "preflight", "DATABASE_SECRET_ARN")
     try:
         told = place.client("secretsmanager").describe_secret(SecretId=arn)
     except ClientError as error:
@@ -130,7 +146,7 @@ def dead_letters(place: Place, arguments: argparse.Namespace) -> Look:
     """Events that started nothing: of deployments, of the daily check, of a run's end."""
     wanted = "ApproximateNumberOfMessages"
     told = place.client("sqs").get_queue_attributes(
-        QueueUrl=place.outputs["DeadLetterQueueUrl"], AttributeNames=[wanted]
+        QueueUrl=_output(place, "DeadLetterQueueUrl"), AttributeNames=[wanted]
     )
     count = int(told["Attributes"][wanted])
     if count:
@@ -141,6 +157,33 @@ def dead_letters(place: Place, arguments: argparse.Namespace) -> Look:
 
 
 def _configuration(place: Place, step: str) -> dict[str, Any]:
-    name = place.outputs[f"{step.capitalize()}FunctionName"]
+    name = _output(place, f"{step.capitalize()}FunctionName")
     told: dict[str, Any] = place.client("lambda").get_function_configuration(FunctionName=name)
     return told
+
+
+def _variable(place: Place, step: str, name: str) -> str:
+    """A variable of a function. To a role that may not decrypt them, Lambda tells all else, and says why not these.
+
+    Raises:
+        NotTold: it may not be seen, or isn't there.
+    """
+    told = _configuration(place, step).get("Environment") or {}
+    if error := told.get("Error"):
+        code = str(error.get("ErrorCode", "no reason"))
+        solution = _MAY_NOT_DECRYPT if "AccessDenied" in code else _KEY_UNFIT
+        raise NotTold(f"Lambda couldn't decrypt the variables of {step} ({code})", solution)
+    if name not in told.get("Variables", {}):
+        raise NotTold(f"{place.stack} was deployed by another version: {step} has no {name}", _ANOTHER_VERSION)
+    return str(told["Variables"][name])
+
+
+def _output(place: Place, name: str) -> str:
+    """What the stack tells under this name.
+
+    Raises:
+        NotTold: it doesn't.
+    """
+    if name not in place.outputs:
+        raise NotTold(f"{place.stack} was deployed by another version: it doesn't tell {name}", _ANOTHER_VERSION)
+    return place.outputs[name]

@@ -91,6 +91,14 @@ _UNFINISHED = f"""
            SELECT 1 FROM {SCHEMA}.attempts AS later WHERE later.version = tried.version AND later.id > tried.id
        )
 """
+_COURSE = f"""
+    SELECT version, action, sha256 FROM (
+           SELECT attempt AS id, version, 'apply' AS action, sha256 FROM {SCHEMA}.applied
+            UNION ALL
+           SELECT id, version, action, sha256 FROM {SCHEMA}.attempts
+            WHERE action = 'rollback' AND result = 'rolled back') AS changes
+     ORDER BY id
+"""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,15 @@ class Applied:
     def label(self) -> str:
         """Its version as its file's name writes it: `017`."""
         return self.name.partition("_")[0]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A migration that is in, or a rollback that went through; with the hash of the migration's file at that time."""
+
+    version: int
+    action: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -172,6 +189,13 @@ def read_state(session: Session) -> State:
 def read_applied(session: Session) -> dict[int, Applied]:
     """Everything that is in, by version; see `read_state`."""
     return read_state(session).applied
+
+
+def read_course(session: Session) -> list[Change]:
+    """What is in and what was ever rolled back, in the order in which it happened."""
+    if read_format(session) == 0:
+        return []
+    return [Change(int(str(v)), str(action), str(sha)) for v, action, sha in session.query(_COURSE)]
 
 
 def read_attempts(session: Session, newest: int) -> list[Attempt]:

@@ -144,6 +144,7 @@ class _Run:
         read."""
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = self._request.source.problems(action, fresh)
+        ctrl_c.hear("looking for hazards")  # before a judgement of which Ctrl-C may have ended a part
         if problems:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
@@ -251,10 +252,11 @@ class _Run:
         """
         if not self._patience.forgives_connections:
             raise lost
-        before = self._session.server.pid
+        before, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
         self._request.listener.closed()
         busy = self._take_over(before)
+        self._session.wire.interrupted |= interrupted
         self._patience.after_connection(lost)
         parts = self._units_done(job)
         if busy:

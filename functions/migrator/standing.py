@@ -1,7 +1,8 @@
 """Tables that must be there: an applied file has made them, and nothing that the files show has taken them away.
 
 The files can't show everything. Where one of them may have taken a table away, where the history has a file that isn't
-here or isn't as it was applied, or where a run is at work, nothing is claimed.
+here or isn't as it was applied, where a rollback may have left a table away, or where a run is at work, nothing is
+claimed. What `compiler.staying` can't see (a trigger that drops tables) is claimed in error.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def must_be_there(files: Iterable[Standing | None]) -> dict[str, str]:
     """Each such table, with the file that has made it.
 
     Args:
-        files: those that are applied, in their order; None for one of which nothing is known.
+        files: those that are applied, in their order, and with them what rollbacks took away; None for one of which
+            nothing is known.
     """
     found: dict[str, dict[str, str]] = {}  # by bare name, as a later file may leave the schema out
     for each in files:

@@ -16,7 +16,7 @@ from functions.migrator.errors import MigratorError, StatementTimeout, Verificat
 from functions.migrator.executions import Done, read_done
 from functions.migrator.expectations import LOCKED, Check, check_rows
 from functions.migrator.files import Migration
-from functions.migrator.history import Applied, State, read_state
+from functions.migrator.history import Applied, Change, State, read_course, read_state
 from functions.migrator.inspection import Table, inspect, nowhere
 from functions.migrator.options import RowsExpectation
 from functions.migrator.plan import find_target, make_plan
@@ -24,14 +24,14 @@ from functions.migrator.results import rollback_message, success_message
 from functions.migrator.runlock import find_holder
 from functions.migrator.script import PAST, Script
 from functions.migrator.session import Session
-from functions.migrator.standing import Standing, must_be_there
+from functions.migrator.standing import ANYTHING, Standing, must_be_there
 from functions.migrator.step import Step, looking, newest, send
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
 _TOO_SLOW = "Promise fewer rows, or raise `limits.statement_timeout` of the environment."
 _GONE = (
-    "A table that isn't there: find out who dropped or renamed it; restore it, or make it anew in a new migration. If "
-    "it is to be gone, say so in a new migration: DROP TABLE IF EXISTS NAME. "
+    "A table that isn't there: find out who (or which trigger) dropped or renamed it; restore it, or make it anew in a "
+    "new migration. If it is to be gone, say so in a new migration: DROP TABLE IF EXISTS NAME. "
 )
 _UNFIT = (
     "An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A run doesn't: "
@@ -231,7 +231,8 @@ def _missed(
     """Tables that must be there and are nowhere. After a rollback none: a down file can't always give back what its
     migration had dropped.
 
-    Where there are any, it is looked closer: a file may not be what was applied, or another run be at work.
+    Where there are any, it is looked closer: a file may not be what was applied, an earlier rollback have left a table
+    away, or another run be at work.
     """
     if step.ask.action == "rollback" or state.unfinished:
         return
@@ -241,11 +242,36 @@ def _missed(
     if not nowhere(session, [name for name in away if name in made_by]):
         return
     edits = read_edits(session, step.source, state.applied)
-    made_by = must_be_there(None if v in edits and edits[v].changed else each for v, each in known.items())
+    certain = {v: None if v in edits and edits[v].changed else each for v, each in known.items()}
+    made_by = must_be_there(_course(step, session, certain))
     gone = nowhere(session, [name for name in away if name in made_by])
     if find_holder(session) is None and read_state(session) == state:
         for name in sorted(gone):
             yield Check(f"table {name}", "there", "not there", False, made_by[name])
+
+
+def _course(step: Step, session: Session, applied: Mapping[int, Standing | None]) -> Iterator[Standing | None]:
+    """What is in and what was rolled back, one after the other."""
+    for change in read_course(session):
+        yield applied.get(change.version) if change.action == "apply" else _rolled_back(step, change)
+
+
+def _rolled_back(step: Step, change: Change) -> Standing | None:
+    """What a rollback may have left away: all that the migration or its down file takes away, as the one doesn't always
+    give back what the other took. None where the file isn't what it was then."""
+    migration = step.source.package.by_version.get(change.version)
+    if migration is None or migration.sha256 != change.sha256:
+        return None
+    try:
+        scripts = [step.source.script("apply", migration)]
+        scripts += [step.source.script("rollback", migration)] if migration.down else []
+    except MigratorError:  # a down file that can't be read any more
+        return None
+    return Standing(migration.name, (), tuple(name for script in scripts for name in _may_take(script)))
+
+
+def _may_take(script: Script) -> tuple[str, ...]:
+    return script.taken if script.tokens else (ANYTHING,)  # without tokens it is no SQL
 
 
 def _notices(step: Step, session: Session, state: State) -> list[str]:

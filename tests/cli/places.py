@@ -1,7 +1,8 @@
 """Where the product makes errors, and which of these places were seen at work.
 
-A place is a call that makes an error: of an error's class, or of a function that returns a new one. The code is read
-for them; while scenes are played, each error that is made notes which of these calls its stack goes through.
+A place is a call that makes an error: of an error's class, of a function that returns a new one, or of one that stops
+at Ctrl-C in its caller's words. The code is read for them; while scenes are played, each error that is made notes which
+of these calls its stack goes through.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ CLASSES = {
 }
 # Names of variables that hold a class: what is called by them makes an error.
 VARIABLES = {"cli/remote/failing.py": {"ours"}, "functions/migrator/failures.py": {"kind"}}
+STOPPED = {"ctrl_c.stopped", "ctrl_c.pause", "ctrl_c.hear"}  # they raise an error in the words of whoever calls them
 Span = tuple[int, int, int, int]  # first line, last line, first column, last column
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -77,7 +79,16 @@ def _flat(text: str) -> str:
 def places() -> dict[tuple[str, Span], Place]:
     """Every place, by its file and its span."""
     found = [place for file, tree in _trees().items() for place in _places_in(file, tree)]
-    return {(place.file, place.span): place for place in found}
+    known = {(place.file, place.span): place for place in found}
+    return known | {(file, span): known[file, call] for file, span, call in _entered() if (file, call) in known}
+
+
+def _entered() -> Iterator[tuple[str, Span, Span]]:
+    """What a `with` enters, by the span of the whole statement: there Python is when it leaves it."""
+    for file, tree in _trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.With):
+                yield from ((file, _span(node), _span(item.context_expr)) for item in node.items)
 
 
 @cache
@@ -112,8 +123,13 @@ def _called(call: ast.Call) -> str:
 
 def _makes(file: str, call: ast.Call, makers: set[tuple[str, str]]) -> bool:
     name = _called(call)
-    known = name in CLASSES or name == "kind_of()" or name in VARIABLES.get(file, ())
+    known = name in CLASSES or name == "kind_of()" or name in VARIABLES.get(file, ()) or _may_stop(call)
     return known or (file, name) in makers or (not name.startswith("_") and ("", name) in makers)
+
+
+def _may_stop(call: ast.Call) -> bool:
+    """Whether Ctrl-C is heard in it: each such call tells in its own words what was being done."""
+    return isinstance(call.func, ast.Attribute) and ast.unparse(call.func) in STOPPED
 
 
 @cache
@@ -141,7 +157,7 @@ def _returns_error(function: _Function) -> bool:
     return not returns.startswith("type[") and any(word in CLASSES for word in re.findall(r"\w+", returns))
 
 
-def _span(node: ast.expr) -> Span:
+def _span(node: ast.expr | ast.stmt) -> Span:
     return node.lineno, node.end_lineno or 0, node.col_offset, node.end_col_offset or 0
 
 

@@ -17,7 +17,7 @@ import pytest
 from cli.main import main
 from local.postgres import Server
 from tests.cli.conftest import Answer, Call, checked, environment
-from tests.database.helpers import applied, apply
+from tests.database.helpers import applied, apply, attempts, backend
 from tests.servers import Database, Migrations
 
 CTRL_C, CTRL_D = b"\x03", b"\x04"
@@ -230,3 +230,49 @@ def test_question_does_not_stand_in_the_document(ran: Migrations, database: Data
         code, out, _ = person.answer(b"002\n")
     assert code == 0
     assert json.loads(out)["status"] == "success"
+
+
+# ---- Ctrl-C in a run ------------------------------------------------------------------------------------------------
+
+STOPPING = "Stopping as soon as that leaves nothing half done (Ctrl-C again ends at once)."
+
+
+def stopped(database: Database, migrations: Migrations, before: str, *words: str) -> tuple[int, str]:
+    """Its exit code and what it said of a run that Ctrl-C meets in a file, after a line of Python in its process."""
+    migrations.write("003_long.sql", "SELECT pg_sleep(60);")
+    program = f"import os, sys; {before}os.execv(sys.executable, [sys.executable, '-m', 'cli', 'run', *sys.argv[1:]])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        cwd=migrations.dir.parent,
+        env=environment(DATABASE_URL=database.url),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        backend(database, "pg_sleep")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert attempts(database)[-1] == ("003", "failed")
+    return process.returncode, err
+
+
+@posix
+def test_first_ctrl_c_is_told_at_once_and_only_to_people(two: Migrations, database: Database) -> None:
+    code, err = stopped(database, two, "")
+    assert code == 1
+    assert err.count(STOPPING) == 1
+    assert err.index(STOPPING) < err.index("Cancelled: ")
+    code, err = stopped(database, two, "", "--output", "json")
+    assert (code, err) == (1, "")
+
+
+@posix
+def test_ctrl_c_with_stderr_closed_is_told_to_nobody_else(two: Migrations, database: Database) -> None:
+    """Its number may be the connection's then."""
+    assert stopped(database, two, "os.close(2); ") == (1, "")

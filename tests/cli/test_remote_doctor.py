@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import botocore.client
 import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
@@ -182,3 +184,85 @@ def test_database_that_cannot_be_reached_is_told_with_the_engines_words(cloud: C
     assert answer.code == 1
     assert lines(answer, "database")[0].startswith("FAILED  database      DatabaseUnreachable: A lock on orders")
     assert "Do: Run again when that session has ended, or end it." in answer.out
+
+
+@pytest.fixture
+def answers(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], None]], None]:
+    """Has an operation of AWS answer otherwise: `answers("DescribeStacks", change)`."""
+    real = botocore.client.BaseClient._make_api_call
+
+    def otherwise(operation: str, change: Callable[[Any], None]) -> None:
+        def call(self: Any, name: str, parameters: Any) -> Any:
+            told = real(self, name, parameters)
+            if name == operation:
+                change(told)
+            return told
+
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+
+    return otherwise
+
+
+def only_the_machine(told: Any) -> None:
+    for stack in told["Stacks"]:
+        stack["Outputs"] = [each for each in stack["Outputs"] if each["OutputKey"] == "StateMachineArn"]
+
+
+def test_stack_of_another_version_is_told_for_each_thing_that_it_does_not_tell(
+    cloud: Cloud, call: Call, answers: Any
+) -> None:
+    healthy(cloud)
+    answers("DescribeStacks", only_the_machine)
+    answer = call("doctor", "--env", "dev", "--output", "json")
+    found = {check["check"]: check for check in answer.json["checks"]}
+    missing = {
+        "functions": "PreflightFunctionName",
+        "e-mail": "AlertTopicArn",
+        "network": "ApplyFunctionName",
+        "secret": "PreflightFunctionName",
+        "dead letters": "DeadLetterQueueUrl",
+    }
+    for name, output in missing.items():
+        stack = "AuroraMigrationsRunnerStack-dev"
+        told = f"Can't be looked at: {stack} was deployed by another version: it doesn't tell {output}"
+        assert (found[name]["result"], found[name]["message"]) == ("warn", told)
+        assert found[name]["solution"].startswith("Deploy the environment again.")
+    assert found["database"]["result"] == "ok"
+    assert "deployed by another version" in call("doctor", "--env", "dev").out
+
+
+@pytest.mark.parametrize(
+    ("code", "solution"),
+    [
+        ("AccessDeniedException", "Ask whoever manages your role for kms:Decrypt"),
+        ("KMSNotFoundException", "See in the console"),
+    ],
+)
+def test_variables_that_may_not_be_decrypted_are_told_with_the_right_that_is_missing(
+    cloud: Cloud, call: Call, answers: Any, code: str, solution: str
+) -> None:
+    healthy(cloud)
+    refused = {"Error": {"ErrorCode": code, "Message": "Lambda was unable to decrypt the environment variables."}}
+    answers("GetFunctionConfiguration", lambda told: told.update(Environment=refused))
+    answer = call("doctor", "--env", "dev", "--output", "json")
+    (found,) = [check for check in answer.json["checks"] if check["check"] == "secret"]
+    assert found["result"] == "warn"
+    assert found["message"] == f"Can't be looked at: Lambda couldn't decrypt the variables of preflight ({code})"
+    assert found["solution"].startswith(solution)
+
+
+@pytest.mark.parametrize("environment", [None, {}, {"Variables": {}}])
+def test_function_without_the_variable_was_deployed_by_another_version(
+    cloud: Cloud, call: Call, answers: Any, environment: Any
+) -> None:
+    healthy(cloud)
+    answers("GetFunctionConfiguration", lambda told: told.update(Environment=environment))
+    (line,) = lines(call("doctor", "--env", "dev"), "secret")
+    assert line.endswith("was deployed by another version: preflight has no DATABASE_SECRET_ARN")
+
+
+def test_answer_of_a_machine_of_another_version_is_no_traceback(cloud: Cloud, call: Call) -> None:
+    healthy(cloud, {key: value for key, value in SOUND.items() if key != "sound"})
+    answer = call("doctor", "--env", "dev")
+    assert lines(answer, "database")[1] == "warn    database      Can't be looked at: the answer has no 'sound'"
+    assert "Another version may have deployed the environment" in answer.out

@@ -197,7 +197,8 @@ def test_rollback_shows_what_would_go_and_asks_for_the_newest(
     monkeypatch.setattr("sys.stdin", Keyboard("018\n"))
     answer = call("rollback", "17", "--env", "dev")
     assert answer.code == 0
-    assert answer.err.index("018_b.sql") < answer.err.index("017_a.sql") < answer.err.index("Type 018")
+    shown = answer.err
+    assert shown.index("  018_b.down.sql\n") < shown.index("  017_a.down.sql\n") < shown.index("Type 018")
     assert answer.contract["message"] == ROLLED["message"]
     asked = cloud.executions()[0]["input"]
     assert (asked["action"], asked["target"], asked["confirm"]) == ("rollback", "17", "018")
@@ -231,6 +232,34 @@ def test_rollback_of_what_is_not_applied_is_refused_before_anything_is_asked(
     assert answer.code == 2
     assert f"Migration {target} isn't applied" in answer.err
     assert "Next   aurora-migrations list --env dev\n" in answer.err
+
+
+CUT = {**LIST, "omitted": 16}
+
+
+def test_rollback_to_what_the_list_leaves_out_asks_for_the_confirmation(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.deploy(answering({"list-migrations": CUT, "rollback": ROLLED}))
+    monkeypatch.setattr("sys.stdin", Keyboard("018\n"))
+    answer = call("rollback", "5", "--env", "dev")
+    assert answer.code == 2
+    assert "What a rollback down to 5 would undo can't be shown here." in answer.err
+    assert "the oldest 16 migrations aren't in it" in answer.err
+    assert "add --confirm 018" in answer.err
+    assert "isn't applied" not in answer.err
+    assert "Next   aurora-migrations status --env dev\n" in answer.err
+    assert [each["input"]["action"] for each in cloud.executions()] == ["list-migrations"]
+    assert call("rollback", "5", "--confirm", "018", "--env", "dev").code == 0
+
+
+def test_rollback_within_what_a_cut_list_shows_goes_on(
+    cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.deploy(answering({"list-migrations": CUT, "rollback": ROLLED}))
+    assert "Migration 19 isn't applied" in call("rollback", "19", "--env", "dev").err
+    monkeypatch.setattr("sys.stdin", Keyboard("018\n"))
+    assert call("rollback", "17", "--env", "dev").code == 0
 
 
 @pytest.mark.parametrize("typed", ["017", "19", "yes", "1" * 300])

@@ -283,6 +283,23 @@ def test_ctrl_c_while_waiting_for_the_run_lock_ends_the_wait(database, migration
     assert not exists(database, "aurora_migrations.applied")
 
 
+def test_ctrl_c_while_files_are_read_is_heard_between_two_of_them(database, migrations) -> None:
+    """Reading them all takes many seconds."""
+    for number in range(1, 41):
+        made = (f"CREATE TABLE t{number}_{each} (id integer);\n" for each in range(3_000))
+        migrations.write(f"{number:03}_many.sql", "".join(made))
+    with start_runner(database, migrations) as runner:
+        until(lambda: backends(database), "it is connected")
+        time.sleep(1)
+        began = time.monotonic()
+        runner.interrupt()
+        code, answer = runner.finish(10)
+    assert (code, answer["error"]) == (1, "Cancelled"), answer
+    assert answer["message"] == "Stopped by Ctrl-C while reading the files."
+    assert time.monotonic() - began < 5
+    assert not exists(database, "aurora_migrations.applied")
+
+
 def test_ctrl_c_at_random_moments_never_leaves_a_half_done_file(database, migrations) -> None:
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")

@@ -9,14 +9,16 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psycopg
 import pytest
 
+from functions.migrator import blockers
 from functions.migrator.blockers import LockWait
 from functions.migrator.errors import Cancelled, DatabaseBusy, LockTimeout, StatementTimeout
 from functions.migrator.options import Limits
+from functions.migrator.wire import Command, Row, Wire
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -164,6 +166,26 @@ def test_ctrl_c_while_waiting_outside_stops_the_run(busy, migrations) -> None:
         code, answer = run.finish(10)
     assert (code, answer["error"]) == (1, "Cancelled")
     until(lambda: not backends(busy), "its session is gone")
+
+
+def test_ctrl_c_is_not_forgotten_over_a_connection_lost_while_waiting(busy, migrations) -> None:
+    migrations.write("001_add.sql", ADD)
+    original, left = Wire.batch, [blockers._LEFT]
+
+    def pressed(wire: Wire, commands: Sequence[Command]) -> list[list[Row]]:
+        if left and any(command.sql == left[0] for command in commands):
+            left.clear()
+            wire.interrupted = True  # as Ctrl-C leaves it that came while the server was asked
+            ask(busy, "SELECT pg_terminate_backend(%s)", (wire.connection.info.backend_pid,))
+        return original(wire, commands)
+
+    with holding(busy.url, "LOCK TABLE busy IN SHARE MODE"), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Wire, "batch", pressed)
+        with pytest.raises(Cancelled):
+            apply(busy, migrations, limits=Limits(lock_wait=20_000))
+    assert left == []
+    assert attempts(busy)[0] == ("001", "failed")
+    assert labels(apply(busy, migrations)) == ["001"]
 
 
 # ---- a hot table ----------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_table_that_a_file_has_made_and_none_has_taken_away_is_missed(machine, d
     machine.execution = "later"
     told = machine.refused("verify", VerificationFailed, {"action": "verify", "target": target})
     assert told["message"] == "table a: expected there, found not there (001_step.sql)."
-    assert told["solution"].startswith("A table that isn't there: find out who dropped or renamed it")
+    assert told["solution"].startswith("A table that isn't there: find out who (or which trigger) dropped")
     assert told["next_command"] == "aurora-migrations verify --env dev"
     machine.migrations.write("003_gone.sql", "DROP TABLE IF EXISTS a;")  # as it says there
     machine.write_manifest()
@@ -108,6 +108,16 @@ UNCERTAIN = {  # what the first file makes, and what a later one does
         "CREATE TABLE a (id int);\nCREATE PROCEDURE f() LANGUAGE sql AS 'SELECT 1';",
         "CALL f();",
     ),
+    "function with a harmless beginning": (
+        "CREATE TABLE a (id int);\nCREATE FUNCTION to_archive(x text) RETURNS int LANGUAGE sql AS 'SELECT 1';",
+        "SELECT to_archive('a');",
+    ),
+    "prepared": (
+        "CREATE TABLE a (id int);",
+        "PREPARE p AS SELECT 1 AS x;\nCREATE TABLE kept AS EXECUTE p;\nDEALLOCATE p;",
+    ),
+    "explained": ("CREATE TABLE a (id int);", "PREPARE p AS SELECT 1;\nEXPLAIN ANALYZE EXECUTE p;\nDEALLOCATE p;"),
+    "search_path": ("SELECT set_config('search_path', 'pg_temp', true);\nCREATE TABLE a (id int);", ""),
     "schema": ("CREATE SCHEMA app;\nCREATE TABLE a (id int);", "DROP SCHEMA app CASCADE;"),
     "swapped": (
         "CREATE TABLE a (id int);\nCREATE TABLE b (id int);",
@@ -152,6 +162,64 @@ def test_file_that_is_not_what_was_applied_misses_nothing(machine, database) -> 
     machine.migrations.write("001_step.sql", "-- only a comment\ncreate table a (id int);")
     machine.write_manifest()
     machine.refused("verify", VerificationFailed, {"action": "verify"})
+
+
+LEFT_AWAY = {  # what a migration does, and its down file
+    "drops it": ("DROP TABLE a;", "SELECT 1;"),
+    "renames it": ("ALTER TABLE a RENAME TO b;", "DROP TABLE b;"),
+    "its down file drops it": ("ALTER TABLE a ADD COLUMN x int;", "DROP TABLE a;"),
+    "its down file may": ("CREATE TABLE c (id int);", "DROP TABLE c;\nDO $$ BEGIN DROP TABLE a; END $$;"),
+}
+
+
+def rolled_back(machine: Machine, up: str, down: str) -> None:
+    """After a table is made, a migration comes in and goes out again."""
+    machine.migrations.write("002_step.down.sql", down)
+    run(machine, "CREATE TABLE a (id int);", up)
+    machine.execution = "undo"
+    machine.run({"action": "rollback", "target": "002", "confirm": "002"})
+    machine.execution = "later"
+
+
+@pytest.mark.parametrize("case", LEFT_AWAY)
+def test_table_that_a_rollback_left_away_is_not_missed(machine, case: str) -> None:
+    rolled_back(machine, *LEFT_AWAY[case])
+    assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
+
+
+def test_table_that_a_file_took_which_was_edited_since_its_rollback_is_not_missed(machine) -> None:
+    rolled_back(machine, "DROP TABLE a;", "SELECT 1;")
+    for edited in ("SELECT 2;", None):
+        machine.migrations.write("002_step.sql", edited or "")
+        if edited is None:
+            for path in machine.migrations.dir.glob("002_*"):
+                path.unlink()
+        machine.write_manifest()
+        assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
+
+
+def test_table_of_a_file_that_is_in_again_after_a_rollback_is_missed(machine, database) -> None:
+    rolled_back(machine, "CREATE TABLE b (id int);", "DROP TABLE b;")
+    machine.run()
+    machine.execution = "last"
+    database.execute("DROP TABLE a; DROP TABLE b")
+    told = machine.refused("verify", VerificationFailed, {"action": "verify"})
+    assert [check["promise"] for check in told["checks"]] == ["table a", "table b"]
+
+
+def test_trigger_that_drops_a_table_is_not_seen_and_the_remedy_holds(machine, database) -> None:
+    """As docs/functions.md says."""
+    drops = "CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS\n"
+    drops += "  'BEGIN DROP TABLE a; RETURN NEW; END';\nCREATE TABLE jobs (id int);\n"
+    drops += "CREATE TRIGGER drops BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION drops();"
+    run(machine, "CREATE TABLE a (id int);", drops)
+    database.execute("INSERT INTO jobs VALUES (1)")
+    machine.execution = "later"
+    machine.refused("verify", VerificationFailed, {"action": "verify"})
+    machine.migrations.write("003_gone.sql", "DROP TABLE IF EXISTS a;")
+    machine.write_manifest()
+    machine.run()
+    assert machine.run({"action": "verify"})["message"].endswith("all is as it should be")
 
 
 def test_nothing_is_missed_while_a_file_is_in_in_part(machine, database) -> None:

@@ -68,6 +68,15 @@ def _not_there(stage: Stage) -> Answer:
     return stage.env("rollback", "2")
 
 
+def _left_out(stage: Stage) -> Answer:
+    """The answer of the environment has no room for its oldest migrations."""
+    at = "2026-11-23T04:00:17Z"
+    entry = {"migration": "018", "name": "018_b.sql", "state": "applied", "applied_at": at, "execution": None}
+    listed = {"status": "success", "migration": None, "message": "18 migrations", "migrations": [entry], "omitted": 17}
+    stage.cloud.deploy_bare(answering({"list-migrations": listed}))
+    return stage.env("rollback", "5")
+
+
 def _no_squawk(stage: Stage) -> Answer:
     stage.patch.setattr(sys, "executable", str(stage.two.dir / "python"))
     stage.patch.setenv("PATH", "")
@@ -166,6 +175,7 @@ INPUT = [
     # ---- rolling back ----
     ("what is to be rolled back isn't applied", lambda s: s.ran("1").on("rollback", "2", "--confirm", "1")),
     ("the same, in an environment", _not_there),
+    ("an environment can't show all of what would be undone", _left_out),
     ("nobody is there to confirm", lambda s: s.ran().on("rollback", "1")),
     ("another number was typed", lambda s: s.ran().types("001").on("rollback", "1")),
     ("another number was confirmed", lambda s: s.ran().on("rollback", "1", "--confirm", "1")),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from compiler import checking
 from functions.migrator import Request, connecting, ctrl_c, errors, run
 from functions.migrator.deadline import RESERVE
+from functions.migrator.patience import Patience
 from tests.cli.cloud import stops_explained, waiting
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
@@ -276,7 +279,7 @@ def _many_short_statements(stage: Stage) -> Answer:
 # ---- Ctrl-C ---------------------------------------------------------------------------------------------------------
 
 
-def _press(stage: Stage, when: Callable[[], object], *words: str) -> Answer:
+def _press(stage: Stage, when: Callable[[], object], *words: str, url: str | None = None) -> Answer:
     """Ctrl-C is pressed once this is so."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     stage.closing.callback(signal.signal, signal.SIGINT, before)
@@ -286,7 +289,22 @@ def _press(stage: Stage, when: Callable[[], object], *words: str) -> Answer:
         until(when, "the moment")
         signal.pthread_kill(main, signal.SIGINT)
 
-    return stage.beside(press, *words)
+    return stage.beside(press, *words, url=url)
+
+
+def _press_before(stage: Stage, step: str) -> Answer:
+    """Ctrl-C is pressed when the check of the files comes to this step first."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    stage.closing.callback(signal.signal, signal.SIGINT, before)
+    real, left = getattr(checking, step), [signal.SIGINT]
+
+    def pressed(*given: Any) -> Any:
+        while left:
+            signal.raise_signal(left.pop())
+        return real(*given)
+
+    stage.patch.setattr(checking, step, pressed)
+    return stage.on("run")
 
 
 def _in_a_statement(stage: Stage) -> Answer:
@@ -300,10 +318,32 @@ def _at_commit(stage: Stage, text: str) -> Answer:
     return _press(stage, lambda: stage.database.query(asleep), "run")
 
 
-def _pauses() -> bool:
-    """Whether the run sleeps at this moment, and not within a query."""
+def _pauses(of: Callable[..., object] | None = None) -> bool:
+    """Whether the run sleeps at this moment, and not within a query; on behalf of this function, if one is named."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    return frame is not None and frame.f_code is ctrl_c.pause.__code__
+    if frame is None or frame.f_code is not ctrl_c.pause.__code__:
+        return False
+    return of is None or (frame.f_back is not None and frame.f_back.f_code is of.__code__)  # type: ignore[attr-defined]
+
+
+def _while_connecting(stage: Stage) -> Answer:
+    """To a server that takes the connection and says nothing."""
+    silent = stage.enter(socket.create_server(("127.0.0.1", 0)))
+    url = f"postgresql://app@127.0.0.1:{silent.getsockname()[1]}/shop"
+    return _press(stage, lambda: ctrl_c._State.waiting, "run", url=url)
+
+
+def _while_the_database_is_away(stage: Stage) -> Answer:
+    """The session is ended while a file runs, and the run waits before it begins that anew."""
+    stage.write(f003_c="SELECT pg_sleep(60);\n")
+    end = stage.end("pg_sleep")
+
+    def away() -> bool:
+        end()
+        until(lambda: _pauses(Patience.after_connection), "the run waits")
+        return True
+
+    return _press(stage, away, "run")
 
 
 def _while_another_runs(stage: Stage) -> Answer:
@@ -356,6 +396,16 @@ def _unfit_index(stage: Stage) -> Answer:
 
 def _not_applied(stage: Stage) -> Answer:
     return stage.ran("1").on("verify", "2")
+
+
+def _table_gone(stage: Stage) -> Answer:
+    return stage.ran().sql("DROP TABLE users").on("verify")
+
+
+def _not_in(stage: Stage) -> Answer:
+    """What apply has said that it did isn't in the history."""
+    package = stage.machine.write_manifest()
+    return stage.refused(errors.VerificationFailed, step="verify", package=package)
 
 
 def _broken_for_ever(stage: Stage) -> Answer:
@@ -440,6 +490,10 @@ SCENES = {
         ("the same, of a part", lambda s: _at_commit(s, f"BEGIN;\n{STUBBORN}COMMIT;\nBEGIN;\nSELECT 1;\nCOMMIT;\n")),
         ("Ctrl-C while another run is waited for", _while_another_runs),
         ("Ctrl-C while locks are waited for", _while_others_hold_locks),
+        ("Ctrl-C between two files that are read", lambda s: _press_before(s, "_compile")),
+        ("Ctrl-C while hazards are looked for", lambda s: _press_before(s, "find_hazards")),
+        ("Ctrl-C while the run connects", _while_connecting),
+        ("Ctrl-C while the run waits for a database that was away", _while_the_database_is_away),
         ("an administrator cancels a file's statement", _cancelled_file),
         ("an administrator cancels a look", _cancelled_look),
         ("an execution is stopped", _stopped),
@@ -449,6 +503,8 @@ SCENES = {
         ("an index isn't fit for use", _unfit_index),
         ("a lasting promise isn't kept any more", _broken_for_ever),
         ("what is to be verified isn't applied", _not_applied),
+        ("a table that an applied file has made is gone", _table_gone),
+        ("what a run has applied isn't in the history", _not_in),
     ],
     "InternalError": [("a function meets what it doesn't expect", _odd_payload)],
 }
