@@ -23,10 +23,11 @@ from functions.migrator.plan import version_of
 
 _LONGEST = 256  # characters of `requested_by`
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
+_QUESTION_HERE = "s: stop it, and the local cloud with it   anything else: go on watching > "
 
 
 class LeftRunning(KeyboardInterrupt):
-    """Ctrl-C, and the execution goes on by itself, or may; its text says how to look at it."""
+    """Ctrl-C, and the execution goes on by itself, or may, or ends with us; its text says how to look at it."""
 
 
 def ask(
@@ -126,7 +127,7 @@ def ask_in(
     if not would_change(given):
         return answer_of(_watch(Follower(place, start(place, execution, given), shown), arguments))
     _ = place.machine  # until it is known where it is, nothing is started
-    with _told_by_name(execution, arguments):
+    with _told_by_name(place, execution, arguments):
         begun = start(place, execution, given)
         shown.note(f"Execution {execution}\n{place.console(begun.arn) or ''}".rstrip())
         ended = _watch(Follower(place, begun, shown), arguments)
@@ -134,7 +135,7 @@ def ask_in(
 
 
 @contextlib.contextmanager
-def _told_by_name(execution: str, arguments: argparse.Namespace) -> Iterator[None]:
+def _told_by_name(place: Place, execution: str, arguments: argparse.Namespace) -> Iterator[None]:
     """Ctrl-C where nobody asks what it means: while an execution is being started or stopped.
 
     Raises:
@@ -145,9 +146,16 @@ def _told_by_name(execution: str, arguments: argparse.Namespace) -> Iterator[Non
     except LeftRunning:
         raise
     except KeyboardInterrupt:
-        raise LeftRunning(
-            f"The execution {execution} may have been started. Look at it: {_look_at(execution, arguments)}"
-        ) from None
+        maybe = f"The execution {execution} may have been started. Look at it: {_look_at(execution, arguments)}"
+        raise LeftRunning(maybe if place.lasting else _ended_with_us(execution, arguments)) from None
+
+
+def _ended_with_us(execution: str, arguments: argparse.Namespace) -> str:
+    history = where.as_asked("aurora-migrations history", arguments)
+    return (
+        f"The execution {execution} ends here, with the local cloud of this command. A file that was under way is "
+        f"rolled back, or in with its record: {history}. The next run goes on from there."
+    )
 
 
 def _look_at(execution: str, arguments: argparse.Namespace) -> str:
@@ -166,12 +174,15 @@ def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
 
 
 def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
-    """Asks whether to stop it. Where nobody can be asked, and at a second Ctrl-C, it is left running."""
-    name = follower.execution.name
+    """Asks whether to stop it. Where nobody can be asked, and at a second Ctrl-C, it is left running; in a local cloud
+    of our own it ends with that."""
+    name, lasting = follower.execution.name, follower.place.lasting
     left = f"The execution {name} goes on by itself. Look at it: {_look_at(name, arguments)}"
+    left = left if lasting else _ended_with_us(name, arguments)
     if not sys.stdin.isatty():
         raise LeftRunning(left)
-    print(f"\nThe execution {name} is under way.\n{_QUESTION}", end="", file=sys.stderr, flush=True)
+    question = _QUESTION if lasting else _QUESTION_HERE
+    print(f"\nThe execution {name} is under way.\n{question}", end="", file=sys.stderr, flush=True)
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
@@ -179,6 +190,8 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     if answer.strip().lower() in ("l", "leave") or not answer:
         raise LeftRunning(left)
     if answer.strip().lower() in ("s", "stop"):
+        if not lasting:
+            raise LeftRunning(left)
         _stop(follower)
         print("It is being stopped.", file=sys.stderr, flush=True)
 

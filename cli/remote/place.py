@@ -61,11 +61,13 @@ class Place:
 
     Attributes:
         endpoint: of all services; None means AWS's own.
+        lasting: whether it is there when this program has ended; a local cloud of our own isn't.
     """
 
     environment: str
     session: Any
     endpoint: str | None = None
+    lasting: bool = True
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def client(self, service: str) -> Any:
@@ -190,7 +192,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Place]:
         with local_trouble():
             access = closing.enter_context(_reach(arguments))
             _tell_changes(access, arguments)
-        yield Place(access.environment, _session(access), access.endpoint)
+        yield Place(access.environment, _session(access), access.endpoint, access.pid != os.getpid())
 
 
 def _tell_changes(access: Access, arguments: argparse.Namespace) -> None:

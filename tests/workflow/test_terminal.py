@@ -212,6 +212,34 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
     assert process.wait(30) == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to end a process with")
+def test_ctrl_c_says_that_an_execution_ends_with_a_cloud_of_its_own(terminal: Terminal) -> None:
+    (terminal.migrations / "018_slow.sql").write_text("CREATE TABLE slow (id int); SELECT pg_sleep(60);\n", "utf-8")
+    process = subprocess.Popen(
+        terminal._command("run", "--local"),
+        cwd=terminal.folder,
+        env=environment(AURORA_MIGRATIONS_LOCAL=str(terminal.home)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    terminal._up.append(process)
+    assert process.stderr
+    read_until(process.stderr, "Executing migration 018")
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait(30) == 130
+    assert "ends here, with the local cloud of this command" in said
+    assert "goes on by itself" not in said
+    history = terminal.type("history", "--local", "--output", "json")
+    assert [(each["name"], each["result"]) for each in history.json["attempts"]][1:] == [
+        ("017_create_dry_run_log_micro_agente.sql", "applied")
+    ]
+    assert history.json["attempts"][0]["result"] != "applied"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
 def test_keys_deploy_check_and_end_on_the_database_that_was_named(terminal: Terminal, database: Database) -> None:
     import pty
