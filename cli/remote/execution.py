@@ -59,9 +59,11 @@ def start(place: Place, name: str, asked: Mapping[str, str]) -> Execution:
     Raises:
         CloudError: it wasn't started; or what it changes may have been, which the error's state says.
     """
-    machine, client = place.machine, place.client("stepfunctions")
+    machine = place.machine
     try:
-        told = client.start_execution(stateMachineArn=machine, name=name, input=json.dumps(asked))
+        told = place.client("stepfunctions").start_execution(
+            stateMachineArn=machine, name=name, input=json.dumps(asked)
+        )
         return Execution(str(told["executionArn"]), name, RUNNING, told["startDate"].astimezone(UTC), asked)
     except ANSWERS as error:
         if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") == _THERE:

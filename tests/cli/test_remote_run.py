@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -305,7 +306,13 @@ def test_second_try_finds_what_the_first_has_started_and_follows_it(
     spoilt(monkeypatch, "StartExecution", there)
     answer = call("run", "017", "--env", "dev")
     assert (answer.code, answer.contract["status"]) == (0, "success")
-    assert len(cloud.executions()) == 1
+    (execution,) = cloud.executions()
+    spoilt(monkeypatch, "DescribeExecution", ("AccessDeniedException", "jane is not authorized"), before=True)
+    answer = call("run", "017", "--env", "dev")
+    told = re.search(r"  State  The execution (cli-\S+) has been started, and has ended\.\n", answer.err)
+    assert told
+    assert told[1] != execution["name"]
+    assert answer.err.endswith(f"  Next   aurora-migrations logs {told[1]} --follow --env dev\n")
 
 
 # ---- Ctrl-C ---------------------------------------------------------------------------------------------------------
