@@ -3,6 +3,7 @@
     cloud        all of it, put together               settings     the environment `local`
     template     the template, kept                    synthesis    the template, made (in its own process)
     package      the Lambda package for this machine   kept         packages, as long as they are used
+    contents     the migrations' folder, in one hash   fitting      whether the cloud that is up is the one meant
     running      a cloud, found by others              reach        found, or started for the moment
     stack        template and account, in moto         console      inbox and deployments, beside AWS's services
     resources    what moto's CloudFormation lacks      hurry        state machines that don't wait
