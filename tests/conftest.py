@@ -82,17 +82,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 # What of the engine looks the same to every server: what a folder and a history make of each other, and how a server
-# of one's own, many runners and a broken connection are dealt with. TEST_POSTGRES=15 has them all run on that one.
+# of one's own, many runners, dead ones, others' locks and a broken connection are dealt with. TEST_POSTGRES=15 has them
+# all run on that one.
 _ALIKE_ON_ALL = (
     "test_bad_input",
     "test_concurrency",
     "test_connection_lost",
     "test_deferred",
     "test_drift",
+    "test_killed",
     "test_local_postgres",
     "test_manifest_runs",
     "test_resume",
     "test_templates",
+    "test_waiting",
 )
 
 

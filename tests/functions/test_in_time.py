@@ -251,7 +251,10 @@ def test_session_that_takes_a_lost_ones_place_ends_in_time_too_and_is_told(machi
     killer.join()
     assert time.monotonic() - began < 8
     assert "One call of apply has only so much time" in told["cause"]
-    assert story(capsys.readouterr().out)[2:-1] == [
+    lines = [
+        line for line in story(capsys.readouterr().out) if line != "At work"
+    ]  # may be told, if time is left for it
+    assert lines[2:-1] == [
         "Connected",
         "Executing migration 001",
         "Connection closed",
