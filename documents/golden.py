@@ -96,14 +96,11 @@ def machines() -> Iterator[tuple[str, str]]:
     untold = {"started": UNTOLD, "step": "preflight", **again(texts.look_first(ENVIRONMENT))}
     yield "function-died-and-told-nothing", _died(untold)
     yield from ends()
-    error, why = MISUNDERSTOOD
+    error, why = MISUNDERSTOOD["Error"], MISUNDERSTOOD["Cause"]
     misunderstood = {"error": error, "name": error, "why": why, "step": "preflight"}
     misunderstood |= again(texts.deploy_again(ENVIRONMENT))
     odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
-    yield (
-        "answer-not-understood",
-        _shown(*odd.filled({**VALUES, **misunderstood})),
-    )
+    yield "answer-not-understood", _shown(*odd.filled({**VALUES, **misunderstood}))
     yield "daily-check-pending", _shown(*texts.pending(ENVIRONMENT, REGION, "seen").filled(VALUES))
     busy = texts.pending(ENVIRONMENT, REGION, "busy", at_work=True)
     yield "daily-check-pending-and-still-at-work", _shown(*busy.filled(VALUES))

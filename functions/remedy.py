@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 
 from functions import mail
-from functions.commands import deploy_command
 from functions.layout import listed
 from functions.migrator.errors import (
     ActionNotAllowed,
@@ -33,6 +32,7 @@ _REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: they s
 _NEWEST_MAY_CHANGE = (InDoubt, AnotherRunInProgress)
 _RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")
 _NAMED = 12  # migrations
+_LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 
 
 def in_environment(error: MigratorError, asked: object, run: mail.Run) -> None:
@@ -59,6 +59,13 @@ def next_command(command: str, asked: object, environment: str) -> str:
     if words[1] not in _WITHOUT_ENVIRONMENT:
         words += ["--env", environment]
     return " ".join(words)
+
+
+def deploy_command(environment: str) -> str:
+    """What puts changed files and settings into an environment."""
+    if environment == _LOCAL:
+        return "aurora-migrations deploy --local"
+    return f"npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-{environment} --context env={environment}"
 
 
 def _by_deployment(error: MigratorError, asked: object, run: mail.Run) -> None:

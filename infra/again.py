@@ -12,6 +12,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from infra import mail
+from infra.conditions import is_text
 from infra.texts import Remedy
 
 _EXECUTION = "$$.Execution.Name"
@@ -31,8 +32,7 @@ def tell_next(
     look = sfn.Pass(scope, "Look first", parameters=noted(unknown), result_path=into)
     take.next(then)
     look.next(then)
-    is_text = sfn.Condition.and_(sfn.Condition.is_present(said), sfn.Condition.is_string(said))
-    return sfn.Choice(scope, "Said what to type?").when(is_text, take).otherwise(look)
+    return sfn.Choice(scope, "Said what to type?").when(is_text(said), take).otherwise(look)
 
 
 def noted(remedy: Remedy, command: str = "") -> dict[str, str]:
@@ -41,5 +41,4 @@ def noted(remedy: Remedy, command: str = "") -> dict[str, str]:
     Args:
         command: the path to what stands in the place of the remedy's own.
     """
-    words = {"to_do": _EXECUTION, "command": command}
-    return {key: mail.filled(text, (words[key],) if "{}" in text else ()) for key, text in asdict(remedy).items()}
+    return mail.parts(asdict(remedy), {"to_do": _EXECUTION, "command": command})

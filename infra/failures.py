@@ -25,15 +25,16 @@ from functions.mail import SEEN_BY_ASKER
 from infra import mail, texts
 from infra.again import noted, tell_next
 from infra.alerts import Alerts
+from infra.conditions import is_text
 from infra.functions import Functions
 from infra.looking import IN_WORDS, is_seen, look
 from infra.starters import STARTED, of_this_execution, tell_who, unless_typed
 
 FAILURE = "$.failure"
-MISUNDERSTOOD = (
-    "ContractBroken",
-    "Function and state machine do not fit each other; deploy them again.",
-)
+MISUNDERSTOOD = {  # as a Catch writes it
+    "Error": "ContractBroken",
+    "Cause": "Function and state machine do not fit each other; deploy them again.",
+}
 NOT_LOOKED_AT = "that is what failed"
 ASKER = "Seen by who asked?"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
@@ -100,8 +101,7 @@ class FailureBranch(Construct):
 
     def misunderstood(self, step: str) -> sfn.Pass:
         """A state that ends the execution because a step has answered amiss."""
-        words = dict(zip(("Error", "Cause"), MISUNDERSTOOD, strict=True))
-        known = {**words, "step": {"text": step}, "remedy": noted(texts.deploy_again(self._environment))}
+        known = {**MISUNDERSTOOD, "step": {"text": step}, "remedy": noted(texts.deploy_again(self._environment))}
         told = sfn.Pass(self, f"Answer of {step} not understood", parameters=known, result_path=FAILURE)
         told.next(self._start)
         return told
@@ -121,7 +121,7 @@ class FailureBranch(Construct):
         is_raised = sfn.Choice(self, "Raised by a function?")
         is_raised.when(_is_object(_CAUSE), self._read_raised(send, unknown, unreadable))
         is_raised.when(_is_prose(_CAUSE), self._take("Take cause", _CAUSE, _WHY, unknown))
-        cut_off = sfn.Condition.and_(*_is_text(_CAUSE), sfn.Condition.string_matches(_CAUSE, _OUT_OF_TIME))
+        cut_off = is_text(_CAUSE, sfn.Condition.string_matches(_CAUSE, _OUT_OF_TIME))
         said = self._say("Cut off", texts.CUT_OFF, _WHY, unknown)
         is_raised.when(cut_off, said, comment="its time was over").otherwise(unreadable)
         nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string(texts.NO_CAUSE), result_path=_CAUSE)
@@ -159,7 +159,7 @@ class FailureBranch(Construct):
         if self._started:
             begin = tell_who(self, self._started, of_this_execution(), begin)
         short = sfn.Condition.or_(
-            sfn.Condition.string_matches(_ERROR, "*.*"), sfn.Condition.string_equals(_ERROR, MISUNDERSTOOD[0])
+            sfn.Condition.string_matches(_ERROR, "*.*"), sfn.Condition.string_equals(_ERROR, MISUNDERSTOOD["Error"])
         )
         named = self._take("Take name", _ERROR, _NAME, begin)
         nameless = self._say("No name", texts.NAMELESS, _NAME, begin)
@@ -182,7 +182,7 @@ class FailureBranch(Construct):
     def _look(self, functions: Functions, unseen: sfn.Pass, seen: sfn.Pass) -> sfn.Wait:
         looking = look(self, "Look at the database", functions, "failure")
         looking.add_catch(self._take("Take why unseen", "$.unlooked.Error", _UNSEEN, unseen), result_path="$.unlooked")
-        odd = self._say("Look not understood", MISUNDERSTOOD[0], _UNSEEN, unseen)
+        odd = self._say("Look not understood", MISUNDERSTOOD["Error"], _UNSEEN, unseen)
         looking.next(sfn.Choice(self, "Database seen?").when(is_seen(), seen).otherwise(odd))
         settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(SETTLE))
         settle.next(looking)
@@ -221,16 +221,10 @@ def _parse(scope: Construct, name: str, text: str, into: str) -> sfn.Pass:
 
 
 def _is_object(path: str) -> sfn.Condition:
-    return sfn.Condition.and_(*_is_text(path), sfn.Condition.string_matches(path, _ANSWER))
+    return is_text(path, sfn.Condition.string_matches(path, _ANSWER))
 
 
 def _is_prose(path: str) -> sfn.Condition:
     """A text for people: no JSON, whole or cut, and none within a sentence."""
     json = "{*", "[*", '*{"*'
-    return sfn.Condition.and_(
-        *_is_text(path), *(sfn.Condition.not_(sfn.Condition.string_matches(path, begin)) for begin in json)
-    )
-
-
-def _is_text(path: str) -> tuple[sfn.Condition, sfn.Condition]:
-    return sfn.Condition.is_present(path), sfn.Condition.is_string(path)
+    return is_text(path, *(sfn.Condition.not_(sfn.Condition.string_matches(path, begin)) for begin in json))

@@ -8,6 +8,7 @@ from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from infra.asking import ask
+from infra.conditions import is_text
 from infra.functions import Functions
 
 _LOOK = "$.look"
@@ -31,10 +32,7 @@ def put_into_words(scope: Construct, name: str, functions: Functions, trigger: s
 
 def is_seen() -> sfn.Condition:
     """Whether preflight answered in words and numbers."""
-    checks = (sfn.Condition.is_present, sfn.Condition.is_numeric), (sfn.Condition.is_present, sfn.Condition.is_string)
-    return sfn.Condition.and_(
-        *(check(path) for path, pair in zip((PENDING, IN_WORDS), checks, strict=True) for check in pair)
-    )
+    return sfn.Condition.and_(sfn.Condition.is_present(PENDING), sfn.Condition.is_numeric(PENDING), is_text(IN_WORDS))
 
 
 def first_look(scope: Construct) -> sfn.Pass:
@@ -61,7 +59,7 @@ def again_while_at_work(
         lasting: milliseconds in which a call must have ended.
     """
     most = -(-lasting // every.to_milliseconds()) + 1
-    at_work = sfn.Condition.and_(sfn.Condition.is_present(_AT_WORK), sfn.Condition.is_string(_AT_WORK))
+    at_work = is_text(_AT_WORK)
     few = sfn.Condition.and_(sfn.Condition.is_present(_LOOKS), sfn.Condition.number_less_than(_LOOKS, most))
     looks = sfn.JsonPath.math_add(sfn.JsonPath.number_at(_LOOKS), 1)
     count = sfn.Pass(scope, "Once more", parameters={"looks": looks}, result_path=_AGAIN)

@@ -3,7 +3,7 @@ send it to the topic."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_stepfunctions as sfn
@@ -11,6 +11,7 @@ from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from infra.alerts import Alerts
+from infra.conditions import is_text
 from infra.machines import try_again
 from infra.retries import MAIL
 from infra.texts import Text
@@ -21,7 +22,7 @@ _TIMEOUT = cdk.Duration.seconds(30)
 
 def write(scope: Construct, name: str, text: Text) -> sfn.Pass:
     """A state that writes a mail."""
-    parameters = {"subject": filled(text.subject, text.subject_words), "body": filled(text.body, text.words)}
+    parameters = {"subject": _filled(text.subject, text.subject_words), "body": _filled(text.body, text.words)}
     return sfn.Pass(scope, name, parameters=parameters, result_path=_MAIL)
 
 
@@ -33,10 +34,7 @@ def take(scope: Construct, name: str, path: str) -> sfn.Pass:
 
 def is_written(path: str) -> sfn.Condition:
     """Whether a function has written a mail there."""
-    parts = [f"{path}.{part}" for part in ("subject", "body")]
-    return sfn.Condition.and_(
-        *(check(part) for part in parts for check in (sfn.Condition.is_present, sfn.Condition.is_string))
-    )
+    return sfn.Condition.and_(*(is_text(f"{path}.{part}") for part in ("subject", "body")))
 
 
 def send(scope: Construct, name: str, alerts: Alerts) -> tasks.SnsPublish:
@@ -54,7 +52,12 @@ def send(scope: Construct, name: str, alerts: Alerts) -> tasks.SnsPublish:
     return task
 
 
-def filled(template: str, words: Sequence[str]) -> str:
+def parts(texts: Mapping[str, str], paths: Mapping[str, str]) -> dict[str, str]:
+    """Texts by their names, each with what stands under its path in its place, if it has one."""
+    return {name: _filled(text, (paths[name],) if "{}" in text else ()) for name, text in texts.items()}
+
+
+def _filled(template: str, words: Sequence[str]) -> str:
     """A text with what stands under the paths in its places, as a machine makes it.
 
     Raises:

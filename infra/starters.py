@@ -13,6 +13,7 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from functions.mail import LOOKS, origin
+from infra.conditions import is_text, says
 from infra.texts import started_by
 
 TYPED_LOOK = "Who typed sees it?"
@@ -48,8 +49,8 @@ def of_this_execution() -> Clues:
         sfn.Condition.not_(sfn.Condition.is_present(trigger)), sfn.Condition.not_(sfn.Condition.is_present(who))
     )
     looks = sfn.Condition.or_(*(sfn.Condition.string_equals(action, look) for look in LOOKS))
-    typed = sfn.Condition.and_(_text(trigger, sfn.Condition.string_equals(trigger, "cli")), _text(action, looks))
-    return Clues(lambda word: _text(trigger, sfn.Condition.string_equals(trigger, word)), nobody, typed)
+    typed = sfn.Condition.and_(says(trigger, "cli"), is_text(action, looks))
+    return Clues(lambda word: says(trigger, word), nobody, typed)
 
 
 def of_an_event() -> Clues:
@@ -60,10 +61,10 @@ def of_an_event() -> Clues:
     """
     told = "$.input"
     looks = (_has(told, "action", look) for look in LOOKS)
-    typed = _text(told, _has(told, "trigger", "cli"), sfn.Condition.or_(*looks))
+    typed = is_text(told, _has(told, "trigger", "cli"), sfn.Condition.or_(*looks))
     return Clues(
-        lambda word: _text(told, sfn.Condition.string_matches(told, f'*"trigger"*"{word}"*')),
-        _text(told, sfn.Condition.string_equals(told, "{}")),
+        lambda word: is_text(told, sfn.Condition.string_matches(told, f'*"trigger"*"{word}"*')),
+        says(told, "{}"),
         typed,
     )
 
@@ -90,7 +91,7 @@ def tell_who(scope: Construct, said: str, clues: Clues, then: sfn.IChainable) ->
         scope, "Take who started it", parameters={"text": sfn.JsonPath.string_at(said)}, result_path=_STARTED
     )
     take.next(then)
-    choice = sfn.Choice(scope, "Who started it?").when(_text(said), take, comment="a function said it")
+    choice = sfn.Choice(scope, "Who started it?").when(is_text(said), take, comment="a function said it")
     for word, told in TRIGGERS.items():
         choice.when(clues.says(word), _say(scope, *told, then))
     choice.when(clues.empty, _say(scope, *_BY_HAND, then), comment="nobody is named")
@@ -102,8 +103,3 @@ def _say(scope: Construct, name: str, words: str, then: sfn.IChainable) -> sfn.P
     said = sfn.Pass(scope, name, result=result, result_path=_STARTED)
     said.next(then)
     return said
-
-
-def _text(path: str, *more: sfn.Condition) -> sfn.Condition:
-    """A text stands there, and what else is to be so: a path that leads nowhere can't be caught."""
-    return sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_string(path), *more)

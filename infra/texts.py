@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from functions.commands import deploy_command
 from functions.layout import Section, body, named, wrapped
 from functions.mail import origin
+from functions.remedy import deploy_command
 
 CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
 CUT_OFF = "AWS cut the call off when the time limit of the function was over."
@@ -30,8 +30,8 @@ _SAFE = "That is always safe, and goes on from what is true; a redrive is not ne
 _SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
 _UNKNOWN = (
     "Look first: the page below has what was asked for, and a run applies anew what a rollback has undone. Then start "
+    "the same again."
 )
-_UNKNOWN += "the same again."
 DAILY = origin("daily", "")
 _ANEW = "Start a new execution: that is always safe, and goes on from what is true. A redrive would only fail again."
 _IF_AGAIN = "If it fails in the same way again, this shows what the function has said:"
@@ -217,9 +217,8 @@ def ended(environment: str, region: str, paths: Mapping[str, str], look: str, se
         ("Next command", ["{}"]),
         ("This execution", _execution(region)),
     ]
-    parts = (paths[each] for each in ("why", "to_do", "command", "started"))
-    why, to_do, command, started = parts
-    words = (paths["headline"], "$.status", why, look, to_do, command, started, "$.name", "$.executionArn")
+    advice = (paths[each] for each in ("to_do", "command", "started"))
+    words = (paths["headline"], "$.status", paths["why"], look, *advice, "$.name", "$.executionArn")
     return Text(f"[{environment}] {{}}: migrations ended", body("{}", sections), words, ("$.status",))
 
 

@@ -21,6 +21,7 @@ from constructs import Construct
 from infra import mail, texts
 from infra.again import tell_next
 from infra.alerts import Alerts
+from infra.conditions import is_text, says
 from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
 from infra.functions import Functions
 from infra.looking import IN_WORDS, PENDING, again_while_at_work, first_look, is_seen, look, put_into_words
@@ -116,13 +117,13 @@ class Notice(Construct):
         environment, error = self._environment, "$.error"
         advised = {part: f"{_NEXT}.{part}" for part in ("to_do", "command")}
         ways = {
-            "Aborted": (_is("$.status", "ABORTED"), texts.aborted(environment, "{}"), {"command": "$.name"}),
+            "Aborted": (says("$.status", "ABORTED"), texts.aborted(environment, "{}"), {"command": "$.name"}),
             "Timed out": (
-                _is("$.status", "TIMED_OUT"),
+                says("$.status", "TIMED_OUT"),
                 texts.timed_out(environment, self._limits.run_timeout),
                 advised,
             ),
-            "Broke by name": (_is_text(error), texts.broke(environment, "{}"), {**advised, "why": error}),
+            "Broke by name": (is_text(error), texts.broke(environment, "{}"), {**advised, "why": error}),
         }
         choice = sfn.Choice(self, "How did it end?")
         for name, (condition, end, words) in ways.items():
@@ -133,15 +134,14 @@ class Notice(Construct):
     def _tell(self, name: str, end: End, words: Mapping[str, str], then: sfn.IChainable) -> sfn.Pass:
         """What is left of the state: the texts of this end, with what stands under the paths in their places, and what
         the mail names."""
-        parts = _filled(end, words)
         kept = {key: sfn.JsonPath.string_at(f"$.{key}") for key in ("executionArn", "name", "status")}
         started = {"text": sfn.JsonPath.string_at(STARTED)}
-        told = sfn.Pass(self, name, parameters={**kept, "started": started, "end": parts})
+        told = sfn.Pass(self, name, parameters={**kept, "started": started, "end": mail.parts(end.parts(), words)})
         told.next(then)
         return told
 
     def _still_at_work(self, then: sfn.IChainable) -> sfn.Pass:
-        parts = _filled(End("{}", "{}", "{}", "").at_work(self._environment), _PARTS)
+        parts = mail.parts(End("{}", "{}", "{}", "").at_work(self._environment).parts(), _PARTS)
         told = sfn.Pass(self, "Still at work", parameters=parts, result_path=_END)
         told.next(then)
         return told
@@ -197,22 +197,7 @@ class DailyCheck(Construct):
         return first_look(self).next(looking)
 
 
-def _filled(end: End, paths: Mapping[str, str]) -> dict[str, str]:
-    """The texts of an end, each with what stands under its path in its place, if it has one."""
-    return {key: mail.filled(text, (paths[key],) if "{}" in text else ()) for key, text in end.parts().items()}
-
-
-def _is_text(path: str, *more: sfn.Condition) -> sfn.Condition:
-    return sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_string(path), *more)
-
-
-def _is(path: str, word: str) -> sfn.Condition:
-    return _is_text(path, sfn.Condition.string_equals(path, word))
-
-
 def _misunderstood(scope: Construct, then: sfn.IChainable) -> sfn.Pass:
-    error, cause = MISUNDERSTOOD
-    words = sfn.Result.from_object({"Error": error, "Cause": cause})
-    told = sfn.Pass(scope, "Answer not understood", result=words, result_path=FAILURE)
+    told = sfn.Pass(scope, "Answer not understood", result=sfn.Result.from_object(MISUNDERSTOOD), result_path=FAILURE)
     told.next(then)
     return told

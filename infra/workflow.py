@@ -21,6 +21,7 @@ from functions.migrator.errors import PackageChanged
 from infra import mail
 from infra.alerts import Alerts
 from infra.asking import ask
+from infra.conditions import says
 from infra.failures import FAILURE, FailureBranch
 from infra.functions import Functions
 from infra.machines import make_machine
@@ -59,7 +60,7 @@ class Workflow(Construct):
             self, "Begin", result=sfn.Result.from_object({"starts": 1, "pause": 0, "apply": {"Payload": {}}})
         )
         preflight = ask(self, "Preflight", self._functions, "preflight", into="$.preflight")
-        package = "$.preflight.Payload.package"
+        package, has_result = "$.preflight.Payload.package", sfn.Condition.is_present("$.preflight.Payload.result")
         apply = ask(self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload")
         verify = ask(
             self,
@@ -78,15 +79,15 @@ class Workflow(Construct):
 
         preflight.next(
             sfn.Choice(self, "What next?")
-            .when(_says("$.preflight.Payload.next", "apply"), apply)
-            .when(_says("$.preflight.Payload.next", "verify"), verify)
-            .when(_says("$.preflight.Payload.next", "done", and_has="$.preflight.Payload.result"), answered)
+            .when(says("$.preflight.Payload.next", "apply"), apply)
+            .when(says("$.preflight.Payload.next", "verify"), verify)
+            .when(says("$.preflight.Payload.next", "done", has_result), answered)
             .otherwise(self._failure.misunderstood("preflight"))
         )
         apply.next(
             sfn.Choice(self, "All applied?")
-            .when(_says("$.apply.Payload.outcome", "more"), apply)
-            .when(_says("$.apply.Payload.outcome", "done"), verify)
+            .when(says("$.apply.Payload.outcome", "more"), apply)
+            .when(says("$.apply.Payload.outcome", "done"), verify)
             .otherwise(self._failure.misunderstood("apply"))
         )
         verify.next(self._tell(succeeded) if self._tells_success else succeeded)
@@ -131,9 +132,3 @@ class Workflow(Construct):
         settle.next(preflight)
         often = sfn.Condition.number_less_than("$.starts", STARTS)
         return sfn.Choice(self, "Start over?").when(often, again).otherwise(self._failure.go_on("start over"))
-
-
-def _says(path: str, word: str, and_has: str | None = None) -> sfn.Condition:
-    """Looks before it compares: in a Choice, a path that leads nowhere can't be caught."""
-    present = [sfn.Condition.is_present(each) for each in (path, and_has) if each]
-    return sfn.Condition.and_(*present, sfn.Condition.string_equals(path, word))

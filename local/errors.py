@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
-TODO = "What to do: "  # begins the last line
-
 
 class ServerError(Exception):
-    """Says what failed, what the log ends with and what to do."""
+    """Says what failed, what the log ends with and what to do.
+
+    Attributes:
+        failed: what did, with what was said and the end of the log.
+        solution: what to do.
+    """
 
     def __init__(self, what: str, *, todo: str, said: str = "", log: Path | None = None) -> None:
-        parts = [what, _indented(said), _end_of(log), f"{TODO}{todo}"]
-        super().__init__("\n".join(part for part in parts if part))
+        self.failed = "\n".join(filter(None, [what, _indented(said), _end_of(log)]))
+        self.solution = todo
+        super().__init__(f"{self.failed}\nWhat to do: {todo}")
 
 
 def _indented(text: str) -> str:

@@ -136,7 +136,7 @@ def ask_in(
 
 @contextlib.contextmanager
 def _told_by_name(place: Place, execution: str, arguments: argparse.Namespace) -> Iterator[None]:
-    """Ctrl-C where nobody asks what it means: while an execution is being started or stopped.
+    """Ctrl-C where nobody asks what it means: while an execution is being started.
 
     Raises:
         LeftRunning: that was so; the execution may be there.
@@ -192,17 +192,22 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     if answer.strip().lower() in ("s", "stop"):
         if not lasting:
             raise LeftRunning(left)
-        _stop(follower)
+        _stop(follower, arguments)
         print("It is being stopped.", file=sys.stderr, flush=True)
 
 
-def _stop(follower: Follower) -> None:
+def _stop(follower: Follower, arguments: argparse.Namespace) -> None:
     """Has it stopped.
 
     Raises:
         CloudError: it can't be; it goes on.
+        LeftRunning: Ctrl-C came before the answer.
     """
+    name = follower.execution.name
     try:
         stop(follower.place, follower.execution.arn, f"Ctrl-C by {common.requester()}")
     except CloudError as error:
         raise follower.lost(error) from error
+    except KeyboardInterrupt:
+        look = _look_at(name, arguments)
+        raise LeftRunning(f"The execution {name} may have been stopped, or may go on. Look at it: {look}") from None

@@ -23,7 +23,7 @@ from cli.remote import errors
 from cli.remote.failing import named
 from functions.mail import console
 from infra.naming import Names
-from local.errors import TODO, ServerError
+from local.errors import ServerError
 
 if TYPE_CHECKING:
     from local.cloud.running import Access
@@ -249,8 +249,9 @@ def local_trouble() -> Iterator[None]:
             next_command="python -m tasks setup",
         ) from error
     except (ServerError, PackagingError) as error:
-        what, _, todo = str(error).partition(f"\n{TODO}")
-        raise errors.LocalCloudFailed(what, solution=_sentence(todo) if todo else None) from error
+        what = error.failed if isinstance(error, ServerError) else str(error)
+        solution = _sentence(error.solution) if isinstance(error, ServerError) else None
+        raise errors.LocalCloudFailed(what, solution=solution) from error
     except OSError as error:  # a full disk, a folder that may not be written to
         raise errors.LocalCloudFailed(f"The local cloud can't be started: {error}.", solution=_ROOM) from error
 

@@ -30,7 +30,7 @@ from tests.cli.stage import Theatre
 from tests.cli.test_remote_errors import CLASSES
 from tests.servers import Database, Migrations, Roles
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the words of other systems are others")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems word their errors otherwise")
 RENEW = "See whether the change is meant, then GOLDEN=write python -m tasks test tests/cli/test_messages.py"
 # What differs from run to run and from machine to machine.
 VARYING = [
@@ -138,7 +138,7 @@ def test_terminal_shows_the_error_as_it_is_written_down(theatre: Theatre, kind: 
 
 def test_every_place_that_makes_an_error_is_seen_in_a_scene_or_has_a_reason() -> None:
     if _played != set(SCENES):
-        pytest.skip("not all scenes were played")
+        pytest.skip("only some scenes were chosen, and this speaks of all: run the whole file")
     names = {place.name for place in places.places().values()}
     _none(names - _seen - set(UNSEEN), "Give these a scene, or the reason why they have none to scenes/unseen.py:")
     _none(set(UNSEEN) - names, "These are no places any more:")

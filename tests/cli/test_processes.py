@@ -21,7 +21,7 @@ from tests.database.helpers import applied, apply, attempts, backend
 from tests.servers import Database, Migrations
 
 CTRL_C, CTRL_D = b"\x03", b"\x04"
-posix = pytest.mark.skipif(sys.platform == "win32", reason="terminals and pipes of POSIX")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
 @pytest.fixture(scope="module")

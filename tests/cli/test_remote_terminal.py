@@ -18,7 +18,7 @@ import pytest
 from tests.cli.conftest import environment
 from tests.servers import Migrations
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 ESCAPE = "\x1b"
 # The command line against an account in its own process: a state machine that takes some seconds, then answers.
 PROGRAM = """\

@@ -12,7 +12,7 @@ import pytest
 
 from cli import where
 from cli.main import VERBS
-from functions.commands import deploy_command
+from functions.remedy import deploy_command
 from local.cloud.running import found_by_others
 from tests.cli.conftest import Call
 from tests.servers import Migrations
@@ -103,7 +103,7 @@ def test_help_does_not_show_the_address_of_the_environment(spawn: Call) -> None:
     assert "Tr0ub4dor" not in answer.out
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names that are no text")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes file names that are no text")
 def test_file_name_that_is_no_text_is_a_named_error(call: Call, two: Migrations) -> None:
     (two.dir / "003_caf\udce9.sql").write_bytes(b"SELECT 1;")
     for output in ("text", "json"):

@@ -134,7 +134,7 @@ def test_file_that_is_not_to_run_may_be_wrong(database: Database, three: Migrati
     refusal(InvalidFile, database, three)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows only an administrator may make symbolic links")
 @pytest.mark.parametrize("target", [None, "1"], ids=["to run", "not to run"])
 def test_file_that_cannot_be_read(database: Database, three: Migrations, target: str | None) -> None:
     (three.dir / "004_gone.sql").symlink_to(three.dir / "nowhere")
@@ -142,7 +142,7 @@ def test_file_that_cannot_be_read(database: Database, three: Migrations, target:
     assert error.message == "004_gone.sql: can't be read: No such file or directory"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links of POSIX")
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows only an administrator may make symbolic links")
 def test_applied_file_that_cannot_be_read_is_a_named_error_in_every_verb(database: Database, three: Migrations) -> None:
     apply(database, three)
     (three.dir / "002_t2.sql").unlink()
@@ -404,7 +404,7 @@ def test_address_that_fails_at_once_is_not_told_as_one_that_hangs(url: str) -> N
     assert "firewall" not in caught.value.cause
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="where a full queue lets clients hang")
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux a full queue of a listener lets clients hang")
 def test_host_that_hangs_is_given_up_in_time() -> None:
     silent = listening(lambda client: client.recv(1 << 16) and time.sleep(20))
     with silent as answers_never, full() as accepts_never:

@@ -141,6 +141,7 @@ def test_whoever_may_insert_needs_no_other_right(migrated, roles) -> None:
     migrated.execute(f"GRANT INSERT ON dry_run_log TO {agent.name}")
     with migrated.connect(agent) as connection, psycopg.RawCursor(connection) as cursor:
         cursor.execute(RUNBOOK_INSERT, list(DECISION.values()))
+    assert migrated.query("SELECT count(*) FROM dry_run_log") == [(1,)]
 
 
 @pytest.mark.parametrize(

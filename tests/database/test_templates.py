@@ -18,6 +18,7 @@ from compiler.source import Compiler
 from functions.migrator import Request, apply, discover, roll_back
 from functions.migrator.errors import LockTimeout, MigrationFailed, VerificationFailed
 from functions.migrator.options import Limits
+from tests.database.helpers import applied
 from tests.servers import Database, Migrations
 
 ROWS = 1_000
@@ -168,8 +169,10 @@ def test_empty_table_is_fine(deployment: Deployment, of, case: str) -> None:
     deployment.connection.execute('TRUNCATE users, app."Order"')
     steps = of(case)
     deployment.apply()
+    assert applied(deployment.database) == steps
     for step in reversed(steps):
         deployment.roll_back(step)
+    assert applied(deployment.database) == []
 
 
 # ---- index ----------------------------------------------------------------------------------------------------------

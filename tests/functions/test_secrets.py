@@ -131,7 +131,8 @@ def test_malformed_secret_is_named_and_nothing_of_it_told(ready, capsys, secret)
 
 def test_binary_secret_is_malformed(ready) -> None:
     ready.aws.put_secret_value(SecretId=ready.variables["DATABASE_SECRET_ARN"], SecretBinary=b"\xff")
-    ready.refused("preflight", SecretMalformed)
+    told = ready.refused("preflight", SecretMalformed)
+    assert "xff" not in json.dumps(told)
 
 
 def test_login_that_is_printed_shows_no_password(ready) -> None:

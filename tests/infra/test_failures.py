@@ -166,7 +166,7 @@ def test_mail_about_a_function_that_died_is_sent_though_nobody_can_look(workflow
 
 def test_look_that_is_not_understood_does_not_keep_the_mail(workflow: Machine) -> None:
     ran = run(workflow, BRANCH, died(), answers=ODD_LOOK)
-    assert f"It could not be looked at: {MISUNDERSTOOD[0]}." in ran.mails[0][1]
+    assert f"It could not be looked at: {MISUNDERSTOOD['Error']}." in ran.mails[0][1]
 
 
 def test_look_waits_until_the_server_has_ended_what_a_dead_function_left(workflow: Machine) -> None:
@@ -199,14 +199,14 @@ def test_message_of_the_longest_cause_fits_into_a_mail(workflow: Machine) -> Non
 @pytest.mark.parametrize("answer", [{}, {"next": "sing"}, {"next": "done"}], ids=["nothing", "unknown", "no-result"])
 def test_answer_that_is_not_understood_fails_and_is_mailed(answer: dict[str, str], workflow: Machine) -> None:
     ran = run(workflow, "What next?", {"preflight": {"Payload": answer}}, answers=SEEN)
-    assert (ran.status, ran.error) == ("FAILED", MISUNDERSTOOD[0])
+    assert (ran.status, ran.error) == ("FAILED", MISUNDERSTOOD["Error"])
     wanted = golden_mail("answer-not-understood", "dev")
     assert without_execution(ran.mails[0]) == without_execution(wanted)
 
 
 def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Machine) -> None:
     ran = run(workflow, "All applied?", {**BEGUN, "apply": {"Payload": {"outcome": "sing"}}}, answers=SEEN)
-    assert ran.mails[0][0] == f"[dev] {MISUNDERSTOOD[0]} in apply"
+    assert ran.mails[0][0] == f"[dev] {MISUNDERSTOOD['Error']} in apply"
     assert "NEXT COMMAND\n  npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev\n" in ran.mails[0][1]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tests.cli.conftest import Answer
-from tests.cli.scenes import asked, cloud, connection, history, package, sql
+from tests.cli.scenes import asked, cloud, connection, contention, history, package, sql, stopping
 from tests.cli.stage import Stage
 
 Scene = tuple[str, Callable[[Stage], Answer]]
@@ -18,6 +18,8 @@ SCENES: dict[str, Sequence[Scene]] = {
     **package.SCENES,
     **connection.SCENES,
     **history.SCENES,
+    **contention.SCENES,
     **sql.SCENES,
+    **stopping.SCENES,
     **cloud.SCENES,
 }
