@@ -303,7 +303,7 @@ class _Run:
         that somebody else has it: either proves that the old session is gone.
 
         Returns:
-            Whether the file is wholly in; if not, its next unit can begin.
+            Whether the file is done: wholly in, or rolled back. If not, its next unit can begin.
 
         Raises:
             MigratorError: the commit didn't happen and isn't tried again (why the connection broke); or it did, but
@@ -340,7 +340,7 @@ class _Run:
             raise overtaken(job, "was committing", parts, busy)
         history.close_interrupted(self._session)
         self._unfinished = history.read_state(self._session).unfinished
-        return done or job.migration.version in applied
+        return done or (job.action == "apply" and job.migration.version in applied)  # by another run
 
     def _may_go_on(self, job: Job, done: bool, applied: set[int]) -> bool:
         """Whether what others did meanwhile leaves what is left of this run right: more may be in, nothing less."""
