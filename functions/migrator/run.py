@@ -240,7 +240,7 @@ class _Run:
         try:
             self._patience.wait(self._session, error)
         except Cancelled as stopped:
-            stopped.state = partly_in(job, done) if done else stopped.state
+            stopped.state = partly_in(job, done) or stopped.state
             raise
 
     def _replace(self, job: Job, lost: ConnectionLost) -> None:
@@ -330,8 +330,7 @@ class _Run:
             ) from error
         done = progress is not None and progress.result == job.result
         if not done and (progress is None or len(progress.units) <= unknown.units):
-            if unknown.units:
-                unknown.error.state = partly_in(job, unknown.units)
+            unknown.error.state = partly_in(job, unknown.units) or unknown.error.state
             if busy:
                 raise unknown.error
             self._patience.after_connection(unknown.error)
