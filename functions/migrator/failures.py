@@ -116,7 +116,7 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
     return _unrecorded(
         session,
         job,
-        "the history doesn't hold what the runner wrote, or records of other migrations have changed",
+        "its record isn't in the history as it was written, or records of other migrations have changed",
         "The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
         "Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
         state=_ROLLED_BACK if state is None else state,

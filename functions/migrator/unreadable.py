@@ -29,7 +29,7 @@ _HIDING = """
 """
 _NOT_A_NUMBER = "version::text !~ '^[0-9]{1,249}$'"
 _BY_HAND = "Somebody has changed the history by hand, or another program has."
-_BACK = "Bring the schema aurora_migrations back from a backup"
+_BACKUP = "the schema aurora_migrations back from a backup"
 _SHOWN = 60  # characters of what the history holds
 
 
@@ -68,7 +68,7 @@ def reason(session: Session, error: psycopg.Error) -> MigratorError:
     return _by_hand(
         f"The history can't be read: {found.message} ({found.sqlstate}).",
         cause="Its tables aren't as this product made them: a table or a column was dropped, renamed or changed.",
-        solution=f"Undo that, or: {_BACK}. docs/history.md shows its tables.",
+        solution=f"Undo that, or bring {_BACKUP}. docs/history.md shows its tables.",
         sqlstate=found.sqlstate,
     )
 
@@ -107,7 +107,7 @@ def units_missing(name: str, found: int, last: str) -> HistoryUnreadable:
     """Of an attempt's units some aren't there, though later ones are."""
     return _by_hand(
         f"aurora_migrations.units has {found} of the {last} parts of {name[:_SHOWN]!r} that were committed.",
-        solution=f"{_BACK}; or see in the database how far the file got, and finish by hand what is left of it.",
+        solution=f"Bring {_BACKUP}; or see in the database how far the file got, and finish by hand what is left of it.",
     )
 
 

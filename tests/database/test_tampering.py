@@ -40,7 +40,7 @@ def records(database: Database) -> list[tuple[object, ...]]:
 # ---- what keeps a record out ----------------------------------------------------------------------------------------
 
 TRIGGER = """
-    CREATE FUNCTION public.keep_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does} END $$;
+    CREATE OR REPLACE FUNCTION public.keep_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does} END $$;
     CREATE TRIGGER keep_out {when} ON aurora_migrations.{table} FOR EACH ROW EXECUTE FUNCTION public.keep_out();
 """
 RULE = "CREATE RULE keep_out AS ON {on} TO aurora_migrations.{table} DO INSTEAD NOTHING"
@@ -69,39 +69,44 @@ UNITS_KEPT_OUT = {
 
 
 def keep_out(database: Database, table: str, when: str, does: str) -> str:
-    """Makes the trigger or the rule; returns its kind."""
+    """Creates a trigger or, where there is nothing for it to do, a rule; returns its kind."""
     made = TRIGGER.format(when=when, table=table, does=does) if does else RULE.format(on=when, table=table)
     database.execute(made)
     return "Trigger" if does else "Rule"
 
 
-@pytest.mark.parametrize("what", [pytest.param(case, id=name) for name, case in KEPT_OUT.items()])
-def test_file_whose_record_is_kept_out_of_the_history_is_rolled_back(database, migrations, what) -> None:
+def test_file_whose_record_is_kept_out_of_the_history_is_rolled_back(database, migrations, subtests) -> None:
     write_steps(migrations, 1)
     apply(database, migrations)
     before = records(database)
-    kind = keep_out(database, *what)
     write_steps(migrations, 2)
-    error = refused(MigrationFailed, database, migrations)
-    assert error.message.startswith("002_step.sql: ")
-    assert error.cause == f"{kind} keep_out on aurora_migrations.{what[0]} may discard or change what is written."
-    assert (records(database), exists(database, "t002")) == (before, False)
-    [drop] = re.findall(r"DROP \w+ keep_out ON [^;]+;", error.solution)
-    database.execute(drop)
+    for name, what in KEPT_OUT.items():
+        with subtests.test(name):
+            kind = keep_out(database, *what)
+            error = refused(MigrationFailed, database, migrations)
+            assert error.message.startswith("002_step.sql: ")
+            assert (
+                error.cause == f"{kind} keep_out on aurora_migrations.{what[0]} may discard or change what is written."
+            )
+            assert (records(database), exists(database, "t002")) == (before, False)
+            [drop] = re.findall(r"DROP \w+ keep_out ON [^;]+;", error.solution)
+            database.execute(drop)
     assert labels(apply(database, migrations)) == ["002"]
     assert ask(database, "SELECT step FROM ledger ORDER BY step") == [("001",), ("002",)]
 
 
-@pytest.mark.parametrize("what", [pytest.param(case, id=name) for name, case in UNITS_KEPT_OUT.items()])
-def test_unit_whose_record_is_kept_out_of_the_history_is_rolled_back(database, migrations, what) -> None:
+def test_unit_whose_record_is_kept_out_of_the_history_is_rolled_back(database, migrations, subtests) -> None:
     write_steps(migrations, 1)
     apply(database, migrations)
-    keep_out(database, *what)
     migrations.write("002_parts.sql", PARTS)
-    error = refused(MigrationFailed, database, migrations)
-    assert "keep_out on aurora_migrations.units" in error.cause
-    assert tables(database) == ["ledger", "t001"]
-    assert units(database)[-1] == ("failed", 0)
+    for name, what in UNITS_KEPT_OUT.items():
+        with subtests.test(name):
+            kind = keep_out(database, *what)
+            assert "keep_out on aurora_migrations.units" in refused(MigrationFailed, database, migrations).cause
+            assert tables(database) == ["ledger", "t001"]
+            assert units(database)[-1] == ("failed", 0)
+            database.execute(f"DROP {kind} keep_out ON aurora_migrations.units")
+    assert labels(apply(database, migrations)) == ["002"]
 
 
 # ---- what a file does to the records of others ----------------------------------------------------------------------
