@@ -107,7 +107,7 @@ def units_missing(name: str, found: int, last: str) -> HistoryUnreadable:
     """Of an attempt's units some aren't there, though later ones are."""
     return _by_hand(
         f"aurora_migrations.units has {found} of the {last} parts of {name[:_SHOWN]!r} that were committed.",
-        solution=f"Bring {_BACKUP}; or see in the database how far the file got, and finish by hand what is left of it.",
+        solution=f"Bring {_BACKUP}; or see in the database how far the file got, and finish the rest by hand.",
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 
 from compiler.sql import parse
 from compiler.transactions import control_of, needs_no_transaction
+from functions.migrator import job
 from functions.migrator.errors import (
     InvalidFile,
     LockTimeout,
@@ -20,6 +22,7 @@ from functions.migrator.errors import (
     StatementTimeout,
     VerificationFailed,
 )
+from functions.migrator.wire import Command, Row, Watch, Wire
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -36,6 +39,7 @@ from tests.database.helpers import (
     roll_back,
     tables,
     units,
+    until,
 )
 from tests.servers import Database, Migrations
 
@@ -120,12 +124,51 @@ def test_unit_is_there_with_its_record_while_the_next_one_runs(database, migrati
     assert units(database) == [("applied", 1)]
 
 
-def test_two_hundred_units_go_in(database, migrations) -> None:
-    steps = [f"BEGIN;\nINSERT INTO ledger (step) VALUES ('{number:03}');\nCOMMIT;" for number in range(200)]
-    migrations.write("001_a.sql", "\n".join([f"{LEDGER};", *steps]))
+class Counted:
+    """A pattern that counts how often it is looked for."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern, self.times = pattern, 0
+
+    def search(self, text: bytes) -> re.Match[bytes] | None:
+        self.times += 1
+        return self._pattern.search(text)
+
+
+def test_what_a_unit_costs_does_not_grow_with_the_number_of_units(database, migrations, monkeypatch) -> None:
+    """Round trips, bytes sent, statements looked at and rows written: all of it once a unit."""
+    migrations.write("000_a.sql", "SELECT 1;")
     apply(database, migrations)
-    assert ask(database, "SELECT count(*), count(DISTINCT xid) FROM ledger") == [(200, 200)]
-    assert units(database) == [("applied", 200)]
+    count, sent = 60, {"messages": 0, "bytes": 0}
+    batch, script = Wire.batch, Wire.script
+
+    def counted_batch(wire: Wire, commands: Sequence[Command], *watch: Watch) -> list[list[Row]]:
+        sent["messages"] += 1
+        sent["bytes"] += sum(len(command.sql) + len(str(command.params)) for command in commands)
+        return batch(wire, commands, *watch)
+
+    def counted_script(wire: Wire, text: bytes, *watch: Watch) -> frozenset[str]:
+        sent["messages"] += 1
+        return script(wire, text, *watch)
+
+    monkeypatch.setattr(Wire, "batch", counted_batch)
+    monkeypatch.setattr(Wire, "script", counted_script)
+    costs = []
+    for version, number in enumerate((count, 2 * count), 1):
+        sent |= {"messages": 0, "bytes": 0}
+        looked = Counted(job._SETS_LOCK_TIMEOUT)
+        monkeypatch.setattr(job, "_SETS_LOCK_TIMEOUT", looked)
+        steps = [f"BEGIN;\nSELECT pg_current_xact_id();\nCOMMIT;\nSELECT {step};\n" for step in range(number // 2)]
+        migrations.write(f"{version:03}_a.sql", "".join(steps))
+        apply(database, migrations)
+        costs.append((sent["messages"], sent["bytes"], looked.times))
+    (messages, size, looks), twice = costs
+    assert (twice[0] - messages, twice[2] - looks) == (2 * count, count)
+    assert twice[1] < 2 * size
+    assert units(database) == [("applied", 0), ("applied", count - 1), ("applied", 2 * count - 1)]
+    written = "SELECT sum(n_tup_ins + n_tup_upd) FROM pg_stat_user_tables WHERE schemaname = 'aurora_migrations'"
+    rows = 3 * count - 2 + 3 * len(("applied", "attempt", "end of the attempt"))
+    until(lambda: ask(database, written) == [(rows,)], f"{rows} rows were written")
 
 
 # ---- what fails -----------------------------------------------------------------------------------------------------
