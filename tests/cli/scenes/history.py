@@ -33,6 +33,17 @@ def _renumbered(stage: Stage) -> Answer:
     return stage.write(f003_c=None, f004_c=PARTS).on("run")
 
 
+def _taken(stage: Stage) -> Answer:
+    """Two branches have written a second migration."""
+    stage.ran().write(f002_orders=None, f002_orders_down=None)
+    return stage.write(f002_invoices="CREATE TABLE invoices (id integer);\n").on("run")
+
+
+def _renamed(stage: Stage) -> Answer:
+    text = (stage.ran().two.dir / "002_orders.sql").read_text()
+    return stage.write(f002_orders=None, f002_orders_down=None, f003_orders=text).on("run")
+
+
 def _taken_away(stage: Stage) -> Answer:
     stage.write(f003_c=PARTS).failed()
     return stage.write(f003_c=None, f004_d="SELECT 1;\n").on("run")
@@ -85,9 +96,11 @@ SCENES = {
         ("two were", lambda s: s.ran().write(f001_users="SELECT 1;\n", f002_orders="SELECT 2;\n").on("run")),
         ("the beginning of a file that is partly in was edited", _beginning_edited),
         ("a file is rolled back in part", _partly_out),
+        ("another file has the number of an applied one", _taken),
     ],
     "MigrationMissing": [
         ("an applied file is gone", lambda s: s.ran().write(f001_users=None, f001_users_down=None).on("run")),
+        ("an applied file has another number", _renamed),
         ("a file that is partly in is gone", _taken_away),
         ("a file that is partly in has another number", _renumbered),
         ("a file that is partly in has a lower number", _renumbered_down),
