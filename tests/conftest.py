@@ -94,6 +94,7 @@ _ALIKE_ON_ALL = (
     "test_local_postgres",
     "test_manifest_runs",
     "test_resume",
+    "test_tampering",
     "test_templates",
     "test_waiting",
 )

@@ -266,6 +266,16 @@ def attempts(database: Database) -> list[tuple[str, str | None]]:
     return ask(database, query)  # type: ignore[return-value]
 
 
+def units(database: Database) -> list[tuple[str | None, int]]:
+    """Result of every attempt, oldest first, and how many units of its file are in by then but its last."""
+    query = """
+        SELECT result, (SELECT count(*)::integer FROM aurora_migrations.units
+                         WHERE first_attempt = coalesce(a.resumes, a.id) AND attempt <= a.id)
+          FROM aurora_migrations.attempts a ORDER BY id
+    """
+    return ask(database, query)  # type: ignore[return-value]
+
+
 def last_error(database: Database) -> dict[str, Any]:
     """The error that the newest attempt keeps."""
     return ask(database, "SELECT error FROM aurora_migrations.attempts ORDER BY id DESC LIMIT 1")[0][0]
