@@ -166,6 +166,7 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Cal
     for chunk in job.chunks(number):
         if chunk.alone:
             budget.start()
+            session.wire.interrupted |= budget.interrupted
         tags |= _run_chunk(session, job, chunk, budget, tell)
         if not session.in_transaction:
             break

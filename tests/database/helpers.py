@@ -41,8 +41,8 @@ def request(database: Database, migrations: Migrations, **changes: Any) -> Reque
     """What the command line would ask for; `changes` are attributes of `Request`."""
     parts = {"url": database.url, "execution": "test-1", "requested_by": "tester@here"}
     parts |= {"wait": PATIENCE, "limits": Limits(lock_wait=0)} | changes  # what is in the way is told at once
-    package = parts.pop("package", None) or discover(migrations.dir)
-    return Request(source=Compiler(package), **parts)
+    package = parts.pop("package", None)
+    return Request(**{"source": Compiler(package or discover(migrations.dir)), **parts})
 
 
 def apply(database: Database, migrations: Migrations, target: str | None = None, **changes: Any) -> RunResult:
