@@ -1,5 +1,5 @@
-"""A runner that dies, or is stopped by Ctrl-C, at any moment of an apply or a rollback: the server lets go of everything
-within two seconds, what wasn't committed is rolled back, and the next run goes on."""
+"""A runner that dies, or is stopped by Ctrl-C, at any moment of an apply or a rollback: within two seconds the server
+releases its locks and rolls back what wasn't committed, and the next run continues."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_runner_killed_inside_a_file_leaves_nothing_behind(slow, long: str) -> N
 
 def test_runner_killed_while_its_file_waits_for_a_lock_no_longer_waits(slow) -> None:
     """A waiting ACCESS EXCLUSIVE request stops everybody behind it, so it must be gone with its runner."""
-    slow.add("002", "ALTER TABLE tests.busy ADD COLUMN x integer;", option="migration: lock_timeout = 60s")
+    slow.add("002", "ALTER TABLE tests.busy ADD COLUMN x integer;", before="-- migration: lock_timeout = 60s")
     with holding(slow.database.url, "LOCK TABLE tests.busy IN ACCESS SHARE MODE") as other:
         with slow.fork() as runner:
             until(lambda: ask(slow.database, "SELECT FROM pg_locks WHERE NOT granted"), "it waits")
@@ -101,7 +101,7 @@ def test_runner_killed_at_the_end_of_a_file_leaves_nothing_behind(slow, where: s
     if where == "in a promise":
         sleeps = "SELECT seconds FROM tests.pace WHERE pg_sleep(seconds) IS NOT NULL"
         slow.database.execute(f"CREATE VIEW tests.slow AS {sleeps}")
-        slow.add("002", option="verify: rows tests.slow = 1")
+        slow.add("002", before="-- verify: rows tests.slow = 1")
     else:
         slow.add("002", "INSERT INTO tests.late VALUES (1);")
     with slow.fork() as runner:

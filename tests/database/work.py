@@ -32,7 +32,7 @@ from tests.servers import Database, Migrations
 
 PARTS = """\
 -- migration: transaction = off
-INSERT INTO tests.parts VALUES (1);
+INSERT INTO tests.parts SELECT 1 {};
 BEGIN;
 INSERT INTO tests.parts VALUES (2);
 COMMIT;
@@ -40,6 +40,19 @@ BEGIN;
 {}
 COMMIT;
 """
+
+
+# A statement that ends its own session at its first two tries: a sequence isn't rolled back.
+ENDS = "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(9) WHERE nextval('tests.tries') < 3"
+MAKES_IT_END = f"""
+CREATE SEQUENCE tests.tries;
+CREATE TABLE tests.late (id integer);
+CREATE FUNCTION tests.late() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM * FROM ({ENDS}) AS it; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON tests.late DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION tests.late();
+"""
+ENDS_AT_COMMIT = "INSERT INTO tests.late VALUES (1)"
 
 
 @dataclass
@@ -73,7 +86,7 @@ class Work:
         """Writes two steps. The first has several units, makes a promise, and queues for a lock."""
         first, _ = self.write(2)
         self.divide(first)
-        self.add(first, option="verify: rows ledger = 1")
+        self.add(first, before="-- verify: rows ledger = 1")
 
     def prepare(self) -> None:
         """Brings an empty database to where the action begins, whatever was added to the action's files since."""
@@ -85,14 +98,17 @@ class Work:
         """The file that the action runs for a step."""
         return self.migrations.dir / f"{label}_step{'.down' if self.action == 'rollback' else ''}.sql"
 
-    def add(self, label: str, text: str = "", option: str = "") -> None:
-        """Adds statements to the end of a step's file, and a line with an option to its beginning."""
-        before = f"-- {option}\n" if option else ""
-        self._write(label, f"{before}{self.path(label).read_text()}{text}\n")
+    def add(self, label: str, text: str = "", before: str = "") -> None:
+        """Adds statements to the end of a step's file, and a line to its beginning."""
+        self._write(label, f"{before}\n{self.path(label).read_text()}{text}\n".lstrip("\n"))
 
-    def divide(self, label: str) -> None:
-        """Makes a step's file one of three units. The first two sign `tests.parts`, the last is what the file was."""
-        self._write(label, PARTS.format(self.path(label).read_text()))
+    def divide(self, label: str, first: str = "") -> None:
+        """Makes a step's file one of three units. The first two sign `tests.parts`, the last is what the file was.
+
+        Args:
+            first: what the first unit's SELECT reads from.
+        """
+        self._write(label, PARTS.format(first, self.path(label).read_text()))
 
     def _write(self, label: str, text: str) -> None:
         self.path(label).write_text(text)
@@ -111,16 +127,16 @@ class Work:
         except MigratorError as error:
             return error
 
-    def rest(self) -> list[str]:
+    def rest(self, **changes: Any) -> list[str]:
         """What the next run does; nothing if nothing is left to do."""
-        return self.by_another(self.action, "test-1")
+        return self.by_another(self.action, execution="test-2", **changes)
 
-    def by_another(self, action: Action, execution: str = "other") -> list[str]:
+    def by_another(self, action: Action, execution: str = "other", **changes: Any) -> list[str]:
         """What another execution does that applies, or rolls back, all that it can."""
         known = applied(self.database)
         if action == "rollback" and not known:
             return []
-        return labels(self._do(action, known[-1] if known else "", execution=execution))
+        return labels(self._do(action, known[-1] if known else "", execution=execution, **changes))
 
     def _do(self, action: Action, newest: str, **changes: Any) -> RunResult:
         self._compiled = self._compiled or Compiler(discover(self.migrations.dir))  # which takes longer than the run
