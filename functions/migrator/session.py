@@ -141,9 +141,7 @@ class Session:
             raise named_error(error.error) from error
 
     def roll_back(self) -> None:
-        """Ends an open transaction, if the connection lives; trouble here must not hide the first error."""
-        if self.wire.lost:
-            return
+        """Ends an open transaction, or the session; trouble here must not hide the first error."""
         try:
             self.wire.script(b"ROLLBACK")
         except ScriptError:

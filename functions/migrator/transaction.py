@@ -299,8 +299,6 @@ def _record(session: Session, job: Job, number: int, attempt: int, limits: Seque
 def _record_failure(session: Session, attempt: int, error: MigratorError) -> None:
     """Rolls back and records the failed try. Trouble here must not hide the first error: the next run closes it."""
     session.roll_back()
-    if session.wire.lost:
-        return
     try:
         session.wire.batch([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
     except BatchError:

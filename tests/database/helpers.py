@@ -21,6 +21,7 @@ from psycopg import sql
 import functions.migrator as engine
 from compiler.source import Compiler
 from functions.migrator import Listener, Migration, Request, RunResult, Session, discover, runlock
+from functions.migrator.blockers import LockWait
 from functions.migrator.options import Limits
 from functions.migrator.overview import Entry
 from functions.migrator.results import FileDone
@@ -73,14 +74,20 @@ class Watcher(Listener):
         self,
         executing: Callable[[Migration], object] | None = None,
         executed: Callable[[Migration], object] | None = None,
+        in_the_way: Callable[[LockWait], object] | None = None,
     ) -> None:
         self.waited_for: list[Holder | None] = []
         self.heard: list[tuple[str, str]] = []
         self._executing = executing
         self._executed = executed
+        self._in_the_way = in_the_way
 
     def waiting(self, holder: Holder | None) -> None:
         self.waited_for.append(holder)
+
+    def in_the_way(self, wait: LockWait) -> None:
+        if self._in_the_way:
+            self._in_the_way(wait)
 
     def executing(self, action: str, migration: Migration) -> None:
         self.heard.append(("executing", migration.label))

@@ -9,12 +9,15 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
-from functions.migrator import RunResult, Session, connecting, runlock, takeover
-from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt
+from functions.migrator import RunResult, Session, connecting, patience, runlock, takeover
+from functions.migrator.blockers import LockWait
+from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt, MigrationFailed, MigratorError
 from functions.migrator.options import Limits
 from functions.migrator.script import Action
 from tests.database.helpers import (
@@ -26,6 +29,7 @@ from tests.database.helpers import (
     at,
     backend,
     backends,
+    holding,
     holding_run_lock,
     labels,
     locks,
@@ -50,8 +54,9 @@ def _quick_to_doubt(monkeypatch) -> None:
 
 @pytest.mark.usefixtures("brisk")
 @pytest.mark.parametrize("where", ["inside the file", "at its COMMIT", "in its first unit", "in its last unit"])
-def test_file_whose_session_ended_is_told_as_not_done_or_is_tried_again(work, where: str) -> None:
-    steps = work.write(3)
+def test_file_whose_session_ended_is_told_as_not_done_or_is_tried_again(work, between, where: str) -> None:
+    steps, again = work.write(3), []
+    between(lambda: again.append("connected"))
     file = work.path(steps[1]).name
     work.database.execute(f"{MAKES_IT_END}; CREATE TABLE tests.shown (interval text)")
     if where == "in its first unit":
@@ -64,6 +69,7 @@ def test_file_whose_session_ended_is_told_as_not_done_or_is_tried_again(work, wh
 
     with pytest.raises(ConnectionLost) as caught:
         work.run()
+    assert again == (["connected"] if where == "at its COMMIT" else [])  # to ask what became of it
     assert f"The connection was lost while {file} was running: " in caught.value.message
     if where == "inside the file":
         assert "terminating connection due to administrator command" in caught.value.message
@@ -137,19 +143,21 @@ def test_run_whose_commit_was_lost_goes_on_only_if_what_another_did_meanwhile_le
 
 
 @pytest.mark.usefixtures("_quick_to_doubt")
-def test_server_gone_for_good_at_commit_leaves_the_run_in_doubt(work, server, between) -> None:
+@pytest.mark.parametrize("at_commit", [True, False], ids=["at COMMIT", "inside the file"])
+def test_server_gone_for_good_leaves_the_run_in_doubt_only_at_commit(work, server, between, at_commit: bool) -> None:
     steps = work.write(3)
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(Proxy(server.port))
         between(stack.close)  # from then on connections are refused
-        cut = Watcher(at("002", lambda: proxy.cut_after(work.record)))
-        with pytest.raises(InDoubt) as caught:
-            work.run(url=proxy.url(work.database.url), listener=cut)
+        cut = Watcher(at("002", lambda: proxy.cut_after(work.record) if at_commit else proxy.cut_before(b"TABLE t002")))
+        with pytest.raises(InDoubt if at_commit else ConnectionLost) as caught:
+            work.run(url=proxy.url(work.database.url), listener=cut, limits=PATIENT)
     assert work.told(caught.value) == steps[:1]
     assert caught.value.facts["file"] == (file := work.path("002").name)
-    assert f"{file} was committing" in caught.value.message
-    assert work.done == steps[:2]  # it had gone through
-    assert work.rest() == steps[2:]
+    assert f"{file} was {'committing' if at_commit else 'running'}" in caught.value.message
+    assert at_commit or caught.value.state == ROLLED_BACK
+    assert work.done == steps[: 2 if at_commit else 1]
+    assert work.rest() == steps[2 if at_commit else 1 :]
 
 
 def test_database_that_lets_nobody_in_after_a_lost_commit_is_not_asked_for_long(work, server, proxy, between) -> None:
@@ -167,9 +175,13 @@ def test_database_that_lets_nobody_in_after_a_lost_commit_is_not_asked_for_long(
 
 
 @pytest.mark.usefixtures("_quick_to_doubt")
-@pytest.mark.parametrize("seen", [True, False], ids=["seen", "not seen"])
+@pytest.mark.parametrize(
+    ("happened", "seen", "kind"),
+    [(True, True, AnotherRunInProgress), (False, True, ConnectionLost), (True, False, InDoubt)],
+    ids=["happened", "didn't happen", "nobody seen"],
+)
 def test_lock_that_somebody_else_has_after_a_lost_commit_leaves_doubt_only_where_nobody_sees_who(
-    work, proxy, between, monkeypatch, seen: bool
+    work, proxy, between, monkeypatch, happened: bool, seen: bool, kind: type[MigratorError]
 ) -> None:
     """Whoever else has the lock proves that our old session is gone, and with it every doubt: ask at once."""
     steps = work.write(3)
@@ -177,10 +189,106 @@ def test_lock_that_somebody_else_has_after_a_lost_commit_leaves_doubt_only_where
         monkeypatch.setattr(runlock, "find_holder", lambda session: None)  # another each time, and gone when we look
     with contextlib.ExitStack() as stack:
         between(lambda: stack.enter_context(holding_run_lock(work.database.url)))
-        cut = Watcher(at("002", lambda: proxy.cut_after(work.record)))
-        with pytest.raises(AnotherRunInProgress if seen else InDoubt):
-            work.run(url=proxy.url(work.database.url), listener=cut, wait=0.5)
-    assert work.done == steps[:2]
+        cut = proxy.cut_after if happened else proxy.cut_before
+        cuts = Watcher(at("002", lambda: cut(work.record)))
+        with pytest.raises(MigratorError) as caught:
+            work.run(url=proxy.url(work.database.url), listener=cuts, wait=0.5, limits=PATIENT)
+    assert type(caught.value) is kind
+    assert work.told(caught.value) == steps[:1]
+    assert work.done == steps[: 2 if happened else 1]
+
+
+# After an error, and while others are waited for
+
+
+@pytest.mark.parametrize("needle", [b"ROLLBACK", b"SET finished_at"], ids=["rolled back", "recorded"])
+def test_connection_lost_when_a_failed_file_is_rolled_back_does_not_hide_its_error(work, proxy, needle: bytes) -> None:
+    steps = work.write(2)
+    work.add(steps[1], "SELECT nowhere;")
+    cut = Watcher(at(steps[1], lambda: proxy.cut_before(needle)))
+    with pytest.raises(MigrationFailed, match="nowhere") as caught:
+        work.run(url=proxy.url(work.database.url), listener=cut)
+    assert proxy.wait()
+    assert caught.value.state == ROLLED_BACK
+    assert work.told(caught.value) == steps[:1] == work.done
+    assert work.attempts == [(steps[0], work.result), (steps[1], None)]
+
+
+@pytest.fixture
+def queueing(work: Work) -> Iterator[tuple[Work, psycopg.Connection[Any]]]:
+    """Two steps, and somebody who has a lock that the second needs."""
+    work.write(2)
+    work.database.execute("CREATE TABLE tests.busy (id integer)")
+    work.add(work.steps[1], "ALTER TABLE tests.busy ADD COLUMN x integer;")
+    with holding(work.database.url, "LOCK TABLE tests.busy IN SHARE MODE") as other:
+        yield work, other
+
+
+OURS = "datname = current_database() AND application_name LIKE 'aurora-migrations %%'"
+
+
+def end_our_session(work: Work) -> None:
+    ask(work.database, f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {OURS}", ())
+
+
+@pytest.mark.usefixtures("brisk")
+def test_connection_lost_while_others_are_waited_for_is_replaced(queueing, proxy) -> None:
+    """Twice: when what the failed try has left in the session is taken back, and in the wait after the next one."""
+    work, other = queueing
+    waits = 0
+
+    def lose(wait: LockWait) -> None:
+        nonlocal waits
+        waits += 1
+        end_our_session(work)
+        other.execute("ROLLBACK")
+
+    loses = Watcher(at(work.steps[1], lambda: proxy.cut_before(b"RESET SESSION AUTHORIZATION")), in_the_way=lose)
+    result = work.run(url=proxy.url(work.database.url), listener=loses, limits=PATIENT)
+    assert proxy.wait()
+    assert waits == 1
+    assert labels(result) == work.done == work.steps
+    first, *failed, last = (result for _, result in work.attempts)
+    assert (first, last) == (work.result, work.result)
+    assert failed == ["failed"] * max(2, len(failed))
+
+
+@pytest.mark.usefixtures("brisk")
+def test_connection_lost_while_others_are_waited_for_is_told_if_no_more_are_replaced(
+    queueing, between, monkeypatch
+) -> None:
+    (work, _), again = queueing, []
+    between(lambda: again.append("connected"))
+    monkeypatch.setattr(patience, "MOST_CONNECTIONS", 0)
+    with pytest.raises(ConnectionLost) as caught:
+        work.run(listener=Watcher(in_the_way=lambda wait: end_our_session(work)), limits=PATIENT)
+    assert again == []
+    assert work.told(caught.value) == work.steps[:1] == work.done
+
+
+@pytest.mark.usefixtures("brisk")
+def test_run_that_another_overtook_while_it_waited_stops(queueing) -> None:
+    work, other = queueing
+
+    def overtake(wait: LockWait) -> None:
+        end_our_session(work)
+        other.execute("ROLLBACK")
+        assert work.by_another(work.action) == work.steps[1:]
+
+    with pytest.raises(AnotherRunInProgress, match="was waiting for its next try") as caught:
+        work.run(listener=Watcher(in_the_way=overtake), limits=PATIENT)
+    assert work.told(caught.value) == work.steps[:1]
+    assert work.done == work.steps
+
+
+@pytest.mark.usefixtures("brisk")
+def test_session_that_ends_again_and_again_is_not_replaced_for_ever(work) -> None:
+    steps = work.write(1)
+    work.add(steps[0], "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(9);")
+    with pytest.raises(ConnectionLost):
+        work.run(limits=PATIENT)
+    assert work.done == []
+    assert [result for _, result in work.attempts] == ["interrupted"] * patience.MOST_CONNECTIONS + [None]
 
 
 # At every message

@@ -13,7 +13,8 @@ import pytest
 
 from functions.migrator import ctrl_c, session
 from functions.migrator.errors import Cancelled
-from tests.database.helpers import Task, ask, backend, backends, holding, locks, until
+from functions.migrator.options import Limits
+from tests.database.helpers import Task, Watcher, ask, backend, backends, holding, locks, until
 from tests.database.work import Moments, Work
 from tests.servers import Database
 
@@ -188,6 +189,20 @@ def test_ctrl_c_at_every_message_is_heard_and_never_leaves_a_half_done_file(work
         work.assert_done_once()
         work.start_over()
     assert stopped > 15
+
+
+def test_ctrl_c_while_others_are_waited_for_stops_the_run(slow) -> None:
+    slow.add("002", "ALTER TABLE tests.busy ADD COLUMN x integer;")
+    presses = Watcher(in_the_way=lambda wait: signal.raise_signal(signal.SIGINT))
+    with (
+        holding(slow.database.url, "LOCK TABLE tests.busy IN SHARE MODE"),
+        ctrl_c_taken(),
+        pytest.raises(Cancelled, match="while waiting for others to let go of their locks") as caught,
+    ):
+        slow.run(listener=presses, limits=Limits(lock_wait=60_000))
+    assert slow.told(caught.value) == slow.steps[:1] == slow.done
+    assert slow.attempts[-1] == ("002", "failed")
+    assert slow.rest() == slow.steps[1:]
 
 
 def test_ctrl_c_is_not_forgotten_over_a_lost_commit(work, proxy) -> None:
