@@ -91,6 +91,7 @@ _ALIKE_ON_ALL = (
     "test_drift",
     "test_local_postgres",
     "test_manifest_runs",
+    "test_patience",
     "test_resume",
     "test_templates",
     "test_waiting",

@@ -8,12 +8,20 @@ import pytest
 from functions.migrator import Request, Session, ctrl_c, run
 from tests.database.work import Work
 from tests.proxy import Proxy
+from tests.servers import Database
 
 
 @pytest.fixture(params=["apply", "rollback"])
 def work(request, database, migrations) -> Work:
     """Applying, and then the same test once more rolling back."""
     return Work(request.param, database, migrations)
+
+
+@pytest.fixture
+def busy(database: Database) -> Database:
+    """A database with a table that others use."""
+    database.execute("CREATE TABLE busy (id integer); INSERT INTO busy SELECT generate_series(1, 100)")
+    return database
 
 
 @pytest.fixture

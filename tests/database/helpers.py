@@ -75,15 +75,19 @@ class Watcher(Listener):
         executing: Callable[[Migration], object] | None = None,
         executed: Callable[[Migration], object] | None = None,
         in_the_way: Callable[[LockWait], object] | None = None,
+        waiting: Callable[[Holder | None], object] | None = None,
     ) -> None:
         self.waited_for: list[Holder | None] = []
         self.heard: list[tuple[str, str]] = []
         self._executing = executing
         self._executed = executed
         self._in_the_way = in_the_way
+        self._waiting = waiting
 
     def waiting(self, holder: Holder | None) -> None:
         self.waited_for.append(holder)
+        if self._waiting:
+            self._waiting(holder)
 
     def in_the_way(self, wait: LockWait) -> None:
         if self._in_the_way:
@@ -311,6 +315,16 @@ def holding(url: str, statement: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
         with contextlib.suppress(psycopg.Error):
             connection.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def released_after(database: Database, statement: str, seconds: float) -> Iterator[psycopg.Connection[object]]:
+    """Somebody else's transaction with a lock, which ends by itself after a while."""
+    with holding(database.url, statement) as connection:
+        timer = threading.Timer(seconds, lambda: connection.execute("ROLLBACK"))
+        timer.start()
+        yield connection
+        timer.join()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import pytest
 from functions.migrator import ctrl_c, session
 from functions.migrator.errors import Cancelled
 from functions.migrator.options import Limits
-from tests.database.helpers import Task, Watcher, ask, backend, backends, holding, locks, until
+from tests.database.helpers import Task, Watcher, ask, backend, backends, holding, holding_run_lock, locks, until
 from tests.database.work import Moments, Work
 from tests.servers import Database
 
@@ -84,6 +84,15 @@ def test_runner_killed_while_its_file_waits_for_a_lock_no_longer_waits(slow) -> 
         other.execute("SET LOCAL lock_timeout = '1s'")
         assert ask(slow.database, "SELECT count(*) FROM tests.busy") == [(0,)]  # behind the request it would wait
     assert_rest_is_done(slow)
+
+
+def test_runner_killed_while_it_waits_for_the_run_lock_leaves_nothing_behind(work) -> None:
+    work.write(1)
+    with holding_run_lock(work.database.url) as other, work.fork() as runner:
+        until(lambda: backends(work.database), "it waits")
+        runner.kill()
+        until(lambda: not backends(work.database), "its session is gone", RELEASE)
+        assert {row[0] for row in locks(work.database)} == {other.info.backend_pid}
 
 
 # What a file may leave to its COMMIT; PL/pgSQL, as a trigger is
@@ -189,6 +198,19 @@ def test_ctrl_c_at_every_message_is_heard_and_never_leaves_a_half_done_file(work
         work.assert_done_once()
         work.start_over()
     assert stopped > 15
+
+
+def test_ctrl_c_while_waiting_for_the_run_lock_ends_the_wait(work) -> None:
+    work.write(1)
+    presses = Watcher(waiting=lambda holder: signal.raise_signal(signal.SIGINT))
+    with (
+        holding_run_lock(work.database.url),
+        ctrl_c_taken(),
+        pytest.raises(Cancelled, match="while waiting for another run to end"),
+    ):
+        work.run(listener=presses)
+    assert presses.waited_for
+    assert work.done == []
 
 
 def test_ctrl_c_while_others_are_waited_for_stops_the_run(slow) -> None:
