@@ -87,12 +87,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 _ALIKE_ON_ALL = (
     "test_bad_input",
     "test_concurrency",
-    "test_connection_lost",
     "test_deferred",
     "test_drift",
-    "test_killed",
     "test_local_postgres",
     "test_manifest_runs",
+    "test_patience",
     "test_resume",
     "test_tampering",
     "test_templates",

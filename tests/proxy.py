@@ -12,6 +12,7 @@ from typing import Self
 
 STEP = 0.02  # seconds between two looks at what the test wants
 PATIENCE = 10  # seconds for whatever else could take for ever
+NONSENSE = b"C\x00\x00\x00\x00"  # a message of four bytes at least, by the protocol, that is shorter than that
 READY = b"Z\x00\x00\x00\x05"  # ReadyForQuery, before its last byte: the server has answered
 
 
@@ -20,6 +21,7 @@ class Action(Enum):
 
     CUT_BEFORE = "the server never sees them"
     CUT_AFTER = "the server sees them and answers, the client doesn't see the answer"
+    GARBLE = "the server sees them and answers, the client gets another answer that makes no sense"
     BLACK_HOLE = "the server sees them, then nothing passes any more"
     GONE = "as CUT_AFTER, and from then on nobody is let in"
 
@@ -41,6 +43,7 @@ class Link:
     sent: bytes = b""  # the last of what the client sent, as a needle may come in two pieces
     answer: bytes | None = None  # what the server said since the needle of CUT_AFTER
     deadline: float = 0
+    instead: bytes = b""  # of that answer
 
     def close(self) -> None:
         self.client.close()
@@ -82,6 +85,10 @@ class Proxy:
     def cut_after(self, needle: bytes) -> None:
         """Pass these bytes on, wait for the server's whole answer, drop it, close both sides."""
         self._set(Trap(needle, Action.CUT_AFTER))
+
+    def garble(self, needle: bytes) -> None:
+        """The same, but the client gets another answer instead, which makes no sense."""
+        self._set(Trap(needle, Action.GARBLE))
 
     def gone_after(self, needle: bytes) -> None:
         """The same, and refuse all connections from then on."""
@@ -144,6 +151,7 @@ class Proxy:
             elif key.data in self._links:  # else it was closed a moment ago
                 self._pass_on(key.data, key.fileobj is key.data.client)
         for link in [link for link in self._links if link.answer is not None and not link.awaits_answer()]:
+            link.client.sendall(link.instead)
             self._drop(link)
 
     def _accept(self) -> None:
@@ -197,7 +205,8 @@ class Proxy:
         if action is Action.GONE:
             self._selector.unregister(self._listener)
             self._listener.close()
-        if action in (Action.CUT_AFTER, Action.GONE):
+        if action in (Action.CUT_AFTER, Action.GONE, Action.GARBLE):
+            link.instead = NONSENSE if action is Action.GARBLE else b""
             link.answer, link.deadline = b"", time.monotonic() + PATIENCE
         else:
             self._forwarding = False

@@ -198,6 +198,7 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Cal
     for chunk in job.chunks(number):
         if chunk.alone:
             budget.start()
+            session.wire.interrupted |= budget.interrupted
         tags |= _run_chunk(session, job, chunk, budget, tell)
         if not session.in_transaction:
             break
@@ -334,8 +335,6 @@ def _record(session: Session, job: Job, number: int, began: _Try, limits: Sequen
 def _record_failure(session: Session, attempt: int, error: MigratorError) -> None:
     """Rolls back and records the failed try. Trouble here must not hide the first error: the next run closes it."""
     session.roll_back()
-    if session.wire.lost:
-        return
     try:
         session.wire.batch([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
     except BatchError:
