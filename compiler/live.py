@@ -112,7 +112,7 @@ def compile_text(
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     wrong += [(part.start, _ALONE.format(part.alone)) for part in layout.units if part.alone]
     spans = {statement.start: (statement.start, statement.end) for statement in statements}
-    found = [replace(p, excerpt=pointed(text, p.line, p.column) if p.line else "") for p in found]  # of options
+    found = [replace(p, excerpt=pointed(text, p.line, p.column)) if n < _POINTED else p for n, p in enumerate(found)]
     found += [
         Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)) if n < _POINTED else "")
         for n, (start, reason) in enumerate(_first_each(wrong))

@@ -258,12 +258,6 @@ def test_large_data_and_code_hold_nothing_that_squawk_speaks_of(statement):
     assert told == ["ban-drop-table", "ban-drop-table"]
 
 
-@NO_HANG
-def test_many_hazards_take_no_time_with_the_square_of_their_number():
-    file = source("ALTER TABLE t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES u (id);\n" * 3_000)
-    assert len(find_hazards([file])[file.path]) == 3_000
-
-
 # ---- CONCURRENTLY without a name ------------------------------------------------------------------------------------
 
 
