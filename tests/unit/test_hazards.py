@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -188,6 +189,15 @@ def test_objects_are_followed_through_the_file(text):
         ("ALTER TABLE t ADD PRIMARY KEY (a);", ["adding-serial-primary-key-field"]),
         ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u (id);", ["adding-foreign-key-constraint"]),
         ("ALTER TABLE t ADD EXCLUDE USING gist (a WITH &&);", ["constraint-missing-not-valid"]),
+        (
+            "ALTER TABLE t ADD UNIQUE (a), ADD CHECK (a > 0), ADD FOREIGN KEY (a) REFERENCES u, ADD CHECK (a < 9);",
+            [
+                "disallowed-unique-constraint",
+                "constraint-missing-not-valid",
+                "adding-foreign-key-constraint",
+                "constraint-missing-not-valid",
+            ],
+        ),
     ],
 )
 def test_what_squawk_exaggerates_or_says_twice_is_said_once(text, told):
@@ -212,6 +222,18 @@ def test_a_statement_squawk_cannot_read_is_a_hazard_and_hides_no_other():
         (UNREAD, 3, 3),
         ("ban-drop-table", 4, 1),
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for a program")
+def test_a_file_that_squawk_reads_by_the_statement_but_not_as_a_whole_is_unread(tmp_path, monkeypatch):
+    together = 'grep -l "TABLE a" *.sql | xargs -r grep -l "TABLE b" | grep -q . && kill -ABRT $$'
+    program = tmp_path / "squawk"
+    program.write_text(f'#!/bin/sh\n{together}\nexec {squawk.find_program()} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    found = find_hazards([source("DROP TABLE a;\n DROP TABLE b;", "1.sql"), source("DROP TABLE a;", "2.sql")])
+    assert [(h.rule, h.line, h.column) for h in found["1.sql"]] == [(UNREAD, 1, 1), (UNREAD, 2, 2)]
+    assert [h.rule for h in found["2.sql"]] == ["ban-drop-table"]
 
 
 def test_such_a_statement_can_be_allowed():
