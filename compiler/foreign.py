@@ -17,11 +17,12 @@ from itertools import pairwise
 
 from compiler.sql import NotSql, Statement, comments, tokens
 
+# After a line end rather than at `^`, and without a way back: a dump has millions of lines.
 _LINE = re.compile(
-    rb"^[ \t]*(?P<mark>(?:--|/\*)[-!/ \t]*(?:\+(?:goose|migrate|micrate)|migrate:|rambler|(?:up|down)[ \t]+migration"
+    rb"\n[ \t]*+(?P<mark>(?:--|/\*)[-!/ \t]*+(?:\+(?:goose|migrate|micrate)|migrate:|rambler|(?:up|down)[ \t]+migration"
     rb"|create above|@undo|ups|downs|no-trans|tern:|atlas:|transactional:|postgres-migrations|flyway:|liquibase"
     rb"|changeset|rollback|precondition|ignorelines)[^\n]*)",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 # Of a marker's words: in lower case, with single blanks, without the signs around them.
 _WAYS = {
@@ -112,12 +113,12 @@ def _dividing(marks: Sequence[_Mark], starts: Sequence[int], own: str, stem: str
 
 def _marks(text: bytes) -> Iterator[_Mark]:
     """Those at the beginning of a line. What looks like one in a string, a body or a comment isn't one."""
-    found = list(_LINE.finditer(text))
+    found = [(match.start("mark") - 1, match["mark"]) for match in _LINE.finditer(b"\n" + text)]
     real = set(comments(text)) if found else set()
-    for match in found:
-        if match.start("mark") in real:
-            written = " ".join(match["mark"].decode().split())
-            yield _Mark(match.start("mark"), written[:_SHOWN], written.strip("-/* ").lower())
+    for at, line in found:
+        if at in real:
+            written = " ".join(line.decode().split())
+            yield _Mark(at, written[:_SHOWN], written.strip("-/* ").lower())
 
 
 def without_restrict(text: bytes) -> tuple[bytes, int, int]:
