@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -122,6 +123,9 @@ def discover(folder: Path) -> Package:
         name = entry.name
         if not _is_sql(name) or _is_folder(entry):
             continue
+        special = _special(entry)
+        if special:
+            problems.append(Problem(name, f"is {special}, not a regular file; put the text into a file of this name"))
         match = _NAME.fullmatch(name)
         if match is None:
             problems.append(Problem(name, _why_misnamed(name)))
@@ -227,6 +231,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads nowhere; reading it will say so
         return False
+
+
+def _special(entry: os.DirEntry[str]) -> str | None:
+    """What it is, or leads to, if that isn't a file: to read it would take for ever, or all memory."""
+    try:
+        mode = 0 if entry.is_file() else entry.stat().st_mode
+    except OSError:  # as above
+        return None
+    kinds = {stat.S_IFIFO: "a FIFO (named pipe)", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device") if mode else None
 
 
 def _names_in(entry: os.DirEntry[str]) -> list[str]:
