@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from cli.remote.place import local_trouble, teller
     from local import place
     from local.cloud.reach import started
-    from local.cloud.running import found_by_others
+    from local.cloud.running import Access, found_by_others
 
     news: queue.Queue[dict[str, Any]] = queue.Queue()
     how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
@@ -63,9 +63,10 @@ def _run(arguments: argparse.Namespace) -> None:
             login = _login(arguments.database_url)
             asked = login.url if login else None
             cloud, url = closing.enter_context(started(arguments.migrations, asked, teller(arguments), **how))
-            hurry, migrations = arguments.hurry, arguments.migrations
-            first = closing.enter_context(found_by_others(place.home(), cloud.endpoint, migrations, hurry=hurry))
-        _introduce(cloud, login.shown if login else url, migrations, first)
+            migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
+            access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
+            first = closing.enter_context(found_by_others(place.home(), access))
+        _introduce(cloud, login.shown if login else url, arguments.migrations, first)
         with contextlib.suppress(KeyboardInterrupt):
             _Board(cloud, news).watch(closing.enter_context(pressed()))
         print("Ending ...", flush=True)
@@ -82,13 +83,12 @@ def _login(url: str | None) -> Login | None:
 
 
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
-    from local.cloud.console import INBOX
-
     lines = {
-        "Endpoint": f"{cloud.endpoint}   (region {cloud.region}; any access key will do, such as {cloud.access_key})",
+        "Endpoint": f"{cloud.endpoint}   (region {cloud.region}, access key {cloud.access_key})",
+        "Secret": f"{cloud.secret_key}   (the secret access key; every start makes a new one)",
         "Machine": cloud.machine,
         "Database": url,
-        "Inbox": f"{cloud.endpoint}{INBOX}",
+        "Inbox": cloud.inbox,
         "Migrations": str(migrations),
         "Start": _start(cloud, sys.platform),
         "or": f"aurora-migrations run --local{where.folder(migrations)}"

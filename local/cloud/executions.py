@@ -9,12 +9,15 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, Never
 
+import boto3
 from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from local.cloud.identity import ACCOUNT, REGION
+from local.cloud.identity import ACCOUNT, KEY, REGION
 from local.cloud.refused import Refused
 
 _LOOK_S = 0.03
@@ -92,6 +95,18 @@ class Executions:
                 self._changed.clear()
             else:
                 self._ended.wait(_LOOK_S)
+
+
+def call_services_at(url: str, secret: str) -> None:
+    """Has moto's interpreter call the services at this address and sign with this secret key. Its own key is a fixed
+    one, and its own address `localhost`, where by IPv6 another program may listen."""
+
+    def client(**options: Any) -> Any:
+        if "endpoint_url" in options:  # not where a test has moto catch all calls
+            options |= {"endpoint_url": url, "aws_access_key_id": KEY, "aws_secret_access_key": secret}
+        return boto3.client(**options)
+
+    boto_client.boto3 = SimpleNamespace(client=client)  # type: ignore[assignment,attr-defined,unused-ignore]
 
 
 def find(arn: str) -> Any:
