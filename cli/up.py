@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import queue
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from local.cloud.cloud import Cloud
     from local.cloud.login import Login
 
+_CHECK_S = 2  # between two looks whether PostgreSQL still runs
 _KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
 
 
@@ -52,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     from cli.remote.place import local_trouble, teller
-    from local import place
+    from local import place, postgres
     from local.cloud.reach import started
     from local.cloud.running import Access, found_by_others
 
@@ -67,8 +70,9 @@ def _run(arguments: argparse.Namespace) -> None:
             access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
             first = closing.enter_context(found_by_others(place.home(), access))
         _introduce(cloud, login.shown if login else url, arguments.migrations, first)
+        ended = (lambda: None) if login else (lambda: postgres.log_if_ended(place.data()))
         with contextlib.suppress(KeyboardInterrupt):
-            _Board(cloud, news).watch(closing.enter_context(pressed()))
+            _Board(cloud, news, ended).watch(closing.enter_context(pressed()))
         print("Ending ...", flush=True)
 
 
@@ -115,10 +119,13 @@ def _start(cloud: Cloud, platform: str) -> str:
 class _Board:
     """Tells what happens, and does what a key asks for."""
 
-    def __init__(self, cloud: Cloud, news: queue.Queue[dict[str, Any]]) -> None:
+    def __init__(self, cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None]) -> None:
+        """`ended` returns PostgreSQL's log when its process is gone."""
         self._cloud = cloud
         self._news = news
         self._mails = 0
+        self._ended = ended
+        self._checked = time.monotonic()  # infinity once that was reported
 
     def watch(self, keys: Iterator[str]) -> None:
         """Until q, or the end of what is typed."""
@@ -148,6 +155,12 @@ class _Board:
             body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
             print(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}", flush=True)
         self._mails = len(mails)
+        if time.monotonic() - self._checked > _CHECK_S:
+            log = self._ended()
+            self._checked = math.inf if log else time.monotonic()
+            if log:
+                print(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}", flush=True)
+                print("End this command (q or Ctrl-C) and start it again; the data stay.", flush=True)
 
 
 def _said(change: dict[str, Any]) -> str:

@@ -9,11 +9,13 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Never
 
 import boto3
 from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
@@ -27,6 +29,10 @@ _LONGEST_NAME = 80
 _NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
 _LONGEST_TOLD = 253_952  # bytes of an input, escaped, that an event holds; a longer one is left out
 Tell = Callable[[dict[str, Any], str], None]
+
+# moto parses a definition anew for every execution, which takes up to half a second. A parsed one can be shared: what an
+# execution changes is in its environment.
+AmazonStateLanguageParser.parse = staticmethod(lru_cache(16)(AmazonStateLanguageParser.parse))  # type: ignore[method-assign]
 
 
 class Executions:
