@@ -30,8 +30,8 @@ _NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud
 _LONGEST_TOLD = 253_952  # bytes of an input, escaped, that an event holds; a longer one is left out
 Tell = Callable[[dict[str, Any], str], None]
 
-# moto parses a definition anew for every execution, which takes up to half a second. A parsed one can be shared: what an
-# execution changes is in its environment.
+# moto parses a definition anew for every execution, which takes up to half a second. A parsed one can be shared: what
+# an execution changes is in its environment.
 AmazonStateLanguageParser.parse = staticmethod(lru_cache(16)(AmazonStateLanguageParser.parse))  # type: ignore[method-assign]
 
 
