@@ -11,8 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
+from moto import backends
 from moto.core.config import default_user_config
 from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -31,6 +33,7 @@ from local.cloud.refused import Refused
 from local.cloud.runtime_api import Answer
 
 Respond = Callable[..., Any]
+backends.list_of_moto_modules = cache(partial(tuple, backends.list_of_moto_modules()))  # moto lists it for every call
 _JSON = [("Content-Type", "application/x-amz-json-1.1")]
 _NOT_FOUND = [("x-amzn-ErrorType", "ResourceNotFoundException")]
 _NO_WEB_PAGES = "The local cloud doesn't answer web pages. Open its inbox by the address that `up` prints.\n"
