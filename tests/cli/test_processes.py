@@ -199,7 +199,7 @@ def test_person_who_types_the_newest_number_goes_on(ran: Migrations, database: D
         code, out, err = person.answer(b" 2 \n")
     assert code == 0, err
     shown = out + err
-    assert shown.index("002_orders.down.sql") < shown.index("001_users.down.sql") < shown.index("Type 002")
+    assert shown.index("002_orders.sql") < shown.index("001_users.sql") < shown.index("Type 002")
     assert applied(database) == []
 
 

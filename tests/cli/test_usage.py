@@ -13,7 +13,7 @@ import pytest
 from cli import where
 from cli.main import VERBS
 from functions.remedy import deploy_command
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 from tests.cli.conftest import Call
 from tests.servers import Migrations
 
@@ -128,7 +128,7 @@ def test_corrected_files_are_deployed_to_the_local_cloud_that_is_up(
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
     arguments = argparse.Namespace(local=True, env=None, migrations=Path("migrations"), **typed)
     following = deploy_command("local")
-    with found_by_others(tmp_path, "http://127.0.0.1:1", tmp_path) if is_up else contextlib.nullcontext():
+    with found_by_others(tmp_path, Access("http://127.0.0.1:1", "secret")) if is_up else contextlib.nullcontext():
         assert where.as_asked(following, arguments) == f"aurora-migrations {command}"
 
 

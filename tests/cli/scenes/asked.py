@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from functions.migrator import errors
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 from tests.cli.cloud import answering
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
@@ -115,7 +115,7 @@ def _up_with_others(stage: Stage) -> Answer:
     stage.patch.setenv("AURORA_MIGRATIONS_LOCAL", str(home))
     other = stage.two.dir.parent / "other"
     other.mkdir()
-    stage.enter(found_by_others(home, "http://127.0.0.1:9", stage.two.dir))
+    stage.enter(found_by_others(home, Access("http://127.0.0.1:9", "secret", migrations=str(stage.two.dir.resolve()))))
     return stage.call("list", "--local", "--migrations", "other")
 
 
