@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from cli import where
 from cli.paragraphs import paragraph
@@ -32,10 +32,29 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Doesn't tell passwords again that were typed where they don't belong."""
+    """Takes no password but where one belongs (there an argument has a type), and shows none again."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.register("type", None, _without_password)
 
     def error(self, message: str) -> NoReturn:
         super().error(without_password(message))
+
+
+def _without_password(text: str) -> str:
+    """The type of what has no other."""
+    if (shown := without_password(text)) != text:
+        raise argparse.ArgumentTypeError(
+            f"{shown!r} has a password in it: the address of a database goes after --database-url"
+        )
+    return text
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the folder's name is empty; leave --migrations out for migrations/")
+    return Path(_without_password(text))
 
 
 def parser(
@@ -51,7 +70,11 @@ def parser(
     made.set_defaults(verb=verb)
     made.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
     made.add_argument(
-        "--migrations", metavar="DIR", type=Path, default=Path("migrations"), help="the folder (default: migrations/)"
+        "--migrations",
+        metavar="DIR",
+        type=_folder,
+        default=Path("migrations"),
+        help="the folder (default: migrations/)",
     )
     return made
 

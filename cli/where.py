@@ -32,6 +32,7 @@ def add_where(made: argparse.ArgumentParser, database: bool = True) -> None:
         places.add_argument(
             "--database-url",
             metavar="URL",
+            type=str,
             default=os.environ.get("DATABASE_URL"),
             help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
         )

@@ -18,7 +18,6 @@ from cli.remote.outcome import answer_of
 from cli.remote.place import Place, opened
 from cli.remote.screen import Screen
 from functions.migrator.errors import InvalidInput
-from functions.migrator.excerpts import without_password
 from functions.migrator.plan import version_of
 
 _LONGEST = 256  # characters of `requested_by`
@@ -61,7 +60,7 @@ def refuse_no_number(asked: Mapping[str, str | None]) -> None:
         given = asked.get(key)
         if given is not None and version_of(given) is None:
             raise InvalidInput(
-                f"The {key} {without_password(given)[:60]!r} isn't a migration's number.",
+                f"The {key} {given[:60]!r} isn't a migration's number.",
                 cause=f"A {key} is the number at the beginning of a file's name.",
                 solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
             )

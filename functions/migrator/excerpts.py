@@ -27,7 +27,11 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _COMMENT_MARKS = re.compile(r"/\*|\*/")
-_URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*):[^@\s]*@")
+# Up to the last @: a password that isn't encoded may hold one itself, and : and / as well.
+_URL_PASSWORD = re.compile(r"(\w+://[^:\s]*):.*@")
+_KEY_PASSWORD = re.compile(
+    r"((?:\w*(?:password|passwd|pwd)\s*=|--password)\s*)(?:'(?:[^'\\]|\\.)*(?:'|\Z)|\S+)", re.IGNORECASE
+)
 
 
 class Lines:
@@ -76,8 +80,8 @@ def without_literals(sql: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """A text without the passwords of URLs in it: what somebody typed may be told again."""
-    return _URL_PASSWORD.sub(r"\1:...@", text)
+    """What somebody typed, without the password of a URL, or of `key=value`, in it: it may be shown again."""
+    return _KEY_PASSWORD.sub(r"\1...", _URL_PASSWORD.sub(r"\1:...@", text))
 
 
 def _replaced(sql: str, by: Callable[[str, str], str]) -> str:
