@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     except MigratorError as error:
         if error.next_command == InvalidInput.next_command:
             error.next_command = "aurora-migrations new --help"
+        common.go_on_with(error, "check", arguments)
         return common.tell_error(error, arguments, failure(error, None, common.execution_name()))
     _tell(paths, drafts, arguments)
     return 0
@@ -173,7 +174,7 @@ def next_label(folder: Path) -> str:
         InvalidInput: the folder is missing or can't be read.
         InvalidFile: a file in it is misnamed, so that the next number isn't sure.
     """
-    if os.path.isdir(folder) and not any(folder.glob("*.[sS][qQ][lL]")):
+    if os.path.isdir(folder) and not any(folder.glob("*.[sS][qQ][lL]")):  # noqa: PTH112 - see compiler/source.py
         return "001"
     last = discover(folder).migrations[-1]
     if len(last.label) == _TIMESTAMP_DIGITS:

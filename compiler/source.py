@@ -28,7 +28,7 @@ def source_of(folder: Path) -> Source:
         InvalidManifest: the manifest is damaged, or of other files than those beside it.
         InvalidInput, InvalidFile: the folder holds no migration, or misnamed files.
     """
-    if not os.path.exists(folder / INDEX):  # False, too, for a name that no file can have; then `discover` says why
+    if not os.path.exists(folder / INDEX):  # noqa: PTH110 - pathlib's raises for a name too long, of which `discover` tells
         return Compiler(discover(folder))
     manifest = Manifest(folder)
     manifest.refuse_edited()

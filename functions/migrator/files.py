@@ -210,7 +210,7 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
             f"{getattr(error, 'strerror', None) or 'no folder can have this name'}.",
             cause="The folder is missing, or isn't a folder, or may not be read.",
             solution="Name the right one with --migrations DIR, or run from the project's top folder.",
-            next_command="aurora-migrations list --migrations DIR",
+            next_command="aurora-migrations check --migrations DIR",
         ) from error
 
 

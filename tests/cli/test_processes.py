@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_closed_streams_are_no_reason_to_fail(two: Migrations, database: Databas
 def test_output_that_cannot_be_written_is_said(
     two: Migrations, database: Database, words: list[str], unbuffered: str
 ) -> None:
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         finished = subprocess.run(
             [sys.executable, "-m", "cli", *words],
             cwd=two.dir.parent,

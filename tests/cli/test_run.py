@@ -196,13 +196,13 @@ def test_wrong_use_exits_with_2(on: Call, two: Migrations, arguments: list[str],
     assert len(answer.err) < 2_000
 
 
-@pytest.mark.parametrize("verb", ["run", "list", "status", "history", "rollback"])
-def test_without_an_address_the_next_command_names_one(call: Call, two: Migrations, verb: str) -> None:
-    answer = call(verb, *(["1"] if verb == "rollback" else []))
+@pytest.mark.parametrize("typed", ["run", "run 2", "list", "status", "history", "rollback 1"])
+def test_without_an_address_the_next_command_names_one(call: Call, two: Migrations, typed: str) -> None:
+    answer = call(*typed.split())
     assert answer.code == 2
     assert "No database was named" in answer.err
     (following,) = re.findall(r"Next +(.+)", answer.err)
-    assert "--database-url" in following
+    assert following.startswith(f"aurora-migrations {typed} --database-url ")
 
 
 def test_wrong_password_is_told_and_not_shown(call: Call, two: Migrations, database: Database) -> None:

@@ -176,6 +176,17 @@ def test_folder_that_cannot_be_read_is_a_named_error(call: Call, two: Migrations
     assert len(answer.err) < 1_000
 
 
+@pytest.mark.parametrize("verb", ["check", "new x"])
+def test_next_command_names_a_folder_as_it_is_typed(call: Call, tmp_path: Path, verb: str) -> None:
+    folder = tmp_path / "my migrations"
+    folder.mkdir()
+    (folder / "users.sql").touch()
+    answer = call(*verb.split(), "--migrations", str(folder))
+    typed = f'"{folder}"' if sys.platform == "win32" else f"'{folder}'"
+    assert answer.code == 1
+    assert answer.err.endswith(f"  Next   aurora-migrations check --migrations {typed}\n")
+
+
 def test_empty_folder_name_is_not_the_current_folder(call: Call, two: Migrations) -> None:
     """As a variable of a script may be empty."""
     answer = call("check", "--migrations", "")
