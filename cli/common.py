@@ -22,6 +22,7 @@ from functions.migrator.excerpts import without_password
 from functions.migrator.options import Limits
 
 LOOK = "look"
+_LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
 
 
 class _Help(argparse.HelpFormatter):
@@ -143,11 +144,12 @@ def look_name() -> str:
 
 
 def requester() -> str:
-    """Who says to be asking: `user@host`."""
+    """Who says to be asking: `user@host`, of at most 256 printable characters."""
     try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
+        user = getpass.getuser()
     except (OSError, KeyError):
-        return f"unknown@{socket.gethostname()}"
+        user = "unknown"
+    return "".join(c if c.isprintable() else "?" for c in f"{user[:_LONGEST_NAME]}@{socket.gethostname()}"[:256])
 
 
 def print_json(data: Mapping[str, object]) -> None:
@@ -165,11 +167,13 @@ def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mappin
 
 
 def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace) -> None:
-    """Names the command to type next, where the error's class only knows that a run is to be tried again; with what
-    was typed for this one. So does the solution, where it names what shows an execution that goes on."""
+    """Names the command to type next, where the error's class only knows that a run is to be tried again or, of a verb
+    that works on files, how to look at a database; with what was typed for this one. So does the solution, where it
+    names what shows an execution that goes on."""
     if look := going_on(error):
         error.solution = error.solution.replace(look, where.as_asked(look, arguments))
-    if error.next_command == MigratorError.next_command:
+    unknown = (MigratorError.next_command, *([InvalidInput.next_command] if arguments.verb in where.OWN else []))
+    if error.next_command in unknown:
         error.next_command = f"aurora-migrations {command}"
     error.next_command = where.as_asked(error.next_command, arguments)
 

@@ -41,9 +41,7 @@ def main(argv: Sequence[str]) -> int:
         texts = _from_template(arguments, drafts) if drafts else _empty(arguments)
         paths = _write({arguments.migrations / name: text for name, text in texts.items()})
     except MigratorError as error:
-        if error.next_command == InvalidInput.next_command:
-            error.next_command = "aurora-migrations new --help"
-        common.go_on_with(error, "check", arguments)
+        common.go_on_with(error, "new --help" if isinstance(error, InvalidInput) else "check", arguments)
         return common.tell_error(error, arguments, failure(error, None, common.execution_name()))
     _tell(paths, drafts, arguments)
     return 0

@@ -15,7 +15,7 @@ from functions.migrator.errors import InvalidInput
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = "aurora-migrations deploy --local"
-_OWN = ("check", "build", "new")  # verbs that work on files only
+OWN = ("check", "build", "new")  # verbs that work on files only
 
 
 def add_where(made: argparse.ArgumentParser, database: bool = True) -> None:
@@ -96,14 +96,14 @@ def as_asked(command: str, arguments: argparse.Namespace) -> str:
         return f"{command} --profile {quoted(profile)}" if profile and takes else command
     if command == DEPLOY:
         command = _deploying(arguments)
-    if " --migrations " in command:  # whole as it is
+    if " --migrations " in command or command.endswith(" --help"):  # whole as it is
         return command
     if "--database-url" in command:
         return command + _folder(arguments)
     bare = re.sub(r" --env \S+", "", command)  # the functions know their environment's name, and no more
     if bare.split()[1] == "up":
         return bare + _folder(arguments) + _url(arguments)
-    if bare.split()[1] in _OWN:
+    if bare.split()[1] in OWN:
         return bare + _folder(arguments)
     return bare + (flags(arguments) or _folder(arguments) + _url(arguments))
 

@@ -20,7 +20,6 @@ from cli.remote.screen import Screen
 from functions.migrator.errors import InvalidInput
 from functions.migrator.plan import version_of
 
-_LONGEST = 256  # characters of `requested_by`
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
 _QUESTION_HERE = "s: stop it, and the local cloud with it   anything else: go on watching > "
 
@@ -122,7 +121,7 @@ def ask_in(
 ) -> dict[str, Any]:
     """The same, where the place is open and has introduced itself."""
     given = {key: value for key, value in asked.items() if value is not None}
-    given |= {"trigger": "cli", "requested_by": common.requester()[:_LONGEST]}
+    given |= {"trigger": "cli", "requested_by": common.requester()}
     if not would_change(given):
         return answer_of(_watch(Follower(place, start(place, execution, given), shown), arguments))
     _ = place.machine  # until it is known where it is, nothing is started

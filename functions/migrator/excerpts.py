@@ -27,10 +27,9 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _COMMENT_MARKS = re.compile(r"/\*|\*/")
-# Up to the last @: a password that isn't encoded may hold one itself, and : and / as well.
-_URL_PASSWORD = re.compile(r"(\w+://[^:\s]*):.*@")
+_URL_PASSWORD = re.compile(r"(://[^:\s]*:).*", re.DOTALL)
 _KEY_PASSWORD = re.compile(
-    r"((?:\w*(?:password|passwd|pwd)\s*=|--password)\s*)(?:'(?:[^'\\]|\\.)*(?:'|\Z)|\S+)", re.IGNORECASE
+    r"((?:(?:password|passwd|pwd)\s*=|--password)\s*)(?:'(?:[^'\\]|\\.)*(?:'|\Z)|\S+)", re.IGNORECASE
 )
 
 
@@ -81,7 +80,8 @@ def without_literals(sql: str) -> str:
 
 def without_password(text: str) -> str:
     """What somebody typed, without the password of a URL, or of `key=value`, in it: it may be shown again."""
-    return _KEY_PASSWORD.sub(r"\1...", _URL_PASSWORD.sub(r"\1:...@", text))
+    before, at, rest = text.rpartition("@")  # the last: a password that isn't encoded may hold @, and : and / as well
+    return _KEY_PASSWORD.sub(r"\1...", _URL_PASSWORD.sub(r"\1...", before) + at + rest)
 
 
 def _replaced(sql: str, by: Callable[[str, str], str]) -> str:

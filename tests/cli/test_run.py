@@ -215,6 +215,17 @@ def test_wrong_password_is_told_and_not_shown(call: Call, two: Migrations, datab
     assert "Tr0ub4dor" not in Path("migration-001-output.json").read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", ["x" * 70_000, "caf\udce9 \x1b[31m\n"], ids=["long", "odd"])
+def test_user_name_of_any_kind_is_recorded_in_short(
+    on: Call, two: Migrations, database: Database, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("LOGNAME", name)
+    assert on("run").code == 0
+    ((recorded,),) = database.query("SELECT DISTINCT requested_by FROM aurora_migrations.attempts")
+    assert recorded.isprintable()
+    assert 0 < len(recorded) <= 256
+
+
 def test_result_that_cannot_be_saved_is_said_and_no_failure(on: Call, two: Migrations) -> None:
     Path("migration-001-output.json").mkdir()
     answer = on("run", "1")

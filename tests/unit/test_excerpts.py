@@ -150,6 +150,12 @@ def test_what_was_typed_without_a_password_is_shown_as_it_is(typed: str):
     assert without_password(typed) == typed
 
 
+@pytest.mark.parametrize("text", ["x", "://a:", "://a@", "password ", "pwd='", "password= "])
+@NO_HANG
+def test_passwords_are_looked_for_in_a_text_of_any_length(text: str):
+    assert without_password(text * 100_000)
+
+
 def test_what_is_hidden_takes_as_much_room():
     sql = "SELECT 'é\nb', 12, 'c' -- 'd\nFROM \"e'f\""
     assert without_values(sql) == "SELECT '.\n.', .., '.' .....\nFROM \"e'f\""
