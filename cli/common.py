@@ -37,13 +37,13 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
-        self.register("type", None, _without_password)
+        self.register("type", None, plain)
 
     def error(self, message: str) -> NoReturn:
         super().error(without_password(message))
 
 
-def _without_password(text: str) -> str:
+def plain(text: str) -> str:
     """The type of what has no other."""
     if (shown := without_password(text)) != text:
         raise argparse.ArgumentTypeError(
@@ -55,7 +55,7 @@ def _without_password(text: str) -> str:
 def _folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the folder's name is empty; leave --migrations out for migrations/")
-    return Path(_without_password(text))
+    return Path(plain(text))
 
 
 def parser(

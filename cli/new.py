@@ -60,7 +60,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     group = made.add_argument_group("templates")
     group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(templates.TEMPLATES)} (see below)")
     for name, text in templates.NAMES.items():
-        kind = str if name in templates.AS_WRITTEN else None
+        kind = str if name in templates.AS_WRITTEN else common.plain
         group.add_argument(f"--{name}", metavar=name.upper(), type=kind, help=text)
     group.add_argument(
         "--batches", metavar="N", type=int, help=f"rename, backfill: in how many parts (default: {templates.BATCHES})"
