@@ -56,17 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
         if not isinstance(error, BrokenPipeError):  # `aurora-migrations list | head` is no failure
-            print(
-                f"{PROGRAM}: the output can't be written: {error.strerror}. Migrations that were applied stay applied; "
-                f"see `{PROGRAM} status`.",
-                file=sys.stderr,
-            )
+            print(f"{PROGRAM}: the output can't be written: {error.strerror}.{_look_after(arguments)}", file=sys.stderr)
         return 1
     return code
 
 
+def _look_after(arguments: Sequence[str]) -> str:
+    changes = bool(arguments) and arguments[0] in ("run", "rollback", "deploy")
+    return f" What was committed before stays; `{PROGRAM} status` shows it." if changes else ""
+
+
 def _prepare_streams() -> None:
-    """Gives the process an output where it was started without one (`>&-`): what is printed there goes nowhere."""
+    """Gives the process the streams that it was started without (`>&-`): what is printed there goes nowhere."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             nothing = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w", encoding="utf-8")
