@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument(
         "--database-url",
         metavar="URL",
+        type=str,
         help="another database than the local PostgreSQL's; its password may be in PGPASSWORD",
     )
     made.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")

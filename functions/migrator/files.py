@@ -18,6 +18,7 @@ from functions.migrator.excerpts import position
 _NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
 _CHUNK = 1 << 20
 _SHOWN = 100  # problems in one message
+_LONGEST_NAME = 500  # characters of a folder's name in a message
 
 
 @dataclass(frozen=True)
@@ -207,12 +208,13 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError: a name with NUL, or that can't be encoded, names nothing
         raise InvalidInput(
-            f"The migrations folder {folder} can't be read: {error.strerror}.",
+            f"The migrations folder {str(folder)[:_LONGEST_NAME]} can't be read: "
+            f"{getattr(error, 'strerror', None) or 'no folder can have this name'}.",
             cause="The folder is missing, or isn't a folder, or may not be read.",
             solution="Name the right one with --migrations DIR, or run from the project's top folder.",
-            next_command="aurora-migrations list --migrations DIR",
+            next_command="aurora-migrations check --migrations DIR",
         ) from error
 
 

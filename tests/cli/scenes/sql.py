@@ -122,10 +122,9 @@ def _broken_for_ever(stage: Stage) -> Answer:
 # ---- mistakes of ours -----------------------------------------------------------------------------------------------
 
 
-def _odd_payload(stage: Stage) -> Answer:
-    """A state machine that passes something else than the function answers: as of another version."""
-    package = stage.machine.write_manifest()
-    return stage.refused(errors.InternalError, step="apply", package=package, so_far="done")
+def _mistake(stage: Stage) -> Answer:
+    stage.patch.setattr("functions.edge.read_login", None)
+    return stage.refused(errors.InternalError)
 
 
 SCENES = {
@@ -179,5 +178,5 @@ SCENES = {
         ("a table that an applied file has made is gone", _table_gone),
         ("what a run has applied isn't in the history", _not_in),
     ],
-    "InternalError": [("a function meets what it doesn't expect", _odd_payload)],
+    "InternalError": [("a function meets what it doesn't expect", _mistake)],
 }
