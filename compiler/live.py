@@ -26,7 +26,7 @@ from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
 from functions.migrator.excerpts import Lines, excerpt, pointed, position, speaks_of_secrets
 from functions.migrator.expectations import Promise
-from functions.migrator.files import Migration, Problem, read_text
+from functions.migrator.files import Migration, Problem, invalid_files, read_text
 from functions.migrator.options import Options, read_options
 from functions.migrator.script import Action, Script, TableLock
 
@@ -99,6 +99,22 @@ def token_hash(text: bytes) -> str | None:
         return tokens.token_hash(without_restrict(text)[0])
     except NotSql:
         return None
+
+
+def outline(migration: Migration, defaults: Options) -> scripts.Outline:
+    """What takes no more than a file's syntax and options.
+
+    Raises:
+        InvalidFile: the file can't be read, is no text or no SQL, or its options are wrong.
+    """
+    text = read_text(migration.path)
+    options, problems = read_options(migration.name, text, defaults)
+    if problems:
+        raise invalid_files(problems)
+    try:
+        return scripts.Outline(migration.name, tables(parse(text)), options.rows)
+    except NotSql as error:
+        raise invalid_files([_syntax_problem(migration.name, text, error)]) from error
 
 
 def compile_text(

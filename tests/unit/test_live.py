@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler import live
+from compiler import live, squawk
 from compiler.checking import check
 from compiler.live import Compiled, compile_text
 from compiler.source import Compiler
@@ -22,6 +23,7 @@ from compiler.tokens import token_hash, unit_hash
 from functions.migrator.errors import InvalidFile
 from functions.migrator.files import discover, position, read_text
 from functions.migrator.options import Options
+from functions.migrator.script import Outline
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -344,6 +346,30 @@ def test_each_file_is_understood_once(migrations: Migrations, monkeypatch: pytes
         assert compiler.script("apply", only).file == "1_a.sql"
         assert compiler.script("rollback", only).file == "1_a.down.sql"
     assert asked == ["SELECT 1;", "SELECT 2;"]
+
+
+def test_what_is_had_of_many_files_at_once_is_what_is_had_of_each_and_no_linter_runs(migrations, monkeypatch):
+    migrations.write("1_a.sql", "-- verify: rows a >= 0\nCREATE TABLE a (id int);\nCREATE INDEX ON a (id);")
+    migrations.write("2_b.sql", "ALTER TABLE a RENAME TO b;\nDROP TABLE c;")
+    migrations.write("3_c.sql", "-- nothing\n")
+    package = discover(migrations.dir)
+    each = [Compiler(package).script("apply", migration) for migration in package.migrations]
+    assert any(script.hazards for script in each)
+    monkeypatch.delattr(squawk, "lint")
+    compiler = Compiler(package)
+    assert list(compiler.scripts(package.migrations)) == [replace(script, hazards=()) for script in each]
+    outlines = [Outline(script.file, script.tables, script.options.rows) for script in each]
+    assert list(compiler.outlines(package.migrations)) == outlines
+    assert [outline.tables for outline in outlines] == [("a",), ("b",), ()]
+
+
+def test_file_with_problems_is_not_among_many_files_at_once(broken: Migrations):
+    broken.write("6_f.sql", "-- migration: transaction = maybe\nSELECT 1;\n")
+    package = discover(broken.dir)
+    for number, problem in ((1, "1_a.sql"), (4, "4_d.sql"), (6, "6_f.sql")):
+        for several in (Compiler(package).scripts, Compiler(package).outlines):
+            with pytest.raises(InvalidFile, match=f"^{re.escape(problem)}:"):
+                list(several([package.by_version[number]]))
 
 
 def test_promises_are_those_of_the_verify_file_and_only_when_applying(migrations: Migrations):
