@@ -273,7 +273,8 @@ def test_what_only_looks_like_restrict_is_sent_as_it_is(line: str):
         ("-- migration: lock_timeout = 5s\r-- migration: transaction = off\rSELECT 1;\r", "1:32"),
         ("SELECT 'é';\n-- harmless\rDROP TABLE users;\n", "2:12"),
         ("SELECT 1;\r\r\nSELECT 2", "1:10"),
-        ("SELECT 'a\rb'", "1:10"),
+        ("SELECT 'a\rb', $$\n-- harmless\rDROP TABLE users;\n$$", "2:12"),
+        ("SELECT 'a\rb' \r", "1:14"),
         ("SELEC 1\r", "1:8"),
     ],
 )
@@ -283,9 +284,13 @@ def test_carriage_return_alone_is_refused(migrations: Migrations, text: str, pla
     (migrations.dir / name).write_bytes(text.encode())
     ((problem,),) = (file.problems for file in check(discover(migrations.dir)))
     assert str(problem) == (
-        f"{name}:{place}: holds a carriage return (CR) that is no part of a line end; "
-        "save the file with LF or CRLF line ends, and write one in a string as E'\\r'"
+        f"{name}:{place}: holds a lone carriage return (CR), which ends a line in PostgreSQL but not in most editors; "
+        "save the file with LF or CRLF line ends"
     )
+
+
+def test_carriage_return_in_a_quoted_string_is_its_own():
+    assert problems("-- migration: lock_timeout = 1s\nSELECT 'a\rb', E'\r\\'', U&'\r', 'a'\r'b' FROM t;") == []
 
 
 def test_all_problems_of_a_file_are_told():
