@@ -5,12 +5,15 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C outside of a st
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TextIO, cast
+
+from cli.printable import Printable
 
 PROGRAM = "aurora-migrations"
 VERBS = {
@@ -56,13 +59,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
     try:
-        code = _call(arguments)
+        with _printable():
+            code = _call(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:  # `aurora-migrations list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
         return 1
     return code
+
+
+@contextlib.contextmanager
+def _printable() -> Iterator[None]:
+    """Meanwhile nothing that is printed can control the terminal."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is not None:
+            stack.enter_context(contextlib.redirect_stdout(cast(TextIO, Printable(sys.stdout))))
+        if sys.stderr is not None:
+            stack.enter_context(contextlib.redirect_stderr(cast(TextIO, Printable(sys.stderr))))
+        yield
 
 
 def _call(arguments: Sequence[str]) -> int:
