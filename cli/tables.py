@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from cli.printable import printable, stream_of
+
 _BETWEEN = "  "  # columns
 
 
@@ -15,7 +17,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Seq
     Args:
         long: headers of columns whose cells go on beneath where a terminal is too narrow.
     """
-    cells = [headers, *rows]
+    cells = [headers, *([printable(cell) for cell in row] for row in rows)]
     if not sys.stdout.isatty():
         print(*_aligned(cells), sep="\n")
         return
@@ -24,7 +26,13 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Seq
     from rich.text import Text
 
     plain = bool(os.environ.get("NO_COLOR"))
-    console = Console(highlight=False, markup=False, emoji=False, color_system=None if plain else "auto")
+    console = Console(
+        file=stream_of(sys.stdout),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=None if plain else "auto",
+    )
     first, *others = _aligned(cells)
     if max(map(_width, (first, *others))) <= console.width:  # rich takes seconds to lay out thousands of rows
         console.print(Text(first, style="bold"))
