@@ -95,6 +95,7 @@ _ALIKE_ON_ALL = (
     "test_manifest_runs",
     "test_resume",
     "test_templates",
+    "test_vanished",
     "test_waiting",
 )
 

@@ -1,16 +1,14 @@
 """A connection that breaks: what had not been committed is rolled back, what had been is found out and counted once."""
 
 import contextlib
-import os
 import random
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from functions.migrator import Request, RunResult, Session, connecting, run, takeover
+from functions.migrator import Request, RunResult, Session, run, takeover
 from functions.migrator.errors import (
     AnotherRunInProgress,
     ConnectionLost,
@@ -45,7 +43,6 @@ from tests.proxy import Proxy
 
 RECORD = b"INSERT INTO aurora_migrations.applied"  # in the message whose last part is COMMIT
 SYNC, QUERY = b"S\x00\x00\x00\x04", b"CREATE TABLE t"  # in what our own statements, and what files, are sent by
-TCP_OPTIONS = "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"
 
 
 @pytest.fixture
@@ -362,46 +359,3 @@ def test_server_that_crashes_at_random_moments_never_has_a_half_done_file(own_se
         assert known == steps[: len(known)]
     apply(database, migrations)
     assert agreed(database) == steps
-
-
-# The network falls silent
-
-
-def test_session_whose_runner_fell_silent_is_ended_by_the_server(database, migrations, proxy, monkeypatch) -> None:
-    """On loopback keepalives are answered, so what holds here is the limit on idle transactions."""
-    monkeypatch.setitem(connecting.STARTUP_SETTINGS, "idle_in_transaction_session_timeout", "500")
-    database.execute("CREATE TABLE busy (id integer)")
-    migrations.write("001_locks.sql", "LOCK TABLE busy; CREATE TABLE a (id integer); SELECT 'the end';")
-    silent = Watcher(executing=lambda migration: proxy.black_hole(after=b"the end"))
-    run_ = Task(apply, database, migrations, url=proxy.url(database.url), listener=silent)
-    assert proxy.wait()
-    until(lambda: not backends(database), "the server has ended the session", 10)
-    assert locks(database) == []
-    assert tables(database) == ["busy"]
-    assert applied(database) == []
-    proxy.forward()
-    with pytest.raises(ConnectionLost) as caught:
-        run_.result()
-    assert caught.value.retryable
-    assert labels(apply(database, migrations)) == ["001"]
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has other names for it")
-def test_runner_asks_the_network_whether_the_server_is_still_there(database) -> None:
-    """Else a run whose server fell silent, or a failover that only drops packets, would wait for two hours."""
-    with Session(database.url, "asks") as session:
-        duplicate = socket.socket(fileno=os.dup(session.wire.connection.fileno()))
-        with duplicate:
-            tcp = {name: duplicate.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in TCP_OPTIONS}
-            assert duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    assert tcp["TCP_KEEPIDLE"] + tcp["TCP_KEEPINTVL"] * tcp["TCP_KEEPCNT"] <= 60  # while it waits for an answer
-    assert 0 < tcp["TCP_USER_TIMEOUT"] <= 60_000  # while what it sent isn't acknowledged
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this setting")
-def test_server_gives_up_on_a_runner_that_takes_no_answer(database) -> None:
-    """Keepalives don't help once an answer is on its way: with the network silent since inside a file's last statement,
-    its locks were held until the limit on idle transactions, a minute."""
-    with Session(database.url, "asks") as session:
-        [(milliseconds,)] = session.query("SELECT pg_catalog.current_setting('tcp_user_timeout')")
-    assert 0 < int(str(milliseconds)) <= 10_000
