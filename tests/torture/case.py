@@ -67,6 +67,7 @@ class Outcome:
     Attributes:
         struck: whether the fault met a run that was alive.
         ended: `success`, an error's name, or what ended the run.
+        told: what it said.
         done: how much of its work the run had done: `none`, `some` or `all`.
         released_s: how long after its end its locks were free.
         problems: what isn't as it must be; none: all is well.
@@ -78,6 +79,7 @@ class Outcome:
     case: str
     struck: bool
     ended: str
+    told: str
     done: str
     released_s: float
     problems: list[str] = field(default_factory=list)
@@ -235,6 +237,7 @@ class _Try:
             str(case),
             struck,
             ended.name,
+            f"{ended}; history: {known}",
             done,
             round(self.released, 3),
             self.problems,

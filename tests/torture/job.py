@@ -81,7 +81,7 @@ def _run(made: World, seed: int) -> Outcome:
         return case.run(made, drawn)
     except Exception:  # of the harness itself: told as a violation, so that it isn't overlooked
         said = traceback.format_exc()
-        return Outcome(seed, drawn.fault.name, drawn.action, str(drawn), False, "?", "?", 0.0, [said])
+        return Outcome(seed, drawn.fault.name, drawn.action, str(drawn), False, "?", "", "?", 0.0, [said])
 
 
 if __name__ == "__main__":

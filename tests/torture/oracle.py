@@ -39,9 +39,14 @@ class Ended:
             return "killed"
         return str(self.answer.get("error") or self.answer.get("status") or f"exit code {self.code}")
 
-    def listed(self, way: Way) -> list[str]:
+    def __str__(self) -> str:
+        words = [f"{fact}: {self.answer[fact]}" for fact in ("error", "message", "state") if fact in self.answer]
+        listed = [f"{past}: {self.listed(past)}" for past in PAST.values() if past in self.answer]
+        return " | ".join([f"exit code {self.code}", *words, *listed, *([self.err] if self.err else [])])
+
+    def listed(self, past: str) -> list[str]:
         """The migrations of which it says that it applied them, or rolled them back."""
-        found = self.answer.get(PAST[way.action], [])
+        found = self.answer.get(past, [])
         return [each["migration"] if isinstance(each, dict) else str(each) for each in found]
 
 
@@ -110,7 +115,7 @@ def difference(expected: str, found: str) -> str:
 
 def judge(way: Way, known: Known, ended: Ended, fault: Fault) -> list[str]:
     """What of the run's words, and of its exit code, isn't true."""
-    return [f"{problem}; {ended}, history: {known}" for problem in _untrue(way, known, ended, fault)]
+    return list(_untrue(way, known, ended, fault))
 
 
 def _untrue(way: Way, known: Known, ended: Ended, fault: Fault) -> Iterator[str]:
@@ -132,8 +137,8 @@ def _untrue_success(way: Way, known: Known, ended: Ended) -> Iterator[str]:
     labels = _labels(way, known.applied)
     if ended.answer.get("status") != "success" or known.steps != len(way.steps):
         yield "success is said, but not all is done"
-    if ended.listed(way) != labels:
-        yield f"the answer lists {ended.listed(way)}"
+    if ended.listed(PAST[way.action]) != labels:
+        yield f"done are {labels}, which isn't what the answer lists"
     expected = success_message(labels, labels[-1], None) if way.action == "apply" else rollback_message(labels)
     if labels and ended.answer.get("message") != expected:
         yield f"the message should be {expected!r}"
@@ -142,15 +147,15 @@ def _untrue_success(way: Way, known: Known, ended: Ended) -> Iterator[str]:
 
 
 def _untrue_failure(way: Way, known: Known, ended: Ended) -> Iterator[str]:
-    listed, state = ended.listed(way), str(ended.answer.get("state"))
+    listed, state = ended.listed(PAST[way.action]), str(ended.answer.get("state"))
     whole = way.steps_until(way.start + len(listed) * (1 if way.action == "apply" else -1), 0)
     if listed != _labels(way, known.applied)[: len(listed)]:
-        yield f"the answer lists {listed}"
+        yield f"done are {_labels(way, known.applied)}, which isn't what the answer lists"
     possible = _meant(way, state, whole)
     if possible is None:
         yield f"these words about the state aren't known: {state!r}"
     elif known.steps not in possible:
-        yield f"{known.steps} steps are done, but what the answer lists and its words about the state mean {possible}"
+        yield f"{known.steps} steps are done; what the answer lists and its words about the state mean {possible}"
 
 
 def _meant(way: Way, state: str, whole: int) -> set[int] | None:
