@@ -151,11 +151,11 @@ def _wrong_allows(file: str, options: Options) -> Iterator[Problem]:
 
 
 def _unit(text: bytes, part: Part, whole: str) -> scripts.Unit:
-    if len(text) > WHOLE and (part.start, part.end) == (0, len(text)):
-        return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, whole)
-    begin = f"BEGIN {part.modes};".encode() if part.modes else b""
-    hashed = tokens.unit_hash(begin + text[part.start : part.end])
-    return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, hashed)
+    hashed = whole
+    if len(text) <= WHOLE or (part.start, part.end) != (0, len(text)):
+        begin = f"BEGIN {part.modes};".encode() if part.modes else b""
+        hashed = tokens.unit_hash(begin + text[part.start : part.end])
+    return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, hashed, part.outside)
 
 
 def _described(

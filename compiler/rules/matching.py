@@ -10,7 +10,6 @@ import postgast
 
 from compiler import rules
 from compiler.rules import columns, trees
-from compiler.rules.alter_table import REPLACED
 from compiler.rules.model import MODES, Rule
 from compiler.rules.trees import Name
 
@@ -18,6 +17,7 @@ _pb = postgast.pg_query_pb2
 _COMMAND = _pb.AlterTableType.Name
 _OBJECT = _pb.ObjectType.Name
 _CONSTRAINT = _pb.ConstrType
+_REPLACED = "the table referenced by a foreign key that is replaced"
 
 Types = Mapping[str, bool]
 """Types that the file created: whether each is a domain that has constraints."""
@@ -75,7 +75,7 @@ def _replaced(commands: Iterable[Any]) -> Iterator[Touch]:
         elif dropped and command.subtype == _pb.AT_AddConstraint:
             constraint = getattr(command, "def").constraint
             if constraint.contype == _CONSTRAINT.CONSTR_FOREIGN and constraint.conname in dropped:
-                rule = rules.find("AlterTableStmt", "AT_DropConstraint", REPLACED)
+                rule = rules.find("AlterTableStmt", "AT_DropConstraint", _REPLACED)
                 yield Touch(trees.of_range(constraint.pktable), rule)
 
 

@@ -312,13 +312,23 @@ def of_promises(job: Job, error: MigratorError) -> MigratorError:
     return error
 
 
-def partly_in(job: Job, number: int) -> str:
-    """In what state a file is whose first `number` units are in."""
-    of = len(job.script.units)
-    before = "part 1 is" if number == 1 else f"parts 1 to {number} are"
-    return (
-        f"{job.file} has {of} parts that commit by themselves: {before} in; the rest isn't. The next run goes on there."
+def partly_in(job: Job, number: int) -> str | None:
+    """In what state a file is whose first `number` units are in; None if nothing of it can be."""
+    again = (
+        f"What part {number + 1} has committed by itself stays, and the next run starts it again from its beginning."
+        if job.unit(number).outside
+        else "The next run goes on there."
     )
+    if number == 0:
+        return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).outside else None
+    if number >= len(job.script.units):
+        return f"All parts of {job.file} are in, but not its record. The next run checks and records it."
+    return f"{_first_in(job, number)}; the rest isn't. {again}"
+
+
+def _first_in(job: Job, number: int) -> str:
+    which = "part 1 is" if number == 1 else f"parts 1 to {number} are"
+    return f"{job.file} has {len(job.script.units)} parts that commit by themselves: {which} in"
 
 
 def gone_with_session(job: Job) -> str:
@@ -335,5 +345,5 @@ def in_doubt(job: Job, number: int) -> str | None:
     """In what state a file is, if nobody can tell whether unit `number` (from 0) is in."""
     if len(job.script.units) < 2:
         return None
-    before = partly_in(job, number) if number else ""
-    return f"{before} Part {number + 1} of {job.file} is either in or not; the next run finds out.".strip()
+    before = f"{_first_in(job, number)}. " if number else ""
+    return f"{before}Part {number + 1} of {job.file} is either in or not; the next run finds out."

@@ -97,7 +97,14 @@ class Job:
     @property
     def remaining(self) -> range:
         """The numbers of the units to run; where all are in but not the file's record, one more, an empty one."""
-        return range(self.done, max(self.done + 1, len(self.script.units)))
+        return range(self.done, max(self.done + 1, self._count))
+
+    @property
+    def _count(self) -> int:
+        """How many units it takes. The file's record, and the checks before it, need a transaction: behind a unit that
+        runs outside one comes an empty one."""
+        units = self.script.units
+        return len(units) + 1 if units and units[-1].outside else len(units)
 
     def unit(self, number: int) -> Unit:
         """A unit; behind the last one, an empty one."""
@@ -148,7 +155,7 @@ class Job:
 
     def is_last(self, number: int) -> bool:
         """Whether the file is in when this unit is."""
-        return number + 1 >= len(self.script.units)
+        return number + 1 >= self._count
 
     @property
     def settings_done(self) -> list[int]:

@@ -24,7 +24,7 @@ from functions.migrator.options import Options, RowsExpectation
 from functions.migrator.script import Action, Hazard, Script, Statement, TableLock, Unit
 from functions.migrator.standing import ANYTHING
 
-FORMAT = 2
+FORMAT = 3
 _UNWRITTEN = "The package was put together without one, or the folder is another one."
 _DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
 INDEX, DETAILS = "manifest.json", "manifest.details"

@@ -240,7 +240,7 @@ class _Run:
         try:
             self._patience.wait(self._session, error)
         except Cancelled as stopped:
-            stopped.state = partly_in(job, done) if done else stopped.state
+            stopped.state = partly_in(job, done) or stopped.state
             raise
 
     def _replace(self, job: Job, lost: ConnectionLost) -> None:
@@ -303,7 +303,7 @@ class _Run:
         that somebody else has it: either proves that the old session is gone.
 
         Returns:
-            Whether the file is wholly in; if not, its next unit can begin.
+            Whether the file is done: wholly in, or rolled back. If not, its next unit can begin.
 
         Raises:
             MigratorError: the commit didn't happen and isn't tried again (why the connection broke); or it did, but
@@ -330,8 +330,7 @@ class _Run:
             ) from error
         done = progress is not None and progress.result == job.result
         if not done and (progress is None or len(progress.units) <= unknown.units):
-            if unknown.units:
-                unknown.error.state = partly_in(job, unknown.units)
+            unknown.error.state = partly_in(job, unknown.units) or unknown.error.state
             if busy:
                 raise unknown.error
             self._patience.after_connection(unknown.error)
@@ -340,7 +339,7 @@ class _Run:
             raise overtaken(job, "was committing", parts, busy)
         history.close_interrupted(self._session)
         self._unfinished = history.read_state(self._session).unfinished
-        return done or job.migration.version in applied
+        return done or (job.action == "apply" and job.migration.version in applied)  # by another run
 
     def _may_go_on(self, job: Job, done: bool, applied: set[int]) -> bool:
         """Whether what others did meanwhile leaves what is left of this run right: more may be in, nothing less."""

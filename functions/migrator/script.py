@@ -86,6 +86,7 @@ class Unit:
         modes: what its BEGIN says after the word, such as `ISOLATION LEVEL SERIALIZABLE`.
         alone: what can't run in a transaction, such as `CREATE INDEX CONCURRENTLY`; None if it can.
         tokens: the token hash of its bytes.
+        outside: it is one statement that may commit by itself (CALL, DO), and so runs outside a transaction.
     """
 
     start: int
@@ -94,6 +95,7 @@ class Unit:
     modes: str
     alone: str | None
     tokens: str
+    outside: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ _HINTS = {
     "25001": "Every statement of a migration runs inside a transaction. What sets that transaction (SET TRANSACTION) "
     "must come first in it. What PostgreSQL runs in none can't be in a migration: write it in another way, such as "
     "REINDEX of each partition by name, or an index without CONCURRENTLY, which keeps writers of its table waiting.",
-    "2D000": "What commits or rolls back by itself (a procedure, a DO block) may not do so here: every statement of a "
-    "migration runs inside a transaction. Take COMMIT and ROLLBACK out of it, or call it from outside the migrations.",
+    "2D000": "A procedure or a DO block can commit or roll back only outside a transaction block: write `-- migration: "
+    "transaction = off` at the top, and the statement outside BEGIN ... COMMIT. It can't where it has a SET clause, is "
+    "SECURITY DEFINER, or is called by a function or from a block that handles exceptions.",
     "55P04": "A new enum value can't be used in the transaction that adds it: use it in the next file, "
     "or write `-- migration: transaction = off` at the top, so that each statement is its own transaction.",
 }

@@ -82,4 +82,4 @@ def overtaken(job: Job, doing: str, parts: int, busy: AnotherRunInProgress | Non
 def _how_far(job: Job, parts: int) -> str:
     if parts == len(job.script.units):
         return f"{job.file} {'is in' if job.action == 'apply' else 'is rolled back'}."
-    return partly_in(job, parts) if parts else f"Nothing of {job.file} is through."
+    return partly_in(job, parts) or f"Nothing of {job.file} is through."

@@ -89,6 +89,9 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, te
                 _resume(session, job)
             elif number > job.done:
                 _begin_unit(session, job, number)
+            if job.unit(number).outside:
+                _run_outside(session, job, number, attempt, tell)
+                continue
             _run_text(session, job, number, budget, tell)
             ran.checks = _check(session, job, budget) if job.is_last(number) else ()
             _commit(session, job, number, attempt, budget)
@@ -97,8 +100,7 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, te
             unknown.ran = Ran(ran.checks, [*ran.held, *budget.held()])
             raise
         except MigratorError as error:
-            if number:
-                error.state = partly_in(job, number)
+            error.state = partly_in(job, number) or error.state
             if job.done:
                 error.cause += gone_with_session(job)
             if isinstance(error, ConnectionLost | NotAWriter):
@@ -119,7 +121,7 @@ def _begin(session: Session, job: Job) -> int:
     its units; the cleaning at its end takes them back."""
     intent = history.begin_attempt(session, job)
     limits = _limits("SESSION", job.limits.lock_timeout, job.limits.statement_timeout)
-    opening = [] if job.done else [_opening(job, 0)]
+    opening = [] if job.done else _opening(job, 0)
     try:
         answers = session.wire.batch([*intent[:-1], *limits, COMMIT, *opening])
     except BatchError as error:
@@ -142,13 +144,14 @@ def _resume(session: Session, job: Job) -> None:
 
 def _begin_unit(session: Session, job: Job, number: int) -> None:
     try:
-        session.wire.batch([_opening(job, number)])
+        session.wire.batch(_opening(job, number))
     except BatchError as error:
         raise runner_error(session, job, error) from error
 
 
-def _opening(job: Job, number: int) -> Command:
-    return Command(f"BEGIN {job.unit(number).modes}")
+def _opening(job: Job, number: int) -> list[Command]:
+    unit = job.unit(number)
+    return [] if unit.outside else [Command(f"BEGIN {unit.modes}")]
 
 
 def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:
@@ -176,6 +179,33 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Cal
             file=job.file,
             rolled_back=False,
         )
+
+
+def _run_outside(session: Session, job: Job, number: int, attempt: int, tell: Callable[[AtWork], None]) -> None:
+    """Runs a unit that may commit by itself, with its record in the same round trip.
+
+    The record's BEGIN makes a transaction of what the statement did after its own last commit, so both are in or
+    neither: a statement that doesn't commit runs once and only once. One that does is run again from its beginning if
+    the run ends before the record is in.
+    """
+    (chunk,) = job.chunks(number)
+    text = job.text[chunk.start : chunk.end].decode()
+    record = [BEGIN, *_AS_OURSELVES, history.add_unit(attempt, job.unit(number).tokens), COMMIT]
+    began = time.monotonic()
+    try:
+        session.wire.batch([Command(text), *record], _telling(_never_stop, lambda: tell(job.at(chunk))))
+    except BatchError as error:
+        if connection_lost(error.error):
+            raise CommitUnknown(attempt, number, runner_error(session, job, error)) from error
+        if error.index in (0, len(record)):  # the last one is its COMMIT: what the statement deferred
+            elapsed_ms = (time.monotonic() - began) * 1_000
+            failed = ScriptError(0, error.error, elapsed_ms)
+            raise file_error(session, job, None if error.index else chunk, failed) from error
+        raise runner_error(session, job, error) from error
+
+
+def _never_stop(elapsed: float) -> tuple[bool, float]:
+    return False, _A_WHILE
 
 
 def _run_chunk(

@@ -10,6 +10,7 @@ the server and its answer awaited, and what the answer says is what happened. A 
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -93,12 +94,19 @@ class Wire:
         """Whether the connection is gone."""
         return self.connection.closed
 
-    def batch(self, commands: Sequence[Command]) -> list[list[Row]]:
+    def batch(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
         """Runs commands in order, in one round trip, and returns the rows of each as text.
+
+        Args:
+            watch: as for `script`.
 
         Raises:
             BatchError: a command failed, or the connection was lost.
         """
+        with self._watched(watch):
+            return self._batch(commands)
+
+    def _batch(self, commands: Sequence[Command]) -> list[list[Row]]:
         answers: list[list[Row]] = []
         try:
             self._pgconn.enter_pipeline_mode()
@@ -122,9 +130,14 @@ class Wire:
         Raises:
             ScriptError: a statement failed, or the connection was lost.
         """
-        try:
-            self._watch, self._look_at = watch, (time.monotonic(), time.monotonic() if watch else None)
+        with self._watched(watch):
             return self._script(text)
+
+    @contextlib.contextmanager
+    def _watched(self, watch: Watch | None) -> Iterator[None]:
+        self._watch, self._look_at = watch, (time.monotonic(), time.monotonic() if watch else None)
+        try:
+            yield
         finally:
             self._watch, self._look_at = None, (0.0, None)
 

@@ -186,7 +186,7 @@ def test_promises_are_checked_though_all_parts_are_in(database, migrations) -> N
     migrations.write("001_a.sql", FAILS.format("a"))
     failing(database, migrations)
     migrations.write("001_a.sql", "-- verify: rows a = 3\n" + FAILS.replace(REST, "").format("a"))
-    assert "parts 1 to 3 are in" in failing(database, migrations, VerificationFailed).state
+    assert "All parts of 001_a.sql are in" in failing(database, migrations, VerificationFailed).state
     migrations.write("001_a.sql", "-- verify: rows a = 2\n" + FAILS.replace(REST, "").format("a"))
     assert [check.true for check in apply(database, migrations).applied[0].checks] == [True]
     assert units(database) == [("failed", 3), ("failed", 3), ("applied", 3)]
@@ -317,11 +317,11 @@ COUNT = 12
 
 
 def write_ledger(migrations: Migrations, unit: str) -> None:
-    """A file that signs a ledger in each of its units, as blocks and as single statements in turn."""
+    """A file that signs a ledger in each of its units: as single statements, blocks and DO blocks in turn."""
     text = "-- migration: lock_timeout = 60s\nCREATE TABLE ledger (step int);\n"
     for step in range(1, COUNT + 1):
         sign = f"INSERT INTO ledger SELECT {step} FROM (SELECT {unit.format(step=step)}) AS before"
-        text += f"{sign};\n" if step % 2 else f"BEGIN;\n{sign};\nCOMMIT;\n"
+        text += (f"BEGIN;\n{sign};\nCOMMIT;\n", f"{sign};\n", f"DO $$ BEGIN {sign}; END $$;\n")[step % 3]
     migrations.write("001_a.sql", text)
 
 

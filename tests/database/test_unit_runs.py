@@ -62,6 +62,10 @@ def sign(step: str) -> str:
     return f"INSERT INTO ledger (step) VALUES ('{step}')"
 
 
+def signed(database: Database) -> list[str]:
+    return [str(step) for (step,) in ask(database, "SELECT step FROM ledger ORDER BY xid, step")]
+
+
 def test_blocks_and_statements_between_them_are_transactions_of_their_own(database, migrations) -> None:
     migrations.write(
         "001_a.sql",
@@ -487,6 +491,59 @@ def test_statement_outside_transactions_is_refused_by_name_before_anything_runs(
         assert error.message.startswith(f"002_b.sql:{line}:3: {name} can't run inside a transaction")
     assert tables(database) == []
     assert not exists(database, "aurora_migrations.applied")
+
+
+# ---- and some outside transactions ----------------------------------------------------------------------------------
+
+FILL = """
+CREATE PROCEDURE fill(upto int) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR n IN 1 .. upto LOOP
+        INSERT INTO ledger (step) SELECT n WHERE NOT EXISTS (SELECT FROM ledger WHERE step = n::text);
+        COMMIT;
+        IF n = 3 AND EXISTS (SELECT FROM trap) THEN RAISE division_by_zero; END IF;
+    END LOOP;
+END $$
+"""
+
+
+def test_call_and_do_that_commit_run_outside_a_transaction(database, migrations) -> None:
+    block = f"DO $$ BEGIN {sign('x')}; ROLLBACK; {sign('4')}; COMMIT; {sign('5')}; END $$"
+    text = f"{LEDGER};\nCREATE TABLE trap ();\n{FILL};\nCALL fill(3);\n{block};"
+    migrations.write("001_a.sql", f"-- verify: rows ledger = 5\n{OFF}{text}")
+    [file] = apply(database, migrations).applied
+    assert [check.found for check in file.checks] == ["5"]
+    assert ask(database, "SELECT step FROM ledger ORDER BY step") == [(str(n),) for n in range(1, 6)]
+    assert ask(database, "SELECT count(DISTINCT xid) FROM ledger") == [(5,)]
+    assert units(database) == [("001", "applied", 5)]
+
+
+def test_call_that_fails_keeps_what_it_has_committed_and_is_run_again_from_its_beginning(database, migrations) -> None:
+    database.execute(f"{LEDGER}; CREATE TABLE trap (); INSERT INTO trap DEFAULT VALUES; {FILL}")
+    migrations.write("001_a.sql", f"{OFF}CALL fill(4);\nCREATE TABLE a ();")
+    error = failing(database, migrations)
+    assert (error.facts["sqlstate"], error.facts["line"]) == ("22012", 2)
+    assert error.state == (
+        "Nothing of 001_a.sql is recorded. What part 1 has committed by itself stays, and the next run starts it again "
+        "from its beginning."
+    )
+    assert signed(database) == ["1", "2", "3"]
+    assert units(database) == [("001", "failed", 0)]
+    database.execute("DELETE FROM trap")
+    assert labels(apply(database, migrations)) == ["001"]
+    assert signed(database) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("commit", ["", "COMMIT;"])
+def test_do_block_that_loses_the_run_lock_is_in_no_further_than_its_last_commit(
+    database, migrations, commit: str
+) -> None:
+    """Its record goes into the transaction that its own last commit has left open."""
+    database.execute(LEDGER)
+    unlock = "EXECUTE 'SELECT pg_advisory_unlock' || '_all()'"
+    migrations.write("001_a.sql", f"{OFF}DO $$ BEGIN {sign('a')}; {commit} {sign('b')}; {unlock}; END $$;")
+    assert "released the run lock" in failing(database, migrations).message
+    assert signed(database) == (["a"] if commit else [])
 
 
 def test_what_only_the_server_can_know_fails_with_a_reason(database, migrations) -> None:

@@ -234,16 +234,16 @@ def test_missing_manifest_is_refused(folder: Path):
 
 DAMAGE: dict[str, bytes] = {
     "empty": b"",
-    "cut": b'{"name": "aurora-migrations manifest", "format": 2,',
+    "cut": b'{"name": "aurora-migrations manifest", "format": 3,',
     "no object": b"[]",
     "null": b"null",
     "a number": b"1",
     "another product's": b'{"manifest_version": 3}',
     "no text": b"\xff\xfe\x00",
     "a name only": b'{"name": "aurora-migrations manifest"}',
-    "wrong kinds": b'{"name": "aurora-migrations manifest", "format": 2, "digest": 1, "migrations": 1}',
-    "wrong entries": b'{"name": "aurora-migrations manifest", "format": 2, "digest": "", "migrations": [1]}',
-    "entries without names": b'{"name": "aurora-migrations manifest", "format": 2, "digest": "", "migrations": [{}]}',
+    "wrong kinds": b'{"name": "aurora-migrations manifest", "format": 3, "digest": 1, "migrations": 1}',
+    "wrong entries": b'{"name": "aurora-migrations manifest", "format": 3, "digest": "", "migrations": [1]}',
+    "entries without names": b'{"name": "aurora-migrations manifest", "format": 3, "digest": "", "migrations": [{}]}',
 }
 
 
