@@ -25,7 +25,7 @@ class Action(Enum):
     CUT_AFTER = "the server sees them and answers, the client doesn't see the answer, or a part of it"
     BLACK_HOLE = "the server sees them, then nothing passes any more"
     GONE = "as CUT_AFTER, and from then on nobody is let in"
-    CALL = "something is called, then they are passed on"
+    CALL = "something is called, before they are passed on or after"
 
 
 @dataclass
@@ -35,7 +35,8 @@ class Trap:
     Attributes:
         needles: any of these; none: whatever is sent.
         left: how often it is to come until that is done.
-        share: how much of them the server sees (CUT_WITHIN), how much of the answer the client sees (CUT_AFTER).
+        share: how much of them the server sees (CUT_WITHIN), or has seen when something is called (CALL; all from 0.5
+            on, else nothing); how much of the answer the client sees (CUT_AFTER).
         patience: seconds to wait for the answer.
     """
 
@@ -237,8 +238,11 @@ class Proxy:
             self._sprung.set()
             return
         if trap.action is Action.CALL:
+            seen = len(data) if trap.share >= 0.5 else 0
+            link.server.sendall(data[:seen])
             trap.call()
             self._sprung.set()
+            data = data[seen:]
         link.server.sendall(data)
         if trap.action is Action.GONE:
             self._selector.unregister(self._listener)

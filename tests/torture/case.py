@@ -3,6 +3,7 @@
 import random
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
@@ -16,11 +17,12 @@ from tests.torture.faults import FAULTS, Fault, Scene
 from tests.torture.files import FILES, PAUSE
 from tests.torture.oracle import Ended, Known
 from tests.torture.runner import Runner
-from tests.torture.world import ALL, Way, World
+from tests.torture.world import ALL, Step, Way, World, pauses
 
 KINDS: tuple[tuple[Fault, Action], ...] = tuple((fault, action) for fault in FAULTS for action in ("apply", "rollback"))
 STARTS = {"apply": (0, 1, 2, 3, 4, 5), "rollback": (ALL, ALL - 3)}
 MOST_FILES = 5  # that a run works on
+EARLY = 0.08  # an instant before which it isn't waited for the run's first message
 TRIES = 4  # to strike while the run is alive
 # Seconds until a run that has ended, however it did, holds no lock any more: the server looks for its client every half
 # second (client_connection_check_interval), and the machine may be busy with other jobs.
@@ -36,8 +38,10 @@ class Case:
         start, goal: how many files are applied before the run, and are to be after it.
         at_message: whether the fault strikes at a message of the run, or at a time.
         when: from 0 to 1: in the messages, or in the time, that such a run takes.
+        got: from 0.5 on, the server has got the message at which the fault strikes.
         share: see `Scene`.
         lock_wait: how long the run may try again.
+        again: if not None, the run that follows is struck as well, at this instant.
         forward: of a rollback: whether the run that follows it applies again, instead of finishing it.
     """
 
@@ -48,15 +52,18 @@ class Case:
     goal: int
     at_message: bool
     when: float
+    got: float
     share: float
     lock_wait: str
+    again: float | None
     forward: bool
 
     def __str__(self) -> str:
         moment = "message" if self.at_message else "time"
         return (
             f"{self.fault.name}, {self.action} from {self.start} files to {self.goal}, by {moment} {self.when:.2f}, "
-            f"share {self.share:.2f}, --lock-wait {self.lock_wait}{', then forward' if self.forward else ''}"
+            f"share {self.share:.2f}, --lock-wait {self.lock_wait}"
+            f"{', then again' if self.again is not None else ''}{', then forward' if self.forward else ''}"
         )
 
 
@@ -67,7 +74,6 @@ class Outcome:
     Attributes:
         struck: whether the fault met a run that was alive.
         ended: `success`, an error's name, or what ended the run.
-        told: what it said.
         done: how much of its work the run had done: `none`, `some` or `all`.
         released_s: how long after its end its locks were free.
         problems: what isn't as it must be; none: all is well.
@@ -79,7 +85,6 @@ class Outcome:
     case: str
     struck: bool
     ended: str
-    told: str
     done: str
     released_s: float
     problems: list[str] = field(default_factory=list)
@@ -99,8 +104,10 @@ def draw(seed: int) -> Case:
         start + files if action == "apply" else start - files,
         at_message=chance.random() < 0.5,
         when=chance.random(),
+        got=chance.random(),
         share=chance.random(),
         lock_wait=chance.choice(("0s", "20s")),
+        again=chance.random() if chance.random() < 0.3 else None,
         forward=action == "rollback" and chance.random() < 0.4,
     )
 
@@ -122,31 +129,44 @@ class _Try:
         self.way = world.way(case.action, case.start, case.goal)
         self.problems: list[str] = []
         self.released = 0.0
+        self.ended, self.struck = Ended(-1, {}, ""), False
 
     def run(self) -> Outcome:
-        ended = Ended(-1, {}, "")
-        struck, known = False, Known()
+        before = known = Known(self.case.start)
         with self.world.database(self.case.start) as database:
             try:
-                ended, struck = self.strike(database)
-                known = oracle.read(database, self.way)
-                self.problems += oracle.judge(self.way, known, ended, self.case.fault)
-                self.problems += oracle.compare(self.way.snapshots, known.steps, database)
-                self.follow(database, known)
+                self.ended, self.struck = self.strike(database, before, self.case.when)
+                known = self.look(database, before, self.ended)
+                now = known
+                if self.struck and self.case.again is not None and known.steps < len(self.way.steps):
+                    ended, _ = self.strike(database, known, self.case.again)
+                    now = self.look(database, known, ended)
+                self.follow(database, now)
             except AssertionError as error:
                 self.problems.append(str(error))
-        return self.outcome(struck, ended, known)
+        return self.outcome(known)
 
-    def strike(self, database: Database) -> tuple[Ended, bool]:
+    def look(self, database: Database, before: Known, ended: Ended) -> Known:
+        """Holds what a run has said and left behind against each other."""
+        known = oracle.read(database, self.way)
+        found = [
+            *oracle.judge(self.way, before, known, ended, self.case.fault),
+            *oracle.judge_record(self.way, known, database),
+            *oracle.compare(self.way.snapshots, known.steps, database),
+        ]
+        self.problems += [f"{problem}\n({ended}; history: {known})" for problem in found]
+        return known
+
+    def strike(self, database: Database, before: Known, when: float) -> tuple[Ended, bool]:
         """Starts the run, has the fault strike, and waits until all is over."""
         case, fault = self.case, self.case.fault
         pause = quote(f"-c torture.pause={PAUSE}")
         with Proxy(database.server.port) as proxy:
             url = proxy.url(f"{database.url}?options={pause}")
-            argv = [*_command(self.way, case.start), "--lock-wait", case.lock_wait]
+            argv = [*_command(self.way, before.applied), "--lock-wait", case.lock_wait]
             runner = Runner(argv, url, self.world.migrations.dir, self.world.folder, fault.settle_time)
-            scene = Scene(database, proxy, runner, case.share)
-            self.arm(scene)
+            scene = Scene(database, proxy, runner, case.share, self.world.longest)
+            self.arm(scene, when, self.way.steps[before.steps :])
             if scene.struck:
                 fault.after(scene)
             ended = Ended(*runner.finish(LONGEST_RUN))
@@ -154,21 +174,23 @@ class _Try:
             self.release(database)
         return ended, scene.struck
 
-    def arm(self, scene: Scene) -> None:
+    def arm(self, scene: Scene, when: float, steps: Sequence[Step]) -> None:
         """Has the fault strike, and returns when it has, or when the run has ended before."""
         case, fault, proxy, runner = self.case, self.case.fault, scene.proxy, scene.runner
         by_trap = fault.cut is not None or case.at_message
         if fault.cut is not None:
-            proxy.set(fault.trap(1 + int(case.when * len(self.way.steps)), case.share))
+            proxy.set(fault.trap(1 + int(when * len(steps)), case.share))
         elif case.at_message:
-            number = 1 + int(case.when * _messages(self.way))
-            proxy.set(Trap((), Cut.CALL, left=number, call=lambda: fault.strike(scene)))
-        while runner.running and not (proxy.wait(0.01) if by_trap else proxy.messages):
-            time.sleep(0 if by_trap else 0.005)
+            number = 1 + int(when * (14 + 6 * len(steps)))  # about as many as such a run sends
+            proxy.set(Trap((), Cut.CALL, left=number, share=case.got, call=lambda: fault.strike(scene)))
+        while by_trap and runner.running and not proxy.wait(0.01):
+            pass
         if by_trap:
             scene.struck = proxy.wait(0.1)
             return
-        time.sleep(case.when * (self.way.pauses * PAUSE + 0.1))
+        while runner.running and not proxy.messages and when > EARLY:
+            time.sleep(0.005)
+        time.sleep(when * (pauses(steps) * PAUSE + 0.1))
         scene.struck = runner.running
         if scene.struck:
             fault.strike(scene)
@@ -227,7 +249,7 @@ class _Try:
         runner = Runner(argv, database.url, self.world.migrations.dir, self.world.folder)
         return Ended(*runner.finish(LONGEST_RUN))
 
-    def outcome(self, struck: bool, ended: Ended, known: Known) -> Outcome:
+    def outcome(self, known: Known) -> Outcome:
         case, all_steps = self.case, len(self.way.steps)
         done = "none" if known.steps == 0 else "all" if known.steps == all_steps else "some"
         return Outcome(
@@ -235,9 +257,8 @@ class _Try:
             case.fault.name,
             case.action,
             str(case),
-            struck,
-            ended.name,
-            f"{ended}; history: {known}",
+            self.struck,
+            self.ended.name,
             done,
             round(self.released, 3),
             self.problems,
@@ -249,8 +270,3 @@ def _command(way: Way, applied: int) -> list[str]:
     if way.action == "apply":
         return ["run", FILES[way.goal - 1].label]
     return ["rollback", FILES[way.goal].label, "--confirm", FILES[applied - 1].label]
-
-
-def _messages(way: Way) -> int:
-    """About how many messages such a run sends."""
-    return 14 + 6 * len(way.steps)

@@ -15,8 +15,8 @@ from tests.proxy import Proxy, Trap
 from tests.servers import Database
 from tests.torture.runner import Runner
 
-LONGEST = 3.5  # seconds that a fault lasts
 LOCK_TIMEOUT = 2.0  # seconds, the product's default: a frozen runner blocks nobody for longer
+ENOUGH = 0.8  # seconds for the statement that was under way, and for a machine that is busy
 LOOKED_AT = ("ledger", "counter", "accounts")  # tables that were there before any run
 # What is sent with each COMMIT of a unit, as the engine writes it.
 _RECORDING = (history.add_unit(0, ""), history.finish_attempt(0, ""))
@@ -29,6 +29,7 @@ class Scene:
 
     Attributes:
         share: from 0 to 1; how much, of what a fault can do more or less of.
+        longest: seconds that a fault lasts at most.
         struck: whether the fault has met a run that was alive.
         problems: what isn't as it must be while the fault lasts.
     """
@@ -37,13 +38,14 @@ class Scene:
     proxy: Proxy
     runner: Runner
     share: float
+    longest: float
     struck: bool = False
     problems: list[str] = field(default_factory=list)
 
     @property
     def lasts(self) -> float:
         """Seconds."""
-        return 0.1 + self.share * (LONGEST - 0.1)
+        return 0.1 + self.share * (self.longest - 0.1)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _freeze(scene: Scene) -> None:
 
 def _thaw(scene: Scene) -> None:
     time.sleep(scene.lasts)
-    if scene.lasts > LOCK_TIMEOUT + 1:
+    if scene.lasts > LOCK_TIMEOUT + ENOUGH:
         scene.problems += _blocked(scene.database)
     scene.runner.signal(signal.SIGCONT)
 
@@ -135,19 +137,21 @@ def _slow_down(scene: Scene) -> None:
 
 
 LOST = ("ConnectionLost",)
+# A runner that stands still, or can't be heard, may have held locks for longer than they may block others.
+HELD = ("StatementTimeout",)
 AWAY = ("ConnectionLost", "DatabaseUnreachable", "DatabaseBusy", "InDoubt")
 FAULTS = (
     Fault("SIGKILL", _send(signal.SIGKILL), exits=(-signal.SIGKILL,)),
     Fault("SIGTERM", _send(signal.SIGTERM), exits=(-signal.SIGTERM,)),
     Fault("SIGINT", _send(signal.SIGINT), errors=("Cancelled",), exits=(130,)),
-    Fault("SIGSTOP, SIGCONT", _freeze, _thaw, errors=LOST),
+    Fault("SIGSTOP, SIGCONT", _freeze, _thaw, errors=LOST + HELD),
     Fault("backend terminated", _signal_backend("pg_terminate_backend"), errors=(*LOST, "DatabaseUnreachable")),
     Fault("backend cancelled", _signal_backend("pg_cancel_backend"), errors=("Cancelled", "MigrationFailed")),
     Fault("server crashes", lambda scene: scene.database.server.restart("immediate"), errors=AWAY),
     Fault("server crashes, away", lambda scene: scene.database.server.kill(), _come_back, errors=AWAY),
     Fault("server restarts", lambda scene: scene.database.server.restart("fast"), errors=AWAY),
     Fault("connection reset", lambda scene: scene.proxy.reset_now(), errors=(*LOST, "DatabaseUnreachable")),
-    Fault("network silent", lambda scene: scene.proxy.black_hole(), _end_silence, errors=AWAY),
+    Fault("network silent", lambda scene: scene.proxy.black_hole(), _end_silence, errors=AWAY + HELD),
     Fault("network slow", _slow_down, survives=True),
     Fault("cut before COMMIT", cut=(Cut.CUT_BEFORE, 0.0), errors=LOST),
     Fault("cut in COMMIT", cut=(Cut.CUT_WITHIN, None), errors=LOST),

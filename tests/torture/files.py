@@ -33,7 +33,6 @@ class File:
     """A migration: the texts of its units, and those of its down file.
 
     Attributes:
-        pauses, down_pauses: how often it pauses.
         options: what stands at the top of both files.
         verify: the text of its verify file.
     """
@@ -41,8 +40,6 @@ class File:
     name: str
     up: tuple[str, ...]
     down: tuple[str, ...]
-    pauses: int
-    down_pauses: int
     options: str = ""
     verify: str = ""
 
@@ -72,8 +69,6 @@ FILES = (
             """,
         ),
         ("DROP TABLE orders;\nSELECT pause();\nSELECT sign('001 down');",),
-        1,
-        1,
     ),
     File(
         "002_not_idempotent",
@@ -97,8 +92,6 @@ FILES = (
             SELECT sign('002 down');
             """,
         ),
-        1,
-        1,
     ),
     File(
         "003_blocks",
@@ -125,8 +118,6 @@ FILES = (
             "BEGIN;\nUPDATE counter SET n = n + 100;\nSELECT pause();\nSELECT sign('003 down 2');\nCOMMIT;",
             "BEGIN;\nDROP TABLE stock;\nSELECT sign('003 down 3');\nCOMMIT;",
         ),
-        2,
-        2,
     ),
     File(
         "004_deferred",
@@ -147,8 +138,6 @@ FILES = (
             SELECT sign('004 down');
             """,
         ),
-        1,
-        1,
     ),
     File(
         "005_statements",
@@ -165,8 +154,6 @@ FILES = (
             "DROP TABLE visits;",
             "SELECT sign('005 down 4');",
         ),
-        1,
-        1,
         options=OFF,
     ),
     File(
@@ -182,8 +169,6 @@ FILES = (
             """,
         ),
         (f"SET ROLE {OWNER};\nDROP TABLE owned.kept;\nSELECT public.pause();\nSELECT public.sign('006 down');",),
-        1,
-        1,
     ),
     File(
         "007_role_in_parts",
@@ -200,8 +185,6 @@ FILES = (
             "SELECT public.pause();",
             "DROP TABLE owned.parts;",
         ),
-        1,
-        1,
         options=OFF,
     ),
     File(
@@ -224,8 +207,6 @@ FILES = (
             SELECT sign('008 down');
             """,
         ),
-        2,
-        1,
         verify="SELECT count(*) = 10 FROM copies, pause() WHERE times = 1;\n",
     ),
 )

@@ -1,16 +1,18 @@
 """Jobs: processes that share the cases of a run, each with a server of its own.
 
-`python -m tests.torture.job SEED COUNT MAJOR` runs these cases one after the other, and writes an outcome a line.
+Each runs its cases one after the other, and writes an outcome a line.
 """
 
 import json
+import math
 import queue
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests import servers
@@ -21,18 +23,33 @@ from tests.torture.world import World, world
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def outcomes(seed: int, count: int, jobs: int, major: int) -> Iterator[Outcome]:
-    """The outcomes of the cases `seed` to `seed + count - 1`, as they come.
+@dataclass(frozen=True)
+class Order:
+    """What to run.
 
-    Args:
+    Attributes:
+        seed: of the first case; the next ones follow it.
+        jobs: how many cases at once.
         major: the version of PostgreSQL.
+        longest: seconds that a fault lasts at most.
+        budget: seconds after which no job begins another case.
+    """
+
+    seed: int
+    count: int
+    jobs: int
+    major: int
+    longest: float = 3.5
+    budget: float = math.inf
+
+
+def outcomes(order: Order) -> Iterator[Outcome]:
+    """The outcomes of the cases, as they come.
 
     Raises:
         RuntimeError: a job has failed, which says nothing about the product.
     """
-    seeds = range(seed, seed + count)
-    shares = [seeds[number::jobs] for number in range(jobs) if seeds[number::jobs]]
-    processes = [_start(share, major) for share in shares]
+    processes = [_start(order, number) for number in range(min(order.jobs, order.count))]
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     for process in processes:
         threading.Thread(target=_pass_on, args=(process, lines), daemon=True).start()
@@ -54,9 +71,8 @@ def outcomes(seed: int, count: int, jobs: int, major: int) -> Iterator[Outcome]:
             process.wait()
 
 
-def _start(share: range, major: int) -> subprocess.Popen[str]:
-    words = [share.start, len(share), share.step, major]
-    command = [sys.executable, "-m", f"{__package__}.job", *map(str, words)]
+def _start(order: Order, number: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", f"{__package__}.job", json.dumps(asdict(order)), str(number)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
 
 
@@ -67,11 +83,14 @@ def _pass_on(process: subprocess.Popen[str], lines: "queue.SimpleQueue[str | Non
     lines.put(None)
 
 
-def main(first: int, count: int, step: int, major: int) -> None:
-    """The job."""
-    programs = next(found for found in servers.available() if found.major == major)
-    with servers.folder() as folder, world(programs, folder) as made:
-        for seed in range(first, first + count * step, step):
+def main(order: Order, number: int) -> None:
+    """Job `number` of those that share the cases: each takes every so many-th."""
+    programs = next(found for found in servers.available() if found.major == order.major)
+    end = time.monotonic() + order.budget
+    with servers.folder() as folder, world(programs, folder, order.longest) as made:
+        for seed in range(order.seed + number, order.seed + order.count, order.jobs):
+            if time.monotonic() > end:
+                break
             print(json.dumps(asdict(_run(made, seed))), flush=True)
 
 
@@ -81,8 +100,8 @@ def _run(made: World, seed: int) -> Outcome:
         return case.run(made, drawn)
     except Exception:  # of the harness itself: told as a violation, so that it isn't overlooked
         said = traceback.format_exc()
-        return Outcome(seed, drawn.fault.name, drawn.action, str(drawn), False, "?", "", "?", 0.0, [said])
+        return Outcome(seed, drawn.fault.name, drawn.action, str(drawn), False, "?", "?", 0.0, [said])
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(Order(**json.loads(sys.argv[1])), int(sys.argv[2]))

@@ -9,7 +9,7 @@ from typing import Any
 from functions.migrator.errors import InDoubt, MigratorError
 from functions.migrator.results import rollback_message, success_message
 from functions.migrator.script import PAST
-from tests.database.helpers import ROLLED_BACK, ask, exists
+from tests.database.helpers import ROLLED_BACK, ask, exists, last_error
 from tests.servers import Database
 from tests.torture.faults import Fault
 from tests.torture.files import FILES
@@ -17,8 +17,8 @@ from tests.torture.world import Way, snapshot
 
 NOT_BEGUN = "No file was begun; the history may have been made, or brought up to date."
 PARTLY = re.compile(
-    r"(?P<file>\S+) has (?P<of>\d+) parts that commit by themselves: (?:part 1 is|parts 1 to (?P<last>\d+) are) in; "
-    r"the rest isn't\. The next run goes on there\."
+    r"(?P<file>\S+) has (?P<of>\d+) parts that commit by themselves: (?:part 1 is|parts 1 to (?P<last>\d+) are) in"
+    r"(?P<whole>; the rest isn't\. The next run goes on there)?\."
 )
 DOUBTFUL = re.compile(r"Part (?P<part>\d+) of (?P<file>\S+) is either in or not; the next run finds out\.")
 SHOWN = 12  # lines of a difference
@@ -113,28 +113,28 @@ def difference(expected: str, found: str) -> str:
     return "\n".join(list(lines)[:SHOWN])
 
 
-def judge(way: Way, known: Known, ended: Ended, fault: Fault) -> list[str]:
-    """What of the run's words, and of its exit code, isn't true."""
-    return list(_untrue(way, known, ended, fault))
+def judge(way: Way, before: Known, known: Known, ended: Ended, fault: Fault) -> Iterator[str]:
+    """What of the run's words, and of its exit code, isn't true.
 
-
-def _untrue(way: Way, known: Known, ended: Ended, fault: Fault) -> Iterator[str]:
+    Args:
+        before: what the history said before the run; and `known`, what it says now.
+    """
     if "Traceback" in ended.err:
         yield "a traceback"
     if ended.code in fault.exits:
         return  # it had no say
     if ended.code == 0:
-        yield from _untrue_success(way, known, ended)
+        yield from _untrue_success(way, before, known, ended)
     elif ended.code == 1 and ended.answer.get("status") == "failed" and not fault.survives:
         if ended.answer.get("error") not in fault.errors:
             yield f"{fault.name} can't be the reason for this error"
-        yield from _untrue_failure(way, known, ended)
+        yield from _untrue_failure(way, before, known, ended)
     else:
         yield "a run can't end so"
 
 
-def _untrue_success(way: Way, known: Known, ended: Ended) -> Iterator[str]:
-    labels = _labels(way, known.applied)
+def _untrue_success(way: Way, before: Known, known: Known, ended: Ended) -> Iterator[str]:
+    labels = _labels(way, before, known)
     if ended.answer.get("status") != "success" or known.steps != len(way.steps):
         yield "success is said, but not all is done"
     if ended.listed(PAST[way.action]) != labels:
@@ -146,32 +146,38 @@ def _untrue_success(way: Way, known: Known, ended: Ended) -> Iterator[str]:
         yield "an attempt is left open"
 
 
-def _untrue_failure(way: Way, known: Known, ended: Ended) -> Iterator[str]:
-    listed, state = ended.listed(PAST[way.action]), str(ended.answer.get("state"))
-    whole = way.steps_until(way.start + len(listed) * (1 if way.action == "apply" else -1), 0)
-    if listed != _labels(way, known.applied)[: len(listed)]:
-        yield f"done are {_labels(way, known.applied)}, which isn't what the answer lists"
-    possible = _meant(way, state, whole)
+def _untrue_failure(way: Way, before: Known, known: Known, ended: Ended) -> Iterator[str]:
+    listed, labels = ended.listed(PAST[way.action]), _labels(way, before, known)
+    if listed != labels[: len(listed)]:
+        yield f"done are {labels}, which isn't what the answer lists"
+    whole = way.steps_until(before.applied + len(listed) * (1 if way.action == "apply" else -1), 0)
+    state = str(ended.answer.get("state"))
+    possible = _meant(way, state, whole, whole if listed else before.steps)
     if possible is None:
         yield f"these words about the state aren't known: {state!r}"
     elif known.steps not in possible:
         yield f"{known.steps} steps are done; what the answer lists and its words about the state mean {possible}"
 
 
-def _meant(way: Way, state: str, whole: int) -> set[int] | None:
+def _meant(way: Way, state: str, whole: int, unchanged: int) -> set[int] | None:
     """How many steps are done, if a state's words are true.
 
     Args:
-        whole: how many steps the files have that are listed as done.
+        whole: how many steps the files have that are done by now.
+        unchanged: how many are done if nothing else was changed.
     """
-    if state in (MigratorError.state, ROLLED_BACK, NOT_BEGUN):
+    if state in (MigratorError.state, NOT_BEGUN):
+        return {unchanged}
+    if state == ROLLED_BACK:
         return {whole}
     of_file = _steps_of_next(way, whole)
     if state == InDoubt.state:
         return {whole, whole + of_file}
     partly, doubtful = PARTLY.match(state), DOUBTFUL.search(state)
     names = {found["file"] for found in (partly, doubtful) if found}
-    if not names or names != {_name_of_next(way, whole)} or (partly and int(partly["of"]) != of_file):
+    if names != {_name_of_next(way, whole)} or (partly and int(partly["of"]) != of_file):
+        return None
+    if bool(doubtful) == bool(partly and partly["whole"]):  # of a part that is in doubt nothing else may be said
         return None
     done = int(partly["last"] or 1) if partly else 0
     if doubtful and int(doubtful["part"]) != done + 1:
@@ -188,11 +194,22 @@ def _name_of_next(way: Way, steps: int) -> str:
     return way.steps[steps].file.name + ending if steps < len(way.steps) else ""
 
 
-def _labels(way: Way, applied: int) -> list[str]:
-    """The migrations that the run has applied, or rolled back, in its order."""
+def _labels(way: Way, before: Known, known: Known) -> list[str]:
+    """The migrations that a run has applied, or rolled back, in its order."""
     if way.action == "apply":
-        return [file.label for file in FILES[way.start : applied]]
-    return [file.label for file in reversed(FILES[applied : way.start])]
+        return [file.label for file in FILES[before.applied : known.applied]]
+    return [file.label for file in reversed(FILES[known.applied : before.applied])]
+
+
+def judge_record(way: Way, known: Known, database: Database) -> list[str]:
+    """Whether the error that the history keeps of a failed attempt tells the truth about the state."""
+    if not known.attempts or known.attempts[-1][2] != "failed":
+        return []
+    state = str(last_error(database)["state"])
+    whole = way.steps_until(known.applied, 0)
+    if known.steps in (_meant(way, state, whole, whole) or ()):
+        return []
+    return [f"{known.steps} steps are done, but the history keeps an error with the state {state!r}"]
 
 
 def judge_refusal(way: Way, known: Known, ended: Ended) -> list[str]:

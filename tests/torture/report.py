@@ -60,7 +60,7 @@ def violation(outcome: Outcome) -> str:
     """One, with what repeats it."""
     problems = "\n".join(f"  - {problem}".replace("\n", "\n    ") for problem in outcome.problems)
     repeat = f"  python -m tests.torture --seed {outcome.seed} --count 1"
-    return f"VIOLATION with seed {outcome.seed}: {outcome.case}\n{problems}\n  {outcome.told}\n{repeat}"
+    return f"VIOLATION with seed {outcome.seed}: {outcome.case}\n{problems}\n{repeat}"
 
 
 def _kind(outcome: Outcome) -> str:

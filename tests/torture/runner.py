@@ -17,6 +17,7 @@ from functions.migrator import takeover
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
+PRINTED = ("out", "err")  # files for stdout and stderr, 1 and 2
 
 
 class Runner:
@@ -38,6 +39,8 @@ class Runner:
         self.argv = list(argv)
         place = ["--database-url", url, "--migrations", str(migrations), "--output", "json"]
         self._folder = Path(tempfile.mkdtemp(dir=folder))
+        for name in PRINTED:  # here, as it may be killed before it begins
+            (self._folder / name).touch()
         self._process = FORKS.Process(target=_run, args=([*argv, *place], self._folder, settle_time))
         self._process.start()
 
@@ -57,7 +60,7 @@ class Runner:
             self.signal(signal.SIGKILL)
             self._process.join()
             raise AssertionError(f"still at work after {timeout:.0f} s: {' '.join(self.argv)}")
-        out, err = (self._folder.joinpath(name).read_text() for name in ("out", "err"))
+        out, err = (self._folder.joinpath(name).read_text() for name in PRINTED)
         code = self._process.exitcode
         assert code is not None
         return code, _answer(out), err
@@ -75,8 +78,8 @@ def _answer(out: str) -> dict[str, Any]:
 def _run(argv: list[str], folder: Path, settle_time: float | None) -> None:
     """In the process: as `python -m cli` from a terminal in that folder."""
     os.chdir(folder)
-    for name, number in (("out", 1), ("err", 2)):
-        opened = os.open(name, os.O_WRONLY | os.O_CREAT)
+    for number, name in enumerate(PRINTED, 1):
+        opened = os.open(name, os.O_WRONLY)
         os.dup2(opened, number)
         os.close(opened)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,12 +13,13 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+import functions.migrator as engine
 from functions.migrator.history import SCHEMA
 from functions.migrator.script import Action
 from local.installation import Installation
 from local.postgres import Server
 from tests import servers
-from tests.database.helpers import apply, roll_back
+from tests.database.helpers import ask, request, roll_back
 from tests.servers import Database, Migrations
 from tests.torture.files import BEFORE, FILES, OWNER, File
 
@@ -44,6 +45,11 @@ class Step:
         return FILES[self.number - 1]
 
 
+def pauses(steps: Sequence[Step]) -> int:
+    """How often these pause."""
+    return sum(step.text.count("pause()") for step in steps)
+
+
 @dataclass(frozen=True)
 class Way:
     """What a run does that nothing disturbs.
@@ -59,12 +65,6 @@ class Way:
     steps: tuple[Step, ...]
     snapshots: tuple[frozenset[str], ...]
 
-    @property
-    def pauses(self) -> int:
-        """How often its files pause."""
-        numbers = {step.number for step in self.steps}
-        return sum(FILES[n - 1].pauses if self.action == "apply" else FILES[n - 1].down_pauses for n in numbers)
-
     def steps_until(self, applied: int, units: int) -> int:
         """How many steps have been done where so many files are applied, and so many units of the next one done."""
         numbers = [step.number for step in self.steps]
@@ -78,14 +78,17 @@ class World:
 
     Attributes:
         folder: for what runs print.
+        longest: seconds that a fault lasts at most.
     """
 
     server: Server
     migrations: Migrations
     folder: Path
+    longest: float
     _walked: dict[tuple[Action, int], tuple[frozenset[str], ...]] = field(default_factory=dict)
     _forward: dict[tuple[int, int], frozenset[str]] = field(default_factory=dict)
     _dumps: dict[tuple[Action, int, int], str] = field(default_factory=dict)
+    _admin: psycopg.Connection[Any] | None = None
 
     def make_starts(self) -> None:
         """Databases in which the first files are applied, by the product: one for each number of files."""
@@ -93,9 +96,10 @@ class World:
         work = Database(self.server, "work")
         work.create()
         work.execute(BEFORE)
+        undisturbed = request(work, self.migrations, execution="undisturbed")
         for number in range(ALL + 1):
             if number:
-                apply(work, self.migrations, FILES[number - 1].label, execution=f"undisturbed-{number}")
+                engine.apply(undisturbed, FILES[number - 1].label)
             self._on_server("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", _start(number), work.name)
 
     # By files: copied through the log, a sequence doesn't log the next numbers that it gives out, and a server that
@@ -104,7 +108,6 @@ class World:
     def database(self, start: int, name: str = "torture") -> Iterator[Database]:
         """A database in which so many files are applied."""
         made = Database(self.server, name)
-        made.drop()
         self._on_server("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, _start(start))
         try:
             yield made
@@ -157,19 +160,25 @@ class World:
                 yield snapshot(database)
 
     def _on_server(self, statement: LiteralString, *names: str) -> None:
-        with psycopg.connect(self.server.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        if self._admin is None or self._admin.closed:
+            self._admin = psycopg.connect(self.server.url(), autocommit=True)
+        try:
+            self._admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        except psycopg.OperationalError:
+            if not self._admin.broken:
+                raise
+            self._on_server(statement, *names)  # the server was restarted
 
 
 @contextlib.contextmanager
-def world(programs: Installation, folder: Path) -> Iterator[World]:
+def world(programs: Installation, folder: Path, longest: float) -> Iterator[World]:
     """A world of one's own."""
     migrations = Migrations(folder / "migrations")
     migrations.dir.mkdir()
     for file in FILES:
         file.write(migrations.dir)
     with servers.started(programs) as server:
-        made = World(server, migrations, folder)
+        made = World(server, migrations, folder, longest)
         made.make_starts()
         yield made
 
@@ -229,23 +238,16 @@ _CATALOGUE = f"""
     SELECT format('function %s %s', p.oid::regprocedure, prosrc)
       FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE {_OURS}
 """
-_TABLES = f"SELECT n.nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE {_OURS}"
+_TABLES = f"""
+    SELECT n.nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+     WHERE {_OURS} AND relkind = 'r'
+"""
 
 
 def snapshot(database: Database) -> frozenset[str]:
     """What there is in a database, and every row, but for the history; a row that is there twice is counted."""
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        connection.execute("SET search_path = pg_catalog")
-        found = [line for (line,) in connection.execute(_CATALOGUE.encode())]
-        tables = connection.execute(f"{_TABLES} AND relkind IN ('r', 'p', 'm')".encode()).fetchall()
-        return frozenset([*found, *(_row(each) for each in connection.execute(_rows(tables)))])
-
-
-def _rows(tables: Sequence[tuple[Any, ...]]) -> sql.Composed:
-    one = sql.SQL("SELECT {}, t::text, count(*) FROM {} AS t GROUP BY 2")
-    return sql.SQL(" UNION ALL ").join(one.format(sql.Literal(".".join(t)), sql.Identifier(*t)) for t in tables)
-
-
-def _row(found: tuple[Any, ...]) -> str:
-    table, row, times = found
-    return f"row of {table}: {row}, {times} time{'' if times == 1 else 's'}"
+    found = [line for (line,) in ask(database, _CATALOGUE)]
+    tables = [f"{schema}.{name}" for schema, name in ask(database, _TABLES)]
+    one = "SELECT '{0}', t::text, count(*) FROM {0} AS t GROUP BY 2"
+    rows = ask(database, " UNION ALL ".join(one.format(table) for table in tables))
+    return frozenset([*found, *(f"row of {table}, {times} times: {row}" for table, row, times in rows)])
