@@ -126,7 +126,9 @@ def _begin(session: Session, job: Job) -> int:
         answers = session.wire.batch([*intent[:-1], *limits, COMMIT, *opening])
     except BatchError as error:
         session.roll_back()
-        raise runner_error(session, job, error) from error
+        found = runner_error(session, job, error)
+        found.state = (partly_in(job, job.done) if job.done else None) or found.state
+        raise found from error
     return int(str(answers[3][0][0]))
 
 

@@ -6,6 +6,7 @@ Each runs its cases one after the other, and writes an outcome a line.
 import json
 import math
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
 from tests import servers
 from tests.torture import case
@@ -85,6 +87,8 @@ def _pass_on(process: subprocess.Popen[str], lines: "queue.SimpleQueue[str | Non
 
 def main(order: Order, number: int) -> None:
     """Job `number` of those that share the cases: each takes every so many-th."""
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, _stop)
     programs = next(found for found in servers.available() if found.major == order.major)
     end = time.monotonic() + order.budget
     with servers.folder() as folder, world(programs, folder, order.longest) as made:
@@ -92,6 +96,13 @@ def main(order: Order, number: int) -> None:
             if time.monotonic() > end:
                 break
             print(json.dumps(asdict(_run(made, seed))), flush=True)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Once, so that the server is stopped in peace."""
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _run(made: World, seed: int) -> Outcome:
