@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from tests import servers
+from tests.torture.faults import FAULTS
 from tests.torture.job import Order, outcomes
 from tests.torture.report import Report, violation
 
@@ -38,10 +39,13 @@ def _parse(argv: Sequence[str] | None) -> Order:
     made.add_argument(
         "--jobs", type=int, default=2 * (os.cpu_count() or 1), help="how many at once (default: 2 a core)"
     )
+    made.add_argument("--fault", default="", metavar="WORDS", help="only kinds with these words in their names")
     majors = [found.major for found in servers.available()]
     made.add_argument("--postgres", type=int, choices=majors, default=majors[0], help="the major version")
     found = made.parse_args(argv)
-    return Order(found.seed, found.count, found.jobs, found.postgres)
+    if not any(found.fault in fault.name for fault in FAULTS):
+        made.error(f"there is no such kind; there are: {', '.join(fault.name for fault in FAULTS)}")
+    return Order(found.seed, found.count, found.jobs, found.postgres, found.fault)
 
 
 if __name__ == "__main__":

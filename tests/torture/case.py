@@ -1,11 +1,15 @@
 """One case: what its seed draws, a run that a fault strikes, the run that follows, and what isn't as it must be."""
 
+import contextlib
 import random
 import shlex
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
+
+import psycopg
 
 from functions.migrator.script import Action
 from tests.database.helpers import backends, locks
@@ -41,6 +45,7 @@ class Case:
         got: from 0.5 on, the server has got the message at which the fault strikes.
         share: see `Scene`.
         lock_wait: how long the run may try again.
+        blocked: if not None, somebody else holds locks for so many seconds.
         again: if not None, the run that follows is struck as well, at this instant.
         forward: of a rollback: whether the run that follows it applies again, instead of finishing it.
     """
@@ -55,6 +60,7 @@ class Case:
     got: float
     share: float
     lock_wait: str
+    blocked: float | None
     again: float | None
     forward: bool
 
@@ -63,6 +69,7 @@ class Case:
         return (
             f"{self.fault.name}, {self.action} from {self.start} files to {self.goal}, by {moment} {self.when:.2f}, "
             f"share {self.share:.2f}, --lock-wait {self.lock_wait}"
+            f"{', blocked' if self.blocked is not None else ''}"
             f"{', then again' if self.again is not None else ''}{', then forward' if self.forward else ''}"
         )
 
@@ -107,6 +114,7 @@ def draw(seed: int) -> Case:
         got=chance.random(),
         share=chance.random(),
         lock_wait=chance.choice(("0s", "20s")),
+        blocked=chance.uniform(0.2, 1.5) if chance.random() < 0.25 else None,
         again=chance.random() if chance.random() < 0.3 else None,
         forward=action == "rollback" and chance.random() < 0.4,
     )
@@ -146,11 +154,19 @@ class _Try:
                 self.problems.append(str(error))
         return self.outcome(known)
 
+    @property
+    def allowed(self) -> Fault:
+        """The fault, with what else may be the reason for an error."""
+        fault, patient = self.case.fault, self.case.lock_wait != "0s"
+        if self.case.blocked is None:
+            return fault
+        return replace(fault, errors=(*fault.errors, "LockTimeout"), survives=fault.survives and patient)
+
     def look(self, database: Database, before: Known, ended: Ended) -> Known:
         """Holds what a run has said and left behind against each other."""
         known = oracle.read(database, self.way)
         found = [
-            *oracle.judge(self.way, before, known, ended, self.case.fault),
+            *oracle.judge(self.way, before, known, ended, self.allowed),
             *oracle.judge_record(self.way, known, database),
             *oracle.compare(self.way.snapshots, known.steps, database),
         ]
@@ -162,16 +178,17 @@ class _Try:
         case, fault = self.case, self.case.fault
         pause = quote(f"-c torture.pause={PAUSE}")
         with Proxy(database.server.port) as proxy:
-            url = proxy.url(f"{database.url}?options={pause}")
-            argv = [*_command(self.way, before.applied), "--lock-wait", case.lock_wait]
-            runner = Runner(argv, url, self.world.migrations.dir, self.world.folder, fault.settle_time)
-            scene = Scene(database, proxy, runner, case.share, self.world.longest)
-            self.arm(scene, when, self.way.steps[before.steps :])
-            if scene.struck:
-                fault.after(scene)
-            ended = Ended(*runner.finish(LONGEST_RUN))
-            self.problems += scene.problems
+            with _blocked(database, case.blocked):
+                url = proxy.url(f"{database.url}?options={pause}")
+                argv = [*_command(self.way, before.applied), "--lock-wait", case.lock_wait]
+                runner = Runner(argv, url, self.world.migrations.dir, self.world.folder, fault.settle_time)
+                scene = Scene(database, proxy, runner, case.share, self.world.longest)
+                self.arm(scene, when, self.way.steps[before.steps :])
+                if scene.struck:
+                    fault.after(scene)
+                ended = Ended(*runner.finish(LONGEST_RUN))
             self.release(database)
+        self.problems += scene.problems
         return ended, scene.struck
 
     def arm(self, scene: Scene, when: float, steps: Sequence[Step]) -> None:
@@ -263,6 +280,24 @@ class _Try:
             round(self.released, 3),
             self.problems,
         )
+
+
+@contextlib.contextmanager
+def _blocked(database: Database, seconds: float | None) -> Iterator[None]:
+    """Somebody else holds locks, for a while."""
+    if seconds is None:
+        yield
+        return
+    connection = psycopg.connect(database.url)
+    connection.execute("LOCK TABLE accounts, counter IN SHARE MODE")
+    timer = threading.Timer(seconds, connection.close)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        connection.close()
 
 
 def _command(way: Way, applied: int) -> list[str]:

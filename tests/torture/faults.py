@@ -1,5 +1,6 @@
 """What goes wrong, and how: each kind strikes a run at an instant that its case has drawn."""
 
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tests.servers import Database
 from tests.torture.runner import Runner
 
 LOCK_TIMEOUT = 2.0  # seconds, the product's default: a frozen runner blocks nobody for longer
+MORE_CUTS = 3
 ENOUGH = 0.8  # seconds for the statement that was under way, and for a machine that is busy
 LOOKED_AT = ("ledger", "counter", "accounts")  # tables that were there before any run
 # What is sent with each COMMIT of a unit, as the engine writes it.
@@ -132,6 +134,21 @@ def _end_silence(scene: Scene) -> None:
     scene.proxy.forward()
 
 
+def _cut_again(scene: Scene) -> None:
+    """While the run finds out what became of its commit, or goes on."""
+    chance = random.Random(scene.share)
+    for _ in range(MORE_CUTS):
+        cut = chance.choice((Cut.CUT_BEFORE, Cut.CUT_AFTER))
+        scene.proxy.set(Trap((), cut, left=chance.randint(1, 16), patience=1.0))
+        while scene.runner.running and not scene.proxy.wait(0.01):
+            pass
+
+
+def _interrupt_later(scene: Scene) -> None:
+    time.sleep(scene.share * 1.5)
+    scene.runner.signal(signal.SIGINT)
+
+
 def _slow_down(scene: Scene) -> None:
     scene.proxy.delay = 0.005 + 0.03 * scene.share
 
@@ -140,12 +157,14 @@ LOST = ("ConnectionLost",)
 # A runner that stands still, or can't be heard, may have held locks for longer than they may block others.
 HELD = ("StatementTimeout",)
 AWAY = ("ConnectionLost", "DatabaseUnreachable", "DatabaseBusy", "InDoubt")
+_TERMINATE = _signal_backend("pg_terminate_backend")
 FAULTS = (
     Fault("SIGKILL", _send(signal.SIGKILL), exits=(-signal.SIGKILL,)),
     Fault("SIGTERM", _send(signal.SIGTERM), exits=(-signal.SIGTERM,)),
     Fault("SIGINT", _send(signal.SIGINT), errors=("Cancelled",), exits=(130,)),
     Fault("SIGSTOP, SIGCONT", _freeze, _thaw, errors=LOST + HELD),
-    Fault("backend terminated", _signal_backend("pg_terminate_backend"), errors=(*LOST, "DatabaseUnreachable")),
+    Fault("backend terminated", _TERMINATE, errors=AWAY),
+    Fault("terminated, then SIGINT", _TERMINATE, _interrupt_later, errors=(*AWAY, "Cancelled"), exits=(130,)),
     Fault("backend cancelled", _signal_backend("pg_cancel_backend"), errors=("Cancelled", "MigrationFailed")),
     Fault("server crashes", lambda scene: scene.database.server.restart("immediate"), errors=AWAY),
     Fault("server crashes, away", lambda scene: scene.database.server.kill(), _come_back, errors=AWAY),
@@ -158,5 +177,6 @@ FAULTS = (
     Fault("cut before the answer", cut=(Cut.CUT_AFTER, 0.0), errors=LOST),
     Fault("cut in the answer", cut=(Cut.CUT_AFTER, None), errors=LOST),
     Fault("cut after the answer", cut=(Cut.CUT_AFTER, 1.0), errors=LOST),
+    Fault("cut again and again", after=_cut_again, cut=(Cut.CUT_AFTER, 0.0), errors=AWAY),
     Fault("gone after COMMIT", cut=(Cut.GONE, 0.0), errors=("InDoubt",), settle_time=1.0),
 )

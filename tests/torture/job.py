@@ -3,6 +3,7 @@
 Each runs its cases one after the other, and writes an outcome a line.
 """
 
+import itertools
 import json
 import math
 import queue
@@ -31,6 +32,7 @@ class Order:
 
     Attributes:
         seed: of the first case; the next ones follow it.
+        fault: words in the names of the kinds that are meant; none: all.
         jobs: how many cases at once.
         major: the version of PostgreSQL.
         longest: seconds that a fault lasts at most.
@@ -41,8 +43,14 @@ class Order:
     count: int
     jobs: int
     major: int
+    fault: str = ""
     longest: float = 3.5
     budget: float = math.inf
+
+    def seeds(self, number: int) -> Iterator[int]:
+        """Those of job `number`."""
+        meant = (seed for seed in itertools.count(self.seed) if self.fault in case.draw(seed).fault.name)
+        return itertools.islice(meant, number, self.count, self.jobs)
 
 
 def outcomes(order: Order) -> Iterator[Outcome]:
@@ -92,7 +100,7 @@ def main(order: Order, number: int) -> None:
     programs = next(found for found in servers.available() if found.major == order.major)
     end = time.monotonic() + order.budget
     with servers.folder() as folder, world(programs, folder, order.longest) as made:
-        for seed in range(order.seed + number, order.seed + order.count, order.jobs):
+        for seed in order.seeds(number):
             if time.monotonic() > end:
                 break
             print(json.dumps(asdict(_run(made, seed))), flush=True)
