@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cli import common, where
+from functions.layout import in_a_line
 from functions.mail import origin
 from functions.migrator import MigratorError, Session, failure
 
@@ -60,10 +61,11 @@ def asker(requested_by: str) -> str:
     return origin("deploy" if requested_by.startswith("arn:") and ":stack/" in requested_by else "", requested_by)
 
 
-def named(asked: Data) -> dict[str, Any]:
-    """What an execution was asked, with `requested_by` as people name it."""
-    who = asked.get("requested_by")
-    return {**asked, "requested_by": asker(who)} if isinstance(who, str) else dict(asked)
+def described(asked: object) -> str:
+    """An execution's input in a line: `action run-migration, target 017`. Anybody may have written anything there."""
+    given = {str(key): str(value) for key, value in asked.items()} if isinstance(asked, Mapping) else {}
+    told = given | ({"requested_by": asker(given["requested_by"])} if "requested_by" in given else {})
+    return ", ".join(f"{in_a_line(key)} {in_a_line(value)}" for key, value in told.items())
 
 
 def session(arguments: argparse.Namespace, execution: str) -> Session:

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     except PackagingError as error:
         return _tell([str(error)], arguments)
     except MigratorError as error:
-        error.next_command = "aurora-migrations check"
+        common.go_on_with(error, "check", arguments)
         return common.tell_error(error, arguments, failure(error, None, common.execution_name()))
 
 

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     except InvalidFile as error:
         return _tell_names(error, arguments)
     except MigratorError as error:
-        error.next_command = "aurora-migrations check"
+        common.go_on_with(error, "check", arguments)
         return common.tell_error(error, arguments, failure(error, None, common.execution_name()))
     _TELL[arguments.output](files, arguments, digest)
     return 1 if refused else 0
@@ -57,7 +57,7 @@ def _tell_names(error: InvalidFile, arguments: argparse.Namespace) -> int:
     if arguments.output == "github":
         print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
         return 1
-    error.next_command = "aurora-migrations check"
+    common.go_on_with(error, "check", arguments)
     return common.tell_error(error, arguments, failure(error, None, common.execution_name()))
 
 

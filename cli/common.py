@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from cli import where
 from cli.paragraphs import paragraph
@@ -22,6 +22,7 @@ from functions.migrator.excerpts import without_password
 from functions.migrator.options import Limits
 
 LOOK = "look"
+_LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
 
 
 class _Help(argparse.HelpFormatter):
@@ -32,10 +33,29 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Doesn't tell passwords again that were typed where they don't belong."""
+    """Takes no password but where one belongs (there an argument has a type), and shows none again."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.register("type", None, plain)
 
     def error(self, message: str) -> NoReturn:
         super().error(without_password(message))
+
+
+def plain(text: str) -> str:
+    """The type of what has no other."""
+    if (shown := without_password(text)) != text:
+        raise argparse.ArgumentTypeError(
+            f"{shown!r} has a password in it: the address of a database goes after --database-url"
+        )
+    return text
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the folder's name is empty; leave --migrations out for migrations/")
+    return Path(plain(text))
 
 
 def parser(
@@ -51,7 +71,11 @@ def parser(
     made.set_defaults(verb=verb)
     made.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
     made.add_argument(
-        "--migrations", metavar="DIR", type=Path, default=Path("migrations"), help="the folder (default: migrations/)"
+        "--migrations",
+        metavar="DIR",
+        type=_folder,
+        default=Path("migrations"),
+        help="the folder (default: migrations/)",
     )
     return made
 
@@ -120,11 +144,12 @@ def look_name() -> str:
 
 
 def requester() -> str:
-    """Who says to be asking: `user@host`."""
+    """Who says to be asking: `user@host`, of at most 256 printable characters."""
     try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
+        user = getpass.getuser()
     except (OSError, KeyError):
-        return f"unknown@{socket.gethostname()}"
+        user = "unknown"
+    return "".join(c if c.isprintable() else "?" for c in f"{user[:_LONGEST_NAME]}@{socket.gethostname()}"[:256])
 
 
 def print_json(data: Mapping[str, object]) -> None:
@@ -142,11 +167,13 @@ def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mappin
 
 
 def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace) -> None:
-    """Names the command to type next, where the error's class only knows that a run is to be tried again; with what
-    was typed for this one. So does the solution, where it names what shows an execution that goes on."""
+    """Names the command to type next, where the error's class only knows that a run is to be tried again or, of a verb
+    that works on files, how to look at a database; with what was typed for this one. So does the solution, where it
+    names what shows an execution that goes on."""
     if look := going_on(error):
         error.solution = error.solution.replace(look, where.as_asked(look, arguments))
-    if error.next_command == MigratorError.next_command:
+    unknown = (MigratorError.next_command, *([InvalidInput.next_command] if arguments.verb in where.OWN else []))
+    if error.next_command in unknown:
         error.next_command = f"aurora-migrations {command}"
     error.next_command = where.as_asked(error.next_command, arguments)
 

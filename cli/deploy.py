@@ -55,7 +55,7 @@ def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
     shown = screen.fitting(arguments.output)
     with opened(arguments) as place:
         shown.note(place.introduction)
-        executions = started(str(place.endpoint))
+        executions = started(str(place.endpoint), place.session.get_credentials().secret_key)
         execution, *others = ours_first(place.machine, executions)
         shown.note(f"Deployed; the event has started the execution {execution.rpartition(':')[2]}")
         for other in others:
@@ -63,18 +63,21 @@ def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
         return answer_of(Follower(place, look(place, execution), shown).to_the_end())
 
 
-def started(endpoint: str, patience_s: float = _PATIENCE_S) -> Sequence[str]:
+def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequence[str]:
     """Has the local cloud deploy; returns the ARNs of the executions that this has started.
+
+    Args:
+        secret: the secret key of that cloud.
 
     Raises:
         LocalCloudFailed: the migrations can't be packed, or the cloud doesn't do it.
     """
+    from local.cloud.callers import signed
     from local.cloud.console import DEPLOY
 
-    request = urllib.request.Request(f"{endpoint}{DEPLOY}", method="POST")
     directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with directly.open(request, timeout=patience_s) as response:
+        with directly.open(signed("POST", f"{endpoint}{DEPLOY}", secret), timeout=patience_s) as response:
             executions: Sequence[str] = json.load(response)["started"]
     except urllib.error.HTTPError as error:
         raise _refused(error) from error

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli import common, where
-from cli.answering import named
+from cli.answering import described
 from functions.migrator import MigratorError, failure
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _tell(arguments: argparse.Namespace) -> None:
             print(place.introduction, file=sys.stderr, flush=True)
         execution = find(place, arguments.execution)
         if not raw:
-            asked = ", ".join(f"{key} {value}" for key, value in named(execution.asked).items()) or "{}"
+            asked = described(execution.asked) or "{}"
             print(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}", flush=True)
         follower = Follower(place, execution, Raw() if raw else Printed())
         ended = follower.to_the_end() if arguments.follow else follower.once()

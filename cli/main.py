@@ -1,16 +1,17 @@
-"""The entrance of the command line: finds the verb, runs it, turns errors into text and exit codes.
+"""The command line's entry point: finds the verb, runs it, turns errors into text and exit codes.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C outside of a statement.
 """
 
 from __future__ import annotations
 
-import gc
+import gc  # few and small: a Ctrl-C while these are loaded is the interpreter's
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from types import FrameType, ModuleType
 
 PROGRAM = "aurora-migrations"
 VERBS = {
@@ -40,29 +41,51 @@ Each verb tells more:  {program} run --help
 Examples:              {program} run 017 --env dev
                        {program} run 017 --database-url postgresql://app:secret@localhost/shop
 """
-
-
-class Verb(Protocol):
-    """What each module in this folder that is named like a verb offers."""
-
-    def main(self, argv: Sequence[str]) -> int:
-        """Does it; returns the exit code."""
+_STOPPED = f"{PROGRAM}: stopped by Ctrl-C."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `aurora-migrations` with these arguments (by default the process's) and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
+    try:
+        code = _call(arguments)
+        sys.stdout.flush()
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
+        if not isinstance(error, BrokenPipeError):  # `aurora-migrations list | head` is no failure
+            print(f"{PROGRAM}: the output can't be written: {error.strerror}.{_look_after(arguments)}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _look_after(arguments: Sequence[str]) -> str:
+    changes = bool(arguments) and arguments[0] in ("run", "rollback", "deploy")
+    return f" What was committed before stays; `{PROGRAM} status` shows it." if changes else ""
+
+
+def _prepare_streams() -> None:
+    """Gives the process the streams that it was started without (`>&-`): what is printed there goes nowhere."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nothing = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w", encoding="utf-8")
+            setattr(sys, name, nothing)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it was stdout that failed: then it does so again."""
+    if isinstance(error, BrokenPipeError):
+        return True
     try:
-        code = _call(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:  # `aurora-migrations list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
-        return 1
-    return code
+        print(flush=True)
+    except OSError:
+        return True
+    return False
 
 
 def _call(arguments: Sequence[str]) -> int:
@@ -78,19 +101,50 @@ def _call(arguments: Sequence[str]) -> int:
 
 def _verb(name: str, arguments: Sequence[str]) -> int:
     if name not in VERBS:
-        print(f"{PROGRAM}: there is no verb {name!r}; there are: {', '.join(VERBS)}", file=sys.stderr)
-        return 2
+        return _refuse(name)
     gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
-    module: Verb = importlib.import_module(f"cli.{name}")  # only the one: `run` must start fast
+    module = _load(name)
     gc.freeze()
     gc.enable()
     try:
-        return module.main(arguments)
+        code: int = module.main(arguments)
+        return code
     except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
         return int(stop.code or 0)
     except KeyboardInterrupt as interrupt:
-        print(f"\n{str(interrupt) or f'{PROGRAM}: stopped by Ctrl-C.'}", file=sys.stderr)
+        print(f"\n{str(interrupt) or _STOPPED}", file=sys.stderr)
         return 130
+
+
+def _refuse(name: str) -> int:
+    from functions.migrator.excerpts import without_password
+
+    print(
+        f"{PROGRAM}: there is no verb {without_password(name)[:60]!r}; there are: {', '.join(VERBS)}", file=sys.stderr
+    )
+    return 2
+
+
+def _load(name: str) -> ModuleType:
+    """Imports the module of a verb, and only that: `run` must start fast.
+
+    Ctrl-C meanwhile ends the process at once, as nothing has begun; a KeyboardInterrupt could come up inside any module
+    that is being imported. Where SIGINT is ignored or somebody else's (`nohup`, a test), it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return importlib.import_module(f"cli.{name}")
+    signal.signal(signal.SIGINT, _end)
+    try:
+        return importlib.import_module(f"cli.{name}")
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    try:
+        os.write(2, f"\n{_STOPPED}\n".encode())
+    finally:
+        os._exit(130)
 
 
 def _help() -> str:

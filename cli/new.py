@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -40,8 +41,7 @@ def main(argv: Sequence[str]) -> int:
         texts = _from_template(arguments, drafts) if drafts else _empty(arguments)
         paths = _write({arguments.migrations / name: text for name, text in texts.items()})
     except MigratorError as error:
-        if error.next_command == InvalidInput.next_command:
-            error.next_command = "aurora-migrations new --help"
+        common.go_on_with(error, "new --help" if isinstance(error, InvalidInput) else "check", arguments)
         return common.tell_error(error, arguments, failure(error, None, common.execution_name()))
     _tell(paths, drafts, arguments)
     return 0
@@ -60,7 +60,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     group = made.add_argument_group("templates")
     group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(templates.TEMPLATES)} (see below)")
     for name, text in templates.NAMES.items():
-        group.add_argument(f"--{name}", metavar=name.upper(), help=text)
+        kind = str if name in templates.AS_WRITTEN else common.plain
+        group.add_argument(f"--{name}", metavar=name.upper(), type=kind, help=text)
     group.add_argument(
         "--batches", metavar="N", type=int, help=f"rename, backfill: in how many parts (default: {templates.BATCHES})"
     )
@@ -171,7 +172,7 @@ def next_label(folder: Path) -> str:
         InvalidInput: the folder is missing or can't be read.
         InvalidFile: a file in it is misnamed, so that the next number isn't sure.
     """
-    if folder.is_dir() and not any(folder.glob("*.[sS][qQ][lL]")):
+    if os.path.isdir(folder) and not any(folder.glob("*.[sS][qQ][lL]")):  # noqa: PTH112 - see compiler/source.py
         return "001"
     last = discover(folder).migrations[-1]
     if len(last.label) == _TIMESTAMP_DIGITS:

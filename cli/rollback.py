@@ -70,7 +70,8 @@ def _there(arguments: argparse.Namespace, execution: str) -> Data:
 
 
 def _names_from(listed: Data, target: str) -> list[str]:
-    """The down files of what is applied, from the newest down to the target.
+    """What is applied, from the newest down to the target. The list doesn't say whether there are down files: the
+    rollback refuses a missing one before it undoes anything.
 
     Raises:
         InvalidInput: that isn't applied, or nobody can say what would be undone, as the list has only the newest.
@@ -86,20 +87,11 @@ def _names_from(listed: Data, target: str) -> list[str]:
             cause="The environment's history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
-    return [_down(entry["name"]) for entry in reversed(applied) if _number(entry) >= (lowest or 0)]
+    return [entry["name"] for entry in reversed(applied) if _number(entry) >= (lowest or 0)]
 
 
 def _number(entry: Data) -> int:
     return version_of(entry["migration"]) or 0
-
-
-def _down(name: str) -> str:
-    """`017_a.down.sql` of `017_a.sql`."""
-    return f"{name.removesuffix('.sql')}.down.sql"
-
-
-def _up(name: str) -> str:
-    return f"{name.removesuffix('.down.sql')}.sql"
 
 
 def _left_out(omitted: int, target: str, newest: str) -> InvalidInput:
@@ -131,7 +123,7 @@ def _here(arguments: argparse.Namespace, execution: str) -> Data:
     if not confirm:
         with Session(url, execution) as session:
             chosen = plan_rollback(source.package, read_applied(session), arguments.target)
-        confirm = _confirmed([migration.down.name for migration in chosen if migration.down], arguments)
+        confirm = _confirmed([migration.name for migration in chosen], arguments)
     with ctrl_c.taken(tell=arguments.output == "text"):
         return roll_back(request, arguments.target, confirm).to_dict()
 
@@ -140,7 +132,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
     """Shows what would be undone, and has the person type the newest number.
 
     Args:
-        names: of down files, the newest first.
+        names: of migrations, the newest first.
 
     Raises:
         InvalidInput: nobody is there, or it is another number: nothing is started, and nobody is mailed.
@@ -149,13 +141,13 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
     newest = names[0].partition("_")[0]
     if not sys.stdin.isatty():
         raise InvalidInput(
-            f"Rolling back needs a confirmation; it would run: {', '.join(names)}.",
+            f"Rolling back needs a confirmation; it would undo: {', '.join(names)}.",
             cause="Nobody is there to be asked, and --confirm wasn't given.",
             solution=f"Add --confirm {newest}, the number of the newest applied migration.",
             next_command=f"aurora-migrations rollback {arguments.target} --confirm {newest}",
         )
-    question = f"What they drop is gone. Type {newest}, the newest number, to go on: "
-    lines = ["This would run, in this order:", *(f"  {name}" for name in names), question]
+    question = f"What their down files drop is gone. Type {newest}, the newest number, to go on: "
+    lines = ["This would undo, in this order:", *(f"  {name}" for name in names), question]
     print(*lines, sep="\n", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline().strip()
     if not answer:
@@ -167,7 +159,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
         )
     if version_of(answer) != version_of(newest):
         raise InvalidInput(
-            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {_up(names[0])}.",
+            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {names[0]}.",
             cause="Only its number confirms that all that was shown may go.",
             solution=f"Type {newest} to go on.",
             next_command=f"aurora-migrations rollback {arguments.target}",

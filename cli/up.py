@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import queue
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from local.cloud.cloud import Cloud
     from local.cloud.login import Login
 
+_CHECK_S = 2  # between two looks whether PostgreSQL still runs
 _KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
 
 
@@ -36,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument(
         "--database-url",
         metavar="URL",
+        type=str,
         help="another database than the local PostgreSQL's; its password may be in PGPASSWORD",
     )
     made.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
@@ -52,9 +56,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     from cli.remote.place import local_trouble, teller
-    from local import place
+    from local import place, postgres
     from local.cloud.reach import started
-    from local.cloud.running import found_by_others
+    from local.cloud.running import Access, found_by_others
 
     news: queue.Queue[dict[str, Any]] = queue.Queue()
     how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
@@ -63,11 +67,13 @@ def _run(arguments: argparse.Namespace) -> None:
             login = _login(arguments.database_url)
             asked = login.url if login else None
             cloud, url = closing.enter_context(started(arguments.migrations, asked, teller(arguments), **how))
-            hurry, migrations = arguments.hurry, arguments.migrations
-            first = closing.enter_context(found_by_others(place.home(), cloud.endpoint, migrations, hurry=hurry))
-        _introduce(cloud, login.shown if login else url, migrations, first)
+            migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
+            access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
+            first = closing.enter_context(found_by_others(place.home(), access))
+        _introduce(cloud, login.shown if login else url, arguments.migrations, first)
+        ended = (lambda: None) if login else (lambda: postgres.log_if_ended(place.data()))
         with contextlib.suppress(KeyboardInterrupt):
-            _Board(cloud, news).watch(closing.enter_context(pressed()))
+            _Board(cloud, news, ended).watch(closing.enter_context(pressed()))
         print("Ending ...", flush=True)
 
 
@@ -82,13 +88,12 @@ def _login(url: str | None) -> Login | None:
 
 
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
-    from local.cloud.console import INBOX
-
     lines = {
-        "Endpoint": f"{cloud.endpoint}   (region {cloud.region}; any access key will do, such as {cloud.access_key})",
+        "Endpoint": f"{cloud.endpoint}   (region {cloud.region}, access key {cloud.access_key})",
+        "Secret": f"{cloud.secret_key}   (the secret access key; every start makes a new one)",
         "Machine": cloud.machine,
         "Database": url,
-        "Inbox": f"{cloud.endpoint}{INBOX}",
+        "Inbox": cloud.inbox,
         "Migrations": str(migrations),
         "Start": _start(cloud, sys.platform),
         "or": f"aurora-migrations run --local{where.folder(migrations)}"
@@ -115,10 +120,13 @@ def _start(cloud: Cloud, platform: str) -> str:
 class _Board:
     """Tells what happens, and does what a key asks for."""
 
-    def __init__(self, cloud: Cloud, news: queue.Queue[dict[str, Any]]) -> None:
+    def __init__(self, cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None]) -> None:
+        """`ended` returns PostgreSQL's log when its process is gone."""
         self._cloud = cloud
         self._news = news
         self._mails = 0
+        self._ended = ended
+        self._checked = time.monotonic()  # infinity once that was reported
 
     def watch(self, keys: Iterator[str]) -> None:
         """Until q, or the end of what is typed."""
@@ -148,6 +156,12 @@ class _Board:
             body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
             print(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}", flush=True)
         self._mails = len(mails)
+        if time.monotonic() - self._checked > _CHECK_S:
+            log = self._ended()
+            self._checked = math.inf if log else time.monotonic()
+            if log:
+                print(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}", flush=True)
+                print("End this command (q or Ctrl-C) and start it again; the data stay.", flush=True)
 
 
 def _said(change: dict[str, Any]) -> str:

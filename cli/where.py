@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from functions.migrator.errors import InvalidInput
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = "aurora-migrations deploy --local"
-_OWN = ("check", "build", "new")  # verbs that work on files only
+OWN = ("check", "build", "new")  # verbs that work on files only
 
 
 def add_where(made: argparse.ArgumentParser, database: bool = True) -> None:
@@ -32,6 +34,7 @@ def add_where(made: argparse.ArgumentParser, database: bool = True) -> None:
         places.add_argument(
             "--database-url",
             metavar="URL",
+            type=str,
             default=os.environ.get("DATABASE_URL"),
             help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
         )
@@ -74,9 +77,10 @@ def database_url(arguments: argparse.Namespace) -> str:
         InvalidInput: none was named.
     """
     if not arguments.database_url:
+        typed = " ".join(filter(None, [arguments.verb, getattr(arguments, "target", None)]))
         raise InvalidInput(
             "No database was named, and no environment.",
-            next_command=f"aurora-migrations {arguments.verb} --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE",
+            next_command=f"aurora-migrations {typed} --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE",
             cause="There is neither --env, --local nor --database-url, nor the environment variable DATABASE_URL.",
             solution="Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url "
             "postgresql://USER:PASSWORD@HOST:5432/DATABASE for a database that you can reach.",
@@ -89,17 +93,17 @@ def as_asked(command: str, arguments: argparse.Namespace) -> str:
     if not command.startswith("aurora-migrations "):
         profile = getattr(arguments, "profile", None)
         takes = command.startswith("aws ") and not command.endswith(" list-profiles")
-        return f"{command} --profile {profile}" if profile and takes else command
+        return f"{command} --profile {quoted(profile)}" if profile and takes else command
     if command == DEPLOY:
         command = _deploying(arguments)
-    if " --migrations " in command:  # whole as it is
+    if " --migrations " in command or command.endswith(" --help"):  # whole as it is
         return command
     if "--database-url" in command:
         return command + _folder(arguments)
     bare = re.sub(r" --env \S+", "", command)  # the functions know their environment's name, and no more
     if bare.split()[1] == "up":
         return bare + _folder(arguments) + _url(arguments)
-    if bare.split()[1] in _OWN:
+    if bare.split()[1] in OWN:
         return bare + _folder(arguments)
     return bare + (flags(arguments) or _folder(arguments) + _url(arguments))
 
@@ -124,12 +128,19 @@ def flags(arguments: argparse.Namespace) -> str:
     if not getattr(arguments, "env", None):
         return ""
     words = [("env", arguments.env), ("region", arguments.region), ("profile", arguments.profile)]
-    return "".join(f" --{name} {value}" for name, value in words if value)
+    return "".join(f" --{name} {quoted(value)}" for name, value in words if value)
 
 
 def folder(migrations: Path) -> str:
     """` --migrations DIR`, where it isn't the usual folder."""
-    return f" --migrations {migrations}" if migrations != Path("migrations") else ""
+    return f" --migrations {quoted(str(migrations))}" if migrations != Path("migrations") else ""
+
+
+def quoted(word: str) -> str:
+    """A word as it is typed."""
+    if sys.platform == "win32":
+        return f'"{word}"' if " " in word else word
+    return shlex.quote(word)
 
 
 def _folder(arguments: argparse.Namespace) -> str:

@@ -6,7 +6,7 @@ A hazard is accepted, with a reason, by a line at the top of its file: `-- migra
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -126,22 +126,23 @@ def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[li
     An allow covers every hazard of its rule in its file, or in any file if it names none.
     """
     told: list[Hazard] = []
-    used: set[Allow] = set()
+    reasons: dict[tuple[str, str], str] = {}  # by rule and file: searching all for each hazard would take their square
+    for allow in allows:
+        reasons.setdefault((allow.rule, allow.file), allow.reason)
+    used: set[tuple[str, str]] = set()
     for hazard in hazards:
-        covering = [allow for allow in allows if _covers(allow, hazard)]
-        used.update(covering)
-        told.append(replace(hazard, allowed_because=covering[0].reason) if covering else hazard)
-    return told, [allow for allow in allows if allow not in used]
+        covering = [key for key in ((hazard.rule, hazard.file), (hazard.rule, "")) if key in reasons]
+        if covering and not hazard.refused:
+            used.update(covering)
+            hazard = replace(hazard, allowed_because=reasons[covering[0]])
+        told.append(hazard)
+    return told, [allow for allow in allows if (allow.rule, allow.file) not in used]
 
 
 def unused(allow: Allow) -> Problem:
     """The warning about an allow that covers nothing."""
     reason = f"`allow = {allow.rule}` no longer applies: the file has no such hazard; take the line out"
     return Problem(allow.file, reason, allow.line, 1 if allow.line else 0)
-
-
-def _covers(allow: Allow, hazard: Hazard) -> bool:
-    return allow.rule == hazard.rule and not hazard.refused and allow.file in ("", hazard.file)
 
 
 def _why_unknown(rule: str) -> str:
@@ -266,17 +267,23 @@ def _from_squawk(file: Source, lines: Lines, findings: Sequence[Finding]) -> Ite
     for finding in findings:
         by_statement.setdefault(bisect_right(starts, finding.start) - 1, []).append(finding)
     for number, told in by_statement.items():
+        exact = [finding for finding in told if finding.rule in _MORE_EXACT]
         for finding in told:
-            if number < 0 or not (number in new or _is_moot(file.statements[number], finding, told)):
+            if number < 0 or not (number in new or _is_moot(file.statements[number], finding, exact)):
                 yield _hazard(file, lines, finding.start, finding.rule, finding.message, finding.help)
 
 
-def _is_moot(statement: Statement, finding: Finding, others: Iterable[Finding]) -> bool:
-    """squawk says more than is so, or says it twice."""
+def _is_moot(statement: Statement, finding: Finding, exact: Sequence[Finding]) -> bool:
+    """squawk says more than is so, or says it twice.
+
+    Args:
+        exact: what it says of the same statement by the rules that say more, in the order of the text.
+    """
     if finding.rule == "renaming-object" and statement.kind == "RenameStmt":
         return statement.node.rename_type in _HARMLESS_RENAMES
     if finding.rule == "ban-alter-domain-with-add-constraint" and statement.kind == "AlterDomainStmt":
         return bool(getattr(statement.node, "def").constraint.skip_validation)  # NOT VALID: nothing is scanned
     if finding.rule == "constraint-missing-not-valid":
-        return any(o.rule in _MORE_EXACT and finding.start <= o.start and o.end <= finding.end for o in others)
+        first = bisect_left(exact, finding.start, key=lambda other: other.start)
+        return first < len(exact) and exact[first].end <= finding.end
     return False

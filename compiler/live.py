@@ -13,6 +13,7 @@ from postgast import pg_query_pb2 as pb
 
 from compiler import tokens
 from compiler.effects import Effect, effects
+from compiler.foreign import markers, without_restrict
 from compiler.hazards import parse_allow
 from compiler.keeping import kept_by
 from compiler.pieces import WHOLE
@@ -20,10 +21,10 @@ from compiler.sql import NotSql, Statement, parse
 from compiler.sql import tokens as tokens_of
 from compiler.staying import staying
 from compiler.tables import tables
-from compiler.transactions import is_read_only
+from compiler.transactions import is_read_only, is_true
 from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
-from functions.migrator.excerpts import Lines, excerpt, pointed, speaks_of_secrets
+from functions.migrator.excerpts import Lines, excerpt, pointed, position, speaks_of_secrets
 from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration, Problem, read_text
 from functions.migrator.options import Options, read_options
@@ -32,6 +33,11 @@ from functions.migrator.script import Action, Script, TableLock
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
 _COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statements instead"
 _META = "this is a psql command, not SQL; write the SQL that it stands for"
+_RESTRICT = "pg_dump's line is passed over above the first statement or below the last only; delete it"
+_LINE_END = (
+    "holds a carriage return (CR) that is no part of a line end; save the file with LF or CRLF line ends, "
+    "and write one in a string as E'\\r'"
+)
 _VARIABLE = "this is a psql variable, and nobody is there to fill it in; write its value"
 _DISCARD = "DISCARD ALL would drop the run lock; write what you need of it, such as DISCARD TEMP or RESET ALL"
 _STRINGS = (
@@ -58,7 +64,8 @@ _COMMENT_ABOVE = re.compile(rb"(?:--[^\n]*\n[ \t]*)+\Z")
 
 @dataclass(frozen=True)
 class Compiled:
-    """A file, understood: what the engine goes by, its syntax, and everything that forbids to run it."""
+    """A file, understood: what the engine goes by, its text as the grammar reads it, its syntax, and everything that
+    forbids to run it."""
 
     script: Script
     text: bytes
@@ -89,7 +96,7 @@ def compile_migration(action: Action, migration: Migration, defaults: Options) -
 def token_hash(text: bytes) -> str | None:
     """The token hash of a text; None where the text is no SQL."""
     try:
-        return tokens.token_hash(text)
+        return tokens.token_hash(without_restrict(text)[0])
     except NotSql:
         return None
 
@@ -98,21 +105,28 @@ def compile_text(
     file: str, text: bytes, defaults: Options, promises: Sequence[Promise] = (), problems: Sequence[Problem] = ()
 ) -> Compiled:
     """A text, understood. `problems` are those that are known already."""
+    sha256 = hashlib.sha256(text).hexdigest()
+    if b"\r" in text:  # nothing else is told of it: options and places would be wrong
+        broken = Script(file, sha256, "", defaults, "", (), ())
+        return Compiled(broken, text, (), (_line_end_problem(file, text), *problems))
+    text, begin, end = without_restrict(text)
     options, found = read_options(file, text, defaults)
     try:
         statements = tuple(parse(text))
         hashed = tokens.token_hash(text)
     except NotSql as error:
-        broken = Script(file, hashlib.sha256(text).hexdigest(), "", options, "", (), ())
+        broken = Script(file, sha256, "", options, "", (), ())
         return Compiled(broken, text, (), (*found, _syntax_problem(file, text, error), *problems))
     found += _wrong_allows(file, options)
     layout = lay_out(text, statements, options.transaction)
+    in_one = options.transaction is None and [(part.start, part.end) for part in layout.units] == [(0, len(text))]
     lines = Lines(text)
     wrong = [(statement.start, reason) for statement in statements if (reason := _refusal(statement))]
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     wrong += [(part.start, _ALONE.format(part.alone)) for part in layout.units if part.alone]
+    wrong += markers(file, text, statements, in_one)
     spans = {statement.start: (statement.start, statement.end) for statement in statements}
-    found = [replace(p, excerpt=pointed(text, p.line, p.column) if p.line else "") for p in found]  # of options
+    found = [replace(p, excerpt=pointed(text, p.line, p.column)) if n < _POINTED else p for n, p in enumerate(found)]
     found += [
         Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)) if n < _POINTED else "")
         for n, (start, reason) in enumerate(_first_each(wrong))
@@ -120,11 +134,11 @@ def compile_text(
     did, (made, taken) = tuple(effects(statements)), staying(statements)
     script = Script(
         file=file,
-        sha256=hashlib.sha256(text).hexdigest(),
+        sha256=sha256,
         tokens=hashed,
         options=options,
         reason=layout.reason,
-        units=tuple(_unit(text, part, hashed) for part in layout.units),
+        units=tuple(_unit(text, part, hashed, begin, end) for part in layout.units),
         statements=tuple(_described(lines, statements, did)),
         promises=tuple(promises),
         tables=tables(statements),
@@ -150,12 +164,13 @@ def _wrong_allows(file: str, options: Options) -> Iterator[Problem]:
             yield Problem(file, str(error), line, 1)
 
 
-def _unit(text: bytes, part: Part, whole: str) -> scripts.Unit:
-    hashed = whole
+def _unit(text: bytes, part: Part, whole: str, begin: int, end: int) -> scripts.Unit:
+    """A unit, within the bytes that may be sent."""
+    start, stop, hashed = max(begin, part.start), min(part.end, end), whole
     if len(text) <= WHOLE or (part.start, part.end) != (0, len(text)):
-        begin = f"BEGIN {part.modes};".encode() if part.modes else b""
-        hashed = tokens.unit_hash(begin + text[part.start : part.end])
-    return scripts.Unit(part.start, part.end, part.statements, part.modes, part.alone, hashed, part.outside)
+        modes = f"BEGIN {part.modes};".encode() if part.modes else b""
+        hashed = tokens.unit_hash(modes + text[start:stop])
+    return scripts.Unit(start, stop, part.statements, part.modes, part.alone, hashed, part.outside)
 
 
 def _described(
@@ -178,8 +193,8 @@ def _refusal(statement: Statement) -> str | None:
         return _COPY
     if statement.kind == "DiscardStmt" and node.target == pb.DISCARD_ALL:
         return _DISCARD
-    if statement.kind == "VariableSetStmt" and node.name == "standard_conforming_strings":
-        return _STRINGS
+    if statement.kind == "VariableSetStmt" and node.name.lower() == "standard_conforming_strings":
+        return None if node.args and is_true(node.args[0].a_const) else _STRINGS
     if is_read_only(statement):
         return _READ_ONLY
     if statement.kind == "IndexStmt" and node.concurrent and not node.idxname:
@@ -206,12 +221,20 @@ def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
     rest = text[error.offset :]
     line = text[text.rfind(b"\n", 0, error.offset) + 1 :].lstrip()
     reason = _NEAR.sub("", str(error)) if secret else _told(str(error))
-    if line.startswith(b"\\") or str(error) == _AT_BACKSLASH:
+    if line.startswith((b"\\restrict", b"\\unrestrict")):
+        reason = _RESTRICT
+    elif line.startswith(b"\\") or str(error) == _AT_BACKSLASH:
         reason = _META
     elif rest.startswith(b":"):
         reason = _VARIABLE
     number, column = lines.position(error.offset)
     return Problem(file, reason, number, column, "" if secret else pointed(text, number, column))
+
+
+def _line_end_problem(file: str, text: bytes) -> Problem:
+    """Editors and reviews show what stands behind such a character in the same line, even that of a comment; to
+    PostgreSQL it is another one. It isn't made LF: that would change a string."""
+    return Problem(file, _LINE_END, *position(text, text.index(b"\r")))
 
 
 def _told(message: str) -> str:
@@ -225,17 +248,22 @@ def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:
 
 def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]:
     """The queries of a verify file, and what in it is something else."""
+    if b"\r" in text:
+        return [], [_line_end_problem(file, text)]
     try:
         statements = parse(text)
     except NotSql as error:
         return [], [_syntax_problem(file, text, error)]
     if not statements:
         return [], [Problem(file, _NO_QUERY)]
-    wrong = [(statement, reason) for statement in statements if (reason := _no_promise(statement))]
+    spans = {statement.start: (statement.start, statement.end) for statement in statements}
+    wrong = [(statement.start, reason) for statement in statements if (reason := _no_promise(statement))]
+    wrong += markers(file, text, statements, in_one=False)
     befores, lines = [0, *(statement.end for statement in statements)], Lines(text)
     promises = [_promise(file, text, lines, before, s) for before, s in zip(befores, statements, strict=False)]
     return promises, [
-        Problem(file, reason, *lines.position(s.start), excerpt(text, s.start, (s.start, s.end))) for s, reason in wrong
+        Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)))
+        for start, reason in _first_each(wrong)
     ]
 
 

@@ -5,6 +5,7 @@ The grammar is loaded with the first file that has to be understood: a run with 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ def source_of(folder: Path) -> Source:
         InvalidManifest: the manifest is damaged, or of other files than those beside it.
         InvalidInput, InvalidFile: the folder holds no migration, or misnamed files.
     """
-    if not (folder / INDEX).exists():
+    if not os.access(folder / INDEX, os.F_OK):  # unlike exists(), no error where the path is too long
         return Compiler(discover(folder))
     manifest = Manifest(folder)
     manifest.refuse_edited()

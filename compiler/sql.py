@@ -122,20 +122,33 @@ def token_stream(text: bytes) -> Iterator[tuple[int, bytes]]:
         yield from found
 
 
+def comments(text: bytes) -> Iterator[int]:
+    """The bytes where a text's comments begin.
+
+    Raises:
+        NotSql: the scanner can't read the text.
+    """
+    for found in in_pieces(text, lambda piece, base: [base + t.start for t in _scan(piece) if t.token in _COMMENTS]):
+        yield from found
+
+
 def tokens(text: bytes) -> list[tuple[int, bytes]]:
     """The tokens of a text but its comments: the number of its kind (`pg_query_pb2.Token`), and its bytes.
 
     Raises:
         NotSql: the scanner can't read the text (a string without an end).
     """
+    return [(token.token, text[token.start : token.end]) for token in _scan(text) if token.token not in _COMMENTS]
+
+
+def _scan(text: bytes) -> Any:
     refused = too_deep(text)
     if refused:
         raise NotSql(*refused)
     try:
-        found = postgast.scan(text.decode()).tokens
+        return postgast.scan(text.decode()).tokens
     except postgast.PgQueryError as error:
         raise _not_sql(text, error) from error
-    return [(token.token, text[token.start : token.end]) for token in found if token.token not in _COMMENTS]
 
 
 def _parse_whole(source: bytes, piece: bytes, base: int) -> Iterator[Statement]:

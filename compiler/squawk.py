@@ -11,14 +11,17 @@ to it again in smaller groups, until what does it stands alone: that text counts
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,8 @@ _GROUPS = 8  # into which the texts of a run that failed are divided: a text tha
 _STACK = 64 << 20  # bytes of address space for each of its threads, which crash by deep brackets in the usual 2 MB
 _HARMLESS = b"SELECT 1;"
 _IN_MEMORY = "/dev/shm"
+_PREFIX = "aurora-migrations-hazards-"
+_BEGINS_S = 60  # a folder is locked long before
 _PAGE = 4096  # bytes; the least that a file takes there
 _SHOWN = 300  # characters of squawk's own words
 _OWN_COMMENTS = re.compile(rb"squawk-(?=ignore|disable)")
@@ -114,8 +119,7 @@ def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) ->
     found: list[list[Finding]] = [[] for _ in texts]
     if not texts:
         return found
-    with tempfile.TemporaryDirectory(prefix="hazards-", dir=_memory(texts)) as name:
-        folder = Path(name)
+    with _private_folder(texts) as folder:
         (folder / "squawk.toml").touch()
         for number, text in enumerate(texts):
             (folder / f"{number:06}.sql").write_bytes(_OWN_COMMENTS.sub(b"squawk_", text))
@@ -127,6 +131,37 @@ def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) ->
         starts = _line_starts(texts[number])
         found[number] = [finding for record in of_one for finding in _findings(texts[number], starts, record)]
     return found
+
+
+@contextlib.contextmanager
+def _private_folder(texts: Sequence[bytes]) -> Iterator[Path]:
+    """A folder that only we can read, for the block. Where others of ours are in memory that nobody has locked, their
+    processes were killed: memory is never swept, so it is done here."""
+    memory = _memory(texts)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=memory) as name, contextlib.ExitStack() as locked:
+        if memory is not None:
+            _lock(Path(name), locked)
+            _sweep(Path(memory))
+        yield Path(name)
+
+
+def _sweep(memory: Path) -> None:
+    for left in memory.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as locked:
+            status = left.lstat()
+            old = status.st_mtime < time.time() - _BEGINS_S
+            if old and stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                _lock(left, locked)
+                shutil.rmtree(left)
+
+
+def _lock(folder: Path, locked: contextlib.ExitStack) -> None:
+    """Locks it until the end of the block, or of this process. Raises OSError if another has it locked."""
+    import fcntl  # there is no such folder in memory where there is no fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    locked.callback(os.close, descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _limit_s(texts: Sequence[bytes]) -> float:

@@ -67,7 +67,7 @@ _CATALOGUE = "pg_catalog"
 def staying(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The tables, by the names that `compiler.tables` gives them, and the bare names of what may have been taken away;
     `ANYTHING` among these, if it may be anything."""
-    file, made, taken = File(), dict[Name, None](), dict[str, None]()
+    file, made, taken = File(), dict[str, dict[Name, None]](), dict[str, None]()  # made: by the bare name
     before: Any = None
     adrift = False
     for statement in statements:
@@ -81,19 +81,17 @@ def staying(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str
                 taken[ANYTHING] = None
             for gone in _taken(node):
                 taken[trees.quoted(gone.name)] = None
-                made = {name: None for name in made if name.name != gone.name} | _moved(file, node, gone, made)
+                old = placed(file, gone)
+                was_made = old in made.pop(gone.name, ())
+                if was_made and node.DESCRIPTOR.name == "RenameStmt":
+                    made.setdefault(node.newname, {})[Name(old.schema, node.newname)] = None
             adrift = adrift or any(map(_sets_path, calls))
-            made |= dict.fromkeys(placed(file, name) for name in _made(node) if name.schema or not adrift)
+            for name in _made(node):
+                if name.schema or not adrift:
+                    made.setdefault(name.name, {})[placed(file, name)] = None
             file.follow(node)
-    return tuple(str(name) for name in made if name.schema != _TEMPORARY), tuple(taken)
-
-
-def _moved(file: File, node: Any, old: Name, made: Mapping[Name, None]) -> dict[Name, None]:
-    """What the file itself has made, by its new name."""
-    name = placed(file, old)
-    if node.DESCRIPTOR.name == "RenameStmt" and name in made:
-        return {Name(name.schema, node.newname): None}
-    return {}
+    lasting = (name for names in made.values() for name in names if name.schema != _TEMPORARY)
+    return tuple(map(str, lasting)), tuple(taken)
 
 
 def _made(node: Any) -> Iterator[Name]:

@@ -6,6 +6,7 @@ block can't be seen.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,19 +26,20 @@ _READS = (ACCESS_SHARE, ROW_SHARE)
 def tables(statements: Sequence[Statement]) -> tuple[str, ...]:
     """The names, quoted as PostgreSQL quotes, with a schema where the file names or sets one; in the order of their
     first mention. Views, indexes and sequences may be among them: only the database can tell those apart."""
-    file, found = File(), dict[Name, None]()
+    file, found, place = File(), dict[Name, int](), itertools.count()
     before: Any = None
     for statement in statements:
         if statement.node is before:  # of a dump it is the same for every row
             continue
         before = statement.node
         for node in file.parts(statement.node):
-            found |= dict.fromkeys(placed(file, touch.name) for touch in touches(node, file.types) if _changes(touch))
-            found = _renamed(file, node, found)
+            for touch in filter(_changes, touches(node, file.types)):
+                found.setdefault(placed(file, touch.name), next(place))
+            _rename(file, node, found)
             file.follow(node)
         for gone in _dropped(statement.node):
             found.pop(placed(file, gone), None)
-    return tuple(str(name) for name in found if name.schema != "pg_temp")
+    return tuple(str(name) for name in sorted(found, key=found.__getitem__) if name.schema != "pg_temp")
 
 
 def _changes(touch: Touch) -> bool:
@@ -50,18 +52,19 @@ def placed(file: File, name: Name) -> Name:
     return name if name.schema or schema == "public" else Name(schema, name.name)
 
 
-def _renamed(file: File, node: Any, found: dict[Name, None]) -> dict[Name, None]:
+def _rename(file: File, node: Any, found: dict[Name, int]) -> None:
     kind = node.DESCRIPTOR.name
     if kind not in ("RenameStmt", "AlterObjectSchemaStmt") or not node.HasField("relation"):
-        return found
+        return
     old = placed(file, trees.of_range(node.relation))
     if kind == "AlterObjectSchemaStmt":
         new = Name(node.newschema, old.name)
     elif node.subname:  # a column or a constraint
-        return found
+        return
     else:
         new = Name(old.schema, node.newname)
-    return {new if name == old else name: None for name in found}
+    if old in found:
+        found[new] = found.pop(old)
 
 
 def _dropped(node: Any) -> Iterator[Name]:

@@ -54,13 +54,13 @@ def is_read_only(statement: Statement) -> bool:
         return False
     if node.name in ("TRANSACTION", "SESSION CHARACTERISTICS"):
         return _is_on(node.args, "transaction_read_only")
-    return node.name.lower() in _READ_ONLY_SETTINGS and any(_is_true(each.a_const) for each in node.args)
+    return node.name.lower() in _READ_ONLY_SETTINGS and any(is_true(each.a_const) for each in node.args)
 
 
 _READ_ONLY_SETTINGS = ("transaction_read_only", "default_transaction_read_only")
 
 
-def _is_true(constant: Any) -> bool:
+def is_true(constant: Any) -> bool:
     """Whether a setting's value is on, in any of the ways PostgreSQL takes it: also a number, or the first letters."""
     if constant.HasField("ival"):
         return bool(constant.ival.ival)

@@ -7,6 +7,7 @@ an error leaves with the name that the workflow knows and with its facts as JSON
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import traceback
@@ -16,6 +17,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from functions import mail
+from functions.layout import in_a_line
 from functions.migrator.ask import read_ask
 from functions.migrator.credentials import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.migrator.deadline import Deadline
@@ -23,12 +25,15 @@ from functions.migrator.document import document
 from functions.migrator.errors import InternalError, InvalidInput, MigratorError
 from functions.migrator.script import PAST
 from functions.migrator.settings import ROOT, Settings, read_settings
-from functions.migrator.step import Step
+from functions.migrator.step import Step, read_so_far, read_text
 from functions.remedy import in_environment
 from functions.story import Story
 
 _Answer = TypeVar("_Answer")
 _DONE = 100  # migrations that earlier calls did, of which the newest are told
+# Characters. https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
+_LONGEST_NAME, _LONGEST_ARN = 80, 300
+_LONGEST_FACT = 64  # of a time or a digest
 Handler = Callable[..., dict[str, Any]]
 
 
@@ -94,17 +99,17 @@ def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]
     def make(work: Callable[[Call], dict[str, Any]]) -> Handler:
         def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
             payload = event if isinstance(event, Mapping) else {}
-            story.begin(str(payload.get("execution") or ""), str(context.aws_request_id))
-            story.received(payload.get("input"))
+            run = _run(payload, step, deployment)
+            story.begin(run.execution, str(context.aws_request_id))
             try:
+                story.received(run.asked)
                 answer = work(_call(payload, context, story, deployment or _deployed()))
                 story.ended(answer)
                 if payload.get("wants_mail"):
-                    run = _run(payload, step, deployment)
                     return {"result": answer, "mail": _written(lambda: mail.success(answer, run), story)}
                 return answer
             except Exception as error:
-                raise _told(error, payload, story, _run(payload, step, deployment)) from None
+                raise _told(error, payload, story, run) from None
             finally:
                 story.end()
 
@@ -125,13 +130,14 @@ def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: De
             cause="The function was called by itself; it works for a state machine, which passes more than an input.",
             solution="Start an execution of the state machine instead.",
         )
+    execution = read_text(payload, "execution", _LONGEST_NAME)
     step = Step(
         settings=deployment.settings,
         ask=read_ask(payload.get("input", {}), execution, deployment.settings.actions),
         execution=execution,
-        started_at=str(payload.get("started_at") or ""),
-        package=str(payload.get("package") or ""),
-        so_far=payload.get("so_far") or {},
+        started_at=read_text(payload, "started_at", _LONGEST_FACT),
+        package=read_text(payload, "package", _LONGEST_FACT),
+        so_far=read_so_far(payload),
         deadline=Deadline(context.get_remaining_time_in_millis),
         listener=story,
     )
@@ -145,15 +151,16 @@ def _ended(detail: object) -> Ended | None:
     reason = detail.get("cause") if detail.get("status") == "ABORTED" else None
     try:
         return Ended(json.loads(str(detail.get("input") or "null")), reason)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Ended(None, reason)
 
 
 def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:
-    """What a mail tells of the execution; a broken setting must not keep it from being written."""
+    """What is told of the execution; neither a broken setting nor an odd event must keep an error from being mailed."""
     environment = deployment.settings.environment if deployment else os.environ.get("ENVIRONMENT", "unknown")
     execution, arn = (str(payload.get(key) or "") for key in ("execution", "execution_arn"))
-    return mail.Run(environment, step, execution, arn, payload.get("input"))
+    arn = arn if arn.isprintable() and len(arn) <= _LONGEST_ARN else ""
+    return mail.Run(environment, step, in_a_line(execution)[:_LONGEST_NAME], arn, payload.get("input"))
 
 
 def _written(write: Callable[[], mail.Mail | None], story: Story) -> dict[str, str] | None:
@@ -172,21 +179,22 @@ def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.
     bare of the frames and causes of its making."""
     known = error if isinstance(error, MigratorError) else _unknown(error)
     in_environment(known, payload.get("input"), run)
-    _add_so_far(known, payload.get("so_far"))
+    _add_so_far(known, payload)
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)
     if mail.is_seen_by_asker(known, run):
         known.facts[mail.SEEN_BY_ASKER] = True
-    known.args = (document(known, written, execution=payload.get("execution")),)
+    known.args = (document(known, written, execution=run.execution),)
     return known.with_traceback(None)
 
 
-def _add_so_far(error: MigratorError, so_far: object) -> None:
+def _add_so_far(error: MigratorError, payload: Mapping[str, Any]) -> None:
     """Adds what earlier calls have done to an error of a step that doesn't know it."""
-    for fact in PAST.values():
-        files = so_far.get(fact) if isinstance(so_far, Mapping) else None
-        if files and fact not in error.facts:
-            error.facts[fact] = [str(file["migration"]) for file in files][-_DONE:]
+    with contextlib.suppress(InvalidInput):
+        so_far = read_so_far(payload)
+        for fact in PAST.values():
+            if so_far.get(fact) and fact not in error.facts:
+                error.facts[fact] = [file["migration"] for file in so_far[fact]][-_DONE:]
 
 
 def _unknown(error: Exception) -> InternalError:

@@ -6,6 +6,8 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from functions.migrator.excerpts import without_password
+
 WIDTH = 72
 LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 characters
 _INDENT = "  "
@@ -90,6 +92,11 @@ def pointed(excerpt: str) -> list[str]:
 def cut(text: str, most: int) -> str:
     """A text's beginning, and how much more there is."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
+
+
+def in_a_line(text: str) -> str:
+    """What somebody wrote, as it is shown to others: one line of at most 100 characters, without a password."""
+    return " ".join(clean(without_password(text)).split())[:100]
 
 
 def clean(text: str) -> str:

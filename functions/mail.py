@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from functions import layout
-from functions.layout import Section, listed, named, quoted, wrapped
+from functions.layout import Section, in_a_line, listed, named, quoted, wrapped
 from functions.migrator.ask import ACTIONS, KEYS
 from functions.migrator.errors import (
     AnotherRunInProgress,
@@ -74,7 +74,7 @@ class Run:
         """What the input says under a key, as far as that may be shown: in one line, so that nothing there can look
         like another part of the mail."""
         value = self.asked.get(name) if isinstance(self.asked, Mapping) and name in KEYS else None
-        return _in_a_line(str(value)) if isinstance(value, (str, int)) else ""
+        return in_a_line(str(value)) if isinstance(value, (str, int)) else ""
 
 
 def failure(error: MigratorError, run: Run) -> Mail:
@@ -121,7 +121,7 @@ def started(asked: object, reason: object = None) -> str:
         asked: the execution's input; of that only known keys are told, cleaned and cut.
         reason: what was said when it was stopped, if that is a text for people.
     """
-    said = _in_a_line(reason) if isinstance(reason, str) else ""
+    said = in_a_line(reason) if isinstance(reason, str) else ""
     for_people = said[:1] not in ("{", "[") and '{"' not in said
     return "\n".join(named([*_beginning(Run("", "", "", "", asked)), ("Reason", said if for_people else "")]))
 
@@ -131,10 +131,6 @@ def console(arn: str) -> str:
     partition, region = (f"{arn}::::".split(":")[number] for number in (1, 3))
     host = _CONSOLES.get(partition, "console.aws.amazon.com")
     return f"https://{host}/states/home?region={region}#/v2/executions/details/{arn}"
-
-
-def _in_a_line(text: str) -> str:
-    return " ".join(layout.clean(text).split())[:100]
 
 
 def _fitted(write: Callable[[int], str], sizes: Sequence[int]) -> str:

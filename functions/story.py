@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
+from functions.layout import in_a_line
 from functions.migrator.ask import IGNORED, KEYS
 from functions.migrator.blockers import LockWait
 from functions.migrator.errors import MigratorError
@@ -25,7 +26,7 @@ from functions.migrator.script import Action, Hazard
 from functions.migrator.session import Session
 
 _NAMED = 10  # of those in the way
-_SHOWN = 100  # characters of a value, or keys
+_SHOWN = 100  # keys
 NAMESPACE = "AuroraMigrations"
 _VERBS: dict[Action, tuple[str, str]] = {
     "apply": ("Executing", "Executed"),
@@ -66,8 +67,8 @@ class Story(Listener):
         """The event is here. Of its input the keys that have a meaning are told; what else somebody may have written
         there is told by its name only."""
         given = asked if isinstance(asked, Mapping) else {}
-        told = {key: str(given[key])[:_SHOWN] for key in KEYS if given.get(key) is not None}
-        unknown = [str(key)[:_SHOWN] for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
+        told = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
+        unknown = [in_a_line(str(key)) for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
         self.logger.info("Event received", asked=told, unknown_keys=unknown)
 
     def settled(self, environment: str) -> None:

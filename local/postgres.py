@@ -149,6 +149,12 @@ def running(data: Path, *, bindir: Path | None = None) -> Server | None:
     return Server(installation.find(bindir).bindir, folder.data, port, folder.password, shared=True)
 
 
+def log_if_ended(data: Path) -> Path | None:
+    """The server's log, if its process is gone. Doesn't connect to it."""
+    folder = Folder(account.place_for(data))
+    return folder.log if not folder.postmaster() or folder.misleads() else None
+
+
 def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
     """Stop the server on the data folder, if there is one and no living process uses it any more.
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 STEP = 0.02  # seconds between two looks at what the test wants
+NONSENSE = b"C\x00\x00\x00\x00"  # a message of four bytes at least, by the protocol, that is shorter than that
 PATIENCE = 10  # seconds for whatever else could take for ever
 READY = b"Z\x00\x00\x00\x05"  # ReadyForQuery, before its last byte: the server has answered
 
@@ -25,6 +26,7 @@ class Action(Enum):
     CUT_AFTER = "the server sees them and answers, the client doesn't see the answer, or a part of it"
     BLACK_HOLE = "the server sees them, then nothing passes any more"
     GONE = "as CUT_AFTER, and from then on nobody is let in"
+    GARBLE = "the server sees them and answers, the client gets another answer that makes no sense"
     CALL = "something is called, before they are passed on or after"
 
 
@@ -65,6 +67,7 @@ class Link:
     sent: bytes = b""  # the last of what the client sent, as a needle may come in two pieces
     answer: bytes | None = None  # what the server said since the needle of CUT_AFTER
     share: float = 0.0  # how much of that the client gets
+    instead: bytes = b""  # what it gets instead
     deadline: float = 0
 
     def close(self, reset: bool = False) -> None:
@@ -116,6 +119,10 @@ class Proxy:
     def gone_after(self, needle: bytes) -> None:
         """The same, and refuse all connections from then on."""
         self.set(Trap((needle,), Action.GONE))
+
+    def garble(self, needle: bytes) -> None:
+        """The same, but the client gets another answer instead, which makes no sense."""
+        self.set(Trap((needle,), Action.GARBLE))
 
     def black_hole(self, after: bytes | None = None) -> None:
         """Stop forwarding, both ways, without closing: now, or once these bytes were passed on."""
@@ -247,7 +254,8 @@ class Proxy:
         if trap.action is Action.GONE:
             self._selector.unregister(self._listener)
             self._listener.close()
-        if trap.action in (Action.CUT_AFTER, Action.GONE):
+        if trap.action in (Action.CUT_AFTER, Action.GONE, Action.GARBLE):
+            link.instead = NONSENSE if trap.action is Action.GARBLE else b""
             link.answer, link.share, link.deadline = b"", trap.share, time.monotonic() + trap.patience
         elif trap.action is Action.BLACK_HOLE:
             self._forwarding = False
@@ -258,7 +266,7 @@ class Proxy:
             self._selector.unregister(side)
         if link.answer:
             with contextlib.suppress(OSError):
-                link.client.sendall(link.answer[: int(len(link.answer) * link.share)])
+                link.client.sendall(link.instead or link.answer[: int(len(link.answer) * link.share)])
         link.close(reset)
         self._links.remove(link)
         if link.answer is not None:

@@ -90,8 +90,8 @@ def by_psql(server: Server, package: Package) -> Side:
 def in_one(migration: Migration) -> bool:
     """Whether a runner must open the one transaction of this file: it has one, and no BEGIN of its own."""
     compiled = compile_migration("apply", migration, Options())
-    units = compiled.script.units
-    return len(units) == 1 and (units[0].start, units[0].end) == (0, len(compiled.text))
+    units, whole = compiled.script.units, (0, len(compiled.statements))
+    return compiled.script.options.transaction != "off" and len(units) == 1 and units[0].statements == whole
 
 
 def _side(server: Server, run: Callable[[], tuple[str | None, str]]) -> Side:

@@ -18,10 +18,8 @@ from cli.remote.outcome import answer_of
 from cli.remote.place import Place, opened
 from cli.remote.screen import Screen
 from functions.migrator.errors import InvalidInput
-from functions.migrator.excerpts import without_password
 from functions.migrator.plan import version_of
 
-_LONGEST = 256  # characters of `requested_by`
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
 _QUESTION_HERE = "s: stop it, and the local cloud with it   anything else: go on watching > "
 
@@ -61,7 +59,7 @@ def refuse_no_number(asked: Mapping[str, str | None]) -> None:
         given = asked.get(key)
         if given is not None and version_of(given) is None:
             raise InvalidInput(
-                f"The {key} {without_password(given)[:60]!r} isn't a migration's number.",
+                f"The {key} {given[:60]!r} isn't a migration's number.",
                 cause=f"A {key} is the number at the beginning of a file's name.",
                 solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
             )
@@ -123,7 +121,7 @@ def ask_in(
 ) -> dict[str, Any]:
     """The same, where the place is open and has introduced itself."""
     given = {key: value for key, value in asked.items() if value is not None}
-    given |= {"trigger": "cli", "requested_by": common.requester()[:_LONGEST]}
+    given |= {"trigger": "cli", "requested_by": common.requester()}
     if not would_change(given):
         return answer_of(_watch(Follower(place, start(place, execution, given), shown), arguments))
     _ = place.machine  # until it is known where it is, nothing is started

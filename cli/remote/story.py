@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.answering import named
+from cli.answering import described
 from cli.remote.lines import Line
 from functions.migrator.durations import format_duration
 
@@ -34,7 +34,7 @@ def tell(record: _Record) -> Line:
 
 
 def _received(record: _Record) -> str:
-    return ", ".join(f"{key} {value}" for key, value in named(record.get("asked") or {}).items())
+    return described(record.get("asked"))
 
 
 def _connected(record: _Record) -> str:

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 
 from functions.migrator.errors import InvalidInput
+from functions.migrator.excerpts import without_password
 
 BATCHES = 10
 MOST_BATCHES = 1_000
@@ -64,7 +65,7 @@ NAMES = {
     "value": "backfill: what to fill in, an SQL expression",
 }
 _TABLES = ("table", "references")
-_AS_WRITTEN = ("type", "value")
+AS_WRITTEN = ("type", "value")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def find(name: str) -> Template:
     if found is None:
         near = get_close_matches(name.lower().replace("_", "-"), TEMPLATES, n=2, cutoff=0.5)
         raise InvalidInput(
-            f"There is no template {name!r}.",
+            f"There is no template {name[:60]!r}.",
             cause=f"Did you mean {' or '.join(near)}?" if near else "That is the name of none.",
             solution=f"There are: {', '.join(TEMPLATES)}.",
         )
@@ -164,8 +165,8 @@ def _fields(given: Mapping[str, str]) -> dict[str, str]:
     """What to write for each field: names as PostgreSQL quotes them, and those made up of them."""
     from compiler.rules.trees import quoted  # only a template needs the grammar
 
-    fields = {name: _as_written(name, value) for name, value in given.items() if name in _AS_WRITTEN}
-    parts = {name: _parts(name, value) for name, value in given.items() if name not in _AS_WRITTEN}
+    fields = {name: _as_written(name, value) for name, value in given.items() if name in AS_WRITTEN}
+    parts = {name: _parts(name, value) for name, value in given.items() if name not in AS_WRITTEN}
     fields |= {name: ".".join(map(quoted, each)) for name, each in parts.items()}
     if "table" in parts and "column" in parts:
         table, column = parts["table"][-1], parts["column"][-1]
@@ -218,7 +219,7 @@ def _is_too_long(name: str) -> bool:
 def _as_written(option: str, value: str) -> str:
     if not value.strip() or not value.isprintable():
         raise InvalidInput(
-            f"--{option} {value[:100]!r} can't be written into a file.",
+            f"--{option} {without_password(value)[:100]!r} can't be written into a file.",
             cause="It is empty, or has line ends or other signs that don't print.",
             solution="Write it as SQL, on one line; or leave it out, and fill it in in the file.",
         )

@@ -37,9 +37,12 @@ class File:
     def __init__(self) -> None:
         self.types: dict[str, bool] = {}
         self._schema = "public"
+        # Nothing here is searched as a whole: a file of many statements would take the square of their number.
         self._created: dict[Key, int] = {}  # with a number that grows, in its order
         self._count = 0
-        self._indexes: dict[Key, Name] = {}
+        self._dropped_schemas: dict[str, int] = {}  # with the count at that time
+        self._indexed: dict[Key, list[Name]] = {}  # by table, its present name
+        self._indexes: dict[Key, list[Name]] = {}  # the same list, by index
         self._savepoints: Savepoints[tuple[int, int, str]] = Savepoints()
 
     def key(self, name: Name) -> Key:
@@ -47,15 +50,15 @@ class File:
         if name.schema:
             return name.schema, name.name
         temporary = _TEMPORARY, name.name
-        return temporary if temporary in self._created else (self._schema, name.name)
+        return temporary if self._is_there(temporary) else (self._schema, name.name)
 
     def is_new(self, name: Name) -> bool:
         """Whether the file created it."""
-        return self.key(name) in self._created
+        return self._is_there(self.key(name))
 
     def table_of(self, index: Name) -> Name | None:
         """The table of an index that the file created."""
-        return self._indexes.get(self.key(index))
+        return self._indexes.get(self.key(index), [None])[0]
 
     def parts(self, node: Any) -> Iterator[Any]:
         """The statement itself, or those inside a CREATE SCHEMA, read as PostgreSQL does: within that schema."""
@@ -89,19 +92,18 @@ class File:
             table = trees.of_range(node.relation)
             key = self.key(table)[0], node.idxname
             self._add(key)
-            self._indexes[key] = table
+            self._indexes[key] = self._indexed.setdefault(self.key(table), [table])
 
     def move(self, name: Name, to: Name) -> None:
         """Another name or schema: what was new stays new, what was there before isn't new under its new name."""
         old, new = self.key(name), (to.schema or self.key(name)[0], to.name)
-        index = self._indexes.pop(old, None)
-        if index:
-            self._indexes[new] = index
-        for key, table in self._indexes.items():
-            if self.key(table) == old:
-                self._indexes[key] = Name(*new)
+        if old in self._indexes:
+            self._indexes[new] = self._indexes.pop(old)
+        if old in self._indexed:
+            self._indexed[new] = self._indexed.pop(old)
+            self._indexed[new][0] = Name(*new)
         self._created.pop(new, None)
-        if old in self._created:
+        if self._is_there(old):
             del self._created[old]
             self._add(new)
 
@@ -111,7 +113,7 @@ class File:
         self._indexes.pop(key, None)
 
     def forget_schema(self, schema: str) -> None:
-        self._created = {key: number for key, number in self._created.items() if key[0] != schema}
+        self._dropped_schemas[schema] = self._count
 
     def search(self, schemas: Iterable[str]) -> None:
         """SET search_path: the first schema that is one."""
@@ -128,6 +130,9 @@ class File:
             self._indexes.pop(key, None)
         while len(self.types) > types:
             self.types.popitem()
+
+    def _is_there(self, key: Key) -> bool:
+        return self._created.get(key, 0) > self._dropped_schemas.get(key[0], 0)
 
     def _add(self, key: Key) -> None:
         self._count += 1

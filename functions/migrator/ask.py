@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from functions.migrator.errors import ActionNotAllowed, InvalidInput
+from functions.migrator.excerpts import without_password
 
 ACTIONS = ("run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback")
 KEYS = ("action", "target", "confirm", "trigger", "requested_by")
@@ -90,12 +91,14 @@ def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | N
         return None
     if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
         raise _invalid(f"The input's key {key} must be a text of at most {_LONGEST} printable characters.")
+    if without_password(value) != value:
+        raise _invalid(f"The input's key {key} has a password in it; an execution's input is kept and mailed.")
     return value
 
 
 def _invalid(message: str) -> InvalidInput:
     return InvalidInput(
-        message,
+        without_password(message),
         cause="The execution was started with an input that this version doesn't understand.",
         solution=f"Start it again with {{}} for everything that is pending, or {_EXAMPLE}.",
     )

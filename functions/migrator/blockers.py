@@ -142,6 +142,7 @@ class Observer:
         if self._session is None and not self._failed:
             try:
                 self._session = Session(self._url, self._execution, "watch")
+                self.interrupted |= self._session.wire.interrupted
             except MigratorError:
                 self._failed = True  # all connections are taken, say: no reason for the run to fail
         return self._session is not None

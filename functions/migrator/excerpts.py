@@ -27,7 +27,10 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _COMMENT_MARKS = re.compile(r"/\*|\*/")
-_URL_PASSWORD = re.compile(r"(\w+://[^:/@\s]*):[^@\s]*@")
+_URL_PASSWORD = re.compile(r"(://[^:\s]*:).*", re.DOTALL)
+_KEY_PASSWORD = re.compile(
+    r"((?:(?:password|passwd|pwd)\s*=|--password)\s*)(?:'(?:[^'\\]|\\.)*(?:'|\Z)|\S+)", re.IGNORECASE
+)
 
 
 class Lines:
@@ -76,8 +79,9 @@ def without_literals(sql: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """A text without the passwords of URLs in it: what somebody typed may be told again."""
-    return _URL_PASSWORD.sub(r"\1:...@", text)
+    """What somebody typed, without the password of a URL, or of `key=value`, in it: it may be shown again."""
+    before, at, rest = text.rpartition("@")  # the last: a password that isn't encoded may hold @, and : and / as well
+    return _KEY_PASSWORD.sub(r"\1...", _URL_PASSWORD.sub(r"\1...", before) + at + rest)
 
 
 def _replaced(sql: str, by: Callable[[str, str], str]) -> str:

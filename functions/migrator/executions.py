@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from functions.migrator.history import SCHEMA, WITH_STARTS, iso, read_format
+from functions.migrator.history import SCHEMA, WITH_STARTS, WITH_UNIT_ROWS, iso, read, read_format, version_of
 from functions.migrator.script import PAST, Action
 from functions.migrator.session import Session
+from functions.migrator.wire import Command
 
 _DONE = f"""
     SELECT version, name, finished_at,
@@ -22,12 +23,13 @@ _DONE = f"""
 
 # Files that others have changed the database by, since an execution undid its first one.
 _OTHERS = f"""
-    SELECT name FROM {SCHEMA}.attempts
-     WHERE (execution, execution_start) <> ($1, $2) AND (result IN ('applied', 'rolled back') OR units <> '{{}}')
+    SELECT name FROM {SCHEMA}.attempts AS tried
+     WHERE (execution, execution_start) <> ($1, $2) AND (result IN ('applied', 'rolled back') OR {{committed}})
        AND id > (SELECT pg_catalog.min(id) FROM {SCHEMA}.attempts
                   WHERE execution = $1 AND execution_start = $2 AND action = 'rollback' AND result = 'rolled back')
      GROUP BY name ORDER BY pg_catalog.min(id)
 """
+_COMMITTED = f"EXISTS (SELECT FROM {SCHEMA}.units WHERE first_attempt = coalesce(resumes, id) AND attempt = id)"
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,11 @@ def read_done(session: Session, execution: str, start: str, action: Action) -> t
     """What the execution of this name that began then has applied or rolled back, in that order."""
     if read_format(session) < WITH_STARTS:
         return ()  # made by an earlier version of the product, and so by earlier executions
-    rows = session.query(_DONE, execution, start, action, PAST[action].replace("_", " "))
-    return tuple(Done(int(str(v)), str(name), iso(str(at)), float(str(ms))) for v, name, at, ms in rows)
+    (rows,) = read(session, Command(_DONE, [execution, start, action, PAST[action].replace("_", " ")]))
+    return tuple(
+        Done(version_of(version, "attempts", name), str(name), iso(str(at)), float(str(ms)))
+        for version, name, at, ms in rows
+    )
 
 
 def read_undone(session: Session, execution: str, start: str) -> Undone:
@@ -77,5 +82,6 @@ def read_undone(session: Session, execution: str, start: str) -> Undone:
     done = read_done(session, execution, start, "rollback")
     if not done:
         return NOTHING_UNDONE
-    others = session.query(_OTHERS, execution, start)
+    committed = _COMMITTED if read_format(session) >= WITH_UNIT_ROWS else "units <> '{}'"
+    (others,) = read(session, Command(_OTHERS.format(committed=committed), [execution, start]))
     return Undone(frozenset(each.version for each in done), tuple(str(name) for (name,) in others))

@@ -36,6 +36,15 @@ _OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over sev
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _WORTH_IT = 1.25  # a limit that is raised by less is no remedy
 _HELP = "\n      "
+# What stands on the history's tables and isn't ours, and how to drop it.
+_CULPRITS = """
+    SELECT initcap(kind) || ' ' || quote_ident(name) || ' on aurora_migrations.' || relname,
+           'DROP ' || upper(kind) || ' ' || quote_ident(name) || ' ON aurora_migrations.' || quote_ident(relname) || ';'
+      FROM (SELECT tgrelid, tgname, 'trigger' FROM pg_trigger WHERE NOT tgisinternal
+             UNION ALL SELECT ev_class, rulename, 'rule' FROM pg_rewrite) AS found (relation, name, kind)
+           JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE nspname = 'aurora_migrations' ORDER BY relname, name
+"""
 
 
 def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
@@ -76,14 +85,8 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
         )
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
-    if found.sqlstate == "22012" and job.action == "rollback":
-        return MigrationFailed(
-            f"{job.file}: the migration's record had vanished from the history.",
-            cause="The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
-            solution="Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
-            state=_ROLLED_BACK,
-            **_where(job),
-        )
+    if found.sqlstate == "22012":
+        return history_changed(session, job)
     if found.sqlstate in ("57014", "55P03", "40P01"):
         kind = kind_of(found, 0, 0)
         return kind(
@@ -93,14 +96,44 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             sqlstate=found.sqlstate,
             **_where(job),
         )
-    return MigrationFailed(
-        f"{job.file}: its record can't be written: {found.message} ({found.sqlstate}).",
-        cause="A statement of the runner failed in the file's transaction; the file may have changed the history.",
-        solution="Leave the schema aurora_migrations alone in migrations; see what the message says.",
+    return _unrecorded(
+        session,
+        job,
+        f"its record can't be written: {found.message} ({found.sqlstate})",
+        "A statement of the runner failed in the file's transaction; the file may have changed the history.",
+        "Leave the schema aurora_migrations alone in migrations; see what the message says.",
         state=_ROLLED_BACK,
         sqlstate=found.sqlstate,
-        **_where(job),
     )
+
+
+def history_changed(session: Session, job: Job, state: str | None = None) -> MigrationFailed:
+    """What was recorded isn't there as it was written, or another record was added, changed or removed.
+
+    Args:
+        state: the database's, where the file hasn't been rolled back.
+    """
+    return _unrecorded(
+        session,
+        job,
+        "its record isn't in the history as it was written, or records of other migrations have changed",
+        "The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
+        "Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
+        state=_ROLLED_BACK if state is None else state,
+    )
+
+
+def _unrecorded(session: Session, job: Job, what: str, cause: str, solution: str, **facts: Any) -> MigrationFailed:
+    """An error of a file whose record didn't get into the history. A trigger or a rule there is the likeliest cause."""
+    session.roll_back()
+    try:
+        culprits = session.query(_CULPRITS)
+    except MigratorError:
+        culprits = []
+    if culprits:
+        cause = f"{', '.join(str(name) for name, _ in culprits)} may discard or change what is written."
+        solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in culprits)}"
+    return MigrationFailed(f"{job.file}: {what}.", cause=cause, solution=solution, **facts, **_where(job))
 
 
 def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:

@@ -6,6 +6,7 @@ import codecs
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from functions.migrator.excerpts import position
 _NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
 _CHUNK = 1 << 20
 _SHOWN = 100  # problems in one message
+_LONGEST_NAME = 500  # characters of a folder's name in a message
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,9 @@ def discover(folder: Path) -> Package:
         name = entry.name
         if not _is_sql(name) or _is_folder(entry):
             continue
+        special = _special(entry)
+        if special:
+            problems.append(Problem(name, f"is {special}, not a regular file; put the text into a file of this name"))
         match = _NAME.fullmatch(name)
         if match is None:
             problems.append(Problem(name, _why_misnamed(name)))
@@ -203,12 +208,13 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError: a name with NUL, or that can't be encoded, names nothing
         raise InvalidInput(
-            f"The migrations folder {folder} can't be read: {error.strerror}.",
+            f"The migrations folder {str(folder)[:_LONGEST_NAME]} can't be read: "
+            f"{getattr(error, 'strerror', None) or 'no folder can have this name'}.",
             cause="The folder is missing, or isn't a folder, or may not be read.",
             solution="Name the right one with --migrations DIR, or run from the project's top folder.",
-            next_command="aurora-migrations list --migrations DIR",
+            next_command="aurora-migrations check --migrations DIR",
         ) from error
 
 
@@ -227,6 +233,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads nowhere; reading it will say so
         return False
+
+
+def _special(entry: os.DirEntry[str]) -> str | None:
+    """What it is, or leads to, if that isn't a file: to read it would take for ever, or all memory."""
+    try:
+        mode = 0 if entry.is_file() else entry.stat().st_mode
+    except OSError:  # as above
+        return None
+    kinds = {stat.S_IFIFO: "a FIFO (named pipe)", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device") if mode else None
 
 
 def _names_in(entry: os.DirEntry[str]) -> list[str]:

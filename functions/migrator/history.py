@@ -1,24 +1,31 @@
 """The history: what is applied, and every attempt, in the schema `aurora_migrations` of the target database.
 
-    applied    one row a migration that is in; written in the file's own transaction, so both are in or neither
-    attempts   one row a try, written before it, finished with it; a try that never finished was interrupted
+    applied    one row per applied migration, written in the file's own transaction: both are committed or neither
+    attempts   one row per attempt, written before it and finished with it; one that never finished was interrupted
+    units      one row per committed unit of a file of several units, but the last; the next attempt resumes after them
 
-Made and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
+Created and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
+
+Every transaction that records something ends with a proof (`prove`): it fails, and so rolls the file back, unless the
+record is there as it was written and no other record of `applied` was added, changed or removed. A trigger, a rule or
+the file itself may have done that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigratorError
+from functions.migrator import unreadable
+from functions.migrator.errors import InsufficientPrivilege, MigratorError
 from functions.migrator.files import Migration
 from functions.migrator.job import Job
 from functions.migrator.runlock import HELD_BY_US
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
 from functions.migrator.sqlstate import diagnose, named_error
-from functions.migrator.wire import BatchError, Command
+from functions.migrator.wire import BatchError, Command, Param, Row
 
 SCHEMA = "aurora_migrations"
 # What brings a history from one format to the next, from nothing on. Only ever append: databases out there are at any
@@ -71,31 +78,87 @@ FORMATS: list[tuple[str, ...]] = [
         # An execution's name may come again; together with when it began it is one execution's alone.
         f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN execution_start text NOT NULL DEFAULT ''",
     ),
+    (
+        # A row per unit: the array `attempts.units` was rewritten for every unit, so a file took time that grew with
+        # the square of its units. The array stays, unused, for who is reading the older format at this moment.
+        f"""
+        CREATE TABLE {SCHEMA}.units (
+            first_attempt bigint NOT NULL REFERENCES {SCHEMA}.attempts ON DELETE CASCADE,
+            number       integer NOT NULL,
+            tokens       text NOT NULL,
+            attempt      bigint NOT NULL,
+            lock_holder  integer NOT NULL,
+            applied_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+            PRIMARY KEY (first_attempt, number)
+        )
+        """,
+        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN resumes bigint REFERENCES {SCHEMA}.attempts",
+        f"""
+        INSERT INTO {SCHEMA}.units
+        SELECT id, number, tokens, id, lock_holder, coalesce(finished_at, started_at)
+          FROM {SCHEMA}.attempts, unnest(units) WITH ORDINALITY AS unit (tokens, number)
+        """,
+        # Whoever may read or write the other tables may do so with this one.
+        f"""
+        DO $$
+        DECLARE statement text;
+        BEGIN
+            FOR statement IN
+                SELECT pg_catalog.format('GRANT %s ON {SCHEMA}.units TO %s%s', acl.privilege_type,
+                                         CASE grantee WHEN 0 THEN 'PUBLIC'
+                                              ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END,
+                                         CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+                  FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS acl
+                 WHERE c.oid = '{SCHEMA}.attempts'::pg_catalog.regclass AND acl.grantee <> c.relowner
+            LOOP
+                EXECUTE statement;
+            END LOOP;
+        END $$
+        """,
+    ),
 ]
 # Of one snapshot: a history in the making is there with its comment, or isn't there.
 _FORMAT = """
-    SELECT d.description
+    SELECT c.relkind, d.description
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
      WHERE n.nspname = $1 AND c.relname = 'applied'
 """
-_COMMENT = "aurora-migrations history, format "
-_WITH_UNITS = 2  # the format from which on `attempts` has them
+_WITH_UNITS = 2  # the format from which on `attempts` has them, in an array
 WITH_STARTS = 3  # the format from which on `attempts` tells executions of one name apart
+WITH_UNIT_ROWS = 4  # the format from which on they are rows of `units`
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
-# The newest attempt of each version, where it didn't get to the end and left units behind that are in.
-_UNFINISHED = f"""
-    SELECT version, action, result, array_to_string(units, ','), name FROM {SCHEMA}.attempts AS tried
-     WHERE units <> '{{}}' AND coalesce(result, 'interrupted') IN ('failed', 'interrupted')
-       AND NOT EXISTS (
-           SELECT 1 FROM {SCHEMA}.attempts AS later WHERE later.version = tried.version AND later.id > tried.id
-       )
+# The token hashes of an attempt's committed units, with those of the attempts that it resumes; the last one's number.
+_UNITS = f"""
+    SELECT pg_catalog.string_agg(tokens, ',' ORDER BY number) AS tokens, pg_catalog.max(number) AS last
+      FROM {SCHEMA}.units WHERE first_attempt = coalesce(tried.resumes, tried.id)
 """
+_UNITS_IN_ARRAY = "SELECT pg_catalog.array_to_string(tried.units, ',') AS tokens, cardinality(tried.units) AS last"
+
+
+def _unfinished(number: int) -> Command:
+    """The newest attempt of each version, where it didn't reach the end and has units that are committed."""
+    return Command(f"""
+        SELECT version, action, result, name, unit.tokens, unit.last
+          FROM (SELECT * FROM {SCHEMA}.attempts AS newest
+                 WHERE coalesce(result, 'interrupted') IN ('failed', 'interrupted')
+                   AND NOT EXISTS (SELECT FROM {SCHEMA}.attempts AS later
+                                    WHERE later.version = newest.version AND later.id > newest.id)
+                OFFSET 0) AS tried
+               CROSS JOIN LATERAL ({_UNITS if number >= WITH_UNIT_ROWS else _UNITS_IN_ARRAY}) AS unit
+         WHERE unit.last > 0
+    """)
+
+
+# Of a record: its text's hash and its version. Only compared within a run, so that it may differ between servers.
+_HASH = 'pg_catalog.hashtextextended({0} COLLATE "C", pg_catalog.hash_numeric({1}::numeric))'
+_RECORDS = f"pg_catalog.count(*), coalesce(pg_catalog.sum({_HASH.format('sha256', 'version')}), 0)"
+_DIGITS = 249  # of a version, at most: a file's name has 255 bytes
 _COURSE = f"""
-    SELECT version, action, sha256 FROM (
-           SELECT attempt AS id, version, 'apply' AS action, sha256 FROM {SCHEMA}.applied
+    SELECT version, name, action, sha256 FROM (
+           SELECT attempt AS id, version, name, 'apply' AS action, sha256 FROM {SCHEMA}.applied
             UNION ALL
-           SELECT id, version, action, sha256 FROM {SCHEMA}.attempts
+           SELECT id, version, name, action, sha256 FROM {SCHEMA}.attempts
             WHERE action = 'rollback' AND result = 'rolled back') AS changes
      ORDER BY id
 """
@@ -145,10 +208,25 @@ def read_format(session: Session) -> int:
     """The format of the database's history; 0 if there is none.
 
     Raises:
-        HistoryUnreadable: it is newer than this version of the product, or the schema is somebody else's.
+        HistoryUnreadable: it is newer than this version of the product, its comment was changed, or the table is
+            somebody else's.
     """
     rows = session.query(_FORMAT, SCHEMA)
-    return _format(*rows[0]) if rows else 0
+    return unreadable.format_of(session, len(FORMATS), *rows[0]) if rows else 0
+
+
+def read(session: Session, *commands: Command) -> list[list[Row]]:
+    """The rows of queries on the history's tables, read in one round trip.
+
+    Raises:
+        HistoryUnreadable: the tables aren't as this product made them, or row-level security hides rows.
+        MigratorError: the connection is lost, or the role may not read them.
+    """
+    try:
+        return session.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
+    except BatchError as error:
+        session.roll_back()
+        raise unreadable.reason(session, error.error) from error
 
 
 @dataclass(frozen=True)
@@ -159,6 +237,13 @@ class Progress:
     result: str | None
     units: tuple[str, ...]
     name: str = ""
+
+
+class Records(NamedTuple):
+    """What `applied` holds, in two numbers: how many records, and the sum of the hashes of their versions and texts."""
+
+    number: int
+    hashes: int
 
 
 @dataclass(frozen=True)
@@ -173,17 +258,24 @@ def read_state(session: Session) -> State:
     """What is in, and what is so in part.
 
     Raises:
-        HistoryUnreadable: see `read_format`.
+        HistoryUnreadable: see `read_format` and `read`; or a row holds what this product doesn't write.
         InsufficientPrivilege: the role may not read the history.
     """
     number = read_format(session)
     if number == 0:
         return State({}, {})
-    commands = [Command(_APPLIED), Command(_UNFINISHED)][: 1 if number < _WITH_UNITS else 2]
-    rows, *parts = session.read(commands)
-    found = (Applied(int(str(v)), str(n), str(s), iso(str(at)), str(by)) for v, n, s, at, by in rows)
-    unfinished = {int(str(version)): _progress(rest) for version, *rest in (parts[0] if parts else [])}
-    return State({applied.version: applied for applied in found}, unfinished)
+    commands = [Command(_APPLIED), _unfinished(number)][: 1 if number < _WITH_UNITS else 2]
+    rows, *parts = read(session, *commands)
+    applied: dict[int, Applied] = {}
+    for version, name, sha256, at, execution in rows:
+        found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
+        if applied.setdefault(found.version, found) is not found:
+            raise unreadable.twice(found.version)
+    unfinished = {
+        version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
+        for version, action, result, name, tokens, last in (parts[0] if parts else [])
+    }
+    return State(applied, unfinished)
 
 
 def read_applied(session: Session) -> dict[int, Applied]:
@@ -195,19 +287,31 @@ def read_course(session: Session) -> list[Change]:
     """What is in and what was ever rolled back, in the order in which it happened."""
     if read_format(session) == 0:
         return []
-    return [Change(int(str(v)), str(action), str(sha)) for v, action, sha in session.query(_COURSE)]
+    (rows,) = read(session, Command(_COURSE))
+    return [Change(version_of(v, "attempts", name), str(action), str(sha)) for v, name, action, sha in rows]
 
 
 def read_attempts(session: Session, newest: int) -> list[Attempt]:
     """The newest attempts, newest first."""
     if read_format(session) == 0:
         return []
-    rows = session.query(
+    query = (
         f"SELECT id, action, name, execution, requested_by, started_at, finished_at, result, error "
-        f"FROM {SCHEMA}.attempts ORDER BY id DESC LIMIT $1::bigint",
-        newest,
+        f"FROM {SCHEMA}.attempts ORDER BY id DESC LIMIT $1::bigint"
     )
+    (rows,) = read(session, Command(query, [newest]))
     return [_attempt([*row]) for row in rows]
+
+
+def version_of(version: str | None, table: str, name: str | None) -> int:
+    """The number of a row's migration.
+
+    Raises:
+        HistoryUnreadable: it is none that a file's name can have.
+    """
+    if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
+        raise unreadable.no_version(str(version), table, str(name))
+    return int(version)
 
 
 def upgrade(session: Session) -> None:
@@ -221,7 +325,7 @@ def upgrade(session: Session) -> None:
     if current == len(FORMATS):
         return
     steps = [Command(sql) for step in FORMATS[current:] for sql in step]
-    mark = Command(f"COMMENT ON TABLE {SCHEMA}.applied IS '{_COMMENT}{len(FORMATS)}'")
+    mark = Command(f"COMMENT ON TABLE {SCHEMA}.applied IS '{unreadable.COMMENT}{len(FORMATS)}'")
     try:
         session.wire.batch([BEGIN, OURS, *_without_needless_create(session, steps), mark, COMMIT])
     except BatchError as error:
@@ -240,14 +344,17 @@ def close_interrupted(session: Session, keep: int = 0) -> None:
 
 
 def begin_attempt(session: Session, job: Job) -> list[Command]:
-    """Commands of a transaction that records the intent; the fourth one's row is the attempt's id.
+    """Commands of a transaction that records the intent. The fourth one's row is the attempt's id, and that of the
+    attempt that began with the file's first unit: the same, unless this one resumes.
 
     It commits asynchronously: losing the record of an intent in a server's crash harms nobody, and it costs no wait.
     """
+    newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
     insert = Command(
         f"INSERT INTO {SCHEMA}.attempts"
-        " (action, version, name, sha256, package, execution, execution_start, requested_by, units, lock_holder) "
-        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, $9::text[], ({HELD_BY_US}) RETURNING id",
+        " (action, version, name, sha256, package, execution, execution_start, requested_by, resumes, lock_holder) "
+        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, {f'({newest})' if job.done else 'NULL::bigint'}, "
+        f"({HELD_BY_US}) RETURNING id, coalesce(resumes, id)",
         [
             job.action,
             job.migration.version,
@@ -257,17 +364,22 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
             session.execution,
             job.execution_start,
             job.requested_by,
-            _array(job.unit(number).tokens for number in range(job.done)),
         ],
     )
     return [BEGIN, OURS, Command("SET LOCAL synchronous_commit = off"), insert, COMMIT]
 
 
-def add_unit(attempt: int, tokens: str) -> Command:
-    """Records that a unit is in, though the file isn't yet; belongs into the unit's own transaction."""
+def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
+    """Records that a unit is in, though the file isn't yet; belongs into the unit's own transaction.
+
+    Args:
+        first: the attempt that began with the file's first unit.
+        number: which unit, from 1.
+    """
     return Command(
-        f"UPDATE {SCHEMA}.attempts SET units = units || $2::text, lock_holder = ({HELD_BY_US}) WHERE id = $1::bigint",
-        [attempt, tokens],
+        f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
+        f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, ({HELD_BY_US}))",
+        [first, number, tokens, attempt],
     )
 
 
@@ -309,20 +421,55 @@ def remove_applied(migration: Migration) -> Command:
     return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version])
 
 
+def read_records(job: Job) -> list[Command]:
+    """The hash of this migration's record, the one that it has or will have; and what `Records` are made of."""
+    own = f"SELECT {_HASH.format('sha256', 'version')} FROM {SCHEMA}.applied WHERE version = $1::numeric"
+    params: list[Param] = [job.migration.version]
+    if job.action == "apply":
+        own, params = f"SELECT {_HASH.format('$2::text', '$1')}", [*params, job.script.sha256]
+    return [Command(own, params), Command(f"SELECT {_RECORDS} FROM {SCHEMA}.applied")]
+
+
+def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> Command:
+    """Fails (22012, division by zero) unless what was just recorded is there, and all other records are as they were.
+
+    Belongs right before COMMIT. It reads all of `applied`: 2 ms where that has 10,000 rows.
+
+    Args:
+        number: of the unit, from 0.
+        attempt, first: see `begin_attempt`.
+        records: what `applied` must hold now.
+    """
+    made = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3"
+    params: list[Param] = [first, number + 1, job.unit(number).tokens]
+    if job.is_last(number):
+        made, params = "attempts WHERE id = $1::bigint AND result = $2", [attempt, job.result]
+    count, hashes = len(params) + 1, len(params) + 2
+    return Command(
+        f"SELECT 1 / (EXISTS (SELECT FROM {SCHEMA}.{made}) "
+        f"AND ({_RECORDS}) = (${count}::bigint, ${hashes}::numeric))::integer FROM {SCHEMA}.applied",
+        [*params, *records],
+    )
+
+
 def read_attempt(session: Session, attempt: int) -> Progress | None:
     """How far this attempt got."""
-    rows = session.query(
-        f"SELECT action, result, array_to_string(units, ','), name FROM {SCHEMA}.attempts WHERE id = $1::bigint",
-        attempt,
+    query = (
+        f"SELECT action, result, name, unit.tokens, unit.last "
+        f"FROM {SCHEMA}.attempts AS tried CROSS JOIN LATERAL ({_UNITS}) AS unit WHERE id = $1::bigint"
     )
-    return _progress(rows[0]) if rows else None
+    (rows,) = read(session, Command(query, [attempt]))
+    return _progress(*rows[0]) if rows else None
 
 
 def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
     """The text of a migration as it was applied, and its token hash."""
     # Through JSON, as the column isn't there yet in a history that this run hasn't upgraded.
     query = f"SELECT sql, to_jsonb(a) ->> 'tokens' FROM {SCHEMA}.applied AS a WHERE version = $1::numeric"
-    ((sql, tokens),) = session.query(query, version)
+    (rows,) = read(session, Command(query, [version]))
+    if not rows:
+        raise unreadable.vanished(version)
+    ((sql, tokens),) = rows
     return (sql or "").encode(), tokens
 
 
@@ -338,29 +485,6 @@ def write(session: Session, commands: Sequence[Command]) -> None:
 def iso(timestamp: str) -> str:
     """PostgreSQL's `2026-11-23 04:00:17.123456+00` as `2026-11-23T04:00:17Z`."""
     return timestamp[:19].replace(" ", "T") + "Z"
-
-
-def _format(comment: str | None) -> int:
-    number = (comment or "").removeprefix(_COMMENT)
-    if comment is None or not comment.startswith(_COMMENT) or not number.isdecimal():
-        raise _no_history()
-    if int(number) > len(FORMATS):
-        raise HistoryUnreadable(
-            f"The history has format {number}; this version of aurora-migrations knows formats up to {len(FORMATS)}.",
-            cause="A newer version of aurora-migrations has worked on this database.",
-        )
-    return int(number)
-
-
-def _no_history() -> HistoryUnreadable:
-    """What is in the way here is in the database: no deployment takes it away."""
-    error = HistoryUnreadable(
-        f"There is a table {SCHEMA}.applied, but it isn't a history of this product.",
-        cause="Something else made it, or the comment on it that says its format was changed.",
-        solution=f"See what it is (\\d+ {SCHEMA}.applied) and rename or drop it if it isn't needed.",
-    )
-    error.by_deployment = False
-    return error
 
 
 def _without_needless_create(session: Session, steps: list[Command]) -> list[Command]:
@@ -388,19 +512,18 @@ def _before_files(error: MigratorError) -> MigratorError:
     return error
 
 
-def _progress(row: Sequence[str | None]) -> Progress:
-    action, result, units, name = row
-    return Progress(str(action), result, tuple(units.split(",")) if units else (), str(name))
-
-
-def _array(values: Iterable[str]) -> str:
-    """An array's literal; token hashes need no quotes."""
-    return "{" + ",".join(values) + "}"
+def _progress(action: str | None, result: str | None, name: str | None, *of_units: str | None) -> Progress:
+    tokens, last = of_units
+    units = tuple(tokens.split(",")) if tokens else ()
+    if len(units) != int(last or 0):
+        raise unreadable.units_missing(str(name), len(units), str(last))
+    return Progress(str(action), result, units, str(name))
 
 
 def _attempt(row: list[str | None]) -> Attempt:
     number, action, name, execution, requested_by, started, finished, result, error = row
-    told = json.loads(error) if error else None
+    kept = json.loads(error) if error else None
+    told = kept if isinstance(kept, dict) else None
     ended = iso(finished) if finished else None
     return Attempt(
         int(number or 0),

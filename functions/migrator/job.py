@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from functions.migrator.budget import blocking
@@ -124,7 +124,7 @@ class Job:
         that blocks the application, so that what it may wait can be set for it."""
         unit, statements = self.unit(number), self.script.statements
         first, end = unit.statements
-        alone = [] if self._waits_by_itself(unit) else [i for i in range(first, end) if blocking(statements[i])]
+        alone = [] if end > self._first_own_limit else [i for i in range(first, end) if blocking(statements[i])]
         cuts = sorted({first, *alone, *(i + 1 for i in alone), end} if alone else {first, end})
         starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
         if len(cuts) == 1:  # no statement
@@ -140,18 +140,17 @@ class Job:
         start = statements[first].start if first < end else chunk.start
         return AtWork(self.file, position(self.text, start)[0], first + 1, max(first + 1, end), len(statements))
 
-    def _waits_by_itself(self, unit: Unit) -> bool:
-        """Whether the unit sets lock_timeout itself: then that holds, and nothing of ours."""
-        return any(
-            (statement.kind == "VariableSetStmt" and b"lock_timeout" in text.lower())
-            or (statement.kind == "SelectStmt" and _SETS_LOCK_TIMEOUT.search(text))
-            for statement, text in self._texts_up_to(unit)
-        )
-
-    def _texts_up_to(self, unit: Unit) -> Iterator[tuple[Statement, bytes]]:
-        """Those of the unit, and those before it: what they set for the session holds on."""
-        for statement in self.script.statements[: unit.statements[1]]:
-            yield statement, self.text[statement.start : statement.end]
+    @cached_property
+    def _first_own_limit(self) -> int:
+        """The number of the first statement that sets lock_timeout: in its unit and those after it that holds, and
+        nothing of ours. Where none does, how many statements there are."""
+        for number, statement in enumerate(self.script.statements):
+            if statement.kind in ("VariableSetStmt", "SelectStmt"):
+                text = self.text[statement.start : statement.end]
+                sets = statement.kind == "VariableSetStmt" and b"lock_timeout" in text.lower()
+                if sets or (statement.kind == "SelectStmt" and _SETS_LOCK_TIMEOUT.search(text)):
+                    return number
+        return len(self.script.statements)
 
     def is_last(self, number: int) -> bool:
         """Whether the file is in when this unit is."""

@@ -9,6 +9,7 @@ index says of anything else is guarded by its checksum, and each line of details
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -219,6 +220,7 @@ def _replace(path: Path, data: bytes) -> None:
 def _read_index(folder: Path) -> tuple[str, list[Entry]]:
     path = folder / INDEX
     try:
+        _refuse_special(path)
         data = path.read_bytes().replace(b"\r\n", b"\n")
         index = json.loads(data)
         name, number = index["name"], index["format"]
@@ -272,12 +274,18 @@ def _refuse_edited(migrations: Iterable[Migration]) -> None:
 
 def _read_line(path: Path, offset: int, length: int) -> bytes:
     try:
+        _refuse_special(path)
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(length)
     except (OSError, OverflowError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
         raise _invalid(f"{path} can't be read: {reason}.", cause=_DAMAGED) from error
+
+
+def _refuse_special(path: Path) -> None:
+    if path.exists() and not path.is_file():  # a FIFO or a device, whose end never comes
+        raise OSError(errno.EINVAL, "it isn't a regular file")
 
 
 def _invalid(message: str, file: str | None = None, cause: str | None = None) -> InvalidManifest:

@@ -105,9 +105,9 @@ class Patience:
         Raises:
             MigratorError: the error itself, if it isn't tried again.
         """
-        self._connections += 1
-        if self._left <= 0 or self._connections > MOST_CONNECTIONS or not error.retryable:
+        if not self.forgives_connections:
             raise error
+        self._connections += 1
         pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
         ctrl_c.pause(pause, "waiting for the database to be there again")
         self._count()
@@ -146,17 +146,16 @@ class Patience:
         waited_for = {blocker.transaction for blocker in found} - asked
         deadline, (pause, longest) = time.monotonic() + self._left, _POLL
         while waited_for and time.monotonic() < deadline:
-            self._end_idle(session, found, waited_for)
+            self._end_idle(session, found)
             waited_for &= blockers.still_there(session, waited_for)
             if waited_for:
                 _sleep(session, random.uniform(pause / 2, pause))
                 pause = min(longest, pause * 1.3)
 
-    def _end_idle(self, session: Session, found: Sequence[Blocker], waited_for: set[str]) -> None:
+    def _end_idle(self, session: Session, found: Sequence[Blocker]) -> None:
         if self._limits.end_idle is not None:
             for blocker in found:
-                if blocker.transaction in waited_for:
-                    blockers.end_idle(session, blocker, self._limits.end_idle)
+                blockers.end_idle(session, blocker, self._limits.end_idle)
 
     def _is_long_enough(self, session: Session) -> bool:
         """Whether a try may last until an autovacuum in the way has been asked to give way."""

@@ -24,6 +24,7 @@ class Plan:
         ahead: what the history knows above the package's highest version; the package is older than the database.
         edits: applied files whose bytes have changed, though not their meaning.
         left: names of files that are partly in and above the package's highest version.
+        renamed: applied files whose name has changed, though not their number; each with its record.
     """
 
     target: Migration | None
@@ -32,6 +33,7 @@ class Plan:
     ahead: tuple[Applied, ...]
     edits: Mapping[int, Edit]
     left: tuple[str, ...] = ()
+    renamed: tuple[tuple[Migration, Applied], ...] = ()
 
     @property
     def target_applied(self) -> Applied | None:
@@ -45,6 +47,7 @@ class Plan:
             f"{edit.migration.name} was edited since it was applied, in its layout or comments only."
             for edit in self.edits.values()
         ]
+        told += [f"{migration.name} was applied as {record.name}." for migration, record in self.renamed]
         if self.ahead:
             names = ", ".join(record.name for record in self.ahead)
             told += [
@@ -63,20 +66,23 @@ def make_plan(package: Package, state: State, edits: Mapping[int, Edit], target:
         InvalidInput: there is no migration of that number.
         MigrationChanged: a file up to the target isn't the one that was applied, or is rolled back in part.
         MigrationMissing: a version up to the target that is in, or partly in, isn't in the folder, though later ones
-            are.
+            are; or it has another number there.
         OutOfOrder: a file that would be applied has a lower version than one that is.
     """
     wanted = find_target(package, target) if target is not None else None
     applied, limit = state.applied, (wanted or package.migrations[-1]).version
     _refuse_changed(applied, edits, limit)
+    _refuse_renumbered(package, applied, limit)
     _refuse_missing(package, applied, limit)
     left = _refuse_partly(package, state, limit)
     ahead = tuple(record for version, record in applied.items() if version > package.migrations[-1].version)
-    if wanted is not None and wanted.version in applied:
-        return Plan(wanted, (), applied, ahead, edits, left)
-    pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
-    _refuse_out_of_order(pending, applied)
-    return Plan(wanted, pending, applied, ahead, edits, left)
+    known = [(m, applied[m.version]) for m in package.migrations if m.version in applied]
+    renamed = tuple((migration, record) for migration, record in known if migration.name != record.name)
+    pending: tuple[Migration, ...] = ()
+    if wanted is None or wanted.version not in applied:
+        pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
+        _refuse_out_of_order(pending, applied)
+    return Plan(wanted, pending, applied, ahead, edits, left, renamed)
 
 
 def plan_rollback(
@@ -95,6 +101,7 @@ def plan_rollback(
     Raises:
         InvalidInput: the target isn't applied, `confirm` isn't the newest, others have been at work since this
             execution began to undo, or a file is missing.
+        MigrationChanged: a file has the number of another one that is applied.
     """
     lowest = find_target(package, target).version
     if lowest in undone.versions and lowest not in applied:
@@ -114,7 +121,9 @@ def plan_rollback(
             cause="A migration is rolled back by its file VERSION_description.down.sql.",
             solution="Write the missing down files, or undo the change with a new migration.",
         )
-    return [migration for migration in chosen if migration is not None]
+    found = [migration for migration in chosen if migration is not None]
+    _refuse_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
+    return found
 
 
 def _refuse_unconfirmed(applied: Mapping[int, Applied], target: str, confirm: str | None, undone: Undone) -> None:
@@ -180,6 +189,7 @@ def missing_files(package: Package, applied: Mapping[int, Applied]) -> list[Appl
 
 def _refuse_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], limit: int) -> None:
     changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
+    _refuse_taken([edit.migration for edit in changed], applied)
     if changed:
         told = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
         raise MigrationChanged(
@@ -187,6 +197,39 @@ def _refuse_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], l
             solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
             files=[edit.migration.name for edit in changed],
             difference="\n".join(edit.difference for edit in changed),
+        )
+
+
+def _refuse_taken(changed: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
+    """Refuses changed files that have another name as well: they are other migrations, as it seems."""
+    others = [(migration, applied[migration.version]) for migration in changed]
+    others = [(migration, record) for migration, record in others if migration.name != record.name]
+    if others:
+        highest = applied[max(applied)]
+        told = "; ".join(f"{m.name} has the number of {r.name}, applied {r.applied_at}" for m, r in others)
+        raise MigrationChanged(
+            f"A number is taken: {told}.",
+            cause="Two migrations have the same number, often from two branches; or a file was renamed and edited.",
+            solution=f"Give the file here a number above {highest.label}, and bring back the one that is applied: its "
+            "text is in aurora_migrations.applied, column sql. If it is the same one, put back its name and its text.",
+            files=[migration.name for migration, _ in others],
+        )
+
+
+def _refuse_renumbered(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
+    """Refuses a pending file with the text of one that is applied under a number which the folder hasn't got."""
+    gone = {record.sha256: record for version, record in applied.items() if version not in package.by_version}
+    pending = [m for m in package.migrations if m.version not in applied] if gone else []
+    found = [(m, gone[m.sha256]) for m in pending if m.sha256 in gone]
+    found = [(migration, record) for migration, record in found if min(migration.version, record.version) <= limit]
+    if found:
+        told = "; ".join(f"{m.name} is {r.name}, applied {r.applied_at}" for m, r in found)
+        raise MigrationMissing(
+            f"Applied under another number: {told}.",
+            cause="The file was renamed. The history knows a migration by its number, so this one would run again.",
+            solution=f"Rename it back: {', '.join(f'{m.name} to {r.name}' for m, r in found)}. To run the same "
+            "statements once more, keep both files.",
+            files=[migration.name for migration, _ in found],
         )
 
 

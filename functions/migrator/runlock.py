@@ -18,11 +18,11 @@ from functions.migrator.errors import AnotherRunInProgress
 from functions.migrator.session import RUN_LOCK, Session, application_name
 
 KEY = RUN_LOCK
-# The row of pg_locks for that key when it is ours. A 64-bit key is shown in two halves, with objsubid 1.
+# The row of pg_locks for that key when it is ours. A 64-bit key is shown in two halves, with objsubid 1. The database
+# needn't be compared: a session has advisory locks in its own only.
 HELD_BY_US = f"""
     SELECT pid FROM pg_catalog.pg_locks
      WHERE locktype = 'advisory' AND granted AND pid = pg_catalog.pg_backend_pid()
-       AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
        AND classid = {(KEY >> 32) & 0xFFFFFFFF} AND objid = {KEY & 0xFFFFFFFF} AND objsubid = 1
 """
 _HOLDER = f"""

@@ -11,16 +11,17 @@ from typing import Any, TypeVar
 
 from functions.migrator.ask import Ask
 from functions.migrator.deadline import Deadline, Guard, out_of_time
-from functions.migrator.errors import Cancelled, NotAWriter, PackageChanged, StatementTimeout
+from functions.migrator.errors import Cancelled, InvalidInput, NotAWriter, PackageChanged, StatementTimeout
 from functions.migrator.manifest import Manifest
 from functions.migrator.request import Listener
-from functions.migrator.script import Action, Source
+from functions.migrator.script import PAST, Action, Source
 from functions.migrator.session import Session
 from functions.migrator.settings import Settings
 from functions.migrator.sqlstate import named_error
 from functions.migrator.wire import BatchError, Command
 
 _Item = TypeVar("_Item")
+_LONGEST_NUMBER = 255  # characters: as long as a file's name can be
 _READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
 
 
@@ -109,6 +110,66 @@ def _limit(session: Session, step: Step) -> None:
     send(session, _READ_ONLY)
     send(session, f"SET statement_timeout = {limits.statement_timeout}")
     send(session, f"SET lock_timeout = {limits.lock_timeout}")
+
+
+def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
+    """A text of the event with which the state machine calls a function; empty where it is missing.
+
+    Raises:
+        InvalidInput: it is no text, or a longer one than any that the state machine passes.
+    """
+    value = payload.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+        raise _malformed(key, f"a text of at most {longest} printable characters")
+    return value
+
+
+def read_so_far(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the last call of apply answered, as the state machine passes it on; nothing where there was none.
+
+    Raises:
+        InvalidInput: apply answers nothing like this.
+    """
+    data = payload.get("so_far")
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping):
+        raise _malformed("so_far", "an object")
+    given = {key: value for key, value in data.items() if value is not None}
+    for key, (is_right, what) in _SO_FAR.items():
+        if key in given and not is_right(given[key]):
+            raise _malformed(f"so_far.{key}", what)
+    return given
+
+
+def _are_done(files: object) -> bool:
+    return isinstance(files, list) and all(map(_is_done, files))
+
+
+def _is_done(file: object) -> bool:
+    number = file.get("migration") if isinstance(file, Mapping) else None
+    return isinstance(number, str) and len(number) <= _LONGEST_NUMBER
+
+
+def _is_count(count: object) -> bool:
+    return isinstance(count, int) and not isinstance(count, bool) and count >= 0
+
+
+_FILES = (_are_done, "a list of objects, each with the number of a migration")
+_COUNT = (_is_count, "a whole number")
+_SO_FAR = dict.fromkeys(PAST.values(), _FILES) | {f"{key}_count": _COUNT for key in PAST.values()} | {"calls": _COUNT}
+
+
+def _malformed(key: str, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"The event's key {key} must be {what}.",
+        cause="The state machine and its functions are of different versions, or the function was called by hand.",
+        solution="Start a new execution of the state machine; if that fails in the same way, deploy the stack again.",
+        state="This call changed nothing. Earlier calls of the execution may have changed something; see the history.",
+        next_command="aurora-migrations status",
+    )
 
 
 def send(session: Session, sql: str) -> None:

@@ -22,10 +22,12 @@ from functions.migrator.failures import (
     file_error,
     gone_with_session,
     held_too_long,
+    history_changed,
     of_promises,
     partly_in,
     runner_error,
 )
+from functions.migrator.history import Records
 from functions.migrator.job import AtWork, Chunk, Job
 from functions.migrator.session import BEGIN, COMMIT, OURS, Session
 from functions.migrator.sqlstate import connection_lost
@@ -45,6 +47,30 @@ class Ran:
 
     checks: Sequence[Check] = ()
     held: list[Held] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Try:
+    """What the history said when the file began.
+
+    Attributes:
+        attempt: the id of this attempt.
+        first: that of the attempt that began with the file's first unit; the same, unless this one resumes.
+        records: what `applied` holds.
+        own: the hash of this migration's record.
+    """
+
+    attempt: int
+    first: int
+    records: Records
+    own: int
+
+    def after(self, job: Job, number: int) -> Records:
+        """What `applied` must hold after a unit."""
+        if not job.is_last(number):
+            return self.records
+        sign = 1 if job.action == "apply" else -1
+        return Records(self.records.number + sign, self.records.hashes + sign * self.own)
 
 
 class CommitUnknown(Exception):
@@ -78,7 +104,7 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, te
         MigratorError: of the families sql, contention, verify or connection; the unit is rolled back, the try recorded.
         CommitUnknown: the connection broke after COMMIT was sent.
     """
-    attempt = _begin(session, job)
+    began = _begin(session, job)
     ran = Ran()
     for number in job.remaining:
         budget = _budget(session, job, number, observer, attempt_ms)
@@ -87,14 +113,12 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, te
                 raise ctrl_c.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
             if job.done and number == job.done:
                 _resume(session, job)
-            elif number > job.done:
-                _begin_unit(session, job, number)
             if job.unit(number).outside:
-                _run_outside(session, job, number, attempt, tell)
+                _run_outside(session, job, number, began, tell)
                 continue
             _run_text(session, job, number, budget, tell)
             ran.checks = _check(session, job, budget) if job.is_last(number) else ()
-            _commit(session, job, number, attempt, budget)
+            _commit(session, job, number, began, budget)
             ran.held += budget.held()
         except CommitUnknown as unknown:
             unknown.ran = Ran(ran.checks, [*ran.held, *budget.held()])
@@ -104,9 +128,10 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, te
             if job.done:
                 error.cause += gone_with_session(job)
             if isinstance(error, ConnectionLost | NotAWriter):
-                raise CommitUnknown(attempt, number, error, commit_sent=False) from error
-            _record_failure(session, attempt, error)
+                raise CommitUnknown(began.attempt, number, error, commit_sent=False) from error
+            _record_failure(session, began.attempt, error)
             raise
+    session.records = began.after(job, job.remaining[-1])
     return ran
 
 
@@ -115,21 +140,27 @@ def _budget(session: Session, job: Job, number: int, observer: Observer, attempt
     return Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, len(long))
 
 
-def _begin(session: Session, job: Job) -> int:
+def _begin(session: Session, job: Job) -> _Try:
     """Records the intent and opens the first transaction. Nothing in that transaction takes a snapshot, so that a file
     may begin with SET TRANSACTION. The limits are the session's, so that a file's own SET goes before them in all of
     its units; the cleaning at its end takes them back."""
-    intent = history.begin_attempt(session, job)
+    intent, (own, *records) = history.begin_attempt(session, job), history.read_records(job)
+    known, session.records = session.records, None
     limits = _limits("SESSION", job.limits.lock_timeout, job.limits.statement_timeout)
     opening = [] if job.done else _opening(job, 0)
+    reading = [own] if known else [own, *records]
     try:
-        answers = session.wire.batch([*intent[:-1], *limits, COMMIT, *opening])
+        answers = session.wire.batch([*intent[:-1], *reading, *limits, COMMIT, *opening])
     except BatchError as error:
         session.roll_back()
         found = runner_error(session, job, error)
         found.state = (partly_in(job, job.done) if job.done else None) or found.state
         raise found from error
-    return int(str(answers[3][0][0]))
+    ids, hashes, whole = answers[3:6]
+    if not (ids and hashes):
+        raise history_changed(session, job, MigratorError.state)
+    attempt, first, own_hash = (int(str(number)) for number in (*ids[0], *hashes[0]))
+    return _Try(attempt, first, Records(*(known or (int(str(number)) for number in whole[0]))), own_hash)
 
 
 def _resume(session: Session, job: Job) -> None:
@@ -152,8 +183,9 @@ def _begin_unit(session: Session, job: Job, number: int) -> None:
 
 
 def _opening(job: Job, number: int) -> list[Command]:
+    """What opens a unit's transaction; nothing behind the last unit, and before one that runs outside."""
     unit = job.unit(number)
-    return [] if unit.outside else [Command(f"BEGIN {unit.modes}")]
+    return [] if unit.outside or number not in job.remaining else [Command(f"BEGIN {unit.modes}")]
 
 
 def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:
@@ -168,6 +200,7 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Cal
     for chunk in job.chunks(number):
         if chunk.alone:
             budget.start()
+            session.wire.interrupted |= budget.interrupted
         tags |= _run_chunk(session, job, chunk, budget, tell)
         if not session.in_transaction:
             break
@@ -183,7 +216,7 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Cal
         )
 
 
-def _run_outside(session: Session, job: Job, number: int, attempt: int, tell: Callable[[AtWork], None]) -> None:
+def _run_outside(session: Session, job: Job, number: int, began: _Try, tell: Callable[[AtWork], None]) -> None:
     """Runs a unit that may commit by itself, with its record in the same round trip.
 
     The record's BEGIN makes a transaction of what the statement did after its own last commit, so both are in or
@@ -192,15 +225,16 @@ def _run_outside(session: Session, job: Job, number: int, attempt: int, tell: Ca
     """
     (chunk,) = job.chunks(number)
     text = job.text[chunk.start : chunk.end].decode()
-    record = [BEGIN, *_AS_OURSELVES, history.add_unit(attempt, job.unit(number).tokens), COMMIT]
-    began = time.monotonic()
+    record = [BEGIN, *_record(session, job, number, began), COMMIT]
+    commands = [Command(text), *record, *_opening(job, number + 1)]
+    sent = time.monotonic()
     try:
-        session.wire.batch([Command(text), *record], _telling(_never_stop, lambda: tell(job.at(chunk))))
+        session.wire.batch(commands, _telling(_never_stop, lambda: tell(job.at(chunk))))
     except BatchError as error:
         if connection_lost(error.error):
-            raise CommitUnknown(attempt, number, runner_error(session, job, error)) from error
+            raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
         if error.index in (0, len(record)):  # the last one is its COMMIT: what the statement deferred
-            elapsed_ms = (time.monotonic() - began) * 1_000
+            elapsed_ms = (time.monotonic() - sent) * 1_000
             failed = ScriptError(0, error.error, elapsed_ms)
             raise file_error(session, job, None if error.index else chunk, failed) from error
         raise runner_error(session, job, error) from error
@@ -274,34 +308,35 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
         raise of_promises(job, error) from error
 
 
-def _commit(session: Session, job: Job, number: int, attempt: int, budget: Budget) -> None:
+def _commit(session: Session, job: Job, number: int, began: _Try, budget: Budget) -> None:
+    """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
     # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
     limits = _limits("LOCAL", budget.left(), budget.within(job.limits.statement_timeout)) if budget.is_running else []
-    commands = [*limits, _DEFERRED, *_record(session, job, number, attempt, limits), COMMIT]
+    commands = [*limits, _DEFERRED, *_record(session, job, number, began, limits), COMMIT]
     try:
-        session.wire.batch(commands)
+        session.wire.batch([*commands, *_opening(job, number + 1)])
     except BatchError as error:
         if connection_lost(error.error):
-            raise CommitUnknown(attempt, number, runner_error(session, job, error)) from error
+            raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
         if error.index in (len(limits), len(commands) - 1):  # what the file deferred; serialization
             raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
 
 
-def _record(session: Session, job: Job, number: int, attempt: int, limits: Sequence[Command]) -> list[Command]:
+def _record(session: Session, job: Job, number: int, began: _Try, limits: Sequence[Command] = ()) -> list[Command]:
+    attempt, first = began.attempt, began.first
+    proof = history.prove(job, number, attempt, first, began.after(job, number))
     if not job.is_last(number):
-        return [*_AS_OURSELVES, history.add_unit(attempt, job.unit(number).tokens)]
+        return [*_AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
     done = (
         history.add_applied(session, attempt, job) if job.action == "apply" else history.remove_applied(job.migration)
     )
-    return [*session.cleaning, *limits, OURS, done, history.finish_attempt(attempt, job.result)]
+    return [*session.cleaning, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
 
 
 def _record_failure(session: Session, attempt: int, error: MigratorError) -> None:
     """Rolls back and records the failed try. Trouble here must not hide the first error: the next run closes it."""
     session.roll_back()
-    if session.wire.lost:
-        return
     try:
         session.wire.batch([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
     except BatchError:

@@ -14,6 +14,7 @@
     logs         what functions write                               runtime_loop, a small one of ours)
     events       EventBridge: rules to machines        executions   status events, stops
     inbox        the mails                              fast         botocore, read once
+    callers      who may call: signatures, no web page
 
 `infra/` and `functions/` know nothing of it. moto keeps the services' state and interprets the state machines; what it
 lacks stands here.

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-_CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request, *SignedHeaders=([^,]+), *Signature=(\w+)",
+    re.ASCII,
+)
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 _RPC = re.compile(r"/service/[^/]+/operation/(\w+)")
 
@@ -25,6 +28,7 @@ class Call:
         action: as policies name it: `GetSecretValue`.
         body: what was sent.
         query: the path's query.
+        signed_headers, signature: as its Authorization header has them; empty if it isn't signed.
     """
 
     key: str
@@ -34,6 +38,8 @@ class Call:
     path: str
     body: bytes
     query: Mapping[str, list[str]]
+    signed_headers: tuple[str, ...] = ()
+    signature: str = ""
 
     @property
     def name(self) -> str:
@@ -62,12 +68,11 @@ def read_call(environ: dict[str, Any]) -> Call:
     """The call of a WSGI request, whose body can be read once more afterwards."""
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
-    found = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
-    key, region, service = found.groups() if found else ("", "", "")
-    path = environ.get("PATH_INFO", "")
-    return Call(
-        key, region, service, _action(environ, path, body), path, body, parse_qs(environ.get("QUERY_STRING", ""))
-    )
+    found = _AUTHORIZATION.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
+    key, region, service, names, signature = found.groups() if found else ("", "", "", "", "")
+    path, query = environ.get("PATH_INFO", ""), parse_qs(environ.get("QUERY_STRING", ""))
+    action = _action(environ, path, body)
+    return Call(key, region, service, action, path, body, query, tuple(filter(None, names.split(";"))), signature)
 
 
 def _action(environ: Mapping[str, Any], path: str, body: bytes) -> str:
@@ -75,7 +80,7 @@ def _action(environ: Mapping[str, Any], path: str, body: bytes) -> str:
         return str(target).rpartition(".")[2]
     if found := _RPC.fullmatch(path):
         return found[1]
-    if _INVOKE.fullmatch(path):
+    if _INVOKE.fullmatch(path) and environ.get("REQUEST_METHOD") == "POST":
         return "InvokeFunction"
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0]

@@ -20,7 +20,7 @@ from local.cloud.events import Bus, Sent
 from local.cloud.executions import Executions
 from local.cloud.functions import Functions
 from local.cloud.hurry import hurried
-from local.cloud.identity import ACCOUNT, ENVIRONMENT, KEY, REGION, SECRET
+from local.cloud.identity import ACCOUNT, ENVIRONMENT, KEY, REGION
 from local.cloud.inbox import Mail, mails
 from local.cloud.login import read_login
 from local.cloud.logs import LogWriter
@@ -57,7 +57,16 @@ class Cloud:
     region: str = REGION
     account: str = ACCOUNT
     access_key: str = KEY
-    secret_key: str = field(repr=False, default=SECRET)
+
+    @property
+    def secret_key(self) -> str:
+        """What requests are signed with."""
+        return self.server.secret
+
+    @property
+    def inbox(self) -> str:
+        """The inbox's address, for a browser."""
+        return self.server.inbox
 
     @property
     def machine(self) -> str:
@@ -139,9 +148,9 @@ def opened(
     with contextlib.ExitStack() as closing:
         server = Endpoint()
         closing.callback(server.close)
-        logs = LogWriter(lambda: server.url)
+        logs = LogWriter(lambda: server.url, server.secret)
         closing.callback(_close, logs, tell)
-        functions = Functions(folder, lambda: server.url, logs)
+        functions = Functions(folder, server.url, server.secret, logs)
         closing.callback(functions.close)
         bus = Bus(lambda arn, given: executions.start(arn, given))
         executions = Executions(lambda detail, arn: _status_changed(bus, watch, detail, arn))

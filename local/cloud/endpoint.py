@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+import hmac
 import io
 import json
 import logging
-import os
+import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
+from moto import backends
 from moto.core.config import default_user_config
 from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.serving import ThreadedWSGIServer
 
 from local.cloud import rights
+from local.cloud.callers import is_from_a_web_page, is_signed, new_secret
 from local.cloud.calls import Call, read_call
-from local.cloud.console import PREFIX, Console, Page
+from local.cloud.console import INBOX, PREFIX, Console, Page
 from local.cloud.events import Bus
-from local.cloud.executions import Executions, named
+from local.cloud.executions import Executions, call_services_at, named
 from local.cloud.functions import Functions
-from local.cloud.identity import ACCOUNT, PARTITION, key_of
+from local.cloud.identity import ACCOUNT, KEY, PARTITION, key_of
 from local.cloud.refused import Refused
 from local.cloud.runtime_api import Answer
 
 Respond = Callable[..., Any]
+backends.list_of_moto_modules = cache(partial(tuple, backends.list_of_moto_modules()))  # moto lists it for every call
 _JSON = [("Content-Type", "application/x-amz-json-1.1")]
 _NOT_FOUND = [("x-amzn-ErrorType", "ResourceNotFoundException")]
+_NO_WEB_PAGES = "The local cloud doesn't answer web pages. Open its inbox by the address that `up` prints.\n"
+_WRONG_KEY = (
+    "This request isn't signed with the keys of this local cloud. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "
+    "those that `aurora-migrations up` prints; every start makes a new secret key.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Endpoint:
 
     Attributes:
         url: its address.
+        secret: the secret key that requests must be signed with.
         made: every call in the name of a function.
         functions, executions, bus, console: what it leads to; set before the first call.
     """
@@ -60,14 +73,19 @@ class Endpoint:
         for noisy in ("werkzeug", "moto"):  # requests, and failures of executions, which the executions tell themselves
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
         self.made: list[Made] = []
+        self.secret = new_secret()
+        self._inbox_key = secrets.token_hex(16)  # it stands in an address, so it must open nothing else
         self._roles: dict[str, str] = {}
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server: BaseWSGIServer = make_server(
-            "127.0.0.1", 0, self, threaded=True, request_handler=MotoRequestHandler
-        )
+        self._server = _Server("127.0.0.1", 0, self, MotoRequestHandler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        os.environ["MOTO_PORT"] = str(self._server.server_port)  # where moto's interpreter looks for services
+        call_services_at(self.url, self.secret)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def inbox(self) -> str:
+        """The address of the inbox, for a browser."""
+        return f"{self.url}{INBOX}?key={self._inbox_key}"
 
     def knows(self, role_arn: str) -> None:
         """Calls signed with this role's key are held against its policies."""
@@ -79,10 +97,13 @@ class Endpoint:
         self._server.server_close()
 
     def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
-        if _is_a_web_pages(environ):
-            refusal = Page("403 Forbidden", "text/plain", "The local cloud answers no web pages.\n")
-            return _paged(respond, refusal)
+        header = EnvironHeaders(environ).get
+        if is_from_a_web_page(header, self._server.server_port):
+            return _paged(respond, Page("403 Forbidden", "text/plain", _NO_WEB_PAGES))
         call = read_call(environ)
+        known = call.key == KEY or call.key in self._roles
+        if not (known and is_signed(call, environ, header, self.secret)) and not self._may_read_inbox(call):
+            return _paged(respond, Page("403 Forbidden", "text/plain", _WRONG_KEY))
         if call.path.startswith(PREFIX):
             return _paged(respond, self.console.answer(environ["REQUEST_METHOD"], call.path))
         denied = self._denied(call)
@@ -101,6 +122,10 @@ class Endpoint:
             return _reply(respond, "400 Bad Request", {"__type": refused.code, "message": refused.message})
         answer: Iterable[bytes] = self._moto(environ, respond)
         return answer
+
+    def _may_read_inbox(self, call: Call) -> bool:
+        key = call.query.get("key", [""])[0]
+        return call.path == INBOX and hmac.compare_digest(key.encode(), self._inbox_key.encode())
 
     def _invoked(self, environ: dict[str, Any], respond: Respond, call: Call) -> Iterable[bytes]:
         """As Lambda answers: at once to an asynchronous call, with 404 for a function that isn't there."""
@@ -138,17 +163,17 @@ class Endpoint:
         return [answer]
 
 
+class _Server(ThreadedWSGIServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Doesn't print a traceback about a client that is gone or doesn't speak HTTP: there is nothing to do here."""
+        if not isinstance(sys.exception(), (OSError, ValueError)):
+            super().handle_error(request, client_address)
+
+
 def policies_of(role_arn: str) -> list[dict[str, Any]]:
     """A role's policies, as they were deployed or changed since."""
     role = iam_backends[ACCOUNT][PARTITION].get_role_by_arn(role_arn)
     return [json.loads(text) for text in role.policies.values()]
-
-
-def _is_a_web_pages(environ: dict[str, Any]) -> bool:
-    """Whether a browser sends it for a page from elsewhere: such a page must not read the database's password here. No
-    client of AWS sends an Origin, and all of them name the address that they were given."""
-    host = str(environ.get("HTTP_HOST", "")).rpartition(":")[0]
-    return "HTTP_ORIGIN" in environ or host not in ("127.0.0.1", "localhost")
 
 
 def _stop(call: Call) -> dict[str, Any]:

@@ -9,12 +9,17 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any, Never
 
+import boto3
 from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from local.cloud.identity import ACCOUNT, REGION
+from local.cloud.identity import ACCOUNT, KEY, REGION
 from local.cloud.refused import Refused
 
 _LOOK_S = 0.03
@@ -24,6 +29,10 @@ _LONGEST_NAME = 80
 _NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
 _LONGEST_TOLD = 253_952  # bytes of an input, escaped, that an event holds; a longer one is left out
 Tell = Callable[[dict[str, Any], str], None]
+
+# moto parses a definition anew for every execution, which takes up to half a second. A parsed one can be shared: what
+# an execution changes is in its environment.
+AmazonStateLanguageParser.parse = staticmethod(lru_cache(16)(AmazonStateLanguageParser.parse))  # type: ignore[method-assign]
 
 
 class Executions:
@@ -92,6 +101,18 @@ class Executions:
                 self._changed.clear()
             else:
                 self._ended.wait(_LOOK_S)
+
+
+def call_services_at(url: str, secret: str) -> None:
+    """Has moto's interpreter call the services at this address and sign with this secret key. Its own key is a fixed
+    one, and its own address `localhost`, where by IPv6 another program may listen."""
+
+    def client(**options: Any) -> Any:
+        if "endpoint_url" in options:  # not where a test has moto catch all calls
+            options |= {"endpoint_url": url, "aws_access_key_id": KEY, "aws_secret_access_key": secret}
+        return boto3.client(**options)
+
+    boto_client.boto3 = SimpleNamespace(client=client)  # type: ignore[assignment,attr-defined,unused-ignore]
 
 
 def find(arn: str) -> Any:

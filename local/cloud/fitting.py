@@ -10,6 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from functions.migrator.errors import InvalidInput
+from local.cloud.callers import signed
 from local.cloud.contents import fingerprint
 from local.cloud.running import Access
 
@@ -46,7 +47,7 @@ def tell_changes(there: Access, tell: Callable[[str], None]) -> None:
     left to the call that needs it."""
     directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with contextlib.suppress(OSError, HTTPException, ValueError, LookupError, TypeError):
-        with directly.open(f"{there.endpoint}{FILES}", timeout=5) as response:
+        with directly.open(signed("GET", f"{there.endpoint}{FILES}", there.secret_key), timeout=5) as response:
             deployed = json.load(response)["fingerprint"]
         if there.migrations and deployed != fingerprint(Path(there.migrations)):
             tell("The files have changed since they were deployed: aurora-migrations deploy --local puts them in.")

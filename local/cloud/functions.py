@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from moto.awslambda.models import lambda_backends
 
 from infra.naming import ALIAS
-from local.cloud.identity import ACCOUNT, REGION, SECRET, key_of
+from local.cloud.identity import ACCOUNT, REGION, key_of
 from local.cloud.logs import LogWriter, Stream
 from local.cloud.runtime_api import Answer, Event
 from local.cloud.sandbox import Sandbox, Spec
@@ -54,11 +54,13 @@ class Functions:
         invocations: every call until now.
     """
 
-    def __init__(self, packages: Path, endpoint: Callable[[], str], logs: LogWriter) -> None:
-        """`packages` holds the packages' folders by their keys; `endpoint` is where functions find AWS."""
+    def __init__(self, packages: Path, endpoint: str, secret: str, logs: LogWriter) -> None:
+        """`packages` holds the packages' folders by their keys; `endpoint` is where functions find AWS, and `secret`
+        what they sign with."""
         self.invocations: list[Invocation] = []
         self._packages = packages
         self._endpoint = endpoint
+        self._secret = secret
         self._logs = logs
         self._idle: dict[tuple[str, str], list[_Warm]] = defaultdict(list)
         self._busy: set[_Warm] = set()
@@ -191,11 +193,11 @@ class Functions:
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": key_of(deployed.role),
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_SESSION_TOKEN": SECRET,
+            "AWS_SECRET_ACCESS_KEY": self._secret,
+            "AWS_SESSION_TOKEN": "local",
             "AWS_CONFIG_FILE": os.devnull,  # whoever runs this may have files of their own
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_ENDPOINT_URL": self._endpoint(),
+            "AWS_ENDPOINT_URL": self._endpoint,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{deployed.run_time}",
             "AWS_LAMBDA_FUNCTION_NAME": spec.name,
             "AWS_LAMBDA_FUNCTION_VERSION": str(deployed.version),

@@ -1,4 +1,4 @@
-"""The account that the local cloud pretends to be: fixed names, and the keys that callers sign with."""
+"""The account that the local cloud pretends to be: fixed names, and the access keys that callers sign with."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ ENVIRONMENT = "local"
 ACCOUNT = "123456789012"  # the account that AWS's own documentation uses
 REGION = "us-east-1"
 PARTITION = "aws"
-KEY = "local"  # of the person at the machine, who may do everything
-SECRET = "local"
+KEY = "local"  # of the person at the machine, who may do everything; what it is signed with, see callers.py
 
 
 def key_of(role_arn: str) -> str:

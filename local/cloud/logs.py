@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from local.cloud.identity import REGION, SECRET
+from local.cloud.identity import REGION
 
 _EVERY_S = 0.05
 _END: Any = None
@@ -58,9 +58,10 @@ class LogWriter:
         lost: what could not be written, by log group.
     """
 
-    def __init__(self, endpoint: Callable[[], str]) -> None:
+    def __init__(self, endpoint: Callable[[], str], secret: str) -> None:
         self.lost: dict[str, Lost] = {}
         self._endpoint = endpoint
+        self._secret = secret
         self._lines: queue.Queue[Any] = queue.Queue()
         self._clients: dict[str, Any] = {}
         self._known: set[Stream] = set()
@@ -139,7 +140,7 @@ class LogWriter:
                 endpoint_url=self._endpoint(),
                 region_name=REGION,
                 aws_access_key_id=key,
-                aws_secret_access_key=SECRET,
+                aws_secret_access_key=self._secret,
                 config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=10),
             )
         return self._clients[key]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -43,7 +42,7 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
         return
     with started(migrations, None, tell, hurry=hurry) as (cloud, _):
         try:
-            yield Access(cloud.endpoint, os.getpid())
+            yield Access(cloud.endpoint, cloud.secret_key)
         finally:
             _show(cloud.mails, place.home() / "inbox", tell)
 

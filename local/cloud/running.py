@@ -1,6 +1,7 @@
 """The local cloud that `aurora-migrations up` keeps running, found by the commands beside it.
 
-A file tells where it is, and a lock that dies with its process whether that is still true.
+A file, which only its owner can read, tells where it is and what its secret key is; a lock that dies with its process
+tells whether that is still true.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
-from local.cloud.identity import ENVIRONMENT, KEY, REGION, SECRET
+from local.cloud.identity import ENVIRONMENT, KEY, REGION
 from local.errors import ServerError
 from local.locks import hold
 
@@ -27,17 +28,18 @@ class Access:
 
     Attributes:
         endpoint: the URL of all its services.
+        secret_key: what requests are signed with.
         pid: the process that runs it.
         migrations: the folder that it deploys, absolute.
         hurry: whether its waits are a second at most.
     """
 
     endpoint: str
-    pid: int
+    secret_key: str = field(repr=False)
+    pid: int = field(default_factory=os.getpid)
     environment: str = ENVIRONMENT
     region: str = REGION
     access_key: str = KEY
-    secret_key: str = SECRET
     migrations: str | None = None
     hurry: bool = False
 
@@ -52,14 +54,13 @@ def find(home: Path) -> Access | None:
 
 
 @contextlib.contextmanager
-def found_by_others(home: Path, endpoint: str, migrations: Path, *, hurry: bool = False) -> Iterator[bool]:
+def found_by_others(home: Path, access: Access) -> Iterator[bool]:
     """Has the commands beside us find this cloud, for the block; false where another one is found already.
 
     Raises:
         ServerError: the folder can't be written to.
     """
     try:
-        access = Access(endpoint, os.getpid(), migrations=str(migrations.resolve()), hurry=hurry)
         lock = _announced(home, access)
     except OSError as error:
         raise ServerError(
@@ -118,6 +119,8 @@ def _read(home: Path) -> Access | None:
 def _write(home: Path, access: Access) -> None:
     """It appears whole, in place of a dead cloud's."""
     making = home / f"{_file(home).name}.new"
+    making.unlink(missing_ok=True)  # or it would keep the permissions that it has
+    making.touch(mode=0o600, exist_ok=False)
     making.write_text(json.dumps(asdict(access)), encoding="utf-8")
     making.replace(_file(home))
 

@@ -1,17 +1,22 @@
 """Lambda's Runtime API for one sandbox: where the process in it asks for events and leaves its answers.
 
 The protocol is AWS's, documented as "Using the Lambda runtime API for custom runtimes" (version 2018-06-01). One
-server stands for one sandbox, as in Lambda, so at most one event is under way.
+server stands for one sandbox, as in Lambda, so at most one event is under way. AWS's client sends no key, so only
+connections of the sandbox's own process are accepted: no web page and no other user can take an event or answer one.
 """
 
 from __future__ import annotations
 
 import json
 import queue
+import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from local.cloud.callers import is_from_a_web_page
 
 PREFIX = "/2018-06-01/runtime"
 
@@ -57,14 +62,48 @@ class RuntimeApi:
         self.answers: queue.Queue[Answer] = queue.Queue()
         self.ready = threading.Event()
         self._events: queue.Queue[Event | None] = queue.Queue()
+        self._expected: str | None = None  # the request id of the event under way
+        self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
-        self.address = f"127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.address = f"127.0.0.1:{self.port}"
+
+    def serve(self, is_ours: Callable[[int], bool]) -> None:
+        """Begins to answer, once the process is there.
+
+        Args:
+            is_ours: whether that process has a connection from this port.
+        """
+        self._server.is_ours = is_ours
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def send(self, event: Event) -> None:
         """Hands over the next event."""
+        with self._lock:
+            self._expected = event.request_id
         self._events.put(event)
+
+    def take(self, request_id: str, answer: Answer) -> bool:
+        """Takes the answer to the event under way; false if it is the answer to another one, or comes too late."""
+        with self._lock:
+            if request_id != self._expected:
+                return False
+            self._expected = None
+        self.answers.put(answer)
+        return True
+
+    def take_init_error(self, answer: Answer) -> bool:
+        """Takes the error of a function that can't be loaded; false if it was loaded."""
+        if self.ready.is_set():
+            return False
+        self.answers.put(answer)
+        return True
+
+    def stop_waiting(self) -> None:
+        """Answers come too late from now on."""
+        with self._lock:
+            self._expected = None
 
     def close(self) -> None:
         """Ends the server; whoever waits for an event is let go."""
@@ -82,11 +121,31 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     api: RuntimeApi
+    is_ours: Callable[[int], bool]
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether a connection is answered at all."""
+        return self.is_ours(client_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Doesn't print a traceback about a process that is gone: whoever ended it has said so."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
+
+    def parse_request(self) -> bool:
+        """Whether to go on with a request."""
+        if not super().parse_request():
+            return False
+        if not is_from_a_web_page(self.headers.get, self.server.api.port):
+            return True
+        self._reply(403)
+        self.close_connection = True  # what follows may be this request's body
+        return False
 
     def do_GET(self) -> None:
         if self.path != f"{PREFIX}/invocation/next":
@@ -106,12 +165,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        last = self.path.rsplit("/", 1)[-1]
-        if last not in ("response", "error") or not self.path.startswith(f"{PREFIX}/"):
+        path, _, last = self.path.removeprefix(f"{PREFIX}/").rpartition("/")
+        answer = Answer(body, failed=last == "error")
+        if (path, last) == ("init", "error"):
+            taken = self.server.api.take_init_error(answer)
+        elif path.startswith("invocation/") and last in ("response", "error"):
+            taken = self.server.api.take(path.removeprefix("invocation/"), answer)
+        else:
             self._reply(404)
             return
-        self.server.api.answers.put(Answer(body, failed=last == "error"))
-        self._reply(202, b'{"status":"OK"}')
+        self._reply(*((202, b'{"status":"OK"}') if taken else (400, b'{"errorType":"InvalidRequestID"}')))
 
     def _reply(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

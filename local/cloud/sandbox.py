@@ -68,6 +68,7 @@ class Sandbox:
         self._api = RuntimeApi()
         self._process = self._start()
         self._watched = psutil.Process(self._process.pid)
+        self._api.serve(self._has_connection_from)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -92,12 +93,15 @@ class Sandbox:
         """Hands the event over and waits for the answer; ends the process if it takes more than it may."""
         self._api.send(event)
         until = time.monotonic() + self.spec.timeout_ms / 1_000
-        while True:
-            with contextlib.suppress(queue.Empty):
-                return self._api.answers.get(timeout=_LOOK_S)
-            trouble = self._trouble(event, until)
-            if trouble is not None:
-                return trouble
+        try:
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    return self._api.answers.get(timeout=_LOOK_S)
+                trouble = self._trouble(event, until)
+                if trouble is not None:
+                    return trouble
+        finally:
+            self._api.stop_waiting()
 
     def kill(self) -> None:
         """Ends it as Lambda does: at once, with whatever it has started itself."""
@@ -133,6 +137,14 @@ class Sandbox:
             self.kill()
             return Answer.error("Runtime.OutOfMemory", f"{said}Runtime exited with error: signal: killed")
         return None
+
+    def _has_connection_from(self, port: int) -> bool:
+        """Whether the process has that port; or a child, as which Python itself runs in a venv on Windows."""
+        with contextlib.suppress(psutil.Error):
+            return _has_port(self._watched, port) or any(
+                _has_port(child, port) for child in self._watched.children(recursive=True)
+            )
+        return False
 
     def _memory_mb(self) -> float:
         with contextlib.suppress(psutil.Error):
@@ -183,3 +195,7 @@ class Sandbox:
         with contextlib.suppress(ValueError, OSError):
             for line in stream:
                 self.log(line.decode("utf-8", "replace").rstrip("\n"))
+
+
+def _has_port(process: psutil.Process, port: int) -> bool:
+    return any(connection.laddr.port == port for connection in process.net_connections("tcp4"))

@@ -20,6 +20,7 @@ LOCK = "template.lock"
 PATIENCE_S = 300  # another process may be synthesising
 _CACHE = "jsii"  # where jsii keeps what it unpacks, if it can't in the person's home
 _NO_CACHE = "Cannot use the jsii package cache"
+_SYNTHESIS = ("-m", "local.cloud.synthesis")
 
 
 def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
@@ -107,7 +108,7 @@ def _run_with(
 ) -> subprocess.CompletedProcess[str]:
     """All that it writes, the CDK's temporary files too, stands in the folder."""
     environment = {**os.environ, **variables, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(making))}
-    command = [sys.executable, "-m", "local.cloud.synthesis", str(target), sslmode]
+    command = [sys.executable, *_SYNTHESIS, str(target), sslmode]
     with lifeline() as stdin:
         return subprocess.run(command, cwd=ROOT, env=environment, stdin=stdin, capture_output=True, text=True)
 

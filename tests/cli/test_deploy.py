@@ -15,7 +15,7 @@ from cli.remote.errors import LocalCloudFailed
 from functions.migrator.errors import InvalidFile
 from local.cloud.console import Console, Page
 from local.cloud.events import Sent
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 from tests.cli.conftest import Call
 from tests.servers import Migrations
 
@@ -50,7 +50,7 @@ def answering(tmp_path: Path, here: Migrations, monkeypatch: pytest.MonkeyPatch)
         what[:] = [does]
         return url
 
-    with found_by_others(tmp_path / "home", url, here.dir):
+    with found_by_others(tmp_path / "home", Access(url, "secret", migrations=str(here.dir.resolve()))):
         yield answer
     server.shutdown()
     server.server_close()
@@ -113,7 +113,7 @@ def test_neither_proxy_nor_profile_is_in_the_way(
     monkeypatch.setenv("AWS_PROFILE", "nope")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    assert deploy.started(url) == [RUN]
+    assert deploy.started(url, "secret") == [RUN]
     answering(broken)
     assert "a disk that is full" in call("deploy", "--local").err
 
@@ -122,9 +122,9 @@ def test_silence_and_absence_are_told(answering: Answering, call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with pytest.raises(LocalCloudFailed, match=r"didn't answer as it should: timed out\."):
-            deploy.started(url, patience_s=0.2)
+            deploy.started(url, "secret", patience_s=0.2)
     with pytest.raises(LocalCloudFailed, match="Connection refused"):
-        deploy.started(url)
+        deploy.started(url, "secret")
 
 
 def test_run_of_ours_is_followed_among_several() -> None:

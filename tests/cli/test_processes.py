@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -116,18 +117,76 @@ def test_run_into_a_closed_pipe_is_all_or_nothing(two: Migrations, database: Dat
     assert answer.code == 0 if len(known) == 2 else answer.code != 0
 
 
-@posix
-def test_closed_stdout_is_no_reason_to_fail(two: Migrations, database: Database) -> None:
-    program = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'cli', 'run'])"
+def without_streams(migrations: Migrations, closed: Sequence[int], *words: str, **variables: str) -> Answer:
+    """Calls it with streams that are closed, as by `>&-`."""
+    closing = "".join(f"os.close({number}); " for number in closed)
+    program = f"import os, sys; {closing}os.execv(sys.executable, [sys.executable, '-m', 'cli', *sys.argv[1:]])"
     finished = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=two.dir.parent,
-        env=environment(DATABASE_URL=database.url),
-        stderr=subprocess.PIPE,
+        [sys.executable, "-c", program, *words],
+        cwd=migrations.dir.parent,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
         text=True,
     )
-    assert checked(Answer(finished.returncode, "", finished.stderr)).code == 0
+    return checked(Answer(finished.returncode, finished.stdout, finished.stderr))
+
+
+@posix
+def test_closed_streams_are_no_reason_to_fail(two: Migrations, database: Database) -> None:
+    url = {"DATABASE_URL": database.url}
+    assert without_streams(two, [0, 1, 2], "run", **url) == Answer(0, "", "")
     assert applied(database) == ["001", "002"]
+    assert without_streams(two, [1], "list", **url) == Answer(0, "", "")
+    assert without_streams(two, [2], "list", "--frob", **url) == Answer(2, "", "")
+    asked = without_streams(two, [0], "rollback", "1", **url)
+    assert (asked.code, asked.out) == (2, "")
+    assert "Rolling back needs a confirmation" in asked.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has a device that is always full")
+@pytest.mark.parametrize(("words", "unbuffered"), [(["--help"], ""), (["run"], "1"), (["run", "--output", "json"], "")])
+def test_output_that_cannot_be_written_is_said(
+    two: Migrations, database: Database, words: list[str], unbuffered: str
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        finished = subprocess.run(
+            [sys.executable, "-m", "cli", *words],
+            cwd=two.dir.parent,
+            env=environment(DATABASE_URL=database.url, PYTHONUNBUFFERED=unbuffered),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    answer = checked(Answer(finished.returncode, "", finished.stderr))
+    assert answer.code == 1
+    assert answer.err.startswith("aurora-migrations: the output can't be written: No space left on device.")
+    assert ("`aurora-migrations status` shows it" in answer.err) == ("run" in words)
+
+
+# ---- Ctrl-C before anything has begun -------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("module", ["cli.common", "argparse", "json.decoder", "psycopg", "compiler.source"])
+def test_ctrl_c_during_imports_ends_it_quietly(two: Migrations, module: str) -> None:
+    program = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from cli.main import main
+sys.meta_path.insert(0, Finder())
+sys.exit(main(["run"]))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=two.dir.parent, env=environment(), capture_output=True, text=True
+    )
+    assert (finished.returncode, finished.stdout) == (130, "")
+    assert finished.stderr == "\naurora-migrations: stopped by Ctrl-C.\n"
 
 
 # ---- at a terminal --------------------------------------------------------------------------------------------------
@@ -199,7 +258,7 @@ def test_person_who_types_the_newest_number_goes_on(ran: Migrations, database: D
         code, out, err = person.answer(b" 2 \n")
     assert code == 0, err
     shown = out + err
-    assert shown.index("002_orders.down.sql") < shown.index("001_users.down.sql") < shown.index("Type 002")
+    assert shown.index("002_orders.sql") < shown.index("001_users.sql") < shown.index("Type 002")
     assert applied(database) == []
 
 

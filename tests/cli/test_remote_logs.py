@@ -50,6 +50,17 @@ def test_newest_execution_is_told_as_one_story_oldest_first(cloud: Cloud, call: 
     assert answer.out.endswith("Migration 017 executed successfully\n")
 
 
+def test_input_of_any_kind_is_told_in_a_line_without_passwords(cloud: Cloud, call: Call) -> None:
+    cloud.deploy(answering({"run-migration": RAN}))
+    asked = {"requested_by": "j\x1b[31m\nx", "target": "postgresql://a:hunter2@h/d", "x\n": ["y" * 70_000], "n": None}
+    cloud.ended(cloud.start({"action": "run-migration", **asked}, "odd"))
+    cloud.log("preflight", "odd", "Event received", asked="odd", unknown_keys=[])
+    answer = call("logs", "--env", "dev")
+    told = f"requested_by j [31m x, target postgresql://a:...@h/d, x ['{'y' * 98}, n None"
+    assert f", asked: action run-migration, {told}\n" in answer.out
+    assert answer.code == 0
+
+
 def test_looks_since_the_last_run_are_passed_over(cloud: Cloud, call: Call) -> None:
     """The quick reference says: `status`, then `logs`."""
     cloud.deploy(answering({**ALL, "run-migration": ("LockTimeout", caused(DOCUMENT))}))

@@ -190,7 +190,7 @@ def test_failure_of_a_look_is_told_with_the_same_look_as_next_command(cloud: Clo
 ROLLED = {**ABOUT, "migration": "017", "action": "rollback", "message": "Migrations 018, 017 rolled back successfully"}
 
 
-def test_rollback_shows_what_would_go_and_asks_for_the_newest(
+def test_rollback_shows_the_migrations_that_would_go_no_down_file_that_it_cannot_know_and_asks_for_the_newest(
     cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.deploy(answering({"list-migrations": LIST, "rollback": ROLLED}))
@@ -198,7 +198,8 @@ def test_rollback_shows_what_would_go_and_asks_for_the_newest(
     answer = call("rollback", "17", "--env", "dev")
     assert answer.code == 0
     shown = answer.err
-    assert shown.index("  018_b.down.sql\n") < shown.index("  017_a.down.sql\n") < shown.index("Type 018")
+    assert shown.index("  018_b.sql\n") < shown.index("  017_a.sql\n") < shown.index("Type 018")
+    assert "_b.down.sql" not in shown
     assert answer.contract["message"] == ROLLED["message"]
     asked = cloud.executions()[0]["input"]
     assert (asked["action"], asked["target"], asked["confirm"]) == ("rollback", "17", "018")

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from cli.remote.place import opened
 from local.cloud.apart import apart
 from local.cloud.identity import ACCOUNT, REGION
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -38,7 +38,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_commands_beside_a_cloud_reach_it(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
     arguments = argparse.Namespace(local=True, hurry=False, migrations=tmp_path, output="json", verb="list")
-    with found_by_others(tmp_path, endpoint, tmp_path), opened(arguments) as place:
+    with found_by_others(tmp_path, Access(endpoint, "secret")), opened(arguments) as place:
         assert place.identity.account == ACCOUNT
         assert place.region == REGION
 

@@ -18,7 +18,7 @@ from cli.remote.failing import named
 from cli.remote.follow import Follower
 from cli.remote.place import Place
 from cli.remote.screen import Screen
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 from tests.cli.conftest import Call
 from tests.servers import Migrations
 
@@ -125,7 +125,7 @@ def test_address_of_a_local_cloud_that_another_program_has_taken(
     stranger: Stranger, call: Call, here: Migrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path / "home"))
-    with found_by_others(tmp_path / "home", stranger(200, HTML.encode()), here.dir):
+    with found_by_others(tmp_path / "home", Access(stranger(200, HTML.encode()), "secret")):
         answer = call("list", "--local")
     assert answer.code == 1
     assert "CloudUnreachable: Something else than AWS answered." in answer.err

@@ -196,13 +196,13 @@ def test_wrong_use_exits_with_2(on: Call, two: Migrations, arguments: list[str],
     assert len(answer.err) < 2_000
 
 
-@pytest.mark.parametrize("verb", ["run", "list", "status", "history", "rollback"])
-def test_without_an_address_the_next_command_names_one(call: Call, two: Migrations, verb: str) -> None:
-    answer = call(verb, *(["1"] if verb == "rollback" else []))
+@pytest.mark.parametrize("typed", ["run", "run 2", "list", "status", "history", "rollback 1"])
+def test_without_an_address_the_next_command_names_one(call: Call, two: Migrations, typed: str) -> None:
+    answer = call(*typed.split())
     assert answer.code == 2
     assert "No database was named" in answer.err
     (following,) = re.findall(r"Next +(.+)", answer.err)
-    assert "--database-url" in following
+    assert following.startswith(f"aurora-migrations {typed} --database-url ")
 
 
 def test_wrong_password_is_told_and_not_shown(call: Call, two: Migrations, database: Database) -> None:
@@ -213,6 +213,17 @@ def test_wrong_password_is_told_and_not_shown(call: Call, two: Migrations, datab
         assert "AuthenticationFailed" in answer.out + answer.err
         assert "Tr0ub4dor" not in answer.out + answer.err
     assert "Tr0ub4dor" not in Path("migration-001-output.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["x" * 70_000, "caf\udce9 \x1b[31m\n"], ids=["long", "odd"])
+def test_user_name_of_any_kind_is_recorded_in_short(
+    on: Call, two: Migrations, database: Database, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("LOGNAME", name)
+    assert on("run").code == 0
+    ((recorded,),) = database.query("SELECT DISTINCT requested_by FROM aurora_migrations.attempts")
+    assert recorded.isprintable()
+    assert 0 < len(recorded) <= 256
 
 
 def test_result_that_cannot_be_saved_is_said_and_no_failure(on: Call, two: Migrations) -> None:

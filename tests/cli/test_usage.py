@@ -13,7 +13,7 @@ import pytest
 from cli import where
 from cli.main import VERBS
 from functions.remedy import deploy_command
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 from tests.cli.conftest import Call
 from tests.servers import Migrations
 
@@ -97,6 +97,103 @@ def test_version_is_told(call: Call) -> None:
     assert answer.out.startswith("aurora-migrations ")
 
 
+# Where somebody types the address of a database, and it doesn't belong there.
+MISPLACED = [
+    "ADDRESS",
+    "help ADDRESS",
+    "run ADDRESS",
+    "run 1 ADDRESS",
+    "run --env ADDRESS",
+    "run --wait ADDRESS",
+    "run --output ADDRESS",
+    "run --migrations ADDRESS",
+    "run --url=ADDRESS",
+    "run --hurry=ADDRESS",
+    "run --l=ADDRESS",
+    "list ADDRESS",
+    "plan ADDRESS --env dev",
+    "verify ADDRESS --local",
+    "status --env dev --region ADDRESS",
+    "status --env dev --profile ADDRESS",
+    "history --last ADDRESS",
+    "logs ADDRESS --env dev",
+    "rollback ADDRESS",
+    "rollback 1 --confirm ADDRESS",
+    "rollback 1 --confirm ADDRESS --env dev",
+    "check ADDRESS",
+    "build --architecture ADDRESS",
+    "deploy --env ADDRESS",
+    "up ADDRESS",
+    "new ADDRESS",
+    "new x --template ADDRESS",
+    "new x --template rename --batches ADDRESS",
+    "new x --template index --table ADDRESS",
+]
+
+
+@pytest.mark.parametrize("words", MISPLACED)
+def test_password_of_an_address_in_the_wrong_place_is_not_shown(call: Call, two: Migrations, words: str) -> None:
+    for address in ("postgresql://app:p@hunter2/x:y@h:5432/shop", "host=h user=app password=hunter2 dbname=shop"):
+        answer = call(*(word.replace("ADDRESS", address) for word in words.split()))
+        assert (answer.code, answer.out) == (2, "")
+        assert "error: " in answer.err or "there is no verb" in answer.err
+        assert "hunter2" not in answer.err
+        assert len(list(two.dir.iterdir())) == 4, "a file would be named by it"
+
+
+def test_address_in_the_wrong_place_is_said_to_have_another(call: Call) -> None:
+    answer = call("run", "postgresql://app:hunter2@h/shop")
+    assert (
+        "error: argument TARGET: 'postgresql://app:...@h/shop' has a password in it: the address of a database goes "
+        "after --database-url" in answer.err
+    )
+
+
+def test_value_of_a_template_may_speak_of_passwords(call: Call, two: Migrations) -> None:
+    """It is SQL, and goes into a file that is read by people first."""
+    words = ("--template", "backfill", "--table", "users", "--column", "url", "--key", "id")
+    answer = call("new", "fill urls", *words, "--value", "'https://app:secret@example.com'")
+    assert (answer.code, answer.err) == (0, "")
+
+
+FOLDERS = {
+    "too long": "x" * 5_000,
+    "NUL": "a\0b",
+    "surrogate": "\ud800",
+    "missing": "nowhere",
+    "file": "migrations/001_users.sql",
+}
+
+
+@pytest.mark.parametrize("folder", FOLDERS.values(), ids=FOLDERS)
+@pytest.mark.parametrize("verb", ["run", "list", "status", "plan", "verify", "rollback 1", "check", "new x"])
+def test_folder_that_cannot_be_read_is_a_named_error(call: Call, two: Migrations, verb: str, folder: str) -> None:
+    database = [] if verb in ("check", "new x") else ["--database-url", "postgresql://app@127.0.0.1:1/shop"]
+    answer = call(*verb.split(), "--migrations", folder, *database)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("\nInvalidInput: The migrations folder ")
+    assert "--migrations DIR" in answer.err
+    assert len(answer.err) < 1_000
+
+
+@pytest.mark.parametrize("verb", ["check", "new x"])
+def test_next_command_names_a_folder_as_it_is_typed(call: Call, tmp_path: Path, verb: str) -> None:
+    folder = tmp_path / "my migrations"
+    folder.mkdir()
+    (folder / "users.sql").touch()
+    answer = call(*verb.split(), "--migrations", str(folder))
+    typed = f'"{folder}"' if sys.platform == "win32" else f"'{folder}'"
+    assert answer.code == 1
+    assert answer.err.endswith(f"  Next   aurora-migrations check --migrations {typed}\n")
+
+
+def test_empty_folder_name_is_not_the_current_folder(call: Call, two: Migrations) -> None:
+    """As a variable of a script may be empty."""
+    answer = call("check", "--migrations", "")
+    assert (answer.code, answer.out) == (2, "")
+    assert "error: argument --migrations: the folder's name is empty" in answer.err
+
+
 def test_help_does_not_show_the_address_of_the_environment(spawn: Call) -> None:
     answer = spawn("run", "--help", DATABASE_URL="postgresql://app:Tr0ub4dor@db/shop")
     assert (answer.code, answer.err) == (0, "")
@@ -128,7 +225,7 @@ def test_corrected_files_are_deployed_to_the_local_cloud_that_is_up(
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
     arguments = argparse.Namespace(local=True, env=None, migrations=Path("migrations"), **typed)
     following = deploy_command("local")
-    with found_by_others(tmp_path, "http://127.0.0.1:1", tmp_path) if is_up else contextlib.nullcontext():
+    with found_by_others(tmp_path, Access("http://127.0.0.1:1", "secret")) if is_up else contextlib.nullcontext():
         assert where.as_asked(following, arguments) == f"aurora-migrations {command}"
 
 

@@ -21,6 +21,7 @@ from psycopg import sql
 import functions.migrator as engine
 from compiler.source import Compiler
 from functions.migrator import Listener, Migration, Request, RunResult, Session, discover, runlock
+from functions.migrator.blockers import LockWait
 from functions.migrator.options import Limits
 from functions.migrator.overview import Entry
 from functions.migrator.results import FileDone
@@ -41,8 +42,8 @@ def request(database: Database, migrations: Migrations, **changes: Any) -> Reque
     """What the command line would ask for; `changes` are attributes of `Request`."""
     parts = {"url": database.url, "execution": "test-1", "requested_by": "tester@here"}
     parts |= {"wait": PATIENCE, "limits": Limits(lock_wait=0)} | changes  # what is in the way is told at once
-    package = parts.pop("package", None) or discover(migrations.dir)
-    return Request(source=Compiler(package), **parts)
+    package = parts.pop("package", None)
+    return Request(**{"source": Compiler(package or discover(migrations.dir)), **parts})
 
 
 def apply(database: Database, migrations: Migrations, target: str | None = None, **changes: Any) -> RunResult:
@@ -73,14 +74,24 @@ class Watcher(Listener):
         self,
         executing: Callable[[Migration], object] | None = None,
         executed: Callable[[Migration], object] | None = None,
+        in_the_way: Callable[[LockWait], object] | None = None,
+        waiting: Callable[[Holder | None], object] | None = None,
     ) -> None:
         self.waited_for: list[Holder | None] = []
         self.heard: list[tuple[str, str]] = []
         self._executing = executing
         self._executed = executed
+        self._in_the_way = in_the_way
+        self._waiting = waiting
 
     def waiting(self, holder: Holder | None) -> None:
         self.waited_for.append(holder)
+        if self._waiting:
+            self._waiting(holder)
+
+    def in_the_way(self, wait: LockWait) -> None:
+        if self._in_the_way:
+            self._in_the_way(wait)
 
     def executing(self, action: str, migration: Migration) -> None:
         self.heard.append(("executing", migration.label))
@@ -266,6 +277,16 @@ def attempts(database: Database) -> list[tuple[str, str | None]]:
     return ask(database, query)  # type: ignore[return-value]
 
 
+def units(database: Database) -> list[tuple[str | None, int]]:
+    """Result of every attempt, oldest first, and how many units of its file are in by then but its last."""
+    query = """
+        SELECT result, (SELECT count(*)::integer FROM aurora_migrations.units
+                         WHERE first_attempt = coalesce(a.resumes, a.id) AND attempt <= a.id)
+          FROM aurora_migrations.attempts a ORDER BY id
+    """
+    return ask(database, query)  # type: ignore[return-value]
+
+
 def last_error(database: Database) -> dict[str, Any]:
     """The error that the newest attempt keeps."""
     return ask(database, "SELECT error FROM aurora_migrations.attempts ORDER BY id DESC LIMIT 1")[0][0]
@@ -304,6 +325,16 @@ def holding(url: str, statement: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
         with contextlib.suppress(psycopg.Error):
             connection.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def released_after(database: Database, statement: str, seconds: float) -> Iterator[psycopg.Connection[object]]:
+    """Somebody else's transaction with a lock, which ends by itself after a while."""
+    with holding(database.url, statement) as connection:
+        timer = threading.Timer(seconds, lambda: connection.execute("ROLLBACK"))
+        timer.start()
+        yield connection
+        timer.join()
 
 
 @contextlib.contextmanager

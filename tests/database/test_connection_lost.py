@@ -1,71 +1,43 @@
-"""A connection that breaks: what had not been committed is rolled back, what had been is found out and counted once."""
+"""A connection that breaks during an apply or a rollback: what had not been committed is rolled back, what had been is
+found out and counted once, and what is said of it is true."""
+
+from __future__ import annotations
 
 import contextlib
-import random
-import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 
-from functions.migrator import Request, RunResult, Session, run, takeover
-from functions.migrator.errors import (
-    AnotherRunInProgress,
-    ConnectionLost,
-    DatabaseBusy,
-    DatabaseUnreachable,
-    InDoubt,
-    MigratorError,
-)
-from functions.migrator.wire import Command, Wire
+from functions.migrator import RunResult, connecting, patience, runlock, takeover
+from functions.migrator.blockers import LockWait
+from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt, MigrationFailed, MigratorError
+from functions.migrator.options import Limits
+from functions.migrator.script import Action
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
     Watcher,
     agreed,
-    applied,
-    apply,
+    ask,
     at,
-    attempts,
     backend,
     backends,
+    holding,
     holding_run_lock,
     labels,
     locks,
     on_server,
-    roll_back,
-    start_runner,
-    tables,
     until,
-    write_steps,
 )
+from tests.database.work import ENDS, ENDS_AT_COMMIT, MAKES_IT_END, Moments, Work
 from tests.proxy import Proxy
 
-RECORD = b"INSERT INTO aurora_migrations.applied"  # in the message whose last part is COMMIT
-SYNC, QUERY = b"S\x00\x00\x00\x04", b"CREATE TABLE t"  # in what our own statements, and what files, are sent by
-
-
-@pytest.fixture
-def proxy(server) -> Iterator[Proxy]:
-    with Proxy(server.port) as made:
-        yield made
-
-
-@pytest.fixture
-def between(monkeypatch) -> Callable[[Callable[[], object]], None]:
-    """`between(do)`: does it once a run has lost its connection at COMMIT and before it opens the next."""
-
-    def set_up(do: Callable[[], object]) -> None:
-        reconnect, left = run.reconnect, [do]
-
-        def first(request: Request) -> Session:
-            while left:
-                left.pop()()
-            return reconnect(request)
-
-        monkeypatch.setattr(run, "reconnect", first)
-
-    return set_up
+SYNC = b"S\x00\x00\x00\x04"  # what a batch of our own statements ends with
+PATIENT = Limits(lock_wait=60_000)
 
 
 @pytest.fixture
@@ -73,289 +45,358 @@ def _quick_to_doubt(monkeypatch) -> None:
     monkeypatch.setattr(takeover, "SETTLE_TIME", 0.6)
 
 
-# At COMMIT
+# The session ends inside a file, or at a COMMIT that doesn't happen
 
 
-def test_commit_that_never_reached_the_server_is_not_applied_and_said_so(database, migrations, proxy) -> None:
-    steps = write_steps(migrations, 3)
-    url = proxy.url(database.url)
-    cut = Watcher(at("002", lambda: proxy.cut_before(RECORD)))
+@pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("where", ["inside the file", "at its COMMIT", "in its first unit", "in its last unit"])
+def test_file_whose_session_ended_is_told_as_not_done_or_is_tried_again(work, between, where: str) -> None:
+    steps, again = work.write(3), []
+    between(lambda: again.append("connected"))
+    file = work.path(steps[1]).name
+    work.database.execute(f"{MAKES_IT_END}; CREATE TABLE tests.shown (interval text)")
+    if where == "in its first unit":
+        work.divide(steps[1], f"FROM (SELECT) AS one LEFT JOIN ({ENDS}) AS it ON true")
+    else:
+        work.add(steps[1], f"{ENDS_AT_COMMIT if where == 'at its COMMIT' else ENDS};")
+        if where == "in its last unit":
+            work.divide(steps[1])
+    work.add(steps[2], "INSERT INTO tests.shown SELECT current_setting('client_connection_check_interval');")
+
     with pytest.raises(ConnectionLost) as caught:
-        apply(database, migrations, url=url, listener=cut)
-    assert caught.value.state == ROLLED_BACK
-    assert caught.value.facts["applied"] == ["001"]
-    assert caught.value.facts["file"] == "002_step.sql"
+        work.run()
+    assert again == (["connected"] if where == "at its COMMIT" else [])  # to ask what became of it
+    assert f"The connection was lost while {file} was running: " in caught.value.message
+    if where == "inside the file":
+        assert "terminating connection due to administrator command" in caught.value.message
+        assert caught.value.facts["sqlstate"] == "57P01"
     assert caught.value.retryable
-    assert agreed(database) == ["001"]
-    assert labels(apply(database, migrations, url=url)) == steps[1:]
-    assert agreed(database) == steps
-    assert attempts(database)[1:3] == [("002", "interrupted"), ("002", "applied")]
+    parts = f"{file} has 3 parts that commit by themselves: parts 1 to 2 are in"
+    assert caught.value.state.startswith(parts if where == "in its last unit" else ROLLED_BACK)
+    assert work.told(caught.value) == steps[:1] == work.done
+
+    assert work.rest(limits=PATIENT) == steps[1:]
+    assert work.done == steps
+    assert work.parts == ([1, 2] if "unit" in where else [])
+    tries = [(steps[1], result) for result in ("interrupted", "interrupted", work.result)]
+    assert work.attempts == [(steps[0], work.result), *tries, (steps[2], work.result)]
+    assert ask(work.database, "TABLE tests.shown") == [("500ms",)]  # also the new session looks for its client
 
 
-def test_commit_whose_answer_was_lost_counts_and_the_run_goes_on(database, migrations, proxy) -> None:
-    steps = write_steps(migrations, 4)
-    migrations.write("002_step.verify.sql", "SELECT true;")
-    cut = Watcher(at("002", lambda: proxy.cut_after(RECORD)))
-    result = apply(database, migrations, url=proxy.url(database.url), listener=cut)
+def test_connection_cut_inside_a_statement_leaves_nothing_behind(work, proxy) -> None:
+    steps = work.write(2)
+    work.database.execute("CREATE TABLE tests.busy (id integer)")
+    work.add(steps[0], "LOCK TABLE tests.busy; SELECT pg_sleep(30);")
+    run = Task(work.run, url=proxy.url(work.database.url))
+    backend(work.database, "pg_sleep")
+    proxy.cut_now()
+    with pytest.raises(ConnectionLost, match=work.path(steps[0]).name):
+        run.result(5)
+    until(lambda: not backends(work.database), "the server has noticed", 2)
+    assert locks(work.database) == []
+    assert work.done == []
+
+
+# At a COMMIT that happens, though its answer is lost
+
+
+@pytest.mark.parametrize("how", ["cut_after", "garble"])
+def test_answers_lost_at_every_commit_of_a_run_are_all_found_out(work, proxy, how: str) -> None:
+    steps = work.write(4)
+    work.add(steps[1], before="-- verify: rows ledger = 2")
+    cut = Watcher(executing=lambda migration: getattr(proxy, how)(work.record))
+    result = work.run(url=proxy.url(work.database.url), listener=cut)
     assert proxy.wait()
-    assert labels(result) == steps
-    assert [check.promise for check in result.applied[1].checks] == ["SELECT true"]
+    assert labels(result) == work.done == steps
+    assert [check.found for check in result.applied[1].checks] == ["2"]
     assert cut.heard == [(word, step) for step in steps for word in ("executing", "executed")]
-    assert agreed(database) == steps
-    assert attempts(database) == [(step, "applied") for step in steps]
+    assert work.attempts == [(step, work.result) for step in steps]
 
 
-def test_answers_lost_at_every_commit_of_a_run_are_all_found_out(database, migrations, proxy) -> None:
-    steps = write_steps(migrations, 4)
-    cut = Watcher(executing=lambda migration: proxy.cut_after(RECORD))
-    assert labels(apply(database, migrations, url=proxy.url(database.url), listener=cut)) == steps
-    assert agreed(database) == steps
-
-
-def test_answer_lost_at_the_last_commit_is_success(database, migrations, proxy) -> None:
-    write_steps(migrations, 2)
-    cut = Watcher(at("002", lambda: proxy.cut_after(RECORD)))
-    result = apply(database, migrations, "002", url=proxy.url(database.url), listener=cut)
-    assert result.message == "Migration 002 executed successfully"
-    assert agreed(database) == ["001", "002"]
-
-
-def test_run_that_took_over_during_a_lost_commit_is_no_trouble(database, migrations, proxy, between) -> None:
-    """While we find out about our commit, somebody else may get the lock first and apply all the rest."""
-    steps = write_steps(migrations, 4)
-    others: list[RunResult] = []
-    between(lambda: others.append(apply(database, migrations, execution="other")))
-    cut = Watcher(at("002", lambda: proxy.cut_after(RECORD)))
-    result = apply(database, migrations, url=proxy.url(database.url), listener=cut)
-    assert labels(others[0]) == ["003", "004"]
-    assert labels(result) == ["001", "002"]
-    assert agreed(database) == steps
-
-
-def test_rollback_that_took_place_during_a_lost_commit_leaves_no_hole(database, migrations, proxy, between) -> None:
-    """Ours went through, and was undone at once by a person: 003 without 002 must not be."""
-    write_steps(migrations, 3)
-    between(lambda: roll_back(database, migrations, "002", "002", execution="other"))
-    cut = Watcher(at("002", lambda: proxy.cut_after(RECORD)))
-    with contextlib.suppress(MigratorError):
-        apply(database, migrations, url=proxy.url(database.url), listener=cut)
-    assert agreed(database) in (["001"], ["001", "002", "003"])
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no Ctrl-C to a single process")
-def test_ctrl_c_is_not_forgotten_over_a_lost_commit(database, migrations, proxy) -> None:
-    """The trigger doesn't let itself be cancelled, so the file goes in; but nothing after it may."""
-    migrations.write(
-        "001_slow.sql",
-        """
-        CREATE TABLE a (id integer);
-        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-            'BEGIN PERFORM pg_sleep(30); RETURN NULL; EXCEPTION WHEN query_canceled THEN RETURN NULL; END';
-        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON a DEFERRABLE INITIALLY DEFERRED
-            FOR EACH ROW EXECUTE FUNCTION slow();
-        INSERT INTO a VALUES (1);
-        """,
-    )
-    migrations.write("002_after.sql", "CREATE TABLE b (id integer);")
-    proxy.cut_after(RECORD)
-    with start_runner(database, migrations, url=proxy.url(database.url)) as runner:
-        backend(database, "SET CONSTRAINTS")
-        runner.interrupt()
-        code, answer = runner.finish(10)
-    assert proxy.wait()
-    assert (code, answer.get("error")) == (1, "Cancelled"), answer
-    assert answer["applied"] == ["001"]
-    assert applied(database) == ["001"]
-    assert tables(database) == ["a"]
+@pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("happened", [True, False], ids=["happened", "didn't happen"])
+@pytest.mark.parametrize("other", ["apply", "rollback"], ids=["another applies", "another rolls back"])
+def test_run_whose_commit_was_lost_goes_on_only_if_what_another_did_meanwhile_leaves_it_right(
+    work, proxy, between, other: Action, happened: bool
+) -> None:
+    """While we find out about our commit, somebody else may get the lock first. An apply goes on if more is applied by
+    then; what lies above must not be there when what lies below is rolled back, nor a hole be left."""
+    steps = work.write(4)
+    between(lambda: work.by_another(other))
+    cut = proxy.cut_after if happened else proxy.cut_before
+    cuts = Watcher(at(steps[1], lambda: cut(work.record)))
+    outcome = work.outcome(url=proxy.url(work.database.url), listener=cuts, limits=PATIENT)
+    assert agreed(work.database) == (sorted(steps) if other == "apply" else [])
+    if work.action == other == "apply":
+        assert isinstance(outcome, RunResult)
+        assert labels(outcome) == steps[:2]
+    else:
+        assert isinstance(outcome, AnotherRunInProgress)
+        assert work.told(outcome) == steps[:1]
+        file = work.path(steps[1]).name
+        through = f"{file} is {'in' if work.action == 'apply' else 'rolled back'}."
+        assert outcome.state.startswith(through if happened else f"Nothing of {file} is through.")
 
 
 @pytest.mark.usefixtures("_quick_to_doubt")
-def test_server_gone_for_good_at_commit_leaves_the_run_in_doubt(server, database, migrations, between) -> None:
-    write_steps(migrations, 3)
+@pytest.mark.parametrize("at_commit", [True, False], ids=["at COMMIT", "inside the file"])
+def test_server_gone_for_good_leaves_the_run_in_doubt_only_at_commit(work, server, between, at_commit: bool) -> None:
+    steps = work.write(3)
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(Proxy(server.port))
         between(stack.close)  # from then on connections are refused
-        cut = Watcher(at("002", lambda: proxy.cut_after(RECORD)))
-        with pytest.raises(InDoubt) as caught:
-            apply(database, migrations, url=proxy.url(database.url), listener=cut)
-    assert caught.value.facts["applied"] == ["001"]
-    assert caught.value.facts["file"] == "002_step.sql"
-    assert "002_step.sql was committing" in caught.value.message
-    assert agreed(database) == ["001", "002"]  # it had gone through
-    assert labels(apply(database, migrations)) == ["003"]
+        cut = Watcher(at("002", lambda: proxy.cut_after(work.record) if at_commit else proxy.cut_before(b"TABLE t002")))
+        with pytest.raises(InDoubt if at_commit else ConnectionLost) as caught:
+            work.run(url=proxy.url(work.database.url), listener=cut, limits=PATIENT)
+    assert work.told(caught.value) == steps[:1]
+    assert caught.value.facts["file"] == (file := work.path("002").name)
+    assert f"{file} was {'committing' if at_commit else 'running'}" in caught.value.message
+    assert at_commit or caught.value.state == ROLLED_BACK
+    assert work.done == steps[: 2 if at_commit else 1]
+    assert work.rest() == steps[2 if at_commit else 1 :]
+
+
+def test_database_that_lets_nobody_in_after_a_lost_commit_is_not_asked_for_long(work, server, proxy, between) -> None:
+    steps = work.write(3)
+    role = f"{work.database.name}_runner"
+    admin = psycopg.connect(server.url(), autocommit=True)
+    admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'before'")
+    between(lambda: admin.execute(f"ALTER ROLE {role} PASSWORD 'after'"))
+    cut = Watcher(at("002", lambda: proxy.cut_after(work.record)))
+    began = time.monotonic()
+    with admin, pytest.raises(InDoubt, match="refused the login"):
+        work.run(url=proxy.url(server.url(work.database.name, role, "before")), listener=cut)
+    assert time.monotonic() - began < takeover.SETTLE_TIME / 2
+    assert work.done == steps[:2]
 
 
 @pytest.mark.usefixtures("_quick_to_doubt")
-def test_lock_taken_for_long_by_somebody_else_during_a_lost_commit_leaves_no_doubt(
-    database, migrations, proxy, between
+@pytest.mark.parametrize(
+    ("happened", "seen", "kind"),
+    [(True, True, AnotherRunInProgress), (False, True, ConnectionLost), (True, False, InDoubt)],
+    ids=["happened", "didn't happen", "nobody seen"],
+)
+def test_lock_that_somebody_else_has_after_a_lost_commit_leaves_doubt_only_where_nobody_sees_who(
+    work, proxy, between, monkeypatch, happened: bool, seen: bool, kind: type[MigratorError]
 ) -> None:
     """Whoever else has the lock proves that our old session is gone, and with it every doubt: ask at once."""
-    write_steps(migrations, 3)
+    steps = work.write(3)
+    if not seen:
+        monkeypatch.setattr(runlock, "find_holder", lambda session: None)  # another each time, and gone when we look
     with contextlib.ExitStack() as stack:
-        between(lambda: stack.enter_context(holding_run_lock(database.url)))
-        cut = Watcher(at("002", lambda: proxy.cut_after(RECORD)))
-        with pytest.raises((AnotherRunInProgress, InDoubt)) as caught:
-            apply(database, migrations, url=proxy.url(database.url), listener=cut, wait=0.5)
-    assert not isinstance(caught.value, InDoubt)
-    assert agreed(database) == ["001", "002"]
+        between(lambda: stack.enter_context(holding_run_lock(work.database.url)))
+        cut = proxy.cut_after if happened else proxy.cut_before
+        cuts = Watcher(at("002", lambda: cut(work.record)))
+        with pytest.raises(MigratorError) as caught:
+            work.run(url=proxy.url(work.database.url), listener=cuts, wait=0.5, limits=PATIENT)
+    assert type(caught.value) is kind
+    assert work.told(caught.value) == steps[:1]
+    assert work.done == steps[: 2 if happened else 1]
 
 
-def test_commit_of_a_rollback_whose_answer_was_lost_counts(database, migrations, proxy) -> None:
-    write_steps(migrations, 4)
-    apply(database, migrations)
-    cut = Watcher(at("003", lambda: proxy.cut_after(b"DELETE FROM aurora_migrations.applied")))
-    result = roll_back(database, migrations, "002", "004", url=proxy.url(database.url), listener=cut)
+# After an error, and while others are waited for
+
+
+@pytest.mark.parametrize("needle", [b"ROLLBACK", b"SET finished_at"], ids=["rolled back", "recorded"])
+def test_connection_lost_when_a_failed_file_is_rolled_back_does_not_hide_its_error(work, proxy, needle: bytes) -> None:
+    steps = work.write(2)
+    work.add(steps[1], "SELECT nowhere;")
+    cut = Watcher(at(steps[1], lambda: proxy.cut_before(needle)))
+    with pytest.raises(MigrationFailed, match="nowhere") as caught:
+        work.run(url=proxy.url(work.database.url), listener=cut)
     assert proxy.wait()
-    assert labels(result) == ["004", "003", "002"]
-    assert agreed(database) == ["001"]
-    assert [result for _, result in attempts(database)[4:]] == ["rolled back"] * 3
+    assert caught.value.state == ROLLED_BACK
+    assert work.told(caught.value) == steps[:1] == work.done
+    assert work.attempts == [(steps[0], work.result), (steps[1], None)]
 
 
-def test_rollback_goes_no_further_if_somebody_applied_during_its_lost_commit(
-    database, migrations, proxy, between
+@pytest.fixture
+def queueing(work: Work) -> Iterator[tuple[Work, psycopg.Connection[Any]]]:
+    """Two steps, and somebody who has a lock that the second needs."""
+    work.write(2)
+    work.database.execute("CREATE TABLE tests.busy (id integer)")
+    work.add(work.steps[1], "ALTER TABLE tests.busy ADD COLUMN x integer;")
+    with holding(work.database.url, "LOCK TABLE tests.busy IN SHARE MODE") as other:
+        yield work, other
+
+
+OURS = "datname = current_database() AND application_name LIKE 'aurora-migrations %%'"
+
+
+def end_our_session(work: Work) -> None:
+    ask(work.database, f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {OURS}", ())
+
+
+@pytest.mark.usefixtures("brisk")
+def test_connection_lost_while_others_are_waited_for_is_replaced(queueing, proxy) -> None:
+    """Twice: when what the failed try has left in the session is taken back, and in the wait after the next one."""
+    work, other = queueing
+    waits = 0
+
+    def lose(wait: LockWait) -> None:
+        nonlocal waits
+        waits += 1
+        end_our_session(work)
+        other.execute("ROLLBACK")
+
+    loses = Watcher(at(work.steps[1], lambda: proxy.cut_before(b"RESET SESSION AUTHORIZATION")), in_the_way=lose)
+    result = work.run(url=proxy.url(work.database.url), listener=loses, limits=PATIENT)
+    assert proxy.wait()
+    assert waits == 1
+    assert labels(result) == work.done == work.steps
+    first, *failed, last = (result for _, result in work.attempts)
+    assert (first, last) == (work.result, work.result)
+    assert failed == ["failed"] * max(2, len(failed))
+
+
+@pytest.mark.usefixtures("brisk")
+def test_connection_lost_while_others_are_waited_for_is_told_if_no_more_are_replaced(
+    queueing, between, monkeypatch
 ) -> None:
-    """What lies above must not be there when what lies below is undone."""
-    write_steps(migrations, 4)
-    apply(database, migrations)
-    between(lambda: apply(database, migrations, execution="other"))
-    cut = Watcher(at("004", lambda: proxy.cut_after(b"DELETE FROM aurora_migrations.applied")))
-    with pytest.raises(MigratorError):
-        roll_back(database, migrations, "002", "004", url=proxy.url(database.url), listener=cut)
-    assert agreed(database) == ["001", "002", "003", "004"]
+    (work, _), again = queueing, []
+    between(lambda: again.append("connected"))
+    monkeypatch.setattr(patience, "MOST_CONNECTIONS", 0)
+    with pytest.raises(ConnectionLost) as caught:
+        work.run(listener=Watcher(in_the_way=lambda wait: end_our_session(work)), limits=PATIENT)
+    assert again == []
+    assert work.told(caught.value) == work.steps[:1] == work.done
+
+
+@pytest.mark.usefixtures("brisk")
+def test_run_that_another_overtook_while_it_waited_stops(queueing) -> None:
+    work, other = queueing
+
+    def overtake(wait: LockWait) -> None:
+        end_our_session(work)
+        other.execute("ROLLBACK")
+        assert work.by_another(work.action) == work.steps[1:]
+
+    with pytest.raises(AnotherRunInProgress, match="was waiting for its next try") as caught:
+        work.run(listener=Watcher(in_the_way=overtake), limits=PATIENT)
+    assert work.told(caught.value) == work.steps[:1]
+    assert work.done == work.steps
+
+
+@pytest.mark.usefixtures("brisk")
+def test_session_that_ends_again_and_again_is_not_replaced_for_ever(work) -> None:
+    steps = work.write(1)
+    work.add(steps[0], "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(9);")
+    with pytest.raises(ConnectionLost):
+        work.run(limits=PATIENT)
+    assert work.done == []
+    assert [result for _, result in work.attempts] == ["interrupted"] * patience.MOST_CONNECTIONS + [None]
 
 
 # At every message
 
 
-class Cuts:
-    """Counts what a run sends in its own session, and breaks that connection at one of them. The second session, which
-    looks on where a statement takes long, may lose its connection without any harm."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, proxy: Proxy, number: int, moment: str) -> None:
-        self.sent = 0
-        self.recorded = False
-        self._proxy = proxy
-        self._number = number
-        self._moment = moment
-        monkeypatch.setattr(Wire, "batch", self._counted(Wire.batch, SYNC))
-        monkeypatch.setattr(Wire, "script", self._counted(Wire.script, QUERY))
-
-    def _counted(self, send: Callable[..., object], needle: bytes) -> Callable[..., object]:
-        def sends(wire: Wire, what: list[Command] | bytes, *more: object) -> object:
-            looks_on = "-watch " in (wire.connection.info.parameter_status("application_name") or "")
-            self.sent += not looks_on
-            if self.sent == self._number and not looks_on:
-                self.recorded = isinstance(what, list) and any(RECORD.decode() in command.sql for command in what)
-                cut = self._proxy.cut_before if self._moment == "before" else self._proxy.cut_after
-                cut(needle)
-            return send(wire, what, *more)
-
-        return sends
-
-
+@pytest.mark.usefixtures("brisk")
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_connection_lost_at_every_message_never_leaves_a_half_done_file(
-    database, migrations, proxy, moment: str
-) -> None:
-    """Every message of a run that makes the history and applies three files, one with promises."""
-    steps = write_steps(migrations, 3)
-    migrations.write("002_step.verify.sql", "SELECT count(*) = 2 FROM ledger;")
-    number = 0
-    while True:
+def test_connection_lost_at_every_message_never_leaves_a_half_done_file(work, proxy, moment: str) -> None:
+    """Every message of a run, and its answer. What is lost inside a file the run makes good by itself."""
+    work.write_all_kinds()
+    number, reached, made_good = 0, True, 0
+
+    def cut(message: object) -> None:
+        needle = message[:30] if isinstance(message, bytes) else SYNC
+        (proxy.cut_before if moment == "before" else proxy.cut_after)(needle)
+
+    while reached:
         number += 1
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            cuts = Cuts(monkeypatch, proxy, number, moment)
-            outcome = outcome_of(apply, database, migrations, url=proxy.url(database.url))
-        if cuts.sent < number:
-            break
-        assert proxy.wait()
-        until(lambda: not backends(database), "the old session is gone")
-        known = agreed(database)
+        with pytest.MonkeyPatch.context() as patch:
+            moments = Moments(number, "before it is sent", cut)
+            moments.install(patch)
+            outcome = work.outcome(url=proxy.url(work.database.url), limits=PATIENT)
+        reached = moments.reached
+        done = work.done
         if isinstance(outcome, RunResult):
-            assert (moment, cuts.recorded, known) == ("after", True, steps)
+            made_good += reached
+            assert labels(outcome) == done == work.steps
         else:
             assert isinstance(outcome, ConnectionLost)
-            assert outcome.facts.get("applied", []) == known
-        apply(database, migrations)
-        assert agreed(database) == steps
-        assert [step for step, result in attempts(database) if result == "applied"] == steps
-        database.execute("DROP SCHEMA aurora_migrations CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    assert number > 20
+            assert work.told(outcome) == done
+            assert len(done) < len(work.steps)
+        until(lambda: not backends(work.database), "the old session is gone")
+        assert work.rest() == work.steps[len(done) :]
+        work.assert_done_once()
+        work.start_over()
+    assert made_good >= 10
 
 
-def outcome_of(work: Callable[..., RunResult], *arguments: object, **more: object) -> RunResult | MigratorError:
-    """What it returned, or the error it raised."""
-    try:
-        return work(*arguments, **more)
-    except MigratorError as error:
-        return error
+# The server restarts, or fails over
 
 
-def test_connection_cut_inside_a_statement_is_told_with_its_file(database, migrations, proxy) -> None:
-    database.execute("CREATE TABLE busy (id integer)")
-    migrations.write("001_long.sql", "CREATE TABLE a (id integer); LOCK TABLE busy; SELECT pg_sleep(30);")
-    run_ = Task(apply, database, migrations, url=proxy.url(database.url))
-    backend(database, "pg_sleep")
-    proxy.cut_now()
-    with pytest.raises(ConnectionLost, match=r"001_long\.sql"):
-        run_.result(5)
-    until(lambda: not backends(database), "the server has noticed", 2)
-    assert locks(database) == []
-    assert tables(database) == ["busy"]
-
-
-# The server restarts
-
-
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_server_restarted_inside_and_between_files(own_server, migrations, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "inside", "afterwards"), [("apply", "immediate", "fast"), ("rollback", "fast", "immediate")]
+)
+def test_server_restarted_inside_and_between_files(
+    own_server, migrations, action: Action, inside: str, afterwards: str
+) -> None:
     server = own_server()
-    database = on_server(server)
-    steps = write_steps(migrations, 3)
-    apply(database, migrations, "001")
-
-    # inside a file, run by a process of its own
-    migrations.write(
-        "002_step.sql", f"{(migrations.dir / '002_step.sql').read_text()}\nSELECT pg_sleep(naps) FROM nap;"
-    )
-    database.execute("CREATE SCHEMA tests; CREATE TABLE tests.nap AS SELECT 30 AS naps")
-    database.execute(f"ALTER DATABASE {database.name} SET search_path = public, tests")
-    with start_runner(database, migrations) as runner:
-        backend(database, "pg_sleep")
-        server.restart(mode)
-        code, answer = runner.finish()
-    assert (code, answer["error"]) == (1, "ConnectionLost")
-    assert answer["state"] == ROLLED_BACK
-    assert agreed(database) == ["001"]
+    work = Work(action, on_server(server), migrations)
+    steps = work.write(3)
+    work.database.execute("CREATE TABLE tests.nap AS SELECT 30 AS naps")
+    work.add("002", "SELECT pg_sleep(naps) FROM tests.nap;")
+    run = Task(work.outcome)
+    backend(work.database, "pg_sleep")
+    server.restart(inside)
+    error = run.result()
+    assert isinstance(error, ConnectionLost)
+    assert error.state == ROLLED_BACK
+    assert work.told(error) == steps[:1] == work.done
 
     # between two files: the run meets a closed connection when it begins the next
-    database.execute("UPDATE tests.nap SET naps = 0")
-    restarts = Watcher(executed=at("002", lambda: server.restart(mode)))
+    work.database.execute("UPDATE tests.nap SET naps = 0")
+    restarts = Watcher(executed=at("002", lambda: server.restart(afterwards)))
     with pytest.raises(ConnectionLost) as caught:
-        apply(database, migrations, listener=restarts)
-    assert caught.value.facts["applied"] == ["002"]
-    assert agreed(database) == ["001", "002"]
-
-    assert labels(apply(database, migrations)) == ["003"]
-    assert agreed(database) == steps
+        work.rest(listener=restarts)
+    assert work.told(caught.value) == ["002"]
+    assert work.done == steps[:2]
+    assert work.rest() == steps[2:]
 
 
-def test_server_that_crashes_at_random_moments_never_has_a_half_done_file(own_server, migrations) -> None:
-    seed = random.randrange(1_000_000)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    server = own_server({"fsync": "on"})
-    database = on_server(server)
-    steps = write_steps(migrations, 40, "SELECT pg_sleep(0.01);")
-    for _ in range(3):
-        run_ = Task(outcome_of, apply, database, migrations)
-        until(lambda r=run_: not r.is_alive() or backends(database), "it has begun")
-        time.sleep(chance.uniform(0, 0.25))
-        server.restart("immediate")
-        outcome = run_.result()
-        if isinstance(outcome, MigratorError):
-            assert isinstance(outcome, ConnectionLost | DatabaseBusy | DatabaseUnreachable), outcome
-        known = agreed(database)
-        assert known == steps[: len(known)]
-    apply(database, migrations)
-    assert agreed(database) == steps
+@pytest.mark.usefixtures("brisk")
+def test_failover_inside_a_file_is_waited_for(work, between) -> None:
+    """The server says that it is a reader from the middle of a file on, until a while after the next connection."""
+    steps = work.write(2)
+    work.database.execute(
+        """
+        CREATE TABLE tests.failover AS SELECT false AS reader;
+        ALTER FUNCTION pg_catalog.pg_is_in_recovery() RENAME TO pg_is_really_in_recovery;
+        CREATE FUNCTION pg_catalog.pg_is_in_recovery() RETURNS boolean
+            LANGUAGE sql AS 'SELECT reader FROM tests.failover';
+        """
+    )
+    read_only = "SELECT set_config('transaction_read_only', reader::text, true) FROM tests.failover;"
+    work.add(steps[1], before=read_only)
+    over = threading.Timer(0.3, lambda: work.database.execute("UPDATE tests.failover SET reader = false"))
+    between(over.start)
+    fails = Watcher(at(steps[1], lambda: work.database.execute("UPDATE tests.failover SET reader = true")))
+    assert labels(work.run(limits=PATIENT, listener=fails)) == steps
+    over.join()
+    assert work.done == steps
+    assert work.attempts[1:] == [(steps[1], "interrupted"), (steps[1], work.result)]
+
+
+# The network falls silent
+
+
+def test_session_whose_runner_fell_silent_is_ended_by_the_server(work, proxy, monkeypatch) -> None:
+    """On loopback keepalives are answered, so what holds here is the limit on idle transactions."""
+    limit = "idle_in_transaction_session_timeout"
+    assert 0 < int(connecting.STARTUP_SETTINGS[limit]) <= 60_000
+    monkeypatch.setitem(connecting.STARTUP_SETTINGS, limit, "500")
+    steps = work.write(1)
+    work.database.execute("CREATE TABLE tests.busy (id integer)")
+    work.add(steps[0], "INSERT INTO tests.busy VALUES (1); SELECT 'the end';")
+    silent = Watcher(executing=lambda migration: proxy.black_hole(after=b"the end"))
+    run = Task(work.run, url=proxy.url(work.database.url), listener=silent)
+    assert proxy.wait()
+    until(lambda: not backends(work.database), "the server has ended the session", 10)
+    assert locks(work.database) == []
+    assert work.done == []
+    proxy.forward()
+    with pytest.raises(ConnectionLost) as caught:
+        run.result()
+    assert caught.value.retryable
+    assert work.rest() == steps

@@ -76,11 +76,13 @@ def three(migrations: Migrations) -> Migrations:
 def story(database: Database) -> dict[str, Any]:
     """Everything that two runs of the same files should agree on."""
     known = "SELECT version, name, sha256, tokens, sql FROM aurora_migrations.applied ORDER BY version"
-    tried = "SELECT action, name, sha256, result, units, error FROM aurora_migrations.attempts ORDER BY id"
+    tried = "SELECT action, name, sha256, result, error FROM aurora_migrations.attempts ORDER BY id"
+    parts = "SELECT attempt, number, tokens FROM aurora_migrations.units ORDER BY attempt, number"
     return {
         "tables": tables(database),
         "applied": ask(database, known),
         "attempts": ask(database, tried),
+        "units": ask(database, parts),
         "rows": ask(database, "SELECT * FROM a"),
     }
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from compiler.source import Compiler
-from functions.migrator import discover, run, takeover
+from functions.migrator import Session, discover, history, run, runlock, takeover
 from functions.migrator.errors import (
     Cancelled,
     ConnectionLost,
@@ -40,19 +40,16 @@ from tests.database.helpers import (
     exists,
     labels,
     last_error,
+    roll_back,
     start_runner,
     tables,
+    units,
     until,
 )
 from tests.proxy import Proxy
 from tests.servers import Database, Migrations
 
 OFF = "-- migration: transaction = off\n"
-
-
-def units(database: Database) -> list[tuple[str | None, int]]:
-    """Result of every attempt, and how many units of its file are in by then but its last."""
-    return ask(database, "SELECT result, cardinality(units) FROM aurora_migrations.attempts ORDER BY id")  # type: ignore[return-value]
 
 
 def failing(database: Database, migrations: Migrations, kind: type[MigratorError] = MigrationFailed) -> MigratorError:
@@ -526,6 +523,76 @@ def test_error_of_a_resumed_unit_is_recorded(database, migrations) -> None:
     assert last_error(database)["line"] == 6
 
 
+# ---- an older version of the product had begun it ------------------------------------------------------------------
+
+
+def begun_by_format(number: int, database: Database, migrations: Migrations, done: int, action: str = "apply") -> None:
+    """What a version with that format of the history leaves behind when a file fails after `done` units."""
+    migration = discover(migrations.dir).migrations[0]
+    script = Compiler(discover(migrations.dir)).script(action, migration)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as older:
+        older.setattr(history, "FORMATS", history.FORMATS[:number])
+        with Session(database.url, "older-1") as session:
+            runlock.acquire(session, 5, lambda holder: None)
+            history.upgrade(session)
+    with database.connect() as connection:
+        for tried in range(1, done + 1):
+            connection.execute(
+                "INSERT INTO aurora_migrations.attempts (action, version, name, sha256, package, execution, "
+                "requested_by, lock_holder, finished_at, result, units) "
+                "VALUES (%s, 1, '001_a.sql', '', '', 'older-1', '', 0, now(), 'failed', %s)",
+                (action, [unit.tokens for unit in script.units[:tried]]),
+            )
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_file_that_an_older_version_had_begun_is_gone_on_with(database, migrations, roles, number: int) -> None:
+    text = (
+        "CREATE TABLE a (id int);\nINSERT INTO a VALUES (1);\nBEGIN;\n{}INSERT INTO a VALUES (2);\nCOMMIT;\nSELECT 3;\n"
+    )
+    migrations.write("001_a.sql", text.format(""))
+    database.execute("CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
+    begun_by_format(number, database, migrations, 2)
+    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly in", 2)]
+    migrations.write("001_a.sql", text.format(BROKEN))
+    assert "parts 1 to 2 are in" in failing(database, migrations).state
+    migrations.write("001_a.sql", text.format("").replace("(1)", "(9)"))
+    assert failing(database, migrations, MigratorError).name == "MigrationChanged"
+    migrations.write("001_a.sql", text.format(""))
+    assert labels(apply(database, migrations)) == ["001"]
+    assert ask(database, "SELECT id FROM a ORDER BY id") == [(1,), (2,)]
+    assert units(database) == [("failed", 1), ("failed", 2), ("failed", 2), ("applied", 3)]
+
+
+def test_down_file_that_an_older_version_had_begun_is_gone_on_with(database, migrations) -> None:
+    migrations.write("001_a.sql", "CREATE TABLE a ();\nCREATE TABLE b ();\n")
+    migrations.write("001_a.down.sql", f"{OFF}DROP TABLE a;\nDROP TABLE b;\n")
+    begun_by_format(3, database, migrations, 1, "rollback")
+    database.execute(
+        "INSERT INTO aurora_migrations.applied (version, name, sha256, sql, attempt, execution, requested_by) "
+        "VALUES (1, '001_a.sql', '', '', 1, 'older-1', ''); CREATE TABLE b ()"
+    )
+    assert labels(roll_back(database, migrations, "001", "001")) == ["001"]
+    assert (tables(database), units(database)) == ([], [("failed", 1), ("rolled back", 1)])
+
+
+def test_rights_on_the_history_hold_for_the_table_of_units_too(database, migrations, roles) -> None:
+    """Roles that were granted the two tables of an older format."""
+    runner, reader = roles.create(), roles.create()
+    migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN;\nSELECT 1;\nCOMMIT;\n")
+    begun_by_format(3, database, migrations, 0)
+    database.execute(
+        f"GRANT CREATE ON SCHEMA public TO {runner.name};"
+        f"GRANT USAGE ON SCHEMA aurora_migrations TO {runner.name}, {reader.name};"
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA aurora_migrations TO {runner.name};"
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA aurora_migrations TO {reader.name}"
+    )
+    apply(database, migrations)
+    migrations.write("002_b.sql", "CREATE TABLE b ();\nBEGIN;\nSELECT 2;\nCOMMIT;\n")
+    assert labels(apply(database, migrations, url=database.url_as(runner))) == ["002"]
+    assert [entry.state for entry in entries(database, migrations, database.url_as(reader))] == ["applied"] * 2
+
+
 # ---- what can't be gone on with -------------------------------------------------------------------------------------
 
 
@@ -579,7 +646,7 @@ def test_ctrl_c_between_two_parts_stops_there(database, migrations) -> None:
 
     def pressed(wire: Wire, commands: Sequence[Command]) -> list[list[Row]]:
         answers = original(wire, commands)
-        if any("units || " in command.sql for command in commands):
+        if any("INTO aurora_migrations.units (" in command.sql for command in commands):
             wire.interrupted = True  # as Ctrl-C leaves it that came while the first part was committing
         return answers
 

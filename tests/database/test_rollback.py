@@ -1,7 +1,6 @@
 """Rolling back: newest first, by down files, under the run lock, and only what whoever asked for it had in view."""
 
 import pytest
-from psycopg.pq import TransactionStatus
 
 from functions.migrator.errors import (
     AnotherRunInProgress,
@@ -11,8 +10,6 @@ from functions.migrator.errors import (
     MigrationFailed,
     VerificationFailed,
 )
-from functions.migrator.options import Limits
-from functions.migrator.wire import Wire
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -31,8 +28,6 @@ from tests.database.helpers import (
     until,
     write_steps,
 )
-
-RUNS = "datname = current_database() AND application_name LIKE 'aurora-migrations %%'"
 
 
 def test_newest_go_first_down_to_the_target_and_with_it(database, migrations) -> None:
@@ -267,23 +262,8 @@ def test_command_line_rolls_back(database, migrations) -> None:
     assert agreed(database) == ["001"]
 
 
-@pytest.mark.parametrize("moment", ["inside the down file", "before COMMIT"])
-def test_down_file_whose_connection_was_lost_does_not_count_as_rolled_back(database, migrations, moment: str) -> None:
-    """It is applied still: it has to be rolled back before anything older is."""
-    steps = write_steps(migrations, 3)
-    apply(database, migrations)
-    ends = [f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {RUNS}"]
-
-    def end_session(wire: Wire, *_: object) -> None:
-        if ends and wire.connection.info.transaction_status == TransactionStatus.INTRANS:
-            database.query(ends.pop())
-
-    with pytest.MonkeyPatch.context() as patched:
-        name = "script" if moment == "inside the down file" else "batch"
-        send = getattr(Wire, name)
-        patched.setattr(Wire, name, lambda wire, *more: (end_session(wire), send(wire, *more))[1])
-        result = roll_back(database, migrations, "002", "003", limits=Limits(lock_wait=10_000))
-    assert ends == []
-    assert labels(result) == ["003", "002"]
-    assert agreed(database) == steps[:1]
-    assert attempts(database)[3:] == [("003", "interrupted"), ("003", "rolled back"), ("002", "rolled back")]
+def test_first_file_begins_however_little_time_is_left_and_no_other(work) -> None:
+    steps = work.write(3)
+    result = work.run(may_begin=lambda: False)
+    assert labels(result) == work.done == steps[:1]
+    assert result.remaining == 2

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from functions.migrator import Session, connecting
+from functions.migrator import Session, connecting, runlock
 from functions.migrator.durations import parse_duration
 from functions.migrator.errors import (
     Cancelled,
@@ -475,6 +475,29 @@ def test_file_that_drops_the_run_lock_is_rolled_back(database, migrations, drop:
     assert caught.value.facts["applied"] == ["001"]
     assert tables(database) == ["a"]
     assert applied(database) == ["001"]
+
+
+@pytest.mark.parametrize("drop", DROPS.values(), ids=DROPS)
+def test_unit_that_drops_the_run_lock_is_rolled_back_though_its_file_goes_on(database, migrations, drop: str) -> None:
+    migrations.write("001_drops.sql", f"CREATE TABLE a ();\nBEGIN;\nCREATE TABLE b ();\n{drop}\nCOMMIT;\nSELECT 1;\n")
+    with pytest.raises(MigrationFailed, match=re.escape("001_drops.sql released the run lock")) as caught:
+        apply(database, migrations)
+    assert "part 1 is in" in caught.value.state
+    assert tables(database) == ["a"]
+
+
+def test_run_lock_that_another_session_has_taken_meanwhile_is_not_ours(database, migrations) -> None:
+    wait = "WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid())"
+    pause = f"DO $$ BEGIN {wait} LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;"
+    migrations.write("001_drops.sql", f"CREATE TABLE a ();\n{DROPS['by its key']}\n{pause}\n")
+    with database.connect() as other:
+        take = (other.execute, f"SELECT pg_advisory_lock({runlock.KEY})")
+        others: list[Task] = []
+        taken = Watcher(at("001", lambda: others.append(Task(*take))))
+        with pytest.raises(MigrationFailed, match="released the run lock"):
+            apply(database, migrations, listener=taken)
+        others[0].result()
+    assert tables(database) == []
 
 
 def test_verify_query_that_drops_the_run_lock_is_noticed(database, migrations) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 
 from compiler.sql import parse
 from compiler.transactions import control_of, needs_no_transaction
+from functions.migrator import job
 from functions.migrator.errors import (
     InvalidFile,
     LockTimeout,
@@ -20,6 +22,7 @@ from functions.migrator.errors import (
     StatementTimeout,
     VerificationFailed,
 )
+from functions.migrator.wire import Command, Row, Watch, Wire
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -35,16 +38,12 @@ from tests.database.helpers import (
     last_error,
     roll_back,
     tables,
+    units,
+    until,
 )
 from tests.servers import Database, Migrations
 
 OFF = "-- migration: transaction = off\n"
-
-
-def units(database: Database) -> list[tuple[str, str | None, int]]:
-    """Number and result of every attempt, and how many units of the file are in by then but its last."""
-    query = "SELECT split_part(name, '_', 1), result, cardinality(units) FROM aurora_migrations.attempts ORDER BY id"
-    return ask(database, query)  # type: ignore[return-value]
 
 
 def failing(database: Database, migrations: Migrations, kind: type[MigratorError] = MigrationFailed) -> MigratorError:
@@ -74,7 +73,7 @@ def test_blocks_and_statements_between_them_are_transactions_of_their_own(databa
     assert labels(apply(database, migrations)) == ["001"]
     rows = ask(database, "SELECT step, dense_rank() OVER (ORDER BY xid) FROM ledger ORDER BY xid, step")
     assert rows == [("a", 1), ("b", 2), ("b", 2), ("c", 3), ("d", 4)]
-    assert units(database) == [("001", "applied", 4)]
+    assert units(database) == [("applied", 4)]
     assert applied(database) == ["001"]
 
 
@@ -94,14 +93,14 @@ def test_one_unit_is_one_transaction_with_the_history(database, migrations, text
     assert ask(database, "SELECT count(*), count(DISTINCT xid) FROM ledger") == [(2, 1)]
     same = "SELECT count(*) FROM ledger JOIN aurora_migrations.applied a ON a.xmin::text = (ledger.xid::text)"
     assert ask(database, same) == [(2,)]
-    assert units(database) == [("001", "applied", 0)]
+    assert units(database) == [("applied", 0)]
 
 
 def test_each_statement_is_a_unit_where_the_file_says_so(database, migrations) -> None:
     migrations.write("001_a.sql", f"{OFF}{LEDGER};\n{sign('a')};\n{sign('b')};")
     apply(database, migrations)
     assert ask(database, "SELECT count(DISTINCT xid) FROM ledger") == [(2,)]
-    assert units(database) == [("001", "applied", 2)]
+    assert units(database) == [("applied", 2)]
 
 
 def test_file_without_a_statement_is_applied_however_it_is_told_to_run(database, migrations) -> None:
@@ -109,7 +108,7 @@ def test_file_without_a_statement_is_applied_however_it_is_told_to_run(database,
     migrations.write("002_b.sql", "BEGIN;\nCOMMIT;\n")
     migrations.write("003_c.sql", "BEGIN;\nCOMMIT;\nBEGIN;\n;\nCOMMIT;\n")
     assert labels(apply(database, migrations)) == ["001", "002", "003"]
-    assert units(database) == [("001", "applied", 0), ("002", "applied", 0), ("003", "applied", 1)]
+    assert units(database) == [("applied", 0), ("applied", 0), ("applied", 1)]
 
 
 def test_unit_is_there_with_its_record_while_the_next_one_runs(database, migrations) -> None:
@@ -118,19 +117,58 @@ def test_unit_is_there_with_its_record_while_the_next_one_runs(database, migrati
         run = Task(apply, database, migrations)
         backend(database, "pg_advisory_xact_lock")
         assert tables(database) == ["a"]
-        assert units(database) == [("001", None, 1)]
+        assert units(database) == [(None, 1)]
         assert applied(database) == []
         assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly in", 1)]
     assert labels(run.result()) == ["001"]
-    assert units(database) == [("001", "applied", 1)]
+    assert units(database) == [("applied", 1)]
 
 
-def test_two_hundred_units_go_in(database, migrations) -> None:
-    steps = [f"BEGIN;\nINSERT INTO ledger (step) VALUES ('{number:03}');\nCOMMIT;" for number in range(200)]
-    migrations.write("001_a.sql", "\n".join([f"{LEDGER};", *steps]))
+class Counted:
+    """A pattern that counts how often it is looked for."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern, self.times = pattern, 0
+
+    def search(self, text: bytes) -> re.Match[bytes] | None:
+        self.times += 1
+        return self._pattern.search(text)
+
+
+def test_what_a_unit_costs_does_not_grow_with_the_number_of_units(database, migrations, monkeypatch) -> None:
+    """Round trips, bytes sent, statements looked at and rows written: all of it once a unit."""
+    migrations.write("000_a.sql", "SELECT 1;")
     apply(database, migrations)
-    assert ask(database, "SELECT count(*), count(DISTINCT xid) FROM ledger") == [(200, 200)]
-    assert units(database) == [("001", "applied", 200)]
+    count, sent = 60, {"messages": 0, "bytes": 0}
+    batch, script = Wire.batch, Wire.script
+
+    def counted_batch(wire: Wire, commands: Sequence[Command], *watch: Watch) -> list[list[Row]]:
+        sent["messages"] += 1
+        sent["bytes"] += sum(len(command.sql) + len(str(command.params)) for command in commands)
+        return batch(wire, commands, *watch)
+
+    def counted_script(wire: Wire, text: bytes, *watch: Watch) -> frozenset[str]:
+        sent["messages"] += 1
+        return script(wire, text, *watch)
+
+    monkeypatch.setattr(Wire, "batch", counted_batch)
+    monkeypatch.setattr(Wire, "script", counted_script)
+    costs = []
+    for version, number in enumerate((count, 2 * count), 1):
+        sent |= {"messages": 0, "bytes": 0}
+        looked = Counted(job._SETS_LOCK_TIMEOUT)
+        monkeypatch.setattr(job, "_SETS_LOCK_TIMEOUT", looked)
+        steps = [f"BEGIN;\nSELECT pg_current_xact_id();\nCOMMIT;\nSELECT {step};\n" for step in range(number // 2)]
+        migrations.write(f"{version:03}_a.sql", "".join(steps))
+        apply(database, migrations)
+        costs.append((sent["messages"], sent["bytes"], looked.times))
+    (messages, size, looks), twice = costs
+    assert (twice[0] - messages, twice[2] - looks) == (2 * count, count)
+    assert twice[1] < 2 * size
+    assert units(database) == [("applied", 0), ("applied", count - 1), ("applied", 2 * count - 1)]
+    written = "SELECT sum(n_tup_ins + n_tup_upd) FROM pg_stat_user_tables WHERE schemaname = 'aurora_migrations'"
+    rows = 3 * count - 2 + 3 * len(("applied", "attempt", "end of the attempt"))
+    until(lambda: ask(database, written) == [(rows,)], f"{rows} rows were written")
 
 
 # ---- what fails -----------------------------------------------------------------------------------------------------
@@ -162,7 +200,7 @@ def test_units_before_the_failing_one_stay_and_it_is_said(
     assert ("4 parts that commit by themselves" in error.state) == (number > 0)
     assert tables(database) == there
     assert applied(database) == []
-    assert units(database) == [("001", "failed", number)]
+    assert units(database) == [("failed", number)]
     assert last_error(database)["state"] == error.state
 
 
@@ -338,7 +376,7 @@ def test_unprivileged_role_fails_in_its_unit_and_the_failure_is_recorded(databas
     error = failing(database, migrations)
     assert error.facts["sqlstate"] == "42501"
     assert "parts 1 to 2 are in" in error.state
-    assert units(database) == [("001", "failed", 2)]
+    assert units(database) == [("failed", 2)]
 
 
 MODES = {
@@ -439,7 +477,7 @@ def test_what_runs_is_what_stands_below_a_copy_of_it_in_a_comment(database, migr
     )
     apply(database, migrations)
     assert tables(database) == ["a", "b"]
-    assert units(database) == [("001", "applied", 2)]
+    assert units(database) == [("applied", 2)]
 
 
 # ---- rolling back ---------------------------------------------------------------------------------------------------
@@ -464,7 +502,7 @@ def test_down_file_of_several_units_goes_on_where_it_failed(database, migrations
     migrations.write("001_a.down.sql", "DROP TABLE a;\nBEGIN;\nDROP TABLE b;\nCOMMIT;")
     assert labels(roll_back(database, migrations, "001", "001")) == ["001"]
     assert tables(database) == []
-    assert units(database) == [("001", "applied", 0), ("001", "failed", 1), ("001", "rolled back", 1)]
+    assert units(database) == [("applied", 0), ("failed", 1), ("rolled back", 1)]
     assert labels(apply(database, migrations)) == ["001"]
     assert tables(database) == ["a", "b"]
 
@@ -515,7 +553,7 @@ def test_call_and_do_that_commit_run_outside_a_transaction(database, migrations)
     assert [check.found for check in file.checks] == ["5"]
     assert ask(database, "SELECT step FROM ledger ORDER BY step") == [(str(n),) for n in range(1, 6)]
     assert ask(database, "SELECT count(DISTINCT xid) FROM ledger") == [(5,)]
-    assert units(database) == [("001", "applied", 5)]
+    assert units(database) == [("applied", 5)]
 
 
 def test_call_that_fails_keeps_what_it_has_committed_and_is_run_again_from_its_beginning(database, migrations) -> None:
@@ -528,7 +566,7 @@ def test_call_that_fails_keeps_what_it_has_committed_and_is_run_again_from_its_b
         "from its beginning."
     )
     assert signed(database) == ["1", "2", "3"]
-    assert units(database) == [("001", "failed", 0)]
+    assert units(database) == [("failed", 0)]
     database.execute("DELETE FROM trap")
     assert labels(apply(database, migrations)) == ["001"]
     assert signed(database) == ["1", "2", "3", "4"]

@@ -12,7 +12,6 @@ from functions.migrator import Session, connecting
 from functions.migrator.errors import ConnectionLost, DatabaseUnreachable
 from tests.database.helpers import (
     Task,
-    Watcher,
     applied,
     apply,
     backend,
@@ -25,17 +24,10 @@ from tests.database.helpers import (
 )
 from tests.listeners import url_to
 from tests.network import CLIENT, SERVER, Network, network
-from tests.proxy import Proxy
 
 IMPATIENT = "keepalives_idle=1&keepalives_interval=1&keepalives_count=2&tcp_user_timeout=3500"
 TCP_OPTIONS = "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"
 MADE_FOR = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": "1min", "tcp_user_timeout": "3500"}
-
-
-@pytest.fixture
-def proxy(server) -> Iterator[Proxy]:
-    with Proxy(server.port) as made:
-        yield made
 
 
 @pytest.fixture
@@ -75,27 +67,6 @@ def test_session_of_a_runner_that_vanished_is_gone_within_four_seconds(own_serve
     for session in (between_statements, answered):
         session.close()
     answer.join()
-
-
-def test_session_whose_runner_fell_silent_is_ended_by_the_server(database, migrations, proxy, monkeypatch) -> None:
-    """On loopback keepalives are answered, so what holds here is the limit on idle transactions, in a hundredth of its
-    time."""
-    limit = int(connecting.STARTUP_SETTINGS["idle_in_transaction_session_timeout"])
-    monkeypatch.setitem(connecting.STARTUP_SETTINGS, "idle_in_transaction_session_timeout", str(limit // 100))
-    database.execute("CREATE TABLE busy (id integer)")
-    migrations.write("001_locks.sql", "LOCK TABLE busy; CREATE TABLE a (id integer); SELECT 'the end';")
-    silent = Watcher(executing=lambda migration: proxy.black_hole(after=b"the end"))
-    run_ = Task(apply, database, migrations, url=proxy.url(database.url), listener=silent)
-    assert proxy.wait()
-    until(lambda: not backends(database), "the server has ended the session", 10)
-    assert locks(database) == []
-    assert tables(database) == ["busy"]
-    assert applied(database) == []
-    proxy.forward()
-    with pytest.raises(ConnectionLost) as caught:
-        run_.result()
-    assert caught.value.retryable
-    assert labels(apply(database, migrations)) == ["001"]
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has other names for it")

@@ -88,6 +88,10 @@ WRONG: list[tuple[Any, str]] = [
     ({"target": {}}, "must be a text"),
     ({"requested_by": "a\nb"}, "printable"),
     ({"requested_by": "x" * 257}, "at most 256"),
+    ({"target": "postgresql://app:hunter2@h/shop"}, "key target has a password in it"),
+    ({"action": "password=hunter2"}, "key action has a password in it"),
+    ({"trigger": "cli", "requested_by": "postgresql://app:hunter2@h/shop"}, "key requested_by has a password in it"),
+    ({"postgresql://app:hunter2@h/shop": "x"}, "unknown keys: postgresql://app:...@h/shop."),
     ({"action": "list-migrations", "target": "017"}, "takes no target"),
     ({"action": "run-migration", "confirm": "017"}, "Only the action rollback takes `confirm`"),
     ({"action": "rollback"}, "needs a target"),
@@ -100,6 +104,7 @@ def test_wrong_input_is_refused_with_what_would_be_right(data: Any, reason: str)
     with pytest.raises(InvalidInput) as caught:
         read(data)
     assert reason in caught.value.message
+    assert "hunter2" not in caught.value.message
     assert "{}" in caught.value.solution
 
 

@@ -220,6 +220,62 @@ def test_event_that_no_state_machine_sent_is_refused_by_name(machine, event) -> 
         apply(event, Context(), Deployment(machine.settings, machine.aws))
 
 
+WRONG_STATE: list[tuple[dict[str, Any], str]] = [
+    ({"execution": "x" * 81}, "The event's key execution must be"),
+    ({"execution": "x" * 70_000}, "The event's key execution must be a text of at most 80 printable characters."),
+    ({"execution": "a\nWHAT TO DO"}, "The event's key execution must be"),
+    ({"started_at": 7}, "The event's key started_at must be"),
+    ({"started_at": "2" * 70_000}, "The event's key started_at must be"),
+    ({"package": {"digest": "a"}}, "The event's key package must be"),
+    ({"package": "a" * 70_000}, "The event's key package must be"),
+    ({"so_far": "done"}, "The event's key so_far must be an object"),
+    ({"so_far": []}, "The event's key so_far must be an object"),
+    ({"so_far": {"applied": "017"}}, "The event's key so_far.applied must be a list"),
+    ({"so_far": {"applied": {"migration": "017"}}}, "The event's key so_far.applied must be a list"),
+    ({"so_far": {"applied": ["017"]}}, "The event's key so_far.applied must be a list"),
+    ({"so_far": {"applied": [{}]}}, "The event's key so_far.applied must be a list"),
+    ({"so_far": {"applied": [{"migration": 17}]}}, "The event's key so_far.applied must be a list"),
+    ({"so_far": {"applied": [{"migration": "1" * 70_000}]}}, "The event's key so_far.applied must be a list"),
+    ({"so_far": {"rolled_back": 0}}, "The event's key so_far.rolled_back must be a list"),
+    ({"so_far": {"applied_count": "1"}}, "The event's key so_far.applied_count must be"),
+    ({"so_far": {"calls": True}}, "The event's key so_far.calls must be a whole number"),
+    ({"so_far": {"calls": -1}}, "The event's key so_far.calls must be a whole number"),
+]
+
+
+@pytest.mark.parametrize(("state", "told"), WRONG_STATE, ids=[str(state)[:60] for state, _ in WRONG_STATE])
+def test_state_that_no_step_has_written_is_refused_by_name(
+    one: Machine, state: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in ("preflight", "apply", "verify"):
+        refused = one.refused(step, InvalidInput, **state)
+        assert refused["message"].startswith(told)
+        assert "Earlier calls of the execution may have changed something" in refused["state"]
+        assert refused["mail"]["subject"] == f"[dev] InvalidInput in {step}"
+        assert refused["mail"]["body"].count("\nWHAT TO DO") == 1
+        assert len(json.dumps(refused)) < LIMIT
+        assert len(capsys.readouterr().out) < 2 * LIMIT
+    assert one.database.query("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
+
+
+def test_state_may_lack_what_is_not_known_yet(one: Machine) -> None:
+    nothing = {"applied": None, "applied_count": None, "calls": None}
+    assert one.call("apply", so_far=nothing, package=None, started_at=None)["calls"] == 1
+
+
+def test_arn_of_any_length_is_no_link_in_a_mail(one: Machine) -> None:
+    refused = one.refused("apply", InvalidInput, {"target": "9"}, execution_arn="arn:" + "x" * 70_000)
+    assert "https://" not in refused["mail"]["body"]
+
+
+def test_password_in_an_input_is_not_logged(one: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"action": "plan", "trigger": "x " * 100, "target": "postgresql://app:hunter2@h/shop"}
+    refused = one.refused("preflight", InvalidInput, asked)
+    out = capsys.readouterr().out
+    assert "hunter2" not in json.dumps(refused) + out
+    assert lines(out)[0]["asked"] == {"action": "plan", "trigger": ("x " * 50), "target": "postgresql://app:...@h/shop"}
+
+
 def test_wrong_setting_is_a_named_error_too(machine, monkeypatch) -> None:
     monkeypatch.delenv("ENVIRONMENT", raising=False)
     edge._deployed.cache_clear()

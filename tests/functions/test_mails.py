@@ -312,10 +312,11 @@ LOOK = {"action": "plan", "trigger": "notice"}
         ({"input": ""}, None),
         ({"input": "null"}, None),
         ({"input": "{cut"}, None),
+        ({"input": "[" * 100_000}, None),
         ({"input": 7}, "Started by  hand, and nobody is named"),
         ({}, None),
     ],
-    ids=["terminal", "hand", "text", "left-out", "empty", "null", "cut", "odd", "missing"],
+    ids=["terminal", "hand", "text", "left-out", "empty", "null", "cut", "deep", "odd", "missing"],
 )
 def test_preflight_says_who_started_an_execution_that_ended_without_the_database(
     given: dict[str, Any], started: str | None, shop: Machine

@@ -21,7 +21,7 @@ def undoing(machine: Machine) -> Machine:
     machine.write_manifest()
     machine.run({})
     machine.execution = "undo"
-    machine.variables["LOCK_WAIT_MS"] = "0"
+    machine.variables |= {"LOCK_WAIT_MS": "0", "LOCK_TIMEOUT_MS": "200"}
     return machine
 
 
@@ -78,6 +78,29 @@ def test_call_after_one_that_failed_is_refused_if_others_had_their_turn(undoing,
     assert applied(database) == before
 
 
+def test_call_is_refused_if_others_have_applied_a_part_of_something(undoing, database) -> None:
+    interrupted(undoing, database)
+    undoing.migrations.write("004_step.sql", "-- migration: transaction = off\nCREATE TABLE half ();\nSELECT nowhere;")
+    undoing.write_manifest()
+    with pytest.raises(MigrationFailed):
+        by_another(undoing)
+    assert applied(database) == ["001", "002", "003"]
+    undoing.execution = "undo"
+    told = undoing.refused("apply", InvalidInput, ASKED)
+    assert told["message"] == "Others have changed the database since this rollback began: 004_step.sql."
+    assert applied(database) == ["001", "002", "003"]
+
+
+def test_call_is_refused_if_an_execution_of_the_same_name_at_another_time_had_its_turn(undoing, database) -> None:
+    """After 90 days, or when the state machine was made anew, a name may come again."""
+    interrupted(undoing, database)
+    ours, undoing.started_at = undoing.started_at, "2027-02-23T04:00:00.000Z"
+    undoing.run({"target": "004"})
+    undoing.started_at = ours
+    told = undoing.refused("apply", InvalidInput, ASKED)
+    assert told["message"] == "Others have changed the database since this rollback began: 004_step.sql."
+
+
 def test_call_is_refused_if_others_did_and_undid_something(undoing, database) -> None:
     """The history's numbers are those it left, and yet it isn't the database that it left."""
     interrupted(undoing, database)
@@ -115,7 +138,7 @@ def test_run_that_fails_when_it_is_tried_again_names_what_it_had_applied_before(
     database.execute("CREATE TABLE busy (id int)")
     machine.migrations.write("003_step.sql", "ALTER TABLE busy ADD COLUMN x int;\nSELECT nothing;")
     machine.write_manifest()
-    machine.variables["LOCK_WAIT_MS"] = "0"
+    machine.variables |= {"LOCK_WAIT_MS": "0", "LOCK_TIMEOUT_MS": "200"}
     with holding(database.url, "SELECT FROM busy"):
         assert machine.refused("apply", LockTimeout)["applied"] == ["001", "002"]
     assert machine.refused("apply", MigrationFailed)["applied"] == ["001", "002"]

@@ -1,4 +1,7 @@
-"""A synthesised template as tests want to ask it: what CloudFormation would put in is put in, by names of ours."""
+"""A synthesised template as tests want to ask it: what CloudFormation would put in is put in, by names of ours.
+
+What is asked for is there: a test that says something of each rule or task would pass where there is none.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+Found = TypeVar("Found")
 ACCOUNT, REGION = "111122223333", "eu-west-1"  # AWS's own example account
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::URLSuffix": "amazonaws.com"}
 
@@ -34,12 +38,12 @@ class Machine:
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        return {name: state for name, state in self.states.items() if state["Type"] == "Task"}
+        return some({name: state for name, state in self.states.items() if state["Type"] == "Task"})
 
     @property
     def calls(self) -> dict[str, dict[str, Any]]:
         """Tasks that call a function."""
-        return {name: task for name, task in self.tasks.items() if task["Resource"].endswith(":lambda:invoke")}
+        return some({name: task for name, task in self.tasks.items() if task["Resource"].endswith(":lambda:invoke")})
 
     def after(self, name: str) -> list[str]:
         """Where a state may lead to, its Catches left out."""
@@ -47,9 +51,9 @@ class Machine:
         nexts = [state.get("Next"), state.get("Default"), *(choice["Next"] for choice in state.get("Choices", []))]
         return [each for each in nexts if each]
 
-    def paths(self, start: str) -> Iterator[list[str]]:
+    def paths(self, start: str) -> list[list[str]]:
         """Every way from a state to an end, each state at most once; Catches left out."""
-        yield from self._paths([start])
+        return some(list(self._paths([start])))
 
     def _paths(self, way: list[str]) -> Iterator[list[str]]:
         nexts = [name for name in self.after(way[-1]) if name not in way]
@@ -76,7 +80,11 @@ class Template:
 
     def of(self, kind: str) -> list[Resource]:
         """Resources of a type, such as `Lambda::Function`."""
-        return [resource for resource in self.resources if resource.type == f"AWS::{kind}"]
+        return some([resource for resource in self.resources if resource.type == f"AWS::{kind}"])
+
+    def has(self, kind: str) -> bool:
+        """Whether there is a resource of a type."""
+        return any(resource.type == f"AWS::{kind}" for resource in self.resources)
 
     def one(self, kind: str, **properties: Any) -> Resource:
         """The only resource of a type with these properties."""
@@ -97,6 +105,12 @@ class Template:
         policies = [p for p in self.of("IAM::Policy") if f"<{role}>" in p.properties["Roles"]]
         found = [s for policy in policies for s in policy.properties["PolicyDocument"]["Statement"]]
         return [{**s, "Action": listed(s["Action"]), "Resource": listed(s["Resource"])} for s in found]
+
+
+def some(found: Found) -> Found:
+    """The same, which isn't empty."""
+    assert found
+    return found
 
 
 def listed(value: Any) -> list[Any]:

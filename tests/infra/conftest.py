@@ -9,7 +9,7 @@ import pytest
 
 from infra.naming import Names
 from infra.packaging import ARM64, ROOT, build
-from tests.infra.cloud import Machine, Template
+from tests.infra.cloud import Machine, Template, some
 
 
 def context() -> dict[str, Any]:
@@ -28,7 +28,7 @@ def synthesised(folder: Path, environments: Mapping[str, Any] | None = None) -> 
     app = cdk.App(context=told, outdir=str(folder))
     add_stacks(app)
     written = Path(app.synth().directory)
-    return {name: Template(written / f"{Names(name).stack}.template.json") for name in told["environments"]}
+    return some({name: Template(written / f"{Names(name).stack}.template.json") for name in told["environments"]})
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.settings import read_one
-from tests.infra.cloud import ACCOUNT, REGION, Template, listed
+from tests.infra.cloud import ACCOUNT, REGION, Template, listed, some
 from tests.infra.conftest import context
 
 
@@ -57,7 +57,7 @@ def test_queue_takes_dead_letters_of_every_rule(template: Template) -> None:
     allowed = [s for s in policy.properties["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
     sources = {source for s in allowed for source in listed(s["Condition"]["ArnEquals"]["aws:SourceArn"])}
     assert sources == {f"<{rule.id}.Arn>" for rule in template.of("Events::Rule")}
-    assert all(s["Principal"] == {"Service": "events.amazonaws.com"} for s in allowed)
+    assert all(s["Principal"] == {"Service": "events.amazonaws.com"} for s in some(allowed))
 
 
 def test_everybody_set_is_mailed(template: Template, environment: str) -> None:

@@ -74,7 +74,7 @@ def test_each_function_has_a_role_of_its_own(template: Template) -> None:
 
 def test_function_finds_its_settings_and_no_secret(function: Resource, template: Template) -> None:
     variables = function.properties["Environment"]["Variables"]
-    own_endpoint = {"AWS_ENDPOINT_URL_SECRETS_MANAGER"} if template.of("EC2::VPCEndpoint") else set()
+    own_endpoint = {"AWS_ENDPOINT_URL_SECRETS_MANAGER"} if template.has("EC2::VPCEndpoint") else set()
     assert set(variables) == EXPECTED_VARIABLES | own_endpoint
     assert all(isinstance(value, str) and value for value in variables.values())
     assert variables["MIGRATIONS_DIR"] == "/var/task/migrations"

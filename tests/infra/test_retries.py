@@ -13,7 +13,7 @@ import pytest
 from infra import retries
 from infra.limits import Limits
 from infra.packaging import ROOT
-from tests.infra.cloud import Machine
+from tests.infra.cloud import Machine, some
 
 # Of what an Invoke may answer with, what can't get better by itself, or can't come here at all.
 LASTING = {
@@ -107,7 +107,7 @@ def test_wait_for_another_run_is_its_own(workflow: Machine) -> None:
 
 def test_waits_are_told_as_the_states_language_computes_them(workflow: Machine) -> None:
     built = {tuple(each["ErrorEquals"]): each for each in workflow.calls["Apply"]["Retry"]}
-    for retry in Limits().retries:
+    for retry in some(Limits().retries):
         assert retry.waits == sum(longest(built[retry.errors]))
 
 

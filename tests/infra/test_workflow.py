@@ -16,7 +16,7 @@ from infra.failures import ASKER
 from infra.retries import every_error
 from infra.starters import TYPED_LOOK
 from infra.workflow import PAUSE, STARTS
-from tests.infra.cloud import Machine, Template
+from tests.infra.cloud import Machine, Template, some
 from tests.infra.running import run
 
 RETRIED_BY_DESIGN = {
@@ -94,11 +94,10 @@ def test_fail_keeps_the_original_error_and_cause(workflow: Machine) -> None:
 
 def test_every_choice_has_a_default_and_looks_before_it_compares(template: Template) -> None:
     for machine in template.machines.values():
-        for name, state in machine.states.items():
-            if state["Type"] != "Choice":
-                continue
+        choices = {name: state for name, state in machine.states.items() if state["Type"] == "Choice"}
+        for name, state in some(choices).items():
             assert state["Default"], name
-            for choice in state["Choices"]:
+            for choice in some(state["Choices"]):
                 tests = list(flat(choice))
                 asked = [test["Variable"] for test in tests if "IsPresent" in test]
                 compared = [test["Variable"] for test in tests if "IsPresent" not in test]
@@ -118,7 +117,7 @@ def test_text_is_parsed_only_after_it_was_seen_to_be_an_object(workflow: Machine
     for name in parsing:
         (path,) = [text.split("(")[1][:-1] for text in workflow.states[name]["Parameters"].values()]
         before = {key: state for key, state in workflow.states.items() if name in workflow.after(key)}
-        for key, state in before.items():
+        for key, state in some(before).items():
             assert state["Type"] == "Choice", key
             (choice,) = [choice for choice in state["Choices"] if choice["Next"] == name]
             assert {"Variable": path, "StringMatches": '{"*}'} in flat(choice)

@@ -8,7 +8,7 @@ import pytest
 
 from functions.migrator.errors import InvalidInput
 from local.cloud import reach
-from local.cloud.running import find, found_by_others
+from local.cloud.running import Access, find, found_by_others
 
 
 @pytest.fixture
@@ -21,9 +21,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+def up(folder: str, hurry: bool = False) -> Access:
+    """A cloud that has the migrations of that folder."""
+    return Access("http://127.0.0.1:1", "secret", migrations=str(Path(folder).resolve()), hurry=hurry)
+
+
 def test_other_migrations_than_those_of_the_cloud_that_is_up_are_refused(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "here" / "migrations"
-    with found_by_others(home, "http://127.0.0.1:1", Path("here/migrations")):
+    with found_by_others(home, up("here/migrations")):
         with reach.reached(Path("here/migrations"), print) as access:
             assert access.migrations == str(folder)
         for asked in (Path("there/migrations"), Path("nowhere")):
@@ -35,7 +40,7 @@ def test_other_migrations_than_those_of_the_cloud_that_is_up_are_refused(home: P
 
 
 def test_usual_folder_is_meant_only_where_it_is(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with found_by_others(home, "http://127.0.0.1:1", Path("here/migrations")):
+    with found_by_others(home, up("here/migrations")):
         with reach.reached(Path("migrations"), print) as access:
             assert access.endpoint == "http://127.0.0.1:1"
         monkeypatch.chdir(tmp_path / "here")
@@ -50,7 +55,7 @@ def test_usual_folder_is_meant_only_where_it_is(home: Path, tmp_path: Path, monk
 def test_cloud_that_does_not_hurry_is_told_to_who_asked_for_hurry(home: Path, hurry: bool) -> None:
     told: list[str] = []
     folder = Path("here/migrations")
-    up = found_by_others(home, "http://127.0.0.1:1", folder, hurry=hurry)
-    with up, reach.reached(folder, told.append, hurry=True):
+    there = found_by_others(home, up("here/migrations", hurry))
+    with there, reach.reached(folder, told.append, hurry=True):
         pass
     assert bool(told) is not hurry

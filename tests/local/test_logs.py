@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from local.cloud.cloud import _close
-from local.cloud.identity import KEY, REGION, SECRET
+from local.cloud.identity import KEY, REGION
 from local.cloud.logs import LogWriter, Stream
 
 
@@ -29,7 +29,7 @@ def endpoint() -> Iterator[str]:
 
 
 def client(endpoint: str) -> Any:
-    keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
+    keys = {"aws_access_key_id": KEY, "aws_secret_access_key": "any"}
     return boto3.client("logs", endpoint_url=endpoint, region_name=REGION, **keys)
 
 
@@ -48,7 +48,7 @@ def told(writer: LogWriter) -> list[str]:
 
 
 def test_nothing_is_told_where_every_line_is_kept(endpoint: str) -> None:
-    writer = LogWriter(lambda: endpoint)
+    writer = LogWriter(lambda: endpoint, "any")
     written(writer, "there", "a", "b")
     assert told(writer) == []
     events = client(endpoint).filter_log_events(logGroupName="there")["events"]
@@ -56,7 +56,7 @@ def test_nothing_is_told_where_every_line_is_kept(endpoint: str) -> None:
 
 
 def test_lines_of_a_group_that_is_not_there_are_counted_and_told_with_the_reason(endpoint: str) -> None:
-    writer = LogWriter(lambda: endpoint)
+    writer = LogWriter(lambda: endpoint, "any")
     stream = written(writer, "elsewhere", "a", "b")
     written(writer, "there", "kept")
     writer.flush()
@@ -71,7 +71,7 @@ def test_lines_of_a_group_that_is_not_there_are_counted_and_told_with_the_reason
 
 def test_whatever_is_wrong_the_lines_after_it_are_written(endpoint: str) -> None:
     where = ["nonsense"]
-    writer = LogWriter(lambda: where[0])
+    writer = LogWriter(lambda: where[0], "any")
     written(writer, "there", "a")
     writer.flush()
     where[0] = endpoint
@@ -93,7 +93,7 @@ class _Silent(BaseHTTPRequestHandler):
 def test_lines_that_nobody_takes_in_time_are_told_too() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Silent)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    writer = LogWriter(lambda: f"http://127.0.0.1:{server.server_port}")
+    writer = LogWriter(lambda: f"http://127.0.0.1:{server.server_port}", "any")
     written(writer, "there", "a", "b")
     writer.close(timeout=0.5)
     assert writer.losses() == [

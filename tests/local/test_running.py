@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -15,15 +16,15 @@ import pytest
 from infra.packaging import ROOT
 from local.cloud.inbox import Mail
 from local.cloud.reach import _show
-from local.cloud.running import find, found_by_others
+from local.cloud.running import Access, find, found_by_others
 from local.errors import ServerError
 
 DIES = """
 import os, sys
 from pathlib import Path
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 
-with found_by_others(Path(sys.argv[1]), "http://127.0.0.1:1", Path("migrations")):
+with found_by_others(Path(sys.argv[1]), Access("http://127.0.0.1:1", "secret")):
     os._exit(9)
 """
 
@@ -53,12 +54,12 @@ def leave_a_dead_one(home: Path) -> None:
 
 def up(home: Path, number: int) -> contextlib.AbstractContextManager[bool]:
     """A cloud that wants to be found."""
-    return found_by_others(home, f"http://127.0.0.1:{number}", home)
+    return found_by_others(home, Access(f"http://127.0.0.1:{number}", "secret"))
 
 
 def test_a_cloud_is_first_though_others_look_for_one(tmp_path: Path, onlookers: list[object]) -> None:
     for port in range(20):
-        with found_by_others(tmp_path, f"http://127.0.0.1:{port}", tmp_path) as first:
+        with up(tmp_path, port) as first:
             assert first
             found = find(tmp_path)
             assert found
@@ -74,6 +75,22 @@ def test_a_second_cloud_isnt_first(tmp_path: Path) -> None:
     assert found.endpoint == "http://127.0.0.1:1"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="on Windows the folder's list of rights decides")
+def test_where_a_cloud_is_and_its_key_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
+    left_by_another_version = tmp_path / "cloud.json.new"
+    left_by_another_version.touch(mode=0o644)
+    before = os.umask(0)
+    try:
+        with up(tmp_path, 1):
+            assert (tmp_path / "cloud.json").stat().st_mode & 0o777 == 0o600
+            found = find(tmp_path)
+    finally:
+        os.umask(before)
+    assert found
+    assert found.secret_key == "secret"
+    assert "secret" not in repr(found)
+
+
 def test_a_dead_cloud_is_found_by_nobody_and_its_file_goes(tmp_path: Path) -> None:
     leave_a_dead_one(tmp_path)
     with ThreadPoolExecutor(16) as pool:
@@ -85,7 +102,7 @@ def test_a_home_that_cant_be_written_to_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(ServerError, match=r"can't be kept in .*file(?s:.*)AURORA_MIGRATIONS_LOCAL"),
-        found_by_others(tmp_path / "file" / "home", "http://127.0.0.1:1", tmp_path),
+        up(tmp_path / "file" / "home", 1),
     ):
         pass
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -104,6 +106,17 @@ def test_events_are_answered_by_one_process_one_after_the_other(make: Make) -> N
 
 def test_the_client_is_the_one_that_was_chosen(make: Make, request: pytest.FixtureRequest) -> None:
     assert document(call(make()))["client"] is (request.node.callspec.params["make"] == "aws")
+
+
+def test_another_process_can_neither_take_an_event_nor_answer_in_the_functions_place(make: Make) -> None:
+    """Any other user of the machine can connect to its Runtime API, which has no key."""
+    sandbox = make()
+    host, port = sandbox._api.address.split(":")
+    for request in ("GET /2018-06-01/runtime/invocation/next", "POST /2018-06-01/runtime/init/error"):
+        with socket.create_connection((host, int(port)), timeout=10) as stranger, contextlib.suppress(ConnectionError):
+            stranger.sendall(f"{request} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 0\r\n\r\n".encode())
+            assert stranger.recv(100) == b""
+    assert document(call(sandbox))["pid"] == sandbox.pid
 
 
 def test_an_answer_that_is_no_json_is_told(make: Make) -> None:

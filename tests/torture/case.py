@@ -199,11 +199,11 @@ class _Try:
             proxy.set(fault.trap(1 + int(when * len(steps)), case.share))
         elif case.at_message:
             number = 1 + int(when * (14 + 6 * len(steps)))  # about as many as such a run sends
-            proxy.set(Trap((), Cut.CALL, left=number, share=case.got, call=lambda: fault.strike(scene)))
+            proxy.set(Trap((), Cut.CALL, left=number, share=case.got, call=lambda: self.call(scene)))
         while by_trap and runner.running and not proxy.wait(0.01):
             pass
         if by_trap:
-            scene.struck = proxy.wait(0.1)
+            scene.struck = proxy.wait(LONGEST_NEXT if scene.striking else 0.1)
             return
         while runner.running and not proxy.messages and when > EARLY:
             time.sleep(0.005)
@@ -211,6 +211,11 @@ class _Try:
         scene.struck = runner.running
         if scene.struck:
             fault.strike(scene)
+
+    def call(self, scene: Scene) -> None:
+        """Strikes, from the proxy's thread; the run may end meanwhile."""
+        scene.striking = True
+        self.case.fault.strike(scene)
 
     def release(self, database: Database) -> None:
         """Waits until the run's sessions and locks are gone."""

@@ -21,8 +21,8 @@ MORE_CUTS = 3
 ENOUGH = 0.8  # seconds for the statement that was under way, and for a machine that is busy
 LOOKED_AT = ("ledger", "counter", "accounts")  # tables that were there before any run
 # What is sent with each COMMIT of a unit, as the engine writes it.
-_RECORDING = (history.add_unit(0, ""), history.finish_attempt(0, ""))
-RECORDS = tuple(command.sql.partition("=")[0].encode() for command in _RECORDING)
+_RECORDING = (history.add_unit(0, 0, 0, ""), history.finish_attempt(0, ""))
+RECORDS = tuple(command.sql[:50].encode() for command in _RECORDING)
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Scene:
     Attributes:
         share: from 0 to 1; how much, of what a fault can do more or less of.
         longest: seconds that a fault lasts at most.
+        striking: whether the fault has begun.
         struck: whether the fault has met a run that was alive.
         problems: what isn't as it must be while the fault lasts.
     """
@@ -41,6 +42,7 @@ class Scene:
     runner: Runner
     share: float
     longest: float
+    striking: bool = False
     struck: bool = False
     problems: list[str] = field(default_factory=list)
 

@@ -21,6 +21,11 @@ PARTLY = re.compile(
     r"(?P<whole>; the rest isn't\. The next run goes on there)?\."
 )
 DOUBTFUL = re.compile(r"Part (?P<part>\d+) of (?P<file>\S+) is either in or not; the next run finds out\.")
+_ATTEMPTS = """
+    SELECT action, version::int, result, (
+           SELECT count(*)::int FROM aurora_migrations.units WHERE first_attempt = coalesce(tried.resumes, tried.id))
+      FROM aurora_migrations.attempts AS tried ORDER BY id
+"""
 SHOWN = 12  # lines of a difference
 
 
@@ -77,8 +82,7 @@ def read(database: Database, way: Way) -> Known:
         return Known()
     versions = [int(v) for (v,) in ask(database, "SELECT version FROM aurora_migrations.applied ORDER BY version")]
     assert versions == list(range(1, len(versions) + 1)), f"the history has holes: {versions}"
-    query = "SELECT action, version::int, result, cardinality(units) FROM aurora_migrations.attempts ORDER BY id"
-    rows = ask(database, query)
+    rows = ask(database, _ATTEMPTS)
     attempts = tuple((action, version, result) for action, version, result, _ in rows)
     _refuse_contradictions(versions, attempts)
     begun = len(versions) + (way.action == "apply")

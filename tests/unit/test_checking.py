@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -185,6 +187,46 @@ def test_no_files_make_it_crash(migrations: Migrations):
     assert len(files) == 200
     assert all(file.compiled for file in files.values())
     assert all(file.problems or file.compiled.script.tokens for file in files.values() if file.compiled)
+
+
+OFF = "-- migration: transaction = off\n"
+MANY: dict[str, Callable[[int], str]] = {
+    "units and hazards": lambda n: OFF + "".join(f"CREATE TEMP TABLE t{i} (); DROP TABLE s.t{i};\n" for i in range(n)),
+    "blocks and passwords": lambda n: "".join(f"BEGIN; ALTER ROLE r{i} PASSWORD 'x'; COMMIT;" for i in range(n)),
+    "hazards in one statement": lambda n: (
+        "ALTER TABLE t " + ", ".join(f"ADD CHECK (a > {i}), ADD UNIQUE (a{i})" for i in range(n))
+    ),
+    "allows": lambda n: f"-- migration: allow = {CHANGING} {REASON}\n" * n + WIDE * n,
+    "tables renamed": lambda n: "".join(
+        f"CREATE TABLE t{i} (); CREATE INDEX i{i} ON t{i} (a); ALTER TABLE t{i} RENAME TO u{i};\n" for i in range(n)
+    ),
+    "tables dropped": lambda n: (
+        "".join(f"CREATE TABLE t{i} ();\n" for i in range(n)) + "".join(f"DROP TABLE t{i};\n" for i in range(n))
+    ),
+    "savepoints": lambda n: "SAVEPOINT s; CREATE TABLE t ();\n" * n + "ROLLBACK TO s;\n" * n,
+}
+
+
+@pytest.mark.parametrize("many", MANY.values(), ids=MANY)
+def test_work_grows_with_a_file_and_not_with_its_square(migrations: Migrations, many: Callable[[int], str]):
+    assert calls_to_check(migrations, many(600)) < 3.4 * calls_to_check(migrations, many(200))
+
+
+def calls_to_check(migrations: Migrations, text: str) -> int:
+    """How many calls of functions it takes: unlike the time, it's the same each time."""
+    path, count = migrations.write("1_a.sql", text), 0
+
+    def note(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        check(discover(path.parent))
+    finally:
+        sys.setprofile(before)
+    return count
 
 
 # ---- the manifest ---------------------------------------------------------------------------------------------------

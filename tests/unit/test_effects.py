@@ -68,6 +68,7 @@ def test_answers_order_and_print_as_words():
 
 
 def test_a_rule_has_a_source_and_a_lock_that_postgresql_knows():
+    assert rules.RULES
     for rule in rules.RULES:
         assert rule.source.startswith("https://www.postgresql.org/docs/18/"), rule.id
         assert rule.lock in rules.MODES, rule.id

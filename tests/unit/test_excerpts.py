@@ -126,8 +126,34 @@ def test_query_that_is_cut_off_shows_no_value(length: int):
     assert without_literals(query) == "UPDATE users SET a = ?, b = ? WHERE id = ?"
 
 
-def test_password_of_a_url_is_not_told_again():
-    assert without_password("got postgresql://u:p/w@h:5/d and x") == "got postgresql://u:...@h:5/d and x"
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("got postgresql://u:p/w@h:5/d and x", "got postgresql://u:...@h:5/d and x"),
+        ("postgresql://u:p@hunter2/x:y@h:5/d", "postgresql://u:...@h:5/d"),
+        ("postgresql://u@x:hunter2@h/d", "postgresql://u@x:...@h/d"),
+        ("postgresql://:hunter2 x@h/d", "postgresql://:...@h/d"),
+        ("--url=jdbc:postgresql://h/d?user=u&password=hunter2", "--url=jdbc:postgresql://h/d?user=u&password=..."),
+        ("host=h password=hunter2 dbname=d", "host=h password=... dbname=d"),
+        ("PGPASSWORD=hunter2 x", "PGPASSWORD=... x"),
+        ("password = 'it\\'s hunter2' host=h", "password = ... host=h"),
+        ("pwd='hunter2 x", "pwd=..."),
+        ("unknown: --password hunter2", "unknown: --password ..."),
+    ],
+)
+def test_password_that_was_typed_is_not_shown_again(typed: str, shown: str):
+    assert without_password(typed) == shown
+
+
+@pytest.mark.parametrize("typed", ["017", "postgresql://u@h:5/d", "http://[::1]:5", "add password to users", "a@b:c"])
+def test_what_was_typed_without_a_password_is_shown_as_it_is(typed: str):
+    assert without_password(typed) == typed
+
+
+@pytest.mark.parametrize("text", ["x", "://a:", "://a@", "password ", "pwd='", "password= "])
+@NO_HANG
+def test_passwords_are_looked_for_in_a_text_of_any_length(text: str):
+    assert without_password(text * 100_000)
 
 
 def test_what_is_hidden_takes_as_much_room():

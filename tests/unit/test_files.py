@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.checking import check, write_manifest
+from compiler.source import source_of
 from functions.migrator import files
-from functions.migrator.errors import InvalidFile, InvalidInput
+from functions.migrator.errors import InvalidFile, InvalidInput, InvalidManifest
 from functions.migrator.files import Problem, discover, invalid_files, position, read_text
+from functions.migrator.manifest import DETAILS, INDEX
 from tests.servers import Migrations
 
 CHUNK = 1 << 20  # what the engine reads at once
@@ -249,6 +253,45 @@ def test_symbolic_link_to_nowhere_is_a_named_error(migrations: Migrations, targe
     assert text_problem(migration.path).startswith("1_a.sql: can't be read: ")
     with pytest.raises(InvalidFile, match="can't be read"):
         _ = migration.sha256
+
+
+@posix
+@pytest.mark.parametrize("name", ["1_a.sql", "1_a.down.sql", "1_a.verify.sql"])
+def test_what_is_no_regular_file_is_refused_before_it_is_read(
+    migrations: Migrations, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    migrations.write("1_a.sql", SQL)
+    (migrations.dir / name).unlink(missing_ok=True)
+    os.mkfifo(migrations.dir / name)
+    (migrations.dir / "2_b.sql").symlink_to("/dev/zero")
+    monkeypatch.chdir(migrations.dir)  # a socket's path may not be long
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("3_c.sql")
+    remedy = "not a regular file; put the text into a file of this name"
+    assert problems(migrations) == [
+        f"{name}: is a FIFO (named pipe), {remedy}",
+        f"2_b.sql: is a device, {remedy}",
+        f"3_c.sql: is a socket, {remedy}",
+    ]
+
+
+@posix
+@pytest.mark.parametrize("index", [INDEX, DETAILS])
+def test_manifest_that_is_no_regular_file_is_refused_before_it_is_read(migrations: Migrations, index: str) -> None:
+    migrations.write("1_a.sql", SQL)
+    write_manifest(migrations.dir, check(discover(migrations.dir)))
+    (migrations.dir / index).unlink()
+    os.mkfifo(migrations.dir / index)
+    with pytest.raises(InvalidManifest, match=f"{index}.*: it isn't a regular file"):
+        source_of(migrations.dir).script("apply", discover(migrations.dir).migrations[0])
+
+
+@posix
+@pytest.mark.parametrize("path", ["/dev/zero", "fifo", "x" * 5_000], ids=["device", "FIFO", "over-long"])
+def test_folder_that_can_be_none_is_an_error(tmp_path: Path, path: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InvalidInput, match=r"can't be read: (Not a directory|File name too long)"):
+        source_of(tmp_path / path)
 
 
 def test_file_deleted_meanwhile_is_a_named_error(migrations: Migrations) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -217,6 +218,72 @@ def test_defaults_hold_where_the_file_says_nothing():
 )
 def test_problem_is_told_with_its_place(text: str, told: str):
     assert problems(text)[0].startswith(told)
+
+
+DUMP = "--\n-- PostgreSQL database dump\n--\n\n\\restrict aB3\n\n-- é\n\nSET a = 1;\n{}\n\n\\unrestrict aB3\n\n"
+
+
+@pytest.mark.parametrize("body", ["SELECT 'é';", "BEGIN; SELECT 1; COMMIT;", "BEGIN; SELECT 1; COMMIT; SELECT 2;", ""])
+def test_restrict_of_a_dump_is_read_over_and_never_sent(body: str):
+    text = DUMP.format(body)
+    found = compiled(text)
+    assert found.problems == ()
+    script, plain = found.script, compiled(text.replace("\\", "--")).script
+    assert script.statements == tuple(replace(s, start=s.start - 1, end=s.end - 1) for s in plain.statements)
+    assert script.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert [unit.tokens for unit in script.units] == [unit.tokens for unit in plain.units]
+    sent = b"".join(text.encode()[unit.start : unit.end] for unit in script.units)
+    assert b"SET a = 1" in sent
+    assert b"restrict" not in sent
+    assert live.token_hash(text.replace("aB3", "zY9").encode()) == script.tokens == plain.tokens
+
+
+def test_restrict_of_a_large_dump_is_never_sent():
+    text = DUMP.format(LARGE.decode() + "SELECT 1;").encode()
+    (unit,) = compiled(text).script.units
+    assert text[: unit.start].endswith(b"\\restrict aB3")
+    assert text[unit.end :].startswith(b"\\unrestrict aB3")
+    (nothing,) = compiled("\\restrict aB3").script.units
+    assert nothing.start == nothing.end
+
+
+@pytest.mark.parametrize("end", ["", ";\n\\unrestrict aB3\nSELECT 2;"])
+@pytest.mark.parametrize("begin", ["SELECT 1;\n\\restrict aB3\n", "SELECT 1;\n\\restrict aB3\n\\restrict aB3\n"])
+def test_restrict_between_statements_is_refused(begin: str, end: str):
+    (problem,) = problems(f"{begin}SELECT 2{end}")
+    assert problem == (
+        "1_a.sql:2:1: pg_dump's line is passed over above the first statement or below the last only; delete it"
+    )
+
+
+@pytest.mark.parametrize("line", ["\\restrict aB3", "\\unrestrict aB3"])
+def test_what_only_looks_like_restrict_is_sent_as_it_is(line: str):
+    text = f"SELECT '\n{line}\n', $$\n{line}\n$$; /*\n{line}\n*/".encode()
+    found = compiled(text)
+    assert (found.problems, found.text) == ((), text)
+    ((unit),) = found.script.units
+    assert (unit.start, unit.end) == (0, len(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("-- migration: lock_timeout = 5s\r-- migration: transaction = off\rSELECT 1;\r", "1:32"),
+        ("SELECT 'é';\n-- harmless\rDROP TABLE users;\n", "2:12"),
+        ("SELECT 1;\r\r\nSELECT 2", "1:10"),
+        ("SELECT 'a\rb'", "1:10"),
+        ("SELEC 1\r", "1:8"),
+    ],
+)
+@pytest.mark.parametrize("name", ["1_a.sql", "1_a.verify.sql"])
+def test_carriage_return_alone_is_refused(migrations: Migrations, text: str, place: str, name: str):
+    migrations.write("1_a.sql", "SELECT 1;")
+    (migrations.dir / name).write_bytes(text.encode())
+    ((problem,),) = (file.problems for file in check(discover(migrations.dir)))
+    assert str(problem) == (
+        f"{name}:{place}: holds a carriage return (CR) that is no part of a line end; "
+        "save the file with LF or CRLF line ends, and write one in a string as E'\\r'"
+    )
 
 
 def test_all_problems_of_a_file_are_told():

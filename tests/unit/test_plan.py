@@ -311,8 +311,73 @@ def test_file_that_is_partly_in_and_newer_than_the_package_is_told_of(folder: Pa
     assert "003_m.sql is partly in, but not in this folder" in plan.warnings[0]
 
 
-def test_nothing_is_applied_over_a_file_that_is_partly_rolled_back(folder: Path) -> None:
+@pytest.mark.parametrize("target", [None, "2", "3"])
+def test_nothing_is_applied_over_a_file_that_is_partly_rolled_back(folder: Path, target: str | None) -> None:
+    """Least of all is it applied already."""
     package = package_of(folder, (1, 2, 3))
     with pytest.raises(MigrationChanged, match=r"002_m\.sql is rolled back in part") as caught:
-        make_plan(package, history_of(folder, (1, 2)), None, partly(2, "rollback"))
+        make_plan(package, history_of(folder, (1, 2)), target, partly(2, "rollback"))
     assert caught.value.next_command == "aurora-migrations rollback 002 --confirm 2"
+
+
+def test_file_that_is_partly_rolled_back_and_above_the_target_is_nobodys_business(folder: Path) -> None:
+    package = package_of(folder, (1, 2))
+    assert make_plan(package, history_of(folder, (1, 2)), "1", partly(2, "rollback")).target_applied is not None
+
+
+# ---- files that were renamed ----------------------------------------------------------------------------------------
+
+
+def renamed(folder: Path, before: int, after: str) -> Package:
+    (folder / f"{before:03}_m.down.sql").unlink()
+    (folder / f"{before:03}_m.sql").rename(folder / after)
+    return discover(folder)
+
+
+@pytest.mark.parametrize("target", [None, "1", "2"])
+def test_applied_file_with_another_name_is_told_of(folder: Path, target: str | None) -> None:
+    package_of(folder, (1, 2, 3))
+    applied = history_of(folder, (1, 2))
+    plan = make_plan(renamed(folder, 2, "0002_n.sql"), applied, target)
+    assert plan.warnings == ["0002_n.sql was applied as 002_m.sql."]
+    assert [m.version for m in plan.pending] == ([] if target else [3])
+
+
+@pytest.mark.parametrize("after", ["004_m.sql", "000_m.sql"])
+@pytest.mark.parametrize("version", [1, 3])
+def test_applied_file_with_another_number_is_not_applied_again(folder: Path, version: int, after: str) -> None:
+    package_of(folder, (1, 2, 3))
+    applied = history_of(folder, (1, 2, 3))
+    with pytest.raises(MigrationMissing) as caught:
+        make_plan(renamed(folder, version, after), applied)
+    assert caught.value.message == f"Applied under another number: {after} is 00{version}_m.sql, applied {WHEN}."
+    assert f"{after} to 00{version}_m.sql" in caught.value.solution
+    assert caught.value.facts["files"] == [after]
+
+
+def test_applied_file_with_another_number_above_the_target_is_nobodys_business(folder: Path) -> None:
+    package_of(folder, (1, 2, 3))
+    applied = history_of(folder, (1, 2, 3))
+    assert make_plan(renamed(folder, 3, "004_m.sql"), applied, "1").target_applied is not None
+    with pytest.raises(MigrationMissing, match="Applied under another number"):
+        make_plan(discover(folder), applied, "4")
+
+
+def test_copy_of_an_applied_file_that_is_still_there_is_a_migration_like_others(folder: Path) -> None:
+    package_of(folder, (1, 2))
+    applied = history_of(folder, (1, 2))
+    (folder / "003_m.sql").write_bytes((folder / "002_m.sql").read_bytes())
+    assert [m.version for m in make_plan(discover(folder), applied).pending] == [3]
+
+
+def test_other_file_with_the_number_of_an_applied_one_is_neither_changed_nor_rolled_back(folder: Path) -> None:
+    package = package_of(folder, (1, 2, 3))
+    applied = {
+        v: replace(record, name=f"{v:03}_other.sql", sha256="other") for v, record in history_of(folder, (1, 2)).items()
+    }
+    said = f"002_m.sql has the number of 002_other.sql, applied {WHEN}"
+    for work in (lambda: make_plan(package, applied), lambda: plan_rollback(package, applied, "2", "2")):
+        with pytest.raises(MigrationChanged, match=re.escape(said)) as caught:
+            work()
+        assert "a number above 002" in caught.value.solution
+    assert [m.version for m in plan_rollback(package, {1: replace(applied[1], name="001_m.sql")}, "1", "1")] == [1]

@@ -17,8 +17,8 @@ from functions.migrator.options import Options
 FILE = "1_a.sql"
 
 
-def problems(text: str) -> list[str]:
-    return [str(problem) for problem in compile_text(FILE, text.encode(), Options()).problems]
+def problems(text: str, file: str = FILE) -> list[str]:
+    return [str(problem) for problem in compile_text(file, text.encode(), Options()).problems]
 
 
 def statements(text: str) -> list[str]:
@@ -91,9 +91,7 @@ def test_copy_from_stdin_is_refused_with_or_without_its_data(text: str) -> None:
     assert problem == f"{FILE}:2:2: COPY FROM STDIN needs data that a file can't carry; write INSERT statements instead"
 
 
-@pytest.mark.parametrize(
-    "line", ["\\i other.sql", "\\set name value", "\\c shop", "\\echo done", "\\restrict aBc", "\\.", "\\"]
-)
+@pytest.mark.parametrize("line", ["\\i other.sql", "\\set name value", "\\c shop", "\\echo done", "\\.", "\\"])
 def test_psql_command_is_refused(line: str) -> None:
     (problem,) = problems(f"SELECT 1;\n  {line}\nSELECT 2;\n")
     assert problem == f"{FILE}:2:3: this is a psql command, not SQL; write the SQL that it stands for"
@@ -140,6 +138,165 @@ def test_syntax_error_in_a_file_that_is_parsed_is_told_with_its_place(text: str,
     assert reason in problem
 
 
+@pytest.mark.parametrize("value", ["off", "'off'", "false", "0", "DEFAULT"])
+def test_strings_are_read_in_one_way(value: str) -> None:
+    (problem,) = problems(f"SELECT 1;\nSET standard_conforming_strings = {value};")
+    assert problem.startswith(f"{FILE}:2:1: standard_conforming_strings can't change within a file")
+
+
+# ---- what other tools leave in a file -------------------------------------------------------------------------------
+
+# As goose, dbmate, sql-migrate, micrate, tern, node-pg-migrate, MyBatis Migrations, rambler and Play write them.
+DOWN = [
+    *("-- +goose Down", "-- +goose down", "--+goose DOWN", "-- migrate:down", "--\tmigrate:down transaction:false"),
+    *(
+        "-- +migrate Down",
+        "-- +migrate Down notransaction",
+        "-- +micrate Down",
+        "-- Down Migration",
+        "--- DOWN migration",
+    ),
+    *(
+        "---- create above / drop below ----",
+        "-- //@UNDO",
+        "\t-- //@UNDO",
+        "-- rambler down",
+        "-- !Downs",
+        "-- --- !Downs",
+    ),
+]
+UP = [
+    *("-- +goose Up", "-- +goose up", "-- migrate:up", "-- +migrate Up", "-- +micrate Up", "-- Up Migration"),
+    *("-- rambler up", "-- !Ups"),
+]
+
+
+@pytest.mark.parametrize("marker", DOWN)
+def test_marker_above_what_another_tool_would_only_roll_back_is_refused(marker: str) -> None:
+    (problem,) = problems(f"CREATE TABLE t (id int);\n{marker}\n-- Undo it.\nDROP TABLE t;\n")
+    words = " ".join(marker.split())
+    assert problem == (
+        f"{FILE}:2:{marker.index('--') + 1}: `{words}` divides no file here: the SQL below it would run as well; "
+        "move it to 1_a.down.sql, and delete this line"
+    )
+
+
+@pytest.mark.parametrize("marker", UP)
+def test_marker_above_what_a_down_file_is_to_undo_is_refused(marker: str) -> None:
+    text = f"{marker}\nCREATE TABLE t (id int);\n-- +goose Down\nDROP TABLE t;\n"
+    assert problems(text, "1_a.down.sql") == [
+        f"1_a.down.sql:1:1: `{marker}` divides no file here: the SQL below it would run as well; "
+        "keep only what undoes 1_a.sql in this file"
+    ]
+
+
+@pytest.mark.parametrize("marker", DOWN)
+def test_down_file_with_what_stood_above_the_marker_is_refused(marker: str) -> None:
+    (problem,) = problems(f"CREATE TABLE t (id int);\n{marker}\nDROP TABLE t;\n", "1_a.down.sql")
+    assert "the SQL above it would run as well; keep only what undoes 1_a.sql in this file" in problem
+
+
+@pytest.mark.parametrize("marker", ["-- +goose Down", "-- migrate:down"])
+def test_marker_in_a_verify_file_is_refused(marker: str) -> None:
+    _, wrong = read_promises("1_a.verify.sql", f"SELECT true;\n{marker}\nSELECT false;".encode())
+    assert [str(problem).partition(" divides")[0] for problem in wrong] == [f"1_a.verify.sql:2:1: `{marker}`"]
+
+
+def test_every_part_that_goes_the_other_way_is_told() -> None:
+    part = "-- migrate:up\nSELECT 1;\n-- migrate:down\nSELECT 2;\n"
+    assert [problem.split(" ")[0] for problem in problems(part * 2)] == [f"{FILE}:3:1:", f"{FILE}:7:1:"]
+    assert [problem.split(" ")[0] for problem in problems(part * 2, "1_a.down.sql")] == [
+        f"1_a.down.sql:{line}:1:" for line in (1, 5)
+    ]
+
+
+# sqlx, Graphile Migrate, tern, Atlas, yoyo, postgres-migrations and Flyway have a marker for this alone.
+NO_TRANSACTION = [
+    *("-- +goose NO TRANSACTION", "-- +goose no transaction", "-- migrate:up transaction:false"),
+    *("-- +migrate Up notransaction", "-- no-transaction", "--! no-transaction", "---- tern: disable-tx ----"),
+    *("-- atlas:txmode none", "-- transactional: false", "-- postgres-migrations disable-transaction"),
+    *("-- flyway:executeInTransaction=false", "--changeset bob:1 runInTransaction:false"),
+]
+
+
+@pytest.mark.parametrize("marker", NO_TRANSACTION)
+def test_marker_that_asks_for_no_transaction_gets_the_option_to_write(marker: str) -> None:
+    text = f"-- A title.\n{marker}\nUPDATE t SET a = 1;\nUPDATE t SET b = 1;\n"
+    assert problems(text) == [
+        f"{FILE}:2:1: `{marker}` has no effect here: the file would run in one transaction; "
+        "write `-- migration: transaction = off` at its top"
+    ]
+    assert problems(f"-- migration: transaction = off\n{text}") == []
+    assert problems(f"{marker}\nBEGIN; SELECT 1; COMMIT; BEGIN; SELECT 2; COMMIT;") == []
+
+
+def test_variables_that_goose_would_fill_in_are_refused() -> None:
+    (problem,) = problems(
+        "-- +goose Up\n-- +goose ENVSUB ON\nINSERT INTO t VALUES ('${REGION}');\n-- +goose ENVSUB OFF"
+    )
+    assert problem.startswith(f"{FILE}:2:1: `-- +goose ENVSUB ON` has no effect here: ${{...}} would stay as it is")
+
+
+LIQUIBASE = "--liquibase formatted sql\n--changeset bob:1\nCREATE TABLE t (id int);\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1;\n\n\n--rollback DROP TABLE t;",
+        f"{LIQUIBASE}-- Rollback comment on table t is null;",
+        f"{LIQUIBASE}/* liquibase rollback\nDROP TABLE t;\n*/",
+    ],
+)
+def test_rollback_of_liquibase_is_refused_as_it_would_undo_nothing(text: str) -> None:
+    told = "Liquibase's rollback is only a comment here, which undoes nothing;"
+    assert problems(text) == [f"{FILE}:4:1: {told} move it to 1_a.down.sql, and delete this line"]
+    assert problems(text, "1_a.down.sql") == [f"1_a.down.sql:4:1: {told} write its SQL without the comment"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("--preconditions onFail:MARK_RAN", "--precondition-sql-check expectedResult:0 SELECT count(*) FROM t"),
+        *(
+            "--ignoreLines:start",
+            "--changeset bob:2 context:test",
+            "--changeset bob:2 labels:a",
+            "--changeset b:2 dbms:h2",
+        ),
+    ],
+)
+def test_line_by_which_liquibase_would_leave_sql_out_is_refused(line: str) -> None:
+    (problem,) = problems(f"{LIQUIBASE}{line}\nSELECT 1;")
+    assert problem.startswith(f"{FILE}:4:1: by this line Liquibase decides whether SQL runs; here all of it runs")
+
+
+HARMLESS = [
+    *(f"{marker}\nSELECT 1;" for marker in UP),
+    *(f"SELECT 1;\n{marker}\n-- nothing to undo\n" for marker in DOWN),
+    *(
+        f"SELECT '\n{marker}\n', $$\n{marker}\n$$; /*\n{marker}\n*/ SELECT 1;"
+        for marker in (DOWN[0], NO_TRANSACTION[0])
+    ),
+    *(f"SELECT 1; {marker}\nSELECT 2;" for marker in (DOWN[0], NO_TRANSACTION[0])),
+    "-- +goose Up\n-- +goose StatementBegin\nSELECT 1;\n-- +goose StatementEnd\n-- +goose ENVSUB OFF",
+    "-- Down migration: see 1_a.down.sql\n-- rollback plan: none\n-- rollback\n--rollback;\nSELECT 1;",
+    "-- precondition: t is empty\nSELECT 1;",
+    "-- no-transaction mode is for others\n-- migrate:upwards\n-- ups and downs\n-- liquibase did this\nSELECT 1;",
+    f"{LIQUIBASE}--rollback not required\n--rollback empty\n--comment: a\n--changeset b:2 dbms:postgresql\nSELECT 1;",
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_marker_that_changes_nothing_is_accepted(text: str) -> None:
+    assert problems(text) == []
+
+
+@pytest.mark.parametrize("marker", ["-- +goose Down", "-- migrate:down transaction:false", "-- Down Migration"])
+def test_marker_that_stayed_in_the_down_file_is_accepted(marker: str) -> None:
+    assert problems(f"-- migration: transaction = off\n{marker}\nDROP TABLE t;", "1_a.down.sql") == []
+
+
 # ---- what must not be refused ---------------------------------------------------------------------------------------
 
 FINE = [
@@ -179,6 +336,8 @@ FINE = [
     "COMMENT ON TABLE t IS 'start with BEGIN; pg_advisory_unlock_all() would be wrong'",
     "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_unlock_all()'",
     "SELECT a ? 'begin', a ?| array['x'], '%s %% :name' FROM t",
+    *(f"SET standard_conforming_strings = {on}" for on in ("on", "'on'", "true", "1")),
+    "SELECT pg_catalog.set_config('search_path', '', false); SET default_table_access_method = heap",
 ]
 
 

@@ -170,6 +170,7 @@ SAME = {
     "the letter before a name": ('DROP TABLE U&"a"', 'DROP TABLE u&"a"'),
     "an escape string in parts": ("SELECT E'ab'", "SELECT E'a'\n'b'"),
     "an escaped quote in a later part": (r"SELECT E'a\'b'", "SELECT e'a'\n'\\'b'"),
+    "a backslash at the end of a part": (r"SELECT 'a\b'", "SELECT 'a\\'\n'b'"),
     "bits in parts": ("SELECT B'10'", "SELECT B'1'\n'0'"),
     "hex digits in parts": ("SELECT X'1F'", "SELECT x'1' -- why\n  'F'"),
 }
@@ -184,6 +185,7 @@ CHANGED = {
     "case in a body": ("DO $$ BEGIN END $$", "DO $$ begin END $$"),
     "tag of a dollar quote's content": ("SELECT $a$ $b$ $a$", "SELECT $a$ $c$ $a$"),
     "escape": (r"SELECT E'\n'", r"SELECT E'\t'"),
+    "between escaped quotes on several lines": ("SELECT E'a\\'x\n\\'b'", "SELECT E'a\\'y\n\\'b'"),
     "kind of string": (r"SELECT E'\n'", r"SELECT '\n'"),
     "bits": ("SELECT B'01'", "SELECT B'10'"),
     "bits or hex digits": ("SELECT B'01'", "SELECT X'01'"),

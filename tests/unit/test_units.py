@@ -130,21 +130,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_units_and_why(case: Case):
-    found = layout(case.text, case.transaction)
+def test_units_hold_their_statements_in_the_order_written_and_say_why(case: Case):
+    statements, found = parse(case.text.encode()), layout(case.text, case.transaction)
     units = [
         (case.text.encode()[part.start : part.end].decode().strip(" \n;"), said(part.modes)) for part in found.units
     ]
     expected = [(unit, "") if isinstance(unit, str) else unit for unit in case.units]
     assert units == [(unit.strip(" \n;"), modes) for unit, modes in expected]
-    assert found.reason == case.reason
-    assert found.problems == ()
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_units_hold_their_statements_in_the_order_written(case: Case):
-    statements = parse(case.text.encode())
-    found = layout(case.text, case.transaction)
+    assert (found.reason, found.problems) == (case.reason, ())
     inside = [number for part in found.units for number in range(*part.statements)]
     around = [number for number, each in enumerate(statements) if each.text.split()[0].upper() in _CONTROLS]
     around = [number for number in around if b" TO " not in statements[number].text]

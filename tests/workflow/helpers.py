@@ -17,6 +17,7 @@ from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
 from infra.naming import ALIAS
+from local.cloud import executions
 from local.cloud.cloud import Cloud
 from local.cloud.inbox import Mail
 from local.postgres import Server
@@ -84,7 +85,10 @@ class Execution:
 
     def ended(self, mails: int = 0) -> Ended:
         """Waits for its end, and for so many mails."""
-        until(lambda: self.status != "RUNNING", f"the end of {self.arn}")
+        began = executions.find(
+            self.arn
+        )  # as a call of the API for each look would take longer than what is waited for
+        until(lambda: began.status != "RUNNING", f"the end of {self.arn}")
         workflow = self._workflow
         until(lambda: len(workflow.cloud.mails) >= self._mails + mails, f"{mails} mails")
         told = self._describe()

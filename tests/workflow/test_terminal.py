@@ -14,6 +14,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psutil
@@ -21,8 +22,11 @@ import psycopg
 import pytest
 
 from infra.packaging import ROOT
+from local import account
+from local.folder import Folder
+from local.installation import find
 from tests import servers
-from tests.cli.conftest import Answer, checked, environment
+from tests.cli.conftest import Answer, calling, checked, environment
 from tests.servers import Database
 from tests.workflow.helpers import until
 
@@ -155,11 +159,14 @@ def test_newcomer_sees_017_go_through_the_state_machine_and_then_already_applied
     assert "Subject: [local] MigrationFailed" in (terminal.home / "inbox" / "001.txt").read_text("utf-8")
 
 
-def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Terminal) -> None:
+def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     process, said = terminal.up()
-    endpoint = said["Endpoint"].split()[0]
-    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
-    states = boto3.client("stepfunctions", endpoint_url=endpoint, **keys)
+    monkeypatch.chdir(terminal.folder)
+    monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(terminal.home))
+    call = calling(capsys)  # in this process, as each command would take seconds to import what it needs
+    states = client_of(said, "stepfunctions")
     execution = states.start_execution(stateMachineArn=said["Machine"], input="{}")["executionArn"]
     until(lambda: states.describe_execution(executionArn=execution)["status"] == "SUCCEEDED", "the end of a run")
     with psycopg.connect(said["Database"]) as connection:
@@ -167,47 +174,52 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(terminal: Term
 
     (terminal.migrations / "018_more.sql").write_text("CREATE TABLE more (id int);\n", encoding="utf-8")
     changed = "The files have changed since they were deployed"
-    assert changed in terminal.type("list", "--local").err
+    assert changed in call("list", "--local").err
     deployed = terminal.type("deploy", "--local")
     assert changed not in deployed.err
     assert (deployed.code, deployed.out) == (0, "Migration 018 executed successfully\n")
     (terminal.migrations / "019_broken.sql").write_text("CREATE TABL broken (id int);\n", encoding="utf-8")
-    refused = terminal.type("deploy", "--local")
+    refused = call("deploy", "--local")
     assert refused.code == 1
     assert "019_broken.sql:1:8" in refused.err
 
     (terminal.migrations / "019_broken.sql").unlink()
-    events = boto3.client("events", endpoint_url=endpoint, **keys)
+    events = client_of(said, "events")
     rule = next(each["Name"] for each in events.list_rules()["Rules"] if each["Name"].endswith("on-deploy"))
     events.disable_rule(Name=rule)
-    silent = terminal.type("deploy", "--local")
+    silent = call("deploy", "--local")
     assert silent.code == 1
     assert "has started no execution" in silent.err
     events.enable_rule(Name=rule)
 
-    listed = terminal.type("list", "--local")
+    listed = call("list", "--local")
     assert listed.code == 0
     assert changed not in listed.err
     assert re.search(r"(?m)^applied .* 018_more.sql$", listed.out)
-    assert terminal.type("status", "--env", "local").code == 0  # as the mails write it
-    history = terminal.type("history", "--local", "--output", "json")
+    assert call("status", "--env", "local").code == 0  # as the mails write it
+    history = call("history", "--local", "--output", "json")
     assert [attempt["name"][:3] for attempt in history.json["attempts"]] == ["018", "017"]
-    assert terminal.type("plan", "--local").code == 0
-    assert terminal.type("verify", "--local").code == 0
-    logs = terminal.type("logs", history.json["attempts"][0]["execution"], "--local")
+    assert call("plan", "--local").code == 0
+    assert call("verify", "--local").code == 0
+    logs = call("logs", history.json["attempts"][0]["execution"], "--local")
     assert "Executed migration 018" in logs.out
 
-    missing = terminal.type("rollback", "018", "--confirm", "018", "--local")
+    missing = call("rollback", "018", "--confirm", "018", "--local")
     assert missing.code == 2
     assert "There is no down file for: 018_more" in missing.err
-    wrong = terminal.type("rollback", "017", "--confirm", "017", "--local")
+    wrong = call("rollback", "017", "--confirm", "017", "--local")
     assert wrong.code == 2
     assert "The confirmation is '017', but the newest applied migration is 018_more" in wrong.err
-    assert subjects(endpoint) == [], "who typed it has seen it"
+    assert subjects(said) == [], "who typed it has seen it"
     asked = json.dumps({"action": "rollback", "target": "018", "confirm": "018"})
     states.start_execution(stateMachineArn=said["Machine"], input=asked)
-    until(lambda: subjects(endpoint), "the mail about a rollback that failed, started in the console")
-    assert subjects(endpoint) == ["[local] InvalidInput in preflight"]
+    until(lambda: subjects(said), "the mail about a rollback that failed, started in the console")
+    assert subjects(said) == ["[local] InvalidInput in preflight"]
+
+    assert process.stdout
+    data = account.place_for(terminal.home / f"postgres-{find().major}")
+    psutil.Process(int(Folder(data).postmaster()[0])).kill()
+    read_until(process.stdout, "PostgreSQL has ended, so every execution fails from now on")
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
 
@@ -253,7 +265,8 @@ def test_keys_deploy_check_and_end_on_the_database_that_was_named(terminal: Term
     assert process.stdout
     try:
         assert said["Database"] == f"{without.replace('@', ':***@')}?sslmode=disable"
-        for set_up in ("AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "--region us-east-1"):
+        secret_key = said["Secret"].split()[0]
+        for set_up in ("AWS_ACCESS_KEY_ID=local", f"AWS_SECRET_ACCESS_KEY={secret_key}", "--region us-east-1"):
             assert set_up in said["Start"]
         os.write(outside, b"d")
         read_until(process.stdout, r"^aurora-migrations-local \S+ SUCCEEDED")
@@ -282,11 +295,17 @@ def read_until(lines: Iterable[str], pattern: str) -> None:
     raise AssertionError(f"never said {pattern!r}, but:\n{''.join(said)}")
 
 
-def subjects(endpoint: str) -> list[str]:
+def client_of(said: dict[str, str], service: str) -> Any:
+    """A client with what `up` says that one needs."""
+    keys = {"aws_access_key_id": "local", "aws_secret_access_key": said["Secret"].split()[0]}
+    return boto3.client(service, endpoint_url=said["Endpoint"].split()[0], region_name="us-east-1", **keys)
+
+
+def subjects(said: dict[str, str]) -> list[str]:
     """The subjects of the mails that the inbox shows."""
     import urllib.request
 
-    with urllib.request.urlopen(f"{endpoint}/local/inbox", timeout=10) as page:
+    with urllib.request.urlopen(said["Inbox"], timeout=10) as page:
         return re.findall("<h2>(.*?)</h2>", page.read().decode())
 
 
@@ -309,9 +328,9 @@ def test_a_second_one_beside_the_first_works(terminal: Terminal, tmp_path_factor
     _, second = terminal.up()
     assert first["Endpoint"] != second["Endpoint"]
     assert first["Database"] == second["Database"]
-    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+    assert first["Secret"] != second["Secret"]
     for said in (first, second):
-        states = boto3.client("stepfunctions", endpoint_url=said["Endpoint"].split()[0], **keys)
+        states = client_of(said, "stepfunctions")
         execution = states.start_execution(stateMachineArn=said["Machine"])["executionArn"]
         deadline = time.monotonic() + 60
         while states.describe_execution(executionArn=execution)["status"] == "RUNNING":

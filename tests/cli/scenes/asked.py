@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from functions.migrator import errors
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 from tests.cli.cloud import answering
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
@@ -115,7 +115,7 @@ def _up_with_others(stage: Stage) -> Answer:
     stage.patch.setenv("AURORA_MIGRATIONS_LOCAL", str(home))
     other = stage.two.dir.parent / "other"
     other.mkdir()
-    stage.enter(found_by_others(home, "http://127.0.0.1:9", stage.two.dir))
+    stage.enter(found_by_others(home, Access("http://127.0.0.1:9", "secret", migrations=str(stage.two.dir.resolve()))))
     return stage.call("list", "--local", "--migrations", "other")
 
 
@@ -189,7 +189,11 @@ INPUT = [
     ("the action takes no confirmation", lambda s: s.refused(errors.InvalidInput, {"confirm": "1"})),
     ("a rollback lacks what it needs", lambda s: s.refused(errors.InvalidInput, {"action": "rollback"})),
     ("a value is no text", lambda s: s.refused(errors.InvalidInput, {"target": [1]})),
+    ("a value has a password in it", lambda s: s.refused(errors.InvalidInput, {"target": "postgresql://a:b@h/d"})),
     ("the function was called by itself", _by_itself),
+    ("an execution's name is none", lambda s: s.refused(errors.InvalidInput, execution="x" * 81)),
+    ("a state that isn't apply's", lambda s: s.refused(errors.InvalidInput, step="apply", so_far="done")),
+    ("a file in the state has no number", lambda s: s.refused(errors.InvalidInput, so_far={"applied": [{}]})),
     # ---- an environment's settings ----
     ("a setting is missing", lambda s: s.variable(ALLOWED_ACTIONS="")),
     ("a setting has a value that it can't have", lambda s: s.variable(LOCK_TIMEOUT_MS="soon")),

@@ -15,7 +15,7 @@ from botocore.exceptions import (
     UnknownServiceError,
 )
 
-from local.cloud.running import found_by_others
+from local.cloud.running import Access, found_by_others
 from tests.cli.cloud import answering, interrupted, spoilt, waiting
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage, refusal
@@ -133,6 +133,10 @@ def _home(stage: Stage) -> Path:
     return home
 
 
+def _cloud(stage: Stage, port: int) -> Access:
+    return Access(f"http://127.0.0.1:{port}", "secret", migrations=str(stage.two.dir.resolve()))
+
+
 def _up(stage: Stage, deploying: str = "200 OK", says: str = '{"started": []}') -> Stage:
     """A local cloud is up, and answers a deployment so; it has one machine, which has run nothing."""
 
@@ -146,7 +150,7 @@ def _up(stage: Stage, deploying: str = "200 OK", says: str = '{"started": []}') 
             _respond(client, deploying, says)
 
     port = stage.enter(listening(answer))
-    stage.enter(found_by_others(_home(stage), f"http://127.0.0.1:{port}", stage.two.dir))
+    stage.enter(found_by_others(_home(stage), _cloud(stage, port)))
     return stage
 
 
@@ -170,12 +174,12 @@ def _page(stage: Stage, status: str, text: str) -> Answer:
         _respond(client, status, text)
 
     port = stage.enter(listening(answer))
-    stage.enter(found_by_others(_home(stage), f"http://127.0.0.1:{port}", stage.two.dir))
+    stage.enter(found_by_others(_home(stage), _cloud(stage, port)))
     return stage.call("list", "--local")
 
 
 def _ended(stage: Stage) -> Answer:
-    stage.enter(found_by_others(_home(stage), f"http://127.0.0.1:{free_port()}", stage.two.dir))
+    stage.enter(found_by_others(_home(stage), _cloud(stage, free_port())))
     return stage.call("deploy", "--local")
 
 

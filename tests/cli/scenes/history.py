@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from functions.migrator import takeover
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
 
 OFF = "-- migration: transaction = off\n"
 PARTS = "BEGIN;\nCREATE TABLE c (id integer);\nCOMMIT;\nBEGIN;\nSELECT missing;\nCOMMIT;\n"
+FORGED = (
+    "INSERT INTO aurora_migrations.applied (version, name, sha256, sql, attempt, execution, requested_by) "
+    "SELECT 1.5, name, sha256, sql, attempt, execution, requested_by FROM aurora_migrations.applied WHERE version = 1"
+)
 RECORD = b"INSERT INTO aurora_migrations.applied"
 
 
@@ -25,6 +31,17 @@ def _partly_out(stage: Stage) -> Answer:
 def _renumbered(stage: Stage) -> Answer:
     stage.write(f003_c=PARTS).failed()
     return stage.write(f003_c=None, f004_c=PARTS).on("run")
+
+
+def _taken(stage: Stage) -> Answer:
+    """Two branches have written a second migration."""
+    stage.ran().write(f002_orders=None, f002_orders_down=None)
+    return stage.write(f002_invoices="CREATE TABLE invoices (id integer);\n").on("run")
+
+
+def _renamed(stage: Stage) -> Answer:
+    text = (stage.ran().two.dir / "002_orders.sql").read_text()
+    return stage.write(f002_orders=None, f002_orders_down=None, f003_orders=text).on("run")
 
 
 def _taken_away(stage: Stage) -> Answer:
@@ -46,9 +63,28 @@ def _in_doubt(stage: Stage, **files: str) -> Answer:
     return stage.on("run", url=stage.by_proxy)
 
 
-def _comment(stage: Stage, text: str) -> Answer:
-    stage.ran().sql(f"COMMENT ON TABLE aurora_migrations.applied IS '{text}'")
+def _tampered(statement: str) -> Callable[[Stage], Answer]:
+    return lambda stage: stage.ran().sql(statement).on("status")
+
+
+def _comment(text: str) -> Callable[[Stage], Answer]:
+    return _tampered(f"COMMENT ON TABLE aurora_migrations.applied IS {text}")
+
+
+def _foreign(stage: Stage) -> Answer:
+    stage.sql("CREATE SCHEMA aurora_migrations; CREATE TABLE aurora_migrations.applied (id integer)")
     return stage.on("status")
+
+
+def _hidden(stage: Stage) -> Answer:
+    """Row-level security that is on for a role which may read the history and nothing else."""
+    role = stage.roles.create()
+    stage.ran().sql(
+        f"GRANT USAGE ON SCHEMA aurora_migrations TO {role.name};"
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA aurora_migrations TO {role.name};"
+        "ALTER TABLE aurora_migrations.applied ENABLE ROW LEVEL SECURITY"
+    )
+    return stage.on("status", url=stage.database.url_as(role))
 
 
 SCENES = {
@@ -60,9 +96,11 @@ SCENES = {
         ("two were", lambda s: s.ran().write(f001_users="SELECT 1;\n", f002_orders="SELECT 2;\n").on("run")),
         ("the beginning of a file that is partly in was edited", _beginning_edited),
         ("a file is rolled back in part", _partly_out),
+        ("another file has the number of an applied one", _taken),
     ],
     "MigrationMissing": [
         ("an applied file is gone", lambda s: s.ran().write(f001_users=None, f001_users_down=None).on("run")),
+        ("an applied file has another number", _renamed),
         ("a file that is partly in is gone", _taken_away),
         ("a file that is partly in has another number", _renumbered),
         ("a file that is partly in has a lower number", _renumbered_down),
@@ -76,7 +114,11 @@ SCENES = {
         ),
     ],
     "HistoryUnreadable": [
-        ("a newer version made it", lambda s: _comment(s, "aurora-migrations history, format 99")),
-        ("it is somebody else's", lambda s: _comment(s, "our own list")),
+        ("a newer version made it", _comment("'aurora-migrations history, format 99'")),
+        ("the comment that says its format is lost", _comment("NULL")),
+        ("it is somebody else's", _foreign),
+        ("row-level security hides records", _hidden),
+        ("a column was renamed", _tampered("ALTER TABLE aurora_migrations.applied RENAME COLUMN execution TO run")),
+        ("a record has a version that no file can have", _tampered(FORGED)),
     ],
 }
