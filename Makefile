@@ -2,9 +2,9 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help run up test build synth docs lint clean setup
+.PHONY: help run up test torture build synth docs lint clean setup
 
-run up test build synth docs lint clean setup:
+run up test torture build synth docs lint clean setup:
 	@$(PYTHON) -m tasks $@ $(ARGS)
 
 help:

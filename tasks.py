@@ -6,6 +6,7 @@
                                                                     (arguments go to `aurora-migrations run --local`)
     up      keep the local cloud running                            (arguments go to `aurora-migrations up`)
     test    run the tests                                           (arguments go to pytest)
+    torture strike runs with faults and judge what they leave       (arguments go to tests.torture: --count 1000)
     build   make the Lambda package from migrations/ and check it   (arguments go to `aurora-migrations build`)
     synth   write the CloudFormation templates; the CDK calls this  (arguments go to app.py)
     docs    write the pages and golden files that are made from the code
@@ -79,6 +80,11 @@ def test(arguments: list[str]) -> int:
 
 def in_processes(number: int, which: str) -> list[str]:
     return module("pytest", "-n", str(number), "--no-loadscope-reorder", "-m", which)
+
+
+def torture(arguments: list[str]) -> int:
+    set_up("dev")
+    return hand_over("tests.torture", *arguments)
 
 
 def build(arguments: list[str]) -> int:
@@ -324,7 +330,7 @@ def tell(sentence: str) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (run, up, test, build, synth, docs, lint, clean, setup, lock)
+    verb.__name__: verb for verb in (run, up, test, torture, build, synth, docs, lint, clean, setup, lock)
 }
 
 

@@ -95,6 +95,7 @@ _ALIKE_ON_ALL = (
     "test_resume",
     "test_tampering",
     "test_templates",
+    "test_vanished",
     "test_waiting",
 )
 

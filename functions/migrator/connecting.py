@@ -27,12 +27,15 @@ from functions.migrator.wire import Connection
 
 CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
 
-# How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise.
+# How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise. Linux
+# goes by the user timeout where there is one and no longer counts keepalives, so both make 25 s.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 
-# Startup settings, because RESET ALL goes back to these. The keepalives end a session whose client vanished from the
-# network within 3.5 s, the user timeout one whose client takes no answers; the idle limit ends one whose process was
-# frozen with a transaction open.
+# Startup settings, because RESET ALL goes back to these. A session whose client has vanished from the network is ended
+# within 3.5 to 4.1 s: by the keepalives while it waits or works, by the user timeout once an answer is on its way (then
+# counted from the answer, which may come late in the silence: 7 s). On Linux the user timeout also takes the place of
+# the keepalives' count, so it must not be longer than they would take. It ends one whose client takes no answers, too.
+# The idle limit ends one whose process was frozen with a transaction open.
 STARTUP_SETTINGS = {
     "lock_timeout": "2000",
     "statement_timeout": "0",
@@ -40,7 +43,7 @@ STARTUP_SETTINGS = {
     "tcp_keepalives_idle": "1",
     "tcp_keepalives_interval": "1",
     "tcp_keepalives_count": "2",
-    "tcp_user_timeout": "10000",
+    "tcp_user_timeout": "3500",
 }
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from functions.migrator import blockers, ctrl_c
 from functions.migrator.blockers import Blocker, LockWait
 from functions.migrator.durations import format_duration
-from functions.migrator.errors import Deadlock, LockTimeout, MigratorError
+from functions.migrator.errors import Cancelled, Deadlock, LockTimeout, MigratorError
 from functions.migrator.options import Limits
 from functions.migrator.session import Session
 
@@ -109,7 +109,11 @@ class Patience:
             raise error
         self._connections += 1
         pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
-        ctrl_c.pause(pause, "waiting for the database to be there again")
+        try:
+            ctrl_c.pause(pause, "waiting for the database to be there again")
+        except Cancelled as stopped:
+            stopped.state = error.state
+            raise
         self._count()
 
     @property

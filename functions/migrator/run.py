@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,6 @@ from functions.migrator.errors import (
 from functions.migrator.executions import NOTHING_UNDONE, Undone, read_undone
 from functions.migrator.failures import hazards_refused, in_doubt, partly_in, refuse_contradictions
 from functions.migrator.files import Migration, invalid_files, read_text
-from functions.migrator.history import read_applied
 from functions.migrator.job import Job
 from functions.migrator.patience import Patience
 from functions.migrator.plan import Plan, count_parts, find_target, make_plan, partly_missing, plan_rollback
@@ -228,6 +228,7 @@ class _Run:
                 try:
                     self._wait(job, error)
                 except ConnectionLost as lost:
+                    lost.state = error.state
                     self._replace(job, lost)
 
     def _wait(self, job: Job, error: MigratorError) -> None:
@@ -255,17 +256,17 @@ class _Run:
         before, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
         self._request.listener.closed()
-        busy = self._take_over(before)
-        self._session.wire.interrupted |= interrupted
+        try:
+            busy = self._take_over(before)
+            self._session.wire.interrupted |= interrupted
+            state = history.read_state(self._session)
+        except MigratorError as error:
+            raise lost from error
         self._patience.after_connection(lost)
-        parts = self._units_done(job)
-        if busy:
-            raise overtaken(job, "was waiting for its next try", parts, busy)
-        history.close_interrupted(self._session)
-        state = history.read_state(self._session)
         self._unfinished = state.unfinished
-        if set(state.applied) != self._known:
-            raise overtaken(job, "was waiting for its next try", parts, None)
+        if busy or set(state.applied) != self._known:
+            raise overtaken(job, "was waiting for its next try", self._units_done(job), busy)
+        self._close_interrupted()
 
     def _units_done(self, job: Job) -> int:
         """How many of the file's units are in, from an attempt that didn't get to the end.
@@ -318,7 +319,7 @@ class _Run:
             busy = self._take_over(before)
             self._session.wire.interrupted |= interrupted
             progress = history.read_attempt(self._session, unknown.attempt)
-            applied = set(read_applied(self._session))
+            state = history.read_state(self._session)
         except MigratorError as error:
             if not unknown.commit_sent:
                 raise unknown.error from error
@@ -328,6 +329,7 @@ class _Run:
                 migration=job.migration.label,
                 file=job.file,
             ) from error
+        applied, self._unfinished = set(state.applied), state.unfinished
         done = progress is not None and progress.result == job.result
         if not done and (progress is None or len(progress.units) <= unknown.units):
             unknown.error.state = partly_in(job, unknown.units) or unknown.error.state
@@ -337,9 +339,13 @@ class _Run:
         if busy or not self._may_go_on(job, done, applied):
             parts = len(job.script.units) if done else len(progress.units) if progress else 0
             raise overtaken(job, "was committing", parts, busy)
-        history.close_interrupted(self._session)
-        self._unfinished = history.read_state(self._session).unfinished
+        self._close_interrupted()
         return done or (job.action == "apply" and job.migration.version in applied)  # by another run
+
+    def _close_interrupted(self) -> None:
+        """In a new session. If that fails, the next run does it: what this one has found out is told all the same."""
+        with contextlib.suppress(MigratorError):
+            history.close_interrupted(self._session)
 
     def _may_go_on(self, job: Job, done: bool, applied: set[int]) -> bool:
         """Whether what others did meanwhile leaves what is left of this run right: more may be in, nothing less."""

@@ -153,7 +153,9 @@ def _begin(session: Session, job: Job) -> _Try:
         answers = session.wire.batch([*intent[:-1], *reading, *limits, COMMIT, *opening])
     except BatchError as error:
         session.roll_back()
-        raise runner_error(session, job, error) from error
+        found = runner_error(session, job, error)
+        found.state = (partly_in(job, job.done) if job.done else None) or found.state
+        raise found from error
     ids, hashes, whole = answers[3:6]
     if not (ids and hashes):
         raise history_changed(session, job, MigratorError.state)

@@ -4,9 +4,6 @@ found out and counted once, and what is said of it is true."""
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +12,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from functions.migrator import RunResult, Session, connecting, patience, runlock, takeover
+from functions.migrator import RunResult, connecting, ctrl_c, patience, runlock, takeover
 from functions.migrator.blockers import LockWait
-from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt, MigrationFailed, MigratorError
+from functions.migrator.errors import (
+    AnotherRunInProgress,
+    Cancelled,
+    ConnectionLost,
+    InDoubt,
+    MigrationFailed,
+    MigratorError,
+)
 from functions.migrator.options import Limits
 from functions.migrator.script import Action
 from tests.database.helpers import (
@@ -40,7 +44,7 @@ from tests.database.work import ENDS, ENDS_AT_COMMIT, MAKES_IT_END, Moments, Wor
 from tests.proxy import Proxy
 
 SYNC = b"S\x00\x00\x00\x04"  # what a batch of our own statements ends with
-TCP_OPTIONS = "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"
+CLOSES = b"SET result = 'interrupted'"  # what a new session sends to close the attempt of the lost one
 PATIENT = Limits(lock_wait=60_000)
 
 
@@ -115,6 +119,51 @@ def test_answers_lost_at_every_commit_of_a_run_are_all_found_out(work, proxy, ho
     assert [check.found for check in result.applied[1].checks] == ["2"]
     assert cut.heard == [(word, step) for step in steps for word in ("executing", "executed")]
     assert work.attempts == [(step, work.result) for step in steps]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_connection_lost_again_once_a_commit_was_found_out_hides_nothing(work, proxy, between, last: bool) -> None:
+    """The file counts; where another follows, that is what the connection was lost in."""
+    steps = work.write(2)
+    between(lambda: proxy.cut_before(CLOSES))
+    cut = Watcher(at(steps[last], lambda: proxy.cut_after(work.record)))
+    outcome = work.outcome(url=proxy.url(work.database.url), listener=cut)
+    assert proxy.wait()
+    assert work.done == steps[: last + 1]
+    if last:
+        assert isinstance(outcome, RunResult)
+        assert labels(outcome) == steps
+    else:
+        assert isinstance(outcome, ConnectionLost)
+        assert work.told(outcome) == steps[:1]
+        assert work.path(steps[1]).name in outcome.message
+        assert outcome.state == ROLLED_BACK
+    assert work.rest() == steps[last + 1 :]
+
+
+@pytest.mark.parametrize("then", ["the connection is lost again", "Ctrl-C"])
+def test_run_that_ends_after_it_lost_its_connection_says_which_parts_are_in(
+    work, proxy, between, monkeypatch, then: str
+) -> None:
+    steps = work.write(1)
+    work.divide(steps[0])
+    cut = Watcher(at(steps[0], lambda: proxy.cut_before(b"INSERT INTO tests.parts VALUES (2)")))
+    if then == "Ctrl-C":
+        monkeypatch.setattr(ctrl_c, "pause", lambda seconds, meanwhile: press_ctrl_c(meanwhile))
+    else:
+        between(lambda: proxy.cut_before(CLOSES))
+    with pytest.raises(Cancelled if then == "Ctrl-C" else ConnectionLost) as caught:
+        work.run(url=proxy.url(work.database.url), listener=cut, limits=PATIENT)
+    assert proxy.wait()
+    assert caught.value.state.startswith(f"{work.path(steps[0]).name} has 3 parts that commit by themselves: part 1 is")
+    assert work.parts == [1]
+    monkeypatch.undo()
+    assert work.rest() == steps
+    assert work.parts == [1, 2]
+
+
+def press_ctrl_c(meanwhile: str) -> None:
+    raise ctrl_c.cancelled(f"while {meanwhile}")
 
 
 @pytest.mark.usefixtures("brisk")
@@ -258,11 +307,13 @@ def test_connection_lost_while_others_are_waited_for_is_told_if_no_more_are_repl
     queueing, between, monkeypatch
 ) -> None:
     (work, _), again = queueing, []
+    work.divide(work.steps[1])
     between(lambda: again.append("connected"))
     monkeypatch.setattr(patience, "MOST_CONNECTIONS", 0)
     with pytest.raises(ConnectionLost) as caught:
         work.run(listener=Watcher(in_the_way=lambda wait: end_our_session(work)), limits=PATIENT)
     assert again == []
+    assert "3 parts that commit by themselves: parts 1 to 2 are in" in caught.value.state
     assert work.told(caught.value) == work.steps[:1] == work.done
 
 
@@ -404,24 +455,3 @@ def test_session_whose_runner_fell_silent_is_ended_by_the_server(work, proxy, mo
         run.result()
     assert caught.value.retryable
     assert work.rest() == steps
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has other names for it")
-def test_runner_asks_the_network_whether_the_server_is_still_there(database) -> None:
-    """Else a run whose server fell silent, or a failover that only drops packets, would wait for two hours."""
-    with Session(database.url, "asks") as session:
-        duplicate = socket.socket(fileno=os.dup(session.wire.connection.fileno()))
-        with duplicate:
-            tcp = {name: duplicate.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in TCP_OPTIONS}
-            assert duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    assert tcp["TCP_KEEPIDLE"] + tcp["TCP_KEEPINTVL"] * tcp["TCP_KEEPCNT"] <= 60  # while it waits for an answer
-    assert 0 < tcp["TCP_USER_TIMEOUT"] <= 60_000  # while what it sent isn't acknowledged
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this setting")
-def test_server_gives_up_on_a_runner_that_takes_no_answer(database) -> None:
-    """Keepalives don't help once an answer is on its way: with the network silent since inside a file's last statement,
-    its locks were held until the limit on idle transactions, a minute."""
-    with Session(database.url, "asks") as session:
-        [(milliseconds,)] = session.query("SELECT pg_catalog.current_setting('tcp_user_timeout')")
-    assert 0 < int(str(milliseconds)) <= 10_000

@@ -1,0 +1,105 @@
+"""A runner, or its server, that vanishes from the network: nobody says so, nothing arrives any more."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+
+from functions.migrator import Session, connecting
+from functions.migrator.errors import ConnectionLost, DatabaseUnreachable
+from tests.database.helpers import (
+    Task,
+    applied,
+    apply,
+    backend,
+    backends,
+    labels,
+    locks,
+    on_server,
+    tables,
+    until,
+)
+from tests.listeners import url_to
+from tests.network import CLIENT, SERVER, Network, network
+
+IMPATIENT = "keepalives_idle=1&keepalives_interval=1&keepalives_count=2&tcp_user_timeout=3500"
+TCP_OPTIONS = "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT"
+MADE_FOR = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": "1min", "tcp_user_timeout": "3500"}
+
+
+@pytest.fixture
+def cable() -> Iterator[Network]:
+    with network() as made:
+        yield made
+
+
+def test_session_of_a_runner_that_vanished_is_gone_within_four_seconds(own_server, migrations, cable) -> None:
+    """Whatever it was at: with its answer under way keepalives are no use, and the user timeout, where there is one,
+    goes before their count. It was 10 to 20 s. The runner notices as well, in the time that its URL gives."""
+    migrations.write("001_long.sql", "CREATE TABLE a (id integer);\nSELECT pg_sleep(60);")
+    with cable.at(SERVER):
+        database = on_server(server := own_server({"listen_addresses": "*"}))
+        allowed = server.data / "pg_hba.conf"
+        allowed.write_text(f"{allowed.read_text()}\nhost all all {CLIENT}/32 scram-sha-256\n")
+        database.query("SELECT pg_reload_conf()")
+        url = f"{database.url.replace('127.0.0.1', SERVER)}?{IMPATIENT}"
+        with cable.at(CLIENT):
+            run_ = Task(apply, database, migrations, url=url)
+            between_statements, answered = (Session(url, name) for name in ("between", "answered"))
+            between_statements.wire.script(b"BEGIN; CREATE TABLE b (id integer)")
+            answer = Task(answered.wire.script, b"BEGIN; CREATE TABLE c (id integer); SELECT pg_sleep(1), 'c'")
+        backend(database, "pg_sleep(60)")
+        backend(database, "'c'")
+        cable.fall_silent()
+        began = time.monotonic()
+        assert backends(database) == 3
+        until(lambda: not backends(database), "the server has ended the sessions", 6)
+        assert time.monotonic() - began > 2  # a moment without a network is survived
+        assert locks(database) == []
+        assert tables(database) == applied(database) == []
+        with pytest.raises(ConnectionLost, match=r"001_long\.sql"):
+            run_.result(6)
+        migrations.write("001_long.sql", "CREATE TABLE a (id integer);")
+        assert labels(apply(database, migrations)) == ["001"]
+    for session in (between_statements, answered):
+        session.close()
+    answer.join()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has other names for it")
+def test_runner_asks_the_network_whether_the_server_is_still_there(database) -> None:
+    """Else a run whose server fell silent, or a failover that only drops packets, would wait for two hours. Linux goes
+    by the user timeout where there is one, others by the count: both give the server the same time."""
+    with Session(database.url, "asks") as session:
+        duplicate = socket.socket(fileno=os.dup(session.wire.connection.fileno()))
+        with duplicate:
+            tcp = {name: duplicate.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in TCP_OPTIONS}
+            assert duplicate.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    by_count = tcp["TCP_KEEPIDLE"] + tcp["TCP_KEEPINTVL"] * tcp["TCP_KEEPCNT"]
+    assert 0 < by_count <= 30
+    assert tcp["TCP_USER_TIMEOUT"] == by_count * 1_000
+
+
+def test_url_does_not_change_what_our_sessions_rely_on(database) -> None:
+    """Its own settings are kept, but for those that keep a run from waiting, or from being waited for, for ever."""
+    options = " ".join(["-c work_mem=1MB", *(f"-c {name}=0" for name in MADE_FOR)])
+    with Session(f"{database.url}?options={quote(options)}", "ours") as session:
+        rows = session.query("SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings")
+    found = {str(name): value for name, value in rows}
+    assert found["work_mem"] == "1MB"
+    expected = MADE_FOR if hasattr(socket, "TCP_USER_TIMEOUT") else {**MADE_FOR, "tcp_user_timeout": "0"}
+    assert {name: found[name] for name in MADE_FOR} == expected
+
+
+def test_name_that_nobody_resolves_is_given_up(monkeypatch) -> None:
+    """libpq would wait for it without any limit of time."""
+    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnreachable, match=r"db\.example doesn't resolve: no answer within 0\.2 s") as caught:
+        Session(url_to(5432, "db.example"), "waits")
+    assert time.monotonic() - began < 2
+    assert caught.value.facts["step"] == "DNS"

@@ -1,0 +1,184 @@
+"""What goes wrong, and how: each kind strikes a run at an instant that its case has drawn."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from functions.migrator import history
+from tests.database.helpers import ask
+from tests.proxy import Action as Cut
+from tests.proxy import Proxy, Trap
+from tests.servers import Database
+from tests.torture.runner import Runner
+
+LOCK_TIMEOUT = 2.0  # seconds, the product's default: a frozen runner blocks nobody for longer
+MORE_CUTS = 3
+ENOUGH = 0.8  # seconds for the statement that was under way, and for a machine that is busy
+LOOKED_AT = ("ledger", "counter", "accounts")  # tables that were there before any run
+# What is sent with each COMMIT of a unit, as the engine writes it.
+_RECORDING = (history.add_unit(0, 0, 0, ""), history.finish_attempt(0, ""))
+RECORDS = tuple(command.sql[:50].encode() for command in _RECORDING)
+
+
+@dataclass
+class Scene:
+    """A run under way, and what can be done to it.
+
+    Attributes:
+        share: from 0 to 1; how much, of what a fault can do more or less of.
+        longest: seconds that a fault lasts at most.
+        striking: whether the fault has begun.
+        struck: whether the fault has met a run that was alive.
+        problems: what isn't as it must be while the fault lasts.
+    """
+
+    database: Database
+    proxy: Proxy
+    runner: Runner
+    share: float
+    longest: float
+    striking: bool = False
+    struck: bool = False
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def lasts(self) -> float:
+        """Seconds."""
+        return 0.1 + self.share * (self.longest - 0.1)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A kind of fault.
+
+    Attributes:
+        strike: does it, at once.
+        after: what follows a while later.
+        cut: for those that come with a COMMIT: what happens to that message, and the share of it that passes, if that
+            isn't drawn.
+        errors: what the run may end with, if not with success.
+        exits: exit codes other than 0 and 1 that it may end with.
+        survives: whether the run must end with success.
+        settle_time: seconds in which the run must find out a commit's fate, in place of its own.
+    """
+
+    name: str
+    strike: Callable[[Scene], object] = lambda scene: None
+    after: Callable[[Scene], object] = lambda scene: None
+    cut: tuple[Cut, float | None] | None = None
+    errors: tuple[str, ...] = ()
+    exits: tuple[int, ...] = ()
+    survives: bool = False
+    settle_time: float | None = None
+
+    def trap(self, number: int, share: float) -> Trap:
+        """Has it strike with the record of a unit (from 1), or for faults of another kind at a message of the run."""
+        if self.cut is None:
+            raise AssertionError(f"{self.name} doesn't come with a COMMIT")
+        action, fixed = self.cut
+        return Trap(RECORDS, action, left=number, share=share if fixed is None else fixed)
+
+
+def _send(number: int) -> Callable[[Scene], None]:
+    return lambda scene: scene.runner.signal(number)
+
+
+def _freeze(scene: Scene) -> None:
+    scene.runner.signal(signal.SIGSTOP)
+
+
+def _thaw(scene: Scene) -> None:
+    time.sleep(scene.lasts)
+    if scene.lasts > LOCK_TIMEOUT + ENOUGH:
+        scene.problems += _blocked(scene.database)
+    scene.runner.signal(signal.SIGCONT)
+
+
+def _blocked(database: Database) -> list[str]:
+    """Tables that can't be read because of a runner that is frozen."""
+    found = []
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '500ms'")
+        for table in LOOKED_AT:
+            try:
+                connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
+            except psycopg.errors.LockNotAvailable:
+                found.append(f"{table} can't be read though the runner has been frozen for longer than lock_timeout")
+    return found
+
+
+def _signal_backend(function: str) -> Callable[[Scene], None]:
+    """For the session that works, or for all that the run has."""
+
+    def strike(scene: Scene) -> None:
+        name = "aurora-migrations %%" if scene.share < 0.7 else "aurora-migrations%%"
+        query = f"SELECT {function}(pid) FROM pg_stat_activity WHERE application_name LIKE '{name}' AND datname = %s"
+        ask(scene.database, query, (scene.database.name,))
+
+    return strike
+
+
+def _come_back(scene: Scene) -> None:
+    time.sleep(scene.lasts)
+    scene.database.server.restart("immediate")
+
+
+def _end_silence(scene: Scene) -> None:
+    """Sometimes what was held back arrives, sometimes the connections are gone."""
+    time.sleep(scene.lasts)
+    if int(scene.share * 100) % 2:
+        scene.proxy.reset_now()
+    scene.proxy.forward()
+
+
+def _cut_again(scene: Scene) -> None:
+    """While the run finds out what became of its commit, or goes on."""
+    chance = random.Random(scene.share)
+    for _ in range(MORE_CUTS):
+        cut = chance.choice((Cut.CUT_BEFORE, Cut.CUT_AFTER))
+        scene.proxy.set(Trap((), cut, left=chance.randint(1, 16), patience=1.0))
+        while scene.runner.running and not scene.proxy.wait(0.01):
+            pass
+
+
+def _interrupt_later(scene: Scene) -> None:
+    time.sleep(scene.share * 1.5)
+    scene.runner.signal(signal.SIGINT)
+
+
+def _slow_down(scene: Scene) -> None:
+    scene.proxy.delay = 0.005 + 0.03 * scene.share
+
+
+LOST = ("ConnectionLost",)
+# A runner that stands still, or can't be heard, may have held locks for longer than they may block others.
+HELD = ("StatementTimeout",)
+AWAY = ("ConnectionLost", "DatabaseUnreachable", "DatabaseBusy", "InDoubt")
+_TERMINATE = _signal_backend("pg_terminate_backend")
+FAULTS = (
+    Fault("SIGKILL", _send(signal.SIGKILL), exits=(-signal.SIGKILL,)),
+    Fault("SIGTERM", _send(signal.SIGTERM), exits=(-signal.SIGTERM,)),
+    Fault("SIGINT", _send(signal.SIGINT), errors=("Cancelled",), exits=(130,)),
+    Fault("SIGSTOP, SIGCONT", _freeze, _thaw, errors=LOST + HELD),
+    Fault("backend terminated", _TERMINATE, errors=AWAY),
+    Fault("terminated, then SIGINT", _TERMINATE, _interrupt_later, errors=(*AWAY, "Cancelled"), exits=(130,)),
+    Fault("backend cancelled", _signal_backend("pg_cancel_backend"), errors=("Cancelled", "MigrationFailed")),
+    Fault("server crashes", lambda scene: scene.database.server.restart("immediate"), errors=AWAY),
+    Fault("server crashes, away", lambda scene: scene.database.server.kill(), _come_back, errors=AWAY),
+    Fault("server restarts", lambda scene: scene.database.server.restart("fast"), errors=AWAY),
+    Fault("connection reset", lambda scene: scene.proxy.reset_now(), errors=(*LOST, "DatabaseUnreachable")),
+    Fault("network silent", lambda scene: scene.proxy.black_hole(), _end_silence, errors=AWAY + HELD),
+    Fault("network slow", _slow_down, survives=True),
+    Fault("cut before COMMIT", cut=(Cut.CUT_BEFORE, 0.0), errors=LOST),
+    Fault("cut in COMMIT", cut=(Cut.CUT_WITHIN, None), errors=LOST),
+    Fault("cut before the answer", cut=(Cut.CUT_AFTER, 0.0), errors=LOST),
+    Fault("cut in the answer", cut=(Cut.CUT_AFTER, None), errors=LOST),
+    Fault("cut after the answer", cut=(Cut.CUT_AFTER, 1.0), errors=LOST),
+    Fault("cut again and again", after=_cut_again, cut=(Cut.CUT_AFTER, 0.0), errors=AWAY),
+    Fault("gone after COMMIT", cut=(Cut.GONE, 0.0), errors=("InDoubt",), settle_time=1.0),
+)
