@@ -51,7 +51,8 @@ _CULPRITS = """
     SELECT initcap(kind) || ' ' || quote_ident(name) || ' on aurora_migrations.' || relname,
            'DROP ' || upper(kind) || ' ' || quote_ident(name) || ' ON aurora_migrations.' || quote_ident(relname) || ';'
       FROM (SELECT tgrelid, tgname, 'trigger' FROM pg_trigger WHERE NOT tgisinternal
-             UNION ALL SELECT ev_class, rulename, 'rule' FROM pg_rewrite) AS found (relation, name, kind)
+             UNION ALL SELECT ev_class, rulename, 'rule' FROM pg_rewrite WHERE rulename <> '_RETURN'
+           ) AS found (relation, name, kind)
            JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE nspname = 'aurora_migrations' ORDER BY relname, name
 """
