@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from cli.printable import printable, stream_of
+
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Sequence[str]) -> None:
     """Prints rows under headers on stdout.
@@ -20,10 +22,17 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Seq
     for header in headers:
         table.add_column(header, overflow="fold", no_wrap=header not in long)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     if sys.stdout.isatty():
         plain = bool(os.environ.get("NO_COLOR"))
-        Console(highlight=False, markup=False, emoji=False, color_system=None if plain else "auto").print(table)
+        screen = Console(
+            file=stream_of(sys.stdout),
+            highlight=False,
+            markup=False,
+            emoji=False,
+            color_system=None if plain else "auto",
+        )
+        screen.print(table)
         return
     console = Console(width=10_000, highlight=False, markup=False, emoji=False)
     with console.capture() as text:
