@@ -114,11 +114,11 @@ PLACES = [
     ),
     pytest.param(
         "SELECT 1;\nDO $$\nBEGIN\n  PERFORM 1;\n  RAISE EXCEPTION 'stop';\nEND $$;",
-        2,
-        1,
+        5,
+        3,
         2,
         "P0001",
-        "DO $$\n^",
+        "  RAISE EXCEPTION 'stop';\n  ^",
         id="inside a block",
     ),
     pytest.param(
