@@ -389,15 +389,16 @@ def of_promises(job: Job, error: MigratorError) -> MigratorError:
 
 def partly_in(job: Job, number: int) -> str | None:
     """In what state a file is whose first `number` units are in; None if nothing of it can be."""
+    run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
     again = (
-        f"What part {number + 1} has committed by itself stays, and the next run starts it again from its beginning."
+        f"What part {number + 1} has committed by itself stays, and the next {run} starts it again from its beginning."
         if job.unit(number).outside
-        else "The next run goes on there."
+        else f"The next {run} goes on there."
     )
     if number == 0:
         return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).outside else None
     if number >= len(job.script.units):
-        return f"All parts of {job.file} are in, but not its record. The next run checks and records it."
+        return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
     return f"{_first_in(job, number)}; the rest isn't. {again}"
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from compiler.source import Compiler
 from functions.migrator import discover, takeover
-from functions.migrator.errors import ConnectionLost, InDoubt
-from tests.database.helpers import ROLLED_BACK, Watcher, ask, at, backends, labels, units, until
+from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt
+from tests.database.helpers import ROLLED_BACK, Watcher, ask, at, backends, holding_run_lock, labels, units, until
 from tests.database.work import Moments, Work
 from tests.proxy import Proxy
 
@@ -144,3 +144,17 @@ def test_doubt_about_a_unit_does_not_deny_those_before_it(work, server, between,
     assert "parts 1 to 7 are in" in caught.value.state
     assert work.rest() == ["001"]
     assert_done(work, ("interrupted", 8))
+
+
+def test_file_whose_units_are_all_done_is_not_told_as_done_before_its_record_is(work, proxy, between) -> None:
+    """A last unit that may commit by itself has a record of its own; the file's comes after it."""
+    work.path("001").write_text(f"{OFF}DO $$ BEGIN INSERT INTO tests.signed SELECT 1; END $$;\n")
+    cut = Watcher(at("001", lambda: proxy.cut_after(mark(work, 0))))
+    with contextlib.ExitStack() as stack:
+        between(lambda: stack.enter_context(holding_run_lock(work.database.url)))
+        with pytest.raises(AnotherRunInProgress) as caught:
+            work.run(url=proxy.url(work.database.url), listener=cut)
+    assert caught.value.state.startswith(f"All parts of {work.path('001').name} are in, but not its record.")
+    assert signed(work) == [1]
+    assert work.rest() == ["001"]
+    assert signed(work) == [1]
