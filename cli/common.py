@@ -20,6 +20,7 @@ from functions.migrator.durations import parse_duration
 from functions.migrator.errors import InvalidInput
 from functions.migrator.excerpts import without_password
 from functions.migrator.options import Limits
+from functions.migrator.settings import HAZARDS
 
 LOOK = "look"
 _LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
@@ -127,7 +128,7 @@ def add_hazards(made: argparse.ArgumentParser) -> None:
     """Adds `--hazards`."""
     made.add_argument(
         "--hazards",
-        choices=("refuse", "warn"),
+        choices=HAZARDS,
         default="warn",
         help="what happens where a file may hurt and doesn't say why it accepts that (default: warn)",
     )

@@ -5,13 +5,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C outside of a st
 
 from __future__ import annotations
 
-import gc  # few and small: a Ctrl-C while these are loaded is the interpreter's
+import contextlib  # few and small: a Ctrl-C while these are loaded is the interpreter's
+import gc
 import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType, ModuleType
+from typing import TextIO, cast
+
+from cli.printable import Printable
 
 PROGRAM = "aurora-migrations"
 VERBS = {
@@ -49,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
     try:
-        code = _call(arguments)
+        with _printable():
+            code = _call(arguments)
         sys.stdout.flush()
     except OSError as error:
         if not _is_of_output(error):
@@ -86,6 +91,14 @@ def _is_of_output(error: OSError) -> bool:
     except OSError:
         return True
     return False
+
+
+@contextlib.contextmanager
+def _printable() -> Iterator[None]:
+    """Meanwhile nothing that is printed can control the terminal."""
+    out, err = (cast(TextIO, Printable(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
 
 
 def _call(arguments: Sequence[str]) -> int:

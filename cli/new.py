@@ -172,7 +172,7 @@ def next_label(folder: Path) -> str:
         InvalidInput: the folder is missing or can't be read.
         InvalidFile: a file in it is misnamed, so that the next number isn't sure.
     """
-    if os.path.isdir(folder) and not any(folder.glob("*.[sS][qQ][lL]")):  # noqa: PTH112 - see compiler/source.py
+    if os.path.isdir(folder) and not any(folder.glob("*.[sS][qQ][lL]")):  # noqa: PTH112 - pathlib's raises
         return "001"
     last = discover(folder).migrations[-1]
     if len(last.label) == _TIMESTAMP_DIGITS:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from cli import common, status, where
 from cli.answering import Data
+from cli.printable import printable, stream_of
 from functions.migrator import MigratorError
 
 _HERE, _THERE = 2.0, 15.0  # seconds; each look at an environment is an execution of its own
@@ -59,6 +60,6 @@ def _screen() -> Iterator[Show]:
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console(file=stream_of(sys.stdout), highlight=False, markup=False, emoji=False)
     with Live(console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty()) as live:
-        yield lambda text: live.update(Text(text), refresh=True)
+        yield lambda text: live.update(Text(printable(text)), refresh=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from compiler.sql import NotSql, Statement, comments, tokens
+from compiler.sql import COMMENTS, NotSql, Statement, places, tokens
 
 # After a line end rather than at `^`, and without a way back: a dump has millions of lines.
 _LINE = re.compile(
@@ -114,7 +114,7 @@ def _dividing(marks: Sequence[_Mark], starts: Sequence[int], own: str, stem: str
 def _marks(text: bytes) -> Iterator[_Mark]:
     """Those at the beginning of a line. What looks like one in a string, a body or a comment isn't one."""
     found = [(match.start("mark") - 1, match["mark"]) for match in _LINE.finditer(b"\n" + text)]
-    real = set(comments(text)) if found else set()
+    real = {start for start, _ in places(text, COMMENTS)} if found else set()
     for at, line in found:
         if at in real:
             written = " ".join(line.decode().split())

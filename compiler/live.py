@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from compiler.foreign import markers, without_restrict
 from compiler.hazards import parse_allow
 from compiler.keeping import kept_by
 from compiler.pieces import WHOLE
-from compiler.sql import NotSql, Statement, parse
+from compiler.sql import NotSql, Statement, parse, places
 from compiler.sql import tokens as tokens_of
 from compiler.staying import staying
 from compiler.tables import tables
@@ -26,7 +27,7 @@ from compiler.units import Part, lay_out
 from functions.migrator import script as scripts
 from functions.migrator.excerpts import Lines, excerpt, pointed, position, speaks_of_secrets
 from functions.migrator.expectations import Promise
-from functions.migrator.files import Migration, Problem, read_text
+from functions.migrator.files import Migration, Problem, invalid_files, read_text
 from functions.migrator.options import Options, read_options
 from functions.migrator.script import Action, Script, TableLock
 
@@ -35,8 +36,8 @@ _COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statem
 _META = "this is a psql command, not SQL; write the SQL that it stands for"
 _RESTRICT = "pg_dump's line is passed over above the first statement or below the last only; delete it"
 _LINE_END = (
-    "holds a carriage return (CR) that is no part of a line end; save the file with LF or CRLF line ends, "
-    "and write one in a string as E'\\r'"
+    "holds a lone carriage return (CR), which ends a line in PostgreSQL but not in most editors; "
+    "save the file with LF or CRLF line ends"
 )
 _VARIABLE = "this is a psql variable, and nobody is there to fill it in; write its value"
 _DISCARD = "DISCARD ALL would drop the run lock; write what you need of it, such as DISCARD TEMP or RESET ALL"
@@ -101,14 +102,31 @@ def token_hash(text: bytes) -> str | None:
         return None
 
 
+def outline(migration: Migration, defaults: Options) -> scripts.Outline:
+    """What takes no more than a file's syntax and options.
+
+    Raises:
+        InvalidFile: the file can't be read, is no text or no SQL, or its options are wrong.
+    """
+    text = read_text(migration.path)
+    options, problems = read_options(migration.name, text, defaults)
+    if problems:
+        raise invalid_files(problems)
+    try:
+        return scripts.Outline(migration.name, tables(parse(text)), options.rows)
+    except NotSql as error:
+        raise invalid_files([_syntax_problem(migration.name, text, error)]) from error
+
+
 def compile_text(
     file: str, text: bytes, defaults: Options, promises: Sequence[Promise] = (), problems: Sequence[Problem] = ()
 ) -> Compiled:
     """A text, understood. `problems` are those that are known already."""
     sha256 = hashlib.sha256(text).hexdigest()
-    if b"\r" in text:  # nothing else is told of it: options and places would be wrong
+    line_end = _line_end_problem(file, text)
+    if line_end:  # nothing else is told of it: options and places would be wrong
         broken = Script(file, sha256, "", defaults, "", (), ())
-        return Compiled(broken, text, (), (_line_end_problem(file, text), *problems))
+        return Compiled(broken, text, (), (line_end, *problems))
     text, begin, end = without_restrict(text)
     options, found = read_options(file, text, defaults)
     try:
@@ -231,10 +249,18 @@ def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
     return Problem(file, reason, number, column, "" if secret else pointed(text, number, column))
 
 
-def _line_end_problem(file: str, text: bytes) -> Problem:
-    """Editors and reviews show what stands behind such a character in the same line, even that of a comment; to
-    PostgreSQL it is another one. It isn't made LF: that would change a string."""
-    return Problem(file, _LINE_END, *position(text, text.index(b"\r")))
+def _line_end_problem(file: str, text: bytes) -> Problem | None:
+    """The first carriage return outside of a quoted string. Editors and reviews show what stands behind it in the same
+    line, even in that of a comment; to PostgreSQL that is another line, in a body as well."""
+    if b"\r" not in text:
+        return None
+    rest = bytearray(text)
+    with contextlib.suppress(NotSql):
+        for start, end in places(text, tokens.STRINGS):
+            if not text.startswith(b"$", start):
+                rest[start:end] = b" " * (end - start)
+    at = rest.find(b"\r")
+    return Problem(file, _LINE_END, *position(text, at)) if at >= 0 else None
 
 
 def _told(message: str) -> str:
@@ -248,8 +274,9 @@ def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:
 
 def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]:
     """The queries of a verify file, and what in it is something else."""
-    if b"\r" in text:
-        return [], [_line_end_problem(file, text)]
+    line_end = _line_end_problem(file, text)
+    if line_end:
+        return [], [line_end]
     try:
         statements = parse(text)
     except NotSql as error:

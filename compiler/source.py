@@ -6,14 +6,14 @@ The grammar is loaded with the first file that has to be understood: a run with 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from functions.migrator.files import Migration, Package, Problem, discover, invalid_files
 from functions.migrator.manifest import INDEX, Manifest
 from functions.migrator.options import Options
-from functions.migrator.script import Action, Script, Source
+from functions.migrator.script import Action, Outline, Script, Source
 
 if TYPE_CHECKING:
     from compiler.checking import Checked
@@ -28,7 +28,7 @@ def source_of(folder: Path) -> Source:
         InvalidManifest: the manifest is damaged, or of other files than those beside it.
         InvalidInput, InvalidFile: the folder holds no migration, or misnamed files.
     """
-    if not os.access(folder / INDEX, os.F_OK):  # unlike exists(), no error where the path is too long
+    if not os.path.exists(folder / INDEX):  # noqa: PTH110 - pathlib's raises where the path is too long
         return Compiler(discover(folder))
     manifest = Manifest(folder)
     manifest.refuse_edited()
@@ -73,6 +73,26 @@ class Compiler:
         if known.compiled is None or known.problems:
             raise invalid_files(known.problems)
         return known.compiled.script
+
+    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """Migrations' own files, understood, one after another; without hazards, which a linter is run for.
+
+        Raises:
+            InvalidFile: one can't be run.
+        """
+        from compiler.live import compile_migration
+
+        for migration in migrations:
+            compiled = compile_migration("apply", migration, self._defaults)
+            if compiled.problems:
+                raise invalid_files(compiled.problems)
+            yield compiled.script
+
+    def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
+        """What is needed of migrations' own files if that is all; see `scripts`."""
+        from compiler.live import outline
+
+        return (outline(migration, self._defaults) for migration in migrations)
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a text; None where the text is no SQL."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from compiler.deep import parse_deep
 from compiler.limits import too_deep, with_room
 from compiler.pieces import WHOLE, in_pieces
 
-_COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
+COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
 _SURE_ENDS = (b")", *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"))
 
 
@@ -122,13 +122,17 @@ def token_stream(text: bytes) -> Iterator[tuple[int, bytes]]:
         yield from found
 
 
-def comments(text: bytes) -> Iterator[int]:
-    """The bytes where a text's comments begin.
+def places(text: bytes, kinds: Collection[int]) -> Iterator[tuple[int, int]]:
+    """The bytes of a text's tokens of these kinds (`pg_query_pb2.Token`).
 
     Raises:
         NotSql: the scanner can't read the text.
     """
-    for found in in_pieces(text, lambda piece, base: [base + t.start for t in _scan(piece) if t.token in _COMMENTS]):
+
+    def read(piece: bytes, base: int) -> list[tuple[int, int]]:
+        return [(base + token.start, base + token.end) for token in _scan(piece) if token.token in kinds]
+
+    for found in in_pieces(text, read):
         yield from found
 
 
@@ -138,7 +142,7 @@ def tokens(text: bytes) -> list[tuple[int, bytes]]:
     Raises:
         NotSql: the scanner can't read the text (a string without an end).
     """
-    return [(token.token, text[token.start : token.end]) for token in _scan(text) if token.token not in _COMMENTS]
+    return [(token.token, text[token.start : token.end]) for token in _scan(text) if token.token not in COMMENTS]
 
 
 def _scan(text: bytes) -> Any:
@@ -167,7 +171,7 @@ def _trimmed(body: bytes) -> bytes:
     """A statement without what stands behind its last token: white space, comments, its semicolon."""
     if body.endswith(_SURE_ENDS) and b"--" not in body and b"/*" not in body:
         return body
-    tail = _COMMENTS | {pb.ASCII_59}
+    tail = COMMENTS | {pb.ASCII_59}
     ends = (token.end for token in postgast.scan(body.decode()).tokens if token.token not in tail)
     return body[: max(ends, default=0)]
 

@@ -19,7 +19,7 @@ from compiler.sql import token_stream, tokens
 _TOGETHER = 4096  # tokens hashed at once
 VERSION = "2"  # of the way of hashing; part of the hash, so that another way can't be mistaken for another text
 # Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
-_STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
+STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
 _PLAIN = re.compile(rb"'([^']*(?:''[^']*)*)'(?:\s|--[^\r\n]*[\r\n])*")
 _ESCAPED = re.compile(rb"'([^'\\]*(?:(?:''|\\.)[^'\\]*)*)'(?:\s|--[^\r\n]*[\r\n])*", re.DOTALL)
 
@@ -62,7 +62,7 @@ def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
     """Two strings side by side are one: only a line end with a comment can have set them apart."""
     before: tuple[int, bytes] | None = None
     for each in found:
-        if each[0] not in _STRINGS:
+        if each[0] not in STRINGS:
             if before is not None:
                 yield before
                 before = None
@@ -78,7 +78,7 @@ def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
 
 
 def _meaning(kind: int, token: bytes) -> bytes:
-    if kind in _STRINGS:
+    if kind in STRINGS:
         return token if token.startswith(b"$") else _joined(token)
     if token.startswith(b'"'):
         return token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from documents import ROOT, golden, mails, pipeline, troubleshooting
+from documents import ROOT, golden, mails, pipeline, settings, troubleshooting
 
 
 def main() -> None:
@@ -17,6 +17,8 @@ def main() -> None:
         _write(path, text)
     _write(mails.PATH, mails.render())
     _write(troubleshooting.PATH, troubleshooting.render())
+    _write(settings.SCHEMA, settings.schema())
+    _write(settings.PATH, settings.render())
     _write(pipeline.PATH, pipeline.render(pipeline.definitions()))
 
 

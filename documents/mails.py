@@ -16,10 +16,8 @@ _BEGIN = f"""\
 Who stands in the setting `emails` gets them, after clicking the link in Amazon SNS's first mail. All are plain text, in
 72 columns but for commands, links and what else has no space in it, and for AWS's own words, which nobody can wrap: the
 reason that it gives for a function's death, and what CloudWatch writes around the text of its alarm, subject included.
-Subjects say the environment, what happened and where. None holds a password or a row. Of what PostgreSQL says, its
-values, its DETAIL and its CONTEXT are left out; a name is told if it stands in the file or if PostgreSQL itself sends
-it as one; of an exception that SQL raises (`RAISE`) the words that stand in the file are told, and `?` for the others.
-PostgreSQL's own log has the rest. Where a statement is shown, it is as its file has it.
+Subjects say the environment, what happened and where. None holds a password or a row: see
+[what messages show](history.md#what-messages-show). Where a statement is shown, it is as its file has it.
 
 A function that fails writes the mail about it itself, and the state machine only sends it
 ([pipeline.md](pipeline.md)); what each error means stands in [troubleshooting.md](troubleshooting.md). The machine

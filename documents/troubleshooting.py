@@ -11,7 +11,7 @@ from documents.examples import ENVIRONMENT, Example, examples
 from functions import mail
 from functions.migrator.errors import MigratorError
 from functions.remedy import in_environment
-from infra.limits import Limits
+from infra.config import Limits
 from infra.retries import every_error
 
 PATH = ROOT / "docs" / "troubleshooting.md"

@@ -1,7 +1,6 @@
 """What is deployed: one stack an environment, written with the AWS CDK, one file per capability.
 
-    settings     an environment's settings, checked      reader       typed values out of cdk.json
-    limits       how long things may take in one         addresses    e-mail, hosts, ARNs: texts that must fit
+    config       the environments of cdk.json, checked
     stack        what an environment consists of         naming       what its things are called
     network      where the functions run, two doors out  references   values that another stack made
     functions    preflight, apply, verify                asking       how they are called

@@ -9,8 +9,8 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
+from infra.config import Environment
 from infra.naming import Names
-from infra.settings import Settings
 
 USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")  # what sending to an encrypted topic or queue takes
 
@@ -25,7 +25,7 @@ _LOGS_USE_KEY = (
 )
 
 
-def make_key(scope: Construct, settings: Settings) -> kms.Key:
+def make_key(scope: Construct, settings: Environment) -> kms.Key:
     """The key of topic, queue and logs, open to the services that write to them.
 
     AWS documents the statements for EventBridge and CloudWatch without a condition on the source: with one, alarms and
@@ -69,7 +69,7 @@ def _logs_may_use(scope: Construct, names: Names) -> iam.PolicyStatement:
 class Alerts(Construct):
     """The topic that failures go to."""
 
-    def __init__(self, scope: Construct, name: str, *, settings: Settings, key: kms.Key) -> None:
+    def __init__(self, scope: Construct, name: str, *, settings: Environment, key: kms.Key) -> None:
         super().__init__(scope, name)
         self.key = key
         self.topic = sns.Topic(

@@ -11,8 +11,8 @@ from typing import Any
 import aws_cdk as cdk
 
 from infra.bundling import troubles
+from infra.config import SettingsError
 from infra.packaging import ROOT
-from infra.settings import SettingsError
 from infra.stack import add_stacks
 
 

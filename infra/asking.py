@@ -9,9 +9,9 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
+from infra.config import TASK_MARGIN_MS
 from infra.functions import Functions
 from infra.machines import try_again
-from infra.settings import TASK_MARGIN_MS
 
 
 def ask(

@@ -12,11 +12,11 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.bundling import Package
+from infra.config import Environment, Limits, Parameter
 from infra.naming import ALIAS, Names
 from infra.network import Network
 from infra.packaging import CERTIFICATES, MIGRATIONS
 from infra.references import resolve
-from infra.settings import Limits, Reference, Settings
 
 ROOT = "/var/task"  # where Lambda unpacks the package
 NAMESPACE = "AuroraMigrations"
@@ -71,7 +71,7 @@ class Functions(Construct):
     """
 
     def __init__(
-        self, scope: Construct, name: str, *, settings: Settings, network: Network, key: kms.Key, package: Package
+        self, scope: Construct, name: str, *, settings: Environment, network: Network, key: kms.Key, package: Package
     ) -> None:
         super().__init__(scope, name)
         self._settings = settings
@@ -124,10 +124,14 @@ class Functions(Construct):
         while it is imported.) A description has 256 characters at most, so ids come without what they all have.
         """
         database, subnets = self._settings.database, self._settings.network.subnets
-        whole = [resolve(self, each) for each in (database.host, database.port, database.name) if _stored(each)]
+        whole = [
+            resolve(self, each) for each in (database.host, database.port, database.name) if isinstance(each, Parameter)
+        ]
         parts = [(each, "-", 1) for each in subnets] + [(database.secret, ":", 6)]
         short = [
-            cdk.Fn.select(at, cdk.Fn.split(mark, resolve(self, each))) for each, mark, at in parts if _stored(each)
+            cdk.Fn.select(at, cdk.Fn.split(mark, resolve(self, each)))
+            for each, mark, at in parts
+            if isinstance(each, Parameter)
         ]
         return " ".join((*whole, *short)) or None
 
@@ -197,11 +201,7 @@ class Functions(Construct):
         )
 
 
-def _stored(reference: Reference) -> bool:
-    return reference.kind == "parameter"
-
-
-def retention(settings: Settings) -> logs.RetentionDays:
+def retention(settings: Environment) -> logs.RetentionDays:
     """How long logs are kept."""
     return RETENTION[settings.log_retention_days]
 

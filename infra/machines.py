@@ -8,14 +8,14 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from infra.alerts import Alerts
+from infra.config import Environment
 from infra.functions import retention
 from infra.naming import Names
 from infra.retries import Retry
-from infra.settings import Settings
 
 
 def make_machine(
-    scope: Construct, part: str, settings: Settings, alerts: Alerts, diagram: sfn.IChainable, timeout_ms: int
+    scope: Construct, part: str, settings: Environment, alerts: Alerts, diagram: sfn.IChainable, timeout_ms: int
 ) -> tuple[sfn.StateMachine, logs.LogGroup]:
     """A standard state machine that may send mails, with everything it does in an encrypted log.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+ENVIRONMENT = "[a-z][a-z0-9-]{0,19}"  # what an environment's name must look like
+LOCAL = "local"  # the environment that the local cloud is
 ALIAS = "live"  # of each function: what the state machine calls
 
 PARTS = (
@@ -13,9 +16,23 @@ PARTS = (
 """What names end in, after the environment's. No environment may end so: `x-notice` would share names with `x`."""
 
 
-def taken(environment: str) -> str | None:
-    """The part that an environment's name ends in, None if it ends in none."""
-    return next((part for part in PARTS if environment.endswith(f"-{part}")), None)
+def fitting(environment: str) -> str:
+    """The name, if an environment may have it.
+
+    Raises:
+        ValueError: it may not; says why.
+    """
+    no = "can't be an environment's name"
+    if not re.fullmatch(ENVIRONMENT, environment):
+        form = "write up to 20 lower-case letters, digits and hyphens, beginning with a letter"
+        raise ValueError(f"{no}: {form}; it becomes part of the name of everything in the stack")
+    if environment == LOCAL:
+        raise ValueError(f"{no}: `--env {LOCAL}` is the local cloud")
+    for part in PARTS:
+        if environment.endswith(f"-{part}"):
+            other = environment.removesuffix(f"-{part}")
+            raise ValueError(f"{no}: something in the stack of {other!r} has the same name, which ends in `-{part}`")
+    return environment
 
 
 @dataclass(frozen=True)

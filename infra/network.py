@@ -7,9 +7,9 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from infra.config import Environment, Reference
 from infra.naming import Names
 from infra.references import resolve, resolve_number
-from infra.settings import Reference, Settings
 
 HTTPS = 443
 
@@ -23,7 +23,7 @@ class Network(Construct):
         secrets_url: the address of our own Secrets Manager endpoint; None where an existing one answers by its name.
     """
 
-    def __init__(self, scope: Construct, name: str, settings: Settings) -> None:
+    def __init__(self, scope: Construct, name: str, settings: Environment) -> None:
         super().__init__(scope, name)
         self._settings = settings
         wanted = settings.network
@@ -35,7 +35,7 @@ class Network(Construct):
         self._open_database()
         self.secrets_url = self._open_secrets()
 
-    def _vpc(self, reference: Reference) -> ec2.IVpc:
+    def _vpc(self, reference: Reference[str]) -> ec2.IVpc:
         vpc = ec2.Vpc.from_vpc_attributes(
             self, "Vpc", vpc_id=resolve(self, reference), availability_zones=cdk.Fn.get_azs()
         )
@@ -43,7 +43,7 @@ class Network(Construct):
         cdk.Annotations.of(vpc).acknowledge_warning("@aws-cdk/aws-ec2:vpcAttributeIsListTokenavailabilityZones", why)
         return vpc
 
-    def _subnet(self, number: int, reference: Reference) -> ec2.ISubnet:
+    def _subnet(self, number: int, reference: Reference[str]) -> ec2.ISubnet:
         subnet = ec2.Subnet.from_subnet_id(self, f"Subnet{number}", resolve(self, reference))
         why = "Nothing here adds routes; a subnet's id is all that a function needs."
         cdk.Annotations.of(subnet).acknowledge_warning("@aws-cdk/aws-ec2:noSubnetRouteTableId", why)
@@ -69,8 +69,8 @@ class Network(Construct):
 
     def _open_secrets(self) -> str | None:
         endpoint = self._settings.network.secrets_endpoint
-        made = None if endpoint is not None else self._group("Endpoint", "secrets", "Secrets Manager for the runner")
-        group = made or self._existing("ExistingEndpoint", resolve(self, endpoint) if endpoint else "")
+        made = self._group("Endpoint", "secrets", "Secrets Manager for the runner") if endpoint == "create" else None
+        group = made or self._existing("ExistingEndpoint", resolve(self, endpoint))
         self.group.connections.allow_to(group, ec2.Port.tcp(HTTPS), f"secret of {self._settings.name}")
         return self._endpoint(made) if made is not None else None
 

@@ -6,18 +6,18 @@ import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from infra.settings import Reference
+from infra.config import Export, Parameter, Reference
 
 
-def resolve(scope: Construct, reference: Reference) -> str:
+def resolve(scope: Construct, reference: Reference[str | int]) -> str:
     """The value, or what CloudFormation puts it in place of when it deploys."""
-    if reference.kind == "export":
-        return cdk.Fn.import_value(reference.text)
-    if reference.kind == "parameter":
-        return ssm.StringParameter.value_for_string_parameter(scope, reference.text)
-    return reference.text
+    if isinstance(reference, Export):
+        return cdk.Fn.import_value(reference.export)
+    if isinstance(reference, Parameter):
+        return ssm.StringParameter.value_for_string_parameter(scope, reference.parameter)
+    return str(reference)
 
 
-def resolve_number(scope: Construct, reference: Reference) -> int:
+def resolve_number(scope: Construct, reference: Reference[int]) -> int:
     """The same of a number. What isn't known yet is a number to the CDK that stands for it."""
-    return int(reference.text) if reference.kind == "value" else int(cdk.Token.as_number(resolve(scope, reference)))
+    return reference if isinstance(reference, int) else int(cdk.Token.as_number(resolve(scope, reference)))

@@ -8,10 +8,10 @@ from constructs import Construct
 from infra import compliance, outputs
 from infra.alerts import Alerts, make_key
 from infra.bundling import Package, bundled
+from infra.config import Environment, read_environments
 from infra.functions import Functions
 from infra.naming import Names
 from infra.network import Network
-from infra.settings import Settings, read_all, read_one
 from infra.triggers import DeadLetters, DeployTrigger
 from infra.watch import DailyCheck, Notice, Watching
 from infra.workflow import Workflow
@@ -20,7 +20,7 @@ from infra.workflow import Workflow
 class MigrationsStack(cdk.Stack):
     """Runs one database's migrations after a deployment, on demand, and never unheard."""
 
-    def __init__(self, scope: Construct, settings: Settings, package: Package | None = None) -> None:
+    def __init__(self, scope: Construct, settings: Environment, package: Package | None = None) -> None:
         """`package` replaces the one for AWS."""
         super().__init__(
             scope,
@@ -53,6 +53,6 @@ def add_stacks(app: cdk.App) -> list[MigrationsStack]:
         SettingsError: a mistake in the settings.
     """
     environments, chosen = app.node.try_get_context("environments"), app.node.try_get_context("env")
-    found = read_all(environments) if chosen is None else (read_one(environments, str(chosen)),)
+    found = read_environments(environments, None if chosen is None else str(chosen))
     compliance.check(app)
     return [MigrationsStack(app, settings) for settings in found]

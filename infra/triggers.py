@@ -13,8 +13,8 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from infra.alerts import Alerts
+from infra.config import Environment
 from infra.naming import Names
-from infra.settings import Settings
 from infra.texts import never_started
 
 DEAD_LETTERS = "dead-letters"  # what queue and alarm are called
@@ -28,7 +28,7 @@ class DeadLetters(Construct):
     of it up to 15 minutes later, as the queue rests until then; so it looks back 20 minutes, in which it rings once.
     """
 
-    def __init__(self, scope: Construct, name: str, *, settings: Settings, alerts: Alerts, key: kms.Key) -> None:
+    def __init__(self, scope: Construct, name: str, *, settings: Environment, alerts: Alerts, key: kms.Key) -> None:
         super().__init__(scope, name)
         names = Names(settings.name)
         self.queue = sqs.Queue(
@@ -59,7 +59,13 @@ class DeployTrigger(Construct):
     """Starts the machine when our own stack, which carries the SQL, or one of those watched has been deployed."""
 
     def __init__(
-        self, scope: Construct, name: str, *, settings: Settings, machine: sfn.StateMachine, dead_letters: DeadLetters
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        settings: Environment,
+        machine: sfn.StateMachine,
+        dead_letters: DeadLetters,
     ) -> None:
         super().__init__(scope, name)
         names = Names(settings.name)

@@ -22,12 +22,12 @@ from infra import mail, texts
 from infra.again import tell_next
 from infra.alerts import Alerts
 from infra.conditions import is_text, says
+from infra.config import Environment
 from infra.failures import FAILURE, MISUNDERSTOOD, FailureBranch
 from infra.functions import Functions
 from infra.looking import IN_WORDS, PENDING, again_while_at_work, first_look, is_seen, look, put_into_words
 from infra.machines import make_machine
 from infra.naming import Names
-from infra.settings import Settings
 from infra.starters import STARTED, of_an_event, tell_who, unless_typed
 from infra.texts import End
 from infra.triggers import DeadLetters, start
@@ -46,7 +46,7 @@ UNCAUGHT = events.Match.any_of(events.Match.prefix("States."), events.Match.does
 class Watching:
     """What both need."""
 
-    settings: Settings
+    settings: Environment
     functions: Functions
     alerts: Alerts
     dead_letters: DeadLetters

@@ -22,10 +22,10 @@ from infra import mail
 from infra.alerts import Alerts
 from infra.asking import ask
 from infra.conditions import says
+from infra.config import Environment
 from infra.failures import FAILURE, FailureBranch
 from infra.functions import Functions
 from infra.machines import make_machine
-from infra.settings import Settings
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle
 PAUSE = 30  # seconds before it begins again, and so many more each time: the functions are deployed one after the other
@@ -38,7 +38,7 @@ class Workflow(Construct):
     what it did."""
 
     def __init__(
-        self, scope: Construct, name: str, *, settings: Settings, functions: Functions, alerts: Alerts
+        self, scope: Construct, name: str, *, settings: Environment, functions: Functions, alerts: Alerts
     ) -> None:
         super().__init__(scope, name)
         self._functions = functions

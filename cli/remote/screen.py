@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from cli.printable import printable, stream_of
 from cli.remote.lines import Line
 
 if TYPE_CHECKING:
@@ -77,17 +78,17 @@ class Live(Screen):
         from rich.status import Status
 
         self._story = story
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._console = Console(file=stream_of(sys.stderr), stderr=True, highlight=False, markup=False, emoji=False)
         self._doing, self._since = "Starting", time.monotonic()
         self._status = Status(self._now(), console=self._console, spinner="line")
 
     def note(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
+        self._console.print(printable(text), soft_wrap=True)
 
     def tell(self, lines: Iterable[Line]) -> None:
         for line in lines:
             if self._story:
-                self._console.print(str(line), style="red" if line.bad else None, soft_wrap=True)
+                self._console.print(printable(str(line)), style="red" if line.bad else None, soft_wrap=True)
             if line.doing is not None:
                 self._doing, self._since = line.doing, time.monotonic()
         self._status.update(self._now())
@@ -102,7 +103,7 @@ class Live(Screen):
 
         width = max(20, self._console.width - 12)
         doing = self._doing if len(self._doing) <= width else self._doing[: width - 3] + "..."
-        return Text(f"{doing}  {time.monotonic() - self._since:.0f} s")
+        return Text(f"{printable(doing)}  {time.monotonic() - self._since:.0f} s")
 
 
 def fitting(output: str, story: bool = True) -> Screen:

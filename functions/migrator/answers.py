@@ -36,7 +36,7 @@ def list_answer(entries: Sequence[Entry], budget: int = UNLIMITED) -> dict[str, 
     """Every migration and its state; if they are too many, the newest."""
     states = [entry.state for entry in entries]
     counts = {state: states.count(state) for state in STATES if state in states}
-    shown = newest([entry.to_dict() for entry in entries], budget)
+    shown = first([entry.to_dict() for entry in reversed(entries)], budget)[::-1]
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     return {
         "message": f"{len(entries)} migrations: {told}",
@@ -79,7 +79,7 @@ def open_hazards(script: Script) -> list[Hazard]:
 
 def first(items: Sequence[_Item], budget: int) -> list[_Item]:
     """The first items whose JSON takes no more than `budget` bytes."""
-    return newest(items[::-1], budget)[::-1]
+    return list(items) if budget == UNLIMITED else newest(items[::-1], budget)[::-1]
 
 
 def _planned(migration: Migration, script: Script) -> dict[str, object]:

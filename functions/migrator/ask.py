@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from functions.migrator.errors import ActionNotAllowed, InvalidInput
 from functions.migrator.excerpts import without_password
 
-ACTIONS = ("run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback")
+ActionName = Literal["run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback"]
+ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 KEYS = ("action", "target", "confirm", "trigger", "requested_by")
 # What AWS writes there itself: the console into an input that nobody has typed, Step Functions into that of an
 # execution that another one has started. See docs/decisions/0018.

@@ -22,9 +22,9 @@ from functions.migrator.errors import (
     MigratorError,
     NotAWriter,
 )
+from functions.migrator.settings import SSLMODES
 from functions.migrator.wire import Connection
 
-_SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
 
 # How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise. Linux
@@ -102,7 +102,7 @@ def parse_url(url: str) -> dict[str, Any]:
         raise _no_url("There is an @ too many in it, or a / before it.")
     if not all(_is_port(port) for port in str(params.get("port") or "5432").split(",")):
         raise _no_url("The port isn't a number from 1 to 65535, or a / in the password ends the address too early.")
-    if str(params.get("sslmode") or "prefer") not in _SSLMODES or not str(params.get("connect_timeout", 0)).isdecimal():
+    if str(params.get("sslmode") or "prefer") not in SSLMODES or not str(params.get("connect_timeout", 0)).isdecimal():
         raise _no_url(_PARAMETER)
     return params
 

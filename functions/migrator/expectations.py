@@ -147,7 +147,7 @@ def _unanswered(
 ) -> Check:
     if connection_lost(error.error):
         raise named_error(error.error) from error
-    found = diagnose(error.error, text.encode())
+    found = diagnose(error.error, text.encode(), text.encode())
     if found.sqlstate in ("57014", *faults):
         raise kind_of(found, 0, 0)(
             f"{promise}: {found.message} ({found.sqlstate}).",

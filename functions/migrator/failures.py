@@ -21,12 +21,22 @@ from functions.migrator.errors import (
     StatementTimeout,
 )
 from functions.migrator.excerpts import excerpt, position
+from functions.migrator.frames import find_frame, find_query
 from functions.migrator.job import Chunk, Job
 from functions.migrator.masking import VALUE_CLASSES
 from functions.migrator.options import Limits
 from functions.migrator.script import Hazard, Script
 from functions.migrator.session import Session
-from functions.migrator.sqlstate import WHO_LOCKS_HISTORY, Diagnosis, connection_lost, diagnose, kind_of
+from functions.migrator.sqlstate import (
+    WHO_LOCKS_HISTORY,
+    Diagnosis,
+    Trouble,
+    connection_lost,
+    diagnose,
+    is_prepared,
+    kind_of,
+    trouble_of,
+)
 from functions.migrator.wire import BatchError, ScriptError
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
@@ -41,10 +51,15 @@ _CULPRITS = """
     SELECT initcap(kind) || ' ' || quote_ident(name) || ' on aurora_migrations.' || relname,
            'DROP ' || upper(kind) || ' ' || quote_ident(name) || ' ON aurora_migrations.' || quote_ident(relname) || ';'
       FROM (SELECT tgrelid, tgname, 'trigger' FROM pg_trigger WHERE NOT tgisinternal
-             UNION ALL SELECT ev_class, rulename, 'rule' FROM pg_rewrite) AS found (relation, name, kind)
+             UNION ALL SELECT ev_class, rulename, 'rule' FROM pg_rewrite WHERE rulename <> '_RETURN'
+           ) AS found (relation, name, kind)
            JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE nspname = 'aurora_migrations' ORDER BY relname, name
 """
+_HISTORY_CHANGED = Trouble(
+    "A statement of the runner failed in the file's transaction; the file may have changed the history.",
+    "Leave the schema aurora_migrations alone in migrations; see what the message says.",
+)
 
 
 def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
@@ -96,12 +111,13 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             sqlstate=found.sqlstate,
             **_where(job),
         )
+    trouble = trouble_of(found.sqlstate) or _HISTORY_CHANGED
     return _unrecorded(
         session,
         job,
         f"its record can't be written: {found.message} ({found.sqlstate})",
-        "A statement of the runner failed in the file's transaction; the file may have changed the history.",
-        "Leave the schema aurora_migrations alone in migrations; see what the message says.",
+        trouble.cause,
+        trouble.solution,
         state=_ROLLED_BACK,
         sqlstate=found.sqlstate,
     )
@@ -163,12 +179,14 @@ def file_error(
         chunk: what had been sent; None if all statements had run, and this is the commit.
         budget: what the statement was given to wait, and whom it was seen to wait for.
     """
-    found = diagnose(error.error, job.text)
+    number, offset = _failed(job, chunk, error) if chunk else (None, None)
+    statement = job.script.statements[number] if number is not None else None
+    found = diagnose(error.error, job.text, job.text[statement.start : statement.end] if statement else b"")
     if connection_lost(error.error):
         return _lost(job, found)
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
-    place = _locate(job, chunk, error.completed, found) if chunk else None
+    place = None if offset is None else _place(job, number, offset, found)
     where = f"{job.file}:{place.line}:{place.column}" if place else job.file
     if chunk is None:
         where = f"{job.file}, at COMMIT"
@@ -180,8 +198,14 @@ def file_error(
         return _waited_too_long(job, where, known, budget)
     ours = kind is Cancelled and session.wire.interrupted
     cause, solution = (CTRL_C, _AT_WILL) if ours else _why(kind, job, found, chunk, error.elapsed_ms)
+    if place is None or not place.in_body:
+        cause += f" The error is in {found.function}." if found.function else ""
     message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
-    return kind(message, cause=cause, solution=solution, **known)
+    failed = kind(message, cause=cause, solution=solution, **known)
+    trouble = trouble_of(found.sqlstate)
+    if kind is MigrationFailed and trouble:
+        failed.by_deployment = trouble.in_file
+    return failed
 
 
 def _why(
@@ -196,12 +220,15 @@ def _why(
         if early or not job.limits.statement_timeout:
             return _OWN_LIMIT, _OWN_LIMIT_RAISED
         return f"The statement takes longer than statement_timeout allows, which is {statement}.", more_time(job.limits)
-    hint = f" {found.hint.rstrip('.')}." if found.hint else ""
-    return f"{kind.cause}{hint}", None
+    trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
+    detail = found.detail if kind is MigrationFailed else None
+    more = [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in (detail, found.hint) if words]
+    return " ".join([trouble.cause if trouble else kind.cause, *more]), trouble.solution if trouble else None
 
 
 def _known_of(place: _Place | None, found: Diagnosis, job: Job) -> dict[str, Any]:
-    facts = {"sqlstate": found.sqlstate, "hint": found.hint, "state": _ROLLED_BACK, **_where(job)}
+    shown = {"sqlstate": found.sqlstate, "hint": found.hint, "detail": found.detail}
+    facts = {**shown, "state": _ROLLED_BACK, **_where(job)}
     if place is None:
         return facts
     numbers = {"line": place.line, "column": place.column, "statement": place.number}
@@ -274,25 +301,40 @@ class _Place:
     column: int
     number: int | None
     excerpt: str
+    in_body: bool = False
 
 
-def _locate(job: Job, chunk: Chunk, completed: int, found: Diagnosis) -> _Place | None:
-    """The place that PostgreSQL names, else the beginning of the statement that failed."""
+def _failed(job: Job, chunk: Chunk, error: ScriptError) -> tuple[int | None, int | None]:
+    """Which statement failed, from 0, and where in the file: at the place that PostgreSQL names, else at its beginning.
+    None where that isn't known."""
     statements = job.script.statements
-    number: int | None = chunk.statements[0] + completed
-    if found.offset is not None:
+    number = chunk.statements[0] + error.completed
+    at_work = statements[number] if number < len(statements) else None
+    named = error.error.diag.statement_position
+    if named and not (at_work and is_prepared(job.text[at_work.start : at_work.end])):
         sent = job.text[chunk.start : chunk.end].decode()
-        offset = chunk.start + len(sent[: found.offset].encode())
-        number = next((i for i, s in enumerate(statements) if s.start <= offset <= s.end), None)
-    elif number is not None and number < len(statements):
-        offset = statements[number].start
-    else:
-        return None
+        offset = chunk.start + len(sent[: int(named) - 1].encode())
+        return next((i for i, s in enumerate(statements) if s.start <= offset <= s.end), None), offset
+    return (number, at_work.start) if at_work else (None, None)
+
+
+def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> _Place:
+    """Where a statement failed: inside a PL/pgSQL block or function, if its text is in the file."""
+    statements = job.script.statements
+    span, inner = None, None
+    if number is not None:
+        span = (statements[number].start, statements[number].end)
+        made = [(s.start, s.end) for s in statements[:number] if s.kind == "CreateFunctionStmt"]
+        inner = find_frame(found.frames, job.text, made, span if statements[number].kind == "DoStmt" else None)
+    if inner and found.offset is None:
+        offset, span = inner
+        query, within = found.query or ("", 0)
+        start = find_query(query.encode(), job.text, (offset, span[1]))
+        offset = offset if start is None else start + len(query[:within].encode())
     line, column = position(job.text, offset)
-    known = statements[number] if number is not None and number < len(statements) else None
-    span = (known.start, known.end) if known else None
     about_rows = (found.sqlstate or "").startswith(VALUE_CLASSES)
-    return _Place(line, column, None if number is None else number + 1, excerpt(job.text, offset, span, about_rows))
+    shown = excerpt(job.text, offset, span, about_rows)
+    return _Place(line, column, None if number is None else number + 1, shown, inner is not None)
 
 
 def more_time(limits: Limits) -> str:

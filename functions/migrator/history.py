@@ -118,11 +118,11 @@ FORMATS: list[tuple[str, ...]] = [
     ),
 ]
 # Of one snapshot: a history in the making is there with its comment, or isn't there.
-_FORMAT = """
-    SELECT c.relkind, d.description
+_RELATIONS = """
+    SELECT c.relname, c.relkind, c.relpersistence, d.description
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
-     WHERE n.nspname = $1 AND c.relname = 'applied'
+     WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'units') ORDER BY c.relname
 """
 _WITH_UNITS = 2  # the format from which on `attempts` has them, in an array
 WITH_STARTS = 3  # the format from which on `attempts` tells executions of one name apart
@@ -141,7 +141,7 @@ def _unfinished(number: int) -> Command:
     return Command(f"""
         SELECT version, action, result, name, unit.tokens, unit.last
           FROM (SELECT * FROM {SCHEMA}.attempts AS newest
-                 WHERE coalesce(result, 'interrupted') IN ('failed', 'interrupted')
+                 WHERE coalesce(result, 'interrupted') NOT IN ('applied', 'rolled back')
                    AND NOT EXISTS (SELECT FROM {SCHEMA}.attempts AS later
                                     WHERE later.version = newest.version AND later.id > newest.id)
                 OFFSET 0) AS tried
@@ -208,11 +208,11 @@ def read_format(session: Session) -> int:
     """The format of the database's history; 0 if there is none.
 
     Raises:
-        HistoryUnreadable: it is newer than this version of the product, its comment was changed, or the table is
-            somebody else's.
+        HistoryUnreadable: it is newer than this version of the product, its comment was changed, or its tables are
+            somebody else's or not as this product made them.
     """
-    rows = session.query(_FORMAT, SCHEMA)
-    return unreadable.format_of(session, len(FORMATS), *rows[0]) if rows else 0
+    relations = session.query(_RELATIONS, SCHEMA)
+    return unreadable.format_of(session, len(FORMATS), relations) if relations else 0
 
 
 def read(session: Session, *commands: Command) -> list[list[Row]]:

@@ -13,16 +13,16 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from functions.migrator.errors import InvalidInput, InvalidManifest
 from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration, Package, Problem, discover, sha256_of
 from functions.migrator.options import Options, RowsExpectation
-from functions.migrator.script import Action, Hazard, Script, Statement, TableLock, Unit
+from functions.migrator.script import Action, Hazard, Outline, Script, Statement, TableLock, Unit
 from functions.migrator.standing import ANYTHING
 
 FORMAT = 3
@@ -105,12 +105,39 @@ class Manifest:
         Raises:
             InvalidManifest: the details are damaged.
         """
-        entry = self._entries[migration.version]
-        line = _read_line(self._folder / DETAILS, entry.offset, entry.length)
-        if hashlib.sha256(line).hexdigest() != entry.details:
-            what = f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with."
-            raise _invalid(what, cause=_DAMAGED)
-        return script_of(json.loads(line)[action])
+        (data,) = self._read_details([migration])
+        return script_of(data[action])
+
+    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """Migrations' own files, as the compiler understood them, one after another.
+
+        Raises:
+            InvalidManifest: the details are damaged.
+        """
+        return (script_of(data["apply"]) for data in self._read_details(migrations))
+
+    def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
+        """What is needed of migrations' own files if that is all; see `scripts`."""
+        for data in self._read_details(migrations):
+            script = data["apply"]
+            rows = tuple(RowsExpectation(**row) for row in script["options"]["rows"])
+            yield Outline(script["file"], tuple(script.get("tables", ())), rows)
+
+    def _read_details(self, migrations: Iterable[Migration]) -> Iterator[dict[str, Any]]:
+        path = self._folder / DETAILS
+        try:
+            _refuse_special(path)
+            file = path.open("rb")
+        except OSError as error:
+            raise _unread(path, error) from error
+        with file:
+            for migration in migrations:
+                entry = self._entries[migration.version]
+                line = _read_line(file, path, entry.offset, entry.length)
+                if hashlib.sha256(line).hexdigest() != entry.details:
+                    what = f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with."
+                    raise _invalid(what, cause=_DAMAGED)
+                yield json.loads(line)
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a file of this package; None for another text, as there is no grammar here to ask."""
@@ -272,15 +299,17 @@ def _refuse_edited(migrations: Iterable[Migration]) -> None:
         raise _invalid(f"{names} {word} changed after the manifest had been written.", edited[0])
 
 
-def _read_line(path: Path, offset: int, length: int) -> bytes:
+def _read_line(file: BinaryIO, path: Path, offset: int, length: int) -> bytes:
     try:
-        _refuse_special(path)
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
+        file.seek(offset)
+        return file.read(length)
     except (OSError, OverflowError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is damaged"
-        raise _invalid(f"{path} can't be read: {reason}.", cause=_DAMAGED) from error
+        raise _unread(path, error) from error
+
+
+def _unread(path: Path, error: Exception) -> InvalidManifest:
+    reason = getattr(error, "strerror", None) or "it is damaged"
+    return _invalid(f"{path} can't be read: {reason}.", cause=_DAMAGED)
 
 
 def _refuse_special(path: Path) -> None:

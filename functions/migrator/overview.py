@@ -31,7 +31,7 @@ class Entry:
 
     def to_dict(self) -> dict[str, object]:
         """The entry as JSON-able data."""
-        return asdict(self)
+        return {**vars(self)}  # `asdict` takes seconds for ten thousand
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from functions.migrator.blockers import LockWait
 from functions.migrator.files import Migration
@@ -14,6 +13,7 @@ from functions.migrator.results import FileDone
 from functions.migrator.runlock import Holder
 from functions.migrator.script import Action, Hazard, Source
 from functions.migrator.session import Session
+from functions.migrator.settings import Hazards
 
 
 class Listener:
@@ -75,7 +75,7 @@ class Request:
     requested_by: str
     wait: float = 60.0
     limits: Limits = field(default_factory=Limits)
-    hazards: Literal["refuse", "warn"] = "warn"
+    hazards: Hazards = "warn"
     listener: Listener = field(default_factory=Listener)
     limits_now: Callable[[Limits], Limits] = lambda limits: limits
     may_begin: Callable[[], bool] = lambda: True

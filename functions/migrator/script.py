@@ -6,13 +6,13 @@ grammar), and a manifest that the compiler has written (`functions.migrator.mani
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from functions.migrator.expectations import Promise
 from functions.migrator.files import Migration, Package, Problem
-from functions.migrator.options import Options
+from functions.migrator.options import Options, RowsExpectation
 
 Action = Literal["apply", "rollback"]
 PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
@@ -127,6 +127,15 @@ class Script:
     taken: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What verify needs of every applied file, which of ten thousand is had in a second or two; see `Script`."""
+
+    file: str
+    tables: tuple[str, ...]
+    rows: tuple[RowsExpectation, ...]
+
+
 class Source(Protocol):
     """Where the engine learns about migrations. Asked only for those that are run or look changed."""
 
@@ -147,6 +156,16 @@ class Source(Protocol):
         Raises:
             InvalidFile: it can't be run; `problems` would have said so.
         """
+
+    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """Migrations' own files, understood, one after another; hazards may be left out, as they take long to find.
+
+        Raises:
+            InvalidFile: one can't be run.
+        """
+
+    def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
+        """What is needed of migrations' own files if that is all; see `scripts`."""
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a text; None where that can't be had."""

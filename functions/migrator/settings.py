@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast, get_args
 
 from functions.migrator.ask import ACTIONS
 from functions.migrator.errors import InvalidInput
 from functions.migrator.options import Limits
 
 Hazards = Literal["refuse", "warn"]
+HAZARDS: tuple[Hazards, ...] = get_args(Hazards)
+Encrypted = Literal["require", "verify-ca", "verify-full"]  # the sslmodes that never connect without TLS
+SSLMODES = ("disable", "allow", "prefer", *get_args(Encrypted))  # libpq's
 ROOT = Path(__file__).resolve().parents[2]  # the package's top: what is deployed, or the checkout
 CERTIFICATES = "rds-ca.pem"  # the roots of Amazon RDS, beside the package's folders
-_SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _LONGEST = 86_400_000  # milliseconds; a day
 _Value = TypeVar("_Value")
 
@@ -54,7 +56,7 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
     found = _Variables(variables)
     for name in ("ENVIRONMENT", "DATABASE_SECRET_ARN", "ALLOWED_ACTIONS"):
         found.require(name)
-    sslmode = found.read("DATABASE_SSLMODE", _one_of(_SSLMODES), "verify-full")
+    sslmode = found.read("DATABASE_SSLMODE", _one_of(SSLMODES), "verify-full")
     settings = Settings(
         environment=found.require("ENVIRONMENT"),
         secret=found.require("DATABASE_SECRET_ARN"),
@@ -69,7 +71,7 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
             statement_timeout=found.read("STATEMENT_TIMEOUT_MS", _number(0, _LONGEST), Limits.statement_timeout),
             lock_wait=found.read("LOCK_WAIT_MS", _number(0, _LONGEST), Limits.lock_wait),
         ),
-        hazards=cast(Hazards, found.read("HAZARDS", _one_of(("refuse", "warn")), "warn")),
+        hazards=cast(Hazards, found.read("HAZARDS", _one_of(HAZARDS), "warn")),
         migrations=found.read("MIGRATIONS_DIR", _below_root, ROOT / "migrations"),
     )
     if settings.limits.contradict:

@@ -6,12 +6,14 @@ Only the latter is put right by a deployment.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import psycopg
 
 from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigrationFailed, MigratorError
 from functions.migrator.session import Session
 from functions.migrator.sqlstate import diagnose, named_error
+from functions.migrator.wire import Row
 
 COMMENT = "aurora-migrations history, format "
 _FORMAT = re.compile(rf"{COMMENT}([1-9][0-9]{{0,5}})")
@@ -33,16 +35,20 @@ _BACKUP = "the schema aurora_migrations back from a backup"
 _SHOWN = 60  # characters of what the history holds
 
 
-def format_of(session: Session, newest: int, kind: str | None, comment: str | None) -> int:
+def format_of(session: Session, newest: int, relations: Sequence[Row]) -> int:
     """The format that the comment on `applied` says.
 
     Args:
         newest: the highest format that this version of the product knows.
-        kind: of the relation, as pg_class has it.
+        relations: those of the history that are there: name, kind and persistence as pg_class has them, comment.
 
     Raises:
-        HistoryUnreadable: it says none, or one above that; or the relation isn't a table of this product.
+        HistoryUnreadable: it says none, or one above that; or the relations aren't tables of this product.
     """
+    found = {name: (kind, comment) for name, kind, _, comment in relations}
+    if "applied" not in found:
+        raise _applied_gone([str(name) for name in found])
+    kind, comment = found["applied"]
     if kind != "r":
         raise _foreign(_KINDS.get(str(kind), "relation"))
     number = _FORMAT.fullmatch(comment or "")
@@ -53,6 +59,9 @@ def format_of(session: Session, newest: int, kind: str | None, comment: str | No
             f"The history has format {number[1]}; this version of aurora-migrations knows formats up to {newest}.",
             cause="A newer version of aurora-migrations has worked on this database.",
         )
+    unlogged = [str(name) for name, _, persistence, _ in relations if persistence == "u"]
+    if unlogged:
+        raise _unlogged(unlogged)
     return int(number[1])
 
 
@@ -108,6 +117,23 @@ def units_missing(name: str, found: int, last: str) -> HistoryUnreadable:
     return _by_hand(
         f"aurora_migrations.units has {found} of the {last} parts of {name[:_SHOWN]!r} that were committed.",
         solution=f"Bring {_BACKUP}; or see in the database how far the file got, and finish the rest by hand.",
+    )
+
+
+def _applied_gone(others: Sequence[str]) -> HistoryUnreadable:
+    names = " and ".join(f"aurora_migrations.{name}" for name in others)
+    return _by_hand(
+        f"There is no table aurora_migrations.applied, but {names} {'are' if len(others) > 1 else 'is'} there.",
+        cause="Somebody has dropped or renamed it, or something else has made the others.",
+        solution=f"Bring {_BACKUP}. If this isn't a history of aurora-migrations, rename or drop what is there.",
+    )
+
+
+def _unlogged(tables: Sequence[str]) -> HistoryUnreadable:
+    return _by_hand(
+        f"{' and '.join(f'aurora_migrations.{table}' for table in tables)} is UNLOGGED.",
+        cause="A crash of the server empties such a table; then all migrations would be applied again.",
+        solution=f"Run {' '.join(f'ALTER TABLE aurora_migrations.{table} SET LOGGED;' for table in tables)}",
     )
 
 

@@ -22,7 +22,7 @@ from functions.migrator.options import RowsExpectation
 from functions.migrator.plan import find_target, make_plan
 from functions.migrator.results import rollback_message, success_message
 from functions.migrator.runlock import find_holder
-from functions.migrator.script import PAST, Script
+from functions.migrator.script import PAST, Outline, Script
 from functions.migrator.session import Session
 from functions.migrator.standing import ANYTHING, Standing, must_be_there
 from functions.migrator.step import Step, looking, newest, send
@@ -44,12 +44,10 @@ _COUNTED = 50  # tables whose rows are counted
 
 
 class _Facts(NamedTuple):
-    """What is needed of a file; of ten thousand, all that is known would fill the memory."""
+    """What else is needed of a file where a table isn't there; of ten thousand, all that is known would fill the
+    memory."""
 
-    file: str
     tables: tuple[str, ...]
-    rows: tuple[RowsExpectation, ...]
-    hazards: tuple[str, ...]
     left: frozenset[str]
     """Names that it has taken away: those of tables that it dropped, renamed or moved."""
     standing: Standing
@@ -165,12 +163,13 @@ def verify(step: Step) -> Report:
         _refuse_pending(step, applied, target)
         done = read_done(session, step.execution, step.started_at, step.action)
         versions = _touching(step, applied, target, done)
-        known = dict(_facts(step, versions | set(applied)))
+        known = _outlines(step, versions | set(applied))
         promised = _promised(step, [known[version] for version in versions if version in known])
         names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
         tables = tuple(inspect(session, [*names, *promised], _COUNTED, lambda: not step.deadline.is_over))
         kept = tuple(_lasting(step, session, known, applied))
-        missed = [*_missed(step, session, state, tables, known)]
+        facts = {} if all(table.exists for table in tables) else dict(_facts(step, known))
+        missed = [*_missed(step, session, state, tables, facts)]
         _refuse([*_history(step, applied, target, done)], [*missed, *_indexes(tables), *kept], step, bool(missed))
         return Report(
             step,
@@ -179,12 +178,12 @@ def verify(step: Step) -> Report:
             already=_already(applied, target, done),
             done=done,
             tables=tables,
-            missing=_missing(tables, known),
+            missing=_missing(tables, facts),
             promised=promised,
             kept=kept,
             warnings=(
                 *_notices(step, session, state),
-                *_hazards(step, [known[each.version] for each in done if each.version in known]),
+                *_hazards(step, done),
             ),
             ended_at=datetime.now(UTC),
         )
@@ -197,14 +196,16 @@ def _touching(step: Step, applied: Mapping[int, Applied], target: Migration | No
     return set(applied) if not versions and step.ask.action == "verify" else versions
 
 
+def _outlines(step: Step, versions: Collection[int]) -> dict[int, Outline]:
+    wanted = [migration for migration in step.source.package.migrations if migration.version in versions]
+    return {m.version: outline for m, outline in zip(wanted, step.source.outlines(wanted), strict=True)}
+
+
 def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]]:
-    for migration in step.source.package.migrations:
-        if migration.version in versions:
-            script = step.source.script("apply", migration)
-            hazards = tuple(str(hazard) for hazard in script.hazards if hazard.allowed_because is None)
-            left = frozenset(_exclusive(script)) - {*script.tables}
-            standing = Standing(script.file, script.made, script.taken)
-            yield migration.version, _Facts(script.file, script.tables, script.options.rows, hazards, left, standing)
+    wanted = [migration for migration in step.source.package.migrations if migration.version in versions]
+    for migration, script in zip(wanted, step.source.scripts(wanted), strict=True):
+        left = frozenset(_exclusive(script)) - {*script.tables}
+        yield migration.version, _Facts(script.tables, left, Standing(script.file, script.made, script.taken))
 
 
 def _exclusive(script: Script) -> Iterator[str]:
@@ -286,21 +287,26 @@ def _notices(step: Step, session: Session, state: State) -> list[str]:
     return make_plan(step.source.package, state, edits, step.ask.target).warnings
 
 
-def _hazards(step: Step, facts: Sequence[_Facts]) -> list[str]:
-    return [] if step.ask.action == "rollback" else [hazard for each in facts for hazard in each.hazards]
+def _hazards(step: Step, done: Sequence[Done]) -> list[str]:
+    """What may hurt in the files that the execution has applied."""
+    if step.ask.action == "rollback":
+        return []
+    known = step.source.package.by_version
+    scripts = [step.source.script("apply", known[each.version]) for each in done if each.version in known]
+    return [str(hazard) for script in scripts for hazard in script.hazards if hazard.allowed_because is None]
 
 
-def _promised(step: Step, facts: Sequence[_Facts]) -> dict[str, list[str]]:
+def _promised(step: Step, outlines: Sequence[Outline]) -> dict[str, list[str]]:
     """By table, what its rows were promised to be when a file committed."""
     found: dict[str, list[str]] = {}
     if step.ask.action != "rollback":
-        for row in (row for each in facts for row in each.rows):
+        for row in (row for each in outlines for row in each.rows):
             found.setdefault(row.table, []).append(f"{row.operator} {row.count}")
     return found
 
 
 def _lasting(
-    step: Step, session: Session, facts: Mapping[int, _Facts], applied: Mapping[int, Applied]
+    step: Step, session: Session, outlines: Mapping[int, Outline], applied: Mapping[int, Applied]
 ) -> Iterator[Check]:
     """Every promise that holds for ever, of every migration that is applied.
 
@@ -308,7 +314,7 @@ def _lasting(
         LockTimeout: others hold a lock on its table; the next call may find it free.
         StatementTimeout: the question, or all of them together, take too long.
     """
-    for version, each in facts.items():
+    for version, each in outlines.items():
         for expectation in each.rows:
             if expectation.always and version in applied:
                 yield _asked(step, session, each.file, expectation)

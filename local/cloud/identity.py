@@ -9,6 +9,7 @@ ACCOUNT = "123456789012"  # the account that AWS's own documentation uses
 REGION = "us-east-1"
 PARTITION = "aws"
 KEY = "local"  # of the person at the machine, who may do everything; what it is signed with, see callers.py
+PARAMETERS = "/aurora-migrations/local"  # above the parameters that differ from machine to machine
 
 
 def key_of(role_arn: str) -> str:

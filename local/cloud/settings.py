@@ -3,36 +3,37 @@ machine left to parameters, so that one template serves them all."""
 
 from __future__ import annotations
 
-from infra.settings import ACTIONS, Database, Network, Reference, Settings
-from local.cloud.identity import ACCOUNT, ENVIRONMENT, REGION
-
-EMAIL = "you@example.com"
-PARAMETERS = "/aurora-migrations/local"
+from functions.migrator.ask import ACTIONS
+from infra.config import Environment, read_environments
+from local.cloud.identity import ACCOUNT, ENVIRONMENT, PARAMETERS, REGION
 
 
-def settings(sslmode: str) -> Settings:
+def settings(sslmode: str) -> Environment:
     """What `infra` makes the stack of.
 
     Args:
         sslmode: libpq's, as the database's URL says.
     """
-    return Settings(
-        name=ENVIRONMENT,
-        account=ACCOUNT,
-        region=REGION,
-        network=Network(_parameter("vpc"), (_parameter("subnet"),), _parameter("group"), _parameter("group")),
-        database=Database(
-            host=_parameter("host"),
-            port=_parameter("port"),
-            name=_parameter("database"),
-            secret=_parameter("secret"),
-            sslmode=sslmode,
-        ),
-        emails=(EMAIL,),
-        allowed_actions=ACTIONS,
-        log_retention_days=1,
-    )
+    names = {"host": "host", "port": "port", "name": "database", "secret": "secret"}
+    network = {
+        "vpc": _parameter("vpc"),
+        "subnets": [_parameter("subnet")],
+        "database_security_group": _parameter("group"),
+    }
+    written = {
+        "account": ACCOUNT,
+        "region": REGION,
+        "network": {**network, "secrets_endpoint": _parameter("group")},
+        "database": {key: _parameter(name) for key, name in names.items()},
+        "emails": ["you@example.com"],
+        "allowed_actions": ACTIONS,
+        "log_retention_days": 1,
+    }
+    (made,) = read_environments({"laptop": written})
+    # What no environment in cdk.json may have: this name, and an sslmode without TLS.
+    database = made.database.model_copy(update={"sslmode": sslmode})
+    return made.model_copy(update={"name": ENVIRONMENT, "database": database})
 
 
-def _parameter(name: str) -> Reference:
-    return Reference("parameter", f"{PARAMETERS}/{name}")
+def _parameter(name: str) -> dict[str, str]:
+    return {"parameter": f"{PARAMETERS}/{name}"}

@@ -17,9 +17,8 @@ from moto.ssm.models import ssm_backends
 
 from infra.naming import ALIAS, Names
 from local.cloud import resources
-from local.cloud.identity import ACCOUNT, ENVIRONMENT, PARTITION, REGION
+from local.cloud.identity import ACCOUNT, ENVIRONMENT, PARAMETERS, PARTITION, REGION
 from local.cloud.login import Login
-from local.cloud.settings import PARAMETERS
 
 BUCKET = "local-packages"
 NAMES = tuple(Names(ENVIRONMENT).of(function) for function in ("preflight", "apply", "verify"))  # of the functions

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from functions.migrator.settings import SSLMODES
 from local.cloud.synthesis import ROOT, fingerprint
 from local.ending import lifeline
 from local.errors import ServerError
 from local.locks import locked
 
-SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 LOCK = "template.lock"
 PATIENCE_S = 300  # another process may be synthesising
 _CACHE = "jsii"  # where jsii keeps what it unpacks, if it can't in the person's home

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
+from collections.abc import Iterator
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from tests.cli.conftest import Call
 from tests.database.helpers import holding_run_lock
-from tests.servers import Database, Migrations
+from tests.servers import Database, Migrations, Role
 
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b2J\u202e"  # a title, a cleared screen twice, and what turns a line round
 ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
@@ -162,3 +168,55 @@ def test_looking_at_nothing_is_a_named_error(call: Call, two: Migrations, verb: 
 def test_after_looking_in_vain_the_next_command_looks_again(call: Call, two: Migrations, verb: str) -> None:
     answer = call(verb, "--database-url", "postgresql://app@127.0.0.1:1/shop")
     assert re.search(rf"(?m)^  Next +aurora-migrations {verb}", answer.err)
+
+
+class Terminal(io.StringIO):
+    """Keeps what reaches it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def escaping(on: Call, two: Migrations, database: Database) -> Iterator[Role]:
+    """A database whose names hold what a terminal obeys, and a run under way of a role that is called so."""
+    on("run")
+    two.write("003_c.sql", f'SELECT * FROM "{ESCAPES}";')
+    assert ESCAPES not in on("run").err
+    for column in ("name", "requested_by"):
+        database.query(f"UPDATE aurora_migrations.attempts SET {column} = {column} || %s RETURNING 1", (ESCAPES,))
+    database.query("UPDATE aurora_migrations.applied SET name = name || %s RETURNING 1", (ESCAPES,))
+    for path in two.dir.glob("00[23]*"):
+        path.unlink()
+    role = Role(f"runs{ESCAPES}", "secret")
+    name = sql.Identifier(role.name)
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, role.password))
+        try:
+            with holding_run_lock(database.url_as(role)):
+                yield role
+        finally:
+            connection.execute(sql.SQL("DROP ROLE {}").format(name))
+
+
+def test_escape_sequences_that_the_database_holds_reach_no_terminal(
+    on: Call, escaping: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for verb in (["list"], ["status"], ["history"], ["run", "--wait=10ms"]):
+        answer = on(*verb)
+        terminal = Terminal()
+        with monkeypatch.context() as patch:
+            patch.setenv("COLUMNS", "400")
+            patch.setattr(sys, "stdout", terminal)
+            patch.setattr(sys, "stderr", terminal)
+            on(*verb)
+        drawn = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())  # bold headers are the program's own
+        for text in (answer.out + answer.err, drawn):
+            assert not set("\x1b\x07\x9b\u202e") & set(text), (verb, text)
+            assert r"\x1b]0;owned\x07" in re.sub(r"\s", "", text), (verb, text)
+
+
+def test_escape_sequences_are_escaped_in_json_as_json_does(on: Call, escaping: Role) -> None:
+    answer = on("history", "--output", "json")
+    assert "\x1b" not in answer.out
+    assert answer.json["attempts"][0]["requested_by"].endswith(ESCAPES)

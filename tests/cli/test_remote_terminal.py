@@ -6,53 +6,19 @@ import contextlib
 import json
 import os
 import re
-import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli import account
 from tests.cli.conftest import environment
 from tests.servers import Migrations
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 ESCAPE = "\x1b"
-# The command line against an account in its own process: a state machine that takes some seconds, then answers.
-PROGRAM = """\
-import json, os, sys, threading, time
-from moto import mock_aws
-from cli.main import main
-from tests.cli.cloud import Cloud, answering, waiting
-from tests.cli.test_remote_look import HISTORY, STATUS, VERIFY
-from tests.cli.test_remote_run import RAN
-
-LONG = {
-    "018_add.sql": "017_create_dry_run_log_micro_agente.sql",
-    "jane@laptop": "jane.doe@a-laptop-with-a-rather-long-name",
-    "dry_run_log_at": "dry_run_log_micro_agente_created_at_and_tenant_id_and_status_idx",
-}
-
-def log(cloud):
-    while not (found := cloud.executions()):
-        time.sleep(0.05)
-    time.sleep(1)  # a function logs when its state has been entered
-    cloud.log("apply", found[0]["name"], "Executing migration 017", file="017_create_log.sql")
-
-with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
-    cloud = Cloud()
-    if sys.argv[1] == "run":
-        cloud.deploy(waiting(int(os.environ.get("SECONDS", "1")), RAN))
-        threading.Thread(target=log, args=[cloud], daemon=True).start()
-    else:
-        text = json.dumps({"history": HISTORY, "status": STATUS, "verify": VERIFY})
-        for short, long in LONG.items():
-            text = text.replace(short, long)
-        cloud.deploy(answering(json.loads(text)))
-    sys.exit(main(sys.argv[1:]))
-"""
 
 
 class Terminal:
@@ -66,10 +32,7 @@ class Terminal:
 
         self.keyboard, inside = pty.openpty()
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        program = [sys.executable, "-c", PROGRAM, *words]
-        self.process = subprocess.Popen(
-            program, cwd=folder, env=variables, stdin=inside, stdout=inside, stderr=inside, start_new_session=True
-        )
+        self.process = account.start(words, folder, variables, [inside] * 3)
         os.close(inside)
         self.shown = ""
 
@@ -88,10 +51,20 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self.keyboard, keys.encode())
 
+    def ended(self) -> int | None:
+        """Its exit code, after its end."""
+        self.process.join(20)
+        return self.process.exitcode
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        os.close(self.keyboard)
+
 
 def variables(**more: str) -> dict[str, str]:
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-west-1"}
-    kept = environment(**keys, TERM="xterm-256color", **more)
+    kept = environment(**{**keys, "TERM": "xterm-256color", **more})
     for name in ("NO_COLOR", "COLUMNS", "AWS_PROFILE", "FORCE_COLOR"):
         if name not in more:
             kept.pop(name, None)
@@ -104,9 +77,7 @@ def terminal(here: Migrations, *words: str, **more: str) -> Iterator[Terminal]:
     try:
         yield made
     finally:
-        made.process.kill()
-        made.process.wait()
-        os.close(made.keyboard)
+        made.close()
 
 
 def plain(text: str) -> list[str]:
@@ -117,7 +88,7 @@ def plain(text: str) -> list[str]:
 def test_terminal_shows_what_goes_on_now_and_for_how_long(here: Migrations) -> None:
     with terminal(here, "run", "017", "--env", "dev", SECONDS="5") as person:
         shown = person.read()
-        assert person.process.wait(20) == 0
+        assert person.ended() == 0
     assert ESCAPE in shown
     assert re.search(r"017_create_log\.sql  \d s", shown)
     lines = plain(shown)
@@ -131,22 +102,24 @@ def test_terminal_shows_what_goes_on_now_and_for_how_long(here: Migrations) -> N
 @pytest.mark.parametrize("odd", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "dumb terminal"])
 def test_terminal_that_wants_text_gets_text(here: Migrations, odd: dict[str, str]) -> None:
     for verb in ("run", "history"):
-        made = {**variables(), **odd}
-        person = Terminal([verb, "--env", "dev"], here.dir.parent, made)
-        shown = person.read()
-        assert person.process.wait(20) == 0
-        os.close(person.keyboard)
+        with terminal(here, verb, "--env", "dev", **odd) as person:
+            shown = person.read()
+            assert person.ended() == 0
         assert ESCAPE not in shown
 
 
 def test_pipe_gets_neither_codes_nor_progress_on_stdout(here: Migrations) -> None:
-    program = [sys.executable, "-c", textwrap.dedent(PROGRAM), "run", "017", "--env", "dev"]
     for words in ([], ["--output", "json"]):
-        finished = subprocess.run(
-            [*program, *words], cwd=here.dir.parent, env=variables(), stdin=subprocess.DEVNULL, capture_output=True
-        )
-        out, err = finished.stdout.decode(), finished.stderr.decode()
-        assert finished.returncode == 0, err
+        (out_of, out_into), (err_of, err_into) = os.pipe(), os.pipe()
+        with Path(os.devnull).open() as nobody:
+            files = [nobody.fileno(), out_into, err_into]
+            process = account.start(["run", "017", "--env", "dev", *words], here.dir.parent, variables(), files)
+        os.close(out_into)
+        os.close(err_into)
+        with os.fdopen(out_of) as reading, os.fdopen(err_of) as reading_err:
+            out, err = reading.read(), reading_err.read()
+        process.join(20)
+        assert process.exitcode == 0, err
         assert ESCAPE not in out + err
         assert "Executing migration" not in out
     assert (json.loads(out)["status"], err) == ("success", "")
@@ -156,7 +129,7 @@ def test_pipe_gets_neither_codes_nor_progress_on_stdout(here: Migrations) -> Non
 def test_tables_fit_80_columns_and_lose_nothing(here: Migrations, verb: str) -> None:
     with terminal(here, verb, "--env", "dev") as person:
         shown = person.read()
-        assert person.process.wait(20) == 0
+        assert person.ended() == 0
     lines = plain(shown)
     assert max(map(len, lines)) <= 80, max(lines, key=len)
     assert "…" not in shown
@@ -168,7 +141,7 @@ def test_tables_fit_80_columns_and_lose_nothing(here: Migrations, verb: str) -> 
 def test_error_fits_80_columns_and_hangs_beneath_its_word(here: Migrations, odd: dict[str, str]) -> None:
     with terminal(here, "list", "--env", "nowhere", **odd) as person:
         shown = person.read()
-        assert person.process.wait(20) == 1
+        assert person.ended() == 1
     lines = plain(shown)
     assert max(map(len, lines)) <= 80, max(lines, key=len)
     (why,) = [number for number, line in enumerate(lines) if line.startswith("  Why    ")]
@@ -187,7 +160,7 @@ def test_ctrl_c_at_a_terminal_asks(here: Migrations) -> None:
         person.read("go on watching > ")
         person.type("l\n")
         shown = person.read()
-        assert person.process.wait(20) == 130
+        assert person.ended() == 130
     assert "goes on by itself. Look at it: aurora-migrations logs " in " ".join(plain(shown))
 
 
@@ -199,7 +172,7 @@ def test_watching_shows_each_look_in_the_place_of_the_last_one(here: Migrations)
             person.shown += os.read(person.keyboard, 65536).decode()
         os.killpg(person.process.pid, 2)
         shown = person.read()
-        assert person.process.wait(20) == 0
+        assert person.ended() == 0
     lines = screen(shown)
     assert [line.split()[0] for line in lines if not line.startswith("2")] == WATCHED, lines  # a long line goes on
     assert "go on watching" not in shown

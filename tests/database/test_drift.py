@@ -195,8 +195,10 @@ def test_long_difference_is_cut(database, migrations) -> None:
             "DO $$ BEGIN IF false THEN CREATE ROLE a PASSWORD\n  'hunter1'; END IF; END $$;",
             "DO $$ BEGIN IF false THEN CREATE ROLE a PASSWORD\n  'hunter2'; END IF; END $$;",
         ),
+        ("SELECT 'host=a password=hunter1';", "SELECT 'host=b';"),
+        ("SELECT 'host=a';", "SELECT 'host=b password=hunter2';"),
     ],
-    ids=["in one line", "of a connection", "in the line below"],
+    ids=["in one line", "of a connection", "in the line below", "taken out", "put in"],
 )
 def test_password_is_in_no_difference(database, migrations, before: str, now: str) -> None:
     migrations.write("001_a.sql", f"SELECT 1;\n{before}\nSELECT 2;\n")
@@ -207,6 +209,16 @@ def test_password_is_in_no_difference(database, migrations, before: str, now: st
     told = json.dumps(caught.value.to_dict())
     assert "hunter" not in told
     assert "+SELECT 3;" in caught.value.facts["difference"]
+
+
+def test_nothing_is_shown_of_a_difference_about_passwords_in_what_is_no_sql(database, migrations) -> None:
+    migrations.write("001_a.sql", "SELECT 'password=hunter1';")
+    apply(database, migrations)
+    migrations.write("001_a.sql", "SELECT 'password=hunter2; SELECT hunter3;")  # a text that has no end
+    with pytest.raises(MigrationChanged) as caught:
+        apply(database, migrations)
+    assert caught.value.facts["difference"] == "(not shown, as the file speaks of passwords)"
+    assert "hunter" not in json.dumps(caught.value.to_dict())
 
 
 def test_edited_file_of_several_units_is_held_against_what_was_applied(database, migrations) -> None:
@@ -316,7 +328,7 @@ def test_upgrade_happens_with_an_edited_file_in_the_folder(database, older) -> N
 def test_hash_made_another_way_is_not_taken_for_another_text(database, migrations, monkeypatch) -> None:
     migrations.write("001_a.sql", TEXT)
     apply(database, migrations)
-    monkeypatch.setattr(tokens, "VERSION", "2")
+    monkeypatch.setattr(tokens, "VERSION", f"{tokens.VERSION}9")
     migrations.write("001_a.sql", "-- new\n" + TEXT)
     assert len(apply(database, migrations).warnings) == 1
     migrations.write("001_a.sql", TEXT.replace("'none; é'", "'some; é'"))

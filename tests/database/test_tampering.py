@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from functions.migrator import Session
 from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigrationFailed, MigratorError
-from functions.migrator.history import FORMATS
+from functions.migrator.history import FORMATS, read_attempts
 from tests.database.helpers import (
     ROLLED_BACK,
     apply,
@@ -283,6 +284,21 @@ def test_version_of_an_attempt_that_no_file_can_have_is_named_with_its_row(datab
     assert "aurora_migrations.attempts has a row with the version 3.5" in unreadable(database, two).message
 
 
+def test_attempt_with_a_result_that_nobody_writes_is_unfinished(database, migrations) -> None:
+    """Or its units would be run a second time."""
+    migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN;\nSELECT nowhere;\nCOMMIT;\n")
+    refused(MigrationFailed, database, migrations)
+    database.execute(
+        "ALTER TABLE aurora_migrations.attempts DROP CONSTRAINT attempts_result_check;"
+        "UPDATE aurora_migrations.attempts SET result = 'done?', error = '[1]'"
+    )
+    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly in", 1)]
+    with Session(database.url, "looks") as session:
+        assert [(attempt.result, attempt.error) for attempt in read_attempts(session, 9)] == [("done?", None)]
+    migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN;\nSELECT 1;\nCOMMIT;\n")
+    assert labels(apply(database, migrations)) == ["001"]
+
+
 def test_two_records_of_one_version_are_named(database, two) -> None:
     database.execute(
         "ALTER TABLE aurora_migrations.applied DROP CONSTRAINT applied_pkey;" + FORGE.format(version=2, name="")
@@ -331,6 +347,11 @@ SHAPES = {
     "a column dropped": ("ALTER TABLE aurora_migrations.applied DROP COLUMN sha256", "sha256"),
     "attempts dropped": ("DROP TABLE aurora_migrations.attempts CASCADE", "aurora_migrations.attempts"),
     "units dropped": ("DROP TABLE aurora_migrations.units", "aurora_migrations.units"),
+    "applied dropped": (
+        "DROP TABLE aurora_migrations.applied",
+        "no table aurora_migrations.applied, but aurora_migrations.attempts and aurora_migrations.units are there",
+    ),
+    "unlogged": ("ALTER TABLE aurora_migrations.applied SET UNLOGGED", "aurora_migrations.applied is UNLOGGED"),
     "a view": (
         "ALTER TABLE aurora_migrations.applied RENAME TO kept; CREATE VIEW aurora_migrations.applied AS SELECT * "
         "FROM aurora_migrations.kept WHERE false; "

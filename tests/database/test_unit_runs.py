@@ -234,10 +234,10 @@ def test_place_of_an_error_is_right_whatever_stands_before_it(database, migratio
 
 
 def test_error_without_a_place_of_its_own_is_at_its_statement(database, migrations) -> None:
-    migrations.write("001_a.sql", "SELECT 1;\nBEGIN;\n  SELECT 2;\n\n  DO $$ BEGIN RAISE 'stop'; END $$;\nCOMMIT;\n")
+    migrations.write("001_a.sql", "SELECT 1;\nBEGIN;\n  SELECT 2;\n\n  SELECT 1 / 0;\nCOMMIT;\n")
     error = failing(database, migrations)
     assert (error.facts["line"], error.facts["column"], error.facts["statement"]) == (5, 3, 4)
-    assert error.facts["sqlstate"] == "P0001"
+    assert error.facts["sqlstate"] == "22012"
 
 
 def test_hint_is_told_in_any_unit(database, migrations) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.settings import read_one
+from infra.config import read_environments
 from tests.infra.cloud import ACCOUNT, REGION, Template, listed, some
 from tests.infra.conftest import context
 
@@ -62,5 +62,6 @@ def test_queue_takes_dead_letters_of_every_rule(template: Template) -> None:
 
 def test_everybody_set_is_mailed(template: Template, environment: str) -> None:
     emails = {each.properties["Endpoint"] for each in template.of("SNS::Subscription")}
-    assert emails == set(read_one(context()["environments"], environment).emails)
+    (settings,) = read_environments(context()["environments"], environment)
+    assert emails == {*settings.emails}
     assert {each.properties["Protocol"] for each in template.of("SNS::Subscription")} == {"email"}

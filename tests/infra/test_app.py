@@ -14,8 +14,8 @@ import pytest
 
 import infra
 from infra.app import read_context
+from infra.config import SettingsError
 from infra.packaging import ROOT
-from infra.settings import SettingsError
 from tests.infra.conftest import context
 
 
@@ -46,14 +46,14 @@ def test_it_writes_the_stack_of_the_environment_asked_for_and_reads_cdk_json_if_
 def test_mistake_is_told_in_one_sentence(tmp_path: Path) -> None:
     ran = app(tmp_path, env="staging")
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr.strip() == "There is no environment 'staging'; cdk.json's `environments` holds: dev, prod."
+    assert ran.stderr.strip() == "There is no environment 'staging'; `environments` in cdk.json has dev, prod."
 
 
-def test_missing_vpc_is_told_by_its_key_and_environment(tmp_path: Path) -> None:
+def test_missing_vpc_is_reported_by_its_key_and_environment(tmp_path: Path) -> None:
     environments = context()["environments"]
     del environments["prod"]["network"]["vpc"]
     ran = app(tmp_path, environments=environments)
-    assert ran.stderr.strip() == "Environment 'prod' in cdk.json: `network.vpc` is missing: a VPC's id."
+    assert ran.stderr.strip() == "cdk.json: `environments.prod.network.vpc` is missing: the ID of the database's VPC."
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from infra.config import read_environments
 from infra.functions import INTERFACE_ACTIONS
 from infra.naming import Names
-from infra.settings import read_one
 from tests.infra.cloud import ACCOUNT, REGION, Resource, Template
 from tests.infra.conftest import context
 
@@ -40,7 +40,8 @@ def test_there_are_three_and_no_other(template: Template, names: Names) -> None:
 def test_role_may_write_its_own_log_read_the_secret_and_stand_in_the_vpc_and_nothing_else(
     function: Resource, template: Template, environment: str
 ) -> None:
-    database = read_one(context()["environments"], environment).database
+    (settings,) = read_environments(context()["environments"], environment)
+    database = settings.database
     allowed = [s for s in template.statements(role_of(function)) if s["Effect"] == "Allow"]
     interfaces = {"Effect": "Allow", "Action": list(INTERFACE_ACTIONS), "Resource": ["*"]}
     log = {"Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"]}
@@ -53,7 +54,12 @@ def test_role_may_write_its_own_log_read_the_secret_and_stand_in_the_vpc_and_not
     ]
     if database.secret_key is not None:
         via = {"StringEquals": {"kms:ViaService": f"secretsmanager.{REGION}.amazonaws.com"}}
-        key = {"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": [database.secret_key.text], "Condition": via}
+        key = {
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt"],
+            "Resource": [database.secret_key.parameter],
+            "Condition": via,
+        }
         expected.insert(2, key)
     assert sorted(allowed, key=str) == sorted(expected, key=str)
 
@@ -98,7 +104,8 @@ def test_log_group_is_its_own_kept_for_the_days_set_and_encrypted(
     function: Resource, template: Template, environment: str
 ) -> None:
     (log,) = [each for each in template.of("Logs::LogGroup") if log_of(function) == f"<{each.id}>"]
-    days = read_one(context()["environments"], environment).log_retention_days
+    (settings,) = read_environments(context()["environments"], environment)
+    days = settings.log_retention_days
     assert log.properties["LogGroupName"] == f"/aws/lambda/{function.properties['FunctionName']}"
     assert log.properties["RetentionInDays"] == days
     assert log.properties["KmsKeyId"] == f"<{template.of('KMS::Key')[0].id}.Arn>"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from documents import RENEW, ROOT, golden, mails, pipeline, troubleshooting
+from documents import RENEW, ROOT, golden, mails, pipeline, settings, troubleshooting
 from infra import retries
 from infra.naming import Names
 from infra.texts import broken
@@ -38,9 +38,13 @@ def test_every_error_has_a_golden_mail() -> None:
     assert {error.__name__ for error in retries.every_error()} <= {path.stem for path in golden.MAILS.glob("*.txt")}
 
 
-@pytest.mark.parametrize("page", [mails, troubleshooting], ids=["mails", "troubleshooting"])
+@pytest.mark.parametrize("page", [mails, settings, troubleshooting], ids=["mails", "settings", "troubleshooting"])
 def test_page_is_what_the_code_makes(page: Any) -> None:
     assert_fresh(page.PATH, page.render())
+
+
+def test_schema_of_cdk_json_is_what_the_code_makes() -> None:
+    assert_fresh(settings.SCHEMA, settings.schema())
 
 
 def test_troubleshooting_shows_the_first_golden_text_of_every_class() -> None:

@@ -11,7 +11,7 @@ import botocore.session
 import pytest
 
 from infra import retries
-from infra.limits import Limits
+from infra.config import Limits
 from infra.packaging import ROOT
 from tests.infra.cloud import Machine, some
 
@@ -81,20 +81,20 @@ def longest(retrier: dict[str, Any]) -> list[float]:
     return [min(cap, first * rate**number) for number in range(retrier["MaxAttempts"])]
 
 
-@pytest.mark.parametrize("lock_wait", [0, 10_000, 60_000, 600_000, 889_000])
-@pytest.mark.parametrize("run_timeout", [Limits.run_timeout, 10_800_000])
+@pytest.mark.parametrize("lock_wait", ["0s", "10s", "60s", "600s", "889s"])
+@pytest.mark.parametrize("run_timeout", ["12h", "3h"])
 def test_another_run_is_waited_for_longer_than_its_longest_call_and_less_than_the_execution_has(
-    lock_wait: int, run_timeout: int
+    lock_wait: str, run_timeout: str
 ) -> None:
-    limits = Limits(lock_wait=lock_wait, run_timeout=run_timeout)
+    limits = Limits.model_validate({"lock_wait": lock_wait, "run_timeout": run_timeout})
     (retry,) = [each for each in limits.retries if "AnotherRunInProgress" in each.errors]
-    in_calls = retry.attempts * lock_wait / 1_000
+    in_calls = retry.attempts * limits.lock_wait / 1_000
     assert retry.waits / 2 + in_calls > 2 * limits.function_timeout / 1_000, "half of the longest waits is their mean"
-    assert retry.waits + in_calls + limits.task_timeout / 1_000 < run_timeout / 1_000
+    assert retry.waits + in_calls + limits.task_timeout / 1_000 < limits.run_timeout / 1_000
 
 
 def test_shorter_run_waits_for_another_for_half_of_what_it_has() -> None:
-    short = Limits(run_timeout=2_400_000)
+    short = Limits.model_validate({"run_timeout": "40min"})
     (retry,) = [each for each in short.retries if "AnotherRunInProgress" in each.errors]
     assert (retry.waits + retry.attempts * 60) * 1_000 + short.task_timeout < short.run_timeout
 
@@ -112,6 +112,6 @@ def test_waits_are_told_as_the_states_language_computes_them(workflow: Machine) 
 
 
 def test_settings_are_read_without_the_cdk() -> None:
-    """The local cloud reads them each time it starts."""
-    code = "import sys, infra.settings; sys.exit(any(m.split('.')[0] in ('aws_cdk', 'jsii') for m in sys.modules))"
+    """So that pages, tests and other tools read them in a moment."""
+    code = "import sys, infra.config; sys.exit(any(m.split('.')[0] in ('aws_cdk', 'jsii') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -229,17 +229,17 @@ def test_failure_of_which_the_event_names_no_error_is_mailed_too(more: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("asked", "words", "answer"),
     [
-        ({"trigger": "deploy", "requested_by": "arn:aws:cloudformation:eu-west-1:1:stack/x/1"}, "a deployment;"),
-        ({"trigger": "cli", "requested_by": "ana@build-7"}, "a command line;"),
-        ({}, "hand, and nobody is named"),
-        ({"requested_by": "ana\n\nNEXT COMMAND\n  rm -r /"}, "somebody;"),
-        ("no object", "somebody;"),
+        ({"trigger": "deploy", "requested_by": "arn:aws:cloudformation:eu-west-1:1:stack/x/1"}, "a deployment;", {}),
+        ({"trigger": "cli", "requested_by": "ana@build-7"}, "a command line;", {}),
+        ({}, "hand, and nobody is named", {}),
+        ({}, "hand, and nobody is named", {"started": None}),
+        ({"requested_by": "ana\n\nNEXT COMMAND\n  rm -r /"}, "somebody;", {}),
+        ("no object", "somebody;", {}),
     ],
-    ids=["deployment", "terminal", "hand", "forged", "text"],
+    ids=["deployment", "terminal", "hand", "unknown", "forged", "text"],
 )
-@pytest.mark.parametrize("answer", [{}, {"started": None}], ids=["an-older-function", "unknown"])
 def test_who_started_it_is_told_in_words_of_ours_where_no_function_says_it(
     asked: object, words: str, answer: dict[str, Any], notice: Machine
 ) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from infra.settings import LONGEST_PATTERN, SettingsError, read_one
+from infra.config import SettingsError, read_environments
+from infra.config.environment import LONGEST_PATTERN
 from tests.infra.cloud import ACCOUNT
 from tests.infra.conftest import context, synthesised
 
@@ -17,7 +18,7 @@ def watching(count: int) -> dict:
 
 def allowed(count: int) -> bool:
     try:
-        read_one({"prod": watching(count)}, "prod")
+        read_environments({"prod": watching(count)}, "prod")
     except SettingsError:
         return False
     return True

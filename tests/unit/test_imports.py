@@ -43,7 +43,8 @@ def test_compiler_loads_the_grammar_only_when_it_is_asked() -> None:
 
 def test_command_line_loads_neither_grammar_nor_tables_nor_the_local_server_before_it_must() -> None:
     verbs = [f"cli.{verb}" for verb in VERBS]
-    assert loaded_by("cli.main", *verbs) & {"postgast", "google", "rich", "local", "boto3"} == set()
+    assert loaded_by("cli.main", *verbs) & {"postgast", "google", "rich", "local", "boto3", "pydantic"} == set()
+    assert "pydantic" not in loaded_by("cli.build", "cli.remote.place"), "only what reads cdk.json needs it"
 
 
 def test_every_module_of_the_benchmarks_can_be_imported() -> None:

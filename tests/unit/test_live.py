@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler import live
+from compiler import live, squawk
 from compiler.checking import check
 from compiler.live import Compiled, compile_text
 from compiler.source import Compiler
@@ -22,6 +23,7 @@ from compiler.tokens import token_hash, unit_hash
 from functions.migrator.errors import InvalidFile
 from functions.migrator.files import discover, position, read_text
 from functions.migrator.options import Options
+from functions.migrator.script import Outline
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -271,7 +273,8 @@ def test_what_only_looks_like_restrict_is_sent_as_it_is(line: str):
         ("-- migration: lock_timeout = 5s\r-- migration: transaction = off\rSELECT 1;\r", "1:32"),
         ("SELECT 'é';\n-- harmless\rDROP TABLE users;\n", "2:12"),
         ("SELECT 1;\r\r\nSELECT 2", "1:10"),
-        ("SELECT 'a\rb'", "1:10"),
+        ("SELECT 'a\rb', $$\n-- harmless\rDROP TABLE users;\n$$", "2:12"),
+        ("SELECT 'a\rb' \r", "1:14"),
         ("SELEC 1\r", "1:8"),
     ],
 )
@@ -281,9 +284,13 @@ def test_carriage_return_alone_is_refused(migrations: Migrations, text: str, pla
     (migrations.dir / name).write_bytes(text.encode())
     ((problem,),) = (file.problems for file in check(discover(migrations.dir)))
     assert str(problem) == (
-        f"{name}:{place}: holds a carriage return (CR) that is no part of a line end; "
-        "save the file with LF or CRLF line ends, and write one in a string as E'\\r'"
+        f"{name}:{place}: holds a lone carriage return (CR), which ends a line in PostgreSQL but not in most editors; "
+        "save the file with LF or CRLF line ends"
     )
+
+
+def test_carriage_return_in_a_quoted_string_is_its_own():
+    assert problems("-- migration: lock_timeout = 1s\nSELECT 'a\rb', E'\r\\'', U&'\r', 'a'\r'b' FROM t;") == []
 
 
 def test_all_problems_of_a_file_are_told():
@@ -344,6 +351,30 @@ def test_each_file_is_understood_once(migrations: Migrations, monkeypatch: pytes
         assert compiler.script("apply", only).file == "1_a.sql"
         assert compiler.script("rollback", only).file == "1_a.down.sql"
     assert asked == ["SELECT 1;", "SELECT 2;"]
+
+
+def test_what_is_had_of_many_files_at_once_is_what_is_had_of_each_and_no_linter_runs(migrations, monkeypatch):
+    migrations.write("1_a.sql", "-- verify: rows a >= 0\nCREATE TABLE a (id int);\nCREATE INDEX ON a (id);")
+    migrations.write("2_b.sql", "ALTER TABLE a RENAME TO b;\nDROP TABLE c;")
+    migrations.write("3_c.sql", "-- nothing\n")
+    package = discover(migrations.dir)
+    each = [Compiler(package).script("apply", migration) for migration in package.migrations]
+    assert any(script.hazards for script in each)
+    monkeypatch.delattr(squawk, "lint")
+    compiler = Compiler(package)
+    assert list(compiler.scripts(package.migrations)) == [replace(script, hazards=()) for script in each]
+    outlines = [Outline(script.file, script.tables, script.options.rows) for script in each]
+    assert list(compiler.outlines(package.migrations)) == outlines
+    assert [outline.tables for outline in outlines] == [("a",), ("b",), ()]
+
+
+def test_file_with_problems_is_not_among_many_files_at_once(broken: Migrations):
+    broken.write("6_f.sql", "-- migration: transaction = maybe\nSELECT 1;\n")
+    package = discover(broken.dir)
+    for number, problem in ((1, "1_a.sql"), (4, "4_d.sql"), (6, "6_f.sql")):
+        for several in (Compiler(package).scripts, Compiler(package).outlines):
+            with pytest.raises(InvalidFile, match=f"^{re.escape(problem)}:"):
+                list(several([package.by_version[number]]))
 
 
 def test_promises_are_those_of_the_verify_file_and_only_when_applying(migrations: Migrations):

@@ -25,7 +25,7 @@ from functions.migrator.history import State
 from functions.migrator.manifest import DETAILS, FORMAT, INDEX, Manifest, script_of
 from functions.migrator.options import Options, RowsExpectation
 from functions.migrator.plan import make_plan
-from functions.migrator.script import Hazard, Script, Statement, TableLock, Unit
+from functions.migrator.script import Hazard, Outline, Script, Statement, TableLock, Unit
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -75,6 +75,18 @@ def test_what_is_read_is_what_the_compiler_understood(folder: Path):
         assert read.problems("apply", [migration]) == []
     first = read.package.migrations[0]
     assert read.script("rollback", first) == live.script("rollback", first)
+
+
+def test_many_files_are_read_at_once_as_each_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    write(folder)
+    read = Manifest(folder)
+    each = [read.script("apply", migration) for migration in read.package.migrations]
+    opened: list[Path] = []
+    original = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *given: opened.append(path) or original(path, *given))
+    assert list(read.scripts(read.package.migrations)) == each
+    assert list(read.outlines(read.package.migrations)) == [Outline(s.file, s.tables, s.options.rows) for s in each]
+    assert opened == [folder / DETAILS] * 2
 
 
 texts = st.text(max_size=20)

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import psycopg
 import pytest
 from moto.iam.models import iam_backends
 
@@ -16,7 +17,9 @@ from infra.retries import CONNECTION
 from infra.starters import TYPED_LOOK
 from local.cloud.identity import PARTITION
 from local.cloud.inbox import Mail
-from tests.workflow.helpers import Ended, Execution, Workflow, unmailable, until
+from tests.database.work import ENDS, ENDS_AT_COMMIT, MAKES_IT_END
+from tests.proxy import Proxy
+from tests.workflow.helpers import DATABASE, Ended, Execution, Workflow, unmailable, until
 
 only_posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to kill or halt a process with")
 ANA = {"trigger": "cli", "requested_by": "ana@build-7"}
@@ -174,19 +177,69 @@ def test_a_deployment_in_the_middle_of_a_run_makes_it_start_over_with_the_new_pa
     assert (workflow.applied, ended.output["applied_count"]) == (["001", "002"], 2)
 
 
+def begin(workflow: Workflow, action: str, *ups: str, downs: Sequence[str] = ()) -> dict[str, str]:
+    """Deploys migrations, brings the database to where the action begins, and returns what to ask for: all of it."""
+    texts = {f"{number:03}_step": text for number, text in enumerate(ups, 1)}
+    texts |= {f"{number:03}_step.down": text for number, text in enumerate(downs, 1)}
+    workflow.deploy(**texts)
+    if action == "apply":
+        return {}
+    assert workflow.run().status == "SUCCEEDED"
+    return {"action": "rollback", "target": "001", "confirm": f"{len(ups):03}"}
+
+
+def attempts(workflow: Workflow, action: str) -> list[tuple[str, str]]:
+    """Number and result of every attempt of an action."""
+    columns = "split_part(name, '_', 1), result"
+    return workflow.query(f"SELECT {columns} FROM aurora_migrations.attempts WHERE action = '{action}' ORDER BY id")
+
+
 @only_posix
-def test_a_function_killed_in_the_middle_of_a_file_is_tried_again_and_applies_it_once(workflow: Workflow) -> None:
-    workflow.deploy(_001_slow=SLEEPS)
-    execution = workflow.start()
+@pytest.mark.parametrize(("action", "result"), [("apply", "applied"), ("rollback", "rolled back")])
+def test_a_function_killed_in_the_middle_of_a_file_is_tried_again_and_runs_it_once(
+    workflow: Workflow, action: str, result: str
+) -> None:
+    text = {"apply": "CREATE TABLE slow (id int);", "rollback": "DROP TABLE slow;"}
+    text[action] = f"SELECT pg_sleep(2); {text[action]}"
+    execution = workflow.start(begin(workflow, action, text["apply"], downs=[text["rollback"]]))
     os.kill(in_the_middle_of(workflow, execution, "pg_sleep"), signal.SIGKILL)
     ended = execution.ended()
     assert ended.status == "SUCCEEDED"
     assert "Runtime.ExitError" in json.dumps(ended.history, default=str)
-    assert workflow.applied == ["001"]
-    assert workflow.query("SELECT result FROM aurora_migrations.attempts ORDER BY id") == [
-        ("interrupted",),
-        ("applied",),
-    ]
+    assert workflow.tables == (["slow"] if action == "apply" else [])
+    assert attempts(workflow, action) == [("001", "interrupted"), ("001", result)]
+
+
+@pytest.mark.parametrize("action", ["apply", "rollback"])
+def test_a_run_that_loses_its_connections_runs_each_file_once_and_says_so(workflow: Workflow, action: str) -> None:
+    """The answer to a COMMIT; a session inside a file; and one at a COMMIT that doesn't happen."""
+    order = ["001", "002", "003"][:: 1 if action == "apply" else -1]
+    faults = dict(zip(order, ["", ENDS.replace("< 3", "IN (1, 3)"), ENDS_AT_COMMIT], strict=True))
+    work = {"apply": "CREATE TABLE t{} (id int);\n", "rollback": "DROP TABLE t{};\n"}
+    texts = {
+        which: [text.format(step) + (f"{faults[step]};" if which == action else "") for step in sorted(order)]
+        for which, text in work.items()
+    }
+    asked = begin(workflow, action, *texts["apply"], downs=texts["rollback"])
+    with psycopg.connect(workflow.server.url(DATABASE), autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA tests; {MAKES_IT_END.replace('< 3', 'IN (1, 3)')}")
+    record = b"INSERT INTO" if action == "apply" else b"DELETE FROM"
+    login = {"username": "postgres", "password": workflow.server.password}  # which says nothing of a port
+    with (
+        Proxy(workflow.server.port) as proxy,
+        workflow.secret(json.dumps(login)),
+        workflow.configured("apply", variables={"DATABASE_PORT": str(proxy.port), "DATABASE_SSLMODE": "disable"}),
+    ):
+        proxy.cut_after(record + b" aurora_migrations.applied")
+        ended = workflow.run(asked)
+        assert proxy.wait(0)
+    assert (ended.status, ended.error, ended.mails) == ("SUCCEEDED", None, [])
+    key, result = ("applied", "applied") if action == "apply" else ("rolled_back", "rolled back")
+    assert [file["migration"] for file in ended.output[key]] == order
+    assert workflow.tables == (["t001", "t002", "t003"] if action == "apply" else [])
+    first, *rest = order
+    again = [(step, how) for step in rest for how in ("interrupted", result)]
+    assert attempts(workflow, action) == [(first, result), *again]
 
 
 @only_posix

@@ -12,6 +12,19 @@ from tests.cli.stage import Stage
 from tests.functions.helpers import Context
 
 PARTS = "BEGIN;\nCREATE TABLE c (id integer);\nCOMMIT;\nBEGIN;\nSELECT missing;\nCOMMIT;\n"
+NAME_OF_A_ROW = """\
+CREATE TABLE names AS SELECT 'some' || 'body' AS name;
+DO $$
+DECLARE n text;
+BEGIN
+    SELECT name INTO n FROM names;
+    EXECUTE format('DROP FUNCTION %I(integer)', n);
+END $$;
+"""
+ROOM = (
+    "SET LOCAL temp_file_limit = '64kB';\nSET LOCAL work_mem = '64kB';\nSELECT count(*) FROM (SELECT i FROM "
+    "generate_series(1, 100000) AS i ORDER BY random()) AS s;\n"
+)
 DEFERRED = "CREATE TABLE c (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED);\nINSERT INTO c VALUES (7), (7);\n"
 
 
@@ -132,6 +145,10 @@ SCENES = {
         ("a statement is refused", _fails("SELECT 1;\nSELECT missing\n  FROM users;\n")),
         ("a file of several parts is in in part", _fails(PARTS)),
         ("row values aren't told", _fails("CREATE TABLE c (id integer UNIQUE);\nINSERT INTO c VALUES (7), (7);\n")),
+        ("a name that a statement takes from a row isn't told", _fails(NAME_OF_A_ROW)),
+        ("what depends on an object is told", _fails("CREATE VIEW v AS SELECT * FROM users;\nDROP TABLE users;\n")),
+        ("the role lacks a privilege", _fails("SET ROLE pg_monitor;\nSELECT * FROM users;\n")),
+        ("the server runs out of a resource", _fails(ROOM)),
         ("at COMMIT", _fails(DEFERRED)),
         ("before a promise is asked", _fails(f"-- verify: rows c = 2\n{DEFERRED}")),
         (

@@ -1,0 +1,130 @@
+"""PostgreSQL's CONTEXT of an error: which line of which PL/pgSQL function or block it happened in, and whether the
+statement there was written by a person or put together from values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Span = tuple[int, int]  # bytes of a text, the end exclusive
+_BLOCK = "inline_code_block"  # what PostgreSQL calls the body of a DO
+_LINE = re.compile(r'[^"]*PL/pgSQL[^"]*?(?P<function>[^\s"]*\([^"]*\)|inline_code_block)[^\d"]*(?P<line>\d+)[^"]*')
+_LONGEST = 500  # characters of a line about a function
+# A text of SQL, which may hold line ends and anything else, and what PL/pgSQL was doing with it. EXECUTE, OPEN, FETCH,
+# RETURN QUERY and loops over EXECUTE are missing: their text may have been put together.
+_OF_STATEMENT = "SQL statement|PERFORM|CALL|FOR over SELECT rows"
+_OF_EXPRESSION = (
+    "assignment|IF|CASE|WHILE|ASSERT|RAISE|RETURN|RETURN NEXT|FOR with integer loop variable|FOREACH over array"
+)
+_TEXT = re.compile(
+    r'(?P<kind>SQL statement|SQL expression|PL/pgSQL expression|PL/pgSQL assignment) "(?P<text>.*?)"'
+    r"\n(?=PL/pgSQL function |SQL function |SQL statement |extension script)",
+    re.DOTALL,
+)
+_AT = {
+    "SQL statement": re.compile(rf"PL/pgSQL function [^\n]+ line \d+ at (?:{_OF_STATEMENT})$|extension script file "),
+    "": re.compile(
+        rf"PL/pgSQL function [^\n]+ (?:line \d+ at (?:{_OF_EXPRESSION}|{_OF_STATEMENT})|(?:during|while) [^\n]+)$"
+        r'|SQL function "[^\n]+" (?:statement \d+|during startup|during inlining)$|extension script file '
+    ),
+}
+_FUNCTION = re.compile(
+    rb'\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\s+(?:[\w$"]+\s*\.\s*)?"?([\w$]+)', re.IGNORECASE
+)
+_BODY = re.compile(rb"\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A PL/pgSQL function at work, such as `drops(text)`, or a block; and the line it was at, from 1."""
+
+    function: str
+    line: int
+
+    @property
+    def is_block(self) -> bool:
+        """Whether it is the body of a DO."""
+        return self.function == _BLOCK
+
+    @property
+    def name(self) -> str:
+        """The function's, without its schema and the types of its arguments."""
+        return self.function.partition("(")[0].rpartition(".")[2]
+
+
+def read_frames(context: str) -> tuple[Frame, ...]:
+    """The functions and blocks that a CONTEXT names in any language, the innermost first."""
+    lines = [line for line in context.splitlines() if "PL/pgSQL" in line and len(line) <= _LONGEST]
+    return tuple(Frame(found["function"], int(found["line"])) for line in lines if (found := _LINE.fullmatch(line)))
+
+
+def written_text(context: str, query: str | None = None) -> tuple[bool, str | None]:
+    """Whether all that was at work was written by a person, as far as that is certain; and the innermost text of it,
+    where that is known.
+
+    Args:
+        query: the text that the parser refused, which is no part of the CONTEXT.
+    """
+    rest, innermost, is_first = context, query, query is None
+    kind = "" if query is None else "SQL statement"
+    while rest:
+        if not kind and (text := _TEXT.match(rest)):
+            kind, rest = text["kind"], rest[text.end() :]
+            innermost = text["text"] if is_first else innermost
+        line, _, rest = rest.partition("\n")
+        if not _AT.get(kind, _AT[""]).match(line):
+            return False, innermost
+        kind, is_first = "", False
+    return not kind, innermost
+
+
+def find_frame(
+    frames: Sequence[Frame], text: bytes, functions: Sequence[Span], block: Span | None
+) -> tuple[int, Span] | None:
+    """Where the line of the innermost frame whose body is in the file begins, and that body; in bytes.
+
+    Args:
+        functions: the statements of the file that made functions before.
+        block: the statement that failed, if it is a DO.
+    """
+    for number, frame in enumerate(frames):
+        statement = block if frame.is_block else _maker(frame, text, functions)
+        if statement is None or (frame.is_block and number < len(frames) - 1):
+            continue  # the last block is the file's own
+        body = _BODY.search(text, *statement)
+        start = _line_start(text, body.span("body"), frame.line) if body else None
+        if body and start is not None:
+            return start, body.span("body")
+    return None
+
+
+def find_query(query: bytes, text: bytes, span: Span) -> int | None:
+    """Where a text that PL/pgSQL has sent begins in the part of a body that is its statement.
+
+    Of what PL/pgSQL sends, INTO and its target are blanks, and PERFORM is SELECT.
+    """
+    start, end = span
+    if (found := text.find(query, start, end)) >= 0:
+        return found
+    if text[start : start + 7].upper() == b"PERFORM" and text.startswith(query[6:], start + 7):
+        return start + 1
+    is_same = all(sent in (written, ord(" ")) for sent, written in zip(query, text[start:end], strict=False))
+    return start if is_same and len(query) <= end - start else None
+
+
+def _maker(frame: Frame, text: bytes, functions: Sequence[Span]) -> Span | None:
+    """The statement that made a function; None if several of the file did."""
+    name = frame.name.encode()
+    found = [span for span in functions if (made := _FUNCTION.match(text, *span)) and made[1].lower() == name]
+    return found[0] if len(found) == 1 else None
+
+
+def _line_start(text: bytes, body: Span, line: int) -> int | None:
+    """Where a line of a body begins, behind its blanks. The first one is what follows the opening `$$`."""
+    start, end = body
+    for _ in range(line - 1):
+        start = text.find(b"\n", start, end) + 1
+        if not start:
+            return None
+    return end - len(text[start:end].lstrip())
