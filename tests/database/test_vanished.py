@@ -38,7 +38,8 @@ def cable() -> Iterator[Network]:
 
 def test_session_of_a_runner_that_vanished_is_gone_within_four_seconds(own_server, migrations, cable) -> None:
     """Whatever it was at: with its answer under way keepalives are no use, and the user timeout, where there is one,
-    goes before their count. It was 10 to 20 s. The runner notices as well, in the time that its URL gives."""
+    goes before their count. It was 10 to 20 s. The runner notices as well, in the time that its URL gives. One that is
+    there and takes no answer is given up like one that has vanished."""
     migrations.write("001_long.sql", "CREATE TABLE a (id integer);\nSELECT pg_sleep(60);")
     with cable.at(SERVER):
         database = on_server(server := own_server({"listen_addresses": "*"}))
@@ -51,11 +52,15 @@ def test_session_of_a_runner_that_vanished_is_gone_within_four_seconds(own_serve
             between_statements, answered = (Session(url, name) for name in ("between", "answered"))
             between_statements.wire.script(b"BEGIN; CREATE TABLE b (id integer)")
             answer = Task(answered.wire.script, b"BEGIN; CREATE TABLE c (id integer); SELECT pg_sleep(1), 'c'")
-        backend(database, "pg_sleep(60)")
-        backend(database, "'c'")
+        takes_none = Session(database.url, "takes none")
+        takes_none.wire.connection.pgconn.send_query(
+            b"BEGIN; CREATE TABLE d (id integer); SELECT repeat('x', 1000000) FROM generate_series(1, 1000)"
+        )
+        for doing in ("pg_sleep(60)", "'c'", "repeat"):
+            backend(database, doing)
         cable.fall_silent()
         began = time.monotonic()
-        assert backends(database) == 3
+        assert backends(database) == 4
         until(lambda: not backends(database), "the server has ended the sessions", 6)
         assert time.monotonic() - began > 2  # a moment without a network is survived
         assert locks(database) == []
@@ -64,7 +69,7 @@ def test_session_of_a_runner_that_vanished_is_gone_within_four_seconds(own_serve
             run_.result(6)
         migrations.write("001_long.sql", "CREATE TABLE a (id integer);")
         assert labels(apply(database, migrations)) == ["001"]
-    for session in (between_statements, answered):
+    for session in (between_statements, answered, takes_none):
         session.close()
     answer.join()
 

@@ -36,7 +36,7 @@ class Order:
         jobs: how many cases at once.
         major: the version of PostgreSQL.
         longest: seconds that a fault lasts at most.
-        budget: seconds after which no job begins another case.
+        budget: seconds after which no job begins another case, once it has its server.
     """
 
     seed: int
@@ -98,8 +98,8 @@ def main(order: Order, number: int) -> None:
     for ends in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ends, _stop)
     programs = next(found for found in servers.available() if found.major == order.major)
-    end = time.monotonic() + order.budget
     with servers.folder() as folder, world(programs, folder, order.longest) as made:
+        end = time.monotonic() + order.budget
         for seed in order.seeds(number):
             if time.monotonic() > end:
                 break

@@ -10,7 +10,7 @@ from tests.torture.case import KINDS
 from tests.torture.job import Order, outcomes
 from tests.torture.report import Report, violation
 
-SECONDS = 20  # in which cases are begun
+SECONDS = 15  # in which cases are begun
 FEWEST = 4  # that even a very busy machine gets through; an idle one: all
 
 
