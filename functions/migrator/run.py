@@ -323,10 +323,13 @@ class _Run:
         try:
             busy = self._take_over(before)
             self._session.wire.interrupted |= interrupted
-            progress = history.read_attempt(self._session, unknown.attempt)
+            progress = history.read_attempt(self._session, unknown.attempt, job)
             state = history.read_state(self._session)
         except MigratorError as error:
             if not unknown.commit_sent:
+                raise unknown.error from error
+            if not unknown.error.retryable:
+                unknown.error.state = in_doubt(job, unknown.units) or unknown.error.state
                 raise unknown.error from error
             raise InDoubt(
                 f"The connection was lost while {job.file} was committing, and then: {error.message}",
@@ -338,7 +341,7 @@ class _Run:
         done = progress is not None and progress.result == job.result
         if not done and (progress is None or len(progress.units) <= unknown.units):
             unknown.error.state = partly_in(job, unknown.units) or unknown.error.state
-            if busy:
+            if busy or not unknown.error.retryable:
                 raise unknown.error
             self._patience.after_connection(unknown.error)
         if busy or not self._may_go_on(job, done, applied):
