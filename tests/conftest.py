@@ -82,8 +82,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 # What of the engine looks the same to every server: what a folder and a history make of each other, and how a server
-# of one's own, many runners, dead ones, others' locks and a broken connection are dealt with. TEST_POSTGRES=15 has them
-# all run on that one.
+# of one's own, many runners and others' locks are dealt with. TEST_POSTGRES=15 has them all run on that one.
 _ALIKE_ON_ALL = (
     "test_bad_input",
     "test_concurrency",

@@ -56,6 +56,10 @@ _CULPRITS = """
            JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE nspname = 'aurora_migrations' ORDER BY relname, name
 """
+_TAMPERED = Trouble(
+    "The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
+    "Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
+)
 _HISTORY_CHANGED = Trouble(
     "A statement of the runner failed in the file's transaction; the file may have changed the history.",
     "Leave the schema aurora_migrations alone in migrations; see what the message says.",
@@ -111,13 +115,13 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             sqlstate=found.sqlstate,
             **_where(job),
         )
-    trouble = trouble_of(found.sqlstate) or _HISTORY_CHANGED
+    trouble = trouble_of(found.sqlstate)
     return _unrecorded(
         session,
         job,
         f"its record can't be written: {found.message} ({found.sqlstate})",
-        trouble.cause,
-        trouble.solution,
+        trouble or _HISTORY_CHANGED,
+        anybody=trouble is None,
         state=_ROLLED_BACK,
         sqlstate=found.sqlstate,
     )
@@ -133,19 +137,25 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
         session,
         job,
         "its record isn't in the history as it was written, or records of other migrations have changed",
-        "The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
-        "Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
+        _TAMPERED,
         state=_ROLLED_BACK if state is None else state,
     )
 
 
-def _unrecorded(session: Session, job: Job, what: str, cause: str, solution: str, **facts: Any) -> MigrationFailed:
-    """An error of a file whose record didn't get into the history. A trigger or a rule there is the likeliest cause."""
+def _unrecorded(
+    session: Session, job: Job, what: str, trouble: Trouble, anybody: bool = True, **facts: Any
+) -> MigrationFailed:
+    """An error of a file whose record didn't get into the history.
+
+    Args:
+        anybody: whether a trigger or a rule on the history's tables may be the cause; then it is the likeliest.
+    """
     session.roll_back()
     try:
-        culprits = session.query(_CULPRITS)
+        culprits = session.query(_CULPRITS) if anybody else []
     except MigratorError:
         culprits = []
+    cause, solution = trouble.cause, trouble.solution
     if culprits:
         cause = f"{', '.join(str(name) for name, _ in culprits)} may discard or change what is written."
         solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in culprits)}"
@@ -389,15 +399,16 @@ def of_promises(job: Job, error: MigratorError) -> MigratorError:
 
 def partly_in(job: Job, number: int) -> str | None:
     """In what state a file is whose first `number` units are in; None if nothing of it can be."""
+    run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
     again = (
-        f"What part {number + 1} has committed by itself stays, and the next run starts it again from its beginning."
+        f"What part {number + 1} has committed by itself stays, and the next {run} starts it again from its beginning."
         if job.unit(number).outside
-        else "The next run goes on there."
+        else f"The next {run} goes on there."
     )
     if number == 0:
         return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).outside else None
     if number >= len(job.script.units):
-        return f"All parts of {job.file} are in, but not its record. The next run checks and records it."
+        return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
     return f"{_first_in(job, number)}; the rest isn't. {again}"
 
 

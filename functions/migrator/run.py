@@ -337,7 +337,7 @@ class _Run:
                 raise unknown.error
             self._patience.after_connection(unknown.error)
         if busy or not self._may_go_on(job, done, applied):
-            parts = len(job.script.units) if done else len(progress.units) if progress else 0
+            parts = None if done else len(progress.units) if progress else 0
             raise overtaken(job, "was committing", parts, busy)
         self._close_interrupted()
         return done or (job.action == "apply" and job.migration.version in applied)  # by another run

@@ -62,12 +62,12 @@ def take_over(session: Session, request: Request, before: int) -> AnotherRunInPr
     return None
 
 
-def overtaken(job: Job, doing: str, parts: int, busy: AnotherRunInProgress | None) -> AnotherRunInProgress:
+def overtaken(job: Job, doing: str, parts: int | None, busy: AnotherRunInProgress | None) -> AnotherRunInProgress:
     """What to say where somebody else took the lock in the moment in which we had lost it.
 
     Args:
         doing: what the file did then.
-        parts: how many of its parts are through.
+        parts: how many of its parts are through; None if the file is done.
     """
     return AnotherRunInProgress(
         f"The connection was lost while {job.file} {doing}, and another run has worked on the database since.",
@@ -79,7 +79,7 @@ def overtaken(job: Job, doing: str, parts: int, busy: AnotherRunInProgress | Non
     )
 
 
-def _how_far(job: Job, parts: int) -> str:
-    if parts == len(job.script.units):
+def _how_far(job: Job, parts: int | None) -> str:
+    if parts is None:
         return f"{job.file} {'is in' if job.action == 'apply' else 'is rolled back'}."
     return partly_in(job, parts) or f"Nothing of {job.file} is through."

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -173,6 +174,25 @@ def test_ctrl_c_inside_a_file_cancels_its_statement_and_rolls_back(slow) -> None
     all_released(slow.database)
     at_once(slow)
     assert slow.rest() == slow.steps[1:]
+
+
+def test_second_ctrl_c_ends_the_run_at_once(slow) -> None:
+    """For a statement that goes on though it was cancelled."""
+    goes_on = "BEGIN PERFORM pg_sleep(20); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(21); END"
+    slow.add("002", f"DO $$ {goes_on} $$;")
+
+    def press_twice() -> None:
+        backend(slow.database, "pg_sleep")
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    pressing = Task(press_twice)
+    with ctrl_c_taken(), pytest.raises(KeyboardInterrupt):
+        slow.run()
+    pressing.result()
+    all_released(slow.database)
+    assert slow.done == slow.steps[:1]
 
 
 def test_ctrl_c_at_every_message_is_heard_and_never_leaves_a_half_done_file(work) -> None:

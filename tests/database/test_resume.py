@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import multiprocessing
-import os
-import random
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from compiler.source import Compiler
-from functions.migrator import Session, discover, history, run, runlock, takeover
+from functions.migrator import Session, discover, history, runlock
 from functions.migrator.errors import (
     Cancelled,
-    ConnectionLost,
-    InDoubt,
     MigrationFailed,
     MigrationMissing,
     MigratorError,
@@ -27,26 +17,17 @@ from functions.migrator.errors import (
 )
 from functions.migrator.wire import Command, Row, Wire
 from tests.database.helpers import (
-    Task,
-    Watcher,
     applied,
     apply,
     ask,
-    at,
     attempts,
-    backend,
-    backends,
     entries,
-    exists,
     labels,
     last_error,
     roll_back,
-    start_runner,
     tables,
     units,
-    until,
 )
-from tests.proxy import Proxy
 from tests.servers import Database, Migrations
 
 OFF = "-- migration: transaction = off\n"
@@ -307,213 +288,7 @@ def test_setting_that_can_not_be_made_again_is_told_with_its_place(database, mig
     assert (error.facts["line"], error.facts["statement"]) == (3, 2)
 
 
-# ---- the runner was killed ------------------------------------------------------------------------------------------
-
-needs_kill = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
-COUNT = 12
-
-
-def write_ledger(migrations: Migrations, unit: str) -> None:
-    """A file that signs a ledger in each of its units: as single statements, blocks and DO blocks in turn."""
-    text = "-- migration: lock_timeout = 60s\nCREATE TABLE ledger (step int);\n"
-    for step in range(1, COUNT + 1):
-        sign = f"INSERT INTO ledger SELECT {step} FROM (SELECT {unit.format(step=step)}) AS before"
-        text += (f"BEGIN;\n{sign};\nCOMMIT;\n", f"{sign};\n", f"DO $$ BEGIN {sign}; END $$;\n")[step % 3]
-    migrations.write("001_a.sql", text)
-
-
-def signed(database: Database) -> list[int]:
-    """The steps that are in, in the order of their commits; each must be there once."""
-    if not exists(database, "ledger"):
-        return []
-    return [step for (step,) in ask(database, "SELECT step FROM ledger ORDER BY step, ctid")]
-
-
-def let_go(database: Database) -> None:
-    until(lambda: not backends(database), "the dead runner's session is gone")
-
-
-@needs_kill
-def test_runner_killed_inside_a_unit_leaves_those_before_it(database, migrations) -> None:
-    write_ledger(migrations, "pg_advisory_xact_lock({step})")
-    gates = database.connect()
-    gates.execute(f"SELECT pg_advisory_lock(step) FROM generate_series(1, {COUNT}) AS step")
-    for step in (1, 8):
-        gates.execute("SELECT pg_advisory_unlock(step) FROM generate_series(1, %s) AS step", (step - 1,))
-        with start_runner(database, migrations) as runner:
-            backend(database, f"pg_advisory_xact_lock({step})")
-            runner.kill()
-            let_go(database)
-        assert signed(database) == list(range(1, step))
-        assert units(database)[-1] == (None, step)
-        assert applied(database) == []
-        gates.execute("SELECT pg_advisory_unlock_all()")
-        gates.execute(f"SELECT pg_advisory_lock(step) FROM generate_series({step}, {COUNT}) AS step")
-    gates.close()
-    assert labels(apply(database, migrations)) == ["001"]
-    assert signed(database) == list(range(1, COUNT + 1))
-    done = [*(("interrupted", step) for step in (1, 8)), ("applied", COUNT)]
-    assert units(database) == done
-
-
-def run_and_die(database: Database, migrations: Migrations, number: int, before: bool) -> None:
-    """For a process of its own: a run that is killed before or after its message of that number."""
-    sent = itertools.count(1)
-
-    def counted(send: Callable[..., object]) -> Callable[..., object]:
-        def sends(*arguments: object) -> object:
-            last = next(sent) == number
-            if last and before:
-                os.kill(os.getpid(), signal.SIGKILL)
-            answer = send(*arguments)
-            if last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return answer
-
-        return sends
-
-    Wire.batch, Wire.script = counted(Wire.batch), counted(Wire.script)  # type: ignore[method-assign]
-    apply(database, migrations)
-
-
-@needs_kill
-def test_runner_killed_at_any_moment_many_times_does_each_unit_once(database, migrations) -> None:
-    write_ledger(migrations, "1")
-    rounds = 0
-    while applied(database) == []:
-        rounds += 1
-        moment = (random.randint(6, 18), random.choice((True, False)))
-        runner = multiprocessing.get_context("fork").Process(target=run_and_die, args=(database, migrations, *moment))
-        runner.start()
-        runner.join()
-        let_go(database)
-        known = signed(database)
-        assert known == list(range(1, len(known) + 1)), moment
-        assert rounds < 200, "no run gets anywhere"
-    assert signed(database) == list(range(1, COUNT + 1))
-    assert labels(apply(database, migrations)) == []
-    assert attempts(database)[-1] == ("001", "applied")
-    assert {result for result, _ in units(database)[:-1]} <= {"interrupted"}
-    counts = [count for _, count in units(database)]
-    assert counts == sorted(counts)
-    assert counts[-1] == COUNT
-
-
-# ---- the answer to a commit was lost --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def proxy(server) -> Iterator[Proxy]:
-    with Proxy(server.port) as made:
-        yield made
-
-
-def marks(migrations: Migrations) -> list[bytes]:
-    """What the record of each unit holds and nothing else that is sent before it."""
-    package = discover(migrations.dir)
-    script = Compiler(package).script("apply", package.migrations[0])
-    return [unit.tokens.encode() for unit in script.units[:-1]] + [b"INSERT INTO aurora_migrations.applied"]
-
-
-@pytest.mark.parametrize("number", [0, 1, 7, COUNT])
-def test_commit_of_a_unit_whose_answer_was_lost_counts_and_the_run_goes_on(
-    database, migrations, proxy, number: int
-) -> None:
-    write_ledger(migrations, "1")
-    cut = Watcher(at("001", lambda: proxy.cut_after(marks(migrations)[number])))
-    result = apply(database, migrations, url=proxy.url(database.url), listener=cut)
-    assert proxy.wait()
-    assert labels(result) == ["001"]
-    assert cut.heard == [("executing", "001"), ("executed", "001")]
-    assert signed(database) == list(range(1, COUNT + 1))
-    last = number == COUNT
-    assert units(database) == ([] if last else [("interrupted", number + 1)]) + [("applied", COUNT)]
-
-
-@pytest.mark.parametrize("number", [0, 1, 7, COUNT])
-def test_commit_of_a_unit_that_never_reached_the_server_is_not_in_and_it_is_said(
-    database, migrations, proxy, number: int
-) -> None:
-    write_ledger(migrations, "1")
-    cut = Watcher(at("001", lambda: proxy.cut_before(marks(migrations)[number])))
-    with pytest.raises(ConnectionLost) as caught:
-        apply(database, migrations, url=proxy.url(database.url), listener=cut)
-    assert proxy.wait()
-    assert signed(database) == list(range(1, number))
-    assert units(database) == [(None, number)]
-    assert caught.value.retryable
-    state = {0: "rolled back as a whole", 1: "part 1 is in"}.get(number, f"parts 1 to {number} are in")
-    assert state in caught.value.state
-
-    assert labels(apply(database, migrations, url=proxy.url(database.url))) == ["001"]
-    assert signed(database) == list(range(1, COUNT + 1))
-    assert units(database) == [("interrupted", number), ("applied", COUNT)]
-
-
-def test_connection_lost_inside_a_unit_leaves_those_before_it(database, migrations, proxy) -> None:
-    """Which is said again by a run that loses it before it begins where the first one ended."""
-    write_ledger(migrations, "1")
-    for needle in (b"INSERT INTO ledger SELECT 5 ", b"INSERT INTO aurora_migrations.attempts"):
-        cut = Watcher(at("001", lambda needle=needle: proxy.cut_before(needle)))
-        with pytest.raises(ConnectionLost) as caught:
-            apply(database, migrations, url=proxy.url(database.url), listener=cut)
-        assert proxy.wait()
-        assert "parts 1 to 5 are in" in caught.value.state
-        assert signed(database) == [1, 2, 3, 4]
-    assert labels(apply(database, migrations)) == ["001"]
-    assert signed(database) == list(range(1, COUNT + 1))
-
-
-def test_answers_lost_at_every_commit_of_a_file_are_all_found_out(database, migrations, proxy) -> None:
-    write_ledger(migrations, "pg_sleep(0.01)")
-    proxied, ended = proxy.url(database.url), threading.Event()
-
-    def cut_all() -> None:
-        for mark in marks(migrations):
-            proxy.cut_after(mark)
-            while not proxy.wait(0.05) and not ended.is_set():
-                pass
-
-    cutting = Task(cut_all)
-    result = apply(database, migrations, url=proxied)
-    ended.set()
-    cutting.result()
-    assert labels(result) == ["001"]
-    assert signed(database) == list(range(1, COUNT + 1))
-    assert units(database) == [*(("interrupted", step) for step in range(1, COUNT + 1)), ("applied", COUNT)]
-
-
-def test_settings_hold_after_the_session_was_replaced(database, migrations, proxy, roles) -> None:
-    role = roles.create()
-    database.execute(f"CREATE SCHEMA s AUTHORIZATION {role.name}")
-    migrations.write(
-        "001_a.sql",
-        f"{OFF}SET search_path = s;\nSET lock_timeout = '7s';\nSET ROLE {role.name};\nCREATE TABLE a ();\n"
-        "CREATE TABLE b AS SELECT current_setting('lock_timeout') AS l, current_user AS u;",
-    )
-    cut = Watcher(at("001", lambda: proxy.cut_after(marks(migrations)[3])))
-    apply(database, migrations, url=proxy.url(database.url), listener=cut)
-    assert proxy.wait()
-    assert tables(database) == []
-    assert exists(database, "s.a")
-    assert ask(database, "SELECT l, u FROM s.b") == [("7s", role.name)]
-
-
-def test_doubt_about_a_unit_does_not_deny_those_before_it(server, database, migrations, monkeypatch) -> None:
-    monkeypatch.setattr(takeover, "SETTLE_TIME", 0.5)
-    write_ledger(migrations, "1")
-    reconnect = run.reconnect
-    with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(Proxy(server.port))
-        # The server is gone for good, from the moment in which the connection was lost.
-        monkeypatch.setattr(run, "reconnect", lambda request: stack.close() or reconnect(request))
-        cut = Watcher(at("001", lambda: proxy.cut_after(marks(migrations)[7])))
-        with pytest.raises(InDoubt) as caught:
-            apply(database, migrations, url=proxy.url(database.url), listener=cut)
-    assert "wholly in" not in caught.value.state
-    assert "parts 1 to 7 are in" in caught.value.state
-    assert labels(apply(database, migrations)) == ["001"]
-    assert signed(database) == list(range(1, COUNT + 1))
+# ---- what is told ----------------------------------------------------------------------------------------------------
 
 
 def test_error_of_a_resumed_unit_is_recorded(database, migrations) -> None:
