@@ -18,7 +18,7 @@ from tests.torture.world import Way, snapshot
 NOT_BEGUN = "No file was begun; the history may have been made, or brought up to date."
 PARTLY = re.compile(
     r"(?P<file>\S+) has (?P<of>\d+) parts that commit by themselves: (?:part 1 is|parts 1 to (?P<last>\d+) are) in"
-    r"(?P<whole>; the rest isn't\. The next run goes on there)?\."
+    r"(?:; the rest isn't\. The next (?P<next>run|rollback) goes on there)?\."
 )
 DOUBTFUL = re.compile(r"Part (?P<part>\d+) of (?P<file>\S+) is either in or not; the next run finds out\.")
 _ATTEMPTS = """
@@ -181,7 +181,8 @@ def _meant(way: Way, state: str, whole: int, unchanged: int) -> set[int] | None:
     names = {found["file"] for found in (partly, doubtful) if found}
     if names != {_name_of_next(way, whole)} or (partly and int(partly["of"]) != of_file):
         return None
-    if bool(doubtful) == bool(partly and partly["whole"]):  # of a part that is in doubt nothing else may be said
+    following = "run" if way.action == "apply" else "rollback"
+    if partly and partly["next"] != (None if doubtful else following):  # of a part in doubt nothing else may be said
         return None
     done = int(partly["last"] or 1) if partly else 0
     if doubtful and int(doubtful["part"]) != done + 1:
