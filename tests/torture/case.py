@@ -44,7 +44,8 @@ class Case:
         start, goal: how many files are applied before the run, and are to be after it.
         at_message: whether the fault strikes at a message of the run, or at a time.
         when: from 0 to 1: in the messages, or in the time, that such a run takes.
-        got: from 0.5 on, the server has got the message at which the fault strikes.
+        got: from 0.5 on, the server has got the message at which the fault strikes, or has begun a statement that takes
+            a while when the time begins.
         share: see `Scene`.
         lock_wait: how long the run may try again.
         long: whether it strikes in a statement that takes longer than the run's locks may last after its end.
@@ -219,8 +220,9 @@ class _Try:
             fault.strike(scene)
 
     def has_begun(self, scene: Scene) -> bool:
-        """Whether the run is connecting, or at the statement that takes long."""
-        return bool(ask(scene.database, _PAUSING) if self.case.long else scene.proxy.messages)
+        """Whether the run is connecting; or, in half of the cases, at the first statement that takes a while."""
+        pausing = self.case.long or self.case.got >= 0.5
+        return bool(ask(scene.database, _PAUSING) if pausing else scene.proxy.messages)
 
     def call(self, scene: Scene) -> None:
         """Strikes, from the proxy's thread; the run may end meanwhile."""

@@ -17,7 +17,7 @@ from tests.servers import Database
 from tests.torture.runner import Runner
 
 LOCK_TIMEOUT = 2.0  # seconds, the product's default: a frozen runner blocks nobody for longer
-MORE_CUTS = 3
+MORE_CUTS, MOST_CANCELS = 3, 15
 ENOUGH = 0.8  # seconds for the statement that was under way, and for a machine that is busy
 LOOKED_AT = ("ledger", "counter", "accounts")  # tables that were there before any run
 # What is sent with each COMMIT of a unit, as the engine writes it.
@@ -125,6 +125,16 @@ def _signal_backend(function: str) -> Callable[[Scene], None]:
     return strike
 
 
+_TERMINATE, _CANCEL = _signal_backend("pg_terminate_backend"), _signal_backend("pg_cancel_backend")
+
+
+def _cancel_again(scene: Scene) -> None:
+    """Between two statements a session isn't disturbed by it."""
+    for _ in range(int(MOST_CANCELS * scene.share)):
+        time.sleep(0.02)
+        _CANCEL(scene)
+
+
 def _come_back(scene: Scene) -> None:
     time.sleep(scene.lasts)
     scene.database.server.restart("immediate")
@@ -161,7 +171,6 @@ LOST = ("ConnectionLost",)
 # A runner that stands still, or can't be heard, may have held locks for longer than they may block others.
 HELD = ("StatementTimeout",)
 AWAY = ("ConnectionLost", "DatabaseUnreachable", "DatabaseBusy", "InDoubt")
-_TERMINATE = _signal_backend("pg_terminate_backend")
 FAULTS = (
     Fault("SIGKILL", _send(signal.SIGKILL), exits=(-signal.SIGKILL,), ends=True),
     Fault("SIGTERM", _send(signal.SIGTERM), exits=(-signal.SIGTERM,), ends=True),
@@ -169,9 +178,7 @@ FAULTS = (
     Fault("SIGSTOP, SIGCONT", _freeze, _thaw, errors=LOST + HELD),
     Fault("backend terminated", _TERMINATE, errors=AWAY, ends=True),
     Fault("terminated, then SIGINT", _TERMINATE, _interrupt_later, errors=(*AWAY, "Cancelled"), exits=(130,)),
-    Fault(
-        "backend cancelled", _signal_backend("pg_cancel_backend"), errors=("Cancelled", "MigrationFailed"), ends=True
-    ),
+    Fault("backend cancelled", _CANCEL, _cancel_again, errors=("Cancelled",), ends=True),
     Fault("server crashes", lambda scene: scene.database.server.restart("immediate"), errors=AWAY, ends=True),
     Fault("server crashes, away", lambda scene: scene.database.server.kill(), _come_back, errors=AWAY),
     Fault("server restarts", lambda scene: scene.database.server.restart("fast"), errors=AWAY, ends=True),
