@@ -6,7 +6,7 @@
                                                                     (arguments go to `aurora-migrations run --local`)
     up      keep the local cloud running                            (arguments go to `aurora-migrations up`)
     test    run the tests                                           (arguments go to pytest)
-    torture strike runs with faults and judge what they leave       (arguments go to tests.torture: --count 1000)
+    torture inject faults into runs and check what they leave       (arguments go to tests.torture: --count 1000)
     build   make the Lambda package from migrations/ and check it   (arguments go to `aurora-migrations build`)
     synth   write the CloudFormation templates; the CDK calls this  (arguments go to app.py)
     docs    write the pages and golden files that are made from the code

@@ -1,1 +1,1 @@
-"""Faults at random instants of real runs, and what must be true after each: `python -m tests.torture --count 1000`."""
+"""Injects faults at random instants of real runs and checks what each leaves: `python -m tests.torture`."""

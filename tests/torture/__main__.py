@@ -1,8 +1,9 @@
-"""`python -m tests.torture`: faults at random instants of real runs; exit code 1 if one leaves what must not be."""
+"""`python -m tests.torture`: injects faults at random instants of real runs. Exit code 1 if a check fails."""
 
 import argparse
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -12,11 +13,12 @@ from tests.torture.faults import FAULTS
 from tests.torture.job import Order, outcomes
 from tests.torture.report import Report, violation
 
-EVERY = 50  # cases between two lines that say how far it is
+EVERY = 50  # cases between two lines of progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     order = _parse(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the jobs' servers are stopped, as after Ctrl-C
     report, began = Report(order.seed), time.monotonic()
     print(f"seed {order.seed}, {order.count} cases, {order.jobs} jobs", file=sys.stderr, flush=True)
     try:

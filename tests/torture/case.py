@@ -1,4 +1,4 @@
-"""One case: what its seed draws, a run that a fault strikes, the run that follows, and what isn't as it must be."""
+"""One case: a run that a fault strikes, the run that follows, and the checks of both. All is drawn from its seed."""
 
 import contextlib
 import random
@@ -12,7 +12,7 @@ from urllib.parse import quote
 import psycopg
 
 from functions.migrator.script import Action
-from tests.database.helpers import backends, locks
+from tests.database.helpers import ask, backends, locks
 from tests.proxy import Action as Cut
 from tests.proxy import Proxy, Trap
 from tests.servers import Database
@@ -31,6 +31,8 @@ TRIES = 4  # to strike while the run is alive
 # Seconds until a run that has ended, however it did, holds no lock any more: the server looks for its client every half
 # second (client_connection_check_interval), and the machine may be busy with other jobs.
 RELEASE = 3.0
+LONG = 12.0  # seconds that a statement takes which would outlast that by far
+_PAUSING = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 LONGEST_RUN, LONGEST_NEXT = 60.0, 20.0  # seconds
 
 
@@ -42,9 +44,11 @@ class Case:
         start, goal: how many files are applied before the run, and are to be after it.
         at_message: whether the fault strikes at a message of the run, or at a time.
         when: from 0 to 1: in the messages, or in the time, that such a run takes.
-        got: from 0.5 on, the server has got the message at which the fault strikes.
+        got: from 0.5 on, the server has got the message at which the fault strikes, or has begun a statement that takes
+            a while when the time begins.
         share: see `Scene`.
         lock_wait: how long the run may try again.
+        long: whether it strikes in a statement that takes longer than the run's locks may last after its end.
         blocked: if not None, somebody else holds locks for so many seconds.
         again: if not None, the run that follows is struck as well, at this instant.
         forward: of a rollback: whether the run that follows it applies again, instead of finishing it.
@@ -60,6 +64,7 @@ class Case:
     got: float
     share: float
     lock_wait: str
+    long: bool
     blocked: float | None
     again: float | None
     forward: bool
@@ -69,7 +74,7 @@ class Case:
         return (
             f"{self.fault.name}, {self.action} from {self.start} files to {self.goal}, by {moment} {self.when:.2f}, "
             f"share {self.share:.2f}, --lock-wait {self.lock_wait}"
-            f"{', blocked' if self.blocked is not None else ''}"
+            f"{', in a long statement' if self.long else ''}{', blocked' if self.blocked is not None else ''}"
             f"{', then again' if self.again is not None else ''}{', then forward' if self.forward else ''}"
         )
 
@@ -83,7 +88,7 @@ class Outcome:
         ended: `success`, an error's name, or what ended the run.
         done: how much of its work the run had done: `none`, `some` or `all`.
         released_s: how long after its end its locks were free.
-        problems: what isn't as it must be; none: all is well.
+        problems: the checks that failed.
     """
 
     seed: int
@@ -103,17 +108,19 @@ def draw(seed: int) -> Case:
     chance = random.Random(seed)
     start = chance.choice(STARTS[action])
     files = chance.randint(1, min(MOST_FILES, ALL - start if action == "apply" else start))
+    long = chance.random() < 0.2 and fault.ends
     return Case(
         seed,
         fault,
         action,
         start,
         start + files if action == "apply" else start - files,
-        at_message=chance.random() < 0.5,
+        at_message=chance.random() < 0.5 and not long,
         when=chance.random(),
         got=chance.random(),
         share=chance.random(),
-        lock_wait=chance.choice(("0s", "20s")),
+        lock_wait=chance.choice(("0s", "0s" if long else "20s")),
+        long=long,
         blocked=chance.uniform(0.2, 1.5) if chance.random() < 0.25 else None,
         again=chance.random() if chance.random() < 0.3 else None,
         forward=action == "rollback" and chance.random() < 0.4,
@@ -163,7 +170,7 @@ class _Try:
         return replace(fault, errors=(*fault.errors, "LockTimeout"), survives=fault.survives and patient)
 
     def look(self, database: Database, before: Known, ended: Ended) -> Known:
-        """Holds what a run has said and left behind against each other."""
+        """Checks what a run has reported and left behind against each other."""
         known = oracle.read(database, self.way)
         found = [
             *oracle.judge(self.way, before, known, ended, self.allowed),
@@ -176,7 +183,7 @@ class _Try:
     def strike(self, database: Database, before: Known, when: float) -> tuple[Ended, bool]:
         """Starts the run, has the fault strike, and waits until all is over."""
         case, fault = self.case, self.case.fault
-        pause = quote(f"-c torture.pause={PAUSE}")
+        pause = quote(f"-c torture.pause={LONG if case.long else PAUSE}")
         with Proxy(database.server.port) as proxy:
             with _blocked(database, case.blocked):
                 url = proxy.url(f"{database.url}?options={pause}")
@@ -205,12 +212,17 @@ class _Try:
         if by_trap:
             scene.struck = proxy.wait(LONGEST_NEXT if scene.striking else 0.1)
             return
-        while runner.running and not proxy.messages and when > EARLY:
+        while runner.running and not self.has_begun(scene) and (when > EARLY or case.long):
             time.sleep(0.005)
-        time.sleep(when * (pauses(steps) * PAUSE + 0.1))
+        time.sleep(when * (0.3 if case.long else pauses(steps) * PAUSE + 0.1))
         scene.struck = runner.running
         if scene.struck:
             fault.strike(scene)
+
+    def has_begun(self, scene: Scene) -> bool:
+        """Whether the run is connecting; or, in half of the cases, at the first statement that takes a while."""
+        pausing = self.case.long or self.case.got >= 0.5
+        return bool(ask(scene.database, _PAUSING) if pausing else scene.proxy.messages)
 
     def call(self, scene: Scene) -> None:
         """Strikes, from the proxy's thread; the run may end meanwhile."""
@@ -243,10 +255,10 @@ class _Try:
         expected = self.world.dump_after(self.case.action, self.case.start, self.case.goal)
         if dump != expected:
             lines = oracle.difference(expected, dump)
-            self.problems.append(f"pg_dump differs from that of an undisturbed run:\n{lines}")
+            self.problems.append(f"pg_dump differs from that of a run without a fault:\n{lines}")
 
     def go_forward(self, database: Database, known: Known) -> None:
-        """A file that is out in part has to be rolled back to its end first, and the error says how."""
+        """A file that is rolled back in part has to be rolled back to its end first; the error names the command."""
         forward = ["run", FILES[self.case.start - 1].label]
         applied = known.applied
         if known.units:
@@ -259,7 +271,7 @@ class _Try:
         self.problems += oracle.compare([self.world.forward_again(self.case.start, applied)], 0, database)
 
     def next(self, database: Database, argv: list[str]) -> None:
-        """A run that nothing disturbs: must finish."""
+        """A run without a fault. It must finish."""
         began = time.monotonic()
         ended = self.finish(database, argv)
         if ended.code != 0 or ended.answer.get("status") != "success":

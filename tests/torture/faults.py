@@ -1,4 +1,4 @@
-"""What goes wrong, and how: each kind strikes a run at an instant that its case has drawn."""
+"""The kinds of fault, and how each strikes a run at an instant that its case has drawn."""
 
 import random
 import signal
@@ -17,7 +17,7 @@ from tests.servers import Database
 from tests.torture.runner import Runner
 
 LOCK_TIMEOUT = 2.0  # seconds, the product's default: a frozen runner blocks nobody for longer
-MORE_CUTS = 3
+MORE_CUTS, MOST_CANCELS = 3, 15
 ENOUGH = 0.8  # seconds for the statement that was under way, and for a machine that is busy
 LOOKED_AT = ("ledger", "counter", "accounts")  # tables that were there before any run
 # What is sent with each COMMIT of a unit, as the engine writes it.
@@ -34,7 +34,7 @@ class Scene:
         longest: seconds that a fault lasts at most.
         striking: whether the fault has begun.
         struck: whether the fault has met a run that was alive.
-        problems: what isn't as it must be while the fault lasts.
+        problems: the checks that failed while the fault lasted.
     """
 
     database: Database
@@ -63,6 +63,7 @@ class Fault:
             isn't drawn.
         errors: what the run may end with, if not with success.
         exits: exit codes other than 0 and 1 that it may end with.
+        ends: whether it ends a run that may not try again, whatever that is at.
         survives: whether the run must end with success.
         settle_time: seconds in which the run must find out a commit's fate, in place of its own.
     """
@@ -73,11 +74,12 @@ class Fault:
     cut: tuple[Cut, float | None] | None = None
     errors: tuple[str, ...] = ()
     exits: tuple[int, ...] = ()
+    ends: bool = False
     survives: bool = False
     settle_time: float | None = None
 
     def trap(self, number: int, share: float) -> Trap:
-        """Has it strike with the record of a unit (from 1), or for faults of another kind at a message of the run."""
+        """What has it strike at the COMMIT of this unit of the run, from 1."""
         if self.cut is None:
             raise AssertionError(f"{self.name} doesn't come with a COMMIT")
         action, fixed = self.cut
@@ -123,6 +125,16 @@ def _signal_backend(function: str) -> Callable[[Scene], None]:
     return strike
 
 
+_TERMINATE, _CANCEL = _signal_backend("pg_terminate_backend"), _signal_backend("pg_cancel_backend")
+
+
+def _cancel_again(scene: Scene) -> None:
+    """Between two statements a session isn't disturbed by it."""
+    for _ in range(int(MOST_CANCELS * scene.share)):
+        time.sleep(0.02)
+        _CANCEL(scene)
+
+
 def _come_back(scene: Scene) -> None:
     time.sleep(scene.lasts)
     scene.database.server.restart("immediate")
@@ -159,19 +171,18 @@ LOST = ("ConnectionLost",)
 # A runner that stands still, or can't be heard, may have held locks for longer than they may block others.
 HELD = ("StatementTimeout",)
 AWAY = ("ConnectionLost", "DatabaseUnreachable", "DatabaseBusy", "InDoubt")
-_TERMINATE = _signal_backend("pg_terminate_backend")
 FAULTS = (
-    Fault("SIGKILL", _send(signal.SIGKILL), exits=(-signal.SIGKILL,)),
-    Fault("SIGTERM", _send(signal.SIGTERM), exits=(-signal.SIGTERM,)),
-    Fault("SIGINT", _send(signal.SIGINT), errors=("Cancelled",), exits=(130,)),
+    Fault("SIGKILL", _send(signal.SIGKILL), exits=(-signal.SIGKILL,), ends=True),
+    Fault("SIGTERM", _send(signal.SIGTERM), exits=(-signal.SIGTERM,), ends=True),
+    Fault("SIGINT", _send(signal.SIGINT), errors=("Cancelled",), exits=(130,), ends=True),
     Fault("SIGSTOP, SIGCONT", _freeze, _thaw, errors=LOST + HELD),
-    Fault("backend terminated", _TERMINATE, errors=AWAY),
+    Fault("backend terminated", _TERMINATE, errors=AWAY, ends=True),
     Fault("terminated, then SIGINT", _TERMINATE, _interrupt_later, errors=(*AWAY, "Cancelled"), exits=(130,)),
-    Fault("backend cancelled", _signal_backend("pg_cancel_backend"), errors=("Cancelled", "MigrationFailed")),
-    Fault("server crashes", lambda scene: scene.database.server.restart("immediate"), errors=AWAY),
+    Fault("backend cancelled", _CANCEL, _cancel_again, errors=("Cancelled",), ends=True),
+    Fault("server crashes", lambda scene: scene.database.server.restart("immediate"), errors=AWAY, ends=True),
     Fault("server crashes, away", lambda scene: scene.database.server.kill(), _come_back, errors=AWAY),
-    Fault("server restarts", lambda scene: scene.database.server.restart("fast"), errors=AWAY),
-    Fault("connection reset", lambda scene: scene.proxy.reset_now(), errors=(*LOST, "DatabaseUnreachable")),
+    Fault("server restarts", lambda scene: scene.database.server.restart("fast"), errors=AWAY, ends=True),
+    Fault("connection reset", lambda scene: scene.proxy.reset_now(), errors=(*LOST, "DatabaseUnreachable"), ends=True),
     Fault("network silent", lambda scene: scene.proxy.black_hole(), _end_silence, errors=AWAY + HELD),
     Fault("network slow", _slow_down, survives=True),
     Fault("cut before COMMIT", cut=(Cut.CUT_BEFORE, 0.0), errors=LOST),

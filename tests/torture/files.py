@@ -1,6 +1,6 @@
-"""The migrations that are tortured: one of each kind, unit by unit, and what is there before them.
+"""The migrations: one of each kind, unit by unit, and what a database holds before them.
 
-What a unit does can't be done twice without a trace: it signs a ledger, which numbers its rows, or adds to a number.
+No unit can run twice without a trace: it signs a ledger, which numbers its rows, or adds to a number.
 """
 
 from dataclasses import dataclass

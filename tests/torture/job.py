@@ -3,6 +3,7 @@
 Each runs its cases one after the other, and writes an outcome a line.
 """
 
+import contextlib
 import itertools
 import json
 import math
@@ -57,7 +58,7 @@ def outcomes(order: Order) -> Iterator[Outcome]:
     """The outcomes of the cases, as they come.
 
     Raises:
-        RuntimeError: a job has failed, which says nothing about the product.
+        RuntimeError: a job has failed, which isn't the product's fault.
     """
     processes = [_start(order, number) for number in range(min(order.jobs, order.count))]
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -73,7 +74,7 @@ def outcomes(order: Order) -> Iterator[Outcome]:
                 yield Outcome(**json.loads(line))
         failed = [process.args for process in processes if process.wait()]
         if failed:
-            raise RuntimeError(f"a job has failed (its words are above): {failed}")
+            raise RuntimeError(f"a job has failed (its output is above): {failed}")
     finally:
         for process in processes:
             process.terminate()
@@ -117,10 +118,11 @@ def _run(made: World, seed: int) -> Outcome:
     drawn = case.draw(seed)
     try:
         return case.run(made, drawn)
-    except Exception:  # of the harness itself: told as a violation, so that it isn't overlooked
-        said = traceback.format_exc()
-        return Outcome(seed, drawn.fault.name, drawn.action, str(drawn), False, "?", "?", 0.0, [said])
+    except Exception:  # of the harness itself: reported as a violation, so that it isn't overlooked
+        problem = traceback.format_exc()
+        return Outcome(seed, drawn.fault.name, drawn.action, str(drawn), False, "?", "?", 0.0, [problem])
 
 
 if __name__ == "__main__":
-    main(Order(**json.loads(sys.argv[1])), int(sys.argv[2]))
+    with contextlib.suppress(KeyboardInterrupt):
+        main(Order(**json.loads(sys.argv[1])), int(sys.argv[2]))

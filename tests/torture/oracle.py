@@ -1,4 +1,4 @@
-"""What must be true after a run, whatever has struck it: what it says, what the history says, and what there is."""
+"""The checks after a run, whatever has struck it: its answer, the history and the database must agree."""
 
 import difflib
 import re
@@ -18,7 +18,7 @@ from tests.torture.world import Way, snapshot
 NOT_BEGUN = "No file was begun; the history may have been made, or brought up to date."
 PARTLY = re.compile(
     r"(?P<file>\S+) has (?P<of>\d+) parts that commit by themselves: (?:part 1 is|parts 1 to (?P<last>\d+) are) in"
-    r"(?P<whole>; the rest isn't\. The next run goes on there)?\."
+    r"(?:; the rest isn't\. The next (?P<next>run|rollback) goes on there)?\."
 )
 DOUBTFUL = re.compile(r"Part (?P<part>\d+) of (?P<file>\S+) is either in or not; the next run finds out\.")
 _ATTEMPTS = """
@@ -31,7 +31,7 @@ SHOWN = 12  # lines of a difference
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: its exit code (negative: a signal), its answer, what it said on stderr."""
+    """How a run ended: its exit code (negative: a signal), its answer, what it printed on stderr."""
 
     code: int
     answer: dict[str, Any]
@@ -50,14 +50,14 @@ class Ended:
         return " | ".join([f"exit code {self.code}", *words, *listed, *([self.err] if self.err else [])])
 
     def listed(self, past: str) -> list[str]:
-        """The migrations of which it says that it applied them, or rolled them back."""
+        """The migrations that it reports as applied, or rolled back."""
         found = self.answer.get(past, [])
         return [each["migration"] if isinstance(each, dict) else str(each) for each in found]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the history says.
+    """The state that the history records.
 
     Attributes:
         applied: how many files are, from the first on.
@@ -101,14 +101,14 @@ def _refuse_contradictions(versions: Sequence[int], attempts: Sequence[tuple[str
 
 
 def compare(snapshots: Sequence[frozenset[str]], steps: int, database: Database) -> list[str]:
-    """Whether what there is, is what those steps make, each done once and none in part."""
+    """Whether the database is as those steps make it, each done once and none in part."""
     found = snapshot(database)
     if found == snapshots[steps]:
         return []
     lines = [f"- {line}" for line in sorted(snapshots[steps] - found)]
     lines += [f"+ {line}" for line in sorted(found - snapshots[steps])]
     shown = "\n".join(lines[:SHOWN])
-    return [f"the history says that {steps} steps are done; what there is differs from that (- missing):\n{shown}"]
+    return [f"the history records {steps} steps; the database differs from that (- missing, + not expected):\n{shown}"]
 
 
 def difference(expected: str, found: str) -> str:
@@ -118,10 +118,10 @@ def difference(expected: str, found: str) -> str:
 
 
 def judge(way: Way, before: Known, known: Known, ended: Ended, fault: Fault) -> Iterator[str]:
-    """What of the run's words, and of its exit code, isn't true.
+    """What of the run's exit code and answer isn't true.
 
     Args:
-        before: what the history said before the run; and `known`, what it says now.
+        before: the history before the run; and `known`, after it.
     """
     if "Traceback" in ended.err:
         yield "a traceback"
@@ -140,7 +140,7 @@ def judge(way: Way, before: Known, known: Known, ended: Ended, fault: Fault) -> 
 def _untrue_success(way: Way, before: Known, known: Known, ended: Ended) -> Iterator[str]:
     labels = _labels(way, before, known)
     if ended.answer.get("status") != "success" or known.steps != len(way.steps):
-        yield "success is said, but not all is done"
+        yield "the run reports success, but not all is done"
     if ended.listed(PAST[way.action]) != labels:
         yield f"done are {labels}, which isn't what the answer lists"
     expected = success_message(labels, labels[-1], None) if way.action == "apply" else rollback_message(labels)
@@ -158,13 +158,13 @@ def _untrue_failure(way: Way, before: Known, known: Known, ended: Ended) -> Iter
     state = str(ended.answer.get("state"))
     possible = _meant(way, state, whole, whole if listed else before.steps)
     if possible is None:
-        yield f"these words about the state aren't known: {state!r}"
+        yield f"this text about the state isn't known here: {state!r}"
     elif known.steps not in possible:
-        yield f"{known.steps} steps are done; what the answer lists and its words about the state mean {possible}"
+        yield f"{known.steps} steps are done; what the answer lists and its text about the state mean {possible}"
 
 
 def _meant(way: Way, state: str, whole: int, unchanged: int) -> set[int] | None:
-    """How many steps are done, if a state's words are true.
+    """How many steps are done, if an error's text about the state is true; None: the text isn't known here.
 
     Args:
         whole: how many steps the files have that are done by now.
@@ -181,7 +181,8 @@ def _meant(way: Way, state: str, whole: int, unchanged: int) -> set[int] | None:
     names = {found["file"] for found in (partly, doubtful) if found}
     if names != {_name_of_next(way, whole)} or (partly and int(partly["of"]) != of_file):
         return None
-    if bool(doubtful) == bool(partly and partly["whole"]):  # of a part that is in doubt nothing else may be said
+    following = "run" if way.action == "apply" else "rollback"
+    if partly and partly["next"] != (None if doubtful else following):  # of a part in doubt nothing else may be said
         return None
     done = int(partly["last"] or 1) if partly else 0
     if doubtful and int(doubtful["part"]) != done + 1:
@@ -206,7 +207,7 @@ def _labels(way: Way, before: Known, known: Known) -> list[str]:
 
 
 def judge_record(way: Way, known: Known, database: Database) -> list[str]:
-    """Whether the error that the history keeps of a failed attempt tells the truth about the state."""
+    """Whether the error that the history keeps of a failed attempt is true about the state."""
     if not known.attempts or known.attempts[-1][2] != "failed":
         return []
     state = str(last_error(database)["state"])
@@ -217,7 +218,7 @@ def judge_record(way: Way, known: Known, database: Database) -> list[str]:
 
 
 def judge_refusal(way: Way, known: Known, ended: Ended) -> list[str]:
-    """Whether a run over a file that is out in part is refused with the truth."""
+    """Whether a run over a file that is rolled back in part is refused, and the error is true."""
     parts = f"{known.units} part{'' if known.units == 1 else 's'} of its down file ran"
     true = parts in str(ended.answer.get("message")) and ended.answer.get("state") == MigratorError.state
     if ended.code == 1 and ended.answer.get("error") == "MigrationChanged" and true:
@@ -226,12 +227,12 @@ def judge_refusal(way: Way, known: Known, ended: Ended) -> list[str]:
 
 
 def judge_end(way: Way, known: Known) -> list[str]:
-    """Whether the history tells that the way was gone, each file once."""
+    """Whether the history records all of the way, each file once."""
     numbers = sorted({step.number for step in way.steps})
     result = PAST[way.action].replace("_", " ")
     done = sorted(version for _, version, each in known.attempts if each == result and version in numbers)
     if known.steps != len(way.steps) or done != numbers:
-        return [f"at the end the history isn't that of an undisturbed run: {known}"]
+        return [f"at the end the history isn't that of a run without a fault: {known}"]
     if any(result is None for *_, result in known.attempts):
         return [f"at the end an attempt is left open: {known}"]
     return []

@@ -1,4 +1,4 @@
-"""What came of a run of the harness, for people: a table by kind, every violation with what repeats it, one line."""
+"""The report for people: a table by kind, each violation with the command that repeats it, and a last line."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ class Report:
 
     @property
     def violations(self) -> list[Outcome]:
-        """Those after which something wasn't as it must be."""
+        """Those of which a check failed."""
         return [outcome for outcome in self.found if outcome.problems]
 
     @property
@@ -57,7 +57,7 @@ class Report:
 
 
 def violation(outcome: Outcome) -> str:
-    """One, with what repeats it."""
+    """One, with the command that repeats it."""
     problems = "\n".join(f"  - {problem}".replace("\n", "\n    ") for problem in outcome.problems)
     repeat = f"  python -m tests.torture --seed {outcome.seed} --count 1"
     return f"VIOLATION with seed {outcome.seed}: {outcome.case}\n{problems}\n{repeat}"

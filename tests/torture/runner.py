@@ -54,7 +54,7 @@ class Runner:
             os.kill(self._process.pid, number)
 
     def finish(self, timeout: float) -> tuple[int, dict[str, Any], str]:
-        """Its exit code (negative: the signal that ended it), its answer, and what it said on stderr."""
+        """Its exit code (negative: the signal that ended it), its answer, and what it printed on stderr."""
         self._process.join(timeout)
         if self.running:
             self.signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A sample of what `python -m tests.torture` does: each kind of fault once, at instants that no other run has had."""
+"""A sample of `python -m tests.torture`: each kind of fault once, at other instants each time."""
 
 import random
 import sys
@@ -15,8 +15,8 @@ FEWEST = 4  # that even a very busy machine gets through; an idle one: all
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGKILL, SIGSTOP nor a process that forks")
-def test_whatever_strikes_a_run_leaves_what_history_and_words_say(programs: Installation) -> None:
-    """Applying and rolling back; the run that follows finishes. The seed of a case that failed repeats it."""
+def test_fault_at_any_instant_leaves_database_history_and_answer_in_agreement(programs: Installation) -> None:
+    """Of an apply and of a rollback; the next run finishes. A failure names the seed that repeats its case."""
     seed = random.randrange(1_000_000)
     report = Report(seed)
     for outcome in outcomes(Order(seed, len(KINDS), 3, programs.major, longest=0.6, budget=SECONDS)):

@@ -1,5 +1,5 @@
-"""A server with databases to start from, and how each state looks that no fault has touched: after every unit of every
-file, as psql would have left it."""
+"""A server with databases to start from, and the states to compare with: after every unit of every file, as psql leaves
+it."""
 
 import contextlib
 import shutil
@@ -52,7 +52,7 @@ def pauses(steps: Sequence[Step]) -> int:
 
 @dataclass(frozen=True)
 class Way:
-    """What a run does that nothing disturbs.
+    """What a run without a fault does.
 
     Attributes:
         start, goal: how many files are applied at its beginning and at its end.
@@ -115,7 +115,7 @@ class World:
             made.drop()
 
     def way(self, action: Action, start: int, goal: int) -> Way:
-        """What such a run does, each unit run as psql would run it: the product has no part in this."""
+        """What such a run does, with each unit run as psql runs it, without the product."""
         origin, end = (0, ALL) if action == "apply" else (start, 0)
         if (action, origin) not in self._walked:
             self._walked[action, origin] = tuple(self._walk(origin, _steps(action, origin, end)))
@@ -130,7 +130,7 @@ class World:
         return self._forward[start, low]
 
     def dump_after(self, action: Action, start: int, goal: int) -> str:
-        """What pg_dump writes of a database after such a run of the product that nothing disturbed."""
+        """What pg_dump writes of a database after such a run of the product without a fault."""
         key = (action, start if action == "rollback" else 0, goal)
         if key not in self._dumps:
             with self.database(goal if action == "apply" else start, "undisturbed") as database:
@@ -140,7 +140,7 @@ class World:
         return self._dumps[key]
 
     def dump(self, database: Database) -> str:
-        """Schema and rows of a database but for the history, the rows of each table sorted: what was rolled back leaves
+        """Schema and rows of a database without the history. The rows of each table are sorted: those rolled back leave
         room that others fill."""
         command = ("--restrict-key=torture", f"--exclude-schema={SCHEMA}", database.url)
         program = shutil.which("pg_dump", path=str(self.server.bindir))
