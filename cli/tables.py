@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 from cli.printable import printable, stream_of
 
@@ -48,8 +49,8 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Seq
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Each row in one line, however wide, with its cells below each other."""
-    cells = [[" ".join(cell.splitlines()) for cell in row] for row in cells]
+    """Each row in one line, however wide, with its cells below each other; a cell of several lines takes as many."""
+    cells = [line for row in cells for line in zip_longest(*(cell.splitlines() for cell in row), fillvalue="")]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     return [
         _BETWEEN.join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()

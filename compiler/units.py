@@ -3,11 +3,13 @@
 one transaction   nothing in the file says otherwise; one BEGIN ... COMMIT around the whole file is taken for it
 apart             the file has blocks of its own, or a statement that PostgreSQL runs in no transaction, or says
                   `transaction = off`: each top-level block is a unit, and so is each statement outside one;
-                  a CALL or DO outside one may commit by itself, and so runs outside a transaction
+                  a CALL, or a DO whose text has COMMIT, ROLLBACK or CALL, may commit by itself, and so runs outside a
+                  transaction
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +31,7 @@ _ROLLBACK = (
 _OTHER = "two-phase commit and AND CHAIN have no place in a migration; write BEGIN ... COMMIT"
 _NO_COMMIT = "this BEGIN has no COMMIT; take it out: a file runs in a transaction anyway"
 _BLOCKS_BUT_ON = "the file has blocks of its own, but `transaction = on` asks for one transaction"
-_MAY_COMMIT = ("CallStmt", "DoStmt")
+_COMMITS = re.compile(rb"\b(?:commit|rollback|call)\b", re.IGNORECASE)
 _BEGIN_WORDS = frozenset({pb.BEGIN_P, pb.START, pb.TRANSACTION, pb.WORK})
 
 
@@ -112,7 +114,9 @@ def _apart(
             yield _block(text, statements, begun, number)
             begun = None
         elif begun is None and control is None:
-            outside = statement.kind in _MAY_COMMIT
+            outside = statement.kind == "CallStmt" or (
+                statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
+            )
             yield Part(statement.start, statement.end, (number, number + 1), alone=alone[number], outside=outside)
 
 

@@ -10,6 +10,7 @@ from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
 from cli.remote import errors
+from functions.migrator.excerpts import without_password
 
 _Meaning = tuple[type[errors.CloudError], str]
 _NO_REGION: _Meaning = (errors.RegionMissing, "No region was named, or none of that name.")
@@ -152,7 +153,7 @@ def _another_answers(words: str) -> errors.CloudUnreachable:
 
 
 def _words(text: str) -> str:
-    """In one line, not too long, and nothing that a terminal would obey. Some of AWS's denials carry an encoded message
-    of a thousand characters."""
-    line = re.sub(r"\s+", " ", text.split("Encoded authorization failure message")[0]).strip()
+    """In one line, not too long, without passwords, and nothing that a terminal would obey. Some of AWS's denials carry
+    an encoded message of a thousand characters."""
+    line = re.sub(r"\s+", " ", without_password(text.split("Encoded authorization failure message")[0])).strip()
     return "".join(each if each.isprintable() else "?" for each in line)[:500]

@@ -417,6 +417,21 @@ def _first_in(job: Job, number: int) -> str:
     return f"{job.file} has {len(job.script.units)} parts that commit by themselves: {which} in"
 
 
+def not_retried(error: MigratorError) -> MigratorError:
+    """The same error, but one that neither the run nor the state machine retries: the statement may have committed a
+    part of its work, and would do that again."""
+    if not error.retryable:
+        return error
+    told = MigrationFailed(
+        error.message,
+        cause=f"{error.cause} It isn't retried automatically, because the statement may have committed by itself.",
+        solution="See what it has committed. If it may start again from its beginning, run again.",
+        state=error.state,
+    )
+    told.facts = error.facts
+    return told
+
+
 def gone_with_session(job: Job) -> str:
     """What the parts that are in had left in a session that is gone; empty if nothing."""
     upto = job.unit(job.done - 1).statements[1] if job.done else 0

@@ -452,13 +452,16 @@ def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> 
     )
 
 
-def read_attempt(session: Session, attempt: int) -> Progress | None:
-    """How far this attempt got."""
+def read_attempt(session: Session, attempt: int, job: Job) -> Progress | None:
+    """How far this attempt of a file got. If the server crashed before the attempt was on its disk, there is none, and
+    another run may have one of the same number."""
     query = (
         f"SELECT action, result, name, unit.tokens, unit.last "
-        f"FROM {SCHEMA}.attempts AS tried CROSS JOIN LATERAL ({_UNITS}) AS unit WHERE id = $1::bigint"
+        f"FROM {SCHEMA}.attempts AS tried CROSS JOIN LATERAL ({_UNITS}) AS unit "
+        "WHERE id = $1::bigint AND version = $2::numeric AND action = $3 AND execution = $4 AND execution_start = $5"
     )
-    (rows,) = read(session, Command(query, [attempt]))
+    known = [attempt, job.migration.version, job.action, session.execution, job.execution_start]
+    (rows,) = read(session, Command(query, known))
     return _progress(*rows[0]) if rows else None
 
 

@@ -265,7 +265,7 @@ class _Run:
         self._patience.after_connection(lost)
         self._unfinished = state.unfinished
         if busy or set(state.applied) != self._known:
-            raise overtaken(job, "was waiting for its next try", self._units_done(job), busy)
+            raise overtaken(job, "was waiting for its next try", self._parts_through(job, state), busy)
         self._close_interrupted()
 
     def _units_done(self, job: Job) -> int:
@@ -288,6 +288,11 @@ class _Run:
                 file=job.file,
             )
         return len(progress.units)
+
+    def _parts_through(self, job: Job, state: history.State) -> int | None:
+        """How many of the file's units are done by now, whoever did them; None: the file is."""
+        whole = (job.migration.version in state.applied) == (job.action == "apply")
+        return None if whole else self._units_done(job)
 
     def _refuse_renumbered(self, job: Job, ours: Sequence[str]) -> None:
         """Refuses a file whose first parts are in under another number, which the folder hasn't got any more."""
@@ -318,10 +323,13 @@ class _Run:
         try:
             busy = self._take_over(before)
             self._session.wire.interrupted |= interrupted
-            progress = history.read_attempt(self._session, unknown.attempt)
+            progress = history.read_attempt(self._session, unknown.attempt, job)
             state = history.read_state(self._session)
         except MigratorError as error:
             if not unknown.commit_sent:
+                raise unknown.error from error
+            if not unknown.error.retryable:
+                unknown.error.state = in_doubt(job, unknown.units) or unknown.error.state
                 raise unknown.error from error
             raise InDoubt(
                 f"The connection was lost while {job.file} was committing, and then: {error.message}",
@@ -333,12 +341,11 @@ class _Run:
         done = progress is not None and progress.result == job.result
         if not done and (progress is None or len(progress.units) <= unknown.units):
             unknown.error.state = partly_in(job, unknown.units) or unknown.error.state
-            if busy:
+            if busy or not unknown.error.retryable:
                 raise unknown.error
             self._patience.after_connection(unknown.error)
         if busy or not self._may_go_on(job, done, applied):
-            parts = None if done else len(progress.units) if progress else 0
-            raise overtaken(job, "was committing", parts, busy)
+            raise overtaken(job, "was committing", self._parts_through(job, state), busy)
         self._close_interrupted()
         return done or (job.action == "apply" and job.migration.version in applied)  # by another run
 

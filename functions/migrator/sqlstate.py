@@ -37,21 +37,26 @@ _COMPARE_HISTORY = "Compare the schema aurora_migrations with what docs/history.
 _SHOWN = 5  # lines of a DETAIL
 _BARE = ("42704", "42725", "42809", "42883")  # functions, types and operators: named without quotation marks
 _ABOUT_OBJECTS = ("2BP01",)  # other objects depend on it: only names of the catalog are in it
+_BLANK = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)"
 # Commands that run no expression over rows. Their triggers and functions are seen in the CONTEXT.
 _READS_NO_ROWS = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:drop|grant|revoke|comment|security\s+label|set(?!\s+constraints)|reset|lock|truncate"
+    rf"{_BLANK}*(?:drop|grant|revoke|comment|security\s+label|set(?!\s+constraints)|reset|lock|truncate"
     r"|(?:create|alter)\s+(?:or\s+replace\s+)?(?:extension|schema|role|user|group|database|tablespace|type|sequence"
     r"|function|procedure|aggregate|view|trigger|event\s+trigger|rule|policy|publication|language|operator|cast"
     r"|collation|conversion|transform|text\s+search|statistics|access\s+method|default\s+privileges))\b",
-    re.IGNORECASE | re.DOTALL,
-)
-# Functions that take the name of what they work on.
-_CALLS_BY_NAME = re.compile(
-    r"\breg(?:class|type|proc|procedure|oper|operator)\b"
-    r"|\b(?:nextval|currval|setval|lo_\w+|pg\w+|\w+_to_xml\w*|dblink\w*|bt_\w+)\s*\(",
     re.IGNORECASE,
 )
-_PREPARED = re.compile(rb"\s*execute\b", re.IGNORECASE)
+# Functions and types that take the name of what they work on.
+_CALLS_BY_NAME = re.compile(
+    r"\b(?:to_)?reg(?:class|type|proc|procedure|oper|operator|config|dictionary|collation)\b|\brow_security_active\b"
+    r"|\b(?:nextval|currval|setval|currtid\w*|lo_\w+|pg\w+|has_\w+_privilege|ts_\w+|\w+_to_xml\w*|dblink\w*|bt_\w+)\s*\(",
+    re.IGNORECASE,
+)
+# EXECUTE, also below EXPLAIN and CREATE TABLE AS.
+_PREPARED = re.compile(
+    rf"{_BLANK}*(?:explain\b.*?\b)?(?:create\s+(?:\w+\s+){{0,3}}table\b.*?\bas{_BLANK}+)?execute\b".encode(),
+    re.IGNORECASE | re.DOTALL,
+)
 _SECRETIVE = "an exception that was raised speaks of a password, and isn't shown"
 _HINTS = {
     "25001": "Every statement of a migration runs inside a transaction. What sets that transaction (SET TRANSACTION) "

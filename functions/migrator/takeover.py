@@ -67,7 +67,7 @@ def overtaken(job: Job, doing: str, parts: int | None, busy: AnotherRunInProgres
 
     Args:
         doing: what the file did then.
-        parts: how many of its parts are through; None if the file is done.
+        parts: how many of its parts are through by now; None: all of it, and its record.
     """
     return AnotherRunInProgress(
         f"The connection was lost while {job.file} {doing}, and another run has worked on the database since.",

@@ -23,6 +23,7 @@ from functions.migrator.failures import (
     gone_with_session,
     held_too_long,
     history_changed,
+    not_retried,
     of_promises,
     partly_in,
     runner_error,
@@ -220,8 +221,8 @@ def _run_outside(session: Session, job: Job, number: int, began: _Try, tell: Cal
     """Runs a unit that may commit by itself, with its record in the same round trip.
 
     The record's BEGIN makes a transaction of what the statement did after its own last commit, so both are in or
-    neither: a statement that doesn't commit runs once and only once. One that does is run again from its beginning if
-    the run ends before the record is in.
+    neither. If it fails after a commit of its own, it has to start again from its beginning: a person decides when, so
+    no error of it is retried.
     """
     (chunk,) = job.chunks(number)
     text = job.text[chunk.start : chunk.end].decode()
@@ -232,12 +233,12 @@ def _run_outside(session: Session, job: Job, number: int, began: _Try, tell: Cal
         session.wire.batch(commands, _telling(_never_stop, lambda: tell(job.at(chunk))))
     except BatchError as error:
         if connection_lost(error.error):
-            raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
+            raise CommitUnknown(began.attempt, number, not_retried(runner_error(session, job, error))) from error
         if error.index in (0, len(record)):  # the last one is its COMMIT: what the statement deferred
             elapsed_ms = (time.monotonic() - sent) * 1_000
             failed = ScriptError(0, error.error, elapsed_ms)
-            raise file_error(session, job, None if error.index else chunk, failed) from error
-        raise runner_error(session, job, error) from error
+            raise not_retried(file_error(session, job, None if error.index else chunk, failed)) from error
+        raise not_retried(runner_error(session, job, error)) from error
 
 
 def _never_stop(elapsed: float) -> tuple[bool, float]:

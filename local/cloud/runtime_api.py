@@ -73,7 +73,7 @@ class RuntimeApi:
         """Begins to answer, once the process is there.
 
         Args:
-            is_ours: whether that process has a connection from this port.
+            is_ours: whether that process has a connection from this port of 127.0.0.1 to ours.
         """
         self._server.is_ours = is_ours
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -124,8 +124,9 @@ class _Server(ThreadingHTTPServer):
     is_ours: Callable[[int], bool]
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether a connection is answered at all."""
-        return self.is_ours(client_address[1])
+        """Whether a connection is answered. Any user may use any other address of this machine, such as 127.0.0.2."""
+        address, port = client_address
+        return address == "127.0.0.1" and self.is_ours(port)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Doesn't print a traceback about a process that is gone: whoever ended it has said so."""

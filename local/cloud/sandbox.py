@@ -141,9 +141,8 @@ class Sandbox:
     def _has_connection_from(self, port: int) -> bool:
         """Whether the process has that port; or a child, as which Python itself runs in a venv on Windows."""
         with contextlib.suppress(psutil.Error):
-            return _has_port(self._watched, port) or any(
-                _has_port(child, port) for child in self._watched.children(recursive=True)
-            )
+            processes = (self._watched, *self._watched.children(recursive=True))
+            return any(_has_connection(process, port, self._api.port) for process in processes)
         return False
 
     def _memory_mb(self) -> float:
@@ -197,5 +196,7 @@ class Sandbox:
                 self.log(line.decode("utf-8", "replace").rstrip("\n"))
 
 
-def _has_port(process: psutil.Process, port: int) -> bool:
-    return any(connection.laddr.port == port for connection in process.net_connections("tcp4"))
+def _has_connection(process: psutil.Process, port: int, to: int) -> bool:
+    """Whether it has that very connection: others may have the same port at another address, or to another one."""
+    ends = (("127.0.0.1", port), ("127.0.0.1", to))
+    return any((connection.laddr, connection.raddr) == ends for connection in process.net_connections("tcp4"))

@@ -61,18 +61,16 @@ def test_run_with_nothing_to_do_loads_no_more_than_it_needs(two: Migrations, dat
 # ---- odd terminals --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_name_that_does_not_fit_the_terminal_is_no_reason_to_fail(
-    spawn: Call, here: Migrations, database: Database, encoding: str
+    spawn: Call, here: Migrations, database: Database
 ) -> None:
     here.write("001_ação_列_ж.sql", "SELECT 'ação';")
     here.write("002_列.sql", "SELECT 列;")
-    odd = {"DATABASE_URL": database.url, "PYTHONIOENCODING": encoding}
-    ran = spawn("run", **odd)
+    ran = spawn("run", DATABASE_URL=database.url, PYTHONIOENCODING="ascii")
     assert ran.code == 1
     assert "Executed 001_a" in ran.out
     assert "42703" in ran.err
-    assert spawn("list", **odd).code == 0
+    assert spawn("list", DATABASE_URL=database.url, PYTHONIOENCODING="cp1252").code == 0
 
 
 # ---- closed pipes ---------------------------------------------------------------------------------------------------
@@ -96,8 +94,9 @@ def into_closed_pipe(migrations: Migrations, *words: str, **variables: str) -> A
 
 
 @posix
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["status", "--output", "json"]])
-@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    ("words", "unbuffered"), [(["--help"], ""), (["list"], "1"), (["status", "--output", "json"], "")]
+)
 def test_closed_pipe_is_no_reason_to_complain(
     two: Migrations, database: Database, words: list[str], unbuffered: str
 ) -> None:
@@ -169,7 +168,7 @@ def test_output_that_cannot_be_written_is_said(
 
 
 @posix
-@pytest.mark.parametrize("module", ["cli.common", "argparse", "json.decoder", "psycopg", "compiler.source"])
+@pytest.mark.parametrize("module", ["cli.common", "psycopg", "compiler.source"])
 def test_ctrl_c_during_imports_ends_it_quietly(two: Migrations, module: str) -> None:
     program = f"""
 import os, signal, sys

@@ -12,12 +12,14 @@ from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
     NoCredentialsError,
+    ProfileNotFound,
     SSOTokenLoadError,
     UnauthorizedSSOTokenError,
 )
 
 from cli.remote import errors
 from cli.remote.errors import CloudError
+from cli.remote.failing import explain
 from tests.cli.cloud import Cloud, answering
 from tests.cli.conftest import Call
 from tests.cli.test_remote_look import ALL
@@ -215,3 +217,9 @@ def test_address_in_the_environment_is_no_second_place(
     answer = call("list", "--env", "dev", "--output", "json")
     assert (answer.code, answer.json["database"]) == (0, "shop")
     assert json.dumps(answer.json).count("nobody") == 0
+
+
+def test_address_in_the_profiles_place_is_shown_without_its_password() -> None:
+    told = explain(ProfileNotFound(profile="postgresql://app:hunter2@localhost/shop")).to_dict()
+    assert "app:..." in str(told)
+    assert "hunter2" not in str(told)

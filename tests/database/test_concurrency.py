@@ -36,8 +36,8 @@ SELECT state, backend_xid, backend_xmin, pid FROM pg_stat_activity
 # Races
 
 
-def test_two_runners_at_once_apply_each_of_fifty_migrations_once(database, migrations) -> None:
-    steps = write_steps(migrations, 50)
+def test_two_runners_at_once_apply_each_migration_once(database, migrations) -> None:
+    steps = write_steps(migrations, 24)
     with start_runner(database, migrations) as one, start_runner(database, migrations) as two:
         answers = [one.finish(60), two.finish(60)]
     assert [code for code, _ in answers] == [0, 0], answers
@@ -46,8 +46,8 @@ def test_two_runners_at_once_apply_each_of_fifty_migrations_once(database, migra
     assert attempts(database) == [(step, "applied") for step in steps]
 
 
-def test_sixteen_runners_at_once_apply_each_of_fifty_migrations_once(database, migrations) -> None:
-    steps = write_steps(migrations, 50)
+def test_sixteen_runners_at_once_apply_each_migration_once(database, migrations) -> None:
+    steps = write_steps(migrations, 24)
     runs = [Task(apply, database, migrations, execution=f"test-{n}") for n in range(16)]
     results: list[RunResult] = [run.result(60) for run in runs]
     assert sorted(label for result in results for label in labels(result)) == steps

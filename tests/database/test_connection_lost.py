@@ -188,8 +188,8 @@ def test_run_whose_commit_was_lost_goes_on_only_if_what_another_did_meanwhile_le
         assert isinstance(outcome, AnotherRunInProgress)
         assert work.told(outcome) == steps[:1]
         file = work.path(steps[1]).name
-        through = f"{file} is {'in' if work.action == 'apply' else 'rolled back'}."
-        assert outcome.state.startswith(through if happened else f"Nothing of {file} is through.")
+        through = work.action == other  # whatever became of our commit: by now that is what there is
+        assert outcome.state.startswith(f"{file} is rolled back." if through else f"Nothing of {file} is through.")
 
 
 @pytest.mark.usefixtures("_quick_to_doubt")
@@ -331,6 +331,8 @@ def test_run_that_another_overtook_while_it_waited_stops(queueing) -> None:
         work.run(listener=Watcher(in_the_way=overtake), limits=PATIENT)
     assert work.told(caught.value) == work.steps[:1]
     assert work.done == work.steps
+    file, through = work.path(work.steps[1]).name, "in" if work.action == "apply" else "rolled back"
+    assert caught.value.state.startswith(f"{file} is {through}.")
 
 
 @pytest.mark.usefixtures("brisk")

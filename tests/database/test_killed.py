@@ -160,6 +160,11 @@ def ctrl_c_taken() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def asleep(database: Database) -> None:
+    """Waits until a run's statement is at pg_sleep, and so inside the block that catches its cancelling."""
+    until(lambda: ask(database, "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), "it sleeps")
+
+
 def test_ctrl_c_inside_a_file_cancels_its_statement_and_rolls_back(slow) -> None:
     slow.add("002", f"LOCK TABLE tests.busy;\n{SLEEPS}")
     line = slow.path("002").read_text().count("\n")
@@ -182,15 +187,18 @@ def test_second_ctrl_c_ends_the_run_at_once(slow) -> None:
     slow.add("002", f"DO $$ {goes_on} $$;")
 
     def press_twice() -> None:
-        backend(slow.database, "pg_sleep")
+        asleep(slow.database)
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)
 
-    pressing = Task(press_twice)
-    with ctrl_c_taken(), pytest.raises(KeyboardInterrupt):
-        slow.run()
-    pressing.result()
+    with ctrl_c_taken():
+        pressing = Task(press_twice)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                slow.run()
+        finally:
+            pressing.result()
     all_released(slow.database)
     assert slow.done == slow.steps[:1]
 
@@ -256,14 +264,16 @@ def test_ctrl_c_is_not_forgotten_over_a_lost_commit(work, proxy) -> None:
     proxy.cut_after(work.record)
 
     def press_at_commit() -> None:
-        backend(work.database, "SET CONSTRAINTS")
+        asleep(work.database)
         os.kill(os.getpid(), signal.SIGINT)
 
     with ctrl_c_taken():
         pressing = Task(press_at_commit)
-        with pytest.raises(Cancelled) as caught:
-            work.run(url=proxy.url(work.database.url))
-    pressing.result()
+        try:
+            with pytest.raises(Cancelled) as caught:
+                work.run(url=proxy.url(work.database.url))
+        finally:
+            pressing.result()
     assert proxy.wait()
     assert work.told(caught.value) == work.steps[:1] == work.done
 

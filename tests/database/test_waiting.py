@@ -252,7 +252,7 @@ def test_promise_holds_again_after_a_statement_that_takes_long_by_nature(busy, m
 
 
 def test_very_many_short_statements_are_stopped_between_two(busy, migrations) -> None:
-    text = "".join(f"ALTER TABLE busy ADD c{n} int, DROP COLUMN c{n - 1};\n" for n in range(1, 2_000))
+    text = "".join(f"ALTER TABLE busy ADD c{n} int, DROP COLUMN c{n - 1};\n" for n in range(1, 1_000))
     migrations.write("001_x.sql", f"-- migration: lock_timeout = 200ms\nALTER TABLE busy ADD c0 int;\n{text}")
     with Application(busy) as application, pytest.raises((StatementTimeout, LockTimeout)):
         apply(busy, migrations)

@@ -65,6 +65,20 @@ def dynamic(statement: str) -> str:
     return block(f"EXECUTE {' || r.ident || '.join(parts)};")
 
 
+def prepared(name: str) -> str:
+    """Prepares a statement about a table that is called by a value, and drops the table."""
+    table = "r.ident || '_new"
+    return block(
+        f"EXECUTE 'CREATE TABLE ' || {table} ()'; EXECUTE 'PREPARE {name} AS TABLE ' || {table}'; "
+        f"EXECUTE 'DROP TABLE ' || {table}';"
+    )
+
+
+def denied(expression: str) -> str:
+    """A function that looks up a name in a schema that the role may not use."""
+    return f"GRANT SELECT ON people TO pg_monitor;\nSET ROLE pg_monitor;\nSELECT {expression} FROM people;"
+
+
 CASTS = (
     "int", "numeric", "float8", "bool", "date", "timetz", "interval", "uuid", "jsonb", "inet", "macaddr", "box",
     "money", "oid", "tid", "pg_lsn", "int[]", "daterange", "nummultirange", "mood", "pair", "aclitem", "regtype",
@@ -200,11 +214,10 @@ STATEMENTS = {
     "EXECUTE FUNCTION shout();\nUPDATE target SET kind = 'a';",
     "deferred-set": "CREATE TABLE one (a text UNIQUE DEFERRABLE INITIALLY DEFERRED);\n"
     "INSERT INTO one SELECT code FROM people UNION ALL SELECT code FROM people;\nSET CONSTRAINTS ALL IMMEDIATE;",
-    "prepared-of-a-name": block(
-        "EXECUTE 'CREATE TABLE ' || r.ident || '_new ()'; EXECUTE 'PREPARE q AS TABLE ' || r.ident || '_new'; "
-        "EXECUTE 'DROP TABLE ' || r.ident || '_new';"
-    )
-    + " EXECUTE q;",
+    "prepared-of-a-name": prepared("q1") + " EXECUTE q1;",
+    "prepared-behind-a-comment": prepared("q2") + "\n/* here */ -- and\nEXECUTE q2;",
+    "prepared-for-a-table": prepared("q3") + " CREATE TEMP TABLE made AS EXECUTE q3;",
+    "prepared-explained": prepared("q4") + " EXPLAIN (COSTS off) EXECUTE q4;",
     "deferred-key": "CREATE TABLE one (a text UNIQUE DEFERRABLE INITIALLY DEFERRED);\n"
     "INSERT INTO one SELECT code FROM people UNION ALL SELECT code FROM people;",
     "raise": block("RAISE EXCEPTION 'bad address %', r.code;"),
@@ -430,10 +443,28 @@ DYNAMIC = {
     "denied-parameter": "SET ROLE pg_monitor; ALTER SYSTEM SET work_mem = '{}'",
 }  # fmt: skip
 
+NAMED = "ident || '_schema.inner_table'"
+DENIED = {
+    "table": f"has_table_privilege({NAMED}, 'select')",
+    "column": f"has_column_privilege({NAMED}, 'a', 'select')",
+    "sequence": f"has_sequence_privilege({NAMED}, 'usage')",
+    "function": f"has_function_privilege({NAMED} || '()', 'execute')",
+    "type": f"has_type_privilege({NAMED}, 'usage')",
+    "rows": f"row_security_active({NAMED})",
+    "to_regclass": f"to_regclass({NAMED})",
+    "to_regtype": f"to_regtype({NAMED})",
+    "regconfig": f"to_tsvector(({NAMED})::regconfig, 'a')",
+    "regdictionary": f"ts_lexize(({NAMED})::regdictionary, 'a')",
+    "regcollation": f"({NAMED})::regcollation",
+    "parser": f"ts_parse({NAMED}, 'a')",
+    "currtid": "currtid2(ident, '(0,1)')",
+}
+
 FILES = {
     **{f"cast-{type_}": cast(type_) for type_ in CASTS},
     **{f"name-{type_}": cast(type_, "ident || '_none'") for type_ in NAMES},
     **{f"call-{name}": call(expression) for name, expression in CALLS.items()},
     **STATEMENTS,
+    **{f"denied-by-{name}": denied(expression) for name, expression in DENIED.items()},
     **{f"dynamic-{name}": dynamic(statement) for name, statement in DYNAMIC.items()},
 }

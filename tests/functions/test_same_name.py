@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from functions.migrator.errors import InvalidInput
-from functions.migrator.history import FORMATS, SCHEMA
+from functions.migrator.history import SCHEMA, WITH_STARTS
 from tests.database.helpers import agreed, applied, write_steps
 from tests.functions.helpers import Machine
 
@@ -70,10 +70,10 @@ def test_calls_of_one_execution_are_told_apart_from_others_by_no_clock(three, da
 def test_history_of_before_is_no_executions_and_gets_the_column(machine, database, monkeypatch) -> None:
     write_steps(machine.migrations, 2)
     machine.write_manifest()
-    old = ("ALTER TABLE {0}.attempts DROP COLUMN execution_start", "COMMENT ON TABLE {0}.applied IS '{1}'")
     machine.run({})
-    for sql in old:
-        database.execute(sql.format(SCHEMA, f"aurora-migrations history, format {len(FORMATS) - 1}"))
+    database.execute(f"ALTER TABLE {SCHEMA}.attempts DROP COLUMN execution_start, DROP COLUMN resumes")
+    database.execute(f"DROP TABLE {SCHEMA}.units")
+    database.execute(f"COMMENT ON TABLE {SCHEMA}.applied IS 'aurora-migrations history, format {WITH_STARTS - 1}'")
     assert machine.call("verify", {"target": "002"})["applied"] == []
     write_steps(machine.migrations, 3)
     machine.write_manifest()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.naming import PARTS, taken
+import pytest
+
+from infra.naming import PARTS, fitting
 from tests.infra.cloud import Template, some
 from tests.infra.conftest import context, synthesised
 
@@ -51,7 +53,9 @@ def test_no_environment_may_be_called_as_something_in_anothers_stack(templates: 
     names = {name.rpartition(" ")[2].rpartition("/")[2] for name in named(templates["dev"])}
     parts = {name.removeprefix("aurora-migrations-dev-") for name in names} - {"aurora-migrations-dev"}
     assert parts == set(PARTS)
-    assert [part for part in PARTS if taken(f"x-{part}") is None] == []
+    for part in PARTS:
+        with pytest.raises(ValueError, match=f"ends in `-{part}`"):
+            fitting(f"x-{part}")
     assert [(one, other) for one in PARTS for other in PARTS if one.endswith(f"-{other}")] == []
 
 

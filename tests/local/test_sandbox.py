@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import socket
 import subprocess
@@ -109,11 +110,21 @@ def test_the_client_is_the_one_that_was_chosen(make: Make, request: pytest.Fixtu
 
 
 def test_another_process_can_neither_take_an_event_nor_answer_in_the_functions_place(make: Make) -> None:
-    """Any other user of the machine can connect to its Runtime API, which has no key."""
+    """Any other user of the machine can connect to its Runtime API, which has no key; also from the port that the
+    function has, at another address of this machine."""
     sandbox = make()
+    sandbox.wait_until_ready()
     host, port = sandbox._api.address.split(":")
-    for request in ("GET /2018-06-01/runtime/invocation/next", "POST /2018-06-01/runtime/init/error"):
-        with socket.create_connection((host, int(port)), timeout=10) as stranger, contextlib.suppress(ConnectionError):
+    sources = [("127.0.0.1", 0)]
+    if sys.platform == "linux":  # elsewhere 127.0.0.1 is the only one
+        sources += [("127.0.0.2", c.laddr.port) for c in psutil.Process(sandbox.pid).net_connections("tcp4")]
+        assert len(sources) > 1
+    requests = ("GET /2018-06-01/runtime/invocation/next", "POST /2018-06-01/runtime/init/error")
+    for source, request in itertools.product(sources, requests):
+        with (
+            socket.create_connection((host, int(port)), timeout=10, source_address=source) as stranger,
+            contextlib.suppress(ConnectionError),
+        ):
             stranger.sendall(f"{request} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 0\r\n\r\n".encode())
             assert stranger.recv(100) == b""
     assert document(call(sandbox))["pid"] == sandbox.pid

@@ -253,8 +253,8 @@ HARMLESS = {
     "brackets": "SELECT " + "(" * DEEP + "1" + ")" * DEEP,
     "casts": "SELECT 1" + "::int" * 20_000,
     "a path": "SELECT " + "a." * 30_000 + "b",
-    "a large value": "INSERT INTO t VALUES ('" + "x" * 30_000_000 + "')",
-    "a large body": "DO $$ BEGIN " + "PERFORM 1;\n" * 500_000 + "END $$",
+    "a large value": "INSERT INTO t VALUES ('" + "x" * 10_000_000 + "')",
+    "a large body": "DO $$ BEGIN " + "PERFORM 1;\n" * 300_000 + "END $$",
 }
 
 

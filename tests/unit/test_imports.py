@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -20,16 +21,17 @@ def loaded_by(*modules: str) -> set[str]:
     return {name.partition(".")[0] for name in modules_loaded_by(*modules)}
 
 
-def modules_loaded_by(*modules: str) -> set[str]:
+def modules_loaded_by(*modules: str) -> frozenset[str]:
     """The full names of all modules in a fresh Python after these imports."""
     return modules_after(f"import {', '.join(modules)}")
 
 
-def modules_after(program: str) -> set[str]:
+@cache
+def modules_after(program: str) -> frozenset[str]:
     """The same, after a program."""
     whole = f"{program}; {LIST_MODULES}"
     finished = subprocess.run([sys.executable, "-c", whole], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(json.loads(finished.stdout))
+    return frozenset(json.loads(finished.stdout))
 
 
 def test_engine_knows_nothing_of_those_around_it() -> None:
