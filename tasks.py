@@ -83,6 +83,8 @@ def in_processes(number: int, which: str) -> list[str]:
 
 
 def torture(arguments: list[str]) -> int:
+    if sys.platform == "win32":
+        raise Trouble("torture needs signals and a process that forks: call it on Linux, macOS or in WSL.")
     set_up("dev")
     return hand_over("tests.torture", *arguments)
 

@@ -212,7 +212,8 @@ class _Try:
         if by_trap:
             scene.struck = proxy.wait(LONGEST_NEXT if scene.striking else 0.1)
             return
-        while runner.running and not self.has_begun(scene) and (when > EARLY or case.long):
+        early = when < EARLY and not case.long
+        while runner.running and not (runner.begun if early else self.has_begun(scene)):
             time.sleep(0.005)
         time.sleep(when * (0.3 if case.long else pauses(steps) * PAUSE + 0.1))
         scene.struck = runner.running

@@ -17,6 +17,7 @@ from functions.migrator import takeover
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
+BEGUN = "begun"  # a file
 PRINTED = ("out", "err")  # files for stdout and stderr, 1 and 2
 
 
@@ -47,6 +48,11 @@ class Runner:
     @property
     def running(self) -> bool:
         return self._process.is_alive()
+
+    @property
+    def begun(self) -> bool:
+        """Whether the command has begun in it."""
+        return (self._folder / BEGUN).exists()
 
     def signal(self, number: int) -> None:
         """Sends it a signal; none if it has ended."""
@@ -86,4 +92,5 @@ def _run(argv: list[str], folder: Path, settle_time: float | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if settle_time is not None:
         takeover.SETTLE_TIME = settle_time
+    Path(BEGUN).touch()
     sys.exit(main(argv))

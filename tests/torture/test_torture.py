@@ -6,9 +6,6 @@ import sys
 import pytest
 
 from local.installation import Installation
-from tests.torture.case import KINDS
-from tests.torture.job import Order, outcomes
-from tests.torture.report import Report, violation
 
 SECONDS = 15  # in which cases are begun
 FEWEST = 4  # that even a very busy machine gets through; an idle one: all
@@ -17,6 +14,10 @@ FEWEST = 4  # that even a very busy machine gets through; an idle one: all
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither SIGKILL, SIGSTOP nor a process that forks")
 def test_fault_at_any_instant_leaves_database_history_and_answer_in_agreement(programs: Installation) -> None:
     """Of an apply and of a rollback; the next run finishes. A failure names the seed that repeats its case."""
+    from tests.torture.case import KINDS  # which Windows can't import
+    from tests.torture.job import Order, outcomes
+    from tests.torture.report import Report, violation
+
     seed = random.randrange(1_000_000)
     report = Report(seed)
     for outcome in outcomes(Order(seed, len(KINDS), 3, programs.major, longest=0.6, budget=SECONDS)):
