@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cli import common, where
@@ -32,14 +33,33 @@ def answer(
     execution = common.look_name()
     try:
         data = look(arguments, execution, asked, here)
+        if arguments.output == "text":
+            with understood(arguments, execution):
+                show(data, arguments)
     except MigratorError as error:
         common.go_on_with(error, command, arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
     if arguments.output == "json":
         common.print_json(data)
-    else:
-        show(data, arguments)
     return 0
+
+
+@contextlib.contextmanager
+def understood(arguments: argparse.Namespace, execution: str) -> Iterator[None]:
+    """Around what reads an environment's answer: a state machine of another version may answer in another way.
+
+    Raises:
+        ExecutionFailed: that is so.
+    """
+    try:
+        yield
+    except (LookupError, TypeError) as error:
+        if not where.is_remote(arguments):
+            raise
+        from cli.remote.outcome import contract_broken
+
+        what = f"its answer has no {error}" if isinstance(error, KeyError) else "its answer can't be read"
+        raise contract_broken(execution, what) from error
 
 
 def look(

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from cli import common, where
-from cli.answering import Data, asker, session
+from cli.answering import Data, asker, session, understood
 from compiler.source import source_of
 from functions.migrator import MigratorError, failure, read_overview
 from functions.migrator.runlock import Holder
@@ -43,14 +43,16 @@ def _once(arguments: argparse.Namespace) -> int:
     execution = common.look_name()
     try:
         data = _asked(arguments, execution)
+        with understood(arguments, execution):
+            sound, told = bool(data["sound"]), list(lines(data))
     except MigratorError as error:
         common.go_on_with(error, "status", arguments)
         return common.tell_error(error, arguments, failure(error, None, execution))
     if arguments.output == "json":
         common.print_json(data)
     else:
-        print(*lines(data), sep="\n")
-    return 0 if data["sound"] else 1
+        print(*told, sep="\n")
+    return 0 if sound else 1
 
 
 def _asked(arguments: argparse.Namespace, execution: str) -> Data:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from cli import common, status, where
-from cli.answering import Data
+from cli.answering import Data, understood
 from cli.printable import printable, stream_of
 from functions.migrator import MigratorError
 
@@ -27,7 +27,7 @@ def watch(arguments: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as closing:
         look, show = _looker(arguments, closing), closing.enter_context(_screen())
         while True:
-            sound, text = _told(look)
+            sound, text = _told(look, arguments)
             show(f"{text}\n{'Seen':10} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, again in {every:g} s")
             time.sleep(every)
     return 0 if sound else 1
@@ -42,12 +42,14 @@ def _looker(arguments: argparse.Namespace, closing: contextlib.ExitStack) -> Loo
     return Watch(arguments, closing.enter_context(contextlib.ExitStack())).ask
 
 
-def _told(look: Look) -> tuple[bool, str]:
+def _told(look: Look, arguments: argparse.Namespace) -> tuple[bool, str]:
+    execution = common.look_name()
     try:
-        data = look(common.look_name())
+        data = look(execution)
+        with understood(arguments, execution):
+            return bool(data["sound"]), "\n".join(status.lines(data))
     except MigratorError as error:
         return False, f"{error.name}: {error.message}"
-    return bool(data["sound"]), "\n".join(status.lines(data))
 
 
 @contextlib.contextmanager

@@ -26,15 +26,20 @@ def answer_of(execution: Execution) -> dict[str, Any]:
         raise error_of(execution)
     answer = dict(execution.answer or {})
     if not {"status", "migration", "message"} <= answer.keys():
-        error = ExecutionFailed(
-            f"The execution {execution.name} succeeded, but its answer isn't one of this product's.",
-            cause="The stack was made by something else, or: is the state machine of another version?",
-            solution="Deploy the environment with this version of the product, or use that one's command line.",
-            next_command=_log_of(execution),
-        )
-        error.kind = "ContractBroken"
-        raise error
+        raise contract_broken(execution.name, "its answer isn't one of this product's")
     return answer
+
+
+def contract_broken(execution: str, what: str) -> ExecutionFailed:
+    """The error of an execution that succeeded with an answer that this version can't read."""
+    error = ExecutionFailed(
+        f"The execution {execution} succeeded, but {what}.",
+        cause="The stack was made by something else, or: is the state machine of another version?",
+        solution="Deploy the environment with this version of the product, or use that one's command line.",
+        next_command=_log_of(execution),
+    )
+    error.kind = "ContractBroken"
+    return error
 
 
 def error_of(execution: Execution) -> MigratorError:
@@ -51,7 +56,7 @@ def error_of(execution: Execution) -> MigratorError:
             f"The execution {execution.name} took longer than the environment's limits.run_timeout allows.",
             cause="It waited for others all the time, or there was more to do than fits into that time.",
             state=_GOES_ON,
-            next_command=_log_of(execution),
+            next_command=_log_of(execution.name),
         )
     told = document_in(execution.cause)
     return _known(told, execution) if told else _unknown(execution)
@@ -80,13 +85,15 @@ def _unknown(execution: Execution) -> MigratorError:
     raised = _object(execution.cause)
     if raised and isinstance(raised.get("errorMessage"), str):
         words = raised["errorMessage"]
-    error = ExecutionFailed(f"The execution {execution.name} failed: {words[:_SHOWN]}", next_command=_log_of(execution))
+    error = ExecutionFailed(
+        f"The execution {execution.name} failed: {words[:_SHOWN]}", next_command=_log_of(execution.name)
+    )
     error.kind = execution.error or ""
     return error
 
 
-def _log_of(execution: Execution) -> str:
-    return f"aurora-migrations logs {execution.name}"
+def _log_of(execution: str) -> str:
+    return f"aurora-migrations logs {execution}"
 
 
 def _object(text: object) -> dict[str, Any] | None:

@@ -147,6 +147,17 @@ def test_answer_that_is_none_of_ours_is_a_named_error(cloud: Cloud, call: Call) 
     assert "is the state machine of another version?" in answer.err
 
 
+def test_answer_that_lacks_what_this_version_shows_is_a_named_error(cloud: Cloud, call: Call) -> None:
+    verbs = {"list-migrations": "list", "status": "status", "plan": "plan", "verify": "verify", "history": "history"}
+    least = {"status": "success", "migration": None, "message": "as before"}
+    cloud.deploy_bare(answering(dict.fromkeys(verbs, least)))
+    for verb in verbs.values():
+        answer = call(verb, "--env", "dev")
+        assert (answer.code, answer.out) == (1, "")
+        assert "\nContractBroken: The execution look-" in answer.err
+        assert "but its answer has no '" in answer.err
+
+
 @pytest.fixture
 def _stops_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     stops_explained(monkeypatch)

@@ -112,6 +112,11 @@ def _odd_answer(stage: Stage) -> Answer:
     return stage.env("run")
 
 
+def _older_answer(stage: Stage) -> Answer:
+    stage.cloud.deploy_bare(answering({"list-migrations": {"status": "success", "migration": None, "message": "m"}}))
+    return stage.env("list")
+
+
 def _too_long(stage: Stage) -> Answer:
     stage.cloud.deploy_bare({**waiting(30), "TimeoutSeconds": 1})
     return stage.env("run")
@@ -260,6 +265,7 @@ SCENES = {
         ("an error that is none of the migrations'", _not_ours),
         ("the same, in its log", _in_its_log),
         ("an answer that is none of ours", _odd_answer),
+        ("an answer that lacks what is shown of it", _older_answer),
         ("the execution took too long", _too_long),
     ],
     "LocalCloudFailed": [
