@@ -28,7 +28,7 @@ from functions.migrator.wire import Connection
 CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
 
 # How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise. Linux
-# goes by the user timeout where there is one and no longer counts keepalives, so both make 25 s.
+# uses the user timeout where there is one and no longer counts keepalives, so both make 25 s.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 
 # Startup settings, because RESET ALL goes back to these. A session whose client has vanished from the network is ended

@@ -25,7 +25,7 @@ MOST_TRIES = 500
 MOST_CONNECTIONS = 5  # lost ones that a run replaces
 _BEYOND_DEADLOCK_TIMEOUT = 300  # ms; when an autovacuum has been asked to give way, it takes a moment to do so
 _POLL = (0.05, 0.5)  # seconds, the first and the longest, between two looks whether they are gone
-_MEANWHILE = "waiting for others to let go of their locks"
+MEANWHILE = "waiting for others to let go of their locks"
 _PAUSE = (0.2, 10.0)  # the same, where nobody was seen in the way
 
 
@@ -86,7 +86,7 @@ class Patience:
             ConnectionLost: the connection broke meanwhile.
         """
         wait: LockWait | None = getattr(error, "wait", None)
-        with ctrl_c.stopped(_MEANWHILE):
+        with ctrl_c.stopped(MEANWHILE):
             self._pause(session, wait)
             self._take_longer(session, wait)
             if isinstance(error, Deadlock):  # a shorter try gives way before the server has to end somebody
@@ -182,6 +182,6 @@ class Patience:
 
 
 def _sleep(session: Session, seconds: float) -> None:
-    ctrl_c.pause(seconds, _MEANWHILE)
+    ctrl_c.pause(seconds, MEANWHILE)
     if session.wire.interrupted:
-        raise ctrl_c.cancelled(f"while {_MEANWHILE}")
+        raise ctrl_c.cancelled(f"while {MEANWHILE}")

@@ -25,7 +25,7 @@ from functions.migrator.executions import NOTHING_UNDONE, Undone, read_undone
 from functions.migrator.failures import hazards_refused, in_doubt, partly_in, refuse_contradictions
 from functions.migrator.files import Migration, invalid_files, read_text
 from functions.migrator.job import Job
-from functions.migrator.patience import Patience
+from functions.migrator.patience import MEANWHILE, Patience
 from functions.migrator.plan import Plan, count_parts, find_target, make_plan, partly_missing, plan_rollback
 from functions.migrator.request import Request
 from functions.migrator.results import FileDone, RunResult, rollback_message, success_message
@@ -233,16 +233,17 @@ class _Run:
 
     def _wait(self, job: Job, error: MigratorError) -> None:
         """Waits for the next try, with nothing of the last one left in the session."""
-        self._session.clean(wholly=False)  # the history is read as ourselves
-        self._unfinished = history.read_state(self._session).unfinished
-        done = self._units_done(job)
-        if not done:
-            self._session.clean(wholly=True)
         try:
+            self._session.clean(wholly=False)  # the history is read as ourselves
+            self._unfinished = history.read_state(self._session).unfinished
+            if not self._units_done(job):
+                self._session.clean(wholly=True)
             self._patience.wait(self._session, error)
-        except Cancelled as stopped:
-            stopped.state = partly_in(job, done) or stopped.state
-            raise
+        except Cancelled as cancelled:
+            by_ctrl_c = self._session.wire.interrupted  # also where it hit a statement of ours
+            stopped = ctrl_c.cancelled(f"while {MEANWHILE}") if by_ctrl_c else cancelled
+            stopped.state = error.state
+            raise stopped from None
 
     def _replace(self, job: Job, lost: ConnectionLost) -> None:
         """Goes on in a new session after the connection was lost while nothing of ours was under way.

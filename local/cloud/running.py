@@ -1,7 +1,7 @@
 """The local cloud that `aurora-migrations up` keeps running, found by the commands beside it.
 
-A file, which only its owner can read, tells where it is and what its secret key is; a lock that dies with its process
-tells whether that is still true.
+A file, which only its owner can read, holds its address and its secret key; a lock that dies with its process shows
+whether that is still true.
 """
 
 from __future__ import annotations
