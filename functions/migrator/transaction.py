@@ -255,16 +255,27 @@ def _run_chunk(
         if budget.is_running:
             session.wire.batch(_while_others_wait(budget))
         began = time.monotonic()
-        return session.wire.script(
-            job.text[chunk.start : chunk.end], _telling(budget.watch(), lambda: tell(job.at(chunk)))
-        )
+        watch = _hearing(session, budget)
+        return session.wire.script(job.text[chunk.start : chunk.end], _telling(watch, lambda: tell(job.at(chunk))))
     except ScriptError as error:
-        session.wire.interrupted |= budget.interrupted
         raise file_error(session, job, chunk, error, budget) from error
     except BatchError as error:
         raise runner_error(session, job, error) from error
     finally:
         budget.spend(chunk.alone, (time.monotonic() - began) * 1_000)
+
+
+def _hearing(session: Session, budget: Budget) -> Watch:
+    """The budget's watch. A Ctrl-C that hits while the second session is asked is this session's at once, so that the
+    next one isn't taken for the first."""
+    watch = budget.watch()
+
+    def look(elapsed: float) -> tuple[bool, float]:
+        answer = watch(elapsed)
+        session.wire.interrupted |= budget.interrupted
+        return answer
+
+    return look
 
 
 def _telling(watch: Watch, tell: Callable[[], None]) -> Watch:

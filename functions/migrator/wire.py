@@ -213,6 +213,7 @@ class Wire:
             if self.interrupted:
                 raise
             self.interrupted = True
+            self._look_at = (0.0, None)  # a second Ctrl-C is to hit here, not in what a look waits for
             self.connection.cancel_safe(timeout=5)
 
     def _select(self, events: int) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -182,25 +183,34 @@ def test_ctrl_c_inside_a_file_cancels_its_statement_and_rolls_back(slow) -> None
 
 
 def test_second_ctrl_c_ends_the_run_at_once(slow) -> None:
-    """For a statement that goes on though it was cancelled."""
-    goes_on = "BEGIN PERFORM pg_sleep(20); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(21); END"
-    slow.add("002", f"DO $$ {goes_on} $$;")
+    """For a statement that goes on though it was cancelled: its process is frozen, with the cancel request pending."""
+    slow.add("002", "SELECT pg_sleep(20);")
+    frozen: list[int] = []
 
     def press_twice() -> None:
-        asleep(slow.database)
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
+        frozen.append(backend(slow.database, "pg_sleep"))
+        os.kill(frozen[0], signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: has_pending(frozen[0], signal.SIGINT), "it was cancelled")
+        os.kill(os.getpid(), signal.SIGINT)
 
     with ctrl_c_taken():
         pressing = Task(press_twice)
         try:
             with pytest.raises(KeyboardInterrupt):
                 slow.run()
-        finally:
             pressing.result()
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
     all_released(slow.database)
     assert slow.done == slow.steps[:1]
+
+
+def has_pending(pid: int, wanted: signal.Signals) -> bool:
+    """Whether a signal waits to be delivered to a process. https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
+    (mask,) = re.findall(r"^ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return bool(int(mask, 16) & 1 << wanted - 1)
 
 
 def test_ctrl_c_at_every_message_is_heard_and_never_leaves_a_half_done_file(work) -> None:

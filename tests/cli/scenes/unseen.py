@@ -17,6 +17,8 @@ UNSEEN = {
     "functions/migrator/history.py read_state twice": _TAMPERED,
     "functions/migrator/history.py read_text vanished": _TAMPERED,
     "functions/migrator/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
+    "functions/migrator/run.py _wait cancelled": "Ctrl-C within the millisecond of a statement of ours, told "
+    "in the words of `_sleep`, which have a scene",
     "functions/migrator/sqlstate.py named_error MigrationFailed": "a trouble of the server in a statement of "
     "ours, in the words of a file's, which have scenes",
     "functions/migrator/transaction.py _begin history_changed": _TAMPERED,
