@@ -59,12 +59,12 @@ class Trouble(Exception):
 def run(arguments: list[str]) -> int:
     set_up("local")
     has_target = bool(arguments) and not arguments[0].startswith("-")
-    return hand_over("cli", "run", "--local", *([] if has_target else [EXAMPLE]), *arguments)
+    return hand_over("aurora_migrations", "run", "--local", *([] if has_target else [EXAMPLE]), *arguments)
 
 
 def up(arguments: list[str]) -> int:
     set_up("local")
-    return hand_over("cli", "up", *arguments)
+    return hand_over("aurora_migrations", "up", *arguments)
 
 
 def test(arguments: list[str]) -> int:
@@ -91,7 +91,7 @@ def torture(arguments: list[str]) -> int:
 
 def build(arguments: list[str]) -> int:
     set_up("infra")
-    return hand_over("cli", "build", *arguments)
+    return hand_over("aurora_migrations", "build", *arguments)
 
 
 def synth(arguments: list[str]) -> int:
@@ -102,7 +102,7 @@ def synth(arguments: list[str]) -> int:
 def docs(arguments: list[str]) -> int:
     refuse(arguments)
     set_up("dev")
-    return hand_over("documents")
+    return hand_over("tools.documents")
 
 
 def lint(arguments: list[str]) -> int:
@@ -229,7 +229,7 @@ def install(*what: str) -> None:
 def stop_server() -> subprocess.CompletedProcess[str]:
     if not python_of(VENV).exists():
         return subprocess.CompletedProcess([], 0, "")
-    return captured(module("local", "stop"))
+    return captured(module("aurora_migrations.local", "stop"))
 
 
 @contextlib.contextmanager

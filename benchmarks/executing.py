@@ -17,9 +17,9 @@ from typing import Any
 import boto3
 import psycopg
 
+from aurora_migrations.local.cloud.cloud import Cloud, opened
+from aurora_migrations.local.paths import CACHE
 from benchmarks.harness import Bench, Failed
-from local.cloud.cloud import Cloud, opened
-from local.place import CACHE
 
 GOAL_MS = 1_000
 

@@ -10,13 +10,13 @@ from benchmarks.harness import Bench, Side
 
 def ours(folder: Path, name: str = "run") -> Side:
     """The whole process, as `aurora-migrations run` starts it."""
-    run = [sys.executable, "-m", "cli", "run", "--migrations", str(folder)]
+    run = [sys.executable, "-m", "aurora_migrations", "run", "--migrations", str(folder)]
     return Side(f"aurora-migrations {name}", lambda url: [*run, "--database-url", url])
 
 
 def check(folder: Path) -> Side:
     """The whole process, as `aurora-migrations check` starts it."""
-    run = [sys.executable, "-m", "cli", "check", "--migrations", str(folder)]
+    run = [sys.executable, "-m", "aurora_migrations", "check", "--migrations", str(folder)]
     return Side("aurora-migrations check", lambda _: run)
 
 
@@ -28,7 +28,16 @@ def grammar_alone(folder: Path) -> Side:
 
 def write_manifest(folder: Path) -> list[str]:
     """The command that does so."""
-    return [sys.executable, "-m", "cli", "check", "--quiet", "--write-manifest", "--migrations", str(folder)]
+    return [
+        sys.executable,
+        "-m",
+        "aurora_migrations",
+        "check",
+        "--quiet",
+        "--write-manifest",
+        "--migrations",
+        str(folder),
+    ]
 
 
 def psql(bench: Bench, script: Path) -> Side:

@@ -2,7 +2,7 @@
 
 JSONPath can neither wrap nor cut a text, and an alarm must not depend on one more function. So the function that fails
 writes the mail about it, and the state machine only passes it on. What a mail is made of carries neither passwords nor
-rows: an error's words and facts (`functions.migrator.errors`) and what the execution was asked.
+rows: an error's words and facts (`aurora_migrations.engine.errors`) and what the execution was asked.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from functions import layout
-from functions.layout import Section, in_a_line, listed, named, quoted, wrapped
-from functions.migrator.ask import ACTIONS, KEYS
-from functions.migrator.errors import (
+from aurora_migrations.engine import layout
+from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     ConnectionLost,
     InDoubt,
@@ -23,7 +21,9 @@ from functions.migrator.errors import (
     MigratorError,
     NotAWriter,
 )
-from functions.migrator.runlock import Holder
+from aurora_migrations.engine.layout import Section, in_a_line, listed, named, quoted, wrapped
+from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.steps.execution_input import ACTIONS, KEYS
 
 LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits

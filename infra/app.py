@@ -10,10 +10,10 @@ from typing import Any
 
 import aws_cdk as cdk
 
-from infra.bundling import troubles
-from infra.config import SettingsError
-from infra.packaging import ROOT
-from infra.stack import add_stacks
+from aurora_migrations.cdk.config import SettingsError
+from aurora_migrations.cdk.package.build import ROOT
+from aurora_migrations.cdk.package.bundling import troubles
+from aurora_migrations.cdk.stack import add_stacks
 
 
 def main() -> int:

@@ -13,8 +13,8 @@ from typing import Any
 import botocore.session
 import pytest
 
-from local.installation import Installation
-from local.postgres import Server
+from aurora_migrations.local.postgres.binaries import Installation
+from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.servers import Database, Migrations, Roles
 
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-TOGETHER = ("tests/workflow", "tests/infra")  # folders whose files share what takes long to make
+TOGETHER = ("tests/workflow", "tests/cdk")  # folders whose files share what takes long to make
 CLOUDS_OF_THEIR_OWN = ("test_terminal.py", "test_pages.py")  # of tests/workflow: they type commands
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from documents import ROOT
+from tools.documents import ROOT
 
 PAGES = (
     "README.md",

@@ -15,10 +15,11 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from local import account, installation, postgres
-from local.folder import Folder
-from local.installation import Installation
-from local.postgres import Server, ServerError
+from aurora_migrations.local.postgres import binaries, os_account
+from aurora_migrations.local.postgres import server as postgres
+from aurora_migrations.local.postgres.binaries import Installation
+from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.server import Server, ServerError
 
 SETTINGS = {"max_connections": "200"}
 ROOM = 4 * 1024**3  # bytes; a server takes 40 MB, its WAL and the tests' tables the rest
@@ -41,7 +42,7 @@ def available() -> tuple[Installation, ...]:
 
 def _embedded() -> list[Installation]:
     with contextlib.suppress(ServerError):
-        return [installation.find()]
+        return [binaries.find()]
     return []
 
 
@@ -49,7 +50,7 @@ def _of_the_system() -> Iterator[Installation]:
     for bindir in _bindirs():
         if all(shutil.which(name, path=str(bindir)) for name in NEEDED):
             with contextlib.suppress(ServerError):
-                yield installation.find(bindir)
+                yield binaries.find(bindir)
 
 
 def _bindirs() -> Iterator[Path]:
@@ -70,7 +71,7 @@ def folder() -> Iterator[Path]:
     """A short-lived folder that PostgreSQL's account can get to."""
     path = Path(tempfile.mkdtemp(prefix="am-", dir=_in_memory()))
     try:
-        if account.is_root():
+        if os_account.is_root():
             path.chmod(0o711)
         yield path
     finally:
@@ -99,7 +100,7 @@ def started(programs: Installation, settings: Mapping[str, str] | None = None) -
 def standby_of(primary: Server, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A hot standby that streams from the primary."""
     with folder() as path:
-        data = account.place_for(path / "standby")
+        data = os_account.place_for(path / "standby")
         _copy(primary, Folder(data))
         wanted = {**SETTINGS, **(settings or {})}
         server = postgres.start(data, bindir=primary.bindir, settings=wanted, temporary=True)

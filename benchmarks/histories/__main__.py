@@ -25,15 +25,15 @@ from pathlib import Path
 
 import postgast
 
+from aurora_migrations.compiler.compile import Compiled, compile_migration
+from aurora_migrations.engine import Migration, MigratorError, discover
+from aurora_migrations.engine.diagnostics.redaction import pointed
+from aurora_migrations.engine.errors import InvalidFile
+from aurora_migrations.engine.migrations import Package, Problem
+from aurora_migrations.engine.options import Options
+from aurora_migrations.engine.script import Action
 from benchmarks.histories.applying import Side, apply_both
 from benchmarks.histories.concurrently import copy_without
-from compiler.live import Compiled, compile_migration
-from functions.migrator import Migration, MigratorError, discover
-from functions.migrator.errors import InvalidFile
-from functions.migrator.excerpts import pointed
-from functions.migrator.files import Package, Problem
-from functions.migrator.options import Options
-from functions.migrator.script import Action
 
 SHOWN = 60  # lines of differences
 

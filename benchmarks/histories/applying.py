@@ -18,13 +18,14 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from compiler.live import compile_migration
-from compiler.source import Compiler
-from functions.migrator import Migration, MigratorError, Request, apply
-from functions.migrator.files import Package
-from functions.migrator.options import Options
-from local import account, postgres
-from local.postgres import Server
+from aurora_migrations.compiler.compile import compile_migration
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import Migration, MigratorError, Request, apply
+from aurora_migrations.engine.migrations import Package
+from aurora_migrations.engine.options import Options
+from aurora_migrations.local.postgres import os_account
+from aurora_migrations.local.postgres import server as postgres
+from aurora_migrations.local.postgres.server import Server
 
 DATABASE = "history"  # on both servers: a file may ask for its database's name
 _RANDOM = re.compile(r"\\(?:un)?restrict .*\n")  # a key that pg_dump makes up each time
@@ -53,7 +54,7 @@ def apply_both(package: Package, bindir: Path | None) -> tuple[Side, Side]:
     sides = []
     for by in (by_us, by_psql):
         with tempfile.TemporaryDirectory(prefix="histories-", ignore_cleanup_errors=True) as folder:
-            if account.is_root():
+            if os_account.is_root():
                 Path(folder).chmod(0o711)
             with postgres.start(Path(folder) / "data", bindir=bindir, temporary=True) as server:
                 sides.append(by(server, package))

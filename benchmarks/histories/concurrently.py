@@ -8,9 +8,9 @@ from pathlib import Path
 
 import postgast
 
-from compiler.sql import NotSql, Statement, parse
-from compiler.transactions import needs_no_transaction
-from functions.migrator.files import Package, read_text
+from aurora_migrations.compiler.parser import NotSql, Statement, parse
+from aurora_migrations.compiler.transactions import needs_no_transaction
+from aurora_migrations.engine.migrations import Package, read_text
 
 
 def copy_without(package: Package, destination: Path) -> list[str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from functions.migrator import discover
+from aurora_migrations.engine import discover
 
 OFF = "-- migration: transaction = off\n"
 

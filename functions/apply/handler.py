@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from functions.edge import Call, entrance
-from functions.migrator.applying import apply
+from functions.apply.batch import apply
+from functions.entrypoint import Call, entrance
 
 
 @entrance("apply")

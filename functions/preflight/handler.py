@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from functions.edge import Call, entrance
+from functions.entrypoint import Call, entrance
 from functions.mail import database_now, started
-from functions.migrator.preflight import preflight
-from functions.remedy import next_command
+from functions.preflight.report import preflight
+from functions.remediation import next_command
 
 _LONGEST = 400  # characters of a command to type
 
@@ -26,7 +26,7 @@ def handler(call: Call) -> dict[str, Any]:
         without a look: null if its input isn't known.
 
     Raises:
-        MigratorError: why nothing can be run; see `functions.migrator.errors`.
+        MigratorError: why nothing can be run; see `aurora_migrations.engine.errors`.
     """
     if (ended := call.ended) is not None:
         return {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from functions.edge import Call, entrance
-from functions.migrator.verify import verify
+from aurora_migrations.engine.verification.checks import verify
+from functions.entrypoint import Call, entrance
 
 
 @entrance("verify")

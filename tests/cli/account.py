@@ -17,7 +17,7 @@ from typing import NoReturn
 from moto import mock_aws
 from moto.cloudformation.parsing import get_model_map
 
-from cli.main import main
+from aurora_migrations.cli.main import main
 from tests.cli.cloud import Cloud, answering, waiting
 from tests.cli.test_remote_look import HISTORY, STATUS, VERIFY
 from tests.cli.test_remote_run import RAN

@@ -15,7 +15,7 @@ import botocore.client
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.naming import Names
+from aurora_migrations.cdk.naming import Names
 
 REGION = "eu-west-1"
 ROLE = "arn:aws:iam::123456789012:role/any"
@@ -76,7 +76,7 @@ def stops_explained(patch: pytest.MonkeyPatch) -> None:
 
 def interrupted(patch: pytest.MonkeyPatch) -> None:
     """Ctrl-C, when an execution has been looked at for the third time."""
-    import cli.remote.follow as module
+    import aurora_migrations.cli.remote.progress as module
 
     looks, real = [], module.look
 

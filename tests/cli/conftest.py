@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from cli.main import main
-from local.postgres import Server
+from aurora_migrations.cli.main import main
+from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.cli.cloud import REGION, Cloud
 from tests.servers import Database, Migrations
@@ -117,11 +117,11 @@ def environment(**variables: str) -> dict[str, str]:
 
 @pytest.fixture
 def spawn(here: Migrations) -> Call:
-    """Calls `python -m cli` in a process of its own, in the current folder."""
+    """Calls `python -m aurora_migrations` in a process of its own, in the current folder."""
 
     def run(*arguments: str, **variables: str) -> Answer:
         finished = subprocess.run(
-            [sys.executable, "-m", "cli", *arguments],
+            [sys.executable, "-m", "aurora_migrations", *arguments],
             cwd=here.dir.parent,
             env=environment(**variables),
             stdin=subprocess.DEVNULL,

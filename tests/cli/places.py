@@ -21,12 +21,18 @@ from typing import Any
 
 import pytest
 
-from cli.remote import errors as cloud
-from functions.migrator import errors as engine
-from functions.migrator.errors import MigratorError
+from aurora_migrations.cli.remote import aws_errors as cloud
+from aurora_migrations.engine import errors as engine
+from aurora_migrations.engine.errors import MigratorError
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("functions", "compiler", "cli", "local")
+FOLDERS = (
+    "functions",
+    "aurora_migrations/engine",
+    "aurora_migrations/compiler",
+    "aurora_migrations/cli",
+    "aurora_migrations/local",
+)
 CLASSES = {
     name: kind
     for module in (engine, cloud)
@@ -34,8 +40,15 @@ CLASSES = {
     if isinstance(kind, type) and issubclass(kind, MigratorError)
 }
 # Names of variables that hold a class: what is called by them makes an error.
-VARIABLES = {"cli/remote/failing.py": {"ours"}, "functions/migrator/failures.py": {"kind"}}
-STOPPED = {"ctrl_c.stopped", "ctrl_c.pause", "ctrl_c.hear"}  # they raise an error in the words of whoever calls them
+VARIABLES = {
+    "aurora_migrations/cli/remote/failing.py": {"ours"},
+    "aurora_migrations/engine/diagnostics/file_errors.py": {"kind"},
+}
+STOPPED = {
+    "interrupts.stopped",
+    "interrupts.pause",
+    "interrupts.hear",
+}  # they raise an error in the words of whoever calls them
 Span = tuple[int, int, int, int]  # first line, last line, first column, last column
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 

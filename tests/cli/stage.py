@@ -16,10 +16,10 @@ import botocore.client
 import pytest
 from botocore.exceptions import ClientError
 
-from functions import edge
-from functions.edge import Deployment
-from functions.migrator import MigratorError
-from functions.migrator.credentials import secrets_client
+from aurora_migrations.engine import MigratorError
+from functions import entrypoint
+from functions.database_secret import secrets_client
+from functions.entrypoint import Deployment
 from tests.cli.cloud import Cloud, answering, caused
 from tests.cli.conftest import Answer, Call, account
 from tests.database.helpers import Task, backend
@@ -208,8 +208,8 @@ class Stage:
         _ = self.machine
         for name, value in {**self.machine.variables, **variables}.items():
             self.patch.setenv(name, value)
-        edge._deployed.cache_clear()
-        self.closing.callback(edge._deployed.cache_clear)
+        entrypoint._deployed.cache_clear()
+        self.closing.callback(entrypoint._deployed.cache_clear)
         event = {"execution": "run-1", "execution_arn": "", "started_at": "", "input": {}}
         with pytest.raises(MigratorError) as caught:
             STEPS["preflight"](event, Context())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.migrator.manifest import Manifest
+from aurora_migrations.engine.manifest import Manifest
 from tests.cli.conftest import Call
 from tests.servers import Database, Migrations
 
@@ -352,7 +352,7 @@ def test_unknown_arguments_are_wrong_usage(call: Call, two: Migrations, argument
 
 
 def test_without_squawk_it_says_what_is_missing(call: Call, two: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.squawk.shutil.which", lambda name, path=None: None)
+    monkeypatch.setattr("aurora_migrations.compiler.squawk.shutil.which", lambda name, path=None: None)
     answer = call("check")
     assert answer.code == 2
     assert "squawk" in answer.err

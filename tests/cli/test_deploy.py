@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cli import deploy
-from cli.remote.errors import LocalCloudFailed
-from functions.migrator.errors import InvalidFile
-from local.cloud.console import Console, Page
-from local.cloud.events import Sent
-from local.cloud.running import Access, found_by_others
+from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
+from aurora_migrations.cli.verbs import deploy
+from aurora_migrations.engine.errors import InvalidFile
+from aurora_migrations.local.cloud.console import Console, Page
+from aurora_migrations.local.cloud.discovery import Access, found_by_others
+from aurora_migrations.local.cloud.services.eventbridge import Sent
 from tests.cli.conftest import Call
 from tests.servers import Migrations
 

@@ -23,7 +23,7 @@ import termios
 # Tells what it reads until q, or for so many empty answers.
 READ = """
 import signal, sys, time
-from cli.keys import pressed
+from aurora_migrations.cli.keyboard import pressed
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 print("ready", flush=True)
 began, naps = time.monotonic(), 0

@@ -17,10 +17,9 @@ from pathlib import Path
 import pytest
 from botocore.loaders import create_loader
 
-from documents.golden import TERMINAL
-from functions.migrator import errors as engine
-from functions.migrator.errors import MigratorError
-from local.postgres import Server
+from aurora_migrations.engine import errors as engine
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.cli import places
 from tests.cli.conftest import Answer, calling
@@ -29,6 +28,7 @@ from tests.cli.scenes.unseen import UNSEEN
 from tests.cli.stage import Theatre
 from tests.cli.test_remote_errors import CLASSES
 from tests.servers import Database, Migrations, Roles
+from tools.documents.golden import TERMINAL
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems word their errors otherwise")
 RENEW = "See whether the change is meant, then GOLDEN=write python -m tasks test tests/cli/test_messages.py"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.postgres import Server
+from aurora_migrations.local.postgres.server import Server
 from tests.cli.conftest import Call
 from tests.database.helpers import applied, tables
 from tests.servers import Database, Migrations
@@ -106,7 +106,7 @@ def test_made_down_file_refuses_until_it_is_written(on: Call, call: Call, here: 
 
 def test_nothing_is_overwritten(call: Call, here: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:
     here.write("001_add_users.sql", "-- precious\n")
-    monkeypatch.setattr("cli.new.next_label", lambda folder: "001")
+    monkeypatch.setattr("aurora_migrations.cli.verbs.new.next_label", lambda folder: "001")
     answer = call("new", "add users")
     assert answer.code == 2
     assert "001_add_users.sql can't be written: File exists" in answer.err
@@ -115,7 +115,7 @@ def test_nothing_is_overwritten(call: Call, here: Migrations, monkeypatch: pytes
 
 def test_all_files_are_made_or_none(call: Call, here: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:
     here.write("001_add_users.down.sql", "-- precious\n")
-    monkeypatch.setattr("cli.new.next_label", lambda folder: "001")
+    monkeypatch.setattr("aurora_migrations.cli.verbs.new.next_label", lambda folder: "001")
     assert call("new", "add users", "--down").code == 2
     assert names(here) == ["001_add_users.down.sql"]
 

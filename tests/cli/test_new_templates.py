@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cli.main import main
-from cli.templates import TEMPLATES
-from functions.migrator.options import Options, read_options
+from aurora_migrations.cli.main import main
+from aurora_migrations.cli.templates import TEMPLATES
+from aurora_migrations.engine.options import Options, read_options
 from tests.servers import Migrations
 
 
@@ -169,7 +169,7 @@ def test_wrong_use_exits_with_2_and_writes_nothing(
 
 def test_all_steps_are_written_or_none(say: Say, migrations: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:
     migrations.write("003_change_3_not_null.down.sql", "-- precious\n")
-    monkeypatch.setattr("cli.new.next_label", lambda folder: "001")
+    monkeypatch.setattr("aurora_migrations.cli.verbs.new.next_label", lambda folder: "001")
     answer = say("new", "change", *NOT_NULL)
     assert answer.code == 2
     assert "003_change_3_not_null.down.sql can't be written" in answer.err

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from local.postgres import Server
+from aurora_migrations.cli.main import main
+from aurora_migrations.local.postgres.server import Server
 from tests.cli.conftest import Answer, Call, checked, environment
 from tests.database.helpers import applied, apply, attempts, backend
 from tests.servers import Database, Migrations
@@ -45,7 +45,7 @@ def test_run_in_a_process_of_its_own(spawn: Call, two: Migrations, database: Dat
 
 def test_run_with_nothing_to_do_loads_no_more_than_it_needs(two: Migrations, database: Database) -> None:
     assert main(["run", "--migrations", str(two.dir), "--database-url", database.url]) == 0
-    program = "import sys; from cli.main import main; code = main(['run']); print(*sys.modules); sys.exit(code)"
+    program = "import sys; from aurora_migrations.cli.main import main; code = main(['run']); print(*sys.modules); sys.exit(code)"
     finished = subprocess.run(
         [sys.executable, "-c", program],
         cwd=two.dir.parent,
@@ -79,7 +79,7 @@ def test_name_that_does_not_fit_the_terminal_is_no_reason_to_fail(
 def into_closed_pipe(migrations: Migrations, *words: str, **variables: str) -> Answer:
     """Calls it with a stdout that nobody reads any more, as `| true` does."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", *words],
+        [sys.executable, "-m", "aurora_migrations", *words],
         cwd=migrations.dir.parent,
         env=environment(**variables),
         stdin=subprocess.DEVNULL,
@@ -119,7 +119,9 @@ def test_run_into_a_closed_pipe_is_all_or_nothing(two: Migrations, database: Dat
 def without_streams(migrations: Migrations, closed: Sequence[int], *words: str, **variables: str) -> Answer:
     """Calls it with streams that are closed, as by `>&-`."""
     closing = "".join(f"os.close({number}); " for number in closed)
-    program = f"import os, sys; {closing}os.execv(sys.executable, [sys.executable, '-m', 'cli', *sys.argv[1:]])"
+    program = (
+        f"import os, sys; {closing}os.execv(sys.executable, [sys.executable, '-m', 'aurora_migrations', *sys.argv[1:]])"
+    )
     finished = subprocess.run(
         [sys.executable, "-c", program, *words],
         cwd=migrations.dir.parent,
@@ -150,7 +152,7 @@ def test_output_that_cannot_be_written_is_said(
 ) -> None:
     with Path("/dev/full").open("wb") as full:
         finished = subprocess.run(
-            [sys.executable, "-m", "cli", *words],
+            [sys.executable, "-m", "aurora_migrations", *words],
             cwd=two.dir.parent,
             env=environment(DATABASE_URL=database.url, PYTHONUNBUFFERED=unbuffered),
             stdin=subprocess.DEVNULL,
@@ -168,7 +170,9 @@ def test_output_that_cannot_be_written_is_said(
 
 
 @posix
-@pytest.mark.parametrize("module", ["cli.common", "psycopg", "compiler.source"])
+@pytest.mark.parametrize(
+    "module", ["aurora_migrations.cli.options", "psycopg", "aurora_migrations.compiler.folder_source"]
+)
 def test_ctrl_c_during_imports_ends_it_quietly(two: Migrations, module: str) -> None:
     program = f"""
 import os, signal, sys
@@ -177,7 +181,7 @@ class Finder:
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from cli.main import main
+from aurora_migrations.cli.main import main
 sys.meta_path.insert(0, Finder())
 sys.exit(main(["run"]))
 """
@@ -234,7 +238,7 @@ def terminal(database: Database, migrations: Migrations, *arguments: str) -> Ite
 
     keyboard, inside = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "rollback", *arguments],
+        [sys.executable, "-m", "aurora_migrations", "rollback", *arguments],
         cwd=migrations.dir.parent,
         env=environment(DATABASE_URL=database.url),
         stdin=inside,
@@ -298,7 +302,7 @@ STOPPING = "Stopping as soon as that leaves nothing half done (Ctrl-C again ends
 def stopped(database: Database, migrations: Migrations, before: str, *words: str) -> tuple[int, str]:
     """Its exit code and what it said of a run that Ctrl-C meets in a file, after a line of Python in its process."""
     migrations.write("003_long.sql", "SELECT pg_sleep(60);")
-    program = f"import os, sys; {before}os.execv(sys.executable, [sys.executable, '-m', 'cli', 'run', *sys.argv[1:]])"
+    program = f"import os, sys; {before}os.execv(sys.executable, [sys.executable, '-m', 'aurora_migrations', 'run', *sys.argv[1:]])"
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words],
         cwd=migrations.dir.parent,

@@ -17,14 +17,14 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from cli.remote import errors
-from cli.remote.errors import CloudError
-from cli.remote.failing import explain
+from aurora_migrations.cli.remote import aws_errors
+from aurora_migrations.cli.remote.aws_errors import CloudError
+from aurora_migrations.cli.remote.failing import explain
 from tests.cli.cloud import Cloud, answering
 from tests.cli.conftest import Call
 from tests.cli.test_remote_look import ALL
 
-CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CloudError)]
+CLASSES = [kind for kind in vars(aws_errors).values() if isinstance(kind, type) and issubclass(kind, CloudError)]
 VERBS = ["run", "list", "status", "history", "plan", "verify", "rollback 1 --confirm 1", "logs"]
 
 
@@ -47,7 +47,7 @@ def refusing(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_tree_in_the_docstring_is_the_one_there_is() -> None:
-    names = re.findall(r"[A-Z][a-z]+[A-Z]\w+", "".join((errors.__doc__ or "").split("cloud")[1:]))
+    names = re.findall(r"[A-Z][a-z]+[A-Z]\w+", "".join((aws_errors.__doc__ or "").split("cloud")[1:]))
     assert sorted(names) == sorted(kind.__name__ for kind in CLASSES if kind is not CloudError)
 
 
@@ -166,7 +166,7 @@ def test_what_passes_in_a_moment_is_waited_for(
     cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     cloud.deploy(answering(ALL))
-    monkeypatch.setattr("cli.remote.follow._LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("aurora_migrations.cli.remote.progress._LONGEST_PAUSE", 0.05)
     real, tries = botocore.client.BaseClient._make_api_call, []
 
     def shaky(self: Any, name: str, parameters: Any) -> Any:

@@ -12,10 +12,10 @@ import pytest
 from botocore.exceptions import ProfileNotFound
 from moto.server import ThreadedMotoServer
 
-from cli.remote.place import opened
-from local.cloud.apart import apart
-from local.cloud.identity import ACCOUNT, REGION
-from local.cloud.running import Access, found_by_others
+from aurora_migrations.cli.remote.environment import opened
+from aurora_migrations.local.cloud.account import ACCOUNT, REGION
+from aurora_migrations.local.cloud.apart import apart
+from aurora_migrations.local.cloud.discovery import Access, found_by_others
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-from cli.remote.place import Place
+from aurora_migrations.cli.remote.environment import Place
 from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, interrupted, spoilt, stops_explained, waiting
 from tests.cli.conftest import Call
 

@@ -12,13 +12,13 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from cli.remote import errors
-from cli.remote.execution import Execution, look, start
-from cli.remote.failing import named
-from cli.remote.follow import Follower
-from cli.remote.place import Place
-from cli.remote.screen import Screen
-from local.cloud.running import Access, found_by_others
+from aurora_migrations.cli.remote import aws_errors
+from aurora_migrations.cli.remote.display import Screen
+from aurora_migrations.cli.remote.environment import Place
+from aurora_migrations.cli.remote.executions import Execution, look, start
+from aurora_migrations.cli.remote.failing import named
+from aurora_migrations.cli.remote.progress import Follower
+from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from tests.cli.conftest import Call
 from tests.servers import Migrations
 
@@ -92,7 +92,7 @@ def test_whatever_is_asked_it_is_said_that_this_is_not_aws(
         lambda: Follower(place, _begun(place), Screen()).to_the_end(),
     ]
     for ask in asked:
-        with pytest.raises(errors.CloudUnreachable, match=r"^Something else than AWS answered\. \(.+\)$") as told:
+        with pytest.raises(aws_errors.CloudUnreachable, match=r"^Something else than AWS answered\. \(.+\)$") as told:
             ask()
         assert told.value.message.isprintable()
         assert "AWS_ENDPOINT_URL" in told.value.solution
@@ -106,7 +106,7 @@ def _begun(place: Place) -> Execution:
 
 def test_aws_itself_out_of_order_is_called_otherwise(place: Place, stranger: Stranger) -> None:
     stranger(503, b"<html>Service Unavailable</html>")
-    with pytest.raises(errors.CloudRefused, match="AWS refused DescribeExecution: 503"), named():
+    with pytest.raises(aws_errors.CloudRefused, match="AWS refused DescribeExecution: 503"), named():
         look(place, RUN)
 
 

@@ -12,11 +12,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from cli.main import VERBS
-from functions.migrator import MigratorError
-from functions.migrator.credentials import secrets_client
-from functions.migrator.document import document
-from local.postgres import Server
+from aurora_migrations.cli.main import VERBS
+from aurora_migrations.engine import MigratorError
+from aurora_migrations.local.postgres.server import Server
+from functions.database_secret import secrets_client
+from functions.error_payload import document
 from tests.cli.cloud import Cloud, answering, caused
 from tests.cli.conftest import Call
 from tests.database.helpers import holding_run_lock

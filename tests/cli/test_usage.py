@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from cli import where
-from cli.main import VERBS
-from functions.remedy import deploy_command
-from local.cloud.running import Access, found_by_others
+from aurora_migrations.cli import where
+from aurora_migrations.cli.main import VERBS
+from aurora_migrations.local.cloud.discovery import Access, found_by_others
+from functions.remediation import deploy_command
 from tests.cli.conftest import Call
 from tests.servers import Migrations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from rich.table import Table
 
-from compiler import squawk
-from local.postgres import Server
+from aurora_migrations.compiler import squawk
+from aurora_migrations.local.postgres.server import Server
 from tests.cli.conftest import Call
 from tests.cli.test_look import table
 from tests.servers import Database, Migrations

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from functions.migrator import Request, Session, ctrl_c, run
+from aurora_migrations.engine import Request, Session, interrupts, runner
 from tests.database.work import Work
 from tests.proxy import Proxy
 from tests.servers import Database
@@ -35,14 +35,14 @@ def between(monkeypatch) -> Callable[[Callable[[], object]], None]:
     """`between(do)`: does it once a run has lost its connection and before it opens the next."""
 
     def set_up(do: Callable[[], object]) -> None:
-        reconnect, left = run.reconnect, [do]
+        reconnect, left = runner.reconnect, [do]
 
         def first(request: Request) -> Session:
             while left:
                 left.pop()()
             return reconnect(request)
 
-        monkeypatch.setattr(run, "reconnect", first)
+        monkeypatch.setattr(runner, "reconnect", first)
 
     return set_up
 
@@ -50,4 +50,4 @@ def between(monkeypatch) -> Callable[[Callable[[], object]], None]:
 @pytest.fixture
 def brisk(monkeypatch) -> None:
     """A run's pauses before it connects or tries again are cut short: how long they are, is tested elsewhere."""
-    monkeypatch.setattr(ctrl_c, "pause", lambda seconds, meanwhile: time.sleep(min(max(0, seconds), 0.01)))
+    monkeypatch.setattr(interrupts, "pause", lambda seconds, meanwhile: time.sleep(min(max(0, seconds), 0.01)))

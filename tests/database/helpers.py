@@ -18,15 +18,16 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-import functions.migrator as engine
-from compiler.source import Compiler
-from functions.migrator import Listener, Migration, Request, RunResult, Session, discover, runlock
-from functions.migrator.blockers import LockWait
-from functions.migrator.options import Limits
-from functions.migrator.overview import Entry
-from functions.migrator.results import FileDone
-from functions.migrator.runlock import Holder
-from local.postgres import Server
+import aurora_migrations.engine as engine
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import Listener, Migration, Request, RunResult, Session, discover
+from aurora_migrations.engine.locks.blockers import LockWait
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres import advisory_lock
+from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.results import FileDone
+from aurora_migrations.engine.status import Entry
+from aurora_migrations.local.postgres.server import Server
 from tests.servers import Database, Migrations
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,10 +169,10 @@ class Runner:
 def start_runner(
     database: Database, migrations: Migrations, *arguments: str, verb: str = "run", url: str | None = None
 ) -> Iterator[Runner]:
-    """`python -m cli run` on its own; killed at the end if it is still there."""
+    """`python -m aurora_migrations run` on its own; killed at the end if it is still there."""
     options = ["--database-url", url or database.url, "--migrations", str(migrations.dir), "--output", "json"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", verb, "--lock-wait", "0s", *arguments, *options],
+        [sys.executable, "-m", "aurora_migrations", verb, "--lock-wait", "0s", *arguments, *options],
         cwd=migrations.dir.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         text=True,
@@ -341,5 +342,5 @@ def released_after(database: Database, statement: str, seconds: float) -> Iterat
 def holding_run_lock(url: str, **options: Any) -> Iterator[psycopg.Connection[Any]]:
     """A session of somebody else that has the run lock, as one gets it in psql."""
     with psycopg.connect(url, autocommit=True, **options) as connection:
-        connection.execute(sql.SQL("SELECT pg_advisory_lock({})").format(runlock.KEY))
+        connection.execute(sql.SQL("SELECT pg_advisory_lock({})").format(advisory_lock.KEY))
         yield connection

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from functions.migrator import Listener
-from functions.migrator.errors import (
+from aurora_migrations.engine import Listener
+from aurora_migrations.engine.errors import (
     Deadlock,
     InvalidFile,
     MigrationChanged,
@@ -19,7 +19,7 @@ from functions.migrator.errors import (
     OutOfOrder,
     PackageChanged,
 )
-from functions.migrator.job import AtWork
+from aurora_migrations.engine.job import AtWork
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,

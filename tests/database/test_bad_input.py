@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from compiler.source import Compiler
-from functions.migrator import MigratorError, Session, discover, read_overview
-from functions.migrator.errors import (
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import MigratorError, Session, discover, read_overview
+from aurora_migrations.engine.errors import (
     AuthenticationFailed,
     ConnectionLost,
     DatabaseBusy,
@@ -32,8 +32,8 @@ from functions.migrator.errors import (
     OutOfOrder,
     VerificationFailed,
 )
-from functions.migrator.history import read_attempts
-from local.postgres import Server
+from aurora_migrations.engine.history import read_attempts
+from aurora_migrations.local.postgres.server import Server
 from tests.conftest import StartServer
 from tests.database.helpers import Task, applied, apply, attempts, entries, on_server, roll_back, tables
 from tests.listeners import PLAIN, another_pid, free_port, full, listening, refuse_startup, url_to

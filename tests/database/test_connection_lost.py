@@ -12,9 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from functions.migrator import RunResult, connecting, ctrl_c, patience, runlock, takeover
-from functions.migrator.blockers import LockWait
-from functions.migrator.errors import (
+from aurora_migrations.engine import RunResult, interrupts, takeover
+from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     Cancelled,
     ConnectionLost,
@@ -22,8 +21,11 @@ from functions.migrator.errors import (
     MigrationFailed,
     MigratorError,
 )
-from functions.migrator.options import Limits
-from functions.migrator.script import Action
+from aurora_migrations.engine.locks import retry
+from aurora_migrations.engine.locks.blockers import LockWait
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres import advisory_lock, connect
+from aurora_migrations.engine.script import Action
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -150,7 +152,7 @@ def test_run_that_ends_after_it_lost_its_connection_says_which_parts_are_in(
     work.divide(steps[0])
     cut = Watcher(at(steps[0], lambda: proxy.cut_before(b"INSERT INTO tests.parts VALUES (2)")))
     if then == "Ctrl-C":
-        monkeypatch.setattr(ctrl_c, "pause", lambda seconds, meanwhile: press_ctrl_c(meanwhile))
+        monkeypatch.setattr(interrupts, "pause", lambda seconds, meanwhile: press_ctrl_c(meanwhile))
     else:
         between(lambda: proxy.cut_before(CLOSES))
     with pytest.raises(Cancelled if then == "Ctrl-C" else ConnectionLost) as caught:
@@ -164,7 +166,7 @@ def test_run_that_ends_after_it_lost_its_connection_says_which_parts_are_in(
 
 
 def press_ctrl_c(meanwhile: str) -> None:
-    raise ctrl_c.cancelled(f"while {meanwhile}")
+    raise interrupts.cancelled(f"while {meanwhile}")
 
 
 @pytest.mark.usefixtures("brisk")
@@ -236,7 +238,9 @@ def test_lock_that_somebody_else_has_after_a_lost_commit_leaves_doubt_only_where
     """Whoever else has the lock proves that our old session is gone, and with it every doubt: ask at once."""
     steps = work.write(3)
     if not seen:
-        monkeypatch.setattr(runlock, "find_holder", lambda session: None)  # another each time, and gone when we look
+        monkeypatch.setattr(
+            advisory_lock, "find_holder", lambda session: None
+        )  # another each time, and gone when we look
     with contextlib.ExitStack() as stack:
         between(lambda: stack.enter_context(holding_run_lock(work.database.url)))
         cut = proxy.cut_after if happened else proxy.cut_before
@@ -310,7 +314,7 @@ def test_connection_lost_while_others_are_waited_for_is_told_if_no_more_are_repl
     (work, _), again = queueing, []
     work.divide(work.steps[1])
     between(lambda: again.append("connected"))
-    monkeypatch.setattr(patience, "MOST_CONNECTIONS", 0)
+    monkeypatch.setattr(retry, "MOST_CONNECTIONS", 0)
     with pytest.raises(ConnectionLost) as caught:
         work.run(listener=Watcher(in_the_way=lambda wait: end_our_session(work)), limits=PATIENT)
     assert again == []
@@ -342,7 +346,7 @@ def test_session_that_ends_again_and_again_is_not_replaced_for_ever(work) -> Non
     with pytest.raises(ConnectionLost):
         work.run(limits=PATIENT)
     assert work.done == []
-    assert [result for _, result in work.attempts] == ["interrupted"] * patience.MOST_CONNECTIONS + [None]
+    assert [result for _, result in work.attempts] == ["interrupted"] * retry.MOST_CONNECTIONS + [None]
 
 
 # At every message
@@ -442,8 +446,8 @@ def test_failover_inside_a_file_is_waited_for(work, between) -> None:
 def test_session_whose_runner_fell_silent_is_ended_by_the_server(work, proxy, monkeypatch) -> None:
     """On loopback keepalives are answered, so what holds here is the limit on idle transactions."""
     limit = "idle_in_transaction_session_timeout"
-    assert 0 < int(connecting.STARTUP_SETTINGS[limit]) <= 60_000
-    monkeypatch.setitem(connecting.STARTUP_SETTINGS, limit, "500")
+    assert 0 < int(connect.STARTUP_SETTINGS[limit]) <= 60_000
+    monkeypatch.setitem(connect.STARTUP_SETTINGS, limit, "500")
     steps = work.write(1)
     work.database.execute("CREATE TABLE tests.busy (id integer)")
     work.add(steps[0], "INSERT INTO tests.busy VALUES (1); SELECT 'the end';")

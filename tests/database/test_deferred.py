@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.migrator.errors import MigrationFailed, VerificationFailed
+from aurora_migrations.engine.errors import MigrationFailed, VerificationFailed
 from tests.database.helpers import ROLLED_BACK, applied, apply, attempts, labels, last_error, tables
 
 BEFORE = """

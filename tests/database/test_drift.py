@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cli.main import main
-from compiler import tokens
-from functions.migrator import Session, history, runlock
-from functions.migrator.errors import MigrationChanged, MigrationMissing, OutOfOrder
+from aurora_migrations.cli.main import main
+from aurora_migrations.compiler import token_hash
+from aurora_migrations.engine import Session, history
+from aurora_migrations.engine.errors import MigrationChanged, MigrationMissing, OutOfOrder
+from aurora_migrations.engine.postgres import advisory_lock
 from tests.database.helpers import applied, apply, ask, entries, labels, roll_back, tables
 from tests.servers import Database, Migrations
 
@@ -251,7 +252,7 @@ def apply_as_format_1(database: Database, migrations: Migrations, monkeypatch: p
     with monkeypatch.context() as older:
         older.setattr(history, "FORMATS", history.FORMATS[:1])
         with Session(database.url, "older-1") as session:
-            runlock.acquire(session, 5, lambda holder: None)
+            advisory_lock.acquire(session, 5, lambda holder: None)
             history.upgrade(session)
     with database.connect() as connection:
         for path in sorted(migrations.dir.glob("*.sql")):
@@ -328,7 +329,7 @@ def test_upgrade_happens_with_an_edited_file_in_the_folder(database, older) -> N
 def test_hash_made_another_way_is_not_taken_for_another_text(database, migrations, monkeypatch) -> None:
     migrations.write("001_a.sql", TEXT)
     apply(database, migrations)
-    monkeypatch.setattr(tokens, "VERSION", f"{tokens.VERSION}9")
+    monkeypatch.setattr(token_hash, "VERSION", f"{token_hash.VERSION}9")
     migrations.write("001_a.sql", "-- new\n" + TEXT)
     assert len(apply(database, migrations).warnings) == 1
     migrations.write("001_a.sql", TEXT.replace("'none; é'", "'some; é'"))

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from compiler.checking import check
-from functions.migrator import discover
-from functions.migrator.errors import InvalidFile
-from local.installation import Installation
+from aurora_migrations.compiler.check import check
+from aurora_migrations.engine import discover
+from aurora_migrations.engine.errors import InvalidFile
+from aurora_migrations.local.postgres.binaries import Installation
 from tests.database.helpers import apply, entries
 from tests.servers import Database, Migrations
 

@@ -8,12 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from compiler.source import Compiler
-from functions.migrator import Session, discover, history, read_overview
-from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigrationFailed, NotAWriter
-from functions.migrator.history import SCHEMA
-from functions.migrator.job import Job
-from functions.migrator.options import Limits
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import Session, discover, history, read_overview
+from aurora_migrations.engine.errors import (
+    HistoryUnreadable,
+    InsufficientPrivilege,
+    MigrationFailed,
+    NotAWriter,
+)
+from aurora_migrations.engine.history import SCHEMA
+from aurora_migrations.engine.job import Job
+from aurora_migrations.engine.options import Limits
 from tests.database.helpers import (
     applied,
     apply,

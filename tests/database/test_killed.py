@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from functions.migrator import ctrl_c, session
-from functions.migrator.errors import Cancelled
-from functions.migrator.options import Limits
+from aurora_migrations.engine import interrupts
+from aurora_migrations.engine.errors import Cancelled
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres import session
 from tests.database.helpers import Task, Watcher, ask, backend, backends, holding, holding_run_lock, locks, until
 from tests.database.work import Moments, Work
 from tests.servers import Database
@@ -155,7 +156,7 @@ def ctrl_c_taken() -> Iterator[None]:
     """In this process, as the command line takes it, also where the tests run in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with ctrl_c.taken():
+        with interrupts.taken():
             yield
     finally:
         signal.signal(signal.SIGINT, before)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-import functions.migrator as engine
-from compiler.checking import check, write_manifest
-from functions.migrator import Package, Request, RunResult, Session, discover, manifest
-from functions.migrator.errors import (
+import aurora_migrations.engine as engine
+from aurora_migrations.compiler.check import check, write_manifest
+from aurora_migrations.engine import Package, Request, RunResult, Session, discover, manifest
+from aurora_migrations.engine.errors import (
     InvalidManifest,
     MigrationChanged,
     MigrationFailed,
@@ -22,8 +22,8 @@ from functions.migrator.errors import (
     PackageChanged,
     VerificationFailed,
 )
-from functions.migrator.manifest import DETAILS, FORMAT, INDEX, Manifest
-from functions.migrator.options import Limits
+from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest
+from aurora_migrations.engine.options import Limits
 from tests.bounds import NO_HANG
 from tests.database.helpers import PATIENCE, Watcher, applied, ask, at, attempts, labels, on_server, tables
 from tests.database.helpers import apply as apply_live

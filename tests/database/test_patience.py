@@ -11,12 +11,13 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from functions.migrator import Session, blockers
-from functions.migrator.blockers import Blocker, LockWait
-from functions.migrator.errors import Cancelled, DatabaseBusy, Deadlock, LockTimeout, StatementTimeout
-from functions.migrator.options import Limits
-from functions.migrator.patience import Patience
-from functions.migrator.wire import Command, Row, Wire
+from aurora_migrations.engine import Session
+from aurora_migrations.engine.errors import Cancelled, DatabaseBusy, Deadlock, LockTimeout, StatementTimeout
+from aurora_migrations.engine.locks import blockers
+from aurora_migrations.engine.locks.blockers import Blocker, LockWait
+from aurora_migrations.engine.locks.retry import Patience
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres.protocol import Command, Row, Wire
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.migrator.errors import Cancelled, InvalidFile, StatementTimeout, VerificationFailed
+from aurora_migrations.engine.errors import Cancelled, InvalidFile, StatementTimeout, VerificationFailed
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,

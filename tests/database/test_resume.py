@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from compiler.source import Compiler
-from functions.migrator import Session, discover, history, runlock
-from functions.migrator.errors import (
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import Session, discover, history
+from aurora_migrations.engine.errors import (
     Cancelled,
     MigrationFailed,
     MigrationMissing,
     MigratorError,
     VerificationFailed,
 )
-from functions.migrator.wire import Command, Row, Wire
+from aurora_migrations.engine.postgres import advisory_lock
+from aurora_migrations.engine.postgres.protocol import Command, Row, Wire
 from tests.database.helpers import (
     applied,
     apply,
@@ -308,7 +309,7 @@ def begun_by_format(number: int, database: Database, migrations: Migrations, don
     with pytest.MonkeyPatch.context() as older:
         older.setattr(history, "FORMATS", history.FORMATS[:number])
         with Session(database.url, "older-1") as session:
-            runlock.acquire(session, 5, lambda holder: None)
+            advisory_lock.acquire(session, 5, lambda holder: None)
             history.upgrade(session)
     with database.connect() as connection:
         for tried in range(1, done + 1):

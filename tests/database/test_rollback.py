@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.migrator.errors import (
+from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     InvalidFile,
     InvalidInput,

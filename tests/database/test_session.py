@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from functions.migrator import Session, connecting, runlock
-from functions.migrator.durations import parse_duration
-from functions.migrator.errors import (
+from aurora_migrations.engine import Session
+from aurora_migrations.engine.durations import parse_duration
+from aurora_migrations.engine.errors import (
     Cancelled,
     ConnectionLost,
     InvalidFile,
@@ -14,8 +14,9 @@ from functions.migrator.errors import (
     MigrationFailed,
     StatementTimeout,
 )
-from functions.migrator.options import Limits
-from functions.migrator.session import application_name
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres import advisory_lock, connect
+from aurora_migrations.engine.postgres.session import application_name
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -439,7 +440,7 @@ def test_somebody_who_locks_the_history_is_contention_not_a_wrong_file(
     database, migrations, monkeypatch, table
 ) -> None:
     """`VACUUM FULL`, or a person in psql: nothing is wrong with the file, and a retry is right."""
-    monkeypatch.setitem(connecting.STARTUP_SETTINGS, "lock_timeout", "200")
+    monkeypatch.setitem(connect.STARTUP_SETTINGS, "lock_timeout", "200")
     migrations.write("001_first.sql", "CREATE TABLE a (id integer);")
     migrations.write("002_second.sql", "-- migration: lock_timeout = 200ms\nCREATE TABLE b (id integer);")
     with database.connect() as other:
@@ -491,7 +492,7 @@ def test_run_lock_that_another_session_has_taken_meanwhile_is_not_ours(database,
     pause = f"DO $$ BEGIN {wait} LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;"
     migrations.write("001_drops.sql", f"CREATE TABLE a ();\n{DROPS['by its key']}\n{pause}\n")
     with database.connect() as other:
-        take = (other.execute, f"SELECT pg_advisory_lock({runlock.KEY})")
+        take = (other.execute, f"SELECT pg_advisory_lock({advisory_lock.KEY})")
         others: list[Task] = []
         taken = Watcher(at("001", lambda: others.append(Task(*take))))
         with pytest.raises(MigrationFailed, match="released the run lock"):

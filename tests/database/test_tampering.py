@@ -6,9 +6,14 @@ import re
 
 import pytest
 
-from functions.migrator import Session
-from functions.migrator.errors import HistoryUnreadable, InsufficientPrivilege, MigrationFailed, MigratorError
-from functions.migrator.history import FORMATS, read_attempts
+from aurora_migrations.engine import Session
+from aurora_migrations.engine.errors import (
+    HistoryUnreadable,
+    InsufficientPrivilege,
+    MigrationFailed,
+    MigratorError,
+)
+from aurora_migrations.engine.history import FORMATS, read_attempts
 from tests.database.helpers import (
     ROLLED_BACK,
     apply,

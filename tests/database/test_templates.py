@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from cli.templates import Draft, draft
-from compiler.source import Compiler
-from functions.migrator import Request, apply, discover, roll_back
-from functions.migrator.errors import LockTimeout, MigrationFailed, VerificationFailed
-from functions.migrator.options import Limits
+from aurora_migrations.cli.templates import Draft, draft
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import Request, apply, discover, roll_back
+from aurora_migrations.engine.errors import LockTimeout, MigrationFailed, VerificationFailed
+from aurora_migrations.engine.options import Limits
 from tests.database.helpers import applied
 from tests.servers import Database, Migrations
 

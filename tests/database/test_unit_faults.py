@@ -13,9 +13,9 @@ from itertools import cycle
 
 import pytest
 
-from compiler.source import Compiler
-from functions.migrator import discover, takeover
-from functions.migrator.errors import AnotherRunInProgress, ConnectionLost, InDoubt
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import discover, takeover
+from aurora_migrations.engine.errors import AnotherRunInProgress, ConnectionLost, InDoubt
 from tests.database.helpers import ROLLED_BACK, Watcher, ask, at, backends, holding_run_lock, labels, units, until
 from tests.database.work import Moments, Work
 from tests.proxy import Proxy

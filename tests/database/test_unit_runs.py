@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from compiler.sql import parse
-from compiler.transactions import control_of, needs_no_transaction
-from functions.migrator import job
-from functions.migrator.errors import (
+from aurora_migrations.compiler.parser import parse
+from aurora_migrations.compiler.transactions import control_of, needs_no_transaction
+from aurora_migrations.engine import job
+from aurora_migrations.engine.errors import (
     InvalidFile,
     LockTimeout,
     MigrationChanged,
@@ -22,8 +22,8 @@ from functions.migrator.errors import (
     StatementTimeout,
     VerificationFailed,
 )
-from functions.migrator.options import Limits
-from functions.migrator.wire import Command, Row, Watch, Wire
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres.protocol import Command, Row, Watch, Wire
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -617,7 +617,7 @@ def test_what_only_the_server_can_know_fails_with_a_reason(database, migrations)
     assert attempts(database) == [("001", "applied"), ("002", "failed")]
 
 
-# The table of compiler/transactions.py against the server, by statements that differ in little.
+# The table of aurora_migrations/compiler/transactions.py against the server, by statements that differ in little.
 
 THINGS = """
 CREATE TABLE t (a int PRIMARY KEY, b int);

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from cli.common import describe
-from compiler.live import compile_text
-from functions.migrator import Migration, MigratorError, Session
-from functions.migrator.errors import MigrationFailed, VerificationFailed
-from functions.migrator.failures import file_error
-from functions.migrator.job import Chunk, Job
-from functions.migrator.masking import NOT_SHOWN
-from functions.migrator.options import Limits, Options
-from functions.migrator.wire import ScriptError
-from local.postgres import Server
+from aurora_migrations.cli.options import describe
+from aurora_migrations.compiler.compile import compile_text
+from aurora_migrations.engine import Migration, MigratorError, Session
+from aurora_migrations.engine.diagnostics.file_errors import file_error
+from aurora_migrations.engine.diagnostics.masking import NOT_SHOWN
+from aurora_migrations.engine.errors import MigrationFailed, VerificationFailed
+from aurora_migrations.engine.job import Chunk, Job
+from aurora_migrations.engine.options import Limits, Options
+from aurora_migrations.engine.postgres.protocol import ScriptError
+from aurora_migrations.local.postgres.server import Server
 from tests.database.helpers import apply, last_error, on_server
 from tests.database.values import CANARY, FILES, NUMBER, SETUP, block
 from tests.servers import Database, Migrations

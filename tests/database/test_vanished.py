@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from functions.migrator import Session, connecting
-from functions.migrator.errors import ConnectionLost, DatabaseUnreachable
+from aurora_migrations.engine import Session
+from aurora_migrations.engine.errors import ConnectionLost, DatabaseUnreachable
+from aurora_migrations.engine.postgres import connect
 from tests.database.helpers import (
     Task,
     applied,
@@ -101,7 +102,7 @@ def test_url_does_not_change_what_our_sessions_rely_on(database) -> None:
 
 def test_name_that_nobody_resolves_is_given_up(monkeypatch) -> None:
     """libpq would wait for it without any limit of time."""
-    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(connect, "CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
     began = time.monotonic()
     with pytest.raises(DatabaseUnreachable, match=r"db\.example doesn't resolve: no answer within 0\.2 s") as caught:

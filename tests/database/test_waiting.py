@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from functions.migrator.blockers import LockWait
-from functions.migrator.errors import LockTimeout, StatementTimeout
-from functions.migrator.options import Limits
+from aurora_migrations.engine.errors import LockTimeout, StatementTimeout
+from aurora_migrations.engine.locks.blockers import LockWait
+from aurora_migrations.engine.options import Limits
 from tests.database.helpers import (
     Task,
     Watcher,

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from compiler.source import Compiler
-from functions.migrator import MigratorError, RunResult, discover
-from functions.migrator.script import PAST, Action
-from functions.migrator.wire import Wire
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import MigratorError, RunResult, discover
+from aurora_migrations.engine.postgres.protocol import Wire
+from aurora_migrations.engine.script import PAST, Action
 from tests.database.helpers import (
     PATIENCE,
     Runner,

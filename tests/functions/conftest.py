@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from moto import mock_aws
 
-from functions.migrator.credentials import SecretsClient, secrets_client
+from functions.database_secret import SecretsClient, secrets_client
 from tests.functions.helpers import Machine
 from tests.servers import Database, Migrations
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from compiler.checking import check, write_manifest
+from aurora_migrations.compiler.check import check, write_manifest
+from aurora_migrations.engine import MigratorError, discover
+from aurora_migrations.engine.steps.execution_input import ACTIONS
+from aurora_migrations.engine.steps.settings import Settings, read_settings
 from functions.apply.handler import handler as apply
-from functions.edge import Deployment
-from functions.migrator import MigratorError, discover
-from functions.migrator.ask import ACTIONS
-from functions.migrator.credentials import SecretsClient
-from functions.migrator.settings import Settings, read_settings
+from functions.database_secret import SecretsClient
+from functions.entrypoint import Deployment
 from functions.preflight.handler import handler as preflight
 from functions.verify.handler import handler as verify
 from tests.servers import Database, Migrations

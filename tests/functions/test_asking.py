@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from functions.migrator.ask import ACTIONS, Ask, read_ask
-from functions.migrator.errors import ActionNotAllowed, InvalidInput
-from functions.migrator.options import Limits
-from functions.migrator.settings import ROOT, read_settings
+from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.steps.execution_input import ACTIONS, Ask, read_ask
+from aurora_migrations.engine.steps.settings import ROOT, read_settings
 
 VARIABLES = {
     "ENVIRONMENT": "prod",

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from functions.migrator.deadline import RESERVE
-from functions.migrator.errors import LockTimeout, StatementTimeout
+from aurora_migrations.engine.errors import LockTimeout, StatementTimeout
+from aurora_migrations.engine.steps.deadline import RESERVE
 from tests.database.helpers import holding
 from tests.functions.helpers import Context, Machine
 from tests.servers import Database

@@ -8,12 +8,7 @@ from typing import Any
 
 import pytest
 
-from functions import edge, remedy
-from functions.apply.handler import handler as apply
-from functions.edge import Deployment
-from functions.migrator.deadline import RESERVE
-from functions.migrator.document import LIMIT, document
-from functions.migrator.errors import (
+from aurora_migrations.engine.errors import (
     InternalError,
     InvalidInput,
     LockTimeout,
@@ -21,6 +16,11 @@ from functions.migrator.errors import (
     MigratorError,
     PackageChanged,
 )
+from aurora_migrations.engine.steps.deadline import RESERVE
+from functions import entrypoint, remediation
+from functions.apply.handler import handler as apply
+from functions.entrypoint import Deployment
+from functions.error_payload import LIMIT, document
 from tests.database.helpers import holding, holding_run_lock
 from tests.functions.helpers import EXECUTION, Context, Machine, lines, story
 
@@ -200,14 +200,14 @@ def test_error_names_the_next_command_with_environment_and_target(machine) -> No
     ],
 )
 def test_next_command_asks_for_the_same_again_and_never_undoes_an_undoing(asked, command: str) -> None:
-    assert remedy.next_command("aurora-migrations run", asked, "dev") == f"aurora-migrations {command} --env dev"
+    assert remediation.next_command("aurora-migrations run", asked, "dev") == f"aurora-migrations {command} --env dev"
 
 
 def test_mistake_of_ours_leaves_by_a_name_and_without_its_words(machine, monkeypatch, capsys) -> None:
     def broken(*_: Any) -> None:
         raise KeyError(ROW)
 
-    monkeypatch.setattr(edge, "read_login", broken)
+    monkeypatch.setattr(entrypoint, "read_login", broken)
     told = machine.refused("preflight", InternalError)
     assert told["kind"] == "KeyError"
     assert "broken" in told["frames"][-1]
@@ -278,7 +278,7 @@ def test_password_in_an_input_is_not_logged(one: Machine, capsys: pytest.Capture
 
 def test_wrong_setting_is_a_named_error_too(machine, monkeypatch) -> None:
     monkeypatch.delenv("ENVIRONMENT", raising=False)
-    edge._deployed.cache_clear()
+    entrypoint._deployed.cache_clear()
     with pytest.raises(InvalidInput, match="ENVIRONMENT is not set"):
         apply({"execution": "e", "input": {}}, Context())
 
@@ -286,11 +286,11 @@ def test_wrong_setting_is_a_named_error_too(machine, monkeypatch) -> None:
 def test_functions_find_their_settings_and_secrets_by_themselves(one, monkeypatch) -> None:
     for name, value in one.variables.items():
         monkeypatch.setenv(name, value)
-    edge._deployed.cache_clear()
+    entrypoint._deployed.cache_clear()
     try:
         assert apply({"execution": "e", "input": {}}, Context())["outcome"] == "done"
     finally:
-        edge._deployed.cache_clear()
+        entrypoint._deployed.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from documents import sql
-from functions import mail, remedy
-from functions.migrator import errors
-from functions.migrator.deadline import RESERVE
-from functions.migrator.errors import MigratorError
-from infra.naming import Names
+from aurora_migrations.cdk.naming import Names
+from aurora_migrations.engine import errors
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.steps.deadline import RESERVE
+from functions import mail, remediation
 from tests.database.helpers import holding, holding_run_lock
+from tests.examples import sql
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine
 from tests.functions.test_log import LEAKS, ROW, SECRET
 from tests.servers import Database
@@ -42,7 +42,7 @@ def test_example_of_a_failed_migration_is_what_the_engine_tells(shop: Machine) -
     """So the golden files show what really comes."""
     told = shop.refused("apply", errors.MigrationFailed)
     error = sql.failed()
-    remedy.in_environment(error, {}, mail.Run("dev", "apply", EXECUTION, ARN, {}))
+    remediation.in_environment(error, {}, mail.Run("dev", "apply", EXECUTION, ARN, {}))
     example = error.to_dict()
     assert {key: told[key] for key in example} == example
     assert set(told) - set(example) == {"execution", "mail"}
@@ -50,7 +50,7 @@ def test_example_of_a_failed_migration_is_what_the_engine_tells(shop: Machine) -
 
 def test_remedy_is_a_deployment_only_where_a_file_or_a_setting_is_wrong(shop: Machine) -> None:
     """What verify finds is amiss in the database, and what is in the way goes away."""
-    assert remedy.DEPLOYED in shop.refused("apply", errors.MigrationFailed)["solution"]
+    assert remediation.DEPLOYED in shop.refused("apply", errors.MigrationFailed)["solution"]
     assert shop.refused("apply", errors.MigrationFailed)["mail"]["body"].count("deployment first") == 1
     so_far = {"applied": [{"migration": "018", "file": sql.FILE}], "applied_count": 1}
     told = shop.refused("verify", errors.VerificationFailed, {"target": "018"}, so_far=so_far)
@@ -85,20 +85,20 @@ DEPLOY = "npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-prod --context env=pr
 def test_next_command_deploys_where_a_file_or_a_setting_is_wrong(
     error: MigratorError, environment: str, step: str, command: str
 ) -> None:
-    remedy.in_environment(error, {}, mail.Run(environment, step, EXECUTION, ARN, {}))
+    remediation.in_environment(error, {}, mail.Run(environment, step, EXECUTION, ARN, {}))
     assert error.next_command == command
 
 
 def test_no_statement_is_advised_to_take_longer_than_lambda_lets_it() -> None:
     here, there = errors.StatementTimeout("It took too long."), errors.StatementTimeout("It took too long.")
-    remedy.in_environment(there, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
+    remediation.in_environment(there, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
     assert "such as 30min" in here.solution
     assert "30min" not in there.solution
     assert "10min" not in there.solution
     assert "15min at most" in there.solution
     known = errors.StatementTimeout("It held locks.", solution="Put what takes long into a file of its own.")
-    remedy.in_environment(known, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
-    assert known.solution == f"Put what takes long into a file of its own. {remedy.DEPLOYED}"
+    remediation.in_environment(known, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
+    assert known.solution == f"Put what takes long into a file of its own. {remediation.DEPLOYED}"
 
 
 def test_history_of_a_newer_version_takes_a_deployment_and_a_strange_table_does_not(machine: Machine) -> None:
@@ -225,7 +225,7 @@ def test_mistake_of_ours_is_mailed_without_a_traceback(shop: Machine, monkeypatc
     def broken(*_: Any) -> None:
         raise KeyError(ROW)
 
-    monkeypatch.setattr("functions.edge.read_login", broken)
+    monkeypatch.setattr("functions.entrypoint.read_login", broken)
     told = shop.refused("preflight", errors.InternalError)
     assert told["mail"]["subject"] == "[dev] InternalError in preflight"
     assert "An unexpected KeyError, raised in" in section(told, "WHAT HAPPENED")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from functions import mail, remedy
-from functions.migrator import errors
-from functions.migrator.deadline import RESERVE
-from functions.migrator.errors import MigratorError
-from infra.retries import every_error
+from aurora_migrations.cdk.retries import every_error
+from aurora_migrations.engine import errors
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.steps.deadline import RESERVE
+from functions import mail, remediation
 from tests.database.helpers import applied, holding, write_steps
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine
 from tests.servers import Database
@@ -71,7 +71,7 @@ def test_lock_in_the_way_of_a_rollback_is_no_reason_to_run(machine: Machine, dat
 def test_no_mail_about_a_rollback_says_to_run_or_deploy(kind: type[MigratorError], step: str) -> None:
     error = kind("It failed.", rolled_back=["005", "004"], not_done=["003_step.sql"])
     run = mail.Run("dev", step, EXECUTION, ARN, ASKED)
-    remedy.in_environment(error, ASKED, run)
+    remediation.in_environment(error, ASKED, run)
     body = " ".join(mail.failure(error, run).body.split())
     assert "Start a new execution" not in body
     assert not error.next_command.startswith(("aurora-migrations run", "npx "))
@@ -91,7 +91,7 @@ def test_no_mail_about_a_rollback_says_to_run_or_deploy(kind: type[MigratorError
     ],
 )
 def test_newest_number_is_told_only_where_it_is_known(error: MigratorError, words: str) -> None:
-    remedy.in_environment(error, ASKED, mail.Run("dev", "apply", EXECUTION, ARN, ASKED))
+    remediation.in_environment(error, ASKED, mail.Run("dev", "apply", EXECUTION, ARN, ASKED))
     assert f"rollback 002 {words}" in error.solution
     assert ("newest applied number, which" in error.solution) == ("NEWEST" in words)
 
@@ -112,7 +112,7 @@ def test_newest_number_is_told_only_where_it_is_known(error: MigratorError, word
 )
 def test_run_is_told_where_no_deployment_would_start_one(error: MigratorError, words: str | None) -> None:
     asked = {"target": "017"}
-    remedy.in_environment(error, asked, mail.Run("prod", "apply", EXECUTION, ARN, asked))
+    remediation.in_environment(error, asked, mail.Run("prod", "apply", EXECUTION, ARN, asked))
     assert error.next_command.startswith("npx ")
     assert ("instead" in error.solution) == (words is not None)
     assert words is None or error.solution.endswith(words)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.migrator.errors import InvalidInput, LockTimeout, MigrationFailed
+from aurora_migrations.engine.errors import InvalidInput, LockTimeout, MigrationFailed
 from tests.database.helpers import agreed, applied, holding, write_steps
 from tests.functions.helpers import Machine
 from tests.servers import Database

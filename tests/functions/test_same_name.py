@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from functions.migrator.errors import InvalidInput
-from functions.migrator.history import SCHEMA, WITH_STARTS
+from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.history import SCHEMA, WITH_STARTS
 from tests.database.helpers import agreed, applied, write_steps
 from tests.functions.helpers import Machine
 

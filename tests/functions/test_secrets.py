@@ -11,9 +11,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, NoCredentialsError
 
-from functions.migrator import credentials
-from functions.migrator.credentials import read_login
-from functions.migrator.errors import (
+from aurora_migrations.engine.errors import (
     AuthenticationFailed,
     DatabaseUnreachable,
     MigratorError,
@@ -22,6 +20,8 @@ from functions.migrator.errors import (
     SecretNotFound,
     SecretsUnreachable,
 )
+from functions import database_secret
+from functions.database_secret import read_login
 from tests.functions.helpers import Machine
 
 CANARY = "canary-7c1f0e"
@@ -32,7 +32,7 @@ def ready(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine with one migration; a refused login isn't waited for."""
     machine.migrations.write("001_a.sql", "CREATE TABLE a (id int);")
     machine.write_manifest()
-    monkeypatch.setattr(credentials.with_login, "__defaults__", (0.0,))
+    monkeypatch.setattr(database_secret.with_login, "__defaults__", (0.0,))
     return machine
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from functions.migrator.errors import DatabaseUnreachable
-from local.postgres import Server
+from aurora_migrations.engine.errors import DatabaseUnreachable
+from aurora_migrations.local.postgres.server import Server
 from tests.database.helpers import on_server, until
 from tests.functions.helpers import Machine
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from functions.migrator.errors import MigrationFailed
+from aurora_migrations.engine.errors import MigrationFailed
 from tests.database.values import CANARY, FILES, NUMBER, SETUP
 from tests.functions.helpers import Machine
 from tests.servers import Database

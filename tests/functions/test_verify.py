@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from functions.migrator import inspection
-from functions.migrator.errors import MigrationChanged, MigrationFailed, VerificationFailed
-from functions.migrator.runlock import KEY
+from aurora_migrations.engine.errors import MigrationChanged, MigrationFailed, VerificationFailed
+from aurora_migrations.engine.postgres.advisory_lock import KEY
+from aurora_migrations.engine.verification import tables
 from tests.database.helpers import holding
 from tests.functions.helpers import Machine
 
@@ -298,7 +298,7 @@ def test_rows_now_stand_beside_what_was_promised(machine, database) -> None:
 
 
 def test_large_table_is_estimated_and_says_so(machine, database, monkeypatch) -> None:
-    monkeypatch.setattr(inspection, "COUNTED", 8_192)
+    monkeypatch.setattr(tables, "COUNTED", 8_192)
     text = "CREATE TABLE a (id int);\nINSERT INTO a SELECT generate_series(1, 5000);"
     (table,) = run(machine, text)["tables"]
     assert (table["rows"], table["counted"]) == (None, False)
@@ -425,10 +425,10 @@ def test_migration_that_is_not_applied_after_all_fails(machine) -> None:
 
 
 def test_verify_can_write_nothing(machine, database) -> None:
-    from functions.migrator.credentials import read_login
-    from functions.migrator.deadline import Deadline
-    from functions.migrator.errors import NotAWriter
-    from functions.migrator.step import Step, looking, send
+    from aurora_migrations.engine.errors import NotAWriter
+    from aurora_migrations.engine.steps.deadline import Deadline
+    from aurora_migrations.engine.steps.step import Step, looking, send
+    from functions.database_secret import read_login
 
     run(machine, "CREATE TABLE a (id int);")
     url = read_login(machine.aws, machine.settings).url

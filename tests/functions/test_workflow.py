@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from functions.migrator.errors import (
+from aurora_migrations.engine.errors import (
     ActionNotAllowed,
     HazardRefused,
     InvalidInput,

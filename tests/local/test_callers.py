@@ -22,14 +22,14 @@ from botocore.parsers import ResponseParserError
 from moto.moto_api._internal.models import moto_api_backend
 from moto.secretsmanager.models import secretsmanager_backends
 
-from local.cloud import executions
-from local.cloud.callers import signed
-from local.cloud.console import Console
-from local.cloud.endpoint import Endpoint
-from local.cloud.events import Sent
-from local.cloud.identity import ACCOUNT, KEY, REGION, key_of
-from local.cloud.inbox import Mail
-from local.cloud.runtime_api import Answer, Event, RuntimeApi
+from aurora_migrations.local.cloud.account import ACCOUNT, KEY, REGION, key_of
+from aurora_migrations.local.cloud.console import Console
+from aurora_migrations.local.cloud.endpoint import Endpoint
+from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event, RuntimeApi
+from aurora_migrations.local.cloud.services import stepfunctions
+from aurora_migrations.local.cloud.services.callers import signed
+from aurora_migrations.local.cloud.services.eventbridge import Sent
+from aurora_migrations.local.cloud.services.inbox import Mail
 
 CANARY = "canary-password"
 MAIL = "canary-mail"
@@ -219,7 +219,7 @@ def test_not_even_a_signed_get_calls_a_function_or_deploys(endpoint: Endpoint, r
 
 def test_state_machines_call_services_at_this_address_with_the_key(endpoint: Endpoint) -> None:
     """moto's interpreter has a fixed key and calls `localhost`, at which somebody else may listen by IPv6."""
-    made = executions.boto_client.boto_client_for(REGION, "secretsmanager")
+    made = stepfunctions.boto_client.boto_client_for(REGION, "secretsmanager")
     assert made.meta.endpoint_url == endpoint.url
     assert CANARY in made.get_secret_value(SecretId="local/database")["SecretString"]
 

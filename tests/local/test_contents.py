@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.cloud.contents import fingerprint
+from aurora_migrations.local.cloud.cache.contents import fingerprint
 
 
 def _link(folder: Path) -> None:

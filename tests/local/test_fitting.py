@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.migrator.errors import InvalidInput
-from local.cloud import reach
-from local.cloud.running import Access, find, found_by_others
+from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.local.cloud import reach
+from aurora_migrations.local.cloud.discovery import Access, find, found_by_others
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local import account, postgres
-from local.folder import Folder
-from local.installation import find
-from local.place import ROOT
+from aurora_migrations.local.paths import ROOT
+from aurora_migrations.local.postgres import os_account, server
+from aurora_migrations.local.postgres.binaries import find
+from aurora_migrations.local.postgres.data_directory import Folder
 from tests import listeners, servers
 
 START = """
 import sys
 from pathlib import Path
-from local.cloud.reach import started
+from aurora_migrations.local.cloud.reach import started
 
 with started(Path(sys.argv[1]), None, print):
     pass
@@ -33,8 +33,8 @@ with started(Path(sys.argv[1]), None, print):
 PACK = """
 import sys
 from pathlib import Path
-from infra.packaging import HERE, add_code
-from local.cloud import package
+from aurora_migrations.cdk.package.build import HERE, add_code
+from aurora_migrations.local.cloud import package
 
 folder = Path(sys.argv[1])
 package._MAKES["code"] = lambda making: add_code(making, HERE, folder / "wheels")
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 def home() -> Iterator[Path]:
     """A home whose data folder is made already."""
     with servers.folder() as made:
-        postgres.start(made / f"postgres-{find().major}").close()
+        server.start(made / f"postgres-{find().major}").close()
         yield made
 
 
@@ -90,7 +90,7 @@ def running(code: str, folder: Path, **environment: str) -> Iterator[subprocess.
 def test_nothing_is_left_of_a_process_that_ends_while_postgresql_starts(
     home: Path, tmp_path: Path, end: signal.Signals, appears: str
 ) -> None:
-    data = account.place_for(home / f"postgres-{find().major}")
+    data = os_account.place_for(home / f"postgres-{find().major}")
     mark = data / appears if appears == "postmaster.pid" else data.with_name(f"{data.name}.{appears}")
     with running(START, tmp_path, AURORA_MIGRATIONS_LOCAL=str(home)) as process:
         until(mark.exists, f"{mark} to appear")
@@ -120,17 +120,17 @@ def test_nothing_is_left_of_a_process_that_ends_while_pip_works(tmp_path: Path, 
 
 
 def test_a_guard_ends_that_finds_nothing_to_stop(tmp_path: Path) -> None:
-    postgres.stop_unused(tmp_path / "never" / "made")
+    server.stop_unused(tmp_path / "never" / "made")
     assert not (tmp_path / "never").exists()
 
 
 def test_a_server_whose_starter_died_before_it_came_up_is_waited_for(home: Path) -> None:
-    data = account.place_for(home / f"postgres-{find().major}")
+    data = os_account.place_for(home / f"postgres-{find().major}")
     folder = Folder(data)
     folder.starting.touch()
     orphan = threading.Timer(0.5, lambda: find().run("pg_ctl", "start", "-D", data, "-l", folder.log))
     orphan.start()
-    postgres.stop_unused(home / data.name)
+    server.stop_unused(home / data.name)
     orphan.join()
     assert not folder.postmaster()
     assert not folder.starting.exists()

@@ -6,9 +6,14 @@ import json
 
 import pytest
 
-from functions.migrator.errors import AuthenticationFailed, DatabaseNotFound, DatabaseUnreachable, InvalidInput
-from local.cloud.login import Login, read_login, tried
-from local.postgres import Server
+from aurora_migrations.engine.errors import (
+    AuthenticationFailed,
+    DatabaseNotFound,
+    DatabaseUnreachable,
+    InvalidInput,
+)
+from aurora_migrations.local.cloud.lambda_service.database_login import Login, read_login, tried
+from aurora_migrations.local.postgres.server import Server
 
 SECRET = "s3cr#t/x"
 

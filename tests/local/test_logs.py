@@ -11,9 +11,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from local.cloud.cloud import _close
-from local.cloud.identity import KEY, REGION
-from local.cloud.logs import LogWriter, Stream
+from aurora_migrations.local.cloud.account import KEY, REGION
+from aurora_migrations.local.cloud.cloud import _close
+from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter, Stream
 
 
 @pytest.fixture

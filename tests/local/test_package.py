@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from functions.migrator.errors import InvalidFile
-from infra.packaging import ROOT, PackagingError
-from local.cloud import package as module
-from local.cloud.package import KEPT, package
+from aurora_migrations.cdk.package.build import ROOT, PackagingError
+from aurora_migrations.engine.errors import InvalidFile
+from aurora_migrations.local.cloud.cache import package_cache as module
+from aurora_migrations.local.cloud.cache.package_cache import KEPT, package
 
 USES = """
 import sys
 from pathlib import Path
-from local.cloud.package import package
+from aurora_migrations.local.cloud.cache.package_cache import package
 
 print(package(Path(sys.argv[1]), Path(sys.argv[2]), str), flush=True)
 sys.stdin.read()
@@ -146,12 +146,16 @@ def test_a_process_older_than_the_sources_has_a_new_one_make_it(
 
 
 def test_every_module_that_makes_a_package_is_part_of_its_name() -> None:
-    loaded = "import sys, local.cloud.package; print(*(getattr(m, '__file__', None) for m in sys.modules.values()))"
+    loaded = "import sys, aurora_migrations.local.cloud.cache.package_cache; print(*(getattr(m, '__file__', None) for m in sys.modules.values()))"
     said = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     ours = {path.relative_to(ROOT) for path in map(Path, said.split()) if path.is_relative_to(ROOT)}
-    makers = {path for path in ours if path.parts[0] not in ("local", ".venv") and path != Path("infra/__init__.py")}
-    assert Path("infra/packaging.py") in makers
-    assert Path("compiler/checking.py") in makers
+    makers = {
+        path
+        for path in ours
+        if path.parts[0] not in ("local", ".venv") and path != Path("aurora_migrations/cdk/__init__.py")
+    }
+    assert Path("aurora_migrations/cdk/package/build.py") in makers
+    assert Path("aurora_migrations/compiler/check.py") in makers
     assert makers <= {path.relative_to(ROOT) for name in module._MAKERS for path in module._sources(ROOT / name)}
 
 

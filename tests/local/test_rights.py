@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from local.cloud.calls import Call, read_call
-from local.cloud.rights import allows, granted, resource_of
+from aurora_migrations.local.cloud.services.calls import Call, read_call
+from aurora_migrations.local.cloud.services.iam import allows, granted, resource_of
 
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:local/database-AbCdEf"
 READ = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": SECRET}

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from infra.packaging import ROOT
-from local.cloud.inbox import Mail
-from local.cloud.reach import _show
-from local.cloud.running import Access, find, found_by_others
-from local.errors import ServerError
+from aurora_migrations.cdk.package.build import ROOT
+from aurora_migrations.local.cloud.discovery import Access, find, found_by_others
+from aurora_migrations.local.cloud.reach import _show
+from aurora_migrations.local.cloud.services.inbox import Mail
+from aurora_migrations.local.errors import ServerError
 
 DIES = """
 import os, sys
 from pathlib import Path
-from local.cloud.running import Access, found_by_others
+from aurora_migrations.local.cloud.discovery import Access, found_by_others
 
 with found_by_others(Path(sys.argv[1]), Access("http://127.0.0.1:1", "secret")):
     os._exit(9)

@@ -14,16 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.packaging import ROOT
-from local.cloud import template as module
-from local.cloud.template import LOCK, template
-from local.errors import ServerError
+from aurora_migrations.cdk.package.build import ROOT
+from aurora_migrations.local.cloud.cache import template_cache as module
+from aurora_migrations.local.cloud.cache.template_cache import LOCK, template
+from aurora_migrations.local.errors import ServerError
 
 NODE_S = 150
 MAKES = """
 import sys
 from pathlib import Path
-from local.cloud.template import template
+from aurora_migrations.local.cloud.cache.template_cache import template
 
 template(Path(sys.argv[1]), "disable", str)
 """

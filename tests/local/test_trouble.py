@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.packaging import ROOT
-from local import account
-from local.installation import find
+from aurora_migrations.cdk.package.build import ROOT
+from aurora_migrations.local.postgres import os_account
+from aurora_migrations.local.postgres.binaries import find
 from tests import servers
 
 
@@ -25,7 +25,7 @@ def test_a_home_that_cant_be_made_is_told(verb: tuple[str, ...], tmp_path: Path)
 
 def test_a_lock_that_cant_be_opened_is_told() -> None:
     with servers.folder() as home:
-        data = account.place_for(home / f"postgres-{find().major}")
+        data = os_account.place_for(home / f"postgres-{find().major}")
         data.with_name(f"{data.name}.lock").mkdir(parents=True)
         answer = typed(("list", "--local"), home)
     assert "LocalCloudFailed: The local cloud can't be started: " in answer
@@ -44,7 +44,7 @@ def test_a_place_of_the_cloud_that_cant_be_kept_is_told() -> None:
 def typed(verb: tuple[str, ...], home: Path) -> str:
     """What a verb that fails says."""
     finished = subprocess.run(
-        [sys.executable, "-m", "cli", *verb, "--migrations", str(ROOT / "migrations")],
+        [sys.executable, "-m", "aurora_migrations", *verb, "--migrations", str(ROOT / "migrations")],
         cwd=ROOT,
         env={**os.environ, "AURORA_MIGRATIONS_LOCAL": str(home)},
         stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from functions.migrator.script import Action
+from aurora_migrations.engine.script import Action
 from tests.database.helpers import ask, backends, locks
 from tests.proxy import Action as Cut
 from tests.proxy import Proxy, Trap

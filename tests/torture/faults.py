@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from functions.migrator import history
+from aurora_migrations.engine import history
 from tests.database.helpers import ask
 from tests.proxy import Action as Cut
 from tests.proxy import Proxy, Trap

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from functions.migrator.errors import InDoubt, MigratorError
-from functions.migrator.results import rollback_message, success_message
-from functions.migrator.script import PAST
+from aurora_migrations.engine.errors import InDoubt, MigratorError
+from aurora_migrations.engine.results import rollback_message, success_message
+from aurora_migrations.engine.script import PAST
 from tests.database.helpers import ROLLED_BACK, ask, exists, last_error
 from tests.servers import Database
 from tests.torture.faults import Fault

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import compiler.checking  # noqa: F401 (what a run imports only when it needs it)
-from cli.main import main
-from functions.migrator import takeover
+import aurora_migrations.compiler.check  # noqa: F401 (what a run imports only when it needs it)
+from aurora_migrations.cli.main import main
+from aurora_migrations.engine import takeover
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
@@ -82,7 +82,7 @@ def _answer(out: str) -> dict[str, Any]:
 
 
 def _run(argv: list[str], folder: Path, settle_time: float | None) -> None:
-    """In the process: as `python -m cli` from a terminal in that folder."""
+    """In the process: as `python -m aurora_migrations` from a terminal in that folder."""
     os.chdir(folder)
     for number, name in enumerate(PRINTED, 1):
         opened = os.open(name, os.O_WRONLY)

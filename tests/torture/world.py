@@ -13,11 +13,11 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-import functions.migrator as engine
-from functions.migrator.history import SCHEMA
-from functions.migrator.script import Action
-from local.installation import Installation
-from local.postgres import Server
+import aurora_migrations.engine as engine
+from aurora_migrations.engine.history import SCHEMA
+from aurora_migrations.engine.script import Action
+from aurora_migrations.local.postgres.binaries import Installation
+from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.database.helpers import ask, request, roll_back
 from tests.servers import Database, Migrations

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from compiler.annotations import annotation, of_hazards, of_problems
-from compiler.hazards import Hazard
-from functions.migrator.files import Problem
+from aurora_migrations.compiler.github_annotations import annotation, of_hazards, of_problems
+from aurora_migrations.compiler.hazards import Hazard
+from aurora_migrations.engine.migrations import Problem
 
 HAZARD = Hazard("ban-drop-column", "017_x.sql", 3, 7, "It may break clients.", "Drop it later.")
 REFUSED = Hazard("concurrently-without-name", "018_y.sql", 1, 1, "No name.", "", refused=True)

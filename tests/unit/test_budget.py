@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from functions.migrator.blockers import Observer
-from functions.migrator.budget import Budget
+from aurora_migrations.engine.locks.blockers import Observer
+from aurora_migrations.engine.locks.budget import Budget
 
 
 def budget_of(promise: int, attempt: int) -> Budget:

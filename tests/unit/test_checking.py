@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from compiler.checking import Checked, check, write_manifest
-from compiler.hazards import PASSWORD
-from functions.migrator.files import discover
-from functions.migrator.manifest import DETAILS, INDEX, Manifest
-from functions.migrator.options import Options
+from aurora_migrations.compiler.check import Checked, check, write_manifest
+from aurora_migrations.compiler.hazards import PASSWORD
+from aurora_migrations.engine.manifest import DETAILS, INDEX, Manifest
+from aurora_migrations.engine.migrations import discover
+from aurora_migrations.engine.options import Options
 from tests.servers import Migrations
 
 WIDE = "ALTER TABLE users ALTER COLUMN id TYPE bigint;\n"

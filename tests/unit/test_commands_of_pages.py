@@ -12,9 +12,9 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from documents import ROOT
-from infra.naming import Names
+from aurora_migrations.cdk.naming import Names
 from tests.pages import PAGES, Block, Command, blocks, commands, read
+from tools.documents import ROOT
 
 EVERY = [command for page in PAGES for command in commands(page)]
 AWS = [command for command in EVERY if command.words[0] == "aws"]
@@ -223,7 +223,7 @@ def as_json(text: str) -> Any:
 
 
 def test_every_input_that_a_page_shows_is_one_that_the_functions_take() -> None:
-    from functions.migrator.ask import ACTIONS, read_ask
+    from aurora_migrations.engine.steps.execution_input import ACTIONS, read_ask
 
     shown = [
         data

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.migrator.connecting import parse_url
-from functions.migrator.errors import InvalidInput, MigratorError
-from functions.migrator.session import Session, application_name
+from aurora_migrations.engine.errors import InvalidInput, MigratorError
+from aurora_migrations.engine.postgres.connect import parse_url
+from aurora_migrations.engine.postgres.session import Session, application_name
 
 CANARY = "Tr0ub4dor"
 

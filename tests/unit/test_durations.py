@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.migrator.durations import format_duration, parse_duration
-from functions.migrator.failures import _more_waiting, more_time
-from functions.migrator.options import Limits
+from aurora_migrations.engine.diagnostics.file_errors import _more_waiting, more_time
+from aurora_migrations.engine.durations import format_duration, parse_duration
+from aurora_migrations.engine.options import Limits
 
 WRITTEN = [
     ("0ms", 0),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from compiler import rules
-from compiler.effects import Answer, Effect, effects, note, objects
-from compiler.sql import parse
+from aurora_migrations.compiler import locks as rules
+from aurora_migrations.compiler.locks.effects import Answer, Effect, effects, note, objects
+from aurora_migrations.compiler.parser import parse
 from tests.bounds import NO_HANG
 
 

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from functions.migrator import errors
-from functions.migrator.errors import InvalidFile, LockTimeout, MigratorError
-from functions.migrator.results import failure
+from aurora_migrations.engine import errors
+from aurora_migrations.engine.errors import InvalidFile, LockTimeout, MigratorError
+from aurora_migrations.engine.results import failure
 
 FAMILIES = ("input", "package", "secret", "connection", "contention", "history", "sql", "verify", "internal")
 
 
 def classes(base: type[MigratorError] = MigratorError) -> Iterator[type[MigratorError]]:
-    """The engine's. The command line has more of its own, in `cli.remote.errors`: see test_remote_errors.py."""
+    """The engine's. The command line has more of its own, in `aurora_migrations.cli.remote.aws_errors`: see test_remote_errors.py."""
     for kind in base.__subclasses__():
         if not kind.__module__.startswith("cli."):
             yield kind
@@ -70,7 +70,7 @@ def test_class_tells_people_and_programs_all_they_need(kind: type[MigratorError]
 
 
 def test_invalid_file_tells_its_problems_as_facts() -> None:
-    from functions.migrator.files import Problem, invalid_files
+    from aurora_migrations.engine.migrations import Problem, invalid_files
 
     error = invalid_files([Problem("1_a.sql", "is wrong", 2, 3), Problem("b.sql", "is misnamed")])
     assert isinstance(error, InvalidFile)

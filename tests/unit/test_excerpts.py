@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.migrator.excerpts import (
+from aurora_migrations.engine.diagnostics.redaction import (
     Lines,
     excerpt,
     pointed,

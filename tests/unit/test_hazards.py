@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from compiler import squawk
-from compiler.annotations import of_hazards
-from compiler.hazards import (
+from aurora_migrations.compiler import squawk
+from aurora_migrations.compiler.github_annotations import of_hazards
+from aurora_migrations.compiler.hazards import (
     NAMELESS,
     PASSWORD,
     REFUSED,
@@ -25,8 +25,8 @@ from compiler.hazards import (
     parse_allow,
     unused,
 )
-from compiler.passwords import hide_passwords
-from compiler.sql import parse
+from aurora_migrations.compiler.parser import parse
+from aurora_migrations.compiler.secret_literals import hide_passwords
 from tests.bounds import NO_HANG
 
 CANARY = "kanarien-7vogel"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST_MODULES = "import json, sys; print(json.dumps(sorted(sys.modules)))"
-ENGINE = sorted(f"functions.migrator.{path.stem}" for path in (ROOT / "functions" / "migrator").glob("[!_]*.py"))
+ENGINE = sorted(f"aurora_migrations.engine.{path.stem}" for path in (ROOT / "functions" / "migrator").glob("[!_]*.py"))
 VERBS = ("run", "list", "status", "history", "rollback", "new")
 
 
@@ -36,17 +36,25 @@ def modules_after(program: str) -> frozenset[str]:
 
 def test_engine_knows_nothing_of_those_around_it() -> None:
     others = {"compiler", "cli", "local", "tests", "boto3", "botocore", "postgast", "rich", "awslambdaric", "argparse"}
-    assert loaded_by("functions.migrator", *ENGINE) & others == set()
+    assert loaded_by("aurora_migrations.engine", *ENGINE) & others == set()
 
 
 def test_compiler_loads_the_grammar_only_when_it_is_asked() -> None:
-    assert loaded_by("compiler.source") & {"postgast", "google", "rich", "cli", "local", "boto3"} == set()
+    assert (
+        loaded_by("aurora_migrations.compiler.folder_source") & {"postgast", "google", "rich", "cli", "local", "boto3"}
+        == set()
+    )
 
 
 def test_command_line_loads_neither_grammar_nor_tables_nor_the_local_server_before_it_must() -> None:
     verbs = [f"cli.{verb}" for verb in VERBS]
-    assert loaded_by("cli.main", *verbs) & {"postgast", "google", "rich", "local", "boto3", "pydantic"} == set()
-    assert "pydantic" not in loaded_by("cli.build", "cli.remote.place"), "only what reads cdk.json needs it"
+    assert (
+        loaded_by("aurora_migrations.cli.main", *verbs) & {"postgast", "google", "rich", "local", "boto3", "pydantic"}
+        == set()
+    )
+    assert "pydantic" not in loaded_by(
+        "aurora_migrations.cli.verbs.build", "aurora_migrations.cli.remote.environment"
+    ), "only what reads cdk.json needs it"
 
 
 def test_every_module_of_the_benchmarks_can_be_imported() -> None:
@@ -92,9 +100,7 @@ def test_handlers_load_nothing_of_the_aws_sdk_and_no_tracer() -> None:
 def test_first_call_loads_boto3_and_no_second_package_with_it() -> None:
     """What a handler's first call adds to its import: the client of Secrets Manager."""
     before = loaded_by(*HANDLERS)
-    call = (
-        "from functions.migrator.credentials import secrets_client; import os; os.environ['AWS_REGION'] = 'eu-west-1'"
-    )
+    call = "from functions.database_secret import secrets_client; import os; os.environ['AWS_REGION'] = 'eu-west-1'"
     program = f"import {', '.join(HANDLERS)}; {call}; os.environ['AWS_DEFAULT_REGION'] = 'eu-west-1'; secrets_client()"
     after = {name.partition(".")[0] for name in modules_after(program)}
     owners = packages_distributions()

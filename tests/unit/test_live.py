@@ -15,15 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler import live, squawk
-from compiler.checking import check
-from compiler.live import Compiled, compile_text
-from compiler.source import Compiler
-from compiler.tokens import token_hash, unit_hash
-from functions.migrator.errors import InvalidFile
-from functions.migrator.files import discover, position, read_text
-from functions.migrator.options import Options
-from functions.migrator.script import Outline
+from aurora_migrations.compiler import compile as live
+from aurora_migrations.compiler import squawk
+from aurora_migrations.compiler.check import check
+from aurora_migrations.compiler.compile import Compiled, compile_text
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.compiler.token_hash import token_hash, unit_hash
+from aurora_migrations.engine.errors import InvalidFile
+from aurora_migrations.engine.migrations import discover, position, read_text
+from aurora_migrations.engine.options import Options
+from aurora_migrations.engine.script import Outline
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -402,8 +403,8 @@ def test_grammar_is_loaded_only_when_a_file_must_be_understood(migrations: Migra
     migrations.write("1_a.sql", "SELECT 1;")
     program = (
         "import sys, pathlib\n"
-        "from compiler.source import Compiler\n"
-        "from functions.migrator import discover\n"
+        "from aurora_migrations.compiler.folder_source import Compiler\n"
+        "from aurora_migrations.engine import discover\n"
         "package = discover(pathlib.Path(sys.argv[1]))\n"
         "compiler = Compiler(package)\n"
         "assert compiler.digest and 'postgast' not in sys.modules\n"
@@ -445,8 +446,8 @@ def test_large_file_is_refused_for_its_last_statement(tmp_path, end: str) -> Non
 def test_token_hash_of_a_large_file_is_that_of_its_tokens(monkeypatch) -> None:
     text = b"SELECT 'a'\n'b;\n', $$;\n$$ /* ;\n */;\nSELECT \"x;\n\" -- ;\n;\n" * 40
     expected = token_hash(text)
-    for name in ("compiler.pieces.WHOLE", "compiler.sql.WHOLE"):
+    for name in ("aurora_migrations.compiler.pieces.WHOLE", "aurora_migrations.compiler.parser.WHOLE"):
         monkeypatch.setattr(name, 0)
     for size in (1, 7, 100):
-        monkeypatch.setattr("compiler.pieces.PIECE", size)
+        monkeypatch.setattr("aurora_migrations.compiler.pieces.PIECE", size)
         assert token_hash(text) == expected

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from documents.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
-from functions import layout, mail
-from functions.migrator.blockers import Blocker
-from functions.migrator.document import FACTS_LIMIT, LIMIT, document
-from functions.migrator.errors import ConnectionLost, InDoubt, LockTimeout, MigrationFailed, MigratorError
-from functions.migrator.runlock import Holder
+from aurora_migrations.engine import layout
+from aurora_migrations.engine.errors import ConnectionLost, InDoubt, LockTimeout, MigrationFailed, MigratorError
+from aurora_migrations.engine.locks.blockers import Blocker
+from aurora_migrations.engine.postgres.advisory_lock import Holder
+from functions import mail
+from functions.error_payload import FACTS_LIMIT, LIMIT, document
+from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
 from tests.unit.test_errors import ALL
 
 HEADINGS = ("WHAT HAPPENED", "WHY", "THE DATABASE NOW", "WHAT TO DO", "NEXT COMMAND", "THIS EXECUTION")

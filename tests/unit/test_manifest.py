@@ -14,18 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.live import compile_text
-from compiler.source import Compiler
-from functions.migrator import manifest
-from functions.migrator.drift import read_edits
-from functions.migrator.errors import InvalidManifest
-from functions.migrator.expectations import Promise
-from functions.migrator.files import Migration, Package, discover
-from functions.migrator.history import State
-from functions.migrator.manifest import DETAILS, FORMAT, INDEX, Manifest, script_of
-from functions.migrator.options import Options, RowsExpectation
-from functions.migrator.plan import make_plan
-from functions.migrator.script import Hazard, Outline, Script, Statement, TableLock, Unit
+from aurora_migrations.compiler.compile import compile_text
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.engine import manifest
+from aurora_migrations.engine.drift import read_edits
+from aurora_migrations.engine.errors import InvalidManifest
+from aurora_migrations.engine.history import State
+from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest, script_of
+from aurora_migrations.engine.migrations import Migration, Package, discover
+from aurora_migrations.engine.options import Options, RowsExpectation
+from aurora_migrations.engine.plan import make_plan
+from aurora_migrations.engine.script import Hazard, Outline, Script, Statement, TableLock, Unit
+from aurora_migrations.engine.verification.expectations import Promise
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 

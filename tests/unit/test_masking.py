@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.migrator.masking import Origin, redact
-from functions.migrator.sqlstate import diagnose
+from aurora_migrations.engine.diagnostics.masking import Origin, redact
+from aurora_migrations.engine.postgres.sqlstate import diagnose
 from tests.unit.test_sqlstate import said
 
 FILE = "DO $$ ... RAISE EXCEPTION 'bad address of %: %', r.name, r.note; EXECUTE 'DROP TABLE ' || r.name; ... $$"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cli.new import next_label, slug
-from functions.migrator.errors import InvalidFile, InvalidInput
-from functions.migrator.files import discover
+from aurora_migrations.cli.verbs.new import next_label, slug
+from aurora_migrations.engine.errors import InvalidFile, InvalidInput
+from aurora_migrations.engine.migrations import discover
 from tests.servers import Migrations
 
 SLUGS = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.migrator.options import Options, RowsExpectation, read_options
+from aurora_migrations.engine.options import Options, RowsExpectation, read_options
 from tests.bounds import NO_HANG
 
 FILE = "1_a.sql"

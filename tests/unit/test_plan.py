@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from functions.migrator.drift import Edit
-from functions.migrator.errors import (
+from aurora_migrations.engine.drift import Edit
+from aurora_migrations.engine.errors import (
     InvalidInput,
     MigrationChanged,
     MigrationMissing,
     MigratorError,
     OutOfOrder,
 )
-from functions.migrator.executions import Undone
-from functions.migrator.files import Package, discover
-from functions.migrator.history import Applied, Progress, State
-from functions.migrator.plan import Plan, find_target, plan_rollback
-from functions.migrator.plan import make_plan as make_plan_of
+from aurora_migrations.engine.executions import Undone
+from aurora_migrations.engine.history import Applied, Progress, State
+from aurora_migrations.engine.migrations import Package, discover
+from aurora_migrations.engine.plan import Plan, find_target, plan_rollback
+from aurora_migrations.engine.plan import make_plan as make_plan_of
 
 WHEN = "2026-11-23T04:00:17Z"
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cli import watching
-from cli.printable import Printable, printable, stream_of
-from cli.remote.lines import Line
-from cli.remote.screen import Live
+from aurora_migrations.cli.printable import Printable, printable, stream_of
+from aurora_migrations.cli.remote.display import Live
+from aurora_migrations.cli.remote.function_logs import Line
+from aurora_migrations.cli.verbs import watching
 
 EVIL = "a\x1b[2J\x07\x9b1A\u202eb\rc"
 SHOWN = r"a\x1b[2J\x07\x9b1A\u202eb\rc"

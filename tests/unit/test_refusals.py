@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.live import compile_text, read_promises
-from compiler.sql import NotSql, parse
-from functions.migrator.options import Options
+from aurora_migrations.compiler.compile import compile_text, read_promises
+from aurora_migrations.compiler.parser import NotSql, parse
+from aurora_migrations.engine.options import Options
 
 FILE = "1_a.sql"
 

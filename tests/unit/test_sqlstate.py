@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from psycopg import errors as postgres
 from psycopg.pq import DiagnosticField
 
-from functions.migrator import errors
-from functions.migrator.sqlstate import connection_lost, diagnose, kind_of, named_error
+from aurora_migrations.engine import errors
+from aurora_migrations.engine.postgres.sqlstate import connection_lost, diagnose, kind_of, named_error
 
 
 def said(state: str, message: str, **fields: str) -> psycopg.Error:

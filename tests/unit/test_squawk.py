@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from compiler import squawk
-from functions.migrator.errors import InvalidInput
+from aurora_migrations.compiler import squawk
+from aurora_migrations.engine.errors import InvalidInput
 
 INDEX = b"CREATE INDEX i ON users (id);\n"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.sql import parse
-from compiler.staying import staying
-from functions.migrator.standing import ANYTHING, Standing, must_be_there
+from aurora_migrations.compiler.locks.staying import staying
+from aurora_migrations.compiler.parser import parse
+from aurora_migrations.engine.verification.expected_tables import ANYTHING, Standing, must_be_there
 
 FILES = [
     ("CREATE TABLE a (id int)", ["a"], []),

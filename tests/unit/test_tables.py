@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.sql import parse
-from compiler.tables import tables
+from aurora_migrations.compiler.locks.tables import tables
+from aurora_migrations.compiler.parser import parse
 
 FILES = [
     ("CREATE TABLE a (id int)", ["a"]),

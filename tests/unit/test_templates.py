@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli import templates
-from cli.templates import TEMPLATES, Draft, draft
-from compiler.checking import Checked, check
-from compiler.effects import Answer, effects
-from compiler.live import compile_text
-from compiler.source import Compiler
-from compiler.sql import parse
-from functions.migrator.errors import InvalidFile, InvalidInput
-from functions.migrator.files import discover
-from functions.migrator.options import Options
+from aurora_migrations.cli import templates
+from aurora_migrations.cli.templates import TEMPLATES, Draft, draft
+from aurora_migrations.compiler.check import Checked, check
+from aurora_migrations.compiler.compile import compile_text
+from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.compiler.locks.effects import Answer, effects
+from aurora_migrations.compiler.parser import parse
+from aurora_migrations.engine.errors import InvalidFile, InvalidInput
+from aurora_migrations.engine.migrations import discover
+from aurora_migrations.engine.options import Options
 from tests.servers import Migrations
 
 USERS = {"table": "users", "column": "mail"}
@@ -338,7 +338,7 @@ def test_each_batch_is_a_unit_of_its_own(batches: int) -> None:
 
 def test_texts_are_installed_with_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
-    patterns = project["tool"]["setuptools"]["package-data"]["cli.templates"]
+    patterns = project["tool"]["setuptools"]["package-data"]["aurora_migrations.cli.templates"]
     texts = [path.name for path in files(templates).iterdir() if path.name.endswith(".sql")]
     assert sorted(texts) == sorted(f"{name.replace('-', '_')}.sql" for name in TEMPLATES)
     assert all(any(fnmatch(text, pattern) for pattern in patterns) for text in texts)

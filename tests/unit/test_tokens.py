@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from compiler.sql import NotSql, tokens
-from compiler.tokens import VERSION, token_hash
+from aurora_migrations.compiler.parser import NotSql, tokens
+from aurora_migrations.compiler.token_hash import VERSION, token_hash
 
 BOUNDED = settings(max_examples=100, deadline=None, database=None)
 

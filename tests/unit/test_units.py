@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from compiler.sql import parse, tokens
-from compiler.transactions import is_read_only, needs_no_transaction
-from compiler.units import Layout, lay_out
+from aurora_migrations.compiler.parser import parse, tokens
+from aurora_migrations.compiler.transaction_units import Layout, lay_out
+from aurora_migrations.compiler.transactions import is_read_only, needs_no_transaction
 
 PLAIN = "one transaction: nothing in the file asks for anything else"
 WRAPPED = "one transaction: the file's own BEGIN ... COMMIT"

@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra.packaging import ROOT
-from local.cloud.cloud import Cloud, opened
-from local.installation import Installation
-from local.postgres import Server
+from aurora_migrations.cdk.package.build import ROOT
+from aurora_migrations.local.cloud.cloud import Cloud, opened
+from aurora_migrations.local.postgres.binaries import Installation
+from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.workflow.helpers import DATABASE, Workflow
 

@@ -16,11 +16,11 @@ from moto.awslambda.models import lambda_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
-from infra.naming import ALIAS
-from local.cloud import executions
-from local.cloud.cloud import Cloud
-from local.cloud.inbox import Mail
-from local.postgres import Server
+from aurora_migrations.cdk.naming import ALIAS
+from aurora_migrations.local.cloud.cloud import Cloud
+from aurora_migrations.local.cloud.services import stepfunctions as executions
+from aurora_migrations.local.cloud.services.inbox import Mail
+from aurora_migrations.local.postgres.server import Server
 
 PATIENCE_S = 60
 FUNCTIONS = ("preflight", "apply", "verify")

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from moto.iam.models import iam_backends
 
-from infra.retries import CONNECTION
-from infra.starters import TYPED_LOOK
-from local.cloud.identity import PARTITION
-from local.cloud.inbox import Mail
+from aurora_migrations.cdk.retries import CONNECTION
+from aurora_migrations.cdk.starters import TYPED_LOOK
+from aurora_migrations.local.cloud.account import PARTITION
+from aurora_migrations.local.cloud.services.inbox import Mail
 from tests.database.work import ENDS, ENDS_AT_COMMIT, MAKES_IT_END
 from tests.proxy import Proxy
 from tests.workflow.helpers import DATABASE, Ended, Execution, Workflow, unmailable, until

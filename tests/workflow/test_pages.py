@@ -19,15 +19,15 @@ import psycopg
 import pytest
 
 import tasks
-from cli.main import main
-from documents import ROOT
-from documents.examples import examples
-from documents.golden import TERMINAL
+from aurora_migrations.cli.main import main
 from tests import servers
 from tests.cli.conftest import Answer, checked, environment
+from tests.examples.examples import examples
 from tests.pages import PAGES, Command, blocks, commands
 from tests.workflow.helpers import until
 from tests.workflow.test_terminal import Terminal, processes_of
+from tools.documents import ROOT
+from tools.documents.golden import TERMINAL
 
 pytestmark = pytest.mark.timeout(400)  # each starts clouds, in processes of their own
 
@@ -37,7 +37,7 @@ NOT_RUN = {
     "export AWS_": "is for the commands of AWS after it",
     "aws ": "there is no account; tests/unit looks whether the operation and its options exist",
     "npx aws-cdk@2 bootstrap": "changes an account",
-    "npx aws-cdk@2 ls": "npx gets the CDK's command line from npm; tests/infra calls what it calls, `python -m app`",
+    "npx aws-cdk@2 ls": "npx gets the CDK's command line from npm; tests/cdk calls what it calls, `python -m app`",
     "npx aws-cdk@2 synth": "as `ls`",
     "psql ": "isn't part of the product, and the embedded server brings none",
     "cd ": "leads to the reader's own folder",
@@ -216,7 +216,7 @@ def write(text: str, folder: Path) -> None:
 def watch(reader: Reader, words: Sequence[str]) -> None:
     """Looks until Ctrl-C."""
     variables = environment(AURORA_MIGRATIONS_LOCAL=str(reader.home))
-    command = [sys.executable, "-m", "cli", *words]
+    command = [sys.executable, "-m", "aurora_migrations", *words]
     with subprocess.Popen(command, cwd=reader.folder, env=variables, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert any(line.startswith("Applied") for line in process.stdout)

@@ -21,10 +21,10 @@ import psutil
 import psycopg
 import pytest
 
-from infra.packaging import ROOT
-from local import account
-from local.folder import Folder
-from local.installation import find
+from aurora_migrations.cdk.package.build import ROOT
+from aurora_migrations.local.postgres import os_account
+from aurora_migrations.local.postgres.binaries import find
+from aurora_migrations.local.postgres.data_directory import Folder
 from tests import servers
 from tests.cli.conftest import Answer, calling, checked, environment
 from tests.servers import Database
@@ -91,7 +91,7 @@ class Terminal:
                 process.stdout.close()
 
     def _command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "cli", *words]
+        return [sys.executable, "-m", "aurora_migrations", *words]
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(
     assert subjects(said) == ["[local] InvalidInput in preflight"]
 
     assert process.stdout
-    data = account.place_for(terminal.home / f"postgres-{find().major}")
+    data = os_account.place_for(terminal.home / f"postgres-{find().major}")
     psutil.Process(int(Folder(data).postmaster()[0])).kill()
     read_until(process.stdout, "PostgreSQL has ended, so every execution fails from now on")
     process.send_signal(signal.SIGINT)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from local.cloud.endpoint import policies_of
-from local.cloud.rights import granted
-from local.cloud.stack import roles
+from aurora_migrations.local.cloud.endpoint import policies_of
+from aurora_migrations.local.cloud.services.iam import granted
+from aurora_migrations.local.cloud.services.stack import roles
 from tests.conftest import CLOUDS_OF_THEIR_OWN
 from tests.workflow.helpers import Workflow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from functions.migrator import errors
-from local.cloud.running import Access, found_by_others
+from aurora_migrations.engine import errors
+from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from tests.cli.cloud import answering
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
@@ -95,7 +95,7 @@ def _squawk(stage: Stage, text: str) -> Answer:
 
 
 def _slow_squawk(stage: Stage) -> Answer:
-    stage.patch.setattr("compiler.squawk._LIMIT_S", 0.2)
+    stage.patch.setattr("aurora_migrations.compiler.squawk._LIMIT_S", 0.2)
     return _squawk(stage, "#!/bin/sh\nexec sleep 60\n")
 
 
@@ -106,7 +106,7 @@ def _in_the_way(stage: Stage) -> Answer:
 
 def _written_meanwhile(stage: Stage) -> Answer:
     """Somebody else has written that very file since the next number was looked for."""
-    stage.patch.setattr("cli.new.next_label", lambda folder: "002")
+    stage.patch.setattr("aurora_migrations.cli.verbs.new.next_label", lambda folder: "002")
     return stage.call("new", "orders")
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import (
     UnknownServiceError,
 )
 
-from local.cloud.running import Access, found_by_others
+from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from tests.cli.cloud import answering, interrupted, spoilt, waiting
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage, refusal
@@ -190,7 +190,7 @@ def _ended(stage: Stage) -> Answer:
 
 def _nothing_installed(stage: Stage) -> Answer:
     """In a set-up that has nothing but what the product itself needs."""
-    stage.patch.setitem(sys.modules, "local.cloud.reach", None)
+    stage.patch.setitem(sys.modules, "aurora_migrations.local.cloud.reach", None)
     return stage.call("run", "--local")
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from functions.migrator import errors
+from aurora_migrations.engine import errors
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
 from tests.listeners import full, listening, url_to
@@ -51,7 +51,7 @@ def _closed(stage: Stage) -> Answer:
 
 
 def _wrong_secret(stage: Stage) -> Answer:
-    stage.patch.setattr("functions.migrator.credentials.with_login.__defaults__", (0.0,))
+    stage.patch.setattr("functions.database_secret.with_login.__defaults__", (0.0,))
     stage.machine.put({**stage.machine.secret, "password": "wrong"})
     return stage.refused(errors.AuthenticationFailed)
 

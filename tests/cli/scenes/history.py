@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from functions.migrator import takeover
+from aurora_migrations.engine import takeover
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
 

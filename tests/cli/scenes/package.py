@@ -10,8 +10,8 @@ from typing import Any
 
 from botocore.exceptions import EndpointConnectionError
 
-from functions.migrator import errors, manifest
-from functions.migrator.manifest import DETAILS, INDEX
+from aurora_migrations.engine import errors, manifest
+from aurora_migrations.engine.manifest import DETAILS, INDEX
 from tests.cli.conftest import Answer
 from tests.cli.stage import Secrets, Stage, refusal
 from tests.database.helpers import backend

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from functions.migrator import errors
-from functions.migrator.deadline import RESERVE
+from aurora_migrations.engine import errors
+from aurora_migrations.engine.steps.deadline import RESERVE
 from tests.cli.conftest import Answer
 from tests.cli.scenes.contention import AT_ONCE, slow_promises
 from tests.cli.stage import Stage
@@ -136,7 +136,7 @@ def _broken_for_ever(stage: Stage) -> Answer:
 
 
 def _mistake(stage: Stage) -> Answer:
-    stage.patch.setattr("functions.edge.read_login", None)
+    stage.patch.setattr("functions.entrypoint.read_login", None)
     return stage.refused(errors.InternalError)
 
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from compiler import checking
-from functions.migrator import ctrl_c
-from functions.migrator.patience import Patience
+from aurora_migrations.compiler import check
+from aurora_migrations.engine import interrupts
+from aurora_migrations.engine.locks.retry import Patience
 from tests.cli.cloud import stops_explained, waiting
 from tests.cli.conftest import Answer
 from tests.cli.scenes.contention import busy
@@ -49,14 +49,14 @@ def _press_before(stage: Stage, step: str) -> Answer:
     """Ctrl-C is pressed when the check of the files comes to this step first."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     stage.closing.callback(signal.signal, signal.SIGINT, before)
-    real, left = getattr(checking, step), [signal.SIGINT]
+    real, left = getattr(check, step), [signal.SIGINT]
 
     def pressed(*given: Any) -> Any:
         while left:
             signal.raise_signal(left.pop())
         return real(*given)
 
-    stage.patch.setattr(checking, step, pressed)
+    stage.patch.setattr(check, step, pressed)
     return stage.on("run")
 
 
@@ -74,7 +74,7 @@ def _at_commit(stage: Stage, text: str) -> Answer:
 def _pauses(of: Callable[..., object] | None = None) -> bool:
     """Whether the run sleeps at this moment, and not within a query; on behalf of this function, if one is named."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    if frame is None or frame.f_code is not ctrl_c.pause.__code__:
+    if frame is None or frame.f_code is not interrupts.pause.__code__:
         return False
     return of is None or (frame.f_back is not None and frame.f_back.f_code is of.__code__)  # type: ignore[attr-defined]
 
@@ -83,7 +83,7 @@ def _while_connecting(stage: Stage) -> Answer:
     """To a server that takes the connection and says nothing."""
     silent = stage.enter(socket.create_server(("127.0.0.1", 0)))
     url = f"postgresql://app@127.0.0.1:{silent.getsockname()[1]}/shop"
-    return _press(stage, lambda: ctrl_c._State.waiting, "run", url=url)
+    return _press(stage, lambda: interrupts._State.waiting, "run", url=url)
 
 
 def _while_the_database_is_away(stage: Stage) -> Answer:

@@ -9,54 +9,54 @@ _TAMPERED = "somebody has changed the history by hand; each text is shown by tes
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
 UNSEEN = {
-    "compiler/live.py outline invalid_files": _REFUSED_BEFORE,
-    "compiler/live.py outline invalid_files 2": _REFUSED_BEFORE,
-    "compiler/source.py scripts invalid_files": _REFUSED_BEFORE,
-    "functions/migrator/failures.py not_retried MigrationFailed": _OUTSIDE,
-    "functions/migrator/history.py _progress units_missing": _TAMPERED,
-    "functions/migrator/history.py read_state twice": _TAMPERED,
-    "functions/migrator/history.py read_text vanished": _TAMPERED,
-    "functions/migrator/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
-    "functions/migrator/run.py _wait cancelled": "Ctrl-C within the millisecond of a statement of ours, told "
+    "aurora_migrations/compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
+    "aurora_migrations/compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
+    "aurora_migrations/compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
+    "aurora_migrations/engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
+    "aurora_migrations/engine/history.py _progress units_missing": _TAMPERED,
+    "aurora_migrations/engine/history.py read_state twice": _TAMPERED,
+    "aurora_migrations/engine/history.py read_text vanished": _TAMPERED,
+    "aurora_migrations/engine/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
+    "aurora_migrations/engine/runner.py _wait cancelled": "Ctrl-C within the millisecond of a statement of ours, told "
     "in the words of `_sleep`, which have a scene",
-    "functions/migrator/sqlstate.py named_error MigrationFailed": "a trouble of the server in a statement of "
+    "aurora_migrations/engine/postgres/sqlstate.py named_error MigrationFailed": "a trouble of the server in a statement of "
     "ours, in the words of a file's, which have scenes",
-    "functions/migrator/transaction.py _begin history_changed": _TAMPERED,
-    "functions/migrator/transaction.py _begin_unit runner_error": "a connection that breaks between two "
+    "aurora_migrations/engine/transaction.py _begin history_changed": _TAMPERED,
+    "aurora_migrations/engine/transaction.py _begin_unit runner_error": "a connection that breaks between two "
     "messages of a file that is resumed, in the words of one that breaks in it",
-    "functions/migrator/transaction.py _run_outside file_error": _OUTSIDE,
-    "functions/migrator/transaction.py _run_outside not_retried": _OUTSIDE,
-    "functions/migrator/transaction.py _run_outside not_retried 2": _OUTSIDE,
-    "functions/migrator/transaction.py _run_outside not_retried 3": _OUTSIDE,
-    "functions/migrator/transaction.py _run_outside runner_error": _OUTSIDE,
-    "functions/migrator/transaction.py _run_outside runner_error 2": _OUTSIDE,
-    "functions/migrator/unreadable.py _applied_gone _by_hand": _TAMPERED,
-    "functions/migrator/unreadable.py _unlogged _by_hand": _TAMPERED,
-    "functions/migrator/unreadable.py format_of _applied_gone": _TAMPERED,
-    "functions/migrator/unreadable.py format_of _foreign": _TAMPERED,
-    "functions/migrator/unreadable.py format_of _unlogged": _TAMPERED,
-    "functions/migrator/unreadable.py twice _by_hand": _TAMPERED,
-    "functions/migrator/unreadable.py units_missing _by_hand": _TAMPERED,
-    "functions/migrator/unreadable.py vanished _by_hand": _TAMPERED,
-    "cli/remote/follow.py _logged explain": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
-    "cli/remote/health.py _made explain": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
-    "cli/remote/health.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
-    "functions/edge.py _written _unknown": "only logged: a mail that can't be written must not hide anything",
-    "functions/migrator/applying.py _run InvalidInput": f"{_NOBODY_GETS_THERE}`ask.read_ask` refuses it before",
-    "functions/migrator/failures.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
+    "aurora_migrations/engine/transaction.py _run_outside file_error": _OUTSIDE,
+    "aurora_migrations/engine/transaction.py _run_outside not_retried": _OUTSIDE,
+    "aurora_migrations/engine/transaction.py _run_outside not_retried 2": _OUTSIDE,
+    "aurora_migrations/engine/transaction.py _run_outside not_retried 3": _OUTSIDE,
+    "aurora_migrations/engine/transaction.py _run_outside runner_error": _OUTSIDE,
+    "aurora_migrations/engine/transaction.py _run_outside runner_error 2": _OUTSIDE,
+    "aurora_migrations/engine/unreadable_history.py _applied_gone _by_hand": _TAMPERED,
+    "aurora_migrations/engine/unreadable_history.py _unlogged _by_hand": _TAMPERED,
+    "aurora_migrations/engine/unreadable_history.py format_of _applied_gone": _TAMPERED,
+    "aurora_migrations/engine/unreadable_history.py format_of _foreign": _TAMPERED,
+    "aurora_migrations/engine/unreadable_history.py format_of _unlogged": _TAMPERED,
+    "aurora_migrations/engine/unreadable_history.py twice _by_hand": _TAMPERED,
+    "aurora_migrations/engine/unreadable_history.py units_missing _by_hand": _TAMPERED,
+    "aurora_migrations/engine/unreadable_history.py vanished _by_hand": _TAMPERED,
+    "aurora_migrations/cli/remote/progress.py _logged explain": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
+    "aurora_migrations/cli/remote/health_checks.py _made explain": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "aurora_migrations/cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "functions/entrypoint.py _written _unknown": "only logged: a mail that can't be written must not hide anything",
+    "functions/apply/batch.py _run InvalidInput": f"{_NOBODY_GETS_THERE}`ask.read_ask` refuses it before",
+    "aurora_migrations/engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
     "nearly: no test can hit the moment between",
-    "functions/migrator/failures.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has seen "
+    "aurora_migrations/engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has seen "
     "what was waited for",
-    "functions/migrator/patience.py wait stopped": "a second Ctrl-C within the millisecond of a look, in the words of "
+    "aurora_migrations/engine/locks/retry.py wait stopped": "a second Ctrl-C within the millisecond of a look, in the words of "
     "`_sleep`, which have a scene",
-    "functions/migrator/patience.py _sleep cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
+    "aurora_migrations/engine/locks/retry.py _sleep cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
     "`ctrl_c.stopped`, which have a scene",
-    "functions/migrator/runlock.py _sleep cancelled": "the same",
-    "functions/migrator/takeover.py connect pause": f"{_WORDS_OF_CONNECT} asked again",
-    "functions/migrator/takeover.py reconnect pause": f"{_WORDS_OF_CONNECT} asked again, after a connection was lost",
-    "functions/migrator/takeover.py reconnect stopped": f"{_WORDS_OF_CONNECT} asked, after a connection was lost",
-    "functions/migrator/session.py clean named_error": "a new connection takes the lost one's place at once; to be "
+    "aurora_migrations/engine/postgres/advisory_lock.py _sleep cancelled": "the same",
+    "aurora_migrations/engine/takeover.py connect pause": f"{_WORDS_OF_CONNECT} asked again",
+    "aurora_migrations/engine/takeover.py reconnect pause": f"{_WORDS_OF_CONNECT} asked again, after a connection was lost",
+    "aurora_migrations/engine/takeover.py reconnect stopped": f"{_WORDS_OF_CONNECT} asked, after a connection was lost",
+    "aurora_migrations/engine/postgres/session.py clean named_error": "a new connection takes the lost one's place at once; to be "
     "told, five more must be lost",
-    "functions/migrator/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
+    "aurora_migrations/engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
     "`connecting._busy` tells it, which has a scene",
 }

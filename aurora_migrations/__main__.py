@@ -1,0 +1,7 @@
+"""`python -m aurora_migrations` is `aurora-migrations`, where the console script isn't on the path."""
+
+import sys
+
+from aurora_migrations.cli.main import main
+
+sys.exit(main())

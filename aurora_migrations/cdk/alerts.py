@@ -1,0 +1,98 @@
+"""Who is told of a failure: a topic with e-mail subscribers, encrypted with a key that its publishers may use."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from aurora_migrations.cdk.config import Environment
+from aurora_migrations.cdk.naming import Names
+
+USE_KEY = ("kms:Decrypt", "kms:GenerateDataKey")  # what sending to an encrypted topic or queue takes
+
+_LOGS_USE_KEY = (
+    "Decrypt",
+    "DescribeKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+)
+
+
+def make_key(scope: Construct, settings: Environment) -> kms.Key:
+    """The key of topic, queue and logs, open to the services that write to them.
+
+    AWS documents the statements for EventBridge and CloudWatch without a condition on the source: with one, alarms and
+    dead letters would be lost without a word.
+    """
+    names = Names(settings.name)
+    key = kms.Key(
+        scope,
+        "Key",
+        alias=f"alias/{names.of()}",
+        description=f"Alerts, dead letters and logs of the migrations of {settings.name}",
+        enable_key_rotation=True,
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+    for service in ("events.amazonaws.com", "cloudwatch.amazonaws.com"):
+        key.add_to_resource_policy(
+            iam.PolicyStatement(principals=[iam.ServicePrincipal(service)], actions=list(USE_KEY), resources=["*"])
+        )
+    key.add_to_resource_policy(_logs_may_use(scope, names))
+    return key
+
+
+def _logs_may_use(scope: Construct, names: Names) -> iam.PolicyStatement:
+    stack = cdk.Stack.of(scope)
+    groups = [names.function_log(function) for function in ("preflight", "apply", "verify")]
+    groups += [names.machine_log(), names.machine_log("notice"), names.machine_log("daily")]
+    arns = [
+        stack.format_arn(
+            service="logs", resource="log-group", resource_name=group, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+        )
+        for group in groups
+    ]
+    return iam.PolicyStatement(
+        principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
+        actions=[f"kms:{action}" for action in _LOGS_USE_KEY],
+        resources=["*"],
+        conditions={"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arns}},
+    )
+
+
+class Alerts(Construct):
+    """The topic that failures go to."""
+
+    def __init__(self, scope: Construct, name: str, *, settings: Environment, key: kms.Key) -> None:
+        super().__init__(scope, name)
+        self.key = key
+        self.topic = sns.Topic(
+            self,
+            "Topic",
+            topic_name=Names(settings.name).of("alerts"),
+            display_name=f"Migrations {settings.name}",
+            master_key=key,
+            enforce_ssl=True,
+        )
+        for email in settings.emails:
+            self.topic.add_subscription(subscriptions.EmailSubscription(email))
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AlarmsMayPublish",
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
+            )
+        )
+
+    def let_publish(self, role: iam.IRole) -> None:
+        """Lets a role send to the topic, and use its key: without the second, every message would be lost."""
+        for actions, resource in ((["sns:Publish"], self.topic.topic_arn), (list(USE_KEY), self.key.key_arn)):
+            role.add_to_principal_policy(iam.PolicyStatement(actions=actions, resources=[resource]))

@@ -1,0 +1,223 @@
+"""Preflight, apply and verify: one package, three handlers, each with a role of its own and only what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from aurora_migrations.cdk.config import Environment, Limits, Parameter
+from aurora_migrations.cdk.naming import ALIAS, Names
+from aurora_migrations.cdk.network import Network
+from aurora_migrations.cdk.package.build import CERTIFICATES, MIGRATIONS
+from aurora_migrations.cdk.package.bundling import Package
+from aurora_migrations.cdk.references import resolve
+
+ROOT = "/var/task"  # where Lambda unpacks the package
+NAMESPACE = "AuroraMigrations"
+
+# What Lambda itself does, as the function's role, to put a function into a VPC.
+INTERFACE_ACTIONS = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the three functions: its folder in functions/, what it is for, and its limits in milliseconds."""
+
+    name: str
+    purpose: str
+    lock_timeout: int
+    lock_wait: int
+    statement_timeout: int
+    timeout: int
+    memory_mb: int = 512
+
+
+def kinds(limits: Limits) -> tuple[Kind, Kind, Kind]:
+    """Preflight, apply, verify. Preflight only reads small things and must not keep anybody waiting."""
+    preflight = Kind(
+        "preflight",
+        "Checks secret, connection and history; says what is pending. Changes nothing.",
+        lock_timeout=min(limits.lock_timeout, 2_000),
+        lock_wait=min(limits.lock_wait, 30_000),
+        statement_timeout=min(limits.statement_timeout, 60_000),
+        timeout=min(limits.function_timeout, 120_000),
+    )
+    same = (limits.lock_timeout, limits.lock_wait, limits.statement_timeout, limits.function_timeout)
+    apply = Kind("apply", "Applies pending migrations, each all or not at all.", *same, memory_mb=1024)
+    return preflight, apply, Kind("verify", "Looks whether what was promised is true now.", *same)
+
+
+class Functions(Construct):
+    """The three functions.
+
+    Attributes:
+        aliases: by name, what the state machine calls: the version that was deployed with it.
+        timeouts: by name, in milliseconds.
+        logs: by name, where each writes.
+        retries: what a call of theirs tries again.
+    """
+
+    def __init__(
+        self, scope: Construct, name: str, *, settings: Environment, network: Network, key: kms.Key, package: Package
+    ) -> None:
+        super().__init__(scope, name)
+        self._settings = settings
+        self._network = network
+        self._key = key
+        self._package = package
+        self.timeouts = {kind.name: kind.timeout for kind in kinds(settings.limits)}
+        self.retries = settings.limits.retries
+        self.logs: dict[str, logs.LogGroup] = {}
+        self.aliases = {kind.name: self._alias(kind) for kind in kinds(settings.limits)}
+
+    def _alias(self, kind: Kind) -> lambda_.Alias:
+        place = Construct(self, kind.name.capitalize())
+        name = Names(self._settings.name).of(kind.name)
+        log = logs.LogGroup(
+            place,
+            "Log",
+            log_group_name=Names(self._settings.name).function_log(kind.name),
+            retention=retention(self._settings),
+            encryption_key=self._key,
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+        self.logs[kind.name] = log
+        function = lambda_.Function(
+            place,
+            "Function",
+            function_name=name,
+            description=kind.purpose,
+            code=self._package.code,
+            runtime=self._package.runtime,
+            architecture=self._package.architecture,
+            handler=f"functions.{kind.name}.handler.handler",
+            timeout=cdk.Duration.millis(kind.timeout),
+            memory_size=kind.memory_mb,
+            environment=self._environment(kind),
+            role=self._role(place, name, log),
+            log_group=log,
+            vpc=self._network.vpc,
+            vpc_subnets=self._network.subnets,
+            security_groups=[self._network.group],
+            current_version_options=lambda_.VersionOptions(description=self._from_parameters()),
+        )
+        return lambda_.Alias(place, "Alias", alias_name=ALIAS, version=function.current_version)
+
+    def _from_parameters(self) -> str | None:
+        """What the function gets from the parameter store, for its version's description.
+
+        The CDK makes a new version where the template changes, and a parameter's value isn't in the template. But
+        CloudFormation replaces a version whose description changes, and the alias follows. (An export can't change
+        while it is imported.) A description has 256 characters at most, so ids come without what they all have.
+        """
+        database, subnets = self._settings.database, self._settings.network.subnets
+        whole = [
+            resolve(self, each) for each in (database.host, database.port, database.name) if isinstance(each, Parameter)
+        ]
+        parts = [(each, "-", 1) for each in subnets] + [(database.secret, ":", 6)]
+        short = [
+            cdk.Fn.select(at, cdk.Fn.split(mark, resolve(self, each)))
+            for each, mark, at in parts
+            if isinstance(each, Parameter)
+        ]
+        return " ".join((*whole, *short)) or None
+
+    def _environment(self, kind: Kind) -> dict[str, str]:
+        settings, database = self._settings, self._settings.database
+        variables = {
+            "ENVIRONMENT": settings.name,
+            "DATABASE_SECRET_ARN": resolve(self, database.secret),
+            "DATABASE_HOST": resolve(self, database.host),
+            "DATABASE_PORT": resolve(self, database.port),
+            "DATABASE_NAME": resolve(self, database.name),
+            "DATABASE_SSLMODE": database.sslmode,
+            "DATABASE_SSLROOTCERT": f"{ROOT}/{CERTIFICATES}",
+            "ALLOWED_ACTIONS": ",".join(settings.allowed_actions),
+            "LOCK_TIMEOUT_MS": str(kind.lock_timeout),
+            "STATEMENT_TIMEOUT_MS": str(kind.statement_timeout),
+            "LOCK_WAIT_MS": str(kind.lock_wait),
+            "HAZARDS": settings.hazards,
+            "MIGRATIONS_DIR": f"{ROOT}/{MIGRATIONS}",
+            "POWERTOOLS_SERVICE_NAME": kind.name,
+            "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE,
+            "POWERTOOLS_LOG_LEVEL": settings.log_level,
+        }
+        if self._network.secrets_url is not None:
+            variables["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = self._network.secrets_url
+        return variables
+
+    def _role(self, place: Construct, function: str, log: logs.LogGroup) -> iam.Role:
+        role = iam.Role(
+            place,
+            "Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            description=f"What {function} may do: write its log, read the database's secret, stand in the VPC.",
+        )
+        log.grant_write(role)
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["secretsmanager:GetSecretValue"], resources=[resolve(self, self._settings.database.secret)]
+            )
+        )
+        self._let_decrypt(role)
+        self._let_stand_in_vpc(role, function)
+        return role
+
+    def _let_decrypt(self, role: iam.Role) -> None:
+        if self._settings.database.secret_key is None:
+            return
+        via = f"secretsmanager.{cdk.Stack.of(self).region}.amazonaws.com"
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["kms:Decrypt"],
+                resources=[resolve(self, self._settings.database.secret_key)],
+                conditions={"StringEquals": {"kms:ViaService": via}},
+            )
+        )
+
+    def _let_stand_in_vpc(self, role: iam.Role, function: str) -> None:
+        """Lambda makes network interfaces as this role; the function's own code may not."""
+        arn = cdk.Stack.of(self).format_arn(
+            service="lambda", resource="function", resource_name=function, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+        )
+        own_code = {"ArnEquals": {"lambda:SourceFunctionArn": arn}}
+        actions = list(INTERFACE_ACTIONS)
+        role.add_to_policy(iam.PolicyStatement(actions=actions, resources=["*"]))
+        role.add_to_policy(
+            iam.PolicyStatement(effect=iam.Effect.DENY, actions=actions, resources=["*"], conditions=own_code)
+        )
+
+
+def retention(settings: Environment) -> logs.RetentionDays:
+    """How long logs are kept."""
+    return RETENTION[settings.log_retention_days]
+
+
+RETENTION = {
+    1: logs.RetentionDays.ONE_DAY,
+    3: logs.RetentionDays.THREE_DAYS,
+    5: logs.RetentionDays.FIVE_DAYS,
+    7: logs.RetentionDays.ONE_WEEK,
+    14: logs.RetentionDays.TWO_WEEKS,
+    30: logs.RetentionDays.ONE_MONTH,
+    60: logs.RetentionDays.TWO_MONTHS,
+    90: logs.RetentionDays.THREE_MONTHS,
+    180: logs.RetentionDays.SIX_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+    731: logs.RetentionDays.TWO_YEARS,
+    1827: logs.RetentionDays.FIVE_YEARS,
+    3653: logs.RetentionDays.TEN_YEARS,
+}

@@ -1,0 +1,97 @@
+"""Where the functions run, and the two doors out of there: the database's port, and Secrets Manager."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from aurora_migrations.cdk.config import Environment, Reference
+from aurora_migrations.cdk.naming import Names
+from aurora_migrations.cdk.references import resolve, resolve_number
+
+HTTPS = 443
+
+
+class Network(Construct):
+    """The runner's security group, opened exactly, in the VPC and the private subnets that the settings name.
+
+    Attributes:
+        vpc, subnets: where the functions run.
+        group: the functions' security group.
+        secrets_url: the address of our own Secrets Manager endpoint; None where an existing one answers by its name.
+    """
+
+    def __init__(self, scope: Construct, name: str, settings: Environment) -> None:
+        super().__init__(scope, name)
+        self._settings = settings
+        wanted = settings.network
+        self.vpc = self._vpc(wanted.vpc)
+        self.subnets = ec2.SubnetSelection(
+            subnets=[self._subnet(number, subnet) for number, subnet in enumerate(wanted.subnets, 1)]
+        )
+        self.group = self._group("Runner", "runner", "The migration functions: out to the database and to its secret")
+        self._open_database()
+        self.secrets_url = self._open_secrets()
+
+    def _vpc(self, reference: Reference[str]) -> ec2.IVpc:
+        vpc = ec2.Vpc.from_vpc_attributes(
+            self, "Vpc", vpc_id=resolve(self, reference), availability_zones=cdk.Fn.get_azs()
+        )
+        why = "Nothing here chooses subnets by their zone; the settings name them."
+        cdk.Annotations.of(vpc).acknowledge_warning("@aws-cdk/aws-ec2:vpcAttributeIsListTokenavailabilityZones", why)
+        return vpc
+
+    def _subnet(self, number: int, reference: Reference[str]) -> ec2.ISubnet:
+        subnet = ec2.Subnet.from_subnet_id(self, f"Subnet{number}", resolve(self, reference))
+        why = "Nothing here adds routes; a subnet's id is all that a function needs."
+        cdk.Annotations.of(subnet).acknowledge_warning("@aws-cdk/aws-ec2:noSubnetRouteTableId", why)
+        return subnet
+
+    def _group(self, construct: str, name: str, description: str) -> ec2.SecurityGroup:
+        return ec2.SecurityGroup(
+            self,
+            construct,
+            vpc=self.vpc,
+            security_group_name=Names(self._settings.name).of(name),
+            description=description,
+            allow_all_outbound=False,
+        )
+
+    def _existing(self, construct: str, group_id: str) -> ec2.ISecurityGroup:
+        return ec2.SecurityGroup.from_security_group_id(self, construct, group_id)
+
+    def _open_database(self) -> None:
+        group = self._existing("Database", resolve(self, self._settings.network.database_security_group))
+        port = ec2.Port.tcp(resolve_number(self, self._settings.database.port))
+        self.group.connections.allow_to(group, port, f"migrations of {self._settings.name}")
+
+    def _open_secrets(self) -> str | None:
+        endpoint = self._settings.network.secrets_endpoint
+        made = self._group("Endpoint", "secrets", "Secrets Manager for the runner") if endpoint == "create" else None
+        group = made or self._existing("ExistingEndpoint", resolve(self, endpoint))
+        self.group.connections.allow_to(group, ec2.Port.tcp(HTTPS), f"secret of {self._settings.name}")
+        return self._endpoint(made) if made is not None else None
+
+    def _endpoint(self, group: ec2.SecurityGroup) -> str:
+        """Without private DNS, which would lead the whole VPC's traffic to Secrets Manager through it."""
+        made = ec2.InterfaceVpcEndpoint(
+            self,
+            "Secrets",
+            vpc=self.vpc,
+            service=ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
+            subnets=self.subnets,
+            security_groups=[group],
+            private_dns_enabled=False,
+            open=False,
+        )
+        made.add_to_policy(
+            iam.PolicyStatement(
+                principals=[iam.AccountPrincipal(cdk.Stack.of(self).account)],
+                actions=["secretsmanager:GetSecretValue"],
+                resources=[resolve(self, self._settings.database.secret)],
+            )
+        )
+        first = cdk.Fn.select(0, made.vpc_endpoint_dns_entries)  # `Z1ABC:vpce-0a1b-xyz.secretsmanager...`
+        return f"https://{cdk.Fn.select(1, cdk.Fn.split(':', first))}"

@@ -1,0 +1,215 @@
+"""The Lambda package: made without Docker, equal bytes from equal input, and looked through before it is deployed.
+
+    functions/  aws_lambda_powertools/  psycopg/  psycopg_binary/ ...   our code, and requirements/lambda.txt
+    migrations/         the SQL and its manifest, which the compiler writes here, where its grammar is
+    rds-ca.pem          whom to trust to be a database of AWS
+
+Needs no CDK, so that `aurora-migrations build` starts fast. Wheels come from a folder of the checkout that the first
+build fills from the package index, and the next ones read: after that no network is needed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aurora_migrations.compiler.check import check, write_manifest
+from aurora_migrations.engine import discover
+from aurora_migrations.engine.migrations import Problem, invalid_files
+
+ROOT = Path(__file__).resolve().parents[3]
+REQUIREMENTS = ROOT / "requirements" / "lambda.txt"
+CERTIFICATES_FOLDER = Path(__file__).resolve().parents[1] / "certificates"
+WHEELS = ROOT / "build" / "wheels"
+CODE = "functions"
+MIGRATIONS = "migrations"
+CERTIFICATES = "rds-ca.pem"
+HANDLERS = ("preflight", "apply", "verify")
+PYTHON = "3.14"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A processor. Each platform tag is one kind of wheel that Lambda's Linux (Amazon Linux 2023) runs; with the older
+    tag alone, pip takes an old psycopg without a word. `python` is the runtime's version; without it, as without
+    platforms, the package is for the machine and the Python that make it."""
+
+    name: str
+    platforms: tuple[str, ...] = ()
+    elf_machine: int = 0
+    python: str | None = PYTHON
+
+
+ARM64 = Architecture("arm64", ("manylinux_2_28_aarch64", "manylinux2014_aarch64"), 183)
+X86_64 = Architecture("x86_64", ("manylinux_2_28_x86_64", "manylinux2014_x86_64"), 62)
+HERE = Architecture("this machine", python=None)
+
+
+class PackagingError(Exception):
+    """What keeps the package from being made, and what to do; in plain sentences."""
+
+
+def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wheels: Path = WHEELS) -> str:
+    """Makes the package in an empty folder; returns the digest of its migrations.
+
+    Raises:
+        PackagingError: pip is missing or found no wheel, or migrations can't be run.
+        InvalidFile, InvalidInput: the migrations folder can't be read as one.
+    """
+    add_code(target, architecture, wheels)
+    digest = add_migrations(target, migrations)
+    _let_everybody_read(target)
+    return digest
+
+
+def add_code(target: Path, architecture: Architecture, wheels: Path = WHEELS) -> None:
+    """Puts everything but the migrations into a folder.
+
+    Raises:
+        PackagingError: pip is missing or found no wheel.
+    """
+    _install(target, architecture, wheels)
+    _forget_this_machine(target)
+    _copy_code(target)
+    shutil.copyfile(CERTIFICATES_FOLDER / CERTIFICATES, target / CERTIFICATES)
+
+
+def add_migrations(target: Path, migrations: Path) -> str:
+    """Puts the migrations and their manifest beside the code; returns their digest.
+
+    Raises:
+        PackagingError: migrations can't be run.
+        InvalidFile, InvalidInput: the migrations folder can't be read as one.
+    """
+    return _copy_migrations(target / MIGRATIONS, migrations)
+
+
+def _let_everybody_read(target: Path) -> None:
+    """In Lambda another user reads it than the one who built it, whose umask may have kept it to themselves."""
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def fill(wheels: Path, architecture: Architecture = ARM64) -> None:
+    """Fetches the wheels of requirements/lambda.txt that aren't there yet.
+
+    Raises:
+        PackagingError: pip is missing, or couldn't.
+    """
+    wheels.mkdir(parents=True, exist_ok=True)
+    found = ("--find-links", str(wheels), "--dest", str(wheels))
+    _pip("download", *_wanted(architecture), *found, trouble=_NO_WHEELS)
+
+
+def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
+    install = ("install", "--no-compile", "--target", str(target), *_wanted(architecture))
+    offline = ("--no-index", "--find-links", str(wheels))
+    if wheels.is_dir() and _try_pip(*install, *offline).returncode == 0:
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    fill(wheels, architecture)
+    _pip(*install, *offline, trouble=_NO_WHEELS)
+
+
+def _wanted(architecture: Architecture) -> tuple[str, ...]:
+    platforms = [word for platform in architecture.platforms for word in ("--platform", platform)]
+    kind = ("--implementation", "cp", "--python-version", architecture.python) if architecture.python else ()
+    return (
+        *platforms,
+        *kind,
+        "--only-binary",
+        ":all:",
+        "--no-deps",
+        "--require-hashes",
+        "--requirement",
+        str(REQUIREMENTS),
+    )
+
+
+def _forget_this_machine(target: Path) -> None:
+    """Scripts of packages begin with the path of this very Python, and each RECORD holds their hashes."""
+    shutil.rmtree(target / "bin", ignore_errors=True)
+    for record in target.glob("*.dist-info/RECORD"):
+        record.unlink()
+
+
+def _copy_code(target: Path) -> None:
+    """Modules only: what else lies there, notes or a dump, isn't code."""
+    for path in sorted((ROOT / CODE).rglob("*.py")):
+        place = path.relative_to(ROOT)
+        if not any(part.startswith(".") for part in place.parts):
+            (target / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target / place)
+
+
+def _copy_migrations(target: Path, migrations: Path) -> str:
+    found = [migrations / name for migration in discover(migrations).migrations for name in migration.files]
+    _refuse_unreadable(found)
+    target.mkdir()
+    for path in found:
+        shutil.copyfile(path, target / path.name)
+    files = check(discover(target))
+    wrong = [str(problem) for file in files for problem in file.problems]
+    if wrong:
+        lines = "\n".join(f"  {line}" for line in wrong)
+        raise PackagingError(f"Migrations can't be run as they are; `aurora-migrations check` tells more:\n{lines}")
+    return write_manifest(target, files)
+
+
+def _refuse_unreadable(paths: Iterable[Path]) -> None:
+    """Names all files that can't be read, as `check` does: such as a link that leads nowhere."""
+    problems = []
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            problems.append(Problem(path.name, f"can't be read: {error.strerror}"))
+    if problems:
+        raise invalid_files(problems)
+
+
+# ---- pip ------------------------------------------------------------------------------------------------------------
+
+_NO_PIP = (
+    "This Python has no pip, which fetches the packages that go into the Lambda package. "
+    "Call `python -m tasks build` (or `make build`), which sets up one that has."
+)
+_NO_WHEELS = (
+    "pip could not get the packages of requirements/lambda.txt (its words are above). The first build needs the "
+    "package index; if the network failed, call again. Later builds take the wheels from build/wheels."
+)
+
+
+def _pip(*arguments: str, trouble: str) -> None:
+    result = _try_pip(*arguments)
+    if result.returncode:
+        print(result.stdout, file=sys.stderr)
+        raise PackagingError(_NO_PIP if re.search("No module named pip", result.stdout) else trouble)
+
+
+# pip, in a process that ends with its stdin, and so with the process that holds the other end, however that one ends
+_ENDING_PIP = """
+import os, runpy, threading
+
+def end_with_stdin():
+    os.read(0, 1)
+    os._exit(1)
+
+threading.Thread(target=end_with_stdin, daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
+
+def _try_pip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command: Sequence[str] = (sys.executable, "-c", _ENDING_PIP, *arguments)
+    quiet = ("--quiet", "--no-input", "--disable-pip-version-check")
+    with subprocess.Popen(
+        [*command, *quiet], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
+        said = pip.stdout.read() if pip.stdout else ""
+        return subprocess.CompletedProcess(command, pip.wait(), said)

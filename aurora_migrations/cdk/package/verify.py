@@ -1,0 +1,138 @@
+"""Looks through a finished package: is everything in it, of the right version and processor, and nothing else?"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from aurora_migrations.cdk.package.build import (
+    CERTIFICATES,
+    CODE,
+    HANDLERS,
+    MIGRATIONS,
+    PYTHON,
+    REQUIREMENTS,
+    Architecture,
+)
+from aurora_migrations.engine import MigratorError, discover
+from aurora_migrations.engine.manifest import Manifest
+
+LARGEST_ZIP = 8_000_000
+CERTIFICATES_SHA256 = "97ecac74d2510c77e971584a857167817d6f2339918922533cfed0882e8b8bc1"
+
+COMPILED = re.compile(r"(?:^|/)__pycache__/|\.pyc$")
+MANIFEST = ("manifest.json", "manifest.details")
+
+
+def inspect(package: Path, architecture: Architecture) -> list[str]:
+    """What is wrong with a package, in plain sentences; nothing if all is well."""
+    files = sorted(path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file())
+    return [
+        *(f"{name} does not belong into the package." for name in _strangers(package, files)),
+        *_missing(files),
+        *_versions(package),
+        *_processor(package, files, architecture),
+        *_migrations(package / MIGRATIONS),
+        *_certificates(package / CERTIFICATES),
+        *_size(package),
+    ]
+
+
+def zipped(package: Path) -> bytes:
+    """The package as one archive; equal bytes from equal files."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
+        for path in sorted(package.rglob("*")):
+            if path.is_file():
+                entry = zipfile.ZipInfo(path.relative_to(package).as_posix())
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                made.writestr(entry, path.read_bytes())
+    return archive.getvalue()
+
+
+def locked() -> dict[str, str]:
+    """The packages of requirements/lambda.txt and their versions."""
+    return dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", REQUIREMENTS.read_text("utf-8")))
+
+
+def _strangers(package: Path, files: list[str]) -> Iterator[str]:
+    """Everything but our modules, the migrations, the certificates, and what the locked packages consist of."""
+    wheels, migrations = _tops(), _migration_files(package / MIGRATIONS)
+    for name in files:
+        top, _, rest = name.partition("/")
+        ours = (
+            name == CERTIFICATES or (top == CODE and name.endswith(".py")) or (top == MIGRATIONS and rest in migrations)
+        )
+        if COMPILED.search(name) or not (ours or top in wheels):
+            yield name
+
+
+def _tops() -> set[str]:
+    """What each locked package puts at the top: itself, its shared libraries, and who it is."""
+    names = {name.replace("-", "_"): version for name, version in locked().items()}
+    return {
+        top
+        for name, version in names.items()
+        for top in (name, f"{name}.py", f"{name}.libs", f"{name}-{version}.dist-info")
+    }
+
+
+def _migration_files(folder: Path) -> set[str]:
+    """The names of the files that a run can read. Where they can't be told, something else is wrong, and told."""
+    try:
+        migrations = discover(folder).migrations
+    except MigratorError:
+        return {path.name for path in folder.glob("*.sql")} | {*MANIFEST}
+    paths = (path for each in migrations for path in (each.path, each.down, each.verify) if path is not None)
+    return {path.name for path in paths} | {*MANIFEST}
+
+
+def _missing(files: list[str]) -> Iterator[str]:
+    for handler in HANDLERS:
+        if f"functions/{handler}/handler.py" not in files:
+            yield f"functions/{handler}/handler.py is missing: the function {handler} would have nothing to run."
+    if "aurora_migrations/engine/__init__.py" not in files:
+        yield "aurora_migrations/engine is missing: the functions have no engine."
+
+
+def _versions(package: Path) -> Iterator[str]:
+    found = dict(path.name.removesuffix(".dist-info").split("-", 1) for path in package.glob("*.dist-info"))
+    wanted = {name.replace("-", "_"): version for name, version in locked().items()}
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            yield f"{name} is {found.get(name, 'missing')}, and requirements/lambda.txt says {wanted.get(name, 'no')}."
+
+
+def _processor(package: Path, files: list[str], architecture: Architecture) -> Iterator[str]:
+    libraries = [name for name in files if re.search(r"\.so(\.\d+)*$", name)]
+    for name in libraries:
+        with (package / name).open("rb") as file:
+            head = file.read(20)
+        if head[:4] != b"\x7fELF" or int.from_bytes(head[18:20], "little") != architecture.elf_machine:
+            yield f"{name} is not for Linux on {architecture.name}."
+    tag = f".cpython-{PYTHON.replace('.', '')}-"
+    if not any(tag in name for name in libraries if name.startswith("psycopg_binary/")):
+        yield f"psycopg's compiled part for Python {PYTHON} is missing."
+
+
+def _migrations(folder: Path) -> Iterator[str]:
+    try:
+        manifest = Manifest(folder)
+        manifest.problems("apply", manifest.package.migrations)
+    except MigratorError as error:
+        yield f"{error.name}: {error.message}"
+
+
+def _certificates(path: Path) -> Iterator[str]:
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != CERTIFICATES_SHA256:
+        yield f"{CERTIFICATES} is missing, or not what aurora_migrations/cdk/certificates/README.md says it is."
+
+
+def _size(package: Path) -> Iterator[str]:
+    size = len(zipped(package))
+    if size > LARGEST_ZIP:
+        yield f"The package has {size / 1e6:.1f} MB zipped; more than {LARGEST_ZIP / 1e6:.0f} MB start too slowly."

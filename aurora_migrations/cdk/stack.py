@@ -1,0 +1,58 @@
+"""What an environment consists of. Everything is made elsewhere; here it is put together."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from aurora_migrations.cdk import compliance, outputs
+from aurora_migrations.cdk.alerts import Alerts, make_key
+from aurora_migrations.cdk.config import Environment, read_environments
+from aurora_migrations.cdk.functions import Functions
+from aurora_migrations.cdk.naming import Names
+from aurora_migrations.cdk.network import Network
+from aurora_migrations.cdk.package.bundling import Package, bundled
+from aurora_migrations.cdk.triggers import DeadLetters, DeployTrigger
+from aurora_migrations.cdk.watchdogs import DailyCheck, Notice, Watching
+from aurora_migrations.cdk.workflow import Workflow
+
+
+class MigrationsStack(cdk.Stack):
+    """Runs one database's migrations after a deployment, on demand, and never unheard."""
+
+    def __init__(self, scope: Construct, settings: Environment, package: Package | None = None) -> None:
+        """`package` replaces the one for AWS."""
+        super().__init__(
+            scope,
+            Names(settings.name).stack,
+            env=cdk.Environment(account=settings.account, region=settings.region),
+            description=f"Migrations of the PostgreSQL database of {settings.name}: state machine, functions, alerts.",
+        )
+        key = make_key(self, settings)
+        network = Network(self, "Network", settings)
+        alerts = Alerts(self, "Alerts", settings=settings, key=key)
+        functions = Functions(
+            self, "Functions", settings=settings, network=network, key=key, package=package or bundled()
+        )
+        workflow = Workflow(self, "Workflow", settings=settings, functions=functions, alerts=alerts)
+        dead_letters = DeadLetters(self, "DeadLetters", settings=settings, alerts=alerts, key=key)
+        machine = workflow.machine
+        DeployTrigger(self, "OnDeploy", settings=settings, machine=machine, dead_letters=dead_letters)
+        watching = Watching(settings=settings, functions=functions, alerts=alerts, dead_letters=dead_letters)
+        Notice(self, "Notice", watching, machine)
+        if settings.daily_check:
+            DailyCheck(self, "Daily", watching)
+        outputs.tell(self, workflow=workflow, functions=functions, alerts=alerts, dead_letters=dead_letters)
+        compliance.acknowledge(self)
+
+
+def add_stacks(app: cdk.App) -> list[MigrationsStack]:
+    """A stack for each environment of the context `environments`, or for the one that the context `env` names.
+
+    Raises:
+        SettingsError: a mistake in the settings.
+    """
+    environments, chosen = app.node.try_get_context("environments"), app.node.try_get_context("env")
+    found = read_environments(environments, None if chosen is None else str(chosen))
+    compliance.check(app)
+    return [MigrationsStack(app, settings) for settings in found]

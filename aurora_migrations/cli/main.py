@@ -1,0 +1,175 @@
+"""The command line's entry point: finds the verb, runs it, turns errors into text and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C outside of a statement.
+"""
+
+from __future__ import annotations
+
+import contextlib  # few and small: a Ctrl-C while these are loaded is the interpreter's
+import gc
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from types import FrameType, ModuleType
+from typing import TextIO, cast
+
+from aurora_migrations.cli.printable import Printable
+
+PROGRAM = "aurora-migrations"
+VERBS = {
+    "run": "apply what is pending, or everything up to a number",
+    "list": "every migration and its state",
+    "status": "where the database stands, who is at work on it",
+    "plan": "what a run would do, file by file",
+    "verify": "what is there: tables, rows, indexes, lasting promises",
+    "history": "every attempt, newest first",
+    "rollback": "undo migrations by their down files, newest first",
+    "logs": "what an execution did, as one story",
+    "doctor": "whether an environment is as it must be, and what to do",
+    "check": "what is wrong with the files, what may hurt, what they will do",
+    "build": "make the package that runs in Lambda, and check it",
+    "up": "keep the local cloud running: state machine, functions, database, inbox",
+    "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
+    "new": "write the next migration's file",
+}
+_HELP = """\
+usage: {program} VERB [arguments]
+
+Changes the schema of a PostgreSQL database by plain SQL files, each in a transaction of its own.
+
+{verbs}
+
+Each verb tells more:  {program} run --help
+Examples:              {program} run 017 --env dev
+                       {program} run 017 --database-url postgresql://app:secret@localhost/shop
+"""
+_STOPPED = f"{PROGRAM}: stopped by Ctrl-C."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `aurora-migrations` with these arguments (by default the process's) and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
+    try:
+        with _printable():
+            code = _call(arguments)
+        sys.stdout.flush()
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
+        if not isinstance(error, BrokenPipeError):  # `aurora-migrations list | head` is no failure
+            print(f"{PROGRAM}: the output can't be written: {error.strerror}.{_look_after(arguments)}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _look_after(arguments: Sequence[str]) -> str:
+    changes = bool(arguments) and arguments[0] in ("run", "rollback", "deploy")
+    return f" What was committed before stays; `{PROGRAM} status` shows it." if changes else ""
+
+
+def _prepare_streams() -> None:
+    """Gives the process the streams that it was started without (`>&-`): what is printed there goes nowhere."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nothing = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w", encoding="utf-8")
+            setattr(sys, name, nothing)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it was stdout that failed: then it does so again."""
+    if isinstance(error, BrokenPipeError):
+        return True
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _printable() -> Iterator[None]:
+    """Meanwhile nothing that is printed can control the terminal."""
+    out, err = (cast(TextIO, Printable(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
+
+
+def _call(arguments: Sequence[str]) -> int:
+    if len(arguments) > 1 and arguments[0] == "help":  # `help run` is `run --help`
+        return _verb(arguments[1], ["--help"])
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help(), end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        return _version()
+    return _verb(arguments[0], arguments[1:])
+
+
+def _verb(name: str, arguments: Sequence[str]) -> int:
+    if name not in VERBS:
+        return _refuse(name)
+    gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
+    module = _load(name)
+    gc.freeze()
+    gc.enable()
+    try:
+        code: int = module.main(arguments)
+        return code
+    except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
+        return int(stop.code or 0)
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{str(interrupt) or _STOPPED}", file=sys.stderr)
+        return 130
+
+
+def _refuse(name: str) -> int:
+    from aurora_migrations.engine.diagnostics.redaction import without_password
+
+    print(
+        f"{PROGRAM}: there is no verb {without_password(name)[:60]!r}; there are: {', '.join(VERBS)}", file=sys.stderr
+    )
+    return 2
+
+
+def _load(name: str) -> ModuleType:
+    """Imports the module of a verb, and only that: `run` must start fast.
+
+    Ctrl-C meanwhile ends the process at once, as nothing has begun; a KeyboardInterrupt could come up inside any module
+    that is being imported. Where SIGINT is ignored or somebody else's (`nohup`, a test), it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return importlib.import_module(f"aurora_migrations.cli.verbs.{name}")
+    signal.signal(signal.SIGINT, _end)
+    try:
+        return importlib.import_module(f"aurora_migrations.cli.verbs.{name}")
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    try:
+        os.write(2, f"\n{_STOPPED}\n".encode())
+    finally:
+        os._exit(130)
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:9} {text}" for name, text in VERBS.items())
+    return _HELP.format(program=PROGRAM, verbs=verbs)
+
+
+def _version() -> int:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        print(f"{PROGRAM} {version(PROGRAM)}")
+    except PackageNotFoundError:
+        print(f"{PROGRAM} (not installed; running from its source)")
+    return 0

@@ -1,0 +1,86 @@
+"""`aurora-migrations build`: makes the Lambda package from the migrations, and looks whether it is as it should be."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+
+from aurora_migrations.cdk.package.build import ARM64, MIGRATIONS, ROOT, X86_64, PackagingError, build
+from aurora_migrations.cdk.package.verify import LARGEST_ZIP, inspect, locked, zipped
+from aurora_migrations.cli import options
+from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.engine.durations import format_duration
+
+TARGET = ROOT / "build" / "lambda"
+ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    arguments = _parse(argv)
+    started = time.monotonic()
+    try:
+        return _build(arguments, started)
+    except PackagingError as error:
+        return _tell([str(error)], arguments)
+    except MigratorError as error:
+        options.go_on_with(error, "check", arguments)
+        return options.tell_error(error, arguments, failure(error, None, options.execution_name()))
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    made = options.parser(
+        "build",
+        "Makes the package that runs in Lambda: our code, its locked dependencies for Lambda's Linux, the migrations "
+        "with their manifest, and the certificates of AWS's databases. Then looks through it: everything in it, of the "
+        "right version and processor, and nothing else. Needs no Docker and no AWS account, and the network only the "
+        "first time. `cdk deploy` makes the same by itself.",
+        "build --migrations migrations",
+    )
+    made.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
+    return made.parse_args(argv)
+
+
+def _build(arguments: argparse.Namespace, started: float) -> int:
+    architecture = ARCHITECTURES[arguments.architecture]
+    shutil.rmtree(TARGET, ignore_errors=True)
+    digest = build(TARGET, arguments.migrations, architecture)
+    wrong = inspect(TARGET, architecture)
+    if wrong:
+        return _tell(wrong, arguments)
+    size = len(zipped(TARGET))
+    if arguments.output == "json":
+        facts = {"architecture": architecture.name, "zipped_bytes": size, "versions": locked()}
+        options.print_json({"ok": True, "package": str(TARGET.relative_to(ROOT)), "digest": digest, **facts})
+        return 0
+    took = format_duration((time.monotonic() - started) * 1000)
+    print(f"Made {TARGET.relative_to(ROOT)} for {architecture.name} in {took}, and found all as it should be:")
+    print(f"  {len(list((TARGET / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})")
+    print(f"  {', '.join(f'{name} {version}' for name, version in locked().items())}")
+    print(f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}")
+    print("Next: npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev")
+    for sentence in missing_for_deploy():
+        print(f"Note: {sentence}")
+    return 0
+
+
+def missing_for_deploy() -> list[str]:
+    """What `npx aws-cdk@2 deploy` needs and isn't here. The build itself needs none of it."""
+    if shutil.which("npx") is None:
+        return [
+            "npx is not on this machine, and the CDK's command line needs it. Install Node 22 or 24 "
+            "(https://nodejs.org; Debian, Ubuntu: apt install nodejs npm; macOS: brew install node; "
+            "Windows: winget install OpenJS.NodeJS.LTS)."
+        ]
+    return []
+
+
+def _tell(wrong: Sequence[str], arguments: argparse.Namespace) -> int:
+    if arguments.output == "json":
+        options.print_json({"ok": False, "problems": list(wrong)})
+    else:
+        print("The Lambda package could not be made:", *wrong, sep="\n  ", file=sys.stderr)
+    return 1

@@ -1,0 +1,184 @@
+"""`aurora-migrations check`: what is wrong with the files, what may hurt, and what each of them will do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from aurora_migrations.cli import options
+from aurora_migrations.compiler.check import Checked, check, write_manifest
+from aurora_migrations.compiler.github_annotations import of_hazards, of_problems
+from aurora_migrations.compiler.locks.effects import Effect
+from aurora_migrations.engine import MigratorError, discover, failure
+from aurora_migrations.engine.errors import InvalidFile
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    arguments = _parse(argv)
+    try:
+        files = check(discover(arguments.migrations))
+        refused = _is_refused(files, arguments)
+        digest = write_manifest(arguments.migrations, files) if arguments.write_manifest and not refused else None
+    except InvalidFile as error:
+        return _tell_names(error, arguments)
+    except MigratorError as error:
+        options.go_on_with(error, "check", arguments)
+        return options.tell_error(error, arguments, failure(error, None, options.execution_name()))
+    _TELL[arguments.output](files, arguments, digest)
+    return 1 if refused else 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    made = options.parser(
+        "check",
+        "Reads every file with PostgreSQL's own grammar and says what is wrong with it, what may hurt when it is "
+        "deployed, in which transactions it runs and why, and which locks each statement takes on which table. Needs "
+        "no database. Exits with 1 if a run would be refused.",
+        "check --hazards refuse --output github",
+        outputs=("text", "json", "github"),
+    )
+    options.add_hazards(made)
+    made.add_argument(
+        "--write-manifest", action="store_true", help="write manifest.json beside the files, if all is well"
+    )
+    made.add_argument("--quiet", action="store_true", help="say only what is wrong or may hurt")
+    return made.parse_args(argv)
+
+
+def _is_refused(files: Sequence[Checked], arguments: argparse.Namespace) -> bool:
+    wrong = any(file.problems for file in files)
+    return wrong or (arguments.hazards == "refuse" and any(file.open_hazards for file in files))
+
+
+def _tell_names(error: InvalidFile, arguments: argparse.Namespace) -> int:
+    if arguments.output == "github":
+        print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
+        return 1
+    options.go_on_with(error, "check", arguments)
+    return options.tell_error(error, arguments, failure(error, None, options.execution_name()))
+
+
+# ---- text -----------------------------------------------------------------------------------------------------------
+
+
+def _tell_text(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
+    for file in files:
+        lines = list(_of_file(file, arguments))
+        if lines:
+            print(*lines, sep="\n", end="\n\n")
+    print(_summary(files, arguments))
+    if digest:
+        print(f"Wrote {arguments.migrations / 'manifest.json'} (digest {digest[:12]})")
+
+
+def _of_file(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
+    told = [*_problems(file), *_hazards(file, arguments)]
+    if arguments.quiet and not told:
+        return
+    reason = file.compiled.script.reason if file.compiled else ""
+    yield f"{file.file}: {reason}" if reason else f"{file.file}:"
+    if not arguments.quiet:
+        yield from _effects(file)
+        for hazard in file.accepted:
+            yield f"  {hazard.line}:{hazard.column}  accepted: {hazard.rule}, because {hazard.allowed_because}"
+    yield from told
+
+
+def _problems(file: Checked) -> Iterator[str]:
+    for problem in file.problems:
+        yield f"  error: {problem}"
+        yield from (f"      {line}" for line in problem.excerpt.splitlines())
+    for warning in file.warnings:
+        yield f"  warning: {warning}"
+
+
+def _hazards(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
+    word = "error" if arguments.hazards == "refuse" else "warning"
+    for hazard in file.open_hazards:
+        yield f"  {word}: {hazard}"
+        if hazard.help:
+            yield f"      {hazard.help}"
+
+
+def _effects(file: Checked) -> Iterator[str]:
+    if file.compiled is None:
+        return
+    for place, effects, note in zip(file.compiled.script.statements, file.effects, file.notes, strict=False):
+        for effect in effects:
+            yield f"  {place.line}:{place.column}  {effect.table}: {effect.lock}, {_meaning(effect)}"
+            yield f"      {effect.why}"
+        if note:
+            yield f"  {place.line}:{place.column}  {note}"
+
+
+def _meaning(effect: Effect) -> str:
+    """`readers and writers wait; rewrites it, perhaps`."""
+    if effect.reads_blocked:
+        waits = "readers and writers wait"
+    elif effect.writes_blocked:
+        waits = "writers wait, readers don't"
+    else:
+        waits = "readers and writers go on"
+    work = (("rewrites it", str(effect.rewrites)), ("scans it", str(effect.scans)))
+    return "; ".join([waits, *(f"{word}{_DOUBT[answer]}" for word, answer in work if answer in _DOUBT)])
+
+
+_DOUBT = {"yes": "", "maybe": ", perhaps"}
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _summary(files: Sequence[Checked], arguments: argparse.Namespace) -> str:
+    problems = sum(len(file.problems) for file in files)
+    hazards = sum(len(file.open_hazards) for file in files)
+    count = _plural(len(files), "file")
+    if not problems and not hazards:
+        return f"{count} checked: nothing wrong"
+    return f"{count} checked: {_plural(problems, 'error')}, {_plural(hazards, 'hazard')}"
+
+
+# ---- for programs ---------------------------------------------------------------------------------------------------
+
+
+def _tell_json(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
+    refused = _is_refused(files, arguments)
+    options.print_json({"ok": not refused, "digest": digest, "files": [_data(file) for file in files]})
+
+
+def _data(file: Checked) -> dict[str, object]:
+    script = file.compiled.script if file.compiled else None
+    statements = script.statements if script else ()
+    return {
+        "file": file.file,
+        "migration": file.migration.label,
+        "reason": script.reason if script else None,
+        "units": [asdict(unit) for unit in script.units] if script else [],
+        "statements": [
+            asdict(place) | {"effects": [effect.to_dict() for effect in effects], "note": note}
+            for place, effects, note in zip(statements, file.effects, file.notes, strict=False)
+        ],
+        "problems": [asdict(problem) for problem in file.problems],
+        "warnings": [asdict(warning) for warning in file.warnings],
+        "hazards": [asdict(hazard) for hazard in file.hazards],
+    }
+
+
+def _tell_github(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
+    folder = str(arguments.migrations)
+    for file in files:
+        lines = [
+            *of_problems(file.problems, "InvalidFile", folder),
+            *of_problems(file.warnings, "allow", folder, "warning"),
+            *of_hazards(file.hazards, folder, arguments.hazards == "refuse"),
+        ]
+        if lines:
+            print(*lines, sep="\n")
+    print(_summary(files, arguments), file=sys.stderr)
+
+
+_TELL = {"text": _tell_text, "json": _tell_json, "github": _tell_github}

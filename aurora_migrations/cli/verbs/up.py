@@ -1,0 +1,171 @@
+"""`aurora-migrations up`: the local cloud, kept running, with what happens in it told as it happens."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import os
+import queue
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurora_migrations.cli import options, where
+from aurora_migrations.cli.keyboard import pressed
+from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.engine.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from aurora_migrations.local.cloud.cloud import Cloud
+    from aurora_migrations.local.cloud.lambda_service.database_login import Login
+
+_CHECK_S = 2  # between two looks whether PostgreSQL still runs
+_KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb until q, Ctrl-C or a signal; returns the exit code."""
+    made = options.parser(
+        "up",
+        "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Says where everything "
+        "is and what happens. Ctrl-C ends it, and every process with it; the database's data stay.",
+        "up",
+        "up --database-url postgresql://app@localhost/shop",
+        outputs=("text",),
+    )
+    made.add_argument(
+        "--database-url",
+        metavar="URL",
+        type=str,
+        help="another database than the local PostgreSQL's; its password may be in PGPASSWORD",
+    )
+    made.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
+    arguments = made.parse_args(argv)
+    try:
+        _run(arguments)
+    except MigratorError as error:
+        if error.next_command == InvalidInput.next_command:
+            error.next_command = "aurora-migrations up"
+        options.go_on_with(error, "up", arguments)
+        return options.tell_error(error, arguments, failure(error, None, ""))
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from aurora_migrations.cli.remote.environment import local_trouble, teller
+    from aurora_migrations.local import paths
+    from aurora_migrations.local.cloud.discovery import Access, found_by_others
+    from aurora_migrations.local.cloud.reach import started
+    from aurora_migrations.local.postgres import server
+
+    news: queue.Queue[dict[str, Any]] = queue.Queue()
+    how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
+    with contextlib.ExitStack() as closing:
+        with local_trouble():
+            login = _login(arguments.database_url)
+            asked = login.url if login else None
+            cloud, url = closing.enter_context(started(arguments.migrations, asked, teller(arguments), **how))
+            migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
+            access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
+            first = closing.enter_context(found_by_others(paths.home(), access))
+        _introduce(cloud, login.shown if login else url, arguments.migrations, first)
+        ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
+        with contextlib.suppress(KeyboardInterrupt):
+            _Board(cloud, news, ended).watch(closing.enter_context(pressed()))
+        print("Ending ...", flush=True)
+
+
+def _login(url: str | None) -> Login | None:
+    """Where another database than our own is, after a look whether it is there. DATABASE_URL isn't asked: nobody's
+    database is migrated because a variable happens to be set."""
+    if not url:
+        return None
+    from aurora_migrations.local.cloud.lambda_service.database_login import read_login, tried
+
+    return tried(read_login(url, os.environ))
+
+
+def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
+    lines = {
+        "Endpoint": f"{cloud.endpoint}   (region {cloud.region}, access key {cloud.access_key})",
+        "Secret": f"{cloud.secret_key}   (the secret access key; every start makes a new one)",
+        "Machine": cloud.machine,
+        "Database": url,
+        "Inbox": cloud.inbox,
+        "Migrations": str(migrations),
+        "Start": _start(cloud, sys.platform),
+        "or": f"aurora-migrations run --local{where.folder(migrations)}"
+        if first
+        else "(the commands with --local find the cloud that was up first)",
+    }
+    print("The local cloud is up.")
+    for name, value in lines.items():
+        print(f"  {name:11}{value}")
+    print(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.", flush=True)
+
+
+def _start(cloud: Cloud, platform: str) -> str:
+    """What starts a run, to be copied: with all that the AWS CLI needs where it was never set up."""
+    keys = {"AWS_ACCESS_KEY_ID": cloud.access_key, "AWS_SECRET_ACCESS_KEY": cloud.secret_key}
+    if platform == "win32":
+        given = "".join(f"$env:{name}='{value}'; " for name, value in keys.items())
+    else:
+        given = "".join(f"{name}={value} " for name, value in keys.items())
+    asked = f"stepfunctions start-execution --state-machine-arn {cloud.machine} --input '{{}}'"
+    return f"{given}aws --region {cloud.region} --endpoint-url {cloud.endpoint} {asked}"
+
+
+class _Board:
+    """Tells what happens, and does what a key asks for."""
+
+    def __init__(self, cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None]) -> None:
+        """`ended` returns PostgreSQL's log when its process is gone."""
+        self._cloud = cloud
+        self._news = news
+        self._mails = 0
+        self._ended = ended
+        self._checked = time.monotonic()  # infinity once that was reported
+
+    def watch(self, keys: Iterator[str]) -> None:
+        """Until q, or the end of what is typed."""
+        for key in keys:
+            if key.lower() == "q":
+                return
+            if key:
+                self._press(key)
+            self._tell()
+
+    def _press(self, key: str) -> None:
+        does = {"d": self._cloud.deploy, "c": self._cloud.daily_check}.get(key.lower())
+        if does is None:
+            print(_KEYS, flush=True)
+            return
+        try:
+            does()
+        except Exception as error:  # whatever is wrong with the files, the cloud stays
+            print(f"{type(error).__name__}: {error}", flush=True)
+
+    def _tell(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                print(_said(self._news.get_nowait()), flush=True)
+        mails = self._cloud.mails
+        for mail in mails[self._mails :]:
+            body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
+            print(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}", flush=True)
+        self._mails = len(mails)
+        if time.monotonic() - self._checked > _CHECK_S:
+            log = self._ended()
+            self._checked = math.inf if log else time.monotonic()
+            if log:
+                print(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}", flush=True)
+                print("End this command (q or Ctrl-C) and start it again; the data stay.", flush=True)
+
+
+def _said(change: dict[str, Any]) -> str:
+    machine = change["stateMachineArn"].rpartition(":")[2]
+    error = f": {change['error']}" if change["error"] else ""
+    return f"{machine} {change['name']} {change['status']}{error}"

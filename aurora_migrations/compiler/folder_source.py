@@ -1,0 +1,110 @@
+"""The compiler as the engine's source: understands files when they are asked for, from the folder itself.
+
+The grammar is loaded with the first file that has to be understood: a run with nothing to do never pays for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aurora_migrations.engine.manifest import INDEX, Manifest
+from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, invalid_files
+from aurora_migrations.engine.options import Options
+from aurora_migrations.engine.script import Action, Outline, Script, Source
+
+if TYPE_CHECKING:
+    from aurora_migrations.compiler.check import Checked
+
+_AT_ONCE = 200  # files whose syntax is in memory together
+
+
+def source_of(folder: Path) -> Source:
+    """What the engine goes by in a folder: the manifest where there is one, else the files, understood here.
+
+    Raises:
+        InvalidManifest: the manifest is damaged, or of other files than those beside it.
+        InvalidInput, InvalidFile: the folder holds no migration, or misnamed files.
+    """
+    if not os.path.exists(folder / INDEX):  # noqa: PTH110 - pathlib's raises where the path is too long
+        return Compiler(discover(folder))
+    manifest = Manifest(folder)
+    manifest.refuse_edited()
+    return manifest
+
+
+class Compiler:
+    """Reads and understands the files of a package, each when it is asked for."""
+
+    def __init__(self, package: Package, defaults: Options | None = None) -> None:
+        self._package = package
+        self._defaults = defaults or Options()
+        self._known: dict[tuple[Action, int], Checked] = {}
+
+    @property
+    def package(self) -> Package:
+        """All migrations, in order."""
+        return self._package
+
+    @property
+    def digest(self) -> str:
+        """One hash over all files."""
+        return self._package.digest
+
+    def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
+        """Everything that forbids to run these files. All are looked at, and so are the down files of what would be
+        applied: one that is no SQL is found before it is needed."""
+        downs = [migration for migration in migrations if migration.down] if action == "apply" else []
+        self._learn([*((action, migration) for migration in migrations), *(("rollback", down) for down in downs)])
+        found = [problem for migration in migrations for problem in self._known[action, migration.version].problems]
+        beside = (self._known["rollback", down.version] for down in downs)
+        return found + [problem for file in beside if file.is_broken for problem in file.problems]
+
+    def script(self, action: Action, migration: Migration) -> Script:
+        """A migration's file (or its down file), understood.
+
+        Raises:
+            InvalidFile: it can't be run.
+        """
+        self._learn([(action, migration)])
+        known = self._known[action, migration.version]
+        if known.compiled is None or known.problems:
+            raise invalid_files(known.problems)
+        return known.compiled.script
+
+    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """Migrations' own files, understood, one after another; without hazards, which a linter is run for.
+
+        Raises:
+            InvalidFile: one can't be run.
+        """
+        from aurora_migrations.compiler.compile import compile_migration
+
+        for migration in migrations:
+            compiled = compile_migration("apply", migration, self._defaults)
+            if compiled.problems:
+                raise invalid_files(compiled.problems)
+            yield compiled.script
+
+    def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
+        """What is needed of migrations' own files if that is all; see `scripts`."""
+        from aurora_migrations.compiler.compile import outline
+
+        return (outline(migration, self._defaults) for migration in migrations)
+
+    def token_hash(self, text: bytes) -> str | None:
+        """The token hash of a text; None where the text is no SQL."""
+        from aurora_migrations.compiler.compile import token_hash
+
+        return token_hash(text)
+
+    def _learn(self, files: Sequence[tuple[Action, Migration]]) -> None:
+        unknown = [file for file in files if (file[0], file[1].version) not in self._known]
+        if unknown:
+            from aurora_migrations.compiler.check import check_files
+
+            for start in range(0, len(unknown), _AT_ONCE):
+                for checked in check_files(unknown[start : start + _AT_ONCE], self._defaults):
+                    self._known[checked.action, checked.migration.version] = checked.without_trees()

@@ -1,0 +1,148 @@
+"""What other tools leave in a file: markers of migration tools, and pg_dump's `\\restrict`.
+
+Tools that keep both directions in one file divide it by a comment. To PostgreSQL that is a comment like any other: the
+whole file would run, drop again what it has made, and add an empty column where one with data was. Other markers take a
+file out of its transaction, or keep SQL in comments. All are spelled here as their tools read them: goose, dbmate,
+sql-migrate, micrate, tern, node-pg-migrate, MyBatis Migrations, rambler, Play; Liquibase's formatted SQL; sqlx,
+Graphile Migrate, Atlas, Flyway, yoyo, postgres-migrations.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from aurora_migrations.compiler.parser import COMMENTS, NotSql, Statement, places, tokens
+
+# After a line end rather than at `^`, and without a way back: a dump has millions of lines.
+_LINE = re.compile(
+    rb"\n[ \t]*+(?P<mark>(?:--|/\*)[-!/ \t]*+(?:\+(?:goose|migrate|micrate)|migrate:|rambler|(?:up|down)[ \t]+migration"
+    rb"|create above|@undo|ups|downs|no-trans|tern:|atlas:|transactional:|postgres-migrations|flyway:|liquibase"
+    rb"|changeset|rollback|precondition|ignorelines)[^\n]*)",
+    re.IGNORECASE,
+)
+# Of a marker's words: in lower case, with single blanks, without the signs around them.
+_WAYS = {
+    "up": re.compile(r"(?:\+(?:goose|migrate|micrate)|rambler) up\b|migrate:up\b|up migration$|!ups$"),
+    "down": re.compile(
+        r"(?:\+(?:goose|migrate|micrate)|rambler) down\b|migrate:down\b|down migration$|!downs$|@undo$"
+        r"|create above / drop below$"
+    ),
+}
+_NO_TRANSACTION = re.compile(
+    r"\+goose no transaction\b|migrate:\w+ .*\btransaction:false\b|\+migrate \w+ .*\bnotransaction\b"
+    r"|(?:! ?)?no-transaction$|tern: ?disable-tx$|atlas:txmode none$|transactional: ?false$"
+    r"|postgres-migrations disable-transaction$|flyway:executeintransaction ?= ?false$"
+    r"|changeset .*\brunintransaction:false\b"
+)
+_VARIABLES = re.compile(r"\+goose envsub on\b")
+_LIQUIBASE = re.compile(r"liquibase formatted\b|changeset \S+:\S")
+_UNDOING = re.compile(r"rollback (?!not required|empty|;)|liquibase rollback$")
+_UNDOING_SQL = re.compile(r"rollback (?:alter|create|delete|drop|insert|truncate|update)\b|liquibase rollback$")
+_CONDITION = re.compile(
+    r"precondition|ignorelines:|changeset .*\b(?:context|contextfilter|labels):"
+    r"|changeset (?!.*\bdbms:\S*postgresql).*\bdbms:"
+)
+
+_SHOWN = 60  # characters of a marker
+_DIVIDES = "`{0}` divides no file here: the SQL {1} it would run as well; {2}"
+_TO_THE_DOWN_FILE = "move it to {0}.down.sql, and delete this line"
+_OUT_OF_THE_COMMENT = "write its SQL without the comment"
+_ONLY_WHAT_UNDOES = "keep only what undoes {0}.sql in this file"
+_ONE_TRANSACTION = (
+    "`{0}` has no effect here: the file would run in one transaction; "
+    "write `-- migration: transaction = off` at its top"
+)
+_NOT_REPLACED = "`{0}` has no effect here: ${{...}} would stay as it is; write the values, and delete this line"
+_NOT_UNDONE = "Liquibase's rollback is only a comment here, which undoes nothing; {0}"
+_NOT_ASKED = "by this line Liquibase decides whether SQL runs; here all of it runs: if that is right, delete the line"
+
+_RESTRICT = re.compile(rb"^\\(?:un)?restrict[ \t]+[A-Za-z0-9]+[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A comment for another tool: the byte where it begins, as it is written, and its words."""
+
+    at: int
+    written: str
+    words: str
+
+    @property
+    def way(self) -> str | None:
+        """`up` or `down`, where it begins that part of its file."""
+        return next((way for way, words in _WAYS.items() if words.match(self.words)), None)
+
+
+def markers(file: str, text: bytes, statements: Sequence[Statement], in_one: bool) -> Iterator[tuple[int, str]]:
+    """Other tools' markers whose file would do something else here: the byte of each, and what to do.
+
+    Args:
+        in_one: the file runs in one transaction, though it doesn't say so.
+    """
+    marks = list(_marks(text))
+    stem, own = re.sub(r"(\.down|\.verify)?\.sql\Z", "", file), "down" if file.endswith(".down.sql") else "up"
+    yield from _dividing(marks, [statement.start for statement in statements], own, stem)
+    liquibase = any(_LIQUIBASE.match(mark.words) for mark in marks)
+    for mark in marks:
+        if in_one and mark.way in (None, own) and _NO_TRANSACTION.match(mark.words):
+            yield mark.at, _ONE_TRANSACTION.format(mark.written)
+        elif _VARIABLES.match(mark.words):
+            yield mark.at, _NOT_REPLACED.format(mark.written)
+        elif (_UNDOING if liquibase else _UNDOING_SQL).match(mark.words):
+            remedy = _OUT_OF_THE_COMMENT if own == "down" else _TO_THE_DOWN_FILE.format(stem)
+            yield mark.at, _NOT_UNDONE.format(remedy)
+        elif liquibase and _CONDITION.match(mark.words):
+            yield mark.at, _NOT_ASKED
+
+
+def _dividing(marks: Sequence[_Mark], starts: Sequence[int], own: str, stem: str) -> Iterator[tuple[int, str]]:
+    """The markers beside SQL of the other direction. Others do no harm: what stands in the file is what is to run."""
+    remedy = (_ONLY_WHAT_UNDOES if own == "down" else _TO_THE_DOWN_FILE).format(stem)
+    ways = [(bisect_left(starts, mark.at), mark) for mark in marks if mark.way]
+    for (before, mark), (upto, _) in pairwise([*ways, (len(starts), None)]):
+        if mark and mark.way != own and before < upto:
+            yield mark.at, _DIVIDES.format(mark.written, "below", remedy)
+    for before, mark in ways[:1]:
+        if own == "down" and before:  # what stands above the first marker makes what this file undoes
+            yield mark.at, _DIVIDES.format(mark.written, "above", remedy)
+
+
+def _marks(text: bytes) -> Iterator[_Mark]:
+    """Those at the beginning of a line. What looks like one in a string, a body or a comment isn't one."""
+    found = [(match.start("mark") - 1, match["mark"]) for match in _LINE.finditer(b"\n" + text)]
+    real = {start for start, _ in places(text, COMMENTS)} if found else set()
+    for at, line in found:
+        if at in real:
+            written = " ".join(line.decode().split())
+            yield _Mark(at, written[:_SHOWN], written.strip("-/* ").lower())
+
+
+def without_restrict(text: bytes) -> tuple[bytes, int, int]:
+    """The text with blanks for pg_dump's `\\restrict KEY` above its first statement and `\\unrestrict KEY` below its
+    last, and the bytes between which it has nothing but SQL. They tell psql to obey no command of the dump's; here none
+    is obeyed anyway."""
+    lines = [match.span() for match in _RESTRICT.finditer(text)] if b"restrict" in text else []
+    begin, end = 0, len(text)
+    for start, stop in lines[:1]:
+        if _is_empty(text[:start]):
+            text, begin = _blanked(text, start, stop), stop
+    for start, stop in lines[-1:]:
+        if start >= begin and _is_empty(text[stop:]):
+            text, end = _blanked(text, start, stop), start
+    return text, begin, end
+
+
+def _blanked(text: bytes, start: int, stop: int) -> bytes:
+    return text[:start] + b" " * (stop - start) + text[stop:]
+
+
+def _is_empty(text: bytes) -> bool:
+    """Whether it has no more than comments; half a string or a comment is more."""
+    try:
+        return not tokens(text)
+    except NotSql:
+        return False

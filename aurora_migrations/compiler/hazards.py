@@ -1,0 +1,289 @@
+"""What may hurt when a file is deployed: squawk's rules that apply under our runner, and rules of our own.
+
+A hazard is accepted, with a reason, by a line at the top of its file: `-- migration: allow = RULE because REASON`.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from postgast import pg_query_pb2 as pb
+
+from aurora_migrations.compiler import squawk
+from aurora_migrations.compiler.locks.created import about_new_objects
+from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.compiler.parser_limits import longest_chain, nesting
+from aurora_migrations.compiler.secret_literals import hide_passwords, password_literals
+from aurora_migrations.compiler.session_state import kept_by
+from aurora_migrations.compiler.squawk import Finding
+from aurora_migrations.engine.diagnostics.redaction import Lines
+from aurora_migrations.engine.migrations import Problem
+from aurora_migrations.engine.script import Hazard
+
+PASSWORD = "password-literal"
+NAMELESS = "concurrently-without-name"
+UNREAD = "unread-statement"
+LOST = "session-state-between-parts"
+OWN_RULES: Mapping[str, str] = {
+    PASSWORD: "a password in the repository, the package, the history and the server's log",
+    NAMELESS: "tried again, it would make another index each time: _idx, _idx1, _idx2",
+    LOST: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
+    UNREAD: "PostgreSQL can read the statement but squawk can't, so nobody looked for hazards in it",
+}
+REFUSED = frozenset({NAMELESS})  # wrong in any case: no reason makes it right
+RULES = squawk.KEPT | OWN_RULES.keys()
+
+_ALLOW = re.compile(r"(?P<rule>\S+)(?:\s+because\b\s*(?P<reason>.*))?", re.IGNORECASE | re.DOTALL)
+_NAMELESS_INDEX = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
+_HARMLESS_RENAMES = (pb.OBJECT_INDEX, pb.OBJECT_TRIGGER, pb.OBJECT_POLICY, pb.OBJECT_RULE)
+_LARGE = 4_000  # bytes of one statement
+_LONGEST_CHAIN, _DEEPEST = 4_000, 1_000  # tokens and brackets that squawk, which takes their square, reads in good time
+# Of these squawk could say no more than that a column is assigned twice, which PostgreSQL says itself.
+_DATA_AND_CODE = frozenset(
+    (
+        *("CallStmt", "CommentStmt", "CopyStmt", "CreateFunctionStmt", "CreatePolicyStmt", "CreateTableAsStmt"),
+        *("CreateTrigStmt", "DeleteStmt", "DoStmt", "ExecuteStmt", "InsertStmt", "MergeStmt", "PrepareStmt"),
+        *("RuleStmt", "SelectStmt", "ViewStmt"),
+    )
+)
+_TO_BLANKS = bytes(10 if byte == 10 else 32 for byte in range(256))  # all but line ends
+_MORE_EXACT = frozenset(
+    {"adding-foreign-key-constraint", "disallowed-unique-constraint", "adding-serial-primary-key-field"}
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to look at: its name, its text (as `read_text` gives it), its statements, and how it is run."""
+
+    path: str
+    text: bytes
+    statements: Sequence[Statement]
+    in_transaction: bool
+    last_part: int = 0
+    """Of a file of several parts, which commit by themselves: the byte where the last one begins."""
+
+
+@dataclass(frozen=True)
+class Allow:
+    """A file's word that it accepts a rule's hazards, and where it stands (line 0: nowhere in particular)."""
+
+    rule: str
+    reason: str
+    file: str = ""
+    line: int = 0
+
+
+def find_hazards(files: Sequence[Source]) -> dict[str, list[Hazard]]:
+    """The hazards of each file, by its path, in the order of the text.
+
+    Raises:
+        InvalidInput: squawk is missing or fails.
+    """
+    examined = _examine(files)
+    return {
+        file.path: _in_file(file, Lines(file.text), findings, unread)
+        for file, (findings, unread) in zip(files, examined, strict=True)
+    }
+
+
+def _in_file(file: Source, lines: Lines, findings: Sequence[Finding], unread: Iterable[int]) -> list[Hazard]:
+    found = [*_from_squawk(file, lines, findings), *_unread(file, lines, unread), *_own(file, lines)]
+    return sorted(found, key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
+
+
+# ---- allows ---------------------------------------------------------------------------------------------------------
+
+
+def parse_allow(value: str, file: str = "", line: int = 0) -> Allow:
+    """What stands behind `-- migration: allow = `: a rule and why its hazards are accepted.
+
+    Raises:
+        ValueError: the reason is missing, or the rule is unknown or can't be accepted; says what to write.
+    """
+    match = _ALLOW.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("allow needs a rule and a reason; write `-- migration: allow = RULE because REASON`")
+    rule, reason = match["rule"], " ".join((match["reason"] or "").split())
+    if rule not in RULES:
+        raise ValueError(_why_unknown(rule))
+    if rule in REFUSED:
+        raise ValueError(f"`{rule}` can't be allowed ({OWN_RULES[rule]}); change the statement")
+    if not re.search(r"\w", reason):
+        raise ValueError(
+            f"allow needs a reason; write `-- migration: allow = {rule} because ...` and say why it does no harm here"
+        )
+    return Allow(rule, reason, file, line)
+
+
+def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[list[Hazard], list[Allow]]:
+    """All hazards, those that an allow covers with its reason; and the allows that cover none.
+
+    An allow covers every hazard of its rule in its file, or in any file if it names none.
+    """
+    told: list[Hazard] = []
+    reasons: dict[tuple[str, str], str] = {}  # by rule and file: searching all for each hazard would take their square
+    for allow in allows:
+        reasons.setdefault((allow.rule, allow.file), allow.reason)
+    used: set[tuple[str, str]] = set()
+    for hazard in hazards:
+        covering = [key for key in ((hazard.rule, hazard.file), (hazard.rule, "")) if key in reasons]
+        if covering and not hazard.refused:
+            used.update(covering)
+            hazard = replace(hazard, allowed_because=reasons[covering[0]])
+        told.append(hazard)
+    return told, [allow for allow in allows if (allow.rule, allow.file) not in used]
+
+
+def unused(allow: Allow) -> Problem:
+    """The warning about an allow that covers nothing."""
+    reason = f"`allow = {allow.rule}` no longer applies: the file has no such hazard; take the line out"
+    return Problem(allow.file, reason, allow.line, 1 if allow.line else 0)
+
+
+def _why_unknown(rule: str) -> str:
+    left_out = squawk.RULES.get(rule)
+    if left_out:
+        return f"there is nothing to allow: `{rule}` is never reported here ({left_out.reason}); take the line out"
+    near = get_close_matches(rule.lower(), sorted(RULES), n=3, cutoff=0.5)
+    known = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(RULES))}"
+    return f"there is no rule `{rule}`; {known}"
+
+
+# ---- rules of our own -----------------------------------------------------------------------------------------------
+
+
+def _own(file: Source, lines: Lines) -> Iterator[Hazard]:
+    for literals in password_literals(file.text, file.statements):
+        start = literals[0][0]
+        yield _hazard(
+            file,
+            lines,
+            start,
+            PASSWORD,
+            "A password stands in the file, and so in the repository, the history and the server's log.",
+            "Create the role without one and set it from where secrets are kept; change this one, it is known.",
+        )
+    for statement in file.statements:
+        kept = kept_by(statement) if statement.start < file.last_part else None
+        if kept:
+            message = f"This makes {kept}, which is gone if a later part fails and the next run goes on there."
+            help_text = "Use it up within its own BEGIN ... COMMIT, or make a plain table that the last part drops."
+            yield _hazard(file, lines, statement.start, LOST, message, help_text)
+    if not _NAMELESS_INDEX.search(file.text):
+        return
+    for statement in file.statements:
+        if statement.kind == "IndexStmt" and statement.node.concurrent and not statement.node.idxname:
+            message = "CONCURRENTLY without a name: tried again, it would make another index each time."
+            help_text = "Give the index a name: CREATE INDEX CONCURRENTLY name ON ..."
+            yield _hazard(file, lines, statement.start, NAMELESS, message, help_text)
+
+
+def _unread(file: Source, lines: Lines, numbers: Iterable[int]) -> Iterator[Hazard]:
+    for number in numbers:
+        message = "squawk can't read this statement, so nobody looked for hazards in it."
+        help_text = "Look yourself, then write `-- migration: allow = unread-statement because ...`."
+        yield _hazard(file, lines, file.statements[number].start, UNREAD, message, help_text)
+
+
+def _hazard(file: Source, lines: Lines, offset: int, rule: str, message: str, help_text: str) -> Hazard:
+    return Hazard(rule, file.path, *lines.position(offset), message, help_text, refused=rule in REFUSED)
+
+
+# ---- squawk's rules -------------------------------------------------------------------------------------------------
+
+
+def _examine(files: Sequence[Source]) -> list[tuple[list[Finding], list[int]]]:
+    """squawk's findings in each file, and the numbers of the statements it can't read.
+
+    It says nothing of a file in which it can't read one statement. Such a file is read again without those. Statements
+    that are too large for it are never given to it.
+    """
+    unread = [_too_much(file.statements) for file in files]
+    texts = [_given(file, numbers) for file, numbers in zip(files, unread, strict=True)]
+    findings = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
+    broken = [number for number, found in enumerate(findings) if _is_broken(found)]
+    for number, numbers in zip(broken, _unreadable([(files[n], texts[n]) for n in broken]), strict=True):
+        unread[number] = sorted({*unread[number], *numbers})
+    rest = [(_without(texts[n], files[n].statements, unread[n]), files[n].in_transaction) for n in broken]
+    for number, found in zip(broken, squawk.lint(rest), strict=True):
+        findings[number] = [] if _is_broken(found) else found
+        unread[number] = list(range(len(files[number].statements))) if _is_broken(found) else unread[number]
+    return list(zip(findings, unread, strict=True))
+
+
+def _too_much(statements: Sequence[Statement]) -> list[int]:
+    """The numbers of the statements so large and so nested that squawk would crash or take minutes."""
+    return [
+        number
+        for number, statement in enumerate(statements)
+        if len(statement.text) > _LARGE
+        and statement.kind not in _DATA_AND_CODE
+        and (longest_chain(statement.text) > _LONGEST_CHAIN or nesting(statement.text) > _DEEPEST)
+    ]
+
+
+def _given(file: Source, left_out: Iterable[int]) -> bytes:
+    """What squawk is given of a file: no passwords, nothing that is too much for it, and no large data and code."""
+    large = [
+        number
+        for number, statement in enumerate(file.statements)
+        if len(statement.text) > _LARGE and statement.kind in _DATA_AND_CODE
+    ]
+    hidden = hide_passwords(file.text, file.statements)
+    return _without(hidden, file.statements, [*large, *left_out])
+
+
+def _is_broken(findings: Sequence[Finding]) -> bool:
+    return any(finding.rule == squawk.SYNTAX_ERROR for finding in findings)
+
+
+def _unreadable(broken: Sequence[tuple[Source, bytes]]) -> list[list[int]]:
+    """The numbers of each file's statements that squawk can't read, found by giving it each alone."""
+    alone = [(text[s.start : s.end] + b";", file.in_transaction) for file, text in broken for s in file.statements]
+    verdicts = iter([_is_broken(found) for found in squawk.lint(alone)])
+    return [[number for number, _ in enumerate(file.statements) if next(verdicts)] for file, _ in broken]
+
+
+def _without(text: bytes, statements: Sequence[Statement], numbers: Iterable[int]) -> bytes:
+    """The text with these statements blanked, so that all else stays where it is."""
+    blanked = bytearray(text)
+    for number in numbers:
+        statement = statements[number]
+        blanked[statement.start : statement.end] = text[statement.start : statement.end].translate(_TO_BLANKS)
+    return bytes(blanked)
+
+
+def _from_squawk(file: Source, lines: Lines, findings: Sequence[Finding]) -> Iterator[Hazard]:
+    if not findings:
+        return
+    starts = [statement.start for statement in file.statements]
+    new = about_new_objects(file.statements)
+    by_statement: dict[int, list[Finding]] = {}
+    for finding in findings:
+        by_statement.setdefault(bisect_right(starts, finding.start) - 1, []).append(finding)
+    for number, told in by_statement.items():
+        exact = [finding for finding in told if finding.rule in _MORE_EXACT]
+        for finding in told:
+            if number < 0 or not (number in new or _is_moot(file.statements[number], finding, exact)):
+                yield _hazard(file, lines, finding.start, finding.rule, finding.message, finding.help)
+
+
+def _is_moot(statement: Statement, finding: Finding, exact: Sequence[Finding]) -> bool:
+    """squawk says more than is so, or says it twice.
+
+    Args:
+        exact: what it says of the same statement by the rules that say more, in the order of the text.
+    """
+    if finding.rule == "renaming-object" and statement.kind == "RenameStmt":
+        return statement.node.rename_type in _HARMLESS_RENAMES
+    if finding.rule == "ban-alter-domain-with-add-constraint" and statement.kind == "AlterDomainStmt":
+        return bool(getattr(statement.node, "def").constraint.skip_validation)  # NOT VALID: nothing is scanned
+    if finding.rule == "constraint-missing-not-valid":
+        first = bisect_left(exact, finding.start, key=lambda other: other.start)
+        return first < len(exact) and exact[first].end <= finding.end
+    return False

@@ -1,0 +1,123 @@
+"""What each statement of a file will do to a running application: the locks it takes, and on which tables.
+
+The facts are the table of rules (`aurora_migrations/compiler/locks/`), each with its source and each tried on real servers. Here they
+are put together: one statement's effects on each relation that was there before the file. What the same file created
+nobody else can see yet, so nobody waits for it; what IF NOT EXISTS may have found there isn't such a relation. A
+statement with IF EXISTS or IF NOT EXISTS is taken to do its work; ALTER TABLE and CREATE INDEX ask for their lock even
+if there is nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aurora_migrations.compiler.locks.caveats import unseen
+from aurora_migrations.compiler.locks.created_objects import File
+from aurora_migrations.compiler.locks.match import Touch, touches
+from aurora_migrations.compiler.locks.rules import Answer, Rule
+from aurora_migrations.compiler.parser import Statement
+
+__all__ = ["Answer", "Effect", "effects", "note", "objects"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one statement does to one relation that exists before the file.
+
+    Attributes:
+        table: its name as written, with its schema where one is written, quoted as PostgreSQL quotes. An index, where
+            the statement names an index alone (DROP INDEX) that the file hasn't created; its table is locked with it.
+        lock: PostgreSQL's name of the strongest mode taken on it.
+        rewrites: whether its rows are written anew.
+        scans: whether all its rows are read under the lock.
+        reads_blocked, writes_blocked: whether SELECT, and INSERT, UPDATE and DELETE, wait while it is held.
+        why: a plain sentence or several, joined with semicolons.
+        source: where PostgreSQL's documentation says so.
+        rules: the ids of the rules that hold.
+    """
+
+    table: str
+    lock: str
+    rewrites: Answer
+    scans: Answer
+    reads_blocked: bool
+    writes_blocked: bool
+    why: str
+    source: str
+    rules: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """The effect as JSON-able data."""
+        return asdict(self) | {"rewrites": str(self.rewrites), "scans": str(self.scans)}
+
+
+def effects(statements: Sequence[Statement]) -> list[tuple[Effect, ...]]:
+    """What each statement of one file does, in their order; each relation once, with the strongest lock."""
+    file, found = File(), list[tuple[Effect, ...]]()
+    for before, statement in zip([None, *statements], statements, strict=False):
+        again = before is not None and before.node is statement.node  # of a dump: the same INSERT, another row
+        found.append(found[-1] if again else _effects(statement, file))
+    return found
+
+
+def objects(statement: Statement) -> tuple[str, ...]:
+    """The relations that a statement names, in the order of their first mention."""
+    file = File()
+    names = (str(t.name) for part in file.parts(statement.node) for t in touches(part, file.types))
+    return tuple(dict.fromkeys(names))
+
+
+def note(statement: Statement) -> str:
+    """Why the statement may do more than its effects say, as one sentence; empty if it doesn't."""
+    return unseen(statement.node)
+
+
+def _effects(statement: Statement, file: File) -> tuple[Effect, ...]:
+    found: dict[Any, list[Touch]] = {}
+    for part in file.parts(statement.node):
+        for touch in _on_old_ones(touches(part, file.types), file):
+            found.setdefault(file.key(touch.name), []).append(touch)
+        file.follow(part)
+    return tuple(_merged(each) for each in found.values())
+
+
+def _on_old_ones(found: Iterable[Touch], file: File) -> Iterator[Touch]:
+    for touch in found:
+        table = file.table_of(touch.name) if touch.on_table else None
+        name, rule = (table, touch.on_table) if table else (touch.name, touch.rule)
+        if rule and not file.is_new(name):
+            yield Touch(name, rule, touch.runs)
+
+
+def _merged(found: Sequence[Touch]) -> Effect:
+    """One effect of several: the strongest of each fact, and the reasons that account for them."""
+    by_weight = sorted(found, key=lambda touch: _of(touch).weight, reverse=True)
+    strongest = _of(by_weight[0])
+    rewrites = max(_of(touch).rewrites if touch.runs else Answer.NO for touch in found)
+    scans = max(_of(touch).scans if touch.runs else Answer.NO for touch in found)
+    reasons = [strongest, *(rule for rule in map(_of, by_weight) if _adds(rule, rewrites, scans))]
+    return Effect(
+        table=str(found[0].name),
+        lock=strongest.lock,
+        rewrites=rewrites,
+        scans=scans,
+        reads_blocked=any(_of(touch).blocks_reads for touch in found),
+        writes_blocked=any(_of(touch).blocks_writes for touch in found),
+        why="; ".join(dict.fromkeys(rule.why for rule in reasons)),
+        source=strongest.source,
+        rules=tuple(dict.fromkeys(_of(touch).id for touch in found)),
+    )
+
+
+def _adds(rule: Rule, rewrites: Answer, scans: Answer) -> bool:
+    """Whether a rule accounts for the rewrite, or for a scan that no rewrite explains."""
+    if rewrites and rule.rewrites is rewrites:
+        return True
+    return bool(scans) and rewrites is not Answer.YES and rule.scans is scans
+
+
+def _of(touch: Touch) -> Rule:
+    assert touch.rule is not None
+    return touch.rule

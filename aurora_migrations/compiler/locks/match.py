@@ -1,0 +1,466 @@
+"""From a statement's tree to the rules that hold for it: which relation, which row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import postgast
+
+from aurora_migrations.compiler import locks
+from aurora_migrations.compiler.locks import add_column, syntax_tree
+from aurora_migrations.compiler.locks.rules import MODES, Rule
+from aurora_migrations.compiler.locks.syntax_tree import Name
+
+_pb = postgast.pg_query_pb2
+_COMMAND = _pb.AlterTableType.Name
+_OBJECT = _pb.ObjectType.Name
+_CONSTRAINT = _pb.ConstrType
+_REPLACED = "the table referenced by a foreign key that is replaced"
+
+Types = Mapping[str, bool]
+"""Types that the file created: whether each is a domain that has constraints."""
+
+
+@dataclass(frozen=True)
+class Touch:
+    """One relation that a statement touches.
+
+    Attributes:
+        name: the relation.
+        rule: None if no rule is known: it is named, no more.
+        runs: False if the query around it is only analysed, so it reads nothing.
+        on_table: if `name` is an index: the rule for its table, where the file tells which that is.
+    """
+
+    name: Name
+    rule: Rule | None
+    runs: bool = True
+    on_table: Rule | None = None
+
+
+def touches(node: Any, types: Types) -> Iterator[Touch]:
+    """What a statement does to the relations that it names."""
+    match = _MATCHERS.get(node.DESCRIPTOR.name)
+    return match(node, types) if match else iter(())
+
+
+# ALTER TABLE and its kind
+
+
+def _alter_table(node: Any, types: Types) -> Iterator[Touch]:
+    kind = _OBJECT(node.objtype)
+    if kind == "OBJECT_TYPE":
+        return
+    name = syntax_tree.of_range(node.relation)
+    for wrapped in node.cmds:
+        command = wrapped.alter_table_cmd
+        if kind == "OBJECT_VIEW":
+            yield Touch(name, locks.find("AlterTableStmt", "", "a view"))
+        elif kind == "OBJECT_INDEX":
+            yield from _alter_index(name, command)
+        else:
+            yield from _alter(name, command, types)
+    yield from _replaced(node.cmds)
+
+
+def _replaced(commands: Iterable[Any]) -> Iterator[Touch]:
+    """DROP CONSTRAINT k, ADD CONSTRAINT k FOREIGN KEY: the old one most likely referenced the same table."""
+    dropped: set[str] = set()
+    for wrapped in commands:
+        command = wrapped.alter_table_cmd
+        if command.subtype == _pb.AT_DropConstraint:
+            dropped.add(command.name)
+        elif dropped and command.subtype == _pb.AT_AddConstraint:
+            constraint = getattr(command, "def").constraint
+            if constraint.contype == _CONSTRAINT.CONSTR_FOREIGN and constraint.conname in dropped:
+                rule = locks.find("AlterTableStmt", "AT_DropConstraint", _REPLACED)
+                yield Touch(syntax_tree.of_range(constraint.pktable), rule)
+
+
+def _alter(name: Name, command: Any, types: Types) -> Iterator[Touch]:
+    subtype = _COMMAND(command.subtype)
+    cases = _ALTER.get(subtype)
+    for when, other in cases(command, types) if cases else [("", None)]:
+        yield Touch(other or name, locks.find("AlterTableStmt", subtype, when))
+
+
+_Cases = Iterator[tuple[str, Name | None]]
+"""The cases that hold, and the relation each speaks of if it isn't the altered one."""
+
+
+def _add_column(command: Any, types: Types) -> _Cases:
+    definition = getattr(command, "def").column_def
+    for when in add_column.cases(definition, types):
+        yield when, None
+    for each in add_column.foreign_keys(definition):
+        yield "the referenced table", syntax_tree.of_range(each.pktable)
+
+
+def _add_constraint(command: Any, types: Types) -> _Cases:
+    constraint = getattr(command, "def").constraint
+    case = _CONSTRAINT_CASES.get(constraint.contype)
+    if not case:
+        return
+    when = f"{case}{_suffix(constraint)}"
+    yield when, None
+    if case == "FOREIGN KEY":
+        yield f"{when}: the referenced table", syntax_tree.of_range(constraint.pktable)
+
+
+_CONSTRAINT_CASES = {
+    _CONSTRAINT.CONSTR_CHECK: "CHECK",
+    _CONSTRAINT.CONSTR_NOTNULL: "NOT NULL",
+    _CONSTRAINT.CONSTR_UNIQUE: "UNIQUE",
+    _CONSTRAINT.CONSTR_PRIMARY: "PRIMARY KEY",
+    _CONSTRAINT.CONSTR_EXCLUSION: "EXCLUDE",
+    _CONSTRAINT.CONSTR_FOREIGN: "FOREIGN KEY",
+}
+_CAN_BE_LEFT_UNCHECKED = (_CONSTRAINT.CONSTR_CHECK, _CONSTRAINT.CONSTR_NOTNULL, _CONSTRAINT.CONSTR_FOREIGN)
+
+
+def _suffix(constraint: Any) -> str:
+    if constraint.indexname:
+        return " USING INDEX"
+    if constraint.contype in _CAN_BE_LEFT_UNCHECKED:
+        if not constraint.is_enforced and constraint.contype != _CONSTRAINT.CONSTR_NOTNULL:
+            return " NOT ENFORCED"
+        if constraint.skip_validation:
+            return " NOT VALID"
+    return ""
+
+
+_SOFT = frozenset({"fillfactor", "parallel_workers", "toast_tuple_target", "vacuum_truncate", "vacuum_index_cleanup"})
+_SOFT_STARTS = ("autovacuum_", "log_autovacuum_", "vacuum_")
+
+
+def _parameters(command: Any, types: Types) -> _Cases:
+    """The strongest lock that any of the parameters asks for."""
+    names = [each.def_elem.defname.lower() for each in getattr(command, "def").list.items]
+    soft = all(name in _SOFT or name.startswith(_SOFT_STARTS) for name in names)
+    yield "" if soft else "a strong one", None
+
+
+def _attach(command: Any, types: Types) -> _Cases:
+    yield "", None
+    yield "the partition", syntax_tree.of_range(getattr(command, "def").partition_cmd.name)
+
+
+def _detach(command: Any, types: Types) -> _Cases:
+    partition = getattr(command, "def").partition_cmd
+    concurrently = "CONCURRENTLY" if partition.concurrent else ""
+    yield concurrently, None
+    yield ": ".join(part for part in (concurrently, "the partition") if part), syntax_tree.of_range(partition.name)
+
+
+def _inherit(command: Any, types: Types) -> _Cases:
+    yield "", None
+    yield "the parent", syntax_tree.of_range(getattr(command, "def").range_var)
+
+
+_ALTER: Mapping[str, Callable[[Any, Types], _Cases]] = {
+    "AT_AddColumn": _add_column,
+    "AT_AddConstraint": _add_constraint,
+    "AT_SetRelOptions": _parameters,
+    "AT_ResetRelOptions": _parameters,
+    "AT_AttachPartition": _attach,
+    "AT_DetachPartition": _detach,
+    "AT_DetachPartitionFinalize": _attach,
+    "AT_AddInherit": _inherit,
+    "AT_DropInherit": _inherit,
+}
+
+
+def _alter_index(name: Name, command: Any) -> Iterator[Touch]:
+    subtype = _COMMAND(command.subtype)
+    when = "an index"
+    if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions"):
+        names = [each.def_elem.defname for each in getattr(command, "def").list.items]
+        subtype, when = "AT_SetRelOptions", when if names == ["fillfactor"] else f"{when}, a strong one"
+    yield Touch(name, locks.find("AlterTableStmt", subtype, when))
+    if subtype == "AT_AttachPartition":
+        part = syntax_tree.of_range(getattr(command, "def").partition_cmd.name)
+        yield Touch(part, locks.find("AlterTableStmt", subtype, f"{when}: the part"))
+
+
+# CREATE TABLE
+
+
+def _create_table(node: Any, types: Types) -> Iterator[Touch]:
+    yield Touch(syntax_tree.of_range(node.relation), None)
+    for parent in node.inh_relations:
+        when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
+        yield Touch(syntax_tree.of_range(parent.range_var), locks.find("CreateStmt", "", when))
+    for element in node.table_elts:
+        if element.HasField("table_like_clause"):
+            like = syntax_tree.of_range(element.table_like_clause.relation)
+            yield Touch(like, locks.find("CreateStmt", "", "LIKE"))
+    for each in add_column.all_foreign_keys(node.table_elts):
+        yield Touch(syntax_tree.of_range(each.pktable), locks.find("CreateStmt", "", "the referenced table"))
+
+
+def _create_foreign_table(node: Any, types: Types) -> Iterator[Touch]:
+    return _create_table(node.base_stmt, types)
+
+
+def _create_table_as(node: Any, types: Types) -> Iterator[Touch]:
+    yield Touch(syntax_tree.of_range(node.into.rel), None)
+    rule = locks.find("CreateTableAsStmt")
+    yield from _query(node.query, reads=rule, runs=not node.into.skip_data)
+
+
+# Queries and data
+
+
+def _query(message: Any, reads: Rule | None = None, runs: bool = True) -> Iterator[Touch]:
+    """What a query uses. `reads` is the rule for what it only reads, if another than SELECT's."""
+    for use in syntax_tree.uses(message):
+        if use.how == "FuncCall":
+            if runs:
+                yield Touch(use.name, locks.find(use.how, use.what))
+        elif reads is not None and (use.how, use.what) == ("SelectStmt", ""):
+            yield Touch(use.name, reads, runs)
+        else:
+            yield Touch(use.name, locks.find(use.how, "", use.what), runs)
+
+
+def _data(node: Any, types: Types) -> Iterator[Touch]:
+    if node.DESCRIPTOR.name == "SelectStmt" and node.HasField("into_clause"):
+        yield Touch(syntax_tree.of_range(node.into_clause.rel), None)
+    yield from _query(node)
+
+
+def _explain(node: Any, types: Types) -> Iterator[Touch]:
+    yield from _analysed(syntax_tree.inner(node.query), types, runs=syntax_tree.option(node.options, "analyze"))
+
+
+def _prepare(node: Any, types: Types) -> Iterator[Touch]:
+    yield from _analysed(syntax_tree.inner(node.query), types, runs=False)
+
+
+def _declare_cursor(node: Any, types: Types) -> Iterator[Touch]:
+    yield from _analysed(syntax_tree.inner(node.query), types, runs=False)
+
+
+def _analysed(query: Any, types: Types, runs: bool) -> Iterator[Touch]:
+    for touch in touches(query, types):
+        yield Touch(touch.name, touch.rule, touch.runs and runs)
+
+
+def _copy(node: Any, types: Types) -> Iterator[Touch]:
+    if node.HasField("relation"):
+        yield Touch(syntax_tree.of_range(node.relation), locks.find("CopyStmt", "", "FROM" if node.is_from else "TO"))
+    else:
+        yield from _query(node.query)
+
+
+# Views, functions, and what hangs on a table
+
+
+def _view(node: Any, types: Types) -> Iterator[Touch]:
+    when = "OR REPLACE" if node.replace else "new"
+    yield Touch(syntax_tree.of_range(node.view), locks.find("ViewStmt", "", when))
+    yield from _query(node.query, reads=locks.find("ViewStmt", "", "the tables it reads"), runs=False)
+
+
+def _function(node: Any, types: Types) -> Iterator[Touch]:
+    if node.HasField("sql_body"):
+        reads = locks.find("CreateFunctionStmt", "", "the tables its body reads")
+        yield from _query(node.sql_body, reads=reads, runs=False)
+
+
+def _refresh(node: Any, types: Types) -> Iterator[Touch]:
+    when = "CONCURRENTLY" if node.concurrent else ""
+    yield Touch(syntax_tree.of_range(node.relation), locks.find("RefreshMatViewStmt", "", when))
+
+
+def _trigger(node: Any, types: Types) -> Iterator[Touch]:
+    yield Touch(syntax_tree.of_range(node.relation), locks.find("CreateTrigStmt"))
+    if node.HasField("constrrel"):
+        yield Touch(syntax_tree.of_range(node.constrrel), locks.find("CreateTrigStmt", "", "FROM"))
+
+
+def _rewrite_rule(node: Any, types: Types) -> Iterator[Touch]:
+    yield Touch(syntax_tree.of_range(node.relation), locks.find("RuleStmt"))
+    reads = locks.find("RuleStmt", "", "read by its actions")
+    for part in (*node.actions, *([node.where_clause] if node.HasField("where_clause") else [])):
+        for touch in _query(part, reads=reads, runs=False):
+            if touch.name.name not in ("new", "old"):
+                yield touch
+
+
+def _policy(node: Any, types: Types) -> Iterator[Touch]:
+    kind = node.DESCRIPTOR.name
+    yield Touch(syntax_tree.of_range(node.table), locks.find(kind))
+    reads = locks.find(kind, "", "read by its expression")
+    for part in ("qual", "with_check"):
+        if node.HasField(part):
+            yield from _query(getattr(node, part), reads=reads, runs=False)
+
+
+def _statistics(node: Any, types: Types) -> Iterator[Touch]:
+    yield from _ranges(node.relations, locks.find("CreateStatsStmt"))
+
+
+def _publication(node: Any, types: Types) -> Iterator[Touch]:
+    for each in node.pubobjects:
+        table = each.publication_obj_spec.pubtable
+        if table.HasField("relation"):
+            yield Touch(syntax_tree.of_range(table.relation), locks.find(node.DESCRIPTOR.name))
+
+
+# Indexes and maintenance
+
+
+def _index(node: Any, types: Types) -> Iterator[Touch]:
+    when = "CONCURRENTLY" if node.concurrent else "" if node.relation.inh else "ONLY"
+    yield Touch(syntax_tree.of_range(node.relation), locks.find("IndexStmt", "", when))
+
+
+def _reindex(node: Any, types: Types) -> Iterator[Touch]:
+    if node.HasField("relation"):
+        kind = _pb.ReindexObjectType.Name(node.kind)
+        when = "CONCURRENTLY" if syntax_tree.option(node.params, "concurrently") else ""
+        rule = locks.find("ReindexStmt", kind, when)
+        table = locks.find("ReindexStmt", "REINDEX_OBJECT_TABLE", when) if kind == "REINDEX_OBJECT_INDEX" else None
+        yield Touch(syntax_tree.of_range(node.relation), rule, on_table=table)
+
+
+def _truncate(node: Any, types: Types) -> Iterator[Touch]:
+    yield from _ranges(node.relations, locks.find("TruncateStmt"))
+
+
+def _lock(node: Any, types: Types) -> Iterator[Touch]:
+    yield from _ranges(node.relations, locks.find("LockStmt", "", MODES[node.mode - 1]))
+
+
+def _vacuum(node: Any, types: Types) -> Iterator[Touch]:
+    when = "" if node.is_vacuumcmd else "ANALYZE"
+    if node.is_vacuumcmd and syntax_tree.option(node.options, "full"):
+        when = "FULL"
+    yield from _ranges((each.vacuum_relation.relation for each in node.rels), locks.find("VacuumStmt", "", when))
+
+
+def _cluster(node: Any, types: Types) -> Iterator[Touch]:
+    if node.HasField("relation"):
+        yield Touch(syntax_tree.of_range(node.relation), locks.find("ClusterStmt"))
+
+
+def _ranges(nodes: Iterable[Any], rule: Rule | None) -> Iterator[Touch]:
+    for node in nodes:
+        yield Touch(syntax_tree.of_range(node.range_var if node.DESCRIPTOR.name == "Node" else node), rule)
+
+
+# Names in lists: DROP, COMMENT, RENAME, SET SCHEMA, GRANT
+
+_IN_A_TABLE = ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY", "OBJECT_TABCONSTRAINT", "OBJECT_COLUMN")
+RELATIONS = ("OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE", "OBJECT_INDEX")
+
+
+def listed(object_type: str, node: Any) -> Name | None:
+    """The relation in an object's list of names; for a column, a trigger and such, the one it is in."""
+    parts = syntax_tree.strings(node.list.items)
+    if object_type in _IN_A_TABLE:
+        return syntax_tree.of_parts(parts[:-1])
+    return syntax_tree.of_parts(parts) if object_type in RELATIONS else None
+
+
+def _drop(node: Any, types: Types) -> Iterator[Touch]:
+    kind = _OBJECT(node.remove_type)
+    rule = locks.find("DropStmt", _plain(kind), "CONCURRENTLY" if node.concurrent else "")
+    for each in node.objects:
+        name = listed(kind, each)
+        if name:
+            yield Touch(name, rule, on_table=rule if kind == "OBJECT_INDEX" else None)
+
+
+def _comment(node: Any, types: Types) -> Iterator[Touch]:
+    kind = _OBJECT(node.objtype)
+    name = listed(kind, node.object)
+    if name:
+        yield Touch(name, locks.find("CommentStmt", _plain(kind)))
+
+
+def _rename(node: Any, types: Types) -> Iterator[Touch]:
+    kind = _OBJECT(node.rename_type)
+    if node.HasField("relation") and kind != "OBJECT_ATTRIBUTE":
+        yield Touch(syntax_tree.of_range(node.relation), locks.find("RenameStmt", _plain(kind)))
+
+
+def _set_schema(node: Any, types: Types) -> Iterator[Touch]:
+    if node.HasField("relation"):
+        rule = locks.find("AlterObjectSchemaStmt", _plain(_OBJECT(node.object_type)))
+        yield Touch(syntax_tree.of_range(node.relation), rule)
+
+
+def _grant(node: Any, types: Types) -> Iterator[Touch]:
+    if node.targtype == _pb.GrantTargetType.ACL_TARGET_OBJECT:
+        rule = locks.find("GrantStmt", _OBJECT(node.objtype))
+        yield from _ranges((each for each in node.objects if each.HasField("range_var")), rule)
+
+
+def _plain(kind: str) -> str:
+    """Foreign tables go by the rules of tables."""
+    return "OBJECT_TABLE" if kind == "OBJECT_FOREIGN_TABLE" else kind
+
+
+# Sequences
+
+
+def _create_sequence(node: Any, types: Types) -> Iterator[Touch]:
+    yield Touch(syntax_tree.of_range(node.sequence), None)
+    yield from _owner(node)
+
+
+def _alter_sequence(node: Any, types: Types) -> Iterator[Touch]:
+    yield Touch(syntax_tree.of_range(node.sequence), locks.find("AlterSeqStmt"))
+    yield from _owner(node)
+
+
+def _owner(node: Any) -> Iterator[Touch]:
+    for each in node.options:
+        if each.def_elem.defname == "owned_by":
+            name = syntax_tree.of_parts(syntax_tree.strings(each.def_elem.arg.list.items)[:-1])
+            if name:
+                yield Touch(name, locks.find(node.DESCRIPTOR.name, "", "OWNED BY"))
+
+
+_MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
+    "AlterObjectSchemaStmt": _set_schema,
+    "AlterPolicyStmt": _policy,
+    "AlterPublicationStmt": _publication,
+    "AlterSeqStmt": _alter_sequence,
+    "AlterTableStmt": _alter_table,
+    "ClusterStmt": _cluster,
+    "CommentStmt": _comment,
+    "CopyStmt": _copy,
+    "CreateForeignTableStmt": _create_foreign_table,
+    "CreateFunctionStmt": _function,
+    "CreatePolicyStmt": _policy,
+    "CreatePublicationStmt": _publication,
+    "CreateSeqStmt": _create_sequence,
+    "CreateStatsStmt": _statistics,
+    "CreateStmt": _create_table,
+    "CreateTableAsStmt": _create_table_as,
+    "CreateTrigStmt": _trigger,
+    "DeclareCursorStmt": _declare_cursor,
+    "DeleteStmt": _data,
+    "DropStmt": _drop,
+    "ExplainStmt": _explain,
+    "GrantStmt": _grant,
+    "IndexStmt": _index,
+    "InsertStmt": _data,
+    "LockStmt": _lock,
+    "MergeStmt": _data,
+    "PrepareStmt": _prepare,
+    "RefreshMatViewStmt": _refresh,
+    "ReindexStmt": _reindex,
+    "RenameStmt": _rename,
+    "RuleStmt": _rewrite_rule,
+    "SelectStmt": _data,
+    "TruncateStmt": _truncate,
+    "UpdateStmt": _data,
+    "VacuumStmt": _vacuum,
+    "ViewStmt": _view,
+}

@@ -1,0 +1,221 @@
+"""Reading postgast's trees: names, quoting, options, and the relations that a query uses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import postgast
+
+from aurora_migrations.compiler.deep import is_list
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
+_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+_KEYWORDS = ("NO_KEYWORD", "UNRESERVED_KEYWORD")
+
+
+@dataclass(frozen=True)
+class Name:
+    """A relation as a statement names it; `schema` is empty where none is written, `pg_temp` if it is temporary."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{quoted(self.schema)}.{quoted(self.name)}" if self.schema else quoted(self.name)
+
+
+@lru_cache(maxsize=4096)
+def quoted(name: str) -> str:
+    """An identifier as PostgreSQL's quote_ident() writes it: in quotes only where it must be."""
+    if _PLAIN.match(name):
+        kind = postgast.scan(name).tokens[0].keyword_kind
+        if postgast.pg_query_pb2.KeywordKind.Name(kind) in _KEYWORDS:
+            return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def of_range(range_var: Any) -> Name:
+    """The name in a RangeVar."""
+    if range_var.relpersistence == "t" and not range_var.schemaname:
+        return Name("pg_temp", range_var.relname)
+    return Name(range_var.schemaname, range_var.relname)
+
+
+def of_parts(parts: Iterable[str]) -> Name | None:
+    """The name in a list of its parts: [catalogue,] [schema,] relation."""
+    last = list(parts)[-2:]
+    if not last:
+        return None
+    return Name(last[0] if len(last) == 2 else "", last[-1])
+
+
+def of_text(text: str) -> Name | None:
+    """The name in a string such as 'app."Orders_id_seq"', as nextval() takes it."""
+    found = [(quotes.replace('""', '"') if quotes else plain.strip().lower()) for quotes, plain in _PART.findall(text)]
+    return of_parts(found)
+
+
+def strings(nodes: Iterable[Any]) -> list[str]:
+    """The strings of a list of String nodes."""
+    return [node.string.sval for node in nodes if node.HasField("string")]
+
+
+def inner(node: Any) -> Any:
+    """What a Node holds."""
+    which = node.WhichOneof("node")
+    return getattr(node, which) if which else node
+
+
+def option(options: Iterable[Any], name: str) -> bool:
+    """Whether an option such as VACUUM's FULL is on: named alone, or with a true value."""
+    for each in options:
+        if each.def_elem.defname.lower() == name:
+            return _is_on(each.def_elem)
+    return False
+
+
+def _is_on(element: Any) -> bool:
+    if not element.HasField("arg"):
+        return True
+    value = inner(element.arg)
+    if element.arg.HasField("string"):
+        return str(value.sval).lower() not in ("false", "off", "no", "0")
+    return not element.arg.HasField("integer") or bool(value.ival)
+
+
+@dataclass(frozen=True)
+class Use:
+    """A relation that a query uses.
+
+    Attributes:
+        how: the statement inside it that does: `SelectStmt`, `InsertStmt` ...; `FuncCall` for a sequence.
+        what: for `SelectStmt`: `FOR UPDATE` if its rows are locked; for `FuncCall`: the function.
+    """
+
+    name: Name
+    how: str
+    what: str = ""
+
+
+_WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_SEQUENCE_FUNCTIONS = ("nextval", "setval")
+
+
+def uses(message: Any) -> list[Use]:
+    """The relations that a query, or a part of one, names."""
+    found: list[Use] = []
+    _collect(_opened(message), frozenset(), found)
+    return found
+
+
+def _collect(message: Any, hidden: frozenset[str], found: list[Use]) -> None:
+    """`hidden` are the names of the WITH queries around it."""
+    kind = message.DESCRIPTOR.name
+    skipped = ""
+    if kind == "RangeVar":
+        if message.schemaname or message.relname not in hidden:
+            found.append(Use(of_range(message), "SelectStmt"))
+        return
+    if kind == "FuncCall":
+        found.extend(_sequence(message))
+    elif kind in _WRITERS:
+        found.append(Use(of_range(message.relation), kind))
+        hidden, skipped = _with(message, hidden, found), "relation"
+    elif kind == "SelectStmt":
+        hidden, skipped = _with(message, hidden, found), "into_clause"
+        if message.locking_clause:
+            found.extend(_locked(message, hidden))
+    for child in children(message, skipped):
+        _collect(child, hidden, found)
+
+
+def _with(statement: Any, hidden: frozenset[str], found: list[Use]) -> frozenset[str]:
+    """A WITH query sees those before it; with RECURSIVE all, itself too. The statement sees them all."""
+    if not statement.HasField("with_clause"):
+        return hidden
+    clause = statement.with_clause
+    names = [node.common_table_expr.ctename for node in clause.ctes]
+    seen = hidden | set(names) if clause.recursive else hidden
+    for name, node in zip(names, clause.ctes, strict=True):
+        _collect(node.common_table_expr, seen, found)
+        seen |= {name}
+    return seen
+
+
+def _locked(select: Any, hidden: frozenset[str]) -> Iterator[Use]:
+    """FOR UPDATE and its kind lock the rows of the tables they list, by alias, or of all in FROM."""
+    listed = {node.range_var.relname for clause in select.locking_clause for node in clause.locking_clause.locked_rels}
+    for each in _from(select.from_clause):
+        called = each.alias.aliasname if each.HasField("alias") else each.relname
+        if (not listed or called in listed) and (each.schemaname or each.relname not in hidden):
+            yield Use(of_range(each), "SelectStmt", "FOR UPDATE")
+
+
+def _from(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        item = inner(node)
+        if node.HasField("range_var"):
+            yield item
+        elif node.HasField("join_expr"):
+            yield from _from((item.larg, item.rarg))
+        elif node.HasField("range_subselect"):
+            yield from _from(item.subquery.select_stmt.from_clause)
+
+
+def _sequence(call: Any) -> Iterator[Use]:
+    """The sequence in nextval('s'): the function takes the lock on it."""
+    function = strings(call.funcname)[-1:]
+    if function and function[0] in _SEQUENCE_FUNCTIONS and call.args:
+        argument = inner(call.args[0])
+        if call.args[0].HasField("type_cast"):
+            argument = inner(argument.arg)
+        if argument.DESCRIPTOR.name == "A_Const" and argument.HasField("sval"):
+            name = of_text(argument.sval.sval)
+            if name:
+                yield Use(name, "FuncCall", function[0])
+
+
+# Going down a tree, past what holds no names of relations or functions
+
+LEAVES = frozenset(
+    ("a_const", "a_star", "boolean", "column_ref", "float", "integer", "param_ref", "set_to_default", "string")
+)
+_PLAIN_PARTS = frozenset({"Alias", "TypeName", "LockingClause", "WithClause"})
+
+
+def children(message: Any, skipped: str = "") -> Iterator[Any]:
+    """The messages right below one, WITH and locking clauses apart."""
+    for name, repeated in _parts(message.DESCRIPTOR):
+        if name == skipped:
+            continue
+        if repeated:
+            for each in getattr(message, name):
+                if not (each.DESCRIPTOR is _NODE and each.WhichOneof("node") in LEAVES):
+                    yield _opened(each)
+        elif message.HasField(name):
+            each = getattr(message, name)
+            if not (each.DESCRIPTOR is _NODE and each.WhichOneof("node") in LEAVES):
+                yield _opened(each)
+
+
+_NODE = postgast.pg_query_pb2.Node.DESCRIPTOR
+
+
+def _opened(message: Any) -> Any:
+    return inner(message) if message.DESCRIPTOR is _NODE else message
+
+
+@lru_cache(maxsize=1024)
+def _parts(descriptor: Any) -> tuple[tuple[str, bool], ...]:
+    """The fields of a kind of message that may hold something of interest, and whether each is a list."""
+    kinds = {field.name: field.message_type.name for field in descriptor.fields if field.message_type is not None}
+    lists = {field.name for field in descriptor.fields if is_list(field)}
+    return tuple(
+        (name, name in lists)
+        for name, kind in kinds.items()
+        if kind not in _PLAIN_PARTS and name not in ("with_clause", "locking_clause")
+    )

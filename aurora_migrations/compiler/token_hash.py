@@ -1,0 +1,99 @@
+"""The token hash: equal for two texts that mean the same but are laid out differently.
+
+Comments, white space and the letter case of keywords, unquoted names and the letters before a quote (`E'...'`) don't
+count, nor does it where a string is broken into several that PostgreSQL puts together; everything else does. (A hash of
+the syntax tree won't do, as trees differ between versions of the grammar; libpg_query's fingerprint won't, as it
+ignores constants.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+
+from postgast import pg_query_pb2 as pb
+
+from aurora_migrations.compiler.parser import token_stream, tokens
+
+_TOGETHER = 4096  # tokens hashed at once
+VERSION = "2"  # of the way of hashing; part of the hash, so that another way can't be mistaken for another text
+# Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
+STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
+_PLAIN = re.compile(rb"'([^']*(?:''[^']*)*)'(?:\s|--[^\r\n]*[\r\n])*")
+_ESCAPED = re.compile(rb"'([^'\\]*(?:(?:''|\\.)[^'\\]*)*)'(?:\s|--[^\r\n]*[\r\n])*", re.DOTALL)
+
+
+def token_hash(text: bytes) -> str:
+    """Hash of a text's tokens, such as `2:9f86d0...`.
+
+    Raises:
+        NotSql: the scanner can't read the text.
+    """
+    return hash_of(token_stream(text))
+
+
+def unit_hash(text: bytes) -> str:
+    """The hash of a part of a file, without the semicolons at its end: whether they are there depends on what follows.
+
+    Raises:
+        NotSql: the scanner can't read the text.
+    """
+    found = tokens(text)
+    while found and found[-1][0] == pb.ASCII_59:
+        found.pop()
+    return hash_of(found)
+
+
+def hash_of(found: Iterable[tuple[int, bytes]]) -> str:
+    """The hash of tokens."""
+    digest, parts = hashlib.sha256(), list[bytes]()
+    for kind, token in _merged(found):
+        meaning = _meaning(kind, token)
+        parts.append(b"%d:%s," % (len(meaning), meaning))
+        if len(parts) == _TOGETHER:
+            digest.update(b"".join(parts))
+            parts.clear()
+    digest.update(b"".join(parts))
+    return f"{VERSION}:{digest.hexdigest()}"
+
+
+def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Two strings side by side are one: only a line end with a comment can have set them apart."""
+    before: tuple[int, bytes] | None = None
+    for each in found:
+        if each[0] not in STRINGS:
+            if before is not None:
+                yield before
+                before = None
+            yield each
+        elif before is not None and each[1].startswith(b"'"):
+            before = (before[0], before[1] + b"\n" + each[1])
+        else:
+            if before is not None:
+                yield before
+            before = each
+    if before is not None:
+        yield before
+
+
+def _meaning(kind: int, token: bytes) -> bytes:
+    if kind in STRINGS:
+        return token if token.startswith(b"$") else _joined(token)
+    if token.startswith(b'"'):
+        return token
+    if token.startswith((b"u&", b"U&")):
+        return b"u&" + token[2:]
+    return token.lower()
+
+
+def _joined(string: bytes) -> bytes:
+    """`'a'`, a line end, `'b'` are one string, 'ab': what stands between its parts is layout. E'a' is e'a'."""
+    prefix = string[: string.index(b"'")].lower()
+    if b"\n" not in string and b"\r" not in string:
+        return prefix + string[len(prefix) :]
+    parts, end = [], 0
+    for match in (_ESCAPED if prefix == b"e" else _PLAIN).finditer(string):
+        parts.append(match[1])
+        end = match.end()
+    return prefix + b"'" + b"".join(parts) + b"'" + string[end:]

@@ -1,0 +1,450 @@
+"""What went wrong with a file, where in it, and in what state that leaves the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aurora_migrations.engine.diagnostics.frames import find_frame, find_query
+from aurora_migrations.engine.diagnostics.masking import VALUE_CLASSES
+from aurora_migrations.engine.diagnostics.redaction import excerpt, position
+from aurora_migrations.engine.durations import format_duration, write_duration
+from aurora_migrations.engine.errors import (
+    Cancelled,
+    ConnectionLost,
+    HazardRefused,
+    InvalidInput,
+    LockTimeout,
+    MigrationFailed,
+    MigratorError,
+    NotAWriter,
+    StatementTimeout,
+)
+from aurora_migrations.engine.job import Chunk, Job
+from aurora_migrations.engine.locks.blockers import GRANT, LockWait
+from aurora_migrations.engine.locks.budget import Budget
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres.protocol import BatchError, ScriptError
+from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.postgres.sqlstate import (
+    WHO_LOCKS_HISTORY,
+    Diagnosis,
+    Trouble,
+    connection_lost,
+    diagnose,
+    is_prepared,
+    kind_of,
+    trouble_of,
+)
+from aurora_migrations.engine.script import Hazard, Script
+
+CTRL_C = "Ctrl-C was pressed while this statement was running."
+_AT_WILL = "Run again when you like."
+_OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
+_OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
+_CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
+_WORTH_IT = 1.25  # a limit that is raised by less is no remedy
+_HELP = "\n      "
+# What stands on the history's tables and isn't ours, and how to drop it.
+_CULPRITS = """
+    SELECT initcap(kind) || ' ' || quote_ident(name) || ' on aurora_migrations.' || relname,
+           'DROP ' || upper(kind) || ' ' || quote_ident(name) || ' ON aurora_migrations.' || quote_ident(relname) || ';'
+      FROM (SELECT tgrelid, tgname, 'trigger' FROM pg_trigger WHERE NOT tgisinternal
+             UNION ALL SELECT ev_class, rulename, 'rule' FROM pg_rewrite WHERE rulename <> '_RETURN'
+           ) AS found (relation, name, kind)
+           JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE nspname = 'aurora_migrations' ORDER BY relname, name
+"""
+_TAMPERED = Trouble(
+    "The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
+    "Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
+)
+_HISTORY_CHANGED = Trouble(
+    "A statement of the runner failed in the file's transaction; the file may have changed the history.",
+    "Leave the schema aurora_migrations alone in migrations; see what the message says.",
+)
+
+
+def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
+    """The error that lists these hazards, one a line, each with what to write instead."""
+    lines = [f"{hazard}{_HELP}{hazard.help}" if hazard.help else str(hazard) for hazard in hazards]
+    message = lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} hazards:", *lines])
+    return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
+
+
+def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
+    """Refuses files whose own limits don't go with those of the environment.
+
+    Raises:
+        InvalidInput: a statement would be ended before its wait for a lock is, and nobody would learn who held it.
+    """
+    wrong = [script.file for script in scripts if limits.of(script.options).contradict]
+    if wrong:
+        raise InvalidInput(
+            f"lock_timeout must be below statement_timeout, and isn't for: {', '.join(wrong[:5])}.",
+            cause="The file sets one of them, the environment the other, or its default is 2 s for lock_timeout.",
+            solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
+            next_command="aurora-migrations check",
+        )
+
+
+def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
+    """An error that a statement of ours met around a file."""
+    found = diagnose(error.error)
+    if connection_lost(error.error):
+        return _lost(job, found)
+    if found.sqlstate == "23502" and "lock_holder" in found.message:
+        return MigrationFailed(
+            f"{job.file} released the run lock.",
+            cause="The file unlocks advisory locks that it didn't take (pg_advisory_unlock_all, DISCARD ALL).",
+            solution="Unlock by key what the file itself locked, with pg_advisory_unlock(key).",
+            state=_ROLLED_BACK,
+            **_where(job),
+        )
+    if found.sqlstate == "25006":
+        return _read_only(session, job, found)
+    if found.sqlstate == "22012":
+        return history_changed(session, job)
+    if found.sqlstate in ("57014", "55P03", "40P01"):
+        kind = kind_of(found, 0, 0)
+        return kind(
+            f"{job.file}: while its record was being written: {found.message} ({found.sqlstate}).",
+            solution=WHO_LOCKS_HISTORY if kind is LockTimeout else None,
+            state=_ROLLED_BACK,
+            sqlstate=found.sqlstate,
+            **_where(job),
+        )
+    trouble = trouble_of(found.sqlstate)
+    return _unrecorded(
+        session,
+        job,
+        f"its record can't be written: {found.message} ({found.sqlstate})",
+        trouble or _HISTORY_CHANGED,
+        anybody=trouble is None,
+        state=_ROLLED_BACK,
+        sqlstate=found.sqlstate,
+    )
+
+
+def history_changed(session: Session, job: Job, state: str | None = None) -> MigrationFailed:
+    """What was recorded isn't there as it was written, or another record was added, changed or removed.
+
+    Args:
+        state: the database's, where the file hasn't been rolled back.
+    """
+    return _unrecorded(
+        session,
+        job,
+        "its record isn't in the history as it was written, or records of other migrations have changed",
+        _TAMPERED,
+        state=_ROLLED_BACK if state is None else state,
+    )
+
+
+def _unrecorded(
+    session: Session, job: Job, what: str, trouble: Trouble, anybody: bool = True, **facts: Any
+) -> MigrationFailed:
+    """An error of a file whose record didn't get into the history.
+
+    Args:
+        anybody: whether a trigger or a rule on the history's tables may be the cause; then it is the likeliest.
+    """
+    session.roll_back()
+    try:
+        culprits = session.query(_CULPRITS) if anybody else []
+    except MigratorError:
+        culprits = []
+    cause, solution = trouble.cause, trouble.solution
+    if culprits:
+        cause = f"{', '.join(str(name) for name, _ in culprits)} may discard or change what is written."
+        solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in culprits)}"
+    return MigrationFailed(f"{job.file}: {what}.", cause=cause, solution=solution, **facts, **_where(job))
+
+
+def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
+    try:
+        session.roll_back()
+        standby = session.query("SELECT pg_catalog.pg_is_in_recovery()") == [("t",)]
+    except MigratorError:
+        standby = False
+    if standby:
+        return NotAWriter("The server has become a standby: a failover is under way.", **_where(job))
+    return MigrationFailed(
+        f"{job.file}: {found.message} (25006).",
+        cause="The transaction is read-only: the file, the role or the database says so.",
+        solution="Take SET TRANSACTION READ ONLY out of the file, or default_transaction_read_only off the role.",
+        state=_ROLLED_BACK,
+        sqlstate="25006",
+        **_where(job),
+    )
+
+
+def file_error(
+    session: Session, job: Job, chunk: Chunk | None, error: ScriptError, budget: Budget | None = None
+) -> MigratorError:
+    """An error that a statement of a file met, with its place in the file.
+
+    Args:
+        chunk: what had been sent; None if all statements had run, and this is the commit.
+        budget: what the statement was given to wait, and whom it was seen to wait for.
+    """
+    number, offset = _failed(job, chunk, error) if chunk else (None, None)
+    statement = job.script.statements[number] if number is not None else None
+    found = diagnose(error.error, job.text, job.text[statement.start : statement.end] if statement else b"")
+    if connection_lost(error.error):
+        return _lost(job, found)
+    if found.sqlstate == "25006":
+        return _read_only(session, job, found)
+    place = None if offset is None else _place(job, number, offset, found)
+    where = f"{job.file}:{place.line}:{place.column}" if place else job.file
+    if chunk is None:
+        where = f"{job.file}, at COMMIT"
+    known = _known_of(place, found, job)
+    if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
+        return _held_too_long(job, where, known) if budget.overran else _waited_too_long(job, where, known, budget)
+    kind = kind_of(found, error.elapsed_ms, job.limits.statement_timeout)
+    if kind is LockTimeout and budget and budget.last:
+        return _waited_too_long(job, where, known, budget)
+    ours = kind is Cancelled and session.wire.interrupted
+    cause, solution = (CTRL_C, _AT_WILL) if ours else _why(kind, job, found, chunk, error.elapsed_ms)
+    if place is None or not place.in_body:
+        cause += f" The error is in {found.function}." if found.function else ""
+    message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
+    failed = kind(message, cause=cause, solution=solution, **known)
+    trouble = trouble_of(found.sqlstate)
+    if kind is MigrationFailed and trouble:
+        failed.by_deployment = trouble.in_file
+    return failed
+
+
+def _why(
+    kind: type[MigratorError], job: Job, found: Diagnosis, chunk: Chunk | None, elapsed_ms: float
+) -> tuple[str, str | None]:
+    """Cause and solution; None where the class says it."""
+    lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
+    if kind is LockTimeout:
+        return f"Another session holds a lock that the statement needs; lock_timeout is {lock}.", None
+    if kind is StatementTimeout:
+        early = chunk is not None and elapsed_ms + _CLOCKS < job.limits.statement_timeout
+        if early or not job.limits.statement_timeout:
+            return _OWN_LIMIT, _OWN_LIMIT_RAISED
+        return f"The statement takes longer than statement_timeout allows, which is {statement}.", more_time(job.limits)
+    trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
+    detail = found.detail if kind is MigrationFailed else None
+    more = [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in (detail, found.hint) if words]
+    return " ".join([trouble.cause if trouble else kind.cause, *more]), trouble.solution if trouble else None
+
+
+def _known_of(place: _Place | None, found: Diagnosis, job: Job) -> dict[str, Any]:
+    shown = {"sqlstate": found.sqlstate, "hint": found.hint, "detail": found.detail}
+    facts = {**shown, "state": _ROLLED_BACK, **_where(job)}
+    if place is None:
+        return facts
+    numbers = {"line": place.line, "column": place.column, "statement": place.number}
+    return {**facts, **numbers, "excerpt": place.excerpt}
+
+
+def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
+    """With the names of those who were in the way."""
+    wait = budget.last
+    if wait is None:
+        return LockTimeout(f"{where}: waited too long for locks.", **known)
+    ended = [blocker.pid for blocker in wait.blockers if blocker.pid and blocker.kind is None]  # no autovacuum
+    ends = [f"SELECT pg_terminate_backend({pid});" for pid in ended]
+    hidden = any(blocker.is_hidden for blocker in wait.blockers)
+    grant = f" {GRANT.format(user='the role')}." if hidden else ""
+    against = " An autovacuum against wraparound never gives way: let it end." if _never(wait) else ""
+    limit = format_duration(job.limits.lock_timeout)
+    error = LockTimeout(
+        f"{where}: waited {format_duration(wait.waited_ms)} for {wait} (55P03).",
+        cause=f"Others hold locks that conflict with what it needs; lock_timeout is {limit}.{against}{grant}",
+        solution=f"Run again when they have ended, or end them: {' '.join(ends)}" if ends else None,
+        table=wait.table,
+        mode=wait.mode,
+        waited_ms=round(wait.waited_ms, 1),
+        blockers=[asdict(blocker) for blocker in wait.blockers],
+        **known,
+    )
+    error.wait = wait
+    return error
+
+
+def _never(wait: LockWait) -> bool:
+    return any(blocker.never_yields for blocker in wait.blockers)
+
+
+def held_too_long(job: Job, chunk: Chunk) -> StatementTimeout:
+    """Before the next message was sent, locks had been held for as long as they may."""
+    first = chunk.statements[0]
+    statements = job.script.statements
+    place = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
+    known = {"state": _ROLLED_BACK, "line": place[0], "column": place[1], "statement": first + 1, **_where(job)}
+    return _held_too_long(job, f"{job.file}:{place[0]}:{place[1]}", known)
+
+
+def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTimeout:
+    limit = format_duration(job.limits.lock_timeout)
+    return StatementTimeout(
+        f"{where}: stopped, as the file had held locks that block the application for {limit}.",
+        cause=f"No query may wait longer than lock_timeout ({limit}) because of a migration; statements after the one "
+        "that took the lock were still at work.",
+        solution=f"Put what takes long into a file of its own, before or after{_more_waiting(job.limits)}.",
+        **known,
+    )
+
+
+def _more_waiting(limits: Limits) -> str:
+    """The other way out, where there is one: a lock_timeout has to be below what a statement may take."""
+    wanted = max(30_000, _in_steps(2 * limits.lock_timeout))
+    if any(limit and wanted >= limit for limit in (limits.statement_timeout, limits.longest)):
+        return ""
+    line = f"`-- migration: lock_timeout = {write_duration(wanted)}`"
+    return f"; or, where nobody waits for the table, allow more with a first line {line}"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a file a statement failed; line and column from 1, `number` counts statements from 1."""
+
+    line: int
+    column: int
+    number: int | None
+    excerpt: str
+    in_body: bool = False
+
+
+def _failed(job: Job, chunk: Chunk, error: ScriptError) -> tuple[int | None, int | None]:
+    """Which statement failed, from 0, and where in the file: at the place that PostgreSQL names, else at its beginning.
+    None where that isn't known."""
+    statements = job.script.statements
+    number = chunk.statements[0] + error.completed
+    at_work = statements[number] if number < len(statements) else None
+    named = error.error.diag.statement_position
+    if named and not (at_work and is_prepared(job.text[at_work.start : at_work.end])):
+        sent = job.text[chunk.start : chunk.end].decode()
+        offset = chunk.start + len(sent[: int(named) - 1].encode())
+        return next((i for i, s in enumerate(statements) if s.start <= offset <= s.end), None), offset
+    return (number, at_work.start) if at_work else (None, None)
+
+
+def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> _Place:
+    """Where a statement failed: inside a PL/pgSQL block or function, if its text is in the file."""
+    statements = job.script.statements
+    span, inner = None, None
+    if number is not None:
+        span = (statements[number].start, statements[number].end)
+        made = [(s.start, s.end) for s in statements[:number] if s.kind == "CreateFunctionStmt"]
+        inner = find_frame(found.frames, job.text, made, span if statements[number].kind == "DoStmt" else None)
+    if inner and found.offset is None:
+        offset, span = inner
+        query, within = found.query or ("", 0)
+        start = find_query(query.encode(), job.text, (offset, span[1]))
+        offset = offset if start is None else start + len(query[:within].encode())
+    line, column = position(job.text, offset)
+    about_rows = (found.sqlstate or "").startswith(VALUE_CLASSES)
+    shown = excerpt(job.text, offset, span, about_rows)
+    return _Place(line, column, None if number is None else number + 1, shown, inner is not None)
+
+
+def more_time(limits: Limits) -> str:
+    """What to do about a statement that ran into these limits: a value is named only if it would help, and can be
+    had."""
+    hit, longest = limits.statement_timeout, limits.longest
+    wanted = _in_steps(2 * hit)
+    if longest is not None and wanted >= longest:
+        wanted = (longest - 1) // 60_000 * 60_000
+    if wanted >= hit * _WORTH_IT:
+        line = f"`-- migration: statement_timeout = {write_duration(wanted)}`"
+        return f"Raise it for this file with a first line {line}, or split the work over several files or batches."
+    told = format_duration(longest or hit)
+    return (
+        f"Split the work over several files or batches. No statement can take longer than a call of the function, in "
+        f"which it has {told} here; the setting `limits.function_timeout`, of 15min at most, says how long that is."
+    )
+
+
+def _in_steps(milliseconds: int) -> int:
+    """A span that people would choose: whole minutes, or below a minute whole seconds."""
+    step = 60_000 if milliseconds >= 60_000 else 1_000
+    return -(-milliseconds // step) * step
+
+
+def _lost(job: Job, found: Diagnosis) -> ConnectionLost:
+    return ConnectionLost(
+        f"The connection was lost while {job.file} was running: {found.message}.",
+        state=_ROLLED_BACK,
+        sqlstate=found.sqlstate,
+        **_where(job),
+    )
+
+
+def _where(job: Job) -> dict[str, str]:
+    return {"migration": job.migration.label, "file": job.file}
+
+
+_ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
+
+
+def of_promises(job: Job, error: MigratorError) -> MigratorError:
+    """An error that was met while what a file promises was checked, with the file that it is about."""
+    if isinstance(error, StatementTimeout) and job.limits.statement_timeout:
+        error.solution = more_time(job.limits)
+    if "file" not in error.facts:
+        error.message = f"{job.file}, while its promises were checked: {error.message}"
+        error.state = _ROLLED_BACK
+        error.facts |= _where(job)
+    return error
+
+
+def partly_in(job: Job, number: int) -> str | None:
+    """In what state a file is whose first `number` units are in; None if nothing of it can be."""
+    run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
+    again = (
+        f"What part {number + 1} has committed by itself stays, and the next {run} starts it again from its beginning."
+        if job.unit(number).outside
+        else f"The next {run} goes on there."
+    )
+    if number == 0:
+        return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).outside else None
+    if number >= len(job.script.units):
+        return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
+    return f"{_first_in(job, number)}; the rest isn't. {again}"
+
+
+def _first_in(job: Job, number: int) -> str:
+    which = "part 1 is" if number == 1 else f"parts 1 to {number} are"
+    return f"{job.file} has {len(job.script.units)} parts that commit by themselves: {which} in"
+
+
+def not_retried(error: MigratorError) -> MigratorError:
+    """The same error, but one that neither the run nor the state machine retries: the statement may have committed a
+    part of its work, and would do that again."""
+    if not error.retryable:
+        return error
+    told = MigrationFailed(
+        error.message,
+        cause=f"{error.cause} It isn't retried automatically, because the statement may have committed by itself.",
+        solution="See what it has committed. If it may start again from its beginning, run again.",
+        state=error.state,
+    )
+    told.facts = error.facts
+    return told
+
+
+def gone_with_session(job: Job) -> str:
+    """What the parts that are in had left in a session that is gone; empty if nothing."""
+    upto = job.unit(job.done - 1).statements[1] if job.done else 0
+    kept = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
+    if not kept:
+        return ""
+    gone = ", ".join(kept)
+    return f" It went on behind parts that are in, in a new session; what they had left in theirs is gone: {gone}."
+
+
+def in_doubt(job: Job, number: int) -> str | None:
+    """In what state a file is, if nobody can tell whether unit `number` (from 0) is in."""
+    if len(job.script.units) < 2:
+        return None
+    before = f"{_first_in(job, number)}. " if number else ""
+    return f"{before}Part {number + 1} of {job.file} is either in or not; the next run finds out."

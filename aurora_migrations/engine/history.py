@@ -1,0 +1,541 @@
+"""The history: what is applied, and every attempt, in the schema `aurora_migrations` of the target database.
+
+    applied    one row per applied migration, written in the file's own transaction: both are committed or neither
+    attempts   one row per attempt, written before it and finished with it; one that never finished was interrupted
+    units      one row per committed unit of a file of several units, but the last; the next attempt resumes after them
+
+Created and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
+
+Every transaction that records something ends with a proof (`prove`): it fails, and so rolls the file back, unless the
+record is there as it was written and no other record of `applied` was added, changed or removed. A trigger, a rule or
+the file itself may have done that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aurora_migrations.engine import unreadable_history
+from aurora_migrations.engine.errors import InsufficientPrivilege, MigratorError
+from aurora_migrations.engine.job import Job
+from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.postgres.advisory_lock import HELD_BY_US
+from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row
+from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
+from aurora_migrations.engine.postgres.sqlstate import diagnose, named_error
+
+SCHEMA = "aurora_migrations"
+# What brings a history from one format to the next, from nothing on. Only ever append: databases out there are at any
+# of these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
+FORMATS: list[tuple[str, ...]] = [
+    (
+        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+        f"""
+        CREATE TABLE {SCHEMA}.attempts (
+            id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            action       text NOT NULL CHECK (action IN ('apply', 'rollback')),
+            version      numeric NOT NULL,
+            name         text NOT NULL,
+            sha256       text NOT NULL,
+            package      text NOT NULL,
+            execution    text NOT NULL,
+            requested_by text NOT NULL,
+            database_user text NOT NULL DEFAULT session_user,
+            lock_holder  integer NOT NULL,
+            started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+            finished_at  timestamptz,
+            result       text CHECK (result IN ('applied', 'rolled back', 'failed', 'interrupted')),
+            error        jsonb,
+            CHECK ((result IS NULL) = (finished_at IS NULL))
+        )
+        """,
+        f"CREATE INDEX attempts_version_idx ON {SCHEMA}.attempts (version, id)",
+        f"CREATE INDEX attempts_unfinished_idx ON {SCHEMA}.attempts (id) WHERE result IS NULL",
+        f"""
+        CREATE TABLE {SCHEMA}.applied (
+            version      numeric PRIMARY KEY,
+            name         text NOT NULL,
+            sha256       text NOT NULL,
+            sql          text NOT NULL,
+            attempt      bigint NOT NULL REFERENCES {SCHEMA}.attempts,
+            execution    text NOT NULL,
+            requested_by text NOT NULL,
+            applied_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+        )
+        """,
+        f"COMMENT ON SCHEMA {SCHEMA} IS 'History of aurora-migrations; read it freely, change nothing'",
+    ),
+    (
+        # Token hashes: of an applied text, to tell a changed meaning from a changed comment; of the units of a file
+        # that are in, so that the next attempt goes on behind them.
+        f"ALTER TABLE {SCHEMA}.applied ADD COLUMN tokens text",
+        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN units text[] NOT NULL DEFAULT '{{}}'",
+    ),
+    (
+        # An execution's name may come again; together with when it began it is one execution's alone.
+        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN execution_start text NOT NULL DEFAULT ''",
+    ),
+    (
+        # A row per unit: the array `attempts.units` was rewritten for every unit, so a file took time that grew with
+        # the square of its units. The array stays, unused, for who is reading the older format at this moment.
+        f"""
+        CREATE TABLE {SCHEMA}.units (
+            first_attempt bigint NOT NULL REFERENCES {SCHEMA}.attempts ON DELETE CASCADE,
+            number       integer NOT NULL,
+            tokens       text NOT NULL,
+            attempt      bigint NOT NULL,
+            lock_holder  integer NOT NULL,
+            applied_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+            PRIMARY KEY (first_attempt, number)
+        )
+        """,
+        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN resumes bigint REFERENCES {SCHEMA}.attempts",
+        f"""
+        INSERT INTO {SCHEMA}.units
+        SELECT id, number, tokens, id, lock_holder, coalesce(finished_at, started_at)
+          FROM {SCHEMA}.attempts, unnest(units) WITH ORDINALITY AS unit (tokens, number)
+        """,
+        # Whoever may read or write the other tables may do so with this one.
+        f"""
+        DO $$
+        DECLARE statement text;
+        BEGIN
+            FOR statement IN
+                SELECT pg_catalog.format('GRANT %s ON {SCHEMA}.units TO %s%s', acl.privilege_type,
+                                         CASE grantee WHEN 0 THEN 'PUBLIC'
+                                              ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END,
+                                         CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+                  FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS acl
+                 WHERE c.oid = '{SCHEMA}.attempts'::pg_catalog.regclass AND acl.grantee <> c.relowner
+            LOOP
+                EXECUTE statement;
+            END LOOP;
+        END $$
+        """,
+    ),
+]
+# Of one snapshot: a history in the making is there with its comment, or isn't there.
+_RELATIONS = """
+    SELECT c.relname, c.relkind, c.relpersistence, d.description
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+           LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+     WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'units') ORDER BY c.relname
+"""
+_WITH_UNITS = 2  # the format from which on `attempts` has them, in an array
+WITH_STARTS = 3  # the format from which on `attempts` tells executions of one name apart
+WITH_UNIT_ROWS = 4  # the format from which on they are rows of `units`
+_APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
+# The token hashes of an attempt's committed units, with those of the attempts that it resumes; the last one's number.
+_UNITS = f"""
+    SELECT pg_catalog.string_agg(tokens, ',' ORDER BY number) AS tokens, pg_catalog.max(number) AS last
+      FROM {SCHEMA}.units WHERE first_attempt = coalesce(tried.resumes, tried.id)
+"""
+_UNITS_IN_ARRAY = "SELECT pg_catalog.array_to_string(tried.units, ',') AS tokens, cardinality(tried.units) AS last"
+
+
+def _unfinished(number: int) -> Command:
+    """The newest attempt of each version, where it didn't reach the end and has units that are committed."""
+    return Command(f"""
+        SELECT version, action, result, name, unit.tokens, unit.last
+          FROM (SELECT * FROM {SCHEMA}.attempts AS newest
+                 WHERE coalesce(result, 'interrupted') NOT IN ('applied', 'rolled back')
+                   AND NOT EXISTS (SELECT FROM {SCHEMA}.attempts AS later
+                                    WHERE later.version = newest.version AND later.id > newest.id)
+                OFFSET 0) AS tried
+               CROSS JOIN LATERAL ({_UNITS if number >= WITH_UNIT_ROWS else _UNITS_IN_ARRAY}) AS unit
+         WHERE unit.last > 0
+    """)
+
+
+# Of a record: its text's hash and its version. Only compared within a run, so that it may differ between servers.
+_HASH = 'pg_catalog.hashtextextended({0} COLLATE "C", pg_catalog.hash_numeric({1}::numeric))'
+_RECORDS = f"pg_catalog.count(*), coalesce(pg_catalog.sum({_HASH.format('sha256', 'version')}), 0)"
+_DIGITS = 249  # of a version, at most: a file's name has 255 bytes
+_COURSE = f"""
+    SELECT version, name, action, sha256 FROM (
+           SELECT attempt AS id, version, name, 'apply' AS action, sha256 FROM {SCHEMA}.applied
+            UNION ALL
+           SELECT id, version, name, action, sha256 FROM {SCHEMA}.attempts
+            WHERE action = 'rollback' AND result = 'rolled back') AS changes
+     ORDER BY id
+"""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A migration that is in. `applied_at` is UTC, ISO 8601."""
+
+    version: int
+    name: str
+    sha256: str
+    applied_at: str
+    execution: str
+
+    @property
+    def label(self) -> str:
+        """Its version as its file's name writes it: `017`."""
+        return self.name.partition("_")[0]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A migration that is in, or a rollback that went through; with the hash of the migration's file at that time."""
+
+    version: int
+    action: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A try to apply or to roll back a file. Times are UTC, ISO 8601; `result` None: under way or interrupted."""
+
+    id: int
+    action: str
+    name: str
+    execution: str
+    requested_by: str
+    started_at: str
+    finished_at: str | None
+    result: str | None
+    error: dict[str, object] | None
+
+
+def read_format(session: Session) -> int:
+    """The format of the database's history; 0 if there is none.
+
+    Raises:
+        HistoryUnreadable: it is newer than this version of the product, its comment was changed, or its tables are
+            somebody else's or not as this product made them.
+    """
+    relations = session.query(_RELATIONS, SCHEMA)
+    return unreadable_history.format_of(session, len(FORMATS), relations) if relations else 0
+
+
+def read(session: Session, *commands: Command) -> list[list[Row]]:
+    """The rows of queries on the history's tables, read in one round trip.
+
+    Raises:
+        HistoryUnreadable: the tables aren't as this product made them, or row-level security hides rows.
+        MigratorError: the connection is lost, or the role may not read them.
+    """
+    try:
+        return session.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
+    except BatchError as error:
+        session.roll_back()
+        raise unreadable_history.reason(session, error.error) from error
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt got: its result, if it has one, and the token hashes of the units that are in."""
+
+    action: str
+    result: str | None
+    units: tuple[str, ...]
+    name: str = ""
+
+
+class Records(NamedTuple):
+    """What `applied` holds, in two numbers: how many records, and the sum of the hashes of their versions and texts."""
+
+    number: int
+    hashes: int
+
+
+@dataclass(frozen=True)
+class State:
+    """What is in, by version; and files of several units that are in, or out, in part: their newest attempts."""
+
+    applied: dict[int, Applied]
+    unfinished: dict[int, Progress]
+
+
+def read_state(session: Session) -> State:
+    """What is in, and what is so in part.
+
+    Raises:
+        HistoryUnreadable: see `read_format` and `read`; or a row holds what this product doesn't write.
+        InsufficientPrivilege: the role may not read the history.
+    """
+    number = read_format(session)
+    if number == 0:
+        return State({}, {})
+    commands = [Command(_APPLIED), _unfinished(number)][: 1 if number < _WITH_UNITS else 2]
+    rows, *parts = read(session, *commands)
+    applied: dict[int, Applied] = {}
+    for version, name, sha256, at, execution in rows:
+        found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
+        if applied.setdefault(found.version, found) is not found:
+            raise unreadable_history.twice(found.version)
+    unfinished = {
+        version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
+        for version, action, result, name, tokens, last in (parts[0] if parts else [])
+    }
+    return State(applied, unfinished)
+
+
+def read_applied(session: Session) -> dict[int, Applied]:
+    """Everything that is in, by version; see `read_state`."""
+    return read_state(session).applied
+
+
+def read_course(session: Session) -> list[Change]:
+    """What is in and what was ever rolled back, in the order in which it happened."""
+    if read_format(session) == 0:
+        return []
+    (rows,) = read(session, Command(_COURSE))
+    return [Change(version_of(v, "attempts", name), str(action), str(sha)) for v, name, action, sha in rows]
+
+
+def read_attempts(session: Session, newest: int) -> list[Attempt]:
+    """The newest attempts, newest first."""
+    if read_format(session) == 0:
+        return []
+    query = (
+        f"SELECT id, action, name, execution, requested_by, started_at, finished_at, result, error "
+        f"FROM {SCHEMA}.attempts ORDER BY id DESC LIMIT $1::bigint"
+    )
+    (rows,) = read(session, Command(query, [newest]))
+    return [_attempt([*row]) for row in rows]
+
+
+def version_of(version: str | None, table: str, name: str | None) -> int:
+    """The number of a row's migration.
+
+    Raises:
+        HistoryUnreadable: it is none that a file's name can have.
+    """
+    if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
+        raise unreadable_history.no_version(str(version), table, str(name))
+    return int(version)
+
+
+def upgrade(session: Session) -> None:
+    """Makes the history, or brings it to this version's format, in one transaction. The run lock must be held.
+
+    Raises:
+        HistoryUnreadable: it is newer than this version of the product.
+        InsufficientPrivilege: the role may not make it; the solution says which grant it needs.
+    """
+    current = read_format(session)
+    if current == len(FORMATS):
+        return
+    steps = [Command(sql) for step in FORMATS[current:] for sql in step]
+    mark = Command(f"COMMENT ON TABLE {SCHEMA}.applied IS '{unreadable_history.COMMENT}{len(FORMATS)}'")
+    try:
+        session.wire.batch([BEGIN, OURS, *_without_needless_create(session, steps), mark, COMMIT])
+    except BatchError as error:
+        session.roll_back()
+        raise _why_not_upgraded(session, error) from error
+
+
+def close_interrupted(session: Session, keep: int = 0) -> None:
+    """Marks attempts that never finished as interrupted: under the run lock their runners can't be alive."""
+    close = Command(
+        f"UPDATE {SCHEMA}.attempts SET result = 'interrupted', finished_at = clock_timestamp() "
+        "WHERE result IS NULL AND id <> $1::bigint",
+        [keep],
+    )
+    write(session, [close])
+
+
+def begin_attempt(session: Session, job: Job) -> list[Command]:
+    """Commands of a transaction that records the intent. The fourth one's row is the attempt's id, and that of the
+    attempt that began with the file's first unit: the same, unless this one resumes.
+
+    It commits asynchronously: losing the record of an intent in a server's crash harms nobody, and it costs no wait.
+    """
+    newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
+    insert = Command(
+        f"INSERT INTO {SCHEMA}.attempts"
+        " (action, version, name, sha256, package, execution, execution_start, requested_by, resumes, lock_holder) "
+        f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, {f'({newest})' if job.done else 'NULL::bigint'}, "
+        f"({HELD_BY_US}) RETURNING id, coalesce(resumes, id)",
+        [
+            job.action,
+            job.migration.version,
+            job.migration.name,
+            job.migration.sha256,
+            job.package,
+            session.execution,
+            job.execution_start,
+            job.requested_by,
+        ],
+    )
+    return [BEGIN, OURS, Command("SET LOCAL synchronous_commit = off"), insert, COMMIT]
+
+
+def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
+    """Records that a unit is in, though the file isn't yet; belongs into the unit's own transaction.
+
+    Args:
+        first: the attempt that began with the file's first unit.
+        number: which unit, from 1.
+    """
+    return Command(
+        f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
+        f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, ({HELD_BY_US}))",
+        [first, number, tokens, attempt],
+    )
+
+
+def finish_attempt(attempt: int, result: str, error: MigratorError | None = None) -> Command:
+    """Records how an attempt ended."""
+    told = None if error is None else json.dumps(error.to_dict())
+    return Command(
+        f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = $3::jsonb, "
+        f"lock_holder = ({HELD_BY_US}) WHERE id = $1::bigint",
+        [attempt, result, told],
+    )
+
+
+def add_applied(session: Session, attempt: int, job: Job) -> Command:
+    """Records that a migration is in; belongs into the transaction of its last unit."""
+    migration = job.migration
+    return Command(
+        f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
+        "VALUES ($1::numeric, $2, $3, $4, $5, $6::bigint, $7, $8)",
+        [
+            migration.version,
+            migration.name,
+            job.script.sha256,
+            job.script.tokens,
+            job.text,
+            attempt,
+            session.execution,
+            job.requested_by,
+        ],
+    )
+
+
+def remove_applied(migration: Migration) -> Command:
+    """Records that a migration is out again; belongs into the transaction of its down file.
+
+    Fails (22012, division by zero) if it isn't in: nothing else may change the history under the run lock.
+    """
+    gone = f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1"
+    return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version])
+
+
+def read_records(job: Job) -> list[Command]:
+    """The hash of this migration's record, the one that it has or will have; and what `Records` are made of."""
+    own = f"SELECT {_HASH.format('sha256', 'version')} FROM {SCHEMA}.applied WHERE version = $1::numeric"
+    params: list[Param] = [job.migration.version]
+    if job.action == "apply":
+        own, params = f"SELECT {_HASH.format('$2::text', '$1')}", [*params, job.script.sha256]
+    return [Command(own, params), Command(f"SELECT {_RECORDS} FROM {SCHEMA}.applied")]
+
+
+def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> Command:
+    """Fails (22012, division by zero) unless what was just recorded is there, and all other records are as they were.
+
+    Belongs right before COMMIT. It reads all of `applied`: 2 ms where that has 10,000 rows.
+
+    Args:
+        number: of the unit, from 0.
+        attempt, first: see `begin_attempt`.
+        records: what `applied` must hold now.
+    """
+    made = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3"
+    params: list[Param] = [first, number + 1, job.unit(number).tokens]
+    if job.is_last(number):
+        made, params = "attempts WHERE id = $1::bigint AND result = $2", [attempt, job.result]
+    count, hashes = len(params) + 1, len(params) + 2
+    return Command(
+        f"SELECT 1 / (EXISTS (SELECT FROM {SCHEMA}.{made}) "
+        f"AND ({_RECORDS}) = (${count}::bigint, ${hashes}::numeric))::integer FROM {SCHEMA}.applied",
+        [*params, *records],
+    )
+
+
+def read_attempt(session: Session, attempt: int, job: Job) -> Progress | None:
+    """How far this attempt of a file got. If the server crashed before the attempt was on its disk, there is none, and
+    another run may have one of the same number."""
+    query = (
+        f"SELECT action, result, name, unit.tokens, unit.last "
+        f"FROM {SCHEMA}.attempts AS tried CROSS JOIN LATERAL ({_UNITS}) AS unit "
+        "WHERE id = $1::bigint AND version = $2::numeric AND action = $3 AND execution = $4 AND execution_start = $5"
+    )
+    known = [attempt, job.migration.version, job.action, session.execution, job.execution_start]
+    (rows,) = read(session, Command(query, known))
+    return _progress(*rows[0]) if rows else None
+
+
+def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
+    """The text of a migration as it was applied, and its token hash."""
+    # Through JSON, as the column isn't there yet in a history that this run hasn't upgraded.
+    query = f"SELECT sql, to_jsonb(a) ->> 'tokens' FROM {SCHEMA}.applied AS a WHERE version = $1::numeric"
+    (rows,) = read(session, Command(query, [version]))
+    if not rows:
+        raise unreadable_history.vanished(version)
+    ((sql, tokens),) = rows
+    return (sql or "").encode(), tokens
+
+
+def write(session: Session, commands: Sequence[Command]) -> None:
+    """Writes to the history in a transaction of its own."""
+    try:
+        session.wire.batch([BEGIN, OURS, *commands, COMMIT])
+    except BatchError as error:
+        session.roll_back()
+        raise _before_files(named_error(error.error)) from error
+
+
+def iso(timestamp: str) -> str:
+    """PostgreSQL's `2026-11-23 04:00:17.123456+00` as `2026-11-23T04:00:17Z`."""
+    return timestamp[:19].replace(" ", "T") + "Z"
+
+
+def _without_needless_create(session: Session, steps: list[Command]) -> list[Command]:
+    """Leaves CREATE SCHEMA out where it's there: even with IF NOT EXISTS it needs CREATE on the database."""
+    exists = session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", SCHEMA)
+    return [step for step in steps if not (exists and step.sql.startswith(("CREATE SCHEMA", "COMMENT ON SCHEMA")))]
+
+
+def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
+    found = diagnose(error.error)
+    if found.sqlstate != "42501":
+        return _before_files(named_error(error.error))
+    database, user = (name.replace('"', '""') for name in (session.server.database, session.server.user))
+    return InsufficientPrivilege(
+        f"The role {session.server.user} may not make the history: {found.message}.",
+        solution=f'As its owner: GRANT CREATE ON DATABASE "{database}" TO "{user}"; or make the schema for it: '
+        f'CREATE SCHEMA {SCHEMA} AUTHORIZATION "{user}";',
+        user=session.server.user,
+    )
+
+
+def _before_files(error: MigratorError) -> MigratorError:
+    """An error that was met while the history was made or put in order; whether that went through isn't known."""
+    error.state = "No file was begun; the history may have been made, or brought up to date."
+    return error
+
+
+def _progress(action: str | None, result: str | None, name: str | None, *of_units: str | None) -> Progress:
+    tokens, last = of_units
+    units = tuple(tokens.split(",")) if tokens else ()
+    if len(units) != int(last or 0):
+        raise unreadable_history.units_missing(str(name), len(units), str(last))
+    return Progress(str(action), result, units, str(name))
+
+
+def _attempt(row: list[str | None]) -> Attempt:
+    number, action, name, execution, requested_by, started, finished, result, error = row
+    kept = json.loads(error) if error else None
+    told = kept if isinstance(kept, dict) else None
+    ended = iso(finished) if finished else None
+    return Attempt(
+        int(number or 0),
+        str(action),
+        str(name),
+        str(execution),
+        str(requested_by),
+        iso(str(started)),
+        ended,
+        result,
+        told,
+    )

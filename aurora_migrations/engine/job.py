@@ -1,0 +1,169 @@
+"""A file to run, with everything that running it takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from aurora_migrations.engine.diagnostics.redaction import position
+from aurora_migrations.engine.locks.budget import blocking
+from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.script import PAST, Action, Script, Statement, Unit
+
+# A query that does nothing but set something to a constant, so that doing it again can do no harm.
+_SETS = re.compile(
+    rb"select\s+(?:pg_catalog\.)?set_config\s*\(\s*'[^']*'\s*,\s*'[^']*'\s*,\s*(?:true|false)\s*\)", re.IGNORECASE
+)
+_SETS_LOCK_TIMEOUT = re.compile(rb"set_config\s*\(\s*'lock_timeout'", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a unit that is sent in one message.
+
+    Attributes:
+        start, end: its bytes in the text.
+        statements: the numbers of its statements, from 0, the end exclusive.
+        alone: the statement that it is, if that asks for a lock that blocks the application.
+    """
+
+    start: int
+    end: int
+    statements: tuple[int, int]
+    alone: Statement | None = None
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """What of a file the server is at: one statement, or several that were sent in one message.
+
+    Attributes:
+        line: of the first one, from 1.
+        first, last: which ones, from 1.
+        count: how many the file has.
+    """
+
+    file: str
+    line: int
+    first: int
+    last: int
+    count: int
+
+    @property
+    def statements(self) -> str:
+        """`statement 2 of 5`, or `statements 2 to 4 of 5`."""
+        which = f"statement {self.first}" if self.first == self.last else f"statements {self.first} to {self.last}"
+        return f"{which} of {self.count}"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}, {self.statements}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to run, unit by unit.
+
+    Attributes:
+        text: the whole file, which the script's positions are positions in.
+        done: the units that are in already, from an attempt that didn't get to the end.
+        package: the package's digest.
+        limits: the environment's, and the file's own.
+        execution_start: when the execution began, as it says itself.
+    """
+
+    action: Action
+    migration: Migration
+    script: Script
+    text: bytes
+    done: int
+    package: str
+    requested_by: str
+    limits: Limits
+    execution_start: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of the file whose text this is: the down file, for a rollback."""
+        return self.script.file
+
+    @property
+    def result(self) -> str:
+        """The result that the history records for this action."""
+        return PAST[self.action].replace("_", " ")
+
+    @property
+    def remaining(self) -> range:
+        """The numbers of the units to run; where all are in but not the file's record, one more, an empty one."""
+        return range(self.done, max(self.done + 1, self._count))
+
+    @property
+    def _count(self) -> int:
+        """How many units it takes. The file's record, and the checks before it, need a transaction: behind a unit that
+        runs outside one comes an empty one."""
+        units = self.script.units
+        return len(units) + 1 if units and units[-1].outside else len(units)
+
+    def unit(self, number: int) -> Unit:
+        """A unit; behind the last one, an empty one."""
+        units, end = self.script.units, len(self.text)
+        if number < len(units):
+            return units[number]
+        count = len(self.script.statements)
+        return Unit(0 if not units else end, end, (count, count), "", None, self.script.tokens)
+
+    def unit_text(self, number: int) -> bytes:
+        """The bytes of a unit."""
+        unit = self.unit(number)
+        return self.text[unit.start : unit.end]
+
+    def chunks(self, number: int) -> list[Chunk]:
+        """A unit's text in the messages it is sent in: one, cut before and behind each statement that asks for a lock
+        that blocks the application, so that what it may wait can be set for it."""
+        unit, statements = self.unit(number), self.script.statements
+        first, end = unit.statements
+        alone = [] if end > self._first_own_limit else [i for i in range(first, end) if blocking(statements[i])]
+        cuts = sorted({first, *alone, *(i + 1 for i in alone), end} if alone else {first, end})
+        starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
+        if len(cuts) == 1:  # no statement
+            return [Chunk(unit.start, unit.end, (first, end))]
+        return [
+            Chunk(start, stop, (i, j), statements[i] if i in alone else None)
+            for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))
+        ]
+
+    def at(self, chunk: Chunk) -> AtWork:
+        """Where in the file a chunk is."""
+        statements, (first, end) = self.script.statements, chunk.statements
+        start = statements[first].start if first < end else chunk.start
+        return AtWork(self.file, position(self.text, start)[0], first + 1, max(first + 1, end), len(statements))
+
+    @cached_property
+    def _first_own_limit(self) -> int:
+        """The number of the first statement that sets lock_timeout: in its unit and those after it that holds, and
+        nothing of ours. Where none does, how many statements there are."""
+        for number, statement in enumerate(self.script.statements):
+            if statement.kind in ("VariableSetStmt", "SelectStmt"):
+                text = self.text[statement.start : statement.end]
+                sets = statement.kind == "VariableSetStmt" and b"lock_timeout" in text.lower()
+                if sets or (statement.kind == "SelectStmt" and _SETS_LOCK_TIMEOUT.search(text)):
+                    return number
+        return len(self.script.statements)
+
+    def is_last(self, number: int) -> bool:
+        """Whether the file is in when this unit is."""
+        return number + 1 >= self._count
+
+    @property
+    def settings_done(self) -> list[int]:
+        """The numbers of the statements that set something in units that are in: the session they set is gone, and what
+        comes relies on it."""
+        upto = self.unit(self.done - 1).statements[1] if self.done else 0
+        return [number for number in range(upto) if self._sets(self.script.statements[number])]
+
+    def _sets(self, statement: Statement) -> bool:
+        if statement.kind == "VariableSetStmt":
+            return True
+        return statement.kind == "SelectStmt" and bool(_SETS.fullmatch(self.text, statement.start, statement.end))

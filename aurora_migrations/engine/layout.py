@@ -1,0 +1,108 @@
+"""How a mail is laid out: plain text in 72 columns under headings, and a subject that Amazon SNS takes."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from aurora_migrations.engine.diagnostics.redaction import without_password
+
+WIDTH = 72
+LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 characters
+_INDENT = "  "
+_IN_BACKTICKS = re.compile("`[^`]{1,60}`")
+_HARD_SPACE = "\u00a0"
+_KEPT_END = 12  # characters of a long subject's end, where a line's number stands
+
+Section = tuple[str, Sequence[str]]
+
+
+def subject(environment: str, what: str, where: str = "") -> str:
+    """`[prod] MigrationFailed: 018_add_email.sql:3`; of a long one its beginning and its end."""
+    text = f"[{environment}] {what}{f': {where}' if where else ''}"
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).encode("ascii", "replace").decode().split())
+    if len(plain) <= LONGEST_SUBJECT:
+        return plain
+    return f"{plain[: LONGEST_SUBJECT - 3 - _KEPT_END]}...{plain[-_KEPT_END:]}"
+
+
+def body(headline: str, sections: Iterable[Section]) -> str:
+    """A mail's text. Sections without lines are left out."""
+    blocks = [wrapped(headline, "")]
+    blocks += [[title.upper(), *lines] for title, lines in sections if lines]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
+    """A text's lines, each no wider than a mail. A line's own indentation stays; what has no space in it, such as a
+    link, stays whole, and so does what stands in backticks.
+
+    Args:
+        hang: what stands before every line but the first of each, beyond the indentation.
+    """
+    lines: list[str] = []
+    for line in clean(text).splitlines():
+        lead = indent + line[: len(line) - len(line.lstrip())]
+        whole = _IN_BACKTICKS.sub(lambda match: match[0].replace(" ", _HARD_SPACE), line.strip())
+        found = textwrap.wrap(
+            whole,
+            WIDTH,
+            initial_indent=lead,
+            subsequent_indent=lead + hang,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines += [each.replace(_HARD_SPACE, " ") for each in found]
+    return lines
+
+
+def named(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """`Name   value`, with the values under each other. Those without a value are left out."""
+    told = [(name, value) for name, value in pairs if value]
+    wide = max((len(name) for name, _ in told), default=0) + 2
+    return [line for name, value in told for line in wrapped(f"{name:<{wide}}{value}", hang=" " * wide)]
+
+
+def listed(items: Sequence[str], most: int, count: int | None = None) -> str:
+    """The first items with commas between them, and how many there are beyond those.
+
+    Args:
+        count: how many there are in all, if `items` holds only the first.
+    """
+    shown, total = list(items[:most]), max(len(items), count or 0)
+    return ", ".join(shown) + (f" and {total - len(shown)} more" if total > len(shown) else "")
+
+
+def quoted(text: str, most: int) -> list[str]:
+    """Lines of code as they stand, each cut at a mail's width; of very many the first."""
+    lines = clean(text).splitlines()
+    more = [f"... ({len(lines) - most} more lines)"] if len(lines) > most else []
+    return [_cut_line(f"{_INDENT}{_INDENT}{line}".rstrip()) for line in (*lines[:most], *more)]
+
+
+def pointed(excerpt: str) -> list[str]:
+    """A line of code and the caret under it; of a long line the part around the caret."""
+    line, _, caret = clean(excerpt).partition("\n")
+    room = WIDTH - 2 * len(_INDENT)
+    first = max(0, len(caret) - room * 2 // 3) if len(line) > room else 0
+    return quoted("\n".join(part[first : first + room] for part in (line, caret)), 2)
+
+
+def cut(text: str, most: int) -> str:
+    """A text's beginning, and how much more there is."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
+
+
+def in_a_line(text: str) -> str:
+    """What somebody wrote, as it is shown to others: one line of at most 100 characters, without a password."""
+    return " ".join(clean(without_password(text)).split())[:100]
+
+
+def clean(text: str) -> str:
+    """A text without what isn't printable, but for line ends."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def _cut_line(line: str) -> str:
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."

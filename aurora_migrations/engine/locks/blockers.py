@@ -1,0 +1,213 @@
+"""Who is in our way: a second session looks at the locks while the first waits for one.
+
+What it reads: pg_locks, which everybody may read, and pg_stat_activity, which shows others' queries and states only to
+members of pg_read_all_stats. A transaction is known by its virtual id, which is shown in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from aurora_migrations.engine.diagnostics.redaction import without_literals
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.postgres.protocol import Row
+from aurora_migrations.engine.postgres.session import Session
+
+GRANT = "GRANT pg_read_all_stats TO {user}; lets the runner see what they do"
+_SHOWN = 200  # characters of a query
+# One row a blocker. pg_blocking_pids() names those that hold a lock that conflicts with ours, and those that wait for
+# one before us in the queue; 0 is a prepared transaction, which has no process.
+_LOOK = """
+    WITH ours AS (
+        SELECT l.locktype, l.relation, l.mode, (pg_catalog.to_jsonb(l) ->> 'waitstart')::timestamptz AS since
+          FROM pg_catalog.pg_locks l WHERE l.pid = $1::int AND NOT l.granted LIMIT 1
+    ), others AS (
+        SELECT DISTINCT pid FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1::int)) AS pid
+    )
+    SELECT ours.locktype, ours.relation::regclass, ours.mode,
+           extract(epoch FROM clock_timestamp() - ours.since) * 1000,
+           others.pid, a.usename, a.application_name, a.state,
+           extract(epoch FROM clock_timestamp() - a.xact_start), a.query, theirs.mode, theirs.virtualtransaction,
+           CASE WHEN others.pid = 0 THEN 'prepared transaction'
+                WHEN a.pid IS NOT NULL AND a.usesysid IS NULL THEN 'autovacuum worker' END
+      FROM ours CROSS JOIN others LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = others.pid
+           LEFT JOIN LATERAL (
+               SELECT h.mode, h.virtualtransaction FROM pg_catalog.pg_locks h
+                WHERE h.pid IS NOT DISTINCT FROM nullif(others.pid, 0)
+                ORDER BY (h.relation IS NOT DISTINCT FROM ours.relation AND h.locktype = ours.locktype) DESC,
+                         h.granted DESC
+                LIMIT 1
+           ) AS theirs ON true
+"""
+_LEFT = "SELECT DISTINCT virtualtransaction FROM pg_catalog.pg_locks WHERE virtualtransaction = ANY ($1::text[])"
+# Only if it is still idle in the same transaction as when it was seen.
+_END = """
+    SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+     WHERE a.pid = $1::int AND a.state LIKE 'idle in transaction%'
+       AND a.state_change < clock_timestamp() - $2::bigint * interval '1 millisecond'
+       AND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND l.virtualtransaction = $3)
+"""
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """Somebody in our way.
+
+    Attributes:
+        pid: its process; 0 for a prepared transaction, which has none.
+        state: as pg_stat_activity has it; None where our role may not see it.
+        age_s: seconds since its transaction began.
+        mode: the lock that it holds, or waits for before us.
+        transaction: its virtual id: by this it is known to be over.
+        query: its statement without literals; of one that is idle, its last.
+        kind: `autovacuum worker` or `prepared transaction`, if it is one.
+    """
+
+    pid: int
+    user: str | None
+    application: str | None
+    state: str | None
+    age_s: float | None
+    mode: str | None
+    transaction: str
+    query: str | None
+    kind: str | None = None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether our role may not see what it does."""
+        return self.state is None and self.kind is None
+
+    @property
+    def never_yields(self) -> bool:
+        """Whether it is an autovacuum against wraparound, which goes on whoever waits."""
+        return self.kind is not None and "to prevent wraparound" in (self.query or "")
+
+    @property
+    def yields(self) -> bool:
+        """Whether it is an autovacuum that gives way to whoever has waited for deadlock_timeout."""
+        return self.kind == "autovacuum worker" and not self.never_yields
+
+    def __str__(self) -> str:
+        who = self.kind or f"{self.application or 'a session'} of {self.user or 'somebody'}"
+        facts = [
+            f"pid {self.pid}" if self.pid else None,
+            self.state,
+            None if self.age_s is None else f"transaction {_age(self.age_s)} old",
+            self.mode,
+        ]
+        return f"{who} ({', '.join(fact for fact in facts if fact)})"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@dataclass(frozen=True)
+class LockWait:
+    """What we waited for: a lock on a table (or another kind of lock), how long so far, and who was in the way."""
+
+    table: str
+    mode: str
+    waited_ms: float
+    blockers: tuple[Blocker, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The wait as JSON-able data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.mode} on {self.table}, held by {', '.join(map(str, self.blockers)) or 'nobody seen'}"
+
+
+class Observer:
+    """The second session; opened when it is first needed. Without it everything works, but nobody is named."""
+
+    def __init__(self, url: str, execution: str) -> None:
+        self._url = url
+        self._execution = execution
+        self._session: Session | None = None
+        self._failed = False
+        self.interrupted = False
+        """Whether Ctrl-C was pressed while it was asked."""
+
+    def open(self) -> bool:
+        """Whether it is there; it is tried once a connection."""
+        if self._session is not None and self._session.wire.lost:
+            self.close()
+        if self._session is None and not self._failed:
+            try:
+                self._session = Session(self._url, self._execution, "watch")
+                self.interrupted |= self._session.wire.interrupted
+            except MigratorError:
+                self._failed = True  # all connections are taken, say: no reason for the run to fail
+        return self._session is not None
+
+    def look(self, pid: int) -> LockWait | None:
+        """What the session with this process id waits for now; None if for no lock, or if nobody can look."""
+        if not self.open() or self._session is None:
+            return None
+        try:
+            rows = self._session.query(_LOOK, pid)
+        except MigratorError:
+            rows = []
+        self.interrupted |= self._session.wire.interrupted
+        return _lock_wait(rows) if rows else None
+
+    def close(self) -> None:
+        """Ends the session."""
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+
+def still_there(session: Session, transactions: Iterable[str]) -> set[str]:
+    """Which of these transactions aren't over."""
+    quoted = ",".join(f'"{transaction}"' for transaction in transactions)
+    return {str(row[0]) for row in session.query(_LEFT, f"{{{quoted}}}")}
+
+
+def end_idle(session: Session, blocker: Blocker, older_than_ms: int) -> bool:
+    """Ends a session that sits idle in its transaction for longer than that. Returns whether it did."""
+    try:
+        return session.query(_END, blocker.pid, older_than_ms, blocker.transaction) == [("t",)]
+    except MigratorError:
+        return False  # our role may not; that it is still in the way will be told
+
+
+def deadlock_timeout_ms(session: Session) -> int:
+    """How long a wait must last until PostgreSQL asks an autovacuum to give way, in milliseconds."""
+    rows = session.query("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'")
+    return int(rows[0][0] or 1_000)
+
+
+def mode_name(mode: str) -> str:
+    """`AccessExclusiveLock` of pg_locks as documentation writes it: `ACCESS EXCLUSIVE`."""
+    words = "".join(f" {letter}" if letter.isupper() else letter for letter in mode.removesuffix("Lock"))
+    return words.strip().upper()
+
+
+def _lock_wait(rows: Sequence[Row]) -> LockWait:
+    kind, relation, mode, waited = rows[0][:4]
+    table = str(relation) if relation else f"a {kind}"
+    return LockWait(table, mode_name(str(mode)), float(waited or 0), tuple(_blocker(row) for row in rows))
+
+
+def _blocker(row: Row) -> Blocker:
+    pid, user, application, state, age, query, mode, transaction, kind = row[4:]
+    hidden = query is None or query.startswith("<")
+    return Blocker(
+        pid=int(pid or 0),
+        user=user,
+        application=application or None,
+        state=state,
+        age_s=None if age is None else round(float(age), 1),
+        mode=mode_name(mode) if mode else None,
+        transaction=str(transaction),
+        query=None if hidden else without_literals(str(query))[:_SHOWN],
+        kind=kind,
+    )

@@ -1,0 +1,200 @@
+"""What one try of a unit may make the application wait, and what it did make it wait.
+
+The application waits from the moment in which we queue for a lock that blocks it to the moment in which we let go of
+it. So the clock starts with the first statement that asks for such a lock and runs to the end of the transaction;
+`lock_timeout` is what it may show then. A try may have less: it waits in the queue no longer than that.
+
+A statement that holds its lock for long by nature (it rewrites or reads the whole table) keeps no promise about that;
+then only waiting counts.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from aurora_migrations.engine.durations import format_duration
+from aurora_migrations.engine.locks.blockers import LockWait, Observer
+from aurora_migrations.engine.postgres.protocol import Watch
+from aurora_migrations.engine.script import Statement, TableLock
+
+# Those that keep other sessions from reading or writing rows. https://www.postgresql.org/docs/current/explicit-locking.html
+BLOCKING = frozenset({"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"})
+_SHARE = 0.9  # of the promise; the rest is for noticing, rolling back and waking up those who waited
+_CAP = 0.95  # of the promise: how long locks may be held
+_LEAST = 10  # ms; PostgreSQL takes 0 for no limit
+_OF_WORK = 0.25  # a try that has cost a minute already may wait longer than one that has cost nothing
+_LOOKS = (0.03, 0.05, 1.0)  # seconds: to the first look, between looks, between looks at what takes long
+
+
+def blocking(statement: Statement) -> list[TableLock]:
+    """The locks of a statement that keep the application from its work."""
+    return [lock for lock in statement.locks if lock.mode in BLOCKING]
+
+
+def is_long(statement: Statement) -> bool:
+    """Whether a statement holds such a lock for as long as it takes to rewrite or read a table."""
+    return any(lock.rewrites != "no" or lock.scans != "no" for lock in blocking(statement))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lock that blocked the application, as it was in the end.
+
+    Attributes:
+        waited_ms: how long we queued for it, and the application behind us.
+        held_ms: how long it was ours, up to the commit.
+        work: why that took as long as it did, if the table was rewritten or read for it; empty if not.
+    """
+
+    table: str
+    mode: str
+    waited_ms: float
+    held_ms: float
+    work: str = ""
+
+    def __str__(self) -> str:
+        work = f", as the file {self.work}" if self.work else ""
+        waited = f", after {format_duration(self.waited_ms)} in the queue" if self.waited_ms else ""
+        return f"held {self.mode} on {self.table} for {format_duration(self.held_ms)}{waited}{work}"
+
+
+@dataclass
+class Budget:
+    """The clock of one try of one unit.
+
+    Attributes:
+        promise: the longest that the application may wait, in milliseconds.
+        attempt: the longest that this try may wait in queues, in milliseconds.
+        pid: the process of the session that tries.
+        long_left: how many statements are still to come, or at work, that take long by nature. Until they are done the
+            application waits as long as they take, and only waiting counts.
+    """
+
+    promise: int
+    attempt: int
+    pid: int
+    observer: Observer
+    long_left: int = 0
+    waits: dict[tuple[str, str], LockWait] = field(default_factory=dict)
+    last: LockWait | None = None
+    """What the statement at work was last seen to wait for."""
+    overran: bool = False
+    """Whether it was stopped because locks had been held as long as was promised."""
+    stopped: bool = False
+    """Whether it was stopped because it had waited as long as it may, for several locks."""
+    _began: float = field(default_factory=time.monotonic)
+    _first: float | None = None
+    _waits_here: dict[tuple[str, str], float] = field(default_factory=dict)
+    _used: float = 0.0
+    _locks: list[tuple[TableLock, float]] = field(default_factory=list)
+
+    @property
+    def capped(self) -> bool:
+        """Whether locks may be held no longer than was promised."""
+        return self.long_left == 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether locks have been held for as long as they may."""
+        return self.is_running and self.capped and self._since_first() > self.promise * _CAP
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C was pressed while the second session was asked."""
+        return self.observer.interrupted
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the application may be waiting because of us."""
+        return self._first is not None
+
+    def start(self) -> None:
+        """A statement is about to be sent that asks for a lock that blocks the application."""
+        if self._first is None:
+            self._first = time.monotonic()
+            self.observer.open()
+            self._first = time.monotonic()
+
+    def left(self) -> int:
+        """What the next statement may wait in a queue, in milliseconds."""
+        so_far = (time.monotonic() - self._began) * 1_000
+        allowed = min(self.promise * _SHARE, max(self.attempt, so_far * _OF_WORK))
+        return max(_LEAST, round(allowed - self._used))
+
+    def spend(self, statement: Statement | None, elapsed_ms: float) -> None:
+        """A statement is done that took that long; all of it counts, unless it was long by nature."""
+        if not self.is_running:
+            return
+        waited = self._waited(statement) if statement and is_long(statement) else elapsed_ms
+        self._used += min(waited, elapsed_ms)
+        if statement and is_long(statement):
+            self.long_left -= 1
+            self._first = time.monotonic()  # what it took is its own; from here on the promise holds
+        granted = time.monotonic() - max(0.0, elapsed_ms - (self._waited(statement) if statement else 0)) / 1_000
+        self._locks += [(lock, granted) for lock in blocking(statement)] if statement else []
+
+    def within(self, statement_timeout: int) -> int:
+        """A limit for a statement of ours at the end of a unit, in milliseconds; 0 for none."""
+        if not (self.is_running and self.capped):
+            return statement_timeout
+        left = max(_LEAST, round(self.promise - self._since_first()))
+        return min(statement_timeout, left) if statement_timeout else left
+
+    def watch(self) -> Watch:
+        """What to call while the next message is at work."""
+        self.last = None
+        self._waits_here.clear()
+        return self._look
+
+    def _look(self, elapsed: float) -> tuple[bool, float]:
+        """Whether the message must be stopped, and in how many seconds to look again."""
+        if elapsed < _LOOKS[0]:
+            return False, _LOOKS[0] - elapsed
+        wait = self.last = self.observer.look(self.pid)
+        if self.interrupted:
+            return True, 0
+        if wait is not None:
+            key = wait.table, wait.mode
+            known = self.waits.get(key)
+            self.waits[key] = wait if known is None else _longer(known, wait)
+            self._waits_here[key] = max(self._waits_here.get(key, 0.0), wait.waited_ms)
+        if not self.is_running:
+            return False, _LOOKS[1] if wait is not None else _LOOKS[2]
+        spent = self._used + (elapsed * 1_000 if self.capped else sum(self._waits_here.values()))
+        self.stopped = wait is not None and spent > self.promise * _SHARE
+        self.overran = wait is None and self.is_over
+        return self.stopped or self.overran, _LOOKS[1]
+
+    def held(self) -> tuple[Held, ...]:
+        """The locks that blocked the application, now that they are let go of; each table once."""
+        now = time.monotonic()
+        found: dict[str, Held] = {}
+        for lock, granted in self._locks:
+            waited = max((w.waited_ms for (table, _), w in self.waits.items() if _same(table, lock.table)), default=0.0)
+            told = Held(lock.table, lock.mode, round(waited, 1), round((now - granted) * 1_000, 1), _work(lock))
+            known = found.get(lock.table)
+            found[lock.table] = told if known is None else replace(known, work=known.work or told.work)
+        return tuple(found.values())
+
+    def _since_first(self) -> float:
+        return (time.monotonic() - (self._first or time.monotonic())) * 1_000
+
+    def _waited(self, statement: Statement) -> float:
+        names = [lock.table for lock in blocking(statement)]
+        waits = [wait.waited_ms for (table, _), wait in self.waits.items() if any(_same(table, name) for name in names)]
+        return sum(waits)
+
+
+def _longer(one: LockWait, other: LockWait) -> LockWait:
+    return other if other.waited_ms >= one.waited_ms else one
+
+
+def _same(qualified: str, written: str) -> bool:
+    """Whether the catalogue's name of a table (`public.orders`) can be what a statement writes (`orders`)."""
+    return qualified == written or qualified.endswith(f".{written}") or written.endswith(f".{qualified}")
+
+
+def _work(lock: TableLock) -> str:
+    kinds = (("rewrites it", lock.rewrites), ("scans it", lock.scans))
+    return " and ".join(kind if answer == "yes" else f"perhaps {kind}" for kind, answer in kinds if answer != "no")

@@ -1,0 +1,321 @@
+"""The manifest: what the compiler understood of a folder, written beside it, so that the engine needs no grammar.
+
+Two files. `manifest.json` is the index: format, digest, and per migration its name, hashes and where its details are.
+`manifest.details` holds those, one JSON document a line. A run reads the index, and only what is pending of the rest.
+
+The digest is the package's (`Package.digest`), whether the engine reads a manifest or the files themselves. What the
+index says of anything else is guarded by its checksum, and each line of details by a hash in the index.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
+from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
+from aurora_migrations.engine.options import Options, RowsExpectation
+from aurora_migrations.engine.script import Action, Hazard, Outline, Script, Statement, TableLock, Unit
+from aurora_migrations.engine.verification.expectations import Promise
+from aurora_migrations.engine.verification.expected_tables import ANYTHING
+
+FORMAT = 3
+_UNWRITTEN = "The package was put together without one, or the folder is another one."
+_DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
+INDEX, DETAILS = "manifest.json", "manifest.details"
+_NAME = "aurora-migrations manifest"
+_SHOWN = 5  # names of files in one message
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index says of a migration.
+
+    Attributes:
+        hashes: of each of its files, by name, its own first.
+        tokens: the token hash of its own text.
+        details: the hash of its line of details, which are `length` bytes from byte `offset` on.
+    """
+
+    version: int
+    hashes: Mapping[str, str]
+    tokens: str
+    details: str
+    offset: int
+    length: int
+
+
+class Manifest:
+    """A written manifest as the engine's source: for a run where there is no grammar, such as in Lambda."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads the index of the manifest in a folder, and holds it against the names of the files there. Their
+        contents are held against it when they are run, or all at once by `refuse_edited`.
+
+        Raises:
+            InvalidManifest: there is none, it is damaged, of another format, or of other files.
+            InvalidInput, InvalidFile: the folder can't be what a manifest was made of.
+        """
+        self._folder = folder
+        digest, entries = _read_index(folder)
+        self._entries = {entry.version: entry for entry in entries}
+        self._package = _package(discover(folder), self._entries)
+        if self._package.digest != digest:
+            raise _invalid(f"{folder / INDEX} is damaged: its digest isn't that of the hashes in it.", cause=_DAMAGED)
+        self._versions = {next(iter(entry.hashes.values())): entry.version for entry in entries}
+
+    @property
+    def package(self) -> Package:
+        """All migrations, in order, with the hashes that the manifest knows."""
+        return self._package
+
+    @property
+    def digest(self) -> str:
+        """One hash over all files: `Package.digest`."""
+        return self._package.digest
+
+    def refuse_edited(self) -> None:
+        """Holds the contents of all files against the manifest. Not needed where nobody can have edited one.
+
+        Raises:
+            InvalidManifest: files have changed since it was written; names the first of them.
+        """
+        _refuse_edited(self._package.migrations)
+
+    def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
+        """None: a manifest is only made of files that can be run. But they must be those that it was made of.
+
+        Raises:
+            InvalidManifest: their details are damaged, or a file has changed since.
+        """
+        for migration in migrations:
+            self.script(action, migration)
+        _refuse_edited(migrations)
+        return []
+
+    def script(self, action: Action, migration: Migration) -> Script:
+        """A migration's file (or its down file), as the compiler understood it.
+
+        Raises:
+            InvalidManifest: the details are damaged.
+        """
+        (data,) = self._read_details([migration])
+        return script_of(data[action])
+
+    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """Migrations' own files, as the compiler understood them, one after another.
+
+        Raises:
+            InvalidManifest: the details are damaged.
+        """
+        return (script_of(data["apply"]) for data in self._read_details(migrations))
+
+    def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
+        """What is needed of migrations' own files if that is all; see `scripts`."""
+        for data in self._read_details(migrations):
+            script = data["apply"]
+            rows = tuple(RowsExpectation(**row) for row in script["options"]["rows"])
+            yield Outline(script["file"], tuple(script.get("tables", ())), rows)
+
+    def _read_details(self, migrations: Iterable[Migration]) -> Iterator[dict[str, Any]]:
+        path = self._folder / DETAILS
+        try:
+            _refuse_special(path)
+            file = path.open("rb")
+        except OSError as error:
+            raise _unread(path, error) from error
+        with file:
+            for migration in migrations:
+                entry = self._entries[migration.version]
+                line = _read_line(file, path, entry.offset, entry.length)
+                if hashlib.sha256(line).hexdigest() != entry.details:
+                    what = f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with."
+                    raise _invalid(what, cause=_DAMAGED)
+                yield json.loads(line)
+
+    def token_hash(self, text: bytes) -> str | None:
+        """The token hash of a file of this package; None for another text, as there is no grammar here to ask."""
+        version = self._versions.get(hashlib.sha256(text).hexdigest())
+        return None if version is None else self._entries[version].tokens
+
+
+def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> str:
+    """Writes a manifest into a folder and returns its digest. Each file is there as a whole, or as it was before.
+
+    Args:
+        scripts: by migration, the scripts by action (`apply`, and `rollback` where there is a down file).
+
+    Raises:
+        InvalidManifest: a file was changed after the compiler had read it.
+        InvalidInput: the folder can't be written to.
+    """
+    migrations = sorted(scripts, key=lambda migration: migration.version)
+    package = Package(folder, tuple(migrations))
+    lines = [_line(scripts[migration]) for migration in migrations]
+    entries = list(_entries(migrations, [scripts[migration]["apply"].tokens for migration in migrations], lines))
+    _refuse_torn(scripts, entries)
+    try:
+        _replace(folder / DETAILS, b"".join(lines))
+        _replace(folder / INDEX, _index(package.digest, entries))
+    except OSError as error:
+        raise InvalidInput(
+            f"The manifest can't be written to {folder}: {error.strerror}.",
+            cause="The folder may not be written to, or something else of that name is in the way.",
+            solution="Look at what is there, and write it again.",
+        ) from error
+    return package.digest
+
+
+def script_of(data: dict[str, Any]) -> Script:
+    """A script from its JSON."""
+    options = data["options"]
+    rows = tuple(RowsExpectation(**row) for row in options["rows"])
+    allow = tuple((int(line), str(text)) for line, text in options["allow"])
+    return Script(
+        file=data["file"],
+        sha256=data["sha256"],
+        tokens=data["tokens"],
+        options=Options(**{**options, "rows": rows, "allow": allow}),
+        reason=data["reason"],
+        units=tuple(Unit(**{**unit, "statements": tuple(unit["statements"])}) for unit in data["units"]),
+        statements=tuple(_statement(statement) for statement in data["statements"]),
+        promises=tuple(Promise(**promise) for promise in data["promises"]),
+        hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
+        tables=tuple(data.get("tables", ())),
+        made=tuple(data.get("made", ())),
+        taken=tuple(data.get("taken", (ANYTHING,))),
+    )
+
+
+def _statement(data: dict[str, Any]) -> Statement:
+    return Statement(**{**data, "locks": tuple(TableLock(**lock) for lock in data["locks"])})
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def _line(by_action: Mapping[str, Script]) -> bytes:
+    data = {action: asdict(script) for action, script in by_action.items()}
+    return json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _entries(migrations: Sequence[Migration], tokens: Sequence[str], lines: Sequence[bytes]) -> Iterable[Entry]:
+    offset = 0
+    for migration, hashed, line in zip(migrations, tokens, lines, strict=True):
+        details = hashlib.sha256(line).hexdigest()
+        yield Entry(migration.version, migration.hashes, hashed, details, offset, len(line))
+        offset += len(line)
+
+
+def _refuse_torn(scripts: Mapping[Migration, Mapping[str, Script]], entries: Iterable[Entry]) -> None:
+    """The files were read to be understood and are read again for their hashes: both must have seen the same."""
+    hashes = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
+    for by_action in scripts.values():
+        for script in by_action.values():
+            if hashes[script.file] != script.sha256:
+                what = f"{script.file} was changed while the manifest was being written."
+                raise _invalid(what, script.file, "An editor, or a build beside this one, wrote to the folder then.")
+
+
+def _index(digest: str, entries: Iterable[Entry]) -> bytes:
+    """The first line says what it is, then a line a migration. The checksum is that of all but the first line."""
+    body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
+    rest = f"{body}\n]}}\n".encode()
+    checksum = hashlib.sha256(rest).hexdigest()
+    head = json.dumps({"name": _NAME, "format": FORMAT, "digest": digest, "checksum": checksum})
+    return f'{head[:-1]}, "migrations": [\n'.encode() + rest
+
+
+def _replace(path: Path, data: bytes) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def _read_index(folder: Path) -> tuple[str, list[Entry]]:
+    path = folder / INDEX
+    try:
+        _refuse_special(path)
+        data = path.read_bytes().replace(b"\r\n", b"\n")
+        index = json.loads(data)
+        name, number = index["name"], index["format"]
+    except OSError as error:
+        raise _invalid(f"There is no manifest {path}: {error.strerror}.", cause=_UNWRITTEN) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _invalid(f"{path} isn't a manifest of this product, or is damaged.", cause=_DAMAGED) from error
+    if name == _NAME and number != FORMAT:
+        what = f"{path} has format {number}; this version of aurora-migrations reads {FORMAT}."
+        raise _invalid(what, cause="Another version of the product wrote it.")
+    if name != _NAME or index.get("checksum") != hashlib.sha256(data.partition(b"\n")[2]).hexdigest():
+        what = f"{path} isn't a manifest of this product, or was changed after it had been written."
+        raise _invalid(what, cause=_DAMAGED)
+    try:
+        return str(index["digest"]), [_entry(entry) for entry in index["migrations"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _invalid(f"{path} is damaged: an entry isn't as this version writes it.", cause=_DAMAGED) from error
+
+
+def _entry(data: dict[str, Any]) -> Entry:
+    entry = Entry(**data)
+    hashes = list(entry.hashes.values()) if isinstance(entry.hashes, dict) else [None]
+    texts, numbers = (entry.tokens, entry.details, *hashes), (entry.version, entry.offset, entry.length)
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
+        raise TypeError("an entry's members are texts and numbers")
+    return entry
+
+
+def _package(found: Package, entries: Mapping[int, Entry]) -> Package:
+    here = {name for migration in found.migrations for name in migration.files}
+    there = {name for entry in entries.values() for name in entry.hashes}
+    if here != there or {migration.version for migration in found.migrations} != set(entries):
+        names = ", ".join(sorted(here ^ there)[:_SHOWN])
+        raise _invalid(f"The manifest in {found.folder} is of other files: {names or 'their versions differ'}.")
+    return Package(found.folder, tuple(m.with_hashes(entries[m.version].hashes) for m in found.migrations))
+
+
+def _refuse_edited(migrations: Iterable[Migration]) -> None:
+    edited = [
+        path.name
+        for migration in migrations
+        for path in (migration.path, migration.down, migration.verify)
+        if path is not None and sha256_of(path) != migration.hashes[path.name]
+    ]
+    if edited:
+        more = f" and {len(edited) - _SHOWN} more" if len(edited) > _SHOWN else ""
+        names = f"{', '.join(edited[:_SHOWN])}{more}"
+        word = "was" if len(edited) == 1 else "were"
+        raise _invalid(f"{names} {word} changed after the manifest had been written.", edited[0])
+
+
+def _read_line(file: BinaryIO, path: Path, offset: int, length: int) -> bytes:
+    try:
+        file.seek(offset)
+        return file.read(length)
+    except (OSError, OverflowError, ValueError) as error:
+        raise _unread(path, error) from error
+
+
+def _unread(path: Path, error: Exception) -> InvalidManifest:
+    reason = getattr(error, "strerror", None) or "it is damaged"
+    return _invalid(f"{path} can't be read: {reason}.", cause=_DAMAGED)
+
+
+def _refuse_special(path: Path) -> None:
+    if path.exists() and not path.is_file():  # a FIFO or a device, whose end never comes
+        raise OSError(errno.EINVAL, "it isn't a regular file")
+
+
+def _invalid(message: str, file: str | None = None, cause: str | None = None) -> InvalidManifest:
+    return InvalidManifest(message, cause=cause, file=file)

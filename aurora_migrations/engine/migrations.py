@@ -1,0 +1,308 @@
+"""Which migrations a folder holds: strict discovery, hashes and texts."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from aurora_migrations.engine.diagnostics.redaction import position
+from aurora_migrations.engine.errors import InvalidFile, InvalidInput
+
+_NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
+_CHUNK = 1 << 20
+_SHOWN = 100  # problems in one message
+_LONGEST_NAME = 500  # characters of a folder's name in a message
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in one file. Lines and columns count from 1; 0 means the file as a whole."""
+
+    file: str
+    reason: str
+    line: int = 0
+    column: int = 0
+    excerpt: str = ""
+    """The line and a caret, where they may be shown."""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A migration in the folder. Its texts stay on disk until they are needed."""
+
+    version: int
+    label: str
+    path: Path
+    down: Path | None = None
+    verify: Path | None = None
+    known: Mapping[str, str] | None = field(default=None, compare=False)
+    """Hashes by file name, where a manifest has them: then no file is read to know its hash."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, such as `017_create_dry_run_log.sql`."""
+        return self.path.name
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files, its own first."""
+        return tuple(path.name for path in (self.path, self.down, self.verify) if path is not None)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the text as it is sent: without byte order mark, with LF line ends.
+
+        Raises:
+            InvalidFile: the file can't be read.
+        """
+        return self._hash(self.path)
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """The hash of each of its files, by name.
+
+        Raises:
+            InvalidFile: one can't be read.
+        """
+        beside = (path for path in (self.down, self.verify) if path is not None)
+        return {self.name: self.sha256, **{path.name: self._hash(path) for path in beside}}
+
+    def with_hashes(self, known: Mapping[str, str]) -> Migration:
+        """The same migration with the hashes that a manifest knows of its files."""
+        return replace(self, known=known)
+
+    def _hash(self, path: Path) -> str:
+        return sha256_of(path) if self.known is None else self.known[path.name]
+
+
+@dataclass(frozen=True)
+class Package:
+    """All migrations of a folder in the order of their versions."""
+
+    folder: Path
+    migrations: tuple[Migration, ...]
+
+    @cached_property
+    def by_version(self) -> dict[int, Migration]:
+        """The migrations by their version."""
+        return {migration.version: migration for migration in self.migrations}
+
+    @cached_property
+    def digest(self) -> str:
+        """One hash for the whole package: names and hashes of all its files, in order.
+
+        Raises:
+            InvalidFile: one can't be read.
+        """
+        hashes = (entry for migration in self.migrations for entry in migration.hashes.items())
+        return hashlib.sha256("".join(f"{sha256}  {name}\n" for name, sha256 in hashes).encode()).hexdigest()
+
+
+def discover(folder: Path) -> Package:
+    """The migrations in a folder.
+
+    Raises:
+        InvalidInput: the folder is missing, isn't a folder, can't be read or holds no migration.
+        InvalidFile: a `.sql` file that fits no rule, two files with one version; names all such files.
+    """
+    entries = _list(folder)
+    problems = list(_stray_folders(entries))
+    mains: dict[str, tuple[int, str]] = {}
+    helpers: dict[str, dict[str, Path]] = {".down": {}, ".verify": {}}
+    for entry in entries:
+        name = entry.name
+        if not _is_sql(name) or _is_folder(entry):
+            continue
+        special = _special(entry)
+        if special:
+            problems.append(Problem(name, f"is {special}, not a regular file; put the text into a file of this name"))
+        match = _NAME.fullmatch(name)
+        if match is None:
+            problems.append(Problem(name, _why_misnamed(name)))
+        elif match["role"]:
+            helpers[match["role"]][f"{match['label']}_{match['description']}"] = folder / name
+        else:
+            mains[f"{match['label']}_{match['description']}"] = (int(match["label"]), match["label"])
+    problems += _orphans(mains, helpers)
+    problems += _duplicates(mains)
+    if problems:
+        raise invalid_files(problems)
+    if not mains:
+        raise InvalidInput(
+            f"The folder {folder} holds no migration.",
+            cause="No file in it is named like 001_create_users.sql.",
+            solution='Write the first one with `aurora-migrations new "description"`, or name the right folder.',
+            next_command='aurora-migrations new "description"',
+        )
+    migrations = [
+        Migration(version, label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
+        for stem, (version, label) in mains.items()
+    ]
+    return Package(folder, tuple(sorted(migrations, key=lambda migration: migration.version)))
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's text as it is sent; the file is read in pieces.
+
+    Raises:
+        InvalidFile: the file can't be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for chunk in _chunks(path):
+            digest.update(chunk)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return digest.hexdigest()
+
+
+def read_text(path: Path) -> bytes:
+    """A file's text as it goes to the server: UTF-8 without byte order mark, line ends LF.
+
+    Raises:
+        InvalidFile: the text isn't UTF-8, or holds a NUL byte, or the file can't be read.
+    """
+    try:
+        text = b"".join(_chunks(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    problem = _encoding_problem(path.name, text)
+    if problem:
+        raise invalid_files([problem])
+    return text
+
+
+def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
+    """The error that lists these problems, one a line; of very many the first."""
+    found = list(problems)
+    more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    lines = [f"{len(found)} problems:", *map(_told, found[:_SHOWN]), *more]
+    message = str(found[0]) if len(found) == 1 else "\n".join(lines)
+    facts = [{"file": p.file, "line": p.line, "column": p.column, "reason": p.reason} for p in found]
+    error = InvalidFile(message, files=facts, excerpt=found[0].excerpt or None if len(found) == 1 else None)
+    error.problems = tuple(found)
+    return error
+
+
+def _told(problem: Problem) -> str:
+    excerpt = "".join(f"\n      {line}" for line in problem.excerpt.splitlines())
+    return f"{problem}{excerpt}"
+
+
+def _unreadable(path: Path, error: OSError) -> InvalidFile:
+    return invalid_files([Problem(path.name, f"can't be read: {error.strerror}")])
+
+
+def _list(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (OSError, ValueError) as error:  # a ValueError: a name with NUL, or that can't be encoded, names nothing
+        raise InvalidInput(
+            f"The migrations folder {str(folder)[:_LONGEST_NAME]} can't be read: "
+            f"{getattr(error, 'strerror', None) or 'no folder can have this name'}.",
+            cause="The folder is missing, or isn't a folder, or may not be read.",
+            solution="Name the right one with --migrations DIR, or run from the project's top folder.",
+            next_command="aurora-migrations check --migrations DIR",
+        ) from error
+
+
+def _stray_folders(entries: list[os.DirEntry[str]]) -> Iterator[Problem]:
+    for entry in entries:
+        if _is_folder(entry) and (_is_sql(entry.name) or any(_is_sql(name) for name in _names_in(entry))):
+            yield Problem(entry.name, "is a folder with .sql files; migrations lie in one flat folder, move them up")
+
+
+def _is_sql(name: str) -> bool:
+    return name.lower().endswith(".sql")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere; reading it will say so
+        return False
+
+
+def _special(entry: os.DirEntry[str]) -> str | None:
+    """What it is, or leads to, if that isn't a file: to read it would take for ever, or all memory."""
+    try:
+        mode = 0 if entry.is_file() else entry.stat().st_mode
+    except OSError:  # as above
+        return None
+    kinds = {stat.S_IFIFO: "a FIFO (named pipe)", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device") if mode else None
+
+
+def _names_in(entry: os.DirEntry[str]) -> list[str]:
+    try:
+        return [path.name for path in Path(entry).iterdir()]
+    except OSError:  # not ours to read, so no migrations of ours are in it
+        return []
+
+
+def _why_misnamed(name: str) -> str:
+    if not name.endswith(".sql"):
+        return f"the ending must be lower case; rename it to {name[:-4]}.sql"
+    if not name[0].isdecimal():
+        return "the name must begin with its version, as in 018_add_email.sql"
+    return (
+        "the name must be VERSION_description.sql, .down.sql or .verify.sql; "
+        "the description has letters, digits, _ and - only, as in 018_add_email.sql"
+    )
+
+
+def _orphans(mains: dict[str, tuple[int, str]], helpers: dict[str, dict[str, Path]]) -> Iterator[Problem]:
+    for role, found in helpers.items():
+        for stem, path in found.items():
+            if stem not in mains:
+                yield Problem(path.name, f"there is no {stem}.sql that this {role} file belongs to")
+
+
+def _duplicates(mains: dict[str, tuple[int, str]]) -> Iterator[Problem]:
+    first: dict[int, str] = {}
+    for stem, (version, _) in mains.items():
+        if version in first:
+            yield Problem(f"{stem}.sql", f"has the same version as {first[version]}.sql; give one of them another")
+        else:
+            first[version] = stem
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The text in pieces of about 1 MiB, byte order mark dropped, CRLF made LF."""
+    with path.open("rb") as file:
+        piece = file.read(_CHUNK).removeprefix(codecs.BOM_UTF8)
+        while piece:
+            while piece.endswith(b"\r") and (more := file.read(1)):
+                piece += more
+            yield piece.replace(b"\r\n", b"\n") if b"\r" in piece else piece
+            piece = file.read(_CHUNK)
+
+
+def _encoding_problem(name: str, text: bytes) -> Problem | None:
+    nul = text.find(b"\0")
+    if nul >= 0:
+        return Problem(
+            name, "holds a NUL byte; PostgreSQL's text can't (is it UTF-16? save it as UTF-8)", *position(text, nul)
+        )
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(text), _CHUNK):
+        final = start + _CHUNK >= len(text)
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(text[start : start + _CHUNK], final)
+        except UnicodeDecodeError as error:
+            where = position(text, start - pending + error.start)
+            return Problem(name, f"isn't UTF-8 (byte 0x{error.object[error.start]:02x}); save it as UTF-8", *where)
+    return None

@@ -1,0 +1,243 @@
+"""What a file asks of its runner: the `-- migration:` and `-- verify:` comments at its top."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+
+from aurora_migrations.engine.diagnostics.redaction import Lines
+from aurora_migrations.engine.durations import parse_duration
+from aurora_migrations.engine.migrations import Problem
+
+_HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
+_OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
+_SETTING = re.compile(r"([a-z_]+)[ \t]*=[ \t]*(.*)", re.IGNORECASE)
+_STRAY = re.compile(
+    rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify(?:[ \t]+always)?[ \t]*:[ \t]*rows\b)",
+    re.MULTILINE | re.IGNORECASE,
+)
+# What was meant for an option, most likely: `-- migrations: a = b`, `--- migration a = b`.
+_NEAR_MISS = re.compile(
+    r"[ \t]*-{2,}[ \t]*(?:migrations?[ \t]*(?:[:;=.,][ \t]*)?(?P<name>[a-z_]+)[ \t]*[=:][ \t]*(?P<value>\S.*)"
+    r"|verify[ \t]*(?:[:;=.,][ \t]*)?(?P<rows>rows\b.*))",
+    re.IGNORECASE,
+)
+_IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+_ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
+_ALWAYS = "verify always"
+_VERIFY = ("verify", _ALWAYS)
+_LATER = {
+    "detach": "no file outlasts its runner in this version, and `detach` can't be set yet",
+}
+
+
+@dataclass(frozen=True)
+class RowsExpectation:
+    """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit.
+
+    Attributes:
+        always: written `verify always:`; it holds for ever, and every verification asks again.
+    """
+
+    table: str
+    operator: str
+    count: int
+    always: bool = False
+
+    def __str__(self) -> str:
+        return f"rows {self.table} {self.operator} {self.count}"
+
+
+@dataclass(frozen=True)
+class Options:
+    """A file's options. Times are milliseconds, None where the file leaves them to whoever runs it; a
+    `statement_timeout` of 0 means none.
+
+    Attributes:
+        transaction: `on`, `off`, or None where the file leaves it to what stands in it.
+        allow: hazards accepted, as `RULE because REASON`, each with its line.
+    """
+
+    lock_timeout: int | None = None
+    statement_timeout: int | None = None
+    rows: tuple[RowsExpectation, ...] = ()
+    transaction: Literal["on", "off"] | None = None
+    allow: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what may last, in milliseconds: of an environment, or of a file in it.
+
+    Attributes:
+        lock_timeout: the longest that a query of the application waits because of us.
+        statement_timeout: the longest that a statement takes; 0 for no limit.
+        lock_wait: how long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries
+            once, with all of lock_timeout.
+        longest: the longest that a statement could be given here, whatever it asks for; None where nothing limits that.
+        end_idle: sessions that sit idle in a transaction for longer than that, and are in the way, are ended; None
+            leaves them alone.
+    """
+
+    lock_timeout: int = 2_000
+    statement_timeout: int = 0
+    lock_wait: int = 600_000
+    end_idle: int | None = None
+    longest: int | None = None
+
+    def of(self, options: Options) -> Limits:
+        """Those of a file with these options, which go before the environment's."""
+        lock, statement = options.lock_timeout, options.statement_timeout
+        return replace(
+            self,
+            lock_timeout=self.lock_timeout if lock is None else lock,
+            statement_timeout=self.statement_timeout if statement is None else statement,
+        )
+
+    @property
+    def contradict(self) -> bool:
+        """Whether a statement would be ended before its wait for a lock could be: nobody would learn who held it."""
+        return 0 < self.statement_timeout <= self.lock_timeout
+
+
+def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, list[Problem]]:
+    """The options at the top of a text, and everything wrong with them.
+
+    The top ends at the first line that is neither blank nor a `--` comment. An option below it would be silently
+    without effect, so it is a problem too.
+    """
+    options, problems = defaults, []
+    header = _header(text)
+    given: dict[str, int] = {}
+    for number, whole in enumerate(header.decode(errors="replace").split("\n"), 1):
+        line = whole.rstrip(" \t\r")
+        try:
+            _refuse_again(line, number, given)
+            options = _read_line(line, number, options)
+        except ValueError as error:
+            problems.append(Problem(file, str(error), number, 1))
+    if Limits().of(options).contradict:  # with what holds where nobody says otherwise
+        reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
+        last = max((given[name] for name in ("lock_timeout", "statement_timeout") if name in given), default=1)
+        problems.append(Problem(file, reason, last, 1))
+    problems += _strays(file, text, len(header))
+    return options, sorted(problems, key=lambda problem: problem.line)
+
+
+def _refuse_again(line: str, number: int, given: dict[str, int]) -> None:
+    """Take note of which line gives which option.
+
+    Raises:
+        ValueError: another line has given it already.
+    """
+    match = _OPTION.fullmatch(line)
+    setting = _SETTING.fullmatch(match[2]) if match and match[1] == "migration" else None
+    name = setting[1] if setting else ""
+    if name in _SETTERS:
+        if name in given:
+            raise ValueError(f"{name} is given twice, first in line {given[name]}; take one of the two out")
+        given[name] = number
+
+
+def _header(text: bytes) -> bytes:
+    match = _HEADER.match(text)
+    return match[0] if match else b""
+
+
+def _read_line(line: str, number: int, options: Options) -> Options:
+    match = _OPTION.fullmatch(line)
+    if match is None:
+        _refuse_near_miss(line)
+        return options
+    word, rest = match[1], match[2]
+    if word.lower().startswith("verify"):
+        return _read_verify(word, rest, options)
+    setting = _SETTING.fullmatch(rest)
+    if setting is None and word != "migration":
+        return options  # `-- Migration: creates the users`: a title, not an option
+    if setting is None or word != "migration":
+        raise ValueError(f"`-- {word}:` is for options written as `-- migration: name = value`; this is none of them")
+    if setting[1] == "allow":
+        return replace(options, allow=(*options.allow, (number, setting[2])))
+    return _set(setting[1], setting[2], options)
+
+
+def _refuse_near_miss(line: str) -> None:
+    """A comment that would be an option but for a sign or a letter. One that isn't a title reads like an option from
+    its first letter to its last.
+
+    Raises:
+        ValueError: it is one; says what to write.
+    """
+    match = _NEAR_MISS.fullmatch(line.rstrip(" ;"))
+    if match and match["rows"] and _ROWS.fullmatch(match["rows"]):
+        meant = f"-- verify: {match['rows']}"
+    elif match and match["name"] and _is_setting(match["name"].lower(), match["value"]):
+        meant = f"-- migration: {match['name'].lower()} = {match['value']}"
+    else:
+        return
+    raise ValueError(f"this comment looks like an option, but has no effect; write `{meant}`")
+
+
+def _is_setting(name: str, value: str) -> bool:
+    if name == "allow":
+        return " because " in value
+    try:
+        _set(name, value, Options())
+    except ValueError:
+        return False
+    return True
+
+
+def _read_verify(word: str, rest: str, options: Options) -> Options:
+    plain = " ".join(word.split())
+    if plain not in _VERIFY and not rest.lower().startswith("rows"):
+        return options
+    match = _ROWS.fullmatch(rest)
+    if match is None or plain not in _VERIFY:
+        right = f"-- {plain.lower()}: rows TABLE = COUNT"
+        raise ValueError(f"`-- {word}: {rest}` is not understood; write `{right}` (or >= <= > <)")
+    expectation = RowsExpectation(match[1], match[2], int(match[3]), always=plain == _ALWAYS)
+    return replace(options, rows=(*options.rows, expectation))
+
+
+def _set(name: str, value: str, options: Options) -> Options:
+    if name in _LATER:
+        raise ValueError(_LATER[name])
+    setter = _SETTERS.get(name)
+    if setter is None:
+        raise ValueError(f"there is no option `{name}`; there are: {', '.join(sorted([*_SETTERS, 'allow']))}")
+    return setter(options, value)
+
+
+def _set_lock_timeout(options: Options, value: str) -> Options:
+    milliseconds = parse_duration(value)
+    if milliseconds == 0:
+        raise ValueError("lock_timeout = 0 would wait for ever and stop the application meanwhile; give it a limit")
+    return replace(options, lock_timeout=milliseconds)
+
+
+def _set_statement_timeout(options: Options, value: str) -> Options:
+    return replace(options, statement_timeout=parse_duration(value))
+
+
+def _set_transaction(options: Options, value: str) -> Options:
+    if value not in ("on", "off"):
+        raise ValueError(f"transaction is either on or off, not {value!r}")
+    return replace(options, transaction=cast(Literal["on", "off"], value))
+
+
+_SETTERS: dict[str, Callable[[Options, str], Options]] = {
+    "lock_timeout": _set_lock_timeout,
+    "statement_timeout": _set_statement_timeout,
+    "transaction": _set_transaction,
+}
+
+
+def _strays(file: str, text: bytes, header_length: int) -> Iterator[Problem]:
+    lines = Lines(text)
+    for match in _STRAY.finditer(text, header_length):
+        reason = "options stand at the top of the file, before its first statement; here it would have no effect"
+        yield Problem(file, reason, *lines.position(match.start()))

@@ -1,0 +1,304 @@
+"""What there is to do: the package held against the history. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aurora_migrations.engine.diagnostics.redaction import without_password
+from aurora_migrations.engine.drift import Edit
+from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, OutOfOrder
+from aurora_migrations.engine.executions import NOTHING_UNDONE, Undone
+from aurora_migrations.engine.history import Applied, Progress, State
+from aurora_migrations.engine.migrations import Migration, Package
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        target: the version asked for, if any.
+        pending: what to apply, in order.
+        applied: the history, by version.
+        ahead: what the history knows above the package's highest version; the package is older than the database.
+        edits: applied files whose bytes have changed, though not their meaning.
+        left: names of files that are partly in and above the package's highest version.
+        renamed: applied files whose name has changed, though not their number; each with its record.
+    """
+
+    target: Migration | None
+    pending: tuple[Migration, ...]
+    applied: Mapping[int, Applied]
+    ahead: tuple[Applied, ...]
+    edits: Mapping[int, Edit]
+    left: tuple[str, ...] = ()
+    renamed: tuple[tuple[Migration, Applied], ...] = ()
+
+    @property
+    def target_applied(self) -> Applied | None:
+        """The target's record, if it is in already."""
+        return self.applied.get(self.target.version) if self.target else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know though nothing is wrong."""
+        told = [
+            f"{edit.migration.name} was edited since it was applied, in its layout or comments only."
+            for edit in self.edits.values()
+        ]
+        told += [f"{migration.name} was applied as {record.name}." for migration, record in self.renamed]
+        if self.ahead:
+            names = ", ".join(record.name for record in self.ahead)
+            told += [
+                f"The database is ahead of this folder: {names} applied, but not here. Is the folder an older one?"
+            ]
+        told += [f"{name} is partly in, but not in this folder. Is the folder an older one?" for name in self.left]
+        return told
+
+
+def make_plan(package: Package, state: State, edits: Mapping[int, Edit], target: str | None = None) -> Plan:
+    """What a run would do, up to and including `target`, or all.
+
+    A target that is in already is nothing to do, whatever came after it.
+
+    Raises:
+        InvalidInput: there is no migration of that number.
+        MigrationChanged: a file up to the target isn't the one that was applied, or is rolled back in part.
+        MigrationMissing: a version up to the target that is in, or partly in, isn't in the folder, though later ones
+            are; or it has another number there.
+        OutOfOrder: a file that would be applied has a lower version than one that is.
+    """
+    wanted = find_target(package, target) if target is not None else None
+    applied, limit = state.applied, (wanted or package.migrations[-1]).version
+    _refuse_changed(applied, edits, limit)
+    _refuse_renumbered(package, applied, limit)
+    _refuse_missing(package, applied, limit)
+    left = _refuse_partly(package, state, limit)
+    ahead = tuple(record for version, record in applied.items() if version > package.migrations[-1].version)
+    known = [(m, applied[m.version]) for m in package.migrations if m.version in applied]
+    renamed = tuple((migration, record) for migration, record in known if migration.name != record.name)
+    pending: tuple[Migration, ...] = ()
+    if wanted is None or wanted.version not in applied:
+        pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
+        _refuse_out_of_order(pending, applied)
+    return Plan(wanted, pending, applied, ahead, edits, left, renamed)
+
+
+def plan_rollback(
+    package: Package,
+    applied: Mapping[int, Applied],
+    target: str,
+    confirm: str | None = None,
+    undone: Undone = NOTHING_UNDONE,
+) -> list[Migration]:
+    """What a rollback to before `target` would undo, newest first; nothing if this execution has undone all of it.
+
+    Args:
+        confirm: what was the newest before this execution undid anything.
+        undone: what it has undone already.
+
+    Raises:
+        InvalidInput: the target isn't applied, `confirm` isn't the newest, others have been at work since this
+            execution began to undo, or a file is missing.
+        MigrationChanged: a file has the number of another one that is applied.
+    """
+    lowest = find_target(package, target).version
+    if lowest in undone.versions and lowest not in applied:
+        return []
+    if lowest not in applied:
+        raise InvalidInput(
+            f"Migration {target} isn't applied, so it can't be rolled back.",
+            cause="The history doesn't have it.",
+            solution="See `aurora-migrations list` for what is applied.",
+        )
+    _refuse_unconfirmed(applied, target, confirm, undone)
+    chosen = [package.by_version.get(version) for version in sorted(applied, reverse=True) if version >= lowest]
+    missing = [applied[v].name for v in sorted(applied, reverse=True) if v >= lowest and not _has_down(package, v)]
+    if missing:
+        raise InvalidInput(
+            f"There is no down file for: {', '.join(missing)}.",
+            cause="A migration is rolled back by its file VERSION_description.down.sql.",
+            solution="Write the missing down files, or undo the change with a new migration.",
+        )
+    found = [migration for migration in chosen if migration is not None]
+    _refuse_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
+    return found
+
+
+def _refuse_unconfirmed(applied: Mapping[int, Applied], target: str, confirm: str | None, undone: Undone) -> None:
+    newest = applied[max(applied)]
+    again = f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}."
+    if undone.others:
+        raise InvalidInput(
+            f"Others have changed the database since this rollback began: {', '.join(undone.others)}.",
+            cause=f"It had undone {len(undone.versions)} and was interrupted; then another run had its turn.",
+            solution=again,
+            state="What this execution has undone stays undone; nothing more was.",
+        )
+    if confirm is not None and version_of(confirm) != max(undone.versions | {newest.version}):
+        raise InvalidInput(
+            f"The confirmation is {confirm[:40]!r}, but the newest applied migration is {newest.name}.",
+            cause="The number is wrong, or somebody has applied another migration meanwhile.",
+            solution=again,
+        )
+
+
+def version_of(text: str) -> int | None:
+    """The number that a person wrote, `017` or `17`; None if it is none, or longer than a file's name can be."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 256 else None
+
+
+def find_target(package: Package, target: str) -> Migration:
+    """The migration that a person calls `17` or `017`.
+
+    Raises:
+        InvalidInput: it isn't a number, or there is no such migration.
+    """
+    version = version_of(target)
+    if not (target.isascii() and target.isdecimal()):
+        raise InvalidInput(
+            f"The target {without_password(target)[:60]!r} isn't a migration's number.",
+            cause="A target is the number at the beginning of a file's name.",
+            solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
+        )
+    found = None if version is None else package.by_version.get(version)
+    if found is None:
+        first, last = package.migrations[0].label, package.migrations[-1].label
+        raise InvalidInput(
+            f"There is no migration {target[:40]} in {_place(package)} "
+            f"({len(package.migrations)} files, {first} to {last}).",
+            cause="The number is wrong, or the file isn't in this folder.",
+            solution="See `aurora-migrations list`. If the file isn't there, name its folder with --migrations DIR; on "
+            "AWS, deploy it.",
+        )
+    return found
+
+
+def _place(package: Package) -> str:
+    """Its folder, or `the package` if it was built, with a manifest: a built one lies where no person looks."""
+    built = any(migration.known is not None for migration in package.migrations)
+    return "the package" if built else str(package.folder)
+
+
+def missing_files(package: Package, applied: Mapping[int, Applied]) -> list[Applied]:
+    """Records whose file isn't in the folder, though later files are, in order."""
+    highest = package.migrations[-1].version
+    return [record for v, record in sorted(applied.items()) if v < highest and v not in package.by_version]
+
+
+def _refuse_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], limit: int) -> None:
+    changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
+    _refuse_taken([edit.migration for edit in changed], applied)
+    if changed:
+        told = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
+        raise MigrationChanged(
+            f"Changed since {_was(changed)} applied: {told}.",
+            solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
+            files=[edit.migration.name for edit in changed],
+            difference="\n".join(edit.difference for edit in changed),
+        )
+
+
+def _refuse_taken(changed: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
+    """Refuses changed files that have another name as well: they are other migrations, as it seems."""
+    others = [(migration, applied[migration.version]) for migration in changed]
+    others = [(migration, record) for migration, record in others if migration.name != record.name]
+    if others:
+        highest = applied[max(applied)]
+        told = "; ".join(f"{m.name} has the number of {r.name}, applied {r.applied_at}" for m, r in others)
+        raise MigrationChanged(
+            f"A number is taken: {told}.",
+            cause="Two migrations have the same number, often from two branches; or a file was renamed and edited.",
+            solution=f"Give the file here a number above {highest.label}, and bring back the one that is applied: its "
+            "text is in aurora_migrations.applied, column sql. If it is the same one, put back its name and its text.",
+            files=[migration.name for migration, _ in others],
+        )
+
+
+def _refuse_renumbered(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
+    """Refuses a pending file with the text of one that is applied under a number which the folder hasn't got."""
+    gone = {record.sha256: record for version, record in applied.items() if version not in package.by_version}
+    pending = [m for m in package.migrations if m.version not in applied] if gone else []
+    found = [(m, gone[m.sha256]) for m in pending if m.sha256 in gone]
+    found = [(migration, record) for migration, record in found if min(migration.version, record.version) <= limit]
+    if found:
+        told = "; ".join(f"{m.name} is {r.name}, applied {r.applied_at}" for m, r in found)
+        raise MigrationMissing(
+            f"Applied under another number: {told}.",
+            cause="The file was renamed. The history knows a migration by its number, so this one would run again.",
+            solution=f"Rename it back: {', '.join(f'{m.name} to {r.name}' for m, r in found)}. To run the same "
+            "statements once more, keep both files.",
+            files=[migration.name for migration, _ in found],
+        )
+
+
+def _refuse_missing(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
+    missing = [record for record in missing_files(package, applied) if record.version <= limit]
+    if missing:
+        names = [record.name for record in missing]
+        raise MigrationMissing(f"Applied, but not in {_place(package)}: {', '.join(names)}.", files=names)
+
+
+def _refuse_partly(package: Package, state: State, limit: int) -> tuple[str, ...]:
+    """Refuses to go on over a file that is out in part, or in in part and gone. Returns the names of those above the
+    package's highest version: it is an older one, as with all that is applied there."""
+    below = {v: progress for v, progress in sorted(state.unfinished.items()) if v <= limit}
+    for version, progress in below.items():
+        if progress.action == "rollback" and version in state.applied:
+            raise _partly_out(progress, max(state.applied))
+        if progress.action == "apply" and version not in state.applied and version not in package.by_version:
+            raise partly_missing(progress)
+    highest = package.migrations[-1].version
+    return tuple(
+        progress.name
+        for version, progress in sorted(state.unfinished.items())
+        if version > highest and progress.action == "apply" and version not in state.applied
+    )
+
+
+def _partly_out(progress: Progress, newest: int) -> MigrationChanged:
+    label = progress.name.partition("_")[0]
+    command = f"aurora-migrations rollback {label} --confirm {newest}"
+    return MigrationChanged(
+        f"{progress.name} is rolled back in part: {count_parts(progress)} of its down file ran, what follows failed.",
+        cause="A down file of several parts, which commit by themselves, didn't get to its end.",
+        solution="Roll it back to the end; the rollback goes on where it had failed.",
+        next_command=command,
+        files=[progress.name],
+    )
+
+
+def partly_missing(progress: Progress, instead: str | None = None) -> MigrationMissing:
+    """A file that is partly in isn't in the folder, or has another number there."""
+    begins = f", and {instead} begins with the same" if instead else ""
+    label = progress.name.partition("_")[0]
+    return MigrationMissing(
+        f"{progress.name} is partly in ({count_parts(progress)}), but not in this folder{begins}.",
+        cause="The file was renamed to another number, or taken away, after an attempt had failed in the middle of it.",
+        solution=f"Give it its number {label} back, so that the run goes on where it had failed.",
+        files=[progress.name],
+    )
+
+
+def count_parts(progress: Progress) -> str:
+    """`1 part`, `2 parts`."""
+    return f"{len(progress.units)} part{'' if len(progress.units) == 1 else 's'}"
+
+
+def _refuse_out_of_order(pending: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
+    highest = max(applied, default=-1)
+    late = [m.name for m in pending if m.version < highest]
+    if late:
+        raise OutOfOrder(
+            f"Not applied, but older than {applied[highest].name}, which is: {', '.join(late)}.", files=late
+        )
+
+
+def _was(edits: Sequence[Edit]) -> str:
+    return "it was" if len(edits) == 1 else "they were"
+
+
+def _has_down(package: Package, version: int) -> bool:
+    migration = package.by_version.get(version)
+    return migration is not None and migration.down is not None

@@ -1,0 +1,278 @@
+"""From a URL to an open connection, or to an error that says which step failed: name, network, TLS, server, login."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from aurora_migrations.engine.errors import (
+    AuthenticationFailed,
+    DatabaseBusy,
+    DatabaseNotFound,
+    DatabaseUnreachable,
+    InsufficientPrivilege,
+    InvalidInput,
+    MigratorError,
+    NotAWriter,
+)
+from aurora_migrations.engine.postgres.protocol import Connection
+from aurora_migrations.engine.steps.settings import SSLMODES
+
+CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
+
+# How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise. Linux
+# uses the user timeout where there is one and no longer counts keepalives, so both make 25 s.
+KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+
+# Startup settings, because RESET ALL goes back to these. A session whose client has vanished from the network is ended
+# within 3.5 to 4.1 s: by the keepalives while it waits or works, by the user timeout once an answer is on its way (then
+# counted from the answer, which may come late in the silence: 7 s). On Linux the user timeout also takes the place of
+# the keepalives' count, so it must not be longer than they would take. It ends one whose client takes no answers, too.
+# The idle limit ends one whose process was frozen with a transaction open.
+STARTUP_SETTINGS = {
+    "lock_timeout": "2000",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "60000",
+    "tcp_keepalives_idle": "1",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "3500",
+}
+
+
+def pooler_found() -> InvalidInput:
+    """The error for an address behind which the session isn't ours alone."""
+    return InvalidInput(
+        "The address is a connection pooler, which hands a session's locks and settings to others.",
+        cause="The server at this address refuses startup settings, or isn't the server that runs our statements.",
+        solution="Use the address of the database itself: for Aurora, the cluster's writer endpoint.",
+    )
+
+
+def open_connection(url: str, application: str) -> Connection:
+    """Opens an autocommit connection set up for migrations.
+
+    Args:
+        url: `postgresql://user:password@host:port/database?...`, or libpq's key=value form.
+        application: who we are in pg_stat_activity; cut at 63 bytes by the server.
+
+    Raises:
+        InvalidInput: the URL can't be understood, or leads to a connection pooler.
+        DatabaseUnreachable, DatabaseBusy, AuthenticationFailed, DatabaseNotFound, InsufficientPrivilege: no connection.
+    """
+    params = parse_url(url)
+    host, port = str(params.get("host") or ""), str(params.get("port") or "5432")
+    params = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVES, **params}
+    if host and not params.get("hostaddr") and not re.search(r"[/,@]", host):
+        params |= _addresses(host, port, int(params["connect_timeout"]))
+    settings = " ".join(f"-c {name}={value}" for name, value in STARTUP_SETTINGS.items())
+    params["options"] = f"{params.get('options') or ''} {settings}".strip()
+    params |= {"application_name": application, "client_encoding": "UTF8"}
+    conninfo = make_conninfo("", **params)
+    started = time.monotonic()
+    try:
+        return psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        params["elapsed"] = time.monotonic() - started
+        raise _why_not_connected(str(error), host, port, params) from error
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """The parts of a connection URL.
+
+    Raises:
+        InvalidInput: it isn't one. The text of the URL, which holds a password, is never repeated.
+    """
+    url = url.strip()
+    if not re.match(r"postgres(ql)?://|\w+\s*=", url):
+        raise _no_url("It doesn't begin with postgresql://.")
+    try:
+        params: dict[str, Any] = dict(conninfo_to_dict(url))
+    except (psycopg.Error, UnicodeError) as error:
+        unknown = "parameter" in str(error) or "option" in str(error)
+        raise _no_url(_PARAMETER if unknown else "It isn't in URL form.") from error
+    if any("@" in str(params.get(part) or "") for part in ("host", "port", "dbname")):
+        raise _no_url("There is an @ too many in it, or a / before it.")
+    if not all(_is_port(port) for port in str(params.get("port") or "5432").split(",")):
+        raise _no_url("The port isn't a number from 1 to 65535, or a / in the password ends the address too early.")
+    if str(params.get("sslmode") or "prefer") not in SSLMODES or not str(params.get("connect_timeout", 0)).isdecimal():
+        raise _no_url(_PARAMETER)
+    return params
+
+
+def _is_port(text: str) -> bool:
+    return not text or (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65_536)
+
+
+def _no_url(cause: str) -> InvalidInput:
+    hint = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE, with %40 for an @ and %2F for a / in the password."
+    return InvalidInput("The database URL can't be understood.", cause=cause, solution=hint)
+
+
+def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
+    """Looks a host name up, which libpq would do without any time limit, and gives libpq the result."""
+    found: list[str] = []
+    failure: list[OSError] = []
+
+    def look_up() -> None:
+        try:
+            answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found.extend(dict.fromkeys(str(answer[4][0]) for answer in answers))
+        except OSError as error:
+            failure.append(error)
+        except UnicodeError:
+            failure.append(OSError("not a host name"))
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(CONNECT_TIMEOUT)
+    if not found:
+        reason = failure[0].strerror or str(failure[0]) if failure else f"no answer within {CONNECT_TIMEOUT} s"
+        raise DatabaseUnreachable(
+            f"The host name {host} doesn't resolve: {reason}.",
+            cause="The host name is misspelt, or its private DNS zone isn't visible from here.",
+            solution="Check the name; for Aurora it is the cluster's writer endpoint, known only inside its VPC's DNS.",
+            step="DNS",
+            host=host,
+        )
+    tried = found[:2]
+    return {
+        "host": ",".join([host] * len(tried)),
+        "hostaddr": ",".join(tried),
+        "port": port,
+        "connect_timeout": max(2, timeout // len(tried)),
+    }
+
+
+def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    """The named error for what libpq said. Before login the server's SQLSTATE isn't to be had, only its words."""
+    said = _words(text)
+    for pattern, make in _REASONS:
+        if re.search(pattern, text):
+            return make(said, host, port, params)
+    return _unreachable(text, host, port, params)
+
+
+def _words(text: str) -> str:
+    """What the server said, in one line and without the full stop; its DETAIL and HINT are left out."""
+    said = re.split(r"(?:FATAL|ERROR):\s+", text)[-1]
+    return re.sub(r"\s+", " ", re.split(r"\n(?:DETAIL|HINT|CONTEXT):", said)[0]).strip().rstrip(".")
+
+
+def _authentication(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return AuthenticationFailed(f"{_place(host, port)} refused the login: {said}.", host=host, user=params.get("user"))
+
+
+def _no_database(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return DatabaseNotFound(f"{_place(host, port)} refused: {said}.", host=host, database=params.get("dbname"))
+
+
+def _no_privilege(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    user, database = params.get("user"), params.get("dbname")
+    grant = f'GRANT CONNECT ON DATABASE "{database}" TO "{user}";'
+    return InsufficientPrivilege(f"{_place(host, port)} refused: {said}.", solution=f"As its owner: {grant}", user=user)
+
+
+def _busy(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    closed = "is not currently accepting connections" in said
+    return DatabaseBusy(
+        f"{_place(host, port)} takes no connection now: {said}.",
+        cause="Somebody has closed this database to all connections." if closed else None,
+        solution=f'Ask who did it; they open it by ALTER DATABASE "{params.get("dbname")}" ALLOW_CONNECTIONS true;'
+        if closed
+        else None,
+        host=host,
+    )
+
+
+def _tls(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return DatabaseUnreachable(
+        f"{_place(host, port)} is there, but no secure connection: {said.rpartition('failed: ')[2]}.",
+        cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
+        solution="Check sslmode and sslrootcert (in the URL; on AWS the setting `database.sslmode`), and that the host "
+        "name is the one in the certificate.",
+        step="TLS",
+        host=host,
+    )
+
+
+def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    place = _place(host, port)
+    if re.search(r"(?:FATAL|ERROR):", text):
+        return DatabaseUnreachable(
+            f"{place} refused the connection: {_words(text)}.",
+            cause="The server doesn't take what the address asks for, or is set up to refuse us; its words are above.",
+            solution="Correct the address and what stands after its question mark, or the server's settings.",
+            step="startup",
+            host=host,
+        )
+    if _tcp_opens(str(params.get("hostaddr") or host).split(",")[0], port):
+        return DatabaseUnreachable(
+            f"{place} takes connections but doesn't answer as PostgreSQL does.",
+            cause="Something else listens on this port, or the server hangs.",
+            solution="Check host and port, and that the server is healthy.",
+            step="startup",
+            host=host,
+        )
+    timeout = float(params["connect_timeout"])
+    if "refused" in text:
+        how, cause = "the connection was refused", "Nothing listens on this port."
+    elif params["elapsed"] < min(2.0, timeout) - 0.1:
+        how, cause = _system_said(text), "There is no way to this address from here."
+    else:
+        how = f"no connection within {timeout:.0f} s (connection timeout)"
+        cause = "A firewall or security group drops our packets."
+    return DatabaseUnreachable(f"{place} can't be reached: {how}.", cause=cause, step="TCP", host=host)
+
+
+def _system_said(text: str) -> str:
+    """The last reason that libpq passes on from the system; after it may come a question of its own."""
+    found = re.findall(r"failed: (.+)", text)
+    return found[-1].strip() if found else " ".join(text.split())
+
+
+def _place(host: str, port: str) -> str:
+    return f"{f'[{host}]' if ':' in host else host or 'the local server'}:{port}"
+
+
+def _tcp_opens(host: str, port: str) -> bool:
+    try:
+        with socket.create_connection((host, int(port.split(",")[0])), timeout=1):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _not_a_writer(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return NotAWriter(f"{_place(host, port)} is a standby (a reader), and the URL asks for a writer.", host=host)
+
+
+def _unreachable_as_told(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
+    return _unreachable(said, host, port, params)
+
+
+_PARAMETER = (
+    "A parameter after the question mark (sslmode, connect_timeout ...) is unknown, or has a value it can't have."
+)
+_Reason = Callable[[str, str, str, dict[str, Any]], MigratorError]
+_REASONS: tuple[tuple[str, _Reason], ...] = (
+    ("password authentication failed|authentication failed|no pg_hba.conf entry|no password supplied", _authentication),
+    (r"pg_hba\.conf rejects", _authentication),
+    ('role ".*" does not exist|is not permitted to log in|PAM authentication', _authentication),
+    ('database ".*" does not exist', _no_database),
+    ("permission denied for database", _no_privilege),
+    ("too many (?:clients|connections)|remaining connection slots|starting up|shutting down", _busy),
+    ("recovery mode|not (?:yet |currently )?accepting connections", _busy),
+    ("session is read-only|server is in hot standby mode", _not_a_writer),
+    ("received invalid response to SSL negotiation", _unreachable_as_told),
+    ("unsupported startup parameter", lambda *_: pooler_found()),
+    ("invalid .* value|bad value for|invalid connection option|invalid integer", lambda *_: _no_url(_PARAMETER)),
+    ("SSL|certificate|TLS", _tls),
+)

@@ -1,0 +1,274 @@
+"""How bytes go to the server: one text as written, or a batch of our own statements in one round trip.
+
+Built on `psycopg.pq`, the documented wrapper of libpq, because a text must reach the server as one simple-protocol
+message (its statements belong to one transaction, whatever they are), its results must be dropped one by one (a file
+of 100,000 INSERTs has as many), and our own statements around it must not cost a round trip each.
+
+Every wait is a `select` on the socket, so that Ctrl-C works while the server is busy: the statement is cancelled on
+the server and its answer awaited, and what the answer says is what happened. A second Ctrl-C gives up waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import errors, pq
+
+from aurora_migrations.engine import interrupts
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Row = tuple[str | None, ...]
+Param = str | bytes | int | bool | None
+# Given the seconds since the text was sent; answers whether to cancel it, and in how many seconds to ask again.
+Watch = Callable[[float], tuple[bool, float]]
+
+_FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
+_COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
+_POLL = 1.0  # seconds; Windows delivers Ctrl-C only between waits
+
+
+@dataclass(frozen=True)
+class Command:
+    """One statement of ours with its parameters ($1, $2 ...)."""
+
+    sql: str
+    params: Sequence[Param] = ()
+
+
+class BatchError(Exception):
+    """A command of a batch failed; those after it weren't run.
+
+    Attributes:
+        index: which one, from 0.
+        error: what the server said.
+    """
+
+    def __init__(self, index: int, error: psycopg.Error) -> None:
+        super().__init__(type(error).__name__)  # its words may hold row values, and this is what a traceback shows
+        self.index = index
+        self.error = error
+
+
+class ScriptError(Exception):
+    """A statement of a script failed; those after it weren't run.
+
+    Attributes:
+        completed: how many statements had run before it.
+        error: what the server said.
+        elapsed_ms: how long after the text was sent; what the server has done it tells in bursts, not at once.
+    """
+
+    def __init__(self, completed: int, error: psycopg.Error, elapsed_ms: float) -> None:
+        super().__init__(type(error).__name__)  # its words may hold row values, and this is what a traceback shows
+        self.completed = completed
+        self.error = error
+        self.elapsed_ms = elapsed_ms
+
+
+class Wire:
+    """The open connection, as the engine speaks through it.
+
+    Attributes:
+        interrupted: Ctrl-C was pressed while we waited; what was under way has been cancelled, or had just ended.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.interrupted = False
+        self._selector = selectors.DefaultSelector()
+        self._events = 0
+        self._watch: Watch | None = None
+        self._look_at: tuple[float, float | None] = (0.0, None)  # since when, and when to look next
+
+    @property
+    def _pgconn(self) -> pq.abc.PGconn:
+        return self.connection.pgconn
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self.connection.closed
+
+    def batch(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
+        """Runs commands in order, in one round trip, and returns the rows of each as text.
+
+        Args:
+            watch: as for `script`.
+
+        Raises:
+            BatchError: a command failed, or the connection was lost.
+        """
+        with self._watched(watch):
+            return self._batch(commands)
+
+    def _batch(self, commands: Sequence[Command]) -> list[list[Row]]:
+        answers: list[list[Row]] = []
+        try:
+            self._pgconn.enter_pipeline_mode()
+            for command in commands:
+                self._pgconn.send_query_params(command.sql.encode(), [_text(param) for param in command.params])
+            self._pgconn.pipeline_sync()
+            failure = self._read_batch(answers)
+            self._pgconn.exit_pipeline_mode()
+        except psycopg.Error as error:
+            raise BatchError(len(answers), error) from error
+        if failure is not None:
+            raise BatchError(len(answers), failure)
+        return answers
+
+    def script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
+        """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
+
+        Args:
+            watch: asked again and again while the server is at work: whether to cancel it.
+
+        Raises:
+            ScriptError: a statement failed, or the connection was lost.
+        """
+        with self._watched(watch):
+            return self._script(text)
+
+    @contextlib.contextmanager
+    def _watched(self, watch: Watch | None) -> Iterator[None]:
+        self._watch, self._look_at = watch, (time.monotonic(), time.monotonic() if watch else None)
+        try:
+            yield
+        finally:
+            self._watch, self._look_at = None, (0.0, None)
+
+    def _script(self, text: bytes) -> frozenset[str]:
+        tags: set[str] = set()
+        completed = 0
+        failure: psycopg.Error | None = None
+        began = time.monotonic()
+        try:
+            self._pgconn.send_query(text)
+            self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
+            for result in self._results():
+                if result.status in _FAILED:
+                    failure = failure or errors.error_from_result(result)
+                    continue  # not cleared: the error reads from it when it is asked
+                if result.status == pq.ExecStatus.SINGLE_TUPLE:
+                    result.clear()
+                    continue
+                if result.status in _COPYING:
+                    _end_copy(self._pgconn, result.status)
+                elif result.status != pq.ExecStatus.EMPTY_QUERY and failure is None:
+                    completed += 1
+                    tags.add(_tag(result))
+                if result.status not in _FAILED:  # an error reads its position, hint and names out of its result
+                    result.clear()
+        except psycopg.Error as error:
+            failure = failure or error
+        if failure is not None:
+            raise ScriptError(completed, failure, (time.monotonic() - began) * 1_000)
+        return frozenset(tags)
+
+    def close(self) -> None:
+        """Closes the connection; with it go the run lock and every open transaction."""
+        self._selector.close()
+        self.connection.close()
+
+    def _read_batch(self, answers: list[list[Row]]) -> psycopg.Error | None:
+        """Collects answers up to the batch's end; returns the first failure."""
+        failure: psycopg.Error | None = None
+        while True:
+            for result in self._results():
+                if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                    return failure
+                if result.status in _FAILED:
+                    failure = failure or errors.error_from_result(result)
+                elif failure is None:
+                    answers.append(_rows(result))
+            if self._pgconn.status == pq.ConnStatus.BAD:
+                return failure or psycopg.OperationalError("the connection is lost")
+
+    def _results(self) -> Iterator[pq.abc.PGresult]:
+        """The results of what was sent, one by one, until the server has no more for now."""
+        while self._pgconn.flush():
+            self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
+        while True:
+            while self._pgconn.is_busy():
+                self._wait(selectors.EVENT_READ)
+            result = self._pgconn.get_result()
+            if result is None:
+                return
+            yield result
+            if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                return
+
+    def _wait(self, events: int) -> None:
+        """Waits for the socket and takes in what arrives."""
+        try:
+            with interrupts.heard():
+                ready = self._select(events)
+            if ready & selectors.EVENT_READ:
+                self._pgconn.consume_input()
+        except KeyboardInterrupt:
+            if self.interrupted:
+                raise
+            self.interrupted = True
+            self._look_at = (0.0, None)  # a second Ctrl-C is to hit here, not in what a look waits for
+            self.connection.cancel_safe(timeout=5)
+
+    def _select(self, events: int) -> int:
+        if events != self._events:
+            change = self._selector.modify if self._events else self._selector.register
+            change(self._pgconn.socket, events)
+            self._events = events
+        ready = self._selector.select(self._until_look())
+        if not ready and self._watch is not None:
+            self._look(self._watch)
+        return ready[0][1] if ready else 0
+
+    def _until_look(self) -> float:
+        next_look = self._look_at[1]
+        return _POLL if next_look is None else min(_POLL, max(0.001, next_look - time.monotonic()))
+
+    def _look(self, watch: Watch) -> None:
+        began, next_look = self._look_at
+        if next_look is None or time.monotonic() < next_look:
+            return
+        stop, pause = watch(time.monotonic() - began)
+        if stop:
+            self._look_at = (began, None)
+            self.connection.cancel_safe(timeout=5)
+        else:
+            self._look_at = (began, time.monotonic() + pause)
+
+
+def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:
+    """A file can't carry data for COPY FROM STDIN: fails it. What COPY TO STDOUT sends is dropped, as rows are."""
+    if status == pq.ExecStatus.COPY_IN:
+        pgconn.put_copy_end(b"a migration file can't carry the data of COPY FROM STDIN")
+    else:
+        while pgconn.get_copy_data(0)[0] > 0:
+            pass
+
+
+def _rows(result: pq.abc.PGresult) -> list[Row]:
+    columns = range(result.nfields)
+    return [tuple(_cell(result, row, column) for column in columns) for row in range(result.ntuples)]
+
+
+def _cell(result: pq.abc.PGresult, row: int, column: int) -> str | None:
+    value = result.get_value(row, column)
+    return None if value is None else value.decode()
+
+
+def _tag(result: pq.abc.PGresult) -> str:
+    """`INSERT 0 5` -> `INSERT`; `CREATE TABLE` stays."""
+    return (result.command_status or b"").decode().rstrip("0123456789 ")
+
+
+def _text(param: Param) -> bytes | None:
+    if param is None or isinstance(param, bytes):
+        return param
+    if isinstance(param, bool):
+        return b"t" if param else b"f"
+    return str(param).encode()

@@ -1,0 +1,185 @@
+"""One session on the database, set up so that a migration can neither leak into the next nor outlive its runner.
+
+What each line is for is shown by the tests in tests/database/test_session.py and test_killed.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from psycopg.pq import TransactionStatus
+
+from aurora_migrations.engine.errors import NotAWriter
+from aurora_migrations.engine.postgres.connect import open_connection, pooler_found
+from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row, ScriptError, Wire
+from aurora_migrations.engine.postgres.sqlstate import named_error
+
+# The run lock's key: one for the product; PostgreSQL keeps advisory locks apart by database.
+RUN_LOCK = int.from_bytes(hashlib.sha256(b"aurora-migrations run lock").digest()[:8], "big", signed=True)
+# Our own statements mean what they say whatever a file, a role or a database has set.
+OURS = Command(
+    "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
+    "pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('datestyle', 'ISO', true), "
+    "pg_catalog.set_config('row_security', 'off', true)"  # an error, where a policy would hide rows of the history
+)
+BEGIN = Command("BEGIN")
+COMMIT = Command("COMMIT")
+# How often a busy server looks whether its client is still there: what ends the work of a killed runner.
+_CHECK_INTERVAL = "SET client_connection_check_interval = '500ms'"
+# Not DISCARD ALL, which would drop the run lock. SESSION AUTHORIZATION and ROLE come first: RESET ALL leaves them.
+_CLEAN = (
+    "RESET SESSION AUTHORIZATION",
+    "RESET ROLE",
+    "RESET ALL",
+    "CLOSE ALL",
+    "UNLISTEN *",
+    "DEALLOCATE ALL",
+    "DISCARD TEMP",
+    "DISCARD SEQUENCES",
+)
+# Advisory locks that a file took for the session outlive its transaction.
+_UNLOCK_ITS = Command(
+    """
+    SELECT CASE WHEN objsubid = 1 AND mode = 'ExclusiveLock' THEN pg_catalog.pg_advisory_unlock(one)
+                WHEN objsubid = 1 THEN pg_catalog.pg_advisory_unlock_shared(one)
+                WHEN mode = 'ExclusiveLock' THEN pg_catalog.pg_advisory_unlock(classid::int, objid::int)
+                ELSE pg_catalog.pg_advisory_unlock_shared(classid::int, objid::int) END
+      FROM pg_catalog.pg_locks, LATERAL (SELECT (classid::bigint << 32) | objid::bigint AS one) AS key
+     WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid() AND granted
+       AND NOT (objsubid = 1 AND one = $1::bigint)
+    """,
+    [RUN_LOCK],
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the server says of itself and of our session."""
+
+    pid: int
+    in_recovery: bool
+    version: str
+    database: str
+    user: str
+
+
+class Session:
+    """A connection, in autocommit: a transaction is open only where a `BEGIN` of ours stands."""
+
+    def __init__(self, url: str, execution: str, role: str = "") -> None:
+        """Connects.
+
+        Args:
+            url: `postgresql://user:password@host:port/database`.
+            execution: the name of this run, shown in pg_stat_activity and kept in the history.
+            role: what this session is for, where it isn't the one that works.
+
+        Raises:
+            MigratorError: of the family connection or input; see `connecting.open_connection`.
+        """
+        self.url = url
+        self.execution = execution
+        self.wire = Wire(open_connection(url, application_name(execution, role)))
+        self._set_again: tuple[Command, ...] = ()
+        self.records: tuple[int, int] | None = None  # `history.Records`, as our last commit left them
+        try:
+            self.server = self._introduce()
+        except BaseException:
+            self.wire.close()
+            raise
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the session; the run lock and any open transaction go with it."""
+        self.wire.close()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, and none of its statements has failed."""
+        return self.wire.connection.info.transaction_status == TransactionStatus.INTRANS
+
+    def query(self, sql: str, *params: Param) -> list[Row]:
+        """Reads with a statement of ours, in a transaction of its own that ends at once."""
+        return self.read([Command(sql, params)])[0]
+
+    def read(self, commands: Sequence[Command]) -> list[list[Row]]:
+        """The rows of several statements of ours, read in one transaction and one round trip.
+
+        Raises:
+            MigratorError: the connection is lost, or the role may not read this.
+        """
+        try:
+            return self.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
+        except BatchError as error:
+            self.roll_back()
+            raise named_error(error.error) from error
+
+    def clean(self, wholly: bool) -> None:
+        """Takes back what a file that was rolled back has left in the session; the run lock stays.
+
+        Args:
+            wholly: also its settings, temporary objects, prepared statements and advisory locks: nothing of it is in.
+
+        Raises:
+            MigratorError: the connection is lost.
+        """
+        try:
+            self.wire.batch([*self.cleaning, _UNLOCK_ITS] if wholly else [Command(sql) for sql in _CLEAN[:2]])
+        except BatchError as error:
+            raise named_error(error.error) from error
+
+    def roll_back(self) -> None:
+        """Ends an open transaction, or the session; trouble here must not hide the first error."""
+        try:
+            self.wire.script(b"ROLLBACK")
+        except ScriptError:
+            self.close()
+
+    def prepare_to_write(self) -> None:
+        """Refuses a standby, and has the server notice within half a second if we die.
+
+        Raises:
+            NotAWriter: the server is a standby.
+        """
+        if self.server.in_recovery:
+            raise NotAWriter("The server is a standby (a reader): it can't be changed here.")
+        try:
+            self.wire.batch([Command(_CHECK_INTERVAL)])
+            self._set_again = (Command(_CHECK_INTERVAL),)
+        except BatchError as error:
+            if self.wire.lost:
+                raise named_error(error.error) from error
+            # A server on Windows, or older than PostgreSQL 14, hasn't got it: keepalives are what is left there.
+
+    @property
+    def cleaning(self) -> tuple[Command, ...]:
+        """What takes back everything a file may have changed in the session, but the run lock."""
+        return (*(Command(sql) for sql in _CLEAN), *self._set_again)
+
+    def _introduce(self) -> Server:
+        sql = """
+            SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),
+                   pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user
+        """
+        try:
+            ((pid, recovery, version, database, user),) = self.wire.batch([Command(sql)])[0]
+        except BatchError as error:
+            raise named_error(error.error) from error
+        if pid != str(self.wire.connection.pgconn.backend_pid):
+            raise pooler_found()
+        return Server(int(pid), recovery == "t", str(version), str(database), str(user))
+
+
+def application_name(execution: str, role: str = "") -> str:
+    """How a run is called in pg_stat_activity (63 bytes at most)."""
+    return f"aurora-migrations{f'-{role}' if role else ''} {execution}"[:63]

@@ -1,0 +1,339 @@
+"""From PostgreSQL's errors to the product's own. Row values stay behind: see `aurora_migrations.engine.diagnostics.masking`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from aurora_migrations.engine.diagnostics.frames import Frame, read_frames, written_text
+from aurora_migrations.engine.diagnostics.masking import (
+    NOT_SHOWN,
+    VALUE_CLASSES,
+    Origin,
+    is_raised,
+    redact,
+    stands_in,
+)
+from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets
+from aurora_migrations.engine.errors import (
+    Cancelled,
+    ConnectionLost,
+    DatabaseBusy,
+    Deadlock,
+    InsufficientPrivilege,
+    LockTimeout,
+    MigrationFailed,
+    MigratorError,
+    NotAWriter,
+    StatementTimeout,
+)
+
+READ_ONLY = (
+    "The server has become a reader, or default_transaction_read_only is on for this role, this database or the server."
+)
+WHO_LOCKS_HISTORY = (
+    "Run again when that session has ended, or end it. Who it is: SELECT pid, mode FROM pg_locks WHERE granted AND "
+    "relation::regclass::text LIKE 'aurora_migrations.%';"
+)
+# SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
+_LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
+_COMPARE_HISTORY = "Compare the schema aurora_migrations with what docs/history.md says, and report it."
+_SHOWN = 5  # lines of a DETAIL
+_BARE = ("42704", "42725", "42809", "42883")  # functions, types and operators: named without quotation marks
+_ABOUT_OBJECTS = ("2BP01",)  # other objects depend on it: only names of the catalog are in it
+_BLANK = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)"
+# Commands that run no expression over rows. Their triggers and functions are seen in the CONTEXT.
+_READS_NO_ROWS = re.compile(
+    rf"{_BLANK}*(?:drop|grant|revoke|comment|security\s+label|set(?!\s+constraints)|reset|lock|truncate"
+    r"|(?:create|alter)\s+(?:or\s+replace\s+)?(?:extension|schema|role|user|group|database|tablespace|type|sequence"
+    r"|function|procedure|aggregate|view|trigger|event\s+trigger|rule|policy|publication|language|operator|cast"
+    r"|collation|conversion|transform|text\s+search|statistics|access\s+method|default\s+privileges))\b",
+    re.IGNORECASE,
+)
+# Functions and types that take the name of what they work on.
+_CALLS_BY_NAME = re.compile(
+    r"\b(?:to_)?reg(?:class|type|proc|procedure|oper|operator|config|dictionary|collation)\b|\brow_security_active\b"
+    r"|\b(?:nextval|currval|setval|currtid\w*|lo_\w+|pg\w+|has_\w+_privilege|ts_\w+|\w+_to_xml\w*|dblink\w*|bt_\w+)\s*\(",
+    re.IGNORECASE,
+)
+# EXECUTE, also below EXPLAIN and CREATE TABLE AS.
+_PREPARED = re.compile(
+    rf"{_BLANK}*(?:explain\b.*?\b)?(?:create\s+(?:\w+\s+){{0,3}}table\b.*?\bas{_BLANK}+)?execute\b".encode(),
+    re.IGNORECASE | re.DOTALL,
+)
+_SECRETIVE = "an exception that was raised speaks of a password, and isn't shown"
+_HINTS = {
+    "25001": "Every statement of a migration runs inside a transaction. What sets that transaction (SET TRANSACTION) "
+    "must come first in it. What PostgreSQL runs in none can't be in a migration: write it in another way, such as "
+    "REINDEX of each partition by name, or an index without CONCURRENTLY, which keeps writers of its table waiting.",
+    "2D000": "A procedure or a DO block can commit or roll back only outside a transaction block: write `-- migration: "
+    "transaction = off` at the top, and the statement outside BEGIN ... COMMIT. It can't where it has a SET clause, is "
+    "SECURITY DEFINER, or is called by a function or from a block that handles exceptions.",
+    "55P04": "A new enum value can't be used in the transaction that adds it: use it in the next file, "
+    "or write `-- migration: transaction = off` at the top, so that each statement is its own transaction.",
+}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """An error that no change of the file mends, or not in the first place."""
+
+    cause: str
+    solution: str
+    in_file: bool = False
+    """Whether the file is to be changed all the same."""
+
+
+# By SQLSTATE or its class; the longest that fits holds.
+_TROUBLES = {
+    "08": Trouble(
+        "A connection that the file itself opens (dblink, a foreign server) failed.",
+        "Check the other server's address, user and password, and that this one can reach it; then run again.",
+        in_file=True,
+    ),
+    "40001": Trouble(
+        "Another transaction has changed the same rows.",
+        "Run again. If it happens often, run it when the application is less busy.",
+    ),
+    "42501": Trouble(
+        "The role that the statement runs as lacks a privilege, or a row-level security policy refuses the row.",
+        "Grant what is missing to that role, or have the owner of the object do so, and run again.",
+    ),
+    "53": Trouble("The server has run out of a resource.", "Make more of it available, and run again."),
+    "53100": Trouble(
+        "The server's disk is full, or its space for temporary files. Sorts, index builds and table rewrites need room "
+        "for a copy of what they work on; on Aurora temporary files are on the instance's local storage.",
+        "Free space, or choose an instance class with more local storage, and run again. The file needs no change, "
+        "unless its work can be split into batches that need less room.",
+    ),
+    "53200": Trouble(
+        "The server has run out of memory.",
+        "Run again when the server is less busy. If it happens again, lower work_mem and maintenance_work_mem in the "
+        "file, split a file that locks very many objects, or choose a larger instance class.",
+    ),
+    "53300": Trouble(
+        "All of the server's connections are taken.",
+        "Wait and run again; if it lasts, see who holds the connections (pg_stat_activity).",
+    ),
+    "53400": Trouble(
+        "A limit in the server's settings was reached, such as temp_file_limit.",
+        "Raise the setting for the role that runs migrations, or split the work into batches, and run again.",
+    ),
+    "54": Trouble(
+        "The statement exceeds one of PostgreSQL's own limits, which no setting raises.",
+        "Change the file so that it stays below the limit, and run again.",
+        in_file=True,
+    ),
+    "54001": Trouble(
+        "The statement, or a function that it calls, is nested too deeply for the server's max_stack_depth.",
+        "Simplify the statement, or end the recursion in the function, and run again.",
+        in_file=True,
+    ),
+    "57": Trouble(
+        "An administrator or the server's state stopped the statement.",
+        "Find out why before you run again; PostgreSQL's log has more.",
+    ),
+    "58": Trouble(
+        "The server's operating system reported an error.",
+        "Check the server's storage and PostgreSQL's log, and run again. The file needs no change.",
+    ),
+    "58P01": Trouble(
+        "The server doesn't have a file that the statement needs, such as an extension's library.",
+        "Check the path where the file names one; else install on the server what is missing. Then run again.",
+        in_file=True,
+    ),
+    "XX": Trouble(
+        "An internal error of PostgreSQL or of an extension.",
+        "Look for it in PostgreSQL's log. Write the statement in another way, or update the server or the extension.",
+        in_file=True,
+    ),
+    "XX001": Trouble(
+        "PostgreSQL found damaged data in a table.",
+        "Don't run again yet. Find the table in PostgreSQL's log, and restore it from a backup or a snapshot.",
+    ),
+    "XX002": Trouble(
+        "PostgreSQL found a damaged index.",
+        "Rebuild the index (REINDEX INDEX CONCURRENTLY), and run again. The file needs no change.",
+    ),
+}
+
+
+def trouble_of(sqlstate: str | None) -> Trouble | None:
+    """What is wrong with the server, or with what the role may do, where an error is about that."""
+    state = sqlstate or ""
+    return _TROUBLES.get(state) or _TROUBLES.get(state[:2])
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What may be shown of a PostgreSQL error: no row values."""
+
+    sqlstate: str | None
+    message: str
+    hint: str | None
+    offset: int | None
+    """Where in the text that was sent, in characters from 0."""
+    detail: str | None = None
+    """PostgreSQL's DETAIL, where it can't hold a value."""
+    frames: tuple[Frame, ...] = ()
+    """The PL/pgSQL functions and blocks that were at work, the innermost first."""
+    function: str | None = None
+    """The innermost of them and its line, for people."""
+    query: tuple[str, int] | None = None
+    """A text inside one of them that the parser refused, and where in it, in characters from 0."""
+
+
+def diagnose(error: psycopg.Error, text: bytes | None = None, statement: bytes = b"") -> Diagnosis:
+    """The part of an error that may be shown and kept.
+
+    Args:
+        text: the file whose statement met it; None of a statement of ours.
+        statement: the one of its statements, where that is known.
+    """
+    diag, state = error.diag, error.sqlstate
+    if not state:
+        ours = str(error).strip().removeprefix("consuming input failed: ")
+        return Diagnosis(None, (ours or "the connection is lost").splitlines()[0], None, None)
+    file = "" if text is None else text.decode(errors="replace")
+    origin = _origin(diag, state, None if text is None else file, statement.decode(errors="replace"))
+    names = {diag.constraint_name, diag.table_name, diag.column_name, diag.schema_name, diag.datatype_name}
+
+    def shown(words: str | None) -> str:
+        return redact(words or "", state, origin, file, [name for name in names if name])
+
+    message = _first_line(shown(diag.message_primary)) or NOT_SHOWN
+    if origin is Origin.RAISED and speaks_of_secrets(diag.message_primary or ""):
+        message = _SECRETIVE
+    hint, detail = shown(diag.message_hint), diag.message_detail if origin is Origin.TEXT else None
+    is_whole = origin is Origin.RAISED or hint == diag.message_hint  # a server's hint with holes helps nobody
+    at, inner = diag.statement_position, diag.internal_position
+    frames = read_frames(diag.context or "")
+    return Diagnosis(
+        state,
+        message,
+        _HINTS.get(state) or (hint if is_whole else None) or None,
+        int(at) - 1 if at else None,
+        detail and _listed(detail.splitlines()),
+        frames,
+        _function(frames, written_text(diag.context or "")[0], file),
+        (diag.internal_query or "", int(inner) - 1) if inner else None,
+    )
+
+
+def _function(frames: Sequence[Frame], is_written: bool, file: str) -> str | None:
+    """The innermost function and its line; its name is one of a value if a statement was put together with it."""
+    if not frames or not (is_written or stands_in(frames[0].name, file)):
+        return None
+    what = "the DO block" if frames[0].is_block else f"the PL/pgSQL function {frames[0].function}"
+    return f"line {frames[0].line} of {what}"
+
+
+def _origin(diag: psycopg.errors.Diagnostic, state: str, file: str | None, statement: str) -> Origin:
+    """Where an error comes from, as far as that is certain."""
+    context, query = diag.context or "", diag.internal_query
+    if is_raised(state, diag.source_function, diag.source_file):
+        return Origin.RAISED
+    if file is None and not context:
+        return Origin.ROWS if state.startswith(VALUE_CLASSES) else Origin.TEXT
+    text: str | None = statement
+    parsed = bool(diag.statement_position) and not is_prepared(statement.encode())
+    if (context or query) and not parsed:
+        is_written, text = written_text(context, query)
+        if not is_written and not (text and file and stands_in(text, file)):
+            return Origin.NAMES
+        parsed = bool(diag.internal_position)
+    by_name = not text or _CALLS_BY_NAME.search(text)
+    reads_no_rows = bool(_READS_NO_ROWS.match(text or ""))
+    if not parsed and not reads_no_rows and (state in _BARE or (by_name and state.startswith("42"))):
+        return Origin.NAMES
+    about_values = state.startswith(VALUE_CLASSES)  # those that a file holds aren't shown either
+    harmless = (parsed and not about_values) or state in _ABOUT_OBJECTS
+    harmless |= reads_no_rows and not state.startswith("23")
+    return Origin.TEXT if harmless and not speaks_of_secrets(statement) else Origin.ROWS
+
+
+def is_prepared(statement: bytes) -> bool:
+    """Whether a statement runs another that was prepared: its places are in the text of that one."""
+    return bool(_PREPARED.match(statement))
+
+
+def _listed(lines: Sequence[str]) -> str:
+    """The objects that depend on one are each on a line of a DETAIL, up to a hundred."""
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "; ".join([*lines[:_SHOWN], *more])
+
+
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0]
+
+
+def connection_lost(error: psycopg.Error) -> bool:
+    """Whether the error ended the session. An error of the same class may be about another connection (dblink)."""
+    ended = error.diag.severity_nonlocalized != "ERROR"
+    return error.sqlstate is None or (ended and error.sqlstate.startswith(_LOST))
+
+
+def named_error(error: psycopg.Error) -> MigratorError:
+    """The product's error for one that a statement of our own met."""
+    found = diagnose(error)
+    if connection_lost(error):
+        return ConnectionLost(f"The connection to the database is lost: {found.message}.", sqlstate=found.sqlstate)
+    if found.sqlstate == "42501":
+        return InsufficientPrivilege(
+            f"The database role may not do what the runner needs: {found.message}.",
+            solution="To look, the role needs, as the schema's owner: GRANT USAGE ON SCHEMA aurora_migrations TO role; "
+            "GRANT SELECT ON ALL TABLES IN SCHEMA aurora_migrations TO role; to run, it must own the schema.",
+        )
+    if found.sqlstate == "25006":
+        return NotAWriter(
+            f"The database can't be written to: {found.message}.",
+            cause=READ_ONLY,
+            solution=f"{NotAWriter.solution} Where it is the writer, take default_transaction_read_only off.",
+            sqlstate="25006",
+        )
+    if found.sqlstate == "57014" and "statement timeout" in found.message:
+        return StatementTimeout(
+            f"The runner's own statement took too long: {found.message}.",
+            solution="See what keeps the server busy, or raise `limits.statement_timeout` of the environment.",
+            sqlstate=found.sqlstate,
+        )
+    if found.sqlstate == "57014":
+        return Cancelled(f"The runner's own statement was cancelled: {found.message}.", sqlstate=found.sqlstate)
+    if found.sqlstate == "57P03":
+        return DatabaseBusy(f"The server takes no commands now: {found.message}.", sqlstate=found.sqlstate)
+    if found.sqlstate == "55P03":
+        return LockTimeout(
+            f"The runner waited too long for a lock on its own tables: {found.message}.",
+            solution=WHO_LOCKS_HISTORY,
+            sqlstate=found.sqlstate,
+        )
+    trouble = trouble_of(found.sqlstate)
+    if trouble and (found.sqlstate or "").startswith("53"):
+        return DatabaseBusy(
+            f"The server has run out of a resource: {found.message}.",
+            cause=trouble.cause,
+            solution=trouble.solution,
+            sqlstate=found.sqlstate,
+        )
+    return MigrationFailed(
+        f"A statement of the runner itself failed: {found.message} ({found.sqlstate}).",
+        cause=trouble.cause if trouble else "This shouldn't happen; the history may have been changed by hand.",
+        solution=trouble.solution if trouble else _COMPARE_HISTORY,
+        sqlstate=found.sqlstate,
+    )
+
+
+def kind_of(found: Diagnosis, elapsed_ms: float, statement_timeout: int) -> type[MigratorError]:
+    """Which error a file's failing statement is.
+
+    The SQLSTATE 57014 stands for a timeout as for a person's wish. The words tell them apart where the server speaks
+    English; elsewhere the clock does, as well as it can.
+    """
+    state = found.sqlstate or ""
+    if state == "57014":
+        late = "user request" not in found.message and 0 < statement_timeout <= elapsed_ms
+        return StatementTimeout if "statement timeout" in found.message or late else Cancelled
+    return {"55P03": LockTimeout, "40P01": Deadlock}.get(state, MigrationFailed)

@@ -1,0 +1,171 @@
+"""A migration's texts, understood: what the compiler finds out before a run and the engine goes by.
+
+The engine asks a `Source` for them. There are two: the compiler itself (`aurora_migrations.compiler.compile`, which needs PostgreSQL's
+grammar), and a manifest that the compiler has written (`aurora_migrations.engine.manifest`, which needs nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from aurora_migrations.engine.migrations import Migration, Package, Problem
+from aurora_migrations.engine.options import Options, RowsExpectation
+from aurora_migrations.engine.verification.expectations import Promise
+
+Action = Literal["apply", "rollback"]
+PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
+
+
+@dataclass(frozen=True)
+class TableLock:
+    """The strongest lock that a statement takes on a relation that was there before its file.
+
+    Attributes:
+        table: its name as written, quoted as PostgreSQL quotes; of an index, where only that is named, the index.
+        mode: PostgreSQL's name of it, such as `ACCESS EXCLUSIVE`.
+        rewrites, scans: `yes`, `no` or `maybe`: whether its rows are written anew, or all read, under the lock.
+    """
+
+    table: str
+    mode: str
+    rewrites: str = "no"
+    scans: str = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it.
+
+    Attributes:
+        locks: on each relation that it names and that was there before.
+        keeps: what it leaves in the session and nowhere else, such as `a temporary table`; None if nothing.
+    """
+
+    start: int
+    end: int
+    line: int
+    column: int
+    kind: str
+    locks: tuple[TableLock, ...] = ()
+    keeps: str | None = None
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """One thing in one file that may hurt when it is deployed. Lines and columns count from 1.
+
+    Attributes:
+        message: what happens; never a text out of the file.
+        help: what to write instead; may be empty.
+        refused: wrong in any case, and no `allow` accepts it.
+        allowed_because: the reason its file gives for accepting it, if it does.
+    """
+
+    rule: str
+    file: str
+    line: int
+    column: int
+    message: str
+    help: str
+    refused: bool = False
+    allowed_because: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.rule}]"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A part of a file that is in or out as a whole.
+
+    Attributes:
+        start, end: its bytes in the text; of a block, those between its BEGIN and its COMMIT.
+        statements: the numbers of its statements, from 0, the end exclusive.
+        modes: what its BEGIN says after the word, such as `ISOLATION LEVEL SERIALIZABLE`.
+        alone: what can't run in a transaction, such as `CREATE INDEX CONCURRENTLY`; None if it can.
+        tokens: the token hash of its bytes.
+        outside: it is one statement that may commit by itself (CALL, DO), and so runs outside a transaction.
+    """
+
+    start: int
+    end: int
+    statements: tuple[int, int]
+    modes: str
+    alone: str | None
+    tokens: str
+    outside: bool = False
+
+
+@dataclass(frozen=True)
+class Script:
+    """A file that is run: its units and statements.
+
+    Attributes:
+        file: its name.
+        sha256: the hash of the text that all positions are positions in.
+        tokens: the token hash of the whole text.
+        reason: why its units are what they are.
+        promises: what must be true before it commits.
+        hazards: what may hurt, accepted or not.
+        tables: names of the relations that it makes or changes, as they are called at its end.
+        made, taken: see `aurora_migrations.engine.verification.expected_tables.Standing`.
+    """
+
+    file: str
+    sha256: str
+    tokens: str
+    options: Options
+    reason: str
+    units: tuple[Unit, ...]
+    statements: tuple[Statement, ...]
+    promises: tuple[Promise, ...] = ()
+    hazards: tuple[Hazard, ...] = ()
+    tables: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What verify needs of every applied file, which of ten thousand is had in a second or two; see `Script`."""
+
+    file: str
+    tables: tuple[str, ...]
+    rows: tuple[RowsExpectation, ...]
+
+
+class Source(Protocol):
+    """Where the engine learns about migrations. Asked only for those that are run or look changed."""
+
+    @property
+    def package(self) -> Package:
+        """All migrations, in order."""
+
+    @property
+    def digest(self) -> str:
+        """One hash over all files: `Package.digest`."""
+
+    def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
+        """Everything that forbids to run these files: in them, and in the files beside them."""
+
+    def script(self, action: Action, migration: Migration) -> Script:
+        """A migration's file (or its down file), understood.
+
+        Raises:
+            InvalidFile: it can't be run; `problems` would have said so.
+        """
+
+    def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
+        """Migrations' own files, understood, one after another; hazards may be left out, as they take long to find.
+
+        Raises:
+            InvalidFile: one can't be run.
+        """
+
+    def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
+        """What is needed of migrations' own files if that is all; see `scripts`."""
+
+    def token_hash(self, text: bytes) -> str | None:
+        """The token hash of a text; None where that can't be had."""

@@ -1,0 +1,5 @@
+"""What the steps of an execution have in common.
+
+execution_input   the input of an execution     settings   an environment's settings
+step              one call of one step          deadline   the time that a call has left
+"""

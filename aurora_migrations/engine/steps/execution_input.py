@@ -1,0 +1,106 @@
+"""What an execution is asked to do: its input, checked before anything else happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from aurora_migrations.engine.diagnostics.redaction import without_password
+from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
+
+ActionName = Literal["run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback"]
+ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
+KEYS = ("action", "target", "confirm", "trigger", "requested_by")
+# What AWS writes there itself: the console into an input that nobody has typed, Step Functions into that of an
+# execution that another one has started. See docs/decisions/0018.
+IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
+_WITH_TARGET = ("run-migration", "plan", "verify", "rollback")
+_LONGEST = 256  # characters of a value
+_EXAMPLE = '{"action": "run-migration", "target": "017"}'
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked for.
+
+    Attributes:
+        target: a migration's number; None means all.
+        confirm: for a rollback, the number of the newest applied migration, as whoever asks knows it.
+        trigger: what started the execution, if that says so: the deploy rule, the command line.
+        requested_by: who says to have asked.
+    """
+
+    action: str
+    target: str | None
+    confirm: str | None
+    trigger: str | None
+    requested_by: str
+
+
+def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
+    """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored.
+
+    Raises:
+        InvalidInput: it isn't an object, or has a key or a value that it can't have.
+        ActionNotAllowed: the environment doesn't allow the action.
+    """
+    if not isinstance(data, Mapping):
+        raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
+    unknown = sorted(str(key)[:60] for key in data if key not in (*KEYS, *IGNORED))
+    if unknown:
+        raise _invalid(f"The input has unknown keys: {', '.join(unknown[:10])}. Known are: {', '.join(KEYS)}.")
+    action = _text(data, "action") or ACTIONS[0]
+    if action not in ACTIONS:
+        raise _invalid(f"There is no action {action!r}. There are: {', '.join(ACTIONS)}.")
+    if action not in allowed:
+        told = f"The action {action} isn't allowed in this environment, which allows {', '.join(allowed) or 'none'}."
+        raise ActionNotAllowed(told, action=action, allowed=list(allowed))
+    ask = Ask(
+        action,
+        _target(data),
+        _text(data, "confirm", number=True),
+        _text(data, "trigger"),
+        _text(data, "requested_by") or execution,
+    )
+    _refuse_odd(ask)
+    return ask
+
+
+def _refuse_odd(ask: Ask) -> None:
+    """Refuses what doesn't belong together: nothing that was asked may be silently left undone."""
+    if ask.target is not None and ask.action not in _WITH_TARGET:
+        raise _invalid(f"The action {ask.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
+    if ask.confirm is not None and ask.action != "rollback":
+        raise _invalid(f"Only the action rollback takes `confirm`, not {ask.action}.")
+    if ask.action == "rollback" and (ask.target is None or ask.confirm is None):
+        raise _invalid(
+            "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
+            '{"action": "rollback", "target": "017", "confirm": "018"}.'
+        )
+
+
+def _target(data: Mapping[str, object]) -> str | None:
+    return _text(data, "target", number=True)
+
+
+def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | None:
+    """A key's text; None where it is missing, null or empty. Of a migration's number 17 is taken as 17."""
+    value = data.get(key)
+    if number and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**20:
+        value = str(value)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
+        raise _invalid(f"The input's key {key} must be a text of at most {_LONGEST} printable characters.")
+    if without_password(value) != value:
+        raise _invalid(f"The input's key {key} has a password in it; an execution's input is kept and mailed.")
+    return value
+
+
+def _invalid(message: str) -> InvalidInput:
+    return InvalidInput(
+        without_password(message),
+        cause="The execution was started with an input that this version doesn't understand.",
+        solution=f"Start it again with {{}} for everything that is pending, or {_EXAMPLE}.",
+    )

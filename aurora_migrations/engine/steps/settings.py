@@ -1,0 +1,149 @@
+"""What an environment is set up with: read once from its variables, each mistake told by the variable's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar, cast, get_args
+
+from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.steps.execution_input import ACTIONS
+
+Hazards = Literal["refuse", "warn"]
+HAZARDS: tuple[Hazards, ...] = get_args(Hazards)
+Encrypted = Literal["require", "verify-ca", "verify-full"]  # the sslmodes that never connect without TLS
+SSLMODES = ("disable", "allow", "prefer", *get_args(Encrypted))  # libpq's
+ROOT = Path(__file__).resolve().parents[3]  # the package's top: what is deployed, or the checkout
+CERTIFICATES = "rds-ca.pem"  # the roots of Amazon RDS, beside the package's folders
+_LONGEST = 86_400_000  # milliseconds; a day
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """An environment's settings. Times are milliseconds.
+
+    Attributes:
+        secret: the ARN of the secret that holds the login.
+        host, port, database: None where they are left to the secret.
+        certificates: the roots that the server's certificate is held against; None where sslmode asks for no check.
+        actions: what may be asked for here.
+        limits: for files that say nothing themselves; lock_wait is also how long to wait for another run to end.
+        hazards: what to do about a pending file's hazards that nobody has accepted.
+    """
+
+    environment: str
+    secret: str
+    host: str | None
+    port: int | None
+    database: str | None
+    sslmode: str
+    certificates: Path | None
+    actions: tuple[str, ...]
+    limits: Limits
+    hazards: Hazards
+    migrations: Path
+
+
+def read_settings(variables: Mapping[str, str]) -> Settings:
+    """Settings from environment variables; an empty variable counts as not set.
+
+    Raises:
+        InvalidInput: a variable is missing or has a value it can't have; names it.
+    """
+    found = _Variables(variables)
+    for name in ("ENVIRONMENT", "DATABASE_SECRET_ARN", "ALLOWED_ACTIONS"):
+        found.require(name)
+    sslmode = found.read("DATABASE_SSLMODE", _one_of(SSLMODES), "verify-full")
+    settings = Settings(
+        environment=found.require("ENVIRONMENT"),
+        secret=found.require("DATABASE_SECRET_ARN"),
+        host=found.read("DATABASE_HOST", str, None),
+        port=found.read("DATABASE_PORT", _number(1, 65_535), None),
+        database=found.read("DATABASE_NAME", str, None),
+        sslmode=sslmode,
+        certificates=found.certificates() if sslmode.startswith("verify") else None,
+        actions=found.read("ALLOWED_ACTIONS", _actions, ()),
+        limits=Limits(
+            lock_timeout=found.read("LOCK_TIMEOUT_MS", _number(1, _LONGEST), Limits.lock_timeout),
+            statement_timeout=found.read("STATEMENT_TIMEOUT_MS", _number(0, _LONGEST), Limits.statement_timeout),
+            lock_wait=found.read("LOCK_WAIT_MS", _number(0, _LONGEST), Limits.lock_wait),
+        ),
+        hazards=cast(Hazards, found.read("HAZARDS", _one_of(HAZARDS), "warn")),
+        migrations=found.read("MIGRATIONS_DIR", _below_root, ROOT / "migrations"),
+    )
+    if settings.limits.contradict:
+        raise _wrong("STATEMENT_TIMEOUT_MS", "must be above LOCK_TIMEOUT_MS, or the lock's holder is never reported")
+    return settings
+
+
+class _Variables:
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def require(self, name: str) -> str:
+        text = self._text(name)
+        if not text:
+            raise _wrong(name, "is not set")
+        return text
+
+    def read(self, name: str, parse: Callable[[str], _Value], default: _Value) -> _Value:
+        text = self._text(name)
+        try:
+            return parse(text) if text else default
+        except ValueError as error:
+            raise _wrong(name, str(error)) from None
+
+    def certificates(self) -> Path:
+        path = self.read("DATABASE_SSLROOTCERT", _below_root, ROOT / CERTIFICATES)
+        if not path.is_file():
+            named = self._text("DATABASE_SSLROOTCERT")
+            reason = (
+                f"names {named}, but there is no such file" if named else f"is not set, and there is no {path.name}"
+            )
+            raise _wrong("DATABASE_SSLROOTCERT", reason)
+        return path
+
+    def _text(self, name: str) -> str:
+        return self._variables.get(name, "").strip()
+
+
+def _wrong(name: str, reason: str) -> InvalidInput:
+    return InvalidInput(
+        f"The environment variable {name} {reason}.",
+        cause="The function was deployed with a wrong setting.",
+        solution="Correct the environment's settings in cdk.json and deploy.",
+        next_command="aurora-migrations doctor",
+        setting=name,
+    )
+
+
+def _number(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 12 and lowest <= int(text) <= highest):
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _actions(text: str) -> tuple[str, ...]:
+    found = tuple(word.strip() for word in text.split(","))
+    if not set(found) <= set(ACTIONS):
+        raise ValueError(f"must list actions of {', '.join(ACTIONS)}, with commas between them")
+    return found
+
+
+def _below_root(text: str) -> Path:
+    return ROOT / text

@@ -1,0 +1,197 @@
+"""One call of one step of the workflow: what it is given, and what all steps do alike."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+from aurora_migrations.engine.errors import (
+    Cancelled,
+    InvalidInput,
+    NotAWriter,
+    PackageChanged,
+    StatementTimeout,
+)
+from aurora_migrations.engine.interface import Listener
+from aurora_migrations.engine.manifest import Manifest
+from aurora_migrations.engine.postgres.protocol import BatchError, Command
+from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.postgres.sqlstate import named_error
+from aurora_migrations.engine.script import PAST, Action, Source
+from aurora_migrations.engine.steps.deadline import Deadline, Guard, out_of_time
+from aurora_migrations.engine.steps.execution_input import Ask
+from aurora_migrations.engine.steps.settings import Settings
+
+_Item = TypeVar("_Item")
+_LONGEST_NUMBER = 255  # characters: as long as a file's name can be
+_READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call of a step.
+
+    Attributes:
+        url: the database, password included: not shown where the step is printed.
+        execution: the name of the execution that this is a call of.
+        started_at: when that began, ISO 8601; the same in all its calls.
+        package: the digest that the execution goes by; empty in its first step.
+        so_far: what the last call of apply answered; empty before.
+        listener: told what happens as it happens.
+        folder: migrations to go by instead of the package's.
+    """
+
+    settings: Settings
+    ask: Ask
+    execution: str
+    started_at: str
+    package: str
+    so_far: Mapping[str, Any]
+    deadline: Deadline
+    listener: Listener = field(default_factory=Listener)
+    url: str = field(default="", repr=False)
+    folder: Source | None = None
+
+    @property
+    def action(self) -> Action:
+        """What is done with files."""
+        return "rollback" if self.ask.action == "rollback" else "apply"
+
+    @cached_property
+    def source(self) -> Source:
+        """The package, which must be the one that the execution began with.
+
+        Raises:
+            InvalidManifest: it has no manifest, or a damaged one.
+            PackageChanged: it is another one.
+        """
+        manifest = self.folder or Manifest(self.settings.migrations)
+        if self.package not in ("", manifest.digest):
+            raise PackageChanged(
+                "The package isn't the one that this execution began with: another was deployed meanwhile.",
+                state="What this execution has applied so far stays and is in the history.",
+                began_with=self.package,
+                found=manifest.digest,
+            )
+        return manifest
+
+
+@contextlib.contextmanager
+def looking(step: Step, function: str) -> Iterator[Session]:
+    """A session on the writer that can change nothing, waits no longer than the environment says, and ends in time.
+
+    Args:
+        function: whose call this is, for whoever must give it more time: `verify`.
+
+    Raises:
+        NotAWriter: the server is a standby.
+        StatementTimeout: a statement took too long, or the time of the call is over.
+        LockTimeout: others hold a lock on the history.
+        MigratorError: of the family connection: there is no session.
+    """
+    session, guard = Session(step.url, step.execution), Guard(step.deadline)
+    step.listener.connected(session)
+    try:
+        if session.server.in_recovery:
+            raise NotAWriter("The server is a standby (a reader): migrations need the writer.")
+        guard.watch(session)
+        _limit(session, step)
+        yield session
+    except (StatementTimeout, Cancelled) as error:
+        if not step.deadline.is_over:
+            raise
+        raise out_of_time(error, function) from error
+    finally:
+        guard.rest()
+        session.close()
+        step.listener.closed()
+
+
+def _limit(session: Session, step: Step) -> None:
+    limits = step.deadline.limits(step.settings.limits)
+    send(session, _READ_ONLY)
+    send(session, f"SET statement_timeout = {limits.statement_timeout}")
+    send(session, f"SET lock_timeout = {limits.lock_timeout}")
+
+
+def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
+    """A text of the event with which the state machine calls a function; empty where it is missing.
+
+    Raises:
+        InvalidInput: it is no text, or a longer one than any that the state machine passes.
+    """
+    value = payload.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+        raise _malformed(key, f"a text of at most {longest} printable characters")
+    return value
+
+
+def read_so_far(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the last call of apply answered, as the state machine passes it on; nothing where there was none.
+
+    Raises:
+        InvalidInput: apply answers nothing like this.
+    """
+    data = payload.get("so_far")
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping):
+        raise _malformed("so_far", "an object")
+    given = {key: value for key, value in data.items() if value is not None}
+    for key, (is_right, what) in _SO_FAR.items():
+        if key in given and not is_right(given[key]):
+            raise _malformed(f"so_far.{key}", what)
+    return given
+
+
+def _are_done(files: object) -> bool:
+    return isinstance(files, list) and all(map(_is_done, files))
+
+
+def _is_done(file: object) -> bool:
+    number = file.get("migration") if isinstance(file, Mapping) else None
+    return isinstance(number, str) and len(number) <= _LONGEST_NUMBER
+
+
+def _is_count(count: object) -> bool:
+    return isinstance(count, int) and not isinstance(count, bool) and count >= 0
+
+
+_FILES = (_are_done, "a list of objects, each with the number of a migration")
+_COUNT = (_is_count, "a whole number")
+_SO_FAR = dict.fromkeys(PAST.values(), _FILES) | {f"{key}_count": _COUNT for key in PAST.values()} | {"calls": _COUNT}
+
+
+def _malformed(key: str, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"The event's key {key} must be {what}.",
+        cause="The state machine and its functions are of different versions, or the function was called by hand.",
+        solution="Start a new execution of the state machine; if that fails in the same way, deploy the stack again.",
+        state="This call changed nothing. Earlier calls of the execution may have changed something; see the history.",
+        next_command="aurora-migrations status",
+    )
+
+
+def send(session: Session, sql: str) -> None:
+    """A statement of ours outside any transaction."""
+    try:
+        session.wire.batch([Command(sql)])
+    except BatchError as error:
+        raise named_error(error.error) from error
+
+
+def newest(items: Sequence[_Item], budget: int) -> list[_Item]:
+    """The last items whose JSON takes no more than `budget` bytes in all: the state that steps hand on is limited."""
+    kept: list[_Item] = []
+    for item in reversed(items):
+        budget -= len(json.dumps(item).encode()) + 2
+        if budget < 0:
+            break
+        kept.append(item)
+    return kept[::-1]

@@ -1,0 +1,402 @@
+"""Verify, the last step of the workflow: what is there now that a run has been at work. Reads only.
+
+It looks in a session of its own, at what was committed, and goes by the history: that tells what the execution has
+done even where the answer of a call was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from aurora_migrations.engine.drift import read_edits
+from aurora_migrations.engine.errors import MigratorError, StatementTimeout, VerificationFailed
+from aurora_migrations.engine.executions import Done, read_done
+from aurora_migrations.engine.history import Applied, Change, State, read_course, read_state
+from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.options import RowsExpectation
+from aurora_migrations.engine.plan import find_target, make_plan
+from aurora_migrations.engine.postgres.advisory_lock import find_holder
+from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.results import rollback_message, success_message
+from aurora_migrations.engine.script import PAST, Outline, Script
+from aurora_migrations.engine.steps.step import Step, looking, newest, send
+from aurora_migrations.engine.verification.expectations import LOCKED, Check, check_rows
+from aurora_migrations.engine.verification.expected_tables import ANYTHING, Standing, must_be_there
+from aurora_migrations.engine.verification.tables import Table, inspect, nowhere
+
+_FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
+_TOO_SLOW = "Promise fewer rows, or raise `limits.statement_timeout` of the environment."
+_GONE = (
+    "A table that isn't there: find out who (or which trigger) dropped or renamed it; restore it, or make it anew in a "
+    "new migration. If it is to be gone, say so in a new migration: DROP TABLE IF EXISTS NAME. "
+)
+_UNFIT = (
+    "An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A run doesn't: "
+    "the file is applied. A lasting promise that is out of date: take its line out of the file, as comments of an "
+    "applied file may change."
+)
+_STAYS = "What is applied stays applied: the checks come after the commit."
+_TOLD = 10  # failed checks in the message
+_COUNTED = 50  # tables whose rows are counted
+
+
+class _Facts(NamedTuple):
+    """What else is needed of a file where a table isn't there; of ten thousand, all that is known would fill the
+    memory."""
+
+    tables: tuple[str, ...]
+    left: frozenset[str]
+    """Names that it has taken away: those of tables that it dropped, renamed or moved."""
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verify found, and with it what the machine answers.
+
+    Attributes:
+        done: what the execution has applied or rolled back, in order.
+        tables: every table that this touched (or that was asked for), as it is now.
+        missing: how many of the tables are not there, and no applied file has taken them away, as far as that shows.
+        kept: promises that hold for ever, of all applied migrations, and what was found.
+    """
+
+    step: Step
+    database: str
+    target: Migration | None
+    already: Applied | None
+    done: tuple[Done, ...]
+    tables: tuple[Table, ...]
+    missing: int
+    promised: Mapping[str, Sequence[str]]
+    kept: tuple[Check, ...]
+    warnings: tuple[str, ...]
+    ended_at: datetime
+
+    def to_dict(self) -> dict[str, object]:
+        """The product's contract: `status`, `migration` and `message` stay; more may join."""
+        return {
+            "status": "success",
+            "migration": self._migration,
+            "message": self._message,
+            "action": self.step.ask.action,
+            "execution": self.step.execution,
+            "database": self.database,
+            **self._files(),
+            "already_applied": self.already.applied_at if self.already else None,
+            "verified": self._verified(),
+            "warnings": newest(self.warnings, _WARNINGS_BUDGET),
+            "duration_ms": self._duration_ms,
+        }
+
+    @property
+    def _labels(self) -> list[str]:
+        return [done.label for done in self.done]
+
+    @property
+    def _migration(self) -> str | None:
+        if self.target is not None and self.step.ask.action != "rollback":
+            return self.target.label
+        return self._labels[-1] if self.done else None
+
+    @property
+    def _message(self) -> str:
+        if self.step.ask.action == "verify":
+            looked_at = f"{_count(self.tables, 'table')} and {_count(self.kept, 'lasting promise')}"
+            return f"Verified {looked_at}: {self._found}"
+        if self.step.ask.action == "rollback":
+            return rollback_message(self._labels)
+        return success_message(self._labels, self.target.label if self.target else None, self.already)
+
+    @property
+    def _found(self) -> str:
+        if not self.missing:
+            return "all is as it should be"
+        return f"{self.missing} of {_count(self.tables, 'table')} {'is' if self.missing == 1 else 'are'} not there"
+
+    def _files(self) -> dict[str, object]:
+        key = PAST[self.step.action]
+        told = {str(file["migration"]): file for file in self.step.so_far.get(key, [])}
+        files = [{"verified": [], **told.get(done.label, {}), **done.to_dict()} for done in self.done]
+        return {key: newest(files, _FILES_BUDGET), f"{key}_count": len(files)}
+
+    def _verified(self) -> dict[str, object]:
+        tables = [{**table.to_dict(), **self._promise(table)} for table in self.tables]
+        shown = newest(tables, _TABLES_BUDGET)
+        lasting = [{"promise": check.promise, "found": check.found} for check in self.kept]
+        return {
+            "tables": shown,
+            "tables_count": len(tables),
+            "always": newest(lasting, _CHECKS_BUDGET),
+            "always_count": len(lasting),
+        }
+
+    def _promise(self, table: Table) -> dict[str, object]:
+        """What was promised of its rows at the commit: the application may have written since."""
+        found = [words for name in {table.name, *table.called} for words in self.promised.get(name, ())]
+        return {"promised_at_commit": found} if found else {}
+
+    @property
+    def _duration_ms(self) -> float | None:
+        try:
+            began = datetime.fromisoformat(self.step.started_at)
+        except ValueError:
+            return None
+        return round((self.ended_at - began.replace(tzinfo=began.tzinfo or UTC)).total_seconds() * 1_000, 1)
+
+
+def verify(step: Step) -> Report:
+    """Inspects what the execution has touched, or what it was asked to look at.
+
+    Raises:
+        VerificationFailed: a table that must be there isn't, an index isn't fit for use, a lasting promise isn't kept,
+            or something isn't applied.
+        MigratorError: of the families input, package, connection or history: nothing could be inspected.
+    """
+    with looking(step, "verify") as session:
+        state = read_state(session)
+        applied = state.applied
+        target = find_target(step.source.package, step.ask.target) if step.ask.target else None
+        _refuse_pending(step, applied, target)
+        done = read_done(session, step.execution, step.started_at, step.action)
+        versions = _touching(step, applied, target, done)
+        known = _outlines(step, versions | set(applied))
+        promised = _promised(step, [known[version] for version in versions if version in known])
+        names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
+        tables = tuple(inspect(session, [*names, *promised], _COUNTED, lambda: not step.deadline.is_over))
+        kept = tuple(_lasting(step, session, known, applied))
+        facts = {} if all(table.exists for table in tables) else dict(_facts(step, known))
+        missed = [*_missed(step, session, state, tables, facts)]
+        _refuse([*_history(step, applied, target, done)], [*missed, *_indexes(tables), *kept], step, bool(missed))
+        return Report(
+            step,
+            database=session.server.database,
+            target=target,
+            already=_already(applied, target, done),
+            done=done,
+            tables=tables,
+            missing=_missing(tables, facts),
+            promised=promised,
+            kept=kept,
+            warnings=(
+                *_notices(step, session, state),
+                *_hazards(step, done),
+            ),
+            ended_at=datetime.now(UTC),
+        )
+
+
+def _touching(step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> set[int]:
+    """The migrations whose tables are looked at: those of this execution; without any, the target, or for the action
+    verify everything that is applied."""
+    versions = {each.version for each in done} or ({target.version} if target else set())
+    return set(applied) if not versions and step.ask.action == "verify" else versions
+
+
+def _outlines(step: Step, versions: Collection[int]) -> dict[int, Outline]:
+    wanted = [migration for migration in step.source.package.migrations if migration.version in versions]
+    return {m.version: outline for m, outline in zip(wanted, step.source.outlines(wanted), strict=True)}
+
+
+def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]]:
+    wanted = [migration for migration in step.source.package.migrations if migration.version in versions]
+    for migration, script in zip(wanted, step.source.scripts(wanted), strict=True):
+        left = frozenset(_exclusive(script)) - {*script.tables}
+        yield migration.version, _Facts(script.tables, left, Standing(script.file, script.made, script.taken))
+
+
+def _exclusive(script: Script) -> Iterator[str]:
+    """What it has locked as only its removal, its renaming and a change of its form do."""
+    return (lock.table for each in script.statements for lock in each.locks if lock.mode == "ACCESS EXCLUSIVE")
+
+
+def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
+    """How many of the tables are not there, and ought to be as far as the files tell.
+
+    It is told and no failure (see `_missed`): a DO block, a function, or a job that drops old partitions may have
+    dropped them.
+    """
+    there: dict[str, bool] = {}
+    for _, each in sorted(facts.items()):
+        there.update(dict.fromkeys(each.left, False))
+        there.update(dict.fromkeys(each.tables, True))
+    return sum(not table.exists and there.get(table.name, True) for table in tables)
+
+
+def _missed(
+    step: Step, session: Session, state: State, tables: Sequence[Table], facts: Mapping[int, _Facts]
+) -> Iterator[Check]:
+    """Tables that must be there and are nowhere. After a rollback none: a down file can't always give back what its
+    migration had dropped.
+
+    Where there are any, it is looked closer: a file may not be what was applied, an earlier rollback have left a table
+    away, or another run be at work.
+    """
+    if step.ask.action == "rollback" or state.unfinished:
+        return
+    known = {version: facts[version].standing if version in facts else None for version in sorted(state.applied)}
+    away = [table.name for table in tables if not table.exists]
+    made_by = must_be_there(known.values())
+    if not nowhere(session, [name for name in away if name in made_by]):
+        return
+    edits = read_edits(session, step.source, state.applied)
+    certain = {v: None if v in edits and edits[v].changed else each for v, each in known.items()}
+    made_by = must_be_there(_course(step, session, certain))
+    gone = nowhere(session, [name for name in away if name in made_by])
+    if find_holder(session) is None and read_state(session) == state:
+        for name in sorted(gone):
+            yield Check(f"table {name}", "there", "not there", False, made_by[name])
+
+
+def _course(step: Step, session: Session, applied: Mapping[int, Standing | None]) -> Iterator[Standing | None]:
+    """What is in and what was rolled back, one after the other."""
+    for change in read_course(session):
+        yield applied.get(change.version) if change.action == "apply" else _rolled_back(step, change)
+
+
+def _rolled_back(step: Step, change: Change) -> Standing | None:
+    """What a rollback may have left away: all that the migration or its down file takes away, as the one doesn't always
+    give back what the other took. None where the file isn't what it was then."""
+    migration = step.source.package.by_version.get(change.version)
+    if migration is None or migration.sha256 != change.sha256:
+        return None
+    try:
+        scripts = [step.source.script("apply", migration)]
+        scripts += [step.source.script("rollback", migration)] if migration.down else []
+    except MigratorError:  # a down file that can't be read any more
+        return None
+    return Standing(migration.name, (), tuple(name for script in scripts for name in _may_take(script)))
+
+
+def _may_take(script: Script) -> tuple[str, ...]:
+    return script.taken if script.tokens else (ANYTHING,)  # without tokens it is no SQL
+
+
+def _notices(step: Step, session: Session, state: State) -> list[str]:
+    """What a person should know though nothing is wrong.
+
+    Raises:
+        MigratorError: of the family history: what would keep the next run from beginning.
+    """
+    if step.ask.action == "rollback":
+        return []
+    edits = read_edits(session, step.source, state.applied)
+    return make_plan(step.source.package, state, edits, step.ask.target).warnings
+
+
+def _hazards(step: Step, done: Sequence[Done]) -> list[str]:
+    """What may hurt in the files that the execution has applied."""
+    if step.ask.action == "rollback":
+        return []
+    known = step.source.package.by_version
+    scripts = [step.source.script("apply", known[each.version]) for each in done if each.version in known]
+    return [str(hazard) for script in scripts for hazard in script.hazards if hazard.allowed_because is None]
+
+
+def _promised(step: Step, outlines: Sequence[Outline]) -> dict[str, list[str]]:
+    """By table, what its rows were promised to be when a file committed."""
+    found: dict[str, list[str]] = {}
+    if step.ask.action != "rollback":
+        for row in (row for each in outlines for row in each.rows):
+            found.setdefault(row.table, []).append(f"{row.operator} {row.count}")
+    return found
+
+
+def _lasting(
+    step: Step, session: Session, outlines: Mapping[int, Outline], applied: Mapping[int, Applied]
+) -> Iterator[Check]:
+    """Every promise that holds for ever, of every migration that is applied.
+
+    Raises:
+        LockTimeout: others hold a lock on its table; the next call may find it free.
+        StatementTimeout: the question, or all of them together, take too long.
+    """
+    for version, each in outlines.items():
+        for expectation in each.rows:
+            if expectation.always and version in applied:
+                yield _asked(step, session, each.file, expectation)
+
+
+def _asked(step: Step, session: Session, file: str, expectation: RowsExpectation) -> Check:
+    if step.deadline.is_over:
+        raise StatementTimeout(f"{file}: {expectation}: could not be asked any more.", state=_STAYS)
+    send(session, "BEGIN")
+    try:
+        return replace(check_rows(session, expectation, faults=(LOCKED,)), place=file)
+    except MigratorError as error:
+        error.message, error.state = f"{file}: {error.message}", _STAYS
+        if isinstance(error, StatementTimeout):
+            error.solution = _TOO_SLOW
+        raise
+    finally:
+        session.roll_back()
+
+
+def _history(
+    step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]
+) -> Iterator[Check]:
+    """What the run was for is so in the history."""
+    if step.ask.action == "rollback":
+        for each in done:
+            if each.version in applied:
+                yield Check(f"migration {each.label}", "rolled back", "applied", False)
+    elif step.ask.action == "run-migration":
+        wanted = [target] if target and target.version in applied else step.source.package.migrations
+        for migration in wanted:
+            if migration.version not in applied and (target is None or migration.version <= target.version):
+                yield Check(f"migration {migration.label}", "applied", "pending", False)
+
+
+def _refuse_pending(step: Step, applied: Mapping[int, Applied], target: Migration | None) -> None:
+    """Raises:
+    VerificationFailed: the migration that was asked for isn't applied, so nothing of it can be as it should be.
+    """
+    if step.ask.action != "verify" or target is None or target.version in applied:
+        return
+    raise VerificationFailed(
+        f"Migration {target.label} isn't applied here.",
+        cause="Its file is in the package, and the history of this database has no record of it.",
+        solution="Run it, or see with `aurora-migrations status` what is applied.",
+        state="Nothing was changed.",
+        next_command=f"aurora-migrations run {target.label}",
+        migration=target.label,
+        checks=[asdict(Check(f"migration {target.label}", "applied", "pending", False))],
+    )
+
+
+def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
+    for table in tables:
+        for index in table.indexes:
+            if not index.fit:
+                yield Check(f"index {index.name} on {table.name}", "valid and ready", index.state, False)
+
+
+def _refuse(history: Sequence[Check], checks: Sequence[Check], step: Step, missed: bool) -> None:
+    failed = [*history, *(check for check in checks if not check.true)]
+    if not failed:
+        return
+    told = "; ".join(map(str, failed[:_TOLD]))
+    more = f"; and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
+    raise VerificationFailed(
+        f"{told}{more}.",
+        cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
+        solution=f"{_GONE if missed else ''}{_UNFIT}",
+        state=_STAYS,
+        next_command=f"aurora-migrations {'status' if history else 'verify'}",
+        migration=step.ask.target,
+        checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
+    )
+
+
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun if len(things) == 1 else f'{noun}s'}"
+
+
+def _already(applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> Applied | None:
+    """The target's record, if another execution had applied it."""
+    if target is None or target.version in {each.version for each in done}:
+        return None
+    return applied.get(target.version)

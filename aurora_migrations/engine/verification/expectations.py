@@ -1,0 +1,160 @@
+"""What a file promises, checked in its transaction before it commits: so what isn't true doesn't commit.
+
+Rows are counted up to one more than the promise names, never further: the count costs what the promise says, not what
+the table holds, while the file's locks are held.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from aurora_migrations.engine.errors import VerificationFailed
+from aurora_migrations.engine.options import RowsExpectation
+from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
+from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.postgres.sqlstate import connection_lost, diagnose, kind_of, named_error
+
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "=": operator.eq,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+# What PostgreSQL says of the COALESCE that we put around a promise's query, in words about the query.
+_WRONG_SHAPE = {
+    "42804": "a value that isn't a boolean (42804)",
+    "42601": "more than one column (42601)",
+    "21000": "more than one row (21000)",
+}
+LOCKED = "55P03"  # lock_timeout
+_BEGIN = (Command("SAVEPOINT promises"), Command("SET LOCAL transaction_read_only = on"))
+_END = (Command("ROLLBACK TO SAVEPOINT promises"), Command("RELEASE SAVEPOINT promises"))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A query of a verify file, where it stands (file:line:column), and what to call it: the comment above it, or its
+    text."""
+
+    name: str
+    query: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise and what was found."""
+
+    promise: str
+    expected: str
+    found: str
+    true: bool
+    place: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.place})" if self.place else ""
+        return f"{self.promise}: expected {self.expected}, found {self.found}{where}"
+
+
+def check_promises(
+    session: Session, migration: str, file: str, rows: Sequence[RowsExpectation], queries: Sequence[Promise]
+) -> list[Check]:
+    """Checks promises in the open transaction, which is as it was afterwards.
+
+    Args:
+        queries: each must return one row with one true boolean.
+
+    Raises:
+        VerificationFailed: at least one isn't true, or can't be asked; names all that were found.
+        Cancelled, StatementTimeout: a question was.
+        ConnectionLost: the connection broke meanwhile.
+    """
+    checks = [check_rows(session, expectation) for expectation in rows]
+    checks += [_check_query(session, promise) for promise in queries]
+    failed = [check for check in checks if not check.true]
+    if failed:
+        told = "; ".join(map(str, failed))
+        raise VerificationFailed(
+            f"{file}: {told}.",
+            state="The file was rolled back as a whole; the database is as it was before it.",
+            migration=migration,
+            file=file,
+            checks=[asdict(check) for check in failed],
+        )
+    return checks
+
+
+def check_rows(session: Session, expectation: RowsExpectation, faults: Collection[str] = ()) -> Check:
+    """Holds the number of rows in the open transaction against a promise.
+
+    Args:
+        faults: SQLSTATEs that aren't an answer, beside those of what is raised anyway.
+
+    Raises:
+        Cancelled, StatementTimeout: the question was.
+        LockTimeout: if LOCKED is among the faults.
+        ConnectionLost: the connection broke meanwhile.
+    """
+    promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
+    try:
+        ((name,),) = _read_only(session, Command("SELECT pg_catalog.to_regclass($1)", [expectation.table]))
+        if name is None:
+            return Check(promise, expected, "no such table", False)
+        counted = f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {name} LIMIT {expectation.count + 1}) AS counted"
+        ((count,),) = _read_only(session, Command(counted))
+    except BatchError as error:
+        return _unanswered(promise, expected, error, promise, faults=faults)
+    found = int(count or 0)
+    more = " or more" if found > expectation.count else ""
+    return Check(promise, expected, f"{found}{more}", _COMPARE[expectation.operator](found, expectation.count))
+
+
+def _check_query(session: Session, promise: Promise) -> Check:
+    """COALESCE makes the server see to it that the query has one row at most, one column, and is a boolean."""
+    try:
+        answer = _read_only(session, Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)"))
+    except BatchError as error:
+        return replace(_unanswered(promise.name, "true", error, promise.query, _WRONG_SHAPE), place=promise.place)
+    return replace(_judge(promise.name, answer), place=promise.place)
+
+
+def _judge(name: str, answer: list[Row]) -> Check:
+    value = answer[0][0]
+    words = {"t": "true", "f": "false", None: "no row, or NULL"}
+    return Check(name, "true", words.get(value, str(value)), value == "t")
+
+
+def _read_only(session: Session, command: Command) -> list[Row]:
+    """The rows of a query that can change nothing, and whose failure leaves the transaction as it was."""
+    try:
+        return session.wire.batch([*_BEGIN, command, *_END])[len(_BEGIN)]
+    except BatchError as error:
+        if not connection_lost(error.error):
+            session.wire.batch(_END)
+        raise
+
+
+def _unanswered(
+    promise: str,
+    expected: str,
+    error: BatchError,
+    text: str,
+    known: Mapping[str, str] | None = None,
+    faults: Collection[str] = (),
+) -> Check:
+    if connection_lost(error.error):
+        raise named_error(error.error) from error
+    found = diagnose(error.error, text.encode(), text.encode())
+    if found.sqlstate in ("57014", *faults):
+        raise kind_of(found, 0, 0)(
+            f"{promise}: {found.message} ({found.sqlstate}).",
+            state="The file was rolled back as a whole; the database is as it was before it.",
+            sqlstate=found.sqlstate,
+        )
+    told = (
+        (known or {}).get(found.sqlstate or "") if "COALESCE" in found.message or "subquery" in found.message else None
+    )
+    return Check(promise, expected, told or f"an error: {found.message} ({found.sqlstate})", False)

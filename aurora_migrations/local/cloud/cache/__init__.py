@@ -1,0 +1,1 @@
+"""Template and package of the local cloud, made when their sources change."""

@@ -1,0 +1,177 @@
+"""The local cloud, put together: `with opened(...) as cloud:`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moto.moto_api._internal.models import moto_api_backend
+
+from aurora_migrations.cdk.naming import Names
+from aurora_migrations.local.cloud.account import ACCOUNT, ENVIRONMENT, KEY, REGION
+from aurora_migrations.local.cloud.cache.contents import fingerprint
+from aurora_migrations.local.cloud.cache.package_cache import package
+from aurora_migrations.local.cloud.cache.template_cache import template
+from aurora_migrations.local.cloud.console import Console
+from aurora_migrations.local.cloud.endpoint import Endpoint
+from aurora_migrations.local.cloud.lambda_service.database_login import read_login
+from aurora_migrations.local.cloud.lambda_service.service import Functions
+from aurora_migrations.local.cloud.services import stack
+from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter
+from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
+from aurora_migrations.local.cloud.services.hurry import hurried
+from aurora_migrations.local.cloud.services.inbox import Mail, mails
+from aurora_migrations.local.cloud.services.stack import Stack
+from aurora_migrations.local.cloud.services.stepfunctions import Executions
+
+Watch = Callable[[dict[str, Any]], None]
+DAILY = Names(ENVIRONMENT).of("daily")
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A running local cloud.
+
+    Attributes:
+        endpoint: the URL that every AWS client is pointed to.
+        functions: what runs the functions.
+        stack: what was deployed.
+        files: the fingerprints of the migrations that were deployed, the newest last.
+    """
+
+    endpoint: str
+    migrations: Path
+    folder: Path
+    functions: Functions
+    stack: Stack
+    logs: LogWriter
+    bus: Bus
+    server: Endpoint = field(repr=False)
+    files: list[str]
+    tell: Callable[[str], None] = field(repr=False, default=print)
+    environment: str = ENVIRONMENT
+    region: str = REGION
+    account: str = ACCOUNT
+    access_key: str = KEY
+
+    @property
+    def secret_key(self) -> str:
+        """What requests are signed with."""
+        return self.server.secret
+
+    @property
+    def inbox(self) -> str:
+        """The inbox's address, for a browser."""
+        return self.server.inbox
+
+    @property
+    def machine(self) -> str:
+        """The ARN of the state machine that people start."""
+        return self.stack.outputs["StateMachineArn"]
+
+    @property
+    def mails(self) -> list[Mail]:
+        """Every mail until now."""
+        return mails()
+
+    def publish(self) -> None:
+        """Puts the migrations as they are now into the functions, and starts nothing.
+
+        Raises:
+            PackagingError, InvalidFile: the migrations can't be packed; what was deployed before stays.
+        """
+        files = fingerprint(self.migrations)
+        stack.deploy_package(package(self.folder, self.migrations, self.tell).name)
+        self.files.append(files)
+
+    def deploy(self) -> Sent:
+        """Deploys the migrations as they are now, and sends the event that CloudFormation sends at the end of a
+        deployment.
+
+        Raises:
+            PackagingError, InvalidFile: as `publish`.
+        """
+        self.publish()
+        return self.deployed("UPDATE_COMPLETE")
+
+    def deployed(self, status: str) -> Sent:
+        """Sends the event of our own stack's status."""
+        detail = {
+            "stack-id": self.stack.arn,
+            "logical-resource-id": Names(ENVIRONMENT).stack,
+            "physical-resource-id": self.stack.arn,
+            "status-details": {"status": status, "status-reason": ""},
+            "resource-type": "AWS::CloudFormation::Stack",
+            "client-request-token": "",
+        }
+        return self.bus.put("aws.cloudformation", "CloudFormation Stack Status Change", detail, [self.stack.arn])
+
+    def daily_check(self) -> Sent:
+        """Does now what the schedule does once a day."""
+        return self.bus.fire(DAILY)
+
+
+@contextlib.contextmanager
+def opened(
+    url: str,
+    migrations: Path,
+    folder: Path,
+    *,
+    hurry: bool = False,
+    tell: Callable[[str], None] = print,
+    watch: Watch = lambda detail: None,
+) -> Iterator[Cloud]:
+    """A cloud that is there for the block: the template deployed, with the migrations as they are now.
+
+    A process has one at a time, as moto's services are the process's own.
+
+    Args:
+        url: the database to migrate.
+        folder: where template and packages are kept for the next time.
+        hurry: whether waits of the state machines take no longer than a second.
+        tell: told what takes a while.
+        watch: told of each change of an execution's status, by the detail of the event of it.
+
+    Raises:
+        ServerError: the template could not be made.
+        PackagingError, InvalidFile, InvalidInput: the migrations can't be packed, or the URL isn't one for functions.
+    """
+    login = read_login(url, os.environ)
+    moto_api_backend.reset()
+    files = [fingerprint(migrations)]
+    made = package(folder, migrations, tell)
+    text = template(folder, login.settled, tell)
+    with contextlib.ExitStack() as closing:
+        server = Endpoint()
+        closing.callback(server.close)
+        logs = LogWriter(lambda: server.url, server.secret)
+        closing.callback(_close, logs, tell)
+        functions = Functions(folder, server.url, server.secret, logs)
+        closing.callback(functions.close)
+        bus = Bus(lambda arn, given: executions.start(arn, given))
+        executions = Executions(lambda detail, arn: _status_changed(bus, watch, detail, arn))
+        closing.callback(executions.close)
+        server.functions, server.bus, server.executions = functions, bus, executions
+        deployed = stack.deploy(text, made.name, login, hurried if hurry else str)
+        for role in stack.roles():
+            server.knows(role)
+        cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, files, tell)
+        server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])
+        functions.prepare(stack.NAMES)
+        yield cloud
+
+
+def _close(logs: LogWriter, tell: Callable[[str], None]) -> None:
+    """Ends the log, and says what it has lost: a story with holes must not look whole."""
+    logs.close()
+    for loss in logs.losses():
+        tell(loss)
+
+
+def _status_changed(bus: Bus, watch: Watch, detail: dict[str, Any], arn: str) -> None:
+    watch(detail)
+    bus.put("aws.states", "Step Functions Execution Status Change", detail, [arn])

@@ -1,0 +1,126 @@
+"""The database that a local cloud migrates: what its URL says, as far as the functions can be told it by a secret."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from aurora_migrations.cdk.package.build import CERTIFICATES, CERTIFICATES_FOLDER
+from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.postgres.connect import open_connection, parse_url
+
+_TOLD = ("host", "port", "dbname", "user", "password", "sslmode")
+_UNDECIDED = ("allow", "prefer")  # libpq's modes that leave it to the server; an environment's settings decide
+_ROOTS = CERTIFICATES_FOLDER / CERTIFICATES  # what the functions hold a certificate against
+_WRITE = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the database is, and who we are there. The password is shown nowhere.
+
+    Attributes:
+        sslmode: libpq's; `prefer` where the URL leaves it to the server.
+    """
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    sslmode: str
+
+    @property
+    def secret(self) -> str:
+        """As Amazon RDS keeps it in Secrets Manager."""
+        names = {"username": self.user, "password": self.password, "host": self.host, "port": self.port}
+        return json.dumps({**names, "dbname": self.database, "engine": "postgres"})
+
+    @property
+    def url(self) -> str:
+        """The URL, password included."""
+        return self._url(f":{quote(self.password, safe='')}")
+
+    @property
+    def shown(self) -> str:
+        """The URL, to be shown."""
+        return self._url(":***" if self.password else "")
+
+    @property
+    def settled(self) -> str:
+        """The sslmode of the environment's settings: without a word of the URL's, none."""
+        return "disable" if self.sslmode in _UNDECIDED else self.sslmode
+
+    def _url(self, password: str) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        user, database = quote(self.user, safe=""), quote(self.database, safe="")
+        return f"postgresql://{user}{password}@{host}:{self.port}/{database}?sslmode={self.sslmode}"
+
+
+def read_login(url: str, variables: Mapping[str, str]) -> Login:
+    """What a database's URL says.
+
+    Args:
+        variables: of which PGPASSWORD is the password where the URL has none.
+
+    Raises:
+        InvalidInput: it isn't a URL, or says something that the functions can't be told. Never repeats any of it that
+            could be a password.
+    """
+    said = {name: str(value) for name, value in parse_url(url).items() if value not in (None, "")}
+    _refuse_what_cannot_be_told(said)
+    password = said.get("password") or variables.get("PGPASSWORD")
+    if not password:
+        raise _refused(
+            "The database URL has no password, and PGPASSWORD isn't set.",
+            "The functions read the login from a secret, which must hold one.",
+            "Set PGPASSWORD. Where the server asks for none (trust), any text will do.",
+        )
+    user = said["user"]
+    port, database = int(said.get("port", "5432")), said.get("dbname", user)
+    return Login(said["host"], port, database, user, password, said.get("sslmode", "prefer"))
+
+
+def tried(login: Login) -> Login:
+    """The same login, after one connection with it; without a word of the URL's, TLS is used if the server has it.
+
+    Raises:
+        MigratorError: there is no connection; named as the functions name it.
+    """
+    roots = f"&sslrootcert={quote(str(_ROOTS), safe='')}" if login.sslmode.startswith("verify") else ""
+    with open_connection(login.url + roots, "aurora-migrations up") as connection:
+        if login.sslmode not in _UNDECIDED:
+            return login
+        return dataclasses.replace(login, sslmode="require" if connection.pgconn.ssl_in_use else "disable")
+
+
+def _refuse_what_cannot_be_told(said: Mapping[str, str]) -> None:
+    others = sorted(set(said) - set(_TOLD))
+    if others:
+        raise _refused(
+            f"The database URL has parameters that the functions can't be told: {', '.join(others)}.",
+            "On AWS, a function knows of its database host, port, name, user, password and sslmode, and nothing else.",
+            f"Take them away. {_WRITE}?sslmode=MODE.",
+        )
+    host = said.get("host", "")
+    if not host or host.startswith(("/", "@")):
+        raise _refused(
+            "The database URL leads to a socket of this machine." if host else "The database URL names no host.",
+            "The functions reach a database by TCP, at one host and port.",
+            f"{_WRITE}, with localhost as the host for a server of this machine.",
+        )
+    if "," in host or "," in said.get("port", ""):
+        raise _refused(
+            "The database URL names several hosts.",
+            "The functions reach a database at one host and port; on AWS it is the cluster's writer endpoint.",
+            f"Leave the one that takes writes. {_WRITE}.",
+        )
+    if "user" not in said:
+        raise _refused("The database URL names no user.", "The functions' secret must hold one.", f"{_WRITE}.")
+
+
+def _refused(message: str, cause: str, solution: str) -> InvalidInput:
+    return InvalidInput(message, cause=cause, solution=solution)

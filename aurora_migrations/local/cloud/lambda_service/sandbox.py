@@ -1,0 +1,202 @@
+"""One process that runs one function, as Lambda does: an event at a time, killed when its time or its memory is up.
+
+What Lambda says then stands here as Step Functions shows it: `Sandbox.Timedout`, `Runtime.ExitError`,
+`Runtime.OutOfMemory`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event, RuntimeApi
+
+# What Lambda's image for Python holds beside the standard library: the SDK and, as its wheels are for Linux, AWS's
+# runtime client. Without that the loop of ours runs.
+SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
+CLIENT = ("awslambdaric", "runtime_client", "snapshot_restore_py", "simplejson")
+IMAGE = (*SDK, *CLIENT) if sys.platform == "linux" else SDK
+INIT_S = 10  # what a function may take to load
+_LOOK_S = 0.02  # how often time, memory and life are looked at
+_KEPT = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is run.
+
+    Attributes:
+        package: the folder that Lambda would unpack at /var/task.
+        variables: the function's own environment, and what Lambda adds.
+        timeout_ms, memory_mb: what it may take.
+        image: what Lambda's image holds: top-level names that are found beside the package.
+    """
+
+    name: str
+    package: Path
+    handler: str
+    variables: Mapping[str, str]
+    timeout_ms: int
+    memory_mb: int
+    image: tuple[str, ...] = IMAGE
+
+
+class Sandbox:
+    """A process with one function in it, warm between its events.
+
+    Attributes:
+        log: is told each line that the function writes.
+        peak_mb: the most memory it has taken.
+    """
+
+    def __init__(self, spec: Spec, log: Callable[[str], None]) -> None:
+        self.spec = spec
+        self.log = log
+        self.peak_mb = 0.0
+        self._api = RuntimeApi()
+        self._process = self._start()
+        self._watched = psutil.Process(self._process.pid)
+        self._api.serve(self._has_connection_from)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can take another event."""
+        return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        """Waits until the function is loaded: that doesn't count as a call's time. Gives up as Lambda does, and leaves
+        what is left of it to the first call."""
+        until = time.monotonic() + INIT_S
+        while self.is_alive and time.monotonic() < until and not self._api.ready.wait(_LOOK_S):
+            pass
+
+    def call(self, event: Event) -> Answer:
+        """Hands the event over and waits for the answer; ends the process if it takes more than it may."""
+        self._api.send(event)
+        until = time.monotonic() + self.spec.timeout_ms / 1_000
+        try:
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    return self._api.answers.get(timeout=_LOOK_S)
+                trouble = self._trouble(event, until)
+                if trouble is not None:
+                    return trouble
+        finally:
+            self._api.stop_waiting()
+
+    def kill(self) -> None:
+        """Ends it as Lambda does: at once, with whatever it has started itself."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
+        self._process.wait()
+
+    def close(self) -> None:
+        """Ends it, and what belongs to it."""
+        self.kill()
+        self._api.close()
+        self._reader.join(timeout=2)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _trouble(self, event: Event, until: float) -> Answer | None:
+        said = f"RequestId: {event.request_id} Error: "
+        if not self.is_alive:
+            with contextlib.suppress(queue.Empty):
+                return self._api.answers.get_nowait()
+            return Answer.error("Runtime.ExitError", f"{said}Runtime exited with error: {self._how_it_ended()}")
+        if time.monotonic() > until:
+            self.kill()
+            return Answer.error(
+                "Sandbox.Timedout", f"{said}Task timed out after {self.spec.timeout_ms / 1_000:.2f} seconds"
+            )
+        if self._memory_mb() > self.spec.memory_mb:
+            self.kill()
+            return Answer.error("Runtime.OutOfMemory", f"{said}Runtime exited with error: signal: killed")
+        return None
+
+    def _has_connection_from(self, port: int) -> bool:
+        """Whether the process has that port; or a child, as which Python itself runs in a venv on Windows."""
+        with contextlib.suppress(psutil.Error):
+            processes = (self._watched, *self._watched.children(recursive=True))
+            return any(_has_connection(process, port, self._api.port) for process in processes)
+        return False
+
+    def _memory_mb(self) -> float:
+        with contextlib.suppress(psutil.Error):
+            self.peak_mb = max(self.peak_mb, self._watched.memory_info().rss / 1_048_576)
+        return self.peak_mb
+
+    def _how_it_ended(self) -> str:
+        code = self._process.returncode or 0
+        return (
+            "signal: killed"
+            if code == -9 or (code == 1 and sys.platform == "win32")
+            else f"exit status {code}"
+            if code >= 0
+            else f"signal: {-code}"
+        )
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        here = Path(__file__).resolve().parent
+        site = sysconfig.get_paths()["platlib"]
+        arguments = (str(self.spec.package), site, ",".join(self.spec.image), str(here))
+        return subprocess.Popen(
+            [sys.executable, "-u", "-I", "-S", str(here / "bootstrap.py"), *arguments],
+            env=self._environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is meant for us; the process ends with its stdin
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        ours = {
+            "AWS_LAMBDA_RUNTIME_API": self._api.address,
+            "LAMBDA_TASK_ROOT": str(self.spec.package),
+            "LAMBDA_RUNTIME_DIR": str(Path(__file__).resolve().parent),
+            "LANG": "en_US.UTF-8",
+            "_HANDLER": self.spec.handler,
+            "TZ": ":UTC" if sys.platform != "win32" else "UTC",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return {**kept, **self.spec.variables, **ours}
+
+    def _read(self) -> None:
+        stream = self._process.stdout
+        if stream is None:
+            return
+        with contextlib.suppress(ValueError, OSError):
+            for line in stream:
+                self.log(line.decode("utf-8", "replace").rstrip("\n"))
+
+
+def _has_connection(process: psutil.Process, port: int, to: int) -> bool:
+    """Whether it has that very connection: others may have the same port at another address, or to another one."""
+    ends = (("127.0.0.1", port), ("127.0.0.1", to))
+    return any((connection.laddr, connection.raddr) == ends for connection in process.net_connections("tcp4"))

@@ -1,0 +1,146 @@
+"""What functions write goes to CloudWatch Logs as in Lambda: in the background, with the function's own rights."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from aurora_migrations.local.cloud.account import REGION
+
+_EVERY_S = 0.05
+_END: Any = None
+_Line = tuple[int, str]  # milliseconds since 1970, text
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A log stream: where one sandbox writes. `key` is the access key that it writes with."""
+
+    group: str
+    name: str
+    key: str
+    lines: queue.Queue[tuple[Stream, _Line]] = field(repr=False)
+
+    def write(self, text: str) -> None:
+        """Adds a line."""
+        self.lines.put((self, (int(time.time() * 1_000), text)))
+
+
+@dataclass
+class Lost:
+    """Lines of a log group that could not be written: how many, and why the first of them couldn't."""
+
+    why: str
+    count: int = 0
+
+    def told(self, group: str) -> str:
+        """This in a sentence."""
+        lines, them = ("line", "it") if self.count == 1 else ("lines", "them")
+        return (
+            f"{self.count} {lines} of {group} could not be written to the log of the local cloud, so `logs` doesn't "
+            f"show {them}: {self.why}"
+        )
+
+
+class LogWriter:
+    """Sends lines on, a batch at a time.
+
+    Attributes:
+        lost: what could not be written, by log group.
+    """
+
+    def __init__(self, endpoint: Callable[[], str], secret: str) -> None:
+        self.lost: dict[str, Lost] = {}
+        self._endpoint = endpoint
+        self._secret = secret
+        self._lines: queue.Queue[Any] = queue.Queue()
+        self._clients: dict[str, Any] = {}
+        self._known: set[Stream] = set()
+        self._sending: list[Any] = []
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def stream(self, group: str, name: str, key: str) -> Stream:
+        """A new stream; it is made when its first line is sent."""
+        return Stream(group, name, key, self._lines)
+
+    def flush(self) -> None:
+        """Waits until all that was written until now is sent."""
+        self._lines.join()
+
+    def close(self, timeout: float = 10) -> None:
+        """Sends what is left, and ends; what isn't sent in that many seconds is lost."""
+        self._lines.put(_END)
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            for stream in [item[0] for item in (*self._sending, *self._rest()) if item is not _END]:
+                self._lose(stream, 1, f"the local cloud didn't take them within {timeout:g} s of its end")
+
+    def losses(self) -> list[str]:
+        """What a person should know of lines that were lost; nothing if none were."""
+        return [lost.told(group) for group, lost in self.lost.items()]
+
+    def _work(self) -> None:
+        while True:
+            items = self._sending = self._next()
+            batches: dict[Stream, list[_Line]] = defaultdict(list)
+            for stream, line in (item for item in items if item is not _END):
+                batches[stream].append(line)
+            for stream, lines in batches.items():
+                self._send(stream, lines)
+            self._sending = []
+            for _ in items:
+                self._lines.task_done()
+            if _END in items:
+                return
+
+    def _next(self) -> list[Any]:
+        """What there is, after a moment in which more may come."""
+        items = [self._lines.get()]
+        if items[0] is not _END:
+            time.sleep(_EVERY_S)
+        return [*items, *self._rest()]
+
+    def _rest(self) -> list[Any]:
+        """What waits to be sent."""
+        items = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                items.append(self._lines.get_nowait())
+        return items
+
+    def _send(self, stream: Stream, lines: list[_Line]) -> None:
+        where = {"logGroupName": stream.group, "logStreamName": stream.name}
+        try:
+            client = self._client(stream.key)
+            if stream not in self._known:
+                client.create_log_stream(**where)
+                self._known.add(stream)
+            events = [{"timestamp": at, "message": text or " "} for at, text in lines]
+            client.put_log_events(**where, logEvents=events)
+        except Exception as error:  # whatever it is, those who come after still write
+            self._lose(stream, len(lines), f"{type(error).__name__}: {error}")
+
+    def _lose(self, stream: Stream, count: int, why: str) -> None:
+        self.lost.setdefault(stream.group, Lost(why)).count += count
+
+    def _client(self, key: str) -> Any:
+        if key not in self._clients:
+            self._clients[key] = boto3.client(
+                "logs",
+                endpoint_url=self._endpoint(),
+                region_name=REGION,
+                aws_access_key_id=key,
+                aws_secret_access_key=self._secret,
+                config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=10),
+            )
+        return self._clients[key]

@@ -1,0 +1,178 @@
+"""Step Functions, where moto leaves off: a name for every execution, events of their status, a stop that stops."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any, Never
+
+import boto3
+from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.asl.utils import boto_client
+from moto.stepfunctions.parser.models import stepfunctions_parser_backends
+
+from aurora_migrations.local.cloud.account import ACCOUNT, KEY, REGION
+from aurora_migrations.local.cloud.services.refused import Refused
+
+_LOOK_S = 0.03
+_STARTS_S = 2.0  # seconds in which an execution has begun for sure
+_LONGEST_INPUT = 262_144  # bytes; Step Functions' quota
+_LONGEST_NAME = 80
+_NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
+_LONGEST_TOLD = 253_952  # bytes of an input, escaped, that an event holds; a longer one is left out
+Tell = Callable[[dict[str, Any], str], None]
+
+# moto parses a definition anew for every execution, which takes up to half a second. A parsed one can be shared: what
+# an execution changes is in its environment.
+AmazonStateLanguageParser.parse = staticmethod(lru_cache(16)(AmazonStateLanguageParser.parse))  # type: ignore[method-assign]
+
+
+class Executions:
+    """Watches every execution to its end."""
+
+    def __init__(self, tell: Tell) -> None:
+        """`tell` is told of each change of a status: the event's detail, and the execution's ARN."""
+        self._tell = tell
+        self._running: list[Any] = []
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def start(self, machine: str, text: str) -> str:
+        """Starts an execution, as a rule does; returns its ARN."""
+        made = _backend().start_execution(machine, str(uuid.uuid4()), text)
+        self.began(made.execution_arn)
+        return str(made.execution_arn)
+
+    def began(self, arn: str) -> None:
+        """Begins to watch an execution that somebody has started."""
+        execution = find(arn)
+        with self._lock:
+            if any(each is execution for each in self._running):
+                return
+            self._running.append(execution)
+        self._tell(_detail(execution, "RUNNING"), arn)
+        self._changed.set()
+
+    def stop(self, arn: str, error: str | None = None, cause: str | None = None) -> dict[str, float]:
+        """The API's StopExecution: its answer. The execution is over at once, though moto ends the state that is under
+        way first; one that is over stays as it is.
+
+        Raises:
+            Refused: there is no such execution.
+        """
+        try:
+            execution = find(arn)
+        except Exception as error_of_moto:
+            raise Refused("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'") from error_of_moto
+        if execution.status == "RUNNING":
+            until = time.monotonic() + _STARTS_S
+            while execution.exec_worker.env is None and time.monotonic() < until:
+                time.sleep(_LOOK_S)  # moto can't stop what it hasn't begun
+            execution.stop(stop_date=datetime.now(UTC), error=error, cause=cause)
+            execution.exec_status, execution.stop_date = ExecutionStatus.ABORTED, datetime.now(UTC)
+            execution.error, execution.cause = error, cause
+        return {"stopDate": (execution.stop_date or datetime.now(UTC)).timestamp()}
+
+    def close(self) -> None:
+        """Ends the watching."""
+        self._ended.set()
+        self._changed.set()
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            with self._lock:
+                over = [each for each in self._running if each.status != "RUNNING"]
+                self._running = [each for each in self._running if each.status == "RUNNING"]
+                idle = not self._running
+            for execution in over:
+                self._tell(_detail(execution, execution.status), execution.execution_arn)
+            if idle and not over:
+                self._changed.wait()
+                self._changed.clear()
+            else:
+                self._ended.wait(_LOOK_S)
+
+
+def call_services_at(url: str, secret: str) -> None:
+    """Has moto's interpreter call the services at this address and sign with this secret key. Its own key is a fixed
+    one, and its own address `localhost`, where by IPv6 another program may listen."""
+
+    def client(**options: Any) -> Any:
+        if "endpoint_url" in options:  # not where a test has moto catch all calls
+            options |= {"endpoint_url": url, "aws_access_key_id": KEY, "aws_secret_access_key": secret}
+        return boto3.client(**options)
+
+    boto_client.boto3 = SimpleNamespace(client=client)  # type: ignore[assignment,attr-defined,unused-ignore]
+
+
+def find(arn: str) -> Any:
+    """moto's own object of an execution."""
+    return _backend().describe_execution(arn)
+
+
+def named(body: bytes) -> bytes:
+    """A StartExecution's body with a name in it, which moto can't do without and AWS makes up.
+
+    Raises:
+        Refused: the input is too long or no JSON, or the name is none that AWS takes.
+    """
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return body
+    _refuse_name(str(asked.get("name", "unnamed")))
+    _refuse_input(str(asked.get("input", "{}")))
+    return json.dumps({"name": str(uuid.uuid4()), **asked}).encode()
+
+
+def _refuse_name(name: str) -> None:
+    if not name or len(name) > _LONGEST_NAME or _NOT_IN_NAMES.search(name):
+        raise Refused("InvalidName", f"Invalid Name: '{name}'")
+
+
+def _refuse_input(text: str) -> None:
+    if len(text.encode(errors="surrogatepass")) > _LONGEST_INPUT:
+        raise Refused("ValidationException", f"The input has more than {_LONGEST_INPUT} bytes.")
+    try:
+        json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refused("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from error
+
+
+def _refuse_constant(word: str) -> Never:
+    raise ValueError(f"{word} is no JSON")  # Python reads NaN and Infinity
+
+
+def _backend() -> Any:
+    return stepfunctions_parser_backends[ACCOUNT][REGION]
+
+
+def _detail(execution: Any, status: str) -> dict[str, Any]:
+    """As documented for "Step Functions Execution Status Change"."""
+    over = status != "RUNNING"
+    text = str(execution.execution_input)
+    included = len(json.dumps(text).encode()) <= _LONGEST_TOLD
+    output = execution.output if status == "SUCCEEDED" else None
+    return {
+        "executionArn": execution.execution_arn,
+        "stateMachineArn": execution.state_machine_arn,
+        "name": execution.name,
+        "status": status,
+        "startDate": int(execution.start_date.timestamp() * 1_000),
+        "stopDate": int((execution.stop_date or datetime.now(UTC)).timestamp() * 1_000) if over else None,
+        "input": text if included else None,
+        "inputDetails": {"included": included},
+        "output": None if output is None else json.dumps(output),
+        "error": execution.error,
+        "cause": execution.cause,
+    }

@@ -1,0 +1,46 @@
+"""Where the local PostgreSQL's data and the local cloud's files are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from aurora_migrations.local.postgres import binaries
+from aurora_migrations.local.postgres import server as postgres
+from aurora_migrations.local.postgres.server import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIABLE = "AURORA_MIGRATIONS_LOCAL"
+CACHE = ROOT / "build" / "cloud"  # template and packages: made anew if they are gone
+
+
+def home() -> Path:
+    """The folder that is kept between runs: `.local/` of this repository, or what the variable names."""
+    wanted = os.environ.get(VARIABLE)
+    return (Path(wanted) if wanted else ROOT / ".local").absolute()
+
+
+def data() -> Path:
+    """The data folder of the local PostgreSQL."""
+    return home() / f"postgres-{binaries.find().major}"
+
+
+def start(remarks: TextIO | None = sys.stdout) -> Server:
+    """Starts the local PostgreSQL, or shares the one that runs, and says so.
+
+    Raises:
+        ServerError: it doesn't start.
+    """
+    server = postgres.start(data())
+    how = "already running, " if server.shared else ""
+    if remarks is not None:
+        kept = f"data in {readable(server.data)}, kept between runs"
+        print(f"PostgreSQL {server.version} ({how}{kept})", file=remarks, flush=True)
+    return server
+
+
+def readable(path: Path) -> str:
+    """A path as short as it can be written here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

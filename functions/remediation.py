@@ -1,0 +1,120 @@
+"""What an error says to do and to type in an environment: there files and settings come by a deployment, which starts a
+run, and a run applies what is pending, also what a rollback has just undone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from aurora_migrations.engine.errors import (
+    ActionNotAllowed,
+    AnotherRunInProgress,
+    InDoubt,
+    InvalidInput,
+    MigratorError,
+    StatementTimeout,
+)
+from aurora_migrations.engine.layout import listed
+from functions import mail
+
+# What to type to ask for the same again. A rollback that failed may be half way: look first.
+_AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status"}
+_AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
+DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
+_WITHOUT_ENVIRONMENT = ("check", "build", "new")
+_AFTER = ("run", "check", "status")  # verbs that are of no use before what was corrected is deployed
+_TOO_LONG = (
+    "Split the work over several files. No statement can take longer than a call of the function, which Lambda ends "
+    "after 15min at most (the setting `limits.function_timeout`). Where the limit that it ran into lies well below "
+    "that, a first line `-- migration: statement_timeout = TIME` raises it for this file."
+)
+_REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: they say what to ask for instead
+_NEWEST_MAY_CHANGE = (InDoubt, AnotherRunInProgress)
+_RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")
+_NAMED = 12  # migrations
+_LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
+
+
+def in_environment(error: MigratorError, asked: object, run: mail.Run) -> None:
+    """Has an error say what to do and to type in an environment, which gets its files and settings by a deployment,
+    and in which Lambda limits what a statement may take."""
+    error.next_command = next_command(error.next_command, asked, run.environment)
+    if isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution:
+        error.solution = _TOO_LONG
+    if mail.undoes(run) and not isinstance(error, _REQUESTS):
+        _in_rollback(error, run)
+    elif mail.is_deployed(error, run):
+        _by_deployment(error, asked, run)
+
+
+def next_command(command: str, asked: object, environment: str) -> str:
+    """The command with the environment and the target that this execution was for."""
+    words = command.split()
+    given = asked if isinstance(asked, Mapping) else {}
+    if words[1:] == ["run"]:  # the errors' own word: try again. What was asked may have been something else
+        words[1] = _AGAIN.get(str(given.get("action") or "run-migration"), "status")
+    target = str(given.get("target", ""))
+    if words[1:] == ["run"] and _is_number(target):
+        words.append(target)
+    if words[1] not in _WITHOUT_ENVIRONMENT:
+        words += ["--env", environment]
+    return " ".join(words)
+
+
+def deploy_command(environment: str) -> str:
+    """What puts changed files and settings into an environment."""
+    if environment == _LOCAL:
+        return "aurora-migrations deploy --local"
+    return f"npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-{environment} --context env={environment}"
+
+
+def _by_deployment(error: MigratorError, asked: object, run: mail.Run) -> None:
+    """A deployment of what was corrected starts a run; one with nothing changed starts nothing."""
+    error.solution = f"{error.solution} {DEPLOYED}"
+    if error.next_command.split()[1] in _AFTER:
+        if error.otherwise:
+            again = next_command(MigratorError.next_command, asked, run.environment)
+            error.solution += f" If {error.otherwise} instead: `{again}`."
+        error.next_command = deploy_command(run.environment)
+
+
+def _in_rollback(error: MigratorError, run: mail.Run) -> None:
+    """Neither a deployment nor a run is a way on for a rollback: both apply anew what it has undone."""
+    if error.next_command.split()[1] in _AFTER:
+        error.next_command = f"aurora-migrations status --env {run.environment}"
+    again = _RUN_AGAIN.sub(lambda match: f"{'R' if match[1] == 'R' else 'r'}oll back again", error.solution)
+    first = "A corrected file or setting takes a deployment first. " if mail.is_deployed(error, run) else ""
+    undone = _labels(error, "rolled_back")
+    told = f": {listed(undone, _NAMED)}" if undone else ""
+    caution = f"Careful: a deployment starts a run, and any run applies anew what is rolled back{told}."
+    error.solution = " ".join(filter(None, [again, f"{first}{caution}", _going_on(error, run)]))
+
+
+def _going_on(error: MigratorError, run: mail.Run) -> str:
+    """What to type to roll back the rest. `verify` comes when nothing is left to roll back."""
+    if run.step == "verify":
+        return ""
+    target, newest, status = run.key("target"), _newest(error), f"`aurora-migrations status --env {run.environment}`"
+    target = target if _is_number(target) else "TARGET"
+    command = f"`aurora-migrations rollback {target} --confirm {newest or 'NEWEST'} --env {run.environment}`"
+    if newest is None:
+        return f"To go on with the rollback: {command}, with the newest applied number, which {status} shows."
+    known = f"as {newest} is the newest applied number now. After a run it is another, which {status} shows."
+    return f"To go on with the rollback: {command}, {known}"
+
+
+def _newest(error: MigratorError) -> str | None:
+    """The number of the newest migration that is applied, after what this run has rolled back; None where that isn't
+    known for certain."""
+    left = _labels(error, "not_done")
+    return None if isinstance(error, _NEWEST_MAY_CHANGE) or not left else left[0]
+
+
+def _labels(error: MigratorError, fact: str) -> list[str]:
+    """The numbers of migrations that a fact names, by their numbers or by their files."""
+    names = error.facts.get(fact)
+    return [str(name).partition("_")[0] for name in names] if isinstance(names, list) else []
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()

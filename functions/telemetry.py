@@ -1,0 +1,156 @@
+"""What a call tells in the log and in the metrics: JSON lines that read as a story, each with the execution's name.
+
+Nothing here may be handed a password or a row: the engine's errors and events carry neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from aws_lambda_powertools.logging import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.interface import Listener
+from aurora_migrations.engine.job import AtWork
+from aurora_migrations.engine.layout import in_a_line
+from aurora_migrations.engine.locks.blockers import LockWait
+from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.results import FileDone
+from aurora_migrations.engine.script import Action, Hazard
+from aurora_migrations.engine.steps.execution_input import IGNORED, KEYS
+
+_NAMED = 10  # of those in the way
+_SHOWN = 100  # keys
+NAMESPACE = "AuroraMigrations"
+_VERBS: dict[Action, tuple[str, str]] = {
+    "apply": ("Executing", "Executed"),
+    "rollback": ("Rolling back", "Rolled back"),
+}
+
+
+class _Stdout(logging.StreamHandler[TextIO]):
+    """Writes to what stdout is when a line is written, not to what it was when the module was loaded."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None:
+        """It is always stdout."""
+
+
+class Story(Listener):
+    """One call's lines and numbers."""
+
+    def __init__(self, step: str) -> None:
+        self.logger = Logger(service=step, logger_handler=_Stdout(), utc=True, use_rfc3339=True)
+        self.metrics = Metrics(namespace=NAMESPACE, service=step)
+        self._connected = False
+
+    def begin(self, execution: str, request_id: str) -> None:
+        """A call begins: from here on each line carries the execution's name."""
+        self._connected = False
+        self.logger.clear_state()
+        self.logger.set_correlation_id(execution)
+        self.logger.append_keys(request_id=request_id)
+        self.metrics.clear_metrics()
+        self.metrics.add_metadata("correlation_id", execution)
+
+    def received(self, asked: object) -> None:
+        """The event is here. Of its input the keys that have a meaning are told; what else somebody may have written
+        there is told by its name only."""
+        given = asked if isinstance(asked, Mapping) else {}
+        told = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
+        unknown = [in_a_line(str(key)) for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
+        self.logger.info("Event received", asked=told, unknown_keys=unknown)
+
+    def settled(self, environment: str) -> None:
+        """Which environment this is."""
+        self.logger.append_keys(environment=environment)
+        self.metrics.add_dimension("environment", environment)
+
+    def fetched(self, secret: str, user: str) -> None:
+        """The login is known."""
+        self.logger.info("Credentials fetched", secret=secret, user=user)
+
+    def connected(self, session: Session) -> None:
+        self._connected = True
+        info, server = session.wire.connection.info, session.server
+        self.logger.info(
+            "Connected",
+            host=info.host,
+            port=info.port,
+            database=server.database,
+            role=server.user,
+            server_version=server.version,
+            pid=server.pid,
+            tls=bool(session.wire.connection.pgconn.ssl_in_use),
+        )
+
+    def waiting(self, holder: Holder | None) -> None:
+        self.logger.warning("Waiting for another run to end", holder=str(holder))
+
+    def may_hurt(self, hazard: Hazard) -> None:
+        self.logger.warning("May hurt", hazard=str(hazard), help=hazard.help)
+
+    def in_the_way(self, wait: LockWait) -> None:
+        self.logger.warning(
+            "Others are in the way",
+            table=wait.table,
+            mode=wait.mode,
+            waited_ms=round(wait.waited_ms, 1),
+            blockers=[str(blocker) for blocker in wait.blockers[:_NAMED]],
+            queries=[blocker.query for blocker in wait.blockers[:_NAMED] if blocker.query],
+        )
+        self.count("LockWaits", 1)
+
+    def executing(self, action: Action, migration: Migration) -> None:
+        label = migration.label
+        self.logger.info(f"{_VERBS[action][0]} migration {label}", migration=label, file=migration.name)
+
+    def at_work(self, at: AtWork) -> None:
+        self.logger.info("At work", file=at.file, line=at.line, statements=at.statements)
+
+    def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
+        duration = round(done.duration_ms, 1)
+        self.logger.info(
+            f"{_VERBS[action][1]} migration {migration.label}",
+            migration=migration.label,
+            file=done.file,
+            duration_ms=duration,
+            verified=[f"{check.promise}: {check.found}" for check in done.checks],
+            locks=[str(lock) for lock in done.held],
+        )
+        self.count("MigrationsExecuted", 1)
+        self.metrics.add_metric("MigrationDuration", MetricUnit.Milliseconds, duration)
+
+    def closed(self) -> None:
+        if self._connected:
+            self.logger.info("Connection closed")
+        self._connected = False
+
+    def ended(self, answer: dict[str, Any]) -> None:
+        """The step is done; its answer goes to the state machine."""
+        told = ("next", "outcome", "status", "pending", "remaining", "message")
+        self.logger.info("Step done", answer={key: answer[key] for key in told if key in answer})
+
+    def failed(self, error: MigratorError) -> None:
+        """The step failed; its error goes to the state machine."""
+        self.logger.error(f"{error.name}: {error.message}", error=error.to_dict())
+        self.count("Failures", 1)
+
+    def count(self, name: str, value: float) -> None:
+        """A number for CloudWatch."""
+        self.metrics.add_metric(name, MetricUnit.Count, value)
+
+    def end(self) -> None:
+        """Writes the numbers out."""
+        if self.metrics.metric_set:
+            self.metrics.flush_metrics()

@@ -1,0 +1,1 @@
+"""Errors, results and SQL that pages and tests show."""

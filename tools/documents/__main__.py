@@ -1,0 +1,34 @@
+"""Writes the golden files, and then the pages that show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.documents import ROOT, golden, mails, pipeline, settings, troubleshooting
+
+
+def main() -> None:
+    """Writes what isn't as the code makes it, and says so."""
+    wanted = golden.files()
+    for path in sorted({*golden.MAILS.glob("*.txt")} - wanted.keys()):
+        path.unlink()
+        print(f"removed {path.relative_to(ROOT)}")
+    for path, text in wanted.items():
+        _write(path, text)
+    _write(mails.PATH, mails.render())
+    _write(troubleshooting.PATH, troubleshooting.render())
+    _write(settings.SCHEMA, settings.schema())
+    _write(settings.PATH, settings.render())
+    _write(pipeline.PATH, pipeline.render(pipeline.definitions()))
+
+
+def _write(path: Path, text: str) -> None:
+    if path.is_file() and path.read_text("utf-8") == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")
+    print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

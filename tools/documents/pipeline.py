@@ -1,0 +1,211 @@
+"""docs/pipeline.md: the way of a migration to the database, and the state machine as the template has it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aurora_migrations.cdk.failure_branch import SETTLE
+from aurora_migrations.cdk.naming import Names
+from aurora_migrations.cdk.watchdogs import GRACE, HOUR
+from aurora_migrations.cdk.workflow import STARTS
+from tools.documents import NOTE, ROOT
+
+PATH = ROOT / "docs" / "pipeline.md"
+ENVIRONMENT = "prod"
+_FIRST_OF_BRANCH = "Cause given?"
+_SHAPES = {"Choice": ("{", "}"), "Succeed": ("([", "])"), "Fail": ("([", "])"), "Task": ("[[", "]]")}
+_STATIONS = (
+    ("when", "who", "does"),
+    ("---", "---", "---"),
+    (
+        "before the merge",
+        "`aurora-migrations check`",
+        "reads every file with PostgreSQL's own grammar: mistakes, hazards, locks",
+    ),
+    ("at the build", "`make build`", "compiles `migrations/` into a manifest, and packs it with the functions"),
+    ("at the deployment", "`npx aws-cdk@2 deploy`", "brings package and state machine to AWS, together"),
+    (
+        "after it",
+        "a rule of EventBridge",
+        "sees `CREATE_COMPLETE` or `UPDATE_COMPLETE` of the stack, and starts the state machine",
+    ),
+    (
+        "by hand",
+        "the console, the command line",
+        "start the same machine, with `{}` or [more](functions.md#what-an-execution-may-be-asked)",
+    ),
+    (f"daily, at {HOUR.zfill(2)}:00 UTC", "the daily check", "looks, and mails if anything is pending or has drifted"),
+)
+_TEXT = """\
+# The pipeline
+
+{note}
+
+From a file in a pull request to a changed database, and what happens where it doesn't get there.
+
+{stations}
+
+A deployment that was rolled back starts nothing. An event that can start nothing is kept in a queue, and an alarm mails
+it. The rule of a first deployment may listen too late for its own event: start the first run by hand.
+
+## The state machine
+
+- **Preflight** reads the secret, connects, and holds the package against the history. It changes nothing, and says what
+  comes next: apply, verify (nothing is pending) or the answer (`list-migrations`, `plan`).
+- **Apply** runs the pending files in order, each in a transaction of its own with its record in the history. One call
+  does as many as its time allows, and the machine calls again while it says `more`.
+- **Verify** looks in a session of its own at what was left behind. Its answer is the execution's.
+
+Each call works out anew what is pending, from the history: nothing that a call has said needs to be believed. If
+another package is deployed in the middle, the run waits, as the functions are deployed one after the other, and starts
+over; it begins at most {starts} times.
+
+{main}
+
+Every task tries transient errors again, with growing pauses and jitter: connections, locks, another run, trouble of
+Lambda itself. A function that died is called once more. Everything else, and what lasts, leads into the failure branch.
+Nothing is tried again blindly: `States.ALL` stands in no retry.
+
+## The failure branch
+
+A function that fails writes its own mail, which stands in the error's document; the branch only looks whether it is
+there. Where it isn't (a function that died wrote nothing), the machine waits {settle} seconds, has preflight look at
+the database, and writes the mail itself; if the look fails too, it says that. A small state before the branch notes in
+which step it was. Who or what started the run is told in preflight's words; if preflight said none, in words of the
+machine's own, which never show what somebody typed. The next command is preflight's too: a run up to the same
+migration, a look after a rollback; without its word the advice is to look first. About a look that somebody typed at a
+terminal (`status`, `plan`) no mail is sent: who typed sees the error. Then the execution fails with the error that it
+had, whether the mail could be sent or not. All mails: [mails.md](mails.md).
+
+{branch}
+
+No Catch sees an execution that times out, is aborted, or breaks inside Step Functions. An event tells of its end to a
+machine of its own, `notice`. Of a look that was typed it tells nobody. Of all else it has preflight say who or what
+started the execution, waits {grace} seconds, looks, and looks again while a call of the execution, or another run, is
+at work; then it mails what fits that end:
+
+{notice}
+
+The daily check is a machine too, `daily`. It also looks again while a run is at work; what it can't do ends in a
+failure branch of its own:
+
+{daily}
+"""
+
+
+def render(machines: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page.
+
+    Args:
+        machines: the definitions of the state machines, by name.
+    """
+    names = Names(ENVIRONMENT)
+    main, notice, daily = (machines[names.of(*part)] for part in ((), ("notice",), ("daily",)))
+    branch = reachable(main["States"], _FIRST_OF_BRANCH)
+    return _TEXT.format(
+        note=NOTE,
+        stations="\n".join(f"| {' | '.join(row)} |" for row in _STATIONS),
+        starts=STARTS,
+        settle=SETTLE.to_seconds(),
+        grace=GRACE.to_seconds(),
+        main=diagram(main["States"], _before_branch(main)),
+        branch=diagram(main["States"], branch),
+        notice=diagram(notice["States"], reachable(notice["States"], notice["StartAt"])),
+        daily=diagram(daily["States"], _before_branch(daily)),
+    )
+
+
+def definitions() -> dict[str, dict[str, Any]]:
+    """The state machines of the example environment, from a template synthesised now."""
+    import aws_cdk as cdk
+
+    from aurora_migrations.cdk.stack import add_stacks
+
+    context = json.loads((ROOT / "cdk.json").read_text("utf-8"))["context"]
+    with tempfile.TemporaryDirectory() as folder:
+        app = cdk.App(context={**context, "env": ENVIRONMENT, "aws:cdk:bundling-stacks": []}, outdir=folder)
+        add_stacks(app)
+        template = json.loads(
+            Path(app.synth().directory, f"{Names(ENVIRONMENT).stack}.template.json").read_text("utf-8")
+        )
+    found = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::StepFunctions::StateMachine"]
+    return {each["StateMachineName"]: json.loads(_flat(each["DefinitionString"])) for each in found}
+
+
+def _flat(text: Any) -> str:
+    """A definition without CloudFormation's functions, of which no state's name or way depends."""
+    parts = text["Fn::Join"][1] if isinstance(text, dict) else [text]
+    return "".join(part if isinstance(part, str) else "-" for part in parts)
+
+
+def reachable(states: Mapping[str, Any], start: str) -> list[str]:
+    """The states that may follow one, itself included, the nearest first."""
+    found = [start]
+    for name in found:
+        found += dict.fromkeys(after for after, _ in _ways(states[name]) if after not in found)
+    return found
+
+
+def _before_branch(machine: Mapping[str, Any]) -> list[str]:
+    branch = reachable(machine["States"], _FIRST_OF_BRANCH)
+    return [name for name in reachable(machine["States"], machine["StartAt"]) if name not in branch]
+
+
+def diagram(states: Mapping[str, Any], names: Sequence[str]) -> str:
+    """States and what follows what, as Mermaid. What leads out of those that are named, leads to the failure branch."""
+    numbers = {name: f"s{number}" for number, name in enumerate(names)}
+    lines = [f"    {numbers[name]}{_shape(name, states[name])}" for name in names]
+    ways = [(numbers[name], *way) for name in names for way in _ways(states[name])]
+    if any(after not in numbers for _, after, _ in ways):
+        lines.append('    branch>"the failure branch"]')
+    arrows = dict.fromkeys(
+        f"    {name} {f'-. {word} .->' if word == 'fails' else f'-- {word} -->' if word else '-->'} "
+        f"{numbers.get(after, 'branch')}"
+        for name, after, word in ways
+    )
+    return "\n".join(["```mermaid", "flowchart TD", *lines, *arrows, "```"])
+
+
+def _shape(name: str, state: Mapping[str, Any]) -> str:
+    before, behind = _SHAPES.get(state["Type"], ("[", "]"))
+    return f'{before}"{name}"{behind}'
+
+
+def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a state may lead to, with a word for the arrow."""
+    for choice in state.get("Choices", []):
+        yield choice["Next"], _as_label(said(choice))
+    if "Default" in state:
+        yield state["Default"], "else"
+    if "Next" in state:
+        yield state["Next"], ""
+    for catch in state.get("Catch", []):
+        yield catch["Next"], "fails" if catch["ErrorEquals"] == ["States.ALL"] else catch["ErrorEquals"][0]
+
+
+def said(choice: Mapping[str, Any]) -> str:
+    """What must be so, in a word or two: the rule's comment, or what it compares with."""
+    if "Comment" in choice:
+        return str(choice["Comment"])
+    for test in choice.get("And", [choice]):
+        if "StringEquals" in test:
+            return str(test["StringEquals"])
+        if test.get("StringMatches", "").startswith("{"):
+            return "JSON"
+        if words := re.findall(r'"([\w-]+)"', test.get("StringMatches", "")):
+            return str(words[-1])
+        if "Not" in test and "StringMatches" in test["Not"]:
+            return "a text"
+        if test.get("NumericEquals") == 0:
+            return "no"
+    return "yes"
+
+
+def _as_label(words: str) -> str:
+    """Words as Mermaid takes them on an arrow, whatever stands in them."""
+    return words if re.fullmatch(r"[\w ]+", words) else f'"{words}"'

@@ -1,0 +1,76 @@
+"""docs/schemas/cdk.json, the JSON Schema of cdk.json for editors, and the table of keys in docs/settings.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from aurora_migrations.cdk.config import Environment
+from aurora_migrations.cdk.naming import ENVIRONMENT
+from tools.documents import RENEW, ROOT
+
+PATH = ROOT / "docs" / "settings.md"
+SCHEMA = ROOT / "docs" / "schemas" / "cdk.json"
+_HEAD = "| key | what | default |\n| --- | --- | --- |\n"
+
+
+class _Plain(GenerateJsonSchema):
+    """Without titles that only repeat a key."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def schema() -> str:
+    """Of the whole file: AWS's own keys are left to AWS."""
+    environment = Environment.model_json_schema(schema_generator=_Plain)
+    definitions = environment.pop("$defs")
+    environments = {
+        "description": "The environments to deploy to, by name.",
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": f"^{ENVIRONMENT}$"},
+        "additionalProperties": environment,
+    }
+    context = {"type": "object", "required": ["environments"], "properties": {"environments": environments}}
+    whole = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$comment": f"Made from aurora_migrations/cdk/config by {RENEW}; a test says when it is stale.",
+        "title": "cdk.json",
+        "type": "object",
+        "required": ["context"],
+        "properties": {"context": context},
+        "$defs": definitions,
+    }
+    return json.dumps(whole, indent=2).replace("\\n", " ") + "\n"  # descriptions are wrapped in the code only
+
+
+def render() -> str:
+    """The page: as it is, but for its table."""
+    before, _, rest = PATH.read_text("utf-8").partition(_HEAD)
+    table, _, after = rest.partition("\n\n")
+    assert table, f"{PATH} has no table of keys"
+    whole = json.loads(schema())
+    environment = whole["properties"]["context"]["properties"]["environments"]["additionalProperties"]
+    return "\n".join([before + _HEAD + "\n".join(_rows(environment, whole["$defs"])), "", after])
+
+
+def _rows(model: Mapping[str, Any], definitions: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for key, field in model["properties"].items():
+        inner = field.get("$ref", "").removeprefix("#/$defs/")
+        if inner:
+            yield from _rows(definitions[inner], definitions, f"{path}{key}.")
+            continue
+        text = json.dumps(field)
+        words = field.get("enum") or field.get("items", {}).get("enum", ())
+        default = field.get("default")
+        yield "| `{}` | {}{}{} | {} |".format(
+            path + key,
+            field["description"],
+            f" One of {', '.join(f'`{word}`' for word in words)}." if words else "",
+            " *(reference)*" if "#/$defs/Export" in text else "",
+            "required" if key in model.get("required", ()) else "" if default is None else f"`{json.dumps(default)}`",
+        )
