@@ -17,8 +17,8 @@ from typing import Any
 import boto3
 import psycopg
 
+from aurora_migrations import project
 from aurora_migrations.local.cloud.cloud import Cloud, opened
-from aurora_migrations.local.paths import CACHE
 from benchmarks.harness import Bench, Failed
 
 GOAL_MS = 1_000
@@ -41,7 +41,10 @@ def measure(bench: Bench) -> str:
         path.write_text(f"CREATE TABLE t{number} (id int PRIMARY KEY, at timestamptz);\n", encoding="utf-8")
     with bench.database() as name:
         url = bench.server.url(name)
-        with opened(url, migrations, CACHE) as cloud, psycopg.connect(url, autocommit=True) as connection:
+        with (
+            opened(url, migrations, project.cache() / "cloud") as cloud,
+            psycopg.connect(url, autocommit=True) as connection,
+        ):
             rounds = [_round(cloud, connection, number) for number in range(1, bench.rounds + 2)][1:]
     return _table(rounds)
 

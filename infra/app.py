@@ -10,16 +10,20 @@ from typing import Any
 
 import aws_cdk as cdk
 
-from aurora_migrations.cdk.config import SettingsError
-from aurora_migrations.cdk.package.build import ROOT
-from aurora_migrations.cdk.package.bundling import troubles
-from aurora_migrations.cdk.stack import add_stacks
+from aurora_migrations.cdk import compliance
+from aurora_migrations.cdk.config import SettingsError, read_environments
+from aurora_migrations.cdk.package.bundling import bundled, troubles
+from aurora_migrations.cdk.stack import MigrationsStack
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
     """Writes the templates where the CDK wants them, or without it to cdk.out; returns the exit code."""
     try:
-        app = cdk.App(context=read_context(), outdir=os.environ.get("CDK_OUTDIR", str(ROOT / "cdk.out")))
+        app = cdk.App(
+            context=read_context(ROOT / "cdk.json"), outdir=os.environ.get("CDK_OUTDIR", str(ROOT / "cdk.out"))
+        )
         add_stacks(app)
         app.synth()
     except SettingsError as error:
@@ -31,7 +35,19 @@ def main() -> int:
     return 0
 
 
-def read_context(path: Path = ROOT / "cdk.json") -> dict[str, Any]:
+def add_stacks(app: cdk.App) -> list[MigrationsStack]:
+    """A stack for each environment of the context `environments`, or for the one that the context `env` names.
+
+    Raises:
+        SettingsError: a mistake in the settings.
+    """
+    environments, chosen = app.node.try_get_context("environments"), app.node.try_get_context("env")
+    found = read_environments(environments, None if chosen is None else str(chosen))
+    compliance.check(app)
+    return [MigrationsStack(app, settings, bundled(ROOT / "migrations")) for settings in found]
+
+
+def read_context(path: Path) -> dict[str, Any]:
     """What stands in cdk.json. The CDK's own command tells the same and what was typed beside it, and goes before.
 
     Raises:

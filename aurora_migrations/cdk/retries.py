@@ -33,7 +33,7 @@ def retryable(family: str) -> tuple[str, ...]:
 
 
 def every_error() -> Iterator[type[MigratorError]]:
-    """Every class of the engine's errors; not those that a terminal adds to them (`aurora_migrations.cli.remote.aws_errors`)."""
+    """Every class of the engine's errors; not those that the command line adds (cli/remote/aws_errors.py)."""
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, MigratorError) and kind is not MigratorError:
             yield kind
@@ -130,9 +130,7 @@ def _check() -> None:
     known = {name for retry in of_calls(0, PATIENCE) for name in retry.errors}
     forgotten = [error.__name__ for error in every_error() if error.retryable and error.__name__ not in known]
     if forgotten:
-        raise ValueError(
-            f"The engine calls {', '.join(forgotten)} transient, and no retry of aurora_migrations/cdk/retries.py does."
-        )
+        raise ValueError(f"The engine calls {', '.join(forgotten)} transient, and no retry of cdk/retries.py does.")
 
 
 _check()

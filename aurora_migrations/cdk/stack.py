@@ -7,11 +7,11 @@ from constructs import Construct
 
 from aurora_migrations.cdk import compliance, outputs
 from aurora_migrations.cdk.alerts import Alerts, make_key
-from aurora_migrations.cdk.config import Environment, read_environments
+from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.network import Network
-from aurora_migrations.cdk.package.bundling import Package, bundled
+from aurora_migrations.cdk.package.bundling import Package
 from aurora_migrations.cdk.triggers import DeadLetters, DeployTrigger
 from aurora_migrations.cdk.watchdogs import DailyCheck, Notice, Watching
 from aurora_migrations.cdk.workflow import Workflow
@@ -20,8 +20,12 @@ from aurora_migrations.cdk.workflow import Workflow
 class MigrationsStack(cdk.Stack):
     """Runs one database's migrations after a deployment, on demand, and never unheard."""
 
-    def __init__(self, scope: Construct, settings: Environment, package: Package | None = None) -> None:
-        """`package` replaces the one for AWS."""
+    def __init__(self, scope: Construct, settings: Environment, package: Package) -> None:
+        """Builds the stack.
+
+        Args:
+            package: what the functions run: `bundling.bundled(migrations)` on AWS.
+        """
         super().__init__(
             scope,
             Names(settings.name).stack,
@@ -31,9 +35,7 @@ class MigrationsStack(cdk.Stack):
         key = make_key(self, settings)
         network = Network(self, "Network", settings)
         alerts = Alerts(self, "Alerts", settings=settings, key=key)
-        functions = Functions(
-            self, "Functions", settings=settings, network=network, key=key, package=package or bundled()
-        )
+        functions = Functions(self, "Functions", settings=settings, network=network, key=key, package=package)
         workflow = Workflow(self, "Workflow", settings=settings, functions=functions, alerts=alerts)
         dead_letters = DeadLetters(self, "DeadLetters", settings=settings, alerts=alerts, key=key)
         machine = workflow.machine
@@ -44,15 +46,3 @@ class MigrationsStack(cdk.Stack):
             DailyCheck(self, "Daily", watching)
         outputs.tell(self, workflow=workflow, functions=functions, alerts=alerts, dead_letters=dead_letters)
         compliance.acknowledge(self)
-
-
-def add_stacks(app: cdk.App) -> list[MigrationsStack]:
-    """A stack for each environment of the context `environments`, or for the one that the context `env` names.
-
-    Raises:
-        SettingsError: a mistake in the settings.
-    """
-    environments, chosen = app.node.try_get_context("environments"), app.node.try_get_context("env")
-    found = read_environments(environments, None if chosen is None else str(chosen))
-    compliance.check(app)
-    return [MigrationsStack(app, settings) for settings in found]

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from aurora_migrations import project
 from aurora_migrations.cli import where
 from aurora_migrations.cli.paragraphs import paragraph
 from aurora_migrations.engine import MigratorError
@@ -75,10 +76,17 @@ def parser(
         "--migrations",
         metavar="DIR",
         type=_folder,
-        default=Path("migrations"),
+        default=_usual_folder(made),
         help="the folder (default: migrations/)",
     )
     return made
+
+
+def _usual_folder(made: argparse.ArgumentParser) -> Path:
+    try:
+        return project.migrations()
+    except InvalidInput as error:
+        made.error(f"{error.message} {error.solution}")
 
 
 def add_wait(made: argparse.ArgumentParser) -> None:
@@ -180,8 +188,8 @@ def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace
 
 
 def going_on(error: MigratorError) -> str:
-    """What shows the execution that goes on, or may, after an error of following it (see `aurora_migrations.cli.remote.aws_errors`); else
-    nothing."""
+    """What shows the execution that goes on, or may, after an error of following it (see
+    `cli/remote/aws_errors.py`); else nothing."""
     return str(getattr(error, "look", ""))
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aurora_migrations import project
 from aurora_migrations.engine.errors import InvalidInput
 
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
@@ -112,10 +113,9 @@ def _deploying(arguments: argparse.Namespace) -> str:
     """What deploys to the local cloud. Where `up` keeps none running, each command packs the files anew: the same
     command does. But for a rollback: that is never undone and done again without a look."""
     from aurora_migrations.local.cloud.discovery import find
-    from aurora_migrations.local.paths import home
 
     verb = str(arguments.verb)
-    if verb == "rollback" or find(home()) is not None:
+    if verb == "rollback" or find(project.local()) is not None:
         verb = "deploy"
     target = getattr(arguments, "target", None) if verb != "deploy" else None
     return f"aurora-migrations {verb} {target or ''}".rstrip()
@@ -133,7 +133,7 @@ def flags(arguments: argparse.Namespace) -> str:
 
 def folder(migrations: Path) -> str:
     """` --migrations DIR`, where it isn't the usual folder."""
-    return f" --migrations {quoted(str(migrations))}" if migrations != Path("migrations") else ""
+    return f" --migrations {quoted(str(migrations))}" if migrations != project.migrations() else ""
 
 
 def quoted(word: str) -> str:

@@ -1,7 +1,7 @@
 """A migration's texts, understood: what the compiler finds out before a run and the engine goes by.
 
-The engine asks a `Source` for them. There are two: the compiler itself (`aurora_migrations.compiler.compile`, which needs PostgreSQL's
-grammar), and a manifest that the compiler has written (`aurora_migrations.engine.manifest`, which needs nothing).
+The engine asks a `Source` for them. There are two: the compiler itself (`compiler/compile.py`, which needs PostgreSQL's
+grammar), and a manifest that the compiler has written (`engine/manifest.py`, which needs nothing).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Never
 
+from aurora_migrations import project
 from aurora_migrations.local import paths
 from aurora_migrations.local.postgres import server as postgres
 from aurora_migrations.local.postgres.process_lifetime import ended_by_signals
@@ -17,7 +18,7 @@ HELP = f"""\
 python -m aurora_migrations.local serve     start the local PostgreSQL and keep it running until Ctrl-C
 python -m aurora_migrations.local stop      stop it if it was left running
 
-Its data are kept between runs, in .local/ of this repository or where {paths.VARIABLE} says.
+Its data are kept between runs, in .local/ of the project or where {project.LOCAL_VARIABLE} says.
 """
 
 

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TextIO
 
+from aurora_migrations import project
 from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres import server as postgres
 from aurora_migrations.local.postgres.server import Server
 
-ROOT = Path(__file__).resolve().parents[2]
-VARIABLE = "AURORA_MIGRATIONS_LOCAL"
-CACHE = ROOT / "build" / "cloud"  # template and packages: made anew if they are gone
-
-
-def home() -> Path:
-    """The folder that is kept between runs: `.local/` of this repository, or what the variable names."""
-    wanted = os.environ.get(VARIABLE)
-    return (Path(wanted) if wanted else ROOT / ".local").absolute()
-
 
 def data() -> Path:
     """The data folder of the local PostgreSQL."""
-    return home() / f"postgres-{binaries.find().major}"
+    return project.local() / f"postgres-{binaries.find().major}"
 
 
 def start(remarks: TextIO | None = sys.stdout) -> Server:

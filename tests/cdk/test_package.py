@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from aurora_migrations import project
 from aurora_migrations.cdk.package import build as packaging
-from aurora_migrations.cdk.package.build import ARM64, CERTIFICATES, ROOT, X86_64, PackagingError, build
+from aurora_migrations.cdk.package.build import ARM64, CERTIFICATES, X86_64, PackagingError, build
 from aurora_migrations.cdk.package.verify import CERTIFICATES_SHA256, LARGEST_ZIP, inspect, locked, zipped
 from aurora_migrations.cli.verbs.build import missing_for_deploy
 from aurora_migrations.engine.manifest import Manifest
+from tests.paths import ROOT
 
 MIGRATIONS = ROOT / "migrations"
 
@@ -99,14 +101,17 @@ def test_handlers_can_be_imported_by_the_names_that_the_template_gives(package: 
 
 
 def test_only_modules_of_our_code_go_into_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = tmp_path / "checkout" / "functions"
-    shutil.copytree(ROOT / "functions", code, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("notes.txt", "migrator/dump.sql", ".venv/site.py", "migrator/.#run.py", "empty/README"):
-        (code / name).parent.mkdir(exist_ok=True)
-        (code / name).touch()
-    monkeypatch.setattr(packaging, "ROOT", code.parent)
+    checkout, tops = tmp_path / "checkout", ("functions", "aurora_migrations")
+    for top in tops:
+        shutil.copytree(ROOT / top, checkout / top, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("functions/notes.txt", "functions/.venv/site.py", "functions/empty/README", "functions/.#mail.py"):
+        (checkout / name).parent.mkdir(exist_ok=True)
+        (checkout / name).touch()
+    monkeypatch.setattr(project, "PACKAGE", checkout / "aurora_migrations")
+    monkeypatch.setattr(project, "FUNCTIONS", checkout / "functions")
     packaging._copy_code(tmp_path / "package")
-    here = {path.relative_to(ROOT) for path in (ROOT / "functions").rglob("*.py")}
+    ours = [*(ROOT / "functions").rglob("*.py"), *(ROOT / "aurora_migrations" / "engine").rglob("*.py")]
+    here = {path.relative_to(ROOT) for path in (*ours, ROOT / "aurora_migrations" / "__init__.py")}
     assert {
         path.relative_to(tmp_path / "package") for path in (tmp_path / "package").rglob("*") if path.is_file()
     } == here
@@ -219,7 +224,7 @@ def put_cache(package: Path) -> None:
         (lose_handler, "functions/apply/handler.py is missing"),
         (edit_migration, "InvalidManifest: 017_create_dry_run_log_micro_agente.sql was changed"),
         (lose_manifest, "InvalidManifest: There is no manifest"),
-        (other_version, "psycopg is 3.2.13, and requirements/lambda.txt says 3.3.9."),
+        (other_version, "psycopg is 3.2.13, and lambda.txt says 3.3.9."),
         (edit_certificates, "rds-ca.pem is missing, or not what"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -12,8 +12,8 @@ import pytest
 
 from aurora_migrations.cdk import retries
 from aurora_migrations.cdk.config import Limits
-from aurora_migrations.cdk.package.build import ROOT
 from tests.cdk.cloud import Machine, some
+from tests.paths import ROOT
 
 # Of what an Invoke may answer with, what can't get better by itself, or can't come here at all.
 LASTING = {
@@ -113,5 +113,6 @@ def test_waits_are_told_as_the_states_language_computes_them(workflow: Machine) 
 
 def test_settings_are_read_without_the_cdk() -> None:
     """So that pages, tests and other tools read them in a moment."""
-    code = "import sys, aurora_migrations.cdk.config; sys.exit(any(m.split('.')[0] in ('aws_cdk', 'jsii') for m in sys.modules))"
+    code = "import sys, aurora_migrations.cdk.config\n"
+    code += "sys.exit(any(m.split('.')[0] in ('aws_cdk', 'jsii') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -19,9 +19,9 @@ from aurora_migrations.cdk.config import (
     read_environments,
 )
 from aurora_migrations.cdk.naming import PARTS
-from aurora_migrations.cdk.package.build import ROOT
 from aurora_migrations.engine.steps.execution_input import ACTIONS
 from tests.cdk.cloud import some
+from tests.paths import ROOT
 
 DEV: dict[str, Any] = {
     "network": {

@@ -24,7 +24,7 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """The state machine of an environment that mails success."""
     import aws_cdk as cdk
 
-    from aurora_migrations.cdk.stack import add_stacks
+    from infra.app import add_stacks
 
     settings = context()
     environments = {"dev": {**settings["environments"]["dev"], "success_mail": True}}

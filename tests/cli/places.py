@@ -26,13 +26,7 @@ from aurora_migrations.engine import errors as engine
 from aurora_migrations.engine.errors import MigratorError
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = (
-    "functions",
-    "aurora_migrations/engine",
-    "aurora_migrations/compiler",
-    "aurora_migrations/cli",
-    "aurora_migrations/local",
-)
+ROOMS = ("functions", "engine", "compiler", "cli", "local")  # the CDK is no part of what users run
 CLASSES = {
     name: kind
     for module in (engine, cloud)
@@ -41,8 +35,8 @@ CLASSES = {
 }
 # Names of variables that hold a class: what is called by them makes an error.
 VARIABLES = {
-    "aurora_migrations/cli/remote/failing.py": {"ours"},
-    "aurora_migrations/engine/diagnostics/file_errors.py": {"kind"},
+    "cli/remote/failing.py": {"ours"},
+    "engine/diagnostics/file_errors.py": {"kind"},
 }
 STOPPED = {
     "interrupts.stopped",
@@ -106,8 +100,17 @@ def _entered() -> Iterator[tuple[str, Span, Span]]:
 
 @cache
 def _trees() -> dict[str, ast.Module]:
-    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
-    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in paths}
+    paths = [path for room in ROOMS for path in sorted(_folder(room).rglob("*.py"))]
+    return {_name(path): ast.parse(path.read_text("utf-8")) for path in paths}
+
+
+def _folder(room: str) -> Path:
+    return ROOT / room if room == "functions" else ROOT / "aurora_migrations" / room
+
+
+def _name(path: Path) -> str:
+    """A module as scenes name it: `engine/plan.py`, `functions/entrypoint.py`."""
+    return path.relative_to(ROOT).as_posix().removeprefix("aurora_migrations/")
 
 
 def _places_in(file: str, tree: ast.Module) -> Iterator[Place]:
@@ -222,8 +225,8 @@ def _place_of(frame: FrameType) -> Place | None:
 @cache
 def _product(filename: str) -> str | None:
     with contextlib.suppress(ValueError):
-        file = Path(filename).resolve().relative_to(ROOT).as_posix()
-        return file if file.startswith(FOLDERS) else None
+        file = _name(Path(filename).resolve())
+        return file if file.startswith(tuple(f"{room}/" for room in ROOMS)) else None
     return None
 
 

@@ -22,6 +22,7 @@ from tests.database.helpers import applied, apply, attempts, backend
 from tests.servers import Database, Migrations
 
 CTRL_C, CTRL_D = b"\x03", b"\x04"
+CALL = "os.execv(sys.executable, [sys.executable, '-m', 'aurora_migrations', *sys.argv[1:]])"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
 
@@ -45,7 +46,8 @@ def test_run_in_a_process_of_its_own(spawn: Call, two: Migrations, database: Dat
 
 def test_run_with_nothing_to_do_loads_no_more_than_it_needs(two: Migrations, database: Database) -> None:
     assert main(["run", "--migrations", str(two.dir), "--database-url", database.url]) == 0
-    program = "import sys; from aurora_migrations.cli.main import main; code = main(['run']); print(*sys.modules); sys.exit(code)"
+    program = "import sys; from aurora_migrations.cli.main import main\n"
+    program += "code = main(['run']); print(*sys.modules); sys.exit(code)"
     finished = subprocess.run(
         [sys.executable, "-c", program],
         cwd=two.dir.parent,
@@ -119,9 +121,7 @@ def test_run_into_a_closed_pipe_is_all_or_nothing(two: Migrations, database: Dat
 def without_streams(migrations: Migrations, closed: Sequence[int], *words: str, **variables: str) -> Answer:
     """Calls it with streams that are closed, as by `>&-`."""
     closing = "".join(f"os.close({number}); " for number in closed)
-    program = (
-        f"import os, sys; {closing}os.execv(sys.executable, [sys.executable, '-m', 'aurora_migrations', *sys.argv[1:]])"
-    )
+    program = f"import os, sys; {closing}{CALL}"
     finished = subprocess.run(
         [sys.executable, "-c", program, *words],
         cwd=migrations.dir.parent,
@@ -302,9 +302,9 @@ STOPPING = "Stopping as soon as that leaves nothing half done (Ctrl-C again ends
 def stopped(database: Database, migrations: Migrations, before: str, *words: str) -> tuple[int, str]:
     """Its exit code and what it said of a run that Ctrl-C meets in a file, after a line of Python in its process."""
     migrations.write("003_long.sql", "SELECT pg_sleep(60);")
-    program = f"import os, sys; {before}os.execv(sys.executable, [sys.executable, '-m', 'aurora_migrations', 'run', *sys.argv[1:]])"
+    program = f"import os, sys; {before}{CALL}"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *words],
+        [sys.executable, "-c", program, "run", *words],
         cwd=migrations.dir.parent,
         env=environment(DATABASE_URL=database.url),
         stdin=subprocess.DEVNULL,

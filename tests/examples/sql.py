@@ -1,4 +1,4 @@
-"""Examples of errors that a migration's file meets, with the facts that `aurora_migrations.engine.diagnostics.file_errors` gives them."""
+"""Examples of errors that a migration's file meets, with the facts that `file_errors.py` gives them."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aurora_migrations.local.paths import ROOT
 from aurora_migrations.local.postgres import os_account, server
 from aurora_migrations.local.postgres.binaries import find
 from aurora_migrations.local.postgres.data_directory import Folder
 from tests import listeners, servers
+from tests.paths import ROOT
 
 START = """
 import sys
@@ -34,7 +34,7 @@ PACK = """
 import sys
 from pathlib import Path
 from aurora_migrations.cdk.package.build import HERE, add_code
-from aurora_migrations.local.cloud import package
+from aurora_migrations.local.cloud.cache import package_cache as package
 
 folder = Path(sys.argv[1])
 package._MAKES["code"] = lambda making: add_code(making, HERE, folder / "wheels")

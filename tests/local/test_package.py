@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from aurora_migrations.cdk.package.build import ROOT, PackagingError
+from aurora_migrations.cdk.package.build import PackagingError
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.local.cloud.cache import package_cache as module
 from aurora_migrations.local.cloud.cache.package_cache import KEPT, package
+from tests.paths import ROOT
 
 USES = """
 import sys
@@ -135,7 +136,7 @@ def test_a_process_older_than_the_sources_has_a_new_one_make_it(
     old = package(folder, migrations, quietly)
     changed = tmp_path / "changed.py"
     changed.write_text("since this process began\n")
-    monkeypatch.setattr(module, "_MAKERS", (*module._MAKERS, str(changed)))
+    monkeypatch.setattr(module, "_MAKERS", (*module._MAKERS, changed))
     monkeypatch.setattr(module, "_MAKES", {})  # nothing is made in this process
     made = package(folder, migrations, quietly)
     assert made != old
@@ -146,17 +147,18 @@ def test_a_process_older_than_the_sources_has_a_new_one_make_it(
 
 
 def test_every_module_that_makes_a_package_is_part_of_its_name() -> None:
-    loaded = "import sys, aurora_migrations.local.cloud.cache.package_cache; print(*(getattr(m, '__file__', None) for m in sys.modules.values()))"
+    loaded = "import sys, aurora_migrations.local.cloud.cache.package_cache\n"
+    loaded += "print(*(getattr(m, '__file__', None) for m in sys.modules.values()))"
     said = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     ours = {path.relative_to(ROOT) for path in map(Path, said.split()) if path.is_relative_to(ROOT)}
     makers = {
         path
         for path in ours
-        if path.parts[0] not in ("local", ".venv") and path != Path("aurora_migrations/cdk/__init__.py")
+        if path.parts[:2] != ("aurora_migrations", "local") and path.parts[0] != ".venv" and path.name != "__init__.py"
     }
     assert Path("aurora_migrations/cdk/package/build.py") in makers
     assert Path("aurora_migrations/compiler/check.py") in makers
-    assert makers <= {path.relative_to(ROOT) for name in module._MAKERS for path in module._sources(ROOT / name)}
+    assert makers <= {path.relative_to(ROOT) for maker in module._MAKERS for path in module._sources(maker)}
 
 
 def test_a_folder_that_cant_be_made_is_told(migrations: Path, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.cdk.package.build import ROOT
 from aurora_migrations.local.cloud.discovery import Access, find, found_by_others
 from aurora_migrations.local.cloud.reach import _show
 from aurora_migrations.local.cloud.services.inbox import Mail
 from aurora_migrations.local.errors import ServerError
+from tests.paths import ROOT
 
 DIES = """
 import os, sys

@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aurora_migrations.cdk.package.build import ROOT
 from aurora_migrations.local.cloud.cache import template_cache as module
 from aurora_migrations.local.cloud.cache.template_cache import LOCK, template
 from aurora_migrations.local.errors import ServerError
+from tests.paths import ROOT
 
 NODE_S = 150
 MAKES = """
@@ -50,12 +50,13 @@ def test_nothing_is_left_of_a_process_that_is_killed_while_it_synthesises(tmp_pa
 
 # What the real synthesis does first, and what takes it a fraction of a second: load a package of jsii's.
 LOADS = """
-import infra, constructs, json, os, sys
+import constructs, json, os, sys
 from pathlib import Path
+from aurora_migrations.local.cloud.cache.synthesis import versions
 
 with Path(sys.argv[1]).parents[1].joinpath("tries").open("a") as tries:
     tries.write(f"{os.environ['JSII_RUNTIME_PACKAGE_CACHE_ROOT']}\\n")
-Path(sys.argv[1]).write_text(json.dumps({"made_from": {}, "template": sys.argv[2]}))
+Path(sys.argv[1]).write_text(json.dumps({"made_from": {}, "versions": versions(), "template": sys.argv[2]}))
 """
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.cdk.package.build import ROOT
 from aurora_migrations.local.postgres import os_account
 from aurora_migrations.local.postgres.binaries import find
 from tests import servers
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize("verb", [("up",), ("list", "--local")], ids=" ".join)

@@ -16,9 +16,9 @@ FAMILIES = ("input", "package", "secret", "connection", "contention", "history",
 
 
 def classes(base: type[MigratorError] = MigratorError) -> Iterator[type[MigratorError]]:
-    """The engine's. The command line has more of its own, in `aurora_migrations.cli.remote.aws_errors`: see test_remote_errors.py."""
+    """The engine's. The command line has more of its own, in cli/remote/aws_errors.py: see test_remote_errors.py."""
     for kind in base.__subclasses__():
-        if not kind.__module__.startswith("cli."):
+        if not kind.__module__.startswith("aurora_migrations.cli."):
             yield kind
             yield from classes(kind)
 

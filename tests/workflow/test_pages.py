@@ -137,7 +137,7 @@ def made(verb: str, arguments: Sequence[str]) -> list[str]:
         patch.setattr(tasks, "hand_over", lambda *what: handed.append(what) or 0)
         assert tasks.main([verb, *arguments]) == 0
     ((program, *words),) = handed
-    assert program == "cli"
+    assert program == "aurora_migrations"
     return words
 
 

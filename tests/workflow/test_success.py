@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from aurora_migrations.cdk.package.build import ROOT
+from tests.paths import ROOT
 from tests.workflow.helpers import Workflow, until
 
 RUNBOOK_INSERT = """

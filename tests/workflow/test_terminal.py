@@ -21,12 +21,12 @@ import psutil
 import psycopg
 import pytest
 
-from aurora_migrations.cdk.package.build import ROOT
 from aurora_migrations.local.postgres import os_account
 from aurora_migrations.local.postgres.binaries import find
 from aurora_migrations.local.postgres.data_directory import Folder
 from tests import servers
 from tests.cli.conftest import Answer, calling, checked, environment
+from tests.paths import ROOT
 from tests.servers import Database
 from tests.workflow.helpers import until
 

@@ -1,7 +1,8 @@
 """Pages of docs/ that are made from the code, one module a page; `python -m tasks docs` writes them all.
 
 Each page's module has `PATH` and `render`. What the pages show stands in tests/golden/: the mails, made of the
-examples in `tests.examples.examples`, and what a terminal shows, written by tests/cli/test_messages.py (which says how).
+examples in `tests.examples.examples`, and what a terminal shows, written by
+tests/cli/test_messages.py (which says how).
 Tests say when a page or a golden file isn't what the code makes of it.
 """
 

@@ -124,7 +124,7 @@ def definitions() -> dict[str, dict[str, Any]]:
     """The state machines of the example environment, from a template synthesised now."""
     import aws_cdk as cdk
 
-    from aurora_migrations.cdk.stack import add_stacks
+    from infra.app import add_stacks
 
     context = json.loads((ROOT / "cdk.json").read_text("utf-8"))["context"]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,12 @@
 """The Lambda package: made without Docker, equal bytes from equal input, and looked through before it is deployed.
 
-    functions/  aws_lambda_powertools/  psycopg/  psycopg_binary/ ...   our code, and requirements/lambda.txt
+    functions/  aurora_migrations/engine/                               our code
+    aws_lambda_powertools/  psycopg/  psycopg_binary/ ...               the locked packages of lambda.txt
     migrations/         the SQL and its manifest, which the compiler writes here, where its grammar is
     rds-ca.pem          whom to trust to be a database of AWS
 
-Needs no CDK, so that `aurora-migrations build` starts fast. Wheels come from a folder of the checkout that the first
-build fills from the package index, and the next ones read: after that no network is needed.
+Needs no CDK, so that `aurora-migrations build` starts fast. Wheels come from a folder that the
+first build fills from the package index, and the next ones read: after that no network is needed.
 """
 
 from __future__ import annotations
@@ -18,15 +19,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aurora_migrations import project
 from aurora_migrations.compiler.check import check, write_manifest
 from aurora_migrations.engine import discover
 from aurora_migrations.engine.migrations import Problem, invalid_files
 
-ROOT = Path(__file__).resolve().parents[3]
-REQUIREMENTS = ROOT / "requirements" / "lambda.txt"
-CERTIFICATES_FOLDER = Path(__file__).resolve().parents[1] / "certificates"
-WHEELS = ROOT / "build" / "wheels"
-CODE = "functions"
+CODE = ("functions", "aurora_migrations")  # the package's folders of our code
 MIGRATIONS = "migrations"
 CERTIFICATES = "rds-ca.pem"
 HANDLERS = ("preflight", "apply", "verify")
@@ -54,7 +52,7 @@ class PackagingError(Exception):
     """What keeps the package from being made, and what to do; in plain sentences."""
 
 
-def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wheels: Path = WHEELS) -> str:
+def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wheels: Path | None = None) -> str:
     """Makes the package in an empty folder; returns the digest of its migrations.
 
     Raises:
@@ -67,16 +65,19 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
     return digest
 
 
-def add_code(target: Path, architecture: Architecture, wheels: Path = WHEELS) -> None:
+def add_code(target: Path, architecture: Architecture, wheels: Path | None = None) -> None:
     """Puts everything but the migrations into a folder.
+
+    Args:
+        wheels: the folder of downloaded wheels (by default one in the project's cache).
 
     Raises:
         PackagingError: pip is missing or found no wheel.
     """
-    _install(target, architecture, wheels)
+    _install(target, architecture, wheels or project.cache() / "wheels")
     _forget_this_machine(target)
     _copy_code(target)
-    shutil.copyfile(CERTIFICATES_FOLDER / CERTIFICATES, target / CERTIFICATES)
+    shutil.copyfile(project.CERTIFICATES / CERTIFICATES, target / CERTIFICATES)
 
 
 def add_migrations(target: Path, migrations: Path) -> str:
@@ -96,7 +97,7 @@ def _let_everybody_read(target: Path) -> None:
 
 
 def fill(wheels: Path, architecture: Architecture = ARM64) -> None:
-    """Fetches the wheels of requirements/lambda.txt that aren't there yet.
+    """Fetches the wheels of lambda.txt that aren't there yet.
 
     Raises:
         PackagingError: pip is missing, or couldn't.
@@ -127,7 +128,7 @@ def _wanted(architecture: Architecture) -> tuple[str, ...]:
         "--no-deps",
         "--require-hashes",
         "--requirement",
-        str(REQUIREMENTS),
+        str(project.LAMBDA_REQUIREMENTS),
     )
 
 
@@ -140,11 +141,19 @@ def _forget_this_machine(target: Path) -> None:
 
 def _copy_code(target: Path) -> None:
     """Modules only: what else lies there, notes or a dump, isn't code."""
-    for path in sorted((ROOT / CODE).rglob("*.py")):
-        place = path.relative_to(ROOT)
-        if not any(part.startswith(".") for part in place.parts):
-            (target / place).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target / place)
+    for path in code():
+        top = project.FUNCTIONS if path.is_relative_to(project.FUNCTIONS) else project.PACKAGE
+        place = target / path.relative_to(top.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+
+
+def code() -> list[Path]:
+    """The modules that run in Lambda: the functions and the engine."""
+    paths = [*project.FUNCTIONS.rglob("*.py"), *(project.PACKAGE / "engine").rglob("*.py")]
+    below = project.PACKAGE.parent
+    hidden = {path for path in paths if any(part.startswith(".") for part in path.relative_to(below).parts)}
+    return [project.PACKAGE / "__init__.py", *sorted({*paths} - hidden)]
 
 
 def _copy_migrations(target: Path, migrations: Path) -> str:
@@ -180,8 +189,8 @@ _NO_PIP = (
     "Call `python -m tasks build` (or `make build`), which sets up one that has."
 )
 _NO_WHEELS = (
-    "pip could not get the packages of requirements/lambda.txt (its words are above). The first build needs the "
-    "package index; if the network failed, call again. Later builds take the wheels from build/wheels."
+    "pip could not get the packages of lambda.txt (its words are above). The first build needs the "
+    "package index; if the network failed, call again. Later builds need no network."
 )
 
 

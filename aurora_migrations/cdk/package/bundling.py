@@ -10,11 +10,11 @@ import aws_cdk as cdk
 import jsii
 from aws_cdk import aws_lambda as lambda_
 
-from aurora_migrations.cdk.package.build import ARM64, ROOT, PackagingError, build
+from aurora_migrations import project
+from aurora_migrations.cdk.package.build import ARM64, PackagingError, build
 from aurora_migrations.cdk.package.verify import inspect
 from aurora_migrations.engine import MigratorError
 
-MIGRATIONS = ROOT / "migrations"
 troubles: list[str] = []
 """What kept a package from being made."""
 
@@ -30,29 +30,33 @@ class Package:
 
 @jsii.implements(cdk.ILocalBundling)
 class _Bundler:
+    def __init__(self, migrations: Path) -> None:
+        self._migrations = migrations
+
     def try_bundle(self, output_dir: str, *args: Any, **options: Any) -> bool:
         """Makes the package where the CDK wants it. What went wrong is kept: on its way through the CDK's core an
         exception would lose its class and gain pages of frames."""
         try:
-            _make(Path(output_dir))
+            _make(Path(output_dir), self._migrations)
         except (PackagingError, MigratorError) as error:
             troubles.append(str(error))
             raise
         return True
 
 
-def _make(target: Path) -> None:
-    build(target, MIGRATIONS, ARM64)
+def _make(target: Path, migrations: Path) -> None:
+    build(target, migrations, ARM64)
     wrong = inspect(target, ARM64)
     if wrong:
         raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
 
 
-def bundled() -> Package:
-    """The package for AWS: Python 3.14 on ARM, which costs less than on Intel and starts as fast."""
+def bundled(migrations: Path) -> Package:
+    """The package for AWS, with the migrations of a folder: Python 3.14 on ARM, which costs less than on Intel and
+    starts as fast."""
     code = lambda_.Code.from_asset(
-        str(ROOT / "functions"),
+        str(project.FUNCTIONS),
         asset_hash_type=cdk.AssetHashType.OUTPUT,
-        bundling=cdk.BundlingOptions(image=cdk.DockerImage.from_registry("not-used"), local=_Bundler()),
+        bundling=cdk.BundlingOptions(image=cdk.DockerImage.from_registry("not-used"), local=_Bundler(migrations)),
     )
     return Package(code, lambda_.Runtime.PYTHON_3_14, lambda_.Architecture.ARM_64)

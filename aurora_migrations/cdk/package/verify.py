@@ -9,13 +9,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from aurora_migrations import project
 from aurora_migrations.cdk.package.build import (
     CERTIFICATES,
     CODE,
     HANDLERS,
     MIGRATIONS,
     PYTHON,
-    REQUIREMENTS,
     Architecture,
 )
 from aurora_migrations.engine import MigratorError, discover
@@ -55,8 +55,8 @@ def zipped(package: Path) -> bytes:
 
 
 def locked() -> dict[str, str]:
-    """The packages of requirements/lambda.txt and their versions."""
-    return dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", REQUIREMENTS.read_text("utf-8")))
+    """The packages of lambda.txt and their versions."""
+    return dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", project.LAMBDA_REQUIREMENTS.read_text("utf-8")))
 
 
 def _strangers(package: Path, files: list[str]) -> Iterator[str]:
@@ -65,7 +65,7 @@ def _strangers(package: Path, files: list[str]) -> Iterator[str]:
     for name in files:
         top, _, rest = name.partition("/")
         ours = (
-            name == CERTIFICATES or (top == CODE and name.endswith(".py")) or (top == MIGRATIONS and rest in migrations)
+            name == CERTIFICATES or (top in CODE and name.endswith(".py")) or (top == MIGRATIONS and rest in migrations)
         )
         if COMPILED.search(name) or not (ours or top in wheels):
             yield name
@@ -104,7 +104,7 @@ def _versions(package: Path) -> Iterator[str]:
     wanted = {name.replace("-", "_"): version for name, version in locked().items()}
     for name in sorted(found.keys() | wanted.keys()):
         if found.get(name) != wanted.get(name):
-            yield f"{name} is {found.get(name, 'missing')}, and requirements/lambda.txt says {wanted.get(name, 'no')}."
+            yield f"{name} is {found.get(name, 'missing')}, and lambda.txt says {wanted.get(name, 'no')}."
 
 
 def _processor(package: Path, files: list[str], architecture: Architecture) -> Iterator[str]:

@@ -244,9 +244,9 @@ def local_trouble() -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise aws_errors.LocalCloudFailed(
             f"The local cloud needs the package {error.name}, which isn't installed here.",
-            cause="It runs from a checkout of the repository, whose set-up installs what it needs.",
-            solution="Call it in a checkout: `make run`, or `python -m tasks run`.",
-            next_command="python -m tasks setup",
+            cause="The local cloud needs more packages than the command itself.",
+            solution="Install them, in the same environment; in a checkout, `python -m tasks setup` does it.",
+            next_command='pip install "aurora-migrations[local]"',
         ) from error
     except (ServerError, PackagingError) as error:
         what = error.failed if isinstance(error, ServerError) else str(error)

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from aurora_migrations.cdk.package.build import ARM64, MIGRATIONS, ROOT, X86_64, PackagingError, build
+from aurora_migrations import project
+from aurora_migrations.cdk.package.build import ARM64, MIGRATIONS, X86_64, PackagingError, build
 from aurora_migrations.cdk.package.verify import LARGEST_ZIP, inspect, locked, zipped
 from aurora_migrations.cli import options
 from aurora_migrations.engine import MigratorError, failure
 from aurora_migrations.engine.durations import format_duration
 
-TARGET = ROOT / "build" / "lambda"
 ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
 
 
@@ -46,19 +46,21 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _build(arguments: argparse.Namespace, started: float) -> int:
     architecture = ARCHITECTURES[arguments.architecture]
-    shutil.rmtree(TARGET, ignore_errors=True)
-    digest = build(TARGET, arguments.migrations, architecture)
-    wrong = inspect(TARGET, architecture)
+    target = project.root() / "build" / "lambda"
+    shutil.rmtree(target, ignore_errors=True)
+    digest = build(target, arguments.migrations, architecture)
+    wrong = inspect(target, architecture)
     if wrong:
         return _tell(wrong, arguments)
-    size = len(zipped(TARGET))
+    size = len(zipped(target))
     if arguments.output == "json":
         facts = {"architecture": architecture.name, "zipped_bytes": size, "versions": locked()}
-        options.print_json({"ok": True, "package": str(TARGET.relative_to(ROOT)), "digest": digest, **facts})
+        options.print_json({"ok": True, "package": str(target.relative_to(project.root())), "digest": digest, **facts})
         return 0
     took = format_duration((time.monotonic() - started) * 1000)
-    print(f"Made {TARGET.relative_to(ROOT)} for {architecture.name} in {took}, and found all as it should be:")
-    print(f"  {len(list((TARGET / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})")
+    made = target.relative_to(project.root())
+    print(f"Made {made} for {architecture.name} in {took}, and found all as it should be:")
+    print(f"  {len(list((target / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})")
     print(f"  {', '.join(f'{name} {version}' for name, version in locked().items())}")
     print(f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}")
     print("Next: npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev")

@@ -55,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from aurora_migrations import project
     from aurora_migrations.cli.remote.environment import local_trouble, teller
     from aurora_migrations.local import paths
     from aurora_migrations.local.cloud.discovery import Access, found_by_others
@@ -70,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> None:
             cloud, url = closing.enter_context(started(arguments.migrations, asked, teller(arguments), **how))
             migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
             access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
-            first = closing.enter_context(found_by_others(paths.home(), access))
+            first = closing.enter_context(found_by_others(project.local(), access))
         _introduce(cloud, login.shown if login else url, arguments.migrations, first)
         ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
         with contextlib.suppress(KeyboardInterrupt):

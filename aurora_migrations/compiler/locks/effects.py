@@ -1,6 +1,6 @@
 """What each statement of a file will do to a running application: the locks it takes, and on which tables.
 
-The facts are the table of rules (`aurora_migrations/compiler/locks/`), each with its source and each tried on real servers. Here they
+The facts are the table of rules (`rules.tsv`), each with its source and each tried on real servers. Here they
 are put together: one statement's effects on each relation that was there before the file. What the same file created
 nobody else can see yet, so nobody waits for it; what IF NOT EXISTS may have found there isn't such a relation. A
 statement with IF EXISTS or IF NOT EXISTS is taken to do its work; ALTER TABLE and CREATE INDEX ask for their lock even

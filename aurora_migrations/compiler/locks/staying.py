@@ -65,7 +65,7 @@ _CATALOGUE = "pg_catalog"
 
 
 def staying(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tables, by the names that `aurora_migrations.compiler.locks.tables` gives them, and the bare names of what may have been taken away;
+    """The tables, by the names that `locks/tables.py` gives them, and the bare names of what may have been taken away;
     `ANYTHING` among these, if it may be anything."""
     file, made, taken = File(), dict[str, dict[Name, None]](), dict[str, None]()  # made: by the bare name
     before: Any = None

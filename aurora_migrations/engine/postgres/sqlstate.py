@@ -1,4 +1,4 @@
-"""From PostgreSQL's errors to the product's own. Row values stay behind: see `aurora_migrations.engine.diagnostics.masking`."""
+"""From PostgreSQL's errors to the product's own. Row values stay behind: see diagnostics/masking.py."""
 
 from __future__ import annotations
 

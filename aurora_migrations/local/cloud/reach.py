@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aurora_migrations import project
 from aurora_migrations.local import paths
 from aurora_migrations.local.cloud.apart import apart
 from aurora_migrations.local.cloud.discovery import Access, find
@@ -35,7 +36,7 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
         ServerError, PackagingError, InvalidFile, InvalidInput: there is none, and it can't be started.
         InvalidInput: the one that is there has the migrations of another folder.
     """
-    there = find(paths.home())
+    there = find(project.local())
     if there is not None:
         hold_against(there, migrations, hurry, tell)
         yield there
@@ -44,7 +45,7 @@ def reached(migrations: Path, tell: Callable[[str], None], *, hurry: bool = Fals
         try:
             yield Access(cloud.endpoint, cloud.secret_key)
         finally:
-            _show(cloud.mails, paths.home() / "inbox", tell)
+            _show(cloud.mails, project.local() / "inbox", tell)
 
 
 def _show(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None]) -> None:
@@ -95,7 +96,7 @@ def started(
 
             url = starting.result().url() if starting else str(database_url)
             how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
-            cloud = closing.enter_context(opened(url, migrations, paths.CACHE, **how))
+            cloud = closing.enter_context(opened(url, migrations, project.cache() / "cloud", **how))
         yield cloud, url
 
 

@@ -1,4 +1,4 @@
-"""Stops the local PostgreSQL when the process that used it is gone, however it went: `python -m aurora_migrations.local.postgres.guard DATA`.
+"""Stops the local PostgreSQL when the process that used it is gone, however it went: run by `python -m`, with DATA.
 
 Started by that process before the server, with a pipe to it for a stdin, which ends with it. Whoever still uses the
 server keeps it.
@@ -12,16 +12,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from aurora_migrations import project
 from aurora_migrations.local.postgres import server
 
 
 @contextlib.contextmanager
 def guarded(data: Path) -> Iterator[None]:
     """A guard over the server that is or will be on this data folder, for the block and whatever may end us in it."""
-    root = Path(__file__).resolve().parents[3]
     guard = subprocess.Popen(
         [sys.executable, "-m", "aurora_migrations.local.postgres.guard", str(data)],
-        cwd=root,
+        cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

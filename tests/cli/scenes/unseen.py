@@ -9,54 +9,54 @@ _TAMPERED = "somebody has changed the history by hand; each text is shown by tes
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
 UNSEEN = {
-    "aurora_migrations/compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
-    "aurora_migrations/compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
-    "aurora_migrations/compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
-    "aurora_migrations/engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
-    "aurora_migrations/engine/history.py _progress units_missing": _TAMPERED,
-    "aurora_migrations/engine/history.py read_state twice": _TAMPERED,
-    "aurora_migrations/engine/history.py read_text vanished": _TAMPERED,
-    "aurora_migrations/engine/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
-    "aurora_migrations/engine/runner.py _wait cancelled": "Ctrl-C within the millisecond of a statement of ours, told "
+    "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
+    "compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
+    "compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
+    "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
+    "engine/history.py _progress units_missing": _TAMPERED,
+    "engine/history.py read_state twice": _TAMPERED,
+    "engine/history.py read_text vanished": _TAMPERED,
+    "engine/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
+    "engine/runner.py _wait cancelled": "Ctrl-C within the millisecond of a statement of ours, told "
     "in the words of `_sleep`, which have a scene",
-    "aurora_migrations/engine/postgres/sqlstate.py named_error MigrationFailed": "a trouble of the server in a statement of "
+    "engine/postgres/sqlstate.py named_error MigrationFailed": "a trouble of the server in a statement of "
     "ours, in the words of a file's, which have scenes",
-    "aurora_migrations/engine/transaction.py _begin history_changed": _TAMPERED,
-    "aurora_migrations/engine/transaction.py _begin_unit runner_error": "a connection that breaks between two "
+    "engine/transaction.py _begin history_changed": _TAMPERED,
+    "engine/transaction.py _begin_unit runner_error": "a connection that breaks between two "
     "messages of a file that is resumed, in the words of one that breaks in it",
-    "aurora_migrations/engine/transaction.py _run_outside file_error": _OUTSIDE,
-    "aurora_migrations/engine/transaction.py _run_outside not_retried": _OUTSIDE,
-    "aurora_migrations/engine/transaction.py _run_outside not_retried 2": _OUTSIDE,
-    "aurora_migrations/engine/transaction.py _run_outside not_retried 3": _OUTSIDE,
-    "aurora_migrations/engine/transaction.py _run_outside runner_error": _OUTSIDE,
-    "aurora_migrations/engine/transaction.py _run_outside runner_error 2": _OUTSIDE,
-    "aurora_migrations/engine/unreadable_history.py _applied_gone _by_hand": _TAMPERED,
-    "aurora_migrations/engine/unreadable_history.py _unlogged _by_hand": _TAMPERED,
-    "aurora_migrations/engine/unreadable_history.py format_of _applied_gone": _TAMPERED,
-    "aurora_migrations/engine/unreadable_history.py format_of _foreign": _TAMPERED,
-    "aurora_migrations/engine/unreadable_history.py format_of _unlogged": _TAMPERED,
-    "aurora_migrations/engine/unreadable_history.py twice _by_hand": _TAMPERED,
-    "aurora_migrations/engine/unreadable_history.py units_missing _by_hand": _TAMPERED,
-    "aurora_migrations/engine/unreadable_history.py vanished _by_hand": _TAMPERED,
-    "aurora_migrations/cli/remote/progress.py _logged explain": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
-    "aurora_migrations/cli/remote/health_checks.py _made explain": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
-    "aurora_migrations/cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "engine/transaction.py _run_outside file_error": _OUTSIDE,
+    "engine/transaction.py _run_outside not_retried": _OUTSIDE,
+    "engine/transaction.py _run_outside not_retried 2": _OUTSIDE,
+    "engine/transaction.py _run_outside not_retried 3": _OUTSIDE,
+    "engine/transaction.py _run_outside runner_error": _OUTSIDE,
+    "engine/transaction.py _run_outside runner_error 2": _OUTSIDE,
+    "engine/unreadable_history.py _applied_gone _by_hand": _TAMPERED,
+    "engine/unreadable_history.py _unlogged _by_hand": _TAMPERED,
+    "engine/unreadable_history.py format_of _applied_gone": _TAMPERED,
+    "engine/unreadable_history.py format_of _foreign": _TAMPERED,
+    "engine/unreadable_history.py format_of _unlogged": _TAMPERED,
+    "engine/unreadable_history.py twice _by_hand": _TAMPERED,
+    "engine/unreadable_history.py units_missing _by_hand": _TAMPERED,
+    "engine/unreadable_history.py vanished _by_hand": _TAMPERED,
+    "cli/remote/progress.py _logged explain": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
+    "cli/remote/health_checks.py _made explain": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "functions/entrypoint.py _written _unknown": "only logged: a mail that can't be written must not hide anything",
     "functions/apply/batch.py _run InvalidInput": f"{_NOBODY_GETS_THERE}`ask.read_ask` refuses it before",
-    "aurora_migrations/engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
+    "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
     "nearly: no test can hit the moment between",
-    "aurora_migrations/engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has seen "
-    "what was waited for",
-    "aurora_migrations/engine/locks/retry.py wait stopped": "a second Ctrl-C within the millisecond of a look, in the words of "
+    "engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has "
+    "seen what was waited for",
+    "engine/locks/retry.py wait stopped": "a second Ctrl-C within the millisecond of a look, in the words of "
     "`_sleep`, which have a scene",
-    "aurora_migrations/engine/locks/retry.py _sleep cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
+    "engine/locks/retry.py _sleep cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
     "`ctrl_c.stopped`, which have a scene",
-    "aurora_migrations/engine/postgres/advisory_lock.py _sleep cancelled": "the same",
-    "aurora_migrations/engine/takeover.py connect pause": f"{_WORDS_OF_CONNECT} asked again",
-    "aurora_migrations/engine/takeover.py reconnect pause": f"{_WORDS_OF_CONNECT} asked again, after a connection was lost",
-    "aurora_migrations/engine/takeover.py reconnect stopped": f"{_WORDS_OF_CONNECT} asked, after a connection was lost",
-    "aurora_migrations/engine/postgres/session.py clean named_error": "a new connection takes the lost one's place at once; to be "
+    "engine/postgres/advisory_lock.py _sleep cancelled": "the same",
+    "engine/takeover.py connect pause": f"{_WORDS_OF_CONNECT} asked again",
+    "engine/takeover.py reconnect pause": f"{_WORDS_OF_CONNECT} asked again, after a connection was lost",
+    "engine/takeover.py reconnect stopped": f"{_WORDS_OF_CONNECT} asked, after a connection was lost",
+    "engine/postgres/session.py clean named_error": "a new connection takes the lost one's place at once; to be "
     "told, five more must be lost",
-    "aurora_migrations/engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
+    "engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
     "`connecting._busy` tells it, which has a scene",
 }

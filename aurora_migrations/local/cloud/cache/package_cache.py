@@ -3,7 +3,7 @@
 Each package stands in a folder named after what it was made from, so it is made once. Its code, which seldom changes,
 stands in one of its own, compiled, so that functions start fast with new migrations too.
 
-Where our sources have changed since this process read them, a new process makes it: `python -m aurora_migrations.local.cloud.cache.package_cache`.
+Where our sources have changed since this process read them, a new process makes it: `python -m` this module.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from aurora_migrations import project
 from aurora_migrations.cdk.package.build import (
     HERE,
-    REQUIREMENTS,
-    ROOT,
     PackagingError,
     add_code,
     add_migrations,
@@ -31,14 +30,8 @@ from aurora_migrations.local.postgres.process_lifetime import end_with_the_paren
 
 KEPT = 5  # packages that are kept, the newest, beside those in use
 Tell = Callable[[str], None]
-_MAKERS = (
-    "aurora_migrations/compiler",
-    "aurora_migrations/engine",
-    "functions",
-    "aurora_migrations/cdk/package/build.py",
-    "aurora_migrations/cdk/certificates",
-    "aurora_migrations/local/cloud/cache/package_cache.py",
-)
+_ROOMS = ("compiler", "engine", "cdk/package", "cdk/certificates", "project.py", "__init__.py")
+_MAKERS = (*(project.PACKAGE / room for room in _ROOMS), project.FUNCTIONS, Path(__file__))
 
 
 def package(folder: Path, migrations: Path, tell: Tell) -> Path:
@@ -80,11 +73,11 @@ def _package(folder: Path, migrations: Path, tell: Tell) -> Path:
 
 def _digest_of_code() -> str:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return _hashed([REQUIREMENTS], f"{version} {_digest_of_makers()}")
+    return _hashed([project.LAMBDA_REQUIREMENTS], f"{version} {_digest_of_makers()}")
 
 
 def _digest_of_makers() -> str:
-    return _hashed([path for name in _MAKERS for path in _sources(ROOT / name)], "")
+    return _hashed([path for maker in _MAKERS for path in _sources(maker)], "")
 
 
 def _sources(path: Path) -> list[Path]:
@@ -138,7 +131,7 @@ def _make_anew(arguments: Sequence[str]) -> None:
     """In a process that reads the sources as they are now."""
     with lifeline() as stdin:
         command = [sys.executable, "-m", "aurora_migrations.local.cloud.cache.package_cache", *arguments]
-        finished = subprocess.run(command, cwd=ROOT, stdin=stdin, capture_output=True, text=True)
+        finished = subprocess.run(command, cwd=project.PACKAGE.parent, stdin=stdin, capture_output=True, text=True)
     if finished.returncode:
         raise PackagingError(finished.stderr.strip())
 

@@ -1,4 +1,4 @@
-"""Writes the template of the environment `local`: `python -m aurora_migrations.local.cloud.cache.synthesis FILE SSLMODE`, a process of its own.
+"""Writes the template of the environment `local`: `python -m` this module, with FILE and SSLMODE, in its own process.
 
 It is the template of AWS but for asset, runtime and architecture. The file also tells what it was made from, so that
 the next start can see whether it is still true. It ends, and Node with it, when its stdin does.
@@ -7,6 +7,7 @@ the next start can see whether it is still true. It ends, and Node with it, when
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import platform
 import sys
@@ -14,9 +15,10 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from aurora_migrations import project
 from aurora_migrations.local.postgres.process_lifetime import end_with_the_parent
 
-ROOT = Path(__file__).resolve().parents[4]
+_OTHERS = ("aws-cdk-lib", "cdk-nag", "constructs", "jsii", "pydantic")
 
 
 def main(target: Path, sslmode: str) -> int:
@@ -24,14 +26,19 @@ def main(target: Path, sslmode: str) -> int:
     end_with_the_parent()
     with tempfile.TemporaryDirectory() as folder:
         template = _synthesise(Path(folder), sslmode)
-    document = {"made_from": fingerprint(_loaded()), "template": template}
+    document = {"made_from": fingerprint(_loaded()), "versions": versions(), "template": template}
     target.write_text(json.dumps(document), encoding="utf-8")
     return 0
 
 
 def fingerprint(files: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of each file, by its path beneath the repository; empty for one that isn't there."""
-    return {name: _hash(ROOT / name) for name in sorted(files)}
+    """The SHA-256 of each file, by its path beside the package; empty for one that isn't there."""
+    return {name: _hash(project.PACKAGE.parent / name) for name in sorted(files)}
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that have a part in a template."""
+    return {name: importlib.metadata.version(name) for name in _OTHERS}
 
 
 def _hash(path: Path) -> str:
@@ -39,10 +46,11 @@ def _hash(path: Path) -> str:
 
 
 def _loaded() -> set[str]:
-    """Our own modules that had a part in it, and the locked versions of all others."""
+    """Our own modules that had a part in it."""
     files = {Path(file) for module in sys.modules.values() if (file := getattr(module, "__file__", None))}
-    ours = {path.relative_to(ROOT).as_posix() for path in files if path.is_relative_to(ROOT)}
-    return {name for name in ours if not name.startswith((".venv/", "build/"))} | {"requirements/infra.txt"}
+    return {
+        path.relative_to(project.PACKAGE.parent).as_posix() for path in files if path.is_relative_to(project.PACKAGE)
+    }
 
 
 def _synthesise(folder: Path, sslmode: str) -> str:

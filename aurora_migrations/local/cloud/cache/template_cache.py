@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from aurora_migrations import project
 from aurora_migrations.engine.steps.settings import SSLMODES
-from aurora_migrations.local.cloud.cache.synthesis import ROOT, fingerprint
+from aurora_migrations.local.cloud.cache.synthesis import fingerprint, versions
 from aurora_migrations.local.errors import ServerError
 from aurora_migrations.local.postgres.file_locks import locked
 from aurora_migrations.local.postgres.process_lifetime import lifeline
@@ -69,7 +70,8 @@ def _read(kept: Path) -> str | None:
     try:
         document = json.loads(kept.read_text("utf-8"))
         made_from: dict[str, str] = document["made_from"]
-        return str(document["template"]) if fingerprint(made_from) == made_from else None
+        current = fingerprint(made_from) == made_from and document["versions"] == versions()
+        return str(document["template"]) if current else None
     except (OSError, ValueError, KeyError):
         return None
 
@@ -108,9 +110,9 @@ def _run_with(
 ) -> subprocess.CompletedProcess[str]:
     """All that it writes, the CDK's temporary files too, stands in the folder."""
     environment = {**os.environ, **variables, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(making))}
-    command = [sys.executable, *_SYNTHESIS, str(target), sslmode]
+    command, folder = [sys.executable, *_SYNTHESIS, str(target), sslmode], project.PACKAGE.parent
     with lifeline() as stdin:
-        return subprocess.run(command, cwd=ROOT, env=environment, stdin=stdin, capture_output=True, text=True)
+        return subprocess.run(command, cwd=folder, env=environment, stdin=stdin, capture_output=True, text=True)
 
 
 def _sweep(folder: Path) -> None:

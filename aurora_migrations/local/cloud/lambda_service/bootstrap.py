@@ -47,7 +47,7 @@ def main(package: str, site: str, names: str, loop: str) -> None:
         from awslambdaric.__main__ import main as run  # type: ignore[import-untyped,unused-ignore]
     else:
         sys.path.append(loop)
-        from runtime_loop import main as run  # type: ignore[import-not-found,no-redef,unused-ignore]
+        from runtime_client import main as run  # type: ignore[import-not-found,no-redef,unused-ignore]
     run([sys.argv[0], os.environ["_HANDLER"]])
 
 

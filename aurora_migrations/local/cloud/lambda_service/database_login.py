@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from aurora_migrations.cdk.package.build import CERTIFICATES, CERTIFICATES_FOLDER
+from aurora_migrations import project
+from aurora_migrations.cdk.package.build import CERTIFICATES
 from aurora_migrations.engine.errors import InvalidInput
 from aurora_migrations.engine.postgres.connect import open_connection, parse_url
 
 _TOLD = ("host", "port", "dbname", "user", "password", "sslmode")
 _UNDECIDED = ("allow", "prefer")  # libpq's modes that leave it to the server; an environment's settings decide
-_ROOTS = CERTIFICATES_FOLDER / CERTIFICATES  # what the functions hold a certificate against
+_ROOTS = project.CERTIFICATES / CERTIFICATES  # what the functions hold a certificate against
 _WRITE = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 

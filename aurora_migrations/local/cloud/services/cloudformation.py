@@ -119,7 +119,7 @@ class Subscription(_Resource):
 
 
 class Alarm(_Resource):
-    """An alarm. moto keeps it; `aurora_migrations.local.cloud.services.eventbridge` rings the one of the dead letters."""
+    """An alarm. moto keeps it; eventbridge.py rings the one of the dead letters."""
 
     kind = "AWS::CloudWatch::Alarm"
 

@@ -1,0 +1,112 @@
+"""Where things are: this package's own files, and the project of whoever uses it.
+
+A project is the nearest folder, from the current one upwards, whose `pyproject.toml` has a table
+`[tool.aurora-migrations]`; without one it is the current folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from aurora_migrations.engine.errors import InvalidInput
+
+PACKAGE = Path(__file__).resolve().parent
+# The wheel carries what the functions are made of in the package; a checkout has it beside the package.
+IS_CHECKOUT = not (PACKAGE / "functions").is_dir()
+_SOURCES = PACKAGE.parent if IS_CHECKOUT else PACKAGE
+FUNCTIONS = _SOURCES / "functions"
+LAMBDA_REQUIREMENTS = (_SOURCES / "requirements" if IS_CHECKOUT else PACKAGE) / "lambda.txt"
+CERTIFICATES = PACKAGE / "cdk" / "certificates"
+
+MIGRATIONS_VARIABLE = "AURORA_MIGRATIONS_DIR"
+LOCAL_VARIABLE = "AURORA_MIGRATIONS_LOCAL"
+_TABLE = "tool.aurora-migrations"
+_KEYS = ("migrations",)
+
+
+def root() -> Path:
+    """The project's folder.
+
+    Raises:
+        InvalidInput: a pyproject.toml on the way up can't be read, or its table has an unknown key or a wrong value.
+    """
+    return _find()[0]
+
+
+def migrations() -> Path:
+    """The folder of the migrations: AURORA_MIGRATIONS_DIR, or `migrations` of the project's table, or `migrations/` in
+    the project; relative to the current folder where it is below that.
+
+    Raises:
+        InvalidInput: as for `root`.
+    """
+    named = os.environ.get(MIGRATIONS_VARIABLE)
+    if named:
+        return Path(named)
+    folder, table = _find()
+    path = folder / table.get("migrations", "migrations")
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def local() -> Path:
+    """The folder that is kept between local runs: AURORA_MIGRATIONS_LOCAL, or `.local/` of the project.
+
+    Raises:
+        InvalidInput: as for `root`.
+    """
+    named = os.environ.get(LOCAL_VARIABLE)
+    return (Path(named) if named else root() / ".local").absolute()
+
+
+def cache() -> Path:
+    """The folder of what is made again if it is gone: downloaded wheels, templates, packages.
+
+    Raises:
+        InvalidInput: as for `root`.
+    """
+    return PACKAGE.parent / "build" if IS_CHECKOUT else local() / "cache"
+
+
+def _find() -> tuple[Path, dict[str, str]]:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        path = folder / "pyproject.toml"
+        if path.is_file():
+            table = _read_table(path)
+            if table is not None:
+                return folder, table
+    return here, {}
+
+
+def _read_table(path: Path) -> dict[str, str] | None:
+    """The table of a pyproject.toml; None if it has none."""
+    try:
+        text = path.read_text("utf-8")
+        if "aurora-migrations" not in text:  # somebody else's file, whatever is in it
+            return None
+        document: dict[str, Any] = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise _wrong(path, f"can't be read: {error}") from error
+    table = document.get("tool", {}).get("aurora-migrations")
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise _wrong(path, f"{_TABLE} must be a table")
+    for key, value in table.items():
+        if key not in _KEYS:
+            raise _wrong(path, f"[{_TABLE}] has an unknown key {key!r}; it may have: {', '.join(_KEYS)}")
+        if not isinstance(value, str) or not value.strip():
+            raise _wrong(path, f"{key} in [{_TABLE}] must be the name of a folder")
+    return table
+
+
+def _wrong(path: Path, reason: str) -> InvalidInput:
+    return InvalidInput(
+        f"{path}: {reason}.",
+        cause=f"The table [{_TABLE}] of pyproject.toml says where a project's migrations are.",
+        solution=f"Correct the file, or name the folder with --migrations or {MIGRATIONS_VARIABLE}.",
+        state="Nothing was changed.",
+    )

@@ -1,0 +1,240 @@
+"""The wheel, installed into an environment of its own and used from a directory that has packages of its own.
+
+The environment holds what the wheel and its extras require and nothing else: the distributions are linked from the one
+that runs the tests, so nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata as metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.database.helpers import until
+from tests.paths import ROOT
+from tests.servers import Database
+
+PIP = (sys.executable, "-m", "pip", "--quiet")
+FOREIGN = ("cli", "infra", "functions", "local", "compiler", "tests", "documents", "engine", "cdk")
+MAIN = "import sys; from aurora_migrations.cli.main import main; sys.exit(main())"
+TABLE = "CREATE TABLE wheel_test (id int PRIMARY KEY);\n"
+SYNTHESIS = """
+import aurora_migrations.cdk  # before aws_cdk: it tells the CDK which Node to use
+import sys
+from pathlib import Path
+
+import aws_cdk as cdk
+from aurora_migrations.cdk.config import read_environments
+from aurora_migrations.cdk.package.bundling import bundled
+from aurora_migrations.cdk.stack import MigrationsStack
+
+environments = {"dev": {
+    "account": "123456789012", "region": "eu-west-1", "emails": ["team@example.com"],
+    "network": {"vpc": "vpc-1", "subnets": ["subnet-1", "subnet-2"], "database_security_group": "sg-1"},
+    "database": {"host": "db.example.internal", "secret": sys.argv[1]},
+}}
+app = cdk.App(outdir="cdk.out")
+(settings,) = read_environments(environments)
+MigrationsStack(app, settings, bundled(Path("migrations")))
+app.synth()
+"""
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop-AbCdEf"
+
+
+class Installed:
+    """An environment with the wheel, and a project of somebody else's to stand in."""
+
+    def __init__(self, folder: Path, wheel: Path, extras: Sequence[str]) -> None:
+        self.project = folder / "shop"
+        self.home = folder / "environment"
+        venv.create(self.home, with_pip=False, symlinks=True)
+        self.site = Path(self.python("import sysconfig; print(sysconfig.get_paths()['purelib'])").stdout.strip())
+        install(wheel, self.site, self.home / "bin", extras)
+        (self.project / "migrations").mkdir(parents=True)
+        (self.project / "migrations" / "001_wheel_test.sql").write_text(TABLE)
+        for name in FOREIGN:
+            (self.project / name).mkdir()
+            (self.project / name / "__init__.py").write_text(f"raise ImportError('{name} of the project was loaded')\n")
+
+    def call(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Calls the command, as its console script would."""
+        return self.python(MAIN, *words, **variables)
+
+    def python(self, program: str, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs a program as a script in the project would be run: with the project first on the path."""
+        command = [str(self.home / "bin" / "python"), "-c", program, *words]
+        here = self.project if self.project.is_dir() else None
+        return subprocess.run(command, cwd=here, env=self.variables(**variables), capture_output=True, text=True)
+
+    def variables(self, **more: str) -> dict[str, str]:
+        kept = ("PATH", "HOME", "LANG", "TMPDIR")
+        return {**{name: os.environ[name] for name in kept if name in os.environ}, **more}
+
+
+def install(wheel: Path, site: Path, programs: Path, extras: Sequence[str]) -> None:
+    """Unpacks the wheel, and links what it requires, with these extras, out of the tests' own environment."""
+    subprocess.run(
+        [*PIP, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)],
+        check=True,
+        capture_output=True,
+    )
+    (own,) = (each for each in metadata.distributions(path=[str(site)]) if each.name == "aurora-migrations")
+    for name in sorted(required(own, extras)):
+        distribution = metadata.distribution(name)
+        for file in distribution.files or ():
+            top = file.parts[0]
+            source = Path(str(file.locate() if top == ".." else distribution.locate_file(top)))
+            place = programs / file.name if top == ".." else site / top
+            if top != "__pycache__" and not place.exists():
+                place.symlink_to(source)
+
+
+def required(own: metadata.Distribution, extras: Sequence[str]) -> set[str]:
+    """The names of all distributions that this one needs, and those need."""
+    found: set[str] = set()
+    left = [(own, frozenset(extras))]
+    while left:
+        distribution, wanted = left.pop()
+        for text in distribution.requires or ():
+            requirement = Requirement(text)
+            marks = (
+                [requirement.marker.evaluate({"extra": extra}) for extra in ("", *wanted)]
+                if requirement.marker
+                else [True]
+            )
+            if not any(marks):
+                continue
+            if requirement.name == own.name:  # an extra that holds another one
+                left.append((own, frozenset(requirement.extras)))
+            elif requirement.name not in found:
+                found.add(requirement.name)
+                left.append((metadata.distribution(requirement.name), frozenset(requirement.extras)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    checkout = copied(folder / "checkout")
+    built = subprocess.run(
+        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), str(checkout)],
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def copied(target: Path) -> Path:
+    """What is in the repository; a build writes beside the sources."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith(("tests/", "docs/", "benchmarks/")) and (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((ROOT / name).read_bytes())
+    return target
+
+
+def test_it_installs_one_package(wheel: Path, tmp_path: Path) -> None:
+    installed = Installed(tmp_path, wheel, ())
+    ours = {path.name for path in installed.site.iterdir() if not path.is_symlink()}
+    assert {name for name in ours if not name.endswith(".dist-info")} - {"bin", "__pycache__"} == {"aurora_migrations"}
+    package = installed.site / "aurora_migrations"
+    for name in ("functions/apply/handler.py", "lambda.txt", "cdk/certificates/rds-ca.pem", "py.typed"):
+        assert (package / name).is_file(), name
+
+
+def test_the_command_works_in_a_project_with_packages_of_the_same_names(
+    wheel: Path, tmp_path: Path, database: Database
+) -> None:
+    installed = Installed(tmp_path, wheel, ())
+    at = {"DATABASE_URL": database.url}
+    version = installed.call("--version")
+    assert (version.returncode, version.stderr) == (0, "")
+    assert version.stdout.startswith(f"aurora-migrations {metadata.version('aurora-migrations')}")
+    assert installed.call("new", "add a note").returncode == 0
+    (made,) = (installed.project / "migrations").glob("002_*.sql")
+    made.write_text("ALTER TABLE wheel_test ADD COLUMN note text;\n")
+    for words in (["check"], ["run"], ["list"]):
+        said = installed.call(*words, **at)
+        assert (said.returncode, said.stderr) == (0, ""), words
+    listed = installed.call("list", "--output", "json", **at)
+    assert [entry["state"] for entry in json.loads(listed.stdout)["migrations"]] == ["applied", "applied"]
+    public = installed.python("import aurora_migrations as a; print(*(getattr(a, name) for name in a.__all__))")
+    assert public.returncode == 0, public.stderr
+
+
+def test_what_an_extra_is_for_says_so_where_it_is_missing(wheel: Path, tmp_path: Path) -> None:
+    said = Installed(tmp_path, wheel, ()).call("run", "--local")
+    assert said.returncode == 1
+    assert 'pip install "aurora-migrations[local]"' in said.stderr
+
+
+@pytest.fixture
+def with_local(wheel: Path, tmp_path: Path) -> Installed:
+    installed = Installed(tmp_path, wheel, ("local",))
+    share_wheels(installed)
+    return installed
+
+
+def share_wheels(installed: Installed) -> None:
+    """What the tests' own cache has of the functions' packages needn't be downloaded."""
+    cache = installed.project / ".local" / "cache"
+    cache.mkdir(parents=True)
+    (ROOT / "build" / "wheels").mkdir(parents=True, exist_ok=True)
+    (cache / "wheels").symlink_to(ROOT / "build" / "wheels")
+
+
+@contextlib.contextmanager
+def up(installed: Installed) -> Iterator[None]:
+    said = installed.project / "up.txt"
+    with said.open("wb") as file:
+        process = subprocess.Popen(
+            [str(installed.home / "bin" / "python"), "-m", "aurora_migrations", "up"],
+            cwd=installed.project,
+            env=installed.variables(),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until(lambda: "The local cloud is up." in said.read_text() or process.poll() is not None, "it is up", 100)
+        assert process.poll() is None, said.read_text()
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes are ended by signals")
+def test_the_local_cloud_runs_the_functions_of_the_wheel(with_local: Installed) -> None:
+    with up(with_local):
+        deployed = with_local.call("deploy", "--local")
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        assert "Migration 001 executed successfully" in deployed.stdout
+        listed = with_local.call("list", "--local", "--output", "json")
+        assert [entry["state"] for entry in json.loads(listed.stdout)["migrations"]] == ["applied"]
+
+
+def test_a_stack_with_the_projects_migrations_is_synthesised(wheel: Path, tmp_path: Path) -> None:
+    installed = Installed(tmp_path, wheel, ("cdk",))
+    share_wheels(installed)
+    made = installed.python(SYNTHESIS, SECRET)
+    assert made.returncode == 0, made.stderr
+    (template,) = (installed.project / "cdk.out").glob("*.template.json")
+    assert re.search(r'"Handler": ?"functions\.apply\.handler\.', template.read_text())
+    packed = list((installed.project / "cdk.out").glob("asset.*/migrations/*.sql"))
+    assert [path.name for path in packed] == ["001_wheel_test.sql"]
