@@ -90,7 +90,10 @@ def _read_table(path: Path) -> dict[str, str] | None:
         document: dict[str, Any] = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise _wrong(path, f"can't be read: {error}") from error
-    table = document.get("tool", {}).get("aurora-migrations")
+    tools = document.get("tool", {})
+    if not isinstance(tools, dict):
+        raise _wrong(path, "`tool` must be a table")
+    table = tools.get("aurora-migrations")
     if table is None:
         return None
     if not isinstance(table, dict):
