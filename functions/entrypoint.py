@@ -8,7 +8,6 @@ an error leaves with the name that the workflow knows and with its facts as JSON
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import traceback
 from collections.abc import Callable, Mapping
@@ -46,32 +45,19 @@ class Deployment:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """An execution that ended, of which a mail is to be written.
-
-    Attributes:
-        asked: its input; None if that isn't known.
-        reason: what was said by whoever stopped it; None of any other end.
-    """
-
-    asked: object
-    reason: object
-
-
-@dataclass(frozen=True)
 class Call:
     """One call of a function.
 
     Attributes:
-        asked: the execution's input, as it came.
-        ended: the execution that this call is asked to put into words, instead of looking at the database.
+        run: what a mail tells of the execution.
+        report: about what the state machine wants a mail; empty where it wants a step of the run.
     """
 
     step: Step
     story: Story
     deployment: Deployment
-    asked: object
-    ended: Ended | None = None
+    run: mail.Run
+    report: Mapping[str, Any]
 
     def logged_in(self, work: Callable[[Step], _Answer]) -> _Answer:
         """What the engine answers, with the login as the secret has it now."""
@@ -103,7 +89,7 @@ def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]
             story.begin(run.execution, str(context.aws_request_id))
             try:
                 story.received(run.asked)
-                answer = work(_call(payload, context, story, deployment or _deployed()))
+                answer = work(_call(payload, context, story, deployment or _deployed(), run))
                 story.ended(answer)
                 if payload.get("wants_mail"):
                     return {"result": answer, "mail": _written(lambda: mail.success(answer, run), story)}
@@ -118,7 +104,7 @@ def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]
     return make
 
 
-def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: Deployment) -> Call:
+def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: Deployment, run: mail.Run) -> Call:
     """Raises:
     InvalidInput, ActionNotAllowed: what was asked for can't be done.
     """
@@ -141,18 +127,8 @@ def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: De
         deadline=Deadline(context.get_remaining_time_in_millis),
         listener=story,
     )
-    return Call(step, story, deployment, payload.get("input", {}), _ended(payload.get("ended")))
-
-
-def _ended(detail: object) -> Ended | None:
-    """Of an event's detail, in which an input is a text, and is missing if it is very long."""
-    if not isinstance(detail, Mapping):
-        return None
-    reason = detail.get("cause") if detail.get("status") == "ABORTED" else None
-    try:
-        return Ended(json.loads(str(detail.get("input") or "null")), reason)
-    except (ValueError, RecursionError):
-        return Ended(None, reason)
+    report = payload.get("report")
+    return Call(step, story, deployment, run, report if isinstance(report, Mapping) else {})
 
 
 def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:
@@ -165,11 +141,11 @@ def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -
 
 def _written(write: Callable[[], mail.Mail | None], story: Story) -> dict[str, str] | None:
     """A mail, if there is one to write. A mistake in it must neither fail a run that went well nor hide an error: the
-    state machine has a mail of its own."""
+    state machine then asks preflight for a mail."""
     try:
         written = write()
     except Exception as error:
-        story.failed(_unknown(error))
+        story.failed(unexpected(error))
         return None
     return written.to_dict() if written else None
 
@@ -177,7 +153,7 @@ def _written(write: Callable[[], mail.Mail | None], story: Story) -> dict[str, s
 def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.Run) -> MigratorError:
     """The error to leave with: logged, named as the workflow names it, its facts and its mail as JSON for a text, and
     bare of the frames and causes of its making."""
-    known = error if isinstance(error, MigratorError) else _unknown(error)
+    known = error if isinstance(error, MigratorError) else unexpected(error)
     in_environment(known, payload.get("input"), run)
     _add_so_far(known, payload)
     story.failed(known)
@@ -197,7 +173,7 @@ def _add_so_far(error: MigratorError, payload: Mapping[str, Any]) -> None:
                 error.facts[fact] = [file["migration"] for file in so_far[fact]][-_DONE:]
 
 
-def _unknown(error: Exception) -> InternalError:
+def unexpected(error: Exception) -> InternalError:
     """A mistake of ours. Its words may hold anything, so only its kind and its place are told."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]

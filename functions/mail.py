@@ -1,8 +1,8 @@
-"""The mails that functions write: about an error, about a run that went well, and where a database stands.
+"""The mails that functions write about what they did themselves: an error, or a run that went well.
 
-JSONPath can neither wrap nor cut a text, and an alarm must not depend on one more function. So the function that fails
-writes the mail about it, and the state machine only passes it on. What a mail is made of carries neither passwords nor
-rows: an error's words and facts (`aurora_migrations.engine.errors`) and what the execution was asked.
+An alarm should not depend on one more function. So the function that fails writes the mail about it, and the state
+machine only passes it on; where it couldn't, see `functions.workflow_mails`. What a mail is made of carries neither
+passwords nor rows: an error's words and facts (`aurora_migrations.engine.errors`) and what the execution was asked.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
 )
 from aurora_migrations.engine.layout import Section, in_a_line, listed, named, quoted, wrapped
-from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.steps.execution_input import ACTIONS, KEYS
 
 LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
-_FURTHER = "  "  # before the lines of a sentence that goes on
-_CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
+_CONSOLES = {"cn-": "console.amazonaws.cn", "us-gov-": "console.amazonaws-us-gov.com"}  # by how regions begin
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
 LOOKS = tuple(action for action in ACTIONS if action not in _NOUNS)  # those that change nothing
 SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error that is mailed to nobody
@@ -61,7 +59,7 @@ class Run:
     Attributes:
         step: the function that is at work: preflight, apply or verify.
         arn: the execution's; names partition and region, too.
-        asked: its input. Of that only known keys are told.
+        asked: its input. Of that only known keys are told. None if it isn't known.
     """
 
     environment: str
@@ -98,39 +96,15 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     return Mail(layout.subject(run.environment, word, what), text)
 
 
-def database_now(applied: int, pending: Sequence[str], running: Holder | None = None, looked: bool = True) -> str:
-    """Where a database stands, as lines of a mail.
-
-    Args:
-        applied: how many migrations are.
-        pending: the names of those that aren't, in order.
-        running: who has the run lock.
-        looked: whether somebody looked who has it; otherwise nothing is said of it.
-    """
-    lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
-    lines += [f"    {name}" for name in pending[:_NAMES]]
-    lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
-    at_work = f"At work now: {running}." if running else "Nobody holds the run lock."
-    return "\n".join([*lines, *(wrapped(at_work, hang=_FURTHER) if looked else [])])
-
-
-def started(asked: object, reason: object = None) -> str:
-    """What an execution was asked and who or what started it, as lines of a mail that a state machine writes.
-
-    Args:
-        asked: the execution's input; of that only known keys are told, cleaned and cut.
-        reason: what was said when it was stopped, if that is a text for people.
-    """
-    said = in_a_line(reason) if isinstance(reason, str) else ""
-    for_people = said[:1] not in ("{", "[") and '{"' not in said
-    return "\n".join(named([*_beginning(Run("", "", "", "", asked)), ("Reason", said if for_people else "")]))
-
-
 def console(arn: str) -> str:
     """The page of an execution in AWS's console."""
-    partition, region = (f"{arn}::::".split(":")[number] for number in (1, 3))
-    host = _CONSOLES.get(partition, "console.aws.amazon.com")
-    return f"https://{host}/states/home?region={region}#/v2/executions/details/{arn}"
+    return f"{console_page(f'{arn}::::'.split(':')[3])}{arn}"
+
+
+def console_page(region: str) -> str:
+    """The page of an execution in AWS's console, but for the execution's ARN at its end."""
+    host = next((host for begin, host in _CONSOLES.items() if region.startswith(begin)), "console.aws.amazon.com")
+    return f"https://{host}/states/home?region={region}#/v2/executions/details/"
 
 
 def _fitted(write: Callable[[int], str], sizes: Sequence[int]) -> str:
@@ -176,7 +150,7 @@ def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
         ("The database now", _state(error, run, most)),
         ("What to do", [*wrapped(solution), *wrapped(_and_then(error, run))]),
         ("Next command", [f"  {error.next_command}"]),
-        ("This execution", _execution(run)),
+        ("This execution", execution(run)),
     ]
 
 
@@ -260,7 +234,7 @@ def _success(answer: Mapping[str, Any], run: Run, most: int) -> list[Section]:
         ("What changed" if key == "applied" else "What was undone", _first(told, most, answer.get(f"{key}_count"))),
         ("What is there now", _first([_table(table) for table in tables], most)),
         ("Worth knowing", [line for warning in warnings for line in wrapped(warning, hang="  ")]),
-        ("This execution", _execution(run)),
+        ("This execution", execution(run)),
     ]
 
 
@@ -283,13 +257,17 @@ def _seconds(milliseconds: object) -> str:
     return f"{milliseconds / 1_000:.1f} s" if isinstance(milliseconds, (int, float)) else "a time that isn't known"
 
 
-def _execution(run: Run) -> list[str]:
-    pairs = named([*_beginning(run), ("Execution", run.execution)])
-    return [*pairs, f"  {console(run.arn)}"] if run.arn else pairs
+def execution(run: Run, reason: str = "") -> list[str]:
+    """What an execution was asked and who or what started it, as lines of a mail, with a link to its page.
 
-
-def _beginning(run: Run) -> list[tuple[str, str]]:
-    return [("Asked for", _asked(run)), ("Started by", origin(run.key("trigger"), run.key("requested_by")))]
+    Args:
+        reason: what was said by whoever stopped it.
+    """
+    known = run.asked is not None
+    began = origin(run.key("trigger"), run.key("requested_by")) if known else "somebody; the page below may say who"
+    pairs = [("Asked for", _asked(run) if known else ""), ("Started by", began), ("Reason", reason)]
+    link = [f"  {console(run.arn)}"] if run.arn else []
+    return [*named([*pairs, ("Execution", run.execution)]), *link]
 
 
 def _asked(run: Run) -> str:

@@ -3,12 +3,9 @@
     config       the environments of cdk.json, checked
     stack        what an environment consists of         naming       what its things are called
     network      where the functions run, two doors out  references   values that another stack made
-    functions    preflight, apply, verify                asking       how they are called
-    workflow     the state machine, as the diagram       retries      which errors are tried again, and how
-    failures     from a caught error to mail and Fail    mail         the two states of every mail
-    watch        what no Catch sees; the daily look      machines     what all state machines have in common
-    texts        what the machines' mails say            starters     who or what started an execution
-    looking      a look at the database, for a mail
+    functions    preflight, apply, verify                retries      which errors are tried again, and how
+    workflow     the state machine, as the diagram       failures     from a caught error to mail and Fail
+    watch        what no Catch sees; the daily look      machines     what all state machines are made of
     alerts       key, topic, e-mail                      triggers     the deploy rule and its dead letters
     packaging    the Lambda package, made                inspecting   the Lambda package, looked through
     bundling     the same, for the CDK                   compliance   findings of cdk-nag, each with its reason

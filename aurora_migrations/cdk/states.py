@@ -1,17 +1,24 @@
-"""What all state machines have in common: a name, an encrypted log of everything, traces, the right to mail."""
+"""What the state machines are made of: a machine and its log, calls of functions, mails, and conditions."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
+from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
-from aurora_migrations.cdk.config import Environment
-from aurora_migrations.cdk.functions import retention
+from aurora_migrations.cdk.config import TASK_MARGIN_MS, Environment
+from aurora_migrations.cdk.functions import Functions, retention
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.retries import Retry
+from aurora_migrations.cdk.retries import MAIL, Retry
+from functions import mail
+
+_SENDING = cdk.Duration.seconds(30)
 
 
 def make_machine(
@@ -45,8 +52,90 @@ def make_machine(
     return machine, log
 
 
-def try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
-    """Hooks retries to a task."""
+# ---- calls of the functions -----------------------------------------------------------------------------------------
+
+
+def call(
+    scope: Construct,
+    name: str,
+    functions: Functions,
+    kind: str,
+    *,
+    into: str,
+    only: bool = False,
+    package: str = "",
+    so_far: Any = None,
+    wants_mail: bool = False,
+) -> tasks.LambdaInvoke:
+    """A step of the run: a call of a function with the execution's input. Its answer is in `Payload` beneath `into`.
+
+    Args:
+        only: whether nothing but the answer is left of the state.
+        package: a path to the digest that the run began with; empty where it begins.
+        so_far: a path to what the run has done before this call.
+        wants_mail: its answer is `result`, and with it the `mail` about it.
+    """
+    payload: dict[str, Any] = {
+        "input": sfn.JsonPath.object_at("$$.Execution.Input"),
+        "package": sfn.JsonPath.string_at(package) if package else "",
+        "so_far": sfn.JsonPath.object_at(so_far) if so_far else {},
+        **({"wants_mail": True} if wants_mail else {}),
+    }
+    return _invoke(scope, name, functions, kind, payload, into, into if only else None)
+
+
+def report(
+    scope: Construct,
+    name: str,
+    functions: Functions,
+    about: str,
+    *,
+    trigger: str,
+    into: str = "$",
+    **more: Any,
+) -> tasks.LambdaInvoke:
+    """A call of preflight that looks at the database and answers with a mail: see its handler.
+
+    Args:
+        about: failure, end or pending.
+        trigger: whose look it is, in logs and mails.
+        into: where the answer is, in `Payload`; by default the answer is all that is left of the state.
+        more: what else its report takes.
+    """
+    payload = {"input": {"action": "plan", "trigger": trigger}, "report": {"about": about, **more}}
+    return _invoke(scope, name, functions, "preflight", payload, into, "$.Payload" if into == "$" else None)
+
+
+def _invoke(
+    scope: Construct,
+    name: str,
+    functions: Functions,
+    kind: str,
+    payload: Mapping[str, Any],
+    into: str,
+    output: str | None,
+) -> tasks.LambdaInvoke:
+    execution = {
+        "execution": sfn.JsonPath.execution_name,
+        "execution_arn": sfn.JsonPath.execution_id,
+        "started_at": sfn.JsonPath.execution_start_time,
+    }
+    task = tasks.LambdaInvoke(
+        scope,
+        name,
+        lambda_function=functions.aliases[kind],
+        payload=sfn.TaskInput.from_object({**execution, **payload}),
+        result_selector={"Payload": sfn.JsonPath.object_at("$.Payload")},  # without the call's HTTP headers
+        result_path=into,
+        output_path=output,
+        task_timeout=sfn.Timeout.duration(cdk.Duration.millis(functions.timeouts[kind] + TASK_MARGIN_MS)),
+        retry_on_service_exceptions=False,  # without jitter or cap, and blind to throttling: ours come next
+    )
+    _try_again(task, *functions.retries)
+    return task
+
+
+def _try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
     for retry in retries:
         task.add_retry(
             errors=list(retry.errors),
@@ -56,3 +145,62 @@ def try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
             max_delay=None if retry.longest_wait is None else cdk.Duration.seconds(retry.longest_wait),
             jitter_strategy=sfn.JitterType.FULL if retry.jitter else sfn.JitterType.NONE,
         )
+
+
+# ---- mails ----------------------------------------------------------------------------------------------------------
+
+
+def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPublish:
+    """A state that sends the mail beneath a path, and leaves the state's data as they are."""
+    task = tasks.SnsPublish(
+        scope,
+        name,
+        topic=alerts.topic,
+        subject=sfn.JsonPath.string_at(f"{path}.subject"),
+        message=sfn.TaskInput.from_json_path_at(f"{path}.body"),
+        result_path=sfn.JsonPath.DISCARD,
+        task_timeout=sfn.Timeout.duration(_SENDING),
+    )
+    _try_again(task, MAIL)
+    return task
+
+
+def fill(written: mail.Mail, *paths: str) -> dict[str, str]:
+    """A mail as a state writes it, with what is under the paths in the places of its body.
+
+    Raises:
+        ValueError: the text would break the machines' language.
+    """
+    if set("'\\") & set(written.body):
+        raise ValueError(f"An apostrophe or backslash would end the text of a States.Format: {written.body!r}")
+    arguments = ", ".join((f"'{written.body}'", *paths))
+    return {"subject": written.subject, "body": sfn.JsonPath.string_at(f"States.Format({arguments})")}
+
+
+# ---- conditions: a path that leads nowhere can't be caught, so each looks before it compares -------------------------
+
+
+def is_text(path: str, *more: sfn.Condition) -> sfn.Condition:
+    """Whether there is a text; and what else is to be so, which may rely on it."""
+    return sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_string(path), *more)
+
+
+def says(path: str, word: str, *more: sfn.Condition) -> sfn.Condition:
+    """Whether there is just this word; and what else is to be so."""
+    return is_text(path, sfn.Condition.string_equals(path, word), *more)
+
+
+def is_object(path: str) -> sfn.Condition:
+    """Whether there is a text that begins and ends as a JSON object does; one that was cut doesn't end so."""
+    return is_text(path, sfn.Condition.string_matches(path, '{"*}'))
+
+
+def is_true(path: str) -> sfn.Condition:
+    """Whether there is a true."""
+    known = sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_boolean(path))
+    return sfn.Condition.and_(known, sfn.Condition.boolean_equals(path, True))
+
+
+def is_mail(path: str) -> sfn.Condition:
+    """Whether a function has written a mail there."""
+    return sfn.Condition.and_(*(is_text(f"{path}.{part}") for part in ("subject", "body")))

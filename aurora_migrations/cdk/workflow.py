@@ -17,20 +17,15 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from aurora_migrations.cdk import mail
 from aurora_migrations.cdk.alerts import Alerts
-from aurora_migrations.cdk.asking import ask
-from aurora_migrations.cdk.conditions import says
 from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.failure_branch import FAILURE, FailureBranch
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import make_machine
+from aurora_migrations.cdk.states import call, is_mail, make_machine, says, send
 from aurora_migrations.engine.errors import PackageChanged
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle
 PAUSE = 30  # seconds before it begins again, and so many more each time: the functions are deployed one after the other
-# Who or what started the execution, in a mail's words, and what to type to ask for the same again.
-_STARTED, _AGAIN = "$.preflight.Payload.started", "$.preflight.Payload.again"
 
 
 class Workflow(Construct):
@@ -44,25 +39,18 @@ class Workflow(Construct):
         self._functions = functions
         self._alerts = alerts
         self._tells_success = settings.success_mail
-        self._failure = FailureBranch(
-            self,
-            "Failure",
-            environment=settings.name,
-            alerts=alerts,
-            functions=functions,
-            started=_STARTED,
-            again=_AGAIN,
-        )
+        self._failure = FailureBranch(self, "Failure", environment=settings.name, alerts=alerts, functions=functions)
+        self._failed = self._failure.read()
         self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
 
     def _diagram(self) -> sfn.IChainable:
         begin = sfn.Pass(
             self, "Begin", result=sfn.Result.from_object({"starts": 1, "pause": 0, "apply": {"Payload": {}}})
         )
-        preflight = ask(self, "Preflight", self._functions, "preflight", into="$.preflight")
+        preflight = call(self, "Preflight", self._functions, "preflight", into="$.preflight")
         package, has_result = "$.preflight.Payload.package", sfn.Condition.is_present("$.preflight.Payload.result")
-        apply = ask(self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload")
-        verify = ask(
+        apply = call(self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload")
+        verify = call(
             self,
             "Verify",
             self._functions,
@@ -82,35 +70,40 @@ class Workflow(Construct):
             .when(says("$.preflight.Payload.next", "apply"), apply)
             .when(says("$.preflight.Payload.next", "verify"), verify)
             .when(says("$.preflight.Payload.next", "done", has_result), answered)
-            .otherwise(self._failure.misunderstood("preflight"))
+            .otherwise(self._misunderstood("preflight"))
         )
         apply.next(
             sfn.Choice(self, "All applied?")
             .when(says("$.apply.Payload.outcome", "more"), apply)
             .when(says("$.apply.Payload.outcome", "done"), verify)
-            .otherwise(self._failure.misunderstood("apply"))
+            .otherwise(self._misunderstood("apply"))
         )
         verify.next(self._tell(succeeded) if self._tells_success else succeeded)
 
         for task in (apply, verify):
             task.add_catch(start_over, errors=[PackageChanged.__name__], result_path=FAILURE)
         for task, step in ((preflight, "preflight"), (apply, "apply"), (verify, "verify")):
-            self._failure.catch(task, step)
+            noted = sfn.Pass(self, f"In {step}", result=sfn.Result.from_string(step), result_path=f"{FAILURE}.step")
+            noted.next(self._failed)
+            task.add_catch(noted, result_path=FAILURE)
         return begin.next(preflight)
+
+    def _misunderstood(self, step: str) -> sfn.Pass:
+        noted = self._failure.misunderstood(step)
+        noted.next(self._failed)
+        return noted
 
     def _tell(self, plain: sfn.Succeed) -> sfn.Choice:
         """Mails the success, if it is one to tell. What can't be mailed has succeeded all the same."""
         path = "$.Payload.mail"
         told = sfn.Succeed(self, "Succeeded, with a result", input_path="$.Payload.result")
-        send = mail.send(self, "Notify success", self._alerts)
-        send.add_catch(told, result_path="$.unsent")
-        send.next(told)
-        written = mail.take(self, "Take mail of success", path)
-        written.next(send)
+        sending = send(self, "Notify success", self._alerts, path)
+        sending.add_catch(told, result_path="$.unsent")
+        sending.next(told)
         answered = sfn.Condition.is_present("$.Payload.result")
         return (
             sfn.Choice(self, "Success to tell?")
-            .when(sfn.Condition.and_(mail.is_written(path), answered), written)
+            .when(sfn.Condition.and_(is_mail(path), answered), sending)
             .when(answered, told)
             .otherwise(plain)
         )
@@ -123,7 +116,6 @@ class Workflow(Construct):
             parameters={
                 "starts": sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.starts"), 1),
                 "pause": sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.pause"), PAUSE),
-                "preflight": sfn.JsonPath.object_at("$.preflight"),  # who started it, should preflight fail now
                 "apply": sfn.JsonPath.object_at("$.apply"),
             },
         )
@@ -131,4 +123,4 @@ class Workflow(Construct):
         again.next(settle)
         settle.next(preflight)
         often = sfn.Condition.number_less_than("$.starts", STARTS)
-        return sfn.Choice(self, "Start over?").when(often, again).otherwise(self._failure.go_on("start over"))
+        return sfn.Choice(self, "Start over?").when(often, again).otherwise(self._failed)

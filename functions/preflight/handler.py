@@ -1,47 +1,100 @@
-"""Preflight: the secret, the connection, the package, and what there is to do. Changes nothing."""
+"""Preflight: the secret, the connection, the package, and what there is to do. Changes nothing.
+
+The state machines also call it for the mails that no function could write: about a step whose function died, about an
+execution that ended, about what is pending.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from functions.entrypoint import Call, entrance
-from functions.mail import database_now, started
+from aurora_migrations.engine.errors import MigratorError
+from functions import workflow_mails
+from functions.entrypoint import Call, entrance, unexpected
+from functions.mail import Mail
 from functions.preflight.report import preflight
-from functions.remediation import next_command
+from functions.workflow_mails import Database
 
-_LONGEST = 400  # characters of a command to type
+LOOKS = 6  # attempts after which a mail goes out without a look; no retry of the state machine has fewer
 
 
 @entrance("preflight")
 def handler(call: Call) -> dict[str, Any]:
-    """Tells the state machine which step comes next, and what was found.
+    """Tells the state machine which step comes next, and what was found; or writes a mail.
 
     Args:
-        call: the execution's input, and a database that is reached with the secret as it is now.
+        call: the execution's input, and a database that is reached with the secret as it is now. Its `report` says
+            about what to write a mail (`about`: failure, end or pending); its input is then that of a plan.
 
     Returns:
-        `next` (apply, verify or done), the package's digest, how much is pending, and in words for a mail the same
-        (`database_now`), who or what started the execution (`started`) and what to type to ask for the same again
-        (`again`); with `done`, the `result` too. About an execution that ended, nothing but `started` and `again`,
-        without a look: null if its input isn't known.
+        `next` (apply, verify or done), the package's digest and how much is pending; with `done`, the `result` too.
+        Of a report the `mail`, as `subject` and `body`. About an end or what is pending also `again`: whether to ask
+        once more after a while, with this answer as the report's `state`, because a run is at work; there is no mail
+        then, nor where nothing is pending.
 
     Raises:
-        MigratorError: why nothing can be run; see `aurora_migrations.engine.errors`.
+        MigratorError: why nothing can be run; see engine/errors.py. Of a report about a failure or an end only what
+            may be over when the state machine calls again.
     """
-    if (ended := call.ended) is not None:
-        return {
-            "started": None if ended.asked is None else started(ended.asked, ended.reason),
-            "again": _again(ended.asked, call),
-        }
+    about = call.report.get("about")
+    if about == "failure":
+        return {"mail": _failure(call).to_dict()}
+    if about == "end":
+        return _end(call)
     report = call.logged_in(preflight)
     call.story.count("MigrationsPending", len(report.pending))
-    looked = call.step.ask.action == "plan"  # the only one that looks who has the run lock
-    now = database_now(report.applied, [m.name for m in report.pending], report.running, looked)
-    return {**report.to_dict(), "database_now": now, "started": started(call.asked), "again": _again(call.asked, call)}
+    if about == "pending":
+        database = workflow_mails.seen(report.applied, [m.name for m in report.pending], report.running)
+        if not report.pending:
+            return {"again": False, "mail": None}
+        answer = _again(call, database)
+        written = None if answer["again"] else workflow_mails.pending(call.run, database).to_dict()
+        return {**answer, "mail": written}
+    return report.to_dict()
 
 
-def _again(asked: object, call: Call) -> str | None:
-    """What to type after an execution that wasn't to fail: the same, up to the same migration; of a rollback, a look.
-    None where nobody knows what was asked, or where it is longer than any that could be run."""
-    command = next_command("aurora-migrations run", asked, call.step.settings.environment)
-    return None if asked is None or len(command) > _LONGEST else command
+def _failure(call: Call) -> Mail:
+    """The mail about a step that failed: as its function has written it, if that can be read after all."""
+    caught = workflow_mails.read_failure(call.report.get("failure"))
+    run = replace(call.run, step=caught.step, asked=workflow_mails.known_input(call.report.get("input")))
+    return caught.mail or workflow_mails.failure(caught, run, _look(call))
+
+
+def _end(call: Call) -> dict[str, Any]:
+    state = call.report.get("state")
+    end = workflow_mails.read_end(state if isinstance(state, Mapping) else {})
+    database = _look(call)
+    answer: dict[str, Any] = {**end, **_again(call, database), "mail": None}
+    if not answer["again"]:
+        limit_ms = int(call.report.get("limit_ms") or 0)
+        answer["mail"] = workflow_mails.ended(end, call.run.environment, limit_ms, database).to_dict()
+    return answer
+
+
+def _look(call: Call) -> Database:
+    """Where the database is. A look that fails does not keep the mail, which then says why.
+
+    Raises:
+        MigratorError: it may be seen when the state machine calls again.
+    """
+    try:
+        report = call.logged_in(preflight)
+    except Exception as error:
+        known = error if isinstance(error, MigratorError) else unexpected(error)
+        if known.retryable and int(call.report.get("retries") or 0) < LOOKS:
+            raise
+        call.story.failed(known)
+        return workflow_mails.unseen(known)
+    return workflow_mails.seen(report.applied, [m.name for m in report.pending], report.running)
+
+
+def _again(call: Call, database: Database) -> dict[str, Any]:
+    """Whether to look again while a run is at work, and how often that was done: a call of a function goes on when its
+    execution has ended, but no longer than the machine's `looks` last."""
+    state = call.report.get("state")
+    before = state.get("looks") if isinstance(state, Mapping) else None
+    looks = before + 1 if isinstance(before, int) else 1
+    most = call.report.get("looks")
+    return {"looks": looks, "again": database.at_work and isinstance(most, int) and looks < most}

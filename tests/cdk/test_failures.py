@@ -6,23 +6,20 @@ import json
 
 import pytest
 
-from aurora_migrations.cdk import texts
-from aurora_migrations.cdk.failure_branch import MISUNDERSTOOD
-from aurora_migrations.cdk.texts import run_again
+from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.cdk.workflow import STARTS
 from functions import mail
 from functions.error_payload import document
-from functions.remediation import next_command
+from functions.workflow_mails import NO_CAUSE
 from tests.cdk.cloud import Machine
 from tests.cdk.running import run
 from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, REGION, Example, examples
 from tools.documents import golden
 
 BRANCH = "In apply"
-RUN_018 = "aurora-migrations run 018 --env dev"
-BEGUN = {"preflight": {"Payload": {"started": golden.VALUES["started"], "again": RUN_018}}}
-SEEN = {"Look at the database": {"pending": 2, "applied": 16, "database_now": golden.PENDING}}
-ODD_LOOK = {"Look at the database": {"pending": 2}}
+WRITTEN = {"subject": "[dev] Runtime.ExitError in apply", "body": "Written by preflight, with a \\ and a ' and {}."}
+ANSWER = {"Write the mail": {"mail": WRITTEN}}
+MAIL = (WRITTEN["subject"], WRITTEN["body"])
 
 
 def raised(error: str, text: str) -> dict[str, object]:
@@ -76,138 +73,129 @@ def test_document_of_the_largest_error_comes_through_whole(workflow: Machine) ->
     assert run(workflow, BRANCH, caught).mails == [(written.subject, written.body)]
 
 
-UNKNOWN = "The cause could not be determined because Lambda did not return an error type."
-BROKEN_OFF = json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "MigrationFailed"})
+UNREADABLE = [
+    "",
+    "The state timed out.",
+    '{"errorMessage": "cut in the mid',
+    '{"errorType": "Runtime.ExitError"}',
+    json.dumps({"errorMessage": None, "errorType": "Odd"}),
+    json.dumps({"errorMessage": "{'a': 1}", "errorType": "KeyError"}),
+    json.dumps({"errorMessage": "no JSON", "errorType": "ModuleNotFoundError"}),
+    json.dumps({"errorMessage": '{"error": "X"}', "errorType": "X"}),
+    json.dumps({"errorMessage": '{"mail": {"subject": "s"}}', "errorType": "X"}),
+    json.dumps({"errorMessage": '{"mail": {"subject": "s", "body": 1}}', "errorType": "X"}),
+    json.dumps({"errorMessage": '{"mail": null}', "errorType": "X"}),
+    json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "MigrationFailed"}),
+    "[1, 2]",
+    'Lambda returned {"errorMessage": "cut in the mid',
+    "'\\\"{}" * 5_000,
+    "x" * 32_768,
+]
+IDS = ("empty", "prose", "cut", "no-message", "null", "python", "foreign", "no-mail", "half-a-mail", "odd-mail")
+IDS += ("null-mail", "cut-inside", "array", "json-in-prose", "odd-characters", "longest")
 
 
-@pytest.mark.parametrize(
-    ("cause", "why"),
-    [
-        ("", texts.NO_CAUSE),
-        ("The state timed out.", "The state timed out."),
-        ('{"errorMessage": "cut in the mid', texts.CANNOT_BE_READ),
-        ('{"errorType": "Runtime.ExitError"}', texts.CANNOT_BE_READ),
-        (json.dumps({"errorMessage": None, "errorType": "Odd"}), texts.CANNOT_BE_READ),
-        (json.dumps({"errorMessage": "{'a': 1}", "errorType": "KeyError"}), texts.CANNOT_BE_READ),
-        (json.dumps({"errorMessage": "no JSON", "errorType": "ModuleNotFoundError"}), "no JSON"),
-        (json.dumps({"errorMessage": '{"error": "X"}', "errorType": "X"}), texts.CANNOT_BE_READ),
-        (json.dumps({"errorMessage": '{"mail": {"subject": "s"}}', "errorType": "X"}), texts.CANNOT_BE_READ),
-        (json.dumps({"errorMessage": '{"mail": {"subject": "s", "body": 1}}', "errorType": "X"}), texts.CANNOT_BE_READ),
-        (BROKEN_OFF, texts.CANNOT_BE_READ),
-        ("[1, 2]", texts.CANNOT_BE_READ),
-        ('Lambda returned {"errorMessage": "cut in the mid', texts.CANNOT_BE_READ),
-        (json.dumps({"errorMessage": 'It said {"a": 1}.', "errorType": "X"}), texts.CANNOT_BE_READ),
-        (
-            f'{UNKNOWN} Returned payload: {{"errorMessage":"2026 1-1 Task timed out after 900.00 seconds"}}',
-            texts.CUT_OFF,
-        ),
-        (f"{UNKNOWN} Task timed out after 3 s", f"{UNKNOWN} Task timed out after 3 s"),
-    ],
-    ids=[
-        *("empty", "prose", "cut", "no-message", "null", "python", "foreign", "no-mail", "half-a-mail", "odd-mail"),
-        *("cut-inside", "array", "json-in-prose", "json-in-a-message", "out-of-time", "out-of-time-in-prose"),
-    ],
-)
-def test_what_is_not_an_error_of_ours_is_mailed_with_what_it_says_to_people(
-    cause: str, why: str, workflow: Machine, environment: str
-) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": "Some.Error", "Cause": cause}}, answers=SEEN)
-    ((subject, message),) = ran.mails
-    assert subject == f"[{environment}] Some.Error in apply"
-    assert "WHAT HAPPENED\n  Some.Error, in the step apply\n" in message
-    assert f"WHY\n  {why}\n" in message
-    assert "{" not in message
-    assert (ran.status, ran.error) == ("FAILED", "Some.Error")
-    assert (ran.cause or "") == (cause or texts.NO_CAUSE)
+@pytest.mark.parametrize("cause", UNREADABLE, ids=IDS)
+def test_failure_of_which_no_function_has_written_a_mail_is_mailed_by_preflight(cause: str, workflow: Machine) -> None:
+    ran = run(workflow, BRANCH, {"failure": {"Error": "Some.Error", "Cause": cause}}, answers=ANSWER)
+    assert ran.mails == [MAIL]
+    assert (ran.status, ran.error, ran.cause or "") == ("FAILED", "Some.Error", cause)
 
 
 def test_failure_without_a_cause_is_mailed_too(workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": "States.Timeout"}}, answers=SEEN)
-    assert f"WHY\n  {texts.NO_CAUSE}\n" in ran.mails[0][1]
-    assert (ran.status, ran.error) == ("FAILED", "Workflow.States.Timeout")
+    ran = run(workflow, BRANCH, {"failure": {"Error": "States.Timeout"}}, answers=ANSWER)
+    assert ran.mails == [MAIL]
+    assert (ran.status, ran.error, ran.cause) == ("FAILED", "Workflow.States.Timeout", NO_CAUSE)
 
 
-def died(**more: str) -> dict[str, object]:
-    cause = {"errorType": golden.VALUES["error"], "errorMessage": golden.VALUES["why"]}
-    return {**BEGUN, "failure": {"Error": golden.VALUES["error"], "Cause": json.dumps(cause)}, **more}
+DIED: dict[str, object] = {
+    "failure": {"Error": golden.DIED.error, "Cause": json.dumps({"errorMessage": golden.DIED.why})}
+}
 
 
-def golden_mail(name: str, environment: str, keep: str = "\0") -> tuple[str, str]:
-    """A golden file's mail, as another environment has it; what is to be kept names the old one."""
-    text = (golden.MAILS / f"{name}.txt").read_text("utf-8")
-    parts = (part.replace(ENVIRONMENT, environment) for part in text.split(keep))
-    subject, _, body = keep.join(parts).removeprefix("Subject: ").partition("\n\n")
+def without_execution(mail: tuple[str, str]) -> tuple[str, list[str]]:
+    """Subject and words: an environment's name decides where lines end."""
+    return mail[0], mail[1].partition("THIS EXECUTION")[0].split()
+
+
+def golden_mail(name: str, environment: str) -> tuple[str, str]:
+    """A golden file's mail, as another environment has it."""
+    text = (golden.MAILS / f"{name}.txt").read_text("utf-8").replace(f"on {ENVIRONMENT}", f"on {environment}")
+    text = text.replace(f"[{ENVIRONMENT}]", f"[{environment}]").replace(f"--env {ENVIRONMENT}", f"--env {environment}")
+    subject, _, body = text.removeprefix("Subject: ").partition("\n\n")
     return subject, body
 
 
-def without_execution(mail: tuple[str, str]) -> tuple[str, str]:
-    return mail[0], mail[1].partition("THIS EXECUTION")[0].replace(f"logs {EXECUTION} ", "logs e ")
+SHORT = "failure-no-function-could-tell"
+ODD_ANSWERS = [{}, {"mail": None}, {"mail": {"subject": "s"}}, {"mail": {"subject": "s", "body": 7}}, "text", None]
 
 
-def test_mail_about_a_function_that_died_says_what_was_seen(workflow: Machine, environment: str) -> None:
-    ran = run(workflow, BRANCH, died(), answers=SEEN)
+@pytest.mark.parametrize("answer", ODD_ANSWERS, ids=str)
+def test_answer_that_is_no_mail_is_replaced_by_a_short_one(answer: object, workflow: Machine) -> None:
+    """As that of a function of an older version."""
+    ran = run(workflow, BRANCH, DIED, answers={"Write the mail": answer})
     (told,) = ran.mails
-    assert without_execution(told) == without_execution(golden_mail("function-died", environment))
-    assert f"THIS EXECUTION\n{golden.VALUES['started']}\n  Execution   e\n" in told[1]
+    assert without_execution(told) == without_execution(golden_mail(SHORT, "dev"))
     assert f"home?region={REGION}#/v2/executions/details/arn:aws:states:" in told[1].splitlines()[-1]
+    assert (ran.status, ran.error) == ("FAILED", golden.DIED.error)
 
 
-def test_mail_about_a_function_that_died_is_sent_though_nobody_can_look(workflow: Machine, environment: str) -> None:
-    """The state that looks catches everything, and goes on to the mail that does without."""
-    (caught,) = workflow.states["Look at the database"]["Catch"]
-    assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], "$.unlooked")
-    unlooked = {"Error": golden.VALUES["unseen"], "Cause": "-"}
-    data = {**died(), **{name: {"text": golden.VALUES[name]} for name in ("name", "why", "started")}}
-    remedy = {"to_do": run_again("dev").to_do.format("e"), "command": f"  {RUN_018}"}
-    data["failure"] |= {"step": {"text": "apply"}, "remedy": remedy}
-    ran = run(workflow, caught["Next"], {**data, "unlooked": unlooked})
-    assert without_execution(ran.mails[0]) == without_execution(golden_mail("function-died-and-no-look", environment))
+@pytest.mark.parametrize("name", ["VeryLongName" * 20, 'Café\'s \\ "{}" {', "A\nB"])
+def test_where_preflight_fails_too_a_short_mail_is_sent_whatever_the_error_is_called(
+    name: str, workflow: Machine
+) -> None:
+    """The state that has the mail written catches everything, and goes on to one that needs no function."""
+    (caught,) = workflow.states["Write the mail"]["Catch"]
+    assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], "$.unwritten")
+    data = {"failure": {"Error": name, "Cause": "why"}, "unwritten": {"Error": "Runtime.ExitError", "Cause": "-"}}
+    ran = run(workflow, caught["Next"], data)
+    ((subject, body),) = ran.mails
+    assert (subject, f"WHAT HAPPENED\n  {name}\n" in body) == (golden_mail(SHORT, "dev")[0], True)
+    assert (ran.status, ran.error, ran.cause) == ("FAILED", name, "why")
 
 
-def test_look_that_is_not_understood_does_not_keep_the_mail(workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, died(), answers=ODD_LOOK)
-    assert f"It could not be looked at: {MISUNDERSTOOD['Error']}." in ran.mails[0][1]
-
-
-def test_look_waits_until_the_server_has_ended_what_a_dead_function_left(workflow: Machine) -> None:
-    wait = workflow.states["Let it settle"]
-    assert (wait["Type"], wait["Next"]) == ("Wait", "Look at the database")
-    assert wait["Seconds"] >= 5
-
-
-def test_mail_that_cannot_be_sent_does_not_hide_the_error(workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": "MigrationFailed", "Cause": "why"}}, topic=False, answers=SEEN)
-    assert (ran.mails, ran.status, ran.error, ran.cause) == ([], "FAILED", "MigrationFailed", "why")
-
-
-LONGEST = "Lambda.SubnetIPAddressLimitReachedException"
-
-
-@pytest.mark.parametrize("name", ["VeryLongName" * 30, LONGEST, "Caf\u00e9", "A B"])
-def test_subject_is_one_that_sns_takes_whatever_the_error_is_called(name: str, workflow: Machine) -> None:
-    ran = run(workflow, "In start over", {"failure": {"Error": name, "Cause": "why"}}, answers=SEEN)
-    ((subject, _),) = ran.mails
+def test_subject_of_the_short_mail_is_one_that_sns_takes(workflow: Machine) -> None:
+    subject = workflow.states["Write a short mail"]["Parameters"]["Payload"]["mail"]["subject"]
     assert subject.isascii()
     assert len(subject) + 20 < 100  # an environment's name has up to 20 characters
 
 
-def test_message_of_the_longest_cause_fits_into_a_mail(workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, {"failure": {"Error": "E", "Cause": "x" * 32_768}}, answers=SEEN)
-    assert len(ran.mails[0][1].encode()) < 262_144
+def test_preflight_waits_until_the_server_has_ended_what_a_dead_function_left(workflow: Machine) -> None:
+    wait = workflow.states["Let it settle"]
+    assert (wait["Type"], wait["Next"]) == ("Wait", "Write the mail")
+    assert wait["Seconds"] >= 5
+
+
+def test_preflight_is_told_what_was_caught_and_what_was_asked_for(workflow: Machine) -> None:
+    assert workflow.calls["Write the mail"]["Parameters"]["Payload"]["report"] == {
+        "about": "failure",
+        "failure.$": "$.failure",
+        "input.$": "$$.Execution.Input",
+        "retries.$": "$$.State.RetryCount",
+    }
+
+
+def test_mail_that_cannot_be_sent_does_not_hide_the_error(workflow: Machine) -> None:
+    ran = run(workflow, BRANCH, {"failure": {"Error": "MigrationFailed", "Cause": "why"}}, topic=False, answers=ANSWER)
+    assert (ran.mails, ran.status, ran.error, ran.cause) == ([], "FAILED", "MigrationFailed", "why")
 
 
 @pytest.mark.parametrize("answer", [{}, {"next": "sing"}, {"next": "done"}], ids=["nothing", "unknown", "no-result"])
 def test_answer_that_is_not_understood_fails_and_is_mailed(answer: dict[str, str], workflow: Machine) -> None:
-    ran = run(workflow, "What next?", {"preflight": {"Payload": answer}}, answers=SEEN)
-    assert (ran.status, ran.error) == ("FAILED", MISUNDERSTOOD["Error"])
-    wanted = golden_mail("answer-not-understood", "dev")
-    assert without_execution(ran.mails[0]) == without_execution(wanted)
+    ran = run(workflow, "What next?", {"preflight": {"Payload": answer}}, answers=ANSWER)
+    assert (ran.status, ran.error, ran.mails) == ("FAILED", CONTRACT_BROKEN["Error"], [MAIL])
+
+
+def noted(workflow: Machine, start: str, data: dict[str, object]) -> dict[str, str]:
+    """What preflight would be told of a failure."""
+    states = {**workflow.states, "Write the mail": {"Type": "Succeed"}}
+    caught: dict[str, str] = run(Machine({**workflow.definition, "States": states}), start, data).output["failure"]
+    return caught
 
 
 def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Machine) -> None:
-    ran = run(workflow, "All applied?", {**BEGUN, "apply": {"Payload": {"outcome": "sing"}}}, answers=SEEN)
-    assert ran.mails[0][0] == f"[dev] {MISUNDERSTOOD['Error']} in apply"
-    assert "NEXT COMMAND\n  npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev\n" in ran.mails[0][1]
+    caught = noted(workflow, "All applied?", {"apply": {"Payload": {"outcome": "sing"}}})
+    assert caught == {**CONTRACT_BROKEN, "step": "apply"}
 
 
 # ---- looks that were typed ------------------------------------------------------------------------------------------
@@ -217,15 +205,14 @@ CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
 
 @pytest.mark.parametrize("action", mail.LOOKS)
 def test_look_that_was_typed_fails_without_a_mail(action: str, workflow: Machine) -> None:
-    given = {"action": action, **CLI, "failure": died()["failure"]}
-    ran = run(workflow, "In preflight", given, answers=SEEN)
-    assert (ran.status, ran.error, ran.mails) == ("FAILED", golden.VALUES["error"], [])
-    assert json.loads(str(ran.cause))["errorMessage"] == golden.VALUES["why"]
+    ran = run(workflow, "In preflight", {"action": action, **CLI, **DIED}, answers=ANSWER)
+    assert (ran.status, ran.error, ran.mails) == ("FAILED", golden.DIED.error, [])
+    assert json.loads(str(ran.cause))["errorMessage"] == golden.DIED.why
 
 
 def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Machine) -> None:
     ran = run(workflow, "In preflight", {"action": "plan", **CLI, "failure": {"Error": "States.Timeout"}})
-    assert (ran.status, ran.error, ran.cause) == ("FAILED", "Workflow.States.Timeout", texts.NO_CAUSE)
+    assert (ran.status, ran.error, ran.cause) == ("FAILED", "Workflow.States.Timeout", NO_CAUSE)
     assert ran.mails == []
 
 
@@ -245,87 +232,17 @@ def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Ma
     ids=["run", "rollback", "empty", "unknown", "odd-action", "no-action", "console", "schedule", "odd-trigger"],
 )
 def test_everything_else_is_mailed(asked: dict[str, object], workflow: Machine) -> None:
-    ran = run(workflow, "In preflight", {**asked, "failure": died()["failure"]}, answers=SEEN)
+    ran = run(workflow, "In preflight", {**asked, **DIED}, answers=ANSWER)
     assert (ran.status, len(ran.mails)) == ("FAILED", 1)
 
 
-# ---- what to type next ----------------------------------------------------------------------------------------------
-
-
-def answered(again: object, asked: dict[str, str] = golden.ASKED) -> dict[str, object]:
-    """What is there when apply died after such an answer of preflight."""
-    return {**died(), "preflight": {"Payload": {"started": golden.mail.started(asked), "again": again}}}
-
-
-def test_rollback_that_died_is_not_undone_by_the_next_command(workflow: Machine, environment: str) -> None:
-    again = next_command("aurora-migrations run", golden.UNDOING, environment)
-    ran = run(workflow, BRANCH, answered(again, golden.UNDOING), answers=SEEN)
-    wanted = golden_mail("function-died-in-a-rollback", environment)
-    assert without_execution(ran.mails[0]) == without_execution(wanted)
-    assert "NEXT COMMAND\n  aurora-migrations status --env dev\n" in ran.mails[0][1]
-
-
-def test_where_preflight_died_the_advice_is_to_look_first(workflow: Machine, environment: str) -> None:
-    ran = run(workflow, "In preflight", {"failure": died()["failure"], **golden.ASKED}, answers=SEEN)
-    wanted = golden_mail("function-died-and-told-nothing", environment)
-    assert without_execution(ran.mails[0]) == without_execution(wanted)
-
-
-@pytest.mark.parametrize("again", [None, 7, {"a": "b"}], ids=["null", "number", "object"])
-def test_command_that_is_no_text_is_not_taken(again: object, workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, answered(again), answers=SEEN)
-    assert "NEXT COMMAND\n  aurora-migrations status --env dev\n" in ran.mails[0][1]
-
-
-def test_preflight_of_an_older_version_names_no_command(workflow: Machine) -> None:
-    older = {"preflight": {"Payload": {"started": golden.VALUES["started"]}}}
-    ((_, message),) = run(workflow, BRANCH, {**died(), **older}, answers=SEEN).mails
-    assert "NEXT COMMAND\n  aurora-migrations status --env dev\n" in message
-    assert "Look first: " in message
-    assert golden.VALUES["started"] in message
-
-
-# ---- in which step, and who started it ------------------------------------------------------------------------------
+# ---- in which step --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", ["preflight", "apply", "verify"])
 def test_every_step_leads_to_a_mail_that_names_it(step: str, workflow: Machine) -> None:
     caught = workflow.states[step.capitalize()]["Catch"][-1]
-    ran = run(workflow, caught["Next"], died(), answers=SEEN)
-    assert ran.mails[0][0].endswith(f" in {step}")
-    assert f", in the step {step}\n" in ran.mails[0][1]
-
-
-BY_HAND = "hand, and nobody is named (the console, or AWS's own tools)"
-
-
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [
-        ({"trigger": "deploy", "requested_by": "arn:aws:cloudformation:eu-west-1:1:stack/x/1"}, "a deployment;"),
-        ({"trigger": "cli", "requested_by": "ana@build-7"}, "a command line;"),
-        ({}, BY_HAND),
-        ({"requested_by": "ana\n\nNEXT COMMAND\n  rm -r /"}, "somebody;"),
-        ({"trigger": "x" * 100_000}, "somebody;"),
-        ({"trigger": {"a": 1}, "requested_by": ["'}"]}, "somebody;"),
-        ({"trigger": None}, "somebody;"),
-    ],
-    ids=["deployment", "terminal", "hand", "forged", "long", "odd", "null"],
-)
-def test_who_started_it_is_told_in_words_of_ours_where_no_function_said_it(
-    asked: dict[str, object], words: str, workflow: Machine
-) -> None:
-    data = {"failure": died()["failure"]}
-    ran = run(workflow, "In preflight", {**data, **asked}, answers=SEEN)
-    about = ran.mails[0][1].partition("THIS EXECUTION\n")[2]
-    assert " ".join(about.split()).startswith(f"Started by {words}")
-    assert "rm -r" not in about
-    assert len(about) < 1_000
-
-
-def test_words_of_a_function_that_are_no_text_are_not_taken(workflow: Machine) -> None:
-    ran = run(workflow, BRANCH, {**died(), "preflight": {"Payload": {"started": 7}}}, answers=SEEN)
-    assert BY_HAND in " ".join(ran.mails[0][1].split())
+    assert noted(workflow, caught["Next"], DIED)["step"] == step
 
 
 def test_plan_and_list_are_answered_with_preflights_result(workflow: Machine) -> None:
@@ -335,5 +252,5 @@ def test_plan_and_list_are_answered_with_preflights_result(workflow: Machine) ->
 
 def test_package_too_many_in_one_run_is_mailed(workflow: Machine) -> None:
     data = {"starts": STARTS, "failure": {"Error": "PackageChanged", "Cause": "again"}}
-    ran = run(workflow, "Start over?", data, answers=SEEN)
+    ran = run(workflow, "Start over?", data, answers=ANSWER)
     assert (ran.status, ran.error, len(ran.mails)) == ("FAILED", "PackageChanged", 1)

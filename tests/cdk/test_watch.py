@@ -8,25 +8,16 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.texts import begin_again, timed_out
 from functions.mail import LOOKS
-from functions.remediation import next_command
 from tests.cdk.cloud import Machine, Template, some
 from tests.cdk.running import run
-from tests.cdk.test_failures import golden_mail, without_execution
+from tests.cdk.test_failures import DIED, WRITTEN, golden_mail, without_execution
 from tests.cdk.test_triggers import matches
-from tests.cdk.test_workflow import flat
-from tests.examples.examples import ARN, EXECUTION
+from tests.examples.examples import ARN, EXECUTION, REGION
 from tools.documents import golden
 
-ENDED = {
-    "executionArn": ARN,
-    "name": EXECUTION,
-    "status": "TIMED_OUT",
-    "started": {"text": golden.VALUES["started"]},
-    "end": golden.advised(timed_out("dev", 43_200_000), begin_again("dev"), environment="dev").parts(),
-}
-SEEN = {"Payload": {"applied": 16, "pending": 2, "database_now": golden.PENDING}}
+MAIL = (WRITTEN["subject"], WRITTEN["body"])
+NO_MAIL: list[Any] = [{}, {"mail": {"subject": "s"}}, {"again": "yes"}, {"started": "-", "again": "run"}, "text", None]
 
 
 @pytest.fixture
@@ -96,23 +87,55 @@ def test_end_of_another_machine_does_not_match(template: Template, names: Names)
     assert not matches(rule, event(template, names, "TIMED_OUT", stateMachineArn="<other>"))
 
 
-def test_notice_tells_what_it_saw(notice: Machine, environment: str) -> None:
-    ran = run(notice, "Seen?", {**ENDED, "look": SEEN})
-    assert ran.mails == [golden_mail("execution-timed-out", environment, keep="execution:aurora-migrations-prod")]
+def detail(status: str, asked: object = None, **more: Any) -> dict[str, Any]:
+    """Of the event, as AWS's guide shows it; `error` as DescribeExecution has it."""
+    told = {"executionArn": ARN, "stateMachineArn": "arn:-", "name": EXECUTION, "status": status}
+    times = {"startDate": 1_551_225_271_984, "stopDate": 1_551_225_291_984}
+    return {**told, **times, "input": json.dumps(asked), "inputDetails": {"included": True}, "output": None, **more}
+
+
+TOLD = {"Write the mail": {"again": False, "looks": 1, "mail": WRITTEN}}
+BUSY = {"again": True, "looks": 1, "mail": None}
+
+
+def test_notice_sends_what_preflight_writes(notice: Machine) -> None:
+    ran = run(notice, notice.definition["StartAt"], detail("TIMED_OUT"), answers=TOLD)
+    assert (ran.status, ran.mails) == ("SUCCEEDED", [MAIL])
+
+
+def test_preflight_is_given_the_event_and_what_it_cannot_know(notice: Machine) -> None:
+    (writing,) = notice.calls.values()
+    given = writing["Parameters"]["Payload"]["report"]
+    assert (given.pop("about"), given.pop("looks") > 1, given.pop("limit_ms")) == ("end", True, 43_200_000)
+    assert given == {"state.$": "$", "retries.$": "$$.State.RetryCount"}
+
+
+def assert_short(told: tuple[str, str]) -> None:
+    """It is the notice machine's own mail."""
+    assert without_execution(told) == without_execution(golden_mail("end-no-function-could-tell", "dev"))
+    page = f"https://console.aws.amazon.com/states/home?region={REGION}#/v2/executions/details/{ARN}"
+    assert told[1].endswith(f"THIS EXECUTION\n  {page}\n")
+
+
+@pytest.mark.parametrize("answer", NO_MAIL, ids=str)
+def test_answer_that_is_no_mail_is_replaced_by_a_short_one(answer: object, notice: Machine) -> None:
+    """As that of a function of an older version."""
+    ran = run(notice, notice.definition["StartAt"], detail("TIMED_OUT"), answers={"Write the mail": answer})
+    (told,) = ran.mails
+    assert_short(told)
     assert ran.status == "SUCCEEDED"
 
 
-def test_notice_is_sent_though_the_database_cannot_be_looked_at(notice: Machine, environment: str) -> None:
-    (caught,) = notice.states["Look"]["Catch"]
-    assert caught["ErrorEquals"] == ["States.ALL"]
-    ran = run(notice, caught["Next"], {**ENDED, "failure": {"Error": golden.VALUES["unseen"], "Cause": "-"}})
-    wanted = golden_mail("execution-timed-out-and-no-look", environment, keep="execution:aurora-migrations-prod")
-    assert ran.mails == [wanted]
+def test_where_preflight_fails_a_short_mail_is_sent(notice: Machine) -> None:
+    (caught,) = notice.states["Write the mail"]["Catch"]
+    assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], None)
+    (told,) = run(notice, caught["Next"], detail("TIMED_OUT")).mails
+    assert_short(told)
 
 
-def test_notice_is_sent_though_the_answer_is_not_understood(notice: Machine) -> None:
-    ran = run(notice, "Seen?", {**ENDED, "look": {"Payload": {"applied": 16, "pending": 2}}})
-    assert "It could not be looked at: ContractBroken." in ran.mails[0][1]
+def test_notice_that_cannot_be_sent_fails(notice: Machine) -> None:
+    ran = run(notice, notice.definition["StartAt"], detail("TIMED_OUT"), answers=TOLD, topic=False)
+    assert (ran.status, ran.mails) == ("FAILED", [])
 
 
 # ---- looks that were typed ------------------------------------------------------------------------------------------
@@ -127,7 +150,7 @@ def typed(action: str) -> dict[str, str]:
 @pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")], ids=["as-typed", "dense"])
 def test_look_that_was_typed_is_mailed_to_nobody(status: str, separators: tuple[str, str], notice: Machine) -> None:
-    given = {**detail(status, {}), "input": json.dumps(typed("status"), separators=separators)}
+    given = {**detail(status), "input": json.dumps(typed("status"), separators=separators)}
     ran = run(notice, notice.definition["StartAt"], given, answers=TOLD)
     assert (ran.status, ran.mails) == ("SUCCEEDED", [])
 
@@ -158,119 +181,23 @@ def test_everything_else_is_mailed(asked: object, notice: Machine) -> None:
     assert len(run(notice, notice.definition["StartAt"], detail("ABORTED", asked), answers=TOLD).mails) == 1
 
 
-# ---- how it ended, and who started it -------------------------------------------------------------------------------
-
-
-def detail(status: str, asked: object, **more: Any) -> dict[str, Any]:
-    """Of the event, as AWS's guide shows it; `error` as DescribeExecution has it."""
-    told = {"executionArn": ARN, "stateMachineArn": "arn:-", "name": EXECUTION, "status": status}
-    times = {"startDate": 1_551_225_271_984, "stopDate": 1_551_225_291_984}
-    return {**told, **times, "input": json.dumps(asked), "inputDetails": {"included": True}, "output": None, **more}
-
-
-RUN_018 = "aurora-migrations run 018 --env dev"
-TOLD = {"Ask who started it": {"started": golden.VALUES["started"], "again": RUN_018}, "Look": SEEN["Payload"]}
-UNTOLD = {"Ask who started it": {}, "Look": SEEN["Payload"]}
-
-
-def noticed(notice: Machine, given: dict[str, Any], answers: dict[str, Any]) -> tuple[str, str]:
-    """The mail about an event."""
-    (mail,) = run(notice, notice.definition["StartAt"], given, answers=answers).mails
-    return mail
-
-
-@pytest.mark.parametrize(
-    ("status", "error", "name"),
-    [
-        ("ABORTED", {}, "execution-aborted"),
-        ("TIMED_OUT", {"error": "States.Timeout"}, "execution-timed-out"),
-        ("FAILED", {"error": "States.Runtime"}, "execution-failed"),
-    ],
-)
-def test_each_way_to_end_has_a_mail_of_its_own(
-    status: str, error: dict[str, str], name: str, notice: Machine, environment: str
-) -> None:
-    who = golden.mail.started(golden.ASKED, "Ctrl-C by ben@build-8" if status == "ABORTED" else None)
-    mail = noticed(
-        notice, detail(status, {}, **error), {**TOLD, "Ask who started it": {"started": who, "again": RUN_018}}
-    )
-    assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
-
-
-def test_rollback_that_ran_out_of_time_is_not_undone_by_the_next_command(notice: Machine, environment: str) -> None:
-    status = next_command("aurora-migrations run", golden.UNDOING, environment)
-    told = {**TOLD, "Ask who started it": {"started": golden.mail.started(golden.UNDOING), "again": status}}
-    mail = noticed(notice, detail("TIMED_OUT", golden.UNDOING, error="States.Timeout"), told)
-    name = "execution-timed-out-in-a-rollback"
-    assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
-
-
-def test_where_nobody_says_what_was_asked_the_advice_is_to_look_first(notice: Machine, environment: str) -> None:
-    mail = noticed(notice, detail("TIMED_OUT", golden.UNDOING, error="States.Timeout"), UNTOLD)
-    name = "execution-timed-out-and-nobody-told"
-    assert mail == golden_mail(name, environment, keep="execution:aurora-migrations-prod")
-
-
-@pytest.mark.parametrize("status", ["ABORTED", "TIMED_OUT", "FAILED"])
-@pytest.mark.parametrize("answers", [TOLD, UNTOLD], ids=["told", "untold"])
-def test_mail_about_every_end_warns_of_undoing_a_rollback(
-    status: str, answers: dict[str, Any], notice: Machine
-) -> None:
-    body = " ".join(noticed(notice, detail(status, {}), answers)[1].split())
-    assert "look first" in body.lower()
-    assert "a run applies anew what" in body
-
-
-@pytest.mark.parametrize("more", [{}, {"error": None}], ids=["none", "null"])
-def test_failure_of_which_the_event_names_no_error_is_mailed_too(more: dict[str, Any], notice: Machine) -> None:
-    _, body = noticed(notice, detail("FAILED", {}, **more), TOLD)
-    assert "broke inside its state machine." in body
-    assert "WHY\n  Step Functions itself ended the execution" in body
-
-
-@pytest.mark.parametrize(
-    ("asked", "words", "answer"),
-    [
-        ({"trigger": "deploy", "requested_by": "arn:aws:cloudformation:eu-west-1:1:stack/x/1"}, "a deployment;", {}),
-        ({"trigger": "cli", "requested_by": "ana@build-7"}, "a command line;", {}),
-        ({}, "hand, and nobody is named", {}),
-        ({}, "hand, and nobody is named", {"started": None}),
-        ({"requested_by": "ana\n\nNEXT COMMAND\n  rm -r /"}, "somebody;", {}),
-        ("no object", "somebody;", {}),
-    ],
-    ids=["deployment", "terminal", "hand", "unknown", "forged", "text"],
-)
-def test_who_started_it_is_told_in_words_of_ours_where_no_function_says_it(
-    asked: object, words: str, answer: dict[str, Any], notice: Machine
-) -> None:
-    _, body = noticed(notice, detail("ABORTED", asked), {**UNTOLD, "Ask who started it": answer})
-    about = " ".join(body.partition("THIS EXECUTION\n")[2].split())
-    assert about.startswith(f"Started by {words}")
-    assert "rm -r" not in about
-
-
 @pytest.mark.parametrize("more", [{"input": None}, {"input": 7}], ids=["null", "odd"])
 def test_event_with_an_odd_input_is_mailed_too(more: dict[str, Any], notice: Machine) -> None:
-    assert "Started by  somebody; the input" in noticed(notice, detail("ABORTED", {}, **more), UNTOLD)[1]
+    assert run(notice, notice.definition["StartAt"], detail("ABORTED", **more), answers=TOLD).mails == [MAIL]
 
 
 def test_event_without_an_input_is_mailed_too(notice: Machine) -> None:
-    short = {key: detail("ABORTED", {})[key] for key in ("executionArn", "name", "status")}
-    assert "Started by  somebody; the input" in noticed(notice, short, UNTOLD)[1]
+    short = {key: detail("ABORTED")[key] for key in ("executionArn", "name", "status")}
+    assert run(notice, notice.definition["StartAt"], short, answers=TOLD).mails == [MAIL]
 
 
-def test_function_that_cannot_be_asked_does_not_keep_the_mail(notice: Machine) -> None:
-    (caught,) = notice.states["Ask who started it"]["Catch"]
-    assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], None)
-    ran = run(notice, caught["Next"], detail("ABORTED", {"trigger": "deploy"}), answers={"Look": SEEN["Payload"]})
-    assert "Started by  a deployment; the input" in ran.mails[0][1]
-
-
-def test_long_input_does_not_stay_in_the_state(notice: Machine) -> None:
-    """A state holds 256 KB, an event too, and the look and the mail still come to it."""
-    small = Machine({**notice.definition, "States": {**notice.states, "Begin": {"Type": "Succeed"}}})
+@pytest.mark.parametrize("start", ["Mail written?", "Write a short mail"])
+def test_long_input_does_not_stay_in_the_state(start: str, notice: Machine) -> None:
+    """A state holds 256 KB, an event too, and the mail still comes to it. A Catch adds nothing."""
+    states = {**notice.states, "Send": {"Type": "Succeed"}}
     given = detail("ABORTED", {"trigger": "x" * 200_000})
-    ran = run(small, notice.definition["StartAt"], given, answers={"Ask who started it": {}})
+    begin = "Write the mail" if start == "Mail written?" else start
+    ran = run(Machine({**notice.definition, "States": states}), begin, given, answers=TOLD)
     assert len(json.dumps(ran.output)) < 4_000
 
 
@@ -282,92 +209,83 @@ def test_rule_passes_on_what_the_event_says_as_it_is(template: Template, names: 
 
 
 def test_notice_waits_before_it_looks(notice: Machine) -> None:
-    for way in notice.paths("Ask who started it"):
-        before = some([notice.states[name] for name in way[: way.index("Look")]])
-        assert sum(state.get("Seconds", 0) for state in before if state["Type"] == "Wait") >= 30
+    for way in notice.paths(notice.definition["StartAt"]):
+        before = [notice.states[name] for name in way[: way.index("Write the mail")]] if "Write the mail" in way else []
+        assert not before or sum(state.get("Seconds", 0) for state in before if state["Type"] == "Wait") >= 30
 
 
-AT_WORK = {"Payload": {**SEEN["Payload"], "running": str(golden.HOLDER)}}
+LOOKING = {"notice": ("Write the mail", "Let it settle"), "daily": ("Look", "Let it go on")}
 
 
-@pytest.mark.parametrize("name", ["notice", "daily"])
+@pytest.mark.parametrize("name", LOOKING)
 def test_while_somebody_is_at_work_it_looks_again(name: str, template: Template, names: Names) -> None:
-    machine = template.machine(names.of(name))
-    stopped = {**machine.states, "Let it go on": {"Type": "Succeed"}}
-    given = {**ENDED, "again": {"looks": 1}, "look": AT_WORK}
-    ran = run(Machine({**machine.definition, "States": stopped}), "At work?", given)
-    assert (ran.output["again"], ran.mails) == ({"looks": 2}, [])
-    assert (machine.states["Let it go on"]["Type"], machine.after("Let it go on")) == ("Wait", ["Look"])
+    machine, (look, wait) = template.machine(names.of(name)), LOOKING[name]
+    stopped = {**machine.states, wait: {"Type": "Succeed"}}
+    ran = run(Machine({**machine.definition, "States": stopped}), look, detail("ABORTED"), answers={look: BUSY})
+    assert (ran.output, ran.mails) == (BUSY, [])
+    assert (machine.states[wait]["Type"], machine.after(wait)) == ("Wait", [look])
+    assert machine.states[look]["Parameters"]["Payload"]["report"]["state.$"] == "$"
 
 
-@pytest.mark.parametrize("name", ["notice", "daily"])
+@pytest.mark.parametrize("name", LOOKING)
 def test_it_looks_for_as_long_as_a_call_can_last_and_not_for_ever(name: str, template: Template, names: Names) -> None:
-    machine = template.machine(names.of(name))
-    choice, _ = machine.states["At work?"]["Choices"]
-    (most,) = [test["NumericLessThan"] for test in flat(choice) if "NumericLessThan" in test]
-    waits = (most - 1) * machine.states["Let it go on"]["Seconds"]
+    machine, (look, wait) = template.machine(names.of(name)), LOOKING[name]
+    most = machine.states[look]["Parameters"]["Payload"]["report"]["looks"]
+    waits = (most - 1) * machine.states[wait]["Seconds"]
     longest = max(function.properties["Timeout"] for function in template.of("Lambda::Function"))
     assert longest < waits < 2 * longest + 600
-    look = machine.states["Look"]["TimeoutSeconds"]
-    assert (most + 1) * look + waits < machine.definition["TimeoutSeconds"], "or it would end without a mail"
+    timeout = machine.states[look]["TimeoutSeconds"]
+    assert (most + 1) * timeout + waits < machine.definition["TimeoutSeconds"], "or it would end without a mail"
 
 
-def test_who_is_still_at_work_at_the_end_is_told(notice: Machine, environment: str) -> None:
-    busy = {**AT_WORK["Payload"], "database_now": golden.BUSY}
-    ran = run(notice, "Seen?", {**ENDED, "again": {"looks": 1_000}, "look": {"Payload": busy}})
-    wanted = golden_mail("execution-timed-out-and-still-at-work", environment, keep="execution:aurora-migrations-prod")
-    assert ran.mails == [wanted]
-    assert "At work now: aurora-migrations" in ran.mails[0][1]
+PENDING = {"Look": {"again": False, "looks": 1, "mail": WRITTEN}}
+DAILY = {"trigger": "daily"}
 
 
-@pytest.mark.parametrize("running", [None, {}], ids=["nobody", "odd"])
-def test_where_nobody_is_at_work_the_mail_is_sent_at_once(running: Any, notice: Machine) -> None:
-    seen = {"Payload": {**SEEN["Payload"], "running": running}}
-    assert len(run(notice, "Seen?", {**ENDED, "again": {"looks": 1}, "look": seen}).mails) == 1
-
-
-def test_daily_mail_never_says_that_nothing_runs_what_is_pending(daily: Machine) -> None:
-    ran = run(daily, "Anything pending?", {"look": SEEN})
-    assert "nothing runs" not in ran.mails[0][1]
-    assert "a run is under way" in ran.mails[0][1].replace("\n  ", " ")
-
-
-def test_daily_check_mails_what_is_pending(daily: Machine, environment: str) -> None:
-    ran = run(daily, "Anything pending?", {"look": SEEN})
-    assert ran.status == "SUCCEEDED"
-    assert without_execution(ran.mails[0]) == without_execution(golden_mail("daily-check-pending", environment))
-    assert "THIS EXECUTION\n  Started by  the daily check\n" in ran.mails[0][1]
-
-
-def test_daily_check_does_not_advise_a_run_while_one_is_at_work(daily: Machine, environment: str) -> None:
-    busy = {"Payload": {**AT_WORK["Payload"], "database_now": golden.BUSY}}
-    ran = run(daily, "Anything pending?", {"again": {"looks": 1_000}, "look": busy})
-    wanted = golden_mail("daily-check-pending-and-still-at-work", environment)
-    assert without_execution(ran.mails[0]) == without_execution(wanted)
+def test_daily_check_mails_what_is_pending(daily: Machine) -> None:
+    ran = run(daily, "Look", DAILY, answers=PENDING)
+    assert (ran.status, ran.mails) == ("SUCCEEDED", [MAIL])
 
 
 def test_daily_check_mails_nothing_if_nothing_is_pending(daily: Machine) -> None:
-    ran = run(daily, "Anything pending?", {"look": {"Payload": {**SEEN["Payload"], "pending": 0}}})
+    ran = run(daily, "Look", DAILY, answers={"Look": {"again": False, "mail": None}})
     assert (ran.status, ran.mails) == ("SUCCEEDED", [])
 
 
+@pytest.mark.parametrize("answer", NO_MAIL, ids=str)
+def test_answer_to_the_daily_check_that_is_not_understood_is_mailed(answer: object, daily: Machine) -> None:
+    """It never passes for one that says that nothing is pending."""
+    ran = run(daily, "Look", DAILY, answers={"Look": answer, "Write the mail": {"mail": WRITTEN}})
+    assert (ran.status, ran.error, ran.mails) == ("FAILED", "ContractBroken", [MAIL])
+
+
 def test_daily_check_mails_why_it_could_not_look(daily: Machine) -> None:
+    """By a second call, which looks once more; about an error of ours it passes on the mail in the error."""
     (caught,) = daily.states["Look"]["Catch"]
-    ran = run(daily, caught["Next"], {"failure": {"Error": "Runtime.ExitError", "Cause": "killed"}})
-    assert (ran.status, ran.error) == ("FAILED", "Runtime.ExitError")
-    assert "The daily check of migrations on dev failed" in ran.mails[0][1]
-    assert "It could not be looked at: that is what failed." in ran.mails[0][1]
-    assert "Started by  the daily check\n" in ran.mails[0][1]
-    assert "aurora-migrations status --env dev" in ran.mails[0][1], "a look, as the check was"
-    assert list(daily.calls) == ["Look"]  # not once more
+    assert (caught["ErrorEquals"], caught["ResultPath"]) == (["States.ALL"], "$.failure")
+    ran = run(daily, caught["Next"], DIED, answers={"Write the mail": {"mail": WRITTEN}})
+    assert (ran.status, ran.error, ran.mails) == ("FAILED", "Runtime.ExitError", [MAIL])
+    given = daily.states["Write the mail"]["Parameters"]["Payload"]["report"]
+    assert given["input"] == golden.DAILY
 
 
-def test_both_only_ask_for_the_plan(notice: Machine, daily: Machine) -> None:
-    for machine, trigger in ((notice, "notice"), (daily, "daily")):
-        assert machine.states["Look"]["Parameters"]["Payload"]["input"]["trigger"] == trigger
-        assert json.loads(json.dumps(machine.states["Look"]["Parameters"]["Payload"]["input"]))["action"] == "plan"
-    assert list(notice.calls) == ["Ask who started it", "Look"]
-    assert list(daily.calls) == ["Look"]
+def test_daily_check_of_which_preflight_can_tell_nothing_is_mailed_shortly(daily: Machine) -> None:
+    (caught,) = daily.states["Write the mail"]["Catch"]
+    ((subject, body),) = run(daily, caught["Next"], {**DIED, "unwritten": {}}).mails
+    assert subject == "[dev] The daily check of migrations failed"
+    assert "WHAT HAPPENED\n  Runtime.ExitError\n" in body
+
+
+def test_daily_check_whose_mail_cannot_be_sent_fails(daily: Machine) -> None:
+    ran = run(daily, "Look", DAILY, answers=PENDING, topic=False)
+    assert (ran.status, ran.mails) == ("FAILED", [])
+
+
+def test_all_calls_of_both_only_ask_for_the_plan(notice: Machine, daily: Machine) -> None:
+    wanted = {"notice": {"Write the mail": "notice"}, "daily": {"Look": "daily", "Write the mail": "failure"}}
+    for machine, triggers in ((notice, wanted["notice"]), (daily, wanted["daily"])):
+        inputs = {name: task["Parameters"]["Payload"]["input"] for name, task in machine.calls.items()}
+        assert inputs == {name: {"action": "plan", "trigger": trigger} for name, trigger in triggers.items()}
 
 
 def test_daily_check_runs_once_a_day(template: Template, names: Names) -> None:

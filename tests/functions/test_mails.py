@@ -12,6 +12,7 @@ from aurora_migrations.engine import errors
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.steps.deadline import RESERVE
 from functions import mail, remediation
+from functions.preflight.handler import LOOKS
 from tests.database.helpers import holding, holding_run_lock
 from tests.examples import sql
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine
@@ -60,7 +61,6 @@ def test_remedy_is_a_deployment_only_where_a_file_or_a_setting_is_wrong(shop: Ma
         assert "deploy" not in shop.refused("apply", errors.AnotherRunInProgress)["solution"]
 
 
-FREE = "  Nobody holds the run lock."
 DEPLOY = "npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-prod --context env=prod"
 
 
@@ -270,94 +270,114 @@ def test_mistake_in_a_mail_neither_hides_an_error_nor_fails_a_run(shop: Machine,
     assert (answer["mail"], answer["result"]["status"]) == (None, "success")
 
 
-# ---- what the machine puts into its own mails -----------------------------------------------------------------------
+# ---- what preflight writes for the state machines -------------------------------------------------------------------
+
+ANA = {"trigger": "cli", "requested_by": "ana@build-7"}
+DIED = {"Error": "Runtime.ExitError", "Cause": "{}", "step": "apply"}
+ENDED = {"name": "n", "executionArn": ARN, "status": "TIMED_OUT", "input": "{}"}
 
 
-def test_preflight_says_in_words_where_the_database_stands(shop: Machine) -> None:
+def reported(shop: Machine, about: str, **report: Any) -> dict[str, Any]:
+    """What preflight answers about a failure, an end, or what is pending."""
+    trigger = {"failure": "failure", "end": "notice", "pending": "daily"}[about]
+    return shop.call("preflight", {"action": "plan", "trigger": trigger}, report={"about": about, **report})
+
+
+def test_mail_about_a_function_that_died_says_where_the_database_is(shop: Machine) -> None:
     shop.call("apply", {"target": "017"})
-    told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
-    assert told["database_now"] == f"  1 applied, 2 pending:\n    {sql.FILE}\n    {sql.NEXT_FILE}\n{FREE}"
-    assert "database_now" not in told["result"]
+    told = reported(shop, "failure", failure=DIED, input={"target": "018", **ANA})
+    assert told["mail"]["subject"] == "[dev] Runtime.ExitError in apply"
+    state = section(told, "THE DATABASE NOW")
+    assert state.startswith(f"1 applied, 2 pending: {sql.FILE} {sql.NEXT_FILE} Nobody holds the run lock.")
+    assert section(told, "NEXT COMMAND") == "aurora-migrations run 018 --env dev"
+    assert section(told, "THIS EXECUTION").startswith(
+        f"Asked for everything up to and including 018 Started by ana@build-7 (cli) Execution {EXECUTION}"
+    )
 
 
-def test_preflight_says_who_is_at_work_where_the_plan_is_asked_for(shop: Machine, database: Database) -> None:
-    with holding_run_lock(database.url, application_name="aurora-migrations an-aborted-one") as holder:
-        told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
-        assert told["running"].startswith(f"aurora-migrations an-aborted-one (pid {holder.info.backend_pid}, user ")
-        last = " ".join(told["database_now"].splitlines()[-2:])
-        assert " ".join(last.split()) == f"At work now: {told['running']}."
-        run = shop.call("preflight", {})
-        assert run["running"] is None, "a run finds out for itself"
-        assert "run lock" not in run["database_now"]
-    told = shop.call("preflight", {"action": "plan", "trigger": "notice"})
-    assert (told["running"], "At work" in told["database_now"]) == (None, False)
-
-
-def test_preflight_says_who_started_the_execution_for_the_machine_to_tell(shop: Machine) -> None:
-    told = shop.call("preflight", {"target": "017", "trigger": "cli", "requested_by": "ana@build-7"})
-    assert told["started"] == "  Asked for   everything up to and including 017\n  Started by  ana@build-7 (cli)"
-    assert told["again"] == "aurora-migrations run 017 --env dev"
-
-
-LOOK = {"action": "plan", "trigger": "notice"}
-
-
-@pytest.mark.parametrize(
-    ("given", "started"),
-    [
-        ({"input": '{"trigger": "cli", "requested_by": "ana@build-7"}'}, "Started by  ana@build-7 (cli)"),
-        ({"input": "{}"}, "Started by  hand, and nobody is named"),
-        ({"input": '"text"'}, "Started by  hand, and nobody is named"),
-        ({"input": None}, None),
-        ({"input": ""}, None),
-        ({"input": "null"}, None),
-        ({"input": "{cut"}, None),
-        ({"input": "[" * 100_000}, None),
-        ({"input": 7}, "Started by  hand, and nobody is named"),
-        ({}, None),
-    ],
-    ids=["terminal", "hand", "text", "left-out", "empty", "null", "cut", "deep", "odd", "missing"],
-)
-def test_preflight_says_who_started_an_execution_that_ended_without_the_database(
-    given: dict[str, Any], started: str | None, shop: Machine
-) -> None:
+@pytest.fixture
+def away(shop: Machine) -> Machine:
+    """There is no way to the database."""
     shop.variables["DATABASE_PORT"] = "1"
-    told = shop.call("preflight", LOOK, ended={"name": "n", "status": "ABORTED", **given})
-    assert list(told) == ["started", "again"]
-    assert (told["started"] is None) if started is None else started in told["started"]
-    assert told["again"] == (None if started is None else "aurora-migrations run --env dev")
+    return shop
 
 
-@pytest.mark.parametrize(
-    ("asked", "command"),
-    [
-        ({}, "run"),
-        ({"target": "018"}, "run 018"),
-        ({"action": "run-migration", "target": 18}, "run 18"),
-        ({"action": "rollback", "target": "018", "confirm": "019"}, "status"),
-        ({"action": "history"}, "history"),
-        ({"action": {"odd": 1}}, "status"),
-        ({"target": "1; rm -r /"}, "run"),
-    ],
-    ids=["all", "target", "number", "rollback", "look", "odd", "forged"],
-)
-def test_preflight_says_what_to_type_after_an_execution_that_ended(
-    asked: dict[str, Any], command: str, shop: Machine
+@pytest.mark.parametrize(("about", "given"), [("failure", {"failure": DIED}), ("end", {"state": ENDED})])
+def test_database_that_is_away_is_tried_again_and_then_does_not_keep_the_mail(
+    about: str, given: dict[str, Any], away: Machine
 ) -> None:
-    told = shop.call("preflight", LOOK, ended={"status": "TIMED_OUT", "input": json.dumps(asked)})
-    assert told["again"] == f"aurora-migrations {command} --env dev"
+    asked = {"action": "plan"}
+    for retries in (0, LOOKS - 1):
+        away.refused(
+            "preflight", errors.DatabaseUnreachable, asked, report={"about": about, **given, "retries": retries}
+        )
+    told = reported(away, about, **given, retries=LOOKS)
+    assert "It could not be looked at: DatabaseUnreachable: " in section(told, "THE DATABASE NOW")
 
 
-def test_a_command_of_any_length_does_not_come_into_the_state_machine(shop: Machine) -> None:
-    asked = json.dumps({"target": "1" * 100_000})
-    assert shop.call("preflight", LOOK, ended={"status": "ABORTED", "input": asked})["again"] is None
+def test_look_that_fails_for_good_does_not_keep_the_mail(shop: Machine) -> None:
+    shop.migrations.write("018_add_email_to_users.sql", "SELECT 'not what the manifest says'")
+    told = reported(shop, "failure", failure=DIED, input={}, retries=0)
+    assert "It could not be looked at: InvalidManifest: " in section(told, "THE DATABASE NOW")
 
 
-@pytest.mark.parametrize(("status", "told"), [("ABORTED", True), ("FAILED", False), ("TIMED_OUT", False)])
-def test_reason_is_told_of_an_execution_that_somebody_stopped(status: str, told: bool, shop: Machine) -> None:
-    """What Step Functions says of one that broke may quote its data."""
-    detail = {"status": status, "input": "{}", "error": "Stopped", "cause": "Ctrl-C by ben@build-8"}
-    assert ("Ctrl-C by ben" in shop.call("preflight", LOOK, ended=detail)["started"]) == told
+def test_mistake_in_a_look_is_told_by_its_kind_only(shop: Machine, monkeypatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError(ROW)
+
+    monkeypatch.setattr("functions.preflight.handler.preflight", broken)
+    told = reported(shop, "failure", failure=DIED, input={}, retries=0)
+    assert "InternalError: An unexpected KeyError" in section(told, "THE DATABASE NOW")
+    assert ROW not in json.dumps(told)
+
+
+def test_mail_that_the_function_has_written_itself_is_passed_on(away: Machine) -> None:
+    """Also where the database is away: it needs no look."""
+    document = away.refused("preflight", errors.DatabaseUnreachable, {"action": "plan", "trigger": "daily"})
+    cause = {"errorType": "DatabaseUnreachable", "errorMessage": json.dumps(document)}
+    told = reported(away, "failure", failure={"Error": "DatabaseUnreachable", "Cause": json.dumps(cause)}, retries=0)
+    assert told == {"mail": document["mail"]}
+
+
+@pytest.mark.parametrize(("about", "state"), [("end", ENDED), ("pending", {})])
+def test_while_a_run_is_at_work_it_asks_to_be_called_again_and_then_tells_who(
+    about: str, state: dict[str, Any], shop: Machine, database: Database
+) -> None:
+    with holding_run_lock(database.url, application_name="aurora-migrations an-aborted-one") as holder:
+        for looks in (1, 2):
+            state = reported(shop, about, state=state, looks=3)
+            assert (state["again"], state["looks"], state["mail"]) == (True, looks, None)
+        told = reported(shop, about, state=state, looks=3)
+        assert told["again"] is False
+        who = f"At work now: aurora-migrations an-aborted-one (pid {holder.info.backend_pid}, user "
+        assert who in section(told, "THE DATABASE NOW")
+        assert section(told, "NEXT COMMAND") == "aurora-migrations status --env dev --watch"
+    told = reported(shop, about, state=state, looks=3)
+    assert (told["again"], "Nobody holds the run lock." in told["mail"]["body"]) == (False, True)
+
+
+def test_nothing_pending_is_no_mail_whoever_is_at_work(shop: Machine, database: Database) -> None:
+    shop.migrations.write(sql.FILE, "SELECT 2;")
+    shop.write_manifest()
+    shop.run()
+    with holding_run_lock(database.url):
+        assert reported(shop, "pending", state={}, looks=3) == {"again": False, "mail": None}
+
+
+def test_what_is_pending_is_mailed(shop: Machine) -> None:
+    told = reported(shop, "pending", state={"trigger": "daily"}, looks=3)
+    assert told["mail"]["subject"] == "[dev] Migrations pending"
+    assert section(told, "THE DATABASE NOW").startswith("0 applied, 3 pending: 017_create_users.sql ")
+    assert section(told, "NEXT COMMAND") == "aurora-migrations run --env dev"
+    assert "Started by the daily check" in section(told, "THIS EXECUTION")
+
+
+def test_end_is_mailed_with_what_the_execution_may_take(shop: Machine) -> None:
+    told = reported(shop, "end", state=ENDED | {"input": json.dumps(ANA)}, limit_ms=5_400_000, looks=3)
+    assert "An execution may take 90 min in all" in section(told, "WHY")
+    assert section(told, "THIS EXECUTION").startswith(
+        "Asked for everything that is pending Started by ana@build-7 (cli) Execution n https://"
+    )
 
 
 def test_success_is_told_only_where_it_is_asked_for(shop: Machine) -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from aurora_migrations.engine import layout
 from aurora_migrations.engine.errors import ConnectionLost, InDoubt, LockTimeout, MigrationFailed, MigratorError
 from aurora_migrations.engine.locks.blockers import Blocker
-from aurora_migrations.engine.postgres.advisory_lock import Holder
 from functions import mail
 from functions.error_payload import FACTS_LIMIT, LIMIT, document
 from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
@@ -124,35 +123,15 @@ def test_who_or_what_started_it_is_told(trigger: str, requested_by: str, words: 
     assert words in " ".join(mail.failure(MigrationFailed("x"), run(asked=asked)).body.split())
 
 
-def test_what_a_state_machine_tells_of_the_beginning_is_what_a_function_tells() -> None:
-    asked = {"action": "rollback", "target": "017", "trigger": "cli", "requested_by": "ana@build-7"}
-    told = mail.started(asked)
-    assert told == "  Asked for   rollback 017\n  Started by  ana@build-7 (cli)"
-    assert told in mail.failure(MigrationFailed("x"), run(asked=asked)).body
-
-
-@pytest.mark.parametrize(
-    ("reason", "lines"),
-    [
-        ("Ctrl-C by ana@build-7", ["  Reason      Ctrl-C by ana@build-7"]),
-        ("wrong\n\nNEXT COMMAND\n  rm -r /", ["  Reason      wrong NEXT COMMAND rm -r /"]),
-        ('{"a": 1}', []),
-        ('Cancelled by {"a": 1}', []),
-        (7, []),
-        (None, []),
-    ],
-)
-def test_reason_of_a_stop_is_told_in_one_line_if_it_is_for_people(reason: object, lines: list[str]) -> None:
-    assert mail.started({"requested_by": "ana"}, reason).splitlines()[2:] == lines
-
-
 @pytest.mark.parametrize("key", ["action", "target", "trigger", "requested_by"])
 @pytest.mark.parametrize("text", ["ana\n\nNEXT COMMAND\n  rm -r /", "x" * 200_000, "\x00\x1b[2J", "a\u2028b\r\nc"])
 def test_nothing_that_somebody_typed_breaks_a_mail(key: str, text: str) -> None:
-    told = mail.started({key: text, "password": "hunter2"})
+    lines = mail.execution(run(asked={key: text, "password": "hunter2"}), reason="why")
+    told = "\n".join(lines)
     assert "hunter2" not in told
-    assert len(told) < 400
-    assert all(line.startswith(("  Asked for", "  Started by", " " * 14)) for line in told.split("\n"))
+    assert len(told) < 800
+    begins = ("  Asked for", "  Started by", "  Reason", "  Execution", "  https://", " " * 14)
+    assert all(line.startswith(begins) for line in told.split("\n"))
     assert all(c.isprintable() or c == "\n" for c in told)
 
 
@@ -169,8 +148,8 @@ def test_odd_input_is_no_reason_not_to_write(asked: object) -> None:
     ("arn", "page"),
     [
         (ARN, "https://console.aws.amazon.com/states/home?region=eu-west-1#"),
-        (ARN.replace("arn:aws:", "arn:aws-cn:"), "https://console.amazonaws.cn/states/home?region=eu-west-1#"),
-        (ARN.replace("arn:aws:", "arn:aws-us-gov:"), "https://console.amazonaws-us-gov.com/states/home?"),
+        (ARN.replace("eu-west-1", "cn-north-1"), "https://console.amazonaws.cn/states/home?region=cn-north-1#"),
+        (ARN.replace("eu-west-1", "us-gov-west-1"), "https://console.amazonaws-us-gov.com/states/home?"),
     ],
 )
 def test_link_leads_to_the_execution_in_its_own_partition(arn: str, page: str) -> None:
@@ -281,32 +260,6 @@ def test_success_of_very_many_files_stays_small() -> None:
     assert told is not None
     assert is_subject(told.subject)
     assert len(json.dumps(told.body)) <= mail.LIMIT
-
-
-@pytest.mark.parametrize(
-    ("pending", "lines"),
-    [
-        ([], ["  16 applied, 0 pending."]),
-        (["017_a.sql"], ["  16 applied, 1 pending:", "    017_a.sql"]),
-        (
-            [f"{n}_a.sql" for n in range(14)],
-            ["  16 applied, 14 pending:", "    0_a.sql", "    11_a.sql", "    and 2 more"],
-        ),
-    ],
-    ids=["none", "one", "many"],
-)
-def test_database_now_names_what_is_pending(pending: list[str], lines: list[str]) -> None:
-    told = mail.database_now(16, pending).splitlines()
-    assert [line for line in told if line in lines] == lines
-    assert told[-1] == "  Nobody holds the run lock."
-    assert len(told) <= 15
-
-
-def test_database_now_names_who_is_at_work() -> None:
-    told = mail.database_now(16, [], Holder(7, None, None, None))
-    assert told.splitlines()[0] == "  16 applied, 0 pending."
-    assert "At work now: a session without a name (pid 7, user unknown), connected since" in " ".join(told.split())
-    assert all(len(line) <= 72 for line in told.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import pytest
 from moto.iam.models import iam_backends
 
 from aurora_migrations.cdk.retries import CONNECTION
-from aurora_migrations.cdk.starters import TYPED_LOOK
 from aurora_migrations.local.cloud.account import PARTITION
 from aurora_migrations.local.cloud.services.inbox import Mail
 from tests.database.work import ENDS, ENDS_AT_COMMIT, MAKES_IT_END
@@ -283,7 +282,7 @@ def test_a_look_that_was_typed_and_died_or_was_stopped_is_mailed_to_nobody(workf
         stopped = workflow.start(asked)
         stopped.stop(error="Stopped", cause="Ctrl-C by ana@build-7")
         (notice, *_) = until(lambda: notices_of(workflow, stopped), "a notice")
-        assert notice.ended().entered == [TYPED_LOOK, "Nobody to tell"]
+        assert notice.ended().entered == ["Who typed sees it?", "Nobody to tell"]
     assert (ended.status, ended.error, stopped.ended().mails) == ("FAILED", "Runtime.OutOfMemory", [])
     assert (ended.mails, "Notify failure" in ended.entered) == ([], False)
 
@@ -344,18 +343,33 @@ def test_a_deployment_between_two_calls_of_apply_makes_it_start_over(workflow: W
     assert workflow.applied == ["001", "002", "003"]
 
 
-def test_a_function_that_needs_more_memory_than_it_has_is_told_without_a_look_at_the_database(
-    workflow: Workflow,
-) -> None:
+def test_where_preflight_dies_too_the_machine_sends_a_short_mail(workflow: Workflow) -> None:
     workflow.deploy(_001_a="CREATE TABLE a (id int);")
     with workflow.configured("preflight", memory_size=10):
         ended = workflow.run(ANA, mails=1)
     (mail,) = ended.mails
     assert (ended.status, ended.error) == ("FAILED", "Runtime.OutOfMemory")
-    assert ended.entered.count("Look at the database") == 1
-    assert mail.subject == "[local] Runtime.OutOfMemory in preflight"
-    assert "It could not be looked at: Runtime.OutOfMemory." in mail.body
-    assert "Started by  a command line; the input on the page below names who" in mail.body
+    assert ended.entered.count("Write the mail") == 1
+    assert mail.subject == "[local] A run of migrations failed"
+    assert "WHAT HAPPENED\n  Runtime.OutOfMemory\n" in mail.body
+    assert next_command(mail) == "aurora-migrations status --env local"
+    assert mail.body.rstrip().endswith(ended.arn)
+
+
+def test_a_function_that_dies_while_the_database_is_away_is_told_without_a_look(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="CREATE TABLE a (id int);")
+    with workflow.configured("apply", memory_size=10):
+        execution = workflow.start({"target": "001", **ANA})
+        until(lambda: '"Apply"' in json.dumps(workflow.history(execution.arn), default=str), "the step apply")
+        workflow.server.kill()
+        try:
+            (mail,) = execution.ended(mails=1).mails
+        finally:
+            workflow.server.restart()
+    assert mail.subject == "[local] Runtime.OutOfMemory in apply"
+    assert "It could not be looked at: DatabaseUnreachable: " in mail.body
+    assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
+    assert next_command(mail) == "aurora-migrations run 001 --env local"
 
 
 def test_a_function_that_dies_twice_is_told_with_a_look_at_the_database(workflow: Workflow) -> None:
@@ -387,11 +401,25 @@ def test_a_daily_check_that_finds_no_way_in_is_mailed(workflow: Workflow) -> Non
     assert_failed(ended, "SecretNotFound")
 
 
+def test_a_daily_check_whose_function_dies_each_time_is_mailed_shortly(workflow: Workflow) -> None:
+    workflow.deploy(_001_a="SELECT 1;")
+    before = len(workflow.cloud.mails)
+    with workflow.configured("preflight", memory_size=10):
+        (arn,) = workflow.cloud.daily_check().started
+        ended = Execution(workflow, arn, before).ended(mails=1)
+    assert (ended.status, ended.error) == ("FAILED", "Runtime.OutOfMemory")
+    assert [mail.subject for mail in ended.mails] == ["[local] The daily check of migrations failed"]
+
+
 def test_what_cannot_be_mailed_fails_the_machines_that_only_mail(workflow: Workflow) -> None:
     workflow.deploy(_001_slow=SLEEPS)
     with unmailable(workflow):
         (arn,) = workflow.cloud.daily_check().started
         assert Execution(workflow, arn, 0).ended().status == "FAILED"
+        with workflow.secret(None):
+            (arn,) = workflow.cloud.daily_check().started
+            ended = Execution(workflow, arn, 0).ended()
+        assert (ended.status, ended.error) == ("FAILED", "SecretNotFound")
         execution = workflow.start()
         in_the_middle_of(workflow, execution, "pg_sleep")
         execution.stop()
@@ -399,7 +427,7 @@ def test_what_cannot_be_mailed_fails_the_machines_that_only_mail(workflow: Workf
         assert notice.ended().status == "FAILED"
 
 
-def test_an_aborted_run_is_told_where_the_database_cannot_be_looked_at(workflow: Workflow) -> None:
+def test_an_aborted_run_is_told_where_preflight_dies(workflow: Workflow) -> None:
     workflow.deploy(_001_slow=SLEEPS)
     execution = workflow.start(ANA)
     in_the_middle_of(workflow, execution, "pg_sleep")
@@ -408,8 +436,9 @@ def test_an_aborted_run_is_told_where_the_database_cannot_be_looked_at(workflow:
         ended = execution.ended(mails=1)
     (mail,) = ended.mails
     assert ended.status == "ABORTED"
-    assert "Runtime.OutOfMemory" in mail.body
-    assert "Started by  a command line; the input on the page below names who" in mail.body
+    assert mail.subject == "[local] A run of migrations ended early"
+    assert "WHAT HAPPENED\n  ABORTED\n" in mail.body
+    assert mail.body.rstrip().endswith(ended.arn)
 
 
 def test_a_run_that_breaks_inside_the_state_machine_is_told_by_the_notice_machine(workflow: Workflow) -> None:
@@ -440,7 +469,7 @@ def test_a_database_that_is_away_does_not_hide_who_started_the_run_that_was_stop
         (mail,) = execution.ended(mails=1).mails
     finally:
         workflow.server.restart()
-    assert "It could not be looked at: DatabaseUnreachable." in mail.body
+    assert "It could not be looked at: DatabaseUnreachable: " in mail.body
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.documents import ROOT, golden, mails, pipeline, settings, troubleshooting
+from tools.documents import ROOT, golden, pipeline, settings, troubleshooting
 
 
 def main() -> None:
@@ -15,7 +15,6 @@ def main() -> None:
         print(f"removed {path.relative_to(ROOT)}")
     for path, text in wanted.items():
         _write(path, text)
-    _write(mails.PATH, mails.render())
     _write(troubleshooting.PATH, troubleshooting.render())
     _write(settings.SCHEMA, settings.schema())
     _write(settings.PATH, settings.render())

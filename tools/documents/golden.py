@@ -4,54 +4,43 @@ tests/cli/test_messages.py, which has every error come about."""
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
-from aurora_migrations.cdk import texts
-from aurora_migrations.cdk.failure_branch import MISUNDERSTOOD, NOT_LOOKED_AT
+from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN, FAILED
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.starters import TRIGGERS
 from aurora_migrations.cdk.triggers import DEAD_LETTERS
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.cdk.watchdogs import ENDED
+from aurora_migrations.engine.errors import DatabaseUnreachable, MigratorError
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.postgres.session import application_name
-from functions import mail
-from functions.remediation import in_environment, next_command
+from functions import mail, workflow_mails
+from functions.mail import Mail, Run
+from functions.remediation import in_environment
+from functions.workflow_mails import Failure
 from tests.examples import results
 from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, REGION, Example, examples
 from tools.documents import ROOT
 
 FOLDER = ROOT / "tests" / "golden"
 MAILS, TERMINAL = FOLDER / "mails", FOLDER / "terminal"
-_WAITING = ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"]
 HOLDER = Holder(5120, "migrator", application_name(EXECUTION), "2026-11-23T04:00:17Z")
 ASKED = {"target": "018", "trigger": "cli", "requested_by": "ana@build-7"}
 UNDOING = {**ASKED, "action": "rollback", "confirm": "018"}
-PENDING, BUSY = mail.database_now(16, _WAITING), mail.database_now(16, _WAITING, HOLDER)
-# What a machine finds under the paths that its texts name.
-VALUES = {
-    "$.name": EXECUTION,
-    "$.executionArn": ARN,
-    "$$.Execution.Name": EXECUTION,
-    "$$.Execution.Id": ARN,
-    "step": "apply",
-    "started": mail.started(ASKED),
-    "name": "Runtime.ExitError",
-    "error": "Runtime.ExitError",
-    "why": "RequestId: 11111111-2222 Error: Runtime exited with error: signal: killed",
-    "seen": PENDING,
-    "busy": BUSY,
-    "unseen": "DatabaseUnreachable",
-}
-_PATHS = {name: name for name in ("name", "error", "step", "why", "to_do", "command", "started")}
-UNTOLD = texts.started_by(TRIGGERS["cli"][1])  # where no function said who
-ENDS = {
-    "TIMED_OUT": texts.timed_out(ENVIRONMENT, 43_200_000),
-    "ABORTED": texts.aborted(ENVIRONMENT, EXECUTION),
-    "FAILED": texts.broke(ENVIRONMENT, "States.Runtime"),
-}
+DAILY = {"action": "plan", "trigger": "daily"}
+_WAITING = ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"]
+PENDING = workflow_mails.seen(16, _WAITING, None)
+BUSY = workflow_mails.seen(16, _WAITING, HOLDER)
+UNSEEN = workflow_mails.unseen(DatabaseUnreachable("db.example:5432 can't be reached: connection refused."))
+DIED = Failure(
+    "Runtime.ExitError", "RequestId: 11111111-2222 Error: Runtime exited with error: signal: killed", "apply"
+)
+RUN = Run(ENVIRONMENT, "", EXECUTION, ARN, ASKED)
+LIMIT_MS = 43_200_000
+ENDS = ("TIMED_OUT", "ABORTED", "FAILED")
 
 
 def files() -> dict[Path, str]:
@@ -89,75 +78,50 @@ def successes() -> Iterator[tuple[str, str]]:
 
 
 def machines() -> Iterator[tuple[str, str]]:
-    """What the state machines and the alarm write themselves."""
-    yield "function-died", _died(again(texts.run_again(ENVIRONMENT)))
-    yield "function-died-and-no-look", _died(again(texts.run_again(ENVIRONMENT)), seen=False)
-    undoing = {"started": mail.started(UNDOING), **again(texts.run_again(ENVIRONMENT), UNDOING)}
-    yield "function-died-in-a-rollback", _died(undoing)
-    untold = {"started": UNTOLD, "step": "preflight", **again(texts.look_first(ENVIRONMENT))}
-    yield "function-died-and-told-nothing", _died(untold)
-    yield from ends()
-    error, why = MISUNDERSTOOD["Error"], MISUNDERSTOOD["Cause"]
-    misunderstood = {"error": error, "name": error, "why": why, "step": "preflight"}
-    misunderstood |= again(texts.deploy_again(ENVIRONMENT))
-    odd = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": "seen"}, True)
-    yield "answer-not-understood", _shown(*odd.filled({**VALUES, **misunderstood}))
-    yield "daily-check-pending", _shown(*texts.pending(ENVIRONMENT, REGION, "seen").filled(VALUES))
-    busy = texts.pending(ENVIRONMENT, REGION, "busy", at_work=True)
-    yield "daily-check-pending-and-still-at-work", _shown(*busy.filled(VALUES))
-    daily = texts.broken(
-        *(ENVIRONMENT, REGION, "daily check of migrations", {**_PATHS, "look": "unseen"}, False),
-        started=texts.started_by(texts.DAILY),
-    )
-    failed = {**VALUES, "step": "preflight", "unseen": NOT_LOOKED_AT, **again(texts.look_again(ENVIRONMENT))}
-    yield "daily-check-died", _shown(*daily.filled(failed))
+    """What preflight writes for the state machines, and what needs no function."""
+    written = {
+        "function-died": workflow_mails.failure(DIED, RUN, PENDING),
+        "function-died-and-no-look": workflow_mails.failure(DIED, RUN, UNSEEN),
+        "function-died-in-a-rollback": workflow_mails.failure(DIED, replace(RUN, asked=UNDOING), PENDING),
+        "answer-not-understood": workflow_mails.failure(
+            workflow_mails.read_failure(CONTRACT_BROKEN | {"step": "apply"}), RUN, PENDING
+        ),
+        **dict(ends()),
+        "daily-check-pending": workflow_mails.pending(replace(RUN, asked=DAILY), PENDING),
+        "daily-check-pending-and-still-at-work": workflow_mails.pending(replace(RUN, asked=DAILY), BUSY),
+        "daily-check-died": workflow_mails.failure(replace(DIED, step="preflight"), replace(RUN, asked=DAILY), UNSEEN),
+        "failure-no-function-could-tell": unwritten(FAILED, DIED.error),
+        "end-no-function-could-tell": unwritten(ENDED, "TIMED_OUT"),
+    }
+    for name, each in written.items():
+        yield name, _shown(each.subject, each.body)
     name = Names(ENVIRONMENT).of(DEAD_LETTERS)
     alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
-    yield "run-never-started", _shown(alarm, texts.never_started(ENVIRONMENT, name))
+    yield "run-never-started", _shown(alarm, workflow_mails.never_started(ENVIRONMENT, name))
 
 
-def ends() -> Iterator[tuple[str, str]]:
-    """What the notice machine writes about each way to end."""
-    known = texts.begin_again(ENVIRONMENT)
-    for status, end in ENDS.items():
+def ends() -> Iterator[tuple[str, Mail]]:
+    """The mails about each way to end."""
+    for status in ENDS:
         name = f"execution-{status.lower().replace('_', '-')}"
-        yield name, _ended(status, advised(end, known), "seen")
-        yield f"{name}-and-still-at-work", _ended(status, advised(end, known).at_work(ENVIRONMENT), "busy")
-        yield f"{name}-and-no-look", _ended(status, advised(end, known), "unseen", seen=False)
-    end = ENDS["TIMED_OUT"]
-    undoing = advised(end, known, UNDOING)
-    yield "execution-timed-out-in-a-rollback", _ended("TIMED_OUT", undoing, "seen", started=mail.started(UNDOING))
-    unknown = advised(end, texts.look_before(ENVIRONMENT))
-    yield "execution-timed-out-and-nobody-told", _ended("TIMED_OUT", unknown, "seen", started=UNTOLD)
+        for case, database in (("", PENDING), ("-and-still-at-work", BUSY), ("-and-no-look", UNSEEN)):
+            yield f"{name}{case}", workflow_mails.ended(end(status), ENVIRONMENT, LIMIT_MS, database)
+    for case, asked in (("in-a-rollback", UNDOING), ("and-nobody-knows-what-was-asked", None)):
+        told = workflow_mails.ended(end("TIMED_OUT", asked), ENVIRONMENT, LIMIT_MS, PENDING)
+        yield f"execution-timed-out-{case}", told
 
 
-def advised(
-    end: texts.End, remedy: texts.Remedy, asked: Mapping[str, str] = ASKED, environment: str = ENVIRONMENT
-) -> texts.End:
-    """An end with what to do in its places."""
-    told = again(remedy, asked, environment)
-    parts = {part: text.replace("{}", told[part]) if part in told else text for part, text in end.parts().items()}
-    return texts.End(**parts)
+def end(status: str, asked: Mapping[str, str] | None = ASKED) -> dict[str, str | None]:
+    """What an event says of an end, as preflight reads it."""
+    said = {"ABORTED": {"cause": "Ctrl-C by ben@build-8"}, "FAILED": {"error": "States.Runtime"}}.get(status, {})
+    known = {} if asked is None else {"input": json.dumps(asked)}
+    return workflow_mails.read_end({"name": EXECUTION, "executionArn": ARN, "status": status, **known, **said})
 
 
-def _died(values: Mapping[str, str], seen: bool = True) -> str:
-    look = "seen" if seen else "unseen"
-    broken = texts.broken(ENVIRONMENT, REGION, "run of migrations", {**_PATHS, "look": look}, seen)
-    return _shown(*broken.filled({**VALUES, **values}))
-
-
-def _ended(status: str, end: texts.End, look: str, seen: bool = True, started: str = "") -> str:
-    paths = {name: name for name in (*end.parts(), "started")}
-    text = texts.ended(ENVIRONMENT, REGION, paths, look, seen)
-    reason = "Ctrl-C by ben@build-8" if status == "ABORTED" else None
-    told = {**end.parts(), "started": started or mail.started(ASKED, reason)}
-    return _shown(*text.filled({**VALUES, **told, "$.status": status}))
-
-
-def again(remedy: texts.Remedy, asked: Mapping[str, str] = ASKED, environment: str = ENVIRONMENT) -> dict[str, str]:
-    """A remedy's texts, with the execution and what a function says to type in their places."""
-    words = {"to_do": EXECUTION, "command": next_command("aurora-migrations run", asked, environment)}
-    return {key: text.format(words[key]) for key, text in asdict(remedy).items()}
+def unwritten(what: str, *said: str) -> Mail:
+    """A state machine's own mail, with what it knows in its places."""
+    text = workflow_mails.unwritten(ENVIRONMENT, REGION, what)
+    return replace(text, body=text.body.format(*said, ARN))
 
 
 def _shown(subject: str, body: str) -> str:

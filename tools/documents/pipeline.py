@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from aurora_migrations.cdk.failure_branch import SETTLE
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.watchdogs import GRACE, HOUR
 from aurora_migrations.cdk.workflow import STARTS
-from tools.documents import NOTE, ROOT
+from tools.documents import NOTE, ROOT, golden
 
 PATH = ROOT / "docs" / "pipeline.md"
 ENVIRONMENT = "prod"
-_FIRST_OF_BRANCH = "Cause given?"
+_MAILS = {"mail": "MigrationFailed", "died": "function-died", "short": "failure-no-function-could-tell"}
 _SHAPES = {"Choice": ("{", "}"), "Succeed": ("([", "])"), "Fail": ("([", "])"), "Task": ("[[", "]]")}
 _STATIONS = (
     ("when", "who", "does"),
@@ -65,34 +65,51 @@ Each call works out anew what is pending, from the history: nothing that a call 
 another package is deployed in the middle, the run waits, as the functions are deployed one after the other, and starts
 over; it begins at most {starts} times.
 
+Every task tries transient errors again, with growing pauses and jitter: connections, locks, another run, trouble of
+Lambda itself. A function that died is called once more. Everything else, and what lasts, leads to a mail and to Failed.
+Nothing is tried again blindly: `States.ALL` is in no retry.
+
 {main}
 
-Every task tries transient errors again, with growing pauses and jitter: connections, locks, another run, trouble of
-Lambda itself. A function that died is called once more. Everything else, and what lasts, leads into the failure branch.
-Nothing is tried again blindly: `States.ALL` stands in no retry.
+## Failures
 
-## The failure branch
+A function that fails writes its own mail, which is in the error's document: the machine reads it and sends it. Where
+there is none (a function died, was cut off or could not be called), the machine waits {settle} seconds and calls
+preflight, which looks at the database and writes the mail. If it can't look, the mail says why; if that call fails too,
+the machine sends a short text of its own, with the error's name and a link to the execution. A small state before that
+notes in which step it was. No mail is sent about a read-only command that somebody typed at a terminal (`status`,
+`plan`), nor about a mistake in the command: who typed it sees the error. Then the execution fails with the error that
+it had, whether the mail could be sent or not.
 
-A function that fails writes its own mail, which stands in the error's document; the branch only looks whether it is
-there. Where it isn't (a function that died wrote nothing), the machine waits {settle} seconds, has preflight look at
-the database, and writes the mail itself; if the look fails too, it says that. A small state before the branch notes in
-which step it was. Who or what started the run is told in preflight's words; if preflight said none, in words of the
-machine's own, which never show what somebody typed. The next command is preflight's too: a run up to the same
-migration, a look after a rollback; without its word the advice is to look first. About a look that somebody typed at a
-terminal (`status`, `plan`) no mail is sent: who typed sees the error. Then the execution fails with the error that it
-had, whether the mail could be sent or not. All mails: [mails.md](mails.md).
+Everyone listed in the setting `emails` receives the mails, after confirming Amazon SNS's subscription mail. They are
+plain text in 72 columns, hold neither a password nor a row, and say in the subject the environment, what happened and
+where. A function that fails says in its mail what happened, why, where the database is, and what to do:
 
-{branch}
+```text
+{mail}
+```
 
 No Catch sees an execution that times out, is aborted, or breaks inside Step Functions. An event tells of its end to a
-machine of its own, `notice`. Of a look that was typed it tells nobody. Of all else it has preflight say who or what
-started the execution, waits {grace} seconds, looks, and looks again while a call of the execution, or another run, is
-at work; then it mails what fits that end:
+machine of its own, `notice`. It waits {grace} seconds and calls preflight, which looks at the database and writes the
+mail that fits that end; while a call of the execution, or another run, is at work, it looks again. It sends no mail
+about read-only commands typed at a terminal.
 
 {notice}
 
-The daily check is a machine too, `daily`. It also looks again while a run is at work; what it can't do ends in a
-failure branch of its own:
+The mail about a function that died, which preflight writes, and the machine's own where preflight fails too:
+
+```text
+{died}
+```
+
+```text
+{short}
+```
+
+[tests/golden/mails](../tests/golden/mails) has all mails.
+
+The daily check is a machine too, `daily`. It also looks again while a run is at work. About what it can't do, preflight
+writes the mail as well:
 
 {daily}
 """
@@ -106,17 +123,17 @@ def render(machines: Mapping[str, Mapping[str, Any]]) -> str:
     """
     names = Names(ENVIRONMENT)
     main, notice, daily = (machines[names.of(*part)] for part in ((), ("notice",), ("daily",)))
-    branch = reachable(main["States"], _FIRST_OF_BRANCH)
+    mails = {name: (golden.MAILS / f"{file}.txt").read_text("utf-8").rstrip() for name, file in _MAILS.items()}
     return _TEXT.format(
         note=NOTE,
         stations="\n".join(f"| {' | '.join(row)} |" for row in _STATIONS),
         starts=STARTS,
         settle=SETTLE.to_seconds(),
         grace=GRACE.to_seconds(),
-        main=diagram(main["States"], _before_branch(main)),
-        branch=diagram(main["States"], branch),
-        notice=diagram(notice["States"], reachable(notice["States"], notice["StartAt"])),
-        daily=diagram(daily["States"], _before_branch(daily)),
+        main=diagram(main),
+        notice=diagram(notice),
+        daily=diagram(daily),
+        **mails,
     )
 
 
@@ -151,21 +168,15 @@ def reachable(states: Mapping[str, Any], start: str) -> list[str]:
     return found
 
 
-def _before_branch(machine: Mapping[str, Any]) -> list[str]:
-    branch = reachable(machine["States"], _FIRST_OF_BRANCH)
-    return [name for name in reachable(machine["States"], machine["StartAt"]) if name not in branch]
-
-
-def diagram(states: Mapping[str, Any], names: Sequence[str]) -> str:
-    """States and what follows what, as Mermaid. What leads out of those that are named, leads to the failure branch."""
+def diagram(machine: Mapping[str, Any]) -> str:
+    """A machine's states and what follows what, as Mermaid."""
+    states = machine["States"]
+    names = reachable(states, machine["StartAt"])
     numbers = {name: f"s{number}" for number, name in enumerate(names)}
     lines = [f"    {numbers[name]}{_shape(name, states[name])}" for name in names]
-    ways = [(numbers[name], *way) for name in names for way in _ways(states[name])]
-    if any(after not in numbers for _, after, _ in ways):
-        lines.append('    branch>"the failure branch"]')
+    ways = [(numbers[name], numbers[after], word) for name in names for after, word in _ways(states[name])]
     arrows = dict.fromkeys(
-        f"    {name} {f'-. {word} .->' if word == 'fails' else f'-- {word} -->' if word else '-->'} "
-        f"{numbers.get(after, 'branch')}"
+        f"    {name} {f'-. {word} .->' if word == 'fails' else f'-- {word} -->' if word else '-->'} {after}"
         for name, after, word in ways
     )
     return "\n".join(["```mermaid", "flowchart TD", *lines, *arrows, "```"])

@@ -69,8 +69,14 @@ what it was doing: `aurora-migrations logs EXECUTION --env ENV`, or `filter corr
 ### An answer that isn't understood
 
 `ContractBroken`: a function answered what the state machine doesn't know, so the two are of different versions. Deploy
-again: both come from one template. `Unknown error`: what the function raised is none of the product's errors, and its
-name may be too long for a subject. The log has it: `aurora-migrations logs EXECUTION --env ENV`.
+again: both come from one template.
+
+### A mail without details
+
+`A run of migrations failed`, `A run of migrations ended early` or `The daily check of migrations failed`: a function
+died or could not be called, and then preflight too, which writes the mail about that. The mail has the error's name and
+a link to the execution, which shows what was asked for and by whom. Mostly something is wrong with the functions
+themselves, such as their memory, their role or their network: `aurora-migrations doctor --env ENV` checks them.
 
 ### The execution was ended
 

@@ -41,7 +41,8 @@ UNSEEN = {
     "cli/remote/progress.py _logged explain": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
     "cli/remote/health_checks.py _made explain": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
-    "functions/entrypoint.py _written _unknown": "only logged: a mail that can't be written must not hide anything",
+    "functions/entrypoint.py _written unexpected": "only logged: a mail that can't be written must not hide anything",
+    "functions/preflight/handler.py _look unexpected": "only logged and mailed: a look that fails must not keep a mail",
     "functions/apply/batch.py _run InvalidInput": f"{_NOBODY_GETS_THERE}`ask.read_ask` refuses it before",
     "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
     "nearly: no test can hit the moment between",

@@ -1,0 +1,345 @@
+"""The mails about executions that no function could mail itself, and about migrations that are pending.
+
+Preflight writes them when a state machine calls it for that (`functions/preflight/handler.py`). Two texts at the end
+need no function: the one that a state machine sends where preflight fails too, and the one of the alarm.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aurora_migrations.engine import layout
+from aurora_migrations.engine.diagnostics.redaction import without_password
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.layout import Section, in_a_line, wrapped
+from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.steps.execution_input import KEYS
+from functions import mail
+from functions.mail import Mail, Run, undoes
+from functions.remediation import deploy_command, next_command
+
+CONTRACT_BROKEN = "ContractBroken"  # the error of a state machine that doesn't understand an answer
+CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
+CUT_OFF = "AWS cut the call off when the time limit of the function was over."
+NO_CAUSE = "No cause was given."
+_OUT_OF_TIME = "Task timed out after"  # what Lambda says of it, as JSON within a sentence too (`Lambda.Unknown`)
+_LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
+_NAMES = 12
+_SETTLED = "A file is in with its record in the history, or not at all; one of several parts goes on where it was. "
+_SETTLED += "A dead run leaves no lock behind: its session ends within 5 seconds. Nothing has to be cleaned up by hand."
+_SAFE = "That is always safe, and goes on from what is true; a redrive is not needed."
+_SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
+_UNDONE = "Look first (status): a run applies anew what the rollback has undone."
+_UNKNOWN = "Look first: the page below has what was asked for, and a run applies anew what a rollback has undone."
+_LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
+_LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
+
+
+@dataclass(frozen=True)
+class Database:
+    """What a look at the database has shown.
+
+    Attributes:
+        lines: of a mail: what is applied and pending, or why that isn't known.
+        at_work: whether a run holds the run lock.
+    """
+
+    lines: Sequence[str]
+    at_work: bool = False
+
+
+def seen(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
+    """A database that was looked at.
+
+    Args:
+        applied: how many migrations are.
+        pending: the names of those that aren't, in order.
+        running: who has the run lock.
+    """
+    lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
+    lines += [f"    {name}" for name in pending[:_NAMES]]
+    lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
+    at_work = f"At work now: {running}." if running else "Nobody holds the run lock."
+    return Database([*lines, *wrapped(at_work, hang="  ")], running is not None)
+
+
+def unseen(error: MigratorError) -> Database:
+    """A database that could not be looked at."""
+    return Database(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
+
+
+# ---- a step failed, and its function has written no mail ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a Catch has caught, as far as it can be read.
+
+    Attributes:
+        why: what is said about it in a text for people.
+        step: in which it was; empty where that isn't known.
+        mail: what the function that failed has written itself.
+    """
+
+    error: str
+    why: str
+    step: str
+    mail: Mail | None = None
+
+
+def read_failure(caught: object) -> Failure:
+    """Reads `Error` and `Cause` of a Catch, and the `step` that the state machine has noted beside them. Whatever
+    stands there: it is never an error."""
+    given = caught if isinstance(caught, Mapping) else {}
+    cause = str(given.get("Cause") or "")
+    message = str(_object(cause).get("errorMessage") or "")
+    document = _object(message)
+    ours = isinstance(document.get("message"), str) and document.get("error") == _object(cause).get("errorType")
+    return Failure(
+        in_a_line(str(given.get("Error") or "Unknown")),
+        str(document["message"]) if ours else _why(cause, message),
+        in_a_line(str(given.get("step") or "")),
+        _mail(document.get("mail")),
+    )
+
+
+def failure(caught: Failure, run: Run, database: Database) -> Mail:
+    """The mail about a failure of which no function has written one: it died, was cut off, or could not be called."""
+    what = "daily check of migrations" if _is_daily(run) else "run of migrations"
+    where = f", in the step {caught.step}" if caught.step else ""
+    happened = f"{caught.error}{where}\nA function died, was cut off by its time limit, could not be called, or "
+    to_do, command = _after_failure(caught, run)
+    why = layout.cut(without_password(caught.why), _LONGEST_WHY)
+    sections = [
+        ("What happened", wrapped(f"{happened}answered amiss.")),
+        ("Why", wrapped(why)),
+        ("The database now", [*database.lines, *wrapped(_SETTLED)]),
+        ("What to do", to_do),
+        ("Next command", [f"  {command}"]),
+        ("This execution", mail.execution(run)),
+    ]
+    headline = f"The {what} on {run.environment} failed, and no function was left to say why."
+    subject = f"{caught.error} in {caught.step}" if caught.step else caught.error
+    return Mail(layout.subject(run.environment, subject), layout.body(headline, sections))
+
+
+def _after_failure(caught: Failure, run: Run) -> tuple[list[str], str]:
+    """What to do, and the next command."""
+    environment = run.environment
+    if caught.error == CONTRACT_BROKEN:
+        deploy = f"Deploy again: state machine and functions then fit each other, and a run starts by itself. {_SAFE}"
+        return wrapped(deploy), deploy_command(environment)
+    if _is_daily(run):
+        return wrapped(_LOOK_AGAIN), _status(environment)
+    to_do, command = _again(run, _SAFE_BUT_NO_REDRIVE)
+    log = wrapped("If it fails in the same way again, this shows what the function has said:")
+    return [*to_do, *log, f"  {_logs(run)}"], command
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    """The JSON object that a text is; empty for any other text, such as one that was cut."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _why(cause: str, message: str) -> str:
+    """What stands there for people: a function's message, or what AWS says. JSON is shown to nobody, whole or cut or
+    within a sentence: what it holds isn't known."""
+    for text in (message, cause):
+        if text and text[0] not in "{[" and '{"' not in text:
+            return text
+    if _OUT_OF_TIME in cause:
+        return CUT_OFF
+    return CANNOT_BE_READ if cause else NO_CAUSE
+
+
+def _mail(written: object) -> Mail | None:
+    parts = [written.get(part) for part in ("subject", "body")] if isinstance(written, Mapping) else []
+    texts = [part for part in parts if isinstance(part, str)]
+    return Mail(*texts) if len(texts) == 2 else None
+
+
+def _is_daily(run: Run) -> bool:
+    return (run.key("trigger"), run.key("action")) == ("daily", "plan")
+
+
+# ---- an execution ended without telling anybody ---------------------------------------------------------------------
+
+
+def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
+    """What an event says of an execution that ended, with what a mail needs of it, cleaned and cut: a state of the
+    machine can't hold every input twice. Read once more, it stays the same."""
+    texts = {key: in_a_line(str(detail.get(key) or "")) for key in ("name", "status", "error", "cause")}
+    arn = str(detail.get("executionArn") or "")
+    try:
+        asked = json.loads(str(detail.get("input") or "null"))
+    except (ValueError, RecursionError):
+        asked = None
+    arn = arn if arn.isprintable() and len(arn) <= _LONGEST_ARN else ""
+    return {**texts, "executionArn": arn, "input": None if asked is None else json.dumps(known_input(asked))}
+
+
+def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: Database) -> Mail:
+    """The mail about an execution that was stopped, whose time was over, or that broke inside its state machine.
+
+    Args:
+        end: what `read_end` has read.
+        limit_ms: all the time that an execution has.
+    """
+    status, asked = str(end["status"]), json.loads(end["input"] or "null")
+    run = Run(environment, "", str(end["name"]), str(end["executionArn"]), asked)
+    happened = "A call of a function that was under way goes on to its end, and what it has committed counts."
+    to_do, command = _again(run, _SAFE)
+    reason = ""
+    if status == "ABORTED":
+        headline = "was stopped before its end"
+        why = "A person or a program stopped the execution, at a terminal or at the console: it did not fail. If a "
+        why += "reason was given, it stands below, or on the page of the execution."
+        ask = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. When all "
+        to_do, command = [*wrapped(f"{ask}agree that it shall go on:"), *to_do], _logs(run)
+        reason = _for_people(str(end["cause"]))
+    elif status == "TIMED_OUT":
+        headline = "ran out of time"
+        why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). "
+        why += "This one had not ended."
+        to_do = [*to_do, *wrapped("If it takes as long again, raise the setting.")]
+    else:
+        headline = "broke inside its state machine"
+        why = f"{end['error']}\n" if end["error"] else ""
+        why += "Step Functions itself ended the execution, where its failure branch could not catch it: mostly because "
+        why += "of data that do not fit, or a right that is missing. The page of the execution has its words."
+        deploy = "If it breaks in the same way again, deploy anew: state machine and functions may not fit each other."
+        to_do = [*to_do, *wrapped(deploy)]
+    if database.at_work:
+        wait = wrapped("Wait until the run that is at work has ended: a new one would only wait for it. Then:")
+        to_do, command = [*wait, *to_do], _watch(environment)
+    sections = [
+        ("What happened", wrapped(f"{status}\n{happened}")),
+        ("Why", wrapped(why)),
+        ("The database now", [*database.lines, *wrapped(_SETTLED)]),
+        ("What to do", to_do),
+        ("Next command", [f"  {command}"]),
+        ("This execution", mail.execution(run, reason)),
+    ]
+    subject = layout.subject(environment, f"{status}: migrations ended")
+    return Mail(subject, layout.body(f"A run of migrations on {environment} {headline}.", sections))
+
+
+def _for_people(reason: str) -> str:
+    """What was said by whoever stopped it, unless that is JSON."""
+    return "" if reason[:1] in ("{", "[") or '{"' in reason else reason
+
+
+def _span(milliseconds: int) -> str:
+    hours, rest = divmod(milliseconds, 3_600_000)
+    return f"{hours} h" if hours and not rest else f"{milliseconds / 60_000:g} min"
+
+
+# ---- the daily check ------------------------------------------------------------------------------------------------
+
+
+def pending(run: Run, database: Database) -> Mail:
+    """The mail about migrations that are deployed and not applied."""
+    to_do, command = "Start a run: that is always safe. One that is at work is waited for.", "aurora-migrations run"
+    command = f"{command} --env {run.environment}"
+    if database.at_work:
+        to_do = "Wait until the run that is at work has ended, and see whether it has left anything: a new one would "
+        to_do, command = f"{to_do}only wait for it.", _watch(run.environment)
+    why = "The event of a deployment was missed, or a run failed and was not started again. Or a run is under way and "
+    sections = [
+        ("What happened", wrapped("The daily check found migrations that were deployed and are not applied.")),
+        ("Why", wrapped(f"{why}waits between two tries.")),
+        ("The database now", [*database.lines, *wrapped("The check changed nothing.")]),
+        ("What to do", wrapped(to_do)),
+        ("Next command", [f"  {command}"]),
+        ("This execution", mail.execution(run)),
+    ]
+    body = layout.body(f"Migrations are waiting on {run.environment}.", sections)
+    return Mail(layout.subject(run.environment, "Migrations pending"), body)
+
+
+# ---- what was asked for, and what to do ------------------------------------------------------------------------------
+
+
+def known_input(asked: object) -> dict[str, str] | None:
+    """What an execution was asked, of known keys only, each in a line of limited length; None where that isn't known.
+    An action or a number that doesn't come through as it is makes the action an unknown one: so no command is advised
+    that asks for something else."""
+    if asked is None:
+        return None
+    run, given = Run("", "", "", "", asked), asked if isinstance(asked, Mapping) else {}
+    known = {key: run.key(key) for key in KEYS if run.key(key)}
+    exact = all(known.get(key, "") == str(given.get(key) or "") for key in ("action", "target", "confirm"))
+    return known if exact else {**known, "action": "?"}
+
+
+def _again(run: Run, safe: str) -> tuple[list[str], str]:
+    """How to ask for the same again, up to the same migration; where that isn't known, or was a rollback, a look comes
+    first."""
+    command = next_command("aurora-migrations run", run.asked, run.environment)
+    if run.asked is None:
+        return wrapped(
+            f"{_UNKNOWN} Then start the same again. {safe}"
+        ), f"aurora-migrations status --env {run.environment}"
+    first = f"{_UNDONE} Then start" if undoes(run) else "Start"
+    return wrapped(f"{first} a new execution. {safe}"), command
+
+
+def _logs(run: Run) -> str:
+    return f"aurora-migrations logs {run.execution} --env {run.environment}"
+
+
+def _status(environment: str) -> str:
+    return f"aurora-migrations status --env {environment}"
+
+
+def _watch(environment: str) -> str:
+    return f"{_status(environment)} --watch"
+
+
+# ---- texts that no function is needed for ---------------------------------------------------------------------------
+
+
+def unwritten(environment: str, region: str, what: str) -> Mail:
+    """What a state machine mails where preflight could not write the mail either.
+
+    Args:
+        what: happened, such as `A run of migrations failed`.
+
+    Returns:
+        A mail with two places in its body: what failed, and the execution's ARN.
+    """
+    headline = f"{what} on {environment}, and the function that writes the mail about it failed too."
+    sections: list[Section] = [
+        ("What happened", ["  {}"]),
+        ("The database now", wrapped(f"It was not looked at. {_SETTLED}")),
+        ("What to do", wrapped(f"{_UNKNOWN} Then start the same again. {_SAFE}")),
+        ("Next command", [f"  {_status(environment)}"]),
+        ("This execution", [f"  {mail.console_page(region)}{{}}"]),
+    ]
+    return Mail(layout.subject(environment, what), layout.body(headline, sections))
+
+
+def never_started(environment: str, queue: str) -> str:
+    """What the alarm of the dead-letter queue says; CloudWatch writes the mail around it, and cuts at 1024 bytes."""
+    why = (
+        "The message tells in the attribute ERROR_MESSAGE the reason, mostly a right that is missing, and in RULE_ARN "
+    )
+    why += "what is missing: the run after a deployment (on-deploy), the mail about a run that was ended "
+    sections: list[Section] = [
+        ("What happened", wrapped(f"An event could not start its state machine, and lies in the queue {queue}.")),
+        ("Why", wrapped(f"{why}(on-end), or the daily check (daily).")),
+        ("The database now", wrapped("The event has changed nothing.")),
+        (
+            "What to do",
+            wrapped("Start a run by hand: that makes up for all three. Mend the reason, delete the message."),
+        ),
+        ("Next command", [f"  aurora-migrations run --env {environment}"]),
+    ]
+    return layout.body(f"An event about the migrations of {environment} started nothing.", sections)
