@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
+from aurora_migrations.engine import layout
 from aurora_migrations.engine.errors import InternalError, InvalidInput, MigratorError
 from aurora_migrations.engine.layout import in_a_line
 from aurora_migrations.engine.script import PAST
 from aurora_migrations.engine.steps.deadline import Deadline
+from aurora_migrations.engine.steps.execution import SEEN_BY_ASKER
 from aurora_migrations.engine.steps.execution_input import read_ask
 from aurora_migrations.engine.steps.settings import ROOT, Settings, read_settings
 from aurora_migrations.engine.steps.step import Step, read_so_far, read_text
@@ -139,7 +141,7 @@ def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -
     return mail.Run(environment, step, in_a_line(execution)[:_LONGEST_NAME], arn, payload.get("input"))
 
 
-def _written(write: Callable[[], mail.Mail | None], story: Story) -> dict[str, str] | None:
+def _written(write: Callable[[], layout.Mail | None], story: Story) -> dict[str, str] | None:
     """A mail, if there is one to write. A mistake in it must neither fail a run that went well nor hide an error: the
     state machine then asks preflight for a mail."""
     try:
@@ -159,7 +161,7 @@ def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)
     if mail.is_seen_by_asker(known, run):
-        known.facts[mail.SEEN_BY_ASKER] = True
+        known.facts[SEEN_BY_ASKER] = True
     known.args = (document(known, written, execution=run.execution),)
     return known.with_traceback(None)
 

@@ -21,16 +21,14 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     NotAWriter,
 )
-from aurora_migrations.engine.layout import Section, in_a_line, listed, named, quoted, wrapped
-from aurora_migrations.engine.steps.execution_input import ACTIONS, KEYS
+from aurora_migrations.engine.layout import Mail, Section, in_a_line, listed, named, quoted, wrapped
+from aurora_migrations.engine.steps.execution import console, initiator
+from aurora_migrations.engine.steps.execution_input import KEYS
 
 LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
-_CONSOLES = {"cn-": "console.amazonaws.cn", "us-gov-": "console.amazonaws-us-gov.com"}  # by how regions begin
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
-LOOKS = tuple(action for action in ACTIONS if action not in _NOUNS)  # those that change nothing
-SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error that is mailed to nobody
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
 _AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."
 _RETRIED = "The state machine has tried it again, with growing pauses, and has now given up."
@@ -38,18 +36,6 @@ _ANEW = "Start a new execution: that is always safe. A redrive of this one would
 # A new execution of what? One of a run's would apply what a rollback has undone.
 _STILL_TO_UNDO = "Without a change, a new rollback would fail in the same way, and so would a redrive."
 _NO_REDRIVE = "A redrive of this execution would only fail again."
-
-
-@dataclass(frozen=True)
-class Mail:
-    """A mail. The subject is one that SNS takes."""
-
-    subject: str
-    body: str
-
-    def to_dict(self) -> dict[str, str]:
-        """The mail as JSON-able data."""
-        return {"subject": self.subject, "body": self.body}
 
 
 @dataclass(frozen=True)
@@ -94,17 +80,6 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     headline = layout.cut(f"{run.environment}: {answer['message']}.", _SIZES[-1])
     text = _fitted(lambda most: layout.body(headline, _success(answer, run, most)), (_NAMES, 3, 1))
     return Mail(layout.subject(run.environment, word, what), text)
-
-
-def console(arn: str) -> str:
-    """The page of an execution in AWS's console."""
-    return f"{console_page(f'{arn}::::'.split(':')[3])}{arn}"
-
-
-def console_page(region: str) -> str:
-    """The page of an execution in AWS's console, but for the execution's ARN at its end."""
-    host = next((host for begin, host in _CONSOLES.items() if region.startswith(begin)), "console.aws.amazon.com")
-    return f"https://{host}/states/home?region={region}#/v2/executions/details/"
 
 
 def _fitted(write: Callable[[int], str], sizes: Sequence[int]) -> str:
@@ -264,7 +239,7 @@ def execution(run: Run, reason: str = "") -> list[str]:
         reason: what was said by whoever stopped it.
     """
     known = run.asked is not None
-    began = origin(run.key("trigger"), run.key("requested_by")) if known else "somebody; the page below may say who"
+    began = initiator(run.key("trigger"), run.key("requested_by")) if known else "somebody; the page below may say who"
     pairs = [("Asked for", _asked(run) if known else ""), ("Started by", began), ("Reason", reason)]
     link = [f"  {console(run.arn)}"] if run.arn else []
     return [*named([*pairs, ("Execution", run.execution)]), *link]
@@ -275,17 +250,6 @@ def _asked(run: Run) -> str:
     if action == "run-migration":
         return f"everything up to and including {target}" if target else "everything that is pending"
     return f"{action} {target}".strip()
-
-
-def origin(trigger: str, requested_by: str) -> str:
-    """Who or what started an execution, in words."""
-    if trigger == "deploy":  # by the rule on deployments, which passes the stack's ARN on
-        return f"the deployment of stack {f'{requested_by}//'.split('/')[1] or requested_by or 'unknown'}"
-    if trigger == "daily":
-        return "the daily check"
-    if not (trigger or requested_by):
-        return "hand, and nobody is named (the console, or AWS's own tools)"
-    return f"{requested_by or 'somebody'}{f' ({trigger})' if trigger else ''}"
 
 
 def _list(facts: Mapping[str, object], *names: str) -> list[Any]:

@@ -1,7 +1,7 @@
 """The mails about executions that no function could mail itself, and about migrations that are pending.
 
-Preflight writes them when a state machine calls it for that (`functions/preflight/handler.py`). Two texts at the end
-need no function: the one that a state machine sends where preflight fails too, and the one of the alarm.
+Preflight writes them when a state machine calls it for that (`functions/preflight/handler.py`). Two mails that
+no function writes are in `engine/steps/fixed_mails.py`.
 """
 
 from __future__ import annotations
@@ -14,26 +14,22 @@ from typing import Any
 from aurora_migrations.engine import layout
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.layout import Section, in_a_line, wrapped
+from aurora_migrations.engine.layout import Mail, in_a_line, wrapped
 from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, NO_CAUSE
 from aurora_migrations.engine.steps.execution_input import KEYS
+from aurora_migrations.engine.steps.fixed_mails import SAFE, SETTLED, UNKNOWN
 from functions import mail
-from functions.mail import Mail, Run, undoes
+from functions.mail import Run, undoes
 from functions.remediation import deploy_command, next_command
 
-CONTRACT_BROKEN = "ContractBroken"  # the error of a state machine that doesn't understand an answer
 CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
 CUT_OFF = "AWS cut the call off when the time limit of the function was over."
-NO_CAUSE = "No cause was given."
 _OUT_OF_TIME = "Task timed out after"  # what Lambda says of it, as JSON within a sentence too (`Lambda.Unknown`)
 _LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
 _NAMES = 12
-_SETTLED = "A file is in with its record in the history, or not at all; one of several parts goes on where it was. "
-_SETTLED += "A dead run leaves no lock behind: its session ends within 5 seconds. Nothing has to be cleaned up by hand."
-_SAFE = "That is always safe, and goes on from what is true; a redrive is not needed."
 _SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
 _UNDONE = "Look first (status): a run applies anew what the rollback has undone."
-_UNKNOWN = "Look first: the page below has what was asked for, and a run applies anew what a rollback has undone."
 _LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
 _LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
 
@@ -116,7 +112,7 @@ def failure(caught: Failure, run: Run, database: Database) -> Mail:
     sections = [
         ("What happened", wrapped(f"{happened}answered amiss.")),
         ("Why", wrapped(why)),
-        ("The database now", [*database.lines, *wrapped(_SETTLED)]),
+        ("The database now", [*database.lines, *wrapped(SETTLED)]),
         ("What to do", to_do),
         ("Next command", [f"  {command}"]),
         ("This execution", mail.execution(run)),
@@ -130,7 +126,7 @@ def _after_failure(caught: Failure, run: Run) -> tuple[list[str], str]:
     """What to do, and the next command."""
     environment = run.environment
     if caught.error == CONTRACT_BROKEN:
-        deploy = f"Deploy again: state machine and functions then fit each other, and a run starts by itself. {_SAFE}"
+        deploy = f"Deploy again: state machine and functions then fit each other, and a run starts by itself. {SAFE}"
         return wrapped(deploy), deploy_command(environment)
     if _is_daily(run):
         return wrapped(_LOOK_AGAIN), _status(environment)
@@ -195,7 +191,7 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     status, asked = str(end["status"]), json.loads(end["input"] or "null")
     run = Run(environment, "", str(end["name"]), str(end["executionArn"]), asked)
     happened = "A call of a function that was under way goes on to its end, and what it has committed counts."
-    to_do, command = _again(run, _SAFE)
+    to_do, command = _again(run, SAFE)
     reason = ""
     if status == "ABORTED":
         headline = "was stopped before its end"
@@ -222,7 +218,7 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     sections = [
         ("What happened", wrapped(f"{status}\n{happened}")),
         ("Why", wrapped(why)),
-        ("The database now", [*database.lines, *wrapped(_SETTLED)]),
+        ("The database now", [*database.lines, *wrapped(SETTLED)]),
         ("What to do", to_do),
         ("Next command", [f"  {command}"]),
         ("This execution", mail.execution(run, reason)),
@@ -285,7 +281,7 @@ def _again(run: Run, safe: str) -> tuple[list[str], str]:
     command = next_command("aurora-migrations run", run.asked, run.environment)
     if run.asked is None:
         return wrapped(
-            f"{_UNKNOWN} Then start the same again. {safe}"
+            f"{UNKNOWN} Then start the same again. {safe}"
         ), f"aurora-migrations status --env {run.environment}"
     first = f"{_UNDONE} Then start" if undoes(run) else "Start"
     return wrapped(f"{first} a new execution. {safe}"), command
@@ -301,45 +297,3 @@ def _status(environment: str) -> str:
 
 def _watch(environment: str) -> str:
     return f"{_status(environment)} --watch"
-
-
-# ---- texts that no function is needed for ---------------------------------------------------------------------------
-
-
-def unwritten(environment: str, region: str, what: str) -> Mail:
-    """What a state machine mails where preflight could not write the mail either.
-
-    Args:
-        what: happened, such as `A run of migrations failed`.
-
-    Returns:
-        A mail with two places in its body: what failed, and the execution's ARN.
-    """
-    headline = f"{what} on {environment}, and the function that writes the mail about it failed too."
-    sections: list[Section] = [
-        ("What happened", ["  {}"]),
-        ("The database now", wrapped(f"It was not looked at. {_SETTLED}")),
-        ("What to do", wrapped(f"{_UNKNOWN} Then start the same again. {_SAFE}")),
-        ("Next command", [f"  {_status(environment)}"]),
-        ("This execution", [f"  {mail.console_page(region)}{{}}"]),
-    ]
-    return Mail(layout.subject(environment, what), layout.body(headline, sections))
-
-
-def never_started(environment: str, queue: str) -> str:
-    """What the alarm of the dead-letter queue says; CloudWatch writes the mail around it, and cuts at 1024 bytes."""
-    why = (
-        "The message tells in the attribute ERROR_MESSAGE the reason, mostly a right that is missing, and in RULE_ARN "
-    )
-    why += "what is missing: the run after a deployment (on-deploy), the mail about a run that was ended "
-    sections: list[Section] = [
-        ("What happened", wrapped(f"An event could not start its state machine, and lies in the queue {queue}.")),
-        ("Why", wrapped(f"{why}(on-end), or the daily check (daily).")),
-        ("The database now", wrapped("The event has changed nothing.")),
-        (
-            "What to do",
-            wrapped("Start a run by hand: that makes up for all three. Mend the reason, delete the message."),
-        ),
-        ("Next command", [f"  aurora-migrations run --env {environment}"]),
-    ]
-    return layout.body(f"An event about the migrations of {environment} started nothing.", sections)

@@ -25,14 +25,14 @@ from constructs import Construct
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.states import fill, is_mail, is_object, is_text, is_true, report, says, send
-from functions import workflow_mails
-from functions.mail import LOOKS, SEEN_BY_ASKER
+from aurora_migrations.engine.steps import execution, fixed_mails
+from aurora_migrations.engine.steps.execution import READ_ONLY, SEEN_BY_ASKER
 
 FAILURE = "$.failure"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
 FAILED = "A run of migrations failed"
 CONTRACT_BROKEN = {
-    "Error": workflow_mails.CONTRACT_BROKEN,
+    "Error": execution.CONTRACT_BROKEN,
     "Cause": "Function and state machine do not fit each other; deploy them again.",
 }
 TYPED_LOOK = "a look from a terminal"
@@ -77,7 +77,7 @@ class FailureBranch(Construct):
         self.write = self._write(
             functions,
             given,
-            fill(workflow_mails.unwritten(environment, cdk.Stack.of(self).region, what), _ERROR, "$$.Execution.Id"),
+            fill(fixed_mails.unwritten(environment, cdk.Stack.of(self).region, what), _ERROR, "$$.Execution.Id"),
         )
 
     def read(self) -> sfn.Choice:
@@ -129,7 +129,7 @@ class FailureBranch(Construct):
         stopped = sfn.Fail(self, "Failed in the workflow", comment=comment, error_path=named, cause_path=_CAUSE)
         reserved = sfn.Condition.string_matches(_ERROR, "States.*")
         end = sfn.Choice(self, "By Step Functions itself?")
-        nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string(workflow_mails.NO_CAUSE), result_path=_CAUSE)
+        nothing = sfn.Pass(self, "No cause", result=sfn.Result.from_string(execution.NO_CAUSE), result_path=_CAUSE)
         nothing.next(stopped)
         end.when(sfn.Condition.not_(sfn.Condition.is_present(_CAUSE)), nothing, comment="there is no cause")
         return end.when(reserved, stopped).otherwise(failed)
@@ -139,7 +139,7 @@ def is_typed_look() -> sfn.Condition:
     """Whether this execution is a command that somebody typed and that only looks: who typed sees how it ended. AWS
     lets a Choice look into the context, where its input is."""
     action = "$$.Execution.Input.action"
-    looks = sfn.Condition.or_(*(sfn.Condition.string_equals(action, look) for look in LOOKS))
+    looks = sfn.Condition.or_(*(sfn.Condition.string_equals(action, look) for look in READ_ONLY))
     return sfn.Condition.and_(says("$$.Execution.Input.trigger", "cli"), is_text(action, looks))
 
 

@@ -16,7 +16,7 @@ from aurora_migrations.cdk.config import TASK_MARGIN_MS, Environment
 from aurora_migrations.cdk.functions import Functions, retention
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.retries import MAIL, Retry
-from functions import mail
+from aurora_migrations.engine import layout
 
 _SENDING = cdk.Duration.seconds(30)
 
@@ -165,7 +165,7 @@ def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPub
     return task
 
 
-def fill(written: mail.Mail, *paths: str) -> dict[str, str]:
+def fill(written: layout.Mail, *paths: str) -> dict[str, str]:
     """A mail as a state writes it, with what is under the paths in the places of its body.
 
     Raises:

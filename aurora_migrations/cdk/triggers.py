@@ -15,7 +15,7 @@ from constructs import Construct
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.naming import Names
-from functions.workflow_mails import never_started
+from aurora_migrations.engine.steps.fixed_mails import never_started
 
 DEAD_LETTERS = "dead-letters"  # what queue and alarm are called
 DEPLOYED = ["CREATE_COMPLETE", "UPDATE_COMPLETE"]

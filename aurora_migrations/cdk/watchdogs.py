@@ -24,8 +24,8 @@ from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, make_machine, report, send
 from aurora_migrations.cdk.triggers import DeadLetters, start
-from functions.mail import LOOKS
-from functions.workflow_mails import unwritten
+from aurora_migrations.engine.steps.execution import READ_ONLY
+from aurora_migrations.engine.steps.fixed_mails import unwritten
 
 _MAIL, _AGAIN = "$.mail", "$.again"  # in preflight's answer, which is all that is left of the state
 ENDED = "A run of migrations ended early"
@@ -121,7 +121,7 @@ def _was_typed_look() -> sfn.Condition:
         found = (sfn.Condition.string_matches("$.input", f'*"{key}":{space}"{value}"*') for space in ("", " "))
         return sfn.Condition.or_(*found)
 
-    return is_text("$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", look) for look in LOOKS)))
+    return is_text("$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", look) for look in READ_ONLY)))
 
 
 class DailyCheck(Construct):

@@ -10,7 +10,7 @@ from typing import Any
 from aurora_migrations.cli import options, where
 from aurora_migrations.engine import MigratorError, Session, failure
 from aurora_migrations.engine.layout import in_a_line
-from functions.mail import origin
+from aurora_migrations.engine.steps.execution import initiator
 
 Data = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ def look(
 
 def asker(requested_by: str) -> str:
     """Who asked, as people name it: the history keeps of a deployment its stack's ARN, of 120 characters."""
-    return origin("deploy" if requested_by.startswith("arn:") and ":stack/" in requested_by else "", requested_by)
+    return initiator("deploy" if requested_by.startswith("arn:") and ":stack/" in requested_by else "", requested_by)
 
 
 def described(asked: object) -> str:

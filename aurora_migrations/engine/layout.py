@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
 
@@ -16,6 +17,18 @@ _HARD_SPACE = "\u00a0"
 _KEPT_END = 12  # characters of a long subject's end, where a line's number stands
 
 Section = tuple[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail. The subject is one that SNS takes."""
+
+    subject: str
+    body: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The mail as JSON-able data."""
+        return {"subject": self.subject, "body": self.body}
 
 
 def subject(environment: str, what: str, where: str = "") -> str:

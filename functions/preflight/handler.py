@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.layout import Mail
 from functions import workflow_mails
 from functions.entrypoint import Call, entrance, unexpected
-from functions.mail import Mail
 from functions.preflight.report import preflight
 from functions.workflow_mails import Database
 

@@ -8,6 +8,7 @@ import pytest
 
 from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.cdk.workflow import STARTS
+from aurora_migrations.engine.steps.execution import READ_ONLY, SEEN_BY_ASKER
 from functions import mail
 from functions.error_payload import document
 from functions.workflow_mails import NO_CAUSE
@@ -56,7 +57,7 @@ def test_mail_of_an_error_of_ours_is_passed_on_unchanged(example: Example, workf
 @pytest.mark.parametrize(("fact", "mails"), [(True, 0), (False, 1), ("yes", 1)])
 def test_error_that_who_asked_sees_is_mailed_to_nobody(fact: object, mails: int, workflow: Machine) -> None:
     example = examples()[0]
-    told = json.dumps({**json.loads(as_it_leaves(example)), mail.SEEN_BY_ASKER: fact})
+    told = json.dumps({**json.loads(as_it_leaves(example)), SEEN_BY_ASKER: fact})
     ran = run(workflow, BRANCH, raised(example.error.name, told))
     assert len(ran.mails) == mails
     assert (ran.status, ran.error) == ("FAILED", example.error.name)
@@ -203,7 +204,7 @@ def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Mac
 CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
 
 
-@pytest.mark.parametrize("action", mail.LOOKS)
+@pytest.mark.parametrize("action", READ_ONLY)
 def test_look_that_was_typed_fails_without_a_mail(action: str, workflow: Machine) -> None:
     ran = run(workflow, "In preflight", {"action": action, **CLI, **DIED}, answers=ANSWER)
     assert (ran.status, ran.error, ran.mails) == ("FAILED", golden.DIED.error, [])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aurora_migrations.engine import layout
 from aurora_migrations.engine.errors import ConnectionLost, InDoubt, LockTimeout, MigrationFailed, MigratorError
 from aurora_migrations.engine.locks.blockers import Blocker
+from aurora_migrations.engine.steps.execution import initiator
 from functions import mail
 from functions.error_payload import FACTS_LIMIT, LIMIT, document
 from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
@@ -26,7 +27,7 @@ def run(step: str = "apply", asked: Any = None, environment: str = ENVIRONMENT) 
     return mail.Run(environment, step, EXECUTION, ARN, {} if asked is None else asked)
 
 
-def written(example: Example) -> mail.Mail:
+def written(example: Example) -> layout.Mail:
     return mail.failure(example.error, run(example.step, example.asked))
 
 
@@ -118,7 +119,7 @@ def test_long_line_is_shown_around_the_caret() -> None:
     ],
 )
 def test_who_or_what_started_it_is_told(trigger: str, requested_by: str, words: str) -> None:
-    assert mail.origin(trigger, requested_by) == words
+    assert initiator(trigger, requested_by) == words
     asked = {"trigger": trigger, "requested_by": requested_by}
     assert words in " ".join(mail.failure(MigrationFailed("x"), run(asked=asked)).body.split())
 

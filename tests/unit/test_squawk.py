@@ -59,7 +59,7 @@ def test_squawk_takes_every_name_of_the_table():
 
 KILLED = """
 import os, signal, sys
-from compiler import squawk
+from aurora_migrations.compiler import squawk
 
 squawk._IN_MEMORY, squawk._run = sys.argv[1], lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 squawk.lint([(b"SELECT 'canary';", True)])
@@ -72,7 +72,7 @@ def test_texts_that_a_killed_process_left_in_memory_are_removed_and_those_in_use
     (tmp_path / "hazards-of-another-program").mkdir()
     (tmp_path / "aurora-migrations-hazards-that-is-a-file").touch()
     others = set(tmp_path.iterdir())
-    root = Path(squawk.__file__).parents[1]
+    root = Path(squawk.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root).returncode == -signal.SIGKILL
     (left,) = set(tmp_path.iterdir()) - others
     assert left.stat().st_mode & 0o077 == 0

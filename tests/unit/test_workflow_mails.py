@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
+from aurora_migrations.engine import layout
 from aurora_migrations.engine.errors import DatabaseUnreachable
 from aurora_migrations.engine.postgres.advisory_lock import Holder
-from functions import mail, workflow_mails
+from functions import workflow_mails
 from functions.workflow_mails import CANNOT_BE_READ, CUT_OFF, NO_CAUSE, read_failure
 from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION
 from tools.documents import golden
@@ -75,7 +76,7 @@ def test_what_is_said_to_people_is_shown_and_nothing_else(cause: Any, why: str) 
 
 def test_mail_of_the_function_that_failed_is_read() -> None:
     told = json.dumps({"error": "X", "mail": {"subject": "s", "body": 'b "\\'}})
-    assert read_failure({"Error": "X", "Cause": raised(told)}).mail == mail.Mail("s", 'b "\\')
+    assert read_failure({"Error": "X", "Cause": raised(told)}).mail == layout.Mail("s", 'b "\\')
 
 
 @pytest.mark.parametrize("caught", [None, 7, [], "x", {}, {"Error": None}, {"Error": {"a": 1}, "step": 7}], ids=str)
@@ -143,7 +144,7 @@ def test_next_command_asks_for_the_same_or_looks(asked: Any, command: str) -> No
 # ---- an execution that ended ----------------------------------------------------------------------------------------
 
 
-def end(status: str, asked: Any = "{}", **more: Any) -> mail.Mail:
+def end(status: str, asked: Any = "{}", **more: Any) -> layout.Mail:
     detail = {"name": EXECUTION, "executionArn": ARN, "status": status, "input": asked, **more}
     return workflow_mails.ended(workflow_mails.read_end(detail), ENVIRONMENT, golden.LIMIT_MS, golden.PENDING)
 

@@ -40,8 +40,9 @@ from aurora_migrations.cdk.stack import MigrationsStack
 
 environments = {"dev": {
     "account": "123456789012", "region": "eu-west-1", "emails": ["team@example.com"],
-    "network": {"vpc": "vpc-1", "subnets": ["subnet-1", "subnet-2"], "database_security_group": "sg-1"},
-    "database": {"host": "db.example.internal", "secret": sys.argv[1]},
+    "network": {"vpc": "vpc-1", "subnets": ["subnet-1", "subnet-2"], "database_security_group": "sg-1",
+                "secrets_endpoint": "create"},
+    "database": {"host": "db.example.internal", "name": "shop", "secret": sys.argv[1]},
 }}
 app = cdk.App(outdir="cdk.out")
 (settings,) = read_environments(environments)

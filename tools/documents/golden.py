@@ -15,10 +15,12 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.triggers import DEAD_LETTERS
 from aurora_migrations.cdk.watchdogs import ENDED
 from aurora_migrations.engine.errors import DatabaseUnreachable, MigratorError
+from aurora_migrations.engine.layout import Mail
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.postgres.session import application_name
+from aurora_migrations.engine.steps import fixed_mails
 from functions import mail, workflow_mails
-from functions.mail import Mail, Run
+from functions.mail import Run
 from functions.remediation import in_environment
 from functions.workflow_mails import Failure
 from tests.examples import results
@@ -97,7 +99,7 @@ def machines() -> Iterator[tuple[str, str]]:
         yield name, _shown(each.subject, each.body)
     name = Names(ENVIRONMENT).of(DEAD_LETTERS)
     alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
-    yield "run-never-started", _shown(alarm, workflow_mails.never_started(ENVIRONMENT, name))
+    yield "run-never-started", _shown(alarm, fixed_mails.never_started(ENVIRONMENT, name))
 
 
 def ends() -> Iterator[tuple[str, Mail]]:
@@ -120,7 +122,7 @@ def end(status: str, asked: Mapping[str, str] | None = ASKED) -> dict[str, str |
 
 def unwritten(what: str, *said: str) -> Mail:
     """A state machine's own mail, with what it knows in its places."""
-    text = workflow_mails.unwritten(ENVIRONMENT, REGION, what)
+    text = fixed_mails.unwritten(ENVIRONMENT, REGION, what)
     return replace(text, body=text.body.format(*said, ARN))
 
 

@@ -22,8 +22,8 @@ from botocore.exceptions import ClientError
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cli.remote import aws_errors
 from aurora_migrations.cli.remote.failing import named
+from aurora_migrations.engine.steps.execution import console
 from aurora_migrations.local.errors import ServerError
-from functions.mail import console
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.discovery import Access

