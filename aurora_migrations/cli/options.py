@@ -17,9 +17,8 @@ from aurora_migrations.cli import where
 from aurora_migrations.cli.paragraphs import paragraph
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.durations import parse_duration
 from aurora_migrations.engine.errors import InvalidInput
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.options import Limits, parse_duration
 from aurora_migrations.engine.steps.settings import HAZARDS
 
 LOOK = "look"

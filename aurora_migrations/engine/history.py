@@ -223,7 +223,7 @@ def read(session: Session, *commands: Command) -> list[list[Row]]:
         MigratorError: the connection is lost, or the role may not read them.
     """
     try:
-        return session.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
+        return session.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])[2:-1]
     except BatchError as error:
         session.roll_back()
         raise unreadable_history.reason(session, error.error) from error
@@ -327,7 +327,7 @@ def upgrade(session: Session) -> None:
     steps = [Command(sql) for step in FORMATS[current:] for sql in step]
     mark = Command(f"COMMENT ON TABLE {SCHEMA}.applied IS '{unreadable_history.COMMENT}{len(FORMATS)}'")
     try:
-        session.wire.batch([BEGIN, OURS, *_without_needless_create(session, steps), mark, COMMIT])
+        session.wire.execute_pipeline([BEGIN, OURS, *_without_needless_create(session, steps), mark, COMMIT])
     except BatchError as error:
         session.roll_back()
         raise _why_not_upgraded(session, error) from error
@@ -479,7 +479,7 @@ def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
 def write(session: Session, commands: Sequence[Command]) -> None:
     """Writes to the history in a transaction of its own."""
     try:
-        session.wire.batch([BEGIN, OURS, *commands, COMMIT])
+        session.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])
     except BatchError as error:
         session.roll_back()
         raise _before_files(named_error(error.error)) from error

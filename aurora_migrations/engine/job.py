@@ -37,7 +37,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class AtWork:
+class RunningStatement:
     """What of a file the server is at: one statement, or several that were sent in one message.
 
     Attributes:
@@ -134,11 +134,13 @@ class Job:
             for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))
         ]
 
-    def at(self, chunk: Chunk) -> AtWork:
+    def at(self, chunk: Chunk) -> RunningStatement:
         """Where in the file a chunk is."""
         statements, (first, end) = self.script.statements, chunk.statements
         start = statements[first].start if first < end else chunk.start
-        return AtWork(self.file, position(self.text, start)[0], first + 1, max(first + 1, end), len(statements))
+        return RunningStatement(
+            self.file, position(self.text, start)[0], first + 1, max(first + 1, end), len(statements)
+        )
 
     @cached_property
     def _first_own_limit(self) -> int:

@@ -26,7 +26,7 @@ from aurora_migrations.engine.diagnostics.file_errors import (
 )
 from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from aurora_migrations.engine.history import Records
-from aurora_migrations.engine.job import AtWork, Chunk, Job
+from aurora_migrations.engine.job import Chunk, Job, RunningStatement
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held, is_long
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
@@ -94,7 +94,9 @@ class CommitUnknown(Exception):
         self.commit_sent = commit_sent
 
 
-def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, tell: Callable[[AtWork], None]) -> Ran:
+def run_file(
+    session: Session, job: Job, observer: Observer, attempt_ms: int, tell: Callable[[RunningStatement], None]
+) -> Ran:
     """Runs a file, unit by unit.
 
     Args:
@@ -151,7 +153,7 @@ def _begin(session: Session, job: Job) -> _Try:
     opening = [] if job.done else _opening(job, 0)
     reading = [own] if known else [own, *records]
     try:
-        answers = session.wire.batch([*intent[:-1], *reading, *limits, COMMIT, *opening])
+        answers = session.wire.execute_pipeline([*intent[:-1], *reading, *limits, COMMIT, *opening])
     except BatchError as error:
         session.roll_back()
         found = runner_error(session, job, error)
@@ -169,7 +171,7 @@ def _resume(session: Session, job: Job) -> None:
     for number in job.settings_done:
         statement = job.script.statements[number]
         try:
-            session.wire.script(job.text[statement.start : statement.end])
+            session.wire.execute_script(job.text[statement.start : statement.end])
         except ScriptError as error:
             chunk = Chunk(statement.start, statement.end, (number, number + 1))
             raise file_error(session, job, chunk, error) from error
@@ -178,7 +180,7 @@ def _resume(session: Session, job: Job) -> None:
 
 def _begin_unit(session: Session, job: Job, number: int) -> None:
     try:
-        session.wire.batch(_opening(job, number))
+        session.wire.execute_pipeline(_opening(job, number))
     except BatchError as error:
         raise runner_error(session, job, error) from error
 
@@ -196,7 +198,9 @@ def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Comma
     ]
 
 
-def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Callable[[AtWork], None]) -> None:
+def _run_text(
+    session: Session, job: Job, number: int, budget: Budget, tell: Callable[[RunningStatement], None]
+) -> None:
     tags: set[str] = set()
     for chunk in job.chunks(number):
         if chunk.alone:
@@ -217,7 +221,9 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Cal
         )
 
 
-def _run_outside(session: Session, job: Job, number: int, began: _Try, tell: Callable[[AtWork], None]) -> None:
+def _run_outside(
+    session: Session, job: Job, number: int, began: _Try, tell: Callable[[RunningStatement], None]
+) -> None:
     """Runs a unit that may commit by itself, with its record in the same round trip.
 
     The record's BEGIN makes a transaction of what the statement did after its own last commit, so both are in or
@@ -230,7 +236,7 @@ def _run_outside(session: Session, job: Job, number: int, began: _Try, tell: Cal
     commands = [Command(text), *record, *_opening(job, number + 1)]
     sent = time.monotonic()
     try:
-        session.wire.batch(commands, _telling(_never_stop, lambda: tell(job.at(chunk))))
+        session.wire.execute_pipeline(commands, _telling(_never_stop, lambda: tell(job.at(chunk))))
     except BatchError as error:
         if connection_lost(error.error):
             raise CommitUnknown(began.attempt, number, not_retried(runner_error(session, job, error))) from error
@@ -246,23 +252,25 @@ def _never_stop(elapsed: float) -> tuple[bool, float]:
 
 
 def _run_chunk(
-    session: Session, job: Job, chunk: Chunk, budget: Budget, tell: Callable[[AtWork], None]
+    session: Session, job: Job, chunk: Chunk, budget: Budget, tell: Callable[[RunningStatement], None]
 ) -> frozenset[str]:
     if budget.is_over:
         raise held_too_long(job, chunk)
     began = time.monotonic()
     try:
         if budget.is_running:
-            session.wire.batch(_while_others_wait(budget))
+            session.wire.execute_pipeline(_while_others_wait(budget))
         began = time.monotonic()
         watch = _hearing(session, budget)
-        return session.wire.script(job.text[chunk.start : chunk.end], _telling(watch, lambda: tell(job.at(chunk))))
+        return session.wire.execute_script(
+            job.text[chunk.start : chunk.end], _telling(watch, lambda: tell(job.at(chunk)))
+        )
     except ScriptError as error:
         raise file_error(session, job, chunk, error, budget) from error
     except BatchError as error:
         raise runner_error(session, job, error) from error
     finally:
-        budget.spend(chunk.alone, (time.monotonic() - began) * 1_000)
+        budget.consume(chunk.alone, (time.monotonic() - began) * 1_000)
 
 
 def _hearing(session: Session, budget: Budget) -> Watch:
@@ -297,7 +305,7 @@ def _while_others_wait(budget: Budget) -> list[Command]:
     waits for us, should our process be frozen."""
     idle = max(_IDLE_MS, budget.promise)
     return [
-        Command(f"SET LOCAL lock_timeout = {budget.left()}"),
+        Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"),
         Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"),
     ]
 
@@ -307,9 +315,11 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
     options, promises, limits = job.script.options, job.script.promises, job.limits
     if not options.rows and not promises:
         return []
-    statement = budget.within(limits.statement_timeout)
+    statement = budget.cap_timeout(limits.statement_timeout)
     try:
-        session.wire.batch([_DEFERRED, *session.cleaning, *_limits("LOCAL", limits.lock_timeout, statement)])
+        session.wire.execute_pipeline(
+            [_DEFERRED, *session.reset_commands, *_limits("LOCAL", limits.lock_timeout, statement)]
+        )
     except BatchError as error:
         if error.index == 0 and not connection_lost(error.error):
             raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
@@ -323,10 +333,14 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
 def _commit(session: Session, job: Job, number: int, began: _Try, budget: Budget) -> None:
     """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
     # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
-    limits = _limits("LOCAL", budget.left(), budget.within(job.limits.statement_timeout)) if budget.is_running else []
+    limits = (
+        _limits("LOCAL", budget.remaining_ms(), budget.cap_timeout(job.limits.statement_timeout))
+        if budget.is_running
+        else []
+    )
     commands = [*limits, _DEFERRED, *_record(session, job, number, began, limits), COMMIT]
     try:
-        session.wire.batch([*commands, *_opening(job, number + 1)])
+        session.wire.execute_pipeline([*commands, *_opening(job, number + 1)])
     except BatchError as error:
         if connection_lost(error.error):
             raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
@@ -343,13 +357,13 @@ def _record(session: Session, job: Job, number: int, began: _Try, limits: Sequen
     done = (
         history.add_applied(session, attempt, job) if job.action == "apply" else history.remove_applied(job.migration)
     )
-    return [*session.cleaning, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
+    return [*session.reset_commands, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
 
 
 def _record_failure(session: Session, attempt: int, error: MigratorError) -> None:
     """Rolls back and records the failed try. Trouble here must not hide the first error: the next run closes it."""
     session.roll_back()
     try:
-        session.wire.batch([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
+        session.wire.execute_pipeline([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
     except BatchError:
         session.roll_back()

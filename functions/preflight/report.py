@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from aurora_migrations.engine import answers
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
-from aurora_migrations.engine.drift import read_edits
 from aurora_migrations.engine.executions import read_undone
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.plan import Plan, find_target, make_plan, plan_rollback
+from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, read_edits
 from aurora_migrations.engine.postgres.advisory_lock import Holder, find_holder
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.status import Entry, read_entries, read_overview
+from aurora_migrations.engine.status import (
+    ATTEMPTS,
+    Entry,
+    complete_answer,
+    history_answer,
+    list_answer,
+    open_hazards,
+    plan_answer,
+    read_entries,
+    read_overview,
+    status_answer,
+)
 from aurora_migrations.engine.steps.step import Step, looking, newest
 
 # Bytes of JSON. The status has three lists; all together stay far below the 256 KiB that a state may have.
@@ -82,7 +91,7 @@ def _run(step: Step, session: Session) -> Report:
 def _show_plan(step: Step, session: Session) -> Report:
     running = find_holder(session)  # first: where nobody is at work, what is seen then is how it stays
     plan = _plan(step, session)
-    answer = answers.plan_answer(step.source, plan, _PLAN_BUDGET)
+    answer = plan_answer(step.source, plan, _PLAN_BUDGET)
     answer["warnings"] = newest(plan.warnings, _WARNINGS_BUDGET)
     report = _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
     return replace(report, running=running)
@@ -90,17 +99,17 @@ def _show_plan(step: Step, session: Session) -> Report:
 
 def _list(step: Step, session: Session) -> Report:
     entries = read_entries(session, step.source)
-    return _look(step, session, entries, answers.list_answer(entries, _LIST_BUDGET))
+    return _look(step, session, entries, list_answer(entries, _LIST_BUDGET))
 
 
 def _status(step: Step, session: Session) -> Report:
     overview = read_overview(session, step.source)
-    return _look(step, session, overview.entries, answers.status_answer(overview, session.server, _STATUS_BUDGET))
+    return _look(step, session, overview.entries, status_answer(overview, session.server, _STATUS_BUDGET))
 
 
 def _history(step: Step, session: Session) -> Report:
-    attempts = read_attempts(session, answers.ATTEMPTS + 1)
-    answer = answers.history_answer(attempts, answers.ATTEMPTS, _LIST_BUDGET)
+    attempts = read_attempts(session, ATTEMPTS + 1)
+    answer = history_answer(attempts, ATTEMPTS, _LIST_BUDGET)
     return _look(step, session, read_entries(session, step.source), answer)
 
 
@@ -141,7 +150,7 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
 def _plan(step: Step, session: Session) -> Plan:
     """What a run would do, with what is wrong with its files told now and not when half of them are in."""
     state = read_state(session)
-    plan = make_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
+    plan = build_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
     step.source.problems("apply", plan.pending)
     return plan
 
@@ -158,7 +167,7 @@ def _report(
     ask, result = step.ask, None
     hazards = _hazards(step, pending) if ask.action in ("run-migration", "plan") else ()
     if answer is not None:
-        result = answers.complete(ask.action, step.execution, session.server, answer)
+        result = complete_answer(ask.action, step.execution, session.server, answer)
     return Report(step, pending, len(applied), following, (*warnings, *hazards), _server(session), result)
 
 
@@ -168,7 +177,7 @@ def _hazards(step: Step, pending: Sequence[Migration]) -> list[str]:
     Raises:
         HazardRefused: there is something, and the environment refuses that.
     """
-    found = [hazard for migration in pending for hazard in answers.open_hazards(step.source.script("apply", migration))]
+    found = [hazard for migration in pending for hazard in open_hazards(step.source.script("apply", migration))]
     if found and step.settings.hazards == "refuse" and step.ask.action == "run-migration":
         raise hazards_refused(found)
     return [str(hazard) for hazard in found]

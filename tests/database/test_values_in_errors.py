@@ -13,7 +13,7 @@ from aurora_migrations.cli.options import describe
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.engine import Migration, MigratorError, Session
 from aurora_migrations.engine.diagnostics.file_errors import file_error
-from aurora_migrations.engine.diagnostics.masking import NOT_SHOWN
+from aurora_migrations.engine.diagnostics.redaction import NOT_SHOWN
 from aurora_migrations.engine.errors import MigrationFailed, VerificationFailed
 from aurora_migrations.engine.job import Chunk, Job
 from aurora_migrations.engine.options import Limits, Options
@@ -48,10 +48,10 @@ def refused(session: Session, text: str) -> tuple[MigratorError, str]:
     to_run = job(text)
     chunk: Chunk | None = Chunk(0, len(to_run.text), (0, len(to_run.script.statements)))
     try:
-        session.wire.script(b"BEGIN")
-        session.wire.script(to_run.text)
+        session.wire.execute_script(b"BEGIN")
+        session.wire.execute_script(to_run.text)
         chunk = None
-        session.wire.script(b"SET CONSTRAINTS ALL IMMEDIATE")
+        session.wire.execute_script(b"SET CONSTRAINTS ALL IMMEDIATE")
     except ScriptError as error:
         diag = error.error.diag
         return file_error(session, to_run, chunk, error), " ".join(str(getattr(diag, part)) for part in _PARTS)

@@ -10,7 +10,7 @@ import pytest
 
 from aurora_migrations.engine import errors
 from aurora_migrations.engine.errors import InvalidFile, LockTimeout, MigratorError
-from aurora_migrations.engine.results import failure
+from aurora_migrations.engine.interface import failure
 
 FAMILIES = ("input", "package", "secret", "connection", "contention", "history", "sql", "verify", "internal")
 

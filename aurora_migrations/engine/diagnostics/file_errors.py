@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aurora_migrations.engine.diagnostics.frames import find_frame, find_query
-from aurora_migrations.engine.diagnostics.masking import VALUE_CLASSES
-from aurora_migrations.engine.diagnostics.redaction import excerpt, position
-from aurora_migrations.engine.durations import format_duration, write_duration
+from aurora_migrations.engine.diagnostics.redaction import VALUE_CLASSES, excerpt, position
 from aurora_migrations.engine.errors import (
     Cancelled,
     ConnectionLost,
@@ -24,7 +22,7 @@ from aurora_migrations.engine.errors import (
 from aurora_migrations.engine.job import Chunk, Job
 from aurora_migrations.engine.locks.blockers import GRANT, LockWait
 from aurora_migrations.engine.locks.budget import Budget
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.options import Limits, format_duration, write_duration
 from aurora_migrations.engine.postgres.protocol import BatchError, ScriptError
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.postgres.sqlstate import (

@@ -13,8 +13,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from aurora_migrations.engine.durations import format_duration
 from aurora_migrations.engine.locks.blockers import LockWait, Observer
+from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.protocol import Watch
 from aurora_migrations.engine.script import Statement, TableLock
 
@@ -116,13 +116,13 @@ class Budget:
             self.observer.open()
             self._first = time.monotonic()
 
-    def left(self) -> int:
+    def remaining_ms(self) -> int:
         """What the next statement may wait in a queue, in milliseconds."""
         so_far = (time.monotonic() - self._began) * 1_000
         allowed = min(self.promise * _SHARE, max(self.attempt, so_far * _OF_WORK))
         return max(_LEAST, round(allowed - self._used))
 
-    def spend(self, statement: Statement | None, elapsed_ms: float) -> None:
+    def consume(self, statement: Statement | None, elapsed_ms: float) -> None:
         """A statement is done that took that long; all of it counts, unless it was long by nature."""
         if not self.is_running:
             return
@@ -134,7 +134,7 @@ class Budget:
         granted = time.monotonic() - max(0.0, elapsed_ms - (self._waited(statement) if statement else 0)) / 1_000
         self._locks += [(lock, granted) for lock in blocking(statement)] if statement else []
 
-    def within(self, statement_timeout: int) -> int:
+    def cap_timeout(self, statement_timeout: int) -> int:
         """A limit for a statement of ours at the end of a unit, in milliseconds; 0 for none."""
         if not (self.is_running and self.capped):
             return statement_timeout

@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.durations import format_duration
 from aurora_migrations.engine.errors import Cancelled, Deadlock, LockTimeout, MigratorError
 from aurora_migrations.engine.locks import blockers
 from aurora_migrations.engine.locks.blockers import Blocker, LockWait
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.options import Limits, format_duration
 from aurora_migrations.engine.postgres.session import Session
 
 FIRST_TRY = 100  # ms
@@ -30,7 +29,7 @@ MEANWHILE = "waiting for others to let go of their locks"
 _PAUSE = (0.2, 10.0)  # the same, where nobody was seen in the way
 
 
-class Patience:
+class RetryPolicy:
     """A run's patience, which is one for all its files.
 
     Attributes:
@@ -51,9 +50,9 @@ class Patience:
         self._limits_now = limits_now
         self._on_wait = on_wait
         self._connections = 0
-        self.begin(limits)
+        self.begin_file(limits)
 
-    def begin(self, limits: Limits) -> None:
+    def begin_file(self, limits: Limits) -> None:
         """A file's turn has come."""
         self._limits = limits
         self._began = time.monotonic()
@@ -63,7 +62,7 @@ class Patience:
         self.attempt_ms = min(FIRST_TRY, limits.lock_timeout) if limits.lock_wait else limits.lock_timeout
         self.waits: list[LockWait] = []
 
-    def after(self, error: MigratorError) -> None:
+    def on_failure(self, error: MigratorError) -> None:
         """Takes note of a try that failed.
 
         Raises:
@@ -100,13 +99,13 @@ class Patience:
         self._kept -= now - self._counted
         self._counted = now
 
-    def after_connection(self, error: MigratorError) -> None:
+    def on_connection_lost(self, error: MigratorError) -> None:
         """Waits after a connection was lost; the lost one's transaction is known not to be in.
 
         Raises:
             MigratorError: the error itself, if it isn't tried again.
         """
-        if not self.forgives_connections:
+        if not self.may_reconnect:
             raise error
         self._connections += 1
         pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
@@ -118,7 +117,7 @@ class Patience:
         self._count()
 
     @property
-    def forgives_connections(self) -> bool:
+    def may_reconnect(self) -> bool:
         """Whether a lost connection may be replaced."""
         return self._left > 0 and self._connections < MOST_CONNECTIONS
 

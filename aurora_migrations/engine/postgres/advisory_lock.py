@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.durations import format_duration
 from aurora_migrations.engine.errors import AnotherRunInProgress
+from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.session import RUN_LOCK, Session, application_name
 
 KEY = RUN_LOCK

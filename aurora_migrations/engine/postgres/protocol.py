@@ -94,7 +94,7 @@ class Wire:
         """Whether the connection is gone."""
         return self.connection.closed
 
-    def batch(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
+    def execute_pipeline(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
         """Runs commands in order, in one round trip, and returns the rows of each as text.
 
         Args:
@@ -104,9 +104,9 @@ class Wire:
             BatchError: a command failed, or the connection was lost.
         """
         with self._watched(watch):
-            return self._batch(commands)
+            return self._execute_pipeline(commands)
 
-    def _batch(self, commands: Sequence[Command]) -> list[list[Row]]:
+    def _execute_pipeline(self, commands: Sequence[Command]) -> list[list[Row]]:
         answers: list[list[Row]] = []
         try:
             self._pgconn.enter_pipeline_mode()
@@ -121,7 +121,7 @@ class Wire:
             raise BatchError(len(answers), failure)
         return answers
 
-    def script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
+    def execute_script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
 
         Args:
@@ -131,7 +131,7 @@ class Wire:
             ScriptError: a statement failed, or the connection was lost.
         """
         with self._watched(watch):
-            return self._script(text)
+            return self._execute_script(text)
 
     @contextlib.contextmanager
     def _watched(self, watch: Watch | None) -> Iterator[None]:
@@ -141,7 +141,7 @@ class Wire:
         finally:
             self._watch, self._look_at = None, (0.0, None)
 
-    def _script(self, text: bytes) -> frozenset[str]:
+    def _execute_script(self, text: bytes) -> frozenset[str]:
         tags: set[str] = set()
         completed = 0
         failure: psycopg.Error | None = None

@@ -30,7 +30,7 @@ COMMIT = Command("COMMIT")
 # How often a busy server looks whether its client is still there: what ends the work of a killed runner.
 _CHECK_INTERVAL = "SET client_connection_check_interval = '500ms'"
 # Not DISCARD ALL, which would drop the run lock. SESSION AUTHORIZATION and ROLE come first: RESET ALL leaves them.
-_CLEAN = (
+_RESET = (
     "RESET SESSION AUTHORIZATION",
     "RESET ROLE",
     "RESET ALL",
@@ -119,29 +119,31 @@ class Session:
             MigratorError: the connection is lost, or the role may not read this.
         """
         try:
-            return self.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
+            return self.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])[2:-1]
         except BatchError as error:
             self.roll_back()
             raise named_error(error.error) from error
 
-    def clean(self, wholly: bool) -> None:
+    def reset_session(self, complete: bool) -> None:
         """Takes back what a file that was rolled back has left in the session; the run lock stays.
 
         Args:
-            wholly: also its settings, temporary objects, prepared statements and advisory locks: nothing of it is in.
+            complete: also its settings, temporary objects, prepared statements and advisory locks: nothing of it is in.
 
         Raises:
             MigratorError: the connection is lost.
         """
         try:
-            self.wire.batch([*self.cleaning, _UNLOCK_ITS] if wholly else [Command(sql) for sql in _CLEAN[:2]])
+            self.wire.execute_pipeline(
+                [*self.reset_commands, _UNLOCK_ITS] if complete else [Command(sql) for sql in _RESET[:2]]
+            )
         except BatchError as error:
             raise named_error(error.error) from error
 
     def roll_back(self) -> None:
         """Ends an open transaction, or the session; trouble here must not hide the first error."""
         try:
-            self.wire.script(b"ROLLBACK")
+            self.wire.execute_script(b"ROLLBACK")
         except ScriptError:
             self.close()
 
@@ -154,7 +156,7 @@ class Session:
         if self.server.in_recovery:
             raise NotAWriter("The server is a standby (a reader): it can't be changed here.")
         try:
-            self.wire.batch([Command(_CHECK_INTERVAL)])
+            self.wire.execute_pipeline([Command(_CHECK_INTERVAL)])
             self._set_again = (Command(_CHECK_INTERVAL),)
         except BatchError as error:
             if self.wire.lost:
@@ -162,9 +164,9 @@ class Session:
             # A server on Windows, or older than PostgreSQL 14, hasn't got it: keepalives are what is left there.
 
     @property
-    def cleaning(self) -> tuple[Command, ...]:
+    def reset_commands(self) -> tuple[Command, ...]:
         """What takes back everything a file may have changed in the session, but the run lock."""
-        return (*(Command(sql) for sql in _CLEAN), *self._set_again)
+        return (*(Command(sql) for sql in _RESET), *self._set_again)
 
     def _introduce(self) -> Server:
         sql = """
@@ -172,7 +174,7 @@ class Session:
                    pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user
         """
         try:
-            ((pid, recovery, version, database, user),) = self.wire.batch([Command(sql)])[0]
+            ((pid, recovery, version, database, user),) = self.wire.execute_pipeline([Command(sql)])[0]
         except BatchError as error:
             raise named_error(error.error) from error
         if pid != str(self.wire.connection.pgconn.backend_pid):

@@ -1,4 +1,4 @@
-"""From PostgreSQL's errors to the product's own. Row values stay behind: see `aurora_migrations.engine.diagnostics.masking`."""
+"""From PostgreSQL's errors to the product's own. Row values stay behind: see `aurora_migrations.engine.diagnostics.redaction`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import psycopg
 
 from aurora_migrations.engine.diagnostics.frames import Frame, read_frames, written_text
-from aurora_migrations.engine.diagnostics.masking import (
+from aurora_migrations.engine.diagnostics.redaction import (
     NOT_SHOWN,
     VALUE_CLASSES,
     Origin,
     is_raised,
     redact,
+    speaks_of_secrets,
     stands_in,
 )
-from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets
 from aurora_migrations.engine.errors import (
     Cancelled,
     ConnectionLost,

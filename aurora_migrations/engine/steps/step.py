@@ -181,7 +181,7 @@ def _malformed(key: str, what: str) -> InvalidInput:
 def send(session: Session, sql: str) -> None:
     """A statement of ours outside any transaction."""
     try:
-        session.wire.batch([Command(sql)])
+        session.wire.execute_pipeline([Command(sql)])
     except BatchError as error:
         raise named_error(error.error) from error
 

@@ -11,16 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from aurora_migrations.engine.drift import read_edits
 from aurora_migrations.engine.errors import MigratorError, StatementTimeout, VerificationFailed
 from aurora_migrations.engine.executions import Done, read_done
 from aurora_migrations.engine.history import Applied, Change, State, read_course, read_state
+from aurora_migrations.engine.interface import rollback_message, success_message
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import RowsExpectation
-from aurora_migrations.engine.plan import find_target, make_plan
+from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.advisory_lock import find_holder
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.results import rollback_message, success_message
 from aurora_migrations.engine.script import PAST, Outline, Script
 from aurora_migrations.engine.steps.step import Step, looking, newest, send
 from aurora_migrations.engine.verification.expectations import LOCKED, Check, check_rows
@@ -284,7 +283,7 @@ def _notices(step: Step, session: Session, state: State) -> list[str]:
     if step.ask.action == "rollback":
         return []
     edits = read_edits(session, step.source, state.applied)
-    return make_plan(step.source.package, state, edits, step.ask.target).warnings
+    return build_plan(step.source.package, state, edits, step.ask.target).warnings
 
 
 def _hazards(step: Step, done: Sequence[Done]) -> list[str]:

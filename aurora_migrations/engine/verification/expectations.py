@@ -130,10 +130,10 @@ def _judge(name: str, answer: list[Row]) -> Check:
 def _read_only(session: Session, command: Command) -> list[Row]:
     """The rows of a query that can change nothing, and whose failure leaves the transaction as it was."""
     try:
-        return session.wire.batch([*_BEGIN, command, *_END])[len(_BEGIN)]
+        return session.wire.execute_pipeline([*_BEGIN, command, *_END])[len(_BEGIN)]
     except BatchError as error:
         if not connection_lost(error.error):
-            session.wire.batch(_END)
+            session.wire.execute_pipeline(_END)
         raise
 
 

@@ -185,7 +185,7 @@ def _counted(session: Session, table: Table) -> Table:
     ]
     asking = Command(_ROWS.format(most=COUNTED, table=f"{only}{table.name}", oid=table.oid))
     try:
-        ((size, rows),) = session.wire.batch([BEGIN, *limits, asking, COMMIT])[len(limits) + 1]
+        ((size, rows),) = session.wire.execute_pipeline([BEGIN, *limits, asking, COMMIT])[len(limits) + 1]
     except BatchError as error:
         _survive(session, error)
         return table
@@ -196,7 +196,7 @@ def _counted(session: Session, table: Table) -> Table:
 def _ask(session: Session, sql: str, *params: Param) -> list[Row]:
     """Rows, with names found as the role's own search_path finds them, unlike those that the history is read with."""
     try:
-        return session.wire.batch([BEGIN, Command(sql, params), COMMIT])[1]
+        return session.wire.execute_pipeline([BEGIN, Command(sql, params), COMMIT])[1]
     except BatchError as error:
         _survive(session, error)
         found = named_error(error.error)
