@@ -74,7 +74,7 @@ class RowsExpectation:
     """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit.
 
     Attributes:
-        always: written `verify always:`; it holds for ever, and every verification asks again.
+        always: written `verify always:`; it is checked again by every verification.
     """
 
     table: str
@@ -92,7 +92,7 @@ class Options:
     `statement_timeout` of 0 means none.
 
     Attributes:
-        transaction: `on`, `off`, or None where the file leaves it to what stands in it.
+        transaction: `on`, `off`, or None where the file's statements decide.
         allow: hazards accepted, as `RULE because REASON`, each with its line.
     """
 
@@ -112,8 +112,8 @@ class Limits:
         statement_timeout: the longest that a statement takes; 0 for no limit.
         lock_wait: how long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries
             once, with all of lock_timeout.
-        longest: the longest that a statement could be given here, whatever it asks for; None where nothing limits that.
-        end_idle: sessions that sit idle in a transaction for longer than that, and are in the way, are ended; None
+        longest: the most that statement_timeout can be here, whatever a file sets; None where nothing limits it.
+        end_idle: blockers that sit idle in a transaction for longer than that are ended; None
             leaves them alone.
     """
 

@@ -12,7 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_password, without_values
-from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, OutOfOrder
+from aurora_migrations.engine.errors import (
+    InvalidInput,
+    MigrationChanged,
+    MigrationMissing,
+    NextCommand,
+    OutOfOrder,
+)
 from aurora_migrations.engine.executions import NOTHING_UNDONE, Undone
 from aurora_migrations.engine.history import Applied, Progress, State
 from aurora_migrations.engine.history import read_text as read_applied_text
@@ -319,12 +325,11 @@ def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[s
 
 def _partly_out(progress: Progress, newest: int) -> MigrationChanged:
     label = progress.name.partition("_")[0]
-    command = f"aurora-migrations rollback {label} --confirm {newest}"
     return MigrationChanged(
         f"{progress.name} is rolled back in part: {count_parts(progress)} of its down file ran, what follows failed.",
         cause="A down file of several parts, which commit by themselves, didn't get to its end.",
         solution="Roll it back to the end; the rollback goes on where it had failed.",
-        next_command=command,
+        next_command=NextCommand("rollback", (label, "--confirm", str(newest))),
         files=[progress.name],
     )
 

@@ -177,8 +177,8 @@ class _Runner:
             try:
                 done.append(self.run_one(action, migration))
             except MigratorError as error:
-                error.facts[PAST[action]] = [file.migration for file in done]
-                raise
+                so_far: dict[str, Any] = {PAST[action]: [file.migration for file in done]}
+                raise error.but(**so_far) from error
         return done
 
     def run_one(self, action: Action, migration: Migration) -> FileDone:
@@ -230,12 +230,11 @@ class _Runner:
         except Cancelled as cancelled:
             by_ctrl_c = self._session.wire.interrupted  # also where it hit a statement of ours
             stopped = interrupts.cancelled(f"while {MEANWHILE}") if by_ctrl_c else cancelled
-            stopped.state = error.state
-            raise stopped from None
-        except ConnectionLost as lost:
-            lost.state = error.state
+            raise stopped.but(state=error.state) from None
+        except ConnectionLost as broken:
+            lost = broken.but(state=error.state)
             if not self._retry.may_reconnect:
-                raise
+                raise lost from broken
             try:
                 other_run = self.reconnect()
                 state = history.read_state(self._session)
@@ -267,8 +266,7 @@ class _Runner:
             if not unknown.commit_sent:
                 raise unknown.error from error
             if not unknown.error.retryable:
-                unknown.error.state = in_doubt(job, unknown.units) or unknown.error.state
-                raise unknown.error from error
+                raise unknown.error.but(state=in_doubt(job, unknown.units)) from error
             raise InDoubt(
                 f"The connection was lost while {job.file} was committing, and then: {error.message}",
                 state=in_doubt(job, unknown.units),
@@ -279,10 +277,10 @@ class _Runner:
         file_done = progress is not None and progress.result == job.result
         unit_done = progress is not None and len(progress.units) > unknown.units
         if not (file_done or unit_done):
-            unknown.error.state = partly_in(job, unknown.units) or unknown.error.state
-            if other_run or not unknown.error.retryable:
-                raise unknown.error
-            self._retry.on_connection_lost(unknown.error)  # raises it, if there is no other attempt
+            lost = unknown.error.but(state=partly_in(job, unknown.units))
+            if other_run or not lost.retryable:
+                raise lost
+            self._retry.on_connection_lost(lost)  # raises it, if there is no other attempt
         # Another run may have had the lock in between. More may be applied by now; less, or after a rollback anything
         # else, makes what is left of this run wrong.
         expected = self._applied ^ {version} if file_done else self._applied
@@ -329,14 +327,16 @@ class _Runner:
         source, limits = self._request.source, self._request.limits
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = source.problems(action, fresh)
-        interrupts.hear("looking for hazards")  # before a judgement of which Ctrl-C may have ended a part
+        interrupts.hear(
+            "looking for hazards"
+        )  # first: Ctrl-C may have ended the linter, and with it cut its findings short
         if problems:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
         _ = source.digest
         scripts = [source.script(action, migration) for migration in fresh]
         refuse_contradictions(limits, scripts)
-        found = [hazard for script in scripts for hazard in script.hazards if hazard.allowed_because is None]
+        found = [hazard for script in scripts for hazard in script.open_hazards]
         if found and self._request.hazards == "refuse":
             raise hazards_refused(found)
         self._hazards += map(str, found)

@@ -15,13 +15,13 @@ from aurora_migrations.engine.migrations import Migration, Package
 from aurora_migrations.engine.plan import Edit, Plan, read_edits
 from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.session import Server, Session
-from aurora_migrations.engine.script import Hazard, Script, Source
+from aurora_migrations.engine.script import Script, Source
 from aurora_migrations.engine.steps.step import newest
 
 # From healthy to not: what `list` and `status` call a migration.
 STATES = ("applied", "pending", "partly in", "ahead", "out of order", "changed", "partly out", "missing")
 _SOUND = frozenset({"applied", "pending", "partly in", "ahead"})
-ATTEMPTS = 200  # what the state machine tells of the history, at most
+ATTEMPTS = 200  # how many the state machine returns at most
 UNLIMITED = 2**40
 _LISTED = 20  # locks, tables or hazards of one file
 _OF_ERRORS = ("error", "message", "file", "line", "column", "sqlstate")
@@ -31,8 +31,8 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Entry:
-    """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts` are those of a file of several
-    parts that are in (or out, of its down file), where that isn't all of it."""
+    """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts`: of a file that is applied
+    (or rolled back) in part, how many of its units."""
 
     migration: str
     name: str
@@ -48,11 +48,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Overview:
-    """Where a database stands.
+    """The status of a database.
 
     Attributes:
         entries: every migration, by version.
-        running: who has the run lock now.
+        running: the holder of the run lock.
         last: the newest attempt.
     """
 
@@ -68,7 +68,7 @@ class Overview:
 
     @property
     def refused(self) -> list[Entry]:
-        """What a run would be refused for."""
+        """The migrations because of which a run would be refused."""
         return [entry for entry in self.entries if entry.state not in _SOUND]
 
     @property
@@ -105,7 +105,7 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
 
 
 def read_overview(session: Session, source: Source) -> Overview:
-    """Where the database stands, who is at work on it, and what happened last."""
+    """The status of the database, the holder of the run lock, and the newest attempt."""
     attempts = read_attempts(session, 1)
     return Overview(
         read_entries(session, source), advisory_lock.find_holder(session), attempts[0] if attempts else None
@@ -157,14 +157,14 @@ def list_answer(entries: Sequence[Entry], budget: int = UNLIMITED) -> dict[str, 
 
 
 def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -> dict[str, object]:
-    """Where the database stands. Of the names in each list the first, if they are too many; `counts` tells how many."""
+    """The status. Of the names in each list the first, if they are too many; `counts` has their number."""
     told = replace(overview, last=_cut(overview.last) if overview.last else None).to_dict(server)
     lists = {key: first(value, budget) if isinstance(value, list) else value for key, value in told.items()}
     return {"message": _standing(overview), **lists}
 
 
 def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMITED) -> dict[str, object]:
-    """At most so many attempts, newest first; `older` tells whether there are more before them."""
+    """At most so many attempts, newest first; `older`: whether there are more before them."""
     shown = first([asdict(_cut(attempt)) for attempt in attempts[:most]], budget)
     message = f"The newest {len(shown)} attempts" if shown else "No attempt yet"
     return {"message": message, "attempts": shown, "older": len(attempts) > len(shown)}
@@ -182,11 +182,6 @@ def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str
     }
 
 
-def open_hazards(script: Script) -> list[Hazard]:
-    """What may hurt in a file, and nobody has accepted."""
-    return [hazard for hazard in script.hazards if hazard.allowed_because is None]
-
-
 def first(items: Sequence[_Item], budget: int) -> list[_Item]:
     """The first items whose JSON takes no more than `budget` bytes."""
     return list(items) if budget == UNLIMITED else newest(items[::-1], budget)[::-1]
@@ -202,7 +197,7 @@ def _planned(migration: Migration, script: Script) -> dict[str, object]:
         "statements": len(script.statements),
         "tables": list(script.tables[:_LISTED]),
         "locks": [asdict(lock) for lock in dict.fromkeys(locks)][:_LISTED],
-        "hazards": [str(hazard) for hazard in open_hazards(script)[:_LISTED]],
+        "hazards": [str(hazard) for hazard in script.open_hazards[:_LISTED]],
     }
 
 

@@ -126,13 +126,12 @@ class _CallRecord(Listener):
         """The error with what the execution has done before it, and what is left to do."""
         fact = PAST[self._step.action]
         labels = [*self._before, *cast(list[str], error.facts.get(fact, []))]
-        error.facts[fact] = newest(labels, _LABELS_BUDGET)
+        facts: dict[str, Any] = {fact: newest(labels, _LABELS_BUDGET)}
         done = {file.migration for file in self.done}
         left = [migration.name for migration in self.planned_files if migration.label not in done]
         if left:  # the first is the one that failed, if one has
-            error.facts["not_done"] = newest(left[::-1], _LABELS_BUDGET)[::-1]
-            error.facts["not_done_count"] = len(left)
-        return error
+            facts |= {"not_done": newest(left[::-1], _LABELS_BUDGET)[::-1], "not_done_count": len(left)}
+        return error.but(**facts)
 
 
 def _described(file: FileDone) -> dict[str, Any]:

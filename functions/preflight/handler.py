@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aurora_migrations.engine.errors import TRY_AGAIN
 from functions.entrypoint import Call, entrance
 from functions.mail import database_now, started
 from functions.preflight.report import preflight
@@ -43,5 +44,5 @@ def handler(call: Call) -> dict[str, Any]:
 def _again(asked: object, call: Call) -> str | None:
     """What to type after an execution that wasn't to fail: the same, up to the same migration; of a rollback, a look.
     None where nobody knows what was asked, or where it is longer than any that could be run."""
-    command = next_command("aurora-migrations run", asked, call.step.settings.environment)
+    command = str(next_command(TRY_AGAIN, asked, call.step.settings.environment))
     return None if asked is None or len(command) > _LONGEST else command

@@ -18,7 +18,6 @@ from aurora_migrations.engine.status import (
     complete_answer,
     history_answer,
     list_answer,
-    open_hazards,
     plan_answer,
     read_entries,
     read_overview,
@@ -33,7 +32,7 @@ _TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_c
 
 @dataclass(frozen=True)
 class Report:
-    """What preflight found out.
+    """The result of preflight.
 
     Attributes:
         pending: what the run would do, in order.
@@ -41,7 +40,7 @@ class Report:
         next: the step that comes now, or `done`.
         server: what the database says of itself and of our session.
         result: the machine's output, where it is done.
-        running: who had the run lock; looked for only where the plan is asked for.
+        running: the holder of the run lock; read only for the action plan.
     """
 
     step: Step
@@ -99,22 +98,22 @@ def _show_plan(step: Step, session: Session) -> Report:
 
 def _list(step: Step, session: Session) -> Report:
     entries = read_entries(session, step.source)
-    return _look(step, session, entries, list_answer(entries, _LIST_BUDGET))
+    return _read_only(step, session, entries, list_answer(entries, _LIST_BUDGET))
 
 
 def _status(step: Step, session: Session) -> Report:
     overview = read_overview(session, step.source)
-    return _look(step, session, overview.entries, status_answer(overview, session.server, _STATUS_BUDGET))
+    return _read_only(step, session, overview.entries, status_answer(overview, session.server, _STATUS_BUDGET))
 
 
 def _history(step: Step, session: Session) -> Report:
     attempts = read_attempts(session, ATTEMPTS + 1)
     answer = history_answer(attempts, ATTEMPTS, _LIST_BUDGET)
-    return _look(step, session, read_entries(session, step.source), answer)
+    return _read_only(step, session, read_entries(session, step.source), answer)
 
 
-def _look(step: Step, session: Session, entries: Sequence[Entry], answer: Mapping[str, object]) -> Report:
-    """The report of those that only look."""
+def _read_only(step: Step, session: Session, entries: Sequence[Entry], answer: Mapping[str, object]) -> Report:
+    """The report of a read-only action."""
     known = {migration.label: migration for migration in step.source.package.migrations}
     pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
     return _report(step, session, pending, read_applied(session), "done", (), answer)
@@ -148,7 +147,7 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
 
 
 def _plan(step: Step, session: Session) -> Plan:
-    """What a run would do, with what is wrong with its files told now and not when half of them are in."""
+    """What a run would do. Files that can't be run are refused now, not when half of them are applied."""
     state = read_state(session)
     plan = build_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
     step.source.problems("apply", plan.pending)
@@ -172,12 +171,12 @@ def _report(
 
 
 def _hazards(step: Step, pending: Sequence[Migration]) -> list[str]:
-    """What nobody has accepted of what the compiler found dangerous.
+    """Hazards of the pending files that they don't allow.
 
     Raises:
-        HazardRefused: there is something, and the environment refuses that.
+        HazardRefused: there are some, and the environment refuses them.
     """
-    found = [hazard for migration in pending for hazard in open_hazards(step.source.script("apply", migration))]
+    found = [hazard for migration in pending for hazard in step.source.script("apply", migration).open_hazards]
     if found and step.settings.hazards == "refuse" and step.ask.action == "run-migration":
         raise hazards_refused(found)
     return [str(hazard) for hazard in found]

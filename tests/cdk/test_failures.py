@@ -10,6 +10,7 @@ from aurora_migrations.cdk import texts
 from aurora_migrations.cdk.failure_branch import MISUNDERSTOOD
 from aurora_migrations.cdk.texts import run_again
 from aurora_migrations.cdk.workflow import STARTS
+from aurora_migrations.engine.errors import TRY_AGAIN
 from functions import mail
 from functions.error_payload import document
 from functions.remediation import next_command
@@ -258,7 +259,7 @@ def answered(again: object, asked: dict[str, str] = golden.ASKED) -> dict[str, o
 
 
 def test_rollback_that_died_is_not_undone_by_the_next_command(workflow: Machine, environment: str) -> None:
-    again = next_command("aurora-migrations run", golden.UNDOING, environment)
+    again = str(next_command(TRY_AGAIN, golden.UNDOING, environment))
     ran = run(workflow, BRANCH, answered(again, golden.UNDOING), answers=SEEN)
     wanted = golden_mail("function-died-in-a-rollback", environment)
     assert without_execution(ran.mails[0]) == without_execution(wanted)

@@ -9,6 +9,7 @@ import pytest
 
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.texts import begin_again, timed_out
+from aurora_migrations.engine.errors import TRY_AGAIN
 from functions.mail import LOOKS
 from functions.remediation import next_command
 from tests.cdk.cloud import Machine, Template, some
@@ -198,7 +199,7 @@ def test_each_way_to_end_has_a_mail_of_its_own(
 
 
 def test_rollback_that_ran_out_of_time_is_not_undone_by_the_next_command(notice: Machine, environment: str) -> None:
-    status = next_command("aurora-migrations run", golden.UNDOING, environment)
+    status = str(next_command(TRY_AGAIN, golden.UNDOING, environment))
     told = {**TOLD, "Ask who started it": {"started": golden.mail.started(golden.UNDOING), "again": status}}
     mail = noticed(notice, detail("TIMED_OUT", golden.UNDOING, error="States.Timeout"), told)
     name = "execution-timed-out-in-a-rollback"

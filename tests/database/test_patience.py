@@ -249,9 +249,7 @@ def test_try_after_a_deadlock_gives_way_before_the_server_has_to_end_somebody(da
 def timed_out(kind: str | None) -> LockTimeout:
     """A try that found an autovacuum in its way, or another kind of session."""
     blocker = Blocker(17, None, None, None, None, "SHARE UPDATE EXCLUSIVE", "9/9", None, kind)
-    error = LockTimeout("waited too long")
-    error.wait = LockWait("busy", "ACCESS EXCLUSIVE", 100.0, (blocker,))
-    return error
+    return LockTimeout("waited too long", about=LockWait("busy", "ACCESS EXCLUSIVE", 100.0, (blocker,)))
 
 
 @pytest.mark.usefixtures("brisk")

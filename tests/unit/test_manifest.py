@@ -24,7 +24,7 @@ from aurora_migrations.engine.migrations import Migration, Package, discover
 from aurora_migrations.engine.options import Options, RowsExpectation
 from aurora_migrations.engine.plan import build_plan, read_edits
 from aurora_migrations.engine.script import Hazard, Outline, Script, Statement, TableLock, Unit
-from aurora_migrations.engine.verification.expectations import Promise
+from aurora_migrations.engine.verification.expectations import Expectation
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -111,7 +111,7 @@ SCRIPTS = st.builds(
     statements=st.lists(
         st.builds(Statement, numbers, numbers, numbers, numbers, texts, LOCKS, st.none() | texts), max_size=3
     ).map(tuple),
-    promises=st.lists(st.builds(Promise, texts, texts), max_size=2).map(tuple),
+    promises=st.lists(st.builds(Expectation, texts, texts), max_size=2).map(tuple),
     hazards=st.lists(
         st.builds(Hazard, texts, texts, numbers, numbers, texts, texts, st.booleans(), st.none() | texts), max_size=2
     ).map(tuple),

@@ -3,7 +3,6 @@ tests/cli/test_messages.py, which has every error come about."""
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from aurora_migrations.cdk.failure_branch import MISUNDERSTOOD, NOT_LOOKED_AT
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.starters import TRIGGERS
 from aurora_migrations.cdk.triggers import DEAD_LETTERS
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.postgres.session import application_name
 from functions import mail
@@ -73,10 +72,8 @@ def errors() -> Iterator[tuple[str, str]]:
 
 def told(example: Example) -> tuple[str, str]:
     """Subject and body of the mail about an example, written as `functions.entrypoint` has it written."""
-    error: MigratorError = copy.copy(example.error)
     run = mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked)
-    in_environment(error, example.asked, run)
-    written = mail.failure(error, run)
+    written = mail.failure(in_environment(example.error, example.asked, run), run)
     return written.subject, written.body
 
 
@@ -156,7 +153,7 @@ def _ended(status: str, end: texts.End, look: str, seen: bool = True, started: s
 
 def again(remedy: texts.Remedy, asked: Mapping[str, str] = ASKED, environment: str = ENVIRONMENT) -> dict[str, str]:
     """A remedy's texts, with the execution and what a function says to type in their places."""
-    words = {"to_do": EXECUTION, "command": next_command("aurora-migrations run", asked, environment)}
+    words = {"to_do": EXECUTION, "command": str(next_command(TRY_AGAIN, asked, environment))}
     return {key: text.format(words[key]) for key, text in asdict(remedy).items()}
 
 

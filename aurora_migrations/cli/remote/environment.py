@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cli.remote import aws_errors
 from aurora_migrations.cli.remote.failing import named
+from aurora_migrations.engine.errors import NextCommand
 from aurora_migrations.local.errors import ServerError
 from functions.mail import console
 
@@ -166,7 +167,7 @@ class Place:
         return []
 
 
-def _why_not_ready(status: str) -> dict[str, str]:
+def _why_not_ready(status: str) -> dict[str, Any]:
     """For a stack that is made, and yet has no state machine."""
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         return {}
@@ -246,7 +247,7 @@ def local_trouble() -> Iterator[None]:
             f"The local cloud needs the package {error.name}, which isn't installed here.",
             cause="It runs from a checkout of the repository, whose set-up installs what it needs.",
             solution="Call it in a checkout: `make run`, or `python -m tasks run`.",
-            next_command="python -m tasks setup",
+            next_command=NextCommand("-m", ("tasks", "setup"), program="python"),
         ) from error
     except (ServerError, PackagingError) as error:
         what = error.failed if isinstance(error, ServerError) else str(error)

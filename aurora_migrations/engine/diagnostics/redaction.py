@@ -68,13 +68,13 @@ def position(text: bytes, offset: int) -> tuple[int, int]:
 
 
 def speaks_of_secrets(text: str | bytes) -> bool:
-    """Whether a text has words that stand beside passwords."""
+    """Whether a text has words that occur beside passwords."""
     return bool(_SECRET.search(text if isinstance(text, str) else text.decode(errors="replace")))
 
 
 def without_values(sql: str, numbers: bool = True) -> str:
-    """SQL with dots for its strings, its comments and, unless told otherwise, its numbers; as long as it was, with the
-    same lines."""
+    """SQL with dots for its strings, its comments and, with `numbers`, its numbers; of the same length, with the same
+    lines."""
     return _replaced(sql, lambda kind, text: text if kind == "number" and not numbers else _dotted(text))
 
 
@@ -84,7 +84,7 @@ def without_literals(sql: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """What somebody typed, without the password of a URL, or of `key=value`, in it: it may be shown again."""
+    """A text that somebody typed, without the password of a URL, or of `key=value`, in it: it may be shown again."""
     before, at, rest = text.rpartition("@")  # the last: a password that isn't encoded may hold @, and : and / as well
     return _KEY_PASSWORD.sub(r"\1...", _URL_PASSWORD.sub(r"\1...", before) + at + rest)
 
@@ -125,7 +125,7 @@ def pointed(text: bytes, line: int, column: int) -> str:
 
 
 def excerpt(text: bytes, offset: int, statement: tuple[int, int] | None, hide_values: bool = False) -> str:
-    """The line of a byte offset and a caret; of a statement about secrets, or where asked to, without its values.
+    """The line of a byte offset and a caret; of a statement about secrets, or with `hide_values`, without its values.
 
     Args:
         statement: the bytes of the statement that the offset is in; None where they aren't known.
@@ -139,7 +139,7 @@ def excerpt(text: bytes, offset: int, statement: tuple[int, int] | None, hide_va
         return _caret(line, column)
     if statement is None:
         return ""
-    before = len(text[begin:start].decode(errors="replace"))  # what stands on the line before it isn't looked at
+    before = len(text[begin:start].decode(errors="replace"))  # what precedes it on the line isn't checked
     stop += text.startswith(b";", stop)
     hidden = without_values(text[start:stop].decode(errors="replace")).split("\n")
     shown = hidden[text.count(b"\n", start, offset)] if offset >= start else ""
@@ -200,14 +200,14 @@ _SERVERS = frozenset(_SERVERS_WORDS.split())
 _SAID_BY_RAISE = ("P0001", "P0004", "38", "39", "45", "HV")  # RAISE, ASSERT, other languages, foreign data
 _RAISED_IN = ("exec_stmt_raise", "exec_stmt_assert")  # PL/pgSQL's RAISE and ASSERT, whatever SQLSTATE they were given
 _LANGUAGES = ("plv8", "plpy_", "plperl", "pltcl")  # how the files of the server are named that pass exceptions on
-_FIXED_WORDS = ("2201B",)  # what is wrong with a regular expression is told in words of PostgreSQL's own
+_FIXED_WORDS = ("2201B",)  # what is wrong with a regular expression, in PostgreSQL's own words
 _SIZES = ("53", "54")  # limits of the server: their numbers are sizes and counts
 _MARKS = '"\u00ab\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f'
 _MARK = re.compile(f"([{_MARKS}])")
 _NUMBER = re.compile(r"(?<![\w.])(?<!\w\()[-+]?\d[\w.:+/-]*")  # but those of a type: varchar(10)
 _COLON = re.compile(":(?= |$)|\uff1a")
 _WORD = re.compile(r"[^\s(]+\([^()]*\)\S*|\S+")  # a word, or a function with the types of its arguments
-_AROUND = ".,:;!?()[]{}<>'\"`%=|"  # what stands around words, in a message as in a file's strings
+_AROUND = ".,:;!?()[]{}<>'\"`%=|"  # what surrounds words, in a message as in a file's strings
 _BETWEEN = re.compile(r"[\s'\"%$(),.;|=]+")
 _HOLES = re.compile(r"\?(?:\s+\?)+")
 
@@ -226,7 +226,7 @@ def redact(message: str, sqlstate: str, origin: Origin, text: str, names: Collec
     """A message without what may be a value; empty if nothing is left of it.
 
     Args:
-        text: the file that it is about: what stands in it isn't a row's.
+        text: the file that it is about: what occurs in it isn't a value of a row.
         names: of objects, as the server has sent them beside its message.
     """
     if origin is Origin.TEXT or (origin is Origin.ROWS and sqlstate in _FIXED_WORDS):
@@ -243,7 +243,7 @@ def redact(message: str, sqlstate: str, origin: Origin, text: str, names: Collec
     words = _SERVERS if about_values else _SERVERS | _words_of(text)
 
     def is_known(name: str) -> bool:
-        return name in names or (not about_values and stands_in(name.strip(), text))
+        return name in names or (not about_values and occurs_in(name.strip(), text))
 
     def plain(part: str) -> str:
         colon = _COLON.search(part)
@@ -270,8 +270,8 @@ def condition(sqlstate: str) -> str:
 
 
 def _in_marks(message: str) -> tuple[str, str, str]:
-    """A message in three: before the first quotation mark, up to the last one, and behind it. A value may hold
-    quotation marks itself: where it begins and ends within them can't be told."""
+    """A message in three: before the first quotation mark, up to the last one, and after it. A value may contain
+    quotation marks itself: where it begins and ends within them isn't known."""
     marks = [mark.start() for mark in _MARK.finditer(message)]
     if not marks:
         return message, "", ""
@@ -281,15 +281,15 @@ def _in_marks(message: str) -> tuple[str, str, str]:
 
 def _quoted(part: str, is_known: Callable[[str], bool], words: Container[str]) -> str:
     """What is in quotation marks, and what is between them, as far as it is known; the rest may all be one value."""
-    pieces = _MARK.split(part)  # nothing, mark, name, mark, between, mark, name, mark, nothing
+    parts = _MARK.split(part)  # nothing, mark, name, mark, between, mark, name, mark, nothing
     told = ""
-    for at in range(1, len(pieces) - 1, 4):
-        between, name = pieces[at - 1], pieces[at + 1]
-        if len(pieces) % 4 != 1 or _words(between, words) != between:
+    for at in range(1, len(parts) - 1, 4):
+        between, name = parts[at - 1], parts[at + 1]
+        if len(parts) % 4 != 1 or _words(between, words) != between:
             return f'{told} "..."'.lstrip()
         if not is_known(name):
             return f'{told}{between}"..."'
-        told += "".join(pieces[at - 1 : at + 3])
+        told += "".join(parts[at - 1 : at + 3])
     return told
 
 
@@ -311,7 +311,7 @@ def _is_known(token: str, known: Container[str]) -> bool:
 
 
 def _is_servers_own(message: str) -> bool:
-    """Whether most words are PostgreSQL's, in English: else nothing can be told of the message."""
+    """Whether most words are PostgreSQL's, in English: otherwise nothing is known about the message."""
     head, _, tail = _in_marks(message)
     tokens = f"{head} {tail}".split()
     return 2 * sum(_is_known(token, _SERVERS) for token in tokens) >= len(tokens)
@@ -323,10 +323,10 @@ def _words_of(text: str) -> frozenset[str]:
     return frozenset(words | {word.lower() for word in words})
 
 
-def stands_in(name: str, text: str) -> bool:
-    """Whether a name, or each part of one with dots, stands in a text as a word, in large or small letters."""
+def occurs_in(name: str, text: str) -> bool:
+    """Whether a name, or each part of one with dots, occurs in a text as a word, in upper or lower case."""
 
-    def stands(word: str) -> bool:
+    def occurs(word: str) -> bool:
         return bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE))
 
-    return stands(name) or ("." in name and all(part and stands(part) for part in name.split(".")))
+    return occurs(name) or ("." in name and all(part and occurs(part) for part in name.split(".")))

@@ -17,7 +17,7 @@ UNSEEN = {
     "aurora_migrations/engine/history.py read_text vanished": _TAMPERED,
     "aurora_migrations/engine/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
     "aurora_migrations/engine/runner.py wait_for_next_attempt cancelled": "Ctrl-C within the millisecond of a statement of "
-    "ours, told in the words of `_sleep`, which have a scene",
+    "ours, told in the words of `session.pause`, which have a scene",
     "aurora_migrations/engine/postgres/sqlstate.py named_error MigrationFailed": "a trouble of the server in a statement of "
     "ours, in the words of a file's, which have scenes",
     "aurora_migrations/engine/transaction.py _begin history_changed": _TAMPERED,
@@ -46,10 +46,9 @@ UNSEEN = {
     "aurora_migrations/engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has seen "
     "what was waited for",
     "aurora_migrations/engine/locks/retry.py wait stopped": "a second Ctrl-C within the millisecond of a look, in the words of "
-    "`_sleep`, which have a scene",
-    "aurora_migrations/engine/locks/retry.py _sleep cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
+    "`session.pause`, which have a scene",
+    "aurora_migrations/engine/postgres/session.py pause cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
     "`ctrl_c.stopped`, which have a scene",
-    "aurora_migrations/engine/postgres/advisory_lock.py _sleep cancelled": "the same",
     "aurora_migrations/engine/runner.py connect pause": "in the words of `connect stopped`, which has a scene; here a server "
     "is asked again",
     "aurora_migrations/engine/postgres/session.py reset_session named_error": "a new connection takes the lost one's place at once; "
