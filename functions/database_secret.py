@@ -128,9 +128,10 @@ def with_login(read: Callable[[], Login], use: Callable[[Login], _Result], pause
 
 
 def _refused(error: AuthenticationFailed) -> AuthenticationFailed:
-    error.cause = "The secret's password isn't the database's, also after a fresh read; or pg_hba.conf refuses us."
-    error.solution = "Rotate the secret, or write the database's password into it; then run again."
-    return error
+    return error.but(
+        cause="The secret's password isn't the database's, also after a fresh read; or pg_hba.conf refuses us.",
+        solution="Rotate the secret, or write the database's password into it; then run again.",
+    )
 
 
 def _fetch(client: SecretsClient, secret: str) -> object:
@@ -141,7 +142,7 @@ def _fetch(client: SecretsClient, secret: str) -> object:
 
 
 def _why_not_read(error: Exception, secret: str) -> MigratorError:
-    """The named error for what boto3 raised; told apart by names, as importing botocore is left to who needs it."""
+    """The named error for one that boto3 raised; recognized by its name, as only the first call imports botocore."""
     response = getattr(error, "response", None)
     code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
     kind = code or type(error).__name__

@@ -156,7 +156,7 @@ def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.
     """The error to leave with: logged, named as the workflow names it, its facts and its mail as JSON for a text, and
     bare of the frames and causes of its making."""
     known = error if isinstance(error, MigratorError) else unexpected(error)
-    in_environment(known, payload.get("input"), run)
+    known = in_environment(known, payload.get("input"), run)
     _add_so_far(known, payload)
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)

@@ -7,11 +7,13 @@ import re
 from collections.abc import Mapping
 
 from aurora_migrations.engine.errors import (
+    TRY_AGAIN,
     ActionNotAllowed,
     AnotherRunInProgress,
     InDoubt,
     InvalidInput,
     MigratorError,
+    NextCommand,
     StatementTimeout,
 )
 from aurora_migrations.engine.layout import listed
@@ -35,59 +37,57 @@ _NAMED = 12  # migrations
 _LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 
 
-def in_environment(error: MigratorError, asked: object, run: mail.Run) -> None:
-    """Has an error say what to do and to type in an environment, which gets its files and settings by a deployment,
-    and in which Lambda limits what a statement may take."""
-    error.next_command = next_command(error.next_command, asked, run.environment)
-    if isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution:
-        error.solution = _TOO_LONG
+def in_environment(error: MigratorError, asked: object, run: mail.Run) -> MigratorError:
+    """The error with the remedy and the next command for an environment, which gets its files and settings by a
+    deployment, and in which Lambda limits how long a statement may take."""
+    command = next_command(error.next_command, asked, run.environment)
+    general = isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution
+    known = error.but(next_command=command, solution=_TOO_LONG if general else None)
     if mail.undoes(run) and not isinstance(error, _REQUESTS):
-        _in_rollback(error, run)
-    elif mail.is_deployed(error, run):
-        _by_deployment(error, asked, run)
+        return _in_rollback(known, run)
+    return _by_deployment(known, asked, run) if mail.is_deployed(error, run) else known
 
 
-def next_command(command: str, asked: object, environment: str) -> str:
+def next_command(command: NextCommand, asked: object, environment: str) -> NextCommand:
     """The command with the environment and the target that this execution was for."""
-    words = command.split()
     given = asked if isinstance(asked, Mapping) else {}
-    if words[1:] == ["run"]:  # the errors' own word: try again. What was asked may have been something else
-        words[1] = _AGAIN.get(str(given.get("action") or "run-migration"), "status")
+    if command == TRY_AGAIN:
+        command = NextCommand(_AGAIN.get(str(given.get("action") or "run-migration"), "status"))
     target = str(given.get("target", ""))
-    if words[1:] == ["run"] and _is_number(target):
-        words.append(target)
-    if words[1] not in _WITHOUT_ENVIRONMENT:
-        words += ["--env", environment]
-    return " ".join(words)
+    if command == NextCommand("run") and _is_number(target):
+        command = command.plus(target)
+    return command if command.verb in _WITHOUT_ENVIRONMENT else command.plus("--env", environment)
 
 
-def deploy_command(environment: str) -> str:
+def deploy_command(environment: str) -> NextCommand:
     """What puts changed files and settings into an environment."""
     if environment == _LOCAL:
-        return "aurora-migrations deploy --local"
-    return f"npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-{environment} --context env={environment}"
+        return NextCommand("deploy", ("--local",))
+    stack = f"AuroraMigrationsRunnerStack-{environment}"
+    return NextCommand("aws-cdk@2", ("deploy", stack, "--context", f"env={environment}"), program="npx")
 
 
-def _by_deployment(error: MigratorError, asked: object, run: mail.Run) -> None:
+def _by_deployment(error: MigratorError, asked: object, run: mail.Run) -> MigratorError:
     """A deployment of what was corrected starts a run; one with nothing changed starts nothing."""
-    error.solution = f"{error.solution} {DEPLOYED}"
-    if error.next_command.split()[1] in _AFTER:
-        if error.otherwise:
-            again = next_command(MigratorError.next_command, asked, run.environment)
-            error.solution += f" If {error.otherwise} instead: `{again}`."
-        error.next_command = deploy_command(run.environment)
+    solution = f"{error.solution} {DEPLOYED}"
+    if error.next_command.verb not in _AFTER:
+        return error.but(solution=solution)
+    if error.otherwise:
+        again = next_command(TRY_AGAIN, asked, run.environment)
+        solution += f" If {error.otherwise} instead: `{again}`."
+    return error.but(solution=solution, next_command=deploy_command(run.environment))
 
 
-def _in_rollback(error: MigratorError, run: mail.Run) -> None:
-    """Neither a deployment nor a run is a way on for a rollback: both apply anew what it has undone."""
-    if error.next_command.split()[1] in _AFTER:
-        error.next_command = f"aurora-migrations status --env {run.environment}"
+def _in_rollback(error: MigratorError, run: mail.Run) -> MigratorError:
+    """Neither a deployment nor a run is a way on for a rollback: both apply again what it has undone."""
+    look = NextCommand("status", ("--env", run.environment)) if error.next_command.verb in _AFTER else None
     again = _RUN_AGAIN.sub(lambda match: f"{'R' if match[1] == 'R' else 'r'}oll back again", error.solution)
     first = "A corrected file or setting takes a deployment first. " if mail.is_deployed(error, run) else ""
     undone = _labels(error, "rolled_back")
     told = f": {listed(undone, _NAMED)}" if undone else ""
     caution = f"Careful: a deployment starts a run, and any run applies anew what is rolled back{told}."
-    error.solution = " ".join(filter(None, [again, f"{first}{caution}", _going_on(error, run)]))
+    solution = " ".join(filter(None, [again, f"{first}{caution}", _going_on(error, run)]))
+    return error.but(solution=solution, next_command=look)
 
 
 def _going_on(error: MigratorError, run: mail.Run) -> str:

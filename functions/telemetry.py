@@ -14,14 +14,13 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.interface import Listener
-from aurora_migrations.engine.job import AtWork
+from aurora_migrations.engine.interface import FileDone, Listener
+from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.layout import in_a_line
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.results import FileDone
 from aurora_migrations.engine.script import Action, Hazard
 from aurora_migrations.engine.steps.execution_input import IGNORED, KEYS
 
@@ -97,10 +96,10 @@ class Story(Listener):
     def waiting(self, holder: Holder | None) -> None:
         self.logger.warning("Waiting for another run to end", holder=str(holder))
 
-    def may_hurt(self, hazard: Hazard) -> None:
+    def hazard_found(self, hazard: Hazard) -> None:
         self.logger.warning("May hurt", hazard=str(hazard), help=hazard.help)
 
-    def in_the_way(self, wait: LockWait) -> None:
+    def blocked(self, wait: LockWait) -> None:
         self.logger.warning(
             "Others are in the way",
             table=wait.table,
@@ -115,7 +114,7 @@ class Story(Listener):
         label = migration.label
         self.logger.info(f"{_VERBS[action][0]} migration {label}", migration=label, file=migration.name)
 
-    def at_work(self, at: AtWork) -> None:
+    def statement_running(self, at: RunningStatement) -> None:
         self.logger.info("At work", file=at.file, line=at.line, statements=at.statements)
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aurora_migrations.engine import layout
 from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError, NextCommand
 from aurora_migrations.engine.layout import Mail, in_a_line, wrapped
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, NO_CAUSE
@@ -122,7 +122,7 @@ def failure(caught: Failure, run: Run, database: Database) -> Mail:
     return Mail(layout.subject(run.environment, subject), layout.body(headline, sections))
 
 
-def _after_failure(caught: Failure, run: Run) -> tuple[list[str], str]:
+def _after_failure(caught: Failure, run: Run) -> tuple[list[str], NextCommand]:
     """What to do, and the next command."""
     environment = run.environment
     if caught.error == CONTRACT_BROKEN:
@@ -242,8 +242,8 @@ def _span(milliseconds: int) -> str:
 
 def pending(run: Run, database: Database) -> Mail:
     """The mail about migrations that are deployed and not applied."""
-    to_do, command = "Start a run: that is always safe. One that is at work is waited for.", "aurora-migrations run"
-    command = f"{command} --env {run.environment}"
+    to_do = "Start a run: that is always safe. One that is at work is waited for."
+    command = NextCommand("run", ("--env", run.environment))
     if database.at_work:
         to_do = "Wait until the run that is at work has ended, and see whether it has left anything: a new one would "
         to_do, command = f"{to_do}only wait for it.", _watch(run.environment)
@@ -275,25 +275,22 @@ def known_input(asked: object) -> dict[str, str] | None:
     return known if exact else {**known, "action": "?"}
 
 
-def _again(run: Run, safe: str) -> tuple[list[str], str]:
+def _again(run: Run, safe: str) -> tuple[list[str], NextCommand]:
     """How to ask for the same again, up to the same migration; where that isn't known, or was a rollback, a look comes
     first."""
-    command = next_command("aurora-migrations run", run.asked, run.environment)
     if run.asked is None:
-        return wrapped(
-            f"{UNKNOWN} Then start the same again. {safe}"
-        ), f"aurora-migrations status --env {run.environment}"
+        return wrapped(f"{UNKNOWN} Then start the same again. {safe}"), _status(run.environment)
     first = f"{_UNDONE} Then start" if undoes(run) else "Start"
-    return wrapped(f"{first} a new execution. {safe}"), command
+    return wrapped(f"{first} a new execution. {safe}"), next_command(TRY_AGAIN, run.asked, run.environment)
 
 
-def _logs(run: Run) -> str:
-    return f"aurora-migrations logs {run.execution} --env {run.environment}"
+def _logs(run: Run) -> NextCommand:
+    return NextCommand("logs", (run.execution, "--env", run.environment))
 
 
-def _status(environment: str) -> str:
-    return f"aurora-migrations status --env {environment}"
+def _status(environment: str) -> NextCommand:
+    return NextCommand("status", ("--env", environment))
 
 
-def _watch(environment: str) -> str:
-    return f"{_status(environment)} --watch"
+def _watch(environment: str) -> NextCommand:
+    return _status(environment).plus("--watch")

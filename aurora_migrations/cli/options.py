@@ -18,9 +18,8 @@ from aurora_migrations.cli import where
 from aurora_migrations.cli.paragraphs import paragraph
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.durations import parse_duration
-from aurora_migrations.engine.errors import InvalidInput
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.errors import PROGRAM, InvalidInput, NextCommand
+from aurora_migrations.engine.options import Limits, parse_duration
 from aurora_migrations.engine.steps.settings import HAZARDS
 
 LOOK = "look"
@@ -180,17 +179,17 @@ def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace
     that works on files, how to look at a database; with what was typed for this one. So does the solution, where it
     names what shows an execution that goes on."""
     if look := going_on(error):
-        error.solution = error.solution.replace(look, where.as_asked(look, arguments))
+        error.solution = error.solution.replace(str(look), str(where.as_asked(look, arguments)))
     unknown = (MigratorError.next_command, *([InvalidInput.next_command] if arguments.verb in where.OWN else []))
     if error.next_command in unknown:
-        error.next_command = f"aurora-migrations {command}"
+        error.next_command = NextCommand.parse(f"{PROGRAM} {command}")
     error.next_command = where.as_asked(error.next_command, arguments)
 
 
-def going_on(error: MigratorError) -> str:
+def going_on(error: MigratorError) -> NextCommand | None:
     """What shows the execution that goes on, or may, after an error of following it (see
-    `cli/remote/aws_errors.py`); else nothing."""
-    return str(getattr(error, "look", ""))
+    `cli/remote/aws_errors.py`)."""
+    return getattr(error, "look", None)
 
 
 def describe(error: MigratorError, stream: TextIO) -> str:

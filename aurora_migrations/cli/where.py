@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aurora_migrations import project
-from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.errors import PROGRAM, InvalidInput, NextCommand
 
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
 LOCAL = "local"  # the environment that the local cloud is
-DEPLOY = "aurora-migrations deploy --local"
+DEPLOY = NextCommand("deploy", ("--local",))
 OWN = ("check", "build", "new")  # verbs that work on files only
 
 
@@ -78,10 +78,11 @@ def database_url(arguments: argparse.Namespace) -> str:
         InvalidInput: none was named.
     """
     if not arguments.database_url:
-        typed = " ".join(filter(None, [arguments.verb, getattr(arguments, "target", None)]))
+        target = getattr(arguments, "target", None)
+        url = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
         raise InvalidInput(
             "No database was named, and no environment.",
-            next_command=f"aurora-migrations {typed} --database-url postgresql://USER:PASSWORD@HOST:5432/DATABASE",
+            next_command=NextCommand(arguments.verb, (*([target] if target else []), "--database-url", url)),
             cause="There is neither --env, --local nor --database-url, nor the environment variable DATABASE_URL.",
             solution="Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url "
             "postgresql://USER:PASSWORD@HOST:5432/DATABASE for a database that you can reach.",
@@ -89,27 +90,30 @@ def database_url(arguments: argparse.Namespace) -> str:
     return str(arguments.database_url)
 
 
-def as_asked(command: str, arguments: argparse.Namespace) -> str:
+def as_asked(command: NextCommand, arguments: argparse.Namespace) -> NextCommand:
     """A command with what was typed for this one and it needs too. A URL holds a password and isn't repeated."""
-    if not command.startswith("aurora-migrations "):
+    if command.program != PROGRAM:
         profile = getattr(arguments, "profile", None)
-        takes = command.startswith("aws ") and not command.endswith(" list-profiles")
-        return f"{command} --profile {quoted(profile)}" if profile and takes else command
+        takes = command.program == "aws" and "list-profiles" not in command.arguments
+        return command.plus("--profile", quoted(profile)) if profile and takes else command
     if command == DEPLOY:
         command = _deploying(arguments)
-    if " --migrations " in command or command.endswith(" --help"):  # whole as it is
+    given = command.arguments
+    if "--migrations" in given or "--help" in given:  # whole as it is
         return command
-    if "--database-url" in command:
-        return command + _folder(arguments)
-    bare = re.sub(r" --env \S+", "", command)  # the functions know their environment's name, and no more
-    if bare.split()[1] == "up":
-        return bare + _folder(arguments) + _url(arguments)
-    if bare.split()[1] in OWN:
-        return bare + _folder(arguments)
-    return bare + (flags(arguments) or _folder(arguments) + _url(arguments))
+    if "--database-url" in given:
+        return command.plus(*_folder(arguments))
+    if "--env" in given:  # the functions know their environment's name, and no more
+        at = given.index("--env")
+        command = NextCommand(command.verb, (*given[:at], *given[at + 2 :]))
+    if command.verb == "up":
+        return command.plus(*_folder(arguments), *_url(arguments))
+    if command.verb in OWN:
+        return command.plus(*_folder(arguments))
+    return command.plus(*(_environment_flags(arguments) or [*_folder(arguments), *_url(arguments)]))
 
 
-def _deploying(arguments: argparse.Namespace) -> str:
+def _deploying(arguments: argparse.Namespace) -> NextCommand:
     """What deploys to the local cloud. Where `up` keeps none running, each command packs the files anew: the same
     command does. But for a rollback: that is never undone and done again without a look."""
     from aurora_migrations.local.cloud.discovery import find
@@ -118,22 +122,22 @@ def _deploying(arguments: argparse.Namespace) -> str:
     if verb == "rollback" or find(project.local()) is not None:
         verb = "deploy"
     target = getattr(arguments, "target", None) if verb != "deploy" else None
-    return f"aurora-migrations {verb} {target or ''}".rstrip()
+    return NextCommand(verb, (target,) if target else ())
 
 
-def flags(arguments: argparse.Namespace) -> str:
-    """` --env dev --region eu-west-1`, ` --local`, or nothing."""
+def _environment_flags(arguments: argparse.Namespace) -> list[str]:
+    """`--env dev --region eu-west-1`, `--local`, or nothing."""
     if getattr(arguments, "local", False):
-        return f" --local{_folder(arguments)}"
+        return ["--local", *_folder(arguments)]
     if not getattr(arguments, "env", None):
-        return ""
-    words = [("env", arguments.env), ("region", arguments.region), ("profile", arguments.profile)]
-    return "".join(f" --{name} {quoted(value)}" for name, value in words if value)
+        return []
+    options = [("env", arguments.env), ("region", arguments.region), ("profile", arguments.profile)]
+    return [word for name, value in options if value for word in (f"--{name}", quoted(value))]
 
 
-def folder(migrations: Path) -> str:
-    """` --migrations DIR`, where it isn't the usual folder."""
-    return f" --migrations {quoted(str(migrations))}" if migrations != project.migrations() else ""
+def folder(migrations: Path) -> list[str]:
+    """`--migrations DIR`, where it isn't the usual folder."""
+    return ["--migrations", quoted(str(migrations))] if migrations != project.migrations() else []
 
 
 def quoted(word: str) -> str:
@@ -143,13 +147,13 @@ def quoted(word: str) -> str:
     return shlex.quote(word)
 
 
-def _folder(arguments: argparse.Namespace) -> str:
+def _folder(arguments: argparse.Namespace) -> list[str]:
     return folder(arguments.migrations)
 
 
-def _url(arguments: argparse.Namespace) -> str:
+def _url(arguments: argparse.Namespace) -> list[str]:
     url = getattr(arguments, "database_url", None)
-    return " --database-url URL" if url and url != os.environ.get("DATABASE_URL") else ""
+    return ["--database-url", "URL"] if url and url != os.environ.get("DATABASE_URL") else []
 
 
 def _refuse(made: argparse.ArgumentParser, name: str, arguments: argparse.Namespace) -> None:

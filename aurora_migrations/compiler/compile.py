@@ -29,7 +29,7 @@ from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, point
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text
 from aurora_migrations.engine.options import Options, read_options
 from aurora_migrations.engine.script import Action, Script, TableLock
-from aurora_migrations.engine.verification.expectations import Promise
+from aurora_migrations.engine.verification.expectations import Expectation
 
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
 _COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statements instead"
@@ -119,7 +119,7 @@ def outline(migration: Migration, defaults: Options) -> scripts.Outline:
 
 
 def compile_text(
-    file: str, text: bytes, defaults: Options, promises: Sequence[Promise] = (), problems: Sequence[Problem] = ()
+    file: str, text: bytes, defaults: Options, promises: Sequence[Expectation] = (), problems: Sequence[Problem] = ()
 ) -> Compiled:
     """A text, understood. `problems` are those that are known already."""
     sha256 = hashlib.sha256(text).hexdigest()
@@ -268,11 +268,11 @@ def _told(message: str) -> str:
     return _LONG_TOKEN.sub(r'\1..."', _NEAR_STRING.sub("at or near a string", message))
 
 
-def _promises(path: Path) -> tuple[list[Promise], list[Problem]]:
+def _promises(path: Path) -> tuple[list[Expectation], list[Problem]]:
     return read_promises(path.name, read_text(path))
 
 
-def read_promises(file: str, text: bytes) -> tuple[list[Promise], list[Problem]]:
+def read_promises(file: str, text: bytes) -> tuple[list[Expectation], list[Problem]]:
     """The queries of a verify file, and what in it is something else."""
     line_end = _line_end_problem(file, text)
     if line_end:
@@ -318,7 +318,7 @@ def _is_star(value: Any) -> bool:
     return any(field.HasField("a_star") for field in fields)
 
 
-def _promise(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Promise:
+def _promise(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Expectation:
     """The query, called by the first sentence of the `--` comment right above it, if there is one; by its place, if it
     speaks of passwords: names are shown and kept."""
     query = statement.text.decode()
@@ -329,4 +329,4 @@ def _promise(file: str, text: bytes, lines: Lines, before: int, statement: State
     name = above.partition(". ")[0].rstrip(".") or " ".join(query.split())
     if speaks_of_secrets(above) or speaks_of_secrets(query):
         name = place
-    return Promise(name if len(name) <= 100 else f"{name[:97]}...", query, place)
+    return Expectation(name if len(name) <= 100 else f"{name[:97]}...", query, place)

@@ -20,17 +20,51 @@ deployment on AWS; `otherwise` names, of those, what else may have been put righ
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
+PROGRAM = "aurora-migrations"
 _DONE = (("applied", "Applied by this run and staying"), ("rolled_back", "Rolled back by this run"))
 
 
+@dataclass(frozen=True)
+class NextCommand:
+    """A command to type next. It is data, because each place shows it with what it needs there: a terminal with the
+    options of the command that failed, a mail with the environment.
+
+    Attributes:
+        arguments: as they are typed, quoted where a shell needs it.
+        program: whose command it is, if not the product's own.
+    """
+
+    verb: str
+    arguments: tuple[str, ...] = ()
+    program: str = PROGRAM
+
+    @classmethod
+    def parse(cls, text: str) -> NextCommand:
+        """The command that was written like this."""
+        program, verb, *arguments = text.split()
+        return cls(verb, tuple(arguments), program)
+
+    def plus(self, *arguments: str) -> NextCommand:
+        """The command with more arguments."""
+        return replace(self, arguments=(*self.arguments, *arguments))
+
+    def __str__(self) -> str:
+        return " ".join([self.program, self.verb, *self.arguments])
+
+
+TRY_AGAIN = NextCommand("run")  # or whatever it was that failed; only the place that shows the error knows
+
+
 class MigratorError(Exception):
-    """Base of all errors of the product.
+    """Base of all errors of the product. An error isn't changed once it is made; see `but`.
 
     Args:
         message: what happened, in one sentence, without row values or secrets.
-        cause, solution, state: where this occurrence knows better than its class.
+        cause, solution, state, next_command, by_deployment: where this occurrence knows better than its class.
+        about: an object for callers that goes into no result: a LockTimeout's wait, an InvalidFile's problems.
         facts: JSON-able values (file, line, sqlstate ...) that go into results, logs and mails as they are.
     """
 
@@ -38,7 +72,7 @@ class MigratorError(Exception):
     retryable: ClassVar[bool] = False
     by_deployment: bool = False
     otherwise: ClassVar[str] = ""
-    next_command: str = "aurora-migrations run"
+    next_command: NextCommand = TRY_AGAIN
     cause: str = ""
     solution: str = ""
     state: str = "Nothing was changed."
@@ -50,8 +84,10 @@ class MigratorError(Exception):
         cause: str | None = None,
         solution: str | None = None,
         state: str | None = None,
-        next_command: str | None = None,
-        **facts: object,
+        next_command: NextCommand | None = None,
+        by_deployment: bool | None = None,
+        about: Any = None,
+        **facts: Any,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -59,7 +95,32 @@ class MigratorError(Exception):
         self.solution = type(self).solution if solution is None else solution
         self.state = type(self).state if state is None else state
         self.next_command = type(self).next_command if next_command is None else next_command
+        self.by_deployment = type(self).by_deployment if by_deployment is None else by_deployment
+        self.about = about
         self.facts = {key: value for key, value in facts.items() if value is not None}
+
+    def but(
+        self,
+        *,
+        message: str | None = None,
+        cause: str | None = None,
+        solution: str | None = None,
+        state: str | None = None,
+        next_command: NextCommand | None = None,
+        **facts: Any,
+    ) -> Self:
+        """The same error, with what only a caller knows: what else the run had done, say, or where it was running.
+
+        Args:
+            message, cause, solution, state, next_command: instead of the error's own, where given.
+            facts: in addition to the error's own.
+        """
+        words = {"message": message, "cause": cause, "solution": solution, "state": state, "next_command": next_command}
+        made = type(self).__new__(type(self))
+        vars(made).update(vars(self), facts={**self.facts, **facts})
+        vars(made).update({name: given for name, given in words.items() if given is not None})
+        made.args = (made.message,)
+        return made
 
     @property
     def name(self) -> str:
@@ -84,7 +145,7 @@ class MigratorError(Exception):
             "cause": self.cause,
             "state": self.state,
             "solution": self.solution,
-            "next_command": self.next_command,
+            "next_command": str(self.next_command),
             **self.facts,
         }
 
@@ -96,7 +157,7 @@ class InvalidInput(MigratorError):
     """What was asked for can't be done as it was asked."""
 
     family = "input"
-    next_command = "aurora-migrations list"
+    next_command = NextCommand("list")
     cause = "The request doesn't fit the migrations or the database it names."
     solution = "Correct the request and run it again."
 
@@ -106,9 +167,13 @@ class InvalidFile(MigratorError):
 
     family = "input"
     by_deployment = True
-    problems: tuple[Any, ...] = ()
     cause = "The migrations folder holds files that can't be run as they are."
     solution = "Correct the files named above and run again."
+
+    @property
+    def problems(self) -> tuple[Any, ...]:
+        """Each problem (`aurora_migrations.engine.migrations.Problem`)."""
+        return self.about or ()
 
 
 class HazardRefused(MigratorError):
@@ -116,7 +181,7 @@ class HazardRefused(MigratorError):
 
     family = "input"
     by_deployment = True
-    next_command = "aurora-migrations check"
+    next_command = NextCommand("check")
     cause = "Hazards are refused here (--hazards; on AWS the setting `hazards`), and no file says why it accepts these."
     solution = "Write it as the help above says, or accept it in the file: `-- migration: allow = RULE because REASON`."
 
@@ -126,7 +191,7 @@ class ActionNotAllowed(MigratorError):
 
     family = "input"
     by_deployment = True
-    next_command = "aurora-migrations list"
+    next_command = NextCommand("list")
     cause = "Each environment lists the actions it allows, and this one isn't among them."
     solution = "Use an environment that allows it, or add it to the environment's allowed actions and deploy."
 
@@ -139,7 +204,7 @@ class InvalidManifest(MigratorError):
 
     family = "package"
     by_deployment = True
-    next_command = "aurora-migrations check --write-manifest"
+    next_command = NextCommand("check", ("--write-manifest",))
     cause = (
         "The folder was changed after its manifest had been written, or the manifest was not written by this version."
     )
@@ -233,7 +298,7 @@ class NotAWriter(MigratorError):
 
     family = "connection"
     retryable = True
-    next_command = "aurora-migrations status"
+    next_command = NextCommand("status")
     cause = "The address leads to a reader, or a failover has just happened."
     solution = "Use the cluster's writer endpoint; after a failover, run again."
 
@@ -270,17 +335,17 @@ class InsufficientPrivilege(MigratorError):
 
 
 class LockTimeout(MigratorError):
-    """A statement waited longer than it may for a lock that somebody else holds; the fact `blockers` says who.
+    """A statement waited longer than it may for a lock that somebody else holds; the fact `blockers` says who."""
 
-    Attributes:
-        wait: what it waited for (`aurora_migrations.engine.locks.blockers.LockWait`), where that was seen.
-    """
-
-    wait: Any = None
     family = "contention"
     retryable = True
     cause = "Another session holds a lock that the statement needs."
     solution = "Run again when that session has ended, or end it."
+
+    @property
+    def wait(self) -> Any:
+        """What it waited for (`aurora_migrations.engine.locks.blockers.LockWait`), where that was seen."""
+        return self.about
 
 
 class Deadlock(MigratorError):
@@ -297,7 +362,7 @@ class AnotherRunInProgress(MigratorError):
 
     family = "contention"
     retryable = True
-    next_command = "aurora-migrations status"
+    next_command = NextCommand("status")
     cause = "Another run works on this database; only one may."
     solution = "Wait for it to end and run again, or give this run more time (--wait; on AWS the setting `lock_wait`)."
 
@@ -310,7 +375,7 @@ class MigrationChanged(MigratorError):
 
     family = "history"
     by_deployment = True
-    next_command = "aurora-migrations status"
+    next_command = NextCommand("status")
     cause = "The file was edited after it had been applied to this database."
     solution = "Put the file back as it was, and write what you want to change as a new migration."
 
@@ -320,7 +385,7 @@ class MigrationMissing(MigratorError):
 
     family = "history"
     by_deployment = True
-    next_command = "aurora-migrations status"
+    next_command = NextCommand("status")
     cause = "A file that is applied to this database is not in the folder, though later ones are."
     solution = (
         "Bring the file back (its text is in aurora_migrations.applied, column sql), or check that this is the right "
@@ -333,7 +398,7 @@ class OutOfOrder(MigratorError):
 
     family = "history"
     by_deployment = True
-    next_command = "aurora-migrations status"
+    next_command = NextCommand("status")
     cause = "Its number was taken before the others were applied, often on another branch."
     solution = "Give the file a version above the highest applied one and run again."
 
@@ -342,7 +407,7 @@ class InDoubt(MigratorError):
     """The connection broke at COMMIT and the history couldn't be asked what became of it."""
 
     family = "history"
-    next_command = "aurora-migrations status"
+    next_command = NextCommand("status")
     cause = "The connection was lost while a commit was under way, and the database could not be reached again in time."
     solution = "Run again: the runner reads the history first and goes on from what is true."
     state = "The last file is either wholly in, with its history, or not at all; the next run finds out which."
@@ -386,7 +451,7 @@ class Cancelled(MigratorError):
     """Somebody cancelled the statement, or pressed Ctrl-C."""
 
     family = "sql"
-    next_command = "aurora-migrations history"
+    next_command = NextCommand("history")
     cause = "Somebody asked PostgreSQL or this program to stop."
     solution = "Ask who did it and why before you run again."
 
@@ -411,7 +476,7 @@ class InternalError(MigratorError):
     """Something that the product doesn't know how to tell; the facts `kind` and `frames` say what and where."""
 
     family = "internal"
-    next_command = "aurora-migrations status"
+    next_command = NextCommand("status")
     cause = "A mistake in the product itself."
     solution = "Look where the database stands, run again, and report this if it lasts."
     state = "What is applied is in the history; a file that was under way is rolled back, or goes on in the next run."

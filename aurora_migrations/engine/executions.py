@@ -1,4 +1,4 @@
-"""What one execution has done, by the history: true also where the answer that would have told it was lost.
+"""What one execution has done, according to the history, which is right even if the answer of a call was lost.
 
 An execution is known by its name and by when it began, both as it says them itself and as the history keeps them: a
 name may come again (after 90 days, or when the state machine was made anew), and no two clocks need to agree.

@@ -1,4 +1,4 @@
-"""The history: what is applied, and every attempt, in the schema `aurora_migrations` of the target database.
+"""The history: records of applied migrations and of every attempt, in the schema `aurora_migrations` of the database.
 
     applied    one row per applied migration, written in the file's own transaction: both are committed or neither
     attempts   one row per attempt, written before it and finished with it; one that never finished was interrupted
@@ -69,8 +69,8 @@ FORMATS: list[tuple[str, ...]] = [
         f"COMMENT ON SCHEMA {SCHEMA} IS 'History of aurora-migrations; read it freely, change nothing'",
     ),
     (
-        # Token hashes: of an applied text, to tell a changed meaning from a changed comment; of the units of a file
-        # that are in, so that the next attempt goes on behind them.
+        # Token hashes: of an applied text, to distinguish a changed meaning from a changed comment; of the committed
+        # units of a file, so that the next attempt resumes after them.
         f"ALTER TABLE {SCHEMA}.applied ADD COLUMN tokens text",
         f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN units text[] NOT NULL DEFAULT '{{}}'",
     ),
@@ -125,7 +125,7 @@ _RELATIONS = """
      WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'units') ORDER BY c.relname
 """
 _WITH_UNITS = 2  # the format from which on `attempts` has them, in an array
-WITH_STARTS = 3  # the format from which on `attempts` tells executions of one name apart
+WITH_STARTS = 3  # the format from which on `attempts` distinguishes executions of one name
 WITH_UNIT_ROWS = 4  # the format from which on they are rows of `units`
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
 # The token hashes of an attempt's committed units, with those of the attempts that it resumes; the last one's number.
@@ -153,6 +153,7 @@ def _unfinished(number: int) -> Command:
 # Of a record: its text's hash and its version. Only compared within a run, so that it may differ between servers.
 _HASH = 'pg_catalog.hashtextextended({0} COLLATE "C", pg_catalog.hash_numeric({1}::numeric))'
 _RECORDS = f"pg_catalog.count(*), coalesce(pg_catalog.sum({_HASH.format('sha256', 'version')}), 0)"
+_BEFORE_FILES = "No file was begun; the history may have been made, or brought up to date."
 _DIGITS = 249  # of a version, at most: a file's name has 255 bytes
 _COURSE = f"""
     SELECT version, name, action, sha256 FROM (
@@ -166,7 +167,7 @@ _COURSE = f"""
 
 @dataclass(frozen=True)
 class Applied:
-    """A migration that is in. `applied_at` is UTC, ISO 8601."""
+    """The record of an applied migration. `applied_at` is UTC, ISO 8601."""
 
     version: int
     name: str
@@ -182,7 +183,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Change:
-    """A migration that is in, or a rollback that went through; with the hash of the migration's file at that time."""
+    """An applied migration, or a completed rollback; with the hash of the migration's file at that time."""
 
     version: int
     action: str
@@ -191,7 +192,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A try to apply or to roll back a file. Times are UTC, ISO 8601; `result` None: under way or interrupted."""
+    """An attempt to apply or to roll back a file. Times are UTC, ISO 8601; `result` None: under way or interrupted."""
 
     id: int
     action: str
@@ -223,7 +224,7 @@ def read(session: Session, *commands: Command) -> list[list[Row]]:
         MigratorError: the connection is lost, or the role may not read them.
     """
     try:
-        return session.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
+        return session.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])[2:-1]
     except BatchError as error:
         session.roll_back()
         raise unreadable_history.reason(session, error.error) from error
@@ -231,7 +232,7 @@ def read(session: Session, *commands: Command) -> list[list[Row]]:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an attempt got: its result, if it has one, and the token hashes of the units that are in."""
+    """How far an attempt got: its result, if it has one, and the token hashes of its committed units."""
 
     action: str
     result: str | None
@@ -240,7 +241,7 @@ class Progress:
 
 
 class Records(NamedTuple):
-    """What `applied` holds, in two numbers: how many records, and the sum of the hashes of their versions and texts."""
+    """The contents of `applied` in two numbers: how many records, and the sum of their hashes (version and text)."""
 
     number: int
     hashes: int
@@ -248,14 +249,14 @@ class Records(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """What is in, by version; and files of several units that are in, or out, in part: their newest attempts."""
+    """Records by version; and of files that are applied, or rolled back, in part, their newest attempts."""
 
     applied: dict[int, Applied]
     unfinished: dict[int, Progress]
 
 
 def read_state(session: Session) -> State:
-    """What is in, and what is so in part.
+    """What is applied, wholly or in part.
 
     Raises:
         HistoryUnreadable: see `read_format` and `read`; or a row holds what this product doesn't write.
@@ -279,12 +280,12 @@ def read_state(session: Session) -> State:
 
 
 def read_applied(session: Session) -> dict[int, Applied]:
-    """Everything that is in, by version; see `read_state`."""
+    """Every applied migration, by version; see `read_state`."""
     return read_state(session).applied
 
 
 def read_course(session: Session) -> list[Change]:
-    """What is in and what was ever rolled back, in the order in which it happened."""
+    """What is applied and what was ever rolled back, in the order in which it happened."""
     if read_format(session) == 0:
         return []
     (rows,) = read(session, Command(_COURSE))
@@ -327,7 +328,7 @@ def upgrade(session: Session) -> None:
     steps = [Command(sql) for step in FORMATS[current:] for sql in step]
     mark = Command(f"COMMENT ON TABLE {SCHEMA}.applied IS '{unreadable_history.COMMENT}{len(FORMATS)}'")
     try:
-        session.wire.batch([BEGIN, OURS, *_without_needless_create(session, steps), mark, COMMIT])
+        session.wire.execute_pipeline([BEGIN, OURS, *_without_needless_create(session, steps), mark, COMMIT])
     except BatchError as error:
         session.roll_back()
         raise _why_not_upgraded(session, error) from error
@@ -370,7 +371,7 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
 
 
 def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
-    """Records that a unit is in, though the file isn't yet; belongs into the unit's own transaction.
+    """Records that a unit is committed, though not yet the whole file; belongs into the unit's own transaction.
 
     Args:
         first: the attempt that began with the file's first unit.
@@ -394,7 +395,7 @@ def finish_attempt(attempt: int, result: str, error: MigratorError | None = None
 
 
 def add_applied(session: Session, attempt: int, job: Job) -> Command:
-    """Records that a migration is in; belongs into the transaction of its last unit."""
+    """Records that a migration is applied; belongs into the transaction of its last unit."""
     migration = job.migration
     return Command(
         f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
@@ -413,9 +414,9 @@ def add_applied(session: Session, attempt: int, job: Job) -> Command:
 
 
 def remove_applied(migration: Migration) -> Command:
-    """Records that a migration is out again; belongs into the transaction of its down file.
+    """Removes the record of a migration; belongs into the transaction of its down file.
 
-    Fails (22012, division by zero) if it isn't in: nothing else may change the history under the run lock.
+    Fails (22012, division by zero) if there is none: nothing else may change the history under the run lock.
     """
     gone = f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1"
     return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version])
@@ -438,7 +439,7 @@ def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> 
     Args:
         number: of the unit, from 0.
         attempt, first: see `begin_attempt`.
-        records: what `applied` must hold now.
+        records: what `applied` must contain now.
     """
     made = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3"
     params: list[Param] = [first, number + 1, job.unit(number).tokens]
@@ -479,10 +480,10 @@ def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
 def write(session: Session, commands: Sequence[Command]) -> None:
     """Writes to the history in a transaction of its own."""
     try:
-        session.wire.batch([BEGIN, OURS, *commands, COMMIT])
+        session.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])
     except BatchError as error:
         session.roll_back()
-        raise _before_files(named_error(error.error)) from error
+        raise named_error(error.error).but(state=_BEFORE_FILES) from error
 
 
 def iso(timestamp: str) -> str:
@@ -499,7 +500,7 @@ def _without_needless_create(session: Session, steps: list[Command]) -> list[Com
 def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
     found = diagnose(error.error)
     if found.sqlstate != "42501":
-        return _before_files(named_error(error.error))
+        return named_error(error.error).but(state=_BEFORE_FILES)
     database, user = (name.replace('"', '""') for name in (session.server.database, session.server.user))
     return InsufficientPrivilege(
         f"The role {session.server.user} may not make the history: {found.message}.",
@@ -507,12 +508,6 @@ def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
         f'CREATE SCHEMA {SCHEMA} AUTHORIZATION "{user}";',
         user=session.server.user,
     )
-
-
-def _before_files(error: MigratorError) -> MigratorError:
-    """An error that was met while the history was made or put in order; whether that went through isn't known."""
-    error.state = "No file was begun; the history may have been made, or brought up to date."
-    return error
 
 
 def _progress(action: str | None, result: str | None, name: str | None, *of_units: str | None) -> Progress:

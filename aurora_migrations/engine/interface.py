@@ -1,23 +1,133 @@
-"""What a run is asked to do, and whom it tells what happens meanwhile."""
+"""The engine's interface: the request of a run, the listener that is notified of its progress, and its result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 
-from aurora_migrations.engine.job import AtWork
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.history import Applied
+from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.locks.blockers import LockWait
+from aurora_migrations.engine.locks.budget import Held
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.results import FileDone
 from aurora_migrations.engine.script import Action, Hazard, Source
 from aurora_migrations.engine.steps.settings import Hazards
+from aurora_migrations.engine.verification.expectations import Check
+
+
+@dataclass(frozen=True)
+class FileDone:
+    """A file that this run applied or rolled back.
+
+    Attributes:
+        held: the locks it held that block the application, and for how long.
+        waits: what attempts that were rolled back had waited for, and the blockers.
+    """
+
+    migration: str
+    file: str
+    duration_ms: float
+    checks: tuple[Check, ...] = ()
+    held: tuple[Held, ...] = ()
+    waits: tuple[LockWait, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The file as JSON-able data."""
+        verified = [{"promise": check.promise, "found": check.found} for check in self.checks]
+        return {
+            "migration": self.migration,
+            "file": self.file,
+            "duration_ms": round(self.duration_ms, 1),
+            "verified": verified,
+            "locks": [asdict(lock) for lock in self.held],
+            "waits": [wait.to_dict() for wait in self.waits],
+        }
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that ended well.
+
+    Attributes:
+        migration: the target, or the last one applied; None if there was none.
+        applied: files that this run applied (or rolled back), in that order.
+        already_applied: since when the target is applied, if it was before this run.
+        remaining: files that are still to be done, as the run may not begin another.
+        notices: what a person should know though nothing is wrong.
+        hazards: of the files that ran, those that they don't allow; each was reported before its file ran.
+    """
+
+    migration: str | None
+    message: str
+    execution: str
+    database: str
+    duration_ms: float
+    applied: tuple[FileDone, ...]
+    notices: tuple[str, ...] = ()
+    hazards: tuple[str, ...] = ()
+    action: str = "run-migration"
+    already_applied: str | None = None
+    remaining: int = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything a person should know though the run ended well."""
+        return (*self.notices, *self.hazards)
+
+    def to_dict(self) -> dict[str, object]:
+        """The contract of the product: `status`, `migration` and `message` stay; more may join."""
+        return {
+            "status": "success",
+            "migration": self.migration,
+            "message": self.message,
+            "action": self.action,
+            "execution": self.execution,
+            "database": self.database,
+            "rolled_back" if self.action == "rollback" else "applied": [file.to_dict() for file in self.applied],
+            "already_applied": self.already_applied,
+            "warnings": list(self.warnings),
+            "duration_ms": round(self.duration_ms, 1),
+        }
+
+
+def success_message(done: Sequence[str], target: str | None, already: Applied | None) -> str:
+    """What a run did, in a sentence.
+
+    Args:
+        done: the numbers of the migrations that it applied, in order.
+        already: the target's record, if it was applied before the run.
+    """
+    if already is not None:
+        return f"Migration {already.label} was already applied at {already.applied_at}"
+    if not done:
+        return "Nothing to do: every migration is applied"
+    if target or len(done) == 1:
+        return f"Migration {done[-1]} executed successfully"
+    return f"{len(done)} migrations executed successfully, {done[0]} to {done[-1]}"
+
+
+def rollback_message(done: Sequence[str]) -> str:
+    """What a rollback did, in a sentence."""
+    return f"{'Migration' if len(done) == 1 else 'Migrations'} {', '.join(done)} rolled back successfully"
+
+
+def failure(error: MigratorError, migration: str | None, execution: str) -> dict[str, object]:
+    """A run that failed, in the shape of `RunResult.to_dict`."""
+    about = {"migration": migration or error.facts.get("migration"), "execution": execution}
+    return {
+        "status": "failed",
+        **about,
+        **{fact: value for fact, value in error.to_dict().items() if fact not in about},
+    }
 
 
 class Listener:
-    """Is told what happens as it happens; this one keeps quiet."""
+    """Notified of a run's events as they happen; this one ignores them all."""
 
     def connected(self, session: Session) -> None:
         """A session is open."""
@@ -28,43 +138,56 @@ class Listener:
     def waiting(self, holder: Holder | None) -> None:
         """Another run has the lock."""
 
-    def may_hurt(self, hazard: Hazard) -> None:
-        """A file that is about to run may hurt the application, and doesn't say why it accepts that."""
+    def hazard_found(self, hazard: Hazard) -> None:
+        """A file that is about to run has a hazard that it doesn't allow."""
 
-    def in_the_way(self, wait: LockWait) -> None:
-        """A try of a file was rolled back, as others hold locks; the next one begins when they are gone."""
+    def blocked(self, wait: LockWait) -> None:
+        """An attempt was rolled back, because others hold locks; the next one begins when they have released them."""
 
     def planned(self, action: Action, migrations: Sequence[Migration]) -> None:
-        """These are to be done, as far as can be told before the run has the lock."""
+        """These are pending, as far as that is known before the run has the lock."""
 
     def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
-        """The run has the lock, and these are to be done, in this order."""
+        """The run has the lock and does these, in this order."""
 
     def executing(self, action: Action, migration: Migration) -> None:
         """A file begins."""
 
-    def at_work(self, at: AtWork) -> None:
-        """The server is at this for a while: told once for each message."""
+    def statement_running(self, at: RunningStatement) -> None:
+        """The server has been running this for a while; once for each message that was sent to it."""
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
-        """A file is in (or out), committed."""
+        """A file is committed: applied, or rolled back."""
+
+
+class Listeners(Listener):
+    """Several listeners in one, notified in their order."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        for event in (name for name in vars(Listener) if not name.startswith("_")):
+            setattr(self, event, partial(_notify, [getattr(listener, event) for listener in listeners]))
+
+
+def _notify(handlers: Sequence[Callable[..., None]], *details: object) -> None:
+    for handler in handlers:
+        handler(*details)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a run needs to know.
+    """The request of a run.
 
     Attributes:
         url: the database.
         execution: the run's name, in pg_stat_activity and in the history.
-        execution_start: when it began, as whoever started it says; with the name it tells the run from all others.
-        requested_by: who says to have asked for it.
+        execution_start: when it began, as its initiator says; together with the name it identifies the execution.
+        requested_by: the initiator, as that gives its name.
         source: the migrations: the compiler, or a manifest that it has written.
         wait: seconds to wait for another run to end.
-        limits: how long what may last, where a file says nothing else.
-        limits_now: asked before each try of a file for the limits that it has, given those that it should have.
-        may_begin: asked before every file but the first; False ends the run there, as well as if that were all.
-        hazards: whether a file that may hurt, and doesn't say why it accepts that, is refused or only told of.
+        limits: time limits, where a file sets none.
+        limits_now: called before each attempt with the limits of the file; returns what is left of them.
+        may_begin: called before every file but the first; if it returns False, the run ends there, successfully.
+        hazards: whether a hazard that its file doesn't allow is refused, or only reported.
         resumes: whether this may be one of several calls of the execution; then what it has rolled back before (a call
             may fail after it, or its answer be lost) counts as confirmed.
     """

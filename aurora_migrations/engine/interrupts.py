@@ -1,8 +1,8 @@
-"""Ctrl-C, heard where a run can stop in order: while it waits, between two files that it reads, and nowhere else.
+"""Ctrl-C, handled where a run can stop cleanly: while it waits, between two files that it reads, and nowhere else.
 
-Python raises KeyboardInterrupt at whatever line is being run, be it between a commit and the note that it happened.
-While a run has taken Ctrl-C, it is kept instead until the run waits next: for the server, a lock, a connection. Where
-nobody has taken it, as in a Lambda function or in a verb that only reads, all is as Python does it.
+Python raises KeyboardInterrupt at whatever line is being run, even between a commit and the note that it happened.
+Inside `taken`, it is kept instead until the run waits next: for the server, a lock, a connection. Elsewhere, as in a
+Lambda function or for a verb that only reads, Python's own handling stays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STOPPING = b"\nStopping as soon as that leaves nothing half done (Ctrl-C again 
 class _State:
     pressed = False
     waiting = False
-    tell: int | None = None  # where a person reads that it was heard; None once that was told
+    tell: int | None = None  # the file descriptor on which to acknowledge the first; None once that is done
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def taken(tell: bool = False) -> Iterator[None]:
     """Keeps the first Ctrl-C for the next wait; a second one before that stops at once.
 
     Args:
-        tell: whether the first is told on stderr.
+        tell: whether the first is acknowledged on stderr.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:

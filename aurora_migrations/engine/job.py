@@ -1,4 +1,4 @@
-"""A file to run, with everything that running it takes."""
+"""A file to run, its units, and the messages in which they are sent."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _SETS_LOCK_TIMEOUT = re.compile(rb"set_config\s*\(\s*'lock_timeout'", re.IGNOREC
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A part of a unit that is sent in one message.
+class Message:
+    """What is sent of a unit in one message.
 
     Attributes:
         start, end: its bytes in the text.
         statements: the numbers of its statements, from 0, the end exclusive.
-        alone: the statement that it is, if that asks for a lock that blocks the application.
+        alone: its statement, if it is one that needs a lock which blocks the application.
     """
 
     start: int
@@ -37,8 +37,8 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class AtWork:
-    """What of a file the server is at: one statement, or several that were sent in one message.
+class RunningStatement:
+    """What the server is running of a file: one statement, or several that were sent in one message.
 
     Attributes:
         line: of the first one, from 1.
@@ -68,10 +68,10 @@ class Job:
 
     Attributes:
         text: the whole file, which the script's positions are positions in.
-        done: the units that are in already, from an attempt that didn't get to the end.
+        done: how many units an earlier attempt has committed.
         package: the package's digest.
         limits: the environment's, and the file's own.
-        execution_start: when the execution began, as it says itself.
+        execution_start: when the execution began, as its initiator says.
     """
 
     action: Action
@@ -96,18 +96,18 @@ class Job:
 
     @property
     def remaining(self) -> range:
-        """The numbers of the units to run; where all are in but not the file's record, one more, an empty one."""
+        """The numbers of the units to run; if all are committed but not the file's record, one more, an empty one."""
         return range(self.done, max(self.done + 1, self._count))
 
     @property
     def _count(self) -> int:
-        """How many units it takes. The file's record, and the checks before it, need a transaction: behind a unit that
+        """How many units it takes. The file's record, and the checks before it, need a transaction: after a unit that
         runs outside one comes an empty one."""
         units = self.script.units
         return len(units) + 1 if units and units[-1].outside else len(units)
 
     def unit(self, number: int) -> Unit:
-        """A unit; behind the last one, an empty one."""
+        """A unit; after the last one, an empty one."""
         units, end = self.script.units, len(self.text)
         if number < len(units):
             return units[number]
@@ -119,26 +119,28 @@ class Job:
         unit = self.unit(number)
         return self.text[unit.start : unit.end]
 
-    def chunks(self, number: int) -> list[Chunk]:
-        """A unit's text in the messages it is sent in: one, cut before and behind each statement that asks for a lock
-        that blocks the application, so that what it may wait can be set for it."""
+    def messages(self, number: int) -> list[Message]:
+        """A unit's text in the messages in which it is sent: one, cut before and after each statement that needs a lock
+        which blocks the application, so that a lock_timeout can be set for it."""
         unit, statements = self.unit(number), self.script.statements
         first, end = unit.statements
         alone = [] if end > self._first_own_limit else [i for i in range(first, end) if blocking(statements[i])]
         cuts = sorted({first, *alone, *(i + 1 for i in alone), end} if alone else {first, end})
         starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
         if len(cuts) == 1:  # no statement
-            return [Chunk(unit.start, unit.end, (first, end))]
+            return [Message(unit.start, unit.end, (first, end))]
         return [
-            Chunk(start, stop, (i, j), statements[i] if i in alone else None)
+            Message(start, stop, (i, j), statements[i] if i in alone else None)
             for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))
         ]
 
-    def at(self, chunk: Chunk) -> AtWork:
-        """Where in the file a chunk is."""
-        statements, (first, end) = self.script.statements, chunk.statements
-        start = statements[first].start if first < end else chunk.start
-        return AtWork(self.file, position(self.text, start)[0], first + 1, max(first + 1, end), len(statements))
+    def at(self, message: Message) -> RunningStatement:
+        """Where in the file a message is."""
+        statements, (first, end) = self.script.statements, message.statements
+        start = statements[first].start if first < end else message.start
+        return RunningStatement(
+            self.file, position(self.text, start)[0], first + 1, max(first + 1, end), len(statements)
+        )
 
     @cached_property
     def _first_own_limit(self) -> int:
@@ -153,13 +155,13 @@ class Job:
         return len(self.script.statements)
 
     def is_last(self, number: int) -> bool:
-        """Whether the file is in when this unit is."""
+        """Whether the file is done with this unit."""
         return number + 1 >= self._count
 
     @property
     def settings_done(self) -> list[int]:
-        """The numbers of the statements that set something in units that are in: the session they set is gone, and what
-        comes relies on it."""
+        """The numbers of the statements that set something in committed units: their session is gone, and the rest
+        relies on it."""
         upto = self.unit(self.done - 1).statements[1] if self.done else 0
         return [number for number in range(upto) if self._sets(self.script.statements[number])]
 

@@ -22,7 +22,7 @@ from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Options, RowsExpectation
 from aurora_migrations.engine.script import Action, Hazard, Outline, Script, Statement, TableLock, Unit
-from aurora_migrations.engine.verification.expectations import Promise
+from aurora_migrations.engine.verification.expectations import Expectation
 from aurora_migrations.engine.verification.expected_tables import ANYTHING
 
 FORMAT = 3
@@ -185,7 +185,7 @@ def script_of(data: dict[str, Any]) -> Script:
         reason=data["reason"],
         units=tuple(Unit(**{**unit, "statements": tuple(unit["statements"])}) for unit in data["units"]),
         statements=tuple(_statement(statement) for statement in data["statements"]),
-        promises=tuple(Promise(**promise) for promise in data["promises"]),
+        promises=tuple(Expectation(**promise) for promise in data["promises"]),
         hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
         tables=tuple(data.get("tables", ())),
         made=tuple(data.get("made", ())),

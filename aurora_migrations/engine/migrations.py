@@ -1,4 +1,4 @@
-"""Which migrations a folder holds: strict discovery, hashes and texts."""
+"""The migrations of a folder: strict discovery, hashes and texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from aurora_migrations.engine.diagnostics.redaction import position
-from aurora_migrations.engine.errors import InvalidFile, InvalidInput
+from aurora_migrations.engine.errors import InvalidFile, InvalidInput, NextCommand
 
 _NAME = re.compile(r"(?P<label>[0-9]+)_(?P<description>[\w-]+)(?P<role>\.down|\.verify)?\.sql")
 _CHUNK = 1 << 20
@@ -143,7 +143,7 @@ def discover(folder: Path) -> Package:
             f"The folder {folder} holds no migration.",
             cause="No file in it is named like 001_create_users.sql.",
             solution='Write the first one with `aurora-migrations new "description"`, or name the right folder.',
-            next_command='aurora-migrations new "description"',
+            next_command=NextCommand("new", ('"description"',)),
         )
     migrations = [
         Migration(version, label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
@@ -153,14 +153,14 @@ def discover(folder: Path) -> Package:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's text as it is sent; the file is read in pieces.
+    """Hash of a file's text as it is sent; the file is read in blocks.
 
     Raises:
         InvalidFile: the file can't be read.
     """
     digest = hashlib.sha256()
     try:
-        for chunk in _chunks(path):
+        for chunk in _blocks(path):
             digest.update(chunk)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -174,7 +174,7 @@ def read_text(path: Path) -> bytes:
         InvalidFile: the text isn't UTF-8, or holds a NUL byte, or the file can't be read.
     """
     try:
-        text = b"".join(_chunks(path))
+        text = b"".join(_blocks(path))
     except OSError as error:
         raise _unreadable(path, error) from error
     problem = _encoding_problem(path.name, text)
@@ -187,15 +187,14 @@ def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
     """The error that lists these problems, one a line; of very many the first."""
     found = list(problems)
     more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    lines = [f"{len(found)} problems:", *map(_told, found[:_SHOWN]), *more]
+    lines = [f"{len(found)} problems:", *map(_described, found[:_SHOWN]), *more]
     message = str(found[0]) if len(found) == 1 else "\n".join(lines)
     facts = [{"file": p.file, "line": p.line, "column": p.column, "reason": p.reason} for p in found]
-    error = InvalidFile(message, files=facts, excerpt=found[0].excerpt or None if len(found) == 1 else None)
-    error.problems = tuple(found)
-    return error
+    excerpt = found[0].excerpt or None if len(found) == 1 else None
+    return InvalidFile(message, about=tuple(found), files=facts, excerpt=excerpt)
 
 
-def _told(problem: Problem) -> str:
+def _described(problem: Problem) -> str:
     excerpt = "".join(f"\n      {line}" for line in problem.excerpt.splitlines())
     return f"{problem}{excerpt}"
 
@@ -214,7 +213,7 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
             f"{getattr(error, 'strerror', None) or 'no folder can have this name'}.",
             cause="The folder is missing, or isn't a folder, or may not be read.",
             solution="Name the right one with --migrations DIR, or run from the project's top folder.",
-            next_command="aurora-migrations check --migrations DIR",
+            next_command=NextCommand("check", ("--migrations", "DIR")),
         ) from error
 
 
@@ -248,7 +247,7 @@ def _special(entry: os.DirEntry[str]) -> str | None:
 def _names_in(entry: os.DirEntry[str]) -> list[str]:
     try:
         return [path.name for path in Path(entry).iterdir()]
-    except OSError:  # not ours to read, so no migrations of ours are in it
+    except OSError:  # if we can't read it, no migrations of ours are in it
         return []
 
 
@@ -279,15 +278,15 @@ def _duplicates(mains: dict[str, tuple[int, str]]) -> Iterator[Problem]:
             first[version] = stem
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    """The text in pieces of about 1 MiB, byte order mark dropped, CRLF made LF."""
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The text in blocks of about 1 MiB, without byte order mark, with LF line ends."""
     with path.open("rb") as file:
-        piece = file.read(_CHUNK).removeprefix(codecs.BOM_UTF8)
-        while piece:
-            while piece.endswith(b"\r") and (more := file.read(1)):
-                piece += more
-            yield piece.replace(b"\r\n", b"\n") if b"\r" in piece else piece
-            piece = file.read(_CHUNK)
+        block = file.read(_CHUNK).removeprefix(codecs.BOM_UTF8)
+        while block:
+            while block.endswith(b"\r") and (more := file.read(1)):
+                block += more
+            yield block.replace(b"\r\n", b"\n") if b"\r" in block else block
+            block = file.read(_CHUNK)
 
 
 def _encoding_problem(name: str, text: bytes) -> Problem | None:

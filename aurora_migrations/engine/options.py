@@ -1,4 +1,5 @@
-"""What a file asks of its runner: the `-- migration:` and `-- verify:` comments at its top."""
+"""Options of a migration file: the `-- migration:` and `-- verify:` comments at its top, and durations in them (500ms,
+2s, 10min, 1h)."""
 
 from __future__ import annotations
 
@@ -8,8 +9,43 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from aurora_migrations.engine.diagnostics.redaction import Lines
-from aurora_migrations.engine.durations import parse_duration
 from aurora_migrations.engine.migrations import Problem
+
+_UNITS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
+_FORM = re.compile(r"(\d{1,9})\s*(ms|s|min|h)")
+_LONGEST = 2_147_483_647  # PostgreSQL keeps its timeouts in 32 bits of milliseconds
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds of a span such as `2s`.
+
+    Raises:
+        ValueError: the text is no such span, or is longer than PostgreSQL's timeouts can be (24 days).
+    """
+    match = _FORM.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a span of time; write a whole number and a unit: 500ms, 2s, 10min, 1h")
+    value = int(match[1]) * _UNITS[match[2]]
+    if value > _LONGEST:
+        raise ValueError(f"{text!r} is longer than PostgreSQL's timeouts can be (24 days)")
+    return value
+
+
+def format_duration(milliseconds: float) -> str:
+    """The span for people: `340 ms`, `2.5 s`, `3 min 20 s`."""
+    if round(milliseconds) < 1_000:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 59_950:
+        return f"{milliseconds / 1_000:.1f} s"
+    minutes, seconds = divmod(round(milliseconds / 1_000), 60)
+    return f"{minutes} min {seconds} s"
+
+
+def write_duration(milliseconds: int) -> str:
+    """The span as `parse_duration` reads it, in the largest unit in which it is a whole number: `90s`, `26min`."""
+    unit = next(unit for unit, size in reversed(_UNITS.items()) if milliseconds % size == 0)
+    return f"{milliseconds // _UNITS[unit]}{unit}"
+
 
 _HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
 _OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
@@ -38,7 +74,7 @@ class RowsExpectation:
     """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit.
 
     Attributes:
-        always: written `verify always:`; it holds for ever, and every verification asks again.
+        always: written `verify always:`; it is checked again by every verification.
     """
 
     table: str
@@ -56,7 +92,7 @@ class Options:
     `statement_timeout` of 0 means none.
 
     Attributes:
-        transaction: `on`, `off`, or None where the file leaves it to what stands in it.
+        transaction: `on`, `off`, or None where the file's statements decide.
         allow: hazards accepted, as `RULE because REASON`, each with its line.
     """
 
@@ -76,8 +112,8 @@ class Limits:
         statement_timeout: the longest that a statement takes; 0 for no limit.
         lock_wait: how long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries
             once, with all of lock_timeout.
-        longest: the longest that a statement could be given here, whatever it asks for; None where nothing limits that.
-        end_idle: sessions that sit idle in a transaction for longer than that, and are in the way, are ended; None
+        longest: the most that statement_timeout can be here, whatever a file sets; None where nothing limits it.
+        end_idle: blockers that sit idle in a transaction for longer than that are ended; None
             leaves them alone.
     """
 

@@ -1,16 +1,82 @@
-"""What there is to do: the package held against the history. Reads only."""
+"""What a run would do: compares the package with the history. Reads only.
+
+An applied file that isn't, byte by byte, what was applied is drift: an edit of layout and comments, or a change of
+meaning. The token hash separates the two. It is kept with every applied text, and so is the text itself: where the hash
+was made in an older way, both texts are hashed again.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.drift import Edit
-from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, OutOfOrder
+from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_password, without_values
+from aurora_migrations.engine.errors import (
+    InvalidInput,
+    MigrationChanged,
+    MigrationMissing,
+    NextCommand,
+    OutOfOrder,
+)
 from aurora_migrations.engine.executions import NOTHING_UNDONE, Undone
 from aurora_migrations.engine.history import Applied, Progress, State
-from aurora_migrations.engine.migrations import Migration, Package
+from aurora_migrations.engine.history import read_text as read_applied_text
+from aurora_migrations.engine.migrations import Migration, Package, read_text
+from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.script import Source
+
+_SHOWN = 60  # lines of difference in one message
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An applied file that was edited since.
+
+    Attributes:
+        changed: its meaning changed; otherwise comments, white space or the case of keywords and names.
+        difference: a unified diff from the applied text to the file; without values, where the file mentions passwords.
+    """
+
+    migration: Migration
+    changed: bool
+    difference: str
+
+
+def read_edits(session: Session, source: Source, applied: Mapping[int, Applied]) -> dict[int, Edit]:
+    """Every applied file whose bytes have changed, by version. Only the texts of those are read."""
+    suspects = [m for m in source.package.migrations if m.version in applied and applied[m.version].sha256 != m.sha256]
+    return {migration.version: _edit(session, source, migration) for migration in suspects}
+
+
+def _edit(session: Session, source: Source, migration: Migration) -> Edit:
+    before, hashed = read_applied_text(session, migration.version)
+    now = read_text(migration.path)
+    changed = not _same_meaning(source, before, hashed, now)
+    return Edit(migration, changed, _difference(source, migration.name, before, now))
+
+
+def _same_meaning(source: Source, before: bytes, hashed: str | None, now: bytes) -> bool:
+    current = source.token_hash(now)
+    if current is None:
+        return False
+    if hashed is None or hashed.partition(":")[0] != current.partition(":")[0]:
+        hashed = source.token_hash(before)
+    return hashed == current
+
+
+def _difference(source: Source, name: str, before: bytes, now: bytes) -> str:
+    old, new = (text.decode(errors="replace") for text in (before, now))
+    if speaks_of_secrets(old) or speaks_of_secrets(new):
+        if source.token_hash(now) is None:
+            return "(not shown, as the file speaks of passwords)"
+        old, new = without_values(old, numbers=False), without_values(new, numbers=False)
+    found = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), f"{name} (applied)", f"{name} (now)", lineterm="", n=1
+    )
+    lines = list(found) or ["(it is in a value, and isn't shown, as the file speaks of passwords)"]
+    more = [f"... and {len(lines) - _SHOWN} more lines"] if len(lines) > _SHOWN else []
+    return "\n".join(lines[:_SHOWN] + more)
 
 
 @dataclass(frozen=True)
@@ -18,12 +84,12 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        target: the version asked for, if any.
+        target: the migration to stop after, if one was given.
         pending: what to apply, in order.
         applied: the history, by version.
-        ahead: what the history knows above the package's highest version; the package is older than the database.
+        ahead: applied migrations above the package's highest version; the package is older than the database.
         edits: applied files whose bytes have changed, though not their meaning.
-        left: names of files that are partly in and above the package's highest version.
+        left: names of partly applied files above the package's highest version.
         renamed: applied files whose name has changed, though not their number; each with its record.
     """
 
@@ -37,7 +103,7 @@ class Plan:
 
     @property
     def target_applied(self) -> Applied | None:
-        """The target's record, if it is in already."""
+        """The target's record, if it is applied already."""
         return self.applied.get(self.target.version) if self.target else None
 
     @property
@@ -57,31 +123,31 @@ class Plan:
         return told
 
 
-def make_plan(package: Package, state: State, edits: Mapping[int, Edit], target: str | None = None) -> Plan:
+def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target: str | None = None) -> Plan:
     """What a run would do, up to and including `target`, or all.
 
-    A target that is in already is nothing to do, whatever came after it.
+    If the target is applied already, nothing is pending, whatever came after it.
 
     Raises:
         InvalidInput: there is no migration of that number.
         MigrationChanged: a file up to the target isn't the one that was applied, or is rolled back in part.
-        MigrationMissing: a version up to the target that is in, or partly in, isn't in the folder, though later ones
+        MigrationMissing: an applied or partly applied version up to the target isn't in the folder, though later ones
             are; or it has another number there.
-        OutOfOrder: a file that would be applied has a lower version than one that is.
+        OutOfOrder: a pending file has a lower version than an applied one.
     """
     wanted = find_target(package, target) if target is not None else None
     applied, limit = state.applied, (wanted or package.migrations[-1]).version
-    _refuse_changed(applied, edits, limit)
-    _refuse_renumbered(package, applied, limit)
-    _refuse_missing(package, applied, limit)
-    left = _refuse_partly(package, state, limit)
+    _check_changed(applied, edits, limit)
+    _check_renumbered(package, applied, limit)
+    _check_missing(package, applied, limit)
+    left = _check_partly_applied(package, state, limit)
     ahead = tuple(record for version, record in applied.items() if version > package.migrations[-1].version)
     known = [(m, applied[m.version]) for m in package.migrations if m.version in applied]
     renamed = tuple((migration, record) for migration, record in known if migration.name != record.name)
     pending: tuple[Migration, ...] = ()
     if wanted is None or wanted.version not in applied:
         pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
-        _refuse_out_of_order(pending, applied)
+        _check_order(pending, applied)
     return Plan(wanted, pending, applied, ahead, edits, left, renamed)
 
 
@@ -95,12 +161,12 @@ def plan_rollback(
     """What a rollback to before `target` would undo, newest first; nothing if this execution has undone all of it.
 
     Args:
-        confirm: what was the newest before this execution undid anything.
+        confirm: the newest applied migration before this execution undid anything.
         undone: what it has undone already.
 
     Raises:
-        InvalidInput: the target isn't applied, `confirm` isn't the newest, others have been at work since this
-            execution began to undo, or a file is missing.
+        InvalidInput: the target isn't applied, `confirm` isn't the newest, another run has changed the database since
+            this execution began to undo, or a file is missing.
         MigrationChanged: a file has the number of another one that is applied.
     """
     lowest = find_target(package, target).version
@@ -112,21 +178,21 @@ def plan_rollback(
             cause="The history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
-    _refuse_unconfirmed(applied, target, confirm, undone)
-    chosen = [package.by_version.get(version) for version in sorted(applied, reverse=True) if version >= lowest]
-    missing = [applied[v].name for v in sorted(applied, reverse=True) if v >= lowest and not _has_down(package, v)]
+    _check_confirmation(applied, target, confirm, undone)
+    chosen = [(v, package.by_version.get(v)) for v in sorted(applied, reverse=True) if v >= lowest]
+    found = [migration for _, migration in chosen if migration and migration.down]
+    missing = [applied[version].name for version, migration in chosen if migration not in found]
     if missing:
         raise InvalidInput(
             f"There is no down file for: {', '.join(missing)}.",
             cause="A migration is rolled back by its file VERSION_description.down.sql.",
             solution="Write the missing down files, or undo the change with a new migration.",
         )
-    found = [migration for migration in chosen if migration is not None]
-    _refuse_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
+    _check_numbers_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
     return found
 
 
-def _refuse_unconfirmed(applied: Mapping[int, Applied], target: str, confirm: str | None, undone: Undone) -> None:
+def _check_confirmation(applied: Mapping[int, Applied], target: str, confirm: str | None, undone: Undone) -> None:
     newest = applied[max(applied)]
     again = f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}."
     if undone.others:
@@ -187,21 +253,21 @@ def missing_files(package: Package, applied: Mapping[int, Applied]) -> list[Appl
     return [record for v, record in sorted(applied.items()) if v < highest and v not in package.by_version]
 
 
-def _refuse_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], limit: int) -> None:
+def _check_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], limit: int) -> None:
     changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
-    _refuse_taken([edit.migration for edit in changed], applied)
+    _check_numbers_taken([edit.migration for edit in changed], applied)
     if changed:
         told = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
         raise MigrationChanged(
-            f"Changed since {_was(changed)} applied: {told}.",
+            f"Changed since {'it was' if len(changed) == 1 else 'they were'} applied: {told}.",
             solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
             files=[edit.migration.name for edit in changed],
             difference="\n".join(edit.difference for edit in changed),
         )
 
 
-def _refuse_taken(changed: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
-    """Refuses changed files that have another name as well: they are other migrations, as it seems."""
+def _check_numbers_taken(changed: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
+    """Refuses changed files whose name has changed, too: most likely they are other migrations."""
     others = [(migration, applied[migration.version]) for migration in changed]
     others = [(migration, record) for migration, record in others if migration.name != record.name]
     if others:
@@ -216,8 +282,8 @@ def _refuse_taken(changed: Sequence[Migration], applied: Mapping[int, Applied]) 
         )
 
 
-def _refuse_renumbered(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
-    """Refuses a pending file with the text of one that is applied under a number which the folder hasn't got."""
+def _check_renumbered(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
+    """Refuses a pending file with the text of an applied one whose number isn't in the folder any more."""
     gone = {record.sha256: record for version, record in applied.items() if version not in package.by_version}
     pending = [m for m in package.migrations if m.version not in applied] if gone else []
     found = [(m, gone[m.sha256]) for m in pending if m.sha256 in gone]
@@ -233,16 +299,16 @@ def _refuse_renumbered(package: Package, applied: Mapping[int, Applied], limit: 
         )
 
 
-def _refuse_missing(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
+def _check_missing(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
     missing = [record for record in missing_files(package, applied) if record.version <= limit]
     if missing:
         names = [record.name for record in missing]
         raise MigrationMissing(f"Applied, but not in {_place(package)}: {', '.join(names)}.", files=names)
 
 
-def _refuse_partly(package: Package, state: State, limit: int) -> tuple[str, ...]:
-    """Refuses to go on over a file that is out in part, or in in part and gone. Returns the names of those above the
-    package's highest version: it is an older one, as with all that is applied there."""
+def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[str, ...]:
+    """Refuses a partly rolled back file, and a partly applied one that isn't in the folder. Returns the names of partly
+    applied files above the package's highest version: there, an older package is the likely reason."""
     below = {v: progress for v, progress in sorted(state.unfinished.items()) if v <= limit}
     for version, progress in below.items():
         if progress.action == "rollback" and version in state.applied:
@@ -259,18 +325,17 @@ def _refuse_partly(package: Package, state: State, limit: int) -> tuple[str, ...
 
 def _partly_out(progress: Progress, newest: int) -> MigrationChanged:
     label = progress.name.partition("_")[0]
-    command = f"aurora-migrations rollback {label} --confirm {newest}"
     return MigrationChanged(
         f"{progress.name} is rolled back in part: {count_parts(progress)} of its down file ran, what follows failed.",
         cause="A down file of several parts, which commit by themselves, didn't get to its end.",
         solution="Roll it back to the end; the rollback goes on where it had failed.",
-        next_command=command,
+        next_command=NextCommand("rollback", (label, "--confirm", str(newest))),
         files=[progress.name],
     )
 
 
 def partly_missing(progress: Progress, instead: str | None = None) -> MigrationMissing:
-    """A file that is partly in isn't in the folder, or has another number there."""
+    """The error of a partly applied file that isn't in the folder, or has another number there."""
     begins = f", and {instead} begins with the same" if instead else ""
     label = progress.name.partition("_")[0]
     return MigrationMissing(
@@ -286,19 +351,10 @@ def count_parts(progress: Progress) -> str:
     return f"{len(progress.units)} part{'' if len(progress.units) == 1 else 's'}"
 
 
-def _refuse_out_of_order(pending: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
+def _check_order(pending: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
     highest = max(applied, default=-1)
     late = [m.name for m in pending if m.version < highest]
     if late:
         raise OutOfOrder(
             f"Not applied, but older than {applied[highest].name}, which is: {', '.join(late)}.", files=late
         )
-
-
-def _was(edits: Sequence[Edit]) -> str:
-    return "it was" if len(edits) == 1 else "they were"
-
-
-def _has_down(package: Package, version: int) -> bool:
-    migration = package.by_version.get(version)
-    return migration is not None and migration.down is not None

@@ -1,11 +1,20 @@
-"""The two things that change a database: apply what is pending, roll back what is newest. Both under the run lock."""
+"""The runner: applies pending migrations, or rolls back applied ones, under the run lock.
+
+Read it from top to bottom. `apply` and `roll_back` plan, take the lock, plan again and give the files to `run_all`,
+which calls `run_one` for each. That calls `run_with_retries`, where an attempt ends in one of three ways:
+
+    committed   the file's changes and its record are in the database, in one transaction
+    failed      the attempt is rolled back; the retry policy decides whether there is another
+    unknown     the connection was lost at COMMIT; `resolve_unknown_commit` reads in the history whether it went through
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -16,35 +25,38 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     partly_in,
     refuse_contradictions,
 )
-from aurora_migrations.engine.drift import read_edits
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     Cancelled,
     ConnectionLost,
+    DatabaseBusy,
     InDoubt,
     MigrationChanged,
     MigratorError,
     PackageChanged,
 )
-from aurora_migrations.engine.executions import NOTHING_UNDONE, Undone, read_undone
-from aurora_migrations.engine.interface import Request
+from aurora_migrations.engine.executions import NOTHING_UNDONE, read_undone
+from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
 from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.locks.blockers import Observer
-from aurora_migrations.engine.locks.retry import MEANWHILE, Patience
+from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, invalid_files, read_text
 from aurora_migrations.engine.plan import (
     Plan,
+    build_plan,
     count_parts,
     find_target,
-    make_plan,
     partly_missing,
     plan_rollback,
+    read_edits,
 )
 from aurora_migrations.engine.postgres import advisory_lock
-from aurora_migrations.engine.results import FileDone, RunResult, rollback_message, success_message
-from aurora_migrations.engine.script import PAST, Action, Script
-from aurora_migrations.engine.takeover import connect, overtaken, reconnect, take_over
+from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.script import PAST, Action
 from aurora_migrations.engine.transaction import CommitUnknown, Ran, run_file
+
+SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
+_CONNECTING = "connecting to the database"
 
 
 def apply(request: Request, target: str | None = None) -> RunResult:
@@ -56,23 +68,24 @@ def apply(request: Request, target: str | None = None) -> RunResult:
     Raises:
         MigratorError: of any family; its fact `applied` names the files that this run had applied before.
     """
-    with _Run(request) as run:
-        plan = run.read_plan(target)
+    with _Runner(request) as runner:
+        plan = runner.build_plan(target)
         request.listener.planned("apply", plan.pending)
         done: list[FileDone] = []
         if plan.pending:
-            run.check("apply", plan.pending)  # refuses before it waits for the lock and writes anything
-            run.take_lock()
-            plan = run.read_plan(target)
-            done = run.files("apply", plan.pending)
+            runner.check("apply", plan.pending)  # refuses before it waits for the lock and writes anything
+            runner.take_lock()
+            plan = runner.build_plan(target)  # again: another run may have had its turn
+            done = runner.run_all("apply", plan.pending)
         since = plan.target_applied
-        return run.result(
-            migration=plan.target.label if plan.target else done[-1].migration if done else None,
-            message=_message(plan, done),
+        labels = [file.migration for file in done]
+        return runner.result(
+            migration=plan.target.label if plan.target else labels[-1] if labels else None,
+            message=success_message(labels, plan.target.label if plan.target else None, since),
             applied=tuple(done),
             notices=tuple(plan.warnings),
             already_applied=since.applied_at if since else None,
-            remaining=run.remaining("apply", plan.pending),
+            remaining=runner.remaining("apply", plan.pending),
         )
 
 
@@ -80,46 +93,47 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
     """Runs the down files of every applied migration from the newest down to and including `target`.
 
     Args:
-        confirm: the number of the newest applied migration, as whoever asks knows it. Held against the history under
+        confirm: the number of the newest applied migration, as the initiator knows it. Compared with the history under
             the lock: if somebody has applied another since, nothing is rolled back.
 
     Raises:
         InvalidInput: the target isn't applied, `confirm` isn't the newest, or a down file is missing.
         MigratorError: of any other family; its fact `rolled_back` names what this run had rolled back before.
     """
-    with _Run(request) as run:
-        chosen = run.read_rollback(target, confirm)
+    with _Runner(request) as runner:
+        chosen = runner.plan_rollback(target, confirm)
         request.listener.planned("rollback", chosen)
         done: list[FileDone] = []
         if chosen:
-            run.check("rollback", chosen)  # refuses before it waits for the lock
-            run.take_lock()
-            chosen = run.read_rollback(target, confirm)
-            done = run.files("rollback", chosen)
+            runner.check("rollback", chosen)  # refuses before it waits for the lock
+            runner.take_lock()
+            chosen = runner.plan_rollback(target, confirm)
+            done = runner.run_all("rollback", chosen)
         labels = [file.migration for file in done] or [find_target(request.source.package, target).label]
-        return run.result(
+        return runner.result(
             migration=labels[-1],
             message=rollback_message(labels),
             applied=tuple(done),
             action="rollback",
-            remaining=run.remaining("rollback", chosen),
+            remaining=runner.remaining("rollback", chosen),
         )
 
 
-class _Run:
-    """One run: its session, which is replaced where a commit's fate had to be found out, and its clock."""
+class _Runner:
+    """One run: its session, which holds the run lock and is replaced where the connection was lost, and its clock."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._listener = request.listener
         self._started = time.monotonic()
+        self._applied: set[int] = set()  # versions, as this run knows the history
         self._unfinished: dict[int, history.Progress] = {}
         self._checked: set[tuple[Action, int]] = set()
-        self._known: set[int] = set()  # what is applied, as this run knows it
         self._hazards: list[str] = []
-        self._patience = Patience(request.limits, request.limits_now, request.listener.in_the_way)
+        self._retry = RetryPolicy(request.limits, request.limits_now, request.listener.blocked)
         self._observer = Observer(request.url, request.execution)
         self._session = connect(request)
-        request.listener.connected(self._session)
+        self._listener.connected(self._session)
 
     def __enter__(self) -> Self:
         return self
@@ -127,171 +141,252 @@ class _Run:
     def __exit__(self, *_: object) -> None:
         self._observer.close()
         self._session.close()
-        self._request.listener.closed()
+        self._listener.closed()
 
-    def read_plan(self, target: str | None) -> Plan:
+    # ---- the run: plan, lock, files, attempts ------------------------------------------------------------------------
+
+    def build_plan(self, target: str | None) -> Plan:
+        """What to apply, by the history as it is now."""
         source, state = self._request.source, self._read_state()
-        return make_plan(source.package, state, read_edits(self._session, source, state.applied), target)
+        return build_plan(source.package, state, read_edits(self._session, source, state.applied), target)
 
-    def read_rollback(self, target: str, confirm: str) -> list[Migration]:
-        request, applied = self._request, self._read_state().applied
-        undone = self._read_undone() if request.resumes else NOTHING_UNDONE
+    def plan_rollback(self, target: str, confirm: str) -> list[Migration]:
+        """What to roll back, by the history as it is now."""
+        request, applied, undone = self._request, self._read_state().applied, NOTHING_UNDONE
+        if request.resumes:
+            undone = read_undone(self._session, request.execution, request.execution_start)
         return plan_rollback(request.source.package, applied, target, confirm, undone)
 
-    def _read_undone(self) -> Undone:
-        return read_undone(self._session, self._request.execution, self._request.execution_start)
-
-    def _read_state(self) -> history.State:
-        state = history.read_state(self._session)
-        self._known, self._unfinished = set(state.applied), state.unfinished
-        return state
-
     def take_lock(self) -> None:
+        """Takes the run lock, which the session holds until it ends, and brings the history up to date."""
         self._session.prepare_to_write()
-        advisory_lock.acquire(self._session, self._request.wait, self._request.listener.waiting)
+        advisory_lock.acquire(self._session, self._request.wait, self._listener.waiting)
         history.upgrade(self._session)
         history.close_interrupted(self._session)
 
+    def run_all(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:
+        """Runs files in order. All are checked before the first runs."""
+        self.check(action, migrations)
+        self._listener.begins(action, migrations)
+        done: list[FileDone] = []
+        for migration in migrations:
+            if action == "apply" and migration.version in self._applied:
+                continue  # another run applied it, while this one resolved a lost commit
+            if done and not self._request.may_begin():
+                break
+            try:
+                done.append(self.run_one(action, migration))
+            except MigratorError as error:
+                so_far: dict[str, Any] = {PAST[action]: [file.migration for file in done]}
+                raise error.but(**so_far) from error
+        return done
+
+    def run_one(self, action: Action, migration: Migration) -> FileDone:
+        """Runs a migration's file to its end."""
+        if self._session.wire.interrupted:
+            raise interrupts.cancelled("between two files")
+        self._listener.executing(action, migration)
+        started = time.monotonic()
+        job = self._read_job(action, migration)
+        self._retry.begin_file(job.limits)
+        ran = self.run_with_retries(job)
+        (self._applied.add if action == "apply" else self._applied.discard)(migration.version)
+        duration_ms = (time.monotonic() - started) * 1_000
+        checks, held, waits = tuple(ran.checks), tuple(ran.held), tuple(self._retry.waits)
+        done = FileDone(migration.label, job.file, duration_ms, checks, held, waits)
+        self._listener.executed(action, migration, done)
+        return done
+
+    def run_with_retries(self, job: Job) -> Ran:
+        """Runs a file from its first unit that isn't committed yet; again, where the retry policy allows it."""
+        wanted = job.limits
+        while True:
+            job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
+            attempt_ms, on_running = self._retry.attempt_ms, self._listener.statement_running
+            try:
+                return run_file(self._session, job, self._observer, attempt_ms, on_running)
+            except CommitUnknown as unknown:
+                if self.resolve_unknown_commit(unknown, job):
+                    return unknown.ran
+            except MigratorError as error:
+                self._retry.on_failure(error)  # raises it, if there is no other attempt
+                self.wait_for_next_attempt(job, error)
+
+    def wait_for_next_attempt(self, job: Job, error: MigratorError) -> None:
+        """Waits where nobody queues behind us, with nothing of the failed attempt left in the session. A connection
+        that is lost meanwhile is replaced: no transaction of ours was open.
+
+        Raises:
+            Cancelled: Ctrl-C was pressed, or somebody cancelled a statement.
+            ConnectionLost: the connection isn't replaced.
+            AnotherRunInProgress: another run has worked on the database since.
+        """
+        try:
+            self._session.reset_session(complete=False)  # so that the history is read as our own role
+            self._unfinished = history.read_state(self._session).unfinished
+            if not self._units_done(job):
+                self._session.reset_session(complete=True)
+            self._retry.wait(self._session, error)
+        except Cancelled as cancelled:
+            by_ctrl_c = self._session.wire.interrupted  # also where it hit a statement of ours
+            stopped = interrupts.cancelled(f"while {MEANWHILE}") if by_ctrl_c else cancelled
+            raise stopped.but(state=error.state) from None
+        except ConnectionLost as broken:
+            lost = broken.but(state=error.state)
+            if not self._retry.may_reconnect:
+                raise lost from broken
+            try:
+                other_run = self.reconnect()
+                state = history.read_state(self._session)
+            except MigratorError as failed:
+                raise lost from failed
+            self._retry.on_connection_lost(lost)
+            self._unfinished = state.unfinished
+            if other_run or set(state.applied) != self._applied:
+                raise self._overtaken(job, "was waiting for its next try", state, other_run) from None
+            self._close_interrupted()
+
+    def resolve_unknown_commit(self, unknown: CommitUnknown, job: Job) -> bool:
+        """Finds out whether a commit whose answer never came went through, in a session that replaces the lost one.
+
+        Returns:
+            Whether the file is done: applied, or rolled back. If not, its next unit can begin.
+
+        Raises:
+            MigratorError: the commit didn't go through and isn't retried (why the connection broke); or it did, but
+                another run is at work; or the history can't be read (InDoubt).
+        """
+        if not (unknown.commit_sent or self._retry.may_reconnect):
+            raise unknown.error
+        try:
+            other_run = self.reconnect()
+            progress = history.read_attempt(self._session, unknown.attempt, job)
+            state = history.read_state(self._session)
+        except MigratorError as error:
+            if not unknown.commit_sent:
+                raise unknown.error from error
+            if not unknown.error.retryable:
+                raise unknown.error.but(state=in_doubt(job, unknown.units)) from error
+            raise InDoubt(
+                f"The connection was lost while {job.file} was committing, and then: {error.message}",
+                state=in_doubt(job, unknown.units),
+                migration=job.migration.label,
+                file=job.file,
+            ) from error
+        version, applied, self._unfinished = job.migration.version, set(state.applied), state.unfinished
+        file_done = progress is not None and progress.result == job.result
+        unit_done = progress is not None and len(progress.units) > unknown.units
+        if not (file_done or unit_done):
+            lost = unknown.error.but(state=partly_in(job, unknown.units))
+            if other_run or not lost.retryable:
+                raise lost
+            self._retry.on_connection_lost(lost)  # raises it, if there is no other attempt
+        # Another run may have had the lock in between. More may be applied by now; less, or after a rollback anything
+        # else, makes what is left of this run wrong.
+        expected = self._applied ^ {version} if file_done else self._applied
+        self._applied = applied
+        as_expected = expected <= applied if job.action == "apply" else expected == applied
+        if other_run or not as_expected:
+            raise self._overtaken(job, "was committing", state, other_run)
+        self._close_interrupted()
+        return file_done or (job.action == "apply" and version in applied)  # by another run
+
+    def reconnect(self) -> AnotherRunInProgress | None:
+        """Replaces a lost session by one that holds the run lock.
+
+        As long as the lost session lives, its commit may still happen. So the new one must get the lock, or see that
+        somebody else has it: either proves that the lost session is gone.
+
+        Returns:
+            The error, if another run has the lock.
+
+        Raises:
+            AnotherRunInProgress: nobody can say who has it, or the lost session still does.
+            MigratorError: of the family connection: there is no new session.
+        """
+        lost_pid, interrupted = self._session.server.pid, self._session.wire.interrupted
+        self._session.close()
+        self._listener.closed()
+        self._session = connect(self._request, again=True)
+        self._listener.connected(self._session)
+        other_run = None
+        try:
+            advisory_lock.acquire(self._session, SETTLE_TIME, self._listener.waiting, yields_to_others=lost_pid)
+        except AnotherRunInProgress as error:
+            if error.facts.get("holder_pid") in (None, lost_pid):
+                raise
+            other_run = error
+        self._session.wire.interrupted |= interrupted
+        return other_run
+
+    # ---- steps of the above ------------------------------------------------------------------------------------------
+
     def check(self, action: Action, migrations: Sequence[Migration]) -> None:
-        """Refuses files that can't be run as they are, or may hurt where that is refused, and a package that can't be
+        """Refuses files that can't be run as they are, hazards where those are refused, and a package that can't be
         read."""
+        source, limits = self._request.source, self._request.limits
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
-        problems = self._request.source.problems(action, fresh)
-        interrupts.hear("looking for hazards")  # before a judgement of which Ctrl-C may have ended a part
+        problems = source.problems(action, fresh)
+        interrupts.hear(
+            "looking for hazards"
+        )  # first: Ctrl-C may have ended the linter, and with it cut its findings short
         if problems:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
-        _ = self._request.source.digest
-        scripts = [self._request.source.script(action, migration) for migration in fresh]
-        refuse_contradictions(self._request.limits, scripts)
-        self._look_at_hazards(scripts)
-
-    def _look_at_hazards(self, scripts: Iterable[Script]) -> None:
-        found = [hazard for script in scripts for hazard in script.hazards if hazard.allowed_because is None]
+        _ = source.digest
+        scripts = [source.script(action, migration) for migration in fresh]
+        refuse_contradictions(limits, scripts)
+        found = [hazard for script in scripts for hazard in script.open_hazards]
         if found and self._request.hazards == "refuse":
             raise hazards_refused(found)
         self._hazards += map(str, found)
         for hazard in found:
-            self._request.listener.may_hurt(hazard)
+            self._listener.hazard_found(hazard)
 
-    def files(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:
-        """Runs files in order. All are checked before the first runs."""
-        self.check(action, migrations)
-        self._request.listener.begins(action, migrations)
-        done: list[FileDone] = []
-        for migration in migrations:
-            if action == "apply" and migration.version in self._known:
-                continue  # another run did it, while we found out what had become of a commit
-            if done and not self._request.may_begin():
-                break
-            try:
-                done.append(self._file(action, migration))
-            except MigratorError as error:
-                error.facts[PAST[action]] = [file.migration for file in done]
-                raise
-        return done
-
-    def remaining(self, action: Action, migrations: Sequence[Migration]) -> int:
-        """How many of these the run has left to do."""
-        return sum((migration.version in self._known) == (action == "rollback") for migration in migrations)
-
-    def result(self, **parts: Any) -> RunResult:
+    def result(self, **fields: Any) -> RunResult:
+        """The result of a run that ended well."""
         return RunResult(
             hazards=tuple(self._hazards),
             execution=self._request.execution,
             database=self._session.server.database,
             duration_ms=(time.monotonic() - self._started) * 1_000,
-            **parts,
+            **fields,
         )
 
-    def _file(self, action: Action, migration: Migration) -> FileDone:
-        if self._session.wire.interrupted:
-            raise interrupts.cancelled("between two files")
-        self._request.listener.executing(action, migration)
-        started = time.monotonic()
-        job = _job(self._request, action, migration)
-        self._patience.begin(job.limits)
-        ran = self._until_done(job)
-        self._known ^= {migration.version}
-        done = FileDone(
-            migration.label,
-            job.file,
-            (time.monotonic() - started) * 1_000,
-            tuple(ran.checks),
-            tuple(ran.held),
-            tuple(self._patience.waits),
-        )
-        self._request.listener.executed(action, migration, done)
-        return done
+    def remaining(self, action: Action, migrations: Sequence[Migration]) -> int:
+        """How many of these are still to be done."""
+        return sum((migration.version in self._applied) == (action == "rollback") for migration in migrations)
 
-    def _until_done(self, job: Job) -> Ran:
-        """Runs a file from the first unit that isn't in; again, if others were in the way or the connection broke."""
-        wanted = job.limits
-        while True:
-            job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
-            try:
-                return run_file(
-                    self._session, job, self._observer, self._patience.attempt_ms, self._request.listener.at_work
-                )
-            except CommitUnknown as unknown:
-                if self._settle(unknown, job):
-                    return unknown.ran
-            except MigratorError as error:
-                self._patience.after(error)
-                try:
-                    self._wait(job, error)
-                except ConnectionLost as lost:
-                    lost.state = error.state
-                    self._replace(job, lost)
+    def _read_state(self) -> history.State:
+        state = history.read_state(self._session)
+        self._applied, self._unfinished = set(state.applied), state.unfinished
+        return state
 
-    def _wait(self, job: Job, error: MigratorError) -> None:
-        """Waits for the next try, with nothing of the last one left in the session."""
-        try:
-            self._session.clean(wholly=False)  # the history is read as ourselves
-            self._unfinished = history.read_state(self._session).unfinished
-            if not self._units_done(job):
-                self._session.clean(wholly=True)
-            self._patience.wait(self._session, error)
-        except Cancelled as cancelled:
-            by_ctrl_c = self._session.wire.interrupted  # also where it hit a statement of ours
-            stopped = interrupts.cancelled(f"while {MEANWHILE}") if by_ctrl_c else cancelled
-            stopped.state = error.state
-            raise stopped from None
-
-    def _replace(self, job: Job, lost: ConnectionLost) -> None:
-        """Goes on in a new session after the connection was lost while nothing of ours was under way.
-
-        Raises:
-            ConnectionLost: it isn't tried again.
-            AnotherRunInProgress: another run has worked on the database since.
-        """
-        if not self._patience.forgives_connections:
-            raise lost
-        before, interrupted = self._session.server.pid, self._session.wire.interrupted
-        self._session.close()
-        self._request.listener.closed()
-        try:
-            busy = self._take_over(before)
-            self._session.wire.interrupted |= interrupted
-            state = history.read_state(self._session)
-        except MigratorError as error:
-            raise lost from error
-        self._patience.after_connection(lost)
-        self._unfinished = state.unfinished
-        if busy or set(state.applied) != self._known:
-            raise overtaken(job, "was waiting for its next try", self._parts_through(job, state), busy)
-        self._close_interrupted()
+    def _read_job(self, action: Action, migration: Migration) -> Job:
+        """A migration's file as it is now, which must be the one that the source has read."""
+        request = self._request
+        script = request.source.script(action, migration)
+        path = migration.path if action == "apply" else migration.down
+        text = read_text(path) if path else b""
+        if hashlib.sha256(text).hexdigest() != script.sha256:
+            raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
+        limits, digest = request.limits.of(script.options), request.source.digest
+        return Job(action, migration, script, text, 0, digest, request.requested_by, limits, request.execution_start)
 
     def _units_done(self, job: Job) -> int:
-        """How many of the file's units are in, from an attempt that didn't get to the end.
+        """How many of the file's units an earlier attempt has committed.
 
         Raises:
-            MigrationChanged: those aren't the units that the file begins with.
+            MigrationChanged: the file doesn't begin with those units any more.
+            MigrationMissing: they are recorded under another number, which the folder doesn't have any more.
         """
         progress = self._unfinished.get(job.migration.version)
         ours = [unit.tokens for unit in job.script.units]
         if progress is None or progress.action != job.action:
-            self._refuse_renumbered(job, ours)
+            for version, other in self._unfinished.items():
+                gone = version not in self._request.source.package.by_version
+                if other.action == job.action == "apply" and gone and list(other.units) == ours[: len(other.units)]:
+                    raise partly_missing(other, job.file)
             return 0
         if list(progress.units) != ours[: len(progress.units)]:
             raise MigrationChanged(
@@ -303,99 +398,48 @@ class _Run:
             )
         return len(progress.units)
 
-    def _parts_through(self, job: Job, state: history.State) -> int | None:
-        """How many of the file's units are done by now, whoever did them; None: the file is."""
-        whole = (job.migration.version in state.applied) == (job.action == "apply")
-        return None if whole else self._units_done(job)
-
-    def _refuse_renumbered(self, job: Job, ours: Sequence[str]) -> None:
-        """Refuses a file whose first parts are in under another number, which the folder hasn't got any more."""
-        package = self._request.source.package.by_version
-        for version, progress in self._unfinished.items():
-            renamed = progress.action == job.action == "apply" and version not in package
-            if renamed and list(progress.units) == ours[: len(progress.units)]:
-                raise partly_missing(progress, job.file)
-
-    def _settle(self, unknown: CommitUnknown, job: Job) -> bool:
-        """Finds out what became of a commit whose answer never came, in a new session that takes the old one's place.
-
-        As long as the old session lives, its commit may still happen. So the new one must get the run lock, or see
-        that somebody else has it: either proves that the old session is gone.
-
-        Returns:
-            Whether the file is done: wholly in, or rolled back. If not, its next unit can begin.
-
-        Raises:
-            MigratorError: the commit didn't happen and isn't tried again (why the connection broke); or it did, but
-                another run is at work; or nobody can be asked (InDoubt).
-        """
-        if not (unknown.commit_sent or self._patience.forgives_connections):
-            raise unknown.error
-        before, interrupted = self._session.server.pid, self._session.wire.interrupted
-        self._session.close()
-        self._request.listener.closed()
-        try:
-            busy = self._take_over(before)
-            self._session.wire.interrupted |= interrupted
-            progress = history.read_attempt(self._session, unknown.attempt, job)
-            state = history.read_state(self._session)
-        except MigratorError as error:
-            if not unknown.commit_sent:
-                raise unknown.error from error
-            if not unknown.error.retryable:
-                unknown.error.state = in_doubt(job, unknown.units) or unknown.error.state
-                raise unknown.error from error
-            raise InDoubt(
-                f"The connection was lost while {job.file} was committing, and then: {error.message}",
-                state=in_doubt(job, unknown.units),
-                migration=job.migration.label,
-                file=job.file,
-            ) from error
-        applied, self._unfinished = set(state.applied), state.unfinished
-        done = progress is not None and progress.result == job.result
-        if not done and (progress is None or len(progress.units) <= unknown.units):
-            unknown.error.state = partly_in(job, unknown.units) or unknown.error.state
-            if busy or not unknown.error.retryable:
-                raise unknown.error
-            self._patience.after_connection(unknown.error)
-        if busy or not self._may_go_on(job, done, applied):
-            raise overtaken(job, "was committing", self._parts_through(job, state), busy)
-        self._close_interrupted()
-        return done or (job.action == "apply" and job.migration.version in applied)  # by another run
-
     def _close_interrupted(self) -> None:
-        """In a new session. If that fails, the next run does it: what this one has found out is told all the same."""
+        """In a new session. If it fails, the next run does it: what this one has found out is reported all the same."""
         with contextlib.suppress(MigratorError):
             history.close_interrupted(self._session)
 
-    def _may_go_on(self, job: Job, done: bool, applied: set[int]) -> bool:
-        """Whether what others did meanwhile leaves what is left of this run right: more may be in, nothing less."""
-        expected = self._known ^ {job.migration.version} if done else self._known
-        more = applied - expected
-        self._known = (
-            (applied - {job.migration.version}) if job.action == "apply" else (applied | {job.migration.version})
+    def _overtaken(
+        self, job: Job, doing: str, state: history.State, other_run: AnotherRunInProgress | None
+    ) -> AnotherRunInProgress:
+        """The error where another run took the lock in the moment in which this one had lost it."""
+        if (job.migration.version in state.applied) == (job.action == "apply"):
+            reached = f"{job.file} {'is in' if job.action == 'apply' else 'is rolled back'}."
+        else:
+            reached = partly_in(job, self._units_done(job)) or f"Nothing of {job.file} is through."
+        return AnotherRunInProgress(
+            f"The connection was lost while {job.file} {doing}, and another run has worked on the database since.",
+            cause=other_run.cause
+            if other_run
+            else "Another run began in the moment in which this one had lost its connection.",
+            solution="See `aurora-migrations status`, then run again: the run goes on from what is true.",
+            state=f"{reached} What came after it in this run was not begun.",
+            migration=job.migration.label,
+            file=job.file,
         )
-        return expected <= applied and (job.action == "apply" or not more)
-
-    def _take_over(self, before: int) -> AnotherRunInProgress | None:
-        """Connects anew and takes the run lock; returns the error if another session than ours has it."""
-        self._session = reconnect(self._request)
-        self._request.listener.connected(self._session)
-        return take_over(self._session, self._request, before)
 
 
-def _job(request: Request, action: Action, migration: Migration) -> Job:
-    """A migration's file as it is now, held against what the source understood of it."""
-    script = request.source.script(action, migration)
-    path = migration.path if action == "apply" else migration.down
-    text = read_text(path) if path else b""
-    if hashlib.sha256(text).hexdigest() != script.sha256:
-        raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
-    limits = request.limits.of(script.options)
-    who = request.requested_by
-    return Job(action, migration, script, text, 0, request.source.digest, who, limits, request.execution_start)
+def connect(request: Request, again: bool = False) -> Session:
+    """Opens a session, and retries for a while.
 
-
-def _message(plan: Plan, done: Sequence[FileDone]) -> str:
-    target = plan.target.label if plan.target else None
-    return success_message([file.migration for file in done], target, plan.target_applied)
+    Args:
+        again: it replaces one that was lost: a restart or a failover may last for some seconds. For the first session,
+            only a server that takes no connection at the moment is worth another try.
+    """
+    deadline = time.monotonic() + (SETTLE_TIME if again else min(SETTLE_TIME, request.limits.lock_wait / 1_000))
+    while True:
+        try:
+            with interrupts.stopped(_CONNECTING), interrupts.heard():
+                session = Session(request.url, request.execution)
+            if again:
+                session.prepare_to_write()
+            return session
+        except MigratorError as error:
+            transient = error.retryable if again else isinstance(error, DatabaseBusy)
+            if not transient or time.monotonic() > deadline:
+                raise
+            interrupts.pause(0.2 if again else random.uniform(0.5, 1.5), _CONNECTING)

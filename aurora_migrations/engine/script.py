@@ -1,4 +1,4 @@
-"""A migration's texts, understood: what the compiler finds out before a run and the engine goes by.
+"""A migration's texts as the compiler understood them before the run.
 
 The engine asks a `Source` for them. There are two: the compiler itself (`compiler/compile.py`, which needs PostgreSQL's
 grammar), and a manifest that the compiler has written (`engine/manifest.py`, which needs nothing).
@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from aurora_migrations.engine.migrations import Migration, Package, Problem
 from aurora_migrations.engine.options import Options, RowsExpectation
-from aurora_migrations.engine.verification.expectations import Promise
+from aurora_migrations.engine.verification.expectations import Expectation
 
 Action = Literal["apply", "rollback"]
 PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
@@ -25,7 +25,7 @@ class TableLock:
     Attributes:
         table: its name as written, quoted as PostgreSQL quotes; of an index, where only that is named, the index.
         mode: PostgreSQL's name of it, such as `ACCESS EXCLUSIVE`.
-        rewrites, scans: `yes`, `no` or `maybe`: whether its rows are written anew, or all read, under the lock.
+        rewrites, scans: `yes`, `no` or `maybe`: whether its rows are rewritten, or all read, under the lock.
     """
 
     table: str
@@ -54,13 +54,13 @@ class Statement:
 
 @dataclass(frozen=True)
 class Hazard:
-    """One thing in one file that may hurt when it is deployed. Lines and columns count from 1.
+    """A risky statement of a file. Lines and columns count from 1.
 
     Attributes:
         message: what happens; never a text out of the file.
         help: what to write instead; may be empty.
-        refused: wrong in any case, and no `allow` accepts it.
-        allowed_because: the reason its file gives for accepting it, if it does.
+        refused: an error in any case, which no `allow` accepts.
+        allowed_because: the reason for which its file allows it, if it does.
     """
 
     rule: str
@@ -78,7 +78,7 @@ class Hazard:
 
 @dataclass(frozen=True)
 class Unit:
-    """A part of a file that is in or out as a whole.
+    """What commits together: a whole file, a block of it, or a single statement.
 
     Attributes:
         start, end: its bytes in the text; of a block, those between its BEGIN and its COMMIT.
@@ -107,8 +107,8 @@ class Script:
         sha256: the hash of the text that all positions are positions in.
         tokens: the token hash of the whole text.
         reason: why its units are what they are.
-        promises: what must be true before it commits.
-        hazards: what may hurt, accepted or not.
+        promises: expectations, which must be met before it commits.
+        hazards: all, allowed or not.
         tables: names of the relations that it makes or changes, as they are called at its end.
         made, taken: see `aurora_migrations.engine.verification.expected_tables.Standing`.
     """
@@ -120,11 +120,16 @@ class Script:
     reason: str
     units: tuple[Unit, ...]
     statements: tuple[Statement, ...]
-    promises: tuple[Promise, ...] = ()
+    promises: tuple[Expectation, ...] = ()
     hazards: tuple[Hazard, ...] = ()
     tables: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
+
+    @property
+    def open_hazards(self) -> list[Hazard]:
+        """Those that the file doesn't allow."""
+        return [hazard for hazard in self.hazards if hazard.allowed_because is None]
 
 
 @dataclass(frozen=True)

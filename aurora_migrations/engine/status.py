@@ -1,26 +1,38 @@
-"""What is applied where: every migration of the package and of the history, with its state. Reads only."""
+"""Status of a database: every migration of the package and of the history, with its state. Reads only.
+
+The answers of the read-only actions are made here: the same JSON documents at a terminal and from the state machine.
+The size of its state is limited, so there long lists are cut to a budget (bytes of JSON), and the answer says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
-from aurora_migrations.engine.drift import Edit, read_edits
 from aurora_migrations.engine.history import Attempt, State, read_attempts, read_state
-from aurora_migrations.engine.migrations import Package
+from aurora_migrations.engine.migrations import Migration, Package
+from aurora_migrations.engine.plan import Edit, Plan, read_edits
 from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.session import Server, Session
-from aurora_migrations.engine.script import Source
+from aurora_migrations.engine.script import Script, Source
+from aurora_migrations.engine.steps.step import newest
 
 # From healthy to not: what `list` and `status` call a migration.
 STATES = ("applied", "pending", "partly in", "ahead", "out of order", "changed", "partly out", "missing")
 _SOUND = frozenset({"applied", "pending", "partly in", "ahead"})
+ATTEMPTS = 200  # how many the state machine returns at most
+UNLIMITED = 2**40
+_LISTED = 20  # locks, tables or hazards of one file
+_OF_ERRORS = ("error", "message", "file", "line", "column", "sqlstate")
+_SHOWN = 500  # characters of one of these
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts` are those of a file of several
-    parts that are in (or out, of its down file), where that isn't all of it."""
+    """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts`: of a file that is applied
+    (or rolled back) in part, how many of its units."""
 
     migration: str
     name: str
@@ -36,11 +48,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Overview:
-    """Where a database stands.
+    """The status of a database.
 
     Attributes:
         entries: every migration, by version.
-        running: who has the run lock now.
+        running: the holder of the run lock.
         last: the newest attempt.
     """
 
@@ -56,7 +68,7 @@ class Overview:
 
     @property
     def refused(self) -> list[Entry]:
-        """What a run would be refused for."""
+        """The migrations because of which a run would be refused."""
         return [entry for entry in self.entries if entry.state not in _SOUND]
 
     @property
@@ -93,7 +105,7 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
 
 
 def read_overview(session: Session, source: Source) -> Overview:
-    """Where the database stands, who is at work on it, and what happened last."""
+    """The status of the database, the holder of the run lock, and the newest attempt."""
     attempts = read_attempts(session, 1)
     return Overview(
         read_entries(session, source), advisory_lock.find_holder(session), attempts[0] if attempts else None
@@ -104,36 +116,111 @@ def _entries(package: Package, state: State, edits: Mapping[int, Edit]) -> tuple
     names = {migration.version: migration.name for migration in package.migrations}
     names |= {v: record.name for v, record in state.applied.items() if v not in names}
     names |= {v: progress.name for v, progress in state.unfinished.items() if v not in names}
-    told = _States(package, state, edits)
-    return tuple(_entry(name, told.of(version), version, state) for version, name in sorted(names.items()))
+    newest_applied = max(state.applied, default=-1)
+
+    def entry(version: int, name: str) -> Entry:
+        record, progress, edit = state.applied.get(version), state.unfinished.get(version), edits.get(version)
+        if version not in package.by_version:
+            word = "ahead" if version > package.migrations[-1].version else "missing"
+        elif record is not None:
+            word = "changed" if edit and edit.changed else "partly out" if progress else "applied"
+        elif version < newest_applied:
+            word = "out of order"
+        else:
+            word = "partly in" if progress else "pending"
+        parts = len(progress.units) if progress and (word.startswith("partly") or record is None) else None
+        at, execution = (record.applied_at, record.execution) if record else (None, None)
+        return Entry(name.partition("_")[0], name, word, at, execution, parts)
+
+    return tuple(entry(version, name) for version, name in sorted(names.items()))
 
 
-def _entry(name: str, word: str, version: int, state: State) -> Entry:
-    record, progress = state.applied.get(version), state.unfinished.get(version)
-    parts = len(progress.units) if progress and (word.startswith("partly") or record is None) else None
-    label = name.partition("_")[0]
-    if record is None:
-        return Entry(label, name, word, parts=parts)
-    return Entry(label, name, word, record.applied_at, record.execution, parts)
+def complete_answer(action: str, execution: str, server: Server, answer: Mapping[str, object]) -> dict[str, object]:
+    """An answer with what every answer has: `status`, `migration` and `message` stay; more may join."""
+    about = {"action": action, "execution": execution, "database": server.database}
+    told = {key: answer.get(key) for key in ("migration", "message")}
+    return {"status": "success", **told, **about, **answer}
 
 
-class _States:
-    """Says of a version in which state it is."""
+def list_answer(entries: Sequence[Entry], budget: int = UNLIMITED) -> dict[str, object]:
+    """Every migration and its state; if they are too many, the newest."""
+    states = [entry.state for entry in entries]
+    counts = {state: states.count(state) for state in STATES if state in states}
+    shown = first([entry.to_dict() for entry in reversed(entries)], budget)[::-1]
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return {
+        "message": f"{len(entries)} migrations: {told}",
+        "migrations": shown,
+        "omitted": len(entries) - len(shown),
+        "counts": counts,
+    }
 
-    def __init__(self, package: Package, state: State, edits: Mapping[int, Edit]) -> None:
-        self._package = package
-        self._state = state
-        self._changed = {version for version, edit in edits.items() if edit.changed}
-        self._newest_here = package.migrations[-1].version
-        self._newest_there = max(state.applied, default=-1)
 
-    def of(self, version: int) -> str:
-        here, there = version in self._package.by_version, version in self._state.applied
-        if not here:
-            return "ahead" if version > self._newest_here else "missing"
-        partly = version in self._state.unfinished
-        if there:
-            return "changed" if version in self._changed else "partly out" if partly else "applied"
-        if version < self._newest_there:
-            return "out of order"
-        return "partly in" if partly else "pending"
+def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -> dict[str, object]:
+    """The status. Of the names in each list the first, if they are too many; `counts` has their number."""
+    told = replace(overview, last=_cut(overview.last) if overview.last else None).to_dict(server)
+    lists = {key: first(value, budget) if isinstance(value, list) else value for key, value in told.items()}
+    return {"message": _standing(overview), **lists}
+
+
+def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMITED) -> dict[str, object]:
+    """At most so many attempts, newest first; `older`: whether there are more before them."""
+    shown = first([asdict(_cut(attempt)) for attempt in attempts[:most]], budget)
+    message = f"The newest {len(shown)} attempts" if shown else "No attempt yet"
+    return {"message": message, "attempts": shown, "older": len(attempts) > len(shown)}
+
+
+def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str, object]:
+    """What a run would do, file by file; if they are too many, the first."""
+    files = [_planned(migration, source.script("apply", migration)) for migration in plan.pending]
+    shown = first(files, budget)
+    return {
+        "migration": plan.target.label if plan.target else None,
+        "message": _pending(plan.pending),
+        "pending": shown,
+        "omitted": len(files) - len(shown),
+    }
+
+
+def first(items: Sequence[_Item], budget: int) -> list[_Item]:
+    """The first items whose JSON takes no more than `budget` bytes."""
+    return list(items) if budget == UNLIMITED else newest(items[::-1], budget)[::-1]
+
+
+def _planned(migration: Migration, script: Script) -> dict[str, object]:
+    """A pending file, and what it will do to tables that are there already."""
+    locks = [lock for statement in script.statements for lock in statement.locks]
+    return {
+        "migration": migration.label,
+        "file": migration.name,
+        "parts": len(script.units),
+        "statements": len(script.statements),
+        "tables": list(script.tables[:_LISTED]),
+        "locks": [asdict(lock) for lock in dict.fromkeys(locks)][:_LISTED],
+        "hazards": [str(hazard) for hazard in script.open_hazards[:_LISTED]],
+    }
+
+
+def _pending(pending: Sequence[Migration]) -> str:
+    if not pending:
+        return "Nothing to do: every migration is applied"
+    labels = pending[0].label if len(pending) == 1 else f"{pending[0].label} to {pending[-1].label}"
+    return f"{_count(len(pending))} to run: {labels}"
+
+
+def _standing(overview: Overview) -> str:
+    if overview.refused:
+        return f"A run would be refused for {_count(len(overview.refused))}"
+    left = overview.counts["pending"] + overview.counts["partly in"]
+    return f"{_count(left)} pending" if left else "Every migration is applied"
+
+
+def _count(number: int) -> str:
+    return f"{number} {'migration' if number == 1 else 'migrations'}"
+
+
+def _cut(attempt: Attempt) -> Attempt:
+    """An attempt with so much of its error as people look for: an excerpt alone may have a hundred lines."""
+    told = {key: attempt.error[key] for key in _OF_ERRORS if key in attempt.error} if attempt.error else None
+    shortened = {key: value[:_SHOWN] if isinstance(value, str) else value for key, value in (told or {}).items()}
+    return replace(attempt, error=shortened if told is not None else None)

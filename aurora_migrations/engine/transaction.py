@@ -1,10 +1,10 @@
-"""One unit of a file in one transaction, with its record inside: both are in, or neither. Most files are one unit.
+"""Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
-Three round trips for such a file: the intent and BEGIN; the text as written; the record and COMMIT. A file that
-promises something costs more, before the commit, and so does each statement that asks for a lock that blocks the
-application: what it may wait is set for it, and a second session looks who is in the way. Whatever goes wrong before
-COMMIT is sent rolls back; what goes wrong after is settled by asking the history. A file of several units leaves a
-record with each; the next attempt goes on there.
+Most files are one unit and take three round trips: the attempt's row and BEGIN; the text as written; the record and
+COMMIT. Expectations take more, before COMMIT, and so does each statement that asks for a lock that blocks the
+application: its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before
+COMMIT is sent is rolled back; where the connection is lost after that, the history says what happened. A file of
+several units leaves a record with each, and the next attempt resumes after the last one.
 """
 
 from __future__ import annotations
@@ -16,48 +16,49 @@ from dataclasses import dataclass, field
 from aurora_migrations.engine import history, interrupts
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
-    gone_with_session,
     held_too_long,
     history_changed,
     not_retried,
-    of_promises,
+    of_expectations,
+    of_unit,
     partly_in,
     runner_error,
 )
 from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from aurora_migrations.engine.history import Records
-from aurora_migrations.engine.job import AtWork, Chunk, Job
+from aurora_migrations.engine.job import Job, Message, RunningStatement
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held, is_long
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
-from aurora_migrations.engine.verification.expectations import Check, check_promises
+from aurora_migrations.engine.verification.expectations import Check, check_expectations
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
-# Between two units the file's session goes on as it is; only our own record is written as ourselves.
+# Between two units the session stays as the file left it; only our own record is written as our own role.
 _AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
-_A_WHILE = 2.0  # seconds; what takes longer is told of
+_A_WHILE = 2.0  # seconds; a statement that takes longer is reported
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
 
 @dataclass
 class Ran:
-    """What a file's run found: what was checked before its last commit, and the locks it held that blocked others."""
+    """What was observed while a file ran: its expectations, checked before the last COMMIT, and the locks that it held
+    and that block the application."""
 
     checks: Sequence[Check] = ()
     held: list[Held] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _Try:
-    """What the history said when the file began.
+class _Attempt:
+    """What the history contained when the file began.
 
     Attributes:
         attempt: the id of this attempt.
-        first: that of the attempt that began with the file's first unit; the same, unless this one resumes.
-        records: what `applied` holds.
+        first: the id of the attempt that began with the file's first unit; the same, unless this one resumes.
+        records: of `applied`.
         own: the hash of this migration's record.
     """
 
@@ -67,7 +68,7 @@ class _Try:
     own: int
 
     def after(self, job: Job, number: int) -> Records:
-        """What `applied` must hold after a unit."""
+        """What `applied` must contain after a unit."""
         if not job.is_last(number):
             return self.records
         sign = 1 if job.action == "apply" else -1
@@ -75,14 +76,14 @@ class _Try:
 
 
 class CommitUnknown(Exception):
-    """The connection broke, mostly after COMMIT was sent.
+    """The connection was lost, in most cases after COMMIT was sent.
 
     Attributes:
-        attempt: what the history must be asked about.
-        units: how many units it knows if this commit didn't go through.
-        error: what to say if it didn't go through.
-        ran: what had been found before.
-        commit_sent: whether it was; if not, the unit is surely not in.
+        attempt: the attempt whose record shows whether the commit went through.
+        units: how many units are recorded if it didn't.
+        error: the error if it didn't.
+        ran: what was observed before.
+        commit_sent: whether it was; if not, the unit is certainly rolled back.
     """
 
     def __init__(self, attempt: int, units: int, error: MigratorError, commit_sent: bool = True) -> None:
@@ -94,30 +95,34 @@ class CommitUnknown(Exception):
         self.commit_sent = commit_sent
 
 
-def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, tell: Callable[[AtWork], None]) -> Ran:
+def run_file(
+    session: Session, job: Job, observer: Observer, attempt_ms: int, on_running: Callable[[RunningStatement], None]
+) -> Ran:
     """Runs a file, unit by unit.
 
     Args:
-        attempt_ms: how long each unit may queue, this time, for locks that block the application.
-        tell: called once for each message that the server is at for a while.
+        attempt_ms: how long each unit may queue, in this attempt, for locks that block the application.
+        on_running: called once for each message that the server has been running for a while.
 
     Raises:
-        MigratorError: of the families sql, contention, verify or connection; the unit is rolled back, the try recorded.
+        MigratorError: of the families sql, contention, verify or connection; the unit is rolled back, the attempt
+            recorded.
         CommitUnknown: the connection broke after COMMIT was sent.
     """
     began = _begin(session, job)
     ran = Ran()
     for number in job.remaining:
-        budget = _budget(session, job, number, observer, attempt_ms)
+        long = sum(is_long(message.alone) for message in job.messages(number) if message.alone)
+        budget = Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, long)
         try:
             if session.wire.interrupted:
                 raise interrupts.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
             if job.done and number == job.done:
                 _resume(session, job)
             if job.unit(number).outside:
-                _run_outside(session, job, number, began, tell)
+                _run_outside(session, job, number, began, on_running)
                 continue
-            _run_text(session, job, number, budget, tell)
+            _run_text(session, job, number, budget, on_running)
             ran.checks = _check(session, job, budget) if job.is_last(number) else ()
             _commit(session, job, number, began, budget)
             ran.held += budget.held()
@@ -125,66 +130,58 @@ def run_file(session: Session, job: Job, observer: Observer, attempt_ms: int, te
             unknown.ran = Ran(ran.checks, [*ran.held, *budget.held()])
             raise
         except MigratorError as error:
-            error.state = partly_in(job, number) or error.state
-            if job.done:
-                error.cause += gone_with_session(job)
+            failed = of_unit(job, number, error)
             if isinstance(error, ConnectionLost | NotAWriter):
-                raise CommitUnknown(began.attempt, number, error, commit_sent=False) from error
-            _record_failure(session, began.attempt, error)
-            raise
+                raise CommitUnknown(began.attempt, number, failed, commit_sent=False) from error
+            _record_failure(session, began.attempt, failed)
+            raise failed from error
     session.records = began.after(job, job.remaining[-1])
     return ran
 
 
-def _budget(session: Session, job: Job, number: int, observer: Observer, attempt_ms: int) -> Budget:
-    long = [chunk for chunk in job.chunks(number) if chunk.alone and is_long(chunk.alone)]
-    return Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, len(long))
-
-
-def _begin(session: Session, job: Job) -> _Try:
-    """Records the intent and opens the first transaction. Nothing in that transaction takes a snapshot, so that a file
-    may begin with SET TRANSACTION. The limits are the session's, so that a file's own SET goes before them in all of
-    its units; the cleaning at its end takes them back."""
+def _begin(session: Session, job: Job) -> _Attempt:
+    """Records the attempt and opens the first transaction. Nothing in that transaction takes a snapshot, so that a file
+    may begin with SET TRANSACTION."""
     intent, (own, *records) = history.begin_attempt(session, job), history.read_records(job)
     known, session.records = session.records, None
+    # For the session, so that a SET of the file's own overrides them in all of its units. The reset undoes them.
     limits = _limits("SESSION", job.limits.lock_timeout, job.limits.statement_timeout)
     opening = [] if job.done else _opening(job, 0)
     reading = [own] if known else [own, *records]
     try:
-        answers = session.wire.batch([*intent[:-1], *reading, *limits, COMMIT, *opening])
+        answers = session.wire.execute_pipeline([*intent[:-1], *reading, *limits, COMMIT, *opening])
     except BatchError as error:
         session.roll_back()
-        found = runner_error(session, job, error)
-        found.state = (partly_in(job, job.done) if job.done else None) or found.state
-        raise found from error
+        state = partly_in(job, job.done) if job.done else None
+        raise runner_error(session, job, error).but(state=state) from error
     ids, hashes, whole = answers[3:6]
     if not (ids and hashes):
         raise history_changed(session, job, MigratorError.state)
     attempt, first, own_hash = (int(str(number)) for number in (*ids[0], *hashes[0]))
-    return _Try(attempt, first, Records(*(known or (int(str(number)) for number in whole[0]))), own_hash)
+    return _Attempt(attempt, first, Records(*(known or (int(str(number)) for number in whole[0]))), own_hash)
 
 
 def _resume(session: Session, job: Job) -> None:
-    """Makes the settings of units that are in again, and opens the next unit's transaction."""
+    """Repeats the settings that committed units had made in their session, and opens the next unit's transaction."""
     for number in job.settings_done:
         statement = job.script.statements[number]
         try:
-            session.wire.script(job.text[statement.start : statement.end])
+            session.wire.execute_script(job.text[statement.start : statement.end])
         except ScriptError as error:
-            chunk = Chunk(statement.start, statement.end, (number, number + 1))
-            raise file_error(session, job, chunk, error) from error
+            message = Message(statement.start, statement.end, (number, number + 1))
+            raise file_error(session, job, message, error) from error
     _begin_unit(session, job, job.done)
 
 
 def _begin_unit(session: Session, job: Job, number: int) -> None:
     try:
-        session.wire.batch(_opening(job, number))
+        session.wire.execute_pipeline(_opening(job, number))
     except BatchError as error:
         raise runner_error(session, job, error) from error
 
 
 def _opening(job: Job, number: int) -> list[Command]:
-    """What opens a unit's transaction; nothing behind the last unit, and before one that runs outside."""
+    """What opens a unit's transaction; nothing after the last unit, and before one that runs outside."""
     unit = job.unit(number)
     return [] if unit.outside or number not in job.remaining else [Command(f"BEGIN {unit.modes}")]
 
@@ -196,13 +193,15 @@ def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Comma
     ]
 
 
-def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Callable[[AtWork], None]) -> None:
+def _run_text(
+    session: Session, job: Job, number: int, budget: Budget, on_running: Callable[[RunningStatement], None]
+) -> None:
     tags: set[str] = set()
-    for chunk in job.chunks(number):
-        if chunk.alone:
+    for message in job.messages(number):
+        if message.alone:
             budget.start()
             session.wire.interrupted |= budget.interrupted
-        tags |= _run_chunk(session, job, chunk, budget, tell)
+        tags |= _send(session, job, message, budget, on_running)
         if not session.in_transaction:
             break
     if tags & _BREAKS_OUT or not session.in_transaction:
@@ -217,116 +216,113 @@ def _run_text(session: Session, job: Job, number: int, budget: Budget, tell: Cal
         )
 
 
-def _run_outside(session: Session, job: Job, number: int, began: _Try, tell: Callable[[AtWork], None]) -> None:
+def _run_outside(
+    session: Session, job: Job, number: int, began: _Attempt, on_running: Callable[[RunningStatement], None]
+) -> None:
     """Runs a unit that may commit by itself, with its record in the same round trip.
 
-    The record's BEGIN makes a transaction of what the statement did after its own last commit, so both are in or
-    neither. If it fails after a commit of its own, it has to start again from its beginning: a person decides when, so
+    The record's BEGIN puts what the statement did after its own last commit into one transaction with the record. If
+    the statement fails after a commit of its own, it has to start again from its beginning: a person decides when, so
     no error of it is retried.
     """
-    (chunk,) = job.chunks(number)
-    text = job.text[chunk.start : chunk.end].decode()
+    (message,) = job.messages(number)
+    text = job.text[message.start : message.end].decode()
     record = [BEGIN, *_record(session, job, number, began), COMMIT]
     commands = [Command(text), *record, *_opening(job, number + 1)]
     sent = time.monotonic()
     try:
-        session.wire.batch(commands, _telling(_never_stop, lambda: tell(job.at(chunk))))
+        session.wire.execute_pipeline(commands, _watch(session, None, lambda: on_running(job.at(message))))
     except BatchError as error:
         if connection_lost(error.error):
             raise CommitUnknown(began.attempt, number, not_retried(runner_error(session, job, error))) from error
         if error.index in (0, len(record)):  # the last one is its COMMIT: what the statement deferred
             elapsed_ms = (time.monotonic() - sent) * 1_000
             failed = ScriptError(0, error.error, elapsed_ms)
-            raise not_retried(file_error(session, job, None if error.index else chunk, failed)) from error
+            raise not_retried(file_error(session, job, None if error.index else message, failed)) from error
         raise not_retried(runner_error(session, job, error)) from error
 
 
-def _never_stop(elapsed: float) -> tuple[bool, float]:
-    return False, _A_WHILE
-
-
-def _run_chunk(
-    session: Session, job: Job, chunk: Chunk, budget: Budget, tell: Callable[[AtWork], None]
+def _send(
+    session: Session, job: Job, message: Message, budget: Budget, on_running: Callable[[RunningStatement], None]
 ) -> frozenset[str]:
     if budget.is_over:
-        raise held_too_long(job, chunk)
+        raise held_too_long(job, message)
     began = time.monotonic()
     try:
         if budget.is_running:
-            session.wire.batch(_while_others_wait(budget))
+            session.wire.execute_pipeline(_limits_while_blocking(budget))
         began = time.monotonic()
-        watch = _hearing(session, budget)
-        return session.wire.script(job.text[chunk.start : chunk.end], _telling(watch, lambda: tell(job.at(chunk))))
+        watch = _watch(session, budget, lambda: on_running(job.at(message)))
+        return session.wire.execute_script(job.text[message.start : message.end], watch)
     except ScriptError as error:
-        raise file_error(session, job, chunk, error, budget) from error
+        raise file_error(session, job, message, error, budget) from error
     except BatchError as error:
         raise runner_error(session, job, error) from error
     finally:
-        budget.spend(chunk.alone, (time.monotonic() - began) * 1_000)
+        budget.consume(message.alone, (time.monotonic() - began) * 1_000)
 
 
-def _hearing(session: Session, budget: Budget) -> Watch:
-    """The budget's watch. A Ctrl-C that hits while the second session is asked is this session's at once, so that the
-    next one isn't taken for the first."""
-    watch = budget.watch()
+def _watch(session: Session, budget: Budget | None, report: Callable[[], None]) -> Watch:
+    """Called while a message is running: reports it, once, if it takes long; cancels it at the end of its budget."""
+    watch, reported = budget.watch() if budget else None, False
 
     def look(elapsed: float) -> tuple[bool, float]:
+        nonlocal reported
+        if elapsed > _A_WHILE and not reported:
+            reported = True
+            report()
+        if budget is None or watch is None:
+            return False, _A_WHILE
         answer = watch(elapsed)
+        # A Ctrl-C that hits while the second session is asked is this session's at once, so that the next one isn't
+        # taken for the first.
         session.wire.interrupted |= budget.interrupted
         return answer
 
     return look
 
 
-def _telling(watch: Watch, tell: Callable[[], None]) -> Watch:
-    """The same watch, which also tells, once, that the server is at the message for a while."""
-    told = False
-
-    def look(elapsed: float) -> tuple[bool, float]:
-        nonlocal told
-        if elapsed > _A_WHILE and not told:
-            told = True
-            tell()
-        return watch(elapsed)
-
-    return look
-
-
-def _while_others_wait(budget: Budget) -> list[Command]:
-    """Before a statement, while locks may be held that block the application: what it may wait, and how long the server
-    waits for us, should our process be frozen."""
-    idle = max(_IDLE_MS, budget.promise)
+def _limits_while_blocking(budget: Budget) -> list[Command]:
+    """Before a statement, while locks may be held that block the application: how long it may wait for another lock,
+    and how long the server waits for us, should our process be frozen."""
+    idle = max(_IDLE_MS, budget.limit_ms)
     return [
-        Command(f"SET LOCAL lock_timeout = {budget.left()}"),
+        Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"),
         Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"),
     ]
 
 
 def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
-    """Checks what the file promises, in a session as the next file will find it, but in this file's transaction."""
+    """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
     options, promises, limits = job.script.options, job.script.promises, job.limits
     if not options.rows and not promises:
         return []
-    statement = budget.within(limits.statement_timeout)
+    statement = budget.cap_timeout(limits.statement_timeout)
     try:
-        session.wire.batch([_DEFERRED, *session.cleaning, *_limits("LOCAL", limits.lock_timeout, statement)])
+        session.wire.execute_pipeline(
+            [_DEFERRED, *session.reset_commands, *_limits("LOCAL", limits.lock_timeout, statement)]
+        )
     except BatchError as error:
         if error.index == 0 and not connection_lost(error.error):
             raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
     try:
-        return check_promises(session, job.migration.label, job.file, options.rows, promises)
+        return check_expectations(session, job.migration.label, job.file, options.rows, promises)
     except MigratorError as error:
-        raise of_promises(job, error) from error
+        raise of_expectations(job, error) from error
 
 
-def _commit(session: Session, job: Job, number: int, began: _Try, budget: Budget) -> None:
+def _commit(session: Session, job: Job, number: int, began: _Attempt, budget: Budget) -> None:
     """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
     # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
-    limits = _limits("LOCAL", budget.left(), budget.within(job.limits.statement_timeout)) if budget.is_running else []
+    limits = (
+        _limits("LOCAL", budget.remaining_ms(), budget.cap_timeout(job.limits.statement_timeout))
+        if budget.is_running
+        else []
+    )
     commands = [*limits, _DEFERRED, *_record(session, job, number, began, limits), COMMIT]
     try:
-        session.wire.batch([*commands, *_opening(job, number + 1)])
+        session.wire.execute_pipeline([*commands, *_opening(job, number + 1)])
     except BatchError as error:
         if connection_lost(error.error):
             raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
@@ -335,7 +331,7 @@ def _commit(session: Session, job: Job, number: int, began: _Try, budget: Budget
         raise runner_error(session, job, error) from error
 
 
-def _record(session: Session, job: Job, number: int, began: _Try, limits: Sequence[Command] = ()) -> list[Command]:
+def _record(session: Session, job: Job, number: int, began: _Attempt, limits: Sequence[Command] = ()) -> list[Command]:
     attempt, first = began.attempt, began.first
     proof = history.prove(job, number, attempt, first, began.after(job, number))
     if not job.is_last(number):
@@ -343,13 +339,14 @@ def _record(session: Session, job: Job, number: int, began: _Try, limits: Sequen
     done = (
         history.add_applied(session, attempt, job) if job.action == "apply" else history.remove_applied(job.migration)
     )
-    return [*session.cleaning, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
+    return [*session.reset_commands, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
 
 
 def _record_failure(session: Session, attempt: int, error: MigratorError) -> None:
-    """Rolls back and records the failed try. Trouble here must not hide the first error: the next run closes it."""
+    """Rolls back and records the failed attempt. If that fails, too, the first error is raised all the same: the next
+    run marks the attempt as interrupted."""
     session.roll_back()
     try:
-        session.wire.batch([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
+        session.wire.execute_pipeline([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
     except BatchError:
         session.roll_back()

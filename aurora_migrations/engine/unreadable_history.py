@@ -37,7 +37,7 @@ _HIDING = """
 _NOT_A_NUMBER = "version::text !~ '^[0-9]{1,249}$'"
 _BY_HAND = "Somebody has changed the history by hand, or another program has."
 _BACKUP = "the schema aurora_migrations back from a backup"
-_SHOWN = 60  # characters of what the history holds
+_SHOWN = 60  # characters of a value in the history
 
 
 def format_of(session: Session, newest: int, relations: Sequence[Row]) -> int:
@@ -143,7 +143,7 @@ def _unlogged(tables: Sequence[str]) -> HistoryUnreadable:
 
 
 def _foreign(kind: str) -> HistoryUnreadable:
-    """What is in the way here is in the database: no deployment takes it away."""
+    """The obstacle is in the database: no deployment removes it."""
     return _by_hand(
         f"There is a {kind} aurora_migrations.applied, but it isn't a history of this product.",
         cause="Something else made it.",
@@ -180,6 +180,4 @@ def _rows_hidden(session: Session, tables: list[str]) -> HistoryUnreadable:
 
 def _by_hand(message: str, *, solution: str, cause: str = _BY_HAND, sqlstate: str | None = None) -> HistoryUnreadable:
     """An error whose remedy is in the database: a deployment doesn't help."""
-    error = HistoryUnreadable(message, cause=cause, solution=solution, sqlstate=sqlstate)
-    error.by_deployment = False
-    return error
+    return HistoryUnreadable(message, cause=cause, solution=solution, by_deployment=False, sqlstate=sqlstate)

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from aurora_migrations.engine import answers
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
-from aurora_migrations.engine.drift import read_edits
 from aurora_migrations.engine.executions import read_undone
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.plan import Plan, find_target, make_plan, plan_rollback
+from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, read_edits
 from aurora_migrations.engine.postgres.advisory_lock import Holder, find_holder
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.status import Entry, read_entries, read_overview
+from aurora_migrations.engine.status import (
+    ATTEMPTS,
+    Entry,
+    complete_answer,
+    history_answer,
+    list_answer,
+    plan_answer,
+    read_entries,
+    read_overview,
+    status_answer,
+)
 from aurora_migrations.engine.steps.step import Step, looking, newest
 
 # Bytes of JSON. The status has three lists; all together stay far below the 256 KiB that a state may have.
@@ -24,7 +32,7 @@ _TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_c
 
 @dataclass(frozen=True)
 class Report:
-    """What preflight found out.
+    """The result of preflight.
 
     Attributes:
         pending: what the run would do, in order.
@@ -32,7 +40,7 @@ class Report:
         next: the step that comes now, or `done`.
         server: what the database says of itself and of our session.
         result: the machine's output, where it is done.
-        running: who had the run lock; looked for only where the plan is asked for.
+        running: the holder of the run lock; read only for the action plan.
     """
 
     step: Step
@@ -82,7 +90,7 @@ def _run(step: Step, session: Session) -> Report:
 def _show_plan(step: Step, session: Session) -> Report:
     running = find_holder(session)  # first: where nobody is at work, what is seen then is how it stays
     plan = _plan(step, session)
-    answer = answers.plan_answer(step.source, plan, _PLAN_BUDGET)
+    answer = plan_answer(step.source, plan, _PLAN_BUDGET)
     answer["warnings"] = newest(plan.warnings, _WARNINGS_BUDGET)
     report = _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
     return replace(report, running=running)
@@ -90,22 +98,22 @@ def _show_plan(step: Step, session: Session) -> Report:
 
 def _list(step: Step, session: Session) -> Report:
     entries = read_entries(session, step.source)
-    return _look(step, session, entries, answers.list_answer(entries, _LIST_BUDGET))
+    return _read_only(step, session, entries, list_answer(entries, _LIST_BUDGET))
 
 
 def _status(step: Step, session: Session) -> Report:
     overview = read_overview(session, step.source)
-    return _look(step, session, overview.entries, answers.status_answer(overview, session.server, _STATUS_BUDGET))
+    return _read_only(step, session, overview.entries, status_answer(overview, session.server, _STATUS_BUDGET))
 
 
 def _history(step: Step, session: Session) -> Report:
-    attempts = read_attempts(session, answers.ATTEMPTS + 1)
-    answer = answers.history_answer(attempts, answers.ATTEMPTS, _LIST_BUDGET)
-    return _look(step, session, read_entries(session, step.source), answer)
+    attempts = read_attempts(session, ATTEMPTS + 1)
+    answer = history_answer(attempts, ATTEMPTS, _LIST_BUDGET)
+    return _read_only(step, session, read_entries(session, step.source), answer)
 
 
-def _look(step: Step, session: Session, entries: Sequence[Entry], answer: Mapping[str, object]) -> Report:
-    """The report of those that only look."""
+def _read_only(step: Step, session: Session, entries: Sequence[Entry], answer: Mapping[str, object]) -> Report:
+    """The report of a read-only action."""
     known = {migration.label: migration for migration in step.source.package.migrations}
     pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
     return _report(step, session, pending, read_applied(session), "done", (), answer)
@@ -139,9 +147,9 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
 
 
 def _plan(step: Step, session: Session) -> Plan:
-    """What a run would do, with what is wrong with its files told now and not when half of them are in."""
+    """What a run would do. Files that can't be run are refused now, not when half of them are applied."""
     state = read_state(session)
-    plan = make_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
+    plan = build_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
     step.source.problems("apply", plan.pending)
     return plan
 
@@ -158,17 +166,17 @@ def _report(
     ask, result = step.ask, None
     hazards = _hazards(step, pending) if ask.action in ("run-migration", "plan") else ()
     if answer is not None:
-        result = answers.complete(ask.action, step.execution, session.server, answer)
+        result = complete_answer(ask.action, step.execution, session.server, answer)
     return Report(step, pending, len(applied), following, (*warnings, *hazards), _server(session), result)
 
 
 def _hazards(step: Step, pending: Sequence[Migration]) -> list[str]:
-    """What nobody has accepted of what the compiler found dangerous.
+    """Hazards of the pending files that they don't allow.
 
     Raises:
-        HazardRefused: there is something, and the environment refuses that.
+        HazardRefused: there are some, and the environment refuses them.
     """
-    found = [hazard for migration in pending for hazard in answers.open_hazards(step.source.script("apply", migration))]
+    found = [hazard for migration in pending for hazard in step.source.script("apply", migration).open_hazards]
     if found and step.settings.hazards == "refuse" and step.ask.action == "run-migration":
         raise hazards_refused(found)
     return [str(hazard) for hazard in found]

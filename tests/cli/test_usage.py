@@ -226,7 +226,7 @@ def test_corrected_files_are_deployed_to_the_local_cloud_that_is_up(
     arguments = argparse.Namespace(local=True, env=None, migrations=Path("migrations"), **typed)
     following = deploy_command("local")
     with found_by_others(tmp_path, Access("http://127.0.0.1:1", "secret")) if is_up else contextlib.nullcontext():
-        assert where.as_asked(following, arguments) == f"aurora-migrations {command}"
+        assert str(where.as_asked(following, arguments)) == f"aurora-migrations {command}"
 
 
 def test_command_of_another_program_stays_as_it_is() -> None:

@@ -35,14 +35,14 @@ def between(monkeypatch) -> Callable[[Callable[[], object]], None]:
     """`between(do)`: does it once a run has lost its connection and before it opens the next."""
 
     def set_up(do: Callable[[], object]) -> None:
-        reconnect, left = runner.reconnect, [do]
+        connect, left = runner.connect, [do]
 
-        def first(request: Request) -> Session:
-            while left:
+        def first(request: Request, again: bool = False) -> Session:
+            while again and left:
                 left.pop()()
-            return reconnect(request)
+            return connect(request, again)
 
-        monkeypatch.setattr(runner, "reconnect", first)
+        monkeypatch.setattr(runner, "connect", first)
 
     return set_up
 

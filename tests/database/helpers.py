@@ -21,11 +21,11 @@ from psycopg import sql
 import aurora_migrations.engine as engine
 from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.engine import Listener, Migration, Request, RunResult, Session, discover
+from aurora_migrations.engine.interface import FileDone
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.results import FileDone
 from aurora_migrations.engine.status import Entry
 from aurora_migrations.local.postgres.server import Server
 from tests.servers import Database, Migrations
@@ -75,14 +75,14 @@ class Watcher(Listener):
         self,
         executing: Callable[[Migration], object] | None = None,
         executed: Callable[[Migration], object] | None = None,
-        in_the_way: Callable[[LockWait], object] | None = None,
+        blocked: Callable[[LockWait], object] | None = None,
         waiting: Callable[[Holder | None], object] | None = None,
     ) -> None:
         self.waited_for: list[Holder | None] = []
         self.heard: list[tuple[str, str]] = []
         self._executing = executing
         self._executed = executed
-        self._in_the_way = in_the_way
+        self._blocked = blocked
         self._waiting = waiting
 
     def waiting(self, holder: Holder | None) -> None:
@@ -90,9 +90,9 @@ class Watcher(Listener):
         if self._waiting:
             self._waiting(holder)
 
-    def in_the_way(self, wait: LockWait) -> None:
-        if self._in_the_way:
-            self._in_the_way(wait)
+    def blocked(self, wait: LockWait) -> None:
+        if self._blocked:
+            self._blocked(wait)
 
     def executing(self, action: str, migration: Migration) -> None:
         self.heard.append(("executing", migration.label))

@@ -19,7 +19,7 @@ from aurora_migrations.engine.errors import (
     OutOfOrder,
     PackageChanged,
 )
-from aurora_migrations.engine.job import AtWork
+from aurora_migrations.engine.job import RunningStatement
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -417,7 +417,7 @@ def test_what_the_server_is_at_for_long_is_told_with_its_line(database, migratio
     told: list[str] = []
 
     class Hears(Listener):
-        def at_work(self, at: AtWork) -> None:
+        def statement_running(self, at: RunningStatement) -> None:
             told.append(str(at))
 
     text = "-- a file\n\nSELECT 1;\nSELECT pg_sleep(4);\nALTER TABLE busy ADD y int;\n"

@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from aurora_migrations.engine import RunResult, interrupts, takeover
+from aurora_migrations.engine import RunResult, interrupts
+from aurora_migrations.engine import runner as run
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     Cancelled,
@@ -52,7 +53,7 @@ PATIENT = Limits(lock_wait=60_000)
 
 @pytest.fixture
 def _quick_to_doubt(monkeypatch) -> None:
-    monkeypatch.setattr(takeover, "SETTLE_TIME", 0.6)
+    monkeypatch.setattr(run, "SETTLE_TIME", 0.6)
 
 
 # The session ends inside a file, or at a COMMIT that doesn't happen
@@ -222,7 +223,7 @@ def test_database_that_lets_nobody_in_after_a_lost_commit_is_not_asked_for_long(
     began = time.monotonic()
     with admin, pytest.raises(InDoubt, match="refused the login"):
         work.run(url=proxy.url(server.url(work.database.name, role, "before")), listener=cut)
-    assert time.monotonic() - began < takeover.SETTLE_TIME / 2
+    assert time.monotonic() - began < run.SETTLE_TIME / 2
     assert work.done == steps[:2]
 
 
@@ -297,7 +298,7 @@ def test_connection_lost_while_others_are_waited_for_is_replaced(queueing, proxy
         end_our_session(work)
         other.execute("ROLLBACK")
 
-    loses = Watcher(at(work.steps[1], lambda: proxy.cut_before(b"RESET SESSION AUTHORIZATION")), in_the_way=lose)
+    loses = Watcher(at(work.steps[1], lambda: proxy.cut_before(b"RESET SESSION AUTHORIZATION")), blocked=lose)
     result = work.run(url=proxy.url(work.database.url), listener=loses, limits=PATIENT)
     assert proxy.wait()
     assert waits == 1
@@ -316,7 +317,7 @@ def test_connection_lost_while_others_are_waited_for_is_told_if_no_more_are_repl
     between(lambda: again.append("connected"))
     monkeypatch.setattr(retry, "MOST_CONNECTIONS", 0)
     with pytest.raises(ConnectionLost) as caught:
-        work.run(listener=Watcher(in_the_way=lambda wait: end_our_session(work)), limits=PATIENT)
+        work.run(listener=Watcher(blocked=lambda wait: end_our_session(work)), limits=PATIENT)
     assert again == []
     assert "3 parts that commit by themselves: parts 1 to 2 are in" in caught.value.state
     assert work.told(caught.value) == work.steps[:1] == work.done
@@ -332,7 +333,7 @@ def test_run_that_another_overtook_while_it_waited_stops(queueing) -> None:
         assert work.by_another(work.action) == work.steps[1:]
 
     with pytest.raises(AnotherRunInProgress, match="was waiting for its next try") as caught:
-        work.run(listener=Watcher(in_the_way=overtake), limits=PATIENT)
+        work.run(listener=Watcher(blocked=overtake), limits=PATIENT)
     assert work.told(caught.value) == work.steps[:1]
     assert work.done == work.steps
     file, through = work.path(work.steps[1]).name, "in" if work.action == "apply" else "rolled back"

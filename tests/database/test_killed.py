@@ -254,7 +254,7 @@ def test_ctrl_c_while_waiting_for_the_run_lock_ends_the_wait(work) -> None:
 
 def test_ctrl_c_while_others_are_waited_for_stops_the_run(slow) -> None:
     slow.add("002", "ALTER TABLE tests.busy ADD COLUMN x integer;")
-    presses = Watcher(in_the_way=lambda wait: signal.raise_signal(signal.SIGINT))
+    presses = Watcher(blocked=lambda wait: signal.raise_signal(signal.SIGINT))
     with (
         holding(slow.database.url, "LOCK TABLE tests.busy IN SHARE MODE"),
         ctrl_c_taken(),

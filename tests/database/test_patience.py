@@ -15,7 +15,7 @@ from aurora_migrations.engine import Session
 from aurora_migrations.engine.errors import Cancelled, DatabaseBusy, Deadlock, LockTimeout, StatementTimeout
 from aurora_migrations.engine.locks import blockers
 from aurora_migrations.engine.locks.blockers import Blocker, LockWait
-from aurora_migrations.engine.locks.retry import Patience
+from aurora_migrations.engine.locks.retry import RetryPolicy
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.protocol import Command, Row, Wire
 from tests.database.helpers import (
@@ -214,7 +214,7 @@ def test_try_that_was_rolled_back_leaves_nothing_in_the_session(busy, migrations
             seen.extend(ask(busy, free))
             other.execute("ROLLBACK")
 
-        assert labels(apply(busy, migrations, limits=PATIENT, listener=Watcher(in_the_way=look))) == ["001"]
+        assert labels(apply(busy, migrations, limits=PATIENT, listener=Watcher(blocked=look))) == ["001"]
     assert seen == [(True, True, True, True)]
 
 
@@ -222,7 +222,7 @@ def test_application_may_catch_up_between_two_tries(busy, migrations) -> None:
     """Though whoever was in the way is gone at once."""
     migrations.write("001_x.sql", ADD)
     with holding(busy.url, "LOCK TABLE busy IN SHARE MODE") as other:
-        gone = Watcher(in_the_way=lambda wait: other.execute("ROLLBACK"))
+        gone = Watcher(blocked=lambda wait: other.execute("ROLLBACK"))
         apply(busy, migrations, limits=PATIENT, listener=gone)
     query = (
         "SELECT extract(epoch FROM started_at - lag(finished_at) OVER (ORDER BY id)) FROM aurora_migrations.attempts"
@@ -232,26 +232,24 @@ def test_application_may_catch_up_between_two_tries(busy, migrations) -> None:
     assert min(pauses) >= 0.1  # as long as the first try may have stalled it
 
 
-def patience_of(limits: Limits) -> Patience:
-    return Patience(limits, lambda wanted: wanted, lambda wait: None)
+def retry_policy_of(limits: Limits) -> RetryPolicy:
+    return RetryPolicy(limits, lambda wanted: wanted, lambda wait: None)
 
 
 @pytest.mark.usefixtures("brisk")
 def test_try_after_a_deadlock_gives_way_before_the_server_has_to_end_somebody(database) -> None:
-    patience, error = patience_of(Limits(lock_timeout=20_000, lock_wait=60_000)), Deadlock("a deadlock")
-    patience.attempt_ms = 3_000
+    policy, error = retry_policy_of(Limits(lock_timeout=20_000, lock_wait=60_000)), Deadlock("a deadlock")
+    policy.attempt_ms = 3_000
     with Session(database.url, "waits") as session:
-        patience.after(error)
-        patience.wait(session, error)
-    assert patience.attempt_ms == 800  # of deadlock_timeout, which is one second
+        policy.on_failure(error)
+        policy.wait(session, error)
+    assert policy.attempt_ms == 800  # of deadlock_timeout, which is one second
 
 
 def timed_out(kind: str | None) -> LockTimeout:
     """A try that found an autovacuum in its way, or another kind of session."""
     blocker = Blocker(17, None, None, None, None, "SHARE UPDATE EXCLUSIVE", "9/9", None, kind)
-    error = LockTimeout("waited too long")
-    error.wait = LockWait("busy", "ACCESS EXCLUSIVE", 100.0, (blocker,))
-    return error
+    return LockTimeout("waited too long", about=LockWait("busy", "ACCESS EXCLUSIVE", 100.0, (blocker,)))
 
 
 @pytest.mark.usefixtures("brisk")
@@ -260,13 +258,13 @@ def test_autovacuum_that_had_its_chance_to_give_way_is_waited_for_as_others_are(
     was longer than the server takes to ask it."""
     waited_for: list[set[str]] = []
     monkeypatch.setattr(blockers, "still_there", lambda session, found: waited_for.append(set(found)) or set())
-    patience = patience_of(Limits(lock_timeout=5_000, lock_wait=60_000))
+    policy = retry_policy_of(Limits(lock_timeout=5_000, lock_wait=60_000))
     tried: list[float] = []
     with Session(database.url, "waits") as session:
         while not waited_for:
-            tried.append(patience.attempt_ms)
-            patience.after(error := timed_out("autovacuum worker"))
-            patience.wait(session, error)
+            tried.append(policy.attempt_ms)
+            policy.on_failure(error := timed_out("autovacuum worker"))
+            policy.wait(session, error)
     assert waited_for == [{"9/9"}]
     assert tried == [100, 1_300, 2_600]
 
@@ -274,11 +272,11 @@ def test_autovacuum_that_had_its_chance_to_give_way_is_waited_for_as_others_are(
 def test_last_error_names_who_an_earlier_try_had_waited_for() -> None:
     """The last try may have been too short to see them."""
     left = 1_000
-    patience = Patience(Limits(), lambda wanted: replace(wanted, lock_wait=left), lambda wait: None)
-    patience.after(timed_out(None))
+    policy = RetryPolicy(Limits(), lambda wanted: replace(wanted, lock_wait=left), lambda wait: None)
+    policy.on_failure(timed_out(None))
     left = 0
     with pytest.raises(LockTimeout) as caught:
-        patience.after(LockTimeout("Waited too long."))
+        policy.on_failure(LockTimeout("Waited too long."))
     assert "Tried 2 times" in caught.value.message
     assert "An earlier try waited for ACCESS EXCLUSIVE on busy, held by a session" in caught.value.message
     assert [blocker["pid"] for blocker in caught.value.facts["blockers"]] == [17]  # type: ignore[index,union-attr]
@@ -301,7 +299,7 @@ def test_ctrl_c_while_the_server_is_asked_stops_the_run(
     busy, migrations, asked: str, lost: bool, limits: Limits
 ) -> None:
     migrations.write("001_add.sql", ADD)
-    original, left = Wire.batch, [asked]
+    original, left = Wire.execute_pipeline, [asked]
 
     def pressed(wire: Wire, commands: Sequence[Command], *more: object) -> list[list[Row]]:
         if left and any(command.sql == left[0] for command in commands):
@@ -312,7 +310,7 @@ def test_ctrl_c_while_the_server_is_asked_stops_the_run(
         return original(wire, commands, *more)
 
     with holding(busy.url, "LOCK TABLE busy IN SHARE MODE"), pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Wire, "batch", pressed)
+        patched.setattr(Wire, "execute_pipeline", pressed)
         began = time.monotonic()
         with pytest.raises(Cancelled):
             apply(busy, migrations, limits=limits)

@@ -418,7 +418,7 @@ def test_what_a_part_had_left_in_its_session_is_named_when_the_rest_misses_it(da
 
 def test_ctrl_c_between_two_parts_stops_there(database, migrations) -> None:
     migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN;\nCREATE TABLE b ();\nCOMMIT;\n")
-    original = Wire.batch
+    original = Wire.execute_pipeline
 
     def pressed(wire: Wire, commands: Sequence[Command]) -> list[list[Row]]:
         answers = original(wire, commands)
@@ -427,7 +427,7 @@ def test_ctrl_c_between_two_parts_stops_there(database, migrations) -> None:
         return answers
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Wire, "batch", pressed)
+        patched.setattr(Wire, "execute_pipeline", pressed)
         error = failing(database, migrations, Cancelled)
     assert "between two parts" in error.message
     assert "part 1 is in" in error.state

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from aurora_migrations.engine import Session
-from aurora_migrations.engine.durations import parse_duration
 from aurora_migrations.engine.errors import (
     Cancelled,
     ConnectionLost,
@@ -14,7 +13,7 @@ from aurora_migrations.engine.errors import (
     MigrationFailed,
     StatementTimeout,
 )
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.options import Limits, parse_duration
 from aurora_migrations.engine.postgres import advisory_lock, connect
 from aurora_migrations.engine.postgres.session import application_name
 from tests.database.helpers import (

@@ -141,7 +141,7 @@ def test_what_a_unit_costs_does_not_grow_with_the_number_of_units(database, migr
     migrations.write("000_a.sql", "SELECT 1;")
     apply(database, migrations)
     count, sent = 60, {"messages": 0, "bytes": 0}
-    batch, script = Wire.batch, Wire.script
+    batch, script = Wire.execute_pipeline, Wire.execute_script
 
     def counted_batch(wire: Wire, commands: Sequence[Command], *watch: Watch) -> list[list[Row]]:
         if "-watch " not in (wire.connection.info.parameter_status("application_name") or ""):
@@ -153,8 +153,8 @@ def test_what_a_unit_costs_does_not_grow_with_the_number_of_units(database, migr
         sent["messages"] += 1
         return script(wire, text, *watch)
 
-    monkeypatch.setattr(Wire, "batch", counted_batch)
-    monkeypatch.setattr(Wire, "script", counted_script)
+    monkeypatch.setattr(Wire, "execute_pipeline", counted_batch)
+    monkeypatch.setattr(Wire, "execute_script", counted_script)
     costs = []
     for version, number in enumerate((count, 2 * count), 1):
         sent |= {"messages": 0, "bytes": 0}
@@ -498,7 +498,7 @@ def test_down_file_of_several_units_goes_on_where_it_failed(database, migrations
     migrations.write("002_b.sql", "CREATE TABLE c ();")
     with pytest.raises(MigrationChanged, match=r"001_a\.sql is rolled back in part") as caught:
         apply(database, migrations)
-    assert caught.value.next_command == "aurora-migrations rollback 001 --confirm 1"
+    assert str(caught.value.next_command) == "aurora-migrations rollback 001 --confirm 1"
     (migrations.dir / "002_b.sql").unlink()
 
     migrations.write("001_a.down.sql", "DROP TABLE a;\nBEGIN;\nDROP TABLE b;\nCOMMIT;")

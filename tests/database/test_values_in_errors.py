@@ -13,9 +13,9 @@ from aurora_migrations.cli.options import describe
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.engine import Migration, MigratorError, Session
 from aurora_migrations.engine.diagnostics.file_errors import file_error
-from aurora_migrations.engine.diagnostics.masking import NOT_SHOWN
+from aurora_migrations.engine.diagnostics.redaction import NOT_SHOWN
 from aurora_migrations.engine.errors import MigrationFailed, VerificationFailed
-from aurora_migrations.engine.job import Chunk, Job
+from aurora_migrations.engine.job import Job, Message
 from aurora_migrations.engine.options import Limits, Options
 from aurora_migrations.engine.postgres.protocol import ScriptError
 from aurora_migrations.local.postgres.server import Server
@@ -46,12 +46,12 @@ def job(text: str) -> Job:
 def refused(session: Session, text: str) -> tuple[MigratorError, str]:
     """The error that a file ends in, and everything that PostgreSQL says of it."""
     to_run = job(text)
-    chunk: Chunk | None = Chunk(0, len(to_run.text), (0, len(to_run.script.statements)))
+    chunk: Message | None = Message(0, len(to_run.text), (0, len(to_run.script.statements)))
     try:
-        session.wire.script(b"BEGIN")
-        session.wire.script(to_run.text)
+        session.wire.execute_script(b"BEGIN")
+        session.wire.execute_script(to_run.text)
         chunk = None
-        session.wire.script(b"SET CONSTRAINTS ALL IMMEDIATE")
+        session.wire.execute_script(b"SET CONSTRAINTS ALL IMMEDIATE")
     except ScriptError as error:
         diag = error.error.diag
         return file_error(session, to_run, chunk, error), " ".join(str(getattr(diag, part)) for part in _PARTS)
@@ -272,7 +272,7 @@ def test_trouble_of_the_server_is_not_called_a_fault_of_the_file(people: Session
     error = file_error(
         people,
         job("SELECT 1;"),
-        Chunk(0, 9, (0, 1)),
+        Message(0, 9, (0, 1)),
         ScriptError(0, server_said(state, "no", SEVERITY_NONLOCALIZED="ERROR"), 0),
     )
     assert isinstance(error, MigrationFailed)

@@ -51,8 +51,8 @@ def test_session_of_a_runner_that_vanished_is_gone_within_four_seconds(own_serve
         with cable.at(CLIENT):
             run_ = Task(apply, database, migrations, url=url)
             between_statements, answered = (Session(url, name) for name in ("between", "answered"))
-            between_statements.wire.script(b"BEGIN; CREATE TABLE b (id integer)")
-            answer = Task(answered.wire.script, b"BEGIN; CREATE TABLE c (id integer); SELECT pg_sleep(1), 'c'")
+            between_statements.wire.execute_script(b"BEGIN; CREATE TABLE b (id integer)")
+            answer = Task(answered.wire.execute_script, b"BEGIN; CREATE TABLE c (id integer); SELECT pg_sleep(1), 'c'")
         takes_none = Session(database.url, "takes none")
         takes_none.wire.connection.pgconn.send_query(
             b"BEGIN; CREATE TABLE d (id integer); SELECT repeat('x', 1000000) FROM generate_series(1, 1000)"

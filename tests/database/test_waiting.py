@@ -43,7 +43,7 @@ class Heard(Watcher):
         super().__init__()
         self.in_our_way: list[LockWait] = []
 
-    def in_the_way(self, wait: LockWait) -> None:
+    def blocked(self, wait: LockWait) -> None:
         self.in_our_way.append(wait)
 
 

@@ -236,7 +236,7 @@ class Moments:
         return self.sent >= self._number
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        for name in ("batch", "script"):
+        for name in ("execute_pipeline", "execute_script"):
             patch.setattr(Wire, name, self._counted(getattr(Wire, name)))
         patch.setattr(Wire, "_results", self._flushed(Wire._results))
 

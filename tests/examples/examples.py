@@ -13,11 +13,10 @@ from typing import Any, cast
 
 from aurora_migrations.engine import errors
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
-from aurora_migrations.engine.drift import Edit
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history import Applied, State
 from aurora_migrations.engine.migrations import Migration, Package, Problem, invalid_files
-from aurora_migrations.engine.plan import find_target, make_plan
+from aurora_migrations.engine.plan import Edit, build_plan, find_target
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.script import Hazard
 from aurora_migrations.engine.steps.execution_input import read_ask
@@ -216,9 +215,9 @@ def _history() -> list[Example]:
         f"--- {NAMES[1]} (applied)\n+++ {NAMES[1]} (now)\n@@ -12 +12 @@\n-    mensagem text,\n+    mensagem jsonb,"
     )
     edit = Edit(package.migrations[1], True, difference)
-    changed = _raised(lambda: make_plan(package, State(applied, {}), {17: edit}))
-    missing = _raised(lambda: make_plan(_folder(NAMES[1:]), State(applied, {}), {}))
-    late = _raised(lambda: make_plan(package, State(applied | _applied(NAMES[3:]), {}), {}))
+    changed = _raised(lambda: build_plan(package, State(applied, {}), {17: edit}))
+    missing = _raised(lambda: build_plan(_folder(NAMES[1:]), State(applied, {}), {}))
+    late = _raised(lambda: build_plan(package, State(applied | _applied(NAMES[3:]), {}), {}))
     return [
         Example(changed, "preflight", DAILY),
         Example(missing, "preflight"),
@@ -240,9 +239,9 @@ def _sql() -> list[Example]:
 
 def _rest() -> list[Example]:
     internal = errors.InternalError(
-        "An unexpected KeyError, raised in aurora_migrations/engine/plan.py:71 make_plan.",
+        "An unexpected KeyError, raised in aurora_migrations/engine/plan.py:71 build_plan.",
         kind="KeyError",
-        frames=["aurora_migrations/engine/plan.py:71 make_plan"],
+        frames=["aurora_migrations/engine/plan.py:71 build_plan"],
     )
     return [
         Example(sql.broken_promise(), "apply"),

@@ -8,7 +8,7 @@ from typing import Any
 from aurora_migrations.engine import errors
 from aurora_migrations.engine.diagnostics.file_errors import more_time
 from aurora_migrations.engine.diagnostics.redaction import excerpt, position
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import MigratorError, NextCommand
 from aurora_migrations.engine.locks.blockers import Blocker, LockWait
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.steps.deadline import RESERVE
@@ -180,7 +180,7 @@ def unfit_index() -> MigratorError:
         "run doesn't: the file is applied. A lasting promise that is out of date: take its line out of the file, as "
         "comments of an applied file may change.",
         state="What is applied stays applied: the checks come after the commit.",
-        next_command="aurora-migrations verify",
+        next_command=NextCommand("verify"),
         checks=[asdict(check)],
         applied=["017", "018", "019"],
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from aurora_migrations.engine.errors import (
+    TRY_AGAIN,
     InternalError,
     InvalidInput,
     LockTimeout,
@@ -200,7 +201,7 @@ def test_error_names_the_next_command_with_environment_and_target(machine) -> No
     ],
 )
 def test_next_command_asks_for_the_same_again_and_never_undoes_an_undoing(asked, command: str) -> None:
-    assert remediation.next_command("aurora-migrations run", asked, "dev") == f"aurora-migrations {command} --env dev"
+    assert str(remediation.next_command(TRY_AGAIN, asked, "dev")) == f"aurora-migrations {command} --env dev"
 
 
 def test_mistake_of_ours_leaves_by_a_name_and_without_its_words(machine, monkeypatch, capsys) -> None:

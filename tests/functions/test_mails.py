@@ -9,7 +9,7 @@ import pytest
 
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.engine import errors
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import MigratorError, NextCommand
 from aurora_migrations.engine.steps.deadline import RESERVE
 from aurora_migrations.engine.steps.execution import SEEN_BY_ASKER
 from functions import mail, remediation
@@ -44,7 +44,7 @@ def test_example_of_a_failed_migration_is_what_the_engine_tells(shop: Machine) -
     """So the golden files show what really comes."""
     told = shop.refused("apply", errors.MigrationFailed)
     error = sql.failed()
-    remediation.in_environment(error, {}, mail.Run("dev", "apply", EXECUTION, ARN, {}))
+    error = remediation.in_environment(error, {}, mail.Run("dev", "apply", EXECUTION, ARN, {}))
     example = error.to_dict()
     assert {key: told[key] for key in example} == example
     assert set(told) - set(example) == {"execution", "mail"}
@@ -76,7 +76,7 @@ DEPLOY = "npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-prod --context env=pr
         (errors.ActionNotAllowed("No."), "prod", "preflight", "aurora-migrations list --env prod"),
         (errors.VerificationFailed("No."), "prod", "verify", "aurora-migrations run --env prod"),
         (
-            errors.MigrationMissing("Gone.", next_command="aurora-migrations rollback 002 --confirm 2"),
+            errors.MigrationMissing("Gone.", next_command=NextCommand("rollback", ("002", "--confirm", "2"))),
             "prod",
             "preflight",
             "aurora-migrations rollback 002 --confirm 2 --env prod",
@@ -86,19 +86,19 @@ DEPLOY = "npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-prod --context env=pr
 def test_next_command_deploys_where_a_file_or_a_setting_is_wrong(
     error: MigratorError, environment: str, step: str, command: str
 ) -> None:
-    remediation.in_environment(error, {}, mail.Run(environment, step, EXECUTION, ARN, {}))
-    assert error.next_command == command
+    error = remediation.in_environment(error, {}, mail.Run(environment, step, EXECUTION, ARN, {}))
+    assert str(error.next_command) == command
 
 
 def test_no_statement_is_advised_to_take_longer_than_lambda_lets_it() -> None:
     here, there = errors.StatementTimeout("It took too long."), errors.StatementTimeout("It took too long.")
-    remediation.in_environment(there, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
+    there = remediation.in_environment(there, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
     assert "such as 30min" in here.solution
     assert "30min" not in there.solution
     assert "10min" not in there.solution
     assert "15min at most" in there.solution
     known = errors.StatementTimeout("It held locks.", solution="Put what takes long into a file of its own.")
-    remediation.in_environment(known, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
+    known = remediation.in_environment(known, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
     assert known.solution == f"Put what takes long into a file of its own. {remediation.DEPLOYED}"
 
 

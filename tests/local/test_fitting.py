@@ -35,7 +35,7 @@ def test_other_migrations_than_those_of_the_cloud_that_is_up_are_refused(home: P
             with pytest.raises(InvalidInput) as refused, reach.reached(asked, print):
                 pass
             assert f"has the migrations of {folder}, not those of {tmp_path / asked}" in refused.value.message
-            assert refused.value.next_command.endswith(f"--local --migrations {folder}")
+            assert str(refused.value.next_command).endswith(f"--local --migrations {folder}")
     assert find(home) is None
 
 

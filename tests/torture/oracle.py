@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aurora_migrations.engine.errors import InDoubt, MigratorError
-from aurora_migrations.engine.results import rollback_message, success_message
+from aurora_migrations.engine.interface import rollback_message, success_message
 from aurora_migrations.engine.script import PAST
 from tests.database.helpers import ROLLED_BACK, ask, exists, last_error
 from tests.servers import Database

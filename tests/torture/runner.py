@@ -13,7 +13,7 @@ from typing import Any
 
 import aurora_migrations.compiler.check  # noqa: F401 (what a run imports only when it needs it)
 from aurora_migrations.cli.main import main
-from aurora_migrations.engine import takeover
+from aurora_migrations.engine import runner
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
@@ -91,6 +91,6 @@ def _run(argv: list[str], folder: Path, settle_time: float | None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if settle_time is not None:
-        takeover.SETTLE_TIME = settle_time
+        runner.SETTLE_TIME = settle_time
     Path(BEGUN).touch()
     sys.exit(main(argv))

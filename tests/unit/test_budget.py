@@ -23,17 +23,17 @@ def test_statements_share_what_was_promised_and_the_last_still_has_a_limit(spent
     """PostgreSQL takes a lock_timeout of 0 for none."""
     budget = budget_of(1_000, 1_000)
     for elapsed_ms in spent:
-        budget.spend(None, elapsed_ms)
-    assert budget.left() == left
+        budget.consume(None, elapsed_ms)
+    assert budget.remaining_ms() == left
 
 
 def test_short_try_waits_no_longer_than_it_may() -> None:
     budget = budget_of(60_000, 200)
-    budget.spend(None, 50)
-    assert budget.left() == 150
+    budget.consume(None, 50)
+    assert budget.remaining_ms() == 150
 
 
 def test_end_of_a_unit_that_is_late_still_has_a_limit() -> None:
     """PostgreSQL takes a statement_timeout of 0 for none."""
     budget = budget_of(0, 100)
-    assert budget.within(0) == budget.within(5_000) == 10
+    assert budget.cap_timeout(0) == budget.cap_timeout(5_000) == 10

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_migrations.engine.diagnostics.file_errors import _more_waiting, more_time
-from aurora_migrations.engine.durations import format_duration, parse_duration
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.options import Limits, format_duration, parse_duration
 
 WRITTEN = [
     ("0ms", 0),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from aurora_migrations.engine import errors
-from aurora_migrations.engine.errors import InvalidFile, LockTimeout, MigratorError
-from aurora_migrations.engine.results import failure
+from aurora_migrations.engine.errors import InvalidFile, LockTimeout, MigratorError, NextCommand
+from aurora_migrations.engine.interface import failure
 
+ROOT = Path(__file__).resolve().parents[2]
 FAMILIES = ("input", "package", "secret", "connection", "contention", "history", "sql", "verify", "internal")
 
 
@@ -54,7 +57,7 @@ def test_class_tells_people_and_programs_all_they_need(kind: type[MigratorError]
     for words in (error.message, error.cause, error.state, error.solution):
         assert re.search(r"[\w)`*][.;]$", words), words
         assert words[0] in "`-" or words[0].isupper(), words
-    assert error.next_command.startswith("aurora-migrations ")
+    assert error.next_command.program == "aurora-migrations"
     assert kind.family in FAMILIES
     assert kind.__doc__
     assert kind.__doc__ != MigratorError.__doc__
@@ -89,3 +92,34 @@ def test_failed_run_has_the_shape_of_one_that_went_well() -> None:
 def test_failed_run_is_about_the_target_though_an_earlier_file_failed() -> None:
     told = failure(LockTimeout("It waits.", migration="017", file="017_a.sql"), "018", "cli-1")
     assert told["migration"] == "018"
+
+
+def test_error_with_more_facts_is_another_error() -> None:
+    error = LockTimeout("It waits.", about="a wait", line=3)
+    more = error.but(message="It waited.", state="Nothing was applied.", applied=["017"])
+    assert (str(more), more.message, more.state, more.about) == (
+        "It waited.",
+        "It waited.",
+        "Nothing was applied.",
+        "a wait",
+    )
+    assert more.facts == {"line": 3, "applied": ["017"]}
+    assert (str(error), error.state, error.facts) == ("It waits.", LockTimeout.state, {"line": 3})
+
+
+def test_engine_changes_no_error_once_it_is_made() -> None:
+    """Else nobody can read where an error is made what it says in the end."""
+    words = {"message", "cause", "solution", "state", "next_command", "by_deployment", "about", "facts"}
+    for path in sorted((ROOT / "functions" / "migrator").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) else []:
+                place = target.value if isinstance(target, ast.Subscript) else target
+                is_self = isinstance(place, ast.Attribute) and ast.unparse(place.value) == "self"
+                assert is_self or getattr(place, "attr", None) not in words, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("typed", ["aurora-migrations rollback 017 --confirm 018", "aws sso login", "npx aws-cdk@2 ls"])
+def test_command_is_written_as_it_was_typed(typed: str) -> None:
+    assert str(NextCommand.parse(typed)) == typed
+    assert str(NextCommand.parse(typed).plus("--env", "dev")) == f"{typed} --env dev"

@@ -62,7 +62,9 @@ def test_mail_says_what_where_why_the_state_and_what_to_do(example: Example) -> 
 def test_mail_is_plain_text_of_72_columns(example: Example) -> None:
     """But for what has no space in it, and the command to type."""
     for line in written(example).body.splitlines():
-        assert len(line) <= layout.WIDTH or " " not in line.strip() or line.strip() == example.error.next_command, line
+        assert (
+            len(line) <= layout.WIDTH or " " not in line.strip() or line.strip() == str(example.error.next_command)
+        ), line
     assert "{" not in written(example).body
     assert "Traceback" not in written(example).body
 

@@ -17,15 +17,14 @@ from hypothesis import strategies as st
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.engine import manifest
-from aurora_migrations.engine.drift import read_edits
 from aurora_migrations.engine.errors import InvalidManifest
 from aurora_migrations.engine.history import State
 from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest, script_of
 from aurora_migrations.engine.migrations import Migration, Package, discover
 from aurora_migrations.engine.options import Options, RowsExpectation
-from aurora_migrations.engine.plan import make_plan
+from aurora_migrations.engine.plan import build_plan, read_edits
 from aurora_migrations.engine.script import Hazard, Outline, Script, Statement, TableLock, Unit
-from aurora_migrations.engine.verification.expectations import Promise
+from aurora_migrations.engine.verification.expectations import Expectation
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -112,7 +111,7 @@ SCRIPTS = st.builds(
     statements=st.lists(
         st.builds(Statement, numbers, numbers, numbers, numbers, texts, LOCKS, st.none() | texts), max_size=3
     ).map(tuple),
-    promises=st.lists(st.builds(Promise, texts, texts), max_size=2).map(tuple),
+    promises=st.lists(st.builds(Expectation, texts, texts), max_size=2).map(tuple),
     hazards=st.lists(
         st.builds(Hazard, texts, texts, numbers, numbers, texts, texts, st.booleans(), st.none() | texts), max_size=2
     ).map(tuple),
@@ -375,7 +374,7 @@ def test_reading_a_large_manifest_reads_no_details_and_no_file(many: Path, monke
     monkeypatch.setattr(builtins, "open", lambda *a, **k: opened.append(str(a[0])) or original(*a, **k))
     monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(self.name) or path_open(self, *a, **k))
     read = Manifest(many)
-    plan = make_plan(read.package, State({}, {}), {})
+    plan = build_plan(read.package, State({}, {}), {})
     assert len(plan.pending) == MANY
     assert sum(len(migration.sha256) for migration in plan.pending) == MANY * 64
     assert [Path(name).name for name in opened if INDEX not in name] == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_migrations.engine.diagnostics.masking import Origin, redact
+from aurora_migrations.engine.diagnostics.redaction import Origin, redact
 from aurora_migrations.engine.postgres.sqlstate import diagnose
 from tests.unit.test_sqlstate import said
 

@@ -3,7 +3,6 @@ tests/cli/test_messages.py, which has every error come about."""
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -64,10 +63,8 @@ def errors() -> Iterator[tuple[str, str]]:
 
 def told(example: Example) -> tuple[str, str]:
     """Subject and body of the mail about an example, written as `functions.entrypoint` has it written."""
-    error: MigratorError = copy.copy(example.error)
     run = mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked)
-    in_environment(error, example.asked, run)
-    written = mail.failure(error, run)
+    written = mail.failure(in_environment(example.error, example.asked, run), run)
     return written.subject, written.body
 
 

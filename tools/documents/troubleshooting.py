@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from aurora_migrations.cdk.config import Limits
 from aurora_migrations.cdk.retries import every_error
 from aurora_migrations.cli.remote import aws_errors as cloud
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import PROGRAM, MigratorError
 from functions import mail
 from functions.remediation import in_environment
 from tests.examples.examples import ENVIRONMENT, Example, examples
@@ -146,7 +146,7 @@ def _first_of_each() -> list[Example]:
 def _entry(example: Example) -> str:
     kind = type(example.error)
     general = kind("")
-    in_environment(general, {}, mail.Run(ENVIRONMENT, "apply", "", "", {}))
+    general = in_environment(general, {}, mail.Run(ENVIRONMENT, "apply", "", "", {}))
     rows = {
         "why": kind.cause,
         "the database": example.error.state,
@@ -163,7 +163,7 @@ def _cloud_errors() -> list[type[cloud.CloudError]]:
 
 
 def _cloud_entry(kind: type[cloud.CloudError]) -> str:
-    ours = kind.next_command.startswith("aurora-migrations ") and not kind.next_command.endswith(" check")
+    ours = kind.next_command.program == PROGRAM and kind.next_command.verb != "check"
     following = f"{kind.next_command} --env {ENVIRONMENT}" if ours else kind.next_command
     rows = {"why": kind.cause, "the database": kind.state, "what to do": kind.solution}
     return _told(kind, {**rows, "next command": f"`{following}`"})

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from aurora_migrations.cdk.config.fields import FORMS, VALUE
-from aurora_migrations.engine.durations import write_duration
+from aurora_migrations.engine.options import write_duration
 
 
 class SettingsError(Exception):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import to_json
 
-from aurora_migrations.engine.durations import parse_duration
+from aurora_migrations.engine.options import parse_duration
 
 _T = TypeVar("_T")
 

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from aurora_migrations.cdk.config.fields import Duration, Model
 from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, of_calls
-from aurora_migrations.engine.durations import write_duration
+from aurora_migrations.engine.options import write_duration
 from aurora_migrations.engine.steps.deadline import RESERVE
 
 _LONGEST_CALL_MS = 900_000  # of Lambda

@@ -17,7 +17,7 @@ from aurora_migrations.cli.remote.environment import Place, opened
 from aurora_migrations.cli.remote.executions import Execution, start, stop, under_way, would_change
 from aurora_migrations.cli.remote.outcome import answer_of
 from aurora_migrations.cli.remote.progress import Follower
-from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.plan import version_of
 
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
@@ -149,7 +149,7 @@ def _told_by_name(place: Place, execution: str, arguments: argparse.Namespace) -
 
 
 def _ended_with_us(execution: str, arguments: argparse.Namespace) -> str:
-    history = where.as_asked("aurora-migrations history", arguments)
+    history = where.as_asked(NextCommand("history"), arguments)
     return (
         f"The execution {execution} ends here, with the local cloud of this command. A file that was under way is "
         f"rolled back, or in with its record: {history}. The next run goes on from there."
@@ -157,7 +157,7 @@ def _ended_with_us(execution: str, arguments: argparse.Namespace) -> str:
 
 
 def _look_at(execution: str, arguments: argparse.Namespace) -> str:
-    return where.as_asked(f"aurora-migrations logs {execution} --follow", arguments)
+    return str(where.as_asked(NextCommand("logs", (execution, "--follow")), arguments))
 
 
 def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:

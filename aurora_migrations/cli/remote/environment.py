@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cli.remote import aws_errors
 from aurora_migrations.cli.remote.failing import named
+from aurora_migrations.engine.errors import NextCommand
 from aurora_migrations.engine.steps.execution import console
 from aurora_migrations.local.errors import ServerError
 
@@ -166,7 +167,7 @@ class Place:
         return []
 
 
-def _why_not_ready(status: str) -> dict[str, str]:
+def _why_not_ready(status: str) -> dict[str, Any]:
     """For a stack that is made, and yet has no state machine."""
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         return {}
@@ -246,7 +247,7 @@ def local_trouble() -> Iterator[None]:
             f"The local cloud needs the package {error.name}, which isn't installed here.",
             cause="The local cloud needs more packages than the command itself.",
             solution="Install them, in the same environment; in a checkout, `python -m tasks setup` does it.",
-            next_command='pip install "aurora-migrations[local]"',
+            next_command=NextCommand("install", ('"aurora-migrations[local]"',), program="pip"),
         ) from error
     except (ServerError, PackagingError) as error:
         what = error.failed if isinstance(error, ServerError) else str(error)

@@ -14,6 +14,7 @@ from aurora_migrations.cli import options
 from aurora_migrations.cli.remote import aws_errors
 from aurora_migrations.cli.remote.environment import Place
 from aurora_migrations.cli.remote.failing import ANSWERS, explain, is_unanswered, named
+from aurora_migrations.engine.errors import NextCommand
 
 RUNNING = "RUNNING"
 CHANGES = ("run-migration", "rollback")
@@ -84,7 +85,7 @@ def _ours(place: Place, name: str) -> Execution:
 
 def _perhaps(error: aws_errors.CloudError, name: str) -> aws_errors.CloudError:
     """The same error, of an execution that may have been started."""
-    error.solution += " But look first whether this one was started."
+    error = error.but(solution=f"{error.solution} But look first whether this one was started.")
     return error.while_it_goes_on(name, f"The execution {name} may have been started.")
 
 
@@ -125,14 +126,14 @@ def find(place: Place, name: str | None) -> Execution:
             cause="A local cloud is there for one command only, unless `up` keeps it running; of what earlier ones "
             "did, the database's history is left.",
             solution="See `aurora-migrations history --local`, or keep one running in another terminal.",
-            next_command="aurora-migrations up",
+            next_command=NextCommand("up"),
         )
     if found is None:
         raise aws_errors.ExecutionNotFound(
             f"Nothing has been run in {place.environment} so far.",
             cause="No deployment, console or command has started a run yet.",
             solution="Start the first run.",
-            next_command=f"aurora-migrations run --env {place.environment}",
+            next_command=NextCommand("run", ("--env", place.environment)),
         )
     return found
 

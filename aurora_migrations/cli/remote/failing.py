@@ -11,6 +11,7 @@ from botocore.parsers import ResponseParserError
 
 from aurora_migrations.cli.remote import aws_errors
 from aurora_migrations.engine.diagnostics.redaction import without_password
+from aurora_migrations.engine.errors import NextCommand
 
 _Meaning = tuple[type[aws_errors.CloudError], str]
 _NO_REGION: _Meaning = (aws_errors.RegionMissing, "No region was named, or none of that name.")
@@ -120,7 +121,7 @@ def _no_profile(error: aws.ProfileNotFound) -> aws_errors.LoginMissing:
         f"There is no such AWS profile. ({_words(str(error))})",
         cause="Neither the configuration nor the credentials of the AWS CLI on this machine name it.",
         solution="Correct --profile (or AWS_PROFILE) to one of those that there are, or add it: aws configure sso.",
-        next_command="aws configure list-profiles",
+        next_command=NextCommand("configure", ("list-profiles",), program="aws"),
     )
 
 

@@ -16,7 +16,7 @@ from aurora_migrations.cli.remote.environment import Place
 from aurora_migrations.cli.remote.executions import RUNNING, iso, last_run
 from aurora_migrations.cli.remote.failing import ERRORS, explain
 from aurora_migrations.cli.remote.outcome import error_of
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import PROGRAM, MigratorError, NextCommand
 
 Result = Literal["ok", "warn", "FAILED"]
 _BROKEN = ("FAILED", "ROLLBACK_COMPLETE", "DELETE")
@@ -77,7 +77,7 @@ def _failed(name: str, error: MigratorError, arguments: argparse.Namespace) -> F
     if isinstance(error, aws_errors.AccessDenied) and name != "login":
         return Finding(name, "warn", f"Can't be looked at: {error.message}", error.solution)
     options.go_on_with(error, "status", arguments)
-    following = "" if " doctor" in error.next_command else f" Next: {error.next_command}"
+    following = "" if error.next_command.verb == "doctor" else f" Next: {error.next_command}"
     return Finding(name, "FAILED", f"{error.name}: {error.message}", f"{error.solution}{following}")
 
 
@@ -127,7 +127,7 @@ def _database(place: Place, arguments: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _command(command: str, arguments: argparse.Namespace) -> str:
-    return where.as_asked(f"aurora-migrations {command}", arguments)
+    return str(where.as_asked(NextCommand.parse(f"{PROGRAM} {command}"), arguments))
 
 
 def _of(looks: Callable[[Place, argparse.Namespace], Iterator[tuple[Result, str, str]]], name: str) -> Check:

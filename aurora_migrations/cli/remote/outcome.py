@@ -8,7 +8,7 @@ from typing import Any
 
 from aurora_migrations.cli.remote.aws_errors import ExecutionFailed
 from aurora_migrations.cli.remote.executions import Execution
-from aurora_migrations.engine.errors import Cancelled, InvalidInput, MigratorError
+from aurora_migrations.engine.errors import Cancelled, InvalidInput, MigratorError, NextCommand
 
 _WORDS = ("message", "cause", "state", "solution", "next_command")
 _NO_FACTS = (*_WORDS, "error", "execution", "mail")  # the mail says the same once more
@@ -49,7 +49,7 @@ def error_of(execution: Execution) -> MigratorError:
             f"The execution {execution.name} was stopped: {execution.cause or 'nobody said why'}.",
             cause="Somebody stopped it, here or in the console.",
             state=_GOES_ON,
-            next_command="aurora-migrations status",
+            next_command=NextCommand("status"),
         )
     if execution.status == "TIMED_OUT":
         return ExecutionFailed(
@@ -70,7 +70,9 @@ def document_in(cause: str | None) -> dict[str, Any] | None:
 
 
 def _known(told: Mapping[str, Any], execution: Execution) -> MigratorError:
-    words = {key: str(told[key]) for key in _WORDS if key in told}
+    words: dict[str, Any] = {key: str(told[key]) for key in _WORDS if key in told}
+    if "next_command" in words:
+        words["next_command"] = NextCommand.parse(words["next_command"])
     facts = {key: value for key, value in told.items() if key not in _NO_FACTS}
     message = words.pop("message")
     if told["error"] == InvalidInput.__name__:
@@ -92,8 +94,8 @@ def _unknown(execution: Execution) -> MigratorError:
     return error
 
 
-def _log_of(execution: str) -> str:
-    return f"aurora-migrations logs {execution}"
+def _log_of(execution: str) -> NextCommand:
+    return NextCommand("logs", (execution,))
 
 
 def _object(text: object) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aurora_migrations.cli.queries import described
 from aurora_migrations.cli.remote.function_logs import Line
-from aurora_migrations.engine.durations import format_duration
+from aurora_migrations.engine.options import format_duration
 
 _Record = Mapping[str, Any]
 _ENDS = ("Step done",)

@@ -13,7 +13,7 @@ from aurora_migrations.cdk.package.build import ARM64, MIGRATIONS, X86_64, Packa
 from aurora_migrations.cdk.package.verify import LARGEST_ZIP, inspect, locked, zipped
 from aurora_migrations.cli import options
 from aurora_migrations.engine import MigratorError, failure
-from aurora_migrations.engine.durations import format_duration
+from aurora_migrations.engine.options import format_duration
 
 ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
 

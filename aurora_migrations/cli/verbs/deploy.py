@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aurora_migrations.cli import options, where
 from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.engine.errors import NextCommand
 
 if TYPE_CHECKING:
     from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
@@ -104,7 +105,7 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
         "the event is in the queue of dead letters, and a mail says so.",
         solution="Start an execution by hand; a cloud that is started anew has the rule as the template says.",
         state="The functions have the new migrations; none of them was run.",
-        next_command=f"aurora-migrations run --env {where.LOCAL}",
+        next_command=NextCommand("run", ("--env", where.LOCAL)),
     )
 
 
@@ -126,7 +127,7 @@ def _refused(error: urllib.error.HTTPError) -> LocalCloudFailed:
         f"The local cloud could not deploy: {said}.",
         cause="Something in the local cloud itself failed, or another program answers at its address.",
         solution="End `up` (q or Ctrl-C where it runs), start it again, and deploy again.",
-        next_command="aurora-migrations deploy",
+        next_command=NextCommand("deploy"),
     )
 
 
@@ -139,5 +140,5 @@ def _silent(endpoint: str, error: Exception) -> LocalCloudFailed:
         cause="It has ended or was ended meanwhile, it is stopped (Ctrl-Z), or another program is at its address.",
         solution="Look where `up` runs; start it again if it is gone, and deploy again.",
         state="Whether the migrations were deployed isn't known; to deploy them again does no harm.",
-        next_command="aurora-migrations deploy",
+        next_command=NextCommand("deploy"),
     )

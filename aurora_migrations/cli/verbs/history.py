@@ -28,11 +28,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _here(arguments: argparse.Namespace, execution: str) -> Data:
-    from aurora_migrations.engine import answers
+    from aurora_migrations.engine.status import complete_answer, history_answer
 
     with session(arguments, execution) as opened:
         attempts = read_attempts(opened, arguments.last + 1)
-        return answers.complete("history", execution, opened.server, answers.history_answer(attempts, arguments.last))
+        return complete_answer("history", execution, opened.server, history_answer(attempts, arguments.last))
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:

@@ -28,12 +28,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _here(arguments: argparse.Namespace, execution: str) -> Data:
-    from aurora_migrations.engine import answers
+    from aurora_migrations.engine.status import complete_answer, list_answer
 
     source = source_of(arguments.migrations)
     with session(arguments, execution) as opened:
         entries = read_entries(opened, source)
-        return answers.complete("list-migrations", execution, opened.server, answers.list_answer(entries))
+        return complete_answer("list-migrations", execution, opened.server, list_answer(entries))
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:

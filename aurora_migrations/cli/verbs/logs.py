@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aurora_migrations.cli import options, where
 from aurora_migrations.cli.queries import described
 from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.engine.errors import NextCommand
 
 if TYPE_CHECKING:
     from aurora_migrations.cli.remote.executions import Execution
@@ -62,7 +63,7 @@ def _tell_end(arguments: argparse.Namespace, ended: Execution) -> None:
     from aurora_migrations.cli.remote.outcome import error_of
 
     if ended.status == RUNNING:
-        print(f"It is under way. {where.as_asked(f'aurora-migrations logs {ended.name} --follow', arguments)}")
+        print(f"It is under way. {where.as_asked(NextCommand('logs', (ended.name, '--follow')), arguments)}")
     elif ended.status == "SUCCEEDED":
         print((ended.answer or {}).get("message", "Succeeded"))
     else:

@@ -28,18 +28,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _here(arguments: argparse.Namespace, execution: str) -> Data:
-    from aurora_migrations.engine import answers
-    from aurora_migrations.engine.drift import read_edits
     from aurora_migrations.engine.history import read_state
-    from aurora_migrations.engine.plan import make_plan
+    from aurora_migrations.engine.plan import build_plan, read_edits
+    from aurora_migrations.engine.status import complete_answer, plan_answer
 
     source = source_of(arguments.migrations)
     with session(arguments, execution) as opened:
         state = read_state(opened)
-        plan = make_plan(source.package, state, read_edits(opened, source, state.applied), arguments.target)
+        plan = build_plan(source.package, state, read_edits(opened, source, state.applied), arguments.target)
         source.problems("apply", plan.pending)
-        told = {**answers.plan_answer(source, plan), "warnings": plan.warnings}
-        return answers.complete("plan", execution, opened.server, told)
+        told = {**plan_answer(source, plan), "warnings": plan.warnings}
+        return complete_answer("plan", execution, opened.server, told)
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:

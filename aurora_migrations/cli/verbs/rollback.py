@@ -13,7 +13,7 @@ from aurora_migrations.cli.verbs.run import CONTRACT, DIRECT, Printer
 from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import Listener, MigratorError, Request, Session, failure, interrupts, roll_back
 from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.errors import Cancelled, InvalidInput
+from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
 from aurora_migrations.engine.history import read_applied
 from aurora_migrations.engine.plan import plan_rollback, version_of
 
@@ -103,7 +103,7 @@ def _left_out(omitted: int, target: str, newest: str) -> InvalidInput:
         solution=f"Look in the folder for the down files from the newest down to {shown}. To run them all, add "
         f"--confirm {newest or 'NEWEST'}, the number of the newest applied migration; `aurora-migrations status` "
         "shows it.",
-        next_command="aurora-migrations status",
+        next_command=NextCommand("status"),
     )
 
 
@@ -144,7 +144,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
             f"Rolling back needs a confirmation; it would undo: {', '.join(names)}.",
             cause="Nobody is there to be asked, and --confirm wasn't given.",
             solution=f"Add --confirm {newest}, the number of the newest applied migration.",
-            next_command=f"aurora-migrations rollback {arguments.target} --confirm {newest}",
+            next_command=NextCommand("rollback", (arguments.target, "--confirm", newest)),
         )
     question = f"What their down files drop is gone. Type {newest}, the newest number, to go on: "
     lines = ["This would undo, in this order:", *(f"  {name}" for name in names), question]
@@ -155,13 +155,13 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
             "Nothing was confirmed, so nothing was rolled back.",
             cause="Nothing was typed.",
             solution=f"Type {newest} to go on.",
-            next_command=f"aurora-migrations rollback {arguments.target}",
+            next_command=NextCommand("rollback", (arguments.target,)),
         )
     if version_of(answer) != version_of(newest):
         raise InvalidInput(
             f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {names[0]}.",
             cause="Only its number confirms that all that was shown may go.",
             solution=f"Type {newest} to go on.",
-            next_command=f"aurora-migrations rollback {arguments.target}",
+            next_command=NextCommand("rollback", (arguments.target,)),
         )
     return answer

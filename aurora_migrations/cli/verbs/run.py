@@ -22,12 +22,12 @@ from aurora_migrations.engine import (
     failure,
     interrupts,
 )
-from aurora_migrations.engine.durations import format_duration
-from aurora_migrations.engine.job import AtWork
+from aurora_migrations.engine.interface import FileDone
+from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.locks.blockers import LockWait
+from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.plan import find_target
 from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.results import FileDone
 from aurora_migrations.engine.script import Action, Hazard
 
 CONTRACT = ("status", "migration", "message")
@@ -105,19 +105,19 @@ class Printer(Listener):
     def waiting(self, holder: Holder | None) -> None:
         print(f"Waiting for another run to end: {holder}", file=sys.stderr, flush=True)
 
-    def may_hurt(self, hazard: Hazard) -> None:
+    def hazard_found(self, hazard: Hazard) -> None:
         print(f"Warning: {hazard}", file=sys.stderr, flush=True)
         if hazard.help:
             print(f"    {hazard.help}", file=sys.stderr, flush=True)
 
-    def in_the_way(self, wait: LockWait) -> None:
+    def blocked(self, wait: LockWait) -> None:
         print(f"  Waiting outside the queue: {wait}", file=sys.stderr, flush=True)
 
     def executing(self, action: Action, migration: Migration) -> None:
         verb = "Executing" if action == "apply" else "Rolling back"
         print(f"{verb} {migration.name} ...", flush=True)
 
-    def at_work(self, at: AtWork) -> None:
+    def statement_running(self, at: RunningStatement) -> None:
         print(f"  At work: {at}", flush=True)
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:

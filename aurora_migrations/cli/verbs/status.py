@@ -69,12 +69,12 @@ def _asked(arguments: argparse.Namespace, execution: str) -> Data:
 
 def look(arguments: argparse.Namespace, execution: str) -> Data:
     """Where a database stands that one can reach."""
-    from aurora_migrations.engine import answers
+    from aurora_migrations.engine.status import complete_answer, status_answer
 
     source = source_of(arguments.migrations)
     with session(arguments, execution) as opened:
         overview, server = read_overview(opened, source), opened.server
-        return answers.complete("status", execution, server, answers.status_answer(overview, server))
+        return complete_answer("status", execution, server, status_answer(overview, server))
 
 
 def lines(data: Data) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aurora_migrations.cli import options, where
 from aurora_migrations.cli.keyboard import pressed
 from aurora_migrations.engine import MigratorError, failure
-from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.errors import InvalidInput, NextCommand
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         _run(arguments)
     except MigratorError as error:
         if error.next_command == InvalidInput.next_command:
-            error.next_command = "aurora-migrations up"
+            error.next_command = NextCommand("up")
         options.go_on_with(error, "up", arguments)
         return options.tell_error(error, arguments, failure(error, None, ""))
     return 0
@@ -98,7 +98,7 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
         "Inbox": cloud.inbox,
         "Migrations": str(migrations),
         "Start": _start(cloud, sys.platform),
-        "or": f"aurora-migrations run --local{where.folder(migrations)}"
+        "or": str(NextCommand("run", ("--local", *where.folder(migrations))))
         if first
         else "(the commands with --local find the cloud that was up first)",
     }

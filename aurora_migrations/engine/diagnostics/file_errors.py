@@ -1,4 +1,4 @@
-"""What went wrong with a file, where in it, and in what state that leaves the database."""
+"""Errors of a file: what failed, where in the file, and the state of the database after it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aurora_migrations.engine.diagnostics.frames import find_frame, find_query
-from aurora_migrations.engine.diagnostics.masking import VALUE_CLASSES
-from aurora_migrations.engine.diagnostics.redaction import excerpt, position
-from aurora_migrations.engine.durations import format_duration, write_duration
+from aurora_migrations.engine.diagnostics.redaction import VALUE_CLASSES, excerpt, position
 from aurora_migrations.engine.errors import (
     Cancelled,
     ConnectionLost,
@@ -18,13 +16,14 @@ from aurora_migrations.engine.errors import (
     LockTimeout,
     MigrationFailed,
     MigratorError,
+    NextCommand,
     NotAWriter,
     StatementTimeout,
 )
-from aurora_migrations.engine.job import Chunk, Job
+from aurora_migrations.engine.job import Job, Message
 from aurora_migrations.engine.locks.blockers import GRANT, LockWait
 from aurora_migrations.engine.locks.budget import Budget
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.options import Limits, format_duration, write_duration
 from aurora_migrations.engine.postgres.protocol import BatchError, ScriptError
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.postgres.sqlstate import (
@@ -46,7 +45,7 @@ _OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over sev
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _WORTH_IT = 1.25  # a limit that is raised by less is no remedy
 _HELP = "\n      "
-# What stands on the history's tables and isn't ours, and how to drop it.
+# Triggers and rules on the history's tables, which aren't ours, and how to drop them.
 _CULPRITS = """
     SELECT initcap(kind) || ' ' || quote_ident(name) || ' on aurora_migrations.' || relname,
            'DROP ' || upper(kind) || ' ' || quote_ident(name) || ' ON aurora_migrations.' || quote_ident(relname) || ';'
@@ -85,7 +84,7 @@ def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
             f"lock_timeout must be below statement_timeout, and isn't for: {', '.join(wrong[:5])}.",
             cause="The file sets one of them, the environment the other, or its default is 2 s for lock_timeout.",
             solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
-            next_command="aurora-migrations check",
+            next_command=NextCommand("check"),
         )
 
 
@@ -181,15 +180,15 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
 
 
 def file_error(
-    session: Session, job: Job, chunk: Chunk | None, error: ScriptError, budget: Budget | None = None
+    session: Session, job: Job, sent: Message | None, error: ScriptError, budget: Budget | None = None
 ) -> MigratorError:
     """An error that a statement of a file met, with its place in the file.
 
     Args:
-        chunk: what had been sent; None if all statements had run, and this is the commit.
+        sent: what had been sent; None if all statements had run, and this is the commit.
         budget: what the statement was given to wait, and whom it was seen to wait for.
     """
-    number, offset = _failed(job, chunk, error) if chunk else (None, None)
+    number, offset = _failed(job, sent, error) if sent else (None, None)
     statement = job.script.statements[number] if number is not None else None
     found = diagnose(error.error, job.text, job.text[statement.start : statement.end] if statement else b"")
     if connection_lost(error.error):
@@ -198,7 +197,7 @@ def file_error(
         return _read_only(session, job, found)
     place = None if offset is None else _place(job, number, offset, found)
     where = f"{job.file}:{place.line}:{place.column}" if place else job.file
-    if chunk is None:
+    if sent is None:
         where = f"{job.file}, at COMMIT"
     known = _known_of(place, found, job)
     if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
@@ -207,26 +206,24 @@ def file_error(
     if kind is LockTimeout and budget and budget.last:
         return _waited_too_long(job, where, known, budget)
     ours = kind is Cancelled and session.wire.interrupted
-    cause, solution = (CTRL_C, _AT_WILL) if ours else _why(kind, job, found, chunk, error.elapsed_ms)
+    cause, solution = (CTRL_C, _AT_WILL) if ours else _why(kind, job, found, sent, error.elapsed_ms)
     if place is None or not place.in_body:
         cause += f" The error is in {found.function}." if found.function else ""
     message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
-    failed = kind(message, cause=cause, solution=solution, **known)
-    trouble = trouble_of(found.sqlstate)
-    if kind is MigrationFailed and trouble:
-        failed.by_deployment = trouble.in_file
-    return failed
+    trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
+    in_file = trouble.in_file if trouble else None
+    return kind(message, cause=cause, solution=solution, by_deployment=in_file, **known)
 
 
 def _why(
-    kind: type[MigratorError], job: Job, found: Diagnosis, chunk: Chunk | None, elapsed_ms: float
+    kind: type[MigratorError], job: Job, found: Diagnosis, sent: Message | None, elapsed_ms: float
 ) -> tuple[str, str | None]:
     """Cause and solution; None where the class says it."""
     lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
     if kind is LockTimeout:
         return f"Another session holds a lock that the statement needs; lock_timeout is {lock}.", None
     if kind is StatementTimeout:
-        early = chunk is not None and elapsed_ms + _CLOCKS < job.limits.statement_timeout
+        early = sent is not None and elapsed_ms + _CLOCKS < job.limits.statement_timeout
         if early or not job.limits.statement_timeout:
             return _OWN_LIMIT, _OWN_LIMIT_RAISED
         return f"The statement takes longer than statement_timeout allows, which is {statement}.", more_time(job.limits)
@@ -246,7 +243,7 @@ def _known_of(place: _Place | None, found: Diagnosis, job: Job) -> dict[str, Any
 
 
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
-    """With the names of those who were in the way."""
+    """With the blockers."""
     wait = budget.last
     if wait is None:
         return LockTimeout(f"{where}: waited too long for locks.", **known)
@@ -256,7 +253,7 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
     grant = f" {GRANT.format(user='the role')}." if hidden else ""
     against = " An autovacuum against wraparound never gives way: let it end." if _never(wait) else ""
     limit = format_duration(job.limits.lock_timeout)
-    error = LockTimeout(
+    return LockTimeout(
         f"{where}: waited {format_duration(wait.waited_ms)} for {wait} (55P03).",
         cause=f"Others hold locks that conflict with what it needs; lock_timeout is {limit}.{against}{grant}",
         solution=f"Run again when they have ended, or end them: {' '.join(ends)}" if ends else None,
@@ -264,19 +261,18 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
         mode=wait.mode,
         waited_ms=round(wait.waited_ms, 1),
         blockers=[asdict(blocker) for blocker in wait.blockers],
+        about=wait,
         **known,
     )
-    error.wait = wait
-    return error
 
 
 def _never(wait: LockWait) -> bool:
     return any(blocker.never_yields for blocker in wait.blockers)
 
 
-def held_too_long(job: Job, chunk: Chunk) -> StatementTimeout:
+def held_too_long(job: Job, sent: Message) -> StatementTimeout:
     """Before the next message was sent, locks had been held for as long as they may."""
-    first = chunk.statements[0]
+    first = sent.statements[0]
     statements = job.script.statements
     place = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
     known = {"state": _ROLLED_BACK, "line": place[0], "column": place[1], "statement": first + 1, **_where(job)}
@@ -314,16 +310,16 @@ class _Place:
     in_body: bool = False
 
 
-def _failed(job: Job, chunk: Chunk, error: ScriptError) -> tuple[int | None, int | None]:
+def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, int | None]:
     """Which statement failed, from 0, and where in the file: at the place that PostgreSQL names, else at its beginning.
     None where that isn't known."""
     statements = job.script.statements
-    number = chunk.statements[0] + error.completed
+    number = sent.statements[0] + error.completed
     at_work = statements[number] if number < len(statements) else None
     named = error.error.diag.statement_position
     if named and not (at_work and is_prepared(job.text[at_work.start : at_work.end])):
-        sent = job.text[chunk.start : chunk.end].decode()
-        offset = chunk.start + len(sent[: int(named) - 1].encode())
+        text = job.text[sent.start : sent.end].decode()
+        offset = sent.start + len(text[: int(named) - 1].encode())
         return next((i for i, s in enumerate(statements) if s.start <= offset <= s.end), None), offset
     return (number, at_work.start) if at_work else (None, None)
 
@@ -379,26 +375,31 @@ def _lost(job: Job, found: Diagnosis) -> ConnectionLost:
     )
 
 
-def _where(job: Job) -> dict[str, str]:
+def _where(job: Job) -> dict[str, Any]:
     return {"migration": job.migration.label, "file": job.file}
 
 
 _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
 
 
-def of_promises(job: Job, error: MigratorError) -> MigratorError:
-    """An error that was met while what a file promises was checked, with the file that it is about."""
-    if isinstance(error, StatementTimeout) and job.limits.statement_timeout:
-        error.solution = more_time(job.limits)
-    if "file" not in error.facts:
-        error.message = f"{job.file}, while its promises were checked: {error.message}"
-        error.state = _ROLLED_BACK
-        error.facts |= _where(job)
-    return error
+def of_expectations(job: Job, error: MigratorError) -> MigratorError:
+    """An error that was met while a file's expectations were checked, with the file that it is about."""
+    timed_out = isinstance(error, StatementTimeout) and job.limits.statement_timeout
+    found = error.but(solution=more_time(job.limits) if timed_out else None)
+    if "file" in error.facts:
+        return found
+    message = f"{job.file}, while its promises were checked: {error.message}"
+    return found.but(message=message, state=_ROLLED_BACK, **_where(job))
+
+
+def of_unit(job: Job, number: int, error: MigratorError) -> MigratorError:
+    """An error that was met in a unit, with what else is true of its file."""
+    cause = f"{error.cause}{gone_with_session(job)}" if job.done else None
+    return error.but(state=partly_in(job, number), cause=cause)
 
 
 def partly_in(job: Job, number: int) -> str | None:
-    """In what state a file is whose first `number` units are in; None if nothing of it can be."""
+    """The state of a file whose first `number` units are committed; None if nothing of it can be."""
     run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
     again = (
         f"What part {number + 1} has committed by itself stays, and the next {run} starts it again from its beginning."
@@ -422,18 +423,17 @@ def not_retried(error: MigratorError) -> MigratorError:
     part of its work, and would do that again."""
     if not error.retryable:
         return error
-    told = MigrationFailed(
+    return MigrationFailed(
         error.message,
         cause=f"{error.cause} It isn't retried automatically, because the statement may have committed by itself.",
         solution="See what it has committed. If it may start again from its beginning, run again.",
         state=error.state,
+        **error.facts,
     )
-    told.facts = error.facts
-    return told
 
 
 def gone_with_session(job: Job) -> str:
-    """What the parts that are in had left in a session that is gone; empty if nothing."""
+    """What committed units had left in a session that is gone; empty if nothing."""
     upto = job.unit(job.done - 1).statements[1] if job.done else 0
     kept = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
     if not kept:
@@ -443,7 +443,7 @@ def gone_with_session(job: Job) -> str:
 
 
 def in_doubt(job: Job, number: int) -> str | None:
-    """In what state a file is, if nobody can tell whether unit `number` (from 0) is in."""
+    """The state of a file, if it isn't known whether unit `number` (from 0) is committed."""
     if len(job.script.units) < 2:
         return None
     before = f"{_first_in(job, number)}. " if number else ""

@@ -121,7 +121,7 @@ def _maker(frame: Frame, text: bytes, functions: Sequence[Span]) -> Span | None:
 
 
 def _line_start(text: bytes, body: Span, line: int) -> int | None:
-    """Where a line of a body begins, behind its blanks. The first one is what follows the opening `$$`."""
+    """Where a line of a body begins, after its blanks. The first one is what follows the opening `$$`."""
     start, end = body
     for _ in range(line - 1):
         start = text.find(b"\n", start, end) + 1

@@ -1,4 +1,4 @@
-"""Who is in our way: a second session looks at the locks while the first waits for one.
+"""Blockers: a second session reads who holds the lock that the first one waits for.
 
 What it reads: pg_locks, which everybody may read, and pg_stat_activity, which shows others' queries and states only to
 members of pg_read_all_stats. A transaction is known by its virtual id, which is shown in any case.
@@ -52,7 +52,7 @@ _END = """
 
 @dataclass(frozen=True)
 class Blocker:
-    """Somebody in our way.
+    """A session, or a prepared transaction, that holds a lock we wait for.
 
     Attributes:
         pid: its process; 0 for a prepared transaction, which has none.
@@ -109,7 +109,7 @@ def _age(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class LockWait:
-    """What we waited for: a lock on a table (or another kind of lock), how long so far, and who was in the way."""
+    """A wait for a lock on a table (or another kind of lock): how long so far, and the blockers."""
 
     table: str
     mode: str
@@ -125,7 +125,8 @@ class LockWait:
 
 
 class Observer:
-    """The second session; opened when it is first needed. Without it everything works, but nobody is named."""
+    """The second session; opened when it is first needed. If it can't be opened, blockers aren't named, but all else
+    works."""
 
     def __init__(self, url: str, execution: str) -> None:
         self._url = url
@@ -133,10 +134,10 @@ class Observer:
         self._session: Session | None = None
         self._failed = False
         self.interrupted = False
-        """Whether Ctrl-C was pressed while it was asked."""
+        """Whether Ctrl-C was pressed while one of its queries was running."""
 
     def open(self) -> bool:
-        """Whether it is there; it is tried once a connection."""
+        """Opens it, if it isn't open, and returns whether it is. After a failure it isn't tried again."""
         if self._session is not None and self._session.wire.lost:
             self.close()
         if self._session is None and not self._failed:
@@ -148,7 +149,8 @@ class Observer:
         return self._session is not None
 
     def look(self, pid: int) -> LockWait | None:
-        """What the session with this process id waits for now; None if for no lock, or if nobody can look."""
+        """The lock that the session with this process id waits for now; None if it waits for none, or without a second
+        session."""
         if not self.open() or self._session is None:
             return None
         try:
@@ -166,7 +168,7 @@ class Observer:
 
 
 def still_there(session: Session, transactions: Iterable[str]) -> set[str]:
-    """Which of these transactions aren't over."""
+    """Which of these transactions haven't ended."""
     quoted = ",".join(f'"{transaction}"' for transaction in transactions)
     return {str(row[0]) for row in session.query(_LEFT, f"{{{quoted}}}")}
 
@@ -176,11 +178,11 @@ def end_idle(session: Session, blocker: Blocker, older_than_ms: int) -> bool:
     try:
         return session.query(_END, blocker.pid, older_than_ms, blocker.transaction) == [("t",)]
     except MigratorError:
-        return False  # our role may not; that it is still in the way will be told
+        return False  # our role may not; the next attempt reports that it still blocks
 
 
 def deadlock_timeout_ms(session: Session) -> int:
-    """How long a wait must last until PostgreSQL asks an autovacuum to give way, in milliseconds."""
+    """How long a wait lasts until PostgreSQL cancels the autovacuum that blocks it, in milliseconds."""
     rows = session.query("SELECT setting FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'")
     return int(rows[0][0] or 1_000)
 

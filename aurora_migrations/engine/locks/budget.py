@@ -1,11 +1,11 @@
-"""What one try of a unit may make the application wait, and what it did make it wait.
+"""Lock budget: how long one attempt of a unit may make the application wait, and how long it did.
 
-The application waits from the moment in which we queue for a lock that blocks it to the moment in which we let go of
-it. So the clock starts with the first statement that asks for such a lock and runs to the end of the transaction;
-`lock_timeout` is what it may show then. A try may have less: it waits in the queue no longer than that.
+The application waits from the moment in which we queue for a lock that blocks it to the moment in which we release it.
+So the clock starts with the first statement that needs such a lock and runs to the end of the transaction, for
+`lock_timeout` at most. An attempt may have less: it waits in the queue no longer than that.
 
-A statement that holds its lock for long by nature (it rewrites or reads the whole table) keeps no promise about that;
-then only waiting counts.
+A statement that holds its lock for long by nature (it rewrites or reads the whole table) isn't limited; then only the
+time in the queue counts.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from aurora_migrations.engine.durations import format_duration
 from aurora_migrations.engine.locks.blockers import LockWait, Observer
+from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.protocol import Watch
 from aurora_migrations.engine.script import Statement, TableLock
 
 # Those that keep other sessions from reading or writing rows. https://www.postgresql.org/docs/current/explicit-locking.html
 BLOCKING = frozenset({"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"})
-_SHARE = 0.9  # of the promise; the rest is for noticing, rolling back and waking up those who waited
-_CAP = 0.95  # of the promise: how long locks may be held
+_SHARE = 0.9  # of the limit; the rest is for noticing, rolling back and waking up those who waited
+_CAP = 0.95  # of the limit: how long locks may be held
 _LEAST = 10  # ms; PostgreSQL takes 0 for no limit
-_OF_WORK = 0.25  # a try that has cost a minute already may wait longer than one that has cost nothing
-_LOOKS = (0.03, 0.05, 1.0)  # seconds: to the first look, between looks, between looks at what takes long
+_OF_WORK = 0.25  # an attempt that has worked for a minute may wait longer than one that has just begun
+_LOOKS = (0.03, 0.05, 1.0)  # seconds: to the first check, between checks, between checks of a long statement
 
 
 def blocking(statement: Statement) -> list[TableLock]:
@@ -39,11 +39,11 @@ def is_long(statement: Statement) -> bool:
 
 @dataclass(frozen=True)
 class Held:
-    """A lock that blocked the application, as it was in the end.
+    """A lock that blocked the application.
 
     Attributes:
-        waited_ms: how long we queued for it, and the application behind us.
-        held_ms: how long it was ours, up to the commit.
+        waited_ms: how long we queued for it, and the application after us.
+        held_ms: how long we held it, up to the commit.
         work: why that took as long as it did, if the table was rewritten or read for it; empty if not.
     """
 
@@ -61,26 +61,26 @@ class Held:
 
 @dataclass
 class Budget:
-    """The clock of one try of one unit.
+    """The clock of one attempt of one unit.
 
     Attributes:
-        promise: the longest that the application may wait, in milliseconds.
-        attempt: the longest that this try may wait in queues, in milliseconds.
-        pid: the process of the session that tries.
-        long_left: how many statements are still to come, or at work, that take long by nature. Until they are done the
-            application waits as long as they take, and only waiting counts.
+        limit_ms: the longest that the application may wait, in milliseconds.
+        attempt_ms: the longest that this attempt may wait in queues, in milliseconds.
+        pid: the process of the session that runs the unit.
+        long_left: how many statements are still to run, or running, that take long by nature. Until they are done, only
+            the time in queues counts.
     """
 
-    promise: int
-    attempt: int
+    limit_ms: int
+    attempt_ms: int
     pid: int
     observer: Observer
     long_left: int = 0
     waits: dict[tuple[str, str], LockWait] = field(default_factory=dict)
     last: LockWait | None = None
-    """What the statement at work was last seen to wait for."""
+    """What the running statement was last seen to wait for."""
     overran: bool = False
-    """Whether it was stopped because locks had been held as long as was promised."""
+    """Whether it was stopped because locks had been held for as long as they may."""
     stopped: bool = False
     """Whether it was stopped because it had waited as long as it may, for several locks."""
     _began: float = field(default_factory=time.monotonic)
@@ -91,17 +91,17 @@ class Budget:
 
     @property
     def capped(self) -> bool:
-        """Whether locks may be held no longer than was promised."""
+        """Whether the time for which locks are held is limited."""
         return self.long_left == 0
 
     @property
     def is_over(self) -> bool:
         """Whether locks have been held for as long as they may."""
-        return self.is_running and self.capped and self._since_first() > self.promise * _CAP
+        return self.is_running and self.capped and self._since_first() > self.limit_ms * _CAP
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C was pressed while the second session was asked."""
+        """Whether Ctrl-C was pressed while a query of the second session was running."""
         return self.observer.interrupted
 
     @property
@@ -110,45 +110,45 @@ class Budget:
         return self._first is not None
 
     def start(self) -> None:
-        """A statement is about to be sent that asks for a lock that blocks the application."""
+        """A statement is about to be sent that needs a lock which blocks the application."""
         if self._first is None:
             self._first = time.monotonic()
             self.observer.open()
             self._first = time.monotonic()
 
-    def left(self) -> int:
-        """What the next statement may wait in a queue, in milliseconds."""
+    def remaining_ms(self) -> int:
+        """How long the next statement may wait in a queue, in milliseconds."""
         so_far = (time.monotonic() - self._began) * 1_000
-        allowed = min(self.promise * _SHARE, max(self.attempt, so_far * _OF_WORK))
+        allowed = min(self.limit_ms * _SHARE, max(self.attempt_ms, so_far * _OF_WORK))
         return max(_LEAST, round(allowed - self._used))
 
-    def spend(self, statement: Statement | None, elapsed_ms: float) -> None:
-        """A statement is done that took that long; all of it counts, unless it was long by nature."""
+    def consume(self, statement: Statement | None, elapsed_ms: float) -> None:
+        """Counts the time of a statement that has ended: all of it, or if it is long by nature, what it has waited."""
         if not self.is_running:
             return
         waited = self._waited(statement) if statement and is_long(statement) else elapsed_ms
         self._used += min(waited, elapsed_ms)
         if statement and is_long(statement):
             self.long_left -= 1
-            self._first = time.monotonic()  # what it took is its own; from here on the promise holds
+            self._first = time.monotonic()  # its own time isn't limited; from here on it is
         granted = time.monotonic() - max(0.0, elapsed_ms - (self._waited(statement) if statement else 0)) / 1_000
         self._locks += [(lock, granted) for lock in blocking(statement)] if statement else []
 
-    def within(self, statement_timeout: int) -> int:
+    def cap_timeout(self, statement_timeout: int) -> int:
         """A limit for a statement of ours at the end of a unit, in milliseconds; 0 for none."""
         if not (self.is_running and self.capped):
             return statement_timeout
-        left = max(_LEAST, round(self.promise - self._since_first()))
+        left = max(_LEAST, round(self.limit_ms - self._since_first()))
         return min(statement_timeout, left) if statement_timeout else left
 
     def watch(self) -> Watch:
-        """What to call while the next message is at work."""
+        """The function to call while the next message is running."""
         self.last = None
         self._waits_here.clear()
         return self._look
 
     def _look(self, elapsed: float) -> tuple[bool, float]:
-        """Whether the message must be stopped, and in how many seconds to look again."""
+        """Whether the message must be stopped, and in how many seconds to check again."""
         if elapsed < _LOOKS[0]:
             return False, _LOOKS[0] - elapsed
         wait = self.last = self.observer.look(self.pid)
@@ -162,12 +162,12 @@ class Budget:
         if not self.is_running:
             return False, _LOOKS[1] if wait is not None else _LOOKS[2]
         spent = self._used + (elapsed * 1_000 if self.capped else sum(self._waits_here.values()))
-        self.stopped = wait is not None and spent > self.promise * _SHARE
+        self.stopped = wait is not None and spent > self.limit_ms * _SHARE
         self.overran = wait is None and self.is_over
         return self.stopped or self.overran, _LOOKS[1]
 
     def held(self) -> tuple[Held, ...]:
-        """The locks that blocked the application, now that they are let go of; each table once."""
+        """The locks that blocked the application, now that they are released; each table once."""
         now = time.monotonic()
         found: dict[str, Held] = {}
         for lock, granted in self._locks:

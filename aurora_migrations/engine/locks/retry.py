@@ -1,9 +1,9 @@
-"""Whether and when a run tries again what a transient fault has stopped: the one place that knows.
+"""Retry policy for transient faults.
 
-Where others hold locks, a try queues for a short time only, and is rolled back. Then we wait where we stall nobody,
-until exactly the transactions that were in the way are over, and try again for twice as long, up to what was promised.
-So whoever blocks for long costs the application one short stall, and a table that is never free for a moment, as others
-hold it in turns, gets the longer try that it needs.
+Where other sessions hold locks, an attempt queues only for a short time and is rolled back. Then the run waits outside
+the lock queue, where it stalls nobody, until the blocking transactions have ended, and tries again for twice as long,
+up to lock_timeout. So a session that blocks for long costs the application one short stall, and a table that is never
+free, as others hold it in turns, gets the longer attempt that it needs.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.durations import format_duration
 from aurora_migrations.engine.errors import Cancelled, Deadlock, LockTimeout, MigratorError
 from aurora_migrations.engine.locks import blockers
 from aurora_migrations.engine.locks.blockers import Blocker, LockWait
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.options import Limits, format_duration
 from aurora_migrations.engine.postgres.session import Session
 
 FIRST_TRY = 100  # ms
 MOST_TRIES = 500
 MOST_CONNECTIONS = 5  # lost ones that a run replaces
-_BEYOND_DEADLOCK_TIMEOUT = 300  # ms; when an autovacuum has been asked to give way, it takes a moment to do so
-_POLL = (0.05, 0.5)  # seconds, the first and the longest, between two looks whether they are gone
+_BEYOND_DEADLOCK_TIMEOUT = 300  # ms; an autovacuum that was cancelled takes a moment to end
+_POLL = (0.05, 0.5)  # seconds, the first and the longest, between two checks whether the blockers have ended
 MEANWHILE = "waiting for others to let go of their locks"
-_PAUSE = (0.2, 10.0)  # the same, where nobody was seen in the way
+_PAUSE = (0.2, 10.0)  # the same, where no blocker was seen
 
 
-class Patience:
-    """A run's patience, which is one for all its files.
+class RetryPolicy:
+    """Decides whether a failed attempt is retried, and when. All files of a run share the time for it.
 
     Attributes:
-        attempt_ms: how long the next try of the file may queue for locks that block the application.
-        waits: what tries of the file that failed had waited for, in order.
+        attempt_ms: how long the next attempt may queue for locks that block the application.
+        waits: what failed attempts of the file had waited for, in order.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class Patience:
         """Begins a run.
 
         Args:
-            limits_now: gives what is left of limits at the moment; never more than they are.
-            on_wait: told whenever others are waited for.
+            limits_now: returns what is left of limits at the moment; never more than they are.
+            on_wait: called whenever the run begins to wait for blockers.
         """
         self._kept = limits.lock_wait / 1_000  # seconds
         self._limits_now = limits_now
         self._on_wait = on_wait
         self._connections = 0
-        self.begin(limits)
+        self.begin_file(limits)
 
-    def begin(self, limits: Limits) -> None:
-        """A file's turn has come."""
+    def begin_file(self, limits: Limits) -> None:
+        """A file begins."""
         self._limits = limits
         self._began = time.monotonic()
         self._counted = time.monotonic()
@@ -63,11 +63,11 @@ class Patience:
         self.attempt_ms = min(FIRST_TRY, limits.lock_timeout) if limits.lock_wait else limits.lock_timeout
         self.waits: list[LockWait] = []
 
-    def after(self, error: MigratorError) -> None:
-        """Takes note of a try that failed.
+    def on_failure(self, error: MigratorError) -> None:
+        """Decides whether a failed attempt is retried.
 
         Raises:
-            MigratorError: the error itself, if there is to be no other try.
+            MigratorError: the error, if it isn't; after several attempts, it says how many.
         """
         self._tries += 1
         self._count()
@@ -80,45 +80,58 @@ class Patience:
             raise self._given_up(error)
 
     def wait(self, session: Session, error: MigratorError) -> None:
-        """Waits, after a try that failed, until the next one makes sense.
+        """Waits, after a failed attempt, until the next one has a chance.
 
         Raises:
             Cancelled: Ctrl-C was pressed meanwhile.
-            ConnectionLost: the connection broke meanwhile.
+            ConnectionLost: the connection was lost meanwhile.
         """
         wait: LockWait | None = getattr(error, "wait", None)
+        began, lock_timeout = time.monotonic(), self._limits.lock_timeout
         with interrupts.stopped(MEANWHILE):
-            self._pause(session, wait)
-            self._take_longer(session, wait)
-            if isinstance(error, Deadlock):  # a shorter try gives way before the server has to end somebody
+            if wait is not None and wait.blockers:
+                self._on_wait(wait)
+                self._wait_for(session, wait.blockers)
+                # The application has to catch up for as long as the attempt may have stalled it. What waited then would
+                # otherwise be stalled again before its turn comes.
+                breath = min(self._left, self.attempt_ms / 1_000 * random.uniform(1, 1.5))
+                session.pause(began + breath - time.monotonic(), MEANWHILE)
+            else:
+                first, longest = _PAUSE
+                pause = min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1)
+                session.pause(pause, MEANWHILE)
+            self.attempt_ms = min(self.attempt_ms * 2, lock_timeout)
+            if wait is not None and any(blocker.yields for blocker in wait.blockers):
+                needed = blockers.deadlock_timeout_ms(session) + _BEYOND_DEADLOCK_TIMEOUT
+                self.attempt_ms = min(max(self.attempt_ms, needed), lock_timeout)
+            if isinstance(error, Deadlock):  # a shorter attempt ends before the server has to resolve the deadlock
                 self.attempt_ms = min(self.attempt_ms, blockers.deadlock_timeout_ms(session) * 8 // 10)
         self._count()
 
     def _count(self) -> None:
-        """What has passed since a file's beginning, or since it was counted last, is gone."""
+        """Takes what has passed since the file began, or since the last call, off the time that is left."""
         now = time.monotonic()
         self._kept -= now - self._counted
         self._counted = now
 
-    def after_connection(self, error: MigratorError) -> None:
-        """Waits after a connection was lost; the lost one's transaction is known not to be in.
+    def on_connection_lost(self, error: MigratorError) -> None:
+        """Waits after a connection was lost whose transaction is known to be rolled back.
 
         Raises:
-            MigratorError: the error itself, if it isn't tried again.
+            MigratorError: the error itself, if it isn't retried.
         """
-        if not self.forgives_connections:
+        if not self.may_reconnect:
             raise error
         self._connections += 1
         pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
         try:
             interrupts.pause(pause, "waiting for the database to be there again")
         except Cancelled as stopped:
-            stopped.state = error.state
-            raise
+            raise stopped.but(state=error.state) from None
         self._count()
 
     @property
-    def forgives_connections(self) -> bool:
+    def may_reconnect(self) -> bool:
         """Whether a lost connection may be replaced."""
         return self._left > 0 and self._connections < MOST_CONNECTIONS
 
@@ -127,62 +140,30 @@ class Patience:
         """Seconds that may still be waited."""
         return min(self._kept, self._limits_now(self._limits).lock_wait / 1_000)
 
-    def _pause(self, session: Session, wait: LockWait | None) -> None:
-        began = time.monotonic()
-        if wait is not None and wait.blockers:
-            self._on_wait(wait)
-            self._wait_for(session, wait.blockers)
-            _sleep(session, began + self._breath() - time.monotonic())
-        else:
-            first, longest = _PAUSE
-            _sleep(session, min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1))
-
-    def _breath(self) -> float:
-        """Seconds between two tries: as long as the last one may have stalled the application, which has to catch up.
-        What waited then would else be stalled again before its turn comes."""
-        return min(self._left, self.attempt_ms / 1_000 * random.uniform(1, 1.5))
-
     def _wait_for(self, session: Session, found: Sequence[Blocker]) -> None:
-        """Waits until these are gone, but for those who give way only to somebody who is in the queue."""
-        yielding = self._is_long_enough(session)
-        asked = {blocker.transaction for blocker in found if blocker.yields and yielding} - self._asked
-        if self.attempt_ms > blockers.deadlock_timeout_ms(session):
+        """Waits until these have ended, except for an autovacuum, which gives way only to a session in the queue."""
+        deadlock_timeout = blockers.deadlock_timeout_ms(session)  # after which the server cancels the autovacuum
+        long_enough = self._limits.lock_timeout * 0.9 > deadlock_timeout + _BEYOND_DEADLOCK_TIMEOUT / 2
+        asked = {blocker.transaction for blocker in found if blocker.yields and long_enough} - self._asked
+        if self.attempt_ms > deadlock_timeout:
             self._asked |= asked  # it had its chance: one against wraparound, which our role may not see, never yields
         waited_for = {blocker.transaction for blocker in found} - asked
         deadline, (pause, longest) = time.monotonic() + self._left, _POLL
         while waited_for and time.monotonic() < deadline:
-            self._end_idle(session, found)
+            if self._limits.end_idle is not None:
+                for blocker in found:
+                    blockers.end_idle(session, blocker, self._limits.end_idle)
             waited_for &= blockers.still_there(session, waited_for)
             if waited_for:
-                _sleep(session, random.uniform(pause / 2, pause))
+                session.pause(random.uniform(pause / 2, pause), MEANWHILE)
                 pause = min(longest, pause * 1.3)
 
-    def _end_idle(self, session: Session, found: Sequence[Blocker]) -> None:
-        if self._limits.end_idle is not None:
-            for blocker in found:
-                blockers.end_idle(session, blocker, self._limits.end_idle)
-
-    def _is_long_enough(self, session: Session) -> bool:
-        """Whether a try may last until an autovacuum in the way has been asked to give way."""
-        return self._limits.lock_timeout * 0.9 > blockers.deadlock_timeout_ms(session) + _BEYOND_DEADLOCK_TIMEOUT / 2
-
-    def _take_longer(self, session: Session, wait: LockWait | None) -> None:
-        self.attempt_ms = min(self.attempt_ms * 2, self._limits.lock_timeout)
-        if wait is not None and any(blocker.yields for blocker in wait.blockers):
-            needed = blockers.deadlock_timeout_ms(session) + _BEYOND_DEADLOCK_TIMEOUT
-            self.attempt_ms = min(max(self.attempt_ms, needed), self._limits.lock_timeout)
-
     def _given_up(self, error: MigratorError) -> MigratorError:
+        """The error of the last attempt, with those before it."""
         elapsed = format_duration((time.monotonic() - self._began) * 1_000)
-        error.message += f" Tried {self._tries} times in {elapsed}, as lock_wait allows."
-        if self.waits and "blockers" not in error.facts:  # the last try may have been too short to see them
-            error.message += f" An earlier try waited for {self.waits[-1]}."
-            error.facts["blockers"] = [asdict(blocker) for blocker in self.waits[-1].blockers]
-        error.facts["tries"] = self._tries
-        return error
-
-
-def _sleep(session: Session, seconds: float) -> None:
-    interrupts.pause(seconds, MEANWHILE)
-    if session.wire.interrupted:
-        raise interrupts.cancelled(f"while {MEANWHILE}")
+        message = f"{error.message} Tried {self._tries} times in {elapsed}, as lock_wait allows."
+        facts: dict[str, Any] = {"tries": self._tries}
+        if self.waits and "blockers" not in error.facts:  # the last attempt may have been too short to see them
+            message += f" An earlier try waited for {self.waits[-1]}."
+            facts["blockers"] = [asdict(blocker) for blocker in self.waits[-1].blockers]
+        return error.but(message=message, **facts)

@@ -1,8 +1,8 @@
 """The run lock: a session-level advisory lock, so that at most one run changes a database at any time.
 
 It is polled from outside any transaction. A runner waiting inside pg_advisory_lock() would hold a snapshot, and a
-CREATE INDEX CONCURRENTLY of the runner that has the lock would wait for it: a deadlock. And as the lock is the
-session's, it is gone with the session: a dead runner leaves nothing behind that a person would have to clear.
+CREATE INDEX CONCURRENTLY of the runner that has the lock would wait for it: a deadlock. As the lock belongs to the
+session, the server releases it when the session ends: a runner that died leaves nothing that a person has to clear.
 """
 
 from __future__ import annotations
@@ -12,26 +12,24 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.durations import format_duration
 from aurora_migrations.engine.errors import AnotherRunInProgress
+from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.session import RUN_LOCK, Session, application_name
 
 KEY = RUN_LOCK
 # The row of pg_locks for that key when it is ours. A 64-bit key is shown in two halves, with objsubid 1. The database
 # needn't be compared: a session has advisory locks in its own only.
-HELD_BY_US = f"""
-    SELECT pid FROM pg_catalog.pg_locks
-     WHERE locktype = 'advisory' AND granted AND pid = pg_catalog.pg_backend_pid()
-       AND classid = {(KEY >> 32) & 0xFFFFFFFF} AND objid = {KEY & 0xFFFFFFFF} AND objsubid = 1
-"""
+_IS_RUN_LOCK = (
+    f"l.locktype = 'advisory' AND l.granted AND l.classid = {(KEY >> 32) & 0xFFFFFFFF} "
+    f"AND l.objid = {KEY & 0xFFFFFFFF} AND l.objsubid = 1"
+)
+HELD_BY_US = f"SELECT l.pid FROM pg_catalog.pg_locks l WHERE {_IS_RUN_LOCK} AND l.pid = pg_catalog.pg_backend_pid()"
 _HOLDER = f"""
     SELECT l.pid, a.usename, a.application_name,
            pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
       FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
-     WHERE l.locktype = 'advisory' AND l.granted
+     WHERE {_IS_RUN_LOCK}
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-       AND l.classid = {(KEY >> 32) & 0xFFFFFFFF} AND l.objid = {KEY & 0xFFFFFFFF} AND l.objsubid = 1
 """
 _MEANWHILE = "waiting for another run to end"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds
@@ -62,8 +60,8 @@ def acquire(
 
     Args:
         budget: seconds to wait at most; 0 tries once.
-        on_wait: told who has the lock when a wait begins, and again whenever that changes.
-        yields_to_others: a process id; where any other process has the lock, it isn't waited for.
+        on_wait: called with the holder of the lock when a wait begins, and again whenever the holder changes.
+        yields_to_others: a process id; if any other process has the lock, it isn't waited for.
 
     Raises:
         AnotherRunInProgress: somebody else had it for the whole budget.
@@ -71,7 +69,7 @@ def acquire(
     """
     deadline = time.monotonic() + budget
     pause, holder = _FIRST_PAUSE, None
-    while not _try(session):
+    while session.query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", KEY) != [("t",)]:
         seen = find_holder(session)
         if seen is not None and seen != holder:
             holder = seen
@@ -82,7 +80,7 @@ def acquire(
             left = 0
         if left <= 0:
             raise _busy(holder, budget)
-        _sleep(session, min(left, random.uniform(pause / 2, pause)))
+        session.pause(min(left, random.uniform(pause / 2, pause)), _MEANWHILE)
         pause = min(_LONGEST_PAUSE, pause * 1.5)
 
 
@@ -93,16 +91,6 @@ def find_holder(session: Session) -> Holder | None:
         return None
     pid, user, application, since = rows[0]
     return Holder(int(pid or 0), user, application, since)
-
-
-def _try(session: Session) -> bool:
-    return session.query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", KEY) == [("t",)]
-
-
-def _sleep(session: Session, seconds: float) -> None:
-    interrupts.pause(seconds, _MEANWHILE)
-    if session.wire.interrupted:
-        raise interrupts.cancelled(f"while {_MEANWHILE}")
 
 
 def _busy(holder: Holder | None, budget: float) -> AnotherRunInProgress:

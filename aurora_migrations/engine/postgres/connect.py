@@ -48,7 +48,7 @@ STARTUP_SETTINGS = {
 
 
 def pooler_found() -> InvalidInput:
-    """The error for an address behind which the session isn't ours alone."""
+    """The error for an address at which the session isn't ours alone."""
     return InvalidInput(
         "The address is a connection pooler, which hands a session's locks and settings to others.",
         cause="The server at this address refuses startup settings, or isn't the server that runs our statements.",
@@ -61,7 +61,7 @@ def open_connection(url: str, application: str) -> Connection:
 
     Args:
         url: `postgresql://user:password@host:port/database?...`, or libpq's key=value form.
-        application: who we are in pg_stat_activity; cut at 63 bytes by the server.
+        application: the name in pg_stat_activity; cut at 63 bytes by the server.
 
     Raises:
         InvalidInput: the URL can't be understood, or leads to a connection pooler.

@@ -1,11 +1,11 @@
-"""How bytes go to the server: one text as written, or a batch of our own statements in one round trip.
+"""The protocol: sends a script as one message, or a pipeline of our own statements in one round trip.
 
 Built on `psycopg.pq`, the documented wrapper of libpq, because a text must reach the server as one simple-protocol
 message (its statements belong to one transaction, whatever they are), its results must be dropped one by one (a file
 of 100,000 INSERTs has as many), and our own statements around it must not cost a round trip each.
 
 Every wait is a `select` on the socket, so that Ctrl-C works while the server is busy: the statement is cancelled on
-the server and its answer awaited, and what the answer says is what happened. A second Ctrl-C gives up waiting.
+the server, and the server's answer decides what happened. A second Ctrl-C doesn't wait for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aurora_migrations.engine import interrupts
 Connection = psycopg.Connection[tuple[object, ...]]
 Row = tuple[str | None, ...]
 Param = str | bytes | int | bool | None
-# Given the seconds since the text was sent; answers whether to cancel it, and in how many seconds to ask again.
+# Called with the seconds since the text was sent; returns whether to cancel it, and in how many seconds to call again.
 Watch = Callable[[float], tuple[bool, float]]
 
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
@@ -41,7 +41,7 @@ class Command:
 
 
 class BatchError(Exception):
-    """A command of a batch failed; those after it weren't run.
+    """A command of a pipeline failed; those after it weren't run.
 
     Attributes:
         index: which one, from 0.
@@ -49,7 +49,7 @@ class BatchError(Exception):
     """
 
     def __init__(self, index: int, error: psycopg.Error) -> None:
-        super().__init__(type(error).__name__)  # its words may hold row values, and this is what a traceback shows
+        super().__init__(type(error).__name__)  # a traceback shows this, and the message may contain row values
         self.index = index
         self.error = error
 
@@ -60,18 +60,18 @@ class ScriptError(Exception):
     Attributes:
         completed: how many statements had run before it.
         error: what the server said.
-        elapsed_ms: how long after the text was sent; what the server has done it tells in bursts, not at once.
+        elapsed_ms: how long after the text was sent; the server reports completed statements in bursts, not at once.
     """
 
     def __init__(self, completed: int, error: psycopg.Error, elapsed_ms: float) -> None:
-        super().__init__(type(error).__name__)  # its words may hold row values, and this is what a traceback shows
+        super().__init__(type(error).__name__)  # a traceback shows this, and the message may contain row values
         self.completed = completed
         self.error = error
         self.elapsed_ms = elapsed_ms
 
 
 class Wire:
-    """The open connection, as the engine speaks through it.
+    """A connection that sends scripts and pipelines of statements.
 
     Attributes:
         interrupted: Ctrl-C was pressed while we waited; what was under way has been cancelled, or had just ended.
@@ -94,19 +94,19 @@ class Wire:
         """Whether the connection is gone."""
         return self.connection.closed
 
-    def batch(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
+    def execute_pipeline(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
         """Runs commands in order, in one round trip, and returns the rows of each as text.
 
         Args:
-            watch: as for `script`.
+            watch: as for `execute_script`.
 
         Raises:
             BatchError: a command failed, or the connection was lost.
         """
         with self._watched(watch):
-            return self._batch(commands)
+            return self._execute_pipeline(commands)
 
-    def _batch(self, commands: Sequence[Command]) -> list[list[Row]]:
+    def _execute_pipeline(self, commands: Sequence[Command]) -> list[list[Row]]:
         answers: list[list[Row]] = []
         try:
             self._pgconn.enter_pipeline_mode()
@@ -121,17 +121,17 @@ class Wire:
             raise BatchError(len(answers), failure)
         return answers
 
-    def script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
+    def execute_script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
 
         Args:
-            watch: asked again and again while the server is at work: whether to cancel it.
+            watch: called again and again while the server is running it; returns whether to cancel it.
 
         Raises:
             ScriptError: a statement failed, or the connection was lost.
         """
         with self._watched(watch):
-            return self._script(text)
+            return self._execute_script(text)
 
     @contextlib.contextmanager
     def _watched(self, watch: Watch | None) -> Iterator[None]:
@@ -141,7 +141,7 @@ class Wire:
         finally:
             self._watch, self._look_at = None, (0.0, None)
 
-    def _script(self, text: bytes) -> frozenset[str]:
+    def _execute_script(self, text: bytes) -> frozenset[str]:
         tags: set[str] = set()
         completed = 0
         failure: psycopg.Error | None = None
@@ -152,7 +152,7 @@ class Wire:
             for result in self._results():
                 if result.status in _FAILED:
                     failure = failure or errors.error_from_result(result)
-                    continue  # not cleared: the error reads from it when it is asked
+                    continue  # not cleared: the error reads its fields from it, later
                 if result.status == pq.ExecStatus.SINGLE_TUPLE:
                     result.clear()
                     continue

@@ -1,6 +1,6 @@
-"""One session on the database, set up so that a migration can neither leak into the next nor outlive its runner.
+"""A database session, set up so that a migration can neither leak into the next one nor outlive its runner.
 
-What each line is for is shown by the tests in tests/database/test_session.py and test_killed.py.
+What each line is needed for is shown by the tests in tests/database/test_session.py and test_killed.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from types import TracebackType
 
 from psycopg.pq import TransactionStatus
 
+from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.errors import NotAWriter
 from aurora_migrations.engine.postgres.connect import open_connection, pooler_found
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row, ScriptError, Wire
@@ -27,10 +28,10 @@ OURS = Command(
 )
 BEGIN = Command("BEGIN")
 COMMIT = Command("COMMIT")
-# How often a busy server looks whether its client is still there: what ends the work of a killed runner.
+# How often a busy server checks whether its client is still there: this ends the work of a runner that was killed.
 _CHECK_INTERVAL = "SET client_connection_check_interval = '500ms'"
 # Not DISCARD ALL, which would drop the run lock. SESSION AUTHORIZATION and ROLE come first: RESET ALL leaves them.
-_CLEAN = (
+_RESET = (
     "RESET SESSION AUTHORIZATION",
     "RESET ROLE",
     "RESET ALL",
@@ -57,7 +58,7 @@ _UNLOCK_ITS = Command(
 
 @dataclass(frozen=True)
 class Server:
-    """What the server says of itself and of our session."""
+    """The server, and our session on it, as the server describes them."""
 
     pid: int
     in_recovery: bool
@@ -67,7 +68,7 @@ class Server:
 
 
 class Session:
-    """A connection, in autocommit: a transaction is open only where a `BEGIN` of ours stands."""
+    """A connection in autocommit mode: a transaction is open only after a `BEGIN` of ours."""
 
     def __init__(self, url: str, execution: str, role: str = "") -> None:
         """Connects.
@@ -75,7 +76,7 @@ class Session:
         Args:
             url: `postgresql://user:password@host:port/database`.
             execution: the name of this run, shown in pg_stat_activity and kept in the history.
-            role: what this session is for, where it isn't the one that works.
+            role: what this session is for, if it isn't the one that runs the migrations.
 
         Raises:
             MigratorError: of the family connection or input; see `connecting.open_connection`.
@@ -119,34 +120,51 @@ class Session:
             MigratorError: the connection is lost, or the role may not read this.
         """
         try:
-            return self.wire.batch([BEGIN, OURS, *commands, COMMIT])[2:-1]
+            return self.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])[2:-1]
         except BatchError as error:
             self.roll_back()
             raise named_error(error.error) from error
 
-    def clean(self, wholly: bool) -> None:
-        """Takes back what a file that was rolled back has left in the session; the run lock stays.
+    def pause(self, seconds: float, meanwhile: str) -> None:
+        """Sleeps between two statements.
 
         Args:
-            wholly: also its settings, temporary objects, prepared statements and advisory locks: nothing of it is in.
+            meanwhile: what the run does in this time, for people: `waiting for another run to end`.
+
+        Raises:
+            Cancelled: Ctrl-C was pressed, also while the last statement was running.
+        """
+        interrupts.pause(seconds, meanwhile)
+        if self.wire.interrupted:
+            raise interrupts.cancelled(f"while {meanwhile}")
+
+    def reset_session(self, complete: bool) -> None:
+        """Undoes what a rolled back file has left in the session. The run lock stays.
+
+        Args:
+            complete: not only its role, but also its settings, temporary objects, prepared statements and advisory
+                locks: for a file of which nothing is committed.
 
         Raises:
             MigratorError: the connection is lost.
         """
         try:
-            self.wire.batch([*self.cleaning, _UNLOCK_ITS] if wholly else [Command(sql) for sql in _CLEAN[:2]])
+            self.wire.execute_pipeline(
+                [*self.reset_commands, _UNLOCK_ITS] if complete else [Command(sql) for sql in _RESET[:2]]
+            )
         except BatchError as error:
             raise named_error(error.error) from error
 
     def roll_back(self) -> None:
-        """Ends an open transaction, or the session; trouble here must not hide the first error."""
+        """Rolls back an open transaction; if that fails, closes the session, and the first error is raised all the
+        same."""
         try:
-            self.wire.script(b"ROLLBACK")
+            self.wire.execute_script(b"ROLLBACK")
         except ScriptError:
             self.close()
 
     def prepare_to_write(self) -> None:
-        """Refuses a standby, and has the server notice within half a second if we die.
+        """Refuses a standby, and has the server check twice a second whether its client is still there.
 
         Raises:
             NotAWriter: the server is a standby.
@@ -154,7 +172,7 @@ class Session:
         if self.server.in_recovery:
             raise NotAWriter("The server is a standby (a reader): it can't be changed here.")
         try:
-            self.wire.batch([Command(_CHECK_INTERVAL)])
+            self.wire.execute_pipeline([Command(_CHECK_INTERVAL)])
             self._set_again = (Command(_CHECK_INTERVAL),)
         except BatchError as error:
             if self.wire.lost:
@@ -162,9 +180,9 @@ class Session:
             # A server on Windows, or older than PostgreSQL 14, hasn't got it: keepalives are what is left there.
 
     @property
-    def cleaning(self) -> tuple[Command, ...]:
-        """What takes back everything a file may have changed in the session, but the run lock."""
-        return (*(Command(sql) for sql in _CLEAN), *self._set_again)
+    def reset_commands(self) -> tuple[Command, ...]:
+        """What undoes everything that a file may have changed in the session, except the run lock."""
+        return (*(Command(sql) for sql in _RESET), *self._set_again)
 
     def _introduce(self) -> Server:
         sql = """
@@ -172,7 +190,7 @@ class Session:
                    pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user
         """
         try:
-            ((pid, recovery, version, database, user),) = self.wire.batch([Command(sql)])[0]
+            ((pid, recovery, version, database, user),) = self.wire.execute_pipeline([Command(sql)])[0]
         except BatchError as error:
             raise named_error(error.error) from error
         if pid != str(self.wire.connection.pgconn.backend_pid):
@@ -181,5 +199,5 @@ class Session:
 
 
 def application_name(execution: str, role: str = "") -> str:
-    """How a run is called in pg_stat_activity (63 bytes at most)."""
+    """The name of a run in pg_stat_activity (63 bytes at most)."""
     return f"aurora-migrations{f'-{role}' if role else ''} {execution}"[:63]

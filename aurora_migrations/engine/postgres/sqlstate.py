@@ -1,4 +1,4 @@
-"""From PostgreSQL's errors to the product's own. Row values stay behind: see diagnostics/masking.py."""
+"""Translates PostgreSQL's errors into the product's own, without row values: see diagnostics/redaction.py."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import psycopg
 
 from aurora_migrations.engine.diagnostics.frames import Frame, read_frames, written_text
-from aurora_migrations.engine.diagnostics.masking import (
+from aurora_migrations.engine.diagnostics.redaction import (
     NOT_SHOWN,
     VALUE_CLASSES,
     Origin,
     is_raised,
+    occurs_in,
     redact,
-    stands_in,
+    speaks_of_secrets,
 )
-from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets
 from aurora_migrations.engine.errors import (
     Cancelled,
     ConnectionLost,
@@ -225,7 +225,7 @@ def diagnose(error: psycopg.Error, text: bytes | None = None, statement: bytes =
 
 def _function(frames: Sequence[Frame], is_written: bool, file: str) -> str | None:
     """The innermost function and its line; its name is one of a value if a statement was put together with it."""
-    if not frames or not (is_written or stands_in(frames[0].name, file)):
+    if not frames or not (is_written or occurs_in(frames[0].name, file)):
         return None
     what = "the DO block" if frames[0].is_block else f"the PL/pgSQL function {frames[0].function}"
     return f"line {frames[0].line} of {what}"
@@ -242,7 +242,7 @@ def _origin(diag: psycopg.errors.Diagnostic, state: str, file: str | None, state
     parsed = bool(diag.statement_position) and not is_prepared(statement.encode())
     if (context or query) and not parsed:
         is_written, text = written_text(context, query)
-        if not is_written and not (text and file and stands_in(text, file)):
+        if not is_written and not (text and file and occurs_in(text, file)):
             return Origin.NAMES
         parsed = bool(diag.internal_position)
     by_name = not text or _CALLS_BY_NAME.search(text)

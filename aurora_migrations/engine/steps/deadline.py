@@ -1,4 +1,4 @@
-"""How much time a call has left, and what of it a file may have."""
+"""Deadline of a call: how much time is left, and how much of it a file may take."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ RESERVE = 10_000  # milliseconds kept for rolling back, the history, closing, an
 _LEAST = 1_000  # milliseconds that any file gets, whatever is left
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _LOCK_SHARE = 2  # a lock's limit is at most half of a statement's, so that whoever holds the lock gets reported
-_GRACE = 0.5  # seconds in which a statement's own limit may end it first, which tells more
-_AGAIN = 2.0  # seconds; a wish to cancel that arrives between two statements is lost
+_GRACE = 0.5  # seconds in which a statement's own limit may end it first, whose error says more
+_AGAIN = 2.0  # seconds; a cancel request that arrives between two statements is lost
 
 
 class Deadline:
-    """The end of a call, as whoever limits it counts the time."""
+    """The end of a call, by the clock of whoever limits it."""
 
     def __init__(self, remaining_ms: Callable[[], float]) -> None:
         """Begins to count.
 
         Args:
-            remaining_ms: asked for the milliseconds until the call is ended from outside.
+            remaining_ms: returns the milliseconds until the call is ended from outside.
         """
         self._remaining_ms = remaining_ms
         self._at_first = self._left
@@ -49,8 +49,8 @@ class Deadline:
         return self._left <= _CLOCKS
 
     def limits(self, wanted: Limits) -> Limits:
-        """What is left of these limits. None may outlast the call: a server that works on for a caller who is gone
-        would be found by the next run. Others are waited for only while a new try would have a fair chance."""
+        """What is left of these limits. None may outlast the call: the next run would meet a server that still works
+        for a caller which is gone. Blockers are waited for only while another attempt would have a fair chance."""
         ends_sooner = 0 < wanted.statement_timeout <= self.left
         statement = wanted.statement_timeout if ends_sooner else self.left
         return replace(
@@ -62,7 +62,7 @@ class Deadline:
         )
 
     def file_done(self, duration_ms: float) -> None:
-        """Takes note of how long a file took."""
+        """Records how long a file took."""
         self._longest = max(self._longest, duration_ms)
 
     def allows_another_file(self) -> bool:
@@ -77,24 +77,23 @@ class Deadline:
 
 
 def out_of_time(error: MigratorError, step: str, cause: str = "", solution: str = "") -> StatementTimeout:
-    """What to say where the end of a call, and no limit of a statement, ended it.
+    """The error where the end of a call, and no limit of a statement, ended a statement.
 
     Args:
         step: whose call it was: `apply`.
     """
-    told = StatementTimeout(
+    return StatementTimeout(
         error.message,
         cause=f"One call of {step} has only so much time. Its end, not a limit of the statement, ended it{cause}.",
         solution=f"Give the {step} function a longer timeout (`limits.function_timeout`), up to Lambda's limit of 15min"
         f"{solution}.",
         state=error.state,
+        **error.facts,
     )
-    told.facts = error.facts
-    return told
 
 
 class Guard:
-    """Cancels what a session does when the time is up: a file of many short statements has no limit as a whole."""
+    """Cancels a session's statements when the time is up: a file of many short statements has no limit as a whole."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -107,7 +106,7 @@ class Guard:
         threading.Thread(target=self._cancel, args=(session, seconds, self._over), daemon=True).start()
 
     def rest(self) -> None:
-        """Lets go of the session."""
+        """Stops watching."""
         self._over.set()
 
     def _cancel(self, session: Session, seconds: float, over: threading.Event) -> None:

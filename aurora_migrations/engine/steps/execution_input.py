@@ -1,4 +1,4 @@
-"""What an execution is asked to do: its input, checked before anything else happens."""
+"""Execution input: what an execution is to do, checked before anything else happens."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _EXAMPLE = '{"action": "run-migration", "target": "017"}'
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked for.
+    """A valid execution input.
 
     Attributes:
         target: a migration's number; None means all.
-        confirm: for a rollback, the number of the newest applied migration, as whoever asks knows it.
+        confirm: for a rollback, the number of the newest applied migration, as the initiator knows it.
         trigger: what started the execution, if that says so: the deploy rule, the command line.
-        requested_by: who says to have asked.
+        requested_by: the initiator's name, as it gives it; else the execution's.
     """
 
     action: str
@@ -63,12 +63,12 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
         _text(data, "trigger"),
         _text(data, "requested_by") or execution,
     )
-    _refuse_odd(ask)
+    _check_combination(ask)
     return ask
 
 
-def _refuse_odd(ask: Ask) -> None:
-    """Refuses what doesn't belong together: nothing that was asked may be silently left undone."""
+def _check_combination(ask: Ask) -> None:
+    """Refuses keys that don't belong together: no part of an input may be silently ignored."""
     if ask.target is not None and ask.action not in _WITH_TARGET:
         raise _invalid(f"The action {ask.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
     if ask.confirm is not None and ask.action != "rollback":

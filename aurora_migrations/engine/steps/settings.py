@@ -1,4 +1,4 @@
-"""What an environment is set up with: read once from its variables, each mistake told by the variable's name."""
+"""Settings of a function: its environment variables, read once. Errors name the variable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
 
-from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.steps.execution_input import ACTIONS
 
@@ -28,8 +28,8 @@ class Settings:
     Attributes:
         secret: the ARN of the secret that holds the login.
         host, port, database: None where they are left to the secret.
-        certificates: the roots that the server's certificate is held against; None where sslmode asks for no check.
-        actions: what may be asked for here.
+        certificates: the roots that the server's certificate is checked with; None where sslmode has it not checked.
+        actions: those that are allowed.
         limits: for files that say nothing themselves; lock_wait is also how long to wait for another run to end.
         hazards: what to do about a pending file's hazards that nobody has accepted.
     """
@@ -115,7 +115,7 @@ def _wrong(name: str, reason: str) -> InvalidInput:
         f"The environment variable {name} {reason}.",
         cause="The function was deployed with a wrong setting.",
         solution="Correct the environment's settings in cdk.json and deploy.",
-        next_command="aurora-migrations doctor",
+        next_command=NextCommand("doctor"),
         setting=name,
     )
 

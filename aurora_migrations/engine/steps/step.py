@@ -1,4 +1,4 @@
-"""One call of one step of the workflow: what it is given, and what all steps do alike."""
+"""One call of one function of the workflow: its input, and what all functions have in common."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from aurora_migrations.engine.errors import (
     Cancelled,
     InvalidInput,
+    NextCommand,
     NotAWriter,
     PackageChanged,
     StatementTimeout,
@@ -39,10 +40,10 @@ class Step:
         url: the database, password included: not shown where the step is printed.
         execution: the name of the execution that this is a call of.
         started_at: when that began, ISO 8601; the same in all its calls.
-        package: the digest that the execution goes by; empty in its first step.
-        so_far: what the last call of apply answered; empty before.
-        listener: told what happens as it happens.
-        folder: migrations to go by instead of the package's.
+        package: the digest of the package that the execution began with; empty in its first step.
+        so_far: the answer of the last call of apply; empty before.
+        listener: notified of events as they happen.
+        folder: migrations to use instead of the package's.
     """
 
     settings: Settings
@@ -58,7 +59,7 @@ class Step:
 
     @property
     def action(self) -> Action:
-        """What is done with files."""
+        """What the execution does with files."""
         return "rollback" if self.ask.action == "rollback" else "apply"
 
     @cached_property
@@ -82,10 +83,10 @@ class Step:
 
 @contextlib.contextmanager
 def looking(step: Step, function: str) -> Iterator[Session]:
-    """A session on the writer that can change nothing, waits no longer than the environment says, and ends in time.
+    """A read-only session on the writer, with the environment's limits, that ends before the call does.
 
     Args:
-        function: whose call this is, for whoever must give it more time: `verify`.
+        function: whose call this is, for the error: `verify`.
 
     Raises:
         NotAWriter: the server is a standby.
@@ -133,7 +134,7 @@ def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
 
 
 def read_so_far(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the last call of apply answered, as the state machine passes it on; nothing where there was none.
+    """The answer of the last call of apply, as the state machine passes it on; empty if there was none.
 
     Raises:
         InvalidInput: apply answers nothing like this.
@@ -174,14 +175,14 @@ def _malformed(key: str, what: str) -> InvalidInput:
         cause="The state machine and its functions are of different versions, or the function was called by hand.",
         solution="Start a new execution of the state machine; if that fails in the same way, deploy the stack again.",
         state="This call changed nothing. Earlier calls of the execution may have changed something; see the history.",
-        next_command="aurora-migrations status",
+        next_command=NextCommand("status"),
     )
 
 
 def send(session: Session, sql: str) -> None:
     """A statement of ours outside any transaction."""
     try:
-        session.wire.batch([Command(sql)])
+        session.wire.execute_pipeline([Command(sql)])
     except BatchError as error:
         raise named_error(error.error) from error
 

@@ -1,7 +1,7 @@
-"""Verify, the last step of the workflow: what is there now that a run has been at work. Reads only.
+"""Verify, the last step of the workflow: checks the database after a run. Reads only.
 
-It looks in a session of its own, at what was committed, and goes by the history: that tells what the execution has
-done even where the answer of a call was lost.
+It reads what was committed, in a session of its own, and takes from the history what the execution has done: the
+history is right even if the answer of a call was lost.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from aurora_migrations.engine.drift import read_edits
-from aurora_migrations.engine.errors import MigratorError, StatementTimeout, VerificationFailed
+from aurora_migrations.engine.errors import MigratorError, NextCommand, StatementTimeout, VerificationFailed
 from aurora_migrations.engine.executions import Done, read_done
 from aurora_migrations.engine.history import Applied, Change, State, read_course, read_state
+from aurora_migrations.engine.interface import rollback_message, success_message
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import RowsExpectation
-from aurora_migrations.engine.plan import find_target, make_plan
+from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.advisory_lock import find_holder
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.results import rollback_message, success_message
 from aurora_migrations.engine.script import PAST, Outline, Script
 from aurora_migrations.engine.steps.step import Step, looking, newest, send
 from aurora_migrations.engine.verification.expectations import LOCKED, Check, check_rows
@@ -59,9 +58,9 @@ class Report:
 
     Attributes:
         done: what the execution has applied or rolled back, in order.
-        tables: every table that this touched (or that was asked for), as it is now.
-        missing: how many of the tables are not there, and no applied file has taken them away, as far as that shows.
-        kept: promises that hold for ever, of all applied migrations, and what was found.
+        tables: every table that the execution touched (or that the input names), as it is now.
+        missing: how many of the tables don't exist, and no applied file is known to have dropped them.
+        kept: lasting expectations of all applied migrations, and what was found.
     """
 
     step: Step
@@ -135,7 +134,7 @@ class Report:
         }
 
     def _promise(self, table: Table) -> dict[str, object]:
-        """What was promised of its rows at the commit: the application may have written since."""
+        """The expectations about its rows at the commit: the application may have written since."""
         found = [words for name in {table.name, *table.called} for words in self.promised.get(name, ())]
         return {"promised_at_commit": found} if found else {}
 
@@ -149,11 +148,11 @@ class Report:
 
 
 def verify(step: Step) -> Report:
-    """Inspects what the execution has touched, or what it was asked to look at.
+    """Inspects what the execution has touched, or what its input names.
 
     Raises:
-        VerificationFailed: a table that must be there isn't, an index isn't fit for use, a lasting promise isn't kept,
-            or something isn't applied.
+        VerificationFailed: a table that must exist doesn't, an index can't be used, a lasting expectation isn't met, or
+            something isn't applied.
         MigratorError: of the families input, package, connection or history: nothing could be inspected.
     """
     with looking(step, "verify") as session:
@@ -214,9 +213,9 @@ def _exclusive(script: Script) -> Iterator[str]:
 
 
 def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
-    """How many of the tables are not there, and ought to be as far as the files tell.
+    """How many of the tables don't exist, though by the files they should.
 
-    It is told and no failure (see `_missed`): a DO block, a function, or a job that drops old partitions may have
+    It is reported and no failure (see `_missed`): a DO block, a function, or a job that drops old partitions may have
     dropped them.
     """
     there: dict[str, bool] = {}
@@ -252,7 +251,7 @@ def _missed(
 
 
 def _course(step: Step, session: Session, applied: Mapping[int, Standing | None]) -> Iterator[Standing | None]:
-    """What is in and what was rolled back, one after the other."""
+    """What is applied and what was rolled back, one after the other."""
     for change in read_course(session):
         yield applied.get(change.version) if change.action == "apply" else _rolled_back(step, change)
 
@@ -284,7 +283,7 @@ def _notices(step: Step, session: Session, state: State) -> list[str]:
     if step.ask.action == "rollback":
         return []
     edits = read_edits(session, step.source, state.applied)
-    return make_plan(step.source.package, state, edits, step.ask.target).warnings
+    return build_plan(step.source.package, state, edits, step.ask.target).warnings
 
 
 def _hazards(step: Step, done: Sequence[Done]) -> list[str]:
@@ -293,11 +292,11 @@ def _hazards(step: Step, done: Sequence[Done]) -> list[str]:
         return []
     known = step.source.package.by_version
     scripts = [step.source.script("apply", known[each.version]) for each in done if each.version in known]
-    return [str(hazard) for script in scripts for hazard in script.hazards if hazard.allowed_because is None]
+    return [str(hazard) for script in scripts for hazard in script.open_hazards]
 
 
 def _promised(step: Step, outlines: Sequence[Outline]) -> dict[str, list[str]]:
-    """By table, what its rows were promised to be when a file committed."""
+    """By table, the expectations about its rows when a file committed."""
     found: dict[str, list[str]] = {}
     if step.ask.action != "rollback":
         for row in (row for each in outlines for row in each.rows):
@@ -308,11 +307,11 @@ def _promised(step: Step, outlines: Sequence[Outline]) -> dict[str, list[str]]:
 def _lasting(
     step: Step, session: Session, outlines: Mapping[int, Outline], applied: Mapping[int, Applied]
 ) -> Iterator[Check]:
-    """Every promise that holds for ever, of every migration that is applied.
+    """Every lasting expectation of every applied migration.
 
     Raises:
-        LockTimeout: others hold a lock on its table; the next call may find it free.
-        StatementTimeout: the question, or all of them together, take too long.
+        LockTimeout: another session holds a lock on its table; the next call may succeed.
+        StatementTimeout: a query, or all of them together, take too long.
     """
     for version, each in outlines.items():
         for expectation in each.rows:
@@ -327,10 +326,8 @@ def _asked(step: Step, session: Session, file: str, expectation: RowsExpectation
     try:
         return replace(check_rows(session, expectation, faults=(LOCKED,)), place=file)
     except MigratorError as error:
-        error.message, error.state = f"{file}: {error.message}", _STAYS
-        if isinstance(error, StatementTimeout):
-            error.solution = _TOO_SLOW
-        raise
+        solution = _TOO_SLOW if isinstance(error, StatementTimeout) else None
+        raise error.but(message=f"{file}: {error.message}", state=_STAYS, solution=solution) from error
     finally:
         session.roll_back()
 
@@ -352,7 +349,7 @@ def _history(
 
 def _refuse_pending(step: Step, applied: Mapping[int, Applied], target: Migration | None) -> None:
     """Raises:
-    VerificationFailed: the migration that was asked for isn't applied, so nothing of it can be as it should be.
+    VerificationFailed: the migration that the input names isn't applied.
     """
     if step.ask.action != "verify" or target is None or target.version in applied:
         return
@@ -361,7 +358,7 @@ def _refuse_pending(step: Step, applied: Mapping[int, Applied], target: Migratio
         cause="Its file is in the package, and the history of this database has no record of it.",
         solution="Run it, or see with `aurora-migrations status` what is applied.",
         state="Nothing was changed.",
-        next_command=f"aurora-migrations run {target.label}",
+        next_command=NextCommand("run", (target.label,)),
         migration=target.label,
         checks=[asdict(Check(f"migration {target.label}", "applied", "pending", False))],
     )
@@ -385,7 +382,7 @@ def _refuse(history: Sequence[Check], checks: Sequence[Check], step: Step, misse
         cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
         solution=f"{_GONE if missed else ''}{_UNFIT}",
         state=_STAYS,
-        next_command=f"aurora-migrations {'status' if history else 'verify'}",
+        next_command=NextCommand("status" if history else "verify"),
         migration=step.ask.target,
         checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
     )

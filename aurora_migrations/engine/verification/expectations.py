@@ -1,7 +1,7 @@
-"""What a file promises, checked in its transaction before it commits: so what isn't true doesn't commit.
+"""Expectations of a file, checked in its transaction before it commits: if one isn't met, the file is rolled back.
 
-Rows are counted up to one more than the promise names, never further: the count costs what the promise says, not what
-the table holds, while the file's locks are held.
+Rows are counted up to one more than the expectation names, never further: while the file's locks are held, the count
+depends on the expectation, not on the size of the table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-# What PostgreSQL says of the COALESCE that we put around a promise's query, in words about the query.
+# PostgreSQL's errors about the COALESCE that we put around an expectation's query, in words about the query.
 _WRONG_SHAPE = {
     "42804": "a value that isn't a boolean (42804)",
     "42601": "more than one column (42601)",
@@ -35,9 +35,8 @@ _END = (Command("ROLLBACK TO SAVEPOINT promises"), Command("RELEASE SAVEPOINT pr
 
 
 @dataclass(frozen=True)
-class Promise:
-    """A query of a verify file, where it stands (file:line:column), and what to call it: the comment above it, or its
-    text."""
+class Expectation:
+    """A query of a verify file, its place (file:line:column), and its name: the comment above it, or its text."""
 
     name: str
     query: str
@@ -46,7 +45,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class Check:
-    """One promise and what was found."""
+    """One expectation and what was found."""
 
     promise: str
     expected: str
@@ -59,18 +58,18 @@ class Check:
         return f"{self.promise}: expected {self.expected}, found {self.found}{where}"
 
 
-def check_promises(
-    session: Session, migration: str, file: str, rows: Sequence[RowsExpectation], queries: Sequence[Promise]
+def check_expectations(
+    session: Session, migration: str, file: str, rows: Sequence[RowsExpectation], queries: Sequence[Expectation]
 ) -> list[Check]:
-    """Checks promises in the open transaction, which is as it was afterwards.
+    """Checks expectations in the open transaction, which is as before afterwards.
 
     Args:
         queries: each must return one row with one true boolean.
 
     Raises:
-        VerificationFailed: at least one isn't true, or can't be asked; names all that were found.
-        Cancelled, StatementTimeout: a question was.
-        ConnectionLost: the connection broke meanwhile.
+        VerificationFailed: at least one isn't met, or its query fails; names all of them.
+        Cancelled, StatementTimeout: a query was cancelled, or took too long.
+        ConnectionLost: the connection was lost meanwhile.
     """
     checks = [check_rows(session, expectation) for expectation in rows]
     checks += [_check_query(session, promise) for promise in queries]
@@ -88,15 +87,15 @@ def check_promises(
 
 
 def check_rows(session: Session, expectation: RowsExpectation, faults: Collection[str] = ()) -> Check:
-    """Holds the number of rows in the open transaction against a promise.
+    """Compares the number of rows in the open transaction with an expectation.
 
     Args:
-        faults: SQLSTATEs that aren't an answer, beside those of what is raised anyway.
+        faults: further SQLSTATEs that are raised as errors, instead of failing the check.
 
     Raises:
-        Cancelled, StatementTimeout: the question was.
+        Cancelled, StatementTimeout: the query was cancelled, or took too long.
         LockTimeout: if LOCKED is among the faults.
-        ConnectionLost: the connection broke meanwhile.
+        ConnectionLost: the connection was lost meanwhile.
     """
     promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
     try:
@@ -112,8 +111,8 @@ def check_rows(session: Session, expectation: RowsExpectation, faults: Collectio
     return Check(promise, expected, f"{found}{more}", _COMPARE[expectation.operator](found, expectation.count))
 
 
-def _check_query(session: Session, promise: Promise) -> Check:
-    """COALESCE makes the server see to it that the query has one row at most, one column, and is a boolean."""
+def _check_query(session: Session, promise: Expectation) -> Check:
+    """COALESCE makes the server check that the query has one row at most, one column, and is a boolean."""
     try:
         answer = _read_only(session, Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)"))
     except BatchError as error:
@@ -130,10 +129,10 @@ def _judge(name: str, answer: list[Row]) -> Check:
 def _read_only(session: Session, command: Command) -> list[Row]:
     """The rows of a query that can change nothing, and whose failure leaves the transaction as it was."""
     try:
-        return session.wire.batch([*_BEGIN, command, *_END])[len(_BEGIN)]
+        return session.wire.execute_pipeline([*_BEGIN, command, *_END])[len(_BEGIN)]
     except BatchError as error:
         if not connection_lost(error.error):
-            session.wire.batch(_END)
+            session.wire.execute_pipeline(_END)
         raise
 
 

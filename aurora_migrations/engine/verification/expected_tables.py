@@ -1,4 +1,4 @@
-"""Tables that must be there: an applied file has made them, and nothing that the files show has taken them away.
+"""Tables that must exist: an applied file has created them, and no file is known to have dropped them.
 
 The files can't show everything. Where one of them may have taken a table away, where the history has a file that isn't
 here or isn't as it was applied, where a rollback may have left a table away, or where a run is at work, nothing is
@@ -20,8 +20,8 @@ class Standing:
     """What an applied file means for tables.
 
     Attributes:
-        made: names of those that are there for certain once it is in.
-        taken: bare names of those that it may have taken away, or ANYTHING.
+        made: names of those that certainly exist once it is applied.
+        taken: bare names of those that it may have dropped, or ANYTHING.
     """
 
     file: str

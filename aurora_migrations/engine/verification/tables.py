@@ -1,7 +1,7 @@
-"""What tables are like now: how many rows, which indexes, and whether those are fit for use. Reads only.
+"""Tables as they are now: their rows, their indexes, and whether those can be used. Reads only.
 
-Rows are counted only where that is cheap, and then say so: a table of more than 16 MB gets the estimate that ANALYZE
-or VACUUM left behind, as counting reads all of it.
+Rows are counted only where that is cheap, and marked as counted: a table of more than 16 MB gets the estimate of the
+last ANALYZE or VACUUM, as counting reads all of it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Table:
     """A table as it is now.
 
     Attributes:
-        called: the names by which it was asked for.
+        called: the names that were given for it.
         rows: None where nobody knows: the table was never analyzed and is too large to count, or may not be read.
         counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
         size: bytes on disk, without its indexes; None where nobody knows, for the same reasons.
@@ -131,10 +131,10 @@ def inspect(
     Args:
         names: as SQL writes them; of an index, its table is looked at.
         count: how many tables get their rows counted at most; the others get the estimate.
-        in_time: asked before each of these; False gives it the estimate, too.
+        in_time: called before each of these; if it returns False, this one gets the estimate, too.
 
     Raises:
-        MigratorError: the connection is lost, or the role may not look at the catalogue.
+        MigratorError: the connection is lost, or the role may not read the catalogue.
     """
     tables: dict[str, Table] = {}
     for table in map(_table, _ask(session, _TABLES, json.dumps(list(dict.fromkeys(names))))):
@@ -185,7 +185,7 @@ def _counted(session: Session, table: Table) -> Table:
     ]
     asking = Command(_ROWS.format(most=COUNTED, table=f"{only}{table.name}", oid=table.oid))
     try:
-        ((size, rows),) = session.wire.batch([BEGIN, *limits, asking, COMMIT])[len(limits) + 1]
+        ((size, rows),) = session.wire.execute_pipeline([BEGIN, *limits, asking, COMMIT])[len(limits) + 1]
     except BatchError as error:
         _survive(session, error)
         return table
@@ -196,13 +196,15 @@ def _counted(session: Session, table: Table) -> Table:
 def _ask(session: Session, sql: str, *params: Param) -> list[Row]:
     """Rows, with names found as the role's own search_path finds them, unlike those that the history is read with."""
     try:
-        return session.wire.batch([BEGIN, Command(sql, params), COMMIT])[1]
+        return session.wire.execute_pipeline([BEGIN, Command(sql, params), COMMIT])[1]
     except BatchError as error:
         _survive(session, error)
         found = named_error(error.error)
         if isinstance(found, InsufficientPrivilege):
-            found.cause = "Somebody has taken from the role what everybody may read of PostgreSQL's own tables."
-            found.solution = "Grant it again, such as: GRANT SELECT ON pg_catalog.pg_index TO role;"
+            found = found.but(
+                cause="Somebody has taken from the role what everybody may read of PostgreSQL's own tables.",
+                solution="Grant it again, such as: GRANT SELECT ON pg_catalog.pg_index TO role;",
+            )
         raise found from error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
-from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.local.cloud.cache.contents import fingerprint
 from aurora_migrations.local.cloud.discovery import Access
 from aurora_migrations.local.cloud.services.callers import signed
@@ -36,7 +36,7 @@ def hold_against(there: Access, migrations: Path, hurry: bool, tell: Callable[[s
             cause=f"`aurora-migrations up` keeps it running (process {there.pid}), and was started with that folder.",
             solution=f"Add --migrations {there.migrations}; or end it (q or Ctrl-C where it runs): "
             "without it, a command starts a cloud of its own, with its own folder.",
-            next_command=f"aurora-migrations list --local --migrations {there.migrations}",
+            next_command=NextCommand("list", ("--local", "--migrations", there.migrations)),
         )
     if hurry and not there.hurry:
         tell("The local cloud that is up doesn't hurry: its waits are as on AWS. `up --hurry` keeps one that does.")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aurora_migrations.engine import Request, errors, runner
-from aurora_migrations.engine.postgres import connect
+from aurora_migrations.engine.postgres import connect as connecting
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
 from tests.database.helpers import Task, attempts, backend, holding, holding_run_lock, until
@@ -61,14 +61,14 @@ def _nobody_looks(stage: Stage) -> Answer:
 
 def _history_locked(stage: Stage, *words: str) -> Answer:
     """Somebody works on the history in psql, or VACUUM FULL does."""
-    stage.patch.setitem(connect.STARTUP_SETTINGS, "lock_timeout", "200")
+    stage.patch.setitem(connecting.STARTUP_SETTINGS, "lock_timeout", "200")
     stage.ran().enter(holding(stage.database.url, "LOCK TABLE aurora_migrations.applied"))
     return stage.on(*words)
 
 
 def _record_locked(stage: Stage) -> Answer:
     """The same, of the other table, while a file runs."""
-    stage.patch.setitem(connect.STARTUP_SETTINGS, "lock_timeout", "200")
+    stage.patch.setitem(connecting.STARTUP_SETTINGS, "lock_timeout", "200")
     stage.ran().write(f003_c="CREATE TABLE c (id integer);\nSELECT pg_sleep(0.4);\n")
     done = threading.Event()
 
@@ -141,14 +141,14 @@ def another_run(stage: Stage, application: str) -> Answer:
 
 def _between(stage: Stage, do: Callable[[], object]) -> None:
     """Somebody does this once the run has lost its connection, and before it opens the next."""
-    reconnect, left = runner.reconnect, [do]
+    connect, left = runner.connect, [do]
 
-    def first(request: Request) -> Any:
-        while left:
+    def first(request: Request, again: bool = False) -> Any:
+        while again and left:
             left.pop()()
-        return reconnect(request)
+        return connect(request, again)
 
-    stage.patch.setattr(runner, "reconnect", first)
+    stage.patch.setattr(runner, "connect", first)
 
 
 def _overtaken_at_commit(stage: Stage) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any
 
 from aurora_migrations.compiler import check
 from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.locks.retry import Patience
+from aurora_migrations.engine.locks.retry import RetryPolicy
 from tests.cli.cloud import stops_explained, waiting
 from tests.cli.conftest import Answer
 from tests.cli.scenes.contention import busy
@@ -93,7 +93,7 @@ def _while_the_database_is_away(stage: Stage) -> Answer:
 
     def away() -> bool:
         end()
-        until(lambda: _pauses(Patience.after_connection), "the run waits")
+        until(lambda: _pauses(RetryPolicy.on_connection_lost), "the run waits")
         return True
 
     return _press(stage, away, "run")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 _NO_ERROR_OF_ITS_OWN = "a line in a table or a note, not an error that ends a command: see tests/cli/test_remote_"
 _NOBODY_GETS_THERE = "is asked for by nothing that there is; it stands there should that change: "
-_WORDS_OF_CONNECT = "in the words of `connect stopped`, which has a scene; here a server is"
 _TAMPERED = "somebody has changed the history by hand; each text is shown by tests/database/test_tampering.py"
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
@@ -17,8 +16,8 @@ UNSEEN = {
     "engine/history.py read_state twice": _TAMPERED,
     "engine/history.py read_text vanished": _TAMPERED,
     "engine/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
-    "engine/runner.py _wait cancelled": "Ctrl-C within the millisecond of a statement of ours, told "
-    "in the words of `_sleep`, which have a scene",
+    "engine/runner.py wait_for_next_attempt cancelled": "Ctrl-C within the millisecond of a statement of "
+    "ours, told in the words of `session.pause`, which have a scene",
     "engine/postgres/sqlstate.py named_error MigrationFailed": "a trouble of the server in a statement of "
     "ours, in the words of a file's, which have scenes",
     "engine/transaction.py _begin history_changed": _TAMPERED,
@@ -49,15 +48,13 @@ UNSEEN = {
     "engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has "
     "seen what was waited for",
     "engine/locks/retry.py wait stopped": "a second Ctrl-C within the millisecond of a look, in the words of "
-    "`_sleep`, which have a scene",
-    "engine/locks/retry.py _sleep cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
+    "`session.pause`, which have a scene",
+    "engine/postgres/session.py pause cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
     "`ctrl_c.stopped`, which have a scene",
-    "engine/postgres/advisory_lock.py _sleep cancelled": "the same",
-    "engine/takeover.py connect pause": f"{_WORDS_OF_CONNECT} asked again",
-    "engine/takeover.py reconnect pause": f"{_WORDS_OF_CONNECT} asked again, after a connection was lost",
-    "engine/takeover.py reconnect stopped": f"{_WORDS_OF_CONNECT} asked, after a connection was lost",
-    "engine/postgres/session.py clean named_error": "a new connection takes the lost one's place at once; to be "
-    "told, five more must be lost",
+    "engine/runner.py connect pause": "in the words of `connect stopped`, which has a scene; here a server "
+    "is asked again",
+    "engine/postgres/session.py reset_session named_error": "a new connection takes the lost one's place at once; "
+    "to be told, five more must be lost",
     "engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
     "`connecting._busy` tells it, which has a scene",
 }
