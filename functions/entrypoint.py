@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from aurora_migrations.engine.errors import InternalError, InvalidInput, MigratorError
+from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.layout import in_a_line
 from aurora_migrations.engine.script import PAST
 from aurora_migrations.engine.steps.deadline import Deadline
@@ -169,7 +170,7 @@ def _written(write: Callable[[], mail.Mail | None], story: Story) -> dict[str, s
     try:
         written = write()
     except Exception as error:
-        story.failed(_unknown(error))
+        story.failed(_unknown(error), LogEvent.MAIL_FAILED)
         return None
     return written.to_dict() if written else None
 

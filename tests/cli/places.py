@@ -41,7 +41,7 @@ CLASSES = {
 }
 # Names of variables that hold a class: what is called by them makes an error.
 VARIABLES = {
-    "aurora_migrations/cli/remote/failing.py": {"ours"},
+    "aurora_migrations/cli/remote/aws_errors.py": {"kind"},
     "aurora_migrations/engine/diagnostics/file_errors.py": {"kind"},
 }
 STOPPED = {

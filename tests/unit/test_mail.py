@@ -317,6 +317,8 @@ def test_database_now_names_who_is_at_work() -> None:
         ("", []),
         (f"{'x' * 68} `two words`", [f"  {'x' * 68}", "  `two words`"]),
         ("y" * 90, [f"  {'y' * 90}"]),
+        (f"{'x' * 68} `{'y ' * 45}y`", [f"  {'x' * 68}", f"  `{'y ' * 45}y`"]),
+        (f"` {'y' * 60} {'z' * 60}`", [f"  ` {'y' * 60}", f"  {'z' * 60}`"]),
         ("tab\there", ["  tab here"]),
     ],
 )

@@ -37,8 +37,8 @@ UNSEEN = {
     "aurora_migrations/engine/unreadable_history.py twice _by_hand": _TAMPERED,
     "aurora_migrations/engine/unreadable_history.py units_missing _by_hand": _TAMPERED,
     "aurora_migrations/engine/unreadable_history.py vanished _by_hand": _TAMPERED,
-    "aurora_migrations/cli/remote/progress.py _logged explain": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
-    "aurora_migrations/cli/remote/health_checks.py _made explain": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "aurora_migrations/cli/remote/progress.py _logged to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
+    "aurora_migrations/cli/remote/health_checks.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "aurora_migrations/cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "functions/entrypoint.py _written _unknown": "only logged: a mail that can't be written must not hide anything",
     "aurora_migrations/engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
