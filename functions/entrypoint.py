@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from aurora_migrations.engine import layout
 from aurora_migrations.engine.errors import InternalError, InvalidInput, MigratorError
+from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.layout import in_a_line
 from aurora_migrations.engine.script import PAST
 from aurora_migrations.engine.steps.deadline import Deadline
@@ -147,7 +148,7 @@ def _written(write: Callable[[], layout.Mail | None], story: Story) -> dict[str,
     try:
         written = write()
     except Exception as error:
-        story.failed(unexpected(error))
+        story.failed(unexpected(error), LogEvent.MAIL_FAILED)
         return None
     return written.to_dict() if written else None
 

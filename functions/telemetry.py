@@ -1,4 +1,4 @@
-"""What a call tells in the log and in the metrics: JSON lines that read as a story, each with the execution's name.
+"""Log lines and metrics of one call of a function: JSON, each line with the execution's name and the event's.
 
 Nothing here may be handed a password or a row: the engine's errors and events carry neither.
 """
@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.interface import FileDone, Listener
+from aurora_migrations.engine.interface import FileDone, Listener, LogEvent
 from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.layout import in_a_line
 from aurora_migrations.engine.locks.blockers import LockWait
@@ -68,7 +68,7 @@ class Story(Listener):
         given = asked if isinstance(asked, Mapping) else {}
         told = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
         unknown = [in_a_line(str(key)) for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
-        self.logger.info("Event received", asked=told, unknown_keys=unknown)
+        self.logger.info("Event received", event=LogEvent.CALL_STARTED, asked=told, unknown_keys=unknown)
 
     def settled(self, environment: str) -> None:
         """Which environment this is."""
@@ -77,13 +77,14 @@ class Story(Listener):
 
     def fetched(self, secret: str, user: str) -> None:
         """The login is known."""
-        self.logger.info("Credentials fetched", secret=secret, user=user)
+        self.logger.info("Credentials fetched", event=LogEvent.SECRET_READ, secret=secret, user=user)
 
     def connected(self, session: Session) -> None:
         self._connected = True
         info, server = session.wire.connection.info, session.server
         self.logger.info(
             "Connected",
+            event=LogEvent.CONNECTED,
             host=info.host,
             port=info.port,
             database=server.database,
@@ -94,14 +95,15 @@ class Story(Listener):
         )
 
     def waiting(self, holder: Holder | None) -> None:
-        self.logger.warning("Waiting for another run to end", holder=str(holder))
+        self.logger.warning("Waiting for another run to end", event=LogEvent.WAITING_FOR_RUN, holder=str(holder))
 
     def hazard_found(self, hazard: Hazard) -> None:
-        self.logger.warning("May hurt", hazard=str(hazard), help=hazard.help)
+        self.logger.warning("May hurt", event=LogEvent.HAZARD_FOUND, hazard=str(hazard), help=hazard.help)
 
     def blocked(self, wait: LockWait) -> None:
         self.logger.warning(
             "Others are in the way",
+            event=LogEvent.BLOCKED,
             table=wait.table,
             mode=wait.mode,
             waited_ms=round(wait.waited_ms, 1),
@@ -112,15 +114,25 @@ class Story(Listener):
 
     def executing(self, action: Action, migration: Migration) -> None:
         label = migration.label
-        self.logger.info(f"{_VERBS[action][0]} migration {label}", migration=label, file=migration.name)
+        self.logger.info(
+            f"{_VERBS[action][0]} migration {label}",
+            event=LogEvent.MIGRATION_STARTED,
+            action=action,
+            migration=label,
+            file=migration.name,
+        )
 
     def statement_running(self, at: RunningStatement) -> None:
-        self.logger.info("At work", file=at.file, line=at.line, statements=at.statements)
+        self.logger.info(
+            "At work", event=LogEvent.STATEMENT_RUNNING, file=at.file, line=at.line, statements=at.statements
+        )
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         duration = round(done.duration_ms, 1)
         self.logger.info(
             f"{_VERBS[action][1]} migration {migration.label}",
+            event=LogEvent.MIGRATION_FINISHED,
+            action=action,
             migration=migration.label,
             file=done.file,
             duration_ms=duration,
@@ -132,17 +144,18 @@ class Story(Listener):
 
     def closed(self) -> None:
         if self._connected:
-            self.logger.info("Connection closed")
+            self.logger.info("Connection closed", event=LogEvent.CONNECTION_CLOSED)
         self._connected = False
 
     def ended(self, answer: dict[str, Any]) -> None:
         """The step is done; its answer goes to the state machine."""
         told = ("next", "outcome", "status", "pending", "remaining", "message")
-        self.logger.info("Step done", answer={key: answer[key] for key in told if key in answer})
+        shown = {key: answer[key] for key in told if key in answer}
+        self.logger.info("Step done", event=LogEvent.CALL_FINISHED, answer=shown)
 
-    def failed(self, error: MigratorError) -> None:
-        """The step failed; its error goes to the state machine."""
-        self.logger.error(f"{error.name}: {error.message}", error=error.to_dict())
+    def failed(self, error: MigratorError, event: LogEvent = LogEvent.CALL_FAILED) -> None:
+        """The step failed and its error goes to the state machine; with another event, something beside it failed."""
+        self.logger.error(f"{error.name}: {error.message}", event=event, error=error.to_dict())
         self.count("Failures", 1)
 
     def count(self, name: str, value: float) -> None:

@@ -35,8 +35,8 @@ def _naps() -> Iterator[str]:
 
 
 class _Terminal:
-    """A Unix terminal, of which we read and change nothing while another job has it: after `up &` it is the shell's,
-    and whoever touches it then is stopped (SIGTTIN, SIGTTOU)."""
+    """A Unix terminal. It isn't read or changed while another job has it: after `up &` it is the shell's, and a process
+    that touches it then is stopped (SIGTTIN, SIGTTOU)."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -73,7 +73,7 @@ class _Terminal:
             return False
 
     def _take(self) -> None:
-        """Has each key told at once; again after a stop and `fg`, as the shell has set the terminal back."""
+        """Has the terminal pass on each key at once; again after a stop and `fg`, as the shell resets the terminal."""
         import termios
         import tty
 

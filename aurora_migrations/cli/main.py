@@ -1,4 +1,4 @@
-"""The command line's entry point: finds the verb, runs it, turns errors into text and exit codes.
+"""The command line's entry point: loads and runs a verb.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C outside of a statement.
 """
@@ -61,18 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
         if not isinstance(error, BrokenPipeError):  # `aurora-migrations list | head` is no failure
-            print(f"{PROGRAM}: the output can't be written: {error.strerror}.{_look_after(arguments)}", file=sys.stderr)
+            changes = bool(arguments) and arguments[0] in ("run", "rollback", "deploy")
+            stays = f" What was committed before stays; `{PROGRAM} status` shows it." if changes else ""
+            print(f"{PROGRAM}: the output can't be written: {error.strerror}.{stays}", file=sys.stderr)
         return 1
     return code
 
 
-def _look_after(arguments: Sequence[str]) -> str:
-    changes = bool(arguments) and arguments[0] in ("run", "rollback", "deploy")
-    return f" What was committed before stays; `{PROGRAM} status` shows it." if changes else ""
-
-
 def _prepare_streams() -> None:
-    """Gives the process the streams that it was started without (`>&-`): what is printed there goes nowhere."""
+    """Opens the streams that the process was started without (`>&-`): what is printed there goes nowhere."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             nothing = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w", encoding="utf-8")
@@ -83,7 +80,7 @@ def _prepare_streams() -> None:
 
 
 def _is_of_output(error: OSError) -> bool:
-    """Whether it was stdout that failed: then it does so again."""
+    """Whether writing to stdout failed: then it does so again."""
     if isinstance(error, BrokenPipeError):
         return True
     try:
@@ -95,26 +92,32 @@ def _is_of_output(error: OSError) -> bool:
 
 @contextlib.contextmanager
 def _printable() -> Iterator[None]:
-    """Meanwhile nothing that is printed can control the terminal."""
+    """Makes everything that is printed unable to control the terminal."""
     out, err = (cast(TextIO, Printable(stream)) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 
 
 def _call(arguments: Sequence[str]) -> int:
-    if len(arguments) > 1 and arguments[0] == "help":  # `help run` is `run --help`
-        return _verb(arguments[1], ["--help"])
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help(), end="")
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
+    verb, rest = arguments[0] if arguments else None, arguments[1:]
+    if verb == "help" and rest:  # `help run` is `run --help`
+        verb, rest = rest[0], ["--help"]
+    if verb in (None, "-h", "--help", "help"):
+        verbs = "\n".join(f"  {name:9} {text}" for name, text in VERBS.items())
+        print(_HELP.format(program=PROGRAM, verbs=verbs), end="")
+        return 0 if verb else 2
+    if verb == "--version":
         return _version()
-    return _verb(arguments[0], arguments[1:])
+    if verb not in VERBS:
+        from aurora_migrations.engine.diagnostics.redaction import without_password
+
+        shown, verbs = without_password(str(verb))[:60], ", ".join(VERBS)
+        print(f"{PROGRAM}: there is no verb {shown!r}; there are: {verbs}", file=sys.stderr)
+        return 2
+    return _run_verb(verb, rest)
 
 
-def _verb(name: str, arguments: Sequence[str]) -> int:
-    if name not in VERBS:
-        return _refuse(name)
+def _run_verb(name: str, arguments: Sequence[str]) -> int:
     gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
     module = _load(name)
     gc.freeze()
@@ -129,20 +132,11 @@ def _verb(name: str, arguments: Sequence[str]) -> int:
         return 130
 
 
-def _refuse(name: str) -> int:
-    from aurora_migrations.engine.diagnostics.redaction import without_password
-
-    print(
-        f"{PROGRAM}: there is no verb {without_password(name)[:60]!r}; there are: {', '.join(VERBS)}", file=sys.stderr
-    )
-    return 2
-
-
 def _load(name: str) -> ModuleType:
     """Imports the module of a verb, and only that: `run` must start fast.
 
-    Ctrl-C meanwhile ends the process at once, as nothing has begun; a KeyboardInterrupt could come up inside any module
-    that is being imported. Where SIGINT is ignored or somebody else's (`nohup`, a test), it stays so.
+    Ctrl-C during the import ends the process at once, as nothing has begun; a KeyboardInterrupt could be raised inside
+    any module. Where SIGINT is ignored or has another handler (`nohup`, a test), that stays.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return importlib.import_module(f"aurora_migrations.cli.verbs.{name}")
@@ -158,11 +152,6 @@ def _end(number: int, frame: FrameType | None) -> None:
         os.write(2, f"\n{_STOPPED}\n".encode())
     finally:
         os._exit(130)
-
-
-def _help() -> str:
-    verbs = "\n".join(f"  {name:9} {text}" for name, text in VERBS.items())
-    return _HELP.format(program=PROGRAM, verbs=verbs)
 
 
 def _version() -> int:

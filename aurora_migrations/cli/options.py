@@ -1,40 +1,52 @@
-"""What verbs share: their arguments, the session they open, and how an error is told."""
+"""Options that verbs share, what was typed for this command, and the command to type next.
+
+Longer than others because every verb's arguments are read here, and a next command repeats them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import getpass
-import json
+import os
+import re
 import secrets
+import shlex
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from aurora_migrations import project
-from aurora_migrations.cli import where
-from aurora_migrations.cli.paragraphs import paragraph
-from aurora_migrations.engine import MigratorError
+from aurora_migrations.cli.output import print_error
+from aurora_migrations.engine import failure
 from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.errors import PROGRAM, InvalidInput, NextCommand
+from aurora_migrations.engine.errors import PROGRAM, InvalidInput, MigratorError, NextCommand
 from aurora_migrations.engine.options import Limits, parse_duration
+from aurora_migrations.engine.steps import execution as executions
 from aurora_migrations.engine.steps.settings import HAZARDS
 
-LOOK = "look"
+LOCAL = "local"  # the environment that the local cloud is
+DEPLOY = NextCommand("deploy", ("--local",))
+FILE_VERBS = ("check", "build", "new")  # they work on files only
+READ_ONLY = "look"  # the beginning of a read-only execution's name
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
 
 
+# ---- options --------------------------------------------------------------------------------------------------------
+
+
 class _Help(argparse.HelpFormatter):
-    """Leaves each example in one line, so that it can be copied."""
+    """Keeps the lines of examples, so that they can be copied."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if text.startswith("example: ") else super()._fill_text(text, width, indent)
+        return text if "example: " in text else super()._fill_text(text, width, indent)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Takes no password but where one belongs (there an argument has a type), and shows none again."""
+    """Accepts passwords only in arguments that have a type of their own, and shows none in its messages."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**how)
@@ -45,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def plain(text: str) -> str:
-    """The type of what has no other."""
+    """The type of all other arguments: text without a password in it."""
     if (shown := without_password(text)) != text:
         raise argparse.ArgumentTypeError(
             f"{shown!r} has a password in it: the address of a database goes after --database-url"
@@ -53,72 +65,69 @@ def plain(text: str) -> str:
     return text
 
 
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the folder's name is empty; leave --migrations out for migrations/")
-    return Path(plain(text))
-
-
-def parser(
+def make_parser(
     verb: str, description: str, *examples: str, outputs: Sequence[str] = ("text", "json")
 ) -> argparse.ArgumentParser:
-    """A verb's parser with what every verb takes."""
-    made = _Parser(
+    """A verb's parser, with the options that every verb has."""
+    parser = _Parser(
         prog=f"aurora-migrations {verb}",
         description=description,
         epilog="\n".join(f"example: aurora-migrations {example}" for example in examples),
         formatter_class=_Help,
     )
-    made.set_defaults(verb=verb)
-    made.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
-    made.add_argument(
+    parser.set_defaults(verb=verb)
+    parser.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
+    parser.add_argument(
         "--migrations",
         metavar="DIR",
-        type=_folder,
-        default=_usual_folder(made),
+        type=_migrations,
+        default=_usual_folder(parser),
         help="the folder (default: migrations/)",
     )
-    return made
+    return parser
 
 
-def _usual_folder(made: argparse.ArgumentParser) -> Path:
+def add_target(parser: argparse.ArgumentParser, example: str) -> None:
+    """Adds `TARGET`, which may be left out."""
+    parser.add_argument(
+        "target", nargs="?", metavar="TARGET", help=f"a migration's number, such as {example} (default: all)"
+    )
+
+
+def _usual_folder(parser: argparse.ArgumentParser) -> Path:
     try:
         return project.migrations()
     except InvalidInput as error:
-        made.error(f"{error.message} {error.solution}")
+        parser.error(f"{error.message} {error.solution}")
 
 
-def add_wait(made: argparse.ArgumentParser) -> None:
-    """Adds `--wait`."""
-    made.add_argument(
+def add_direct(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a direct connection: waits, timeouts and `--end-idle`."""
+    parser.add_argument(
         "--wait",
         metavar="TIME",
         type=_seconds,
         default=60.0,
         help="how long to wait for another run to end, such as 10s or 5min (default: 60s)",
     )
-
-
-def add_limits(made: argparse.ArgumentParser) -> None:
-    """Adds `--lock-timeout`, `--statement-timeout`, `--lock-wait` and `--end-idle`."""
-    made.add_argument(
+    parser.add_argument(
         "--lock-timeout",
         metavar="TIME",
         type=_positive,
         default=Limits.lock_timeout,
         help="the longest that a query of the application may wait because of a migration (default: 2s)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--statement-timeout", metavar="TIME", type=_milliseconds, default=0, help="the longest that a statement takes"
     )
-    made.add_argument(
+    parser.add_argument(
         "--lock-wait",
         metavar="TIME",
         type=_milliseconds,
         default=Limits.lock_wait,
         help="how long to try again, in all, where others hold locks or the connection is lost (default: 10min)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--end-idle",
         metavar="AGE",
         type=_milliseconds,
@@ -126,14 +135,9 @@ def add_limits(made: argparse.ArgumentParser) -> None:
     )
 
 
-def limits(arguments: argparse.Namespace) -> Limits:
-    """What `add_limits` was given."""
-    return Limits(arguments.lock_timeout, arguments.statement_timeout, arguments.lock_wait, arguments.end_idle)
-
-
-def add_hazards(made: argparse.ArgumentParser) -> None:
+def add_hazards(parser: argparse.ArgumentParser) -> None:
     """Adds `--hazards`."""
-    made.add_argument(
+    parser.add_argument(
         "--hazards",
         choices=HAZARDS,
         default="warn",
@@ -141,68 +145,10 @@ def add_hazards(made: argparse.ArgumentParser) -> None:
     )
 
 
-def execution_name(kind: str = "cli") -> str:
-    """A name for this run: when, and something that no other run has."""
-    return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
-
-
-def look_name() -> str:
-    """The same for what only looks: `logs` and `doctor` tell of the last run, not of the last look at it."""
-    return execution_name(LOOK)
-
-
-def requester() -> str:
-    """Who says to be asking: `user@host`, of at most 256 printable characters."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "unknown"
-    return "".join(c if c.isprintable() else "?" for c in f"{user[:_LONGEST_NAME]}@{socket.gethostname()}"[:256])
-
-
-def print_json(data: Mapping[str, object]) -> None:
-    """Prints JSON for programs, on stdout."""
-    print(json.dumps(data, indent=2))
-
-
-def tell_error(error: MigratorError, arguments: argparse.Namespace, data: Mapping[str, object]) -> int:
-    """Tells an error in the chosen form; returns the exit code."""
-    if arguments.output == "json":
-        print_json(data)
-    else:
-        print(describe(error, sys.stderr), file=sys.stderr)
-    return 2 if isinstance(error, InvalidInput) else 1
-
-
-def go_on_with(error: MigratorError, command: str, arguments: argparse.Namespace) -> None:
-    """Names the command to type next, where the error's class only knows that a run is to be tried again or, of a verb
-    that works on files, how to look at a database; with what was typed for this one. So does the solution, where it
-    names what shows an execution that goes on."""
-    if look := going_on(error):
-        error.solution = error.solution.replace(str(look), str(where.as_asked(look, arguments)))
-    unknown = (MigratorError.next_command, *([InvalidInput.next_command] if arguments.verb in where.OWN else []))
-    if error.next_command in unknown:
-        error.next_command = NextCommand.parse(f"{PROGRAM} {command}")
-    error.next_command = where.as_asked(error.next_command, arguments)
-
-
-def going_on(error: MigratorError) -> NextCommand | None:
-    """What shows the execution that goes on, or may, after an error of following it (see
-    `cli/remote/aws_errors.py`)."""
-    return getattr(error, "look", None)
-
-
-def describe(error: MigratorError, stream: TextIO) -> str:
-    """An error for people, as it is to be written to a stream: what happened and where, why, in what state the database
-    is, what to do."""
-    lines = ["", paragraph("", f"{error.name}: {error.message}", stream)]
-    excerpt = str(error.facts.get("excerpt") or error.facts.get("difference") or "")
-    if excerpt:
-        lines += ["", *(f"    {line}" for line in excerpt.splitlines())]
-    told = {"Why": error.cause, "State": error.whole_state, "Do": error.solution}
-    lines += ["", *(paragraph(f"  {name:7}", text, stream) for name, text in told.items())]
-    lines += [f"  Next   {error.next_command}"]
-    return "\n".join(lines)
+def _migrations(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the folder's name is empty; leave --migrations out for migrations/")
+    return Path(plain(text))
 
 
 def _seconds(text: str) -> float:
@@ -217,7 +163,7 @@ def _milliseconds(text: str) -> int:
 
 
 def pause(text: str) -> float:
-    """A time between two looks, in seconds."""
+    """The type of `--every`: seconds."""
     return max(0.1, _seconds(text))
 
 
@@ -226,3 +172,208 @@ def _positive(text: str) -> int:
     if milliseconds == 0:
         raise argparse.ArgumentTypeError("0 would wait for ever and stop the application meanwhile; give it a limit")
     return milliseconds
+
+
+# ---- where a verb works ---------------------------------------------------------------------------------------------
+
+
+def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
+    """Adds `--env`, `--local` and, with `database`, `--database-url`, of which at most one may be given; and `--region`
+    and `--profile` for AWS."""
+    group = parser.add_argument_group("where it works")
+    places = group.add_mutually_exclusive_group(required=not database)
+    places.add_argument(
+        "--env",
+        metavar="NAME",
+        type=_environment,
+        help="an environment on AWS, through its state machine, such as dev; with the migrations that were deployed",
+    )
+    places.add_argument("--local", action="store_true", help="the local cloud, through its state machine")
+    if database:
+        places.add_argument(
+            "--database-url",
+            metavar="URL",
+            type=str,
+            default=os.environ.get("DATABASE_URL"),
+            help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
+        )
+    group.add_argument(
+        "--hurry", action="store_true", help="with --local: no wait of the state machine is longer than a second"
+    )
+    group.add_argument("--region", metavar="NAME", help="with --env: the region (default: as for the AWS CLI)")
+    group.add_argument("--profile", metavar="NAME", help="with --env: the profile of your AWS configuration")
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence[str] = ()) -> argparse.Namespace:
+    """Parses the arguments, and refuses options that have no meaning where the verb works.
+
+    Args:
+        direct: names of options that only mean something with a direct connection to the database.
+    """
+    arguments = parser.parse_args(argv)
+    if arguments.env == LOCAL:  # as the mails of the local cloud write it
+        arguments.env, arguments.local = None, True
+    if is_remote(arguments):
+        for name in (*direct, *(["migrations"] if arguments.env else [])):
+            if getattr(arguments, name) != parser.get_default(name):
+                _refuse(parser, name, arguments)
+    if arguments.hurry and not arguments.local:
+        parser.error("--hurry belongs to --local: on AWS, the waits are those of the state machine that was deployed")
+    if not arguments.env and (arguments.region or arguments.profile):
+        parser.error("--region and --profile belong to --env NAME, which says which environment on AWS is meant")
+    return arguments
+
+
+def is_remote(arguments: argparse.Namespace) -> bool:
+    """Whether the verb works through a state machine."""
+    return bool(getattr(arguments, "env", None) or getattr(arguments, "local", False))
+
+
+def database_url(arguments: argparse.Namespace) -> str:
+    """The URL of the database to work on.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if not arguments.database_url:
+        target = getattr(arguments, "target", None)
+        url = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+        raise InvalidInput(
+            "No database was named, and no environment.",
+            next_command=NextCommand(arguments.verb, (*([target] if target else []), "--database-url", url)),
+            cause="There is neither --env, --local nor --database-url, nor the environment variable DATABASE_URL.",
+            solution="Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url "
+            "postgresql://USER:PASSWORD@HOST:5432/DATABASE for a database that you can reach.",
+        )
+    return str(arguments.database_url)
+
+
+def _refuse(parser: argparse.ArgumentParser, name: str, arguments: argparse.Namespace) -> None:
+    option, place = f"--{name.replace('_', '-')}", "--env" if arguments.env else "--local"
+    if name == "migrations":
+        parser.error(f"{option} has no meaning with --env: the environment has the migrations that were deployed to it")
+    parser.error(f"{option} has no meaning with {place}: it is a setting of the environment, in cdk.json")
+
+
+def _environment(text: str) -> str:
+    if not _ENVIRONMENT.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no environment's name; those are such as dev or prod")
+    return text
+
+
+# ---- who runs this command ------------------------------------------------------------------------------------------
+
+
+def execution_name(kind: str = "cli") -> str:
+    """A unique name for an execution, with the time."""
+    return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def read_only_name() -> str:
+    """The same for a read-only action, so that `logs` and `doctor` can skip those and find the last run."""
+    return execution_name(READ_ONLY)
+
+
+def requester() -> str:
+    """The initiator, as far as this machine knows: `user@host`, of at most 256 printable characters."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = "unknown"
+    return "".join(c if c.isprintable() else "?" for c in f"{user[:_LONGEST_NAME]}@{socket.gethostname()}"[:256])
+
+
+def initiator(requested_by: str) -> str:
+    """Who or what started an execution, for people: of a deployment the history has its stack's ARN, of 120
+    characters."""
+    return executions.initiator(
+        "deploy" if requested_by.startswith("arn:") and ":stack/" in requested_by else "", requested_by
+    )
+
+
+# ---- the next command -----------------------------------------------------------------------------------------------
+
+
+def fail(
+    error: MigratorError,
+    command: str,
+    arguments: argparse.Namespace,
+    execution: str = "",
+    migration: str | None = None,
+) -> int:
+    """Prints an error with the command to type next; returns the exit code."""
+    error = with_next_command(error, command, arguments)
+    return print_error(error, arguments, failure(error, migration, execution))
+
+
+def with_next_command(error: MigratorError, command: str, arguments: argparse.Namespace) -> MigratorError:
+    """The error with the command to type next, with the flags of this one. Most errors' classes only know that a run is
+    to be tried again or, of a verb that works on files, how to list migrations; there it is `command`. In a solution,
+    the command that shows a running execution gets the flags, too."""
+    solution = None
+    if shows := progress_command(error):
+        solution = error.solution.replace(str(shows), str(with_current_flags(shows, arguments)))
+    unknown = (MigratorError.next_command, *([InvalidInput.next_command] if arguments.verb in FILE_VERBS else []))
+    following = NextCommand.parse(f"{PROGRAM} {command}") if error.next_command in unknown else error.next_command
+    return error.but(solution=solution, next_command=with_current_flags(following, arguments))
+
+
+def progress_command(error: MigratorError) -> NextCommand | None:
+    """The command that shows an execution which is running, or may be, after an error of following it (see
+    `cli/remote/aws_errors.py`)."""
+    return getattr(error, "progress_command", None)
+
+
+def with_current_flags(command: NextCommand, arguments: argparse.Namespace) -> NextCommand:
+    """A command with those flags of this one that it needs too. A URL holds a password and isn't repeated."""
+    if command.program != PROGRAM:
+        profile = getattr(arguments, "profile", None)
+        takes = command.program == "aws" and "list-profiles" not in command.arguments
+        return command.plus("--profile", quoted(profile)) if profile and takes else command
+    if command == DEPLOY:
+        command = _deploy_command(arguments)
+    given = command.arguments
+    if "--migrations" in given or "--help" in given:  # complete
+        return command
+    migrations = folder(arguments.migrations)
+    if "--database-url" in given:
+        return command.plus(*migrations)
+    if "--env" in given:  # the functions know their environment's name, and no more
+        at = given.index("--env")
+        command = NextCommand(command.verb, (*given[:at], *given[at + 2 :]))
+    url = getattr(arguments, "database_url", None)
+    direct = [*migrations, *(["--database-url", "URL"] if url and url != os.environ.get("DATABASE_URL") else [])]
+    if command.verb == "up":
+        return command.plus(*direct)
+    if command.verb in FILE_VERBS:
+        return command.plus(*migrations)
+    if getattr(arguments, "local", False):
+        return command.plus("--local", *migrations)
+    if not getattr(arguments, "env", None):
+        return command.plus(*direct)
+    flags = [("env", arguments.env), ("region", arguments.region), ("profile", arguments.profile)]
+    return command.plus(*(word for name, value in flags if value for word in (f"--{name}", quoted(value))))
+
+
+def _deploy_command(arguments: argparse.Namespace) -> NextCommand:
+    """The command that deploys to the local cloud. Where `up` keeps none running, every command packs the files again,
+    so this one does it. Except a rollback: nobody repeats that without checking first."""
+    from aurora_migrations.local.cloud.discovery import find
+
+    verb = str(arguments.verb)
+    if verb == "rollback" or find(project.local()) is not None:
+        verb = "deploy"
+    target = getattr(arguments, "target", None) if verb != "deploy" else None
+    return NextCommand(verb, (target,) if target else ())
+
+
+def folder(migrations: Path) -> list[str]:
+    """`--migrations DIR`, where it isn't the usual folder."""
+    return ["--migrations", quoted(str(migrations))] if migrations != project.migrations() else []
+
+
+def quoted(word: str) -> str:
+    """A word as it is typed."""
+    if sys.platform == "win32":
+        return f'"{word}"' if " " in word else word
+    return shlex.quote(word)

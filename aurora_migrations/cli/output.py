@@ -1,22 +1,115 @@
-"""Tables on the terminal: as wide as it is, and never cut or coloured in a pipe."""
+"""Output for people and programs: JSON, errors, paragraphs and tables.
+
+A terminal gets lines of its width and colours; a pipe gets one line per sentence or row, never cut or coloured.
+"""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
+from typing import Any, TextIO
 
 from aurora_migrations.cli.printable import printable, stream_of
+from aurora_migrations.engine.errors import InvalidInput, MigratorError
+from aurora_migrations.engine.layout import wrap
 
-_BETWEEN = "  "  # columns
+WIDEST = 100  # columns: beyond that an eye loses the line
+_USUAL = 80
+_NARROWEST = 20  # columns for the text itself
+_SECOND = "\0"  # the second column of a character that takes two
+_BETWEEN = "  "  # columns of a table
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def print_json(data: Mapping[str, object]) -> None:
+    """Prints JSON for programs, on stdout."""
+    print(json.dumps(data, indent=2))
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Prints warnings on stderr."""
+    for warning in warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+# ---- errors ---------------------------------------------------------------------------------------------------------
+
+
+def print_error(error: MigratorError, arguments: argparse.Namespace, data: Mapping[str, object]) -> int:
+    """Prints an error for people, or its document for programs; returns the exit code."""
+    if arguments.output == "json":
+        print_json(data)
+    else:
+        print(describe(error, sys.stderr), file=sys.stderr)
+    return 2 if isinstance(error, InvalidInput) else 1
+
+
+def describe(error: MigratorError, stream: TextIO) -> str:
+    """An error for people, as it is to be written to a stream: what happened and where, why, in what state the database
+    is, what to do."""
+    lines = ["", paragraph("", f"{error.name}: {error.message}", stream)]
+    excerpt = str(error.facts.get("excerpt") or error.facts.get("difference") or "")
+    if excerpt:
+        lines += ["", *(f"    {line}" for line in excerpt.splitlines())]
+    parts = {"Why": error.cause, "State": error.whole_state, "Do": error.solution}
+    lines += ["", *(paragraph(f"  {name:7}", text, stream) for name, text in parts.items())]
+    lines += [f"  Next   {error.next_command}"]
+    return "\n".join(lines)
+
+
+# ---- paragraphs -----------------------------------------------------------------------------------------------------
+
+
+def paragraph(begin: str, text: str, stream: TextIO) -> str:
+    """A text as it is to be written to a stream: wrapped on a terminal, one line in a pipe, where people use grep.
+
+    Args:
+        begin: the beginning of its first line; the others are indented by its width.
+    """
+    width = _columns(stream)
+    if width is None:
+        return begin + text
+    hang = " " * len(begin)
+    room = max(width - len(hang), _NARROWEST)
+    lines = [line for each in text.splitlines() for line in wrap(_in_columns(each), room) or [""]]
+    return begin + f"\n{hang}".join(lines).replace(_SECOND, "")
+
+
+def _columns(stream: TextIO) -> int | None:
+    """How many columns a terminal has; None for what is no terminal."""
+    if not stream.isatty():
+        return None
+    columns = 0
+    with contextlib.suppress(OSError, ValueError):
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns)
+    return min(columns, WIDEST) if columns > 0 else _USUAL
+
+
+def _in_columns(line: str) -> str:
+    """As long as it is wide: characters of Chinese, Japanese and Korean, and most pictures, take two columns."""
+    if line.isascii():
+        return line
+    return "".join(each + _SECOND if _width(each) > 1 else each for each in line)
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Sequence[str]) -> None:
     """Prints rows under headers on stdout.
 
     Args:
-        long: headers of columns whose cells go on beneath where a terminal is too narrow.
+        long: headers of columns whose cells are continued on further lines where a terminal is too narrow.
     """
     cells = [headers, *([printable(cell) for cell in row] for row in rows)]
     if not sys.stdout.isatty():
@@ -65,3 +158,39 @@ def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def print_verified(verified: Mapping[str, Any]) -> None:
+    """Prints what verify found: tables, their rows and size, their indexes; nothing where nothing was checked."""
+    tables = verified["tables"]
+    if tables:
+        rows = [_verified_row(table) for table in tables]
+        print_table(("Table", "Rows", "Size", "Indexes"), rows, long=("Table", "Indexes"))
+    more = verified["tables_count"] - len(tables)
+    if more:
+        print(f"... and {more} more tables")
+    for check in verified["always"]:
+        print(f"Kept: {check['promise']} (found {check['found']})")
+
+
+def _verified_row(table: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    if not table["exists"]:
+        return table["table"], "not there", "", ""
+    if table["rows"] is None:
+        rows = "unknown"
+    else:
+        rows = str(table["rows"]) if table["counted"] else f"about {table['rows']}"
+    indexes = [
+        index["index"] if index["state"] == "valid and ready" else f"{index['index']} ({index['state']})"
+        for index in table["indexes"]
+    ]
+    return table["table"], rows, _size(table["bytes"]), "\n".join(indexes) or "none"
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return ""
+    number, unit = float(size), 0
+    while number >= 1024 and unit < len(_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    return f"{number:.0f} {_UNITS[unit]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from functools import partial
 
 from aurora_migrations.engine.errors import MigratorError
@@ -204,3 +205,22 @@ class Request:
     may_begin: Callable[[], bool] = lambda: True
     resumes: bool = False
     execution_start: str = ""
+
+
+class LogEvent(StrEnum):
+    """The names of the functions' log lines, under the key `event`. Programs read these and never the message, which is
+    for people and may change; so a name in use stays."""
+
+    CALL_STARTED = "call_started"  # of a function; with the execution's input
+    SECRET_READ = "secret_read"
+    CONNECTED = "connected"
+    WAITING_FOR_RUN = "waiting_for_run"  # another run holds the lock
+    HAZARD_FOUND = "hazard_found"
+    BLOCKED = "blocked"  # by sessions that hold locks; the attempt was rolled back
+    MIGRATION_STARTED = "migration_started"  # applied, or rolled back: the key `action`
+    STATEMENT_RUNNING = "statement_running"  # for more than two seconds
+    MIGRATION_FINISHED = "migration_finished"
+    CONNECTION_CLOSED = "connection_closed"
+    MAIL_FAILED = "mail_failed"  # one couldn't be written; the call goes on
+    CALL_FINISHED = "call_finished"
+    CALL_FAILED = "call_failed"

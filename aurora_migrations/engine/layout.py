@@ -12,7 +12,7 @@ from aurora_migrations.engine.diagnostics.redaction import without_password
 WIDTH = 72
 LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 characters
 _INDENT = "  "
-_IN_BACKTICKS = re.compile("`[^`]{1,60}`")
+_IN_BACKTICKS = re.compile("`[^`]{1,100}`")  # two that don't belong together may be far apart
 _HARD_SPACE = "\u00a0"
 _KEPT_END = 12  # characters of a long subject's end, where a line's number stands
 
@@ -48,8 +48,7 @@ def body(headline: str, sections: Iterable[Section]) -> str:
 
 
 def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
-    """A text's lines, each no wider than a mail. A line's own indentation stays; what has no space in it, such as a
-    link, stays whole, and so does what stands in backticks.
+    """A text's lines, each no wider than a mail. A line's own indentation stays.
 
     Args:
         hang: what stands before every line but the first of each, beyond the indentation.
@@ -57,17 +56,27 @@ def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
     lines: list[str] = []
     for line in clean(text).splitlines():
         lead = indent + line[: len(line) - len(line.lstrip())]
-        whole = _IN_BACKTICKS.sub(lambda match: match[0].replace(" ", _HARD_SPACE), line.strip())
-        found = textwrap.wrap(
-            whole,
-            WIDTH,
-            initial_indent=lead,
-            subsequent_indent=lead + hang,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        lines += [each.replace(_HARD_SPACE, " ") for each in found]
+        lines += wrap(line.strip(), WIDTH, lead, lead + hang)
     return lines
+
+
+def wrap(line: str, width: int, first: str = "", others: str = "") -> list[str]:
+    """A line broken between words. What is to be copied stays whole, however long: what has no space in it, such as a
+    link, and a command in backticks.
+
+    Args:
+        first, others: what the first line and all others begin with.
+    """
+    whole = _IN_BACKTICKS.sub(lambda match: match[0].replace(" ", _HARD_SPACE), line)
+    lines = textwrap.wrap(
+        whole,
+        width,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [each.replace(_HARD_SPACE, " ") for each in lines]
 
 
 def named(pairs: Iterable[tuple[str, str]]) -> list[str]:

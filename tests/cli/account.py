@@ -79,4 +79,6 @@ def _log(cloud: Cloud) -> None:
     while not (found := cloud.executions()):
         time.sleep(0.05)
     time.sleep(1)  # a function logs when its state has been entered
-    cloud.log("apply", found[0]["name"], "Executing migration 017", file="017_create_log.sql")
+    cloud.log(
+        "apply", found[0]["name"], "Executing migration 017", event="migration_started", file="017_create_log.sql"
+    )

@@ -75,18 +75,18 @@ def stops_explained(patch: pytest.MonkeyPatch) -> None:
 
 
 def interrupted(patch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C, when an execution has been looked at for the third time."""
+    """Ctrl-C, when an execution is read for the third time."""
     import aurora_migrations.cli.remote.progress as module
 
-    looks, real = [], module.look
+    reads, real = [], module.read
 
-    def look(*arguments: Any) -> Any:
-        looks.append(arguments)
-        if len(looks) == 3:
+    def read(*arguments: Any) -> Any:
+        reads.append(arguments)
+        if len(reads) == 3:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    patch.setattr(module, "look", look)
+    patch.setattr(module, "read", read)
 
 
 def spoilt(

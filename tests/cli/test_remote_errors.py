@@ -18,8 +18,7 @@ from botocore.exceptions import (
 )
 
 from aurora_migrations.cli.remote import aws_errors
-from aurora_migrations.cli.remote.aws_errors import CloudError
-from aurora_migrations.cli.remote.failing import explain
+from aurora_migrations.cli.remote.aws_errors import CloudError, to_cloud_error
 from tests.cli.cloud import Cloud, answering
 from tests.cli.conftest import Call
 from tests.cli.test_remote_look import ALL
@@ -220,6 +219,6 @@ def test_address_in_the_environment_is_no_second_place(
 
 
 def test_address_in_the_profiles_place_is_shown_without_its_password() -> None:
-    told = explain(ProfileNotFound(profile="postgresql://app:hunter2@localhost/shop")).to_dict()
+    told = to_cloud_error(ProfileNotFound(profile="postgresql://app:hunter2@localhost/shop")).to_dict()
     assert "app:..." in str(told)
     assert "hunter2" not in str(told)

@@ -6,6 +6,10 @@ import json
 import threading
 import time
 
+import pytest
+
+from aurora_migrations.cli.remote.progress import log_line
+from aurora_migrations.engine.interface import LogEvent
 from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, waiting
 from tests.cli.conftest import Call
 from tests.cli.test_remote_look import ALL
@@ -18,15 +22,24 @@ def story(text: str) -> list[str]:
 
 def logged(cloud: Cloud, name: str) -> None:
     """What the functions of a small run log."""
-    cloud.log("preflight", name, "Event received", asked={"target": "017"}, unknown_keys=[])
-    cloud.log("preflight", name, "Credentials fetched", secret="arn", user="app")
+    cloud.log("preflight", name, "Event received", event="call_started", asked={"target": "017"}, unknown_keys=[])
+    cloud.log("preflight", name, "Credentials fetched", event="secret_read", secret="arn", user="app")
     cloud.log(
-        "preflight", name, "Connected", host="db", port=5432, database="shop", role="app", server_version="16", tls=True
+        "preflight",
+        name,
+        "Connected",
+        event="connected",
+        host="db",
+        port=5432,
+        database="shop",
+        role="app",
+        server_version="16",
+        tls=True,
     )
-    cloud.log("preflight", name, "Step done", answer={"next": "apply", "pending": 1})
-    cloud.log("apply", name, "Executing migration 017", migration="017", file="017_a.sql")
+    cloud.log("preflight", name, "Step done", event="call_finished", answer={"next": "apply", "pending": 1})
+    cloud.log("apply", name, "Executing migration 017", event="migration_started", migration="017", file="017_a.sql")
     done = {"file": "017_a.sql", "duration_ms": 12.0, "verified": ["rows a = 0: 0"], "locks": []}
-    cloud.log("apply", name, "Executed migration 017", migration="017", **done)
+    cloud.log("apply", name, "Executed migration 017", event="migration_finished", migration="017", **done)
 
 
 def test_newest_execution_is_told_as_one_story_oldest_first(cloud: Cloud, call: Call) -> None:
@@ -34,7 +47,7 @@ def test_newest_execution_is_told_as_one_story_oldest_first(cloud: Cloud, call: 
     cloud.ended(cloud.start({"action": "run-migration"}, "older"))
     cloud.ended(cloud.start({"action": "run-migration", "requested_by": "jane"}, "newer"))
     logged(cloud, "newer")
-    cloud.log("apply", "older", "Executing migration 016", file="016_a.sql")
+    cloud.log("apply", "older", "Executing migration 016", event="migration_started", file="016_a.sql")
     answer = call("logs", "--env", "dev")
     assert answer.code == 0
     assert answer.out.startswith("Execution newer, started 20")
@@ -50,11 +63,30 @@ def test_newest_execution_is_told_as_one_story_oldest_first(cloud: Cloud, call: 
     assert answer.out.endswith("Migration 017 executed successfully\n")
 
 
+@pytest.mark.parametrize("event", LogEvent)
+def test_rewording_a_message_changes_only_the_message(event: LogEvent) -> None:
+    """What is shown as being done, when a call has ended and which facts are shown depends on the event's name."""
+    facts = {"file": "017_a.sql", "line": 3, "statements": "statement 2 of 5", "holder": "jane", "blockers": ["pid 7"]}
+    facts |= {"hazard": "it rewrites a", "asked": {"target": "017"}, "user": "app", "answer": {"next": "apply"}}
+    record = {"level": "INFO", "timestamp": "2026-11-23T04:00:17Z", "service": "apply", "event": event.value, **facts}
+    first, other = (log_line({**record, "message": message}) for message in ("Step done", "Something else"))
+    assert other.text == first.text.replace("Step done", "Something else")
+    assert (other.doing or "") == (first.doing or "").replace("Step done", "Something else")
+    assert (other.ends, other.bad, other.at) == (first.ends, first.bad, first.at)
+    assert first.ends == event.startswith("call_f")
+
+
+@pytest.mark.parametrize("event", [{}, {"event": "one_of_another_version"}, {"event": ["?"]}])
+def test_line_without_a_known_event_is_shown_as_it_is(event: dict[str, object]) -> None:
+    line = log_line({"message": "Step done", "file": "017_a.sql", "service": "apply", **event})
+    assert (line.text, line.doing, line.ends) == ("Step done", None, False)
+
+
 def test_input_of_any_kind_is_told_in_a_line_without_passwords(cloud: Cloud, call: Call) -> None:
     cloud.deploy(answering({"run-migration": RAN}))
     asked = {"requested_by": "j\x1b[31m\nx", "target": "postgresql://a:hunter2@h/d", "x\n": ["y" * 70_000], "n": None}
     cloud.ended(cloud.start({"action": "run-migration", **asked}, "odd"))
-    cloud.log("preflight", "odd", "Event received", asked="odd", unknown_keys=[])
+    cloud.log("preflight", "odd", "Event received", event="call_started", asked="odd", unknown_keys=[])
     answer = call("logs", "--env", "dev")
     told = f"requested_by j [31m x, target postgresql://a:...@h/d, x ['{'y' * 98}, n None"
     assert f", asked: action run-migration, {told}\n" in answer.out
@@ -103,7 +135,8 @@ def test_execution_by_its_name_or_arn(cloud: Cloud, call: Call) -> None:
 def test_failure_ends_the_story_with_what_to_do(cloud: Cloud, call: Call) -> None:
     cloud.deploy(answering({"run-migration": ("LockTimeout", caused(DOCUMENT))}))
     cloud.ended(cloud.start({"action": "run-migration"}, "run-1"))
-    cloud.log("apply", "run-1", "LockTimeout: A lock was not to be had.", level="ERROR", error=DOCUMENT)
+    message = "LockTimeout: A lock was not to be had."
+    cloud.log("apply", "run-1", message, level="ERROR", event="call_failed", error=DOCUMENT)
     answer = call("logs", "--env", "dev")
     assert answer.code == 0
     assert "apply      LockTimeout: A lock was not to be had." in story(answer.out)
@@ -129,7 +162,7 @@ def test_following_goes_on_to_the_end(cloud: Cloud, call: Call) -> None:
 
     def work() -> None:
         time.sleep(0.5)
-        cloud.log("apply", "run-1", "Executing migration 017", file="017_a.sql")
+        cloud.log("apply", "run-1", "Executing migration 017", event="migration_started", file="017_a.sql")
 
     other = threading.Thread(target=work)
     other.start()

@@ -167,7 +167,13 @@ def test_deployment_that_started_a_run_is_told_by_its_stack(cloud: Cloud, call: 
         answering({"status": {**STATUS, "last_attempt": by}, "history": {**HISTORY, "attempts": [by]}, **RUNS})
     )
     cloud.ended(cloud.start({"action": "run-migration", "trigger": "deploy", "requested_by": STACK}, "deploy-1"))
-    cloud.log("preflight", "deploy-1", "Event received", asked={"trigger": "deploy", "requested_by": STACK})
+    cloud.log(
+        "preflight",
+        "deploy-1",
+        "Event received",
+        event="call_started",
+        asked={"trigger": "deploy", "requested_by": STACK},
+    )
     for verb, times in (("status", 1), ("history", 1), ("logs", 2)):
         told = call(verb, "--env", "dev").out
         assert told.count("the deployment of stack AuroraMigrationsRunnerStack-prod") == times, told

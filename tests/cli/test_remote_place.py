@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ProfileNotFound
 from moto.server import ThreadedMotoServer
 
-from aurora_migrations.cli.remote.environment import opened
+from aurora_migrations.cli.remote.environment import open_environment
 from aurora_migrations.local.cloud.account import ACCOUNT, REGION
 from aurora_migrations.local.cloud.apart import apart
 from aurora_migrations.local.cloud.discovery import Access, found_by_others
@@ -38,9 +38,9 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_commands_beside_a_cloud_reach_it(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
     arguments = argparse.Namespace(local=True, hurry=False, migrations=tmp_path, output="json", verb="list")
-    with found_by_others(tmp_path, Access(endpoint, "secret")), opened(arguments) as place:
-        assert place.identity.account == ACCOUNT
-        assert place.region == REGION
+    with found_by_others(tmp_path, Access(endpoint, "secret")), open_environment(arguments) as environment:
+        assert environment.identity.account == ACCOUNT
+        assert environment.region == REGION
 
 
 def test_clients_inside_the_process_of_a_cloud_reach_it(endpoint: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-from aurora_migrations.cli.remote.environment import Place
+from aurora_migrations.cli.remote.environment import Environment
 from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, interrupted, spoilt, stops_explained, waiting
 from tests.cli.conftest import Call
 
@@ -68,8 +68,8 @@ def test_run_says_who_asks_and_where_before_anything_else(cloud: Cloud, call: Ca
 def test_link_leads_to_the_console_of_the_partition(partition: str, host: str) -> None:
     arn = f"arn:{partition}:states:any-1:123456789012:execution:aurora-migrations-dev:cli-1"
     page = f"https://{host}/states/home?region=any-1#/v2/executions/details/{arn}"
-    assert Place("dev", None).console(arn) == page
-    assert Place("local", None, "http://127.0.0.1:1").console(arn) is None
+    assert Environment("dev", None).console(arn) == page
+    assert Environment("local", None, "http://127.0.0.1:1").console(arn) is None
 
 
 def test_run_tells_the_result_and_saves_it(cloud: Cloud, call: Call) -> None:
@@ -197,13 +197,30 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
             time.sleep(0.02)
         name = found[0]["name"]
         time.sleep(0.5)  # after the state was entered
-        cloud.log("apply", name, "Executing migration 018", file="018_add.sql", migration="018")
-        cloud.log("apply", name, "At work", file="018_add.sql", line=3, statements="statement 2 of 5")
+        cloud.log(
+            "apply", name, "Executing migration 018", event="migration_started", file="018_add.sql", migration="018"
+        )
+        cloud.log(
+            "apply",
+            name,
+            "At work",
+            event="statement_running",
+            file="018_add.sql",
+            line=3,
+            statements="statement 2 of 5",
+        )
         blockers = ["psql of jane (pid 7, idle in transaction)"]
         cloud.log(
-            "apply", name, "Others are in the way", level="WARNING", table="orders", mode="SHARE", blockers=blockers
+            "apply",
+            name,
+            "Others are in the way",
+            event="blocked",
+            level="WARNING",
+            table="orders",
+            mode="SHARE",
+            blockers=blockers,
         )
-        cloud.log("apply", "cli-another", "Executing migration 099", file="099_other.sql")
+        cloud.log("apply", "cli-another", "Executing migration 099", event="migration_started", file="099_other.sql")
         cloud.put("apply", json.dumps({"_aws": {}, "correlation_id": name, "LockWaits": 1}))
         cloud.put("apply", f"START RequestId: {name}")
 

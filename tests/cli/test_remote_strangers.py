@@ -12,11 +12,11 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from aurora_migrations.cli.remote import aws_errors
-from aurora_migrations.cli.remote.display import Screen
-from aurora_migrations.cli.remote.environment import Place
-from aurora_migrations.cli.remote.executions import Execution, look, start
-from aurora_migrations.cli.remote.failing import named
+from aurora_migrations.cli.remote import aws_errors as errors
+from aurora_migrations.cli.remote.aws_errors import aws_errors
+from aurora_migrations.cli.remote.display import Display
+from aurora_migrations.cli.remote.environment import Environment
+from aurora_migrations.cli.remote.executions import Execution, read, start
 from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from tests.cli.conftest import Call
@@ -68,11 +68,11 @@ def stranger() -> Iterator[Stranger]:
 
 
 @pytest.fixture
-def place(stranger: Stranger) -> Place:
+def environment(stranger: Stranger) -> Environment:
     """An environment at the stranger's address. No call is made twice, as nothing here passes by itself."""
     url = stranger(200, b"")
     session = boto3.Session(aws_access_key_id="testing", aws_secret_access_key="testing", region_name="eu-west-1")
-    made = Place("dev", session, url)
+    made = Environment("dev", session, url)
     for service in ("sts", "cloudformation", "stepfunctions", "logs"):
         config = Config(retries={"total_max_attempts": 1})
         made._clients[service] = session.client(service, endpoint_url=url, config=config)
@@ -82,32 +82,32 @@ def place(stranger: Stranger) -> Place:
 
 @pytest.mark.parametrize(("status", "text"), PAGES)
 def test_whatever_is_asked_it_is_said_that_this_is_not_aws(
-    place: Place, stranger: Stranger, status: int, text: bytes
+    environment: Environment, stranger: Stranger, status: int, text: bytes
 ) -> None:
     stranger(status, text)
     asked: list[Callable[[], object]] = [
-        lambda: place.identity,
-        lambda: place.described,
-        lambda: start(place, "x", {}),
-        lambda: Follower(place, _begun(place), Screen()).to_the_end(),
+        lambda: environment.identity,
+        lambda: environment.described,
+        lambda: start(environment, "x", {}),
+        lambda: Follower(environment, _begun(environment), Display()).to_the_end(),
     ]
     for ask in asked:
-        with pytest.raises(aws_errors.CloudUnreachable, match=r"^Something else than AWS answered\. \(.+\)$") as told:
+        with pytest.raises(errors.CloudUnreachable, match=r"^Something else than AWS answered\. \(.+\)$") as told:
             ask()
         assert told.value.message.isprintable()
         assert "AWS_ENDPOINT_URL" in told.value.solution
     assert told.value.state == "The execution 1 has been started and goes on by itself."
 
 
-def _begun(place: Place) -> Execution:
+def _begun(environment: Environment) -> Execution:
     """One that was started before the stranger came."""
     return Execution(RUN, "1", "RUNNING", datetime.now(UTC), {})
 
 
-def test_aws_itself_out_of_order_is_called_otherwise(place: Place, stranger: Stranger) -> None:
+def test_aws_itself_out_of_order_is_called_otherwise(environment: Environment, stranger: Stranger) -> None:
     stranger(503, b"<html>Service Unavailable</html>")
-    with pytest.raises(aws_errors.CloudRefused, match="AWS refused DescribeExecution: 503"), named():
-        look(place, RUN)
+    with pytest.raises(errors.CloudRefused, match="AWS refused DescribeExecution: 503"), aws_errors():
+        read(environment, RUN)
 
 
 def test_terminal_is_told_what_to_do(stranger: Stranger, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from referencing import Registry, Resource
 
 from aurora_migrations.cli.main import VERBS
 from aurora_migrations.engine import MigratorError
+from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.local.postgres.server import Server
 from functions.database_secret import secrets_client
 from functions.error_payload import document
@@ -195,6 +196,11 @@ def test_failure_before_there_is_a_machine_fits(cloud: Cloud, call: Call) -> Non
     answer = call("run", "--env", "dev", "--output", "json")
     assert (answer.code, answer.json["error"]) == (1, "StackNotReady")
     fits("run", answer.json, failed=True)
+
+
+def test_schema_of_log_lines_lists_the_events_that_there_are() -> None:
+    schema = json.loads((FOLDER / "logs.json").read_text("utf-8"))
+    assert schema["oneOf"][0]["properties"]["event"]["enum"] == list(LogEvent)
 
 
 def test_log_lines_fit(cloud: Cloud, database: Database, two: Migrations, call: Call, capsys: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aurora_migrations.cli import where
+from aurora_migrations.cli import options
 from aurora_migrations.cli.main import VERBS
 from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from functions.remediation import deploy_command
@@ -226,10 +226,10 @@ def test_corrected_files_are_deployed_to_the_local_cloud_that_is_up(
     arguments = argparse.Namespace(local=True, env=None, migrations=Path("migrations"), **typed)
     following = deploy_command("local")
     with found_by_others(tmp_path, Access("http://127.0.0.1:1", "secret")) if is_up else contextlib.nullcontext():
-        assert str(where.as_asked(following, arguments)) == f"aurora-migrations {command}"
+        assert str(options.with_current_flags(following, arguments)) == f"aurora-migrations {command}"
 
 
 def test_command_of_another_program_stays_as_it_is() -> None:
     arguments = argparse.Namespace(env="prod", region="eu-west-1", profile="ana", migrations=Path("migrations"))
     command = deploy_command("prod")
-    assert where.as_asked(command, arguments) == command
+    assert options.with_current_flags(command, arguments) == command

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.cli.options import describe
+from aurora_migrations.cli.output import describe
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.engine import Migration, MigratorError, Session
 from aurora_migrations.engine.diagnostics.file_errors import file_error

@@ -17,6 +17,7 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     PackageChanged,
 )
+from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.steps.deadline import RESERVE
 from functions import entrypoint, remediation
 from functions.apply.handler import handler as apply
@@ -53,12 +54,30 @@ def test_story_is_told_in_order(one, capsys) -> None:
     ]
 
 
+def test_lines_have_names_that_stay(one, capsys) -> None:
+    found = one.call("preflight")
+    capsys.readouterr()
+    one.call("apply", {"target": "017"}, package=found["package"])
+    told = [line for line in lines(capsys.readouterr().out) if "_aws" not in line]
+    assert [line["event"] for line in told] == [
+        "call_started",
+        "secret_read",
+        "connected",
+        "migration_started",
+        "migration_finished",
+        "connection_closed",
+        "call_finished",
+    ]
+    assert {line.get("action") for line in told if line["event"].startswith("migration_")} == {"apply"}
+
+
 def test_every_line_is_json_with_the_execution_for_its_correlation_id(one, capsys) -> None:
     one.run({})
     told = lines(capsys.readouterr().out)
     assert len(told) > 15
     assert {line["correlation_id"] for line in told} == {EXECUTION}
     assert {line["service"] for line in told} == {"preflight", "apply", "verify"}
+    assert {line["event"] for line in told if "_aws" not in line} <= set(LogEvent)
 
 
 def test_lines_of_one_call_do_not_carry_what_another_said(one, capsys) -> None:
@@ -77,7 +96,7 @@ def test_failure_ends_the_story_with_its_name_after_the_connection_is_closed(mac
     told = lines(capsys.readouterr().out)
     messages = [line["message"].split(":")[0] for line in told if "message" in line]
     assert messages[-3:] == ["Executing migration 001", "Connection closed", "MigrationFailed"]
-    assert (told[-2]["level"], told[-2]["error"]["line"]) == ("ERROR", 2)
+    assert (told[-2]["level"], told[-2]["event"], told[-2]["error"]["line"]) == ("ERROR", "call_failed", 2)
     assert told[-1]["Failures"] == [1.0]
 
 
@@ -85,7 +104,7 @@ def test_wait_for_another_run_is_told(one, database, capsys) -> None:
     one.variables["LOCK_WAIT_MS"] = "200"
     with holding_run_lock(database.url), pytest.raises(MigratorError, match="AnotherRunInProgress"):
         one.call("apply")
-    assert "Waiting for another run to end" in story(capsys.readouterr().out)
+    assert "waiting_for_run" in [line.get("event") for line in lines(capsys.readouterr().out)]
 
 
 def test_others_in_the_way_are_told_without_what_their_queries_hold(machine, database, capsys) -> None:
@@ -95,7 +114,7 @@ def test_others_in_the_way_are_told_without_what_their_queries_hold(machine, dat
     with holding(database.url, f"SELECT FROM a WHERE id = '{ROW}'"):
         machine.refused("apply", LockTimeout, package=digest, context=Context(timeout=RESERVE + 1_000))
     out = capsys.readouterr().out
-    told = next(line for line in lines(out) if line.get("message") == "Others are in the way")
+    told = next(line for line in lines(out) if line.get("event") == "blocked")
     assert (told["level"], told["table"], told["mode"]) == ("WARNING", "public.a", "ACCESS EXCLUSIVE")
     assert "idle in transaction" in told["blockers"][0]
     assert ROW not in out

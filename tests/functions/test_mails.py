@@ -16,7 +16,7 @@ from functions import mail, remediation
 from functions.preflight.handler import LOOKS
 from tests.database.helpers import holding, holding_run_lock
 from tests.examples import sql
-from tests.functions.helpers import ARN, EXECUTION, Context, Machine
+from tests.functions.helpers import ARN, EXECUTION, Context, Machine, lines
 from tests.functions.test_log import LEAKS, ROW, SECRET
 from tests.servers import Database
 
@@ -259,7 +259,7 @@ def test_daily_check_that_finds_drift_says_whose_look_it_was(shop: Machine) -> N
     assert "    -CREATE TABLE users (id int);\n    +CREATE TABLE users (id bigint);\n" in body
 
 
-def test_mistake_in_a_mail_neither_hides_an_error_nor_fails_a_run(shop: Machine, monkeypatch) -> None:
+def test_mistake_in_a_mail_neither_hides_an_error_nor_fails_a_run(shop: Machine, monkeypatch, capsys) -> None:
     def broken(*_: Any) -> None:
         raise KeyError(ROW)
 
@@ -267,6 +267,10 @@ def test_mistake_in_a_mail_neither_hides_an_error_nor_fails_a_run(shop: Machine,
         monkeypatch.setattr(f"functions.mail.{name}", broken)
     told = shop.refused("apply", errors.MigrationFailed)
     assert (told["line"], told.get("mail")) == (3, None)
+    assert [line["event"] for line in lines(capsys.readouterr().out) if "event" in line][-2:] == [
+        "call_failed",
+        "mail_failed",
+    ]
     answer = shop.call("verify", {"target": "017"}, wants_mail=True)
     assert (answer["mail"], answer["result"]["status"]) == (None, "success")
 

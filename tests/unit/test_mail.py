@@ -273,6 +273,8 @@ def test_success_of_very_many_files_stays_small() -> None:
         ("", []),
         (f"{'x' * 68} `two words`", [f"  {'x' * 68}", "  `two words`"]),
         ("y" * 90, [f"  {'y' * 90}"]),
+        (f"{'x' * 68} `{'y ' * 45}y`", [f"  {'x' * 68}", f"  `{'y ' * 45}y`"]),
+        (f"` {'y' * 60} {'z' * 60}`", [f"  ` {'y' * 60}", f"  {'z' * 60}`"]),
         ("tab\there", ["  tab here"]),
     ],
 )

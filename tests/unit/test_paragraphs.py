@@ -11,7 +11,7 @@ from typing import TextIO
 import pytest
 from rich.cells import cell_len
 
-from aurora_migrations.cli.paragraphs import WIDEST, paragraph
+from aurora_migrations.cli.output import WIDEST, paragraph
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
 TEXT = (

@@ -11,7 +11,7 @@ import pytest
 from aurora_migrations.cli.printable import Printable, printable, stream_of
 from aurora_migrations.cli.remote.display import Live
 from aurora_migrations.cli.remote.function_logs import Line
-from aurora_migrations.cli.verbs import watching
+from aurora_migrations.cli.verbs import status
 
 EVIL = "a\x1b[2J\x07\x9b1A\u202eb\rc"
 SHOWN = r"a\x1b[2J\x07\x9b1A\u202eb\rc"
@@ -52,7 +52,7 @@ def test_live_progress_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
     live = Live()
     with live.busy():
         live.note(EVIL)
-        live.tell([Line(datetime.now(UTC), "apply", EVIL, doing=EVIL)])
+        live.show([Line(datetime.now(UTC), "apply", EVIL, doing=EVIL)])
     drawn = terminal.getvalue()
     assert drawn.count(SHOWN) >= 3
     assert "\x1b[2J" not in drawn
@@ -60,7 +60,7 @@ def test_live_progress_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_look_that_is_drawn_again_and_again_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = opened(monkeypatch)
-    with watching._screen() as show:
+    with status._screen() as show:
         show(EVIL)
     assert SHOWN in terminal.getvalue()
     assert "\x1b[2J" not in terminal.getvalue()

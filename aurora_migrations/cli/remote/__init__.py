@@ -1,12 +1,9 @@
-"""An environment from a terminal: on AWS, or in the local cloud, always through its state machine.
+"""Environments from a terminal: on AWS, or in the local cloud, always through their state machine.
 
-    place      which environment, account and region; AWS's clients       errors    every way this can fail
-    execution  start, look, stop: the state machine's executions          failing   AWS's errors in our words
-    events     what an execution does, as its history tells               asking    from a question to its answer
-    lines      what the functions log of it                               outcome   how it ended, as data or an error
-    story      both as lines for people                                   running   run and rollback
-    follow     all that while it happens                                  screen    live on a terminal, else plain lines
-    health     what `doctor` looks at                                     tables    what was verified, as a table
+    place      an environment, its account, region and clients      errors   every way this can fail, AWS's errors
+    execution  start, read, stop and find executions; their result  asking   run an action and wait for its result
+    follow     the progress of an execution                         screen   displays of it, live or as plain lines
+    lines      the functions' log                                   health   the checks of `doctor`
 
-Nothing here is loaded by a verb that works on a database directly.
+Verbs that work on a database directly load nothing from here.
 """

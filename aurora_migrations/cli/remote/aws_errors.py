@@ -1,15 +1,39 @@
-"""Every way to fail between a terminal and a state machine. The engine's own errors pass through unchanged.
+"""Every way to fail between a terminal and a state machine, and which of AWS's errors are which of ours.
 
 MigratorError
 └── cloud   LoginMissing · LoginExpired · LoginRefused · RegionMissing · AccessDenied · CloudUnreachable
             CloudRefused · StackNotFound · StackNotReady · ExecutionNotFound · ExecutionFailed
             LocalCloudFailed
+
+The engine's own errors pass through unchanged.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+
+from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
+
+from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import MigratorError, NextCommand
 
+# What a call of botocore raises. The last two, where something else than AWS answers, are no errors of its own family.
+CALL_ERRORS = (aws.ClientError, aws.BotoCoreError, ResponseParserError, UnicodeDecodeError)
+# Where the answer is read, too: AWS's has the keys that it must have, another program's may not.
+READ_ERRORS = (*CALL_ERRORS, LookupError)
+# The last: Step Functions may not know everywhere yet what was started a moment ago.
+_TRANSIENT = (
+    "ThrottlingException",
+    "Throttling",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "InternalFailure",
+    "ExecutionDoesNotExist",
+)
 _LOG_IN = "Log in as for the AWS CLI (aws sso login, or aws configure), or name a profile with --profile NAME."
 
 
@@ -17,27 +41,33 @@ class CloudError(MigratorError):
     """Base of these.
 
     Attributes:
-        look: what shows the execution that goes on, or may, though nobody follows it any more; else None.
+        codes: what AWS calls it: error codes of its services, and names of botocore's classes (as text, because older
+            versions don't have all of them), with spaces in between.
+        what: the message for those.
+        progress_command: what shows the execution that is running, or may be, though nobody follows it any more.
     """
 
     family = "cloud"
     next_command = NextCommand("doctor")
-    look: NextCommand | None = None
+    codes: ClassVar[str] = ""
+    what: ClassVar[str] = ""
+    progress_command: NextCommand | None = None
 
-    def while_it_goes_on(self, execution: str, state: str) -> CloudError:
-        """The same error, of an execution that goes on by itself, or may: what shows it is to be typed next."""
+    def while_running(self, execution: str, state: str) -> CloudError:
+        """The same error while an execution is running, or may be; the next command shows that one."""
         follow = NextCommand("logs", (execution, "--follow"))
-        made = self.but(state=state, next_command=follow)
-        if isinstance(self, LoginExpired | LoginMissing):  # whose next command logs in
-            login = f"Log in again, and look at it without starting another one: {follow}"
-            made = self.but(state=state, solution=login)
-        made.look = follow
+        logs_in = isinstance(self, LoginExpired | LoginMissing)  # by its next command
+        login = f"Log in again, and look at it without starting another one: {follow}" if logs_in else None
+        made = self.but(state=state, solution=login, next_command=None if logs_in else follow)
+        made.progress_command = follow
         return made
 
 
 class LoginMissing(CloudError):
     """There are no AWS credentials."""
 
+    codes = "NoCredentialsError PartialCredentialsError CredentialRetrievalError ConfigNotFound ConfigParseError"
+    what = "There are no AWS credentials that can be used."
     next_command = NextCommand("sts", ("get-caller-identity",), program="aws")
     cause = "Neither the environment variables nor the AWS configuration hold credentials."
     solution = _LOG_IN
@@ -46,6 +76,11 @@ class LoginMissing(CloudError):
 class LoginExpired(CloudError):
     """The AWS credentials were good, and aren't any more."""
 
+    codes = (
+        "ExpiredToken ExpiredTokenException RequestExpired "
+        "TokenRetrievalError SSOError LoginError RefreshWithMFAUnsupportedError"
+    )
+    what = "The AWS login has expired."
     next_command = NextCommand("sso", ("login",), program="aws")
     cause = "The AWS session is over; it lasts some hours."
     solution = "Log in again (aws sso login), or get new temporary credentials, and type the same command once more."
@@ -54,6 +89,11 @@ class LoginExpired(CloudError):
 class LoginRefused(CloudError):
     """AWS doesn't know these credentials."""
 
+    codes = (
+        "InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch "
+        "InvalidSignatureException IncompleteSignature AuthFailure"
+    )
+    what = "AWS doesn't know these credentials."
     next_command = NextCommand("sts", ("get-caller-identity",), program="aws")
     cause = "The access key is wrong, was deleted or is switched off, or this machine's clock is wrong."
     solution = _LOG_IN
@@ -62,6 +102,8 @@ class LoginRefused(CloudError):
 class RegionMissing(CloudError):
     """Nothing says which region is meant."""
 
+    codes = "NoRegionError InvalidRegionError"
+    what = "No region was named, or none of that name."
     next_command = NextCommand("configure", ("get", "region"), program="aws")
     cause = "Neither --region, AWS_REGION, AWS_DEFAULT_REGION nor the AWS configuration name a region that there is."
     solution = "Add --region NAME, such as eu-west-1: the region that the stack was deployed to."
@@ -70,6 +112,11 @@ class RegionMissing(CloudError):
 class AccessDenied(CloudError):
     """The role that asks may not do this."""
 
+    codes = (
+        "AccessDenied AccessDeniedException AuthorizationError AuthorizationErrorException "
+        "UnauthorizedOperation KMSAccessDenied KMSAccessDeniedException"
+    )
+    what = "Access denied."
     cause = "The policies of your role don't allow it, or it is the role of another account."
     solution = "Compare account and role above with where the stack is, and ask whoever manages them for the right."
 
@@ -77,6 +124,8 @@ class AccessDenied(CloudError):
 class CloudUnreachable(CloudError):
     """No answer, or one of something else than AWS."""
 
+    codes = "HTTPClientError ConnectionError"
+    what = "AWS didn't answer."
     cause = "This machine has no way there (network, proxy, VPN), the region's name is wrong, or AWS is out of order."
     solution = "Check the network and the region's name, and try again."
 
@@ -106,6 +155,8 @@ class StackNotReady(CloudError):
 class ExecutionNotFound(CloudError):
     """There is no execution of that name."""
 
+    codes = "ExecutionDoesNotExist"
+    what = "There is no such execution."
     next_command = NextCommand("history")
     cause = "The name is wrong, it was never started, or it ended more than 90 days ago: so long AWS keeps them."
     solution = "The column Execution of `history --output json` has the names; without a name the last run is meant."
@@ -132,3 +183,86 @@ class ExecutionFailed(CloudError):
     @property
     def name(self) -> str:
         return self.kind or type(self).__name__
+
+
+# ---- AWS's errors ---------------------------------------------------------------------------------------------------
+
+_KINDS = {name: kind for kind in CloudError.__subclasses__() for name in kind.codes.split()}
+
+
+@contextlib.contextmanager
+def aws_errors() -> Iterator[None]:
+    """Raises AWS's errors as ours.
+
+    Raises:
+        CloudError: one of these.
+    """
+    try:
+        yield
+    except READ_ERRORS as error:
+        raise to_cloud_error(error) from error
+
+
+def to_cloud_error(error: Exception) -> CloudError:
+    """AWS's error as one of ours: what is wrong, why, and what to do, without a traceback."""
+    if isinstance(error, aws.ClientError):
+        return _refused(error)
+    if isinstance(error, aws.ProfileNotFound):
+        return LoginMissing(
+            f"There is no such AWS profile. ({_words(str(error))})",
+            cause="Neither the configuration nor the credentials of the AWS CLI on this machine name it.",
+            solution="Correct --profile (or AWS_PROFILE) to one of those that there are, or add it: aws configure sso.",
+            next_command=NextCommand("configure", ("list-profiles",), program="aws"),
+        )
+    if not isinstance(error, aws.BotoCoreError):
+        return _not_aws(f"{type(error).__name__}: {error}")
+    for base in type(error).__mro__:
+        if kind := _KINDS.get(base.__name__):
+            return kind(f"{kind.what} ({_words(str(error))})")
+    return CloudRefused(f"{type(error).__name__}: {_words(str(error))}")
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether asking again about an execution may help: throttled, or a network that is away for a moment."""
+    if isinstance(error, aws.ClientError):
+        return error.response.get("Error", {}).get("Code") in _TRANSIENT or _status(error) >= 500
+    return isinstance(error, (aws.HTTPClientError, aws.ConnectionError))
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether the call may have done its work all the same: the answer was lost, broken, or none that says no."""
+    if isinstance(error, aws.ClientError):
+        return _status(error) >= 500
+    return not isinstance(error, aws.BotoCoreError) or is_transient(error)
+
+
+def _refused(error: aws.ClientError) -> CloudError:
+    details = error.response.get("Error", {})
+    code, words = str(details.get("Code", "")), _words(str(details.get("Message", "")))
+    # Without a code of AWS's, botocore names a page by nothing or by its HTTP status. With 5xx AWS may be out of order.
+    if (code in ("", "Unknown") or code.isdecimal()) and _status(error) < 500:
+        return _not_aws(f"{error.operation_name}: HTTP {_status(error)}{f': {words}' if words else ''}")
+    if kind := _KINDS.get(code):
+        return kind(f"{kind.what} ({error.operation_name}: {words})", code=code)
+    return CloudRefused(f"AWS refused {error.operation_name}: {code}: {words}", code=code)
+
+
+def _not_aws(words: str) -> CloudUnreachable:
+    return CloudUnreachable(
+        f"Something else than AWS answered. ({_words(words)})",
+        cause="At the address that was asked is a proxy or a sign-in page of the network, what AWS_ENDPOINT_URL names, "
+        "or (with --local) another program in the place of a local cloud that has ended.",
+        solution="Check network, proxy and VPN, and the variables AWS_ENDPOINT_URL and HTTPS_PROXY. With --local, end "
+        "`aurora-migrations up` and start it again.",
+    )
+
+
+def _status(error: aws.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _words(text: str) -> str:
+    """In one line, not too long, without passwords, and nothing that a terminal would obey. Some of AWS's denials carry
+    an encoded message of a thousand characters."""
+    line = re.sub(r"\s+", " ", without_password(text.split("Encoded authorization failure message")[0])).strip()
+    return "".join(each if each.isprintable() else "?" for each in line)[:500]

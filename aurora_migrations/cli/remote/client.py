@@ -1,4 +1,4 @@
-"""From a question to its answer: who asks is said first, an execution is started and followed to its end."""
+"""Runs an action in an environment: shows who is logged in, starts an execution and follows it to its end."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aurora_migrations.cli import options, where
-from aurora_migrations.cli.remote import display
+from aurora_migrations.cli import options
 from aurora_migrations.cli.remote.aws_errors import CloudError, ExecutionFailed
-from aurora_migrations.cli.remote.display import Screen
-from aurora_migrations.cli.remote.environment import Place, opened
-from aurora_migrations.cli.remote.executions import Execution, start, stop, under_way, would_change
-from aurora_migrations.cli.remote.outcome import answer_of
+from aurora_migrations.cli.remote.display import Display, choose_display
+from aurora_migrations.cli.remote.environment import Environment, open_environment
+from aurora_migrations.cli.remote.executions import Execution, is_change, output_of, running, start, stop
 from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.plan import version_of
 
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
-_QUESTION_HERE = "s: stop it, and the local cloud with it   anything else: go on watching > "
+_QUESTION_OWN_CLOUD = "s: stop it, and the local cloud with it   anything else: go on watching > "
 
 
 class LeftRunning(KeyboardInterrupt):
-    """Ctrl-C, and the execution goes on by itself, or may, or ends with us; its text says how to look at it."""
+    """Ctrl-C, and the execution goes on, or may, or ends with this program; its text is the command that shows it."""
 
 
-def ask(
-    arguments: argparse.Namespace, execution: str, asked: Mapping[str, str | None], *, story: bool = False
+def execute(
+    arguments: argparse.Namespace, execution: str, asked: Mapping[str, str | None], *, progress: bool = False
 ) -> dict[str, Any]:
-    """What the environment's state machine answers.
+    """Runs an action in the environment that was named, and returns the state machine's output.
 
     Args:
         execution: its name.
-        asked: the action, and what belongs to it.
-        story: whether what happens is told meanwhile, for what takes long.
+        asked: the action, and its parameters.
+        progress: whether to show the progress, for actions that take long.
 
     Raises:
-        MigratorError: the execution failed, there is no way to it, or what is asked can't be right.
-        LeftRunning: whoever watched had enough.
+        MigratorError: the execution failed, can't be started or followed, or a parameter is wrong.
+        LeftRunning: Ctrl-C.
     """
-    refuse_no_number(asked)
-    shown = display.fitting(arguments.output, story)
-    with opened(arguments) as place:
-        shown.note(place.introduction)
-        return ask_in(place, arguments, execution, asked, shown)
+    check_numbers(asked)
+    display = choose_display(arguments.output, progress)
+    with open_environment(arguments) as environment:
+        display.note(environment.introduction)
+        if asked["action"] == "status":
+            return _status(environment, arguments, execution, display)
+        return execute_in(environment, arguments, execution, asked, display)
 
 
-def refuse_no_number(asked: Mapping[str, str | None]) -> None:
-    """Refuses here what the functions would: an execution that fails mails everybody.
+def check_numbers(asked: Mapping[str, str | None]) -> None:
+    """Refuses here what the functions would refuse: an execution that fails sends mails to everybody.
 
     Raises:
         InvalidInput: `target` or `confirm` isn't a number.
@@ -65,121 +65,113 @@ def refuse_no_number(asked: Mapping[str, str | None]) -> None:
             )
 
 
-def ask_status(arguments: argparse.Namespace, execution: str) -> dict[str, Any]:
-    """The answer to `status`, with the executions that are under way: between its calls one holds no lock."""
-    shown = display.fitting(arguments.output, story=False)
-    with opened(arguments) as place:
-        shown.note(place.introduction)
-        return _status(place, arguments, execution, shown)
-
-
-def _status(place: Place, arguments: argparse.Namespace, execution: str, shown: Screen) -> dict[str, Any]:
-    data = ask_in(place, arguments, execution, {"action": "status"}, shown)
-    return {**data, "executions": under_way(place)}
+def _status(
+    environment: Environment, arguments: argparse.Namespace, execution: str, display: Display
+) -> dict[str, Any]:
+    """The status, with the running executions: between its calls, one holds no lock that the database could show."""
+    data = execute_in(environment, arguments, execution, {"action": "status"}, display)
+    return {**data, "executions": running(environment)}
 
 
 @dataclass
-class Watch:
-    """Asks for the status again and again. Who asks is said once, and again when it is somebody else; nothing else is
-    shown meanwhile, as the terminal is another's."""
+class StatusWatch:
+    """Reads the status again and again, for `status --watch`. Who is logged in is shown once, and when it changes;
+    nothing else is shown meanwhile."""
 
     arguments: argparse.Namespace
     closing: contextlib.ExitStack
-    _place: Place | None = field(default=None, init=False)
+    _environment: Environment | None = field(default=None, init=False)
     _introduced: str = field(default="", init=False)
 
-    def ask(self, execution: str) -> dict[str, Any]:
-        """The answer, as `ask_status` gives it.
+    def read(self, execution: str) -> dict[str, Any]:
+        """The status, by an execution of this name.
 
         Raises:
-            MigratorError: there is none. If that was on the way, the next look takes a new one: one may have logged in
-                again, or the local cloud may be another one.
+            MigratorError: it can't be read. If AWS couldn't be reached, the next call opens the environment again, as
+                there may be a new login, or another local cloud.
         """
         try:
-            place = self._opened()
-            return _status(place, self.arguments, execution, Screen())
+            if self._environment is None:
+                self._environment = self.closing.enter_context(open_environment(self.arguments))
+            if self._environment.introduction != self._introduced:
+                self._introduced = self._environment.introduction
+                print(self._introduced, file=sys.stderr, flush=True)
+            return _status(self._environment, self.arguments, execution, Display())
         except CloudError as error:
             if not isinstance(error, ExecutionFailed):
-                self._close()
+                self._environment = None
+                self.closing.close()
             raise
 
-    def _opened(self) -> Place:
-        if self._place is None:
-            self._place = self.closing.enter_context(opened(self.arguments))
-        if self._place.introduction != self._introduced:
-            self._introduced = self._place.introduction
-            print(self._introduced, file=sys.stderr, flush=True)
-        return self._place
 
-    def _close(self) -> None:
-        self._place = None
-        self.closing.close()
-
-
-def ask_in(
-    place: Place, arguments: argparse.Namespace, execution: str, asked: Mapping[str, str | None], shown: Screen
+def execute_in(
+    environment: Environment,
+    arguments: argparse.Namespace,
+    execution: str,
+    asked: Mapping[str, str | None],
+    display: Display,
 ) -> dict[str, Any]:
-    """The same, where the place is open and has introduced itself."""
+    """`execute`, in an environment that is open and was shown."""
     given = {key: value for key, value in asked.items() if value is not None}
     given |= {"trigger": "cli", "requested_by": options.requester()}
-    if not would_change(given):
-        return answer_of(_watch(Follower(place, start(place, execution, given), shown), arguments))
-    _ = place.machine  # until it is known where it is, nothing is started
-    with _told_by_name(place, execution, arguments):
-        begun = start(place, execution, given)
-        shown.note(f"Execution {execution}\n{place.console(begun.arn) or ''}".rstrip())
-        ended = _watch(Follower(place, begun, shown), arguments)
-    return answer_of(ended)
+    if not is_change(given):
+        return output_of(_follow(Follower(environment, start(environment, execution, given), display), arguments))
+    _ = environment.machine  # raises before anything is started
+    with _ctrl_c_at_start(environment, execution, arguments):
+        begun = start(environment, execution, given)
+        display.note(f"Execution {execution}\n{environment.console(begun.arn) or ''}".rstrip())
+        ended = _follow(Follower(environment, begun, display), arguments)
+    return output_of(ended)
 
 
 @contextlib.contextmanager
-def _told_by_name(place: Place, execution: str, arguments: argparse.Namespace) -> Iterator[None]:
-    """Ctrl-C where nobody asks what it means: while an execution is being started.
+def _ctrl_c_at_start(environment: Environment, execution: str, arguments: argparse.Namespace) -> Iterator[None]:
+    """Ctrl-C before the execution is followed, where no question is asked.
 
     Raises:
-        LeftRunning: that was so; the execution may be there.
+        LeftRunning: the execution may have been started.
     """
     try:
         yield
     except LeftRunning:
         raise
     except KeyboardInterrupt:
-        maybe = f"The execution {execution} may have been started. Look at it: {_look_at(execution, arguments)}"
-        raise LeftRunning(maybe if place.lasting else _ended_with_us(execution, arguments)) from None
+        maybe = f"The execution {execution} may have been started. Look at it: {_logs_command(execution, arguments)}"
+        raise LeftRunning(maybe if environment.lasting else _ends_with_us(execution, arguments)) from None
 
 
-def _ended_with_us(execution: str, arguments: argparse.Namespace) -> str:
-    history = where.as_asked(NextCommand("history"), arguments)
+def _ends_with_us(execution: str, arguments: argparse.Namespace) -> str:
+    history = options.with_current_flags(NextCommand("history"), arguments)
     return (
         f"The execution {execution} ends here, with the local cloud of this command. A file that was under way is "
         f"rolled back, or in with its record: {history}. The next run goes on from there."
     )
 
 
-def _look_at(execution: str, arguments: argparse.Namespace) -> str:
-    return str(where.as_asked(NextCommand("logs", (execution, "--follow")), arguments))
+def _logs_command(execution: str, arguments: argparse.Namespace) -> str:
+    return str(options.with_current_flags(NextCommand("logs", (execution, "--follow")), arguments))
 
 
-def _watch(follower: Follower, arguments: argparse.Namespace) -> Execution:
-    """To the end, or to where somebody has had enough of watching."""
+def _follow(follower: Follower, arguments: argparse.Namespace) -> Execution:
+    """To the end, or until Ctrl-C and the answer to the question that it leads to."""
     while True:
         try:
             return follower.to_the_end()
         except KeyboardInterrupt:
-            if getattr(arguments, "watch", False):  # who only looks on again and again has nothing to decide
+            if getattr(arguments, "watch", False):  # `status --watch` has nothing to decide
                 raise
             _decide(follower, arguments)
 
 
 def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
-    """Asks whether to stop it. Where nobody can be asked, and at a second Ctrl-C, it is left running; in a local cloud
-    of our own it ends with that."""
-    name, lasting = follower.execution.name, follower.place.lasting
-    left = f"The execution {name} goes on by itself. Look at it: {_look_at(name, arguments)}"
-    left = left if lasting else _ended_with_us(name, arguments)
+    """Asks whether to stop the execution. Without a terminal, and at a second Ctrl-C, it is left running; in a local
+    cloud of our own it ends with that."""
+    name, lasting = follower.execution.name, follower.environment.lasting
+    left = f"The execution {name} goes on by itself. Look at it: {_logs_command(name, arguments)}"
+    left = left if lasting else _ends_with_us(name, arguments)
     if not sys.stdin.isatty():
         raise LeftRunning(left)
-    question = _QUESTION if lasting else _QUESTION_HERE
+    question = _QUESTION if lasting else _QUESTION_OWN_CLOUD
     print(f"\nThe execution {name} is under way.\n{question}", end="", file=sys.stderr, flush=True)
     try:
         answer = sys.stdin.readline()
@@ -195,17 +187,19 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
 
 
 def _stop(follower: Follower, arguments: argparse.Namespace) -> None:
-    """Has it stopped.
+    """Stops the execution.
 
     Raises:
-        CloudError: it can't be; it goes on.
+        CloudError: it can't be stopped, and goes on.
         LeftRunning: Ctrl-C came before the answer.
     """
     name = follower.execution.name
     try:
-        stop(follower.place, follower.execution.arn, f"Ctrl-C by {options.requester()}")
+        stop(follower.environment, follower.execution.arn, f"Ctrl-C by {options.requester()}")
     except CloudError as error:
         raise follower.lost(error) from error
     except KeyboardInterrupt:
-        look = _look_at(name, arguments)
-        raise LeftRunning(f"The execution {name} may have been stopped, or may go on. Look at it: {look}") from None
+        maybe = (
+            f"The execution {name} may have been stopped, or may go on. Look at it: {_logs_command(name, arguments)}"
+        )
+        raise LeftRunning(maybe) from None

@@ -1,4 +1,4 @@
-"""Where progress is shown: live at a terminal, as plain lines elsewhere, and nowhere for programs. All on stderr."""
+"""Displays of progress: live on a terminal, plain lines elsewhere, nothing for programs. All on stderr."""
 
 from __future__ import annotations
 
@@ -17,67 +17,61 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-class Screen:
+class Display:
     """Shows nothing. The others show more."""
 
     def note(self, text: str) -> None:
-        """Something that isn't part of the story."""
+        """Shows something that isn't part of the progress."""
 
-    def tell(self, lines: Iterable[Line]) -> None:
-        """What happened."""
+    def show(self, lines: Iterable[Line]) -> None:
+        """Shows progress."""
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
-        """Around waiting: a terminal shows that it isn't over."""
+        """A terminal shows meanwhile that something is under way."""
         yield
 
 
-class Plain(Screen):
-    """One line after the other."""
+class Notes(Display):
+    """Notes, without the progress."""
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def tell(self, lines: Iterable[Line]) -> None:
+
+class Plain(Notes):
+    """One line after the other."""
+
+    def show(self, lines: Iterable[Line]) -> None:
         for line in lines:
             self.note(str(line))
 
 
-class Notes(Plain):
-    """Without the story."""
+class Printed(Notes):
+    """The progress on stdout, for `logs`."""
 
-    def tell(self, lines: Iterable[Line]) -> None:
-        """Says nothing."""
-
-
-class Printed(Screen):
-    """The story itself as what was asked for, on stdout."""
-
-    def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    def tell(self, lines: Iterable[Line]) -> None:
+    def show(self, lines: Iterable[Line]) -> None:
         for line in lines:
             print(line, flush=True)
 
 
-class Raw(Printed):
+class LogLines(Notes):
     """The functions' log lines as they are, on stdout."""
 
-    def tell(self, lines: Iterable[Line]) -> None:
+    def show(self, lines: Iterable[Line]) -> None:
         for line in lines:
             if line.record is not None:
                 print(json.dumps(line.record), flush=True)
 
 
-class Live(Screen):
-    """Lines that roll up, above one that tells what goes on now and for how long."""
+class Live(Display):
+    """Lines that scroll, above one that shows what is being done now and for how long."""
 
-    def __init__(self, story: bool = True) -> None:
+    def __init__(self, progress: bool = True) -> None:
         from rich.console import Console
         from rich.status import Status
 
-        self._story = story
+        self._progress = progress
         self._console = Console(file=stream_of(sys.stderr), stderr=True, highlight=False, markup=False, emoji=False)
         self._doing, self._since = "Starting", time.monotonic()
         self._status = Status(self._now(), console=self._console, spinner="line")
@@ -85,9 +79,9 @@ class Live(Screen):
     def note(self, text: str) -> None:
         self._console.print(printable(text), soft_wrap=True)
 
-    def tell(self, lines: Iterable[Line]) -> None:
+    def show(self, lines: Iterable[Line]) -> None:
         for line in lines:
-            if self._story:
+            if self._progress:
                 self._console.print(printable(str(line)), style="red" if line.bad else None, soft_wrap=True)
             if line.doing is not None:
                 self._doing, self._since = line.doing, time.monotonic()
@@ -106,20 +100,14 @@ class Live(Screen):
         return Text(f"{printable(doing)}  {time.monotonic() - self._since:.0f} s")
 
 
-def fitting(output: str, story: bool = True) -> Screen:
-    """The screen for this output.
+def choose_display(output: str, progress: bool = True) -> Display:
+    """The display for a value of `--output`.
 
     Args:
-        output: what `--output` says.
-        story: whether what happens is told, or only that something does.
+        progress: whether to show the progress, or only that something is under way.
     """
     if output == "json":
-        return Screen()
-    if is_plain():
-        return Plain() if story else Notes()
-    return Live(story)
-
-
-def is_plain() -> bool:
-    """Whether stderr takes no more than text: a pipe, a file, NO_COLOR, or a terminal that can't do anything else."""
-    return not sys.stderr.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        return Display()
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return Plain() if progress else Notes()
+    return Live(progress)

@@ -1,6 +1,6 @@
-"""Which environment is meant: its stack, in which account and region, and AWS's clients there.
+"""An environment: its stack, account and region, and AWS's clients for it.
 
-On AWS these come from the caller's own configuration; the local cloud brings all of them, and an endpoint.
+On AWS these come from the caller's own configuration; the local cloud brings its own, and an endpoint.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cli.remote import aws_errors
-from aurora_migrations.cli.remote.failing import named
+from aurora_migrations.cli.remote import aws_errors as errors
+from aurora_migrations.cli.remote.aws_errors import aws_errors
 from aurora_migrations.engine.errors import NextCommand
 from aurora_migrations.engine.steps.execution import console
 from aurora_migrations.local.errors import ServerError
@@ -29,11 +29,11 @@ from aurora_migrations.local.errors import ServerError
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.discovery import Access
 
-# Seconds. What is asked for is answered at once, or there is no way there.
+# Seconds. These calls are answered at once, or not at all.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
 _DIRECT = Config(proxies={})  # the local cloud is on this machine, whatever HTTP_PROXY says
 # What a session for the local cloud would take from the caller's AWS configuration: nothing, though a profile be named.
-_OF_NO_ONE: dict[str, tuple[None, None, str | None, None]] = {
+_NO_CONFIGURATION: dict[str, tuple[None, None, str | None, None]] = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
@@ -45,7 +45,7 @@ _ROOM = "See to permissions and room there; AURORA_MIGRATIONS_LOCAL names anothe
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks, by STS."""
+    """The caller, by STS."""
 
     account: str
     arn: str
@@ -57,15 +57,15 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Place:
-    """An environment, and the way there.
+class Environment:
+    """An environment, and the clients of AWS's services for it.
 
     Attributes:
         endpoint: of all services; None means AWS's own.
-        lasting: whether it is there when this program has ended; a local cloud of our own isn't.
+        lasting: whether it outlives this program; a local cloud of our own doesn't.
     """
 
-    environment: str
+    name: str
     session: Any
     endpoint: str | None = None
     lasting: bool = True
@@ -83,65 +83,71 @@ class Place:
         """The region's name.
 
         Raises:
-            RegionMissing: nothing says which.
+            RegionMissing: no region is configured.
         """
         if not self.session.region_name:
-            raise aws_errors.RegionMissing("No region was named.")
+            raise errors.RegionMissing("No region was named.")
         return str(self.session.region_name)
 
     @property
     def stack(self) -> str:
         """The stack's name."""
-        return Names(self.environment).stack
+        return Names(self.name).stack
 
     @cached_property
     def identity(self) -> Identity:
-        """Who asks.
+        """The caller.
 
         Raises:
-            CloudError: there is no login, or it isn't good.
+            CloudError: there are no credentials, or they aren't valid.
         """
-        with named():
-            told = self.client("sts").get_caller_identity()
-            return Identity(told["Account"], told["Arn"])
+        with aws_errors():
+            found = self.client("sts").get_caller_identity()
+            return Identity(found["Account"], found["Arn"])
 
     @property
     def introduction(self) -> str:
-        """What a person should see before anything is done."""
+        """The line that a person should see before anything is done."""
         if self.endpoint is not None:
-            return f"{self.environment}: the local cloud at {self.endpoint}"
-        return f"{self.environment}: account {self.identity.account} as {self.identity.who}, {self.region}"
+            return f"{self.name}: the local cloud at {self.endpoint}"
+        return f"{self.name}: account {self.identity.account} as {self.identity.who}, {self.region}"
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """The stack as CloudFormation tells it.
+        """The stack, as CloudFormation describes it.
 
         Raises:
-            StackNotFound: it isn't there.
+            StackNotFound: there is none.
         """
-        with named():
+        with aws_errors():
             try:
-                told: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]
+                found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]
             except ClientError as error:
                 if "does not exist" not in str(error):
                     raise
                 raise self._not_found() from error
-        return told
+        return found
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        """What the stack tells when it is made; see aurora_migrations/cdk/outputs.py.
+        """The stack's outputs.
 
         Raises:
-            StackNotFound: it isn't there.
-            StackNotReady: it isn't made yet.
+            StackNotFound: there is no stack.
+            StackNotReady: it has none yet.
         """
         found = {each["OutputKey"]: each["OutputValue"] for each in self.described.get("Outputs", [])}
-        if "StateMachineArn" not in found:
-            status = self.described["StackStatus"]
-            told = f"The stack {self.stack} is {status} and has no state machine."
-            raise aws_errors.StackNotReady(told, **_why_not_ready(status), stack_status=status)
-        return found
+        if "StateMachineArn" in found:
+            return found
+        status: str = self.described["StackStatus"]
+        why: dict[str, Any] = {}
+        if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+            why = {
+                "cause": "Something else made the stack, or another version of the product did.",
+                "solution": "See whether it is the right account and region; deploy the environment with this version.",
+            }
+        message = f"The stack {self.stack} is {status} and has no state machine."
+        raise errors.StackNotReady(message, **why, stack_status=status)
 
     @property
     def machine(self) -> str:
@@ -149,17 +155,17 @@ class Place:
         return self.outputs["StateMachineArn"]
 
     def console(self, execution: str) -> str | None:
-        """Where a browser shows an execution; None in the local cloud."""
+        """The address of an execution in AWS's console; None in the local cloud."""
         return None if self.endpoint is not None else console(execution)
 
-    def _not_found(self) -> aws_errors.StackNotFound:
+    def _not_found(self) -> errors.StackNotFound:
         others = self._others()
         there = f"There: {', '.join(others[:_NAMED])}." if others else "There is no environment at all."
         account = f"account {self.identity.account}, region {self.region}"
-        return aws_errors.StackNotFound(f"There is no stack {self.stack} in {account}. {there}", environments=others)
+        return errors.StackNotFound(f"There is no stack {self.stack} in {account}. {there}", environments=others)
 
     def _others(self) -> list[str]:
-        """The environments that there are. Who may not list stacks isn't told."""
+        """The environments in this account and region; none if the caller may not list stacks."""
         pages = self.client("cloudformation").get_paginator("describe_stacks").paginate()
         with contextlib.suppress(ClientError):
             names = [stack["StackName"] for page in pages for stack in page["Stacks"]]
@@ -167,83 +173,64 @@ class Place:
         return []
 
 
-def _why_not_ready(status: str) -> dict[str, Any]:
-    """For a stack that is made, and yet has no state machine."""
-    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        return {}
-    return {
-        "cause": "Something else made the stack, or another version of the product did.",
-        "solution": "See whether it is the right account and region; deploy the environment with this version.",
-    }
-
-
 @contextlib.contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[Place]:
-    """The environment that was asked for; the local cloud is there as long as it is used.
+def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
+    """The environment that `--env` or `--local` names. A local cloud of our own is ended afterwards.
 
     Raises:
-        CloudError: there is no login, region or profile.
+        CloudError: there is no login, region or profile; or the local cloud can't be started.
     """
     if not arguments.local:
-        with named():
+        with aws_errors():
             session = boto3.Session(profile_name=arguments.profile, region_name=arguments.region)
-        yield Place(arguments.env, session)
+        yield Environment(arguments.env, session)
         return
+    hurry = bool(getattr(arguments, "hurry", False))
     with contextlib.ExitStack() as closing:
-        with local_trouble():
-            access = closing.enter_context(_reach(arguments))
-            _tell_changes(access, arguments)
-        yield Place(access.environment, _session(access), access.endpoint, access.pid != os.getpid())
+        with local_errors():
+            from aurora_migrations.local.cloud.fitting import tell_changes
+            from aurora_migrations.local.cloud.reach import reached
+
+            access = closing.enter_context(reached(arguments.migrations, reporter(arguments), hurry=hurry))
+            ours = access.pid == os.getpid()
+            if not ours and arguments.verb != "deploy":  # which puts the files there
+                tell_changes(access, reporter(arguments))
+        yield Environment(access.environment, _local_session(access), access.endpoint, lasting=not ours)
 
 
-def _tell_changes(access: Access, arguments: argparse.Namespace) -> None:
-    """Before a command works on other files than those that are there, unless it is the one that puts them in."""
-    from aurora_migrations.local.cloud.fitting import tell_changes
-
-    if arguments.verb != "deploy" and access.pid != os.getpid():
-        tell_changes(access, teller(arguments))
-
-
-def _session(access: Access) -> boto3.Session:
-    """A session with the local cloud's own keys, of which the caller's AWS configuration changes nothing."""
+def _local_session(access: Access) -> boto3.Session:
+    """A session with the local cloud's own keys, whatever the caller's AWS configuration is."""
     return boto3.Session(
         aws_access_key_id=access.access_key,
         aws_secret_access_key=access.secret_key,
         region_name=access.region,
-        botocore_session=botocore.session.Session(session_vars=_OF_NO_ONE),
+        botocore_session=botocore.session.Session(session_vars=_NO_CONFIGURATION),
     )
 
 
-def _reach(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[Access]:
-    from aurora_migrations.local.cloud.reach import reached
+def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Prints what takes a while, unless the output is for programs."""
 
-    hurry = bool(getattr(arguments, "hurry", False))
-    return reached(arguments.migrations, teller(arguments), hurry=hurry)
-
-
-def teller(arguments: argparse.Namespace) -> Callable[[str], None]:
-    """Says what takes a while, where a person reads it."""
-
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         if arguments.output == "text":
             print(text, file=sys.stderr, flush=True)
 
-    return tell
+    return report
 
 
 @contextlib.contextmanager
-def local_trouble() -> Iterator[None]:
-    """What can go wrong in making the local cloud, as an error of ours.
+def local_errors() -> Iterator[None]:
+    """Raises what can go wrong in starting the local cloud as an error of ours.
 
     Raises:
-        LocalCloudFailed: it isn't there.
+        LocalCloudFailed: it could not be started.
     """
     from aurora_migrations.cdk.package.build import PackagingError
 
     try:
         yield
     except ModuleNotFoundError as error:
-        raise aws_errors.LocalCloudFailed(
+        raise errors.LocalCloudFailed(
             f"The local cloud needs the package {error.name}, which isn't installed here.",
             cause="The local cloud needs more packages than the command itself.",
             solution="Install them, in the same environment; in a checkout, `python -m tasks setup` does it.",
@@ -251,11 +238,7 @@ def local_trouble() -> Iterator[None]:
         ) from error
     except (ServerError, PackagingError) as error:
         what = error.failed if isinstance(error, ServerError) else str(error)
-        solution = _sentence(error.solution) if isinstance(error, ServerError) else None
-        raise aws_errors.LocalCloudFailed(what, solution=solution) from error
+        solution = f"{error.solution[:1].upper()}{error.solution[1:]}" if isinstance(error, ServerError) else None
+        raise errors.LocalCloudFailed(what, solution=solution) from error
     except OSError as error:  # a full disk, a folder that may not be written to
-        raise aws_errors.LocalCloudFailed(f"The local cloud can't be started: {error}.", solution=_ROOM) from error
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+        raise errors.LocalCloudFailed(f"The local cloud can't be started: {error}.", solution=_ROOM) from error

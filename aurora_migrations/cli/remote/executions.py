@@ -1,4 +1,5 @@
-"""Executions of the state machine: start one, look at it, stop it, find the last run."""
+"""Executions of the state machine: start, read, stop and find them, and how one ended: its output, or its error as the
+engine would have raised it."""
 
 from __future__ import annotations
 
@@ -11,25 +12,35 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.remote import aws_errors
-from aurora_migrations.cli.remote.environment import Place
-from aurora_migrations.cli.remote.failing import ANSWERS, explain, is_unanswered, named
-from aurora_migrations.engine.errors import NextCommand
+from aurora_migrations.cli.remote import aws_errors as errors
+from aurora_migrations.cli.remote.aws_errors import (
+    CloudError,
+    ExecutionFailed,
+    aws_errors,
+    is_unanswered,
+    to_cloud_error,
+)
+from aurora_migrations.cli.remote.environment import Environment
+from aurora_migrations.engine.errors import Cancelled, InvalidInput, MigratorError, NextCommand
+from aurora_migrations.engine.layout import in_a_line
 
 RUNNING = "RUNNING"
 CHANGES = ("run-migration", "rollback")
-_THERE = "ExecutionAlreadyExists"
-_PAGE = 1_000  # as many as one call tells: `status --watch` makes 240 looks an hour
+_PAGE = 1_000  # the most that one call returns: `status --watch` starts 240 executions an hour
+_WORDS = ("message", "cause", "state", "solution", "next_command")
+_NO_FACTS = (*_WORDS, "error", "execution", "mail")  # the mail says the same once more
+_SHOWN = 1_000  # characters of a cause that nobody has written for people
+_GOES_ON = "A call that was under way goes on to its end by itself. " + ExecutionFailed.state
 
 
 @dataclass(frozen=True)
 class Execution:
-    """An execution, as it was when it was looked at.
+    """An execution, as it was when it was read.
 
     Attributes:
         status: RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
-        asked: its input; empty where that isn't an object.
-        answer: its output, if it succeeded.
+        input: empty where that isn't an object.
+        output: if it succeeded.
         error, cause: what it ended with otherwise; may be missing.
     """
 
@@ -37,91 +48,82 @@ class Execution:
     name: str
     status: str
     started_at: datetime
-    asked: Mapping[str, Any]
-    answer: Mapping[str, Any] | None = None
+    input: Mapping[str, Any]
+    output: Mapping[str, Any] | None = None
     error: str | None = None
     cause: str | None = None
 
-    @property
-    def changes(self) -> bool:
-        """Whether it is a run or a rollback; others only look. Without an action it is a run."""
-        return would_change(self.asked)
 
-
-def would_change(asked: Mapping[str, Any]) -> bool:
-    """Whether what is asked is a run or a rollback."""
+def is_change(asked: Mapping[str, Any]) -> bool:
+    """Whether an input asks for a run (as it does without an action) or a rollback; all else is read-only."""
     return (asked.get("action") or CHANGES[0]) in CHANGES
 
 
-def start(place: Place, name: str, asked: Mapping[str, str]) -> Execution:
+def start(environment: Environment, name: str, asked: Mapping[str, str]) -> Execution:
     """Starts an execution of this name, which no other has: a call whose answer is lost is made again by botocore, and
     finds what it has started.
 
     Raises:
-        CloudError: it wasn't started; or what it changes may have been, which the error's state says.
+        CloudError: it wasn't started; or a run or rollback may have been, which the error's state says.
     """
-    machine = place.machine
+    machine = environment.machine
     try:
-        told = place.client("stepfunctions").start_execution(
+        started = environment.client("stepfunctions").start_execution(
             stateMachineArn=machine, name=name, input=json.dumps(asked)
         )
-        return Execution(str(told["executionArn"]), name, RUNNING, told["startDate"].astimezone(UTC), asked)
-    except ANSWERS as error:
-        if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") == _THERE:
-            return _ours(place, name)
-        explained = explain(error)
-        if is_unanswered(error) and would_change(asked):
-            raise _perhaps(explained, name) from error
-        raise explained from error
+        return Execution(str(started["executionArn"]), name, RUNNING, started["startDate"].astimezone(UTC), asked)
+    except errors.READ_ERRORS as error:
+        if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") == "ExecutionAlreadyExists":
+            return _started_before(environment, name)
+        known = to_cloud_error(error)
+        if is_unanswered(error) and is_change(asked):
+            known.solution += " But look first whether this one was started."
+            known = known.while_running(name, f"The execution {name} may have been started.")
+        raise known from error
 
 
-def _ours(place: Place, name: str) -> Execution:
+def _started_before(environment: Environment, name: str) -> Execution:
     """The execution that a call whose answer was lost had started, and that has ended since."""
     try:
-        return find(place, name)
-    except aws_errors.CloudError as error:
-        raise error.while_it_goes_on(name, f"The execution {name} has been started, and has ended.") from error
+        return find(environment, name)
+    except CloudError as error:
+        raise error.while_running(name, f"The execution {name} has been started, and has ended.") from error
 
 
-def _perhaps(error: aws_errors.CloudError, name: str) -> aws_errors.CloudError:
-    """The same error, of an execution that may have been started."""
-    error = error.but(solution=f"{error.solution} But look first whether this one was started.")
-    return error.while_it_goes_on(name, f"The execution {name} may have been started.")
-
-
-def look(place: Place, arn: str) -> Execution:
-    """How an execution stands. AWS's errors come as they are."""
-    told = place.client("stepfunctions").describe_execution(executionArn=arn)
+def read(environment: Environment, arn: str) -> Execution:
+    """An execution as it is now. AWS's errors are raised as they are."""
+    found = environment.client("stepfunctions").describe_execution(executionArn=arn)
     return Execution(
         arn=arn,
-        name=told["name"],
-        status=told["status"],
-        started_at=told["startDate"].astimezone(UTC),
-        asked=_object(told.get("input")) or {},
-        answer=_object(told.get("output")) if told["status"] == "SUCCEEDED" else None,
-        error=told.get("error"),
-        cause=told.get("cause"),
+        name=found["name"],
+        status=found["status"],
+        started_at=found["startDate"].astimezone(UTC),
+        input=_object(found.get("input")) or {},
+        output=_object(found.get("output")) if found["status"] == "SUCCEEDED" else None,
+        error=found.get("error"),
+        cause=found.get("cause"),
     )
 
 
-def stop(place: Place, arn: str, why: str) -> None:
+def stop(environment: Environment, arn: str, why: str) -> None:
     """Stops an execution. A call of a function that is under way goes on to its end."""
-    with named():
-        place.client("stepfunctions").stop_execution(executionArn=arn, error="Stopped", cause=why)
+    with aws_errors():
+        environment.client("stepfunctions").stop_execution(executionArn=arn, error="Stopped", cause=why)
 
 
-def find(place: Place, name: str | None) -> Execution:
-    """The execution of this name, or the last run.
+def find(environment: Environment, name: str | None) -> Execution:
+    """The execution of this name or ARN, or the last run.
 
     Raises:
         ExecutionNotFound: there is none.
     """
     if name is not None:
-        with named():
-            return look(place, arn_of(place, name))
-    found = last_run(place)
-    if found is None and place.endpoint is not None:
-        raise aws_errors.ExecutionNotFound(
+        of_machine = environment.machine.replace(":stateMachine:", ":execution:")
+        with aws_errors():
+            return read(environment, f"{of_machine}:{name.rpartition(':')[2]}")
+    found = last_run(environment)
+    if found is None and environment.endpoint is not None:
+        raise errors.ExecutionNotFound(
             "This local cloud has run nothing so far.",
             cause="A local cloud is there for one command only, unless `up` keeps it running; of what earlier ones "
             "did, the database's history is left.",
@@ -129,32 +131,35 @@ def find(place: Place, name: str | None) -> Execution:
             next_command=NextCommand("up"),
         )
     if found is None:
-        raise aws_errors.ExecutionNotFound(
-            f"Nothing has been run in {place.environment} so far.",
+        raise errors.ExecutionNotFound(
+            f"Nothing has been run in {environment.name} so far.",
             cause="No deployment, console or command has started a run yet.",
             solution="Start the first run.",
-            next_command=NextCommand("run", ("--env", place.environment)),
+            next_command=NextCommand("run", ("--env", environment.name)),
         )
     return found
 
 
-def last_run(place: Place) -> Execution | None:
-    """The run or rollback that was started last; what somebody only looked at since is passed over."""
-    pages = place.client("stepfunctions").get_paginator("list_executions")
-    own = f"{options.LOOK}-"
-    with named():
-        for page in pages.paginate(stateMachineArn=place.machine, PaginationConfig={"PageSize": _PAGE}):
+def last_run(environment: Environment) -> Execution | None:
+    """The run or rollback that was started last, whatever was only read since."""
+    pages = environment.client("stepfunctions").get_paginator("list_executions")
+    machine, read_only = environment.machine, f"{options.READ_ONLY}-"
+    with aws_errors():
+        for page in pages.paginate(stateMachineArn=machine, PaginationConfig={"PageSize": _PAGE}):
             for each in page["executions"]:
-                if not each["name"].startswith(own) and (found := look(place, each["executionArn"])).changes:
+                if each["name"].startswith(read_only):
+                    continue
+                found = read(environment, each["executionArn"])
+                if is_change(found.input):
                     return found
     return None
 
 
-def under_way(place: Place) -> list[dict[str, str]]:
-    """Executions that aren't over, the newest first: of very many the newest hundred."""
-    machine = place.machine
-    with named():
-        found = place.client("stepfunctions").list_executions(
+def running(environment: Environment) -> list[dict[str, str]]:
+    """Executions that haven't ended, the newest first: of very many the newest hundred."""
+    machine = environment.machine
+    with aws_errors():
+        found = environment.client("stepfunctions").list_executions(
             stateMachineArn=machine, statusFilter=RUNNING, maxResults=100
         )["executions"]
     return [{"execution": each["name"], "started_at": iso(each["startDate"])} for each in found]
@@ -165,14 +170,102 @@ def iso(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def arn_of(place: Place, name: str) -> str:
-    """The ARN of an execution, from its name or from itself."""
-    return f"{place.machine.replace(':stateMachine:', ':execution:')}:{name.rpartition(':')[2]}"
+def describe_input(asked: object) -> str:
+    """An execution's input in a line: `action run-migration, target 017`. Anybody may have written anything there."""
+    shown = {str(key): str(value) for key, value in asked.items()} if isinstance(asked, Mapping) else {}
+    if "requested_by" in shown:
+        shown["requested_by"] = options.initiator(shown["requested_by"])
+    return ", ".join(f"{in_a_line(key)} {in_a_line(value)}" for key, value in shown.items())
 
 
-def _object(text: str | None) -> Mapping[str, Any] | None:
+# ---- how an execution ended -----------------------------------------------------------------------------------------
+
+
+def output_of(execution: Execution) -> dict[str, Any]:
+    """The output of an execution that has ended.
+
+    Raises:
+        MigratorError: it didn't succeed; the name and the facts are those of the engine's error.
+    """
+    if execution.status != "SUCCEEDED":
+        raise error_of(execution)
+    output = dict(execution.output or {})
+    if not {"status", "migration", "message"} <= output.keys():
+        raise contract_broken(execution.name, "its answer isn't one of this product's")
+    return output
+
+
+def contract_broken(execution: str, what: str) -> ExecutionFailed:
+    """The error of an execution that succeeded with an output that this version can't read."""
+    error = ExecutionFailed(
+        f"The execution {execution} succeeded, but {what}.",
+        cause="The stack was made by something else, or: is the state machine of another version?",
+        solution="Deploy the environment with this version of the product, or use that one's command line.",
+        next_command=_logs_command(execution),
+    )
+    error.kind = "ContractBroken"
+    return error
+
+
+def error_of(execution: Execution) -> MigratorError:
+    """The error that an execution ended with."""
+    if execution.status == "ABORTED":
+        return Cancelled(
+            f"The execution {execution.name} was stopped: {execution.cause or 'nobody said why'}.",
+            cause="Somebody stopped it, here or in the console.",
+            state=_GOES_ON,
+            next_command=NextCommand("status"),
+        )
+    if execution.status == "TIMED_OUT":
+        return ExecutionFailed(
+            f"The execution {execution.name} took longer than the environment's limits.run_timeout allows.",
+            cause="It waited for others all the time, or there was more to do than fits into that time.",
+            state=_GOES_ON,
+            next_command=_logs_command(execution.name),
+        )
+    payload = error_payload(execution.cause)
+    return _engine_error(payload) if payload else _unknown_error(execution)
+
+
+def error_payload(cause: str | None) -> dict[str, Any] | None:
+    """The engine's error in a Cause of Step Functions: JSON, as the text of what Lambda raised."""
+    raised = _object(cause)
+    found = _object(raised.get("errorMessage")) if raised else None
+    return found if found and isinstance(found.get("error"), str) and isinstance(found.get("message"), str) else None
+
+
+def _engine_error(payload: Mapping[str, Any]) -> MigratorError:
+    words: dict[str, Any] = {key: str(payload[key]) for key in _WORDS if key in payload}
+    if "next_command" in words:
+        words["next_command"] = NextCommand.parse(words["next_command"])
+    facts = {key: value for key, value in payload.items() if key not in _NO_FACTS}
+    message = words.pop("message")
+    if payload["error"] == InvalidInput.__name__:
+        return InvalidInput(message, **words, **facts)
+    error = ExecutionFailed(message, **words, **facts)
+    error.kind = str(payload["error"])
+    return error
+
+
+def _unknown_error(execution: Execution) -> MigratorError:
+    words = " ".join((execution.cause or "no cause was given").split())
+    raised = _object(execution.cause)
+    if raised and isinstance(raised.get("errorMessage"), str):
+        words = raised["errorMessage"]
+    error = ExecutionFailed(
+        f"The execution {execution.name} failed: {words[:_SHOWN]}", next_command=_logs_command(execution.name)
+    )
+    error.kind = execution.error or ""
+    return error
+
+
+def _logs_command(execution: str) -> NextCommand:
+    return NextCommand("logs", (execution,))
+
+
+def _object(text: object) -> dict[str, Any] | None:
     try:
-        found = json.loads(text or "null")
+        found = json.loads(text) if isinstance(text, str) else None
     except ValueError:
         return None
-    return found if isinstance(found, Mapping) else None
+    return found if isinstance(found, dict) else None

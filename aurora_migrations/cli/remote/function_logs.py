@@ -1,4 +1,4 @@
-"""What the functions log of an execution, read from CloudWatch as it comes in."""
+"""The functions' log of an execution, read from CloudWatch while it is written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aurora_migrations.cli.remote.environment import Place
+from aurora_migrations.cli.remote.environment import Environment
 from aurora_migrations.cli.remote.executions import Execution
 
 STEPS = ("preflight", "apply", "verify")
@@ -18,14 +18,14 @@ _EARLY = timedelta(seconds=5)  # by which two clocks may differ
 
 @dataclass(frozen=True)
 class Line:
-    """Something that happened, for people.
+    """A line of an execution's progress, for people.
 
     Attributes:
-        step: who did it: a function, or the state machine.
-        bad: whether it belongs in red.
-        doing: what goes on from here; None if that doesn't change.
-        ends: whether a function's call is over with it.
-        record: what a function logged, if it is that.
+        step: whose it is: a function's, or the state machine's.
+        bad: whether it is shown in red.
+        doing: what is being done from here on; None if that doesn't change.
+        ends: whether it is the last line of a function's call.
+        record: the function's log line, if it is one.
     """
 
     at: datetime
@@ -41,10 +41,10 @@ class Line:
 
 
 @dataclass
-class Log:
-    """The lines of one execution. Only ever asked for what is new; AWS's errors come as they are."""
+class FunctionLogs:
+    """The log of one execution. Reads only what is new; AWS's errors are raised as they are."""
 
-    place: Place
+    environment: Environment
     execution: Execution
     _since: datetime = field(init=False)
     _seen: set[str] = field(default_factory=set)
@@ -55,12 +55,12 @@ class Log:
     @property
     def groups(self) -> list[str]:
         """The functions' log groups."""
-        outputs = self.place.outputs
+        outputs = self.environment.outputs
         names = [f"{step.capitalize()}FunctionLog" for step in STEPS]
         return [outputs[name] for name in names if name in outputs]
 
-    def news(self) -> list[dict[str, Any]]:
-        """Records that haven't been told yet, oldest first."""
+    def new_records(self) -> list[dict[str, Any]]:
+        """Records that haven't been returned yet, oldest first."""
         found = [event for group in self.groups for event in self._events(group)]
         fresh = [event for event in found if event["eventId"] not in self._seen]
         self._seen |= {event["eventId"] for event in fresh}
@@ -71,14 +71,14 @@ class Log:
         return [record for record in records if record.get("correlation_id") == self.execution.name]
 
     def _events(self, group: str) -> Iterator[dict[str, Any]]:
-        pages = self.place.client("logs").get_paginator("filter_log_events")
+        pages = self.environment.client("logs").get_paginator("filter_log_events")
         since = int(self._since.timestamp() * 1_000)
         for page in pages.paginate(logGroupName=group, startTime=since, filterPattern=f'"{self.execution.name}"'):
             yield from page["events"]
 
 
 def _record(text: str) -> dict[str, Any]:
-    """A line of the log; without the metrics, which are lines too."""
+    """A line of the log; empty for metrics, which are lines too."""
     try:
         found = json.loads(text)
     except ValueError:

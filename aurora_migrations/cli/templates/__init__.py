@@ -1,14 +1,14 @@
-"""Migrations that are safe by construction, as texts to begin with: what each needs to know, and its files.
+"""Templates of migrations that are safe by construction: the names that each takes, and its files.
 
-Each template is a text beside this module. A line `-- >>> ENDING` begins a file; a name with a colon, such as `:table`,
-stands for what is asked for. A name that isn't given stays as it is: no SQL that PostgreSQL takes, so that neither
-`check` nor `run` lets the file pass until somebody has filled it in.
+Each template is a text beside this module. A line `-- >>> ENDING` begins a file; a word with a colon, such as `:table`,
+is replaced by the option of that name. One that isn't given stays as it is: PostgreSQL doesn't take that as SQL, so
+`check` and `run` refuse the file until somebody has filled it in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -30,7 +30,7 @@ _UNFINISHED = "-- Fill in each name that begins with a colon; until then `check`
 
 @dataclass(frozen=True)
 class Template:
-    """What a template makes, and which names it takes; `batched` ones also take how many batches there are."""
+    """A template's summary, and the options that it takes; a `batched` one takes the number of batches, too."""
 
     summary: str
     takes: tuple[str, ...]
@@ -38,7 +38,7 @@ class Template:
 
     @property
     def options(self) -> list[str]:
-        """What may be given on the command line, as it is written there."""
+        """The options as they are written on the command line."""
         return [f"--{each}" for each in (*self.takes, *(["batches"] if self.batched else []))]
 
 
@@ -73,8 +73,8 @@ class Draft:
     """One file to write.
 
     Attributes:
-        step: what its name says after the description, such as `_1_check`.
-        role: what its name says before `.sql`: `.down`, `.verify` or nothing.
+        step: the part of its name after the description, such as `_1_check`.
+        role: the part of its name before `.sql`: `.down`, `.verify` or nothing.
         missing: the placeholders in it, such as `:table`.
     """
 
@@ -105,14 +105,14 @@ def draft(name: str, given: Mapping[str, str], batches: int | None = None) -> li
     """The files of a template, in the order of their steps.
 
     Args:
-        given: names by what they stand for (see NAMES); those that are missing stay placeholders.
-        batches: in how many parts a backfill goes; None for the usual number.
+        given: the options' values (see NAMES); those that are missing stay placeholders.
+        batches: the number of batches of a backfill; None for the default.
 
     Raises:
         InvalidInput: there is no such template, it doesn't take one of these, or one of these isn't a name.
     """
     template = find(name)
-    _refuse_untaken(name, template, given, batches)
+    _check_options(name, template, given, batches)
     count = BATCHES if batches is None else batches
     if not 1 <= count <= MOST_BATCHES:
         raise InvalidInput(
@@ -121,17 +121,9 @@ def draft(name: str, given: Mapping[str, str], batches: int | None = None) -> li
             solution=f"Take 1 to {MOST_BATCHES}; each should be done in some seconds.",
         )
     fields = _fields(given) | {"count": str(count)}
-    text = _BATCH.sub(lambda match: _repeat(match[1], count), _read(name))
-    return [_draft(ending, body, fields) for ending, body in _files(text)]
-
-
-def _read(name: str) -> str:
-    return (files(__name__) / f"{name.replace('-', '_')}.sql").read_text(encoding="utf-8")
-
-
-def _files(text: str) -> Iterator[tuple[str, str]]:
-    _, *parts = _FILE.split(text)
-    yield from zip(parts[::2], parts[1::2], strict=True)
+    text = (files(__name__) / f"{name.replace('-', '_')}.sql").read_text(encoding="utf-8")
+    _, *parts = _FILE.split(_BATCH.sub(lambda match: _repeat(match[1], count), text))
+    return [_draft(ending, body, fields) for ending, body in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def _draft(ending: str, text: str, fields: Mapping[str, str]) -> Draft:
@@ -150,7 +142,7 @@ def _repeat(text: str, count: int) -> str:
 # ---- names ----------------------------------------------------------------------------------------------------------
 
 
-def _refuse_untaken(name: str, template: Template, given: Mapping[str, str], batches: int | None) -> None:
+def _check_options(name: str, template: Template, given: Mapping[str, str], batches: int | None) -> None:
     wrong = [each for each in given if each not in template.takes]
     wrong += ["batches"] if batches is not None and not template.batched else []
     if wrong:
@@ -162,20 +154,20 @@ def _refuse_untaken(name: str, template: Template, given: Mapping[str, str], bat
 
 
 def _fields(given: Mapping[str, str]) -> dict[str, str]:
-    """What to write for each field: names as PostgreSQL quotes them, and those made up of them."""
+    """The text of each field: names as PostgreSQL quotes them, and names generated from those."""
     from aurora_migrations.compiler.locks.syntax_tree import quoted  # only a template needs the grammar
 
     fields = {name: _as_written(name, value) for name, value in given.items() if name in AS_WRITTEN}
-    parts = {name: _parts(name, value) for name, value in given.items() if name not in AS_WRITTEN}
+    parts = {name: _split_name(name, value) for name, value in given.items() if name not in AS_WRITTEN}
     fields |= {name: ".".join(map(quoted, each)) for name, each in parts.items()}
     if "table" in parts and "column" in parts:
         table, column = parts["table"][-1], parts["column"][-1]
-        fields |= {name: quoted(_made_up(table, column, ending)) for name, ending in _MADE_UP.items()}
+        fields |= {name: quoted(_generated_name(table, column, ending)) for name, ending in _GENERATED.items()}
     schema = parts.get("table", [])[:-1]
-    return fields | {"schema": "".join(f"{quoted(each)}." for each in schema), "quote": _dollars(fields.values())}
+    return fields | {"schema": "".join(f"{quoted(each)}." for each in schema), "quote": _dollar_quote(fields.values())}
 
 
-_MADE_UP = {
+_GENERATED = {
     "index": "idx",
     "not_null": "not_null",
     "foreign_key": "fkey",
@@ -186,7 +178,7 @@ _MADE_UP = {
 }
 
 
-def _parts(option: str, value: str) -> list[str]:
+def _split_name(option: str, value: str) -> list[str]:
     """`app."User"` -> `app`, `User`. Without quotes letters keep their case: it is the name as it is, not SQL.
 
     Raises:
@@ -201,7 +193,8 @@ def _parts(option: str, value: str) -> list[str]:
         if value[match.end() : end] != ".":
             break
     most = 2 if option in _TABLES else 1
-    if end != len(value) + 1 or len(parts) > most or not value.isprintable() or any(map(_is_too_long, parts)):
+    too_long = any(len(part.encode(errors="surrogatepass")) > LONGEST for part in parts)
+    if end != len(value) + 1 or len(parts) > most or not value.isprintable() or too_long:
         raise InvalidInput(
             f"--{option} {value[:100]!r} is not a name.",
             cause=f"A name is letters, digits and _, at most {LONGEST} bytes"
@@ -210,10 +203,6 @@ def _parts(option: str, value: str) -> list[str]:
             f"--{option} '\"odd name\"'.",
         )
     return parts
-
-
-def _is_too_long(name: str) -> bool:
-    return len(name.encode(errors="surrogatepass")) > LONGEST
 
 
 def _as_written(option: str, value: str) -> str:
@@ -226,8 +215,8 @@ def _as_written(option: str, value: str) -> str:
     return value.strip()
 
 
-def _made_up(table: str, column: str, ending: str) -> str:
-    """`users_email_idx`; where that is too long, the longer of the two is cut, as PostgreSQL does it itself."""
+def _generated_name(table: str, column: str, ending: str) -> str:
+    """`users_email_idx`; if that is too long, the longer of table and column is cut, as PostgreSQL does."""
     while len(f"{table}_{column}_{ending}".encode()) > LONGEST:
         if len(table.encode()) > len(column.encode()):
             table = table[:-1]
@@ -236,7 +225,7 @@ def _made_up(table: str, column: str, ending: str) -> str:
     return f"{table}_{column}_{ending}"
 
 
-def _dollars(names: Iterable[str]) -> str:
-    """A quote for a function's body that doesn't occur in it."""
+def _dollar_quote(names: Iterable[str]) -> str:
+    """A dollar quote for a function's body that doesn't occur in it."""
     text = "\n".join(names)
     return next(quote for quote in ("$$", *(f"$body{n}$" for n in range(1_000))) if quote not in text)

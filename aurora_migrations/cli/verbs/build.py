@@ -1,4 +1,4 @@
-"""`aurora-migrations build`: makes the Lambda package from the migrations, and looks whether it is as it should be."""
+"""`aurora-migrations build`: makes the Lambda package from the migrations, and verifies it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from aurora_migrations import project
 from aurora_migrations.cdk.package.build import ARM64, MIGRATIONS, X86_64, PackagingError, build
 from aurora_migrations.cdk.package.verify import LARGEST_ZIP, inspect, locked, zipped
 from aurora_migrations.cli import options
-from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.cli.output import print_json
+from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.options import format_duration
 
 ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
@@ -25,14 +26,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _build(arguments, started)
     except PackagingError as error:
-        return _tell([str(error)], arguments)
+        return _print_problems([str(error)], arguments)
     except MigratorError as error:
-        options.go_on_with(error, "check", arguments)
-        return options.tell_error(error, arguments, failure(error, None, options.execution_name()))
+        return options.fail(error, "check", arguments, options.execution_name())
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    made = options.parser(
+    parser = options.make_parser(
         "build",
         "Makes the package that runs in Lambda: our code, its locked dependencies for Lambda's Linux, the migrations "
         "with their manifest, and the certificates of AWS's databases. Then looks through it: everything in it, of the "
@@ -40,8 +40,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "first time. `cdk deploy` makes the same by itself.",
         "build --migrations migrations",
     )
-    made.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
-    return made.parse_args(argv)
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
+    return parser.parse_args(argv)
 
 
 def _build(arguments: argparse.Namespace, started: float) -> int:
@@ -51,11 +51,11 @@ def _build(arguments: argparse.Namespace, started: float) -> int:
     digest = build(target, arguments.migrations, architecture)
     wrong = inspect(target, architecture)
     if wrong:
-        return _tell(wrong, arguments)
+        return _print_problems(wrong, arguments)
     size = len(zipped(target))
     if arguments.output == "json":
         facts = {"architecture": architecture.name, "zipped_bytes": size, "versions": locked()}
-        options.print_json({"ok": True, "package": str(target.relative_to(project.root())), "digest": digest, **facts})
+        print_json({"ok": True, "package": str(target.relative_to(project.root())), "digest": digest, **facts})
         return 0
     took = format_duration((time.monotonic() - started) * 1000)
     made = target.relative_to(project.root())
@@ -80,9 +80,9 @@ def missing_for_deploy() -> list[str]:
     return []
 
 
-def _tell(wrong: Sequence[str], arguments: argparse.Namespace) -> int:
+def _print_problems(wrong: Sequence[str], arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
-        options.print_json({"ok": False, "problems": list(wrong)})
+        print_json({"ok": False, "problems": list(wrong)})
     else:
-        print("The Lambda package could not be made:", *wrong, sep="\n  ", file=sys.stderr)
+        print("The Lambda package could not be parser:", *wrong, sep="\n  ", file=sys.stderr)
     return 1

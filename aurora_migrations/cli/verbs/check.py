@@ -1,4 +1,4 @@
-"""`aurora-migrations check`: what is wrong with the files, what may hurt, and what each of them will do."""
+"""`aurora-migrations check`: errors and hazards in the files, and what each of them will do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from aurora_migrations.cli import options
+from aurora_migrations.cli.output import plural, print_json
 from aurora_migrations.compiler.check import Checked, check, write_manifest
 from aurora_migrations.compiler.github_annotations import of_hazards, of_problems
 from aurora_migrations.compiler.locks.effects import Effect
-from aurora_migrations.engine import MigratorError, discover, failure
+from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.errors import InvalidFile
 
 
@@ -22,17 +23,17 @@ def main(argv: Sequence[str]) -> int:
         files = check(discover(arguments.migrations))
         refused = _is_refused(files, arguments)
         digest = write_manifest(arguments.migrations, files) if arguments.write_manifest and not refused else None
-    except InvalidFile as error:
-        return _tell_names(error, arguments)
     except MigratorError as error:
-        options.go_on_with(error, "check", arguments)
-        return options.tell_error(error, arguments, failure(error, None, options.execution_name()))
-    _TELL[arguments.output](files, arguments, digest)
+        if arguments.output == "github" and isinstance(error, InvalidFile):  # misnamed files
+            print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
+            return 1
+        return options.fail(error, "check", arguments, options.execution_name())
+    _PRINT[arguments.output](files, arguments, digest)
     return 1 if refused else 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    made = options.parser(
+    parser = options.make_parser(
         "check",
         "Reads every file with PostgreSQL's own grammar and says what is wrong with it, what may hurt when it is "
         "deployed, in which transactions it runs and why, and which locks each statement takes on which table. Needs "
@@ -40,12 +41,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "check --hazards refuse --output github",
         outputs=("text", "json", "github"),
     )
-    options.add_hazards(made)
-    made.add_argument(
+    options.add_hazards(parser)
+    parser.add_argument(
         "--write-manifest", action="store_true", help="write manifest.json beside the files, if all is well"
     )
-    made.add_argument("--quiet", action="store_true", help="say only what is wrong or may hurt")
-    return made.parse_args(argv)
+    parser.add_argument("--quiet", action="store_true", help="say only what is wrong or may hurt")
+    return parser.parse_args(argv)
 
 
 def _is_refused(files: Sequence[Checked], arguments: argparse.Namespace) -> bool:
@@ -53,18 +54,10 @@ def _is_refused(files: Sequence[Checked], arguments: argparse.Namespace) -> bool
     return wrong or (arguments.hazards == "refuse" and any(file.open_hazards for file in files))
 
 
-def _tell_names(error: InvalidFile, arguments: argparse.Namespace) -> int:
-    if arguments.output == "github":
-        print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
-        return 1
-    options.go_on_with(error, "check", arguments)
-    return options.tell_error(error, arguments, failure(error, None, options.execution_name()))
-
-
 # ---- text -----------------------------------------------------------------------------------------------------------
 
 
-def _tell_text(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
+def _print_text(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
     for file in files:
         lines = list(_of_file(file, arguments))
         if lines:
@@ -75,8 +68,8 @@ def _tell_text(files: Sequence[Checked], arguments: argparse.Namespace, digest: 
 
 
 def _of_file(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
-    told = [*_problems(file), *_hazards(file, arguments)]
-    if arguments.quiet and not told:
+    findings = [*_problems(file), *_hazards(file, arguments)]
+    if arguments.quiet and not findings:
         return
     reason = file.compiled.script.reason if file.compiled else ""
     yield f"{file.file}: {reason}" if reason else f"{file.file}:"
@@ -84,7 +77,7 @@ def _of_file(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
         yield from _effects(file)
         for hazard in file.accepted:
             yield f"  {hazard.line}:{hazard.column}  accepted: {hazard.rule}, because {hazard.allowed_because}"
-    yield from told
+    yield from findings
 
 
 def _problems(file: Checked) -> Iterator[str]:
@@ -129,25 +122,21 @@ def _meaning(effect: Effect) -> str:
 _DOUBT = {"yes": "", "maybe": ", perhaps"}
 
 
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
-
-
 def _summary(files: Sequence[Checked], arguments: argparse.Namespace) -> str:
     problems = sum(len(file.problems) for file in files)
     hazards = sum(len(file.open_hazards) for file in files)
-    count = _plural(len(files), "file")
+    count = plural(len(files), "file")
     if not problems and not hazards:
         return f"{count} checked: nothing wrong"
-    return f"{count} checked: {_plural(problems, 'error')}, {_plural(hazards, 'hazard')}"
+    return f"{count} checked: {plural(problems, 'error')}, {plural(hazards, 'hazard')}"
 
 
 # ---- for programs ---------------------------------------------------------------------------------------------------
 
 
-def _tell_json(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
+def _print_json(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
     refused = _is_refused(files, arguments)
-    options.print_json({"ok": not refused, "digest": digest, "files": [_data(file) for file in files]})
+    print_json({"ok": not refused, "digest": digest, "files": [_data(file) for file in files]})
 
 
 def _data(file: Checked) -> dict[str, object]:
@@ -168,7 +157,7 @@ def _data(file: Checked) -> dict[str, object]:
     }
 
 
-def _tell_github(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
+def _print_github(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
     folder = str(arguments.migrations)
     for file in files:
         lines = [
@@ -181,4 +170,4 @@ def _tell_github(files: Sequence[Checked], arguments: argparse.Namespace, digest
     print(_summary(files, arguments), file=sys.stderr)
 
 
-_TELL = {"text": _tell_text, "json": _tell_json, "github": _tell_github}
+_PRINT = {"text": _print_text, "json": _print_json, "github": _print_github}

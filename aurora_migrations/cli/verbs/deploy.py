@@ -1,4 +1,4 @@
-"""`aurora-migrations deploy --local`: what `cdk deploy` is on AWS, on a laptop."""
+"""`aurora-migrations deploy --local`: deploys to the local cloud, as `cdk deploy` does on AWS."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import urllib.request
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from aurora_migrations.cli import options, where
-from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import print_json
+from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import NextCommand
 
 if TYPE_CHECKING:
@@ -23,49 +24,47 @@ _PATIENCE_S = 120  # a package is put together within that, or never
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "deploy",
         "Puts the migrations as they are now into the local cloud that `up` keeps running (or one for the moment), and "
         "sends the event that ends a deployment, which starts a run. On AWS the CDK does that: "
         "npx aws-cdk@2 deploy.",
         "deploy --local",
     )
-    where.add_where(made, database=False)
-    arguments = where.parse(made, argv)
+    options.add_where(parser, database=False)
+    arguments = options.parse(parser, argv)
     if arguments.env:
-        made.error(f"on AWS the CDK deploys: npx aws-cdk@2 deploy --context env={arguments.env}")
+        parser.error(f"on AWS the CDK deploys: npx aws-cdk@2 deploy --context env={arguments.env}")
     try:
         data = _deploy(arguments)
     except MigratorError as error:
-        options.go_on_with(error, "deploy", arguments)
-        return options.tell_error(error, arguments, failure(error, None, ""))
+        return options.fail(error, "deploy", arguments)
     if arguments.output == "json":
-        options.print_json(data)
+        print_json(data)
     else:
         print(data["message"])
     return 0
 
 
 def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
-    from aurora_migrations.cli.remote import display
-    from aurora_migrations.cli.remote.environment import opened
-    from aurora_migrations.cli.remote.executions import look
-    from aurora_migrations.cli.remote.outcome import answer_of
+    from aurora_migrations.cli.remote.display import choose_display
+    from aurora_migrations.cli.remote.environment import open_environment
+    from aurora_migrations.cli.remote.executions import output_of, read
     from aurora_migrations.cli.remote.progress import Follower
 
-    shown = display.fitting(arguments.output)
-    with opened(arguments) as place:
-        shown.note(place.introduction)
-        executions = started(str(place.endpoint), place.session.get_credentials().secret_key)
-        execution, *others = ours_first(place.machine, executions)
-        shown.note(f"Deployed; the event has started the execution {execution.rpartition(':')[2]}")
+    display = choose_display(arguments.output)
+    with open_environment(arguments) as environment:
+        display.note(environment.introduction)
+        executions = started(str(environment.endpoint), environment.session.get_credentials().secret_key)
+        execution, *others = ours_first(environment.machine, executions)
+        display.note(f"Deployed; the event has started the execution {execution.rpartition(':')[2]}")
         for other in others:
-            shown.note(f"It has started {other.rpartition(':')[2]} too, which isn't followed here")
-        return answer_of(Follower(place, look(place, execution), shown).to_the_end())
+            display.note(f"It has started {other.rpartition(':')[2]} too, which isn't followed here")
+        return output_of(Follower(environment, read(environment, execution), display).to_the_end())
 
 
 def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequence[str]:
-    """Has the local cloud deploy; returns the ARNs of the executions that this has started.
+    """Makes the local cloud deploy; returns the ARNs of the executions that this has started.
 
     Args:
         secret: the secret key of that cloud.
@@ -105,7 +104,7 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
         "the event is in the queue of dead letters, and a mail says so.",
         solution="Start an execution by hand; a cloud that is started anew has the rule as the template says.",
         state="The functions have the new migrations; none of them was run.",
-        next_command=NextCommand("run", ("--env", where.LOCAL)),
+        next_command=NextCommand("run", ("--env", options.LOCAL)),
     )
 
 

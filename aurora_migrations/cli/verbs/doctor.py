@@ -1,17 +1,18 @@
-"""`aurora-migrations doctor`: whether an environment is as it must be, and what to do where it isn't."""
+"""`aurora-migrations doctor`: checks an environment and says how to fix it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
-from aurora_migrations.cli import options, where
-from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import print_json
+from aurora_migrations.engine import MigratorError
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "doctor",
         "Looks at everything that an environment needs: login, stack, functions, e-mail, network, secret, the last "
         "run, and by an execution of its own, which changes nothing, at the database. Says of each what to do. "
@@ -19,25 +20,24 @@ def main(argv: Sequence[str]) -> int:
         "doctor --env dev",
         "doctor --env dev --send-test-mail",
     )
-    made.add_argument("--send-test-mail", action="store_true", help="send a mail to all who are mailed failures")
-    where.add_where(made, database=False)
-    arguments = where.parse(made, argv)
-    from aurora_migrations.cli.remote.environment import opened
+    parser.add_argument("--send-test-mail", action="store_true", help="send a mail to all who are mailed failures")
+    options.add_where(parser, database=False)
+    arguments = options.parse(parser, argv)
+    from aurora_migrations.cli.remote.environment import open_environment
     from aurora_migrations.cli.remote.health_checks import Finding, examine
 
     found: list[Finding] = []
     try:
-        with opened(arguments) as place:
-            for finding in examine(place, arguments):
+        with open_environment(arguments) as environment:
+            for finding in examine(environment, arguments):
                 found.append(finding)
                 if arguments.output == "text":
-                    print(finding.told(sys.stdout), flush=True)
+                    print(finding.describe(sys.stdout), flush=True)
     except MigratorError as error:
-        options.go_on_with(error, "doctor", arguments)
-        return options.tell_error(error, arguments, failure(error, None, ""))
+        return options.fail(error, "doctor", arguments)
     well = all(finding.result != "FAILED" for finding in found)
     if arguments.output == "json":
-        options.print_json({"ok": well, "checks": [finding.to_dict() for finding in found]})
+        print_json({"ok": well, "checks": [finding.to_dict() for finding in found]})
     elif not well:
         print("\nSomething has failed; what to do stands beneath it.", file=sys.stderr)
     return 0 if well else 1

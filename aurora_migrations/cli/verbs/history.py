@@ -6,33 +6,35 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aurora_migrations.cli import options, where
+from aurora_migrations.cli import options
 from aurora_migrations.cli.output import print_table
-from aurora_migrations.cli.queries import Data, answer, asker, session
+from aurora_migrations.cli.queries import Data, answer, read_directly
 from aurora_migrations.engine.history import read_attempts
+from aurora_migrations.engine.status import history_answer
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "history",
         "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it. Of an "
         "environment at most the newest 200.",
         "history --env dev",
         "history --last 5 --database-url postgresql://app:secret@localhost/shop",
     )
-    where.add_where(made)
-    made.add_argument("--last", metavar="N", type=_positive, default=20, help="how many attempts (default: 20)")
-    arguments = where.parse(made, argv)
-    return answer(arguments, {"action": "history"}, _here, _show, "history")
+    options.add_where(parser)
+    parser.add_argument("--last", metavar="N", type=_positive, default=20, help="how many attempts (default: 20)")
+    return answer(options.parse(parser, argv), "history", _read, _show)
 
 
-def _here(arguments: argparse.Namespace, execution: str) -> Data:
-    from aurora_migrations.engine.status import complete_answer, history_answer
-
-    with session(arguments, execution) as opened:
-        attempts = read_attempts(opened, arguments.last + 1)
-        return complete_answer("history", execution, opened.server, history_answer(attempts, arguments.last))
+def _read(arguments: argparse.Namespace, execution: str) -> Data:
+    last = arguments.last
+    return read_directly(
+        arguments,
+        execution,
+        "history",
+        lambda session: history_answer(read_attempts(session, last + 1), last),
+    )
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:
@@ -51,7 +53,7 @@ def _row(attempt: Data) -> tuple[str, str, str, str]:
     if attempt["error"]:
         result = f"{result}: {attempt['error'].get('error')}"
     action = "" if attempt["action"] == "apply" else f" ({attempt['action']})"
-    return attempt["started_at"], result, f"{attempt['name']}{action}", asker(attempt["requested_by"])
+    return attempt["started_at"], result, f"{attempt['name']}{action}", options.initiator(attempt["requested_by"])
 
 
 def _positive(text: str) -> int:

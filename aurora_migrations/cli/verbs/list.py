@@ -6,34 +6,35 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aurora_migrations.cli import options, where
+from aurora_migrations.cli import options
 from aurora_migrations.cli.output import print_table
-from aurora_migrations.cli.queries import Data, answer, session
+from aurora_migrations.cli.queries import Data, answer, read_directly
 from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import read_entries
+from aurora_migrations.engine.status import list_answer
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "list",
         "Every migration of the folder and of the database's history, with its state: applied, pending, ahead "
         "(applied, newer than this folder), out of order, changed (edited since it was applied) or missing.",
         "list --env dev",
         "list --database-url postgresql://app:secret@localhost/shop",
     )
-    where.add_where(made)
-    arguments = where.parse(made, argv)
-    return answer(arguments, {"action": "list-migrations"}, _here, _show, "list")
+    options.add_where(parser)
+    return answer(options.parse(parser, argv), "list-migrations", _read, _show)
 
 
-def _here(arguments: argparse.Namespace, execution: str) -> Data:
-    from aurora_migrations.engine.status import complete_answer, list_answer
-
+def _read(arguments: argparse.Namespace, execution: str) -> Data:
     source = source_of(arguments.migrations)
-    with session(arguments, execution) as opened:
-        entries = read_entries(opened, source)
-        return complete_answer("list-migrations", execution, opened.server, list_answer(entries))
+    return read_directly(
+        arguments,
+        execution,
+        "list-migrations",
+        lambda session: list_answer(read_entries(session, source)),
+    )
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:

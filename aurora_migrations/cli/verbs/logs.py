@@ -1,4 +1,4 @@
-"""`aurora-migrations logs [EXECUTION]`: what an execution did, as one story, oldest first."""
+"""`aurora-migrations logs [EXECUTION]`: an execution's log, oldest first."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aurora_migrations.cli import options, where
-from aurora_migrations.cli.queries import described
-from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import describe
+from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import NextCommand
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "logs",
         "What an execution did, as one story, oldest first: the states of the state machine, and what the three "
         "functions logged of it. Without EXECUTION, the last run or rollback. With --output json, the functions' "
@@ -26,47 +26,48 @@ def main(argv: Sequence[str]) -> int:
         "logs --follow --env dev",
         "logs cli-20261123T040017Z-9f3a21 --env dev",
     )
-    made.add_argument("execution", nargs="?", metavar="EXECUTION", help="its name (default: the last run or rollback)")
-    made.add_argument("--follow", action="store_true", help="go on until it has ended")
-    where.add_where(made, database=False)
-    arguments = where.parse(made, argv)
+    parser.add_argument(
+        "execution", nargs="?", metavar="EXECUTION", help="its name (default: the last run or rollback)"
+    )
+    parser.add_argument("--follow", action="store_true", help="go on until it has ended")
+    options.add_where(parser, database=False)
+    arguments = options.parse(parser, argv)
     try:
-        _tell(arguments)
+        _show(arguments)
     except MigratorError as error:
-        options.go_on_with(error, "logs", arguments)
-        return options.tell_error(error, arguments, failure(error, None, arguments.execution or ""))
+        return options.fail(error, "logs", arguments, arguments.execution or "")
     return 0
 
 
-def _tell(arguments: argparse.Namespace) -> None:
-    from aurora_migrations.cli.remote.display import Printed, Raw
-    from aurora_migrations.cli.remote.environment import opened
-    from aurora_migrations.cli.remote.executions import find, iso
+def _show(arguments: argparse.Namespace) -> None:
+    from aurora_migrations.cli.remote.display import LogLines, Printed
+    from aurora_migrations.cli.remote.environment import open_environment
+    from aurora_migrations.cli.remote.executions import describe_input, find, iso
     from aurora_migrations.cli.remote.progress import Follower
 
     raw = arguments.output == "json"
-    with opened(arguments) as place:
+    with open_environment(arguments) as environment:
         if not raw:
-            print(place.introduction, file=sys.stderr, flush=True)
-        execution = find(place, arguments.execution)
+            print(environment.introduction, file=sys.stderr, flush=True)
+        execution = find(environment, arguments.execution)
         if not raw:
-            asked = described(execution.asked) or "{}"
+            asked = describe_input(execution.input) or "{}"
             print(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}", flush=True)
-        follower = Follower(place, execution, Raw() if raw else Printed())
+        follower = Follower(environment, execution, LogLines() if raw else Printed())
         ended = follower.to_the_end() if arguments.follow else follower.once()
         if not raw:
-            _tell_end(arguments, ended)
+            _show_end(arguments, ended)
 
 
-def _tell_end(arguments: argparse.Namespace, ended: Execution) -> None:
-    from aurora_migrations.cli.remote.executions import RUNNING
-    from aurora_migrations.cli.remote.outcome import error_of
+def _show_end(arguments: argparse.Namespace, ended: Execution) -> None:
+    from aurora_migrations.cli.remote.executions import RUNNING, error_of
 
     if ended.status == RUNNING:
-        print(f"It is under way. {where.as_asked(NextCommand('logs', (ended.name, '--follow')), arguments)}")
+        more = options.with_current_flags(NextCommand("logs", (ended.name, "--follow")), arguments)
+        print(f"It is under way. {more}")
     elif ended.status == "SUCCEEDED":
-        print((ended.answer or {}).get("message", "Succeeded"))
+        print((ended.output or {}).get("message", "Succeeded"))
     else:
         error = error_of(ended)
-        options.go_on_with(error, "run", arguments)
-        print(options.describe(error, sys.stdout))
+        error = options.with_next_command(error, "run", arguments)
+        print(describe(error, sys.stdout))

@@ -6,11 +6,12 @@ import argparse
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from aurora_migrations.cli import options, templates
-from aurora_migrations.engine import MigratorError, discover, failure
+from aurora_migrations.cli.output import print_json
+from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.errors import InvalidInput
 
 _UP = """\
@@ -41,23 +42,23 @@ def main(argv: Sequence[str]) -> int:
         texts = _from_template(arguments, drafts) if drafts else _empty(arguments)
         paths = _write({arguments.migrations / name: text for name, text in texts.items()})
     except MigratorError as error:
-        options.go_on_with(error, "new --help" if isinstance(error, InvalidInput) else "check", arguments)
-        return options.tell_error(error, arguments, failure(error, None, options.execution_name()))
-    _tell(paths, drafts, arguments)
+        command = "new --help" if isinstance(error, InvalidInput) else "check"
+        return options.fail(error, command, arguments, options.execution_name())
+    _print_result(paths, drafts, arguments)
     return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    made = options.parser(
+    parser = options.make_parser(
         "new",
         "Writes the next migration's file, with the next number; where the folder numbers by time (14 digits), "
         "with the time. With --template, the files of a change that would hurt if it were done at once.",
         'new "add email to users" --down',
     )
-    made.add_argument("description", metavar="DESCRIPTION", help="a few words; they become the file's name")
-    made.add_argument("--down", action="store_true", help="write a .down.sql too, which undoes it")
-    made.add_argument("--verify", action="store_true", help="write a .verify.sql too, which says what must be true")
-    group = made.add_argument_group("templates")
+    parser.add_argument("description", metavar="DESCRIPTION", help="a few words; they become the file's name")
+    parser.add_argument("--down", action="store_true", help="write a .down.sql too, which undoes it")
+    parser.add_argument("--verify", action="store_true", help="write a .verify.sql too, which says what must be true")
+    group = parser.add_argument_group("templates")
     group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(templates.TEMPLATES)} (see below)")
     for name, text in templates.NAMES.items():
         kind = str if name in templates.AS_WRITTEN else options.plain
@@ -65,16 +66,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     group.add_argument(
         "--batches", metavar="N", type=int, help=f"rename, backfill: in how many parts (default: {templates.BATCHES})"
     )
-    made.formatter_class = _Formatter
-    made.epilog = _epilog(str(made.epilog))
-    return made.parse_args(argv)
-
-
-class _Formatter(argparse.HelpFormatter):
-    """Keeps the line ends of a text that has some of its own."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if "\n" in text else super()._fill_text(text, width, indent)
+    parser.epilog = _epilog(str(parser.epilog))
+    return parser.parse_args(argv)
 
 
 def _epilog(example: str) -> str:
@@ -91,11 +84,11 @@ def _epilog(example: str) -> str:
     )
 
 
-def _tell(paths: Sequence[Path], drafts: list[templates.Draft], arguments: argparse.Namespace) -> None:
+def _print_result(paths: Sequence[Path], drafts: list[templates.Draft], arguments: argparse.Namespace) -> None:
     missing = sorted({name for draft in drafts for name in draft.missing})
     if arguments.output == "json":
         files: dict[str, object] = {"files": [str(path) for path in paths]}
-        options.print_json(files | {"fill_in": missing} if drafts else files)
+        print_json(files | {"fill_in": missing} if drafts else files)
         return
     print(*(f"Wrote {path}" for path in paths), sep="\n")
     if missing:
@@ -106,15 +99,20 @@ def _tell(paths: Sequence[Path], drafts: list[templates.Draft], arguments: argpa
 
 
 def _drafts(arguments: argparse.Namespace) -> list[templates.Draft]:
-    """The files of the template, none without one.
+    """The files of the template; none without `--template`.
 
     Raises:
-        InvalidInput: there is no such template, or what is given doesn't fit it.
+        InvalidInput: there is no such template, or the options don't fit it.
     """
     given = {name: value for name in templates.NAMES if (value := getattr(arguments, name)) is not None}
     if arguments.template is not None:
         drafts = templates.draft(arguments.template, given, arguments.batches)
-        _refuse_helpers(arguments)
+        if both := " and ".join(f"--{role}" for role in ("down", "verify") if getattr(arguments, role)):
+            raise InvalidInput(
+                f"{both} can't be asked for together with --template.",
+                cause="A template brings the .down.sql and .verify.sql files that it needs.",
+                solution=f"Leave {both} out.",
+            )
         return drafts
     if given or arguments.batches is not None:
         names = [f"--{name}" for name in (*given, *(["batches"] if arguments.batches is not None else []))]
@@ -126,33 +124,17 @@ def _drafts(arguments: argparse.Namespace) -> list[templates.Draft]:
     return []
 
 
-def _refuse_helpers(arguments: argparse.Namespace) -> None:
-    asked = [f"--{role}" for role in ("down", "verify") if getattr(arguments, role)]
-    if asked:
-        raise InvalidInput(
-            f"{' and '.join(asked)} can't be asked for together with --template.",
-            cause="A template brings the .down.sql and .verify.sql files that it needs.",
-            solution=f"Leave {' and '.join(asked)} out.",
-        )
-
-
 def _from_template(arguments: argparse.Namespace, drafts: Sequence[templates.Draft]) -> dict[str, str]:
     """The texts by their files' names; each step is a migration of its own, with the next number."""
     named = slug(arguments.description)
     steps = list(dict.fromkeys(draft.step for draft in drafts))
-    labels = dict(zip(steps, _labels(arguments.migrations), strict=False))
+    first = next_label(arguments.migrations)
+    labels = {step: str(int(first) + number).zfill(len(first)) for number, step in enumerate(steps)}
     title = f"-- {_title(arguments.description)}\n"
     return {
         f"{labels[draft.step]}_{named}{draft.step}{draft.role}.sql": draft.text if draft.role else title + draft.text
         for draft in drafts
     }
-
-
-def _labels(folder: Path) -> Iterator[str]:
-    label = next_label(folder)
-    while True:
-        yield label
-        label = str(int(label) + 1).zfill(len(label))
 
 
 def _empty(arguments: argparse.Namespace) -> dict[str, str]:

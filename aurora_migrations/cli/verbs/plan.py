@@ -3,47 +3,46 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 
-from aurora_migrations.cli import options, where
-from aurora_migrations.cli.queries import Data, answer, session
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import plural, print_warnings
+from aurora_migrations.cli.queries import Data, answer, read_directly
 from aurora_migrations.compiler.folder_source import source_of
+from aurora_migrations.engine import Session
+from aurora_migrations.engine.history import read_state
+from aurora_migrations.engine.plan import build_plan, read_edits
+from aurora_migrations.engine.status import plan_answer
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "plan",
         "What a run would do, and changes nothing: every file that it would apply, the locks that it takes on tables "
         "that are there already, and what may hurt. With a TARGET, up to and including it.",
         "plan --env dev",
         "plan 018 --database-url postgresql://app:secret@localhost/shop",
     )
-    made.add_argument("target", nargs="?", metavar="TARGET", help="a migration's number, such as 018 (default: all)")
-    where.add_where(made)
-    arguments = where.parse(made, argv)
-    command = f"plan {arguments.target}" if arguments.target else "plan"
-    return answer(arguments, {"action": "plan", "target": arguments.target}, _here, _show, command)
+    options.add_target(parser, "018")
+    options.add_where(parser)
+    return answer(options.parse(parser, argv), "plan", _read, _show)
 
 
-def _here(arguments: argparse.Namespace, execution: str) -> Data:
-    from aurora_migrations.engine.history import read_state
-    from aurora_migrations.engine.plan import build_plan, read_edits
-    from aurora_migrations.engine.status import complete_answer, plan_answer
-
+def _read(arguments: argparse.Namespace, execution: str) -> Data:
     source = source_of(arguments.migrations)
-    with session(arguments, execution) as opened:
-        state = read_state(opened)
-        plan = build_plan(source.package, state, read_edits(opened, source, state.applied), arguments.target)
+
+    def read(session: Session) -> dict[str, object]:
+        state = read_state(session)
+        plan = build_plan(source.package, state, read_edits(session, source, state.applied), arguments.target)
         source.problems("apply", plan.pending)
-        told = {**plan_answer(source, plan), "warnings": plan.warnings}
-        return complete_answer("plan", execution, opened.server, told)
+        return {**plan_answer(source, plan), "warnings": plan.warnings}
+
+    return read_directly(arguments, execution, "plan", read)
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:
-    for warning in data["warnings"]:
-        print(f"Warning: {warning}", file=sys.stderr)
+    print_warnings(data["warnings"])
     print(data["message"])
     for file in data["pending"]:
         print("", *_lines(file), sep="\n")
@@ -53,8 +52,7 @@ def _show(data: Data, arguments: argparse.Namespace) -> None:
 
 def _lines(file: Data) -> Iterator[str]:
     parts = "one transaction" if file["parts"] <= 1 else f"{file['parts']} parts that commit by themselves"
-    statements = f"{file['statements']} statement{'' if file['statements'] == 1 else 's'}"
-    yield f"{file['file']}: {statements}, {parts}"
+    yield f"{file['file']}: {plural(file['statements'], 'statement')}, {parts}"
     for lock in file["locks"]:
         yield f"  {lock['mode']} on {lock['table']}{_work(lock)}"
     for hazard in file["hazards"]:
@@ -62,8 +60,8 @@ def _lines(file: Data) -> Iterator[str]:
 
 
 def _work(lock: Data) -> str:
-    """What is done to a table's rows under the lock."""
-    told = {"yes": "", "maybe": "perhaps "}
+    """What happens to a table's rows under the lock."""
+    doubt = {"yes": "", "maybe": "perhaps "}
     words = {"rewrites": "writes all its rows anew", "scans": "reads all its rows"}
-    done = [f"{told[lock[key]]}{word}" for key, word in words.items() if lock[key] in told]
+    done = [f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt]
     return f", {' and '.join(done)}" if done else ""

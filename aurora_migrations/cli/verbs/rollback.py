@@ -7,11 +7,11 @@ import json
 import sys
 from collections.abc import Sequence
 
-from aurora_migrations.cli import options, where
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import print_json
 from aurora_migrations.cli.queries import Data
-from aurora_migrations.cli.verbs.run import CONTRACT, DIRECT, Printer
-from aurora_migrations.compiler.folder_source import source_of
-from aurora_migrations.engine import Listener, MigratorError, Request, Session, failure, interrupts, roll_back
+from aurora_migrations.cli.verbs.run import CONTRACT, DIRECT, make_request
+from aurora_migrations.engine import MigratorError, Session, interrupts, roll_back
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
 from aurora_migrations.engine.history import read_applied
@@ -23,50 +23,48 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     execution = options.execution_name()
     try:
-        data = (_there if where.is_remote(arguments) else _here)(arguments, execution)
+        data = (_roll_back_remotely if options.is_remote(arguments) else _roll_back_directly)(arguments, execution)
     except MigratorError as error:
-        options.go_on_with(error, f"rollback {arguments.target}", arguments)
-        return options.tell_error(error, arguments, failure(error, None, execution))
+        return options.fail(error, f"rollback {arguments.target}", arguments, execution)
     if arguments.output == "json":
-        options.print_json(data)
+        print_json(data)
     else:
         print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
     return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    made = options.parser(
+    parser = options.make_parser(
         "rollback",
         "Undoes every applied migration from the newest down to and including TARGET, by their down files, each in a "
         "transaction of its own. Asks first; --confirm answers, by the number of the newest applied migration.",
         "rollback 017 --confirm 018 --env dev",
         "rollback 017 --confirm 018 --database-url postgresql://app:secret@localhost/shop",
     )
-    made.add_argument("target", metavar="TARGET", help="the lowest migration to undo, such as 017")
-    made.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
-    where.add_where(made)
-    options.add_wait(made)
-    options.add_limits(made)
-    return where.parse(made, argv, [name for name in DIRECT if name != "hazards"])
+    parser.add_argument("target", metavar="TARGET", help="the lowest migration to undo, such as 017")
+    parser.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
+    options.add_where(parser)
+    options.add_direct(parser)
+    return options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
 
 
-def _there(arguments: argparse.Namespace, execution: str) -> Data:
-    """Through the environment's state machine, which is asked first what there is to undo."""
-    from aurora_migrations.cli.remote.client import ask_in, refuse_no_number
-    from aurora_migrations.cli.remote.display import Screen, fitting
-    from aurora_migrations.cli.remote.environment import opened
+def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Data:
+    """Through the environment's state machine. Its list of migrations shows first what would be rolled back."""
+    from aurora_migrations.cli.remote.client import check_numbers, execute_in
+    from aurora_migrations.cli.remote.display import Display, choose_display
+    from aurora_migrations.cli.remote.environment import open_environment
 
-    refuse_no_number({"target": arguments.target, "confirm": arguments.confirm})
-    shown = fitting(arguments.output)
-    with opened(arguments) as place:
-        shown.note(place.introduction)
+    check_numbers({"target": arguments.target, "confirm": arguments.confirm})
+    display = choose_display(arguments.output)
+    with open_environment(arguments) as environment:
+        display.note(environment.introduction)
         confirm = arguments.confirm
         if not confirm:
-            looking = options.look_name()
-            listed = ask_in(place, arguments, looking, {"action": "list-migrations"}, Screen())
+            name, listing = options.read_only_name(), {"action": "list-migrations"}
+            listed = execute_in(environment, arguments, name, listing, Display())
             confirm = _confirmed(_names_from(listed, arguments.target), arguments)
         asked = {"action": "rollback", "target": arguments.target, "confirm": confirm}
-        return ask_in(place, arguments, execution, asked, shown)
+        return execute_in(environment, arguments, execution, asked, display)
 
 
 def _names_from(listed: Data, target: str) -> list[str]:
@@ -107,22 +105,13 @@ def _left_out(omitted: int, target: str, newest: str) -> InvalidInput:
     )
 
 
-def _here(arguments: argparse.Namespace, execution: str) -> Data:
-    """On a database that one can reach."""
-    url, source = where.database_url(arguments), source_of(arguments.migrations)
-    request = Request(
-        url=url,
-        source=source,
-        execution=execution,
-        requested_by=options.requester(),
-        wait=arguments.wait,
-        limits=options.limits(arguments),
-        listener=Printer() if arguments.output == "text" else Listener(),
-    )
+def _roll_back_directly(arguments: argparse.Namespace, execution: str) -> Data:
+    """On a database that can be reached from here."""
+    request = make_request(arguments, execution)
     confirm = arguments.confirm
     if not confirm:
-        with Session(url, execution) as session:
-            chosen = plan_rollback(source.package, read_applied(session), arguments.target)
+        with Session(request.url, execution) as session:
+            chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
         confirm = _confirmed([migration.name for migration in chosen], arguments)
     with interrupts.taken(tell=arguments.output == "text"):
         return roll_back(request, arguments.target, confirm).to_dict()

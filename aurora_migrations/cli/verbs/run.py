@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.cli import options, where
-from aurora_migrations.cli.verified import print_verified
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import print_error, print_json, print_verified, print_warnings
 from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import (
     Listener,
@@ -25,16 +25,15 @@ from aurora_migrations.engine import (
 from aurora_migrations.engine.interface import FileDone
 from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.locks.blockers import LockWait
-from aurora_migrations.engine.options import format_duration
+from aurora_migrations.engine.options import Limits, format_duration
 from aurora_migrations.engine.plan import find_target
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.script import Action, Hazard
+from aurora_migrations.engine.steps.settings import Hazards
 
 CONTRACT = ("status", "migration", "message")
-Ran = tuple[Mapping[str, Any], Sequence[str]]  # what a run answers, and what it warns of at its end
-
-
-# Of a run through a state machine, these are settings of its environment.
+Ran = tuple[Mapping[str, Any], Sequence[str]]  # a run's document, and the warnings to print at its end
+# Options of a direct run; for a run through a state machine, they are settings of its environment.
 DIRECT = ("wait", "lock_timeout", "statement_timeout", "lock_wait", "end_idle", "hazards")
 
 
@@ -43,21 +42,21 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     execution = options.execution_name()
     try:
-        data, warnings = (_there if where.is_remote(arguments) else _here)(arguments, execution)
+        data, warnings = (_run_remotely if options.is_remote(arguments) else _run_directly)(arguments, execution)
     except MigratorError as error:
-        options.go_on_with(error, f"run {arguments.target}" if arguments.target else "run", arguments)
+        error = options.with_next_command(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)
-        saved = "" if options.going_on(error) else _save(data)
-        code = options.tell_error(error, arguments, data)
+        saved = "" if options.progress_command(error) else _save(data)
+        code = print_error(error, arguments, data)
         if arguments.output == "text":
             print(saved, file=sys.stderr, end="")
         return code
-    _tell(data, warnings, arguments)
+    _print_result(data, warnings, arguments)
     return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    made = options.parser(
+    parser = options.make_parser(
         "run",
         "Applies what is pending, each file in a transaction of its own; the first error ends the run and rolls its "
         "file back. With a TARGET, everything up to and including it. The result is saved as "
@@ -65,42 +64,46 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "run 017 --env dev",
         "run 017 --database-url postgresql://app:secret@localhost/shop",
     )
-    made.add_argument("target", nargs="?", metavar="TARGET", help="a migration's number, such as 017 (default: all)")
-    where.add_where(made)
-    options.add_wait(made)
-    options.add_limits(made)
-    options.add_hazards(made)
-    return where.parse(made, argv, DIRECT)
+    options.add_target(parser, "017")
+    options.add_where(parser)
+    options.add_direct(parser)
+    options.add_hazards(parser)
+    return options.parse(parser, argv, DIRECT)
 
 
-def _there(arguments: argparse.Namespace, execution: str) -> Ran:
+def _run_remotely(arguments: argparse.Namespace, execution: str) -> Ran:
     """Through the environment's state machine."""
-    from aurora_migrations.cli.remote.client import ask
+    from aurora_migrations.cli.remote.client import execute
 
     asked = {"action": "run-migration", "target": arguments.target}
-    data = ask(arguments, execution, asked, story=True)
+    data = execute(arguments, execution, asked, progress=True)
     return data, data.get("warnings", [])
 
 
-def _here(arguments: argparse.Namespace, execution: str) -> Ran:
-    """On a database that one can reach. What may hurt is told before it runs, so it isn't among the warnings."""
-    request = Request(
-        url=where.database_url(arguments),
-        source=source_of(arguments.migrations),
-        execution=execution,
-        requested_by=options.requester(),
-        wait=arguments.wait,
-        limits=options.limits(arguments),
-        hazards=arguments.hazards,
-        listener=Printer() if arguments.output == "text" else Listener(),
-    )
+def _run_directly(arguments: argparse.Namespace, execution: str) -> Ran:
+    """On a database that can be reached from here. Hazards are printed before they run, so they are no warnings."""
+    request = make_request(arguments, execution, hazards=arguments.hazards)
     with interrupts.taken(tell=arguments.output == "text"):
         result = apply(request, arguments.target)
     return result.to_dict(), result.notices
 
 
-class Printer(Listener):
-    """Tells each step on the terminal as it happens."""
+def make_request(arguments: argparse.Namespace, execution: str, hazards: Hazards = "warn") -> Request:
+    """What a run or a rollback on a database needs to know, from the options of `add_direct`."""
+    return Request(
+        url=options.database_url(arguments),
+        source=source_of(arguments.migrations),
+        execution=execution,
+        requested_by=options.requester(),
+        wait=arguments.wait,
+        limits=Limits(arguments.lock_timeout, arguments.statement_timeout, arguments.lock_wait, arguments.end_idle),
+        hazards=hazards,
+        listener=_Printer() if arguments.output == "text" else Listener(),
+    )
+
+
+class _Printer(Listener):
+    """Prints each step on the terminal."""
 
     def waiting(self, holder: Holder | None) -> None:
         print(f"Waiting for another run to end: {holder}", file=sys.stderr, flush=True)
@@ -130,13 +133,12 @@ class Printer(Listener):
             print(f"  {lock}", flush=True)
 
 
-def _tell(data: Mapping[str, Any], warnings: Sequence[str], arguments: argparse.Namespace) -> None:
+def _print_result(data: Mapping[str, Any], warnings: Sequence[str], arguments: argparse.Namespace) -> None:
     saved = _save(data)
     if arguments.output == "json":
-        options.print_json(data)
+        print_json(data)
         return
-    for warning in warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+    print_warnings(warnings)
     if "verified" in data:
         print_verified(data["verified"])
     print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
@@ -144,7 +146,7 @@ def _tell(data: Mapping[str, Any], warnings: Sequence[str], arguments: argparse.
 
 
 def _save(data: Mapping[str, object]) -> str:
-    """Keeps the result beside the user; says so, or why not."""
+    """Writes the result to a file in the current folder; returns the line to print about that."""
     label = data["migration"]
     if label is None:
         return ""

@@ -1,22 +1,29 @@
-"""`aurora-migrations status`: where the database stands."""
+"""`aurora-migrations status`: the database's state, once or, with `--watch`, again and again."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 
-from aurora_migrations.cli import options, where
-from aurora_migrations.cli.queries import Data, asker, session, understood
+from aurora_migrations.cli import options
+from aurora_migrations.cli.printable import printable, stream_of
+from aurora_migrations.cli.queries import Data, answer, read_directly, readable
 from aurora_migrations.compiler.folder_source import source_of
-from aurora_migrations.engine import MigratorError, failure, read_overview
+from aurora_migrations.engine import MigratorError, read_overview
 from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.status import status_answer
 
 _NOT_IN = ("pending", "partly in", "out of order")
+_DIRECT_PAUSE, _REMOTE_PAUSE = 2.0, 15.0  # seconds; each status of an environment is an execution
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "status",
         "Where the database stands: how much is applied and pending, what a run would refuse, who is at work on it, "
         "what happened last. Exits with 1 if a run would be refused. With --watch it looks again and again, until "
@@ -24,61 +31,42 @@ def main(argv: Sequence[str]) -> int:
         "status --watch --env dev",
         "status --database-url postgresql://app:secret@localhost/shop",
     )
-    where.add_where(made)
-    made.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
-    made.add_argument(
+    options.add_where(parser)
+    parser.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+    parser.add_argument(
         "--every",
         metavar="TIME",
         type=options.pause,
         help="how often: by default every 2s, of an environment every 15s",
     )
-    arguments = where.parse(made, argv)
-    if arguments.watch:
-        if arguments.output == "json":
-            made.error("--watch is for people; call status again and again for --output json")
-        from aurora_migrations.cli.verbs.watching import watch
-
-        return watch(arguments)
-    return _once(arguments)
-
-
-def _once(arguments: argparse.Namespace) -> int:
-    execution = options.look_name()
-    try:
-        data = _asked(arguments, execution)
-        with understood(arguments, execution):
-            sound, told = bool(data["sound"]), list(lines(data))
-    except MigratorError as error:
-        options.go_on_with(error, "status", arguments)
-        return options.tell_error(error, arguments, failure(error, None, execution))
+    arguments = options.parse(parser, argv)
+    if not arguments.watch:
+        return answer(arguments, "status", _read, _show, _is_sound)
     if arguments.output == "json":
-        options.print_json(data)
-    else:
-        print(*told, sep="\n")
-    return 0 if sound else 1
+        parser.error("--watch is for people; call status again and again for --output json")
+    return _watch(arguments)
 
 
-def _asked(arguments: argparse.Namespace, execution: str) -> Data:
-    """Where the database stands, from the state machine or from the database itself."""
-    if where.is_remote(arguments):
-        from aurora_migrations.cli.remote.client import ask_status
-
-        return ask_status(arguments, execution)
-    return look(arguments, execution)
-
-
-def look(arguments: argparse.Namespace, execution: str) -> Data:
-    """Where a database stands that one can reach."""
-    from aurora_migrations.engine.status import complete_answer, status_answer
-
+def _read(arguments: argparse.Namespace, execution: str) -> Data:
     source = source_of(arguments.migrations)
-    with session(arguments, execution) as opened:
-        overview, server = read_overview(opened, source), opened.server
-        return complete_answer("status", execution, server, status_answer(overview, server))
+    return read_directly(
+        arguments,
+        execution,
+        "status",
+        lambda session: status_answer(read_overview(session, source), session.server),
+    )
 
 
-def lines(data: Data) -> Iterator[str]:
-    """The same for people."""
+def _is_sound(data: Data) -> bool:
+    return bool(data["sound"])
+
+
+def _show(data: Data, arguments: argparse.Namespace) -> None:
+    print(*_lines(data), sep="\n")
+
+
+def _lines(data: Data) -> Iterator[str]:
+    """The document for people."""
     for name, value in _facts(data):
         yield f"{name:10} {value}"
 
@@ -104,4 +92,55 @@ def _facts(data: Data) -> Iterator[tuple[str, str]]:
 def _last(attempt: Data, running: bool) -> str:
     word = attempt["result"] or ("under way" if running else "interrupted")
     at = attempt["finished_at"] or attempt["started_at"]
-    return f"{attempt['name']} {word} at {at} ({attempt['action']}, {asker(attempt['requested_by'])})"
+    return f"{attempt['name']} {word} at {at} ({attempt['action']}, {options.initiator(attempt['requested_by'])})"
+
+
+# ---- --watch --------------------------------------------------------------------------------------------------------
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    """Prints the status until Ctrl-C, which needs no question here. A status that can't be read is shown and isn't the
+    end: perhaps a failover is being watched."""
+    pause = arguments.every or (_REMOTE_PAUSE if options.is_remote(arguments) else _DIRECT_PAUSE)
+    sound = True
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as closing:
+        read, show = _reader(arguments, closing), closing.enter_context(_screen())
+        while True:
+            sound, text = _status(read, arguments)
+            show(f"{text}\n{'Seen':10} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, again in {pause:g} s")
+            time.sleep(pause)
+    return 0 if sound else 1
+
+
+def _reader(arguments: argparse.Namespace, closing: contextlib.ExitStack) -> Callable[[str], Data]:
+    """Reads the status once, given a name for that. An environment stays open in between."""
+    if not options.is_remote(arguments):
+        return lambda execution: _read(arguments, execution)
+    from aurora_migrations.cli.remote.client import StatusWatch
+
+    return StatusWatch(arguments, closing.enter_context(contextlib.ExitStack())).read
+
+
+def _status(read: Callable[[str], Data], arguments: argparse.Namespace) -> tuple[bool, str]:
+    execution = options.read_only_name()
+    try:
+        data = read(execution)
+        with readable(arguments, execution):
+            return _is_sound(data), "\n".join(_lines(data))
+    except MigratorError as error:
+        return False, f"{error.name}: {error.message}"
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[Callable[[str], None]]:
+    """Shows a text in the place of the last one. What else is written to the terminal stays above it."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        yield lambda text: print(text, end="\n\n", flush=True)
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(file=stream_of(sys.stdout), highlight=False, markup=False, emoji=False)
+    with Live(console=console, auto_refresh=False, redirect_stderr=sys.stderr.isatty()) as live:
+        yield lambda text: live.update(Text(printable(text)), refresh=True)

@@ -1,4 +1,4 @@
-"""`aurora-migrations up`: the local cloud, kept running, with what happens in it told as it happens."""
+"""`aurora-migrations up`: keeps the local cloud running, and prints what happens in it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aurora_migrations.cli import options, where
+from aurora_migrations.cli import options
 from aurora_migrations.cli.keyboard import pressed
-from aurora_migrations.engine import MigratorError, failure
+from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
     from aurora_migrations.local.cloud.lambda_service.database_login import Login
 
-_CHECK_S = 2  # between two looks whether PostgreSQL still runs
+_CHECK_S = 2  # between two checks whether PostgreSQL still runs
 _KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb until q, Ctrl-C or a signal; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "up",
         "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Says where everything "
         "is and what happens. Ctrl-C ends it, and every process with it; the database's data stay.",
@@ -36,27 +36,26 @@ def main(argv: Sequence[str]) -> int:
         "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),
     )
-    made.add_argument(
+    parser.add_argument(
         "--database-url",
         metavar="URL",
         type=str,
         help="another database than the local PostgreSQL's; its password may be in PGPASSWORD",
     )
-    made.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
-    arguments = made.parse_args(argv)
+    parser.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
+    arguments = parser.parse_args(argv)
     try:
         _run(arguments)
     except MigratorError as error:
         if error.next_command == InvalidInput.next_command:
-            error.next_command = NextCommand("up")
-        options.go_on_with(error, "up", arguments)
-        return options.tell_error(error, arguments, failure(error, None, ""))
+            error = error.but(next_command=NextCommand("up"))
+        return options.fail(error, "up", arguments)
     return 0
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from aurora_migrations import project
-    from aurora_migrations.cli.remote.environment import local_trouble, teller
+    from aurora_migrations.cli.remote.environment import local_errors, reporter
     from aurora_migrations.local import paths
     from aurora_migrations.local.cloud.discovery import Access, found_by_others
     from aurora_migrations.local.cloud.reach import started
@@ -65,10 +64,10 @@ def _run(arguments: argparse.Namespace) -> None:
     news: queue.Queue[dict[str, Any]] = queue.Queue()
     how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
     with contextlib.ExitStack() as closing:
-        with local_trouble():
+        with local_errors():
             login = _login(arguments.database_url)
             asked = login.url if login else None
-            cloud, url = closing.enter_context(started(arguments.migrations, asked, teller(arguments), **how))
+            cloud, url = closing.enter_context(started(arguments.migrations, asked, reporter(arguments), **how))
             migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
             access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
             first = closing.enter_context(found_by_others(project.local(), access))
@@ -80,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _login(url: str | None) -> Login | None:
-    """Where another database than our own is, after a look whether it is there. DATABASE_URL isn't asked: nobody's
+    """The login of another database than our own, after a test that it works. DATABASE_URL isn't read: nobody's
     database is migrated because a variable happens to be set."""
     if not url:
         return None
@@ -98,7 +97,7 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
         "Inbox": cloud.inbox,
         "Migrations": str(migrations),
         "Start": _start(cloud, sys.platform),
-        "or": str(NextCommand("run", ("--local", *where.folder(migrations))))
+        "or": str(NextCommand("run", ("--local", *options.folder(migrations))))
         if first
         else "(the commands with --local find the cloud that was up first)",
     }
@@ -109,7 +108,7 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
 
 
 def _start(cloud: Cloud, platform: str) -> str:
-    """What starts a run, to be copied: with all that the AWS CLI needs where it was never set up."""
+    """The command that starts a run, to be copied, with all that the AWS CLI needs where it was never configured."""
     keys = {"AWS_ACCESS_KEY_ID": cloud.access_key, "AWS_SECRET_ACCESS_KEY": cloud.secret_key}
     if platform == "win32":
         given = "".join(f"$env:{name}='{value}'; " for name, value in keys.items())
@@ -120,7 +119,7 @@ def _start(cloud: Cloud, platform: str) -> str:
 
 
 class _Board:
-    """Tells what happens, and does what a key asks for."""
+    """Prints what happens, and does what a key stands for."""
 
     def __init__(self, cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None]) -> None:
         """`ended` returns PostgreSQL's log when its process is gone."""
@@ -137,7 +136,7 @@ class _Board:
                 return
             if key:
                 self._press(key)
-            self._tell()
+            self._print_news()
 
     def _press(self, key: str) -> None:
         does = {"d": self._cloud.deploy, "c": self._cloud.daily_check}.get(key.lower())
@@ -149,10 +148,10 @@ class _Board:
         except Exception as error:  # whatever is wrong with the files, the cloud stays
             print(f"{type(error).__name__}: {error}", flush=True)
 
-    def _tell(self) -> None:
+    def _print_news(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                print(_said(self._news.get_nowait()), flush=True)
+                print(_describe(self._news.get_nowait()), flush=True)
         mails = self._cloud.mails
         for mail in mails[self._mails :]:
             body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
@@ -166,7 +165,7 @@ class _Board:
                 print("End this command (q or Ctrl-C) and start it again; the data stay.", flush=True)
 
 
-def _said(change: dict[str, Any]) -> str:
+def _describe(change: dict[str, Any]) -> str:
     machine = change["stateMachineArn"].rpartition(":")[2]
     error = f": {change['error']}" if change["error"] else ""
     return f"{machine} {change['name']} {change['status']}{error}"

@@ -1,16 +1,15 @@
-"""`aurora-migrations verify [TARGET]`: what is there: tables, rows and indexes, and promises that hold for ever."""
+"""`aurora-migrations verify [TARGET]`: checks tables, rows, indexes and lasting expectations."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aurora_migrations.cli import options, where
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import print_verified, print_warnings
 from aurora_migrations.cli.queries import Data, answer
-from aurora_migrations.cli.verified import print_verified
 from aurora_migrations.compiler.folder_source import source_of
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ _HOUR_MS = 3_600_000
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    made = options.parser(
+    parser = options.make_parser(
         "verify",
         "Looks at every table that the applied migrations touch, or that TARGET touches: is it there, how many rows, "
         "are its indexes fit for use; and whether every lasting promise is kept. Changes nothing. Exits with 1 if "
@@ -29,21 +28,19 @@ def main(argv: Sequence[str]) -> int:
         "verify 017 --env dev",
         "verify --database-url postgresql://app:secret@localhost/shop",
     )
-    made.add_argument("target", nargs="?", metavar="TARGET", help="a migration's number, such as 017 (default: all)")
-    where.add_where(made)
-    arguments = where.parse(made, argv)
-    command = f"verify {arguments.target}" if arguments.target else "verify"
-    return answer(arguments, {"action": "verify", "target": arguments.target}, _here, _show, command)
+    options.add_target(parser, "017")
+    options.add_where(parser)
+    return answer(options.parse(parser, argv), "verify", _read, _show)
 
 
-def _here(arguments: argparse.Namespace, execution: str) -> Data:
+def _read(arguments: argparse.Namespace, execution: str) -> Data:
     from aurora_migrations.engine.verification.checks import verify
 
     return verify(_step(arguments, execution)).to_dict()
 
 
 def _step(arguments: argparse.Namespace, execution: str) -> Step:
-    """What the state machine would call, for the folder and a database that one can reach."""
+    """The step that the state machine would call, for the folder and a database that can be reached from here."""
     from aurora_migrations.engine.options import Limits
     from aurora_migrations.engine.steps.deadline import Deadline
     from aurora_migrations.engine.steps.execution_input import ACTIONS, read_ask
@@ -71,13 +68,12 @@ def _step(arguments: argparse.Namespace, execution: str) -> Step:
         package="",
         so_far={},
         deadline=Deadline(lambda: _HOUR_MS),
-        url=where.database_url(arguments),
+        url=options.database_url(arguments),
         folder=source_of(arguments.migrations),
     )
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:
-    for warning in data["warnings"]:
-        print(f"Warning: {warning}", file=sys.stderr)
+    print_warnings(data["warnings"])
     print(data["message"])
     print_verified(data["verified"])
