@@ -1,4 +1,4 @@
-"""Everything that can be known of a folder before it is deployed: what is wrong, what may hurt, what it will do."""
+"""Checks migrations before they are deployed: what is wrong, which hazards they have, what they will lock."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aurora_migrations.compiler.compile import Compiled, compile_migration
-from aurora_migrations.compiler.hazards import Allow, Source, apply_allows, find_hazards, parse_allow, unused
-from aurora_migrations.compiler.locks import effects as effect
+from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow, unused
+from aurora_migrations.compiler.locks.caveats import caveat
 from aurora_migrations.compiler.locks.effects import Effect
 from aurora_migrations.engine import interrupts, manifest
 from aurora_migrations.engine.errors import InvalidFile
@@ -24,9 +24,9 @@ class Checked:
 
     Attributes:
         compiled: None if it can't be read.
-        problems: what forbids to run it, in it and in its verify file.
-        warnings: what a person should take out, such as an `allow` that covers nothing.
-        notes: per statement, why it may do more than its effects say; empty where it can't.
+        problems: what forbids running it, in it and in its verify file.
+        warnings: what should be removed, such as an `allow` that covers nothing.
+        notes: per statement, why it may do more than its effects show; empty where it can't.
     """
 
     action: Action
@@ -38,12 +38,12 @@ class Checked:
 
     @property
     def hazards(self) -> tuple[Hazard, ...]:
-        """What may hurt, accepted or not."""
+        """Its hazards, accepted or not."""
         return self.compiled.script.hazards if self.compiled else ()
 
     @property
     def effects(self) -> tuple[tuple[Effect, ...], ...]:
-        """Per statement, what it does to which table."""
+        """Per statement, its effects on tables."""
         return self.compiled.effects if self.compiled else ()
 
     @property
@@ -54,7 +54,7 @@ class Checked:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it can't be read, or is no SQL."""
+        """Whether it can't be read, or isn't SQL."""
         return self.compiled is None or not self.compiled.script.tokens
 
     def without_trees(self) -> Checked:
@@ -70,12 +70,12 @@ class Checked:
 
     @property
     def open_hazards(self) -> tuple[Hazard, ...]:
-        """Hazards that nobody has accepted."""
+        """Hazards that the file doesn't accept."""
         return tuple(hazard for hazard in self.hazards if hazard.allowed_because is None)
 
 
 def check(package: Package, defaults: Options | None = None) -> list[Checked]:
-    """Looks at every file of a package, down and verify files too.
+    """Checks every file of a package, also down and verify files.
 
     Raises:
         InvalidInput: squawk is missing.
@@ -92,23 +92,18 @@ def files_of(migrations: Sequence[Migration]) -> Iterator[tuple[Action, Migratio
 
 
 def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | None = None) -> list[Checked]:
-    """Looks at these files.
+    """Checks these files.
 
     Raises:
         InvalidInput: squawk is missing.
-        Cancelled: Ctrl-C was pressed, in a run that has taken it.
+        Cancelled: Ctrl-C was pressed, in a run that handles it.
     """
-    options = defaults or Options()
-    files = [_compile(action, migration, options) for action, migration in _heard(wanted)]
-    found = find_hazards([_source(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
-    return [_judge(file, found.get(file.file, [])) for file in files]
-
-
-def _heard(wanted: Sequence[tuple[Action, Migration]]) -> Iterator[tuple[Action, Migration]]:
-    """One by one, and between two of them Ctrl-C is heard: a large file takes seconds."""
-    for each in wanted:
-        interrupts.hear("reading the files")
-        yield each
+    options, files = defaults or Options(), list[Checked]()
+    for action, migration in wanted:
+        interrupts.hear("reading the files")  # as a large file takes seconds
+        files.append(_compile(action, migration, options))
+    found = find_hazards([_linted_file(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
+    return [_with_hazards(file, found.get(file.file, [])) for file in files]
 
 
 def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
@@ -128,42 +123,33 @@ def _compile(action: Action, migration: Migration, options: Options) -> Checked:
     return Checked(action, migration, compiled, compiled.problems)
 
 
-def _source(compiled: Compiled) -> Source:
+def _linted_file(compiled: Compiled) -> LintedFile:
     units = compiled.script.units
     in_transaction = len(units) <= 1 and not any(unit.alone for unit in units)
-    last = units[-1].start if len(units) > 1 else 0
-    return Source(compiled.script.file, compiled.text, compiled.statements, in_transaction, last)
+    last_unit = units[-1].start if len(units) > 1 else 0
+    return LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit)
 
 
-def _judge(file: Checked, hazards: Sequence[Hazard]) -> Checked:
+def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     if file.compiled is None:
         return file
-    allows = _allows(file.file, file.compiled.script.options)
-    told, idle = apply_allows([hazard for hazard in hazards if not _expected(file.action, hazard)], allows)
+    allows = []
+    for line, value in file.compiled.script.options.allow:
+        with contextlib.suppress(ValueError):  # a problem of the compiled file
+            allows.append(parse_allow(value, file.file, line))
+    # Undoing drops what was created: in a down file that is no hazard.
+    hazards = [h for h in hazards if not (file.action == "rollback" and h.rule.startswith("ban-drop-"))]
+    hazards, idle = apply_allows(hazards, allows)
     if not file.compiled.is_parsed:
-        idle = []  # nothing of it has been looked at
-    refused = [Problem(h.file, h.message, h.line, h.column) for h in told if h.refused]
+        idle = []  # nothing in it has been checked
+    refused = [Problem(h.file, h.message, h.line, h.column) for h in hazards if h.refused]
     already = {(problem.line, problem.column) for problem in file.problems}
-    script = replace(file.compiled.script, hazards=tuple(hazard for hazard in told if not hazard.refused))
+    script = replace(file.compiled.script, hazards=tuple(hazard for hazard in hazards if not hazard.refused))
     return Checked(
         file.action,
         file.migration,
         replace(file.compiled, script=script),
         (*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
         tuple(unused(allow) for allow in idle),
-        tuple(effect.note(statement) for statement in file.compiled.statements),
+        tuple(caveat(statement.node) for statement in file.compiled.statements),
     )
-
-
-def _expected(action: Action, hazard: Hazard) -> bool:
-    """Undoing drops what was made; that it does is no news in a down file."""
-    return action == "rollback" and hazard.rule.startswith("ban-drop-")
-
-
-def _allows(file: str, options: Options) -> list[Allow]:
-    """The file's accepted hazards; what is wrong with the others the compiler has told."""
-    allows = []
-    for line, value in options.allow:
-        with contextlib.suppress(ValueError):
-            allows.append(parse_allow(value, file, line))
-    return allows

@@ -1,4 +1,4 @@
-"""One file, understood: its options, statements, units and promises, and everything that forbids to run it."""
+"""Compiles one file: its options, statements, units and expectations, and everything that forbids running it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from postgast import pg_query_pb2 as pb
@@ -16,14 +15,11 @@ from aurora_migrations.compiler import token_hash as tokens
 from aurora_migrations.compiler.foreign_markers import markers, without_restrict
 from aurora_migrations.compiler.hazards import parse_allow
 from aurora_migrations.compiler.locks.effects import Effect, effects
-from aurora_migrations.compiler.locks.staying import staying
-from aurora_migrations.compiler.locks.tables import tables
-from aurora_migrations.compiler.parser import NotSql, Statement, parse, places
+from aurora_migrations.compiler.locks.tables import changed_relations, created_and_removed
+from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
-from aurora_migrations.compiler.pieces import WHOLE
-from aurora_migrations.compiler.session_state import kept_by
-from aurora_migrations.compiler.transaction_units import Part, lay_out
-from aurora_migrations.compiler.transactions import is_read_only, is_true
+from aurora_migrations.compiler.session_state import session_state
+from aurora_migrations.compiler.transaction_units import UnitSpan, find_units, is_read_only, is_true
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text
@@ -49,10 +45,11 @@ _READ_ONLY = "a READ ONLY transaction can change nothing, and can't be recorded 
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
 _ALONE = "{0} can't run inside a transaction, and this version runs nothing outside one yet"
-_POINTED = 20  # problems of a file that are shown with their line; the place says enough of the rest
+_SHOWN = 20  # problems of a file that are shown with their line; the position says enough of the rest
 _NEAR = re.compile(r"(?: at or near)? ?\".*\Z", re.DOTALL)
 _LONG_TOKEN = re.compile(r'(at or near ".{60}).{2,}\Z', re.DOTALL)
 _AT_BACKSLASH = 'syntax error at or near "\\"'
+_STRING = "at or near a string"
 _NEAR_STRING = re.compile(r"""at or near "(?:[eEbBxXnN]|[uU]&)?['$].*\Z""", re.DOTALL)
 _UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
 _DEFINITIONS = ("CreateFunctionStmt", "CommentStmt")
@@ -65,8 +62,8 @@ _COMMENT_ABOVE = re.compile(rb"(?:--[^\n]*\n[ \t]*)+\Z")
 
 @dataclass(frozen=True)
 class Compiled:
-    """A file, understood: what the engine goes by, its text as the grammar reads it, its syntax, and everything that
-    forbids to run it."""
+    """A compiled file: what the engine runs, its text as the grammar reads it, its syntax, and everything that forbids
+    running it."""
 
     script: Script
     text: bytes
@@ -89,9 +86,10 @@ def compile_migration(action: Action, migration: Migration, defaults: Options) -
     path = migration.path if action == "apply" else migration.down
     if path is None:
         raise ValueError(f"{migration.name} has no down file")
-    promises, problems = _promises(migration.verify) if action == "apply" and migration.verify else ([], [])
-    text = read_text(path)
-    return compile_text(path.name, text, defaults, promises, problems)
+    expectations, problems = list[Expectation](), list[Problem]()
+    if action == "apply" and migration.verify:
+        expectations, problems = read_expectations(migration.verify.name, read_text(migration.verify))
+    return compile_text(path.name, read_text(path), defaults, expectations, problems)
 
 
 def token_hash(text: bytes) -> str | None:
@@ -103,7 +101,7 @@ def token_hash(text: bytes) -> str | None:
 
 
 def outline(migration: Migration, defaults: Options) -> scripts.Outline:
-    """What takes no more than a file's syntax and options.
+    """The facts about a migration that need no more than its file's syntax and options.
 
     Raises:
         InvalidFile: the file can't be read, is no text or no SQL, or its options are wrong.
@@ -113,99 +111,102 @@ def outline(migration: Migration, defaults: Options) -> scripts.Outline:
     if problems:
         raise invalid_files(problems)
     try:
-        return scripts.Outline(migration.name, tables(parse(text)), options.rows)
+        return scripts.Outline(migration.name, changed_relations(parse(text)), options.rows)
     except NotSql as error:
         raise invalid_files([_syntax_problem(migration.name, text, error)]) from error
 
 
 def compile_text(
-    file: str, text: bytes, defaults: Options, promises: Sequence[Expectation] = (), problems: Sequence[Problem] = ()
+    file: str,
+    text: bytes,
+    defaults: Options,
+    expectations: Sequence[Expectation] = (),
+    problems: Sequence[Problem] = (),
 ) -> Compiled:
-    """A text, understood. `problems` are those that are known already."""
+    """Compiles a text. `problems` are those that are known already."""
     sha256 = hashlib.sha256(text).hexdigest()
     line_end = _line_end_problem(file, text)
-    if line_end:  # nothing else is told of it: options and places would be wrong
-        broken = Script(file, sha256, "", defaults, "", (), ())
-        return Compiled(broken, text, (), (line_end, *problems))
+    if line_end:  # nothing else is reported: options and positions would be wrong
+        return Compiled(Script(file, sha256, "", defaults, "", (), ()), text, (), (line_end, *problems))
     text, begin, end = without_restrict(text)
     options, found = read_options(file, text, defaults)
     try:
         statements = tuple(parse(text))
         hashed = tokens.token_hash(text)
     except NotSql as error:
-        broken = Script(file, sha256, "", options, "", (), ())
-        return Compiled(broken, text, (), (*found, _syntax_problem(file, text, error), *problems))
-    found += _wrong_allows(file, options)
-    layout = lay_out(text, statements, options.transaction)
-    in_one = options.transaction is None and [(part.start, part.end) for part in layout.units] == [(0, len(text))]
-    lines = Lines(text)
-    wrong = [(statement.start, reason) for statement in statements if (reason := _refusal(statement))]
+        found = [*found, _syntax_problem(file, text, error), *problems]
+        return Compiled(Script(file, sha256, "", options, "", (), ()), text, (), tuple(found))
+    for line, value in options.allow:
+        try:
+            parse_allow(value, file, line)
+        except ValueError as error:
+            found.append(Problem(file, str(error), line, 1))
+    found = [replace(p, excerpt=pointed(text, p.line, p.column)) if n < _SHOWN else p for n, p in enumerate(found)]
+    layout = find_units(text, statements, options.transaction)
+    in_one = options.transaction is None and [(unit.start, unit.end) for unit in layout.units] == [(0, len(text))]
+    wrong = [(statement.start, reason) for statement in statements if (reason := _why_refused(statement))]
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
-    wrong += [(part.start, _ALONE.format(part.alone)) for part in layout.units if part.alone]
+    wrong += [(unit.start, _ALONE.format(unit.alone)) for unit in layout.units if unit.alone]
     wrong += markers(file, text, statements, in_one)
-    spans = {statement.start: (statement.start, statement.end) for statement in statements}
-    found = [replace(p, excerpt=pointed(text, p.line, p.column)) if n < _POINTED else p for n, p in enumerate(found)]
-    found += [
-        Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)) if n < _POINTED else "")
-        for n, (start, reason) in enumerate(_first_each(wrong))
-    ]
-    did, (made, taken) = tuple(effects(statements)), staying(statements)
+    lines = Lines(text)
+    found += _problems(file, text, lines, statements, wrong)
+    all_effects, (made, taken) = tuple(effects(statements)), created_and_removed(statements)
     script = Script(
         file=file,
         sha256=sha256,
         tokens=hashed,
         options=options,
         reason=layout.reason,
-        units=tuple(_unit(text, part, hashed, begin, end) for part in layout.units),
-        statements=tuple(_described(lines, statements, did)),
-        promises=tuple(promises),
-        tables=tables(statements),
+        units=tuple(_unit(text, span, hashed, begin, end) for span in layout.units),
+        statements=tuple(_script_statements(lines, statements, all_effects)),
+        promises=tuple(expectations),
+        tables=changed_relations(statements),
         made=made,
         taken=taken,
     )
-    return Compiled(script, text, statements, (*found, *problems), did)
+    return Compiled(script, text, statements, (*found, *problems), all_effects)
 
 
-def _first_each(wrong: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    """In the order of the text, one reason a place: the first says enough."""
+def _problems(
+    file: str, text: bytes, lines: Lines, statements: Sequence[Statement], wrong: Iterable[tuple[int, str]]
+) -> list[Problem]:
+    """In the order of the text, one problem per position: the first says enough. The first few show their statement."""
     first: dict[int, str] = {}
     for start, reason in wrong:
         first.setdefault(start, reason)
-    return sorted(first.items())
+    spans = {statement.start: (statement.start, statement.end) for statement in statements}
+    return [
+        Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)) if n < _SHOWN else "")
+        for n, (start, reason) in enumerate(sorted(first.items()))
+    ]
 
 
-def _wrong_allows(file: str, options: Options) -> Iterator[Problem]:
-    for line, value in options.allow:
-        try:
-            parse_allow(value, file, line)
-        except ValueError as error:
-            yield Problem(file, str(error), line, 1)
-
-
-def _unit(text: bytes, part: Part, whole: str, begin: int, end: int) -> scripts.Unit:
-    """A unit, within the bytes that may be sent."""
-    start, stop, hashed = max(begin, part.start), min(part.end, end), whole
-    if len(text) <= WHOLE or (part.start, part.end) != (0, len(text)):
-        modes = f"BEGIN {part.modes};".encode() if part.modes else b""
+def _unit(text: bytes, span: UnitSpan, whole: str, begin: int, end: int) -> scripts.Unit:
+    """A unit, within the bytes that may be sent. `whole` is the token hash of the whole text."""
+    start, stop, hashed = max(begin, span.start), min(span.end, end), whole
+    if len(text) <= WHOLE or (span.start, span.end) != (0, len(text)):
+        modes = f"BEGIN {span.modes};".encode() if span.modes else b""
         hashed = tokens.unit_hash(modes + text[start:stop])
-    return scripts.Unit(start, stop, part.statements, part.modes, part.alone, hashed, part.outside)
+    return scripts.Unit(start, stop, span.statements, span.modes, span.alone, hashed, span.outside)
 
 
-def _described(
-    lines: Lines, statements: Sequence[Statement], did: Sequence[Sequence[Effect]]
+def _script_statements(
+    lines: Lines, statements: Sequence[Statement], all_effects: Sequence[Sequence[Effect]]
 ) -> Iterator[scripts.Statement]:
     before: Sequence[Effect] | None = None
     locks: tuple[TableLock, ...] = ()
-    for statement, found in zip(statements, did, strict=True):
-        if found is not before:  # of a dump it is the same for every row
+    for statement, found in zip(statements, all_effects, strict=True):
+        if found is not before:  # in a dump it is the same for every row
             locks = tuple(TableLock(e.table, e.lock, str(e.rewrites), str(e.scans)) for e in found)
             before = found
-        place = lines.position(statement.start)
-        yield scripts.Statement(statement.start, statement.end, *place, statement.kind, locks, kept_by(statement))
+        position = lines.position(statement.start)
+        yield scripts.Statement(
+            statement.start, statement.end, *position, statement.kind, locks, session_state(statement)
+        )
 
 
-def _refusal(statement: Statement) -> str | None:
-    """Why this statement may never run, if so."""
+def _why_refused(statement: Statement) -> str | None:
+    """Why a statement may never run, if so."""
     node = statement.node
     if statement.kind == "CopyStmt" and node.is_from and not node.filename:
         return _COPY
@@ -223,7 +224,7 @@ def _refusal(statement: Statement) -> str | None:
 
 
 def _calls_unlock(statement: Statement) -> bool:
-    """Whether the words stand in the statement's own SQL, or in the body of a DO; not in a comment or a string."""
+    """Whether the function is named in the statement's own SQL or in the body of a DO, not in a comment or a string."""
     found = tokens_of(statement.text)
     if statement.kind == "DoStmt":
         return any(kind == pb.SCONST and _UNLOCKS.search(token) for kind, token in found)
@@ -238,7 +239,8 @@ def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
     secret = speaks_of_secrets(text)
     rest = text[error.offset :]
     line = text[text.rfind(b"\n", 0, error.offset) + 1 :].lstrip()
-    reason = _NEAR.sub("", str(error)) if secret else _told(str(error))
+    # No strings, as they may hold values, and not all of a token that is as long as a page.
+    reason = _NEAR.sub("", str(error)) if secret else _LONG_TOKEN.sub(r'\1..."', _NEAR_STRING.sub(_STRING, str(error)))
     if line.startswith((b"\\restrict", b"\\unrestrict")):
         reason = _RESTRICT
     elif line.startswith(b"\\") or str(error) == _AT_BACKSLASH:
@@ -250,30 +252,21 @@ def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
 
 
 def _line_end_problem(file: str, text: bytes) -> Problem | None:
-    """The first carriage return outside of a quoted string. Editors and reviews show what stands behind it in the same
-    line, even in that of a comment; to PostgreSQL that is another line, in a body as well."""
+    """The first carriage return outside of a quoted string. Editors and reviews show what follows it in the same line,
+    even in that of a comment; to PostgreSQL that is another line, also in a body."""
     if b"\r" not in text:
         return None
     rest = bytearray(text)
     with contextlib.suppress(NotSql):
-        for start, end in places(text, tokens.STRINGS):
+        for start, end in token_spans(text, tokens.STRINGS):
             if not text.startswith(b"$", start):
                 rest[start:end] = b" " * (end - start)
     at = rest.find(b"\r")
     return Problem(file, _LINE_END, *position(text, at)) if at >= 0 else None
 
 
-def _told(message: str) -> str:
-    """The parser's words without strings, and without most of a token that is as long as a page."""
-    return _LONG_TOKEN.sub(r'\1..."', _NEAR_STRING.sub("at or near a string", message))
-
-
-def _promises(path: Path) -> tuple[list[Expectation], list[Problem]]:
-    return read_promises(path.name, read_text(path))
-
-
-def read_promises(file: str, text: bytes) -> tuple[list[Expectation], list[Problem]]:
-    """The queries of a verify file, and what in it is something else."""
+def read_expectations(file: str, text: bytes) -> tuple[list[Expectation], list[Problem]]:
+    """The queries of a verify file, and everything wrong with it."""
     line_end = _line_end_problem(file, text)
     if line_end:
         return [], [line_end]
@@ -283,19 +276,15 @@ def read_promises(file: str, text: bytes) -> tuple[list[Expectation], list[Probl
         return [], [_syntax_problem(file, text, error)]
     if not statements:
         return [], [Problem(file, _NO_QUERY)]
-    spans = {statement.start: (statement.start, statement.end) for statement in statements}
-    wrong = [(statement.start, reason) for statement in statements if (reason := _no_promise(statement))]
+    wrong = [(statement.start, reason) for statement in statements if (reason := _why_no_expectation(statement))]
     wrong += markers(file, text, statements, in_one=False)
     befores, lines = [0, *(statement.end for statement in statements)], Lines(text)
-    promises = [_promise(file, text, lines, before, s) for before, s in zip(befores, statements, strict=False)]
-    return promises, [
-        Problem(file, reason, *lines.position(start), excerpt(text, start, spans.get(start)))
-        for start, reason in _first_each(wrong)
-    ]
+    found = [_expectation(file, text, lines, before, s) for before, s in zip(befores, statements, strict=False)]
+    return found, _problems(file, text, lines, statements, wrong)
 
 
-def _no_promise(statement: Statement) -> str | None:
-    """Why a statement can't be one boolean, where its tree shows that; what `*` stands for it doesn't show."""
+def _why_no_expectation(statement: Statement) -> str | None:
+    """Why a statement doesn't return one boolean, where its tree shows that; it doesn't show what `*` returns."""
     if statement.kind != "SelectStmt":
         return _NOT_A_QUERY
     query = statement.node
@@ -318,9 +307,9 @@ def _is_star(value: Any) -> bool:
     return any(field.HasField("a_star") for field in fields)
 
 
-def _promise(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Expectation:
-    """The query, called by the first sentence of the `--` comment right above it, if there is one; by its place, if it
-    speaks of passwords: names are shown and kept."""
+def _expectation(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Expectation:
+    """The query, named by the first sentence of the `--` comment right above it, if there is one. If it is about
+    passwords, it is named by its position: names are shown and kept."""
     query = statement.text.decode()
     comment = _COMMENT_ABOVE.search(text[before : statement.start])
     above = " ".join(comment[0].decode().replace("--", " ").split()) if comment else ""

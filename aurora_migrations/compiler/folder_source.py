@@ -1,6 +1,6 @@
-"""The compiler as the engine's source: understands files when they are asked for, from the folder itself.
+"""The compiler as the engine's source of scripts: compiles the files of a folder when they are needed.
 
-The grammar is loaded with the first file that has to be understood: a run with nothing to do never pays for it.
+The grammar is loaded with the first file to compile: a run with nothing to do doesn't wait for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _AT_ONCE = 200  # files whose syntax is in memory together
 
 
 def source_of(folder: Path) -> Source:
-    """What the engine goes by in a folder: the manifest where there is one, else the files, understood here.
+    """The engine's source of scripts in a folder: its manifest if it has one, else the files, compiled here.
 
     Raises:
         InvalidManifest: the manifest is damaged, or of other files than those beside it.
@@ -36,7 +36,7 @@ def source_of(folder: Path) -> Source:
 
 
 class Compiler:
-    """Reads and understands the files of a package, each when it is asked for."""
+    """Compiles the files of a package, each when it is needed."""
 
     def __init__(self, package: Package, defaults: Options | None = None) -> None:
         self._package = package
@@ -54,28 +54,28 @@ class Compiler:
         return self._package.digest
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
-        """Everything that forbids to run these files. All are looked at, and so are the down files of what would be
-        applied: one that is no SQL is found before it is needed."""
+        """Everything that forbids running these files. The down files of what would be applied are checked, too: one
+        that isn't SQL is found before it is needed."""
         downs = [migration for migration in migrations if migration.down] if action == "apply" else []
-        self._learn([*((action, migration) for migration in migrations), *(("rollback", down) for down in downs)])
+        self._compile([*((action, migration) for migration in migrations), *(("rollback", down) for down in downs)])
         found = [problem for migration in migrations for problem in self._known[action, migration.version].problems]
         beside = (self._known["rollback", down.version] for down in downs)
         return found + [problem for file in beside if file.is_broken for problem in file.problems]
 
     def script(self, action: Action, migration: Migration) -> Script:
-        """A migration's file (or its down file), understood.
+        """A migration's file (or its down file), compiled.
 
         Raises:
             InvalidFile: it can't be run.
         """
-        self._learn([(action, migration)])
+        self._compile([(action, migration)])
         known = self._known[action, migration.version]
         if known.compiled is None or known.problems:
             raise invalid_files(known.problems)
         return known.compiled.script
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        """Migrations' own files, understood, one after another; without hazards, which a linter is run for.
+        """Migrations' own files, compiled one after another; without hazards, so that no linter runs.
 
         Raises:
             InvalidFile: one can't be run.
@@ -89,7 +89,7 @@ class Compiler:
             yield compiled.script
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
-        """What is needed of migrations' own files if that is all; see `scripts`."""
+        """The facts that need no more than syntax and options; see `scripts`."""
         from aurora_migrations.compiler.compile import outline
 
         return (outline(migration, self._defaults) for migration in migrations)
@@ -100,7 +100,7 @@ class Compiler:
 
         return token_hash(text)
 
-    def _learn(self, files: Sequence[tuple[Action, Migration]]) -> None:
+    def _compile(self, files: Sequence[tuple[Action, Migration]]) -> None:
         unknown = [file for file in files if (file[0], file[1].version) not in self._known]
         if unknown:
             from aurora_migrations.compiler.check import check_files

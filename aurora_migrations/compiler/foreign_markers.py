@@ -1,8 +1,8 @@
-"""What other tools leave in a file: markers of migration tools, and pg_dump's `\\restrict`.
+"""Other tools' markers in a file: those of migration tools, and pg_dump's `\\restrict`.
 
-Tools that keep both directions in one file divide it by a comment. To PostgreSQL that is a comment like any other: the
-whole file would run, drop again what it has made, and add an empty column where one with data was. Other markers take a
-file out of its transaction, or keep SQL in comments. All are spelled here as their tools read them: goose, dbmate,
+Tools that keep both directions in one file separate them by a comment. To PostgreSQL that is a comment like any other:
+the whole file would run, drop again what it has created, and add an empty column where one with data was. Other markers
+take a file out of its transaction, or keep SQL in comments. All are matched as their tools read them: goose, dbmate,
 sql-migrate, micrate, tern, node-pg-migrate, MyBatis Migrations, rambler, Play; Liquibase's formatted SQL; sqlx,
 Graphile Migrate, Atlas, Flyway, yoyo, postgres-migrations.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from aurora_migrations.compiler.parser import COMMENTS, NotSql, Statement, places, tokens
+from aurora_migrations.compiler.parser import COMMENTS, NotSql, Statement, token_spans, tokens
 
 # After a line end rather than at `^`, and without a way back: a dump has millions of lines.
 _LINE = re.compile(
@@ -24,8 +24,8 @@ _LINE = re.compile(
     rb"|changeset|rollback|precondition|ignorelines)[^\n]*)",
     re.IGNORECASE,
 )
-# Of a marker's words: in lower case, with single blanks, without the signs around them.
-_WAYS = {
+# These match a marker's words: in lower case, with single blanks, without the signs around them.
+_DIRECTIONS = {
     "up": re.compile(r"(?:\+(?:goose|migrate|micrate)|rambler) up\b|migrate:up\b|up migration$|!ups$"),
     "down": re.compile(
         r"(?:\+(?:goose|migrate|micrate)|rambler) down\b|migrate:down\b|down migration$|!downs$|@undo$"
@@ -65,30 +65,30 @@ _RESTRICT = re.compile(rb"^\\(?:un)?restrict[ \t]+[A-Za-z0-9]+[ \t]*$", re.MULTI
 
 @dataclass(frozen=True)
 class _Mark:
-    """A comment for another tool: the byte where it begins, as it is written, and its words."""
+    """A comment for another tool: its first byte, its text, and its words."""
 
     at: int
     written: str
     words: str
 
     @property
-    def way(self) -> str | None:
-        """`up` or `down`, where it begins that part of its file."""
-        return next((way for way, words in _WAYS.items() if words.match(self.words)), None)
+    def direction(self) -> str | None:
+        """`up` or `down`, if SQL of that direction follows it."""
+        return next((direction for direction, words in _DIRECTIONS.items() if words.match(self.words)), None)
 
 
 def markers(file: str, text: bytes, statements: Sequence[Statement], in_one: bool) -> Iterator[tuple[int, str]]:
-    """Other tools' markers whose file would do something else here: the byte of each, and what to do.
+    """Other tools' markers in a file that would do something else here: the byte of each, and what to do.
 
     Args:
-        in_one: the file runs in one transaction, though it doesn't say so.
+        in_one: the file runs in one transaction, though it has no option for that.
     """
     marks = list(_marks(text))
     stem, own = re.sub(r"(\.down|\.verify)?\.sql\Z", "", file), "down" if file.endswith(".down.sql") else "up"
     yield from _dividing(marks, [statement.start for statement in statements], own, stem)
     liquibase = any(_LIQUIBASE.match(mark.words) for mark in marks)
     for mark in marks:
-        if in_one and mark.way in (None, own) and _NO_TRANSACTION.match(mark.words):
+        if in_one and mark.direction in (None, own) and _NO_TRANSACTION.match(mark.words):
             yield mark.at, _ONE_TRANSACTION.format(mark.written)
         elif _VARIABLES.match(mark.words):
             yield mark.at, _NOT_REPLACED.format(mark.written)
@@ -100,21 +100,21 @@ def markers(file: str, text: bytes, statements: Sequence[Statement], in_one: boo
 
 
 def _dividing(marks: Sequence[_Mark], starts: Sequence[int], own: str, stem: str) -> Iterator[tuple[int, str]]:
-    """The markers beside SQL of the other direction. Others do no harm: what stands in the file is what is to run."""
+    """The markers beside SQL of the other direction. Others do no harm: all of the file is meant to run."""
     remedy = (_ONLY_WHAT_UNDOES if own == "down" else _TO_THE_DOWN_FILE).format(stem)
-    ways = [(bisect_left(starts, mark.at), mark) for mark in marks if mark.way]
-    for (before, mark), (upto, _) in pairwise([*ways, (len(starts), None)]):
-        if mark and mark.way != own and before < upto:
+    dividing = [(bisect_left(starts, mark.at), mark) for mark in marks if mark.direction]
+    for (before, mark), (upto, _) in pairwise([*dividing, (len(starts), None)]):
+        if mark and mark.direction != own and before < upto:
             yield mark.at, _DIVIDES.format(mark.written, "below", remedy)
-    for before, mark in ways[:1]:
-        if own == "down" and before:  # what stands above the first marker makes what this file undoes
+    for before, mark in dividing[:1]:
+        if own == "down" and before:  # what is above the first marker creates what this file undoes
             yield mark.at, _DIVIDES.format(mark.written, "above", remedy)
 
 
 def _marks(text: bytes) -> Iterator[_Mark]:
-    """Those at the beginning of a line. What looks like one in a string, a body or a comment isn't one."""
+    """Those at the beginning of a line, but not in a string, a body or a comment."""
     found = [(match.start("mark") - 1, match["mark"]) for match in _LINE.finditer(b"\n" + text)]
-    real = {start for start, _ in places(text, COMMENTS)} if found else set()
+    real = {start for start, _ in token_spans(text, COMMENTS)} if found else set()
     for at, line in found:
         if at in real:
             written = " ".join(line.decode().split())
@@ -123,8 +123,8 @@ def _marks(text: bytes) -> Iterator[_Mark]:
 
 def without_restrict(text: bytes) -> tuple[bytes, int, int]:
     """The text with blanks for pg_dump's `\\restrict KEY` above its first statement and `\\unrestrict KEY` below its
-    last, and the bytes between which it has nothing but SQL. They tell psql to obey no command of the dump's; here none
-    is obeyed anyway."""
+    last, and the bytes between which it has nothing but SQL. The lines forbid psql commands in the dump; here these are
+    refused anyway."""
     lines = [match.span() for match in _RESTRICT.finditer(text)] if b"restrict" in text else []
     begin, end = 0, len(text)
     for start, stop in lines[:1]:

@@ -1,4 +1,4 @@
-"""Hazards and problems as GitHub shows them beside the lines of a pull request: its workflow commands.
+"""Hazards and problems as GitHub annotations on the lines of a pull request (workflow commands).
 
 The commands: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands (error and warning).
 The escaping is what the runner undoes, as GitHub's own toolkit writes it:

@@ -1,4 +1,4 @@
-"""What may hurt when a file is deployed: squawk's rules that apply under our runner, and rules of our own.
+"""Hazards: risky statements, found before they run by squawk's rules that apply here and by rules of our own.
 
 A hazard is accepted, with a reason, by a line at the top of its file: `-- migration: allow = RULE because REASON`.
 """
@@ -14,12 +14,12 @@ from difflib import get_close_matches
 from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler import squawk
-from aurora_migrations.compiler.locks.created import about_new_objects
+from aurora_migrations.compiler.locks.created_objects import on_new_objects
 from aurora_migrations.compiler.parser import Statement
 from aurora_migrations.compiler.parser_limits import longest_chain, nesting
 from aurora_migrations.compiler.secret_literals import hide_passwords, password_literals
-from aurora_migrations.compiler.session_state import kept_by
-from aurora_migrations.compiler.squawk import Finding
+from aurora_migrations.compiler.session_state import session_state
+from aurora_migrations.compiler.squawk import Violation
 from aurora_migrations.engine.diagnostics.redaction import Lines
 from aurora_migrations.engine.migrations import Problem
 from aurora_migrations.engine.script import Hazard
@@ -27,11 +27,11 @@ from aurora_migrations.engine.script import Hazard
 PASSWORD = "password-literal"
 NAMELESS = "concurrently-without-name"
 UNREAD = "unread-statement"
-LOST = "session-state-between-parts"
+SESSION_STATE = "session-state-between-parts"
 OWN_RULES: Mapping[str, str] = {
     PASSWORD: "a password in the repository, the package, the history and the server's log",
     NAMELESS: "tried again, it would make another index each time: _idx, _idx1, _idx2",
-    LOST: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
+    SESSION_STATE: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
     UNREAD: "PostgreSQL can read the statement but squawk can't, so nobody looked for hazards in it",
 }
 REFUSED = frozenset({NAMELESS})  # wrong in any case: no reason makes it right
@@ -42,7 +42,7 @@ _NAMELESS_INDEX = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
 _HARMLESS_RENAMES = (pb.OBJECT_INDEX, pb.OBJECT_TRIGGER, pb.OBJECT_POLICY, pb.OBJECT_RULE)
 _LARGE = 4_000  # bytes of one statement
 _LONGEST_CHAIN, _DEEPEST = 4_000, 1_000  # tokens and brackets that squawk, which takes their square, reads in good time
-# Of these squawk could say no more than that a column is assigned twice, which PostgreSQL says itself.
+# In these squawk could report no more than a column that is assigned twice, which PostgreSQL reports itself.
 _DATA_AND_CODE = frozenset(
     (
         *("CallStmt", "CommentStmt", "CopyStmt", "CreateFunctionStmt", "CreatePolicyStmt", "CreateTableAsStmt"),
@@ -57,20 +57,26 @@ _MORE_EXACT = frozenset(
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file to look at: its name, its text (as `read_text` gives it), its statements, and how it is run."""
+class LintedFile:
+    """A file to find hazards in.
+
+    Attributes:
+        path: its name.
+        text: as `read_text` returns it.
+        in_transaction: whether it runs in one transaction.
+        last_unit: in a file of several units, the byte where the last one begins.
+    """
 
     path: str
     text: bytes
     statements: Sequence[Statement]
     in_transaction: bool
-    last_part: int = 0
-    """Of a file of several parts, which commit by themselves: the byte where the last one begins."""
+    last_unit: int = 0
 
 
 @dataclass(frozen=True)
 class Allow:
-    """A file's word that it accepts a rule's hazards, and where it stands (line 0: nowhere in particular)."""
+    """A file's option that accepts a rule's hazards, and its line (0: none in particular)."""
 
     rule: str
     reason: str
@@ -78,32 +84,28 @@ class Allow:
     line: int = 0
 
 
-def find_hazards(files: Sequence[Source]) -> dict[str, list[Hazard]]:
+def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
     """The hazards of each file, by its path, in the order of the text.
 
     Raises:
         InvalidInput: squawk is missing or fails.
     """
-    examined = _examine(files)
-    return {
-        file.path: _in_file(file, Lines(file.text), findings, unread)
-        for file, (findings, unread) in zip(files, examined, strict=True)
-    }
-
-
-def _in_file(file: Source, lines: Lines, findings: Sequence[Finding], unread: Iterable[int]) -> list[Hazard]:
-    found = [*_from_squawk(file, lines, findings), *_unread(file, lines, unread), *_own(file, lines)]
-    return sorted(found, key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
+    found: dict[str, list[Hazard]] = {}
+    for file, (violations, unread) in zip(files, _lint(files), strict=True):
+        lines = Lines(file.text)
+        hazards = [*_from_squawk(file, lines, violations), *_unread(file, lines, unread), *_own(file, lines)]
+        found[file.path] = sorted(hazards, key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
+    return found
 
 
 # ---- allows ---------------------------------------------------------------------------------------------------------
 
 
 def parse_allow(value: str, file: str = "", line: int = 0) -> Allow:
-    """What stands behind `-- migration: allow = `: a rule and why its hazards are accepted.
+    """The value of `-- migration: allow = `: a rule and why its hazards are accepted.
 
     Raises:
-        ValueError: the reason is missing, or the rule is unknown or can't be accepted; says what to write.
+        ValueError: the reason is missing, or the rule is unknown or can't be accepted. Its message says what to write.
     """
     match = _ALLOW.fullmatch(value.strip())
     if match is None:
@@ -125,8 +127,8 @@ def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[li
 
     An allow covers every hazard of its rule in its file, or in any file if it names none.
     """
-    told: list[Hazard] = []
-    reasons: dict[tuple[str, str], str] = {}  # by rule and file: searching all for each hazard would take their square
+    result: list[Hazard] = []
+    reasons: dict[tuple[str, str], str] = {}  # by rule and file, as a search for each hazard would take their square
     for allow in allows:
         reasons.setdefault((allow.rule, allow.file), allow.reason)
     used: set[tuple[str, str]] = set()
@@ -135,8 +137,8 @@ def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[li
         if covering and not hazard.refused:
             used.update(covering)
             hazard = replace(hazard, allowed_because=reasons[covering[0]])
-        told.append(hazard)
-    return told, [allow for allow in allows if (allow.rule, allow.file) not in used]
+        result.append(hazard)
+    return result, [allow for allow in allows if (allow.rule, allow.file) not in used]
 
 
 def unused(allow: Allow) -> Problem:
@@ -157,7 +159,7 @@ def _why_unknown(rule: str) -> str:
 # ---- rules of our own -----------------------------------------------------------------------------------------------
 
 
-def _own(file: Source, lines: Lines) -> Iterator[Hazard]:
+def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
     for literals in password_literals(file.text, file.statements):
         start = literals[0][0]
         yield _hazard(
@@ -169,11 +171,11 @@ def _own(file: Source, lines: Lines) -> Iterator[Hazard]:
             "Create the role without one and set it from where secrets are kept; change this one, it is known.",
         )
     for statement in file.statements:
-        kept = kept_by(statement) if statement.start < file.last_part else None
-        if kept:
-            message = f"This makes {kept}, which is gone if a later part fails and the next run goes on there."
+        state = session_state(statement) if statement.start < file.last_unit else None
+        if state:
+            message = f"This makes {state}, which is gone if a later part fails and the next run goes on there."
             help_text = "Use it up within its own BEGIN ... COMMIT, or make a plain table that the last part drops."
-            yield _hazard(file, lines, statement.start, LOST, message, help_text)
+            yield _hazard(file, lines, statement.start, SESSION_STATE, message, help_text)
     if not _NAMELESS_INDEX.search(file.text):
         return
     for statement in file.statements:
@@ -183,40 +185,40 @@ def _own(file: Source, lines: Lines) -> Iterator[Hazard]:
             yield _hazard(file, lines, statement.start, NAMELESS, message, help_text)
 
 
-def _unread(file: Source, lines: Lines, numbers: Iterable[int]) -> Iterator[Hazard]:
+def _unread(file: LintedFile, lines: Lines, numbers: Iterable[int]) -> Iterator[Hazard]:
     for number in numbers:
         message = "squawk can't read this statement, so nobody looked for hazards in it."
         help_text = "Look yourself, then write `-- migration: allow = unread-statement because ...`."
         yield _hazard(file, lines, file.statements[number].start, UNREAD, message, help_text)
 
 
-def _hazard(file: Source, lines: Lines, offset: int, rule: str, message: str, help_text: str) -> Hazard:
+def _hazard(file: LintedFile, lines: Lines, offset: int, rule: str, message: str, help_text: str) -> Hazard:
     return Hazard(rule, file.path, *lines.position(offset), message, help_text, refused=rule in REFUSED)
 
 
 # ---- squawk's rules -------------------------------------------------------------------------------------------------
 
 
-def _examine(files: Sequence[Source]) -> list[tuple[list[Finding], list[int]]]:
-    """squawk's findings in each file, and the numbers of the statements it can't read.
+def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]]:
+    """squawk's violations in each file, and the numbers of the statements it can't read.
 
-    It says nothing of a file in which it can't read one statement. Such a file is read again without those. Statements
-    that are too large for it are never given to it.
+    It reports nothing for a file in which it can't read one statement. Such a file is read again without those.
+    Statements that are too large for it are never given to it.
     """
-    unread = [_too_much(file.statements) for file in files]
-    texts = [_given(file, numbers) for file, numbers in zip(files, unread, strict=True)]
-    findings = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
-    broken = [number for number, found in enumerate(findings) if _is_broken(found)]
+    unread = [_too_large(file.statements) for file in files]
+    texts = [_squawk_text(file, numbers) for file, numbers in zip(files, unread, strict=True)]
+    violations = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
+    broken = [number for number, found in enumerate(violations) if _is_broken(found)]
     for number, numbers in zip(broken, _unreadable([(files[n], texts[n]) for n in broken]), strict=True):
         unread[number] = sorted({*unread[number], *numbers})
     rest = [(_without(texts[n], files[n].statements, unread[n]), files[n].in_transaction) for n in broken]
     for number, found in zip(broken, squawk.lint(rest), strict=True):
-        findings[number] = [] if _is_broken(found) else found
+        violations[number] = [] if _is_broken(found) else found
         unread[number] = list(range(len(files[number].statements))) if _is_broken(found) else unread[number]
-    return list(zip(findings, unread, strict=True))
+    return list(zip(violations, unread, strict=True))
 
 
-def _too_much(statements: Sequence[Statement]) -> list[int]:
+def _too_large(statements: Sequence[Statement]) -> list[int]:
     """The numbers of the statements so large and so nested that squawk would crash or take minutes."""
     return [
         number
@@ -227,8 +229,8 @@ def _too_much(statements: Sequence[Statement]) -> list[int]:
     ]
 
 
-def _given(file: Source, left_out: Iterable[int]) -> bytes:
-    """What squawk is given of a file: no passwords, nothing that is too much for it, and no large data and code."""
+def _squawk_text(file: LintedFile, left_out: Iterable[int]) -> bytes:
+    """The text that squawk reads: no passwords, no statement that is too large for it, no large data and code."""
     large = [
         number
         for number, statement in enumerate(file.statements)
@@ -238,11 +240,11 @@ def _given(file: Source, left_out: Iterable[int]) -> bytes:
     return _without(hidden, file.statements, [*large, *left_out])
 
 
-def _is_broken(findings: Sequence[Finding]) -> bool:
-    return any(finding.rule == squawk.SYNTAX_ERROR for finding in findings)
+def _is_broken(violations: Sequence[Violation]) -> bool:
+    return any(violation.rule == squawk.SYNTAX_ERROR for violation in violations)
 
 
-def _unreadable(broken: Sequence[tuple[Source, bytes]]) -> list[list[int]]:
+def _unreadable(broken: Sequence[tuple[LintedFile, bytes]]) -> list[list[int]]:
     """The numbers of each file's statements that squawk can't read, found by giving it each alone."""
     alone = [(text[s.start : s.end] + b";", file.in_transaction) for file, text in broken for s in file.statements]
     verdicts = iter([_is_broken(found) for found in squawk.lint(alone)])
@@ -250,7 +252,7 @@ def _unreadable(broken: Sequence[tuple[Source, bytes]]) -> list[list[int]]:
 
 
 def _without(text: bytes, statements: Sequence[Statement], numbers: Iterable[int]) -> bytes:
-    """The text with these statements blanked, so that all else stays where it is."""
+    """The text with blanks for these statements, so that all other positions stay the same."""
     blanked = bytearray(text)
     for number in numbers:
         statement = statements[number]
@@ -258,32 +260,32 @@ def _without(text: bytes, statements: Sequence[Statement], numbers: Iterable[int
     return bytes(blanked)
 
 
-def _from_squawk(file: Source, lines: Lines, findings: Sequence[Finding]) -> Iterator[Hazard]:
-    if not findings:
+def _from_squawk(file: LintedFile, lines: Lines, violations: Sequence[Violation]) -> Iterator[Hazard]:
+    if not violations:
         return
     starts = [statement.start for statement in file.statements]
-    new = about_new_objects(file.statements)
-    by_statement: dict[int, list[Finding]] = {}
-    for finding in findings:
-        by_statement.setdefault(bisect_right(starts, finding.start) - 1, []).append(finding)
-    for number, told in by_statement.items():
-        exact = [finding for finding in told if finding.rule in _MORE_EXACT]
-        for finding in told:
-            if number < 0 or not (number in new or _is_moot(file.statements[number], finding, exact)):
-                yield _hazard(file, lines, finding.start, finding.rule, finding.message, finding.help)
+    harmless = on_new_objects(file.statements)
+    by_statement: dict[int, list[Violation]] = {}
+    for violation in violations:
+        by_statement.setdefault(bisect_right(starts, violation.start) - 1, []).append(violation)
+    for number, found in by_statement.items():
+        exact = [violation for violation in found if violation.rule in _MORE_EXACT]
+        for violation in found:
+            if number < 0 or not (number in harmless or _is_moot(file.statements[number], violation, exact)):
+                yield _hazard(file, lines, violation.start, violation.rule, violation.message, violation.help)
 
 
-def _is_moot(statement: Statement, finding: Finding, exact: Sequence[Finding]) -> bool:
-    """squawk says more than is so, or says it twice.
+def _is_moot(statement: Statement, violation: Violation, exact: Sequence[Violation]) -> bool:
+    """Whether squawk reports more than is true, or reports it twice.
 
     Args:
-        exact: what it says of the same statement by the rules that say more, in the order of the text.
+        exact: the violations of the same statement by the more exact rules, in the order of the text.
     """
-    if finding.rule == "renaming-object" and statement.kind == "RenameStmt":
+    if violation.rule == "renaming-object" and statement.kind == "RenameStmt":
         return statement.node.rename_type in _HARMLESS_RENAMES
-    if finding.rule == "ban-alter-domain-with-add-constraint" and statement.kind == "AlterDomainStmt":
+    if violation.rule == "ban-alter-domain-with-add-constraint" and statement.kind == "AlterDomainStmt":
         return bool(getattr(statement.node, "def").constraint.skip_validation)  # NOT VALID: nothing is scanned
-    if finding.rule == "constraint-missing-not-valid":
-        first = bisect_left(exact, finding.start, key=lambda other: other.start)
-        return first < len(exact) and exact[first].end <= finding.end
+    if violation.rule == "constraint-missing-not-valid":
+        first = bisect_left(exact, violation.start, key=lambda other: other.start)
+        return first < len(exact) and exact[first].end <= violation.end
     return False

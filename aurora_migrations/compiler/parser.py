@@ -1,22 +1,31 @@
-"""A text as PostgreSQL's own grammar reads it (libpg_query of PostgreSQL 18, through postgast)."""
+"""PostgreSQL's grammar (libpg_query 18, by postgast): the statements of a text, their positions and syntax trees."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import postgast
 from google.protobuf.message import DecodeError
 from postgast import native
 from postgast import pg_query_pb2 as pb
 
-from aurora_migrations.compiler.deep import parse_deep
-from aurora_migrations.compiler.parser_limits import too_deep, with_room
-from aurora_migrations.compiler.pieces import WHOLE, in_pieces
+from aurora_migrations.compiler.parser_limits import too_deep, with_large_stack
 
+_T = TypeVar("_T")
 COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
+WHOLE = 1 << 20  # bytes; no text up to this is read in chunks
+CHUNK = 1 << 18
+_GROWTH = 4
 _SURE_ENDS = (b")", *(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"))
+_KEPT = 60  # levels of JSON objects
+_LEAF = '{"A_Const":{"isnull":true}}'
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]')
+_NODE = re.compile(r'\{"[A-Z]')  # an object whose one member names its kind
 
 
 class NotSql(ValueError):
@@ -33,7 +42,7 @@ class Statement:
 
     Attributes:
         start, end: its bytes in the text, without comments around it and without its semicolon.
-        source: the text that it stands in.
+        source: the whole text.
         node: its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`. In a large text an
             INSERT of values has the tree of its table only.
     """
@@ -50,8 +59,11 @@ class Statement:
 
     @property
     def kind(self) -> str:
-        """The name of its tree: `create_stmt`, `index_stmt`, `alter_table_stmt` ..."""
+        """The name of its tree: `CreateStmt`, `IndexStmt`, `AlterTableStmt` ..."""
         return str(self.node.DESCRIPTOR.name)
+
+
+# ---- statements -----------------------------------------------------------------------------------------------------
 
 
 def parse(text: bytes) -> list[Statement]:
@@ -63,112 +75,51 @@ def parse(text: bytes) -> list[Statement]:
     refused = too_deep(text)
     if refused:
         raise NotSql(*refused)
-    return with_room(text, lambda: list(_parse_in_pieces(text)))
+    return with_large_stack(text, lambda: list(_parse(text)))
 
 
-def _parse_in_pieces(text: bytes) -> Iterator[Statement]:
-    light = _Light()
-    for statements in in_pieces(text, lambda piece, base: _parse(text, piece, base)):
-        yield from statements if len(text) <= WHOLE else map(light.of, statements)
+def _parse(text: bytes) -> Iterator[Statement]:
+    inserts: dict[tuple[str, str], Any] = {}
+    for statements in _in_chunks(text, lambda chunk, base: _parse_chunk(text, chunk, base)):
+        if len(text) <= WHOLE:
+            yield from statements
+        else:
+            yield from (replace(statement, node=_detached(statement.node, inserts)) for statement in statements)
 
 
-def _parse(source: bytes, piece: bytes, base: int) -> list[Statement]:
+def _parse_chunk(source: bytes, chunk: bytes, base: int) -> list[Statement]:
     try:
-        return list(_parse_whole(source, piece, base))
+        return list(_statements(source, chunk, base, _tree(chunk, base)))
+    except DecodeError:  # one of them is too deep for protobuf
+        apart = ((base + start, chunk[start:end]) for start, end in _split(chunk, base))
+        return [statement for start, text in apart for statement in _parse_one(source, text, start)]
+
+
+def _parse_one(source: bytes, text: bytes, base: int) -> Iterator[Statement]:
+    try:
+        tree = _tree(text, base)
     except DecodeError:
-        return list(_parse_apart(source, piece, base))
+        tree = parse_deep(text)
+    return _statements(source, text, base, tree)
 
 
-class _Light:
-    """Makes statements small: a tree keeps those of its whole piece in memory, and a dump has the same INSERT for every
-    row."""
-
-    def __init__(self) -> None:
-        self._inserts: dict[tuple[str, str], Any] = {}
-
-    def of(self, statement: Statement) -> Statement:
-        return replace(statement, node=self._node(statement.kind, statement.node))
-
-    def _node(self, kind: str, node: Any) -> Any:
-        if kind == "InsertStmt" and node.select_stmt.select_stmt.values_lists and not _has_more(node):
-            key = (node.relation.schemaname, node.relation.relname)
-            if key not in self._inserts:
-                self._inserts[key] = pb.InsertStmt()
-                self._inserts[key].relation.CopyFrom(node.relation)
-            return self._inserts[key]
-        alone = type(node)()
-        alone.CopyFrom(node)
-        return alone
-
-
-def _has_more(insert: Any) -> bool:
-    """Whether an INSERT can touch more than its table."""
-    return insert.HasField("on_conflict_clause") or insert.HasField("with_clause") or b"(" in _values_of(insert)
-
-
-def _values_of(insert: Any) -> bytes:
-    """A bracket if any of the values is more than a constant."""
-    items = (item for row in insert.select_stmt.select_stmt.values_lists for item in row.list.items)
-    return b"" if all(item.WhichOneof("node") in ("a_const", "type_cast", "set_to_default") for item in items) else b"("
-
-
-def token_stream(text: bytes) -> Iterator[tuple[int, bytes]]:
-    """The tokens of a text one by one, without all of them in memory.
-
-    Raises:
-        NotSql: the scanner can't read the text.
-    """
-    for found in in_pieces(text, lambda piece, _: tokens(piece)):
-        yield from found
-
-
-def places(text: bytes, kinds: Collection[int]) -> Iterator[tuple[int, int]]:
-    """The bytes of a text's tokens of these kinds (`pg_query_pb2.Token`).
-
-    Raises:
-        NotSql: the scanner can't read the text.
-    """
-
-    def read(piece: bytes, base: int) -> list[tuple[int, int]]:
-        return [(base + token.start, base + token.end) for token in _scan(piece) if token.token in kinds]
-
-    for found in in_pieces(text, read):
-        yield from found
-
-
-def tokens(text: bytes) -> list[tuple[int, bytes]]:
-    """The tokens of a text but its comments: the number of its kind (`pg_query_pb2.Token`), and its bytes.
-
-    Raises:
-        NotSql: the scanner can't read the text (a string without an end).
-    """
-    return [(token.token, text[token.start : token.end]) for token in _scan(text) if token.token not in COMMENTS]
-
-
-def _scan(text: bytes) -> Any:
-    refused = too_deep(text)
-    if refused:
-        raise NotSql(*refused)
+def _tree(text: bytes, base: int) -> Any:
     try:
-        return postgast.scan(text.decode()).tokens
+        return postgast.parse(text.decode())
     except postgast.PgQueryError as error:
-        raise _not_sql(text, error) from error
+        raise _not_sql(text, error, base) from error
 
 
-def _parse_whole(source: bytes, piece: bytes, base: int) -> Iterator[Statement]:
-    try:
-        tree = postgast.parse(piece.decode())
-    except postgast.PgQueryError as error:
-        raise _not_sql(piece, error, base) from error
+def _statements(source: bytes, text: bytes, base: int, tree: Any) -> Iterator[Statement]:
     for raw in tree.stmts:
         start = raw.stmt_location
-        body = _trimmed(piece[start : start + raw.stmt_len] if raw.stmt_len else piece[start:])
+        body = _trimmed(text[start : start + raw.stmt_len] if raw.stmt_len else text[start:])
         node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
         yield Statement(base + start, base + start + len(body), source, node)
 
 
 def _trimmed(body: bytes) -> bytes:
-    """A statement without what stands behind its last token: white space, comments, its semicolon."""
+    """A statement without what follows its last token: white space, comments, its semicolon."""
     if body.endswith(_SURE_ENDS) and b"--" not in body and b"/*" not in body:
         return body
     tail = COMMENTS | {pb.ASCII_59}
@@ -176,13 +127,8 @@ def _trimmed(body: bytes) -> bytes:
     return body[: max(ends, default=0)]
 
 
-def _parse_apart(source: bytes, piece: bytes, base: int) -> Iterator[Statement]:
-    for start, end in _split(piece, base):
-        yield from _parse_one(source, piece[start:end], base + start)
-
-
 def _split(text: bytes, base: int) -> list[tuple[int, int]]:
-    """Where statements begin and end, without their trees. postgast's own split() gives texts only, not places."""
+    """The bytes of each statement, without trees. postgast's own split() returns texts only, not positions."""
     result = native.lib.pg_query_split_with_parser(text)
     try:
         if result.error:
@@ -195,18 +141,186 @@ def _split(text: bytes, base: int) -> list[tuple[int, int]]:
         native.lib.pg_query_free_split_result(result)
 
 
-def _parse_one(source: bytes, text: bytes, base: int) -> Iterator[Statement]:
-    """One statement cut out of a text, however deep its tree is."""
-    try:
-        yield from _parse_whole(source, text, base)
-    except DecodeError:
-        raw = parse_deep(text).stmts[0]
-        node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
-        begin = raw.stmt_location
-        body = _trimmed(text[begin:])
-        yield Statement(base + begin, base + begin + len(body), source, node)
-
-
 def _not_sql(text: bytes, error: Exception, base: int = 0) -> NotSql:
     characters = max(0, int(getattr(error, "cursorpos", 1)) - 1)
     return NotSql(str(error), base + len(text.decode()[:characters].encode()))
+
+
+def _detached(node: Any, inserts: dict[tuple[str, str], Any]) -> Any:
+    """A small copy of a tree, because each keeps those of its whole chunk in memory.
+
+    A dump has the same INSERT for every row: those of constants share one tree per table, in `inserts`.
+    """
+    if node.DESCRIPTOR.name == "InsertStmt" and _inserts_constants(node):
+        key = (node.relation.schemaname, node.relation.relname)
+        if key not in inserts:
+            inserts[key] = pb.InsertStmt()
+            inserts[key].relation.CopyFrom(node.relation)
+        return inserts[key]
+    copy = type(node)()
+    copy.CopyFrom(node)
+    return copy
+
+
+def _inserts_constants(insert: Any) -> bool:
+    rows = insert.select_stmt.select_stmt.values_lists
+    if not rows or insert.HasField("on_conflict_clause") or insert.HasField("with_clause"):
+        return False
+    constants = ("a_const", "type_cast", "set_to_default")
+    return all(item.WhichOneof("node") in constants for row in rows for item in row.list.items)
+
+
+# ---- tokens ---------------------------------------------------------------------------------------------------------
+
+
+def tokens(text: bytes) -> list[tuple[int, bytes]]:
+    """The tokens of a text but its comments: the number of its kind (`pg_query_pb2.Token`), and its bytes.
+
+    Raises:
+        NotSql: the scanner can't read the text (a string without an end).
+    """
+    return [(token.token, text[token.start : token.end]) for token in _scan(text) if token.token not in COMMENTS]
+
+
+def token_stream(text: bytes) -> Iterator[tuple[int, bytes]]:
+    """The same, one by one, without all of them in memory.
+
+    Raises:
+        NotSql: the scanner can't read the text.
+    """
+    for found in _in_chunks(text, lambda chunk, _: tokens(chunk)):
+        yield from found
+
+
+def token_spans(text: bytes, kinds: Collection[int]) -> Iterator[tuple[int, int]]:
+    """The bytes of a text's tokens of these kinds (`pg_query_pb2.Token`).
+
+    Raises:
+        NotSql: the scanner can't read the text.
+    """
+
+    def read(chunk: bytes, base: int) -> list[tuple[int, int]]:
+        return [(base + token.start, base + token.end) for token in _scan(chunk) if token.token in kinds]
+
+    for found in _in_chunks(text, read):
+        yield from found
+
+
+def _scan(text: bytes) -> Any:
+    refused = too_deep(text)
+    if refused:
+        raise NotSql(*refused)
+    try:
+        return postgast.scan(text.decode()).tokens
+    except postgast.PgQueryError as error:
+        raise _not_sql(text, error) from error
+
+
+# ---- large texts: the tree of a whole dump would take seventy times its size in memory ------------------------------
+
+
+def _in_chunks(text: bytes, read: Callable[[bytes, int], _T]) -> Iterator[_T]:
+    """What `read` returns for each chunk of a large text and the byte where it begins.
+
+    A chunk ends after a semicolon at a line's end. Only reading it shows whether that semicolon ends a statement: a
+    chunk that was cut inside a string, a comment, a body or brackets can't be read, and is made longer.
+
+    Raises:
+        NotSql: `read` did so for all of the rest.
+    """
+    if len(text) <= WHOLE:
+        yield read(text, 0)
+        return
+    at, size = 0, CHUNK
+    while at < len(text):
+        end = _chunk_end(text, at + size)
+        try:
+            yield read(text[at:end], at)
+        except NotSql:  # cut in the middle of something, or truly none
+            if end == len(text):
+                raise
+            size *= _GROWTH
+        else:
+            at, size = end, CHUNK
+
+
+def _chunk_end(text: bytes, wanted: int) -> int:
+    """The end of the first line from there on that ends with a semicolon; else the text's end. Not a line with `--`:
+    its semicolon may be in the comment."""
+    while (semicolon := text.find(b";\n", wanted)) >= 0:
+        if b"--" not in text[text.rfind(b"\n", 0, semicolon) + 1 : semicolon]:
+            return semicolon + 2
+        wanted = semicolon + 2
+    return len(text)
+
+
+# ---- deep trees: protobuf stops at 100 levels, and a sum of 50 terms is one that deep -------------------------------
+
+
+def parse_deep(text: bytes) -> Any:
+    """The tree of one statement that the grammar is known to accept, without what is deeper than any rule looks.
+
+    libpg_query also returns trees as JSON, which has no such limit.
+    """
+    result = native.lib.pg_query_parse(text)
+    try:
+        tree = (result.parse_tree or b"").decode()
+    finally:
+        native.lib.pg_query_free_parse_result(result)
+    message = pb.ParseResult()
+    _fill(message, json.loads("".join(_kept_json(tree))))
+    return message
+
+
+def _kept_json(tree: str) -> Iterator[str]:
+    """The JSON without the objects below `_KEPT` levels. Without recursion, because the tree may be deeper than any
+    stack."""
+    depth = kept_to = 0
+    for mark in _MARKS.finditer(tree):
+        if mark[0] == "{":
+            depth += 1
+            if depth == _KEPT + 1:
+                yield tree[kept_to : mark.start()]
+                yield _LEAF if _NODE.match(tree, mark.start()) else "{}"
+        elif mark[0] == "}":
+            depth -= 1
+            if depth == _KEPT:
+                kept_to = mark.end()
+    yield tree[kept_to:]
+
+
+def _fill(message: Any, values: Mapping[str, Any]) -> None:
+    """Puts JSON into a message. protobuf's own json_format takes ten times as long."""
+    fields = _fields(message.DESCRIPTOR)
+    for key, value in values.items():
+        if key not in fields:
+            continue
+        name, is_list, enum, is_message = fields[key]
+        if is_message and is_list:
+            for each in value:
+                _fill(getattr(message, name).add(), each)
+        elif is_message:
+            child = getattr(message, name)
+            child.SetInParent()
+            _fill(child, value)
+        elif is_list:
+            getattr(message, name).extend(enum[each] if enum else each for each in value)
+        else:
+            setattr(message, name, enum[value] if enum else value)
+
+
+@lru_cache(maxsize=1024)
+def _fields(descriptor: Any) -> dict[str, tuple[str, bool, dict[str, int], bool]]:
+    """Its fields by their names in JSON: the name here, whether it is a list, numbers of an enumeration, whether it
+    holds messages."""
+    found = {}
+    for each in descriptor.fields:
+        numbers = {value.name: value.number for value in each.enum_type.values} if each.enum_type else {}
+        known = each.name, is_list(each), numbers, each.message_type is not None
+        found[each.name] = found[each.json_name] = known
+    return found
+
+
+def is_list(field: Any) -> bool:
+    """Whether a field of a message holds several; older versions of protobuf have another attribute for it."""
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)

@@ -1,5 +1,5 @@
-"""What PostgreSQL's grammar can't be given as it is: trees so deep that they need a larger stack, or so deep that no
-stack will do, and comments nested so deep that its scanner would be at them for minutes.
+"""Limits of PostgreSQL's grammar: expressions so deep that they need a larger stack, or are too deep for any, and
+comments nested so deep that its scanner would take minutes.
 
 A sum of 50,000 terms is such a tree. A server refuses it, too (54001, stack depth limit exceeded), but it refuses;
 libpg_query would take the whole process with it.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 _T = TypeVar("_T")
-_PLAIN = 40_000  # bytes; no tree of a shorter text is too deep for the stack that a program has anyway
+_PLAIN = 40_000  # bytes; the usual stack is enough for any shorter text
 _STACK = 1 << 30  # bytes of address space, of which only what is used is ever taken
 DEEPEST = 250_000  # terms, for which half that stack is enough
 _COMMENTS = 500  # levels; a scan takes time with their square
@@ -40,7 +40,7 @@ def too_deep(text: bytes) -> tuple[str, int] | None:
     return None
 
 
-def with_room(text: bytes, work: Callable[[], _T]) -> _T:
+def with_large_stack(text: bytes, work: Callable[[], _T]) -> _T:
     """Does work on a text with a stack that is large enough for it."""
     if len(text) < _PLAIN:
         return work()

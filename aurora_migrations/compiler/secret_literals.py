@@ -1,18 +1,20 @@
-"""Password literals in SQL texts: where they stand, and texts with them hidden."""
+"""Finds and hides password literals in SQL texts."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import postgast
+from postgast import pg_query_pb2 as pb
 
-from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.compiler.parser import COMMENTS, Statement
 
 _Span = tuple[int, int]
 _MAY_HOLD_ONE = re.compile(rb"passw|pwd|://|crypt\s*\(", re.IGNORECASE)
-_LITERALS = ("SCONST", "USCONST")
+_LITERALS = (pb.SCONST, pb.USCONST)
 _ROLES = ("CreateRoleStmt", "AlterRoleStmt")
 _FOREIGN = (
     *("CreateUserMappingStmt", "AlterUserMappingStmt", "CreateForeignServerStmt", "AlterForeignServerStmt"),
@@ -23,7 +25,7 @@ _SETTINGS = ("VariableSetStmt", "AlterSystemStmt", "AlterRoleSetStmt", "AlterDat
 _CODE = ("DoStmt", "CreateFunctionStmt")
 _OPTIONS = (b"password", b"passwd", b"pwd", b"sslpassword")
 _COLUMNS = (b"password", b"passwd", b"pwd")
-# To be filled in, by format() or before it is run:
+# Placeholders of format(), and those filled in before the text runs:
 _BLANK = rb"%(?:\d+\$)?[sLI]|\$\d+|\$\{[^}]{0,80}\}|\{\{[^}]{0,80}\}\}|<[\w -]{1,80}>"
 _NO_PASSWORD = re.compile(rb"(?:" + _BLANK + rb"|:\w+|[*!]*)")
 # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING: keywords, or an URI.
@@ -37,14 +39,25 @@ _FORMATS = re.compile(rb"%(?:\d+\$)?[sLI]")
 _TEMPLATE = re.compile(rb"\bpassword(?:\s*=\s*|\s+)'*(?P<place>%(?:(?P<number>\d{1,3})\$)?[sL])", re.IGNORECASE)
 _BREAKS_OFF = re.compile(rb"\bpassword(?:\s*=\s*|\s+)'*\Z", re.IGNORECASE)
 _UNSCANNABLE = re.compile(rb"\bpassword\s+(?:e|u&)?'+[^'%]", re.IGNORECASE)
-_DEEPEST = 20  # strings within strings that are looked into; what is deeper is looked at as plain text
+_DEEPEST = 20  # levels of strings within strings that are read as code; a deeper one is searched as plain text
 _FARTHEST = 200  # tokens from a string to what completes it
-_AROUND = (b"(", b"quote_literal", b"quote_nullable")
+_QUOTES = (b"(", b"quote_literal", b"quote_nullable")
 _DOLLARS = re.compile(rb"\$[^$]*\$")
 
 
+class _Token(NamedTuple):
+    kind: int  # `pg_query_pb2.Token`
+    start: int
+    end: int
+    text: bytes
+
+    @property
+    def word(self) -> bytes:
+        return self.text.strip(b'"').lower()
+
+
 def hide_passwords(text: bytes, statements: Sequence[Statement]) -> bytes:
-    """The text with each password literal made x's of the same length: what may be shown of it, as in an excerpt."""
+    """The text with each password literal replaced by x's of the same length, safe to show as in an excerpt."""
     found = [span for spans in password_literals(text, statements) for span in spans]
     if not found:
         return text
@@ -55,35 +68,27 @@ def hide_passwords(text: bytes, statements: Sequence[Statement]) -> bytes:
 
 
 def password_literals(text: bytes, statements: Iterable[Statement]) -> Iterator[list[_Span]]:
-    """Where password literals stand, with their quotes, by statement."""
+    """The bytes of password literals, with their quotes, by statement."""
     if not _MAY_HOLD_ONE.search(text):
         return
     for statement in statements:
         if _MAY_HOLD_ONE.search(statement.text):
-            spans = [(statement.start + start, statement.start + end) for start, end in _in_statement(statement)]
-            if spans:
-                yield spans
+            found = {*_by_kind(statement.kind, statement.text), *_hashed_here(statement.text)}
+            if found:
+                yield [(statement.start + start, statement.start + end) for start, end in sorted(found)]
 
 
-def _in_statement(statement: Statement) -> list[_Span]:
-    text = statement.text
-    hashed = _hashed_here(_scan(text)) if b"crypt" in text.lower() else []
-    return sorted({*_by_kind(statement.kind, text), *hashed})
+def _hashed_here(text: bytes) -> Iterator[_Span]:
+    """The first argument of pgcrypto's crypt(), if it is a literal: the password to be hashed."""
+    tokens = _scan(text) if b"crypt" in text.lower() else []
+    for function, bracket, argument in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if function.word == b"crypt" and bracket.text == b"(" and argument.kind in _LITERALS:
+            yield argument.start, argument.end
 
 
-def _hashed_here(tokens: Sequence[_Token]) -> list[_Span]:
-    """The first argument of pgcrypto's crypt(), where it is a literal: the password that is to be hashed."""
-    triples = zip(tokens, tokens[1:], tokens[2:], strict=False)
-    return [
-        (start, end)
-        for word, bracket, (name, start, end, _) in triples
-        if name in _LITERALS and bracket[3] == b"(" and word[3].strip(b'"').lower() == b"crypt"
-    ]
-
-
-def _by_kind(kind: str, text: bytes) -> list[_Span]:
+def _by_kind(kind: str, text: bytes) -> Iterable[_Span]:
     if kind in _ROLES:
-        return list(_after(_scan(text), (b"password",)))
+        return _after(_scan(text), (b"password",))
     if kind in _FOREIGN:
         return [*_after(_scan(text), _OPTIONS), *_connections(text)]
     if kind in _SUBSCRIPTIONS:
@@ -91,36 +96,33 @@ def _by_kind(kind: str, text: bytes) -> list[_Span]:
     if kind in _SETTINGS:
         return [*_connections(text), *_assigned(_scan(text))]
     if kind == "UpdateStmt":
-        return list(_assigned(_scan(text), (b"set", b",")))
-    if kind in _CODE or b"dblink" in text.lower():
-        return list(_in_code(text, b"dblink" in text.lower()))
-    return []
+        return _assigned(_scan(text), (b"set", b","))
+    connects = b"dblink" in text.lower()
+    return _in_code(text, connects) if kind in _CODE or connects else ()
 
 
-_Token = tuple[str, int, int, bytes]
+def _connections(text: bytes) -> Iterator[_Span]:
+    """The literals that are a connection to another server, with a password."""
+    for token in _scan(text):
+        if token.kind in _LITERALS and _is_connection(_content(token.text), remote=True):
+            yield token.start, token.end
 
 
-def _connections(text: bytes) -> list[_Span]:
-    """The literals that tell how to connect to another server, with a password."""
-    literals = [token for token in _scan(text) if token[0] in _LITERALS]
-    return [(start, end) for _, start, end, token in literals if _is_connection(_content(token), remote=True)]
-
-
-def _assigned(tokens: Sequence[_Token], behind: Sequence[bytes] = ()) -> Iterator[_Span]:
-    """The literals that a column or setting is set to whose name says that it holds a password.
+def _assigned(tokens: Sequence[_Token], preceding: Sequence[bytes] = ()) -> Iterator[_Span]:
+    """The literals assigned to a column or setting that is named like a password.
 
     Args:
-        behind: what stands before the name; anything, if nothing is said.
+        preceding: the tokens that may precede the name; any, if empty.
     """
-    for before, name, sign, (kind, start, end, token) in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
+    for before, name, sign, value in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
         if (
-            kind in _LITERALS
-            and sign[3].lower() in (b"=", b"to")
-            and name[3].strip(b'"').lower() in _COLUMNS
-            and (not behind or before[3].lower() in behind)
-            and not _NO_PASSWORD.fullmatch(_content(token).strip())
+            value.kind in _LITERALS
+            and sign.text.lower() in (b"=", b"to")
+            and name.word in _COLUMNS
+            and (not preceding or before.text.lower() in preceding)
+            and not _NO_PASSWORD.fullmatch(_content(value.text).strip())
         ):
-            yield start, end
+            yield value.start, value.end
 
 
 def _scan(text: bytes) -> list[_Token]:
@@ -129,31 +131,23 @@ def _scan(text: bytes) -> list[_Token]:
         found = postgast.scan(text.decode()).tokens
     except (postgast.PgQueryError, UnicodeDecodeError):
         return []
-    every = [(_kind(token.token), token.start, token.end, text[token.start : token.end]) for token in found]
-    return [token for token in every if not token[0].endswith("_COMMENT")]
-
-
-def _kind(number: int) -> str:
-    """The name of a token's kind; empty for a sign that PostgreSQL's grammar has no use for, such as a brace."""
-    return str(postgast.pg_query_pb2.Token.Name(number)) if number in _NAMED else ""
-
-
-_NAMED = frozenset(postgast.pg_query_pb2.Token.values())
+    every = (_Token(token.token, token.start, token.end, text[token.start : token.end]) for token in found)
+    return [token for token in every if token.kind not in COMMENTS]
 
 
 def _after(tokens: Sequence[_Token], words: Sequence[bytes]) -> Iterator[_Span]:
     """The literals right after one of these words."""
-    for before, (name, start, end, _) in pairwise(tokens):
-        if name in _LITERALS and before[3].strip(b'"').lower() in words:
-            yield start, end
+    for before, token in pairwise(tokens):
+        if token.kind in _LITERALS and before.word in words:
+            yield token.start, token.end
 
 
 def _in_code(text: bytes, remote: bool, depth: int = 0) -> Iterator[_Span]:
-    """The literals with a password in code: its own statements, and those that it puts together out of strings.
+    """The literals with a password in code: in its own statements, and in those that it builds from strings.
 
     Args:
         remote: the code connects to another server, so that any `password=` in a string is a connection's.
-        depth: how many strings it stands in.
+        depth: how many strings it is in.
     """
     tokens = _scan(text) if depth < _DEEPEST else []
     if not tokens and _UNSCANNABLE.search(text):
@@ -161,16 +155,16 @@ def _in_code(text: bytes, remote: bool, depth: int = 0) -> Iterator[_Span]:
     for start, end in _after(tokens, (b"password",)):
         if not _PLACEHOLDER.fullmatch(_content(text[start:end])):
             yield start, end
-    for number, (name, start, end, token) in enumerate(tokens):
-        if name not in _LITERALS or not _MAY_HOLD_ONE.search(token):
+    for number, token in enumerate(tokens):
+        if token.kind not in _LITERALS or not _MAY_HOLD_ONE.search(token.text):
             continue
-        opening = _DOLLARS.match(token)
+        content, opening = _content(token.text), _DOLLARS.match(token.text)
         if opening:
-            inner = start + opening.end()
-            yield from ((inner + s, inner + e) for s, e in _in_code(_content(token), remote, depth + 1))
-        elif any(_in_code(_content(token), remote, depth + 1)) or _is_connection(_content(token), remote):
-            yield start, end
-        yield from _completing(_content(token), tokens, number + 1)
+            inner = token.start + opening.end()
+            yield from ((inner + start, inner + end) for start, end in _in_code(content, remote, depth + 1))
+        elif any(_in_code(content, remote, depth + 1)) or _is_connection(content, remote):
+            yield token.start, token.end
+        yield from _completing(content, tokens, number + 1)
 
 
 def _is_connection(content: bytes, remote: bool) -> bool:
@@ -187,7 +181,7 @@ def _content(literal: bytes) -> bytes:
 
 def _completing(content: bytes, tokens: Sequence[_Token], after: int) -> Iterator[_Span]:
     """The literals that complete a string that ends where its password begins, or is the template of a format()."""
-    if _BREAKS_OFF.search(content) and tokens[after : after + 1] and tokens[after][3] == b"||":
+    if _BREAKS_OFF.search(content) and after < len(tokens) and tokens[after].text == b"||":
         yield from _literal(_arguments(tokens[after + 1 : after + _FARTHEST], b"||")[0])
     template = _TEMPLATE.search(content)
     if template:
@@ -198,25 +192,25 @@ def _completing(content: bytes, tokens: Sequence[_Token], after: int) -> Iterato
 
 
 def _arguments(tokens: Sequence[_Token], separator: bytes) -> list[list[_Token]]:
-    """The tokens up to the end of the statement or of the brackets they stand in, cut at the separator."""
+    """The tokens up to the end of the statement or of the brackets around them, split at the separator."""
     depth = 0
-    parts: list[list[_Token]] = [[]]
+    arguments: list[list[_Token]] = [[]]
     for token in tokens:
-        depth += {b"(": 1, b")": -1}.get(token[3], 0)
-        if depth < 0 or token[3] == b";":
+        depth += {b"(": 1, b")": -1}.get(token.text, 0)
+        if depth < 0 or token.text == b";":
             break
-        if token[3] == separator and depth == 0:
-            parts.append([])
+        if token.text == separator and depth == 0:
+            arguments.append([])
         else:
-            parts[-1].append(token)
-    return parts
+            arguments[-1].append(token)
+    return arguments
 
 
 def _literal(tokens: Sequence[_Token]) -> Iterator[_Span]:
     """The literal that an expression is, if it is one: bare, in brackets or quoted by quote_literal()."""
-    for name, start, end, token in tokens:
-        if name in _LITERALS:
-            yield start, end
+    for token in tokens:
+        if token.kind in _LITERALS:
+            yield token.start, token.end
             return
-        if token.lower() not in _AROUND:
+        if token.text.lower() not in _QUOTES:
             return

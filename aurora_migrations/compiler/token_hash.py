@@ -1,4 +1,4 @@
-"""The token hash: equal for two texts that mean the same but are laid out differently.
+"""The token hash: equal for two texts with the same meaning and a different layout.
 
 Comments, white space and the letter case of keywords, unquoted names and the letters before a quote (`E'...'`) don't
 count, nor does it where a string is broken into several that PostgreSQL puts together; everything else does. (A hash of
@@ -17,7 +17,7 @@ from postgast import pg_query_pb2 as pb
 from aurora_migrations.compiler.parser import token_stream, tokens
 
 _TOGETHER = 4096  # tokens hashed at once
-VERSION = "2"  # of the way of hashing; part of the hash, so that another way can't be mistaken for another text
+VERSION = "2"  # of the algorithm; included in the hash, so that another algorithm isn't mistaken for another text
 # Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
 STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
 _PLAIN = re.compile(rb"'([^']*(?:''[^']*)*)'(?:\s|--[^\r\n]*[\r\n])*")
@@ -30,11 +30,11 @@ def token_hash(text: bytes) -> str:
     Raises:
         NotSql: the scanner can't read the text.
     """
-    return hash_of(token_stream(text))
+    return _hash(token_stream(text))
 
 
 def unit_hash(text: bytes) -> str:
-    """The hash of a part of a file, without the semicolons at its end: whether they are there depends on what follows.
+    """The hash of a unit of a file, without the semicolons at its end: whether they are there depends on what follows.
 
     Raises:
         NotSql: the scanner can't read the text.
@@ -42,24 +42,24 @@ def unit_hash(text: bytes) -> str:
     found = tokens(text)
     while found and found[-1][0] == pb.ASCII_59:
         found.pop()
-    return hash_of(found)
+    return _hash(found)
 
 
-def hash_of(found: Iterable[tuple[int, bytes]]) -> str:
+def _hash(found: Iterable[tuple[int, bytes]]) -> str:
     """The hash of tokens."""
-    digest, parts = hashlib.sha256(), list[bytes]()
+    digest, buffer = hashlib.sha256(), list[bytes]()
     for kind, token in _merged(found):
         meaning = _meaning(kind, token)
-        parts.append(b"%d:%s," % (len(meaning), meaning))
-        if len(parts) == _TOGETHER:
-            digest.update(b"".join(parts))
-            parts.clear()
-    digest.update(b"".join(parts))
+        buffer.append(b"%d:%s," % (len(meaning), meaning))
+        if len(buffer) == _TOGETHER:
+            digest.update(b"".join(buffer))
+            buffer.clear()
+    digest.update(b"".join(buffer))
     return f"{VERSION}:{digest.hexdigest()}"
 
 
 def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Two strings side by side are one: only a line end with a comment can have set them apart."""
+    """Adjacent strings are one: only a line end with a comment can have separated them."""
     before: tuple[int, bytes] | None = None
     for each in found:
         if each[0] not in STRINGS:
@@ -88,7 +88,7 @@ def _meaning(kind: int, token: bytes) -> bytes:
 
 
 def _joined(string: bytes) -> bytes:
-    """`'a'`, a line end, `'b'` are one string, 'ab': what stands between its parts is layout. E'a' is e'a'."""
+    """`'a'`, a line end, `'b'` are one string, 'ab': what is between the quotes is layout. E'a' is e'a'."""
     prefix = string[: string.index(b"'")].lower()
     if b"\n" not in string and b"\r" not in string:
         return prefix + string[len(prefix) :]

@@ -1,7 +1,7 @@
-"""Which transactions a file runs in: its units, in the order written, and why.
+"""The units of a file, in the order written: what commits together, and why.
 
-one transaction   nothing in the file says otherwise; one BEGIN ... COMMIT around the whole file is taken for it
-apart             the file has blocks of its own, or a statement that PostgreSQL runs in no transaction, or says
+one unit          nothing in the file says otherwise, or one BEGIN ... COMMIT is around the whole file
+several units     the file has blocks of its own, or a statement that PostgreSQL refuses inside a transaction, or says
                   `transaction = off`: each top-level block is a unit, and so is each statement outside one;
                   a CALL, or a DO whose text has COMMIT, ROLLBACK or CALL, may commit by itself, and so runs outside a
                   transaction
@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 import postgast
 from postgast import pg_query_pb2 as pb
 
+from aurora_migrations.compiler.locks.syntax_tree import option_is_on
 from aurora_migrations.compiler.parser import Statement, tokens
-from aurora_migrations.compiler.transactions import Control, control_of, needs_no_transaction
 
 _NESTED = "this BEGIN stands inside another block; PostgreSQL would only warn, and go on in the first"
 _LONE_COMMIT = (
@@ -33,10 +35,11 @@ _NO_COMMIT = "this BEGIN has no COMMIT; take it out: a file runs in a transactio
 _BLOCKS_BUT_ON = "the file has blocks of its own, but `transaction = on` asks for one transaction"
 _COMMITS = re.compile(rb"\b(?:commit|rollback|call)\b", re.IGNORECASE)
 _BEGIN_WORDS = frozenset({pb.BEGIN_P, pb.START, pb.TRANSACTION, pb.WORK})
+_READ_ONLY_SETTINGS = ("transaction_read_only", "default_transaction_read_only")
 
 
 @dataclass(frozen=True)
-class Part:
+class UnitSpan:
     """A unit as the compiler sees it; see `aurora_migrations.engine.script.Unit`."""
 
     start: int
@@ -51,12 +54,32 @@ class Part:
 class Layout:
     """A file's units and why they are what they are. `problems` are (statement's number, reason)."""
 
-    units: tuple[Part, ...]
+    units: tuple[UnitSpan, ...]
     reason: str
     problems: tuple[tuple[int, str], ...] = ()
 
 
-def lay_out(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
+class Control(Enum):
+    """What a statement does to its transaction."""
+
+    BEGIN = "BEGIN"
+    COMMIT = "COMMIT"
+    ROLLBACK = "ROLLBACK"
+    OTHER = "other"
+
+
+_CONTROLS = {
+    pb.TRANS_STMT_BEGIN: Control.BEGIN,
+    pb.TRANS_STMT_START: Control.BEGIN,
+    pb.TRANS_STMT_COMMIT: Control.COMMIT,
+    pb.TRANS_STMT_ROLLBACK: Control.ROLLBACK,
+    pb.TRANS_STMT_PREPARE: Control.OTHER,
+    pb.TRANS_STMT_COMMIT_PREPARED: Control.OTHER,
+    pb.TRANS_STMT_ROLLBACK_PREPARED: Control.OTHER,
+}
+
+
+def find_units(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
     """The units of a file.
 
     Args:
@@ -64,14 +87,20 @@ def lay_out(text: bytes, statements: Sequence[Statement], transaction: str | Non
     """
     controls = [control_of(statement) for statement in statements]
     alone = [needs_no_transaction(statement) for statement in statements]
-    whole = Part(0, len(text), (0, len(statements)))
     if transaction != "off" and not any(controls) and not any(alone):
+        whole = UnitSpan(0, len(text), (0, len(statements)))
         return Layout((whole,), "one transaction: nothing in the file asks for anything else")
     if transaction != "off" and _is_wrapped(controls) and not any(alone):
         block = _block(text, statements, 0, len(statements) - 1)
         return Layout((block,), "one transaction: the file's own BEGIN ... COMMIT")
-    problems = tuple(_problems(controls, alone, transaction))
-    return Layout(tuple(_apart(text, statements, controls, alone)), _why_apart(controls, alone, transaction), problems)
+    if transaction == "off":
+        reason = "each statement and block apart: the file says transaction = off"
+    elif any(alone):
+        reason = f"each statement and block apart: {next(filter(None, alone))} can't run inside a transaction"
+    else:
+        reason = "each block apart: the file has BEGIN ... COMMIT blocks of its own"
+    units = tuple(_several(text, statements, controls, alone))
+    return Layout(units, reason, tuple(_problems(controls, alone, transaction)))
 
 
 def _is_wrapped(controls: Sequence[Control | None]) -> bool:
@@ -84,28 +113,19 @@ def _is_wrapped(controls: Sequence[Control | None]) -> bool:
     )
 
 
-def _block(text: bytes, statements: Sequence[Statement], first: int, last: int) -> Part:
+def _block(text: bytes, statements: Sequence[Statement], first: int, last: int) -> UnitSpan:
     """The unit between the BEGIN that is statement `first` and the COMMIT that is `last`."""
-    begin = statements[first]
-    end = statements[first + 1].start
-    return Part(_behind_semicolon(text, begin.end, end), statements[last].start, (first + 1, last), _modes(begin))
+    begin, following = statements[first], statements[first + 1]
+    between = postgast.scan(text[begin.end : following.start].decode()).tokens
+    # A comment may precede the semicolon, and hold one.
+    start = next((begin.end + int(token.end) for token in between if token.token == pb.ASCII_59), begin.end)
+    modes = " ".join(token.decode() for kind, token in tokens(begin.text) if kind not in _BEGIN_WORDS)
+    return UnitSpan(start, statements[last].start, (first + 1, last), modes)
 
 
-def _behind_semicolon(text: bytes, start: int, end: int) -> int:
-    """Where what follows a statement begins; a comment may stand before its semicolon, and hold one."""
-    found = postgast.scan(text[start:end].decode()).tokens
-    return next((start + int(token.end) for token in found if token.token == pb.ASCII_59), start)
-
-
-def _modes(begin: Statement) -> str:
-    """What stands behind BEGIN, BEGIN TRANSACTION, START TRANSACTION."""
-    words = [token.decode() for kind, token in tokens(begin.text) if kind not in _BEGIN_WORDS]
-    return " ".join(words)
-
-
-def _apart(
+def _several(
     text: bytes, statements: Sequence[Statement], controls: Sequence[Control | None], alone: Sequence[str | None]
-) -> Iterator[Part]:
+) -> Iterator[UnitSpan]:
     begun: int | None = None
     for number, (statement, control) in enumerate(zip(statements, controls, strict=True)):
         if begun is None and control is Control.BEGIN:
@@ -117,7 +137,7 @@ def _apart(
             outside = statement.kind == "CallStmt" or (
                 statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
             )
-            yield Part(statement.start, statement.end, (number, number + 1), alone=alone[number], outside=outside)
+            yield UnitSpan(statement.start, statement.end, (number, number + 1), alone=alone[number], outside=outside)
 
 
 def _problems(
@@ -148,10 +168,96 @@ def _problems(
         yield next(number for number, control in enumerate(controls) if control), _BLOCKS_BUT_ON
 
 
-def _why_apart(controls: Sequence[Control | None], alone: Sequence[str | None], transaction: str | None) -> str:
-    if transaction == "off":
-        return "each statement and block apart: the file says transaction = off"
-    kind = next((kind for kind in alone if kind), None)
-    if kind:
-        return f"each statement and block apart: {kind} can't run inside a transaction"
-    return "each block apart: the file has BEGIN ... COMMIT blocks of its own"
+# ---- statements that control transactions, and those that PostgreSQL refuses inside one -----------------------------
+
+
+def control_of(statement: Statement) -> Control | None:
+    """What the statement does to its transaction; None for savepoints and everything else."""
+    if statement.kind != "TransactionStmt":
+        return None
+    return Control.OTHER if statement.node.chain else _CONTROLS.get(statement.node.kind)
+
+
+def is_read_only(statement: Statement) -> bool:
+    """Whether the statement makes its transaction, or those after it, read-only: BEGIN READ ONLY, SET TRANSACTION READ
+    ONLY, SET default_transaction_read_only = on, and so forth."""
+    node = statement.node
+    if statement.kind == "TransactionStmt":
+        return option_is_on(node.options, "transaction_read_only")
+    if statement.kind != "VariableSetStmt":
+        return False
+    if node.name in ("TRANSACTION", "SESSION CHARACTERISTICS"):
+        return option_is_on(node.args, "transaction_read_only")
+    return node.name.lower() in _READ_ONLY_SETTINGS and any(is_true(each.a_const) for each in node.args)
+
+
+def is_true(constant: Any) -> bool:
+    """Whether a setting's value is on, in any of the ways PostgreSQL takes it: also a number, or the first letters."""
+    if constant.HasField("ival"):
+        return bool(constant.ival.ival)
+    word = constant.sval.sval.lower().strip()
+    return bool(word) and (word in ("on", "1") or "true".startswith(word) or "yes".startswith(word))
+
+
+_ALWAYS = {
+    "CreatedbStmt": "CREATE DATABASE",
+    "DropdbStmt": "DROP DATABASE",
+    "CreateTableSpaceStmt": "CREATE TABLESPACE",
+    "DropTableSpaceStmt": "DROP TABLESPACE",
+    "AlterSystemStmt": "ALTER SYSTEM",
+    "DropSubscriptionStmt": "DROP SUBSCRIPTION",
+}
+
+
+def needs_no_transaction(statement: Statement) -> str | None:
+    """The statement's name, if PostgreSQL refuses to run it inside a transaction block.
+
+    These are the statements that the server's source guards by PreventInTransactionBlock(); PostgreSQL's documentation
+    says of each: "cannot be executed inside a transaction block".
+    """
+    node, kind = statement.node, statement.kind
+    name: str | None = None
+    if kind == "IndexStmt":
+        name = "CREATE INDEX CONCURRENTLY" if node.concurrent else None
+    elif kind == "DropStmt":
+        name = "DROP INDEX CONCURRENTLY" if node.concurrent else None
+    elif kind == "ReindexStmt":
+        if option_is_on(node.params, "concurrently"):
+            name = "REINDEX CONCURRENTLY"
+        elif node.kind in (pb.REINDEX_OBJECT_SCHEMA, pb.REINDEX_OBJECT_SYSTEM, pb.REINDEX_OBJECT_DATABASE):
+            name = "REINDEX of a whole schema or database"
+    elif kind == "VacuumStmt":
+        name = "VACUUM" if node.is_vacuumcmd else None
+    elif kind == "ClusterStmt":
+        name = None if node.HasField("relation") else "CLUSTER of all tables"
+    elif kind == "AlterTableStmt":
+        detached = (each.alter_table_cmd for each in node.cmds if each.alter_table_cmd.subtype == pb.AT_DetachPartition)
+        if any(getattr(command, "def").partition_cmd.concurrent for command in detached):
+            name = "DETACH PARTITION CONCURRENTLY"
+    elif kind == "CreateSubscriptionStmt":
+        connects = option_is_on(node.options, "connect", default=True)
+        name = "CREATE SUBSCRIPTION with a slot" if option_is_on(node.options, "create_slot", connects) else None
+    elif kind == "AlterSubscriptionStmt":
+        name = _altered_subscription(node)
+    elif kind == "AlterDatabaseStmt":
+        named = {option.def_elem.defname for option in node.options}
+        name = "ALTER DATABASE ... SET TABLESPACE" if "tablespace" in named else None
+    else:
+        name = _ALWAYS.get(kind)
+    return name
+
+
+def _altered_subscription(node: Any) -> str | None:
+    publications = (
+        pb.ALTER_SUBSCRIPTION_SET_PUBLICATION,
+        pb.ALTER_SUBSCRIPTION_ADD_PUBLICATION,
+        pb.ALTER_SUBSCRIPTION_DROP_PUBLICATION,
+    )
+    if node.kind == pb.ALTER_SUBSCRIPTION_REFRESH:
+        return "ALTER SUBSCRIPTION ... REFRESH"
+    if node.kind in publications and option_is_on(node.options, "refresh", default=True):
+        return "ALTER SUBSCRIPTION with refresh"
+    named = {option.def_elem.defname for option in node.options}
+    if node.kind == pb.ALTER_SUBSCRIPTION_OPTIONS and named & {"failover", "two_phase"}:
+        return "ALTER SUBSCRIPTION ... SET (failover or two_phase)"
+    return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import postgast
 
 from aurora_migrations.compiler.parser import NotSql, Statement, parse
-from aurora_migrations.compiler.transactions import needs_no_transaction
+from aurora_migrations.compiler.transaction_units import needs_no_transaction
 from aurora_migrations.engine.migrations import Package, read_text
 
 

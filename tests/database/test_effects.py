@@ -16,8 +16,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from aurora_migrations.compiler import locks as rules
-from aurora_migrations.compiler.locks import builtins
+from aurora_migrations.compiler.locks import builtins, rules
 from aurora_migrations.compiler.locks.effects import Answer, Effect, effects
 from aurora_migrations.compiler.locks.syntax_tree import quoted
 from aurora_migrations.compiler.parser import parse

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from aurora_migrations.compiler.parser import parse
-from aurora_migrations.compiler.transactions import control_of, needs_no_transaction
+from aurora_migrations.compiler.transaction_units import control_of, needs_no_transaction
 from aurora_migrations.engine import job
 from aurora_migrations.engine.errors import (
     InvalidFile,

@@ -2,8 +2,11 @@
 
 import pytest
 
-from aurora_migrations.compiler import locks as rules
-from aurora_migrations.compiler.locks.effects import Answer, Effect, effects, note, objects
+from aurora_migrations.compiler.locks import rules
+from aurora_migrations.compiler.locks.caveats import caveat
+from aurora_migrations.compiler.locks.created_objects import CreatedObjects
+from aurora_migrations.compiler.locks.effects import Answer, Effect, effects
+from aurora_migrations.compiler.locks.match import touches
 from aurora_migrations.compiler.parser import parse
 from tests.bounds import NO_HANG
 
@@ -26,7 +29,10 @@ def tables(text: str) -> list[str]:
 
 
 def named(text: str) -> tuple[str, ...]:
-    return objects(parse(text.encode())[-1])
+    created = CreatedObjects()
+    (statement,) = parse(text.encode())[-1:]
+    names = (str(touch.name) for node in created.flatten(statement.node) for touch in touches(node, created.types))
+    return tuple(dict.fromkeys(names))
 
 
 # One effect
@@ -392,7 +398,7 @@ def test_an_index_by_name_is_its_table_if_the_file_tells_which_and_else_itself()
     ],
 )
 def test_a_note_says_what_no_rule_can_see(statement: str, part: str):
-    assert part in note(parse(statement.encode())[0])
+    assert part in caveat(parse(statement.encode())[0].node)
 
 
 @pytest.mark.parametrize(
@@ -419,8 +425,8 @@ def test_a_note_says_what_no_rule_can_see(statement: str, part: str):
 def test_statements_that_touch_no_table_have_no_effect_and_no_note(statement: str):
     parsed = parse(statement.encode())
     assert effects(parsed) == [()]
-    assert objects(parsed[0]) == ("s",) if statement == "CREATE SEQUENCE s" else objects(parsed[0]) == ()
-    assert note(parsed[0]) == ""
+    assert named(statement) == (("s",) if statement == "CREATE SEQUENCE s" else ())
+    assert caveat(parsed[0].node) == ""
 
 
 def test_every_statement_gets_its_tuple_in_order():

@@ -19,7 +19,7 @@ from aurora_migrations.compiler.hazards import (
     UNREAD,
     Allow,
     Hazard,
-    Source,
+    LintedFile,
     apply_allows,
     find_hazards,
     parse_allow,
@@ -34,7 +34,7 @@ CANARY = "kanarien-7vogel"
 
 def source(text, path="017_x.sql", in_transaction=True):
     encoded = text.encode()
-    return Source(path, encoded, parse(encoded), in_transaction)
+    return LintedFile(path, encoded, parse(encoded), in_transaction)
 
 
 def find(text, in_transaction=True):
@@ -137,6 +137,10 @@ def test_what_a_truncate_cascades_to_is_not_known():
         "CREATE TABLE users (a int); ALTER TABLE archive.users DROP COLUMN a;",
         'CREATE TABLE "Users" (a int); ALTER TABLE users DROP COLUMN a;',
         "SET search_path = x; CREATE TABLE users (a int); ALTER TABLE public.users DROP COLUMN a;",
+        "SELECT set_config('search_path', 'x', false); CREATE TABLE t (a int); ALTER TABLE public.t DROP COLUMN a;",
+        "DO $$ BEGIN SET search_path = x; END $$; CREATE TABLE t (a int); ALTER TABLE public.t DROP COLUMN a;",
+        "CREATE TABLE t (a int); SET search_path = x; ALTER TABLE t DROP COLUMN a;",
+        "BEGIN; SET LOCAL search_path = x; COMMIT; CREATE TABLE t (a int); ALTER TABLE x.t DROP COLUMN a;",
         "ALTER TABLE users DROP COLUMN a; CREATE TABLE users (a int);",
         "CREATE TEMP TABLE users (a int); DROP TABLE users; ALTER TABLE users DROP COLUMN a;",
         "CREATE TABLE users_new (a int); ALTER TABLE users RENAME TO users_old;",
@@ -159,6 +163,9 @@ def test_what_others_may_use_stays_a_hazard(text):
         "CREATE TABLE t (a int); ALTER TABLE t SET SCHEMA s; ALTER TABLE s.t DROP COLUMN a;",
         "CREATE TABLE t (a int); ALTER TABLE t RENAME COLUMN a TO b; ALTER TABLE t DROP COLUMN b;",
         "SET search_path = x; CREATE TABLE t (a int); ALTER TABLE t DROP COLUMN a;",
+        "SET search_path = x, public; CREATE TABLE x.t (a int); ALTER TABLE t DROP COLUMN a;",
+        "CREATE SCHEMA x CREATE TABLE t (a int); ALTER TABLE x.t DROP COLUMN a;",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION f() RENAME TO g; DROP FUNCTION g()",
         "CREATE TEMP TABLE t (a int); DROP TABLE pg_temp.t;",
         "CREATE TABLE t (a int); CREATE INDEX i ON t (a); DROP INDEX i; ALTER INDEX i RENAME TO j;",
         "CREATE INDEX CONCURRENTLY i ON s.users (a); DROP INDEX s.i;",

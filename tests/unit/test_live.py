@@ -25,6 +25,7 @@ from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import discover, position, read_text
 from aurora_migrations.engine.options import Options
 from aurora_migrations.engine.script import Outline
+from aurora_migrations.engine.verification.expected_tables import ANYTHING
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -414,6 +415,12 @@ def test_grammar_is_loaded_only_when_a_file_must_be_understood(migrations: Migra
     subprocess.run([sys.executable, "-c", program, str(migrations.dir)], cwd=ROOT, check=True)
 
 
+@pytest.mark.parametrize("text", ["SELECT {0}", "ALTER TABLE t ADD COLUMN c text DEFAULT {0}"])
+def test_calls_nested_deeper_than_a_tree_is_kept_count_as_calls_of_unknown_functions(text: str) -> None:
+    found = compiled(text.format("lower(" * 60 + "'a'" + ")" * 60))
+    assert (found.problems, found.script.taken) == ((), (ANYTHING,))
+
+
 ROWS = 20_000  # 1.1 MB: more than is understood in one piece
 LARGE = "INSERT INTO notes VALUES ('once; é\nupon -- a time', 17);\n".encode() * ROWS
 
@@ -446,8 +453,7 @@ def test_large_file_is_refused_for_its_last_statement(tmp_path, end: str) -> Non
 def test_token_hash_of_a_large_file_is_that_of_its_tokens(monkeypatch) -> None:
     text = b"SELECT 'a'\n'b;\n', $$;\n$$ /* ;\n */;\nSELECT \"x;\n\" -- ;\n;\n" * 40
     expected = token_hash(text)
-    for name in ("aurora_migrations.compiler.pieces.WHOLE", "aurora_migrations.compiler.parser.WHOLE"):
-        monkeypatch.setattr(name, 0)
+    monkeypatch.setattr("aurora_migrations.compiler.parser.WHOLE", 0)
     for size in (1, 7, 100):
-        monkeypatch.setattr("aurora_migrations.compiler.pieces.PIECE", size)
+        monkeypatch.setattr("aurora_migrations.compiler.parser.CHUNK", size)
         assert token_hash(text) == expected

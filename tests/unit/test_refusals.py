@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_migrations.compiler.compile import compile_text, read_promises
+from aurora_migrations.compiler.compile import compile_text, read_expectations
 from aurora_migrations.compiler.parser import NotSql, parse
 from aurora_migrations.engine.options import Options
 
@@ -198,7 +198,7 @@ def test_down_file_with_what_stood_above_the_marker_is_refused(marker: str) -> N
 
 @pytest.mark.parametrize("marker", ["-- +goose Down", "-- migrate:down"])
 def test_marker_in_a_verify_file_is_refused(marker: str) -> None:
-    _, wrong = read_promises("1_a.verify.sql", f"SELECT true;\n{marker}\nSELECT false;".encode())
+    _, wrong = read_expectations("1_a.verify.sql", f"SELECT true;\n{marker}\nSELECT false;".encode())
     assert [str(problem).partition(" divides")[0] for problem in wrong] == [f"1_a.verify.sql:2:1: `{marker}`"]
 
 
@@ -350,13 +350,13 @@ def test_text_is_not_refused(text: str) -> None:
 
 
 def promises(text: str) -> list[tuple[str, str]]:
-    found, wrong = read_promises("1_a.verify.sql", text.encode())
+    found, wrong = read_expectations("1_a.verify.sql", text.encode())
     assert wrong == []
     return [(promise.name, promise.query) for promise in found]
 
 
 def not_queries(text: str) -> list[str]:
-    return [str(problem) for problem in read_promises("1_a.verify.sql", text.encode())[1]]
+    return [str(problem) for problem in read_expectations("1_a.verify.sql", text.encode())[1]]
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,9 @@ def not_queries(text: str) -> list[str]:
     ],
 )
 def test_query_that_can_be_no_promise_is_refused(query: str, words: str) -> None:
-    (problem,) = [str(problem) for problem in read_promises("1_a.verify.sql", f"SELECT true;\n {query};".encode())[1]]
+    (problem,) = [
+        str(problem) for problem in read_expectations("1_a.verify.sql", f"SELECT true;\n {query};".encode())[1]
+    ]
     assert problem.startswith(f"1_a.verify.sql:2:2: {words}")
 
 
@@ -391,7 +393,7 @@ def test_query_that_can_be_no_promise_is_refused(query: str, words: str) -> None
     ],
 )
 def test_query_that_may_be_one_boolean_is_a_promise(query: str) -> None:
-    found, wrong = read_promises("1_a.verify.sql", query.encode())
+    found, wrong = read_expectations("1_a.verify.sql", query.encode())
     assert ([promise.query for promise in found], wrong) == ([query], [])
 
 
@@ -404,7 +406,7 @@ def test_query_that_may_be_one_boolean_is_a_promise(query: str) -> None:
     ],
 )
 def test_promise_that_speaks_of_a_password_is_called_by_its_place(text: str) -> None:
-    (promise,), _ = read_promises("1_a.verify.sql", text.encode())
+    (promise,), _ = read_expectations("1_a.verify.sql", text.encode())
     assert promise.name == promise.place == "1_a.verify.sql:2:1"
 
 
@@ -528,7 +530,7 @@ TEXTS = (LIKE_SQL | st.text()).map(lambda text: text.replace("\0", " ").encode(e
 ASKED: list[Callable[[bytes], object]] = [
     parse,
     lambda text: compile_text(FILE, text, Options()),
-    lambda text: read_promises(FILE, text),
+    lambda text: read_expectations(FILE, text),
     lambda text: compile_text(FILE, b"COMMIT;" + text, Options()),
 ]
 

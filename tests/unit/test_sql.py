@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_migrations.compiler import parser, pieces
-from aurora_migrations.compiler.deep import parse_deep
-from aurora_migrations.compiler.parser import NotSql, parse, tokens
+from aurora_migrations.compiler import parser
+from aurora_migrations.compiler.parser import NotSql, parse, parse_deep, tokens
 from tests.bounds import NO_HANG
 
 BOUNDED = settings(max_examples=80, deadline=None, database=None)
@@ -88,9 +87,8 @@ def without_comments(gap: bytes) -> bytes:
 def way(request, monkeypatch) -> None:
     """Both ways to parse a text: at once, and in pieces (here as small as can be), as large ones are."""
     if request.param == "apart":
-        monkeypatch.setattr(pieces, "WHOLE", 0)
         monkeypatch.setattr(parser, "WHOLE", 0)
-        monkeypatch.setattr(pieces, "PIECE", 1)
+        monkeypatch.setattr(parser, "CHUNK", 1)
 
 
 def texts(seed: int) -> tuple[bytes, list[tuple[int, int, str]]]:
@@ -192,7 +190,7 @@ def test_deeper_than_the_grammar_itself_goes_is_no_sql():
 
 @pytest.mark.parametrize(("kind", "text"), POOL, ids=[text[:30] for _, text in POOL])
 def test_tree_that_came_the_long_way_round_is_the_same(kind: str, text: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("aurora_migrations.compiler.deep._KEPT", 10_000)
+    monkeypatch.setattr("aurora_migrations.compiler.parser._KEPT", 10_000)
     assert parse_deep(text.encode()) == postgast.parse(text)
 
 

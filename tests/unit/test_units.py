@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from aurora_migrations.compiler.parser import parse, tokens
-from aurora_migrations.compiler.transaction_units import Layout, lay_out
-from aurora_migrations.compiler.transactions import is_read_only, needs_no_transaction
+from aurora_migrations.compiler.transaction_units import Layout, find_units, is_read_only, needs_no_transaction
 
 PLAIN = "one transaction: nothing in the file asks for anything else"
 WRAPPED = "one transaction: the file's own BEGIN ... COMMIT"
@@ -21,7 +20,7 @@ def alone(what: str) -> str:
 
 
 def layout(text: str, transaction: str | None = None) -> Layout:
-    return lay_out(text.encode(), parse(text.encode()), transaction)
+    return find_units(text.encode(), parse(text.encode()), transaction)
 
 
 @dataclass(frozen=True)

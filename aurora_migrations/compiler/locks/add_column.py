@@ -1,4 +1,4 @@
-"""What the definition of a new column asks for: the cases of ADD COLUMN."""
+"""The cases of ADD COLUMN: what the definition of a new column requires."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INDEXED = (_C.CONSTR_UNIQUE, _C.CONSTR_PRIMARY)
 
 
 def cases(column: Any, types: Mapping[str, bool]) -> Iterator[str]:
-    """The cases that hold for a column, in the words of the table of rules."""
+    """The cases that apply to a column, named as in the table of rules."""
     constraints = {each.constraint.contype: each.constraint for each in column.constraints}
     value = _value(column, constraints)
     yield value
@@ -33,7 +33,7 @@ def cases(column: Any, types: Mapping[str, bool]) -> Iterator[str]:
 
 
 def _value(column: Any, constraints: Mapping[int, Any]) -> str:
-    """Where the new column's value for the rows there are comes from."""
+    """Where existing rows get the new column's value from."""
     if is_serial(column):
         return "serial"
     if _C.CONSTR_IDENTITY in constraints:
@@ -58,8 +58,8 @@ def _functions(message: Any) -> Iterator[str]:
     """The functions that an expression calls. One with a schema of its own keeps it, so it is no known one."""
     if message.DESCRIPTOR.name == "FuncCall":
         parts = syntax_tree.strings(message.funcname)
-        known = len(parts) == 1 or parts[0] in ("pg_catalog", "public", "extensions")
-        yield parts[-1] if known else ".".join(parts)
+        known = len(parts) == 1 or parts[:1] in (["pg_catalog"], ["public"], ["extensions"])
+        yield parts[-1] if known else ".".join(parts)  # no parts if the tree was too deep to be kept
     for child in syntax_tree.children(message):
         yield from _functions(child)
 

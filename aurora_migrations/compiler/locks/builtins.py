@@ -1,4 +1,4 @@
-"""Names that PostgreSQL brings: functions by their volatility, and types. The servers under test confirm them."""
+"""PostgreSQL's own functions, by volatility, and types. `tests/database/test_effects.py` checks them on servers."""
 
 
 def _words(*lines: str) -> frozenset[str]:
@@ -55,7 +55,7 @@ OF_THE_SERVER = _words(
     "to_regclass to_regnamespace to_regoper to_regproc to_regprocedure to_regrole to_regtype txid_current",
     "txid_current_if_assigned txid_current_snapshot txid_status txid_visible_in_snapshot",
 )
-"""Functions that ask or tell the server something, and change no table."""
+"""Functions about the server and its sessions, which change no table."""
 
 SERIAL = _words("bigserial serial serial2 serial4 serial8 smallserial")
 """Not types: an integer, a sequence and a default of nextval()."""

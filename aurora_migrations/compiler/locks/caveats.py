@@ -1,4 +1,4 @@
-"""What no rule can see in a statement's text, said in a sentence."""
+"""Caveats: effects of a statement that its text doesn't show, so that no rule can list them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _ALWAYS: Mapping[str, str] = {
 }
 
 
-def unseen(node: Any) -> str:
-    """Why a statement may do more than the rules say; empty if it doesn't."""
+def caveat(node: Any) -> str:
+    """Why a statement may do more than its effects show, as one sentence; empty if it doesn't."""
     kind = node.DESCRIPTOR.name
-    look = _SOMETIMES.get(kind)
-    return look(node) if look else _ALWAYS.get(kind, "")
+    find = _SOMETIMES.get(kind)
+    return find(node) if find else _ALWAYS.get(kind, "")
 
 
 def _domain(node: Any) -> str:

@@ -1,66 +1,70 @@
-"""What a file has created, renamed and dropped so far: a relation that is new in it keeps nobody else waiting.
+"""The objects that a file has created so far. Nobody else can use them yet, so nothing done to them blocks anyone.
 
-One that may have been there before isn't new: what IF NOT EXISTS may have found, and what a ROLLBACK TO has taken back.
-`aurora_migrations/compiler/locks/created.py`, which tells whom a hazard hurts, goes by the same.
+What may have been there before doesn't count: what IF NOT EXISTS or OR REPLACE may have found, and what ROLLBACK TO has
+undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import postgast
 
 from aurora_migrations.compiler.locks import add_column, syntax_tree
-from aurora_migrations.compiler.locks.created import is_made
-from aurora_migrations.compiler.locks.match import RELATIONS, listed
-from aurora_migrations.compiler.locks.savepoints import Savepoints
+from aurora_migrations.compiler.locks.match import RELATIONS
 from aurora_migrations.compiler.locks.syntax_tree import Name
+from aurora_migrations.compiler.parser import Statement
 
-_OBJECT = postgast.pg_query_pb2.ObjectType.Name
-_C = postgast.pg_query_pb2.ConstrType
+_pb = postgast.pg_query_pb2
+_OBJECT = _pb.ObjectType.Name
+_TYPES = ("OBJECT_TYPE", "OBJECT_DOMAIN")
+_FUNCTIONS = ("OBJECT_FUNCTION", "OBJECT_PROCEDURE", "OBJECT_ROUTINE", "OBJECT_AGGREGATE")
+_NAMED_BY_THEMSELVES = (*RELATIONS, *_TYPES, *_FUNCTIONS)  # unlike a column or a trigger, which is named in its table
+_ON_A_RELATION = frozenset({"AlterTableStmt", "IndexStmt", "ReindexStmt", "RenameStmt", "AlterObjectSchemaStmt"})
 _TEMPORARY = "pg_temp"
+_UNKNOWN = ""  # the schema of names without one, once search_path is set in a way that isn't analysed
 _NAME_LENGTH = 63  # bytes; PostgreSQL cuts a longer name
 
-Key = tuple[str, str]
 
+class CreatedObjects:
+    """The relations, types and functions that a file has created, read from top to bottom.
 
-class File:
-    """The names of one file, read from top to bottom.
-
-    A name without a schema is taken to be in the first schema of the last `SET search_path`, else in `public`.
+    A name without a schema is taken to be in the first schema of the last `SET search_path`, else in `public`. Tables
+    and types share their names, as in PostgreSQL, where each table has a type. A function is listed as `name()`.
 
     Attributes:
-        types: types the file created, and whether each is a domain with constraints.
+        types: types the file created, by their bare name, and whether each is a domain with constraints.
     """
 
     def __init__(self) -> None:
         self.types: dict[str, bool] = {}
-        self._schema = "public"
+        self._schema = self._session_schema = "public"  # the second is without SET LOCAL
         # Nothing here is searched as a whole: a file of many statements would take the square of their number.
-        self._created: dict[Key, int] = {}  # with a number that grows, in its order
+        self._created: dict[tuple[str, str], int] = {}  # with a number that grows, in its order
         self._count = 0
         self._dropped_schemas: dict[str, int] = {}  # with the count at that time
-        self._indexed: dict[Key, list[Name]] = {}  # by table, its present name
-        self._indexes: dict[Key, list[Name]] = {}  # the same list, by index
-        self._savepoints: Savepoints[tuple[int, int, str]] = Savepoints()
+        self._indexed: dict[Name, list[Name]] = {}  # by table, its present name
+        self._indexes: dict[tuple[str, str], list[Name]] = {}  # the same list, by index
+        self._savepoints: list[tuple[str, int, int, str, str]] = []  # with the count, the number of types, the schemas
+        self._places: dict[str, list[int]] = {}  # of the savepoints, by name
 
-    def key(self, name: Name) -> Key:
+    def resolve(self, name: Name) -> Name:
         """The same for all spellings of one relation."""
         if name.schema:
-            return name.schema, name.name
-        temporary = _TEMPORARY, name.name
-        return temporary if self._is_there(temporary) else (self._schema, name.name)
+            return name
+        is_temporary = self._exists((_TEMPORARY, name.name))
+        return Name(_TEMPORARY if is_temporary else self._schema, name.name)
 
     def is_new(self, name: Name) -> bool:
         """Whether the file created it."""
-        return self._is_there(self.key(name))
+        return self._exists(self.resolve(name))
 
     def table_of(self, index: Name) -> Name | None:
         """The table of an index that the file created."""
-        return self._indexes.get(self.key(index), [None])[0]
+        return self._indexes.get(self.resolve(index), [None])[0]
 
-    def parts(self, node: Any) -> Iterator[Any]:
+    def flatten(self, node: Any) -> Iterator[Any]:
         """The statement itself, or those inside a CREATE SCHEMA, read as PostgreSQL does: within that schema."""
         if node.DESCRIPTOR.name != "CreateSchemaStmt":
             yield node
@@ -71,176 +75,238 @@ class File:
         self._schema = before
 
     def follow(self, node: Any) -> None:
-        """Take note of what a statement creates, renames or drops."""
-        step = _STEPS.get(node.DESCRIPTOR.name)
-        if step:
-            step(self, node)
+        """Records what a statement creates, renames, moves or drops."""
+        kind = node.DESCRIPTOR.name
+        if kind == "DropStmt":
+            self._drop(node)
+        elif kind in ("RenameStmt", "AlterObjectSchemaStmt"):
+            self._move(node)
+        elif kind == "TransactionStmt":
+            self._control(node)
+        elif kind == "VariableSetStmt" and node.name == "search_path":
+            named = (each.a_const.sval.sval for each in node.args)
+            first = next((schema for schema in named if schema and schema != "$user"), "public")
+            self._set_schema(first, node.is_local)
+        elif kind in ("SelectStmt", "DoStmt") and _sets_search_path(node):
+            self._set_schema(_UNKNOWN)
+        elif kind == "IndexStmt":
+            if node.idxname and not node.if_not_exists:
+                table = syntax_tree.of_range(node.relation)
+                index = Name(self.resolve(table).schema, node.idxname)
+                self._add(index)
+                self._indexes[index] = self._indexed.setdefault(self.resolve(table), [table])
+        elif kind in _CREATING:
+            for name in _created(node):
+                self._add(Name(name.schema or self._schema, name.name))
+            if kind in _CREATING_TYPES:
+                self._add_type(node)
 
-    def add(self, range_var: Any) -> None:
-        self._add(self._new_key(range_var))
+    def _exists(self, key: tuple[str, str]) -> bool:
+        return self._created.get(key, 0) > self._dropped_schemas.get(key[0], 0)
 
-    def add_sequences(self, range_var: Any, definitions: Iterable[Any]) -> None:
-        """The sequences of serial and identity columns, by the names that PostgreSQL gives them."""
-        table = syntax_tree.of_range(range_var)
-        for column in definitions:
-            if add_column.is_serial(column) or add_column.is_identity(column):
-                sequence = Name(table.schema, f"{table.name}_{column.colname}_seq"[:_NAME_LENGTH])
-                self._add((sequence.schema or self._schema, sequence.name))
+    def _add(self, key: Name) -> None:
+        self._count += 1
+        self._created.pop(key, None)
+        self._created[key] = self._count
 
-    def add_index(self, node: Any) -> None:
-        if node.idxname:
-            table = syntax_tree.of_range(node.relation)
-            key = self.key(table)[0], node.idxname
-            self._add(key)
-            self._indexes[key] = self._indexed.setdefault(self.key(table), [table])
+    def _add_type(self, node: Any) -> None:
+        base, constrained = "", False
+        if node.DESCRIPTOR.name == "CreateDomainStmt":
+            base = "".join(syntax_tree.strings(node.type_name.names)[-1:])
+            checks = (_pb.ConstrType.CONSTR_CHECK, _pb.ConstrType.CONSTR_NOTNULL)
+            constrained = any(each.constraint.contype in checks for each in node.constraints)
+        for name in _created(node):
+            self.types[name.name] = constrained or self.types.get(base, False)
 
-    def move(self, name: Name, to: Name) -> None:
+    def _move(self, node: Any) -> None:
         """Another name or schema: what was new stays new, what was there before isn't new under its new name."""
-        old, new = self.key(name), (to.schema or self.key(name)[0], to.name)
+        name = _altered(node)
+        if name is None:
+            return
+        old = self.resolve(name)
+        if node.DESCRIPTOR.name == "AlterObjectSchemaStmt":
+            new = Name(node.newschema, old.name)
+        elif _OBJECT(node.rename_type) in _FUNCTIONS:
+            new = _function(old.schema, node.newname)
+        elif _OBJECT(node.rename_type) in _NAMED_BY_THEMSELVES:
+            new = Name(old.schema, node.newname)
+        else:
+            return
         if old in self._indexes:
             self._indexes[new] = self._indexes.pop(old)
         if old in self._indexed:
             self._indexed[new] = self._indexed.pop(old)
-            self._indexed[new][0] = Name(*new)
+            self._indexed[new][0] = new
         self._created.pop(new, None)
-        if self._is_there(old):
+        if self._exists(old):
             del self._created[old]
             self._add(new)
 
-    def forget(self, name: Name) -> None:
-        key = self.key(name)
-        self._created.pop(key, None)
-        self._indexes.pop(key, None)
+    def _drop(self, node: Any) -> None:
+        if _OBJECT(node.remove_type) == "OBJECT_SCHEMA":
+            self._dropped_schemas.update((each.string.sval, self._count) for each in node.objects)
+        for name in map(self.resolve, _dropped(node)):
+            self._created.pop(name, None)
+            self._indexes.pop(name, None)
 
-    def forget_schema(self, schema: str) -> None:
-        self._dropped_schemas[schema] = self._count
+    def _set_schema(self, schema: str, is_local: bool = False) -> None:
+        self._schema = schema
+        if not is_local:
+            self._session_schema = schema
 
-    def search(self, schemas: Iterable[str]) -> None:
-        """SET search_path: the first schema that is one."""
-        self._schema = next((each for each in schemas if each and each != "$user"), "public")
-
-    def control(self, node: Any) -> None:
+    def _control(self, node: Any) -> None:
         """A savepoint, or the way back to one. What was dropped or renamed since doesn't count as new again."""
-        then = self._savepoints.follow(node, (self._count, len(self.types), self._schema))
-        if then is None:
-            return
-        count, types, self._schema = then
+        name, kind = node.savepoint_name, node.kind
+        if kind == _pb.TRANS_STMT_SAVEPOINT:
+            self._places.setdefault(name, []).append(len(self._savepoints))
+            self._savepoints.append((name, self._count, len(self.types), self._schema, self._session_schema))
+        elif kind in (_pb.TRANS_STMT_COMMIT, _pb.TRANS_STMT_ROLLBACK):
+            self._close_savepoints(0)
+            self._schema = self._session_schema
+        elif kind in (_pb.TRANS_STMT_RELEASE, _pb.TRANS_STMT_ROLLBACK_TO) and self._places.get(name):
+            place = self._places[name][-1]
+            if kind == _pb.TRANS_STMT_ROLLBACK_TO:
+                self._go_back(*self._savepoints[place][1:])
+                place += 1
+            self._close_savepoints(place)
+
+    def _close_savepoints(self, kept: int) -> None:
+        while len(self._savepoints) > kept:
+            name, *_ = self._savepoints.pop()
+            self._places[name].pop()
+
+    def _go_back(self, count: int, types: int, schema: str, session_schema: str) -> None:
+        self._schema, self._session_schema = schema, session_schema
         while self._created and next(reversed(self._created.values())) > count:
             key, _ = self._created.popitem()
             self._indexes.pop(key, None)
         while len(self.types) > types:
             self.types.popitem()
 
-    def _is_there(self, key: Key) -> bool:
-        return self._created.get(key, 0) > self._dropped_schemas.get(key[0], 0)
 
-    def _add(self, key: Key) -> None:
-        self._count += 1
-        self._created.pop(key, None)
-        self._created[key] = self._count
-
-    def _new_key(self, range_var: Any) -> Key:
-        name = syntax_tree.of_range(range_var)
-        return name.schema or self._schema, name.name
-
-
-def _create_table(file: File, node: Any) -> None:
-    if not is_made(node, node.relation):
-        return
-    file.add(node.relation)
-    definitions = (element.column_def for element in node.table_elts if element.HasField("column_def"))
-    file.add_sequences(node.relation, definitions)
+def on_new_objects(statements: Sequence[Statement]) -> set[int]:
+    """The numbers of the statements that change only what earlier statements of the file have created."""
+    objects, found = CreatedObjects(), set()
+    for number, statement in enumerate(statements):
+        changed = list(_changed(statement.node))
+        if changed and all(map(objects.is_new, changed)):
+            found.add(number)
+        for node in objects.flatten(statement.node):
+            objects.follow(node)
+    return found
 
 
-def _alter_table(file: File, node: Any) -> None:
-    added = (getattr(each.alter_table_cmd, "def") for each in node.cmds if not each.alter_table_cmd.missing_ok)
-    file.add_sequences(node.relation, (each.column_def for each in added if each.HasField("column_def")))
+def _changed(node: Any) -> Iterable[Name]:
+    """The objects that a statement changes, of the kinds of statements that squawk's rules are about."""
+    kind = node.DESCRIPTOR.name
+    if kind == "DropStmt":
+        return _dropped(node)
+    if kind == "TruncateStmt":
+        return (
+            ()
+            if node.behavior == _pb.DROP_CASCADE
+            else (syntax_tree.of_range(each.range_var) for each in node.relations)
+        )
+    if kind in ("AlterDomainStmt", "AlterEnumStmt"):
+        return (_name(node.type_name),)
+    if kind in _ON_A_RELATION:
+        altered = _altered(node)
+        return () if altered is None else (altered,)
+    return ()
 
 
-def _create_table_as(file: File, node: Any) -> None:
-    if is_made(node, node.into.rel):
-        file.add(node.into.rel)
-
-
-def _create_sequence(file: File, node: Any) -> None:
-    if is_made(node, node.sequence):
-        file.add(node.sequence)
-
-
-def _index(file: File, node: Any) -> None:
-    if not node.if_not_exists:
-        file.add_index(node)
-
-
-def _select_into(file: File, node: Any) -> None:
-    if node.HasField("into_clause"):
-        file.add(node.into_clause.rel)
-
-
-def _view(file: File, node: Any) -> None:
-    if not node.replace:
-        file.add(node.view)
-
-
-def _domain(file: File, node: Any) -> None:
-    base = syntax_tree.strings(node.type_name.names)[-1:]
-    constrained = any(each.constraint.contype in (_C.CONSTR_CHECK, _C.CONSTR_NOTNULL) for each in node.constraints)
-    file.types[syntax_tree.strings(node.domainname)[-1]] = constrained or file.types.get("".join(base), False)
-
-
-def _type(file: File, node: Any) -> None:
-    names = syntax_tree.strings(node.type_name)
-    file.types[names[-1]] = False
-
-
-def _composite(file: File, node: Any) -> None:
-    file.types[node.typevar.relname] = False
-
-
-def _rename(file: File, node: Any) -> None:
-    if node.HasField("relation") and _OBJECT(node.rename_type) in RELATIONS:
-        name = syntax_tree.of_range(node.relation)
-        file.move(name, Name(name.schema, node.newname))
-
-
-def _set_schema(file: File, node: Any) -> None:
+def _altered(node: Any) -> Name | None:
+    """The relation, type or function that an ALTER is about."""
     if node.HasField("relation"):
-        name = syntax_tree.of_range(node.relation)
-        file.move(name, Name(node.newschema, name.name))
+        return syntax_tree.of_range(node.relation)
+    if node.DESCRIPTOR.name == "RenameStmt":
+        return _listed(_OBJECT(node.rename_type), node.object)
+    if node.DESCRIPTOR.name == "AlterObjectSchemaStmt":
+        return _listed(_OBJECT(node.object_type), node.object)
+    return None
 
 
-def _drop(file: File, node: Any) -> None:
-    kind = _OBJECT(node.remove_type)
-    for each in node.objects:
-        if kind == "OBJECT_SCHEMA":
-            file.forget_schema(each.string.sval)
-        elif kind in RELATIONS:
-            name = listed(kind, each)
-            if name:
-                file.forget(name)
+def _dropped(node: Any) -> Iterator[Name]:
+    names = (_listed(_OBJECT(node.remove_type), each) for each in node.objects)
+    return (name for name in names if name is not None)
 
 
-def _set(file: File, node: Any) -> None:
-    if node.name == "search_path":
-        file.search(each.a_const.sval.sval for each in node.args)
+def _listed(kind: str, node: Any) -> Name | None:
+    """An object in a statement's list; tables, types and functions each have their own shape. None for other kinds."""
+    if kind not in _NAMED_BY_THEMSELVES:
+        return None
+    name = _name((*node.list.items, *node.type_name.names, *node.object_with_args.objname))
+    return _function(*name) if kind in _FUNCTIONS else name
 
 
-_STEPS: Mapping[str, Callable[[File, Any], None]] = {
-    "AlterObjectSchemaStmt": _set_schema,
-    "AlterTableStmt": _alter_table,
-    "CompositeTypeStmt": _composite,
-    "CreateDomainStmt": _domain,
-    "CreateEnumStmt": _type,
-    "CreateForeignTableStmt": lambda file, node: _create_table(file, node.base_stmt),
-    "CreateRangeStmt": _type,
-    "CreateSeqStmt": _create_sequence,
-    "CreateStmt": _create_table,
-    "CreateTableAsStmt": _create_table_as,
-    "DropStmt": _drop,
-    "IndexStmt": _index,
-    "RenameStmt": _rename,
-    "SelectStmt": _select_into,
-    "TransactionStmt": lambda file, node: file.control(node),
-    "VariableSetStmt": _set,
-    "ViewStmt": _view,
+def _name(parts: Iterable[Any]) -> Name:
+    *schema, name = syntax_tree.strings(parts)
+    return Name(schema[-1] if schema else "", name)
+
+
+def _function(schema: str, name: str) -> Name:
+    return Name(schema, f"{name}()")
+
+
+_CREATING_TYPES = frozenset({"CompositeTypeStmt", "CreateDomainStmt", "CreateEnumStmt", "CreateRangeStmt"})
+_CREATING = _CREATING_TYPES | {
+    *("AlterTableStmt", "CreateForeignTableStmt", "CreateFunctionStmt", "CreateSeqStmt", "CreateStmt"),
+    *("CreateTableAsStmt", "SelectStmt", "ViewStmt"),
 }
+
+
+def _created(node: Any) -> Iterator[Name]:
+    """What a statement creates for certain, or for this session only."""
+    kind = node.DESCRIPTOR.name
+    if kind == "CreateForeignTableStmt":
+        node, kind = node.base_stmt, "CreateStmt"
+    if kind == "CreateStmt":
+        if _is_certain(node, node.relation):
+            yield syntax_tree.of_range(node.relation)
+            definitions = (element.column_def for element in node.table_elts if element.HasField("column_def"))
+            yield from _sequences(node.relation, definitions)
+    elif kind == "AlterTableStmt":
+        commands = (each.alter_table_cmd for each in node.cmds if not each.alter_table_cmd.missing_ok)
+        added = (getattr(command, "def") for command in commands)
+        yield from _sequences(node.relation, (each.column_def for each in added if each.HasField("column_def")))
+    elif kind == "CreateTableAsStmt":
+        if _is_certain(node, node.into.rel):
+            yield syntax_tree.of_range(node.into.rel)
+    elif kind == "SelectStmt":
+        if node.HasField("into_clause"):
+            yield syntax_tree.of_range(node.into_clause.rel)
+    elif kind == "CreateSeqStmt":
+        if _is_certain(node, node.sequence):
+            yield syntax_tree.of_range(node.sequence)
+    elif kind == "ViewStmt":
+        if not node.replace:
+            yield syntax_tree.of_range(node.view)
+    elif kind == "CreateFunctionStmt":
+        if not node.replace:
+            yield _function(*_name(node.funcname))
+    elif kind == "CompositeTypeStmt":
+        yield syntax_tree.of_range(node.typevar)
+    elif kind in ("CreateEnumStmt", "CreateRangeStmt"):
+        yield _name(node.type_name)
+    elif kind == "CreateDomainStmt":
+        yield _name(node.domainname)
+
+
+def _is_certain(node: Any, relation: Any) -> bool:
+    """Whether a CREATE creates its relation for certain, or one that nobody else could be using."""
+    return not node.if_not_exists or syntax_tree.of_range(relation).schema == _TEMPORARY
+
+
+def _sequences(table: Any, definitions: Iterable[Any]) -> Iterator[Name]:
+    """The sequences of serial and identity columns, by the names that PostgreSQL gives them."""
+    name = syntax_tree.of_range(table)
+    for column in definitions:
+        if add_column.is_serial(column) or add_column.is_identity(column):
+            yield Name(name.schema, f"{name.name}_{column.colname}_seq"[:_NAME_LENGTH])
+
+
+def _sets_search_path(node: Any) -> bool:
+    """Whether a query or a DO may set search_path, in a way that isn't analysed."""
+    if node.DESCRIPTOR.name == "DoStmt":
+        return any("search_path" in each.def_elem.arg.string.sval.lower() for each in node.args)
+    return any(syntax_tree.sets_search_path(target.res_target.val.func_call) for target in node.target_list)

@@ -1,25 +1,22 @@
-"""What each statement of a file will do to a running application: the locks it takes, and on which tables.
+"""The effects of each statement of a file on a running application: the locks it takes, and on which tables.
 
-The facts are the table of rules (`rules.tsv`), each with its source and each tried on real servers. Here they
-are put together: one statement's effects on each relation that was there before the file. What the same file created
-nobody else can see yet, so nobody waits for it; what IF NOT EXISTS may have found there isn't such a relation. A
-statement with IF EXISTS or IF NOT EXISTS is taken to do its work; ALTER TABLE and CREATE INDEX ask for their lock even
-if there is nothing to do.
+The facts are the lock rules (`rules.tsv`). Here they are combined to one effect on each relation that existed
+before the file. Nobody else can see what the same file created, so nobody waits for it. A statement with IF EXISTS or
+IF NOT EXISTS is assumed to do its work; ALTER TABLE and CREATE INDEX take their lock even if there is nothing to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from aurora_migrations.compiler.locks.caveats import unseen
-from aurora_migrations.compiler.locks.created_objects import File
+from aurora_migrations.compiler.locks.created_objects import CreatedObjects
 from aurora_migrations.compiler.locks.match import Touch, touches
 from aurora_migrations.compiler.locks.rules import Answer, Rule
+from aurora_migrations.compiler.locks.syntax_tree import Name
 from aurora_migrations.compiler.parser import Statement
 
-__all__ = ["Answer", "Effect", "effects", "note", "objects"]
+__all__ = ["Answer", "Effect", "effects"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +27,12 @@ class Effect:
         table: its name as written, with its schema where one is written, quoted as PostgreSQL quotes. An index, where
             the statement names an index alone (DROP INDEX) that the file hasn't created; its table is locked with it.
         lock: PostgreSQL's name of the strongest mode taken on it.
-        rewrites: whether its rows are written anew.
+        rewrites: whether its rows are written again.
         scans: whether all its rows are read under the lock.
         reads_blocked, writes_blocked: whether SELECT, and INSERT, UPDATE and DELETE, wait while it is held.
-        why: a plain sentence or several, joined with semicolons.
-        source: where PostgreSQL's documentation says so.
-        rules: the ids of the rules that hold.
+        why: one sentence or several, joined with semicolons.
+        source: the place in PostgreSQL's documentation.
+        rules: the ids of the rules that apply.
     """
 
     table: str
@@ -54,41 +51,24 @@ class Effect:
 
 
 def effects(statements: Sequence[Statement]) -> list[tuple[Effect, ...]]:
-    """What each statement of one file does, in their order; each relation once, with the strongest lock."""
-    file, found = File(), list[tuple[Effect, ...]]()
+    """The effects of each statement of one file; each relation once, with the strongest lock."""
+    created, found = CreatedObjects(), list[tuple[Effect, ...]]()
     for before, statement in zip([None, *statements], statements, strict=False):
-        again = before is not None and before.node is statement.node  # of a dump: the same INSERT, another row
-        found.append(found[-1] if again else _effects(statement, file))
+        again = before is not None and before.node is statement.node  # in a dump: the same INSERT, another row
+        found.append(found[-1] if again else _effects(statement, created))
     return found
 
 
-def objects(statement: Statement) -> tuple[str, ...]:
-    """The relations that a statement names, in the order of their first mention."""
-    file = File()
-    names = (str(t.name) for part in file.parts(statement.node) for t in touches(part, file.types))
-    return tuple(dict.fromkeys(names))
-
-
-def note(statement: Statement) -> str:
-    """Why the statement may do more than its effects say, as one sentence; empty if it doesn't."""
-    return unseen(statement.node)
-
-
-def _effects(statement: Statement, file: File) -> tuple[Effect, ...]:
-    found: dict[Any, list[Touch]] = {}
-    for part in file.parts(statement.node):
-        for touch in _on_old_ones(touches(part, file.types), file):
-            found.setdefault(file.key(touch.name), []).append(touch)
-        file.follow(part)
+def _effects(statement: Statement, created: CreatedObjects) -> tuple[Effect, ...]:
+    found: dict[Name, list[Touch]] = {}
+    for node in created.flatten(statement.node):
+        for touch in touches(node, created.types):
+            table = created.table_of(touch.name) if touch.on_table else None
+            name, rule = (table, touch.on_table) if table else (touch.name, touch.rule)
+            if rule and not created.is_new(name):
+                found.setdefault(created.resolve(name), []).append(Touch(name, rule, touch.runs))
+        created.follow(node)
     return tuple(_merged(each) for each in found.values())
-
-
-def _on_old_ones(found: Iterable[Touch], file: File) -> Iterator[Touch]:
-    for touch in found:
-        table = file.table_of(touch.name) if touch.on_table else None
-        name, rule = (table, touch.on_table) if table else (touch.name, touch.rule)
-        if rule and not file.is_new(name):
-            yield Touch(name, rule, touch.runs)
 
 
 def _merged(found: Sequence[Touch]) -> Effect:

@@ -1,4 +1,4 @@
-"""From a statement's tree to the rules that hold for it: which relation, which row of the table."""
+"""Finds the rules that apply to a statement: which relation, which row of the table."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 
 import postgast
 
-from aurora_migrations.compiler import locks
 from aurora_migrations.compiler.locks import add_column, syntax_tree
-from aurora_migrations.compiler.locks.rules import MODES, Rule
+from aurora_migrations.compiler.locks.rules import MODES, Rule, find_rule
 from aurora_migrations.compiler.locks.syntax_tree import Name
 
 _pb = postgast.pg_query_pb2
@@ -29,9 +28,9 @@ class Touch:
 
     Attributes:
         name: the relation.
-        rule: None if no rule is known: it is named, no more.
+        rule: None if no rule is known.
         runs: False if the query around it is only analysed, so it reads nothing.
-        on_table: if `name` is an index: the rule for its table, where the file tells which that is.
+        on_table: if `name` is an index: the rule for its table, if the file shows which that is.
     """
 
     name: Name
@@ -41,7 +40,7 @@ class Touch:
 
 
 def touches(node: Any, types: Types) -> Iterator[Touch]:
-    """What a statement does to the relations that it names."""
+    """The relations that a statement names, each with the rule that applies."""
     match = _MATCHERS.get(node.DESCRIPTOR.name)
     return match(node, types) if match else iter(())
 
@@ -57,7 +56,7 @@ def _alter_table(node: Any, types: Types) -> Iterator[Touch]:
     for wrapped in node.cmds:
         command = wrapped.alter_table_cmd
         if kind == "OBJECT_VIEW":
-            yield Touch(name, locks.find("AlterTableStmt", "", "a view"))
+            yield Touch(name, find_rule("AlterTableStmt", "", "a view"))
         elif kind == "OBJECT_INDEX":
             yield from _alter_index(name, command)
         else:
@@ -75,7 +74,7 @@ def _replaced(commands: Iterable[Any]) -> Iterator[Touch]:
         elif dropped and command.subtype == _pb.AT_AddConstraint:
             constraint = getattr(command, "def").constraint
             if constraint.contype == _CONSTRAINT.CONSTR_FOREIGN and constraint.conname in dropped:
-                rule = locks.find("AlterTableStmt", "AT_DropConstraint", _REPLACED)
+                rule = find_rule("AlterTableStmt", "AT_DropConstraint", _REPLACED)
                 yield Touch(syntax_tree.of_range(constraint.pktable), rule)
 
 
@@ -83,11 +82,11 @@ def _alter(name: Name, command: Any, types: Types) -> Iterator[Touch]:
     subtype = _COMMAND(command.subtype)
     cases = _ALTER.get(subtype)
     for when, other in cases(command, types) if cases else [("", None)]:
-        yield Touch(other or name, locks.find("AlterTableStmt", subtype, when))
+        yield Touch(other or name, find_rule("AlterTableStmt", subtype, when))
 
 
 _Cases = Iterator[tuple[str, Name | None]]
-"""The cases that hold, and the relation each speaks of if it isn't the altered one."""
+"""The cases that apply, and the relation of each if it isn't the altered one."""
 
 
 def _add_column(command: Any, types: Types) -> _Cases:
@@ -136,7 +135,7 @@ _SOFT_STARTS = ("autovacuum_", "log_autovacuum_", "vacuum_")
 
 
 def _parameters(command: Any, types: Types) -> _Cases:
-    """The strongest lock that any of the parameters asks for."""
+    """The strongest lock that any of the parameters needs."""
     names = [each.def_elem.defname.lower() for each in getattr(command, "def").list.items]
     soft = all(name in _SOFT or name.startswith(_SOFT_STARTS) for name in names)
     yield "" if soft else "a strong one", None
@@ -178,10 +177,10 @@ def _alter_index(name: Name, command: Any) -> Iterator[Touch]:
     if subtype in ("AT_SetRelOptions", "AT_ResetRelOptions"):
         names = [each.def_elem.defname for each in getattr(command, "def").list.items]
         subtype, when = "AT_SetRelOptions", when if names == ["fillfactor"] else f"{when}, a strong one"
-    yield Touch(name, locks.find("AlterTableStmt", subtype, when))
+    yield Touch(name, find_rule("AlterTableStmt", subtype, when))
     if subtype == "AT_AttachPartition":
-        part = syntax_tree.of_range(getattr(command, "def").partition_cmd.name)
-        yield Touch(part, locks.find("AlterTableStmt", subtype, f"{when}: the part"))
+        partition = syntax_tree.of_range(getattr(command, "def").partition_cmd.name)
+        yield Touch(partition, find_rule("AlterTableStmt", subtype, f"{when}: the part"))
 
 
 # CREATE TABLE
@@ -191,22 +190,18 @@ def _create_table(node: Any, types: Types) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), None)
     for parent in node.inh_relations:
         when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
-        yield Touch(syntax_tree.of_range(parent.range_var), locks.find("CreateStmt", "", when))
+        yield Touch(syntax_tree.of_range(parent.range_var), find_rule("CreateStmt", "", when))
     for element in node.table_elts:
         if element.HasField("table_like_clause"):
             like = syntax_tree.of_range(element.table_like_clause.relation)
-            yield Touch(like, locks.find("CreateStmt", "", "LIKE"))
+            yield Touch(like, find_rule("CreateStmt", "", "LIKE"))
     for each in add_column.all_foreign_keys(node.table_elts):
-        yield Touch(syntax_tree.of_range(each.pktable), locks.find("CreateStmt", "", "the referenced table"))
-
-
-def _create_foreign_table(node: Any, types: Types) -> Iterator[Touch]:
-    return _create_table(node.base_stmt, types)
+        yield Touch(syntax_tree.of_range(each.pktable), find_rule("CreateStmt", "", "the referenced table"))
 
 
 def _create_table_as(node: Any, types: Types) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.into.rel), None)
-    rule = locks.find("CreateTableAsStmt")
+    rule = find_rule("CreateTableAsStmt")
     yield from _query(node.query, reads=rule, runs=not node.into.skip_data)
 
 
@@ -218,11 +213,11 @@ def _query(message: Any, reads: Rule | None = None, runs: bool = True) -> Iterat
     for use in syntax_tree.uses(message):
         if use.how == "FuncCall":
             if runs:
-                yield Touch(use.name, locks.find(use.how, use.what))
+                yield Touch(use.name, find_rule(use.how, use.what))
         elif reads is not None and (use.how, use.what) == ("SelectStmt", ""):
             yield Touch(use.name, reads, runs)
         else:
-            yield Touch(use.name, locks.find(use.how, "", use.what), runs)
+            yield Touch(use.name, find_rule(use.how, "", use.what), runs)
 
 
 def _data(node: Any, types: Types) -> Iterator[Touch]:
@@ -232,25 +227,19 @@ def _data(node: Any, types: Types) -> Iterator[Touch]:
 
 
 def _explain(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _analysed(syntax_tree.inner(node.query), types, runs=syntax_tree.option(node.options, "analyze"))
-
-
-def _prepare(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _analysed(syntax_tree.inner(node.query), types, runs=False)
-
-
-def _declare_cursor(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _analysed(syntax_tree.inner(node.query), types, runs=False)
-
-
-def _analysed(query: Any, types: Types, runs: bool) -> Iterator[Touch]:
-    for touch in touches(query, types):
+    runs = syntax_tree.option_is_on(node.options, "analyze")
+    for touch in touches(syntax_tree.inner(node.query), types):
         yield Touch(touch.name, touch.rule, touch.runs and runs)
+
+
+def _analysed_only(node: Any, types: Types) -> Iterator[Touch]:
+    for touch in touches(syntax_tree.inner(node.query), types):
+        yield Touch(touch.name, touch.rule, runs=False)
 
 
 def _copy(node: Any, types: Types) -> Iterator[Touch]:
     if node.HasField("relation"):
-        yield Touch(syntax_tree.of_range(node.relation), locks.find("CopyStmt", "", "FROM" if node.is_from else "TO"))
+        yield Touch(syntax_tree.of_range(node.relation), find_rule("CopyStmt", "", "FROM" if node.is_from else "TO"))
     else:
         yield from _query(node.query)
 
@@ -260,54 +249,54 @@ def _copy(node: Any, types: Types) -> Iterator[Touch]:
 
 def _view(node: Any, types: Types) -> Iterator[Touch]:
     when = "OR REPLACE" if node.replace else "new"
-    yield Touch(syntax_tree.of_range(node.view), locks.find("ViewStmt", "", when))
-    yield from _query(node.query, reads=locks.find("ViewStmt", "", "the tables it reads"), runs=False)
+    yield Touch(syntax_tree.of_range(node.view), find_rule("ViewStmt", "", when))
+    yield from _query(node.query, reads=find_rule("ViewStmt", "", "the tables it reads"), runs=False)
 
 
 def _function(node: Any, types: Types) -> Iterator[Touch]:
     if node.HasField("sql_body"):
-        reads = locks.find("CreateFunctionStmt", "", "the tables its body reads")
+        reads = find_rule("CreateFunctionStmt", "", "the tables its body reads")
         yield from _query(node.sql_body, reads=reads, runs=False)
 
 
 def _refresh(node: Any, types: Types) -> Iterator[Touch]:
     when = "CONCURRENTLY" if node.concurrent else ""
-    yield Touch(syntax_tree.of_range(node.relation), locks.find("RefreshMatViewStmt", "", when))
+    yield Touch(syntax_tree.of_range(node.relation), find_rule("RefreshMatViewStmt", "", when))
 
 
 def _trigger(node: Any, types: Types) -> Iterator[Touch]:
-    yield Touch(syntax_tree.of_range(node.relation), locks.find("CreateTrigStmt"))
+    yield Touch(syntax_tree.of_range(node.relation), find_rule("CreateTrigStmt"))
     if node.HasField("constrrel"):
-        yield Touch(syntax_tree.of_range(node.constrrel), locks.find("CreateTrigStmt", "", "FROM"))
+        yield Touch(syntax_tree.of_range(node.constrrel), find_rule("CreateTrigStmt", "", "FROM"))
 
 
 def _rewrite_rule(node: Any, types: Types) -> Iterator[Touch]:
-    yield Touch(syntax_tree.of_range(node.relation), locks.find("RuleStmt"))
-    reads = locks.find("RuleStmt", "", "read by its actions")
-    for part in (*node.actions, *([node.where_clause] if node.HasField("where_clause") else [])):
-        for touch in _query(part, reads=reads, runs=False):
+    yield Touch(syntax_tree.of_range(node.relation), find_rule("RuleStmt"))
+    reads = find_rule("RuleStmt", "", "read by its actions")
+    for query in (*node.actions, *([node.where_clause] if node.HasField("where_clause") else [])):
+        for touch in _query(query, reads=reads, runs=False):
             if touch.name.name not in ("new", "old"):
                 yield touch
 
 
 def _policy(node: Any, types: Types) -> Iterator[Touch]:
     kind = node.DESCRIPTOR.name
-    yield Touch(syntax_tree.of_range(node.table), locks.find(kind))
-    reads = locks.find(kind, "", "read by its expression")
-    for part in ("qual", "with_check"):
-        if node.HasField(part):
-            yield from _query(getattr(node, part), reads=reads, runs=False)
+    yield Touch(syntax_tree.of_range(node.table), find_rule(kind))
+    reads = find_rule(kind, "", "read by its expression")
+    for expression in ("qual", "with_check"):
+        if node.HasField(expression):
+            yield from _query(getattr(node, expression), reads=reads, runs=False)
 
 
 def _statistics(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, locks.find("CreateStatsStmt"))
+    yield from _ranges(node.relations, find_rule("CreateStatsStmt"))
 
 
 def _publication(node: Any, types: Types) -> Iterator[Touch]:
     for each in node.pubobjects:
         table = each.publication_obj_spec.pubtable
         if table.HasField("relation"):
-            yield Touch(syntax_tree.of_range(table.relation), locks.find(node.DESCRIPTOR.name))
+            yield Touch(syntax_tree.of_range(table.relation), find_rule(node.DESCRIPTOR.name))
 
 
 # Indexes and maintenance
@@ -315,36 +304,36 @@ def _publication(node: Any, types: Types) -> Iterator[Touch]:
 
 def _index(node: Any, types: Types) -> Iterator[Touch]:
     when = "CONCURRENTLY" if node.concurrent else "" if node.relation.inh else "ONLY"
-    yield Touch(syntax_tree.of_range(node.relation), locks.find("IndexStmt", "", when))
+    yield Touch(syntax_tree.of_range(node.relation), find_rule("IndexStmt", "", when))
 
 
 def _reindex(node: Any, types: Types) -> Iterator[Touch]:
     if node.HasField("relation"):
         kind = _pb.ReindexObjectType.Name(node.kind)
-        when = "CONCURRENTLY" if syntax_tree.option(node.params, "concurrently") else ""
-        rule = locks.find("ReindexStmt", kind, when)
-        table = locks.find("ReindexStmt", "REINDEX_OBJECT_TABLE", when) if kind == "REINDEX_OBJECT_INDEX" else None
+        when = "CONCURRENTLY" if syntax_tree.option_is_on(node.params, "concurrently") else ""
+        rule = find_rule("ReindexStmt", kind, when)
+        table = find_rule("ReindexStmt", "REINDEX_OBJECT_TABLE", when) if kind == "REINDEX_OBJECT_INDEX" else None
         yield Touch(syntax_tree.of_range(node.relation), rule, on_table=table)
 
 
 def _truncate(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, locks.find("TruncateStmt"))
+    yield from _ranges(node.relations, find_rule("TruncateStmt"))
 
 
 def _lock(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, locks.find("LockStmt", "", MODES[node.mode - 1]))
+    yield from _ranges(node.relations, find_rule("LockStmt", "", MODES[node.mode - 1]))
 
 
 def _vacuum(node: Any, types: Types) -> Iterator[Touch]:
     when = "" if node.is_vacuumcmd else "ANALYZE"
-    if node.is_vacuumcmd and syntax_tree.option(node.options, "full"):
+    if node.is_vacuumcmd and syntax_tree.option_is_on(node.options, "full"):
         when = "FULL"
-    yield from _ranges((each.vacuum_relation.relation for each in node.rels), locks.find("VacuumStmt", "", when))
+    yield from _ranges((each.vacuum_relation.relation for each in node.rels), find_rule("VacuumStmt", "", when))
 
 
 def _cluster(node: Any, types: Types) -> Iterator[Touch]:
     if node.HasField("relation"):
-        yield Touch(syntax_tree.of_range(node.relation), locks.find("ClusterStmt"))
+        yield Touch(syntax_tree.of_range(node.relation), find_rule("ClusterStmt"))
 
 
 def _ranges(nodes: Iterable[Any], rule: Rule | None) -> Iterator[Touch]:
@@ -368,7 +357,7 @@ def listed(object_type: str, node: Any) -> Name | None:
 
 def _drop(node: Any, types: Types) -> Iterator[Touch]:
     kind = _OBJECT(node.remove_type)
-    rule = locks.find("DropStmt", _plain(kind), "CONCURRENTLY" if node.concurrent else "")
+    rule = find_rule("DropStmt", _plain(kind), "CONCURRENTLY" if node.concurrent else "")
     for each in node.objects:
         name = listed(kind, each)
         if name:
@@ -379,29 +368,29 @@ def _comment(node: Any, types: Types) -> Iterator[Touch]:
     kind = _OBJECT(node.objtype)
     name = listed(kind, node.object)
     if name:
-        yield Touch(name, locks.find("CommentStmt", _plain(kind)))
+        yield Touch(name, find_rule("CommentStmt", _plain(kind)))
 
 
 def _rename(node: Any, types: Types) -> Iterator[Touch]:
     kind = _OBJECT(node.rename_type)
     if node.HasField("relation") and kind != "OBJECT_ATTRIBUTE":
-        yield Touch(syntax_tree.of_range(node.relation), locks.find("RenameStmt", _plain(kind)))
+        yield Touch(syntax_tree.of_range(node.relation), find_rule("RenameStmt", _plain(kind)))
 
 
 def _set_schema(node: Any, types: Types) -> Iterator[Touch]:
     if node.HasField("relation"):
-        rule = locks.find("AlterObjectSchemaStmt", _plain(_OBJECT(node.object_type)))
+        rule = find_rule("AlterObjectSchemaStmt", _plain(_OBJECT(node.object_type)))
         yield Touch(syntax_tree.of_range(node.relation), rule)
 
 
 def _grant(node: Any, types: Types) -> Iterator[Touch]:
     if node.targtype == _pb.GrantTargetType.ACL_TARGET_OBJECT:
-        rule = locks.find("GrantStmt", _OBJECT(node.objtype))
+        rule = find_rule("GrantStmt", _OBJECT(node.objtype))
         yield from _ranges((each for each in node.objects if each.HasField("range_var")), rule)
 
 
 def _plain(kind: str) -> str:
-    """Foreign tables go by the rules of tables."""
+    """The rules of tables apply to foreign tables."""
     return "OBJECT_TABLE" if kind == "OBJECT_FOREIGN_TABLE" else kind
 
 
@@ -414,7 +403,7 @@ def _create_sequence(node: Any, types: Types) -> Iterator[Touch]:
 
 
 def _alter_sequence(node: Any, types: Types) -> Iterator[Touch]:
-    yield Touch(syntax_tree.of_range(node.sequence), locks.find("AlterSeqStmt"))
+    yield Touch(syntax_tree.of_range(node.sequence), find_rule("AlterSeqStmt"))
     yield from _owner(node)
 
 
@@ -423,7 +412,7 @@ def _owner(node: Any) -> Iterator[Touch]:
         if each.def_elem.defname == "owned_by":
             name = syntax_tree.of_parts(syntax_tree.strings(each.def_elem.arg.list.items)[:-1])
             if name:
-                yield Touch(name, locks.find(node.DESCRIPTOR.name, "", "OWNED BY"))
+                yield Touch(name, find_rule(node.DESCRIPTOR.name, "", "OWNED BY"))
 
 
 _MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
@@ -435,7 +424,7 @@ _MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
     "ClusterStmt": _cluster,
     "CommentStmt": _comment,
     "CopyStmt": _copy,
-    "CreateForeignTableStmt": _create_foreign_table,
+    "CreateForeignTableStmt": lambda node, types: _create_table(node.base_stmt, types),
     "CreateFunctionStmt": _function,
     "CreatePolicyStmt": _policy,
     "CreatePublicationStmt": _publication,
@@ -444,7 +433,7 @@ _MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
     "CreateStmt": _create_table,
     "CreateTableAsStmt": _create_table_as,
     "CreateTrigStmt": _trigger,
-    "DeclareCursorStmt": _declare_cursor,
+    "DeclareCursorStmt": _analysed_only,
     "DeleteStmt": _data,
     "DropStmt": _drop,
     "ExplainStmt": _explain,
@@ -453,7 +442,7 @@ _MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
     "InsertStmt": _data,
     "LockStmt": _lock,
     "MergeStmt": _data,
-    "PrepareStmt": _prepare,
+    "PrepareStmt": _analysed_only,
     "RefreshMatViewStmt": _refresh,
     "ReindexStmt": _reindex,
     "RenameStmt": _rename,

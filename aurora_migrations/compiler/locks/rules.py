@@ -1,10 +1,19 @@
-"""What a rule says: the lock a statement takes on a table, and what that lock keeps out."""
+"""The lock rules: which lock each kind of statement takes on a table, and whether it rewrites or scans it.
+
+They are the rows of `rules.tsv`, each with its source in PostgreSQL's documentation, and each is tried on real servers
+by `tests/database/test_effects.py`. A rule is about a relation that the statement names. What it can't see, such as
+children and partitions, is listed in docs/check.md.
+"""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
+
+_DOCUMENTATION = "https://www.postgresql.org/docs/18/"
 
 ACCESS_SHARE = "ACCESS SHARE"
 ROW_SHARE = "ROW SHARE"
@@ -37,11 +46,11 @@ CONFLICTS: Mapping[str, frozenset[str]] = {
     EXCLUSIVE: frozenset(MODES[1:]),
     ACCESS_EXCLUSIVE: frozenset(MODES),
 }
-"""Which modes can't be held beside each: https://www.postgresql.org/docs/18/explicit-locking.html, Table 13.2."""
+"""The modes that conflict with each: https://www.postgresql.org/docs/18/explicit-locking.html, Table 13.2."""
 
 
 class Answer(IntEnum):
-    """Whether something happens. MAYBE: it depends on what the text doesn't tell, such as a column's old type."""
+    """Whether something happens. MAYBE: it depends on what the text doesn't show, such as a column's old type."""
 
     NO = 0
     MAYBE = 1
@@ -53,19 +62,19 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """What one kind of statement does to one relation that it names.
+    """What one kind of statement does to one relation that it names: a row of the table.
 
     Attributes:
         statement: the kind of the statement's tree, such as `AlterTableStmt`.
         command: the sub-command or the kind of object, in the tree's words, such as `AT_AddColumn`; or empty.
-        when: the case, in words of ours, such as `volatile default` or `the referenced table`; or empty.
+        when: the case, in our words, such as `volatile default` or `the referenced table`; or empty.
         lock: the strongest mode it takes on the relation.
-        why: a plain sentence for people.
-        source: the section of PostgreSQL's documentation that says so; where it is silent, this is said.
-        rewrites: whether the relation's rows are written anew into another file.
+        why: a sentence for people.
+        source: the section of PostgreSQL's documentation, or that it is measured because that is silent.
+        rewrites: whether the relation's rows are written again, into another file.
         scans: whether all rows are read while the lock is held.
         index_lock: the mode it takes on the relation's indexes, where that is stronger than `lock`.
-        since: the first major version of PostgreSQL that takes this statement (or lock); 0 for all that are supported.
+        since: the first major version of PostgreSQL that has this statement (or lock); 0 for all supported versions.
     """
 
     statement: str
@@ -96,5 +105,33 @@ class Rule:
 
     @property
     def weight(self) -> tuple[int, Answer, Answer]:
-        """By this, the one that a person should hear of first is the greatest."""
+        """The greatest is the rule to report first."""
         return MODES.index(self.lock), self.rewrites, self.scans
+
+
+def _read_rules() -> tuple[Rule, ...]:
+    lines = Path(__file__).with_name("rules.tsv").read_text("utf-8").splitlines()
+    return tuple(
+        Rule(
+            statement=row["statement"],
+            command=row["command"],
+            when=row["when"],
+            lock=row["lock"],
+            why=row["why"],
+            source=_DOCUMENTATION + row["source"],
+            rewrites=Answer[row["rewrites"].upper()],
+            scans=Answer[row["scans"].upper()],
+            index_lock=row["index_lock"],
+            since=int(row["since"] or 0),
+        )
+        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    )
+
+
+RULES = _read_rules()
+_BY_CASE = {(rule.statement, rule.command, rule.when): rule for rule in RULES}
+
+
+def find_rule(statement: str, command: str = "", when: str = "") -> Rule | None:
+    """The rule of a case, if there is one."""
+    return _BY_CASE.get((statement, command, when))

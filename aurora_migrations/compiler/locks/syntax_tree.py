@@ -1,4 +1,4 @@
-"""Reading postgast's trees: names, quoting, options, and the relations that a query uses."""
+"""Reads syntax trees: names, quoting, options, and the relations that a query uses."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import postgast
 
-from aurora_migrations.compiler.deep import is_list
+from aurora_migrations.compiler.parser import is_list
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 _KEYWORDS = ("NO_KEYWORD", "UNRESERVED_KEYWORD")
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """A relation as a statement names it; `schema` is empty where none is written, `pg_temp` if it is temporary."""
 
     schema: str
@@ -70,21 +69,30 @@ def inner(node: Any) -> Any:
     return getattr(node, which) if which else node
 
 
-def option(options: Iterable[Any], name: str) -> bool:
+def option_is_on(options: Iterable[Any], name: str, default: bool = False) -> bool:
     """Whether an option such as VACUUM's FULL is on: named alone, or with a true value."""
-    for each in options:
-        if each.def_elem.defname.lower() == name:
-            return _is_on(each.def_elem)
-    return False
+    for option in options:
+        if option.def_elem.defname == name:
+            return not option.def_elem.HasField("arg") or _is_true(inner(option.def_elem.arg))
+    return default
 
 
-def _is_on(element: Any) -> bool:
-    if not element.HasField("arg"):
-        return True
-    value = inner(element.arg)
-    if element.arg.HasField("string"):
-        return str(value.sval).lower() not in ("false", "off", "no", "0")
-    return not element.arg.HasField("integer") or bool(value.ival)
+def _is_true(value: Any) -> bool:
+    kind = value.DESCRIPTOR.name
+    if kind == "A_Const":  # READ ONLY and its kind
+        return bool(value.ival.ival)
+    if kind == "Integer":
+        return bool(value.ival)
+    words = [value.sval] if kind == "String" else strings(value.names) if kind == "TypeName" else []
+    return not words or words[-1].lower() not in ("false", "off", "0")
+
+
+def sets_search_path(call: Any) -> bool:
+    """Whether a call may be `set_config('search_path', ...)`."""
+    if call.DESCRIPTOR.name != "FuncCall" or strings(call.funcname)[-1:] != ["set_config"]:
+        return False
+    setting = call.args[0].a_const.sval.sval if call.args else ""
+    return setting.lower() in ("", "search_path")  # empty where it isn't a constant, so that it may be any
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ _SEQUENCE_FUNCTIONS = ("nextval", "setval")
 
 
 def uses(message: Any) -> list[Use]:
-    """The relations that a query, or a part of one, names."""
+    """The relations that a query, or an expression in one, names."""
     found: list[Use] = []
     _collect(_opened(message), frozenset(), found)
     return found

@@ -1,74 +1,192 @@
-"""Which relations a file makes or changes, by the names that they have at its end: what to look at afterwards.
+"""The tables of a file: those that it changes, those that exist for certain once it is applied, those it may remove.
 
-What it only reads isn't among them, nor what it drops, nor what is temporary. What is done inside a function or a DO
-block can't be seen.
+Verify reports a table that an applied file has created and that is missing. So a table that the file's statements may
+remove doesn't count as certain. Neither does a partition or a table that inherits: both go with their parent, and
+partitions go with time. Where anything may have happened (a DO block, a function of one's own, a schema dropped),
+everything that earlier files have created is uncertain.
+
+What a statement causes without naming it can't be seen, and isn't guessed: a trigger or an event trigger, a rule, an
+operator of one's own, a function of one's own that has the name of one of PostgreSQL's. If one of these drops a table,
+verify reports it as missing until a new migration says that it must be gone.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import postgast
 
 from aurora_migrations.compiler.locks import syntax_tree
-from aurora_migrations.compiler.locks.created_objects import File
-from aurora_migrations.compiler.locks.match import RELATIONS, Touch, listed, touches
+from aurora_migrations.compiler.locks.builtins import OF_ROWS, OF_THE_SERVER, STEADY, VOLATILE
+from aurora_migrations.compiler.locks.created_objects import CreatedObjects
+from aurora_migrations.compiler.locks.match import RELATIONS, listed, touches
 from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, ROW_SHARE
 from aurora_migrations.compiler.locks.syntax_tree import Name
-from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.compiler.parser import Statement, is_list
+from aurora_migrations.engine.verification.expected_tables import ANYTHING
 
-_OBJECT = postgast.pg_query_pb2.ObjectType.Name
+_pb = postgast.pg_query_pb2
+_OBJECT = _pb.ObjectType.Name
 _READS = (ACCESS_SHARE, ROW_SHARE)
+_TEMPORARY = "pg_temp"
+_OPAQUE = frozenset(
+    ("AlterExtensionContentsStmt", "AlterExtensionStmt", "CallStmt", "DoStmt", "DropOwnedStmt", "ExecuteStmt")
+)
+_QUERIES = frozenset(
+    (
+        *("AlterTableStmt", "CopyStmt", "CreateTableAsStmt", "DeclareCursorStmt", "DeleteStmt", "ExplainStmt"),
+        *("InsertStmt", "MergeStmt", "SelectStmt", "UpdateStmt"),
+    )
+)
+_BUILT_IN = STEADY | VOLATILE | OF_ROWS | OF_THE_SERVER
+_NODE = _pb.Node.DESCRIPTOR
 
 
-def tables(statements: Sequence[Statement]) -> tuple[str, ...]:
-    """The names, quoted as PostgreSQL quotes, with a schema where the file names or sets one; in the order of their
-    first mention. Views, indexes and sequences may be among them: only the database can tell those apart."""
-    file, found, place = File(), dict[Name, int](), itertools.count()
+def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
+    """The relations that a file creates or changes, by the names that they have at its end.
+
+    What it only reads isn't among them, nor what it drops, nor what is temporary. What is done inside a function or a
+    DO block can't be seen. The names are quoted as PostgreSQL quotes, with a schema where the file names or sets one,
+    in the order of their first mention. Views, indexes and sequences may be among them: only the database can tell
+    those apart.
+    """
+    created, found, place = CreatedObjects(), dict[Name, int](), itertools.count()
+    for node in _nodes(statements, created):
+        for touch in touches(node, created.types):
+            if touch.runs and (touch.rule is None or touch.rule.lock not in _READS):
+                found.setdefault(_qualified(created, touch.name), next(place))
+        for name in _renamed(node):
+            old = _qualified(created, name)
+            if old in found:
+                found[_new_name(node, old)] = found.pop(old)
+        for name in _dropped(node):
+            found.pop(_qualified(created, name), None)
+        created.follow(node)
+    return tuple(str(name) for name in sorted(found, key=found.__getitem__) if name.schema != _TEMPORARY)
+
+
+def created_and_removed(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tables that exist for certain, named as by `changed_relations`, and the bare names of what may be removed;
+    `ANYTHING` among these, if it may be anything."""
+    created, certain, removed = CreatedObjects(), dict[str, dict[Name, None]](), dict[str, None]()
+    path_is_known = True  # if not, a table without a schema in its name may be anywhere, or temporary
+    for node in _nodes(statements, created):
+        calls = list(_calls(node)) if node.DESCRIPTOR.name in _QUERIES else []
+        if _removes_unnamed(node) or not all(map(_is_built_in, calls)):
+            certain.clear()
+            removed[ANYTHING] = None
+        for name in _removed(node):
+            removed[syntax_tree.quoted(name.name)] = None
+            old = _qualified(created, name)
+            if old in certain.pop(name.name, ()) and node.DESCRIPTOR.name == "RenameStmt":
+                certain.setdefault(node.newname, {})[_new_name(node, old)] = None
+        path_is_known = path_is_known and not any(map(syntax_tree.sets_search_path, calls))
+        for name in _created(node):
+            if name.schema or path_is_known:
+                certain.setdefault(name.name, {})[_qualified(created, name)] = None
+        created.follow(node)
+    lasting = (name for names in certain.values() for name in names if name.schema != _TEMPORARY)
+    return tuple(map(str, lasting)), tuple(removed)
+
+
+def _nodes(statements: Sequence[Statement], created: CreatedObjects) -> Iterator[Any]:
     before: Any = None
     for statement in statements:
-        if statement.node is before:  # of a dump it is the same for every row
-            continue
+        if statement.node is not before:  # in a dump it is the same for every row
+            yield from created.flatten(statement.node)
         before = statement.node
-        for node in file.parts(statement.node):
-            for touch in filter(_changes, touches(node, file.types)):
-                found.setdefault(placed(file, touch.name), next(place))
-            _rename(file, node, found)
-            file.follow(node)
-        for gone in _dropped(statement.node):
-            found.pop(placed(file, gone), None)
-    return tuple(str(name) for name in sorted(found, key=found.__getitem__) if name.schema != "pg_temp")
 
 
-def _changes(touch: Touch) -> bool:
-    return touch.runs and (touch.rule is None or touch.rule.lock not in _READS)
-
-
-def placed(file: File, name: Name) -> Name:
+def _qualified(created: CreatedObjects, name: Name) -> Name:
     """The name with the schema of the file's own `SET search_path`; without one it is left to the session's."""
-    schema = file.key(name)[0]
-    return name if name.schema or schema == "public" else Name(schema, name.name)
+    resolved = created.resolve(name)
+    return name if resolved.schema == "public" else resolved
 
 
-def _rename(file: File, node: Any, found: dict[Name, int]) -> None:
+def _created(node: Any) -> Iterator[Name]:
+    """A table that depends on no other one. IF NOT EXISTS creates it, or it is there."""
     kind = node.DESCRIPTOR.name
-    if kind not in ("RenameStmt", "AlterObjectSchemaStmt") or not node.HasField("relation"):
-        return
-    old = placed(file, syntax_tree.of_range(node.relation))
-    if kind == "AlterObjectSchemaStmt":
-        new = Name(node.newschema, old.name)
-    elif node.subname:  # a column or a constraint
-        return
-    else:
-        new = Name(old.schema, node.newname)
-    if old in found:
-        found[new] = found.pop(old)
+    if kind == "CreateStmt":
+        if not (node.HasField("partbound") or node.inh_relations or node.HasField("of_typename")):
+            yield syntax_tree.of_range(node.relation)
+    elif kind == "CreateTableAsStmt":
+        if _OBJECT(node.objtype) == "OBJECT_TABLE":
+            yield syntax_tree.of_range(node.into.rel)
+    elif kind == "SelectStmt" and node.HasField("into_clause"):
+        yield syntax_tree.of_range(node.into_clause.rel)
 
 
-def _dropped(node: Any) -> Iterator[Name]:
+def _removed(node: Any) -> Iterable[Name]:
+    """What may no longer exist under its name, or depends on something else from now on."""
+    return _bound(node) if node.DESCRIPTOR.name == "AlterTableStmt" else (*_dropped(node), *_renamed(node))
+
+
+def _dropped(node: Any) -> Iterable[Name]:
     kind = _OBJECT(node.remove_type) if node.DESCRIPTOR.name == "DropStmt" else ""
-    if kind in RELATIONS:  # not a trigger or a policy, whose table stays
-        names = (listed(kind, each) for each in node.objects)
-        yield from (name for name in names if name is not None)
+    if kind not in RELATIONS:  # such as a trigger or a policy, whose table stays
+        return ()
+    names = (listed(kind, each) for each in node.objects)
+    return [name for name in names if name is not None]
+
+
+def _renamed(node: Any) -> Iterable[Name]:
+    """The relation that gets another name or schema."""
+    is_rename = node.DESCRIPTOR.name == "RenameStmt" and not node.subname  # else of a column or a constraint
+    is_altered = is_rename or node.DESCRIPTOR.name == "AlterObjectSchemaStmt"
+    return (syntax_tree.of_range(node.relation),) if is_altered and node.HasField("relation") else ()
+
+
+def _new_name(node: Any, old: Name) -> Name:
+    is_rename = node.DESCRIPTOR.name == "RenameStmt"
+    return Name(old.schema, node.newname) if is_rename else Name(node.newschema, old.name)
+
+
+def _bound(node: Any) -> Iterator[Name]:
+    """Partitions that are attached or detached, and what inherits from now on."""
+    for wrapped in node.cmds:
+        command = wrapped.alter_table_cmd
+        if command.subtype in (_pb.AT_AttachPartition, _pb.AT_DetachPartition, _pb.AT_DetachPartitionFinalize):
+            yield syntax_tree.of_range(getattr(command, "def").partition_cmd.name)
+        elif command.subtype in (_pb.AT_AddInherit, _pb.AT_AddOf):
+            yield syntax_tree.of_range(node.relation)
+
+
+def _removes_unnamed(node: Any) -> bool:
+    """Whether it may remove tables that it doesn't name."""
+    kind = node.DESCRIPTOR.name
+    if kind == "DropStmt":
+        return _OBJECT(node.remove_type) in ("OBJECT_SCHEMA", "OBJECT_EXTENSION")
+    if kind == "TransactionStmt":  # what was created since the savepoint
+        return bool(node.kind == _pb.TRANS_STMT_ROLLBACK_TO)
+    return kind in _OPAQUE
+
+
+def _is_built_in(call: Any) -> bool:
+    """Whether it calls a function of PostgreSQL's own. A prepared statement may be anything."""
+    if call.DESCRIPTOR.name == "ExecuteStmt":
+        return False
+    names = syntax_tree.strings(call.funcname)  # none if the tree was too deep to be kept
+    return names[0] in _BUILT_IN if len(names) == 1 else names[:1] == ["pg_catalog"]
+
+
+def _calls(node: Any) -> Iterator[Any]:
+    """Every call of a function in a query, however deep, and every EXECUTE of a prepared statement."""
+    waiting = [node]
+    while waiting:
+        message = waiting.pop()
+        if message.DESCRIPTOR.name in ("FuncCall", "ExecuteStmt"):
+            yield message
+        for field, value in message.ListFields():
+            if field.message_type is not None and field.message_type.name not in ("Alias", "TypeName"):
+                found = value if is_list(field) else (value,)
+                waiting += [each for each in map(_opened, found) if each is not None]
+
+
+def _opened(message: Any) -> Any:
+    """What a Node holds; None for what holds no calls."""
+    if message.DESCRIPTOR is not _NODE:
+        return message
+    which = message.WhichOneof("node")
+    return None if which is None or which in syntax_tree.LEAVES else getattr(message, which)

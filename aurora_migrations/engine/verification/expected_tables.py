@@ -2,7 +2,7 @@
 
 The files can't show everything. Where one of them may have taken a table away, where the history has a file that isn't
 here or isn't as it was applied, where a rollback may have left a table away, or where a run is at work, nothing is
-claimed. What `aurora_migrations.compiler.locks.staying` can't see (a trigger that drops tables) is claimed in error.
+claimed. What `aurora_migrations.compiler.locks.tables` can't see (a trigger that drops tables) is claimed in error.
 """
 
 from __future__ import annotations
