@@ -58,16 +58,16 @@ def test_run_says_who_asks_and_where_before_anything_else(cloud: Cloud, call: Ca
 
 
 @pytest.mark.parametrize(
-    ("partition", "host"),
+    ("partition", "region", "host"),
     [
-        ("aws", "console.aws.amazon.com"),
-        ("aws-cn", "console.amazonaws.cn"),
-        ("aws-us-gov", "console.amazonaws-us-gov.com"),
+        ("aws", "any-1", "console.aws.amazon.com"),
+        ("aws-cn", "cn-north-1", "console.amazonaws.cn"),
+        ("aws-us-gov", "us-gov-west-1", "console.amazonaws-us-gov.com"),
     ],
 )
-def test_link_leads_to_the_console_of_the_partition(partition: str, host: str) -> None:
-    arn = f"arn:{partition}:states:any-1:123456789012:execution:aurora-migrations-dev:cli-1"
-    page = f"https://{host}/states/home?region=any-1#/v2/executions/details/{arn}"
+def test_link_leads_to_the_console_of_the_partition(partition: str, region: str, host: str) -> None:
+    arn = f"arn:{partition}:states:{region}:123456789012:execution:aurora-migrations-dev:cli-1"
+    page = f"https://{host}/states/home?region={region}#/v2/executions/details/{arn}"
     assert Place("dev", None).console(arn) == page
     assert Place("local", None, "http://127.0.0.1:1").console(arn) is None
 

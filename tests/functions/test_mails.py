@@ -12,7 +12,7 @@ from aurora_migrations.engine import errors
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.steps.deadline import RESERVE
 from functions import mail, remediation
-from functions.preflight.handler import LOOKS
+from functions.preflight.handler import ATTEMPTS
 from tests.database.helpers import holding, holding_run_lock
 from tests.examples import sql
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine
@@ -307,11 +307,11 @@ def test_database_that_is_away_is_tried_again_and_then_does_not_keep_the_mail(
     about: str, given: dict[str, Any], away: Machine
 ) -> None:
     asked = {"action": "plan"}
-    for retries in (0, LOOKS - 1):
+    for retries in (0, ATTEMPTS - 1):
         away.refused(
             "preflight", errors.DatabaseUnreachable, asked, report={"about": about, **given, "retries": retries}
         )
-    told = reported(away, about, **given, retries=LOOKS)
+    told = reported(away, about, **given, retries=ATTEMPTS)
     assert "It could not be looked at: DatabaseUnreachable: " in section(told, "THE DATABASE NOW")
 
 
