@@ -1,4 +1,4 @@
-"""The mails about executions that no function could mail itself, and about migrations that are pending.
+"""Mails about executions whose own functions could not write one, and about pending migrations.
 
 Preflight writes them when a state machine calls it for that (`functions/preflight/handler.py`). Two mails that
 no function writes are in `engine/steps/fixed_mails.py`.
@@ -29,6 +29,7 @@ _OUT_OF_TIME = "Task timed out after"  # what Lambda says of it, as JSON within 
 _LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
 _NAMES = 12
 _SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
+_NO_ACTION = "?"  # of an input that can't be shown as it is
 _UNDONE = "Look first (status): a run applies anew what the rollback has undone."
 _LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
 _LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
@@ -36,10 +37,10 @@ _LOOK_AGAIN += "and the log of the function preflight, which the page below lead
 
 @dataclass(frozen=True)
 class Database:
-    """What a look at the database has shown.
+    """The state of the database, for a mail.
 
     Attributes:
-        lines: of a mail: what is applied and pending, or why that isn't known.
+        lines: what is applied and pending, or why that isn't known.
         at_work: whether a run holds the run lock.
     """
 
@@ -48,12 +49,12 @@ class Database:
 
 
 def seen(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
-    """A database that was looked at.
+    """The state as preflight has found it.
 
     Args:
-        applied: how many migrations are.
-        pending: the names of those that aren't, in order.
-        running: who has the run lock.
+        applied: the number of applied migrations.
+        pending: the names of the others, in order.
+        running: the holder of the run lock.
     """
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
@@ -63,7 +64,7 @@ def seen(applied: int, pending: Sequence[str], running: Holder | None) -> Databa
 
 
 def unseen(error: MigratorError) -> Database:
-    """A database that could not be looked at."""
+    """The state where preflight could not find it out."""
     return Database(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
 
 
@@ -75,9 +76,9 @@ class Failure:
     """What a Catch has caught, as far as it can be read.
 
     Attributes:
-        why: what is said about it in a text for people.
-        step: in which it was; empty where that isn't known.
-        mail: what the function that failed has written itself.
+        why: the reason, in a text for people.
+        step: the step that failed; empty if that isn't known.
+        mail: the mail that the function which failed has written.
     """
 
     error: str
@@ -87,8 +88,8 @@ class Failure:
 
 
 def read_failure(caught: object) -> Failure:
-    """Reads `Error` and `Cause` of a Catch, and the `step` that the state machine has noted beside them. Whatever
-    stands there: it is never an error."""
+    """Reads `Error` and `Cause` of a Catch, and the `step` that the state machine has noted beside them. Never raises:
+    a value that isn't understood is described as that."""
     given = caught if isinstance(caught, Mapping) else {}
     cause = str(given.get("Cause") or "")
     message = str(_object(cause).get("errorMessage") or "")
@@ -145,8 +146,8 @@ def _object(text: str) -> Mapping[str, Any]:
 
 
 def _why(cause: str, message: str) -> str:
-    """What stands there for people: a function's message, or what AWS says. JSON is shown to nobody, whole or cut or
-    within a sentence: what it holds isn't known."""
+    """A function's message, or AWS's own words. JSON, whole or cut or within a sentence, is never shown: it may hold
+    anything."""
     for text in (message, cause):
         if text and text[0] not in "{[" and '{"' not in text:
             return text
@@ -169,8 +170,8 @@ def _is_daily(run: Run) -> bool:
 
 
 def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
-    """What an event says of an execution that ended, with what a mail needs of it, cleaned and cut: a state of the
-    machine can't hold every input twice. Read once more, it stays the same."""
+    """What a mail needs of the event of an execution's end, cleaned and cut, because a state can't hold the longest
+    input and an answer. Reading the result again gives the same."""
     texts = {key: in_a_line(str(detail.get(key) or "")) for key in ("name", "status", "error", "cause")}
     arn = str(detail.get("executionArn") or "")
     try:
@@ -182,11 +183,11 @@ def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: Database) -> Mail:
-    """The mail about an execution that was stopped, whose time was over, or that broke inside its state machine.
+    """The mail about an execution that was stopped, timed out, or broke inside its state machine.
 
     Args:
-        end: what `read_end` has read.
-        limit_ms: all the time that an execution has.
+        end: the event, as `read_end` returns it.
+        limit_ms: the time limit of an execution.
     """
     status, asked = str(end["status"]), json.loads(end["input"] or "null")
     run = Run(environment, "", str(end["name"]), str(end["executionArn"]), asked)
@@ -228,7 +229,7 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
 
 
 def _for_people(reason: str) -> str:
-    """What was said by whoever stopped it, unless that is JSON."""
+    """The reason that was given for a stop, unless that is JSON."""
     return "" if reason[:1] in ("{", "[") or '{"' in reason else reason
 
 
@@ -264,21 +265,21 @@ def pending(run: Run, database: Database) -> Mail:
 
 
 def known_input(asked: object) -> dict[str, str] | None:
-    """What an execution was asked, of known keys only, each in a line of limited length; None where that isn't known.
-    An action or a number that doesn't come through as it is makes the action an unknown one: so no command is advised
-    that asks for something else."""
+    """The known keys of an execution's input, each as one line of limited length; None if the input isn't known. If an
+    action or a number is changed by that, the action becomes an unknown one, so that the next command can't be for
+    something else."""
     if asked is None:
         return None
     run, given = Run("", "", "", "", asked), asked if isinstance(asked, Mapping) else {}
     known = {key: run.key(key) for key in KEYS if run.key(key)}
     exact = all(known.get(key, "") == str(given.get(key) or "") for key in ("action", "target", "confirm"))
-    return known if exact else {**known, "action": "?"}
+    return known if exact else {**known, "action": _NO_ACTION}
 
 
 def _again(run: Run, safe: str) -> tuple[list[str], NextCommand]:
-    """How to ask for the same again, up to the same migration; where that isn't known, or was a rollback, a look comes
-    first."""
-    if run.asked is None:
+    """What to do, and the command that does the same again, up to the same migration. After a rollback, or if the input
+    isn't known, the command is `status`."""
+    if run.asked is None or run.key("action") == _NO_ACTION:
         return wrapped(f"{UNKNOWN} Then start the same again. {safe}"), _status(run.environment)
     first = f"{_UNDONE} Then start" if undoes(run) else "Start"
     return wrapped(f"{first} a new execution. {safe}"), next_command(TRY_AGAIN, run.asked, run.environment)

@@ -3,13 +3,14 @@
     $.failure            what a Catch wrote: Error and Cause; and in which step
       Cause is JSON      (a function raised)                       -> read it
         errorMessage is JSON   (it is one of the engine's errors)  -> read it: it has its own mail, which is sent
-          seen_by_asker  (who typed a command sees the error)      -> Fail without a mail
+          seen_by_asker  (shown at the terminal that it was typed at) -> Fail without a mail
     anything else        (a function died, or could not be called) -> preflight writes the mail
       preflight fails    -> a short text of the machine's own
     Fail                 with the original Error and Cause, whether the mail could be sent or not; `Workflow.` stands
                          before Error where it is one of Step Functions' own, which a Fail may not bear
 
-Every text is looked at before it is parsed, because a failing `States.StringToJson` can't be caught. Functions keep
+A text is parsed only if it has the form of what Lambda and our functions write, because a failing `States.StringToJson`
+can't be caught. Preflight reads whatever has another form, and passes on a mail that it finds there. Functions keep
 their errors below 15 KB; Step Functions cuts a Cause at 32 KB, SNS takes 256 KB.
 """
 
@@ -24,9 +25,9 @@ from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import fill, is_mail, is_object, is_text, is_true, report, says, send
+from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, report, says, send
 from aurora_migrations.engine.steps import execution, fixed_mails
-from aurora_migrations.engine.steps.execution import READ_ONLY, SEEN_BY_ASKER
+from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_ASKER
 
 FAILURE = "$.failure"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
@@ -35,11 +36,13 @@ CONTRACT_BROKEN = {
     "Error": execution.CONTRACT_BROKEN,
     "Cause": "Function and state machine do not fit each other; deploy them again.",
 }
-TYPED_LOOK = "a look from a terminal"
+TYPED = "a read-only command, typed"
 _ERROR, _CAUSE = f"{FAILURE}.Error", f"{FAILURE}.Cause"
-_RAISED, _TOLD = "$.raised", "$.told"
+_RAISED, _ANSWER = "$.raised", "$.answer"
 _MESSAGE = f"{_RAISED}.json.errorMessage"
-_DOCUMENT = f"{_TOLD}.Payload"  # what a function has said, in its error or as its answer
+# What Lambda makes of an exception, and the document of an error of ours: a text that was cut doesn't end so.
+_RAISED_FORM, _DOCUMENT_FORM = '{"errorMessage":*}', '{"error": "*"mail": {"subject": "*"}}'
+_DOCUMENT = f"{_ANSWER}.Payload"  # a function's error document, or preflight's answer
 _MAIL = f"{_DOCUMENT}.mail"
 
 
@@ -85,15 +88,17 @@ class FailureBranch(Construct):
         settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(SETTLE))
         settle.next(self.write)
         written = sfn.Choice(self, "Mail written?")
-        written.when(is_true(f"{_DOCUMENT}.{SEEN_BY_ASKER}"), self.end, comment="who typed sees it")
+        written.when(is_true(f"{_DOCUMENT}.{SEEN_BY_ASKER}"), self.end, comment="shown at the terminal")
         written.when(is_mail(_MAIL), self._send).otherwise(settle)
-        read_error = _parse(self, "Read error", _MESSAGE, _TOLD, "Payload")
+        read_error = _parse(self, "Read error", _MESSAGE, _ANSWER, "Payload")
         read_error.next(written)
-        ours = sfn.Choice(self, "Error of ours?").when(is_object(_MESSAGE), read_error).otherwise(settle)
+        ours = (
+            sfn.Choice(self, "Error of ours?").when(_has_form(_MESSAGE, _DOCUMENT_FORM), read_error).otherwise(settle)
+        )
         read_cause = _parse(self, "Read cause", _CAUSE, _RAISED, "json")
         read_cause.next(ours)
-        raised = sfn.Choice(self, "Raised by a function?").when(is_typed_look(), self.end, comment=TYPED_LOOK)
-        return raised.when(is_object(_CAUSE), read_cause).otherwise(settle)
+        raised = sfn.Choice(self, "Raised by a function?").when(is_typed_read_only_command(), self.end, comment=TYPED)
+        return raised.when(_has_form(_CAUSE, _RAISED_FORM), read_cause).otherwise(settle)
 
     def misunderstood(self, step: str) -> sfn.Pass:
         """A state that notes that the answer of a step isn't understood, and keeps nothing else: the answer may be all
@@ -108,12 +113,12 @@ class FailureBranch(Construct):
             functions,
             "failure",
             trigger="failure",
-            into=_TOLD,
+            into=_ANSWER,
             failure=sfn.JsonPath.object_at(FAILURE),
             input=asked,
             retries=sfn.JsonPath.number_at("$$.State.RetryCount"),
         )
-        own = sfn.Pass(self, "Write a short mail", parameters={"Payload": {"mail": short}}, result_path=_TOLD)
+        own = sfn.Pass(self, "Write a short mail", parameters={"Payload": {"mail": short}}, result_path=_ANSWER)
         own.next(self._send)
         task.add_catch(own, result_path="$.unwritten")
         task.next(sfn.Choice(self, "Mail understood?").when(is_mail(_MAIL), self._send).otherwise(own))
@@ -135,12 +140,16 @@ class FailureBranch(Construct):
         return end.when(reserved, stopped).otherwise(failed)
 
 
-def is_typed_look() -> sfn.Condition:
-    """Whether this execution is a command that somebody typed and that only looks: who typed sees how it ended. AWS
-    lets a Choice look into the context, where its input is."""
+def is_typed_read_only_command() -> sfn.Condition:
+    """Whether somebody typed this execution's command at a terminal, and it is a read-only action: that person sees the
+    error. A Choice may read the context, which has the execution's input."""
     action = "$$.Execution.Input.action"
-    looks = sfn.Condition.or_(*(sfn.Condition.string_equals(action, look) for look in READ_ONLY))
+    looks = sfn.Condition.or_(*(sfn.Condition.string_equals(action, look) for look in READ_ONLY_ACTIONS))
     return sfn.Condition.and_(says("$$.Execution.Input.trigger", "cli"), is_text(action, looks))
+
+
+def _has_form(path: str, form: str) -> sfn.Condition:
+    return is_text(path, sfn.Condition.string_matches(path, form))
 
 
 def _parse(scope: Construct, name: str, text: str, into: str, key: str) -> sfn.Pass:

@@ -190,11 +190,6 @@ def says(path: str, word: str, *more: sfn.Condition) -> sfn.Condition:
     return is_text(path, sfn.Condition.string_equals(path, word), *more)
 
 
-def is_object(path: str) -> sfn.Condition:
-    """Whether there is a text that begins and ends as a JSON object does; one that was cut doesn't end so."""
-    return is_text(path, sfn.Condition.string_matches(path, '{"*}'))
-
-
 def is_true(path: str) -> sfn.Condition:
     """Whether there is a true."""
     known = sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_boolean(path))

@@ -19,12 +19,12 @@ from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import Environment
-from aurora_migrations.cdk.failure_branch import FAILURE, TYPED_LOOK, FailureBranch
+from aurora_migrations.cdk.failure_branch import FAILURE, TYPED, FailureBranch
 from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, make_machine, report, send
 from aurora_migrations.cdk.triggers import DeadLetters, start
-from aurora_migrations.engine.steps.execution import READ_ONLY
+from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
 from aurora_migrations.engine.steps.fixed_mails import unwritten
 
 _MAIL, _AGAIN = "$.mail", "$.again"  # in preflight's answer, which is all that is left of the state
@@ -106,22 +106,26 @@ class Notice(Construct):
         sending.next(sfn.Succeed(self, "Told"))
         nobody = sfn.Succeed(self, "Nobody to tell")
         return (
-            sfn.Choice(self, "Who typed sees it?").when(_was_typed_look(), nobody, comment=TYPED_LOOK).otherwise(settle)
+            sfn.Choice(self, "Who typed sees it?")
+            .when(_was_typed_read_only_command(), nobody, comment=TYPED)
+            .otherwise(settle)
         )
 
 
-def _was_typed_look() -> sfn.Condition:
-    """Whether somebody typed a command that only looks, by an event's detail: an input is a text in it, or missing.
+def _was_typed_read_only_command() -> sfn.Condition:
+    """Whether somebody typed a read-only command, by an event's detail, where the input is a text or missing.
 
-    It must be one for certain: key and value are as the command line writes them, or without a space between. In a
-    value they can't be, as a quotation mark has a backslash before it there.
+    There must be no doubt: key and value are as the command line writes them, or without the space between. Within a
+    value they can't be, because a quotation mark has a backslash before it there.
     """
 
     def has(key: str, value: str) -> sfn.Condition:
         found = (sfn.Condition.string_matches("$.input", f'*"{key}":{space}"{value}"*') for space in ("", " "))
         return sfn.Condition.or_(*found)
 
-    return is_text("$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", look) for look in READ_ONLY)))
+    return is_text(
+        "$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", look) for look in READ_ONLY_ACTIONS))
+    )
 
 
 class DailyCheck(Construct):

@@ -1,7 +1,7 @@
 """Preflight: the secret, the connection, the package, and what there is to do. Changes nothing.
 
-The state machines also call it for the mails that no function could write: about a step whose function died, about an
-execution that ended, about what is pending.
+The state machines also call it to write the mails that no other function could write: about a step whose function died,
+an execution that ended, or pending migrations.
 """
 
 from __future__ import annotations
@@ -14,49 +14,56 @@ from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.layout import Mail
 from functions import workflow_mails
 from functions.entrypoint import Call, entrance, unexpected
-from functions.preflight.report import preflight
+from functions.preflight.report import Report, preflight
 from functions.workflow_mails import Database
 
-LOOKS = 6  # attempts after which a mail goes out without a look; no retry of the state machine has fewer
+ATTEMPTS = 6  # to read the database, before a mail is sent without; no retry of the state machine has fewer
 
 
 @entrance("preflight")
 def handler(call: Call) -> dict[str, Any]:
-    """Tells the state machine which step comes next, and what was found; or writes a mail.
+    """Returns which step comes next, and what was found; or, for a report, a mail.
 
     Args:
-        call: the execution's input, and a database that is reached with the secret as it is now. Its `report` says
-            about what to write a mail (`about`: failure, end or pending); its input is then that of a plan.
+        call: the execution's input, and a database that is reached with the secret as it is now. With a `report`, the
+            input is that of a plan, and its key `about` is failure, end or pending.
 
     Returns:
         `next` (apply, verify or done), the package's digest and how much is pending; with `done`, the `result` too.
-        Of a report the `mail`, as `subject` and `body`. About an end or what is pending also `again`: whether to ask
-        once more after a while, with this answer as the report's `state`, because a run is at work; there is no mail
-        then, nor where nothing is pending.
+        For a report the `mail`, with `subject` and `body`. For an end and for pending also `again`, which is true while
+        a run is at work: the state machine calls again later, with this answer as the report's `state`. Until then
+        `mail` is null; so it is where nothing is pending.
 
     Raises:
-        MigratorError: why nothing can be run; see engine/errors.py. Of a report about a failure or an end only what
-            may be over when the state machine calls again.
+        MigratorError: why nothing can be run; see engine/errors.py. For a failure or an end only errors that the state
+            machine retries.
     """
     about = call.report.get("about")
     if about == "failure":
         return {"mail": _failure(call).to_dict()}
     if about == "end":
         return _end(call)
+    report = _preflight(call)
+    return _pending(call, report) if about == "pending" else report.to_dict()
+
+
+def _preflight(call: Call) -> Report:
     report = call.logged_in(preflight)
     call.story.count("MigrationsPending", len(report.pending))
-    if about == "pending":
-        database = workflow_mails.seen(report.applied, [m.name for m in report.pending], report.running)
-        if not report.pending:
-            return {"again": False, "mail": None}
-        answer = _again(call, database)
-        written = None if answer["again"] else workflow_mails.pending(call.run, database).to_dict()
-        return {**answer, "mail": written}
-    return report.to_dict()
+    return report
+
+
+def _pending(call: Call, report: Report) -> dict[str, Any]:
+    if not report.pending:
+        return {"again": False, "mail": None}
+    database = _seen(report)
+    answer = _again(call, database)
+    written = None if answer["again"] else workflow_mails.pending(call.run, database).to_dict()
+    return {**answer, "mail": written}
 
 
 def _failure(call: Call) -> Mail:
-    """The mail about a step that failed: as its function has written it, if that can be read after all."""
+    """The mail about a step that failed: the one that its function has written, or else a new one."""
     caught = workflow_mails.read_failure(call.report.get("failure"))
     run = replace(call.run, step=caught.step, asked=workflow_mails.known_input(call.report.get("input")))
     return caught.mail or workflow_mails.failure(caught, run, _look(call))
@@ -74,25 +81,28 @@ def _end(call: Call) -> dict[str, Any]:
 
 
 def _look(call: Call) -> Database:
-    """Where the database is. A look that fails does not keep the mail, which then says why.
+    """The state of the database. If it can't be read, the mail is written all the same, with the reason in it.
 
     Raises:
-        MigratorError: it may be seen when the state machine calls again.
+        MigratorError: an error that the state machine retries.
     """
     try:
-        report = call.logged_in(preflight)
+        return _seen(_preflight(call))
     except Exception as error:
         known = error if isinstance(error, MigratorError) else unexpected(error)
-        if known.retryable and int(call.report.get("retries") or 0) < LOOKS:
+        if known.retryable and int(call.report.get("retries") or 0) < ATTEMPTS:
             raise
         call.story.failed(known)
         return workflow_mails.unseen(known)
-    return workflow_mails.seen(report.applied, [m.name for m in report.pending], report.running)
+
+
+def _seen(report: Report) -> Database:
+    return workflow_mails.seen(report.applied, [migration.name for migration in report.pending], report.running)
 
 
 def _again(call: Call, database: Database) -> dict[str, Any]:
-    """Whether to look again while a run is at work, and how often that was done: a call of a function goes on when its
-    execution has ended, but no longer than the machine's `looks` last."""
+    """Whether to call again because a run is at work, and how often that was done. A call of a function outlives its
+    execution, but not the number of calls (`looks`) that the state machine allows."""
     state = call.report.get("state")
     before = state.get("looks") if isinstance(state, Mapping) else None
     looks = before + 1 if isinstance(before, int) else 1

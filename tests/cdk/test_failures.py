@@ -8,7 +8,7 @@ import pytest
 
 from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.cdk.workflow import STARTS
-from aurora_migrations.engine.steps.execution import READ_ONLY, SEEN_BY_ASKER
+from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_ASKER
 from functions import mail
 from functions.error_payload import document
 from functions.workflow_mails import NO_CAUSE
@@ -57,7 +57,9 @@ def test_mail_of_an_error_of_ours_is_passed_on_unchanged(example: Example, workf
 @pytest.mark.parametrize(("fact", "mails"), [(True, 0), (False, 1), ("yes", 1)])
 def test_error_that_who_asked_sees_is_mailed_to_nobody(fact: object, mails: int, workflow: Machine) -> None:
     example = examples()[0]
-    told = json.dumps({**json.loads(as_it_leaves(example)), SEEN_BY_ASKER: fact})
+    document = json.loads(as_it_leaves(example))
+    written = document.pop("mail")
+    told = json.dumps({**document, SEEN_BY_ASKER: fact, "mail": written})
     ran = run(workflow, BRANCH, raised(example.error.name, told))
     assert len(ran.mails) == mails
     assert (ran.status, ran.error) == ("FAILED", example.error.name)
@@ -88,12 +90,25 @@ UNREADABLE = [
     json.dumps({"errorMessage": '{"mail": null}', "errorType": "X"}),
     json.dumps({"errorMessage": '{"cut": "in the mid', "errorType": "MigrationFailed"}),
     "[1, 2]",
+    '{"no", "JSON"}',
+    json.dumps({"errorMessage": '{"no", "JSON"}', "errorType": "X"}),
+    json.dumps({"errorMessage": '{"error": "cut", "mail": {"subject": "in the', "errorType": "X"}),
     'Lambda returned {"errorMessage": "cut in the mid',
     "'\\\"{}" * 5_000,
     "x" * 32_768,
 ]
 IDS = ("empty", "prose", "cut", "no-message", "null", "python", "foreign", "no-mail", "half-a-mail", "odd-mail")
-IDS += ("null-mail", "cut-inside", "array", "json-in-prose", "odd-characters", "longest")
+IDS += (
+    "null-mail",
+    "cut-inside",
+    "array",
+    "no-json",
+    "no-json-inside",
+    "cut-mail",
+    "json-in-prose",
+    "odd-characters",
+    "longest",
+)
 
 
 @pytest.mark.parametrize("cause", UNREADABLE, ids=IDS)
@@ -204,7 +219,7 @@ def test_answer_of_apply_that_is_not_understood_is_told_as_apply_s(workflow: Mac
 CLI = {"trigger": "cli", "requested_by": "ana@build-7"}
 
 
-@pytest.mark.parametrize("action", READ_ONLY)
+@pytest.mark.parametrize("action", READ_ONLY_ACTIONS)
 def test_look_that_was_typed_fails_without_a_mail(action: str, workflow: Machine) -> None:
     ran = run(workflow, "In preflight", {"action": action, **CLI, **DIED}, answers=ANSWER)
     assert (ran.status, ran.error, ran.mails) == ("FAILED", golden.DIED.error, [])

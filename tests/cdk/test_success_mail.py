@@ -70,6 +70,11 @@ def test_verify_is_asked_for_the_mail_only_where_it_is_wanted(telling: Machine, 
     assert "Notify success" not in workflow.states
 
 
+def test_mailing_success_takes_three_states(telling: Machine, workflow: Machine) -> None:
+    """Which the limit in test_workflow counts on."""
+    assert len(telling.states) - len(workflow.states) == 3
+
+
 def test_every_way_of_the_success_ends_well(telling: Machine) -> None:
     (caught,) = telling.states["Notify success"]["Catch"]
     assert caught["ErrorEquals"] == ["States.ALL"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.engine.steps.execution import READ_ONLY
+from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
 from tests.cdk.cloud import Machine, Template, some
 from tests.cdk.running import run
 from tests.cdk.test_failures import DIED, WRITTEN, golden_mail, without_execution
@@ -155,7 +155,7 @@ def test_look_that_was_typed_is_mailed_to_nobody(status: str, separators: tuple[
     assert (ran.status, ran.mails) == ("SUCCEEDED", [])
 
 
-@pytest.mark.parametrize("action", READ_ONLY)
+@pytest.mark.parametrize("action", READ_ONLY_ACTIONS)
 def test_every_look_is_known_as_one(action: str, notice: Machine) -> None:
     assert run(notice, notice.definition["StartAt"], detail("ABORTED", typed(action)), answers=TOLD).mails == []
 

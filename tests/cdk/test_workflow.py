@@ -13,7 +13,7 @@ from statelint.problem import ProblemType
 from aurora_migrations.cdk.retries import CONNECTION, CONTENTION, every_error
 from aurora_migrations.cdk.workflow import PAUSE, STARTS
 from aurora_migrations.engine.errors import MigratorError
-from functions.preflight.handler import LOOKS
+from functions.preflight.handler import ATTEMPTS
 from tests.cdk.cloud import Machine, Template, some
 from tests.cdk.running import run
 
@@ -74,7 +74,7 @@ def seen_by_asker(workflow: Machine, way: list[str]) -> bool:
     """Whether it leads past the mail by a first choice, because who typed the command sees the error."""
     end = way.index("By Step Functions itself?")
     choice = workflow.states[way[end - 1]]["Choices"][0]
-    return choice["Next"] == way[end] and choice["Comment"] in ("a look from a terminal", "who typed sees it")
+    return choice["Next"] == way[end] and choice["Comment"] in ("a read-only command, typed", "shown at the terminal")
 
 
 def test_states_are_few_enough_to_be_read_as_a_picture(templates: dict[str, Template]) -> None:
@@ -117,16 +117,19 @@ def flat(choice: dict[str, Any]) -> list[dict[str, Any]]:
     return flat(choice["Not"]) if "Not" in choice else [choice]
 
 
-def test_text_is_parsed_only_after_it_was_seen_to_be_an_object(workflow: Machine) -> None:
+FORMS = {"Read cause": '{"errorMessage":*}', "Read error": '{"error": "*"mail": {"subject": "*"}}'}
+
+
+def test_text_is_parsed_only_if_it_has_the_form_of_what_we_or_lambda_write(workflow: Machine) -> None:
     parsing = {name for name, state in workflow.states.items() if "StringToJson" in json.dumps(state)}
-    assert parsing == {"Read cause", "Read error"}
+    assert parsing == {*FORMS}
     for name in parsing:
         (path,) = [text.split("(")[1][:-1] for text in workflow.states[name]["Parameters"].values()]
         before = {key: state for key, state in workflow.states.items() if name in workflow.after(key)}
         for key, state in some(before).items():
             assert state["Type"] == "Choice", key
             (choice,) = [choice for choice in state["Choices"] if choice["Next"] == name]
-            assert {"Variable": path, "StringMatches": '{"*}'} in flat(choice)
+            assert {"Variable": path, "StringMatches": FORMS[name]} in flat(choice)
             assert {"Variable": path, "IsString": True} in flat(choice)
 
 
@@ -153,7 +156,7 @@ def test_table_of_the_design_is_what_is_built(error: str, retried: bool, templat
 
 
 def test_no_retry_is_over_before_preflight_writes_the_mail_without_a_look() -> None:
-    assert min(CONNECTION.attempts, CONTENTION.attempts) >= LOOKS
+    assert min(CONNECTION.attempts, CONTENTION.attempts) >= ATTEMPTS
 
 
 @pytest.mark.parametrize("error", ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"])

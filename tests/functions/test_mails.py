@@ -13,7 +13,7 @@ from aurora_migrations.engine.errors import MigratorError, NextCommand
 from aurora_migrations.engine.steps.deadline import RESERVE
 from aurora_migrations.engine.steps.execution import SEEN_BY_ASKER
 from functions import mail, remediation
-from functions.preflight.handler import LOOKS
+from functions.preflight.handler import ATTEMPTS
 from tests.database.helpers import holding, holding_run_lock
 from tests.examples import sql
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine, lines
@@ -312,11 +312,11 @@ def test_database_that_is_away_is_tried_again_and_then_does_not_keep_the_mail(
     about: str, given: dict[str, Any], away: Machine
 ) -> None:
     asked = {"action": "plan"}
-    for retries in (0, LOOKS - 1):
+    for retries in (0, ATTEMPTS - 1):
         away.refused(
             "preflight", errors.DatabaseUnreachable, asked, report={"about": about, **given, "retries": retries}
         )
-    told = reported(away, about, **given, retries=LOOKS)
+    told = reported(away, about, **given, retries=ATTEMPTS)
     assert "It could not be looked at: DatabaseUnreachable: " in section(told, "THE DATABASE NOW")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aurora_migrations.engine.steps.execution_input import ACTIONS
 
-READ_ONLY = tuple(action for action in ACTIONS if action not in ("run-migration", "rollback"))
+READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in ("run-migration", "rollback"))
 CONTRACT_BROKEN = "ContractBroken"  # the error of a state machine that doesn't understand an answer
 NO_CAUSE = "No cause was given."
 SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error about which no mail is sent
