@@ -25,7 +25,7 @@ from aurora_migrations.compiler.locks.match import RELATIONS, listed
 from aurora_migrations.compiler.locks.syntax_tree import Name
 from aurora_migrations.compiler.locks.tables import placed
 from aurora_migrations.compiler.parser import Statement
-from aurora_migrations.engine.verification.expected_tables import ANYTHING
+from aurora_migrations.engine.script import ANYTHING
 
 _pb = postgast.pg_query_pb2
 _OBJECT = _pb.ObjectType.Name
