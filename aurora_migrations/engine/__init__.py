@@ -17,7 +17,6 @@ Start with `run`: the loop over pending files, the run lock, retries and the res
     package       files         the migrations of a folder              options       options of a file
                   script        a file as the compiler understood it    manifest      the same, as written at build
     status        overview      state of each migration; answers        inspection    tables and indexes as they are
-                  standing      tables that must exist
     workflow      ask           execution input                         step          a call of a function
                   preflight, applying, verify                           document      an error as JSON of limited size
                   settings      environment variables                   credentials   login from Secrets Manager

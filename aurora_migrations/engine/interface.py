@@ -81,19 +81,21 @@ class RunResult:
         return (*self.notices, *self.hazards)
 
     def to_dict(self) -> dict[str, object]:
-        """The contract of the product: `status`, `migration` and `message` stay; more may join."""
+        """The result as JSON-able data."""
         return {
-            "status": "success",
-            "migration": self.migration,
-            "message": self.message,
-            "action": self.action,
-            "execution": self.execution,
-            "database": self.database,
+            **success(self.action, self.execution, self.database, self.migration, self.message),
             "rolled_back" if self.action == "rollback" else "applied": [file.to_dict() for file in self.applied],
             "already_applied": self.already_applied,
             "warnings": list(self.warnings),
             "duration_ms": round(self.duration_ms, 1),
         }
+
+
+def success(action: str, execution: str, database: str, migration: object, message: object) -> dict[str, object]:
+    """What every result begins with. The contract of the product: `status`, `migration` and `message` stay; more may
+    join."""
+    about = {"action": action, "execution": execution, "database": database}
+    return {"status": "success", "migration": migration, "message": message, **about}
 
 
 def success_message(done: Sequence[str], target: str | None, already: Applied | None) -> str:

@@ -21,9 +21,17 @@ from typing import Any, BinaryIO
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Options, RowsExpectation
-from aurora_migrations.engine.script import Action, Hazard, Outline, Script, Statement, TableLock, Unit
+from aurora_migrations.engine.script import (
+    ANYTHING,
+    Action,
+    Hazard,
+    Outline,
+    Script,
+    Statement,
+    TableLock,
+    Unit,
+)
 from aurora_migrations.engine.verification.expectations import Expectation
-from aurora_migrations.engine.verification.expected_tables import ANYTHING
 
 FORMAT = 3
 _UNWRITTEN = "The package was put together without one, or the folder is another one."
@@ -184,17 +192,16 @@ def script_of(data: dict[str, Any]) -> Script:
         options=Options(**{**options, "rows": rows, "allow": allow}),
         reason=data["reason"],
         units=tuple(Unit(**{**unit, "statements": tuple(unit["statements"])}) for unit in data["units"]),
-        statements=tuple(_statement(statement) for statement in data["statements"]),
+        statements=tuple(
+            Statement(**{**each, "locks": tuple(TableLock(**lock) for lock in each["locks"])})
+            for each in data["statements"]
+        ),
         promises=tuple(Expectation(**promise) for promise in data["promises"]),
         hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
         tables=tuple(data.get("tables", ())),
         made=tuple(data.get("made", ())),
         taken=tuple(data.get("taken", (ANYTHING,))),
     )
-
-
-def _statement(data: dict[str, Any]) -> Statement:
-    return Statement(**{**data, "locks": tuple(TableLock(**lock) for lock in data["locks"])})
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------

@@ -145,7 +145,8 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
     without effect, so it is a problem too.
     """
     options, problems = defaults, []
-    header = _header(text)
+    match = _HEADER.match(text)
+    header = match[0] if match else b""
     given: dict[str, int] = {}
     for number, whole in enumerate(header.decode(errors="replace").split("\n"), 1):
         line = whole.rstrip(" \t\r")
@@ -175,11 +176,6 @@ def _refuse_again(line: str, number: int, given: dict[str, int]) -> None:
         if name in given:
             raise ValueError(f"{name} is given twice, first in line {given[name]}; take one of the two out")
         given[name] = number
-
-
-def _header(text: bytes) -> bytes:
-    match = _HEADER.match(text)
-    return match[0] if match else b""
 
 
 def _read_line(line: str, number: int, options: Options) -> Options:

@@ -46,14 +46,13 @@ class Edit:
 def read_edits(session: Session, source: Source, applied: Mapping[int, Applied]) -> dict[int, Edit]:
     """Every applied file whose bytes have changed, by version. Only the texts of those are read."""
     suspects = [m for m in source.package.migrations if m.version in applied and applied[m.version].sha256 != m.sha256]
-    return {migration.version: _edit(session, source, migration) for migration in suspects}
-
-
-def _edit(session: Session, source: Source, migration: Migration) -> Edit:
-    before, hashed = read_applied_text(session, migration.version)
-    now = read_text(migration.path)
-    changed = not _same_meaning(source, before, hashed, now)
-    return Edit(migration, changed, _difference(source, migration.name, before, now))
+    edits: dict[int, Edit] = {}
+    for migration in suspects:
+        before, hashed = read_applied_text(session, migration.version)
+        now = read_text(migration.path)
+        changed = not _same_meaning(source, before, hashed, now)
+        edits[migration.version] = Edit(migration, changed, _difference(source, migration.name, before, now))
+    return edits
 
 
 def _same_meaning(source: Source, before: bytes, hashed: str | None, now: bytes) -> bool:
@@ -139,7 +138,8 @@ def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target
     applied, limit = state.applied, (wanted or package.migrations[-1]).version
     _check_changed(applied, edits, limit)
     _check_renumbered(package, applied, limit)
-    _check_missing(package, applied, limit)
+    if missing := [record.name for record in missing_files(package, applied) if record.version <= limit]:
+        raise MigrationMissing(f"Applied, but not in {_place(package)}: {', '.join(missing)}.", files=missing)
     left = _check_partly_applied(package, state, limit)
     ahead = tuple(record for version, record in applied.items() if version > package.migrations[-1].version)
     known = [(m, applied[m.version]) for m in package.migrations if m.version in applied]
@@ -147,7 +147,10 @@ def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target
     pending: tuple[Migration, ...] = ()
     if wanted is None or wanted.version not in applied:
         pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
-        _check_order(pending, applied)
+        highest = max(applied, default=-1)
+        if late := [migration.name for migration in pending if migration.version < highest]:
+            what = f"Not applied, but older than {applied[highest].name}, which is: {', '.join(late)}."
+            raise OutOfOrder(what, files=late)
     return Plan(wanted, pending, applied, ahead, edits, left, renamed)
 
 
@@ -299,13 +302,6 @@ def _check_renumbered(package: Package, applied: Mapping[int, Applied], limit: i
         )
 
 
-def _check_missing(package: Package, applied: Mapping[int, Applied], limit: int) -> None:
-    missing = [record for record in missing_files(package, applied) if record.version <= limit]
-    if missing:
-        names = [record.name for record in missing]
-        raise MigrationMissing(f"Applied, but not in {_place(package)}: {', '.join(names)}.", files=names)
-
-
 def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[str, ...]:
     """Refuses a partly rolled back file, and a partly applied one that isn't in the folder. Returns the names of partly
     applied files above the package's highest version: there, an older package is the likely reason."""
@@ -349,12 +345,3 @@ def partly_missing(progress: Progress, instead: str | None = None) -> MigrationM
 def count_parts(progress: Progress) -> str:
     """`1 part`, `2 parts`."""
     return f"{len(progress.units)} part{'' if len(progress.units) == 1 else 's'}"
-
-
-def _check_order(pending: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
-    highest = max(applied, default=-1)
-    late = [m.name for m in pending if m.version < highest]
-    if late:
-        raise OutOfOrder(
-            f"Not applied, but older than {applied[highest].name}, which is: {', '.join(late)}.", files=late
-        )

@@ -281,8 +281,8 @@ class _Runner:
             if other_run or not lost.retryable:
                 raise lost
             self._retry.on_connection_lost(lost)  # raises it, if there is no other attempt
-        # Another run may have had the lock in between. More may be applied by now; less, or after a rollback anything
-        # else, makes what is left of this run wrong.
+        # Another run may have had the lock in between. If it has applied more, a run that applies can continue; any
+        # other change makes what is left of this run wrong.
         expected = self._applied ^ {version} if file_done else self._applied
         self._applied = applied
         as_expected = expected <= applied if job.action == "apply" else expected == applied

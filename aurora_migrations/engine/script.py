@@ -15,6 +15,7 @@ from aurora_migrations.engine.options import Options, RowsExpectation
 from aurora_migrations.engine.verification.expectations import Expectation
 
 Action = Literal["apply", "rollback"]
+ANYTHING = "*"  # among what a file may have dropped: it may be any table. No name is written so, without quotes
 PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
 
 
@@ -110,7 +111,7 @@ class Script:
         promises: expectations, which must be met before it commits.
         hazards: all, allowed or not.
         tables: names of the relations that it makes or changes, as they are called at its end.
-        made, taken: see `aurora_migrations.engine.verification.expected_tables.Standing`.
+        made, taken: see `Standing` in verification/checks.py.
     """
 
     file: str

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from aurora_migrations.engine.history import Attempt, State, read_attempts, read_state
+from aurora_migrations.engine.interface import success
 from aurora_migrations.engine.migrations import Migration, Package
 from aurora_migrations.engine.plan import Edit, Plan, read_edits
 from aurora_migrations.engine.postgres import advisory_lock
@@ -136,10 +137,9 @@ def _entries(package: Package, state: State, edits: Mapping[int, Edit]) -> tuple
 
 
 def complete_answer(action: str, execution: str, server: Server, answer: Mapping[str, object]) -> dict[str, object]:
-    """An answer with what every answer has: `status`, `migration` and `message` stay; more may join."""
-    about = {"action": action, "execution": execution, "database": server.database}
-    told = {key: answer.get(key) for key in ("migration", "message")}
-    return {"status": "success", **told, **about, **answer}
+    """An answer with what every result has."""
+    begins = success(action, execution, server.database, answer.get("migration"), answer.get("message"))
+    return {**begins, **answer}
 
 
 def list_answer(entries: Sequence[Entry], budget: int = UNLIMITED) -> dict[str, object]:

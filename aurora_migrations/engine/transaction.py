@@ -170,12 +170,8 @@ def _resume(session: Session, job: Job) -> None:
         except ScriptError as error:
             message = Message(statement.start, statement.end, (number, number + 1))
             raise file_error(session, job, message, error) from error
-    _begin_unit(session, job, job.done)
-
-
-def _begin_unit(session: Session, job: Job, number: int) -> None:
     try:
-        session.wire.execute_pipeline(_opening(job, number))
+        session.wire.execute_pipeline(_opening(job, job.done))
     except BatchError as error:
         raise runner_error(session, job, error) from error
 

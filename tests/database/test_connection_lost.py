@@ -179,7 +179,13 @@ def test_run_whose_commit_was_lost_goes_on_only_if_what_another_did_meanwhile_le
     """While we find out about our commit, somebody else may get the lock first. An apply goes on if more is applied by
     then; what lies above must not be there when what lies below is rolled back, nor a hole be left."""
     steps = work.write(4)
-    between(lambda: work.by_another(other))
+    locks = "SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE datname = current_database()"
+
+    def another() -> None:
+        work.by_another(other)
+        until(lambda: not ask(work.database, f"{locks} AND locktype = 'advisory'"), "its session is gone")
+
+    between(another)
     cut = proxy.cut_after if happened else proxy.cut_before
     cuts = Watcher(at(steps[1], lambda: cut(work.record)))
     outcome = work.outcome(url=proxy.url(work.database.url), listener=cuts, limits=PATIENT)

@@ -24,8 +24,7 @@ from aurora_migrations.compiler.token_hash import token_hash, unit_hash
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import discover, position, read_text
 from aurora_migrations.engine.options import Options
-from aurora_migrations.engine.script import Outline
-from aurora_migrations.engine.verification.expected_tables import ANYTHING
+from aurora_migrations.engine.script import ANYTHING, Outline
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 

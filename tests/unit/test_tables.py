@@ -6,7 +6,8 @@ import pytest
 
 from aurora_migrations.compiler.locks.tables import changed_relations, created_and_removed
 from aurora_migrations.compiler.parser import parse
-from aurora_migrations.engine.verification.expected_tables import ANYTHING, Standing, must_be_there
+from aurora_migrations.engine.script import ANYTHING
+from aurora_migrations.engine.verification.checks import Standing, must_be_there
 
 CHANGED = [
     ("CREATE TABLE a (id int)", ["a"]),

@@ -25,7 +25,7 @@ from aurora_migrations.compiler.locks.match import RELATIONS, listed, touches
 from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, ROW_SHARE
 from aurora_migrations.compiler.locks.syntax_tree import Name
 from aurora_migrations.compiler.parser import Statement, is_list
-from aurora_migrations.engine.verification.expected_tables import ANYTHING
+from aurora_migrations.engine.script import ANYTHING
 
 _pb = postgast.pg_query_pb2
 _OBJECT = _pb.ObjectType.Name

@@ -21,7 +21,7 @@ from aurora_migrations.engine.errors import (
     StatementTimeout,
 )
 from aurora_migrations.engine.job import Job, Message
-from aurora_migrations.engine.locks.blockers import GRANT, LockWait
+from aurora_migrations.engine.locks.blockers import GRANT
 from aurora_migrations.engine.locks.budget import Budget
 from aurora_migrations.engine.options import Limits, format_duration, write_duration
 from aurora_migrations.engine.postgres.protocol import BatchError, ScriptError
@@ -251,7 +251,8 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
     ends = [f"SELECT pg_terminate_backend({pid});" for pid in ended]
     hidden = any(blocker.is_hidden for blocker in wait.blockers)
     grant = f" {GRANT.format(user='the role')}." if hidden else ""
-    against = " An autovacuum against wraparound never gives way: let it end." if _never(wait) else ""
+    never = any(blocker.never_yields for blocker in wait.blockers)
+    against = " An autovacuum against wraparound never gives way: let it end." if never else ""
     limit = format_duration(job.limits.lock_timeout)
     return LockTimeout(
         f"{where}: waited {format_duration(wait.waited_ms)} for {wait} (55P03).",
@@ -264,10 +265,6 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
         about=wait,
         **known,
     )
-
-
-def _never(wait: LockWait) -> bool:
-    return any(blocker.never_yields for blocker in wait.blockers)
 
 
 def held_too_long(job: Job, sent: Message) -> StatementTimeout:

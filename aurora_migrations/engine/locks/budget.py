@@ -157,7 +157,7 @@ class Budget:
         if wait is not None:
             key = wait.table, wait.mode
             known = self.waits.get(key)
-            self.waits[key] = wait if known is None else _longer(known, wait)
+            self.waits[key] = wait if known is None or wait.waited_ms >= known.waited_ms else known
             self._waits_here[key] = max(self._waits_here.get(key, 0.0), wait.waited_ms)
         if not self.is_running:
             return False, _LOOKS[1] if wait is not None else _LOOKS[2]
@@ -184,10 +184,6 @@ class Budget:
         names = [lock.table for lock in blocking(statement)]
         waits = [wait.waited_ms for (table, _), wait in self.waits.items() if any(_same(table, name) for name in names)]
         return sum(waits)
-
-
-def _longer(one: LockWait, other: LockWait) -> LockWait:
-    return other if other.waited_ms >= one.waited_ms else one
 
 
 def _same(qualified: str, written: str) -> bool:

@@ -103,18 +103,15 @@ class Wire:
         Raises:
             BatchError: a command failed, or the connection was lost.
         """
-        with self._watched(watch):
-            return self._execute_pipeline(commands)
-
-    def _execute_pipeline(self, commands: Sequence[Command]) -> list[list[Row]]:
         answers: list[list[Row]] = []
         try:
-            self._pgconn.enter_pipeline_mode()
-            for command in commands:
-                self._pgconn.send_query_params(command.sql.encode(), [_text(param) for param in command.params])
-            self._pgconn.pipeline_sync()
-            failure = self._read_batch(answers)
-            self._pgconn.exit_pipeline_mode()
+            with self._watched(watch):
+                self._pgconn.enter_pipeline_mode()
+                for command in commands:
+                    self._pgconn.send_query_params(command.sql.encode(), [_text(param) for param in command.params])
+                self._pgconn.pipeline_sync()
+                failure = self._read_answers(answers)
+                self._pgconn.exit_pipeline_mode()
         except psycopg.Error as error:
             raise BatchError(len(answers), error) from error
         if failure is not None:
@@ -130,8 +127,30 @@ class Wire:
         Raises:
             ScriptError: a statement failed, or the connection was lost.
         """
-        with self._watched(watch):
-            return self._execute_script(text)
+        tags: set[str] = set()
+        completed = 0
+        failure: psycopg.Error | None = None
+        began = time.monotonic()
+        try:
+            with self._watched(watch):
+                self._pgconn.send_query(text)
+                self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
+                for result in self._results():
+                    if result.status in _FAILED:
+                        failure = failure or errors.error_from_result(result)
+                        continue  # not cleared: the error reads its position, hint and names from it, later
+                    if result.status in _COPYING:
+                        _end_copy(self._pgconn, result.status)
+                    elif result.status not in (pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.EMPTY_QUERY) and not failure:
+                        completed += 1
+                        # `INSERT 0 5` -> `INSERT`; `CREATE TABLE` stays.
+                        tags.add((result.command_status or b"").decode().rstrip("0123456789 "))
+                    result.clear()
+        except psycopg.Error as error:
+            failure = failure or error
+        if failure is not None:
+            raise ScriptError(completed, failure, (time.monotonic() - began) * 1_000)
+        return frozenset(tags)
 
     @contextlib.contextmanager
     def _watched(self, watch: Watch | None) -> Iterator[None]:
@@ -141,41 +160,13 @@ class Wire:
         finally:
             self._watch, self._look_at = None, (0.0, None)
 
-    def _execute_script(self, text: bytes) -> frozenset[str]:
-        tags: set[str] = set()
-        completed = 0
-        failure: psycopg.Error | None = None
-        began = time.monotonic()
-        try:
-            self._pgconn.send_query(text)
-            self._pgconn.set_single_row_mode()  # or libpq would keep all rows of a SELECT until its end
-            for result in self._results():
-                if result.status in _FAILED:
-                    failure = failure or errors.error_from_result(result)
-                    continue  # not cleared: the error reads its fields from it, later
-                if result.status == pq.ExecStatus.SINGLE_TUPLE:
-                    result.clear()
-                    continue
-                if result.status in _COPYING:
-                    _end_copy(self._pgconn, result.status)
-                elif result.status != pq.ExecStatus.EMPTY_QUERY and failure is None:
-                    completed += 1
-                    tags.add(_tag(result))
-                if result.status not in _FAILED:  # an error reads its position, hint and names out of its result
-                    result.clear()
-        except psycopg.Error as error:
-            failure = failure or error
-        if failure is not None:
-            raise ScriptError(completed, failure, (time.monotonic() - began) * 1_000)
-        return frozenset(tags)
-
     def close(self) -> None:
         """Closes the connection; with it go the run lock and every open transaction."""
         self._selector.close()
         self.connection.close()
 
-    def _read_batch(self, answers: list[list[Row]]) -> psycopg.Error | None:
-        """Collects answers up to the batch's end; returns the first failure."""
+    def _read_answers(self, answers: list[list[Row]]) -> psycopg.Error | None:
+        """Collects answers up to the end of the pipeline; returns the first failure."""
         failure: psycopg.Error | None = None
         while True:
             for result in self._results():
@@ -221,14 +212,12 @@ class Wire:
             change = self._selector.modify if self._events else self._selector.register
             change(self._pgconn.socket, events)
             self._events = events
-        ready = self._selector.select(self._until_look())
+        next_look = self._look_at[1]
+        pause = _POLL if next_look is None else min(_POLL, max(0.001, next_look - time.monotonic()))
+        ready = self._selector.select(pause)
         if not ready and self._watch is not None:
             self._look(self._watch)
         return ready[0][1] if ready else 0
-
-    def _until_look(self) -> float:
-        next_look = self._look_at[1]
-        return _POLL if next_look is None else min(_POLL, max(0.001, next_look - time.monotonic()))
 
     def _look(self, watch: Watch) -> None:
         began, next_look = self._look_at
@@ -253,17 +242,8 @@ def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:
 
 def _rows(result: pq.abc.PGresult) -> list[Row]:
     columns = range(result.nfields)
-    return [tuple(_cell(result, row, column) for column in columns) for row in range(result.ntuples)]
-
-
-def _cell(result: pq.abc.PGresult, row: int, column: int) -> str | None:
-    value = result.get_value(row, column)
-    return None if value is None else value.decode()
-
-
-def _tag(result: pq.abc.PGresult) -> str:
-    """`INSERT 0 5` -> `INSERT`; `CREATE TABLE` stays."""
-    return (result.command_status or b"").decode().rstrip("0123456789 ")
+    values = [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
+    return [tuple(None if value is None else value.decode() for value in row) for row in values]
 
 
 def _text(param: Param) -> bytes | None:

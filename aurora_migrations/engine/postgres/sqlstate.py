@@ -204,7 +204,7 @@ def diagnose(error: psycopg.Error, text: bytes | None = None, statement: bytes =
     def shown(words: str | None) -> str:
         return redact(words or "", state, origin, file, [name for name in names if name])
 
-    message = _first_line(shown(diag.message_primary)) or NOT_SHOWN
+    message = (shown(diag.message_primary).splitlines() or [""])[0] or NOT_SHOWN
     if origin is Origin.RAISED and speaks_of_secrets(diag.message_primary or ""):
         message = _SECRETIVE
     hint, detail = shown(diag.message_hint), diag.message_detail if origin is Origin.TEXT else None
@@ -264,10 +264,6 @@ def _listed(lines: Sequence[str]) -> str:
     """The objects that depend on one are each on a line of a DETAIL, up to a hundred."""
     more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return "; ".join([*lines[:_SHOWN], *more])
-
-
-def _first_line(text: str) -> str:
-    return (text.splitlines() or [""])[0]
 
 
 def connection_lost(error: psycopg.Error) -> bool:

@@ -58,7 +58,7 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
         raise ActionNotAllowed(told, action=action, allowed=list(allowed))
     ask = Ask(
         action,
-        _target(data),
+        _text(data, "target", number=True),
         _text(data, "confirm", number=True),
         _text(data, "trigger"),
         _text(data, "requested_by") or execution,
@@ -78,10 +78,6 @@ def _check_combination(ask: Ask) -> None:
             "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
             '{"action": "rollback", "target": "017", "confirm": "018"}.'
         )
-
-
-def _target(data: Mapping[str, object]) -> str | None:
-    return _text(data, "target", number=True)
 
 
 def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | None:

@@ -100,7 +100,10 @@ def looking(step: Step, function: str) -> Iterator[Session]:
         if session.server.in_recovery:
             raise NotAWriter("The server is a standby (a reader): migrations need the writer.")
         guard.watch(session)
-        _limit(session, step)
+        limits = step.deadline.limits(step.settings.limits)
+        send(session, _READ_ONLY)
+        send(session, f"SET statement_timeout = {limits.statement_timeout}")
+        send(session, f"SET lock_timeout = {limits.lock_timeout}")
         yield session
     except (StatementTimeout, Cancelled) as error:
         if not step.deadline.is_over:
@@ -110,13 +113,6 @@ def looking(step: Step, function: str) -> Iterator[Session]:
         guard.rest()
         session.close()
         step.listener.closed()
-
-
-def _limit(session: Session, step: Step) -> None:
-    limits = step.deadline.limits(step.settings.limits)
-    send(session, _READ_ONLY)
-    send(session, f"SET statement_timeout = {limits.statement_timeout}")
-    send(session, f"SET lock_timeout = {limits.lock_timeout}")
 
 
 def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
@@ -152,12 +148,10 @@ def read_so_far(payload: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _are_done(files: object) -> bool:
-    return isinstance(files, list) and all(map(_is_done, files))
-
-
-def _is_done(file: object) -> bool:
-    number = file.get("migration") if isinstance(file, Mapping) else None
-    return isinstance(number, str) and len(number) <= _LONGEST_NUMBER
+    if not isinstance(files, list):
+        return False
+    numbers = [file.get("migration") if isinstance(file, Mapping) else None for file in files]
+    return all(isinstance(number, str) and len(number) <= _LONGEST_NUMBER for number in numbers)
 
 
 def _is_count(count: object) -> bool:

@@ -6,7 +6,8 @@ history is right even if the answer of a call was lost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -14,16 +15,15 @@ from typing import NamedTuple
 from aurora_migrations.engine.errors import MigratorError, NextCommand, StatementTimeout, VerificationFailed
 from aurora_migrations.engine.executions import Done, read_done
 from aurora_migrations.engine.history import Applied, Change, State, read_course, read_state
-from aurora_migrations.engine.interface import rollback_message, success_message
+from aurora_migrations.engine.interface import rollback_message, success, success_message
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import RowsExpectation
 from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.advisory_lock import find_holder
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.script import PAST, Outline, Script
+from aurora_migrations.engine.script import ANYTHING, PAST, Outline
 from aurora_migrations.engine.steps.step import Step, looking, newest, send
 from aurora_migrations.engine.verification.expectations import LOCKED, Check, check_rows
-from aurora_migrations.engine.verification.expected_tables import ANYTHING, Standing, must_be_there
 from aurora_migrations.engine.verification.tables import Table, inspect, nowhere
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
@@ -38,8 +38,44 @@ _UNFIT = (
     "applied file may change."
 )
 _STAYS = "What is applied stays applied: the checks come after the commit."
+_LAST = re.compile(r'(?:"(?:[^"]|"")*"|[^".]+)\Z')  # part of a name, quoted as it was
 _TOLD = 10  # failed checks in the message
 _COUNTED = 50  # tables whose rows are counted
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an applied file means for tables.
+
+    Attributes:
+        made: names of those that certainly exist once it is applied.
+        taken: bare names of those that it may have dropped, or ANYTHING.
+    """
+
+    file: str
+    made: tuple[str, ...]
+    taken: tuple[str, ...]
+
+
+def must_be_there(files: Iterable[Standing | None]) -> dict[str, str]:
+    """Each such table, with the file that has made it.
+
+    Args:
+        files: those that are applied, in their order, and with them what rollbacks took away; None for one of which
+            nothing is known.
+    """
+    found: dict[str, dict[str, str]] = {}  # by bare name, as a later file may leave the schema out
+    for each in files:
+        if each is None or ANYTHING in each.taken:
+            found.clear()
+        if each is None:
+            continue
+        for name in each.taken:
+            found.pop(name, None)
+        for name in each.made:
+            last = _LAST.search(name)
+            found.setdefault(last[0] if last else name, {})[name] = each.file
+    return {name: file for names in found.values() for name, file in names.items()}
 
 
 class _Facts(NamedTuple):
@@ -76,14 +112,10 @@ class Report:
     ended_at: datetime
 
     def to_dict(self) -> dict[str, object]:
-        """The product's contract: `status`, `migration` and `message` stay; more may join."""
+        """The answer to the state machine."""
+        ask, execution = self.step.ask, self.step.execution
         return {
-            "status": "success",
-            "migration": self._migration,
-            "message": self._message,
-            "action": self.step.ask.action,
-            "execution": self.step.execution,
-            "database": self.database,
+            **success(ask.action, execution, self.database, self._migration, self._message),
             **self._files(),
             "already_applied": self.already.applied_at if self.already else None,
             "verified": self._verified(),
@@ -203,13 +235,10 @@ def _outlines(step: Step, versions: Collection[int]) -> dict[int, Outline]:
 def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]]:
     wanted = [migration for migration in step.source.package.migrations if migration.version in versions]
     for migration, script in zip(wanted, step.source.scripts(wanted), strict=True):
-        left = frozenset(_exclusive(script)) - {*script.tables}
+        # As only the removal, the renaming and a change of the form of a table lock it.
+        exclusive = {lock.table for each in script.statements for lock in each.locks if lock.mode == "ACCESS EXCLUSIVE"}
+        left = frozenset(exclusive - {*script.tables})
         yield migration.version, _Facts(script.tables, left, Standing(script.file, script.made, script.taken))
-
-
-def _exclusive(script: Script) -> Iterator[str]:
-    """What it has locked as only its removal, its renaming and a change of its form do."""
-    return (lock.table for each in script.statements for lock in each.locks if lock.mode == "ACCESS EXCLUSIVE")
 
 
 def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
@@ -243,17 +272,12 @@ def _missed(
         return
     edits = read_edits(session, step.source, state.applied)
     certain = {v: None if v in edits and edits[v].changed else each for v, each in known.items()}
-    made_by = must_be_there(_course(step, session, certain))
+    changes = read_course(session)  # what is applied and what was rolled back, one after the other
+    made_by = must_be_there(certain.get(c.version) if c.action == "apply" else _rolled_back(step, c) for c in changes)
     gone = nowhere(session, [name for name in away if name in made_by])
     if find_holder(session) is None and read_state(session) == state:
         for name in sorted(gone):
             yield Check(f"table {name}", "there", "not there", False, made_by[name])
-
-
-def _course(step: Step, session: Session, applied: Mapping[int, Standing | None]) -> Iterator[Standing | None]:
-    """What is applied and what was rolled back, one after the other."""
-    for change in read_course(session):
-        yield applied.get(change.version) if change.action == "apply" else _rolled_back(step, change)
 
 
 def _rolled_back(step: Step, change: Change) -> Standing | None:
@@ -267,11 +291,8 @@ def _rolled_back(step: Step, change: Change) -> Standing | None:
         scripts += [step.source.script("rollback", migration)] if migration.down else []
     except MigratorError:  # a down file that can't be read any more
         return None
-    return Standing(migration.name, (), tuple(name for script in scripts for name in _may_take(script)))
-
-
-def _may_take(script: Script) -> tuple[str, ...]:
-    return script.taken if script.tokens else (ANYTHING,)  # without tokens it is no SQL
+    taken = [script.taken if script.tokens else (ANYTHING,) for script in scripts]  # without tokens it is no SQL
+    return Standing(migration.name, (), tuple(name for names in taken for name in names))
 
 
 def _notices(step: Step, session: Session, state: State) -> list[str]:

@@ -21,7 +21,7 @@ UNSEEN = {
     "engine/postgres/sqlstate.py named_error MigrationFailed": "a trouble of the server in a statement of "
     "ours, in the words of a file's, which have scenes",
     "engine/transaction.py _begin history_changed": _TAMPERED,
-    "engine/transaction.py _begin_unit runner_error": "a connection that breaks between two "
+    "engine/transaction.py _resume runner_error": "a connection that breaks between two "
     "messages of a file that is resumed, in the words of one that breaks in it",
     "engine/transaction.py _run_outside file_error": _OUTSIDE,
     "engine/transaction.py _run_outside not_retried": _OUTSIDE,
