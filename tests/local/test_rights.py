@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from aurora_migrations.local.cloud.services.calls import Call, read_call
-from aurora_migrations.local.cloud.services.iam import allows, granted, resource_of
+from aurora_migrations.local.cloud.services.iam import Call, allows, granted, read_call, resource_of
 
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:local/database-AbCdEf"
 READ = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": SECRET}

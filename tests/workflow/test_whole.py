@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from aurora_migrations.local.cloud.endpoint import policies_of
+from aurora_migrations.local.cloud.services.cloudformation import roles
 from aurora_migrations.local.cloud.services.iam import granted
-from aurora_migrations.local.cloud.services.stack import roles
 from tests.conftest import CLOUDS_OF_THEIR_OWN
 from tests.workflow.helpers import Workflow
 

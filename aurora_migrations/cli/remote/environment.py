@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cli.remote import aws_errors
 from aurora_migrations.cli.remote.failing import named
-from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.postgres.errors import ServerError
 from functions.mail import console
 
 if TYPE_CHECKING:
@@ -197,10 +197,10 @@ def opened(arguments: argparse.Namespace) -> Iterator[Place]:
 
 def _tell_changes(access: Access, arguments: argparse.Namespace) -> None:
     """Before a command works on other files than those that are there, unless it is the one that puts them in."""
-    from aurora_migrations.local.cloud.fitting import tell_changes
+    from aurora_migrations.local.cloud.discovery import report_changes
 
     if arguments.verb != "deploy" and access.pid != os.getpid():
-        tell_changes(access, teller(arguments))
+        report_changes(access, teller(arguments))
 
 
 def _session(access: Access) -> boto3.Session:
@@ -214,10 +214,10 @@ def _session(access: Access) -> boto3.Session:
 
 
 def _reach(arguments: argparse.Namespace) -> contextlib.AbstractContextManager[Access]:
-    from aurora_migrations.local.cloud.reach import reached
+    from aurora_migrations.local.cloud.discovery import find_or_start
 
     hurry = bool(getattr(arguments, "hurry", False))
-    return reached(arguments.migrations, teller(arguments), hurry=hurry)
+    return find_or_start(arguments.migrations, teller(arguments), hurry=hurry)
 
 
 def teller(arguments: argparse.Namespace) -> Callable[[str], None]:

@@ -12,21 +12,20 @@ from typing import Any
 from moto.moto_api._internal.models import moto_api_backend
 
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.local.cloud.account import ACCOUNT, ENVIRONMENT, KEY, REGION
-from aurora_migrations.local.cloud.cache.contents import fingerprint
+from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, KEY, REGION
+from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
 from aurora_migrations.local.cloud.cache.package_cache import package
 from aurora_migrations.local.cloud.cache.template_cache import template
 from aurora_migrations.local.cloud.console import Console
 from aurora_migrations.local.cloud.endpoint import Endpoint
-from aurora_migrations.local.cloud.lambda_service.database_login import read_login
 from aurora_migrations.local.cloud.lambda_service.service import Functions
-from aurora_migrations.local.cloud.services import stack
+from aurora_migrations.local.cloud.services import cloudformation
+from aurora_migrations.local.cloud.services.cloudformation import Stack
 from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter
 from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
-from aurora_migrations.local.cloud.services.hurry import hurried
 from aurora_migrations.local.cloud.services.inbox import Mail, mails
-from aurora_migrations.local.cloud.services.stack import Stack
 from aurora_migrations.local.cloud.services.stepfunctions import Executions
+from aurora_migrations.local.database_login import read_login
 
 Watch = Callable[[dict[str, Any]], None]
 DAILY = Names(ENVIRONMENT).of("daily")
@@ -85,7 +84,7 @@ class Cloud:
             PackagingError, InvalidFile: the migrations can't be packed; what was deployed before stays.
         """
         files = fingerprint(self.migrations)
-        stack.deploy_package(package(self.folder, self.migrations, self.tell).name)
+        cloudformation.deploy_package(package(self.folder, self.migrations, self.tell).name)
         self.files.append(files)
 
     def deploy(self) -> Sent:
@@ -144,7 +143,7 @@ def opened(
     moto_api_backend.reset()
     files = [fingerprint(migrations)]
     made = package(folder, migrations, tell)
-    text = template(folder, login.settled, tell)
+    text = template(folder, login.deployed_sslmode, tell)
     with contextlib.ExitStack() as closing:
         server = Endpoint()
         closing.callback(server.close)
@@ -156,12 +155,12 @@ def opened(
         executions = Executions(lambda detail, arn: _status_changed(bus, watch, detail, arn))
         closing.callback(executions.close)
         server.functions, server.bus, server.executions = functions, bus, executions
-        deployed = stack.deploy(text, made.name, login, hurried if hurry else str)
-        for role in stack.roles():
+        deployed = cloudformation.deploy(text, made.name, login, hurry=hurry)
+        for role in cloudformation.roles():
             server.knows(role)
         cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, files, tell)
         server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])
-        functions.prepare(stack.NAMES)
+        functions.prepare(cloudformation.FUNCTIONS)
         yield cloud
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from aurora_migrations.cdk.package.build import PackagingError
 from aurora_migrations.engine import MigratorError
-from aurora_migrations.local.cloud.fitting import FILES
+from aurora_migrations.local.cloud.discovery import DEPLOY, FILES
 from aurora_migrations.local.cloud.services.eventbridge import Sent
 from aurora_migrations.local.cloud.services.inbox import Mail
 
 PREFIX = "/local/"
-INBOX, DEPLOY, DAILY = f"{PREFIX}inbox", f"{PREFIX}deploy", f"{PREFIX}daily"
+INBOX, DAILY = f"{PREFIX}inbox", f"{PREFIX}daily"
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}"
     "article{border:1px solid #bbb;border-radius:6px;padding:0 1rem;margin:1rem 0}h2{font-size:1rem}"

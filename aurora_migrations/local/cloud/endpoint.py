@@ -21,15 +21,14 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.serving import ThreadedWSGIServer
 
-from aurora_migrations.local.cloud.account import ACCOUNT, KEY, PARTITION, key_of
+from aurora_migrations.local.account import ACCOUNT, KEY, PARTITION, key_of
 from aurora_migrations.local.cloud.console import INBOX, PREFIX, Console, Page
 from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer
 from aurora_migrations.local.cloud.lambda_service.service import Functions
 from aurora_migrations.local.cloud.services import iam
 from aurora_migrations.local.cloud.services.callers import is_from_a_web_page, is_signed, new_secret
-from aurora_migrations.local.cloud.services.calls import Call, read_call
 from aurora_migrations.local.cloud.services.eventbridge import Bus
-from aurora_migrations.local.cloud.services.refused import Refused
+from aurora_migrations.local.cloud.services.iam import Call, Refused, read_call
 from aurora_migrations.local.cloud.services.stepfunctions import Executions, call_services_at, named
 
 Respond = Callable[..., Any]

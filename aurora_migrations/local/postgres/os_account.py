@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.postgres.errors import ServerError
 
 SHARED_TEMPORARY = Path("/var/tmp")
 

@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from aurora_migrations.local.errors import ServerError
 from aurora_migrations.local.postgres import binaries, os_account
 from aurora_migrations.local.postgres.binaries import Installation
 from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.errors import ServerError
 from aurora_migrations.local.postgres.file_locks import locked, signals_held_back
 
 __all__ = ["Server", "ServerError", "running", "start"]

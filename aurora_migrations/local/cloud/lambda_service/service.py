@@ -16,7 +16,7 @@ from typing import Any
 from moto.awslambda.models import lambda_backends
 
 from aurora_migrations.cdk.naming import ALIAS
-from aurora_migrations.local.cloud.account import ACCOUNT, REGION, key_of
+from aurora_migrations.local.account import ACCOUNT, REGION, key_of
 from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event
 from aurora_migrations.local.cloud.lambda_service.sandbox import Sandbox, Spec
 from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter, Stream

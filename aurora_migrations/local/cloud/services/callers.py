@@ -17,8 +17,8 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from aurora_migrations.local.cloud.account import KEY, REGION
-from aurora_migrations.local.cloud.services.calls import Call
+from aurora_migrations.local.account import KEY, REGION
+from aurora_migrations.local.cloud.services.iam import Call
 
 Header = Callable[[str], str | None]  # a header's value by its name
 _SERVICE = "local"  # what requests to the cloud's own pages are signed for

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from aurora_migrations.local.cloud.account import REGION
+from aurora_migrations.local.account import REGION
 
 _EVERY_S = 0.05
 _END: Any = None

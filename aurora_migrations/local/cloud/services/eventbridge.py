@@ -18,8 +18,8 @@ from moto.events.models import events_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from aurora_migrations.local.cloud.account import ACCOUNT, REGION
-from aurora_migrations.local.cloud.services.refused import Refused
+from aurora_migrations.local.account import ACCOUNT, REGION
+from aurora_migrations.local.cloud.services.iam import Refused
 
 _PLACE = re.compile(r"<([\w.-]+)>")
 _MOST = 10  # events of one call

@@ -19,8 +19,8 @@ from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguagePa
 from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from aurora_migrations.local.cloud.account import ACCOUNT, KEY, REGION
-from aurora_migrations.local.cloud.services.refused import Refused
+from aurora_migrations.local.account import ACCOUNT, KEY, REGION
+from aurora_migrations.local.cloud.services.iam import Refused
 
 _LOOK_S = 0.03
 _STARTS_S = 2.0  # seconds in which an execution has begun for sure
