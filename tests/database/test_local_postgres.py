@@ -28,7 +28,7 @@ only_root = pytest.mark.skipif(not os_account.is_root(), reason="only root runs 
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from local import postgres
+from aurora_migrations.local.postgres import server as postgres
 with postgres.start(Path(sys.argv[1]), bindir=Path(sys.argv[2]), temporary=True) as server:
     print(server.shared, server.url(), flush=True)
     sys.stdin.read()

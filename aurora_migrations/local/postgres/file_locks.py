@@ -1,4 +1,4 @@
-"""Locks between processes, and signals held back, so that nothing is left half done."""
+"""Locks between processes, and signals deferred, so that nothing is left half done."""
 
 import contextlib
 import signal
@@ -27,7 +27,7 @@ else:
 
 
 def hold(path: Path) -> IO[bytes] | None:
-    """The file, locked until it is closed or the process dies; None if someone else holds it."""
+    """The file, locked until it is closed or the process dies; None if another process holds it."""
     file = path.open("ab")
     try:
         _try_lock(file)
@@ -57,7 +57,7 @@ def is_held(path: Path, leftover: Path | None = None) -> bool:
 
 @contextlib.contextmanager
 def locked(path: Path, *, timeout: float = 120) -> Iterator[None]:
-    """Wait for the lock, hold it for the block. Raises ServerError if that takes too long."""
+    """Wait for the lock and hold it for the block. Raises ServerError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while (file := hold(path)) is None:
         if time.monotonic() > deadline:
@@ -75,7 +75,7 @@ _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 @contextlib.contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Ctrl-C and its like take effect at the end of the block: for what must not be left half done."""
+    """Ctrl-C, SIGTERM and SIGHUP take effect at the end of the block, which must not be left half done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -99,7 +99,7 @@ def _synthesize(building: Path, sslmode: str) -> None:
     if finished.returncode != 0:
         raise ServerError(
             "The template could not be synthesised.",
-            said=finished.stderr or finished.stdout,
+            output=finished.stderr or finished.stdout,
             todo="see what it says above; `make synth` does the same for AWS.",
         )
     shutil.rmtree(temporary, ignore_errors=True)

@@ -133,12 +133,6 @@ def resource_of(call: Call, account: str) -> str:
     return "*"
 
 
-def granted(policies: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The actions that some statement allows."""
-    statements = [statement for policy in policies for statement in _many(policy["Statement"])]
-    return {action for each in statements if each["Effect"] == "Allow" for action in _many(each["Action"])}
-
-
 def _covers(statement: Mapping[str, Any], action: str, resource: str) -> bool:
     actions, resources = _many(statement["Action"]), _many(statement["Resource"])
     return any(_like(action.lower(), each.lower()) for each in actions) and any(_like(resource, r) for r in resources)
