@@ -28,7 +28,7 @@ _NO_PROXY = ("NO_PROXY", "no_proxy")  # some clients read the one, some the othe
 
 
 def key_of(role_arn: str) -> str:
-    """The access key that stands for a role."""
+    """The access key of a role."""
     return f"ASIA{hashlib.sha256(role_arn.encode()).hexdigest()[:16].upper()}"
 
 

@@ -134,11 +134,11 @@ def ensure_same_migrations(access: Access, migrations: Path) -> None:
     Raises:
         InvalidInput: the cloud has the migrations of another folder.
     """
-    asked = migrations.resolve()
-    if not access.migrations or Path(access.migrations) == asked or (migrations == _USUAL and not asked.is_dir()):
+    wanted = migrations.resolve()
+    if not access.migrations or Path(access.migrations) == wanted or (migrations == _USUAL and not wanted.is_dir()):
         return
     raise InvalidInput(
-        f"The local cloud that is up has the migrations of {access.migrations}, not those of {asked}.",
+        f"The local cloud that is up has the migrations of {access.migrations}, not those of {wanted}.",
         cause=f"`aurora-migrations up` keeps it running (process {access.pid}), and was started with that folder.",
         solution=f"Add --migrations {access.migrations}; or end it (q or Ctrl-C where it runs): "
         "without it, a command starts a cloud of its own, with its own folder.",

@@ -112,8 +112,10 @@ class Endpoint:
             if call.name == "events:PutEvents":
                 return _respond_json(respond, "200 OK", self.bus.put_entries(call.parameters.get("Entries")))
             if call.name == "states:StopExecution":
-                asked = call.parameters
-                stopped = self.executions.stop(str(asked.get("executionArn")), asked.get("error"), asked.get("cause"))
+                parameters = call.parameters
+                stopped = self.executions.stop(
+                    str(parameters.get("executionArn")), parameters.get("error"), parameters.get("cause")
+                )
                 return _respond_json(respond, "200 OK", stopped)
             if call.name == "states:StartExecution":
                 return self._start_execution(environ, respond, call)

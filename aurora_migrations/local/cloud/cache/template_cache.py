@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KEPT = 5  # templates: one for each sslmode in use, and those of a few branches
 _NAME = "template.json"
 _PARTS = ("cdk", "engine", "compiler", "local/account.py", "project.py", "__init__.py")
-_SOURCES = (*(project.PACKAGE / part for part in _PARTS), Path(__file__))
+_SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
 _PACKAGES = ("aws-cdk-lib", "cdk-nag", "constructs", "jsii", "pydantic")
 _SYNTHESIS = ("-m", "aurora_migrations.local.cloud.cache.template_cache")
 
@@ -111,7 +111,7 @@ def _synthesize(building: Path, sslmode: str) -> None:
 def main(target: Path, sslmode: str) -> int:
     """Synthesizes into a file."""
     end_with_the_parent()
-    import aurora_migrations.cdk  # noqa: F401 - tells the CDK which Node to use, so it comes first
+    import aurora_migrations.cdk  # noqa: F401 - sets the CDK's Node, so it comes first
 
     import aws_cdk as cdk  # isort: skip
     from aws_cdk import aws_lambda as lambda_  # isort: skip

@@ -35,14 +35,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A call.
+    """A call of an AWS API over HTTP.
 
     Attributes:
         key: the access key it is signed with; empty if it isn't signed.
         service: as policies name it: `secretsmanager`, `logs`, `states`.
         action: as policies name it: `GetSecretValue`.
-        body: what was sent.
-        query: the path's query.
         signed_headers, signature: as its Authorization header has them; empty if it isn't signed.
     """
 
@@ -123,12 +121,12 @@ def allows(policies: Iterable[Mapping[str, Any]], action: str, resource: str, co
 def resource_of(call: Call, account: str) -> str:
     """The resource that a call is about, as AWS's service authorization reference names it for its action; `*` where
     it names none."""
-    asked = call.parameters
+    parameters = call.parameters
     if call.service == "secretsmanager":
-        return str(asked.get("SecretId", "*"))
-    if call.service == "logs" and "logGroupName" in asked:
-        group = f"arn:aws:logs:{call.region}:{account}:log-group:{asked['logGroupName']}"
-        stream = asked.get("logStreamName") if call.action == "PutLogEvents" else None
+        return str(parameters.get("SecretId", "*"))
+    if call.service == "logs" and "logGroupName" in parameters:
+        group = f"arn:aws:logs:{call.region}:{account}:log-group:{parameters['logGroupName']}"
+        stream = parameters.get("logStreamName") if call.action == "PutLogEvents" else None
         return f"{group}:log-stream:{stream}" if stream else f"{group}:*"
     return "*"
 

@@ -127,10 +127,10 @@ def with_execution_name(body: bytes) -> bytes:
         Refused: AWS doesn't accept the name, or the input is too long or isn't JSON.
     """
     try:
-        asked = json.loads(body)
+        request = json.loads(body)
     except ValueError:
         return body
-    name, text = str(asked.get("name", "unnamed")), str(asked.get("input", "{}"))
+    name, text = str(request.get("name", "unnamed")), str(request.get("input", "{}"))
     if not name or len(name) > _LONGEST_NAME or _NOT_IN_NAMES.search(name):
         raise Refused("InvalidName", f"Invalid Name: '{name}'")
     if len(text.encode(errors="surrogatepass")) > _LONGEST_INPUT:
@@ -139,7 +139,7 @@ def with_execution_name(body: bytes) -> bytes:
         json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Refused("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from error
-    return json.dumps({"name": str(uuid.uuid4()), **asked}).encode()
+    return json.dumps({"name": str(uuid.uuid4()), **request}).encode()
 
 
 def _refuse_constant(word: str) -> Never:
