@@ -114,7 +114,7 @@ def _copy(primary: Server, to: Folder) -> None:
     arguments = ("-R", "-c", "fast", "--no-sync", "-D", to.data, "-d", primary.url())
     finished = Installation(primary.bindir).run("pg_basebackup", *arguments)
     if finished.code != 0:
-        raise AssertionError(f"pg_basebackup failed: {finished.said}")
+        raise AssertionError(f"pg_basebackup failed: {finished.output}")
 
 
 @contextlib.contextmanager

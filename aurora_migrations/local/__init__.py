@@ -1,1 +1,12 @@
-"""The local cloud: what the product needs, on one's own machine, without Docker or an account."""
+"""The local cloud: all that the product needs, on one machine, without Docker or an AWS account.
+
+paths           where data and files are kept, and the local PostgreSQL, started
+account         the AWS account that is simulated
+database_login  the database to migrate, by its URL
+
+postgres/       a PostgreSQL server of our own
+cloud/          the deployed template, with the functions in it
+
+`cloud` imports `postgres` and the modules here, never the other way round.
+`python -m aurora_migrations.local` runs the PostgreSQL alone.
+"""

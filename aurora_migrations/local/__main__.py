@@ -1,4 +1,4 @@
-"""`python -m aurora_migrations.local serve|stop`: the PostgreSQL of the local cloud, by itself."""
+"""`python -m aurora_migrations.local serve|stop`: the PostgreSQL of the local cloud alone."""
 
 import signal
 import sys
@@ -45,12 +45,8 @@ def serve(arguments: Sequence[str]) -> Never:
         print(server.url())
         print(f"Use it:   aurora-migrations run --database-url {server.url()}")
         print("Stop it:  Ctrl-C", flush=True)
-        _wait_for_a_signal()
-
-
-def _wait_for_a_signal() -> Never:
-    while True:
-        time.sleep(1)  # in short naps, as on Windows Ctrl-C doesn't wake a long one
+        while True:
+            time.sleep(1)  # not longer, as on Windows Ctrl-C doesn't interrupt a sleep
 
 
 def stop(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Where the local PostgreSQL's data and the local cloud's files are."""
+"""The folder of the local PostgreSQL, and the server on it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aurora_migrations.local.postgres.server import Server
 
 
 def data() -> Path:
-    """The data folder of the local PostgreSQL."""
+    """The data directory of the local PostgreSQL."""
     return project.local() / f"postgres-{binaries.find().major}"
 
 
 def start(remarks: TextIO | None = sys.stdout) -> Server:
-    """Starts the local PostgreSQL, or shares the one that runs, and says so.
+    """Starts the local PostgreSQL, or shares the one that runs; prints which.
 
     Raises:
         ServerError: it doesn't start.
@@ -32,5 +32,5 @@ def start(remarks: TextIO | None = sys.stdout) -> Server:
 
 
 def readable(path: Path) -> str:
-    """A path as short as it can be written here."""
+    """The path, relative if it is below the current folder."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

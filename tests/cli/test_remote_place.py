@@ -13,8 +13,7 @@ from botocore.exceptions import ProfileNotFound
 from moto.server import ThreadedMotoServer
 
 from aurora_migrations.cli.remote.environment import open_environment
-from aurora_migrations.local.cloud.account import ACCOUNT, REGION
-from aurora_migrations.local.cloud.apart import apart
+from aurora_migrations.local.account import ACCOUNT, REGION, isolated_environment
 from aurora_migrations.local.cloud.discovery import Access, found_by_others
 
 NOWHERE = "http://127.0.0.1:9"
@@ -46,7 +45,7 @@ def test_commands_beside_a_cloud_reach_it(endpoint: str, tmp_path: Path, monkeyp
 def test_clients_inside_the_process_of_a_cloud_reach_it(endpoint: str) -> None:
     keys = {"region_name": REGION, "aws_access_key_id": "local", "aws_secret_access_key": "local"}
     before = dict(os.environ)
-    with apart():
+    with isolated_environment():
         client = boto3.Session().client("sts", endpoint_url=endpoint, **keys)
         assert client.get_caller_identity()["Account"] == ACCOUNT
     assert dict(os.environ) == before
@@ -58,5 +57,5 @@ def test_clients_inside_the_process_of_a_cloud_reach_it(endpoint: str) -> None:
 def test_who_is_passed_by_already_still_is(monkeypatch: pytest.MonkeyPatch, said: str, kept: str) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", said)
-    with apart():
+    with isolated_environment():
         assert os.environ["NO_PROXY"] == kept

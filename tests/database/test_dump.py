@@ -50,8 +50,8 @@ def dump(database: Database, *arguments: str) -> str:
     finished = Installation(database.server.bindir).run(
         "pg_dump", "--exclude-schema=aurora_migrations", *arguments, "-d", database.url
     )
-    assert finished.code == 0, finished.said
-    return finished.said
+    assert finished.code == 0, finished.output
+    return finished.output
 
 
 def test_dump_of_a_schema_runs_as_it_is(database: Database, other: Database, migrations: Migrations) -> None:

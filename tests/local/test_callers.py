@@ -22,7 +22,7 @@ from botocore.parsers import ResponseParserError
 from moto.moto_api._internal.models import moto_api_backend
 from moto.secretsmanager.models import secretsmanager_backends
 
-from aurora_migrations.local.cloud.account import ACCOUNT, KEY, REGION, key_of
+from aurora_migrations.local.account import ACCOUNT, KEY, REGION, key_of
 from aurora_migrations.local.cloud.console import Console
 from aurora_migrations.local.cloud.endpoint import Endpoint
 from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event, RuntimeApi

@@ -25,9 +25,9 @@ from tests.paths import ROOT
 START = """
 import sys
 from pathlib import Path
-from aurora_migrations.local.cloud.reach import started
+from aurora_migrations.local.cloud.discovery import start_cloud
 
-with started(Path(sys.argv[1]), None, print):
+with start_cloud(Path(sys.argv[1]), None, print):
     pass
 """
 PACK = """
@@ -37,7 +37,7 @@ from aurora_migrations.cdk.package.build import HERE, add_code
 from aurora_migrations.local.cloud.cache import package_cache as package
 
 folder = Path(sys.argv[1])
-package._MAKES["code"] = lambda making: add_code(making, HERE, folder / "wheels")
+package._BUILDERS["code"] = lambda making: add_code(making, HERE, folder / "wheels")
 package.package(folder / "kept", folder, print)
 """
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

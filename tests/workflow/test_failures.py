@@ -14,7 +14,7 @@ import pytest
 from moto.iam.models import iam_backends
 
 from aurora_migrations.cdk.retries import CONNECTION
-from aurora_migrations.local.cloud.account import PARTITION
+from aurora_migrations.local.account import PARTITION
 from aurora_migrations.local.cloud.services.inbox import Mail
 from tests.database.work import ENDS, ENDS_AT_COMMIT, MAKES_IT_END
 from tests.proxy import Proxy

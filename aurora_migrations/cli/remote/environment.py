@@ -24,7 +24,7 @@ from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import aws_errors
 from aurora_migrations.engine.errors import NextCommand
 from aurora_migrations.engine.steps.execution import console
-from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.postgres.errors import ServerError
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.discovery import Access
@@ -188,13 +188,12 @@ def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
     hurry = bool(getattr(arguments, "hurry", False))
     with contextlib.ExitStack() as closing:
         with local_errors():
-            from aurora_migrations.local.cloud.fitting import tell_changes
-            from aurora_migrations.local.cloud.reach import reached
+            from aurora_migrations.local.cloud.discovery import find_or_start, report_changes
 
-            access = closing.enter_context(reached(arguments.migrations, reporter(arguments), hurry=hurry))
+            access = closing.enter_context(find_or_start(arguments.migrations, reporter(arguments), hurry=hurry))
             ours = access.pid == os.getpid()
             if not ours and arguments.verb != "deploy":  # which puts the files there
-                tell_changes(access, reporter(arguments))
+                report_changes(access, reporter(arguments))
         yield Environment(access.environment, _local_session(access), access.endpoint, lasting=not ours)
 
 

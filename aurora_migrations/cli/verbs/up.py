@@ -20,7 +20,7 @@ from aurora_migrations.engine.errors import InvalidInput, NextCommand
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
-    from aurora_migrations.local.cloud.lambda_service.database_login import Login
+    from aurora_migrations.local.database_login import Login
 
 _CHECK_S = 2  # between two checks whether PostgreSQL still runs
 _KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
@@ -57,8 +57,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from aurora_migrations import project
     from aurora_migrations.cli.remote.environment import local_errors, reporter
     from aurora_migrations.local import paths
-    from aurora_migrations.local.cloud.discovery import Access, found_by_others
-    from aurora_migrations.local.cloud.reach import started
+    from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
     from aurora_migrations.local.postgres import server
 
     news: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -67,11 +66,11 @@ def _run(arguments: argparse.Namespace) -> None:
         with local_errors():
             login = _login(arguments.database_url)
             asked = login.url if login else None
-            cloud, url = closing.enter_context(started(arguments.migrations, asked, reporter(arguments), **how))
+            cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, reporter(arguments), **how))
             migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
             access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
             first = closing.enter_context(found_by_others(project.local(), access))
-        _introduce(cloud, login.shown if login else url, arguments.migrations, first)
+        _introduce(cloud, login.redacted_url if login else url, arguments.migrations, first)
         ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
         with contextlib.suppress(KeyboardInterrupt):
             _Board(cloud, news, ended).watch(closing.enter_context(pressed()))
@@ -83,9 +82,9 @@ def _login(url: str | None) -> Login | None:
     database is migrated because a variable happens to be set."""
     if not url:
         return None
-    from aurora_migrations.local.cloud.lambda_service.database_login import read_login, tried
+    from aurora_migrations.local.database_login import read_login, verify_login
 
-    return tried(read_login(url, os.environ))
+    return verify_login(read_login(url, os.environ))
 
 
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:

@@ -1,25 +1,18 @@
-"""The local cloud: the template that is deployed on AWS, on a laptop, with the packaged functions in it.
+"""The local cloud: the template that is deployed on AWS, run on a laptop, with the packaged functions in it.
 
-    cloud        all of it, put together               settings     the environment `local`
-    template     the template, kept                    synthesis    the template, made (in its own process)
-    package      the Lambda package for this machine   kept         packages, as long as they are used
-    contents     the migrations' folder, in one hash   fitting      whether the cloud that is up is the one meant
-    running      a cloud, found by others              reach        found, or started for the moment
-    stack        template and account, in moto         console      inbox and deployments, beside AWS's services
-    resources    what moto's CloudFormation lacks      hurry        state machines that don't wait
-    endpoint     where every AWS call arrives          calls        a call, read
-    identity     account, keys, roles                  rights       what a role may do
-    functions    Lambda: sandboxes, warm               sandbox      one process, with its limits
-    runtime_api  what a process asks for events        bootstrap    what runs in it (with AWS's client, or
-    logs         what functions write                               runtime_loop, a small one of ours)
-    events       EventBridge: rules to machines        executions   status events, stops
-    inbox        the mails                              fast         botocore, read once
-    callers      who may call: signatures, no web page
+cloud           all of it, put together: `with opened(...) as cloud`
+discovery       the cloud that `up` keeps running, or one started for the moment
+endpoint        the HTTP server where every AWS call arrives
+console         inbox and deployments, beside AWS's services
 
-`infra/` and `functions/` know nothing of it. moto keeps the services' state and interprets the state machines; what it
-lacks stands here.
+cache/          template and package, built when their sources change
+services/       what moto lacks of AWS's services
+lambda_service/ Lambda: the functions in processes of their own
+
+moto keeps the services' state and interprets the state machines. Each room imports only those below it:
+cloud > lambda_service > services, cloud > cache, and all of them `local/account.py`.
 """
 
-from aurora_migrations.local.cloud import fast  # before moto, which any of them may import
+from aurora_migrations.local import account  # before moto, which any module here may import
 
-__all__ = ["fast"]
+__all__ = ["account"]

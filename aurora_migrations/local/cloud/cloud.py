@@ -1,4 +1,4 @@
-"""The local cloud, put together: `with opened(...) as cloud:`."""
+"""The local cloud as a whole: `with opened(...) as cloud:`."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ from typing import Any
 from moto.moto_api._internal.models import moto_api_backend
 
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.local.cloud.account import ACCOUNT, ENVIRONMENT, KEY, REGION
-from aurora_migrations.local.cloud.cache.contents import fingerprint
+from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, KEY, REGION
+from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
 from aurora_migrations.local.cloud.cache.package_cache import package
 from aurora_migrations.local.cloud.cache.template_cache import template
 from aurora_migrations.local.cloud.console import Console
 from aurora_migrations.local.cloud.endpoint import Endpoint
-from aurora_migrations.local.cloud.lambda_service.database_login import read_login
 from aurora_migrations.local.cloud.lambda_service.service import Functions
-from aurora_migrations.local.cloud.services import stack
+from aurora_migrations.local.cloud.services import cloudformation
+from aurora_migrations.local.cloud.services.cloudformation import Stack
 from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter
 from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
-from aurora_migrations.local.cloud.services.hurry import hurried
 from aurora_migrations.local.cloud.services.inbox import Mail, mails
-from aurora_migrations.local.cloud.services.stack import Stack
 from aurora_migrations.local.cloud.services.stepfunctions import Executions
+from aurora_migrations.local.database_login import read_login
 
 Watch = Callable[[dict[str, Any]], None]
-DAILY = Names(ENVIRONMENT).of("daily")
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,8 @@ class Cloud:
     """A running local cloud.
 
     Attributes:
-        endpoint: the URL that every AWS client is pointed to.
-        functions: what runs the functions.
-        stack: what was deployed.
-        files: the fingerprints of the migrations that were deployed, the newest last.
+        endpoint: the URL for every AWS client.
+        files: the fingerprint of the migrations that are deployed, as the last item.
     """
 
     endpoint: str
@@ -60,37 +56,36 @@ class Cloud:
 
     @property
     def secret_key(self) -> str:
-        """What requests are signed with."""
+        """The key to sign requests with."""
         return self.server.secret
 
     @property
     def inbox(self) -> str:
-        """The inbox's address, for a browser."""
+        """The inbox's URL, for a browser."""
         return self.server.inbox
 
     @property
     def machine(self) -> str:
-        """The ARN of the state machine that people start."""
+        """The ARN of the main state machine."""
         return self.stack.outputs["StateMachineArn"]
 
     @property
     def mails(self) -> list[Mail]:
-        """Every mail until now."""
+        """All mails so far."""
         return mails()
 
     def publish(self) -> None:
-        """Puts the migrations as they are now into the functions, and starts nothing.
+        """Deploys the migrations as they are now to the functions, and starts nothing.
 
         Raises:
-            PackagingError, InvalidFile: the migrations can't be packed; what was deployed before stays.
+            PackagingError, InvalidFile: the migrations can't be packaged; what was deployed before stays.
         """
         files = fingerprint(self.migrations)
-        stack.deploy_package(package(self.folder, self.migrations, self.tell).name)
+        cloudformation.deploy_package(package(self.folder, self.migrations, self.tell).name)
         self.files.append(files)
 
     def deploy(self) -> Sent:
-        """Deploys the migrations as they are now, and sends the event that CloudFormation sends at the end of a
-        deployment.
+        """Deploys the migrations as they are now, and sends CloudFormation's event of a finished deployment.
 
         Raises:
             PackagingError, InvalidFile: as `publish`.
@@ -99,7 +94,7 @@ class Cloud:
         return self.deployed("UPDATE_COMPLETE")
 
     def deployed(self, status: str) -> Sent:
-        """Sends the event of our own stack's status."""
+        """Sends the event of a change of our stack's status."""
         detail = {
             "stack-id": self.stack.arn,
             "logical-resource-id": Names(ENVIRONMENT).stack,
@@ -111,8 +106,8 @@ class Cloud:
         return self.bus.put("aws.cloudformation", "CloudFormation Stack Status Change", detail, [self.stack.arn])
 
     def daily_check(self) -> Sent:
-        """Does now what the schedule does once a day."""
-        return self.bus.fire(DAILY)
+        """Fires the daily schedule now."""
+        return self.bus.fire(Names(ENVIRONMENT).of("daily"))
 
 
 @contextlib.contextmanager
@@ -125,26 +120,32 @@ def opened(
     tell: Callable[[str], None] = print,
     watch: Watch = lambda detail: None,
 ) -> Iterator[Cloud]:
-    """A cloud that is there for the block: the template deployed, with the migrations as they are now.
+    """A cloud for the block: the deployed template, with the migrations as they are now.
 
     A process has one at a time, as moto's services are the process's own.
 
     Args:
         url: the database to migrate.
-        folder: where template and packages are kept for the next time.
-        hurry: whether waits of the state machines take no longer than a second.
-        tell: told what takes a while.
-        watch: told of each change of an execution's status, by the detail of the event of it.
+        folder: the cache of template and packages.
+        hurry: whether waits of the state machines take a second at most.
+        tell: receives a message about what takes a while.
+        watch: called with the detail of each "Step Functions Execution Status Change".
 
     Raises:
         ServerError: the template could not be made.
-        PackagingError, InvalidFile, InvalidInput: the migrations can't be packed, or the URL isn't one for functions.
+        PackagingError, InvalidFile: the migrations can't be packaged.
+        InvalidInput: the URL has a part that the functions don't support.
     """
     login = read_login(url, os.environ)
     moto_api_backend.reset()
     files = [fingerprint(migrations)]
     made = package(folder, migrations, tell)
-    text = template(folder, login.settled, tell)
+    text = template(folder, login.deployed_sslmode, tell)
+
+    def status_changed(detail: dict[str, Any], arn: str) -> None:
+        watch(detail)
+        bus.put("aws.states", "Step Functions Execution Status Change", detail, [arn])
+
     with contextlib.ExitStack() as closing:
         server = Endpoint()
         closing.callback(server.close)
@@ -153,25 +154,20 @@ def opened(
         functions = Functions(folder, server.url, server.secret, logs)
         closing.callback(functions.close)
         bus = Bus(lambda arn, given: executions.start(arn, given))
-        executions = Executions(lambda detail, arn: _status_changed(bus, watch, detail, arn))
+        executions = Executions(status_changed)
         closing.callback(executions.close)
         server.functions, server.bus, server.executions = functions, bus, executions
-        deployed = stack.deploy(text, made.name, login, hurried if hurry else str)
-        for role in stack.roles():
-            server.knows(role)
+        deployed = cloudformation.deploy(text, made.name, login, hurry=hurry)
+        for role in cloudformation.roles():
+            server.register_role(role)
         cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, files, tell)
         server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])
-        functions.prepare(stack.NAMES)
+        functions.prepare(cloudformation.FUNCTIONS)
         yield cloud
 
 
 def _close(logs: LogWriter, tell: Callable[[str], None]) -> None:
-    """Ends the log, and says what it has lost: a story with holes must not look whole."""
+    """Ends the log, and reports the lines it lost: an incomplete log must not look complete."""
     logs.close()
     for loss in logs.losses():
         tell(loss)
-
-
-def _status_changed(bus: Bus, watch: Watch, detail: dict[str, Any], arn: str) -> None:
-    watch(detail)
-    bus.put("aws.states", "Step Functions Execution Status Change", detail, [arn])

@@ -1,4 +1,4 @@
-"""What the local cloud offers beside AWS's services: its inbox, and deployments asked for by another command."""
+"""The local cloud's own HTTP API beside AWS's services: the inbox, deployments, the daily check."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from aurora_migrations.cdk.package.build import PackagingError
 from aurora_migrations.engine import MigratorError
-from aurora_migrations.local.cloud.fitting import FILES
+from aurora_migrations.local.cloud.discovery import DEPLOY, FILES
 from aurora_migrations.local.cloud.services.eventbridge import Sent
 from aurora_migrations.local.cloud.services.inbox import Mail
 
 PREFIX = "/local/"
-INBOX, DEPLOY, DAILY = f"{PREFIX}inbox", f"{PREFIX}deploy", f"{PREFIX}daily"
+INBOX, DAILY = f"{PREFIX}inbox", f"{PREFIX}daily"
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}"
     "article{border:1px solid #bbb;border-radius:6px;padding:0 1rem;margin:1rem 0}h2{font-size:1rem}"
@@ -25,7 +25,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Page:
-    """An answer over HTTP."""
+    """An HTTP response."""
 
     status: str
     kind: str
@@ -34,7 +34,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Console:
-    """What can be asked for; each the cloud's own."""
+    """The operations of a cloud that the API offers."""
 
     deploy: Callable[[], Sent]
     daily: Callable[[], Sent]
@@ -42,27 +42,21 @@ class Console:
     files: Callable[[], str]
 
     def answer(self, method: str, path: str) -> Page:
-        """Shows the inbox or the fingerprint of what is deployed (GET), or does something (POST) and tells in JSON
-        which executions that has started."""
+        """GET: the inbox, or the fingerprint of the deployed files. POST: deploys or runs the daily check, and answers
+        with the executions that this started."""
         if (method, path) == ("GET", INBOX):
             return Page("200 OK", "text/html", inbox(self.mails()))
         if (method, path) == ("GET", FILES):
             return _json("200 OK", {"fingerprint": self.files()})
-        does = {DEPLOY: self.deploy, DAILY: self.daily}.get(path)
-        if does is None or method != "POST":
+        operation = {DEPLOY: self.deploy, DAILY: self.daily}.get(path)
+        if operation is None or method != "POST":
             return Page("404 Not Found", "text/plain", f"There is nothing here. The mails are at {INBOX}.\n")
-        return _done(does)
-
-
-def _done(does: Callable[[], Sent]) -> Page:
-    """What it has started; else why not: 409 where files are to be corrected, 500 for everything that no one expects,
-    as whoever asks isn't where the traceback would be."""
-    try:
-        return _json("200 OK", {"started": does().started})
-    except (PackagingError, MigratorError) as error:
-        return _json("409 Conflict", {"error": type(error).__name__, "message": str(error)})
-    except Exception as error:
-        return _json("500 Internal Server Error", {"error": type(error).__name__, "message": str(error)})
+        try:
+            return _json("200 OK", {"started": operation().started})
+        except Exception as error:  # of any kind: the client doesn't see a traceback that is printed here
+            correctable = isinstance(error, (PackagingError, MigratorError))
+            status = "409 Conflict" if correctable else "500 Internal Server Error"
+            return _json(status, {"error": type(error).__name__, "message": str(error)})
 
 
 def _json(status: str, document: dict[str, Any]) -> Page:
@@ -70,7 +64,7 @@ def _json(status: str, document: dict[str, Any]) -> Page:
 
 
 def inbox(mails: Sequence[Mail]) -> str:
-    """A page of mails, the newest first."""
+    """An HTML page of mails, the newest first."""
     articles = "".join(map(_article, reversed(mails))) or "<p>No mail has been sent yet.</p>"
     meta = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
     head = f"{meta}<title>Inbox</title><style>{_STYLE}</style>"

@@ -1,34 +1,51 @@
-"""The local cloud that `aurora-migrations up` keeps running, found by the commands beside it.
+"""The local cloud to talk to: the one that `aurora-migrations up` keeps running, or one started for the moment.
 
-A file, which only its owner can read, holds its address and its secret key; a lock that dies with its process shows
-whether that is still true.
+A running cloud is announced by a file, which only its owner can read, with its address and its secret key; a lock that
+ends with its process shows whether the file is still true. Nothing here loads moto before a cloud is started.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
-from aurora_migrations.local.cloud.account import ENVIRONMENT, KEY, REGION
-from aurora_migrations.local.errors import ServerError
-from aurora_migrations.local.postgres.file_locks import hold
+from aurora_migrations import project
+from aurora_migrations.engine.errors import InvalidInput, NextCommand
+from aurora_migrations.local import paths
+from aurora_migrations.local.account import ENVIRONMENT, KEY, REGION, isolated_environment
+from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
+from aurora_migrations.local.cloud.services.callers import signed
+from aurora_migrations.local.postgres.errors import ServerError
+from aurora_migrations.local.postgres.file_locks import hold, is_held
+from aurora_migrations.local.postgres.process_lifetime import ended_by_signals, guarded
 
+if TYPE_CHECKING:
+    from aurora_migrations.local.cloud.cloud import Cloud
+    from aurora_migrations.local.postgres.server import Server
+
+DEPLOY, FILES = "/local/deploy", "/local/files"  # paths of a cloud's console
+_LOCK, _FILE = "cloud.lock", "cloud.json"
+_USUAL = Path("migrations")  # where a command looks that got no folder
 _PROBE_S = 0.02  # much longer than anybody who only looks holds the lock
 
 
 @dataclass(frozen=True)
 class Access:
-    """Where a local cloud is reached, and with what.
+    """How to reach a local cloud.
 
     Attributes:
         endpoint: the URL of all its services.
-        secret_key: what requests are signed with.
+        secret_key: the key to sign requests with.
         pid: the process that runs it.
         migrations: the folder that it deploys, absolute.
         hurry: whether its waits are a second at most.
@@ -44,90 +61,185 @@ class Access:
     hurry: bool = False
 
 
+@contextlib.contextmanager
+def find_or_start(migrations: Path, tell: Callable[[str], None], *, hurry: bool = False) -> Iterator[Access]:
+    """A local cloud that runs at least for the block.
+
+    Args:
+        migrations: what a cloud of our own deploys; one that runs already must have the same.
+        tell: receives a message about what takes a while.
+
+    Raises:
+        ServerError, PackagingError, InvalidFile, InvalidInput: there is none, and it can't be started.
+        InvalidInput: the one that runs has the migrations of another folder.
+    """
+    access = find(project.local())
+    if access is not None:
+        ensure_same_migrations(access, migrations)
+        if hurry and not access.hurry:
+            tell("The local cloud that is up doesn't hurry: its waits are as on AWS. `up --hurry` keeps one that does.")
+        yield access
+        return
+    with start_cloud(migrations, None, tell, hurry=hurry) as (cloud, _):
+        try:
+            yield Access(cloud.endpoint, cloud.secret_key)
+        finally:
+            from aurora_migrations.local.cloud.services.inbox import save_mails
+
+            save_mails(cloud.mails, project.local() / "inbox", tell)
+
+
+# ---- a cloud that runs ----------------------------------------------------------------------------------------------
+
+
 def find(home: Path) -> Access | None:
     """The cloud that runs on this folder, if one does."""
-    found = _read(home) if _is_held(home) else None
+    found = _read(home) if _is_up(home) else None
     if found is None:
         return None
     time.sleep(_PROBE_S)  # the lock may have been that of another who looks, and the file a dead cloud's
-    return found if _is_held(home) and _read(home) == found else None
+    return found if _is_up(home) and _read(home) == found else None
 
 
 @contextlib.contextmanager
 def found_by_others(home: Path, access: Access) -> Iterator[bool]:
-    """Has the commands beside us find this cloud, for the block; false where another one is found already.
+    """Announces this cloud to other commands for the block; false where another one is announced already.
 
     Raises:
         ServerError: the folder can't be written to.
     """
-    try:
-        lock = _announced(home, access)
-    except OSError as error:
-        raise ServerError(
-            f"Where the local cloud is can't be kept in {home}: {error}.",
-            todo="see to the folder's permissions and to room, or name another one with AURORA_MIGRATIONS_LOCAL.",
-        ) from error
-    if lock is None:
-        yield False
-        return
-    with lock:
+    with contextlib.ExitStack() as closing:
         try:
-            yield True
-        finally:
-            _file(home).unlink(missing_ok=True)
+            home.mkdir(parents=True, exist_ok=True)
+            lock = _take_lock(home)
+            if lock is not None:
+                closing.enter_context(lock)
+                _write(home, access)
+                closing.callback((home / _FILE).unlink, missing_ok=True)  # before the lock is released
+        except OSError as error:
+            raise ServerError(
+                f"Where the local cloud is can't be kept in {home}: {error}.",
+                todo="see to the folder's permissions and to room, or name another one with AURORA_MIGRATIONS_LOCAL.",
+            ) from error
+        yield lock is not None
 
 
-def _is_held(home: Path) -> bool:
-    """Whether somebody holds the lock. Where nobody does, a file is a dead cloud's, and is removed."""
-    if not _lock(home).exists():
-        return False
-    lock = hold(_lock(home))
-    if lock is None:
-        return True
-    with lock, contextlib.suppress(OSError):
-        _file(home).unlink(missing_ok=True)
-    return False
+def ensure_same_migrations(access: Access, migrations: Path) -> None:
+    """Refuses a cloud with other migrations.
+
+    Args:
+        migrations: the folder that a command was given. Where none was typed and the usual one doesn't exist, the
+            command takes the cloud as it is.
+
+    Raises:
+        InvalidInput: the cloud has the migrations of another folder.
+    """
+    wanted = migrations.resolve()
+    if not access.migrations or Path(access.migrations) == wanted or (migrations == _USUAL and not wanted.is_dir()):
+        return
+    raise InvalidInput(
+        f"The local cloud that is up has the migrations of {access.migrations}, not those of {wanted}.",
+        cause=f"`aurora-migrations up` keeps it running (process {access.pid}), and was started with that folder.",
+        solution=f"Add --migrations {access.migrations}; or end it (q or Ctrl-C where it runs): "
+        "without it, a command starts a cloud of its own, with its own folder.",
+        next_command=NextCommand("list", ("--local", "--migrations", str(access.migrations))),
+    )
 
 
-def _announced(home: Path, access: Access) -> IO[bytes] | None:
-    lock = _taken(home)
-    try:
-        if lock is not None:
-            _write(home, access)
-    except OSError:
-        if lock is not None:
-            lock.close()
-        raise
-    return lock
+def report_changes(access: Access, tell: Callable[[str], None]) -> None:
+    """Reports whether the files have changed since the cloud deployed them. If the cloud doesn't answer, that is left
+    to the call that needs it."""
+    directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with contextlib.suppress(OSError, HTTPException, ValueError, LookupError, TypeError):
+        with directly.open(signed("GET", f"{access.endpoint}{FILES}", access.secret_key), timeout=5) as response:
+            deployed = json.load(response)["fingerprint"]
+        if access.migrations and deployed != fingerprint(Path(access.migrations)):
+            tell("The files have changed since they were deployed: aurora-migrations deploy --local puts them in.")
 
 
-def _taken(home: Path) -> IO[bytes] | None:
-    """The lock, unless another cloud has it: one who looks has it for a moment only."""
-    home.mkdir(parents=True, exist_ok=True)
+def _is_up(home: Path) -> bool:
+    return is_held(home / _LOCK, leftover=home / _FILE)
+
+
+def _take_lock(home: Path) -> IO[bytes] | None:
+    """The lock, unless another cloud has it. Someone who only looks has it for a moment: that is waited for."""
     deadline = time.monotonic() + 20 * _PROBE_S
-    while (lock := hold(_lock(home))) is None and time.monotonic() < deadline:
+    while (lock := hold(home / _LOCK)) is None and time.monotonic() < deadline:
         time.sleep(_PROBE_S / 10)
     return lock
 
 
 def _read(home: Path) -> Access | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Access(**json.loads(_file(home).read_text("utf-8")))
+        return Access(**json.loads((home / _FILE).read_text("utf-8")))
     return None
 
 
 def _write(home: Path, access: Access) -> None:
-    """It appears whole, in place of a dead cloud's."""
-    making = home / f"{_file(home).name}.new"
+    """Replaces the file of a dead cloud. The new one appears whole."""
+    making = home / f"{_FILE}.new"
     making.unlink(missing_ok=True)  # or it would keep the permissions that it has
     making.touch(mode=0o600, exist_ok=False)
     making.write_text(json.dumps(asdict(access)), encoding="utf-8")
-    making.replace(_file(home))
+    making.replace(home / _FILE)
 
 
-def _lock(home: Path) -> Path:
-    return home / "cloud.lock"
+# ---- a cloud of our own ---------------------------------------------------------------------------------------------
 
 
-def _file(home: Path) -> Path:
-    return home / "cloud.json"
+@contextlib.contextmanager
+def start_cloud(
+    migrations: Path,
+    database_url: str | None,
+    tell: Callable[[str], None],
+    *,
+    hurry: bool = False,
+    watch: Callable[[dict[str, Any]], None] = lambda detail: None,
+) -> Iterator[tuple[Cloud, str]]:
+    """A cloud of our own for the block, on the local PostgreSQL or on another database; and that database's URL.
+
+    Args:
+        watch: called with the detail of each "Step Functions Execution Status Change".
+
+    Raises:
+        ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
+    """
+    tell("Starting the local cloud ...")
+    with (
+        isolated_environment(),
+        ended_by_signals(),
+        contextlib.ExitStack() as closing,
+        ThreadPoolExecutor(1) as background,
+    ):
+        with _without_garbage_collection():
+            starting = _start_postgres(closing, background) if database_url is None else None
+            from aurora_migrations.local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
+
+            url = starting.result().url() if starting else str(database_url)
+            how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
+            cloud = closing.enter_context(opened(url, migrations, project.cache() / "cloud", **how))
+        yield cloud, url
+
+
+def _start_postgres(closing: contextlib.ExitStack, background: Executor) -> Future[Server]:
+    """Starts the local PostgreSQL, to be used until the stack is closed. Its guard is there before it."""
+    closing.enter_context(guarded(paths.data()))
+    starting = background.submit(paths.start, None)
+
+    def leave() -> None:
+        if starting.exception() is None:  # also if it came up after an exception here
+            starting.result().close()
+
+    closing.callback(leave)
+    return starting
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """What is imported and deployed stays: to look through it for garbage again and again would take a second."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -1,4 +1,4 @@
-"""A data folder and what stands beside it: password, log, lock and the list of its users."""
+"""A PostgreSQL data directory, with our files beside it: password, log, lock and the list of its users."""
 
 import os
 import secrets
@@ -11,20 +11,21 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from aurora_migrations.local.errors import ServerError
-from aurora_migrations.local.postgres import file_locks, os_account
+from aurora_migrations.local.postgres import os_account
 from aurora_migrations.local.postgres.binaries import Installation
+from aurora_migrations.local.postgres.errors import ServerError
+from aurora_migrations.local.postgres.file_locks import hold, is_held
 
-SETTINGS = "aurora-migrations.conf"  # also the mark of a data folder that was made to its end, by us
+SETTINGS = "aurora-migrations.conf"  # also shows that we made the data directory, completely
 LOG_BYTES = 1_000_000
 
-_users: dict[Path, IO[bytes]] = {}  # files that this process keeps locked
+_users: dict[Path, IO[bytes]] = {}  # the tokens of this process, locked
 _numbers = count(1)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A data folder; its files of our own stand beside it, as PostgreSQL owns all that is within."""
+    """A data directory. Our files are beside it, as PostgreSQL owns everything inside."""
 
     data: Path
 
@@ -41,15 +42,32 @@ class Folder:
 
     @property
     def starting(self) -> Path:
-        """The mark of a start that isn't over; who finds it, with the lock, knows that its process died in it."""
+        """Exists during a start. Whoever has the lock and finds it knows that the starting process died."""
         return self._beside(".starting")
 
-    # Making it
+    # ---- making it
 
     def make(self, programs: Installation, *, temporary: bool) -> None:
-        """Make the data folder unless it is there. It appears whole or not at all."""
-        if self._is_whole(programs):
+        """Make the data directory unless it exists. It appears whole or not at all.
+
+        Raises:
+            ServerError: another version made it, it isn't ours, or initdb failed.
+        """
+        if (self.data / SETTINGS).exists():
+            made_by = (self.data / "PG_VERSION").read_text().strip()
+            if made_by != str(programs.major):
+                raise ServerError(
+                    f"{self.data} was made by PostgreSQL {made_by}; these programs are {programs.version}.",
+                    todo=f"name another folder, or use the programs of PostgreSQL {made_by}.",
+                )
             return
+        # An initdb that was killed early leaves files too, but no data that could be lost.
+        unfinished = (self.data / "PG_VERSION").exists() and not (self.data / "global" / "pg_control").exists()
+        if self.data.exists() and any(self.data.iterdir()) and not unfinished:
+            raise ServerError(
+                f"{self.data} isn't empty, and wasn't made by this program.",
+                todo="name another folder, or move this one away.",
+            )
         making = self.empty(self._beside(".new"))
         self.keep_password(secrets.token_urlsafe(18))
         self._initdb(programs, making, temporary=temporary)
@@ -60,37 +78,11 @@ class Folder:
         making.rename(self.data)
 
     def empty(self, path: Path) -> Path:
-        """An empty folder that the account owns, in place of whatever was there."""
+        """Replace whatever is at the path with an empty folder that PostgreSQL's account owns."""
         _remove(path)
         path.mkdir(mode=0o700)
         os_account.give(path)
         return path
-
-    def _is_whole(self, programs: Installation) -> bool:
-        if (self.data / SETTINGS).exists():
-            self._must_fit(programs)
-            return True
-        if self._may_hold_data():
-            raise ServerError(
-                f"{self.data} isn't empty, and wasn't made by this program.",
-                todo="name another folder, or move this one away.",
-            )
-        return False
-
-    def _may_hold_data(self) -> bool:
-        """Whether something could be lost: not in what an initdb left that was killed early on."""
-        if not self.data.exists() or not any(self.data.iterdir()):
-            return False
-        unfinished = (self.data / "PG_VERSION").exists() and not (self.data / "global" / "pg_control").exists()
-        return not unfinished
-
-    def _must_fit(self, programs: Installation) -> None:
-        made_by = (self.data / "PG_VERSION").read_text().strip()
-        if made_by != str(programs.major):
-            raise ServerError(
-                f"{self.data} was made by PostgreSQL {made_by}; these programs are {programs.version}.",
-                todo=f"name another folder, or use the programs of PostgreSQL {made_by}.",
-            )
 
     def _initdb(self, programs: Installation, making: Path, *, temporary: bool) -> None:
         finished = programs.run(
@@ -103,11 +95,11 @@ class Folder:
             _remove(making)
             raise ServerError(
                 f"PostgreSQL {programs.version} couldn't make a data folder: initdb failed.",
-                said=finished.said,
+                output=finished.output,
                 todo=f"make room and permissions for {self.data.parent}, or name another folder.",
             )
 
-    # What stands in and beside it
+    # ---- files in it and beside it
 
     @property
     def _password_file(self) -> Path:
@@ -128,12 +120,12 @@ class Folder:
         _write(self._password_file, password + "\n")
 
     def write_settings(self, settings: Mapping[str, str]) -> None:
-        """Settings of the next start. In a file, as a command line is quoted differently by each shell."""
+        """Settings for the next start. In a file, as each shell quotes a command line differently."""
         lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
         _write(self.data / SETTINGS, "".join(lines))
 
     def fresh_log(self) -> int:
-        """Have a log that the account can write to; returns where its new part begins."""
+        """Make a log that PostgreSQL's account can write to; returns the size it has now."""
         if not self.log.exists() or self.log.stat().st_size > LOG_BYTES:
             _write(self.log, "")
         return self.log.stat().st_size
@@ -143,49 +135,54 @@ class Folder:
             file.seek(begin)
             return file.read().decode("utf-8", "replace")
 
-    # Its running server
+    # ---- its running server
 
     def postmaster(self) -> list[str]:
-        """The lines of postmaster.pid: process id, data folder, start, port, ...; empty if there is none."""
+        """The lines of postmaster.pid (process id, data directory, start, port, ...); empty if there is none."""
         try:
             return (self.data / "postmaster.pid").read_text("utf-8", "replace").splitlines()
         except OSError:
             return []
 
     def misleads(self) -> bool:
-        """Whether postmaster.pid names a process that is no server on this folder.
+        """Whether postmaster.pid names a process that isn't a server on this data directory.
 
         PostgreSQL recognises a process that is gone. But after a reboot or in a new container the number is
         often another program's, and in a container a dead process may stay unreaped.
         """
         lines = self.postmaster()
-        return bool(lines) and not _may_be_server(lines[0].strip(), self.data)
+        if not lines or sys.platform == "win32":  # PostgreSQL isn't misled there
+            return False
+        try:
+            return str(self.data) not in _command(lines[0].strip())
+        except OSError:
+            return False
 
     def correct(self) -> None:
-        """Have PostgreSQL see through a postmaster.pid that misleads.
+        """Correct a misleading postmaster.pid, so that PostgreSQL can start.
 
-        Our own process id is one that PostgreSQL, when we start it, takes for none of its kind. If the file
+        We write our own process id: PostgreSQL knows that the process that starts it isn't a server. If the file
         were removed, it couldn't look for orphans of the dead server in its shared memory.
         """
         if self.misleads():
             text = "".join(f"{line}\n" for line in [str(os.getpid()), *self.postmaster()[1:]])
             (self.data / "postmaster.pid").write_text(text, "utf-8")
 
-    # Its users
+    # ---- its users
 
     def join(self) -> Path:
-        """Note that this process uses the server, for as long as it lives."""
+        """Register this process as a user of the server, for as long as it lives; returns the token for `leave`."""
         users = self._beside(".users")
         users.mkdir(exist_ok=True)
         token = users / f"{os.getpid()}-{next(_numbers)}"
-        file = file_locks.hold(token)
+        file = hold(token)
         if file is None:
             raise AssertionError(f"{token} is this process's own")
         _users[token] = file
         return token
 
     def leave(self, token: Path) -> bool:
-        """Take the note back; returns whether nobody uses the server any more."""
+        """Unregister; returns whether nobody uses the server any more."""
         if file := _users.pop(token, None):
             file.close()
         token.unlink(missing_ok=True)
@@ -193,26 +190,7 @@ class Folder:
 
     def is_used(self) -> bool:
         """Whether a living process uses the server."""
-        return any(_is_held(other) for other in self._beside(".users").glob("*"))
-
-
-def _is_held(token: Path) -> bool:
-    file = file_locks.hold(token)
-    if file is None:
-        return True
-    file.close()
-    token.unlink(missing_ok=True)  # its process died
-    return False
-
-
-def _may_be_server(pid: str, data: Path) -> bool:
-    """Whether the process is a server on this data folder, as far as that can be found out."""
-    if sys.platform == "win32":
-        return True  # its PostgreSQL isn't misled
-    try:
-        return str(data) in _command(pid)
-    except OSError:
-        return True
+        return any(map(is_held, self._beside(".users").glob("*")))
 
 
 def _command(pid: str) -> str:
@@ -230,7 +208,7 @@ def _quoted(value: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that only the account (and root) can read."""
+    """Write a file that only PostgreSQL's account (and root) can read."""
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8", newline="")
     os_account.give(path)

@@ -1,4 +1,4 @@
-"""Locks between processes, and signals held back, so that nothing is left half done."""
+"""Locks between processes, and signals deferred, so that nothing is left half done."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.postgres.errors import ServerError
 
 if sys.platform == "win32":
     import msvcrt
@@ -27,7 +27,7 @@ else:
 
 
 def hold(path: Path) -> IO[bytes] | None:
-    """The file, locked until it is closed or the process dies; None if someone else holds it."""
+    """The file, locked until it is closed or the process dies; None if another process holds it."""
     file = path.open("ab")
     try:
         _try_lock(file)
@@ -37,9 +37,27 @@ def hold(path: Path) -> IO[bytes] | None:
     return file
 
 
+def is_held(path: Path, leftover: Path | None = None) -> bool:
+    """Whether a living process holds the lock file.
+
+    If none does, what its process left behind is removed: `leftover`, or else the lock file itself.
+    """
+    if not path.exists():
+        return False
+    file = hold(path)
+    if file is None:
+        return True
+    with file, contextlib.suppress(OSError):
+        if leftover is not None:  # while we have the lock, as the next holder writes it again
+            leftover.unlink(missing_ok=True)
+    if leftover is None:  # not before it is closed: Windows removes no open file
+        path.unlink(missing_ok=True)
+    return False
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, timeout: float = 120) -> Iterator[None]:
-    """Wait for the lock, hold it for the block. Raises ServerError if that takes too long."""
+    """Wait for the lock and hold it for the block. Raises ServerError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while (file := hold(path)) is None:
         if time.monotonic() > deadline:
@@ -57,7 +75,7 @@ _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 @contextlib.contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Ctrl-C and its like take effect at the end of the block: for what must not be left half done."""
+    """Ctrl-C, SIGTERM and SIGHUP take effect at the end of the block, which must not be left half done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

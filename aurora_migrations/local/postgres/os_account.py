@@ -1,4 +1,4 @@
-"""The account PostgreSQL runs as: our own, or `nobody` when we are root, as root it refuses to run."""
+"""The operating system account that PostgreSQL runs as: ours or, as it refuses to run as root, `nobody`."""
 
 import hashlib
 import os
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.postgres.errors import ServerError
 
 SHARED_TEMPORARY = Path("/var/tmp")
 
@@ -32,7 +32,7 @@ def _nobody() -> tuple[int, int]:
 
 
 def process_arguments() -> dict[str, Any]:
-    """What `subprocess.Popen` needs to run a program under that account."""
+    """The arguments of `subprocess.Popen` that run a program under that account."""
     if not is_root():
         return {"umask": 0o077}
     uid, gid = _nobody()
@@ -40,13 +40,13 @@ def process_arguments() -> dict[str, Any]:
 
 
 def give(path: Path) -> None:
-    """Make the account the owner of a file or folder that we made."""
+    """Make the account the owner of a file or folder."""
     if sys.platform != "win32" and is_root():
         os.chown(path, *_nobody())
 
 
 def reachable(path: Path) -> bool:
-    """Whether the account can get to the path. As root that takes every folder above to let others pass."""
+    """Whether the account can get to the path: as `nobody`, if every folder above lets others pass."""
     if not is_root():
         return True
     resolved = path.resolve()
@@ -54,13 +54,11 @@ def reachable(path: Path) -> bool:
 
 
 def place_for(data: Path) -> Path:
-    """Where the data folder really goes: where it was wanted or, out of the account's reach, below /var/tmp.
-
-    Widening the permissions of folders that aren't ours is no way out.
-    """
+    """Where the data directory goes: where it was wanted or, if the account can't get there, below /var/tmp."""
     wanted = data.absolute()
     if reachable(wanted.parent):
         return wanted
+    # We don't widen the permissions of folders that aren't ours.
     name = hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:16]
     return root_folder() / f"{name}-{wanted.name}"
 
@@ -72,14 +70,10 @@ def root_folder() -> Path:
         folder.mkdir()
         folder.chmod(0o755)
     except FileExistsError:
-        _must_be_roots(folder)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
+            raise ServerError(
+                f"{folder} isn't a folder that belongs to root and that only root can write to.",
+                todo=f"find out who made {folder}, remove it, and start again.",
+            ) from None
     return folder
-
-
-def _must_be_roots(folder: Path) -> None:
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
-        raise ServerError(
-            f"{folder} isn't a folder that belongs to root and that only root can write to.",
-            todo=f"find out who made {folder}, remove it, and start again.",
-        )

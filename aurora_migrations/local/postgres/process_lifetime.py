@@ -1,14 +1,22 @@
-"""How processes end: by a signal through their `with` blocks, and a child with whoever started it."""
+"""How processes end: by a signal through their `with` blocks, a child with its parent, PostgreSQL with its last user.
+
+`python -m` this module, with DATA, is the guard that stops a PostgreSQL whose user died.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
-from typing import Any, Never
+from typing import Never
+
+from aurora_migrations import project
 
 
 @contextlib.contextmanager
@@ -20,7 +28,14 @@ def ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number, handler in _handlers().items()}
+
+    def end(number: int, frame: FrameType | None) -> Never:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    ending = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    before |= {number: signal.signal(number, end) for number in ending}
     try:
         yield
     finally:
@@ -28,19 +43,10 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _handlers() -> dict[int, Callable[[int, FrameType | None], Any]]:
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-    ending = {number: _end for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
-    return {signal.SIGINT: signal.default_int_handler, **ending}
-
-
-def _end(number: int, frame: FrameType | None) -> Never:
-    raise SystemExit(128 + number)
-
-
 @contextlib.contextmanager
 def lifeline() -> Iterator[int]:
-    """A stdin for children that call `end_with_the_parent`: it ends with the block, or with us, however that is."""
+    """The stdin for a child that calls `end_with_the_parent`. It ends with the block, or with this process, however
+    that ends."""
     reading, writing = os.pipe()
     try:
         yield reading
@@ -50,11 +56,52 @@ def lifeline() -> Iterator[int]:
 
 
 def end_with_the_parent() -> None:
-    """Ends this process when its stdin does. What it has started with a pipe of its own ends by that."""
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    """Ends this process when its stdin does; and with it, by their own pipes to it, the processes it has started."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
-def _end_with_stdin() -> None:
-    while os.read(0, 1):
-        pass
-    os._exit(1)
+# ---- the guard ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def guarded(data: Path) -> Iterator[None]:
+    """For the block, a guard process that stops the PostgreSQL on this data folder if our process dies.
+
+    Start it before the server. Its stdin is a pipe to us, which ends when we do. A server that another process still
+    uses keeps running.
+    """
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "aurora_migrations.local.postgres.process_lifetime", str(data)],
+        cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is meant for us
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.wait()
+        if guard.stdin is not None:
+            guard.stdin.close()
+
+
+def main(data: Path) -> int:
+    """Waits for the end of stdin, then stops the server unless another process uses it."""
+    from aurora_migrations.local.postgres.server import stop_unused
+
+    sys.stdin.buffer.read()
+    stop_unused(data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

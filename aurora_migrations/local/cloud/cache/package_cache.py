@@ -1,148 +1,112 @@
-"""The Lambda package for this machine: the same folders as on AWS, with wheels of this machine's own kind.
+"""The Lambda package for this machine: the same folders as on AWS, with wheels for this machine's platform.
 
-Each package stands in a folder named after what it was made from, so it is made once. Its code, which seldom changes,
-stands in one of its own, compiled, so that functions start fast with new migrations too.
-
-Where our sources have changed since this process read them, a new process makes it: `python -m` this module.
+Its code, which seldom changes, is an artifact of its own, compiled, so that functions start fast after each change of
+a migration too. If our sources have changed since this process imported them, a new process builds: `python -m` this
+module.
 """
 
 from __future__ import annotations
 
 import compileall
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from aurora_migrations import project
-from aurora_migrations.cdk.package.build import (
-    HERE,
-    PackagingError,
-    add_code,
-    add_migrations,
-)
-from aurora_migrations.local.cloud.cache import kept
-from aurora_migrations.local.cloud.cache.contents import fingerprint
+from aurora_migrations.cdk.package.build import HERE, PackagingError, add_code, add_migrations
+from aurora_migrations.local.cloud.cache import artifact_cache
+from aurora_migrations.local.cloud.cache.artifact_cache import SourcesChanged, digest_of, fingerprint
 from aurora_migrations.local.postgres.process_lifetime import end_with_the_parent, lifeline
 
-KEPT = 5  # packages that are kept, the newest, beside those in use
-Tell = Callable[[str], None]
-_ROOMS = ("compiler", "engine", "cdk/package", "cdk/certificates", "project.py", "__init__.py")
-_MAKERS = (*(project.PACKAGE / room for room in _ROOMS), project.FUNCTIONS, Path(__file__))
+KEPT = 5  # the newest packages that are kept, beside those in use
+_PARTS = ("compiler", "engine", "cdk/package", "cdk/certificates", "project.py", "__init__.py")
+_SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
+_IMPORTED = digest_of(_SOURCES)  # the sources that this process runs
 
 
-def package(folder: Path, migrations: Path, tell: Tell) -> Path:
-    """The folder that holds the package of these migrations, made if need be. It stays as long as this process.
+def package(folder: Path, migrations: Path, tell: Callable[[str], None]) -> Path:
+    """The folder with the package of these migrations. It stays for as long as this process lives.
 
     Args:
-        folder: where packages are kept.
-        tell: told that it takes a while, if it does.
+        folder: the cache.
+        tell: receives a message if the build takes a while.
 
     Raises:
-        PackagingError: pip or the migrations are not as they should be.
-        InvalidFile, InvalidInput: the migrations folder can't be read as one.
-        ServerError: another process is at work there for too long.
+        PackagingError: pip failed, or the package can't be written.
+        InvalidFile, InvalidInput: the migrations folder isn't valid.
+        ServerError: another process has kept the cache locked for too long.
     """
+
+    def build_code(building: Path) -> None:
+        tell("Installing what the functions need ...")
+        _build("code", building)
+
+    def digest_of_code() -> str:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return digest_of([project.LAMBDA_REQUIREMENTS, *_SOURCES], version)
+
     try:
-        with kept.alone(folder):
-            made = _package(folder, migrations, tell)
-            kept.use(made, KEPT)
-            kept.forget_old(folder, "package", KEPT)
-            kept.forget_old(folder, "code", 2)
-    except kept.Changing as error:
+        with artifact_cache.exclusive(folder):
+            code = artifact_cache.get_or_build(folder, "code", digest_of_code, build_code)
+            made = artifact_cache.get_or_build(
+                folder,
+                "package",
+                lambda: digest_of([], code.name, fingerprint(migrations)),
+                lambda building: _build("package", building, code, migrations),
+            )
+            artifact_cache.keep_in_use(made, KEPT)
+            artifact_cache.prune(folder, "package", KEPT)
+            artifact_cache.prune(folder, "code", 2)
+    except SourcesChanged as error:
         raise PackagingError("Migrations or sources change while they are packed. Deploy again.") from error
     except OSError as error:
         raise PackagingError(f"The package can't be made in {folder}: {error}. See to room and rights.") from error
     return made
 
 
-def _package(folder: Path, migrations: Path, tell: Tell) -> Path:
-    def make_code(making: Path) -> None:
-        tell("Installing what the functions need ...")
-        _make("code", making)
-
-    def digest() -> str:
-        return _hashed([], f"{code.name} {fingerprint(migrations)}")
-
-    code = kept.made(folder, "code", _digest_of_code, make_code)
-    return kept.made(folder, "package", digest, lambda making: _make("package", making, code, migrations))
-
-
-def _digest_of_code() -> str:
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return _hashed([project.LAMBDA_REQUIREMENTS], f"{version} {_digest_of_makers()}")
+def _build(what: str, *paths: Path) -> None:
+    if digest_of(_SOURCES) == _IMPORTED:
+        _BUILDERS[what](*paths)
+        return
+    arguments = [what, *(str(path.absolute()) for path in paths)]
+    command = [sys.executable, "-m", "aurora_migrations.local.cloud.cache.package_cache", *arguments]
+    with lifeline() as stdin:
+        finished = subprocess.run(command, cwd=project.PACKAGE.parent, stdin=stdin, capture_output=True, text=True)
+    if finished.returncode:
+        raise PackagingError(finished.stderr.strip())
 
 
-def _digest_of_makers() -> str:
-    return _hashed([path for maker in _MAKERS for path in _sources(maker)], "")
+def _build_code(building: Path) -> None:
+    add_code(building, HERE)
+    compileall.compile_dir(building, quiet=1)
 
 
-def _sources(path: Path) -> list[Path]:
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [each for each in found if each.is_file() and "__pycache__" not in each.parts]
-
-
-def _hashed(files: Iterable[Path], more: str) -> str:
-    digest = hashlib.sha256(more.encode())
-    for path in files:
-        content = path.read_bytes()
-        digest.update(f"\0{path.name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()[:16]
-
-
-# ---- making it ------------------------------------------------------------------------------------------------------
-
-_IMPORTED = _digest_of_makers()  # what runs here
-
-
-def _make(what: str, *paths: Path) -> None:
-    if _digest_of_makers() == _IMPORTED:
-        _MAKES[what](*paths)
-    else:
-        _make_anew([what, *(str(path.absolute()) for path in paths)])
-
-
-def _make_code(making: Path) -> None:
-    add_code(making, HERE)
-    compileall.compile_dir(making, quiet=1)
-
-
-def _put_together(making: Path, code: Path, migrations: Path) -> None:
-    shutil.copytree(code, making, copy_function=_link)
-    add_migrations(making, migrations)
-
-
-_MAKES: dict[str, Callable[..., None]] = {"code": _make_code, "package": _put_together}
+def _build_package(building: Path, code: Path, migrations: Path) -> None:
+    shutil.copytree(code, building, copy_function=_link)
+    add_migrations(building, migrations)
 
 
 def _link(source: str, target: str) -> None:
-    """A second name for the same file, where the file system can do that."""
+    """Adds a hard link, or copies where the file system has none."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
 
 
-def _make_anew(arguments: Sequence[str]) -> None:
-    """In a process that reads the sources as they are now."""
-    with lifeline() as stdin:
-        command = [sys.executable, "-m", "aurora_migrations.local.cloud.cache.package_cache", *arguments]
-        finished = subprocess.run(command, cwd=project.PACKAGE.parent, stdin=stdin, capture_output=True, text=True)
-    if finished.returncode:
-        raise PackagingError(finished.stderr.strip())
+_BUILDERS: dict[str, Callable[..., None]] = {"code": _build_code, "package": _build_package}
 
 
 def main(what: str, *paths: str) -> int:
-    """Makes it, with the sources that are here now; says what is wrong."""
+    """Builds with the sources as they are now; prints what is wrong."""
     from aurora_migrations.engine import MigratorError
 
     end_with_the_parent()
     try:
-        _MAKES[what](*map(Path, paths))
+        _BUILDERS[what](*map(Path, paths))
     except (PackagingError, MigratorError) as error:
         print(error, file=sys.stderr)
         return 1

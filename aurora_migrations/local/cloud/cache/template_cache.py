@@ -1,124 +1,169 @@
-"""The template to deploy: synthesised when something that it is made from has changed, else as it was kept."""
+"""The CloudFormation template of the environment `local`, synthesized again when something it is made from changed.
+
+It is the template of AWS except for asset, runtime and architecture. The synthesis runs in a process of its own,
+`python -m` this module, so that no command loads the CDK and Node. That process ends when its stdin does, and Node
+with it.
+"""
 
 from __future__ import annotations
 
-import json
+import importlib.metadata
 import os
+import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aurora_migrations import project
 from aurora_migrations.engine.steps.settings import SSLMODES
-from aurora_migrations.local.cloud.cache.synthesis import fingerprint, versions
-from aurora_migrations.local.errors import ServerError
-from aurora_migrations.local.postgres.file_locks import locked
-from aurora_migrations.local.postgres.process_lifetime import lifeline
+from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, PARAMETERS, REGION
+from aurora_migrations.local.cloud.cache import artifact_cache
+from aurora_migrations.local.cloud.cache.artifact_cache import SourcesChanged, digest_of
+from aurora_migrations.local.postgres.errors import ServerError
+from aurora_migrations.local.postgres.process_lifetime import end_with_the_parent, lifeline
 
-LOCK = "template.lock"
-PATIENCE_S = 300  # another process may be synthesising
-_CACHE = "jsii"  # where jsii keeps what it unpacks, if it can't in the person's home
-_NO_CACHE = "Cannot use the jsii package cache"
-_SYNTHESIS = ("-m", "aurora_migrations.local.cloud.cache.synthesis")
+if TYPE_CHECKING:
+    from aurora_migrations.cdk.config import Environment
+
+KEPT = 5  # templates: one for each sslmode in use, and those of a few branches
+_NAME = "template.json"
+_PARTS = ("cdk", "engine", "compiler", "local/account.py", "project.py", "__init__.py")
+_SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
+_PACKAGES = ("aws-cdk-lib", "cdk-nag", "constructs", "jsii", "pydantic")
+_SYNTHESIS = ("-m", "aurora_migrations.local.cloud.cache.template_cache")
 
 
 def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
     """The template's text.
 
     Args:
-        folder: where it is kept.
-        tell: told that it takes a while, if it does.
+        folder: the cache.
+        sslmode: libpq's, as in the database's URL.
+        tell: receives a message if the synthesis takes a while.
 
     Raises:
-        ServerError: it could not be synthesised or kept, or there is no such sslmode.
+        ServerError: it could not be synthesized or kept, or there is no such sslmode.
     """
     if sslmode not in SSLMODES:
         raise ServerError(
             f"The database's URL has the sslmode {sslmode!r}, which PostgreSQL doesn't know.",
             todo=f"write one of {', '.join(SSLMODES)}.",
         )
+
+    def digest() -> str:
+        versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
+        return digest_of(_SOURCES, sslmode, f"{sys.version_info.major}.{sys.version_info.minor}", *versions)
+
+    def build(building: Path) -> None:
+        tell("Synthesising the template, as nothing is kept of it or something has changed ...")
+        _synthesize(building.absolute(), sslmode)
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / LOCK, timeout=PATIENCE_S):
-            return _template(folder, sslmode, tell)
+        with artifact_cache.exclusive(folder):
+            made = artifact_cache.get_or_build(folder, "template", digest, build)
+            artifact_cache.prune(folder, "template", KEPT)
+            return (made / _NAME).read_text("utf-8")
+    except SourcesChanged as error:
+        raise ServerError(
+            "The template isn't of the files that are here: they change while it is made.", todo="start again."
+        ) from error
     except OSError as error:
         raise ServerError(
             f"The template can't be kept in {folder}: {error}.", todo="see to the folder's permissions, and to room."
         ) from error
 
 
-def _template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
-    version = f"{sys.version_info.major}{sys.version_info.minor}"
-    kept = folder / f"template-{sslmode}-python{version}.json"
-    found = _read(kept)
-    if found is not None:
-        return found
-    tell("Synthesising the template, as nothing is kept of it or something has changed ...")
-    _synthesise(kept, sslmode)
-    made = _read(kept)
-    if made is None:
-        raise ServerError(
-            f"The template in {kept} isn't of the files that are here: they change while it is made.",
-            todo="start again.",
-        )
-    return made
+def _synthesize(building: Path, sslmode: str) -> None:
+    temporary = building / "temporary"  # for the CDK's files too, so that nothing is left elsewhere
+    temporary.mkdir(parents=True)
+    jsii = building.parent / "jsii"  # where jsii keeps what it unpacks, if it can't in the person's home
 
-
-def _read(kept: Path) -> str | None:
-    try:
-        document = json.loads(kept.read_text("utf-8"))
-        made_from: dict[str, str] = document["made_from"]
-        current = fingerprint(made_from) == made_from and document["versions"] == versions()
-        return str(document["template"]) if current else None
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _synthesise(kept: Path, sslmode: str) -> None:
-    _sweep(kept.parent)
-    making = kept.with_name(f"{kept.name}.{os.getpid()}").absolute()
-    making.mkdir()
-    try:
-        finished = _run(making, making / kept.name, sslmode)
-        if finished.returncode != 0:
-            raise ServerError(
-                "The template could not be synthesised.",
-                said=finished.stderr or finished.stdout,
-                todo="see what it says above; `make synth` does the same for AWS.",
+    def run() -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
+        if jsii.is_dir():
+            environment["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] = str(jsii)
+        command = [sys.executable, *_SYNTHESIS, str(building / _NAME), sslmode]
+        with lifeline() as stdin:
+            return subprocess.run(
+                command, cwd=project.PACKAGE.parent, env=environment, stdin=stdin, capture_output=True, text=True
             )
-        (making / kept.name).replace(kept)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+
+    finished = run()
+    if "Cannot use the jsii package cache" in finished.stderr and not jsii.is_dir():
+        jsii.mkdir()
+        finished = run()
+    if finished.returncode != 0:
+        raise ServerError(
+            "The template could not be synthesised.",
+            output=finished.stderr or finished.stdout,
+            todo="see what it says above; `make synth` does the same for AWS.",
+        )
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _run(making: Path, target: Path, sslmode: str) -> subprocess.CompletedProcess[str]:
-    """Runs the synthesis, once more with a cache of our own if that in the person's home can't be used. The next time
-    ours is taken at once, as it is there."""
-    cache = making.parent.absolute() / _CACHE
-    if not cache.is_dir():
-        finished = _run_with(making, target, sslmode, {})
-        if _NO_CACHE not in finished.stderr:
-            return finished
-        cache.mkdir()
-    return _run_with(making, target, sslmode, {"JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(cache)})
+# ---- in the process of the synthesis --------------------------------------------------------------------------------
 
 
-def _run_with(
-    making: Path, target: Path, sslmode: str, variables: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """All that it writes, the CDK's temporary files too, stands in the folder."""
-    environment = {**os.environ, **variables, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(making))}
-    command, folder = [sys.executable, *_SYNTHESIS, str(target), sslmode], project.PACKAGE.parent
-    with lifeline() as stdin:
-        return subprocess.run(command, cwd=folder, env=environment, stdin=stdin, capture_output=True, text=True)
+def main(target: Path, sslmode: str) -> int:
+    """Synthesizes into a file."""
+    end_with_the_parent()
+    import aurora_migrations.cdk  # noqa: F401 - sets the CDK's Node, so it comes first
+
+    import aws_cdk as cdk  # isort: skip
+    from aws_cdk import aws_lambda as lambda_  # isort: skip
+
+    from aurora_migrations.cdk.package.bundling import Package
+    from aurora_migrations.cdk.stack import MigrationsStack
+
+    runtime = lambda_.Runtime(f"python{sys.version_info.major}.{sys.version_info.minor}", lambda_.RuntimeFamily.PYTHON)
+    arm = platform.machine().lower() in ("arm64", "aarch64")
+    architecture = lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64
+    package = Package(lambda_.Code.from_cfn_parameters(), runtime, architecture)
+    with tempfile.TemporaryDirectory() as folder:
+        app = cdk.App(outdir=folder, analytics_reporting=False)
+        stack = MigrationsStack(app, _environment(sslmode), package)
+        app.synth()
+        shutil.copyfile(Path(folder) / f"{stack.stack_name}.template.json", target)
+    return 0
 
 
-def _sweep(folder: Path) -> None:
-    """Removes what processes left that were killed; none is alive, as we have the lock."""
-    for left in folder.glob("template-*.json.*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+def _environment(sslmode: str) -> Environment:
+    """The settings of the environment `local`, as cdk.json would have them. What differs from machine to machine is
+    left to SSM parameters, so that one template fits them all."""
+    from aurora_migrations.cdk.config import read_environments
+    from aurora_migrations.engine.steps.execution_input import ACTIONS
+
+    def parameter(name: str) -> dict[str, str]:
+        return {"parameter": f"{PARAMETERS}/{name}"}
+
+    settings = {
+        "account": ACCOUNT,
+        "region": REGION,
+        "network": {
+            "vpc": parameter("vpc"),
+            "subnets": [parameter("subnet")],
+            "database_security_group": parameter("group"),
+            "secrets_endpoint": parameter("group"),
+        },
+        "database": {
+            "host": parameter("host"),
+            "port": parameter("port"),
+            "name": parameter("database"),
+            "secret": parameter("secret"),
+        },
+        "emails": ["you@example.com"],
+        "allowed_actions": ACTIONS,
+        "log_retention_days": 1,
+    }
+    (made,) = read_environments({"laptop": settings})
+    # No environment of cdk.json may have this name, or an sslmode without TLS.
+    database = made.database.model_copy(update={"sslmode": sslmode})
+    return made.model_copy(update={"name": ENVIRONMENT, "database": database})
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

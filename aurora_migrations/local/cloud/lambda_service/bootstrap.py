@@ -1,9 +1,9 @@
-"""Runs in a sandbox's process: gives the handler the package and what Lambda's own image holds, and nothing else.
+"""Runs in a sandbox's process: the handler finds its package and what Lambda's own image has, and nothing else.
 
-Called with Python's options -I, -S and -u and four arguments: the package's folder, the folder of this machine's
-packages, the names that Lambda's image brings, and the folder of the loop of ours that stands in where AWS has no
-runtime client. The handler is named by _HANDLER. The process ends when its stdin does, so whoever started it never
-leaves it behind, however that ends.
+Run with Python's options -I, -S and -u and four arguments: the package's folder, the folder of this machine's
+packages, the names that Lambda's image has, and the folder of our `runtime_client`, for systems where AWS's doesn't
+run. _HANDLER names the handler. The process ends when its stdin does, so it never outlives the process that started
+it. It imports nothing of ours: the package may have other versions of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import ModuleType
 
 
 class _Image(importlib.abc.MetaPathFinder):
-    """Finds a few names in a folder of many: a package of ours that lacks something must not find it there."""
+    """Finds only certain names in a folder: a dependency that the package lacks must be missing here too."""
 
     def __init__(self, folder: str, names: frozenset[str]) -> None:
         self._folder = [folder]

@@ -1,7 +1,7 @@
-"""Lambda's Runtime API for one sandbox: where the process in it asks for events and leaves its answers.
+"""Lambda's Runtime API for one sandbox: its process gets events here and returns its answers.
 
-The protocol is AWS's, documented as "Using the Lambda runtime API for custom runtimes" (version 2018-06-01). One
-server stands for one sandbox, as in Lambda, so at most one event is under way. AWS's client sends no key, so only
+The protocol is AWS's, documented as "Using the Lambda runtime API for custom runtimes" (version 2018-06-01). As in
+Lambda each sandbox has its own server, so at most one event is in progress. AWS's client sends no key, so only
 connections of the sandbox's own process are accepted: no web page and no other user can take an event or answer one.
 """
 
@@ -26,8 +26,8 @@ class Event:
     """An event for the function.
 
     Attributes:
-        deadline_ms: when its time is up, in milliseconds since 1970.
-        arn: the function as it was called, the alias included.
+        deadline_ms: its deadline, in milliseconds since 1970.
+        arn: the function as it was called, with the alias.
     """
 
     request_id: str
@@ -38,14 +38,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the function's answer, or the document of an error."""
+    """The function's answer, or the document of an error."""
 
     body: bytes
     failed: bool = False
 
     @classmethod
     def error(cls, kind: str, message: str) -> Answer:
-        """An error that Lambda reports in the function's place."""
+        """An error that Lambda reports instead of an answer."""
         return cls(json.dumps({"errorType": kind, "errorMessage": message}).encode(), failed=True)
 
 
@@ -54,15 +54,15 @@ class RuntimeApi:
 
     Attributes:
         address: host and port, as AWS_LAMBDA_RUNTIME_API names them.
-        answers: one answer an event, and one before the first event if the function can't even be loaded.
-        ready: set when the process asks for its first event: the function is loaded.
+        answers: one for each event, and one before the first event if the function can't be loaded.
+        ready: set when the function is loaded and the process asks for its first event.
     """
 
     def __init__(self) -> None:
         self.answers: queue.Queue[Answer] = queue.Queue()
         self.ready = threading.Event()
         self._events: queue.Queue[Event | None] = queue.Queue()
-        self._expected: str | None = None  # the request id of the event under way
+        self._expected: str | None = None  # the request id of the event in progress
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
@@ -70,7 +70,7 @@ class RuntimeApi:
         self.address = f"127.0.0.1:{self.port}"
 
     def serve(self, is_ours: Callable[[int], bool]) -> None:
-        """Begins to answer, once the process is there.
+        """Begins to answer, once the process exists.
 
         Args:
             is_ours: whether that process has a connection from this port of 127.0.0.1 to ours.
@@ -79,13 +79,13 @@ class RuntimeApi:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def send(self, event: Event) -> None:
-        """Hands over the next event."""
+        """Sends the next event."""
         with self._lock:
             self._expected = event.request_id
         self._events.put(event)
 
     def take(self, request_id: str, answer: Answer) -> bool:
-        """Takes the answer to the event under way; false if it is the answer to another one, or comes too late."""
+        """Takes the answer to the event in progress; false if it belongs to another one, or is too late."""
         with self._lock:
             if request_id != self._expected:
                 return False
@@ -94,25 +94,25 @@ class RuntimeApi:
         return True
 
     def take_init_error(self, answer: Answer) -> bool:
-        """Takes the error of a function that can't be loaded; false if it was loaded."""
+        """Takes the error of a function that can't be loaded; false if it is loaded."""
         if self.ready.is_set():
             return False
         self.answers.put(answer)
         return True
 
     def stop_waiting(self) -> None:
-        """Answers come too late from now on."""
+        """Refuses answers from now on."""
         with self._lock:
             self._expected = None
 
     def close(self) -> None:
-        """Ends the server; whoever waits for an event is let go."""
+        """Ends the server; the process gets no further event."""
         self._events.put(None)
         self._server.shutdown()
         self._server.server_close()
 
     def next(self) -> Event | None:
-        """Waits for an event; None at the end."""
+        """Waits for an event; None after `close`."""
         self.ready.set()
         return self._events.get()
 
@@ -124,12 +124,12 @@ class _Server(ThreadingHTTPServer):
     is_ours: Callable[[int], bool]
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether a connection is answered. Any user may use any other address of this machine, such as 127.0.0.2."""
+        """Whether to accept a connection. Any user may use another address of this machine, such as 127.0.0.2."""
         address, port = client_address
         return address == "127.0.0.1" and self.is_ours(port)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Doesn't print a traceback about a process that is gone: whoever ended it has said so."""
+        """Prints no traceback about a process that is gone: its end is reported elsewhere."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def parse_request(self) -> bool:
-        """Whether to go on with a request."""
+        """Refuses requests of web pages."""
         if not super().parse_request():
             return False
         if not is_from_a_web_page(self.headers.get, self.server.api.port):
@@ -186,4 +186,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: the functions' own words are the log."""
+        """Logs nothing: the log is the functions' output."""

@@ -1,7 +1,7 @@
-"""Lambda's runtime loop in a few lines, for systems that AWS's own client doesn't run on (macOS, Windows).
+"""A small Lambda runtime client, for systems where AWS's own doesn't run (macOS, Windows).
 
-Speaks the protocol of `runtime_api`: loads the handler, asks for an event, calls, answers, asks again. An error is
-reported as AWS's client does: by its class's name, its text and its frames.
+It loads the handler, asks `runtime_api` for an event, calls the handler, sends the answer, and asks again. Errors are
+reported as AWS's client does: the name of the class, the text and the frames.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Handler = Callable[[Any, Any], Any]
 
 
 class Context:
-    """What a handler gets beside the event."""
+    """The handler's second argument."""
 
     def __init__(self, headers: Message) -> None:
         self.aws_request_id = headers["Lambda-Runtime-Aws-Request-Id"]
@@ -33,18 +33,18 @@ class Context:
         self._deadline_ms = int(headers["Lambda-Runtime-Deadline-Ms"])
 
     def get_remaining_time_in_millis(self) -> int:
-        """As in Lambda."""
+        """The time left until the deadline."""
         return max(0, self._deadline_ms - int(time.time() * 1000))
 
 
 def main(arguments: list[str]) -> None:
-    """Loads the handler that the second argument names, and answers events for ever."""
+    """Loads the handler named by the second argument, and answers events until it is killed."""
     connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
         handler = _load(arguments[1])
     except Exception as error:
         kind = "Runtime.ImportModuleError" if isinstance(error, ImportError) else f"Runtime.{type(error).__name__}"
-        _post(connection, "/init/error", {**_told(error), "errorType": kind})
+        _post(connection, "/init/error", {**_error_document(error), "errorType": kind})
         sys.exit(1)
     while True:
         _answer(connection, handler)
@@ -64,16 +64,16 @@ def _answer(connection: http.client.HTTPConnection, handler: Handler) -> None:
     try:
         answer = handler(event, Context(headers))
     except Exception as error:
-        _post(connection, f"/invocation/{request_id}/error", _told(error))
+        _post(connection, f"/invocation/{request_id}/error", _error_document(error))
         return
     try:
         _post(connection, f"/invocation/{request_id}/response", answer)
     except (TypeError, ValueError) as error:
-        told = {**_told(error), "errorType": "Runtime.MarshalError"}
-        _post(connection, f"/invocation/{request_id}/error", told)
+        document = {**_error_document(error), "errorType": "Runtime.MarshalError"}
+        _post(connection, f"/invocation/{request_id}/error", document)
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _error_document(error: Exception) -> dict[str, Any]:
     frames = traceback.format_list(traceback.extract_tb(error.__traceback__)[1:])
     return {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": frames}
 

@@ -1,6 +1,6 @@
-"""One process that runs one function, as Lambda does: an event at a time, killed when its time or its memory is up.
+"""A process that runs one function as Lambda does: one event at a time, killed at its timeout or memory limit.
 
-What Lambda says then stands here as Step Functions shows it: `Sandbox.Timedout`, `Runtime.ExitError`,
+The errors of such ends are those that Step Functions shows: `Sandbox.Timedout`, `Runtime.ExitError`,
 `Runtime.OutOfMemory`.
 """
 
@@ -24,24 +24,23 @@ import psutil
 from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event, RuntimeApi
 
 # What Lambda's image for Python holds beside the standard library: the SDK and, as its wheels are for Linux, AWS's
-# runtime client. Without that the loop of ours runs.
+# runtime client. Elsewhere `runtime_client` of ours runs.
 SDK = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 CLIENT = ("awslambdaric", "runtime_client", "snapshot_restore_py", "simplejson")
 IMAGE = (*SDK, *CLIENT) if sys.platform == "linux" else SDK
-INIT_S = 10  # what a function may take to load
-_LOOK_S = 0.02  # how often time, memory and life are looked at
+INIT_S = 10  # Lambda's limit for loading a function
+_LOOK_S = 0.02  # between two checks of time, memory and process
 _KEPT = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What is run.
+    """The function to run, and its limits.
 
     Attributes:
         package: the folder that Lambda would unpack at /var/task.
         variables: the function's own environment, and what Lambda adds.
-        timeout_ms, memory_mb: what it may take.
-        image: what Lambda's image holds: top-level names that are found beside the package.
+        image: top-level names that the function finds beside its package, as in Lambda's image.
     """
 
     name: str
@@ -54,11 +53,11 @@ class Spec:
 
 
 class Sandbox:
-    """A process with one function in it, warm between its events.
+    """A process with one function, warm between its events.
 
     Attributes:
-        log: is told each line that the function writes.
-        peak_mb: the most memory it has taken.
+        log: receives each line that the function writes.
+        peak_mb: the most memory it has used.
     """
 
     def __init__(self, spec: Spec, log: Callable[[str], None]) -> None:
@@ -74,7 +73,7 @@ class Sandbox:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     @property
@@ -83,28 +82,28 @@ class Sandbox:
         return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Waits until the function is loaded: that doesn't count as a call's time. Gives up as Lambda does, and leaves
-        what is left of it to the first call."""
+        """Waits until the function is loaded, which doesn't count as a call's time. After Lambda's limit the rest of
+        the loading is left to the first call."""
         until = time.monotonic() + INIT_S
         while self.is_alive and time.monotonic() < until and not self._api.ready.wait(_LOOK_S):
             pass
 
     def call(self, event: Event) -> Answer:
-        """Hands the event over and waits for the answer; ends the process if it takes more than it may."""
+        """Sends the event and waits for the answer; kills the process if it exceeds a limit."""
         self._api.send(event)
         until = time.monotonic() + self.spec.timeout_ms / 1_000
         try:
             while True:
                 with contextlib.suppress(queue.Empty):
                     return self._api.answers.get(timeout=_LOOK_S)
-                trouble = self._trouble(event, until)
-                if trouble is not None:
-                    return trouble
+                failure = self._failure(event, until)
+                if failure is not None:
+                    return failure
         finally:
             self._api.stop_waiting()
 
     def kill(self) -> None:
-        """Ends it as Lambda does: at once, with whatever it has started itself."""
+        """Ends it as Lambda does: at once, with the processes that it started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":
                 self._process.kill()
@@ -113,7 +112,7 @@ class Sandbox:
         self._process.wait()
 
     def close(self) -> None:
-        """Ends it, and what belongs to it."""
+        """Ends the process, its server and its pipes."""
         self.kill()
         self._api.close()
         self._reader.join(timeout=2)
@@ -122,24 +121,24 @@ class Sandbox:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
-    def _trouble(self, event: Event, until: float) -> Answer | None:
-        said = f"RequestId: {event.request_id} Error: "
+    def _failure(self, event: Event, until: float) -> Answer | None:
+        prefix = f"RequestId: {event.request_id} Error: "
         if not self.is_alive:
             with contextlib.suppress(queue.Empty):
                 return self._api.answers.get_nowait()
-            return Answer.error("Runtime.ExitError", f"{said}Runtime exited with error: {self._how_it_ended()}")
+            return Answer.error("Runtime.ExitError", f"{prefix}Runtime exited with error: {self._how_it_ended()}")
         if time.monotonic() > until:
             self.kill()
             return Answer.error(
-                "Sandbox.Timedout", f"{said}Task timed out after {self.spec.timeout_ms / 1_000:.2f} seconds"
+                "Sandbox.Timedout", f"{prefix}Task timed out after {self.spec.timeout_ms / 1_000:.2f} seconds"
             )
         if self._memory_mb() > self.spec.memory_mb:
             self.kill()
-            return Answer.error("Runtime.OutOfMemory", f"{said}Runtime exited with error: signal: killed")
+            return Answer.error("Runtime.OutOfMemory", f"{prefix}Runtime exited with error: signal: killed")
         return None
 
     def _has_connection_from(self, port: int) -> bool:
-        """Whether the process has that port; or a child, as which Python itself runs in a venv on Windows."""
+        """Whether the process has that port; or a child of it, as in a venv on Windows Python runs in one."""
         with contextlib.suppress(psutil.Error):
             processes = (self._watched, *self._watched.children(recursive=True))
             return any(_has_connection(process, port, self._api.port) for process in processes)
@@ -152,13 +151,9 @@ class Sandbox:
 
     def _how_it_ended(self) -> str:
         code = self._process.returncode or 0
-        return (
-            "signal: killed"
-            if code == -9 or (code == 1 and sys.platform == "win32")
-            else f"exit status {code}"
-            if code >= 0
-            else f"signal: {-code}"
-        )
+        if code == -9 or (code == 1 and sys.platform == "win32"):
+            return "signal: killed"
+        return f"exit status {code}" if code >= 0 else f"signal: {-code}"
 
     def _start(self) -> subprocess.Popen[bytes]:
         here = Path(__file__).resolve().parent
@@ -197,6 +192,6 @@ class Sandbox:
 
 
 def _has_connection(process: psutil.Process, port: int, to: int) -> bool:
-    """Whether it has that very connection: others may have the same port at another address, or to another one."""
+    """Whether it has exactly that connection: another one may have the same port at another address."""
     ends = (("127.0.0.1", port), ("127.0.0.1", to))
     return any((connection.laddr, connection.raddr) == ends for connection in process.net_connections("tcp4"))

@@ -1,8 +1,9 @@
-"""Lambda: runs the functions of the deployed template, each call in a sandbox of its own, kept warm for the next."""
+"""Lambda: invokes the functions of the deployed template, each call in a sandbox that is kept warm for the next."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import uuid
@@ -16,22 +17,22 @@ from typing import Any
 from moto.awslambda.models import lambda_backends
 
 from aurora_migrations.cdk.naming import ALIAS
-from aurora_migrations.local.cloud.account import ACCOUNT, REGION, key_of
+from aurora_migrations.local.account import ACCOUNT, REGION, key_of
 from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event
 from aurora_migrations.local.cloud.lambda_service.sandbox import Sandbox, Spec
 from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter, Stream
 
 LONGEST_ANSWER = 6_291_556  # bytes; Lambda's quota
-HOME = "/var/task"  # where Lambda unpacks the package; what the template says of it is true of the package's folder
+HOME = "/var/task"  # where Lambda unpacks the package; paths there in the template mean the package's folder
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """How a call of a function went.
+    """A finished call of a function.
 
     Attributes:
-        began: when, in seconds since 1970.
-        init_ms: how long it took until the function was loaded; 0 where a process was warm.
+        began: seconds since 1970.
+        init_ms: the time until the function was loaded; 0 if a process was warm.
     """
 
     function: str
@@ -51,12 +52,12 @@ class Functions:
     """The sandboxes of all functions.
 
     Attributes:
-        invocations: every call until now.
+        invocations: every call so far.
     """
 
     def __init__(self, packages: Path, endpoint: str, secret: str, logs: LogWriter) -> None:
-        """`packages` holds the packages' folders by their keys; `endpoint` is where functions find AWS, and `secret`
-        what they sign with."""
+        """`packages` has the packages' folders by their keys. The functions call AWS at `endpoint` and sign with
+        `secret`."""
         self.invocations: list[Invocation] = []
         self._packages = packages
         self._endpoint = endpoint
@@ -68,7 +69,7 @@ class Functions:
         self._closed = False
 
     def invoke(self, function: str, body: bytes) -> Answer:
-        """Calls a function with an event, in a warm sandbox or a new one.
+        """Invokes a function with an event, in a warm sandbox or a new one.
 
         Args:
             function: its name or ARN, with a version or an alias.
@@ -85,7 +86,7 @@ class Functions:
         return answer
 
     def find(self, function: str) -> Any:
-        """A function as it is deployed.
+        """A deployed function.
 
         Raises:
             LookupError: there is none of that name, version or alias.
@@ -96,18 +97,19 @@ class Functions:
             raise LookupError(f"Function not found: {function}") from error
 
     def prepare(self, functions: Iterable[str]) -> None:
-        """Begins to load functions before anybody calls them, as provisioned concurrency does."""
-        for name in functions:
-            threading.Thread(target=self._prepare, args=(f"{name}:{ALIAS}",), daemon=True).start()
+        """Begins to load functions before the first call, as provisioned concurrency does."""
 
-    def _prepare(self, function: str) -> None:
-        deployed = self.find(function)
-        warm, _ = self._take(deployed)
-        self._put_back(deployed, warm)
+        def load(function: str) -> None:
+            deployed = self.find(function)
+            warm, _ = self._take(deployed)
+            self._put_back(deployed, warm)
+
+        for name in functions:
+            threading.Thread(target=load, args=(f"{name}:{ALIAS}",), daemon=True).start()
 
     @property
     def pids(self) -> dict[str, list[int]]:
-        """The processes of functions that are called right now."""
+        """The processes of the calls in progress, by function."""
         with self._lock:
             found: dict[str, list[int]] = defaultdict(list)
             for warm in self._busy:
@@ -128,7 +130,10 @@ class Functions:
         warm.stream.write(f"START RequestId: {request_id} Version: {deployed.version}")
         began = time.monotonic()
         arn = function if function.startswith("arn:") else deployed.function_arn
-        answer = _limited(warm.sandbox.call(Event(request_id, body, int(time.time() * 1_000) + limit, arn)))
+        answer = warm.sandbox.call(Event(request_id, body, int(time.time() * 1_000) + limit, arn))
+        if len(answer.body) > LONGEST_ANSWER:
+            message = f"Response payload size exceeded maximum allowed payload size ({LONGEST_ANSWER} bytes)."
+            answer = Answer.error("Function.ResponseSizeTooLarge", message)
         took = (time.monotonic() - began) * 1_000
         if not warm.sandbox.is_alive:
             warm.stream.write(answer.body.decode("utf-8", "replace"))
@@ -159,16 +164,12 @@ class Functions:
             self._busy.discard(warm)
             if warm.sandbox.is_alive and not self._closed:
                 self._idle[_identity(deployed)].append(warm)
-                self._retire(deployed)
+                name, version = _identity(deployed)
+                for old in [each for each in self._idle if each[0] == name and each[1] != version]:
+                    for retired in self._idle.pop(old):
+                        retired.sandbox.close()
                 return
         warm.sandbox.close()
-
-    def _retire(self, deployed: Any) -> None:
-        """Ends idle sandboxes of versions that were called before this one."""
-        name, version = _identity(deployed)
-        for identity in [each for each in self._idle if each[0] == name and each[1] != version]:
-            for warm in self._idle.pop(identity):
-                warm.sandbox.close()
 
     def _make(self, deployed: Any) -> _Warm:
         stream = self._logs.stream(
@@ -176,20 +177,22 @@ class Functions:
             name=f"{datetime.now(UTC):%Y/%m/%d}/[{deployed.version}]{uuid.uuid4().hex}",
             key=key_of(deployed.role),
         )
+        package = self._packages / str(deployed.code["S3Key"])
         spec = Spec(
             name=deployed.function_name,
-            package=self._packages / str(deployed.code["S3Key"]),
+            package=package,
             handler=str(deployed.handler),
-            variables={},
+            variables=self._variables(deployed, package, stream),
             timeout_ms=int(deployed.timeout) * 1_000,
             memory_mb=int(deployed.memory_size),
         )
-        return _Warm(Sandbox(self._with_variables(spec, deployed, stream), stream.write), stream)
+        return _Warm(Sandbox(spec, stream.write), stream)
 
-    def _with_variables(self, spec: Spec, deployed: Any, stream: Stream) -> Spec:
-        asked: Mapping[str, str] = deployed.environment_vars
-        own = {name: _at(spec.package, value) for name, value in asked.items()}
-        lambdas = {
+    def _variables(self, deployed: Any, package: Path, stream: Stream) -> dict[str, str]:
+        """The function's environment variables, and those that Lambda adds."""
+        configured: Mapping[str, str] = deployed.environment_vars
+        return {
+            **{name: re.sub(rf"^{HOME}(?=/|$)", lambda _: str(package), value) for name, value in configured.items()},
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": key_of(deployed.role),
@@ -199,30 +202,15 @@ class Functions:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_ENDPOINT_URL": self._endpoint,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{deployed.run_time}",
-            "AWS_LAMBDA_FUNCTION_NAME": spec.name,
+            "AWS_LAMBDA_FUNCTION_NAME": str(deployed.function_name),
             "AWS_LAMBDA_FUNCTION_VERSION": str(deployed.version),
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.memory_mb),
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(deployed.memory_size),
             "AWS_LAMBDA_LOG_GROUP_NAME": stream.group,
             "AWS_LAMBDA_LOG_STREAM_NAME": stream.name,
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         }
-        variables = {**own, **lambdas}
-        return Spec(spec.name, spec.package, spec.handler, variables, spec.timeout_ms, spec.memory_mb)
-
-
-def _limited(answer: Answer) -> Answer:
-    """Lambda's own error for an answer that is longer than it takes."""
-    if len(answer.body) <= LONGEST_ANSWER:
-        return answer
-    told = f"Response payload size exceeded maximum allowed payload size ({LONGEST_ANSWER} bytes)."
-    return Answer.error("Function.ResponseSizeTooLarge", told)
 
 
 def _identity(deployed: Any) -> tuple[str, str]:
-    """What a sandbox may be used for again: the function, as it is now."""
+    """The function and version that a sandbox can be reused for."""
     return str(deployed.function_name), str(deployed.version)
-
-
-def _at(package: Path, value: str) -> str:
-    inside = value == HOME or value.startswith(f"{HOME}/")
-    return str(package) + value[len(HOME) :] if inside else value

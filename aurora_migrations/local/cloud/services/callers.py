@@ -1,8 +1,8 @@
-"""Who may call the local cloud: no web page, and only requests that are signed with its secret key, as on AWS.
+"""Authenticates calls of the local cloud: each must be signed with its secret key, as on AWS, and no web page may call.
 
-Every cloud has a secret key of its own. `up` prints it, `cloud.json` keeps it for the commands, and the functions get
-it in their environment; other users of the machine can read none of these. A signature (AWS Signature Version 4) covers
-the method, the path, the query, the signed headers and the body. Its age isn't checked: nobody else sees a request.
+Every cloud has its own secret key. `up` prints it, `cloud.json` keeps it for the commands, and the functions get it in
+their environment; other users of the machine can read none of these. A signature (AWS Signature Version 4) covers the
+method, the path, the query, the signed headers and the body. Its age isn't checked: nobody else sees a request.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from aurora_migrations.local.cloud.account import KEY, REGION
-from aurora_migrations.local.cloud.services.calls import Call
+from aurora_migrations.local.account import KEY, REGION
+from aurora_migrations.local.cloud.services.iam import Call
 
 Header = Callable[[str], str | None]  # a header's value by its name
-_SERVICE = "local"  # what requests to the cloud's own pages are signed for
+_SERVICE = "local"  # the service in signatures of requests to the console
 
 
 def new_secret() -> str:
-    """A secret key of 40 characters, like AWS's, that no shell needs quoted."""
+    """A secret key of 40 characters, like AWS's, that needs no quotes in a shell."""
     return secrets.token_hex(20)
 
 
 def is_from_a_web_page(header: Header, port: int) -> bool:
-    """Whether a browser sends a request for a page: it names the page's origin or site, or, where a page has its own
-    name resolve to this machine, that name as the host. Opening an address by hand is `Sec-Fetch-Site: none`."""
+    """Whether a browser sends the request for a web page. It then names the page's origin or site or, if the page's
+    domain resolves to this machine, that domain as the host. A URL typed by hand has `Sec-Fetch-Site: none`."""
     if header("Origin") is not None or (header("Sec-Fetch-Site") or "none") != "none":
         return True
     return (header("Host") or "").lower() not in (f"127.0.0.1:{port}", f"localhost:{port}")
 
 
 def signed(method: str, url: str, secret: str) -> urllib.request.Request:
-    """A request without a body to one of the cloud's own pages."""
+    """A signed request without a body to the cloud's console."""
     request = AWSRequest(method, url)
     SigV4Auth(Credentials(KEY, secret), _SERVICE, REGION).add_auth(request)
     return urllib.request.Request(url, method=method, headers=dict(request.headers.items()))

@@ -1,24 +1,138 @@
-"""The kinds of resources that moto's CloudFormation lacks, or keeps apart from what works: made in moto's services."""
+"""CloudFormation: deploys the template into moto, with the resources that moto lacks or doesn't run.
+
+An account is made first that has what the template expects: network, secret, parameters, bucket.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from moto.awslambda.models import lambda_backends
+from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import get_model_map
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
+from moto.ec2.models import ec2_backends
 from moto.logs.models import LogGroup as MotoLogGroup
+from moto.s3.models import s3_backends
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
+from moto.ssm.models import ssm_backends
 from moto.stepfunctions.models import StepFunctionBackend
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
+from aurora_migrations.cdk.naming import ALIAS, Names
+from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, PARAMETERS, PARTITION, REGION
+from aurora_migrations.local.database_login import Login
+
+BUCKET = "local-packages"
+FUNCTIONS = tuple(Names(ENVIRONMENT).of(function) for function in ("preflight", "apply", "verify"))
+LONGEST_WAIT_S = 1  # of a state machine in a hurry
+_BOOTSTRAPPED = {"/cdk-bootstrap/hnb659fds/version": "30"}
 _Json = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Stack:
+    """The deployed stack: its ARN, its outputs, and the ARN of the database's secret."""
+
+    arn: str
+    outputs: Mapping[str, str]
+    secret: str
+
+
+def deploy(template: str, package: str, login: Login, *, hurry: bool) -> Stack:
+    """Makes everything in the template.
+
+    Args:
+        package: the key of the functions' package.
+        hurry: whether waits of the state machines are shortened.
+    """
+    StateMachine.hurry = hurry
+    kinds: dict[str, Any] = {resource.kind: resource for resource in RESOURCES}
+    get_model_map().update(dict.fromkeys(_IGNORED, _Resource) | kinds)
+    secret = _make_account(login, package)
+    places = {"LambdaSourceBucketName": BUCKET, "LambdaSourceObjectKey": package}
+    names = json.loads(template)["Parameters"]
+    parameters = {name: value for name in names for place, value in places.items() if place in name}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made: Any = cloudformation_backends[ACCOUNT][REGION].create_stack(
+            Names(ENVIRONMENT).stack, template, parameters
+        )
+    return Stack(made.stack_id, {output["OutputKey"]: output["OutputValue"] for output in made.outputs}, secret)
+
+
+def deploy_package(package: str) -> None:
+    """Gives the functions another package: new code, a new version, and the alias on it."""
+    _upload(package)
+    backend = lambda_backends[ACCOUNT][REGION]
+    for name in FUNCTIONS:
+        backend.get_function(name).update_function_code({"S3Bucket": BUCKET, "S3Key": package})
+        version: Any = backend.publish_version(name)
+        backend.update_alias(ALIAS, name, str(version.version), "", "")
+
+
+def roles() -> list[str]:
+    """The ARNs of the functions' roles."""
+    backend = lambda_backends[ACCOUNT][REGION]
+    return [str(backend.get_function(name).role) for name in FUNCTIONS]
+
+
+def _make_account(login: Login, package: str) -> str:
+    """What another stack, the console and `cdk bootstrap` make on AWS; returns the secret's ARN."""
+    network = ec2_backends[ACCOUNT][REGION]
+    vpc = network.default_vpc.id
+    subnets = [subnet.id for zone in network.subnets.values() for subnet in zone.values()]
+    groups = [group.id for group in network.groups[vpc].values()]
+    secrets = secretsmanager_backends[ACCOUNT][REGION]
+    made = secrets.create_secret("local/database", login.secret, None, None, [], None, None, [], False)
+    secret = str(json.loads(made)["ARN"])
+    values = {"vpc": vpc, "subnet": subnets[0], "group": groups[0], "secret": secret}
+    where = {"host": login.host, "port": str(login.port), "database": login.database}
+    parameters = {f"{PARAMETERS}/{name}": value for name, value in {**values, **where}.items()}
+    for name, value in {**parameters, **_BOOTSTRAPPED}.items():
+        ssm_backends[ACCOUNT][REGION].put_parameter(name, "", value, "String", "", "", False, [], "text", None, None)
+    s3_backends[ACCOUNT][PARTITION].create_bucket(BUCKET, REGION)
+    _upload(package)
+    return secret
+
+
+def _upload(package: str) -> None:
+    """Puts an object under the package's key. The package itself stays in its folder, from which it runs."""
+    s3_backends[ACCOUNT][PARTITION].put_object(BUCKET, package, package.encode())
+
+
+def shorten_waits(definition: str) -> str:
+    """A state machine's definition in which waits, and the pauses between attempts, take a second at most.
+
+    What is retried, and how often, stays as it is.
+    """
+    machine = json.loads(definition)
+    for state in machine["States"].values():
+        if state["Type"] == "Wait" and "Seconds" in state:
+            state["Seconds"] = min(state["Seconds"], LONGEST_WAIT_S)
+        if state["Type"] == "Wait" and state.pop("SecondsPath", None):  # a number that the execution computes
+            state["Seconds"] = LONGEST_WAIT_S
+        for retry in state.get("Retry", []):
+            retry["IntervalSeconds"] = min(retry.get("IntervalSeconds", 1), LONGEST_WAIT_S)
+            retry["MaxDelaySeconds"] = LONGEST_WAIT_S + 1  # the language wants it above the interval
+            retry["BackoffRate"] = 1.0
+    return json.dumps(machine)
+
+
+# ---- resources ------------------------------------------------------------------------------------------------------
+
+
 class _Resource(CloudFormationModel):
-    """What they have in common. A stack is made once: what changes later is deployed as a new package."""
+    """A kind of resource for moto's CloudFormation; by itself one that has no effect on a laptop.
+
+    Resources are only ever created: what changes later is deployed as a new package.
+    """
 
     kind: ClassVar[str] = "AWS::Local::Resource"
 
@@ -49,12 +163,12 @@ class _Resource(CloudFormationModel):
 
     @classmethod
     def make(cls, properties: _Json, account: str, region: str) -> Any:
-        """Makes it in moto's service; nothing where it has no effect on a laptop."""
+        """Makes it in moto's service."""
         return cls(cls.kind)
 
 
 class LogGroup(_Resource):
-    """A log group whose ARN is AWS's: it ends in `:*`, so that a right to write to it holds for its streams."""
+    """A log group whose ARN ends in `:*` as on AWS, so that a right to write to it covers its streams."""
 
     kind = "AWS::Logs::LogGroup"
 
@@ -69,7 +183,7 @@ class LogGroup(_Resource):
 
 
 class Version(_Resource):
-    """A function's version, whose number an alias can ask for."""
+    """A function's version, whose number an alias refers to."""
 
     kind = "AWS::Lambda::Version"
 
@@ -92,18 +206,21 @@ class Alias(_Resource):
 
 
 class StateMachine(_Resource):
-    """A state machine, made where moto interprets it; its own kind lands where nothing is run."""
+    """A state machine, made in the backend that interprets it: moto's CloudFormation uses one that runs nothing."""
 
     kind = "AWS::StepFunctions::StateMachine"
-    prepare: ClassVar[Callable[[str], str]]
+    hurry: ClassVar[bool]
 
     @classmethod
     def make(cls, properties: _Json, account: str, region: str) -> Any:
         backend = stepfunctions_parser_backends[account][region]
-        definition = cls.prepare(properties["DefinitionString"])
+        definition = properties["DefinitionString"]
         # Without moto's own check of the definition, which takes half a second: it is read again by each execution.
         return StepFunctionBackend.create_state_machine(
-            backend, properties["StateMachineName"], definition, properties["RoleArn"]
+            backend,
+            properties["StateMachineName"],
+            shorten_waits(definition) if cls.hurry else definition,
+            properties["RoleArn"],
         )
 
 
@@ -119,7 +236,7 @@ class Subscription(_Resource):
 
 
 class Alarm(_Resource):
-    """An alarm. moto keeps it; eventbridge.py rings the one of the dead letters."""
+    """An alarm. moto only keeps it; eventbridge.py raises the one for dead letters."""
 
     kind = "AWS::CloudWatch::Alarm"
 
@@ -141,30 +258,10 @@ class Alarm(_Resource):
         return cls(made.name, Arn=made.alarm_arn)
 
 
-class _WithoutEffect(_Resource):
-    """Something that nothing on a laptop looks at."""
-
-
-class _Egress(_WithoutEffect):
-    kind = "AWS::EC2::SecurityGroupEgress"
-
-
-class _Ingress(_WithoutEffect):
-    kind = "AWS::EC2::SecurityGroupIngress"
-
-
-class _TopicPolicy(_WithoutEffect):
-    kind = "AWS::SNS::TopicPolicy"
-
-
-class _QueuePolicy(_WithoutEffect):
-    kind = "AWS::SQS::QueuePolicy"
-
-
-RESOURCES = (LogGroup, Version, Alias, StateMachine, Subscription, Alarm, _Egress, _Ingress, _TopicPolicy, _QueuePolicy)
-
-
-def teach(prepare: Callable[[str], str]) -> None:
-    """Has moto's CloudFormation know them; `prepare` makes of a definition the one to interpret."""
-    StateMachine.prepare = staticmethod(prepare)
-    get_model_map().update({resource.kind: resource for resource in RESOURCES})
+RESOURCES: tuple[type[_Resource], ...] = (LogGroup, Version, Alias, StateMachine, Subscription, Alarm)
+_IGNORED = (
+    "AWS::EC2::SecurityGroupEgress",
+    "AWS::EC2::SecurityGroupIngress",
+    "AWS::SNS::TopicPolicy",
+    "AWS::SQS::QueuePolicy",
+)

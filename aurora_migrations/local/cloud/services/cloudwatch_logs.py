@@ -1,4 +1,4 @@
-"""What functions write goes to CloudWatch Logs as in Lambda: in the background, with the function's own rights."""
+"""Sends the functions' output to CloudWatch Logs as Lambda does: in the background, with the function's role."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from aurora_migrations.local.cloud.account import REGION
+from aurora_migrations.local.account import REGION
 
 _EVERY_S = 0.05
 _END: Any = None
@@ -23,7 +23,7 @@ _Line = tuple[int, str]  # milliseconds since 1970, text
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """A log stream: where one sandbox writes. `key` is the access key that it writes with."""
+    """The log stream of one sandbox. `key` is the access key of the function's role."""
 
     group: str
     name: str
@@ -37,13 +37,13 @@ class Stream:
 
 @dataclass
 class Lost:
-    """Lines of a log group that could not be written: how many, and why the first of them couldn't."""
+    """Lines of a log group that could not be written: their number, and the reason for the first."""
 
     why: str
     count: int = 0
 
-    def told(self, group: str) -> str:
-        """This in a sentence."""
+    def message(self, group: str) -> str:
+        """This as a sentence."""
         lines, them = ("line", "it") if self.count == 1 else ("lines", "them")
         return (
             f"{self.count} {lines} of {group} could not be written to the log of the local cloud, so `logs` doesn't "
@@ -52,10 +52,10 @@ class Lost:
 
 
 class LogWriter:
-    """Sends lines on, a batch at a time.
+    """Sends lines in batches.
 
     Attributes:
-        lost: what could not be written, by log group.
+        lost: lines that could not be written, by log group.
     """
 
     def __init__(self, endpoint: Callable[[], str], secret: str) -> None:
@@ -70,15 +70,15 @@ class LogWriter:
         self._thread.start()
 
     def stream(self, group: str, name: str, key: str) -> Stream:
-        """A new stream; it is made when its first line is sent."""
+        """A new stream. It is created with its first line."""
         return Stream(group, name, key, self._lines)
 
     def flush(self) -> None:
-        """Waits until all that was written until now is sent."""
+        """Waits until all lines so far are sent."""
         self._lines.join()
 
     def close(self, timeout: float = 10) -> None:
-        """Sends what is left, and ends; what isn't sent in that many seconds is lost."""
+        """Sends the remaining lines, and ends. What isn't sent within `timeout` seconds is lost."""
         self._lines.put(_END)
         self._thread.join(timeout)
         if self._thread.is_alive():
@@ -86,8 +86,8 @@ class LogWriter:
                 self._lose(stream, 1, f"the local cloud didn't take them within {timeout:g} s of its end")
 
     def losses(self) -> list[str]:
-        """What a person should know of lines that were lost; nothing if none were."""
-        return [lost.told(group) for group, lost in self.lost.items()]
+        """Messages about lost lines, one per log group."""
+        return [lost.message(group) for group, lost in self.lost.items()]
 
     def _work(self) -> None:
         while True:
@@ -104,14 +104,14 @@ class LogWriter:
                 return
 
     def _next(self) -> list[Any]:
-        """What there is, after a moment in which more may come."""
+        """The waiting lines, after a moment in which more may come."""
         items = [self._lines.get()]
         if items[0] is not _END:
             time.sleep(_EVERY_S)
         return [*items, *self._rest()]
 
     def _rest(self) -> list[Any]:
-        """What waits to be sent."""
+        """All that wait to be sent."""
         items = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -127,7 +127,7 @@ class LogWriter:
                 self._known.add(stream)
             events = [{"timestamp": at, "message": text or " "} for at, text in lines]
             client.put_log_events(**where, logEvents=events)
-        except Exception as error:  # whatever it is, those who come after still write
+        except Exception as error:  # of any kind: later lines must still be sent
             self._lose(stream, len(lines), f"{type(error).__name__}: {error}")
 
     def _lose(self, stream: Stream, count: int, why: str) -> None:

@@ -1,6 +1,6 @@
-"""EventBridge, where moto has none: events to the rules' state machines, dead letters, and their alarm.
+"""EventBridge's delivery, which moto lacks: events to the rules' state machines, dead letters, and their alarm.
 
-Rules, patterns and targets are those of the deployed template, kept by moto; this delivers.
+moto has the rules, patterns and targets of the deployed template.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from moto.events.models import events_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
-from aurora_migrations.local.cloud.account import ACCOUNT, REGION
-from aurora_migrations.local.cloud.services.refused import Refused
+from aurora_migrations.local.account import ACCOUNT, REGION
+from aurora_migrations.local.cloud.services.iam import Refused
 
-_PLACE = re.compile(r"<([\w.-]+)>")
-_MOST = 10  # events of one call
+_PLACEHOLDER = re.compile(r"<([\w.-]+)>")
+_MOST = 10  # events per call
 Start = Callable[[str, str], str]
 
 
@@ -31,7 +31,7 @@ class Sent:
     """An event that was sent.
 
     Attributes:
-        started: the ARNs of the executions that it has started.
+        started: the ARNs of the executions that it started.
     """
 
     id: str
@@ -42,11 +42,11 @@ class Bus:
     """The default event bus."""
 
     def __init__(self, start: Start) -> None:
-        """`start` starts an execution of a state machine, by its ARN, with an input in JSON."""
+        """`start` takes a state machine's ARN and an input in JSON, and returns the execution's ARN."""
         self._start = start
 
     def put(self, source: str, detail_type: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> Sent:
-        """Sends an event to every rule that it matches."""
+        """Sends an event to the targets of every rule that matches it."""
         event = _event(source, detail_type, detail, resources)
         started: list[str] = []
         for rule in list(_rules().values()):
@@ -56,7 +56,7 @@ class Bus:
         return Sent(str(event["id"]), tuple(started))
 
     def put_entries(self, entries: Any) -> dict[str, Any]:
-        """The API's PutEvents: its answer.
+        """Performs PutEvents; returns the response.
 
         Raises:
             Refused: there are none, or too many.
@@ -67,7 +67,7 @@ class Bus:
         return {"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results}
 
     def fire(self, name: str) -> Sent:
-        """What a rule's schedule does when its time has come.
+        """Runs a rule as its schedule does.
 
         Raises:
             KeyError: there is no such rule.
@@ -96,9 +96,11 @@ class Bus:
             try:
                 yield self._start(target["Arn"], text)
             except Exception as error:  # whatever it is, EventBridge keeps the event
-                self._bury(rule, target, event, error)
+                self._send_to_dead_letters(rule, target, event, error)
 
-    def _bury(self, rule: Any, target: Mapping[str, Any], event: Mapping[str, Any], error: Exception) -> None:
+    def _send_to_dead_letters(
+        self, rule: Any, target: Mapping[str, Any], event: Mapping[str, Any], error: Exception
+    ) -> None:
         queue = str(target.get("DeadLetterConfig", {}).get("Arn", "")).rpartition(":")[2]
         if not queue:
             return
@@ -106,7 +108,7 @@ class Bus:
         why |= {"RULE_ARN": rule.arn, "TARGET_ARN": target["Arn"]}
         attributes = {name: {"DataType": "String", "StringValue": value} for name, value in why.items()}
         sqs_backends[ACCOUNT][REGION].send_message(queue, json.dumps(event), message_attributes=attributes)
-        _ring(queue)
+        _raise_alarms(queue)
 
 
 def _rules() -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _event(source: str, detail_type: str, detail: Mapping[str, Any], resources: 
 
 
 def _input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
-    """What a target is told: a fixed text, a part of the event, the event put into a template, or the event."""
+    """A target's input: a fixed text, a part of the event, a template filled from the event, or the event."""
     if "Input" in target:
         return str(target["Input"])
     if "InputPath" in target:
@@ -139,19 +141,20 @@ def _input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
         return json.dumps(event)
     paths = transformer.get("InputPathsMap", {})
     values = {name: _found(path, event) for name, path in paths.items()}
-    return _PLACE.sub(lambda place: json.dumps(values.get(place[1], "")), transformer["InputTemplate"])
+    return _PLACEHOLDER.sub(lambda found: json.dumps(values.get(found[1], "")), transformer["InputTemplate"])
 
 
 def _found(path: str, event: Mapping[str, Any]) -> Any:
-    """What stands at `$.detail.stack-id`; an empty text where nothing does."""
+    """The value at a path such as `$.detail.stack-id`; an empty text if there is none."""
     found: Any = event
     for key in path.removeprefix("$.").split("."):
         found = found.get(key, "") if isinstance(found, Mapping) else ""
     return found
 
 
-def _ring(queue: str) -> None:
-    """Mails the alarms that watch what is sent to a queue, as CloudWatch does after a while; it mails one of many."""
+def _raise_alarms(queue: str) -> None:
+    """Mails the alarms on messages sent to a queue, at once. CloudWatch does so after a while, one mail for several
+    messages."""
     for alarm in cloudwatch_backends[ACCOUNT][REGION].alarms.values():
         watched = {dimension.name: dimension.value for dimension in alarm.dimensions or []}
         if watched.get("QueueName") == queue and alarm.metric_name == "NumberOfMessagesSent":

@@ -1,32 +1,119 @@
-"""What a role may do, by its policies: an IAM of the size that the template needs.
+"""IAM of the size that the template needs: one call of an AWS API, and whether a role may make it.
 
-The functions' calls are held against the policies of the template that was deployed, so a right that the template
-forgot is missed here as it would be on AWS. What isn't understood (a condition's operator, say) never grants.
+The functions' calls are checked against the policies of the deployed template, so a right that the template forgot is
+missed here as on AWS. What isn't understood (a condition's operator, say) never grants.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import io
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
-from aurora_migrations.local.cloud.services.calls import Call
-
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request, *SignedHeaders=([^,]+), *Signature=(\w+)",
+    re.ASCII,
+)
+_INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
+_RPC = re.compile(r"/service/[^/]+/operation/(\w+)")
 _OPERATORS = {"StringEquals": False, "ArnEquals": True, "ArnLike": True, "StringLike": True}  # with wildcards or not
+
+
+class Refused(Exception):
+    """AWS would refuse the call: with this error code, such as `ValidationException`, and this message."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an AWS API over HTTP.
+
+    Attributes:
+        key: the access key it is signed with; empty if it isn't signed.
+        service: as policies name it: `secretsmanager`, `logs`, `states`.
+        action: as policies name it: `GetSecretValue`.
+        signed_headers, signature: as its Authorization header has them; empty if it isn't signed.
+    """
+
+    key: str
+    region: str
+    service: str
+    action: str
+    path: str
+    body: bytes
+    query: Mapping[str, list[str]]
+    signed_headers: tuple[str, ...] = ()
+    signature: str = ""
+
+    @property
+    def name(self) -> str:
+        """As policies write it: `secretsmanager:GetSecretValue`."""
+        return f"{self.service}:{self.action}"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a call in JSON asks for; empty for other protocols."""
+        try:
+            data = json.loads(self.body or b"{}")
+        except ValueError:
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def function(self) -> str:
+        """For an invocation: the function's name or ARN, with its qualifier."""
+        found = _INVOKE.fullmatch(self.path)
+        name = unquote(found[1]) if found else ""
+        qualifier = self.query.get("Qualifier", [""])[0]
+        return f"{name}:{qualifier}" if qualifier else name
+
+
+def read_call(environ: dict[str, Any]) -> Call:
+    """The call of a WSGI request, whose body can be read once more afterwards."""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    found = _AUTHORIZATION.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
+    key, region, service, names, signature = found.groups() if found else ("", "", "", "", "")
+    path, query = environ.get("PATH_INFO", ""), parse_qs(environ.get("QUERY_STRING", ""))
+    action = _action(environ, path, body)
+    return Call(key, region, service, action, path, body, query, tuple(filter(None, names.split(";"))), signature)
+
+
+def _action(environ: Mapping[str, Any], path: str, body: bytes) -> str:
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return str(target).rpartition(".")[2]
+    if found := _RPC.fullmatch(path):
+        return found[1]
+    if _INVOKE.fullmatch(path) and environ.get("REQUEST_METHOD") == "POST":
+        return "InvokeFunction"
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0]
+    return ""
+
+
+# ---- policies -------------------------------------------------------------------------------------------------------
 
 
 def allows(policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, str]) -> bool:
     """Whether policies allow an action on a resource: some statement does, and none denies.
 
     Args:
-        context: keys of conditions and their values, as AWS would tell them.
+        context: the condition keys of the request and their values.
     """
     effects = [
         statement["Effect"]
         for policy in policies
         for statement in _many(policy["Statement"])
-        if _speaks_of(statement, action, resource) and _holds(statement, context)
+        if _covers(statement, action, resource) and _holds(statement, context)
     ]
     return "Allow" in effects and "Deny" not in effects
 
@@ -34,23 +121,17 @@ def allows(policies: Iterable[Mapping[str, Any]], action: str, resource: str, co
 def resource_of(call: Call, account: str) -> str:
     """The resource that a call is about, as AWS's service authorization reference names it for its action; `*` where
     it names none."""
-    asked = call.parameters
+    parameters = call.parameters
     if call.service == "secretsmanager":
-        return str(asked.get("SecretId", "*"))
-    if call.service == "logs" and "logGroupName" in asked:
-        group = f"arn:aws:logs:{call.region}:{account}:log-group:{asked['logGroupName']}"
-        stream = asked.get("logStreamName") if call.action == "PutLogEvents" else None
+        return str(parameters.get("SecretId", "*"))
+    if call.service == "logs" and "logGroupName" in parameters:
+        group = f"arn:aws:logs:{call.region}:{account}:log-group:{parameters['logGroupName']}"
+        stream = parameters.get("logStreamName") if call.action == "PutLogEvents" else None
         return f"{group}:log-stream:{stream}" if stream else f"{group}:*"
     return "*"
 
 
-def granted(policies: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The actions that some statement allows."""
-    statements = [statement for policy in policies for statement in _many(policy["Statement"])]
-    return {action for each in statements if each["Effect"] == "Allow" for action in _many(each["Action"])}
-
-
-def _speaks_of(statement: Mapping[str, Any], action: str, resource: str) -> bool:
+def _covers(statement: Mapping[str, Any], action: str, resource: str) -> bool:
     actions, resources = _many(statement["Action"]), _many(statement["Resource"])
     return any(_like(action.lower(), each.lower()) for each in actions) and any(_like(resource, r) for r in resources)
 
@@ -60,13 +141,10 @@ def _holds(statement: Mapping[str, Any], context: Mapping[str, str]) -> bool:
         if operator not in _OPERATORS:
             return bool(statement["Effect"] == "Deny")
         for key, values in wanted.items():
-            if key not in context or not any(_equal(context[key], value, operator) for value in _many(values)):
+            matches = _like if _OPERATORS[operator] else str.__eq__
+            if key not in context or not any(matches(context[key], value) for value in _many(values)):
                 return False
     return True
-
-
-def _equal(value: str, wanted: str, operator: str) -> bool:
-    return _like(value, wanted) if _OPERATORS[operator] else value == wanted
 
 
 def _like(value: str, pattern: str) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from moto.sns.models import sns_backends
 
-from aurora_migrations.local.cloud.account import ACCOUNT, REGION
+from aurora_migrations.local import paths
+from aurora_migrations.local.account import ACCOUNT, REGION
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Mail:
 
 
 def mails() -> list[Mail]:
-    """All mails until now, in order."""
+    """All mails so far, in order."""
     backend = sns_backends[ACCOUNT][REGION]
     found = []
     for topic in list(backend.topics.values()):
@@ -27,3 +32,26 @@ def mails() -> list[Mail]:
         sent = list(topic.sent_notifications)
         found += [Mail(tuple(readers), subject or "", message) for _, message, subject, *_ in sent if readers]
     return found
+
+
+def save_mails(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None]) -> None:
+    """Keeps the mails of a cloud that ends as files, and reports the subject and the file of each."""
+    for mail in mails:
+        text = f"To: {', '.join(mail.to)}\nSubject: {mail.subject}\n\n{mail.body}\n"
+        try:
+            where = paths.readable(_save(text, folder))
+        except OSError as error:
+            where = f"It can't be kept in {paths.readable(folder)} ({error}), so here it is:\n{text}"
+        tell(f"Mail to {', '.join(mail.to)}: {mail.subject}\n  {where}")
+
+
+def _save(text: str, folder: Path) -> Path:
+    """Writes a mail under the next number that no other process takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
+    for number in itertools.count(taken + 1):
+        path = folder / f"{number:03}.txt"
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(text)
+            return path
+    raise AssertionError("numbers don't end")

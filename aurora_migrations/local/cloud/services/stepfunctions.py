@@ -1,4 +1,4 @@
-"""Step Functions, where moto leaves off: a name for every execution, events of their status, a stop that stops."""
+"""Step Functions beyond moto: execution names, status events, and a stop that takes effect at once."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguagePa
 from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from aurora_migrations.local.cloud.account import ACCOUNT, KEY, REGION
-from aurora_migrations.local.cloud.services.refused import Refused
+from aurora_migrations.local.account import ACCOUNT, KEY, REGION
+from aurora_migrations.local.cloud.services.iam import Refused
 
 _LOOK_S = 0.03
-_STARTS_S = 2.0  # seconds in which an execution has begun for sure
+_STARTS_S = 2.0  # by then an execution has begun
 _LONGEST_INPUT = 262_144  # bytes; Step Functions' quota
 _LONGEST_NAME = 80
 _NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
-_LONGEST_TOLD = 253_952  # bytes of an input, escaped, that an event holds; a longer one is left out
+_LONGEST_IN_EVENT = 253_952  # bytes of an escaped input; an event leaves out a longer one
 Tell = Callable[[dict[str, Any], str], None]
 
-# moto parses a definition anew for every execution, which takes up to half a second. A parsed one can be shared: what
-# an execution changes is in its environment.
+# moto parses a definition again for every execution, which takes up to half a second. A parsed one can be shared: an
+# execution changes only its environment.
 AmazonStateLanguageParser.parse = staticmethod(lru_cache(16)(AmazonStateLanguageParser.parse))  # type: ignore[method-assign]
 
 
 class Executions:
-    """Watches every execution to its end."""
+    """Watches every execution until it ends."""
 
     def __init__(self, tell: Tell) -> None:
-        """`tell` is told of each change of a status: the event's detail, and the execution's ARN."""
+        """`tell` is called with each status change: the event's detail, and the execution's ARN."""
         self._tell = tell
         self._running: list[Any] = []
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._ended = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+        threading.Thread(target=self._work, daemon=True).start()
 
     def start(self, machine: str, text: str) -> str:
-        """Starts an execution, as a rule does; returns its ARN."""
+        """Starts an execution for a rule; returns its ARN."""
         made = _backend().start_execution(machine, str(uuid.uuid4()), text)
-        self.began(made.execution_arn)
+        self.watch(made.execution_arn)
         return str(made.execution_arn)
 
-    def began(self, arn: str) -> None:
-        """Begins to watch an execution that somebody has started."""
+    def watch(self, arn: str) -> None:
+        """Begins to watch an execution that was just started."""
         execution = find(arn)
         with self._lock:
             if any(each is execution for each in self._running):
@@ -64,8 +64,8 @@ class Executions:
         self._changed.set()
 
     def stop(self, arn: str, error: str | None = None, cause: str | None = None) -> dict[str, float]:
-        """The API's StopExecution: its answer. The execution is over at once, though moto ends the state that is under
-        way first; one that is over stays as it is.
+        """Performs StopExecution; returns the response. The execution is over at once, although moto first finishes the
+        current state. An execution that is over stays as it is.
 
         Raises:
             Refused: there is no such execution.
@@ -84,11 +84,11 @@ class Executions:
         return {"stopDate": (execution.stop_date or datetime.now(UTC)).timestamp()}
 
     def close(self) -> None:
-        """Ends the watching."""
+        """Stops watching."""
         self._ended.set()
         self._changed.set()
 
-    def _watch(self) -> None:
+    def _work(self) -> None:
         while not self._ended.is_set():
             with self._lock:
                 over = [each for each in self._running if each.status != "RUNNING"]
@@ -103,9 +103,9 @@ class Executions:
                 self._ended.wait(_LOOK_S)
 
 
-def call_services_at(url: str, secret: str) -> None:
-    """Has moto's interpreter call the services at this address and sign with this secret key. Its own key is a fixed
-    one, and its own address `localhost`, where by IPv6 another program may listen."""
+def connect_interpreter(url: str, secret: str) -> None:
+    """Makes moto's interpreter call the services at this URL and sign with this secret key. By itself it uses a fixed
+    key and `localhost`, where another program may listen by IPv6."""
 
     def client(**options: Any) -> Any:
         if "endpoint_url" in options:  # not where a test has moto catch all calls
@@ -116,37 +116,30 @@ def call_services_at(url: str, secret: str) -> None:
 
 
 def find(arn: str) -> Any:
-    """moto's own object of an execution."""
+    """moto's object of an execution."""
     return _backend().describe_execution(arn)
 
 
-def named(body: bytes) -> bytes:
-    """A StartExecution's body with a name in it, which moto can't do without and AWS makes up.
+def with_execution_name(body: bytes) -> bytes:
+    """The body of a StartExecution with a name in it, which moto requires and AWS generates.
 
     Raises:
-        Refused: the input is too long or no JSON, or the name is none that AWS takes.
+        Refused: AWS doesn't accept the name, or the input is too long or isn't JSON.
     """
     try:
-        asked = json.loads(body)
+        request = json.loads(body)
     except ValueError:
         return body
-    _refuse_name(str(asked.get("name", "unnamed")))
-    _refuse_input(str(asked.get("input", "{}")))
-    return json.dumps({"name": str(uuid.uuid4()), **asked}).encode()
-
-
-def _refuse_name(name: str) -> None:
+    name, text = str(request.get("name", "unnamed")), str(request.get("input", "{}"))
     if not name or len(name) > _LONGEST_NAME or _NOT_IN_NAMES.search(name):
         raise Refused("InvalidName", f"Invalid Name: '{name}'")
-
-
-def _refuse_input(text: str) -> None:
     if len(text.encode(errors="surrogatepass")) > _LONGEST_INPUT:
         raise Refused("ValidationException", f"The input has more than {_LONGEST_INPUT} bytes.")
     try:
         json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise Refused("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from error
+    return json.dumps({"name": str(uuid.uuid4()), **request}).encode()
 
 
 def _refuse_constant(word: str) -> Never:
@@ -161,7 +154,7 @@ def _detail(execution: Any, status: str) -> dict[str, Any]:
     """As documented for "Step Functions Execution Status Change"."""
     over = status != "RUNNING"
     text = str(execution.execution_input)
-    included = len(json.dumps(text).encode()) <= _LONGEST_TOLD
+    included = len(json.dumps(text).encode()) <= _LONGEST_IN_EVENT
     output = execution.output if status == "SUCCEEDED" else None
     return {
         "executionArn": execution.execution_arn,

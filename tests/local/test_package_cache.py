@@ -14,6 +14,7 @@ import pytest
 from aurora_migrations.cdk.package.build import PackagingError
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.local.cloud.cache import package_cache as module
+from aurora_migrations.local.cloud.cache.artifact_cache import files_in
 from aurora_migrations.local.cloud.cache.package_cache import KEPT, package
 from tests.paths import ROOT
 
@@ -44,13 +45,13 @@ def migrations(tmp_path: Path) -> Path:
 def packing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """What to do, one after the other, each time a package is made but not yet kept."""
     does: list[Any] = []
-    make = module._MAKES["package"]
+    make = module._BUILDERS["package"]
 
     def then(*paths: Path) -> None:
         make(*paths)
         does.pop(0)() if does else None
 
-    monkeypatch.setitem(module._MAKES, "package", then)
+    monkeypatch.setitem(module._BUILDERS, "package", then)
     yield does
     assert not does
 
@@ -136,8 +137,8 @@ def test_a_process_older_than_the_sources_has_a_new_one_make_it(
     old = package(folder, migrations, quietly)
     changed = tmp_path / "changed.py"
     changed.write_text("since this process began\n")
-    monkeypatch.setattr(module, "_MAKERS", (*module._MAKERS, changed))
-    monkeypatch.setattr(module, "_MAKES", {})  # nothing is made in this process
+    monkeypatch.setattr(module, "_SOURCES", (*module._SOURCES, changed))
+    monkeypatch.setattr(module, "_BUILDERS", {})  # nothing is made in this process
     made = package(folder, migrations, quietly)
     assert made != old
     assert (made / "migrations" / "manifest.json").read_bytes() == (old / "migrations" / "manifest.json").read_bytes()
@@ -158,7 +159,7 @@ def test_every_module_that_makes_a_package_is_part_of_its_name() -> None:
     }
     assert Path("aurora_migrations/cdk/package/build.py") in makers
     assert Path("aurora_migrations/compiler/check.py") in makers
-    assert makers <= {path.relative_to(ROOT) for maker in module._MAKERS for path in module._sources(maker)}
+    assert makers <= {path.relative_to(ROOT) for maker in module._SOURCES for path in files_in(maker)}
 
 
 def test_a_folder_that_cant_be_made_is_told(migrations: Path, tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from aurora_migrations.local.cloud.discovery import Access, find, found_by_others
-from aurora_migrations.local.cloud.reach import _show
-from aurora_migrations.local.cloud.services.inbox import Mail
-from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.cloud.services.inbox import Mail, save_mails
+from aurora_migrations.local.postgres.errors import ServerError
 from tests.paths import ROOT
 
 DIES = """
@@ -111,7 +110,7 @@ def test_mails_of_clouds_that_end_at_once_are_all_kept(tmp_path: Path) -> None:
     (tmp_path / "007.txt").write_text("of before\n")
     told: list[str] = []
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: _show([mail(n)] * 3, tmp_path, told.append), range(8)))
+        list(pool.map(lambda n: save_mails([mail(n)] * 3, tmp_path, told.append), range(8)))
     kept = [path.read_text("utf-8") for path in tmp_path.glob("*.txt")]
     sent = [f"To: a@b.c\nSubject: {n}\n\nbody\n" for n in range(8)]
     assert sorted(kept) == sorted(["of before\n", *sent * 3])
@@ -121,7 +120,7 @@ def test_mails_of_clouds_that_end_at_once_are_all_kept(tmp_path: Path) -> None:
 def test_a_mail_that_cant_be_kept_is_shown(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told: list[str] = []
-    _show([mail(1)], tmp_path / "file" / "inbox", told.append)
+    save_mails([mail(1)], tmp_path / "file" / "inbox", told.append)
     assert "can't be kept" in told[0]
     assert "body" in told[0]
 

@@ -10,12 +10,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from aurora_migrations.local.cloud.account import REGION
+from aurora_migrations.local.account import REGION
 from aurora_migrations.local.cloud.console import Console, Page
 from aurora_migrations.local.cloud.services import inbox
 from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
+from aurora_migrations.local.cloud.services.iam import Refused
 from aurora_migrations.local.cloud.services.inbox import Mail
-from aurora_migrations.local.cloud.services.refused import Refused
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:m"
 

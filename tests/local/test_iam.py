@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from aurora_migrations.local.cloud.services.calls import Call, read_call
-from aurora_migrations.local.cloud.services.iam import allows, granted, resource_of
+from aurora_migrations.local.cloud.services.iam import Call, allows, read_call, resource_of
 
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:local/database-AbCdEf"
 READ = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": SECRET}
@@ -54,11 +53,6 @@ def test_a_bracket_in_a_resource_is_a_bracket() -> None:
     statement = {"Effect": "Allow", "Action": "a:B", "Resource": "arn:[x]:*"}
     assert allows([{"Statement": statement}], "a:B", "arn:[x]:1", {})
     assert not allows([{"Statement": statement}], "a:B", "arn:x:1", {})
-
-
-def test_granted_actions_are_those_of_allows() -> None:
-    denied = {"Effect": "Deny", "Action": ["ec2:CreateNetworkInterface"], "Resource": "*"}
-    assert granted([{"Statement": [READ, denied]}]) == {"secretsmanager:GetSecretValue"}
 
 
 def called(service: str, action: str, body: bytes) -> Call:

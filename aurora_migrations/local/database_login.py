@@ -1,4 +1,4 @@
-"""The database that a local cloud migrates: what its URL says, as far as the functions can be told it by a secret."""
+"""The database that a local cloud migrates: the parts of its URL that the functions' secret and settings can hold."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aurora_migrations.engine.postgres.connect import open_connection, parse_url
 
 _TOLD = ("host", "port", "dbname", "user", "password", "sslmode")
 _UNDECIDED = ("allow", "prefer")  # libpq's modes that leave it to the server; an environment's settings decide
-_ROOTS = project.CERTIFICATES / CERTIFICATES  # what the functions hold a certificate against
+_ROOTS = project.CERTIFICATES / CERTIFICATES  # the root certificates that the functions trust
 _WRITE = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 
 @dataclass(frozen=True)
 class Login:
-    """Where the database is, and who we are there. The password is shown nowhere.
+    """Where the database is, and the user to log in as. The password is shown nowhere.
 
     Attributes:
         sslmode: libpq's; `prefer` where the URL leaves it to the server.
@@ -46,13 +46,13 @@ class Login:
         return self._url(f":{quote(self.password, safe='')}")
 
     @property
-    def shown(self) -> str:
-        """The URL, to be shown."""
+    def redacted_url(self) -> str:
+        """The URL without its password."""
         return self._url(":***" if self.password else "")
 
     @property
-    def settled(self) -> str:
-        """The sslmode of the environment's settings: without a word of the URL's, none."""
+    def deployed_sslmode(self) -> str:
+        """The sslmode of the environment's settings: no TLS where the URL leaves it to the server."""
         return "disable" if self.sslmode in _UNDECIDED else self.sslmode
 
     def _url(self, password: str) -> str:
@@ -62,13 +62,13 @@ class Login:
 
 
 def read_login(url: str, variables: Mapping[str, str]) -> Login:
-    """What a database's URL says.
+    """The login in a database's URL.
 
     Args:
-        variables: of which PGPASSWORD is the password where the URL has none.
+        variables: PGPASSWORD is the password where the URL has none.
 
     Raises:
-        InvalidInput: it isn't a URL, or says something that the functions can't be told. Never repeats any of it that
+        InvalidInput: it isn't a URL, or has a part that the functions don't support. Never repeats any of it that
             could be a password.
     """
     said = {name: str(value) for name, value in parse_url(url).items() if value not in (None, "")}
@@ -85,11 +85,11 @@ def read_login(url: str, variables: Mapping[str, str]) -> Login:
     return Login(said["host"], port, database, user, password, said.get("sslmode", "prefer"))
 
 
-def tried(login: Login) -> Login:
-    """The same login, after one connection with it; without a word of the URL's, TLS is used if the server has it.
+def verify_login(login: Login) -> Login:
+    """The same login, after one connection with it. Where the URL leaves it to the server, TLS is used if it has it.
 
     Raises:
-        MigratorError: there is no connection; named as the functions name it.
+        MigratorError: it can't connect; the error is the one that the functions would report.
     """
     roots = f"&sslrootcert={quote(str(_ROOTS), safe='')}" if login.sslmode.startswith("verify") else ""
     with open_connection(login.url + roots, "aurora-migrations up") as connection:

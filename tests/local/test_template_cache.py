@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from aurora_migrations.local.cloud.cache import template_cache as module
-from aurora_migrations.local.cloud.cache.template_cache import LOCK, template
-from aurora_migrations.local.errors import ServerError
+from aurora_migrations.local.cloud.cache.artifact_cache import LOCK, files_in
+from aurora_migrations.local.cloud.cache.template_cache import template
+from aurora_migrations.local.postgres.errors import ServerError
 from tests.paths import ROOT
 
 NODE_S = 150
@@ -32,9 +33,8 @@ template(Path(sys.argv[1]), "disable", str)
 @pytest.mark.timeout(200)  # Node starts within a second; on a machine that is busy with other tests it took a minute
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
 def test_nothing_is_left_of_a_process_that_is_killed_while_it_synthesises(tmp_path: Path) -> None:
-    left_before = [tmp_path / f"template-disable-python311.json.{pid}" for pid in (4711, 4712)]
-    left_before[0].touch()
-    (left_before[1] / "more").mkdir(parents=True)
+    left_before = tmp_path / "template-0123456789abcdef.4711"
+    (left_before / "more").mkdir(parents=True)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     with synthesising(tmp_path, {"TMPDIR": str(temporary)}) as (process, said):
@@ -44,19 +44,18 @@ def test_nothing_is_left_of_a_process_that_is_killed_while_it_synthesises(tmp_pa
     assert len(left) >= 2, "Python and Node"
     _, alive = psutil.wait_procs(left, timeout=30)
     assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
-    assert not any(path.exists() for path in left_before)
+    assert not left_before.exists()
     assert not list(temporary.iterdir()), "nothing stands where nobody sweeps"
 
 
 # What the real synthesis does first, and what takes it a fraction of a second: load a package of jsii's.
 LOADS = """
-import constructs, json, os, sys
+import constructs, os, sys
 from pathlib import Path
-from aurora_migrations.local.cloud.cache.synthesis import versions
 
 with Path(sys.argv[1]).parents[1].joinpath("tries").open("a") as tries:
     tries.write(f"{os.environ['JSII_RUNTIME_PACKAGE_CACHE_ROOT']}\\n")
-Path(sys.argv[1]).write_text(json.dumps({"made_from": {}, "versions": versions(), "template": sys.argv[2]}))
+Path(sys.argv[1]).write_text(sys.argv[2])
 """
 
 
@@ -129,6 +128,33 @@ def test_a_process_that_ends_before_node_begins_is_told_at_once(tmp_path: Path) 
         pytest.raises(AssertionError, match=r"ended with 1 before Node was seen, and said: (?s:.*)can't be kept"),
     ):
         family_with_node(process, said)
+
+
+SYNTHESIZES = """
+import sys
+from pathlib import Path
+from aurora_migrations.local.cloud.cache.template_cache import main
+
+main(Path(sys.argv[1]), "disable")
+print(*(getattr(module, "__file__", None) for module in sys.modules.values()))
+"""
+
+
+@pytest.mark.timeout(200)
+def test_every_module_that_makes_a_template_is_part_of_its_name(tmp_path: Path) -> None:
+    target = tmp_path / "template.json"
+    command = [sys.executable, "-c", SYNTHESIZES, str(target)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        loaded = process.stdout.read().split()
+    assert process.returncode == 0
+    assert "AWS::StepFunctions::StateMachine" in target.read_text()
+    ours = {path for path in map(Path, loaded) if path.is_relative_to(ROOT) and ".venv" not in path.parts}
+    sources = {file for source in module._SOURCES for file in files_in(source)}
+    local = ROOT / "aurora_migrations" / "local"
+    helpers = (local / "cloud" / "cache", local / "postgres")  # they keep it, and have no part in what it says
+    assert ROOT / "aurora_migrations" / "cdk" / "stack.py" in ours
+    assert [path for path in ours - sources if path.name != "__init__.py" and path.parent not in helpers] == []
 
 
 @pytest.mark.parametrize("sslmode", ["../../elsewhere", "", "REQUIRE"])

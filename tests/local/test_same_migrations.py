@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from aurora_migrations.engine.errors import InvalidInput
-from aurora_migrations.local.cloud import reach
-from aurora_migrations.local.cloud.discovery import Access, find, found_by_others
+from aurora_migrations.local.cloud.discovery import Access, find, find_or_start, found_by_others
 
 
 @pytest.fixture
@@ -29,10 +28,10 @@ def up(folder: str, hurry: bool = False) -> Access:
 def test_other_migrations_than_those_of_the_cloud_that_is_up_are_refused(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "here" / "migrations"
     with found_by_others(home, up("here/migrations")):
-        with reach.reached(Path("here/migrations"), print) as access:
+        with find_or_start(Path("here/migrations"), print) as access:
             assert access.migrations == str(folder)
         for asked in (Path("there/migrations"), Path("nowhere")):
-            with pytest.raises(InvalidInput) as refused, reach.reached(asked, print):
+            with pytest.raises(InvalidInput) as refused, find_or_start(asked, print):
                 pass
             assert f"has the migrations of {folder}, not those of {tmp_path / asked}" in refused.value.message
             assert str(refused.value.next_command).endswith(f"--local --migrations {folder}")
@@ -41,13 +40,13 @@ def test_other_migrations_than_those_of_the_cloud_that_is_up_are_refused(home: P
 
 def test_usual_folder_is_meant_only_where_it_is(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with found_by_others(home, up("here/migrations")):
-        with reach.reached(Path("migrations"), print) as access:
+        with find_or_start(Path("migrations"), print) as access:
             assert access.endpoint == "http://127.0.0.1:1"
         monkeypatch.chdir(tmp_path / "here")
-        with reach.reached(Path("migrations"), print):
+        with find_or_start(Path("migrations"), print):
             pass
         monkeypatch.chdir(tmp_path / "there")
-        with pytest.raises(InvalidInput), reach.reached(Path("migrations"), print):
+        with pytest.raises(InvalidInput), find_or_start(Path("migrations"), print):
             pass
 
 
@@ -56,6 +55,6 @@ def test_cloud_that_does_not_hurry_is_told_to_who_asked_for_hurry(home: Path, hu
     told: list[str] = []
     folder = Path("here/migrations")
     there = found_by_others(home, up("here/migrations", hurry))
-    with there, reach.reached(folder, told.append, hurry=True):
+    with there, find_or_start(folder, told.append, hurry=True):
         pass
     assert bool(told) is not hurry

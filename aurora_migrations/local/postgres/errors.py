@@ -1,18 +1,18 @@
-"""What can go wrong with the local PostgreSQL server, told to the person who started it."""
+"""The error of the local PostgreSQL and the local cloud, for the person who started them."""
 
 from pathlib import Path
 
 
 class ServerError(Exception):
-    """Says what failed, what the log ends with and what to do.
+    """Something failed on this machine; with the end of the log and what to do.
 
     Attributes:
-        failed: what did, with what was said and the end of the log.
+        failed: what failed, with the output of the program and the end of the log.
         solution: what to do.
     """
 
-    def __init__(self, what: str, *, todo: str, said: str = "", log: Path | None = None) -> None:
-        self.failed = "\n".join(filter(None, [what, _indented(said), _end_of(log)]))
+    def __init__(self, what: str, *, todo: str, output: str = "", log: Path | None = None) -> None:
+        self.failed = "\n".join(filter(None, [what, _indented(output), _end_of(log)]))
         self.solution = todo
         super().__init__(f"{self.failed}\nWhat to do: {todo}")
 

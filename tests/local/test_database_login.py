@@ -12,7 +12,7 @@ from aurora_migrations.engine.errors import (
     DatabaseUnreachable,
     InvalidInput,
 )
-from aurora_migrations.local.cloud.lambda_service.database_login import Login, read_login, tried
+from aurora_migrations.local.database_login import Login, read_login, verify_login
 from aurora_migrations.local.postgres.server import Server
 
 SECRET = "s3cr#t/x"
@@ -68,20 +68,20 @@ def test_what_functions_cannot_be_told_is_refused_without_the_password(url: str,
 def test_password_of_the_environment_is_used_where_the_url_has_none() -> None:
     login = read_login("postgresql://app@db/shop", {"PGPASSWORD": SECRET})
     assert json.loads(login.secret)["password"] == SECRET
-    assert SECRET not in repr(login) + login.shown
-    assert login.shown == "postgresql://app:***@db:5432/shop?sslmode=prefer"
+    assert SECRET not in repr(login) + login.redacted_url
+    assert login.redacted_url == "postgresql://app:***@db:5432/shop?sslmode=prefer"
 
 
 def test_trial_settles_whether_there_is_tls(server: Server) -> None:
-    login = tried(read_login(server.url(), {}))
-    assert login.sslmode == login.settled == "disable"
+    login = verify_login(read_login(server.url(), {}))
+    assert login.sslmode == login.deployed_sslmode == "disable"
     with pytest.raises(DatabaseUnreachable, match="no secure connection"):
-        tried(read_login(f"{server.url()}?sslmode=verify-full", {}))
+        verify_login(read_login(f"{server.url()}?sslmode=verify-full", {}))
 
 
 def test_trial_that_fails_has_the_name_that_the_functions_give_it(server: Server) -> None:
     with pytest.raises(DatabaseNotFound):
-        tried(read_login(server.url("nowhere"), {}))
+        verify_login(read_login(server.url("nowhere"), {}))
     with pytest.raises(AuthenticationFailed) as refused:
-        tried(read_login(server.url(password="wrong#1"), {}))
+        verify_login(read_login(server.url(password="wrong#1"), {}))
     assert "wrong" not in str(refused.value)

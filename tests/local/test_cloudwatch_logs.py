@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from aurora_migrations.local.cloud.account import KEY, REGION
+from aurora_migrations.local.account import KEY, REGION
 from aurora_migrations.local.cloud.cloud import _close
 from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter, Stream
 
