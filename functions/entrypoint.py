@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
-from aurora_migrations.engine import layout
 from aurora_migrations.engine.errors import InternalError, InvalidInput, MigratorError
 from aurora_migrations.engine.interface import LogEvent
-from aurora_migrations.engine.layout import in_a_line
 from aurora_migrations.engine.script import PAST
+from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.deadline import Deadline
 from aurora_migrations.engine.steps.execution import SEEN_BY_ASKER
 from aurora_migrations.engine.steps.execution_input import read_ask
+from aurora_migrations.engine.steps.layout import in_a_line
 from aurora_migrations.engine.steps.settings import ROOT, Settings, read_settings
 from aurora_migrations.engine.steps.step import Step, read_so_far, read_text
 from functions import mail

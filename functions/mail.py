@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aurora_migrations.engine import layout
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     ConnectionLost,
@@ -21,9 +20,10 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     NotAWriter,
 )
-from aurora_migrations.engine.layout import Mail, Section, in_a_line, listed, named, quoted, wrapped
+from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import console, initiator
 from aurora_migrations.engine.steps.execution_input import KEYS
+from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, quoted, wrapped
 
 LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits

@@ -16,7 +16,7 @@ from aurora_migrations.engine.errors import (
     NextCommand,
     StatementTimeout,
 )
-from aurora_migrations.engine.layout import listed
+from aurora_migrations.engine.steps.layout import listed
 from functions import mail
 
 # What to type to ask for the same again. A rollback that failed may be half way: look first.

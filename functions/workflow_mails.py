@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aurora_migrations.engine import layout
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError, NextCommand
-from aurora_migrations.engine.layout import Mail, in_a_line, wrapped
 from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, NO_CAUSE
 from aurora_migrations.engine.steps.execution_input import KEYS
 from aurora_migrations.engine.steps.fixed_mails import SAFE, SETTLED, UNKNOWN
+from aurora_migrations.engine.steps.layout import Mail, in_a_line, wrapped
 from functions import mail
 from functions.mail import Run, undoes
 from functions.remediation import deploy_command, next_command

@@ -16,7 +16,7 @@ from aurora_migrations.cdk.config import TASK_MARGIN_MS, Environment
 from aurora_migrations.cdk.functions import Functions, retention
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.retries import MAIL, Retry
-from aurora_migrations.engine import layout
+from aurora_migrations.engine.steps import layout
 
 _SENDING = cdk.Duration.seconds(30)
 

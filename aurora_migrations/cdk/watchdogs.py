@@ -103,10 +103,10 @@ class Notice(Construct):
         short.next(sending)
         not_sent = sfn.Fail(self, "Not sent", error_path="$.unsent.Error", cause_path="$.unsent.Cause")
         sending.add_catch(not_sent, result_path="$.unsent")
-        sending.next(sfn.Succeed(self, "Told"))
-        nobody = sfn.Succeed(self, "Nobody to tell")
+        sending.next(sfn.Succeed(self, "Sent"))
+        nobody = sfn.Succeed(self, "No mail needed")
         return (
-            sfn.Choice(self, "Who typed sees it?")
+            sfn.Choice(self, "Typed, and read-only?")
             .when(_was_typed_read_only_command(), nobody, comment=TYPED)
             .otherwise(settle)
         )
@@ -175,5 +175,5 @@ class DailyCheck(Construct):
         wait.next(looking)
         misunderstood.next(failure.write)
         sending.add_catch(failure.end, result_path=FAILURE)
-        sending.next(sfn.Succeed(self, "Told"))
+        sending.next(sfn.Succeed(self, "Sent"))
         return looking

@@ -102,7 +102,7 @@ class Workflow(Construct):
         sending.next(told)
         answered = sfn.Condition.is_present("$.Payload.result")
         return (
-            sfn.Choice(self, "Success to tell?")
+            sfn.Choice(self, "Success to mail?")
             .when(sfn.Condition.and_(is_mail(path), answered), sending)
             .when(answered, told)
             .otherwise(plain)

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from aurora_migrations.cli.printable import printable, stream_of
 from aurora_migrations.engine.errors import InvalidInput, MigratorError
-from aurora_migrations.engine.layout import wrap
+from aurora_migrations.engine.steps.layout import wrap
 
 WIDEST = 100  # columns: beyond that an eye loses the line
 _USUAL = 80

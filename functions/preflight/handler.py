@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.layout import Mail
+from aurora_migrations.engine.steps.layout import Mail
 from functions import workflow_mails
 from functions.entrypoint import Call, entrance, unexpected
 from functions.preflight.report import Report, preflight

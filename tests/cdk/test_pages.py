@@ -11,7 +11,7 @@ import pytest
 from aurora_migrations.cdk import retries
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.states import fill
-from aurora_migrations.engine.layout import Mail
+from aurora_migrations.engine.steps.layout import Mail
 from tests.cdk.cloud import Template, some
 from tools.documents import RENEW, ROOT, golden, pipeline, settings, troubleshooting
 

@@ -336,6 +336,19 @@ def test_mistake_in_a_look_is_told_by_its_kind_only(shop: Machine, monkeypatch) 
     assert ROW not in json.dumps(told)
 
 
+def test_mistake_in_such_a_mail_is_an_error_and_never_an_answer_without_one(shop: Machine, monkeypatch) -> None:
+    """The state machine then sends its own."""
+
+    def broken(*_: Any) -> None:
+        raise KeyError(ROW)
+
+    for name, about in (("failure", "failure"), ("ended", "end"), ("pending", "pending")):
+        monkeypatch.setattr(f"functions.workflow_mails.{name}", broken)
+        asked = {"action": "plan"}
+        told = shop.refused("preflight", errors.InternalError, asked, report={"about": about, "state": ENDED})
+        assert ROW not in json.dumps(told)
+
+
 def test_mail_that_the_function_has_written_itself_is_passed_on(away: Machine) -> None:
     """Also where the database is away: it needs no look."""
     document = away.refused("preflight", errors.DatabaseUnreachable, {"action": "plan", "trigger": "daily"})

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_migrations.engine import layout
 from aurora_migrations.engine.errors import ConnectionLost, InDoubt, LockTimeout, MigrationFailed, MigratorError
 from aurora_migrations.engine.locks.blockers import Blocker
+from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import initiator
 from functions import mail
 from functions.error_payload import FACTS_LIMIT, LIMIT, document

@@ -22,7 +22,7 @@ from aurora_migrations.cli.remote.aws_errors import (
 )
 from aurora_migrations.cli.remote.environment import Environment
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, MigratorError, NextCommand
-from aurora_migrations.engine.layout import in_a_line
+from aurora_migrations.engine.steps.layout import in_a_line
 
 RUNNING = "RUNNING"
 CHANGES = ("run-migration", "rollback")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aurora_migrations.engine import layout
-from aurora_migrations.engine.layout import Mail, Section, wrapped
+from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import console_page
+from aurora_migrations.engine.steps.layout import Mail, Section, wrapped
 
 # What is true whatever has failed.
 SETTLED = "A file is in with its record in the history, or not at all; one of several parts goes on where it was. "
