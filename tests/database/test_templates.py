@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from aurora_migrations.cli.templates import Draft, draft
+from aurora_migrations.cli.templates.drafts import Draft, draft
 from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.engine import Request, apply, discover, roll_back
 from aurora_migrations.engine.errors import LockTimeout, MigrationFailed, VerificationFailed

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_migrations.cli import templates
-from aurora_migrations.cli.templates import TEMPLATES, Draft, draft
+from aurora_migrations.cli.templates import drafts as templates
+from aurora_migrations.cli.templates.drafts import TEMPLATES, Draft, draft
 from aurora_migrations.compiler.check import Checked, check
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.compiler.folder_source import Compiler

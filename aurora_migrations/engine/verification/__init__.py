@@ -1,5 +1,5 @@
 """What must be true after a migration, and whether it is.
 
-expectations      what files expect: rows, queries       checks   the step Verify
-expected_tables   tables that must exist                 tables   tables, rows and indexes as they are
+expectations   what files expect: rows, queries       checks   the step Verify, and tables that must exist
+tables         tables, rows and indexes as they are
 """
