@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aurora_migrations.cli import options, templates
+from aurora_migrations.cli import options
 from aurora_migrations.cli.output import print_json
+from aurora_migrations.cli.templates import drafts as templates
 from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.errors import InvalidInput
 
