@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from functions.apply.batch import apply
-from functions.entrypoint import Call, entrance
+from functions.entrypoint import Call, Deployment, lambda_handler
 
 
-@entrance("apply")
-def handler(call: Call) -> dict[str, Any]:
-    """Tells the state machine whether it must call again, and what has been done so far.
+def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+    """Lambda's entry point. Tests pass a `deployment` of their own."""
+    return lambda_handler("apply", apply_batch, event, context, deployment)
+
+
+def apply_batch(call: Call) -> dict[str, Any]:
+    """Applies or rolls back as many files as the time of the call allows; says whether to call again.
 
     Args:
         call: the execution's input, the package that it goes by, and what earlier calls have done.
@@ -21,6 +25,6 @@ def handler(call: Call) -> dict[str, Any]:
     Raises:
         MigratorError: the first thing that went wrong; its file is rolled back, those before it stay.
     """
-    progress = call.logged_in(apply)
+    progress = call.with_database_login(apply)
     call.story.count("MigrationsRemaining", progress.remaining)
     return progress.to_dict()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from aurora_migrations.engine.verification.checks import verify
-from functions.entrypoint import Call, entrance
+from functions.entrypoint import Call, Deployment, lambda_handler
 
 
-@entrance("verify")
-def handler(call: Call) -> dict[str, Any]:
-    """Tells what the execution has done, and what it has left behind: the state machine's own answer.
+def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+    """Lambda's entry point. Tests pass a `deployment` of their own."""
+    return lambda_handler("verify", verify_execution, event, context, deployment)
+
+
+def verify_execution(call: Call) -> dict[str, Any]:
+    """Checks what the execution has done and left behind: the state machine's own answer.
 
     Args:
         call: the execution's input, the package that it goes by, and what its calls of apply have done.
@@ -22,6 +26,6 @@ def handler(call: Call) -> dict[str, Any]:
         VerificationFailed: what was applied stays, but isn't as it should be.
         MigratorError: nothing could be inspected.
     """
-    report = call.logged_in(verify)
+    report = call.with_database_login(verify)
     call.story.count("TablesVerified", len(report.tables))
     return report.to_dict()
