@@ -228,7 +228,7 @@ def test_ctrl_c_while_the_second_session_opens_stops_the_statement(slow, monkeyp
             return introduce(opened)
 
     monkeypatch.setattr(session.Session, "_introduce", slowly)
-    with ctrl_c_taken(), pytest.raises(Cancelled, match="(?i)stopped by Ctrl-C"):
+    with ctrl_c_taken(), pytest.raises(Cancelled, match=r"(?i)stopped by Ctrl-C"):
         slow.run()
     for each in presses:
         each.result()
