@@ -20,6 +20,7 @@ from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler.locks.syntax_tree import option_is_on
 from aurora_migrations.compiler.parser import Statement, tokens
+from aurora_migrations.engine.script import Unit
 
 _NESTED = "this BEGIN stands inside another block; PostgreSQL would only warn, and go on in the first"
 _LONE_COMMIT = (
@@ -39,22 +40,11 @@ _READ_ONLY_SETTINGS = ("transaction_read_only", "default_transaction_read_only")
 
 
 @dataclass(frozen=True)
-class UnitSpan:
-    """A unit as the compiler sees it; see `aurora_migrations.engine.script.Unit`."""
-
-    start: int
-    end: int
-    statements: tuple[int, int]
-    modes: str = ""
-    alone: str | None = None
-    outside: bool = False
-
-
-@dataclass(frozen=True)
 class Layout:
-    """A file's units and why they are what they are. `problems` are (statement's number, reason)."""
+    """A file's units, without their token hashes, and why they are what they are. `problems` are (statement's number,
+    reason)."""
 
-    units: tuple[UnitSpan, ...]
+    units: tuple[Unit, ...]
     reason: str
     problems: tuple[tuple[int, str], ...] = ()
 
@@ -80,15 +70,11 @@ _CONTROLS = {
 
 
 def find_units(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
-    """The units of a file.
-
-    Args:
-        transaction: the file's option `transaction`: `on`, `off` or None.
-    """
+    """The units of a file, by its option `transaction`: `on`, `off` or None."""
     controls = [control_of(statement) for statement in statements]
     alone = [needs_no_transaction(statement) for statement in statements]
     if transaction != "off" and not any(controls) and not any(alone):
-        whole = UnitSpan(0, len(text), (0, len(statements)))
+        whole = Unit(0, len(text), (0, len(statements)), "", None, "")
         return Layout((whole,), "one transaction: nothing in the file asks for anything else")
     if transaction != "off" and _is_wrapped(controls) and not any(alone):
         block = _block(text, statements, 0, len(statements) - 1)
@@ -113,19 +99,19 @@ def _is_wrapped(controls: Sequence[Control | None]) -> bool:
     )
 
 
-def _block(text: bytes, statements: Sequence[Statement], first: int, last: int) -> UnitSpan:
+def _block(text: bytes, statements: Sequence[Statement], first: int, last: int) -> Unit:
     """The unit between the BEGIN that is statement `first` and the COMMIT that is `last`."""
     begin, following = statements[first], statements[first + 1]
     between = postgast.scan(text[begin.end : following.start].decode()).tokens
     # A comment may precede the semicolon, and hold one.
     start = next((begin.end + int(token.end) for token in between if token.token == pb.ASCII_59), begin.end)
     modes = " ".join(token.decode() for kind, token in tokens(begin.text) if kind not in _BEGIN_WORDS)
-    return UnitSpan(start, statements[last].start, (first + 1, last), modes)
+    return Unit(start, statements[last].start, (first + 1, last), modes, None, "")
 
 
 def _several(
     text: bytes, statements: Sequence[Statement], controls: Sequence[Control | None], alone: Sequence[str | None]
-) -> Iterator[UnitSpan]:
+) -> Iterator[Unit]:
     begun: int | None = None
     for number, (statement, control) in enumerate(zip(statements, controls, strict=True)):
         if begun is None and control is Control.BEGIN:
@@ -137,7 +123,7 @@ def _several(
             outside = statement.kind == "CallStmt" or (
                 statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
             )
-            yield UnitSpan(statement.start, statement.end, (number, number + 1), alone=alone[number], outside=outside)
+            yield Unit(statement.start, statement.end, (number, number + 1), "", alone[number], "", outside)
 
 
 def _problems(
@@ -217,10 +203,8 @@ def needs_no_transaction(statement: Statement) -> str | None:
     """
     node, kind = statement.node, statement.kind
     name: str | None = None
-    if kind == "IndexStmt":
-        name = "CREATE INDEX CONCURRENTLY" if node.concurrent else None
-    elif kind == "DropStmt":
-        name = "DROP INDEX CONCURRENTLY" if node.concurrent else None
+    if kind in ("IndexStmt", "DropStmt"):
+        name = f"{'CREATE' if kind == 'IndexStmt' else 'DROP'} INDEX CONCURRENTLY" if node.concurrent else None
     elif kind == "ReindexStmt":
         if option_is_on(node.params, "concurrently"):
             name = "REINDEX CONCURRENTLY"

@@ -67,22 +67,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     group.add_argument(
         "--batches", metavar="N", type=int, help=f"rename, backfill: in how many parts (default: {templates.BATCHES})"
     )
-    parser.epilog = _epilog(str(parser.epilog))
-    return parser.parse_args(argv)
-
-
-def _epilog(example: str) -> str:
     lines = ["templates, each with its down files; what isn't named stays to be filled in:"]
     for name, template in templates.TEMPLATES.items():
         lines += [f"  {name:12} {template.summary}", f"  {'':12} {' '.join(template.options)}"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            example,
-            '         aurora-migrations new "index users by email" --template index --table users --column email',
-        ]
-    )
+    second = '         aurora-migrations new "index users by email" --template index --table users --column email'
+    parser.epilog = "\n".join([*lines, "", str(parser.epilog), second])
+    return parser.parse_args(argv)
 
 
 def _print_result(paths: Sequence[Path], drafts: list[templates.Draft], arguments: argparse.Namespace) -> None:

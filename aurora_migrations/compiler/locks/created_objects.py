@@ -166,7 +166,12 @@ class CreatedObjects:
         elif kind in (_pb.TRANS_STMT_RELEASE, _pb.TRANS_STMT_ROLLBACK_TO) and self._places.get(name):
             place = self._places[name][-1]
             if kind == _pb.TRANS_STMT_ROLLBACK_TO:
-                self._go_back(*self._savepoints[place][1:])
+                _, count, types, self._schema, self._session_schema = self._savepoints[place]
+                while self._created and next(reversed(self._created.values())) > count:
+                    key, _ = self._created.popitem()
+                    self._indexes.pop(key, None)
+                while len(self.types) > types:
+                    self.types.popitem()
                 place += 1
             self._close_savepoints(place)
 
@@ -174,14 +179,6 @@ class CreatedObjects:
         while len(self._savepoints) > kept:
             name, *_ = self._savepoints.pop()
             self._places[name].pop()
-
-    def _go_back(self, count: int, types: int, schema: str, session_schema: str) -> None:
-        self._schema, self._session_schema = schema, session_schema
-        while self._created and next(reversed(self._created.values())) > count:
-            key, _ = self._created.popitem()
-            self._indexes.pop(key, None)
-        while len(self.types) > types:
-            self.types.popitem()
 
 
 def on_new_objects(statements: Sequence[Statement]) -> set[int]:
@@ -202,11 +199,8 @@ def _changed(node: Any) -> Iterable[Name]:
     if kind == "DropStmt":
         return _dropped(node)
     if kind == "TruncateStmt":
-        return (
-            ()
-            if node.behavior == _pb.DROP_CASCADE
-            else (syntax_tree.of_range(each.range_var) for each in node.relations)
-        )
+        relations = node.relations if node.behavior != _pb.DROP_CASCADE else ()
+        return (syntax_tree.of_range(each.range_var) for each in relations)
     if kind in ("AlterDomainStmt", "AlterEnumStmt"):
         return (_name(node.type_name),)
     if kind in _ON_A_RELATION:

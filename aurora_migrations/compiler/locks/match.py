@@ -60,7 +60,10 @@ def _alter_table(node: Any, types: Types) -> Iterator[Touch]:
         elif kind == "OBJECT_INDEX":
             yield from _alter_index(name, command)
         else:
-            yield from _alter(name, command, types)
+            subtype = _COMMAND(command.subtype)
+            cases = _ALTER.get(subtype)
+            for when, other in cases(command, types) if cases else [("", None)]:
+                yield Touch(other or name, find_rule("AlterTableStmt", subtype, when))
     yield from _replaced(node.cmds)
 
 
@@ -76,13 +79,6 @@ def _replaced(commands: Iterable[Any]) -> Iterator[Touch]:
             if constraint.contype == _CONSTRAINT.CONSTR_FOREIGN and constraint.conname in dropped:
                 rule = find_rule("AlterTableStmt", "AT_DropConstraint", _REPLACED)
                 yield Touch(syntax_tree.of_range(constraint.pktable), rule)
-
-
-def _alter(name: Name, command: Any, types: Types) -> Iterator[Touch]:
-    subtype = _COMMAND(command.subtype)
-    cases = _ALTER.get(subtype)
-    for when, other in cases(command, types) if cases else [("", None)]:
-        yield Touch(other or name, find_rule("AlterTableStmt", subtype, when))
 
 
 _Cases = Iterator[tuple[str, Name | None]]
@@ -102,7 +98,13 @@ def _add_constraint(command: Any, types: Types) -> _Cases:
     case = _CONSTRAINT_CASES.get(constraint.contype)
     if not case:
         return
-    when = f"{case}{_suffix(constraint)}"
+    when = case
+    if constraint.indexname:
+        when += " USING INDEX"
+    elif constraint.contype in _CAN_BE_NOT_ENFORCED and not constraint.is_enforced:
+        when += " NOT ENFORCED"
+    elif constraint.contype in (*_CAN_BE_NOT_ENFORCED, _CONSTRAINT.CONSTR_NOTNULL) and constraint.skip_validation:
+        when += " NOT VALID"
     yield when, None
     if case == "FOREIGN KEY":
         yield f"{when}: the referenced table", syntax_tree.of_range(constraint.pktable)
@@ -116,20 +118,7 @@ _CONSTRAINT_CASES = {
     _CONSTRAINT.CONSTR_EXCLUSION: "EXCLUDE",
     _CONSTRAINT.CONSTR_FOREIGN: "FOREIGN KEY",
 }
-_CAN_BE_LEFT_UNCHECKED = (_CONSTRAINT.CONSTR_CHECK, _CONSTRAINT.CONSTR_NOTNULL, _CONSTRAINT.CONSTR_FOREIGN)
-
-
-def _suffix(constraint: Any) -> str:
-    if constraint.indexname:
-        return " USING INDEX"
-    if constraint.contype in _CAN_BE_LEFT_UNCHECKED:
-        if not constraint.is_enforced and constraint.contype != _CONSTRAINT.CONSTR_NOTNULL:
-            return " NOT ENFORCED"
-        if constraint.skip_validation:
-            return " NOT VALID"
-    return ""
-
-
+_CAN_BE_NOT_ENFORCED = (_CONSTRAINT.CONSTR_CHECK, _CONSTRAINT.CONSTR_FOREIGN)
 _SOFT = frozenset({"fillfactor", "parallel_workers", "toast_tuple_target", "vacuum_truncate", "vacuum_index_cleanup"})
 _SOFT_STARTS = ("autovacuum_", "log_autovacuum_", "vacuum_")
 
@@ -141,14 +130,9 @@ def _parameters(command: Any, types: Types) -> _Cases:
     yield "" if soft else "a strong one", None
 
 
-def _attach(command: Any, types: Types) -> _Cases:
-    yield "", None
-    yield "the partition", syntax_tree.of_range(getattr(command, "def").partition_cmd.name)
-
-
-def _detach(command: Any, types: Types) -> _Cases:
+def _partition(command: Any, types: Types) -> _Cases:
     partition = getattr(command, "def").partition_cmd
-    concurrently = "CONCURRENTLY" if partition.concurrent else ""
+    concurrently = "CONCURRENTLY" if partition.concurrent else ""  # of DETACH only
     yield concurrently, None
     yield ": ".join(part for part in (concurrently, "the partition") if part), syntax_tree.of_range(partition.name)
 
@@ -163,9 +147,9 @@ _ALTER: Mapping[str, Callable[[Any, Types], _Cases]] = {
     "AT_AddConstraint": _add_constraint,
     "AT_SetRelOptions": _parameters,
     "AT_ResetRelOptions": _parameters,
-    "AT_AttachPartition": _attach,
-    "AT_DetachPartition": _detach,
-    "AT_DetachPartitionFinalize": _attach,
+    "AT_AttachPartition": _partition,
+    "AT_DetachPartition": _partition,
+    "AT_DetachPartitionFinalize": _partition,
     "AT_AddInherit": _inherit,
     "AT_DropInherit": _inherit,
 }
@@ -188,9 +172,8 @@ def _alter_index(name: Name, command: Any) -> Iterator[Touch]:
 
 def _create_table(node: Any, types: Types) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), None)
-    for parent in node.inh_relations:
-        when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
-        yield Touch(syntax_tree.of_range(parent.range_var), find_rule("CreateStmt", "", when))
+    when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
+    yield from _ranges(node.inh_relations, find_rule("CreateStmt", "", when))
     for element in node.table_elts:
         if element.HasField("table_like_clause"):
             like = syntax_tree.of_range(element.table_like_clause.relation)
@@ -226,15 +209,11 @@ def _data(node: Any, types: Types) -> Iterator[Touch]:
     yield from _query(node)
 
 
-def _explain(node: Any, types: Types) -> Iterator[Touch]:
-    runs = syntax_tree.option_is_on(node.options, "analyze")
+def _analysed(node: Any, types: Types) -> Iterator[Touch]:
+    """Only EXPLAIN ANALYZE also runs the query that it is about."""
+    runs = node.DESCRIPTOR.name == "ExplainStmt" and syntax_tree.option_is_on(node.options, "analyze")
     for touch in touches(syntax_tree.inner(node.query), types):
         yield Touch(touch.name, touch.rule, touch.runs and runs)
-
-
-def _analysed_only(node: Any, types: Types) -> Iterator[Touch]:
-    for touch in touches(syntax_tree.inner(node.query), types):
-        yield Touch(touch.name, touch.rule, runs=False)
 
 
 def _copy(node: Any, types: Types) -> Iterator[Touch]:
@@ -257,11 +236,6 @@ def _function(node: Any, types: Types) -> Iterator[Touch]:
     if node.HasField("sql_body"):
         reads = find_rule("CreateFunctionStmt", "", "the tables its body reads")
         yield from _query(node.sql_body, reads=reads, runs=False)
-
-
-def _refresh(node: Any, types: Types) -> Iterator[Touch]:
-    when = "CONCURRENTLY" if node.concurrent else ""
-    yield Touch(syntax_tree.of_range(node.relation), find_rule("RefreshMatViewStmt", "", when))
 
 
 def _trigger(node: Any, types: Types) -> Iterator[Touch]:
@@ -288,10 +262,6 @@ def _policy(node: Any, types: Types) -> Iterator[Touch]:
             yield from _query(getattr(node, expression), reads=reads, runs=False)
 
 
-def _statistics(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, find_rule("CreateStatsStmt"))
-
-
 def _publication(node: Any, types: Types) -> Iterator[Touch]:
     for each in node.pubobjects:
         table = each.publication_obj_spec.pubtable
@@ -302,9 +272,18 @@ def _publication(node: Any, types: Types) -> Iterator[Touch]:
 # Indexes and maintenance
 
 
-def _index(node: Any, types: Types) -> Iterator[Touch]:
-    when = "CONCURRENTLY" if node.concurrent else "" if node.relation.inh else "ONLY"
-    yield Touch(syntax_tree.of_range(node.relation), find_rule("IndexStmt", "", when))
+def _on_relations(node: Any, types: Types) -> Iterator[Touch]:
+    """The relations that a statement lists, or its only one, if it names any."""
+    kind = node.DESCRIPTOR.name
+    listed = node.relations if kind in ("CreateStatsStmt", "LockStmt", "TruncateStmt") else [node.relation]
+    when = ""
+    if kind == "LockStmt":
+        when = MODES[node.mode - 1]
+    elif kind in ("IndexStmt", "RefreshMatViewStmt") and node.concurrent:
+        when = "CONCURRENTLY"
+    elif kind == "IndexStmt" and not node.relation.inh:
+        when = "ONLY"
+    yield from _ranges((each for each in listed if each.ListFields()), find_rule(kind, "", when))
 
 
 def _reindex(node: Any, types: Types) -> Iterator[Touch]:
@@ -316,24 +295,11 @@ def _reindex(node: Any, types: Types) -> Iterator[Touch]:
         yield Touch(syntax_tree.of_range(node.relation), rule, on_table=table)
 
 
-def _truncate(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, find_rule("TruncateStmt"))
-
-
-def _lock(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, find_rule("LockStmt", "", MODES[node.mode - 1]))
-
-
 def _vacuum(node: Any, types: Types) -> Iterator[Touch]:
     when = "" if node.is_vacuumcmd else "ANALYZE"
     if node.is_vacuumcmd and syntax_tree.option_is_on(node.options, "full"):
         when = "FULL"
     yield from _ranges((each.vacuum_relation.relation for each in node.rels), find_rule("VacuumStmt", "", when))
-
-
-def _cluster(node: Any, types: Types) -> Iterator[Touch]:
-    if node.HasField("relation"):
-        yield Touch(syntax_tree.of_range(node.relation), find_rule("ClusterStmt"))
 
 
 def _ranges(nodes: Iterable[Any], rule: Rule | None) -> Iterator[Touch]:
@@ -371,16 +337,11 @@ def _comment(node: Any, types: Types) -> Iterator[Touch]:
         yield Touch(name, find_rule("CommentStmt", _plain(kind)))
 
 
-def _rename(node: Any, types: Types) -> Iterator[Touch]:
-    kind = _OBJECT(node.rename_type)
+def _move(node: Any, types: Types) -> Iterator[Touch]:
+    statement = node.DESCRIPTOR.name
+    kind = _OBJECT(node.rename_type if statement == "RenameStmt" else node.object_type)
     if node.HasField("relation") and kind != "OBJECT_ATTRIBUTE":
-        yield Touch(syntax_tree.of_range(node.relation), find_rule("RenameStmt", _plain(kind)))
-
-
-def _set_schema(node: Any, types: Types) -> Iterator[Touch]:
-    if node.HasField("relation"):
-        rule = find_rule("AlterObjectSchemaStmt", _plain(_OBJECT(node.object_type)))
-        yield Touch(syntax_tree.of_range(node.relation), rule)
+        yield Touch(syntax_tree.of_range(node.relation), find_rule(statement, _plain(kind)))
 
 
 def _grant(node: Any, types: Types) -> Iterator[Touch]:
@@ -397,17 +358,9 @@ def _plain(kind: str) -> str:
 # Sequences
 
 
-def _create_sequence(node: Any, types: Types) -> Iterator[Touch]:
-    yield Touch(syntax_tree.of_range(node.sequence), None)
-    yield from _owner(node)
-
-
-def _alter_sequence(node: Any, types: Types) -> Iterator[Touch]:
-    yield Touch(syntax_tree.of_range(node.sequence), find_rule("AlterSeqStmt"))
-    yield from _owner(node)
-
-
-def _owner(node: Any) -> Iterator[Touch]:
+def _sequence(node: Any, types: Types) -> Iterator[Touch]:
+    is_new = node.DESCRIPTOR.name == "CreateSeqStmt"
+    yield Touch(syntax_tree.of_range(node.sequence), None if is_new else find_rule("AlterSeqStmt"))
     for each in node.options:
         if each.def_elem.defname == "owned_by":
             name = syntax_tree.of_parts(syntax_tree.strings(each.def_elem.arg.list.items)[:-1])
@@ -416,39 +369,39 @@ def _owner(node: Any) -> Iterator[Touch]:
 
 
 _MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
-    "AlterObjectSchemaStmt": _set_schema,
+    "AlterObjectSchemaStmt": _move,
     "AlterPolicyStmt": _policy,
     "AlterPublicationStmt": _publication,
-    "AlterSeqStmt": _alter_sequence,
+    "AlterSeqStmt": _sequence,
     "AlterTableStmt": _alter_table,
-    "ClusterStmt": _cluster,
+    "ClusterStmt": _on_relations,
     "CommentStmt": _comment,
     "CopyStmt": _copy,
     "CreateForeignTableStmt": lambda node, types: _create_table(node.base_stmt, types),
     "CreateFunctionStmt": _function,
     "CreatePolicyStmt": _policy,
     "CreatePublicationStmt": _publication,
-    "CreateSeqStmt": _create_sequence,
-    "CreateStatsStmt": _statistics,
+    "CreateSeqStmt": _sequence,
+    "CreateStatsStmt": _on_relations,
     "CreateStmt": _create_table,
     "CreateTableAsStmt": _create_table_as,
     "CreateTrigStmt": _trigger,
-    "DeclareCursorStmt": _analysed_only,
+    "DeclareCursorStmt": _analysed,
     "DeleteStmt": _data,
     "DropStmt": _drop,
-    "ExplainStmt": _explain,
+    "ExplainStmt": _analysed,
     "GrantStmt": _grant,
-    "IndexStmt": _index,
+    "IndexStmt": _on_relations,
     "InsertStmt": _data,
-    "LockStmt": _lock,
+    "LockStmt": _on_relations,
     "MergeStmt": _data,
-    "PrepareStmt": _analysed_only,
-    "RefreshMatViewStmt": _refresh,
+    "PrepareStmt": _analysed,
+    "RefreshMatViewStmt": _on_relations,
     "ReindexStmt": _reindex,
-    "RenameStmt": _rename,
+    "RenameStmt": _move,
     "RuleStmt": _rewrite_rule,
     "SelectStmt": _data,
-    "TruncateStmt": _truncate,
+    "TruncateStmt": _on_relations,
     "UpdateStmt": _data,
     "VacuumStmt": _vacuum,
     "ViewStmt": _view,

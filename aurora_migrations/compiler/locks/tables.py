@@ -77,7 +77,8 @@ def created_and_removed(statements: Sequence[Statement]) -> tuple[tuple[str, ...
         if _removes_unnamed(node) or not all(map(_is_built_in, calls)):
             certain.clear()
             removed[ANYTHING] = None
-        for name in _removed(node):
+        is_alter = node.DESCRIPTOR.name == "AlterTableStmt"
+        for name in _bound(node) if is_alter else (*_dropped(node), *_renamed(node)):
             removed[syntax_tree.quoted(name.name)] = None
             old = _qualified(created, name)
             if old in certain.pop(name.name, ()) and node.DESCRIPTOR.name == "RenameStmt":
@@ -116,11 +117,6 @@ def _created(node: Any) -> Iterator[Name]:
             yield syntax_tree.of_range(node.into.rel)
     elif kind == "SelectStmt" and node.HasField("into_clause"):
         yield syntax_tree.of_range(node.into_clause.rel)
-
-
-def _removed(node: Any) -> Iterable[Name]:
-    """What may no longer exist under its name, or depends on something else from now on."""
-    return _bound(node) if node.DESCRIPTOR.name == "AlterTableStmt" else (*_dropped(node), *_renamed(node))
 
 
 def _dropped(node: Any) -> Iterable[Name]:
