@@ -130,7 +130,6 @@ def add_direct(parser: argparse.ArgumentParser) -> None:
 
 
 def add_hazards(parser: argparse.ArgumentParser) -> None:
-    """Adds `--hazards`."""
     parser.add_argument(
         "--hazards",
         choices=HAZARDS,
@@ -225,11 +224,7 @@ def is_remote(arguments: argparse.Namespace) -> bool:
 
 
 def database_url(arguments: argparse.Namespace) -> str:
-    """The URL of the database to work on.
-
-    Raises:
-        InvalidInput: there is none.
-    """
+    """The URL of the database to work on."""
     if not arguments.database_url:
         target = getattr(arguments, "target", None)
         url = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
@@ -278,16 +273,10 @@ def initiator(requested_by: str) -> str:
 # ---- the next command -----------------------------------------------------------------------------------------------
 
 
-def fail(
-    error: MigratorError,
-    command: str,
-    arguments: argparse.Namespace,
-    execution: str = "",
-    migration: str | None = None,
-) -> int:
+def fail(error: MigratorError, command: str, arguments: argparse.Namespace, execution: str = "") -> int:
     """Prints an error with the command to type next; returns the exit code."""
     error = with_next_command(error, command, arguments)
-    return print_error(error, arguments, failure(error, migration, execution))
+    return print_error(error, arguments, failure(error, None, execution))
 
 
 def with_next_command(error: MigratorError, command: str, arguments: argparse.Namespace) -> MigratorError:

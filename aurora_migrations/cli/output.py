@@ -27,12 +27,10 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def print_json(data: Mapping[str, object]) -> None:
-    """Prints JSON for programs, on stdout."""
     print(json.dumps(data, indent=2))
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """Prints warnings on stderr."""
     for warning in warnings:
         print(f"Warning: {warning}", file=sys.stderr)
 

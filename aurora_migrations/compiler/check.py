@@ -38,7 +38,6 @@ class Checked:
 
     @property
     def hazards(self) -> tuple[Hazard, ...]:
-        """Its hazards, accepted or not."""
         return self.compiled.script.hazards if self.compiled else ()
 
     @property
@@ -48,7 +47,6 @@ class Checked:
 
     @property
     def file(self) -> str:
-        """The file's name."""
         path = self.migration.path if self.action == "apply" else self.migration.down
         return path.name if path else self.migration.name
 
@@ -65,12 +63,10 @@ class Checked:
 
     @property
     def accepted(self) -> tuple[Hazard, ...]:
-        """Hazards that the file accepts, each with its reason."""
         return tuple(hazard for hazard in self.hazards if hazard.allowed_because is not None)
 
     @property
     def open_hazards(self) -> tuple[Hazard, ...]:
-        """Hazards that the file doesn't accept."""
         return tuple(hazard for hazard in self.hazards if hazard.allowed_because is None)
 
 

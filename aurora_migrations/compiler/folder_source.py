@@ -45,7 +45,6 @@ class Compiler:
 
     @property
     def digest(self) -> str:
-        """One hash over all files."""
         return self.package.digest
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:

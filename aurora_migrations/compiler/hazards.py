@@ -141,7 +141,6 @@ def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[li
 
 
 def unused(allow: Allow) -> Problem:
-    """The warning about an allow that covers nothing."""
     reason = f"`allow = {allow.rule}` no longer applies: the file has no such hazard; take the line out"
     return Problem(allow.file, reason, allow.line, 1 if allow.line else 0)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeVar
 
 import postgast
@@ -54,7 +55,6 @@ class Statement:
 
     @property
     def text(self) -> bytes:
-        """Its bytes."""
         return self.source[self.start : self.end]
 
     @property
@@ -183,8 +183,7 @@ def tokens(text: bytes) -> list[tuple[int, bytes]]:
 
 def token_stream(text: bytes) -> Iterator[tuple[int, bytes]]:
     """The same, one by one, without all of them in memory."""
-    for found in _in_chunks(text, lambda chunk, _: tokens(chunk)):
-        yield from found
+    return chain.from_iterable(_in_chunks(text, lambda chunk, _: tokens(chunk)))
 
 
 def token_spans(text: bytes, kinds: Collection[int]) -> Iterator[tuple[int, int]]:
@@ -193,8 +192,7 @@ def token_spans(text: bytes, kinds: Collection[int]) -> Iterator[tuple[int, int]
     def read(chunk: bytes, base: int) -> list[tuple[int, int]]:
         return [(base + token.start, base + token.end) for token in _scan(chunk) if token.token in kinds]
 
-    for found in _in_chunks(text, read):
-        yield from found
+    return chain.from_iterable(_in_chunks(text, read))
 
 
 def _scan(text: bytes) -> Any:

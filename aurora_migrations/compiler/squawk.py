@@ -108,11 +108,7 @@ def _lint_divided(program: str, texts: Sequence[bytes], in_transaction: bool) ->
 
 
 def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) -> list[list[Violation]]:
-    """The violations found by one run of squawk.
-
-    Raises:
-        InvalidInput: it fails, or takes too long.
-    """
+    """The violations found by one run of squawk."""
     found: list[list[Violation]] = [[] for _ in texts]
     if not texts:
         return found

@@ -34,11 +34,7 @@ def token_hash(text: bytes) -> str:
 
 
 def unit_hash(text: bytes) -> str:
-    """The hash of a unit of a file, without the semicolons at its end: whether they are there depends on what follows.
-
-    Raises:
-        NotSql: the scanner can't read the text.
-    """
+    """The hash of a unit of a file, without the semicolons at its end: what follows decides whether they are there."""
     found = tokens(text)
     while found and found[-1][0] == pb.ASCII_59:
         found.pop()

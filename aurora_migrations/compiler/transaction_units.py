@@ -10,7 +10,7 @@ several units     the file has blocks of its own, or a statement that PostgreSQL
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -85,8 +85,8 @@ def find_units(text: bytes, statements: Sequence[Statement], transaction: str | 
         reason = f"each statement and block apart: {next(filter(None, alone))} can't run inside a transaction"
     else:
         reason = "each block apart: the file has BEGIN ... COMMIT blocks of its own"
-    units = tuple(_several(text, statements, controls, alone))
-    return Layout(units, reason, tuple(_problems(controls, alone, transaction)))
+    units, problems = _several(text, statements, controls, alone, transaction)
+    return Layout(tuple(units), reason, tuple(problems))
 
 
 def _is_wrapped(controls: Sequence[Control | None]) -> bool:
@@ -110,48 +110,44 @@ def _block(text: bytes, statements: Sequence[Statement], first: int, last: int) 
 
 
 def _several(
-    text: bytes, statements: Sequence[Statement], controls: Sequence[Control | None], alone: Sequence[str | None]
-) -> Iterator[Unit]:
-    begun: int | None = None
-    for number, (statement, control) in enumerate(zip(statements, controls, strict=True)):
-        if begun is None and control is Control.BEGIN:
-            begun = number
-        elif begun is not None and control is Control.COMMIT:
-            yield _block(text, statements, begun, number)
-            begun = None
-        elif begun is None and control is None:
-            outside = statement.kind == "CallStmt" or (
-                statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
-            )
-            yield Unit(statement.start, statement.end, (number, number + 1), "", alone[number], "", outside)
-
-
-def _problems(
-    controls: Sequence[Control | None], alone: Sequence[str | None], transaction: str | None
-) -> Iterator[tuple[int, str]]:
-    begun: int | None = None
-    for number, control in enumerate(controls):
+    text: bytes,
+    statements: Sequence[Statement],
+    controls: Sequence[Control | None],
+    alone: Sequence[str | None],
+    transaction: str | None,
+) -> tuple[list[Unit], list[tuple[int, str]]]:
+    """The units of a file of several, and its problems."""
+    units, problems, begun = list[Unit](), list[tuple[int, str]](), None
+    for number, (statement, control, name) in enumerate(zip(statements, controls, alone, strict=True)):
         if control is Control.BEGIN and begun is not None:
-            yield number, _NESTED
+            problems.append((number, _NESTED))
         elif control is Control.BEGIN:
             begun = number
         elif control is Control.COMMIT and begun is None:
-            yield number, _LONE_COMMIT
-        elif control is Control.COMMIT:
+            problems.append((number, _LONE_COMMIT))
+        elif control is Control.COMMIT and begun is not None:
+            units.append(_block(text, statements, begun, number))
             begun = None
         elif control is Control.ROLLBACK:
+            problems.append((number, _ROLLBACK))
             begun = None
-            yield number, _ROLLBACK
         elif control is Control.OTHER:
-            yield number, _OTHER
-        elif alone[number] and begun is not None:
-            yield number, f"{alone[number]} can't run inside a transaction block; move it out of BEGIN ... COMMIT"
-        elif alone[number] and transaction == "on":
-            yield number, f"{alone[number]} can't run inside a transaction, but `transaction = on` asks for one"
+            problems.append((number, _OTHER))
+        elif begun is not None and name:
+            reason = f"{name} can't run inside a transaction block; move it out of BEGIN ... COMMIT"
+            problems.append((number, reason))
+        elif begun is None:
+            commits = statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
+            outside = statement.kind == "CallStmt" or commits
+            units.append(Unit(statement.start, statement.end, (number, number + 1), "", name, "", outside))
+            if name and transaction == "on":
+                reason = f"{name} can't run inside a transaction, but `transaction = on` asks for one"
+                problems.append((number, reason))
     if begun is not None:
-        yield begun, _NO_COMMIT
+        problems.append((begun, _NO_COMMIT))
     if transaction == "on" and any(controls) and not _is_wrapped(controls):
-        yield next(number for number, control in enumerate(controls) if control), _BLOCKS_BUT_ON
+        problems.append((next(number for number, control in enumerate(controls) if control), _BLOCKS_BUT_ON))
+    return units, problems
 
 
 # ---- statements that control transactions, and those that PostgreSQL refuses inside one -----------------------------

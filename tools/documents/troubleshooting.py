@@ -124,7 +124,6 @@ says so if it isn't there.
 
 
 def render() -> str:
-    """The page."""
     kinds = [kind for kind in vars(cloud).values() if isinstance(kind, type) and kind.__base__ is cloud.CloudError]
     return "\n".join([_BEGIN, *_entries(), _CLOUD, *map(_cloud_entry, kinds), _END])
 

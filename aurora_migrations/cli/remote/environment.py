@@ -92,11 +92,7 @@ class Environment:
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """The stack, as CloudFormation describes it.
-
-        Raises:
-            StackNotFound: there is none.
-        """
+        """The stack, as CloudFormation describes it."""
         with aws_errors():
             try:
                 found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]
@@ -189,11 +185,7 @@ def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
 
 @contextlib.contextmanager
 def local_errors() -> Iterator[None]:
-    """Raises what can go wrong in starting the local cloud as an error of ours.
-
-    Raises:
-        LocalCloudFailed: it could not be started.
-    """
+    """Raises what can go wrong in starting the local cloud as an error of ours."""
     from aurora_migrations.cdk.package.build import PackagingError
 
     try:

@@ -202,7 +202,6 @@ def contract_broken(execution: str, what: str) -> ExecutionFailed:
 
 
 def error_of(execution: Execution) -> MigratorError:
-    """The error that an execution ended with."""
     if execution.status == "ABORTED":
         return Cancelled(
             f"The execution {execution.name} was stopped: {execution.cause or 'nobody said why'}.",

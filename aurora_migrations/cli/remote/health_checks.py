@@ -199,7 +199,16 @@ def _network(environment: Environment, arguments: argparse.Namespace) -> Finding
 
 
 def _secret(environment: Environment, arguments: argparse.Namespace) -> Findings:
-    arn = _variable(environment, "preflight", "DATABASE_SECRET_ARN")
+    variables = _configuration(environment, "preflight").get("Environment") or {}
+    # To a role that may not decrypt them, Lambda returns all else, and why not these.
+    if refused := variables.get("Error"):
+        code = str(refused.get("ErrorCode", "no reason"))
+        solution = _MAY_NOT_DECRYPT if "AccessDenied" in code else _KEY_UNFIT
+        raise NotShown(f"Lambda couldn't decrypt the variables of preflight ({code})", solution)
+    arn = variables.get("Variables", {}).get("DATABASE_SECRET_ARN")
+    if arn is None:
+        missing = "preflight has no DATABASE_SECRET_ARN"
+        raise NotShown(f"{environment.stack} was deployed by another version: {missing}", _ANOTHER_VERSION)
     try:  # its value isn't read
         found = environment.client("secretsmanager").describe_secret(SecretId=arn)
     except ClientError as error:
@@ -259,18 +268,6 @@ def _configuration(environment: Environment, step: str) -> dict[str, Any]:
     name = _output(environment, f"{step.capitalize()}FunctionName")
     found: dict[str, Any] = environment.client("lambda").get_function_configuration(FunctionName=name)
     return found
-
-
-def _variable(environment: Environment, step: str, name: str) -> str:
-    """A variable of a function. To a role that may not decrypt them, Lambda returns all else, and why not these."""
-    found = _configuration(environment, step).get("Environment") or {}
-    if error := found.get("Error"):
-        code = str(error.get("ErrorCode", "no reason"))
-        solution = _MAY_NOT_DECRYPT if "AccessDenied" in code else _KEY_UNFIT
-        raise NotShown(f"Lambda couldn't decrypt the variables of {step} ({code})", solution)
-    if name not in found.get("Variables", {}):
-        raise NotShown(f"{environment.stack} was deployed by another version: {step} has no {name}", _ANOTHER_VERSION)
-    return str(found["Variables"][name])
 
 
 def _output(environment: Environment, name: str) -> str:

@@ -38,7 +38,6 @@ class Template:
 
     @property
     def options(self) -> list[str]:
-        """The options as they are written on the command line."""
         return [f"--{each}" for each in (*self.takes, *(["batches"] if self.batched else []))]
 
 
@@ -164,11 +163,7 @@ _GENERATED = {
 
 
 def _split_name(option: str, value: str) -> list[str]:
-    """`app."User"` -> `app`, `User`. Without quotes letters keep their case: it is the name as it is, not SQL.
-
-    Raises:
-        InvalidInput: it is no name.
-    """
+    """`app."User"` -> `app`, `User`. Without quotes letters keep their case: it is the name as it is, not SQL."""
     parts, end = [], 0
     for match in _PART.finditer(value):
         if match.start() != end:

@@ -20,7 +20,6 @@ ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "build",
         "Makes the package that runs in Lambda: our code, its locked dependencies for Lambda's Linux, the migrations "

@@ -17,7 +17,6 @@ from aurora_migrations.engine.errors import InvalidFile
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "check",
         "Reads every file with PostgreSQL's own grammar and says what is wrong with it, what may hurt when it is "

@@ -25,7 +25,6 @@ _PATIENCE_S = 120  # a package is put together within that, or never
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "deploy",
         "Puts the migrations as they are now into the local cloud that `up` keeps running (or one for the moment), and "

@@ -14,7 +14,6 @@ from aurora_migrations.engine import MigratorError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "doctor",
         "Looks at everything that an environment needs: login, stack, functions, e-mail, network, secret, the last "

@@ -14,7 +14,6 @@ from aurora_migrations.engine.status import history_answer
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "history",
         "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it. Of an "

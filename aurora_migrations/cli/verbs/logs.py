@@ -17,7 +17,6 @@ from aurora_migrations.engine.errors import NextCommand
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "logs",
         "What an execution did, as one story, oldest first: the states of the state machine, and what the three "

@@ -16,7 +16,6 @@ from aurora_migrations.engine.status import plan_answer
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "plan",
         "What a run would do, and changes nothing: every file that it would apply, the locks that it takes on tables "

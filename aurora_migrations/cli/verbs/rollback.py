@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
@@ -19,7 +18,6 @@ from aurora_migrations.engine.plan import plan_rollback, version_of
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "rollback",
         "Undoes every applied migration from the newest down to and including TARGET, by their down files, each in a "
@@ -37,10 +35,7 @@ def main(argv: Sequence[str]) -> int:
         data = (_roll_back_remotely if options.is_remote(arguments) else _roll_back_directly)(arguments, execution)
     except MigratorError as error:
         return options.fail(error, f"rollback {arguments.target}", arguments, execution)
-    if arguments.output == "json":
-        print_json(data)
-    else:
-        print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
+    print_json(data if arguments.output == "json" else {key: data[key] for key in CONTRACT})
     return 0
 
 

@@ -37,7 +37,6 @@ DIRECT = ("wait", "lock_timeout", "statement_timeout", "lock_wait", "end_idle", 
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "run",
         "Applies what is pending, each file in a transaction of its own; the first error ends the run and rolls its "
@@ -95,8 +94,6 @@ def make_request(arguments: argparse.Namespace, execution: str, hazards: Hazards
 
 
 class _Printer(Listener):
-    """Prints each step on the terminal."""
-
     def waiting(self, holder: Holder | None) -> None:
         print(f"Waiting for another run to end: {holder}", file=sys.stderr, flush=True)
 
@@ -133,7 +130,7 @@ def _print_result(data: Mapping[str, Any], warnings: Sequence[str], arguments: a
     print_warnings(warnings)
     if "verified" in data:
         print_verified(data["verified"])
-    print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
+    print_json({key: data[key] for key in CONTRACT})
     print(saved, end="")
 
 

@@ -22,7 +22,6 @@ _DIRECT_PAUSE, _REMOTE_PAUSE = 2.0, 15.0  # seconds; each status of an environme
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "status",
         "Where the database stands: how much is applied and pending, what a run would refuse, who is at work on it, "

@@ -20,7 +20,6 @@ from aurora_migrations.engine.errors import InvalidInput, NextCommand
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
-    from aurora_migrations.local.database_login import Login
 
 _CHECK_S = 2  # between two checks whether PostgreSQL still runs
 _KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
@@ -58,13 +57,18 @@ def _run(arguments: argparse.Namespace) -> None:
     from aurora_migrations.cli.remote.environment import local_errors, reporter
     from aurora_migrations.local import paths
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
+    from aurora_migrations.local.database_login import read_login, verify_login
     from aurora_migrations.local.postgres import server
 
     news: queue.Queue[dict[str, Any]] = queue.Queue()
     how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
     with contextlib.ExitStack() as closing:
         with local_errors():
-            login = _login(arguments.database_url)
+            login = None
+            if (
+                arguments.database_url
+            ):  # DATABASE_URL isn't read: nobody's database is migrated because it happens to be set
+                login = verify_login(read_login(arguments.database_url, os.environ))
             asked = login.url if login else None
             cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, reporter(arguments), **how))
             migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
@@ -75,16 +79,6 @@ def _run(arguments: argparse.Namespace) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             _watch(cloud, news, ended, closing.enter_context(pressed()))
         print("Ending ...", flush=True)
-
-
-def _login(url: str | None) -> Login | None:
-    """The login of another database than our own, after a test that it works. DATABASE_URL isn't read: nobody's
-    database is migrated because a variable happens to be set."""
-    if not url:
-        return None
-    from aurora_migrations.local.database_login import read_login, verify_login
-
-    return verify_login(read_login(url, os.environ))
 
 
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:

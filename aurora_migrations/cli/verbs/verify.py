@@ -15,7 +15,6 @@ _HOUR_MS = 3_600_000
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "verify",
         "Looks at every table that the applied migrations touch, or that TARGET touches: is it there, how many rows, "

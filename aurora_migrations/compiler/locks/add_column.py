@@ -86,7 +86,6 @@ def is_identity(column: Any) -> bool:
 
 
 def foreign_keys(column: Any) -> Iterator[Any]:
-    """The REFERENCES of a column."""
     for each in column.constraints:
         if each.constraint.contype == _C.CONSTR_FOREIGN:
             yield each.constraint

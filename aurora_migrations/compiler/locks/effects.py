@@ -46,7 +46,6 @@ class Effect:
     rules: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """The effect as JSON-able data."""
         return asdict(self) | {"rewrites": str(self.rewrites), "scans": str(self.scans)}
 
 

@@ -41,8 +41,12 @@ class Touch:
 
 def touches(node: Any, types: Types) -> Iterator[Touch]:
     """The relations that a statement names, each with the rule that applies."""
-    match = _MATCHERS.get(node.DESCRIPTOR.name)
-    return match(node, types) if match else iter(())
+    kind = node.DESCRIPTOR.name
+    if kind == "AlterTableStmt":
+        return _alter_table(node, types)
+    if kind in ("DeclareCursorStmt", "ExplainStmt", "PrepareStmt"):
+        return _analysed(node, types)
+    return _MATCHERS[kind](node) if kind in _MATCHERS else iter(())
 
 
 # ALTER TABLE and its kind
@@ -61,8 +65,7 @@ def _alter_table(node: Any, types: Types) -> Iterator[Touch]:
             yield from _alter_index(name, command)
         else:
             subtype = _COMMAND(command.subtype)
-            cases = _ALTER.get(subtype)
-            for when, other in cases(command, types) if cases else [("", None)]:
+            for when, other in _cases(subtype, command, types):
                 yield Touch(other or name, find_rule("AlterTableStmt", subtype, when))
     yield from _replaced(node.cmds)
 
@@ -81,8 +84,14 @@ def _replaced(commands: Iterable[Any]) -> Iterator[Touch]:
                 yield Touch(syntax_tree.of_range(constraint.pktable), rule)
 
 
-_Cases = Iterator[tuple[str, Name | None]]
+_Cases = Iterable[tuple[str, Name | None]]
 """The cases that apply, and the relation of each if it isn't the altered one."""
+
+
+def _cases(subtype: str, command: Any, types: Types) -> _Cases:
+    if subtype == "AT_AddColumn":
+        return _add_column(command, types)
+    return _ALTER[subtype](command) if subtype in _ALTER else [("", None)]
 
 
 def _add_column(command: Any, types: Types) -> _Cases:
@@ -93,7 +102,7 @@ def _add_column(command: Any, types: Types) -> _Cases:
         yield "the referenced table", syntax_tree.of_range(each.pktable)
 
 
-def _add_constraint(command: Any, types: Types) -> _Cases:
+def _add_constraint(command: Any) -> _Cases:
     constraint = getattr(command, "def").constraint
     case = _CONSTRAINT_CASES.get(constraint.contype)
     if not case:
@@ -123,27 +132,26 @@ _SOFT = frozenset({"fillfactor", "parallel_workers", "toast_tuple_target", "vacu
 _SOFT_STARTS = ("autovacuum_", "log_autovacuum_", "vacuum_")
 
 
-def _parameters(command: Any, types: Types) -> _Cases:
+def _parameters(command: Any) -> _Cases:
     """The strongest lock that any of the parameters needs."""
     names = [each.def_elem.defname.lower() for each in getattr(command, "def").list.items]
     soft = all(name in _SOFT or name.startswith(_SOFT_STARTS) for name in names)
     yield "" if soft else "a strong one", None
 
 
-def _partition(command: Any, types: Types) -> _Cases:
+def _partition(command: Any) -> _Cases:
     partition = getattr(command, "def").partition_cmd
     concurrently = "CONCURRENTLY" if partition.concurrent else ""  # of DETACH only
     yield concurrently, None
     yield ": ".join(part for part in (concurrently, "the partition") if part), syntax_tree.of_range(partition.name)
 
 
-def _inherit(command: Any, types: Types) -> _Cases:
+def _inherit(command: Any) -> _Cases:
     yield "", None
     yield "the parent", syntax_tree.of_range(getattr(command, "def").range_var)
 
 
-_ALTER: Mapping[str, Callable[[Any, Types], _Cases]] = {
-    "AT_AddColumn": _add_column,
+_ALTER: Mapping[str, Callable[[Any], _Cases]] = {
     "AT_AddConstraint": _add_constraint,
     "AT_SetRelOptions": _parameters,
     "AT_ResetRelOptions": _parameters,
@@ -170,7 +178,7 @@ def _alter_index(name: Name, command: Any) -> Iterator[Touch]:
 # CREATE TABLE
 
 
-def _create_table(node: Any, types: Types) -> Iterator[Touch]:
+def _create_table(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), None)
     when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
     yield from _ranges(node.inh_relations, find_rule("CreateStmt", "", when))
@@ -182,7 +190,7 @@ def _create_table(node: Any, types: Types) -> Iterator[Touch]:
         yield Touch(syntax_tree.of_range(each.pktable), find_rule("CreateStmt", "", "the referenced table"))
 
 
-def _create_table_as(node: Any, types: Types) -> Iterator[Touch]:
+def _create_table_as(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.into.rel), None)
     rule = find_rule("CreateTableAsStmt")
     yield from _query(node.query, reads=rule, runs=not node.into.skip_data)
@@ -203,7 +211,7 @@ def _query(message: Any, reads: Rule | None = None, runs: bool = True) -> Iterat
             yield Touch(use.name, find_rule(use.how, "", use.what), runs)
 
 
-def _data(node: Any, types: Types) -> Iterator[Touch]:
+def _data(node: Any) -> Iterator[Touch]:
     if node.DESCRIPTOR.name == "SelectStmt" and node.HasField("into_clause"):
         yield Touch(syntax_tree.of_range(node.into_clause.rel), None)
     yield from _query(node)
@@ -216,7 +224,7 @@ def _analysed(node: Any, types: Types) -> Iterator[Touch]:
         yield Touch(touch.name, touch.rule, touch.runs and runs)
 
 
-def _copy(node: Any, types: Types) -> Iterator[Touch]:
+def _copy(node: Any) -> Iterator[Touch]:
     if node.HasField("relation"):
         yield Touch(syntax_tree.of_range(node.relation), find_rule("CopyStmt", "", "FROM" if node.is_from else "TO"))
     else:
@@ -226,25 +234,25 @@ def _copy(node: Any, types: Types) -> Iterator[Touch]:
 # Views, functions, and what hangs on a table
 
 
-def _view(node: Any, types: Types) -> Iterator[Touch]:
+def _view(node: Any) -> Iterator[Touch]:
     when = "OR REPLACE" if node.replace else "new"
     yield Touch(syntax_tree.of_range(node.view), find_rule("ViewStmt", "", when))
     yield from _query(node.query, reads=find_rule("ViewStmt", "", "the tables it reads"), runs=False)
 
 
-def _function(node: Any, types: Types) -> Iterator[Touch]:
+def _function(node: Any) -> Iterator[Touch]:
     if node.HasField("sql_body"):
         reads = find_rule("CreateFunctionStmt", "", "the tables its body reads")
         yield from _query(node.sql_body, reads=reads, runs=False)
 
 
-def _trigger(node: Any, types: Types) -> Iterator[Touch]:
+def _trigger(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), find_rule("CreateTrigStmt"))
     if node.HasField("constrrel"):
         yield Touch(syntax_tree.of_range(node.constrrel), find_rule("CreateTrigStmt", "", "FROM"))
 
 
-def _rewrite_rule(node: Any, types: Types) -> Iterator[Touch]:
+def _rewrite_rule(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), find_rule("RuleStmt"))
     reads = find_rule("RuleStmt", "", "read by its actions")
     for query in (*node.actions, *([node.where_clause] if node.HasField("where_clause") else [])):
@@ -253,7 +261,7 @@ def _rewrite_rule(node: Any, types: Types) -> Iterator[Touch]:
                 yield touch
 
 
-def _policy(node: Any, types: Types) -> Iterator[Touch]:
+def _policy(node: Any) -> Iterator[Touch]:
     kind = node.DESCRIPTOR.name
     yield Touch(syntax_tree.of_range(node.table), find_rule(kind))
     reads = find_rule(kind, "", "read by its expression")
@@ -262,7 +270,7 @@ def _policy(node: Any, types: Types) -> Iterator[Touch]:
             yield from _query(getattr(node, expression), reads=reads, runs=False)
 
 
-def _publication(node: Any, types: Types) -> Iterator[Touch]:
+def _publication(node: Any) -> Iterator[Touch]:
     for each in node.pubobjects:
         table = each.publication_obj_spec.pubtable
         if table.HasField("relation"):
@@ -272,7 +280,7 @@ def _publication(node: Any, types: Types) -> Iterator[Touch]:
 # Indexes and maintenance
 
 
-def _on_relations(node: Any, types: Types) -> Iterator[Touch]:
+def _on_relations(node: Any) -> Iterator[Touch]:
     """The relations that a statement lists, or its only one, if it names any."""
     kind = node.DESCRIPTOR.name
     listed = node.relations if kind in ("CreateStatsStmt", "LockStmt", "TruncateStmt") else [node.relation]
@@ -286,7 +294,7 @@ def _on_relations(node: Any, types: Types) -> Iterator[Touch]:
     yield from _ranges((each for each in listed if each.ListFields()), find_rule(kind, "", when))
 
 
-def _reindex(node: Any, types: Types) -> Iterator[Touch]:
+def _reindex(node: Any) -> Iterator[Touch]:
     if node.HasField("relation"):
         kind = _pb.ReindexObjectType.Name(node.kind)
         when = "CONCURRENTLY" if syntax_tree.option_is_on(node.params, "concurrently") else ""
@@ -295,7 +303,7 @@ def _reindex(node: Any, types: Types) -> Iterator[Touch]:
         yield Touch(syntax_tree.of_range(node.relation), rule, on_table=table)
 
 
-def _vacuum(node: Any, types: Types) -> Iterator[Touch]:
+def _vacuum(node: Any) -> Iterator[Touch]:
     when = "" if node.is_vacuumcmd else "ANALYZE"
     if node.is_vacuumcmd and syntax_tree.option_is_on(node.options, "full"):
         when = "FULL"
@@ -321,7 +329,7 @@ def listed(object_type: str, node: Any) -> Name | None:
     return syntax_tree.of_parts(parts) if object_type in RELATIONS else None
 
 
-def _drop(node: Any, types: Types) -> Iterator[Touch]:
+def _drop(node: Any) -> Iterator[Touch]:
     kind = _OBJECT(node.remove_type)
     rule = find_rule("DropStmt", _plain(kind), "CONCURRENTLY" if node.concurrent else "")
     for each in node.objects:
@@ -330,21 +338,21 @@ def _drop(node: Any, types: Types) -> Iterator[Touch]:
             yield Touch(name, rule, on_table=rule if kind == "OBJECT_INDEX" else None)
 
 
-def _comment(node: Any, types: Types) -> Iterator[Touch]:
+def _comment(node: Any) -> Iterator[Touch]:
     kind = _OBJECT(node.objtype)
     name = listed(kind, node.object)
     if name:
         yield Touch(name, find_rule("CommentStmt", _plain(kind)))
 
 
-def _move(node: Any, types: Types) -> Iterator[Touch]:
+def _move(node: Any) -> Iterator[Touch]:
     statement = node.DESCRIPTOR.name
     kind = _OBJECT(node.rename_type if statement == "RenameStmt" else node.object_type)
     if node.HasField("relation") and kind != "OBJECT_ATTRIBUTE":
         yield Touch(syntax_tree.of_range(node.relation), find_rule(statement, _plain(kind)))
 
 
-def _grant(node: Any, types: Types) -> Iterator[Touch]:
+def _grant(node: Any) -> Iterator[Touch]:
     if node.targtype == _pb.GrantTargetType.ACL_TARGET_OBJECT:
         rule = find_rule("GrantStmt", _OBJECT(node.objtype))
         yield from _ranges((each for each in node.objects if each.HasField("range_var")), rule)
@@ -358,7 +366,7 @@ def _plain(kind: str) -> str:
 # Sequences
 
 
-def _sequence(node: Any, types: Types) -> Iterator[Touch]:
+def _sequence(node: Any) -> Iterator[Touch]:
     is_new = node.DESCRIPTOR.name == "CreateSeqStmt"
     yield Touch(syntax_tree.of_range(node.sequence), None if is_new else find_rule("AlterSeqStmt"))
     for each in node.options:
@@ -368,16 +376,15 @@ def _sequence(node: Any, types: Types) -> Iterator[Touch]:
                 yield Touch(name, find_rule(node.DESCRIPTOR.name, "", "OWNED BY"))
 
 
-_MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
+_MATCHERS: Mapping[str, Callable[[Any], Iterator[Touch]]] = {
     "AlterObjectSchemaStmt": _move,
     "AlterPolicyStmt": _policy,
     "AlterPublicationStmt": _publication,
     "AlterSeqStmt": _sequence,
-    "AlterTableStmt": _alter_table,
     "ClusterStmt": _on_relations,
     "CommentStmt": _comment,
     "CopyStmt": _copy,
-    "CreateForeignTableStmt": lambda node, types: _create_table(node.base_stmt, types),
+    "CreateForeignTableStmt": lambda node: _create_table(node.base_stmt),
     "CreateFunctionStmt": _function,
     "CreatePolicyStmt": _policy,
     "CreatePublicationStmt": _publication,
@@ -386,16 +393,13 @@ _MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
     "CreateStmt": _create_table,
     "CreateTableAsStmt": _create_table_as,
     "CreateTrigStmt": _trigger,
-    "DeclareCursorStmt": _analysed,
     "DeleteStmt": _data,
     "DropStmt": _drop,
-    "ExplainStmt": _analysed,
     "GrantStmt": _grant,
     "IndexStmt": _on_relations,
     "InsertStmt": _data,
     "LockStmt": _on_relations,
     "MergeStmt": _data,
-    "PrepareStmt": _analysed,
     "RefreshMatViewStmt": _on_relations,
     "ReindexStmt": _reindex,
     "RenameStmt": _move,

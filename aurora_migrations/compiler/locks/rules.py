@@ -88,7 +88,6 @@ class Rule:
 
     @property
     def blocks_writes(self) -> bool:
-        """Whether an INSERT, UPDATE or DELETE has to wait."""
         return bool({self.lock, self.index_lock} & CONFLICTS[ROW_EXCLUSIVE])
 
     @property
@@ -121,5 +120,4 @@ _BY_CASE = {(rule.statement, rule.command, rule.when): rule for rule in RULES}
 
 
 def find_rule(statement: str, command: str = "", when: str = "") -> Rule | None:
-    """The rule of a case, if there is one."""
     return _BY_CASE.get((statement, command, when))

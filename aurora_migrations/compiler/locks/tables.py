@@ -109,12 +109,10 @@ def _qualified(created: CreatedObjects, name: Name) -> Name:
 def _created(node: Any) -> Iterator[Name]:
     """A table that depends on no other one. IF NOT EXISTS creates it, or it is there."""
     kind = node.DESCRIPTOR.name
-    if kind == "CreateStmt":
-        if not (node.HasField("partbound") or node.inh_relations or node.HasField("of_typename")):
-            yield syntax_tree.of_range(node.relation)
-    elif kind == "CreateTableAsStmt":
-        if _OBJECT(node.objtype) == "OBJECT_TABLE":
-            yield syntax_tree.of_range(node.into.rel)
+    if kind == "CreateStmt" and not (node.HasField("partbound") or node.inh_relations or node.HasField("of_typename")):
+        yield syntax_tree.of_range(node.relation)
+    elif kind == "CreateTableAsStmt" and _OBJECT(node.objtype) == "OBJECT_TABLE":
+        yield syntax_tree.of_range(node.into.rel)
     elif kind == "SelectStmt" and node.HasField("into_clause"):
         yield syntax_tree.of_range(node.into_clause.rel)
 
