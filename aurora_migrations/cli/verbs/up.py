@@ -65,9 +65,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with contextlib.ExitStack() as closing:
         with local_errors():
             login = None
-            if (
-                arguments.database_url
-            ):  # DATABASE_URL isn't read: nobody's database is migrated because it happens to be set
+            if arguments.database_url:  # not DATABASE_URL: no database is migrated because a variable happens to be set
                 login = verify_login(read_login(arguments.database_url, os.environ))
             asked = login.url if login else None
             cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, reporter(arguments), **how))
