@@ -73,13 +73,10 @@ def test(arguments: list[str]) -> int:
     set_up("dev")
     if arguments:
         return hand_over("pytest", *arguments)
-    together = subprocess.run(in_processes(PROCESSES, "not alone"), cwd=ROOT).returncode
-    alone = subprocess.run(in_processes(ALONE, "alone"), cwd=ROOT).returncode
+    how = module("pytest", "--no-loadscope-reorder")
+    together = subprocess.run([*how, "-n", str(PROCESSES), "-m", "not alone"], cwd=ROOT).returncode
+    alone = subprocess.run([*how, "-n", str(ALONE), "-m", "alone"], cwd=ROOT).returncode
     return together or alone
-
-
-def in_processes(number: int, which: str) -> list[str]:
-    return module("pytest", "-n", str(number), "--no-loadscope-reorder", "-m", which)
 
 
 def torture(arguments: list[str]) -> int:
@@ -170,7 +167,7 @@ def set_up(kind: str) -> None:
         if is_ready(kind):
             return
         tell(f"Setting up .venv from requirements/{kind}.txt; this happens once and takes a few minutes.")
-        if not is_ours():
+        if stamped()[:1] != [environment()]:  # else this Python made it: packages may be changed in place
             stop_server()
             make_environment(VENV)
         STAMP.unlink(missing_ok=True)
@@ -198,11 +195,6 @@ def is_ready(kind: str) -> bool:
     """dev holds what cdk needs, and cdk what run needs: a finished larger set-up will do for a smaller one."""
     enough = SETUPS[SETUPS.index(kind) :]
     return any(stamped() == [environment(), wanted(each)] for each in enough)
-
-
-def is_ours() -> bool:
-    """Whether .venv was once finished by this Python, so that packages may be changed in place."""
-    return stamped()[:1] == [environment()]
 
 
 def make_environment(folder: Path) -> None:
@@ -238,16 +230,12 @@ def only_one() -> Iterator[None]:
     with Path(__file__).open("r+b") as handle:
         if not try_lock(handle):
             tell("Another set-up is at work in this folder; waiting for it.")
-            wait_for_lock(handle)
+            deadline = time.monotonic() + WAIT_FOR_ANOTHER_SET_UP_S
+            while not try_lock(handle):
+                if time.monotonic() > deadline:
+                    raise Trouble("Another set-up in this folder does not end. End it, then call again.")
+                time.sleep(0.2)
         yield
-
-
-def wait_for_lock(handle: BinaryIO) -> None:
-    deadline = time.monotonic() + WAIT_FOR_ANOTHER_SET_UP_S
-    while not try_lock(handle):
-        if time.monotonic() > deadline:
-            raise Trouble("Another set-up in this folder does not end. End it, then call again.")
-        time.sleep(0.2)
 
 
 def try_lock(handle: BinaryIO) -> bool:

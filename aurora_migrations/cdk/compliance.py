@@ -40,16 +40,8 @@ def check(app: cdk.App) -> None:
 def acknowledge(stack: cdk.Stack) -> None:
     """Tells cdk-nag of the findings in the table."""
     for path, finding, reason in ACKNOWLEDGED:
-        place = _find(stack, path)
+        place: IConstruct | None = stack
+        for part in path.split("/"):
+            place = place.node.try_find_child(part) if place is not None else None
         if place is not None:
             cdk.Validations.of(place).acknowledge(cdk.Acknowledgment(id=finding, reason=reason))
-
-
-def _find(stack: cdk.Stack, path: str) -> IConstruct | None:
-    place: IConstruct = stack
-    for part in path.split("/"):
-        child = place.node.try_find_child(part)
-        if child is None:
-            return None
-        place = child
-    return place

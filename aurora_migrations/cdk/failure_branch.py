@@ -65,23 +65,16 @@ class FailureBranch(Construct):
         what: str = FAILED,
         asked: Mapping[str, str] | None = None,
     ) -> None:
-        """Builds the states.
-
-        Args:
-            what: happened, in the words of the machine's own mail.
-            asked: what the mail says was asked for, if not the execution's input.
-        """
+        """Builds the states. `what` happened, in the words of the machine's own mail; `asked` is what it says was asked
+        for, if not the execution's input."""
         super().__init__(scope, name)
         self.end = self._fail()
         self._send = send(self, "Notify failure", alerts, _MAIL)
         self._send.add_catch(self.end, result_path="$.unsent")
         self._send.next(self.end)
         given = sfn.JsonPath.object_at("$$.Execution.Input") if asked is None else dict(asked)
-        self.write = self._write(
-            functions,
-            given,
-            fill(fixed_mails.unwritten(environment, cdk.Stack.of(self).region, what), _ERROR, "$$.Execution.Id"),
-        )
+        unwritten = fixed_mails.unwritten(environment, cdk.Stack.of(self).region, what)
+        self.write = self._write(functions, given, fill(unwritten, _ERROR, "$$.Execution.Id"))
 
     def read(self) -> sfn.Choice:
         """The states that read the mail that the function which failed has written, and otherwise have one written."""

@@ -90,7 +90,7 @@ class Functions(Construct):
             place,
             "Log",
             log_group_name=Names(self._settings.name).function_log(kind.name),
-            retention=retention(self._settings),
+            retention=RETENTION[self._settings.log_retention_days],
             encryption_key=self._key,
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
@@ -172,24 +172,16 @@ class Functions(Construct):
                 actions=["secretsmanager:GetSecretValue"], resources=[resolve(self, self._settings.database.secret)]
             )
         )
-        self._let_decrypt(role)
-        self._let_stand_in_vpc(role, function)
-        return role
-
-    def _let_decrypt(self, role: iam.Role) -> None:
-        if self._settings.database.secret_key is None:
-            return
-        via = f"secretsmanager.{cdk.Stack.of(self).region}.amazonaws.com"
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["kms:Decrypt"],
-                resources=[resolve(self, self._settings.database.secret_key)],
-                conditions={"StringEquals": {"kms:ViaService": via}},
+        if self._settings.database.secret_key is not None:
+            via = f"secretsmanager.{cdk.Stack.of(self).region}.amazonaws.com"
+            role.add_to_policy(
+                iam.PolicyStatement(
+                    actions=["kms:Decrypt"],
+                    resources=[resolve(self, self._settings.database.secret_key)],
+                    conditions={"StringEquals": {"kms:ViaService": via}},
+                )
             )
-        )
-
-    def _let_stand_in_vpc(self, role: iam.Role, function: str) -> None:
-        """Lambda makes network interfaces as this role; the function's own code may not."""
+        # Lambda makes network interfaces as this role; the function's own code may not.
         arn = cdk.Stack.of(self).format_arn(
             service="lambda", resource="function", resource_name=function, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
         )
@@ -199,11 +191,7 @@ class Functions(Construct):
         role.add_to_policy(
             iam.PolicyStatement(effect=iam.Effect.DENY, actions=actions, resources=["*"], conditions=own_code)
         )
-
-
-def retention(settings: Environment) -> logs.RetentionDays:
-    """How long logs are kept."""
-    return RETENTION[settings.log_retention_days]
+        return role
 
 
 RETENTION = {

@@ -43,7 +43,6 @@ class Names:
 
     @property
     def stack(self) -> str:
-        """The CloudFormation stack."""
         return f"AuroraMigrationsRunnerStack-{self.environment}"
 
     def of(self, *parts: str) -> str:

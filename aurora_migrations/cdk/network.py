@@ -32,8 +32,14 @@ class Network(Construct):
             subnets=[self._subnet(number, subnet) for number, subnet in enumerate(wanted.subnets, 1)]
         )
         self.group = self._group("Runner", "runner", "The migration functions: out to the database and to its secret")
-        self._open_database()
-        self.secrets_url = self._open_secrets()
+        database = self._existing("Database", resolve(self, wanted.database_security_group))
+        port = ec2.Port.tcp(resolve_number(self, settings.database.port))
+        self.group.connections.allow_to(database, port, f"migrations of {settings.name}")
+        is_ours = wanted.secrets_endpoint == "create"
+        made = self._group("Endpoint", "secrets", "Secrets Manager for the runner") if is_ours else None
+        secrets = made or self._existing("ExistingEndpoint", resolve(self, wanted.secrets_endpoint))
+        self.group.connections.allow_to(secrets, ec2.Port.tcp(HTTPS), f"secret of {settings.name}")
+        self.secrets_url = self._endpoint(made) if made is not None else None
 
     def _vpc(self, reference: Reference[str]) -> ec2.IVpc:
         vpc = ec2.Vpc.from_vpc_attributes(
@@ -61,18 +67,6 @@ class Network(Construct):
 
     def _existing(self, construct: str, group_id: str) -> ec2.ISecurityGroup:
         return ec2.SecurityGroup.from_security_group_id(self, construct, group_id)
-
-    def _open_database(self) -> None:
-        group = self._existing("Database", resolve(self, self._settings.network.database_security_group))
-        port = ec2.Port.tcp(resolve_number(self, self._settings.database.port))
-        self.group.connections.allow_to(group, port, f"migrations of {self._settings.name}")
-
-    def _open_secrets(self) -> str | None:
-        endpoint = self._settings.network.secrets_endpoint
-        made = self._group("Endpoint", "secrets", "Secrets Manager for the runner") if endpoint == "create" else None
-        group = made or self._existing("ExistingEndpoint", resolve(self, endpoint))
-        self.group.connections.allow_to(group, ec2.Port.tcp(HTTPS), f"secret of {self._settings.name}")
-        return self._endpoint(made) if made is not None else None
 
     def _endpoint(self, group: ec2.SecurityGroup) -> str:
         """Without private DNS, which would lead the whole VPC's traffic to Secrets Manager through it."""

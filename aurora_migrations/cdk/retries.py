@@ -101,11 +101,7 @@ _LONGEST_TURN = 60  # seconds between two tries to get the run lock; with full j
 
 def for_another_run(lock_wait: float, room: float) -> Retry:
     """Waits about an hour for another run, whose calls may take a quarter of one each; or half of the room, if that is
-    less.
-
-    Args:
-        lock_wait: seconds that each try waits by itself.
-        room: seconds that the execution has beside the call of a function.
+    less. Each try waits `lock_wait` seconds by itself; the execution has `room` seconds beside the call of a function.
     """
     attempts = int(min(PATIENCE, room / 2) / (lock_wait + _LONGEST_TURN / 2))
     return Retry((ANOTHER_RUN,), first_wait=15, attempts=max(1, attempts), longest_wait=_LONGEST_TURN)
@@ -125,12 +121,7 @@ MAIL = Retry(
 )
 
 
-def _check() -> None:
-    """A new transient error in a family that no retry knows would silently not be retried."""
-    known = {name for retry in of_calls(0, PATIENCE) for name in retry.errors}
-    forgotten = [error.__name__ for error in every_error() if error.retryable and error.__name__ not in known]
-    if forgotten:
-        raise ValueError(f"The engine calls {', '.join(forgotten)} transient, and no retry of cdk/retries.py does.")
-
-
-_check()
+# A new transient error in a family that no retry knows would silently not be retried.
+_KNOWN = {name for retry in of_calls(0, PATIENCE) for name in retry.errors}
+if _FORGOTTEN := [error.__name__ for error in every_error() if error.retryable and error.__name__ not in _KNOWN]:
+    raise ValueError(f"The engine calls {', '.join(_FORGOTTEN)} transient, and no retry of cdk/retries.py does.")

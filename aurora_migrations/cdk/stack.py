@@ -21,11 +21,7 @@ class MigrationsStack(cdk.Stack):
     """Runs one database's migrations after a deployment, on demand, and never unheard."""
 
     def __init__(self, scope: Construct, settings: Environment, package: Package) -> None:
-        """Builds the stack.
-
-        Args:
-            package: what the functions run: `bundling.bundled(migrations)` on AWS.
-        """
+        """Builds the stack. On AWS its package is `bundling.bundled(migrations)`."""
         super().__init__(
             scope,
             Names(settings.name).stack,
@@ -38,10 +34,9 @@ class MigrationsStack(cdk.Stack):
         functions = Functions(self, "Functions", settings=settings, network=network, key=key, package=package)
         workflow = Workflow(self, "Workflow", settings=settings, functions=functions, alerts=alerts)
         dead_letters = DeadLetters(self, "DeadLetters", settings=settings, alerts=alerts, key=key)
-        machine = workflow.machine
-        DeployTrigger(self, "OnDeploy", settings=settings, machine=machine, dead_letters=dead_letters)
+        DeployTrigger(self, "OnDeploy", settings=settings, machine=workflow.machine, dead_letters=dead_letters)
         watching = Watching(settings=settings, functions=functions, alerts=alerts, dead_letters=dead_letters)
-        Notice(self, "Notice", watching, machine)
+        Notice(self, "Notice", watching, workflow.machine)
         if settings.daily_check:
             DailyCheck(self, "Daily", watching)
         outputs.tell(self, workflow=workflow, functions=functions, alerts=alerts, dead_letters=dead_letters)

@@ -13,7 +13,7 @@ from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import TASK_MARGIN_MS, Environment
-from aurora_migrations.cdk.functions import Functions, retention
+from aurora_migrations.cdk.functions import RETENTION, Functions
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.retries import MAIL, Retry
 from aurora_migrations.engine.steps import layout
@@ -24,17 +24,14 @@ _SENDING = cdk.Duration.seconds(30)
 def make_machine(
     scope: Construct, part: str, settings: Environment, alerts: Alerts, diagram: sfn.IChainable, timeout_ms: int
 ) -> tuple[sfn.StateMachine, logs.LogGroup]:
-    """A standard state machine that may send mails, with everything it does in an encrypted log.
-
-    Args:
-        part: what its name ends in; empty for the one that people start.
-    """
+    """A standard state machine that may send mails, with everything it does in an encrypted log. Its name ends
+    in `part`, which is empty for the one that people start."""
     names, parts = Names(settings.name), [part] if part else []
     log = logs.LogGroup(
         scope,
         "Log",
         log_group_name=names.machine_log(*parts),
-        retention=retention(settings),
+        retention=RETENTION[settings.log_retention_days],
         encryption_key=alerts.key,
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
@@ -100,7 +97,6 @@ def report(
         about: failure, end or pending.
         trigger: whose look it is, in logs and mails.
         into: where the answer is, in `Payload`; by default the answer is all that is left of the state.
-        more: what else its report takes.
     """
     payload = {"input": {"action": "plan", "trigger": trigger}, "report": {"about": about, **more}}
     return _invoke(scope, name, functions, "preflight", payload, into, "$.Payload" if into == "$" else None)

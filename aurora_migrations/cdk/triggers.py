@@ -69,6 +69,13 @@ class DeployTrigger(Construct):
     ) -> None:
         super().__init__(scope, name)
         names = Names(settings.name)
+        # A stack's ARN ends in `stack/NAME/ID`: the slash keeps out stacks with a longer name. In AWS's documented
+        # event it ends in `stack/NAME`, so that is matched too, as a whole.
+        arns = [
+            cdk.Stack.of(self).format_arn(service="cloudformation", resource="stack", resource_name=stack)
+            for stack in (names.stack, *settings.watch_stacks)
+        ]
+        whole = [events.Match.exact_string(arn) for arn in arns]
         events.Rule(
             self,
             "Rule",
@@ -77,7 +84,7 @@ class DeployTrigger(Construct):
             event_pattern=events.EventPattern(
                 source=["aws.cloudformation"],
                 detail_type=["CloudFormation Stack Status Change"],
-                resources=self._stacks((names.stack, *settings.watch_stacks)),
+                resources=events.Match.any_of(*whole, *(events.Match.prefix(f"{arn}/") for arn in arns)),
                 detail={"status-details": {"status": DEPLOYED}},
             ),
             targets=[
@@ -90,16 +97,6 @@ class DeployTrigger(Construct):
                 )
             ],
         )
-
-    def _stacks(self, stacks: tuple[str, ...]) -> list[str]:
-        """A stack's ARN ends in `stack/NAME/ID`: the slash keeps out stacks with a longer name. In AWS's documented
-        event it ends in `stack/NAME`, so that is matched too, as a whole."""
-        arns = [
-            cdk.Stack.of(self).format_arn(service="cloudformation", resource="stack", resource_name=stack)
-            for stack in stacks
-        ]
-        whole = [events.Match.exact_string(arn) for arn in arns]
-        return events.Match.any_of(*whole, *(events.Match.prefix(f"{arn}/") for arn in arns))
 
 
 def start(

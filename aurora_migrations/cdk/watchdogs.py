@@ -57,7 +57,7 @@ class Notice(Construct):
     def __init__(self, scope: Construct, name: str, watching: Watching, machine: sfn.StateMachine) -> None:
         super().__init__(scope, name)
         settings = watching.settings
-        own, self.log = make_machine(self, "notice", settings, watching.alerts, self._diagram(watching), TIMEOUT_MS)
+        own, _ = make_machine(self, "notice", settings, watching.alerts, self._diagram(watching), TIMEOUT_MS)
         detail = events.RuleTargetInput.from_event_path("$.detail")  # as it is: a template might miss what is missing
         events.Rule(
             self,
@@ -134,7 +134,7 @@ class DailyCheck(Construct):
     def __init__(self, scope: Construct, name: str, watching: Watching) -> None:
         super().__init__(scope, name)
         settings = watching.settings
-        own, self.log = make_machine(self, "daily", settings, watching.alerts, self._diagram(watching), TIMEOUT_MS)
+        own, _ = make_machine(self, "daily", settings, watching.alerts, self._diagram(watching), TIMEOUT_MS)
         events.Rule(
             self,
             "Rule",

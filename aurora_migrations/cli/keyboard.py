@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 _NAP_S = 0.2
@@ -21,11 +21,8 @@ def pressed() -> Iterator[Iterator[str]]:
     elif sys.platform == "win32":
         yield _windows_keys()
     else:
-        terminal = _Terminal(sys.stdin.fileno())
-        try:
-            yield terminal.keys()
-        finally:
-            terminal.restore()
+        with contextlib.closing(_terminal_keys(sys.stdin.fileno())) as keys:
+            yield keys
 
 
 def _naps() -> Iterator[str]:
@@ -34,61 +31,44 @@ def _naps() -> Iterator[str]:
         yield ""
 
 
-class _Terminal:
-    """A Unix terminal. It isn't read or changed while another job has it: after `up &` it is the shell's, and a process
-    that touches it then is stopped (SIGTTIN, SIGTTOU)."""
+def _terminal_keys(file: int) -> Generator[str, None, None]:
+    """The keys of a Unix terminal, which is left as it was found. It isn't read or changed while another job has it:
+    after `up &` it is the shell's, and a process that touches it then is stopped (SIGTTIN, SIGTTOU)."""
+    import select
+    import termios
+    import tty
 
-    def __init__(self, file: int) -> None:
-        self._file = file
-        self._before: list[Any] | None = None
-
-    def keys(self) -> Iterator[str]:
-        import select
-
+    before: list[Any] | None = None
+    try:
         while True:
-            if not self._is_ours():
+            if not _is_ours(file):
                 time.sleep(_NAP_S)
                 yield ""
                 continue
-            self._take()
-            ready, _, _ = select.select([self._file], [], [], _NAP_S)
-            typed = self._read() if ready else None
-            if typed == b"":
-                break
+            with contextlib.suppress(termios.error):
+                now = termios.tcgetattr(file)
+                if now[3] & termios.ICANON:  # also after a stop and `fg`, as the shell resets the terminal
+                    before = before or now
+                    tty.setcbreak(file, termios.TCSANOW)
+            typed = None
+            if select.select([file], [], [], _NAP_S)[0]:
+                with contextlib.suppress(OSError):
+                    typed = os.read(file, 1)
+                if not typed:
+                    break
             yield typed.decode("ascii", "replace") if typed else ""
         yield from _naps()  # the terminal is gone
-
-    def restore(self) -> None:
-        """Leaves the terminal as it was found."""
-        import termios
-
-        if self._before is not None and self._is_ours():
+    finally:
+        if before is not None and _is_ours(file):
             with contextlib.suppress(termios.error):
-                termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
+                termios.tcsetattr(file, termios.TCSADRAIN, before)
 
-    def _is_ours(self) -> bool:
-        try:
-            return os.tcgetpgrp(self._file) == os.getpgrp()
-        except OSError:  # it isn't the one that we were started from, or is gone
-            return False
 
-    def _take(self) -> None:
-        """Has the terminal pass on each key at once; again after a stop and `fg`, as the shell resets the terminal."""
-        import termios
-        import tty
-
-        with contextlib.suppress(termios.error):
-            now = termios.tcgetattr(self._file)
-            if now[3] & termios.ICANON:
-                self._before = self._before or now
-                tty.setcbreak(self._file, termios.TCSANOW)
-
-    def _read(self) -> bytes:
-        """A key; nothing at the end of what is typed."""
-        try:
-            return os.read(self._file, 1)
-        except OSError:
-            return b""
+def _is_ours(file: int) -> bool:
+    try:
+        return os.tcgetpgrp(file) == os.getpgrp()
+    except OSError:  # it isn't the one that we were started from, or is gone
+        return False
 
 
 def _windows_keys() -> Iterator[str]:

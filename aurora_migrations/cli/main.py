@@ -11,7 +11,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import FrameType, ModuleType
 from typing import TextIO, cast
 
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
     try:
-        with _printable():
+        out, err = (cast(TextIO, Printable(stream)) for stream in (sys.stdout, sys.stderr))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = _call(arguments)
         sys.stdout.flush()
     except OSError as error:
@@ -90,14 +91,6 @@ def _is_of_output(error: OSError) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def _printable() -> Iterator[None]:
-    """Makes everything that is printed unable to control the terminal."""
-    out, err = (cast(TextIO, Printable(stream)) for stream in (sys.stdout, sys.stderr))
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        yield
-
-
 def _call(arguments: Sequence[str]) -> int:
     verb, rest = arguments[0] if arguments else None, arguments[1:]
     if verb == "help" and rest:  # `help run` is `run --help`
@@ -107,7 +100,13 @@ def _call(arguments: Sequence[str]) -> int:
         print(_HELP.format(program=PROGRAM, verbs=verbs), end="")
         return 0 if verb else 2
     if verb == "--version":
-        return _version()
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"{PROGRAM} {version(PROGRAM)}")
+        except PackageNotFoundError:
+            print(f"{PROGRAM} (not installed; running from its source)")
+        return 0
     if verb not in VERBS:
         from aurora_migrations.engine.diagnostics.redaction import without_password
 
@@ -138,13 +137,14 @@ def _load(name: str) -> ModuleType:
     Ctrl-C during the import ends the process at once, as nothing has begun; a KeyboardInterrupt could be raised inside
     any module. Where SIGINT is ignored or has another handler (`nohup`, a test), that stays.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return importlib.import_module(f"aurora_migrations.cli.verbs.{name}")
-    signal.signal(signal.SIGINT, _end)
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
     try:
         return importlib.import_module(f"aurora_migrations.cli.verbs.{name}")
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -152,13 +152,3 @@ def _end(number: int, frame: FrameType | None) -> None:
         os.write(2, f"\n{_STOPPED}\n".encode())
     finally:
         os._exit(130)
-
-
-def _version() -> int:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        print(f"{PROGRAM} {version(PROGRAM)}")
-    except PackageNotFoundError:
-        print(f"{PROGRAM} (not installed; running from its source)")
-    return 0

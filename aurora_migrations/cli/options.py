@@ -1,7 +1,4 @@
-"""Options that verbs share, what was typed for this command, and the command to type next.
-
-Longer than others because every verb's arguments are read here, and a next command repeats them.
-"""
+"""Options that verbs share, what was typed for this command, and the command to type next."""
 
 from __future__ import annotations
 
@@ -76,12 +73,16 @@ def make_parser(
         formatter_class=_Help,
     )
     parser.set_defaults(verb=verb)
+    try:
+        usual_folder = project.migrations()
+    except InvalidInput as error:
+        parser.error(f"{error.message} {error.solution}")
     parser.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
     parser.add_argument(
         "--migrations",
         metavar="DIR",
         type=_migrations,
-        default=_usual_folder(parser),
+        default=usual_folder,
         help="the folder (default: migrations/)",
     )
     return parser
@@ -92,13 +93,6 @@ def add_target(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument(
         "target", nargs="?", metavar="TARGET", help=f"a migration's number, such as {example} (default: all)"
     )
-
-
-def _usual_folder(parser: argparse.ArgumentParser) -> Path:
-    try:
-        return project.migrations()
-    except InvalidInput as error:
-        parser.error(f"{error.message} {error.solution}")
 
 
 def add_direct(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +130,6 @@ def add_direct(parser: argparse.ArgumentParser) -> None:
 
 
 def add_hazards(parser: argparse.ArgumentParser) -> None:
-    """Adds `--hazards`."""
     parser.add_argument(
         "--hazards",
         choices=HAZARDS,
@@ -205,18 +198,19 @@ def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence[str] = ()) -> argparse.Namespace:
-    """Parses the arguments, and refuses options that have no meaning where the verb works.
-
-    Args:
-        direct: names of options that only mean something with a direct connection to the database.
-    """
+    """Parses the arguments, and refuses options that have no meaning where the verb works: with a state machine, the
+    `direct` ones."""
     arguments = parser.parse_args(argv)
     if arguments.env == LOCAL:  # as the mails of the local cloud write it
         arguments.env, arguments.local = None, True
     if is_remote(arguments):
         for name in (*direct, *(["migrations"] if arguments.env else [])):
             if getattr(arguments, name) != parser.get_default(name):
-                _refuse(parser, name, arguments)
+                place = "--env" if arguments.env else "--local"
+                why = "it is a setting of the environment, in cdk.json"
+                if name == "migrations":
+                    why = "the environment has the migrations that were deployed to it"
+                parser.error(f"--{name.replace('_', '-')} has no meaning with {place}: {why}")
     if arguments.hurry and not arguments.local:
         parser.error("--hurry belongs to --local: on AWS, the waits are those of the state machine that was deployed")
     if not arguments.env and (arguments.region or arguments.profile):
@@ -230,11 +224,7 @@ def is_remote(arguments: argparse.Namespace) -> bool:
 
 
 def database_url(arguments: argparse.Namespace) -> str:
-    """The URL of the database to work on.
-
-    Raises:
-        InvalidInput: there is none.
-    """
+    """The URL of the database to work on."""
     if not arguments.database_url:
         target = getattr(arguments, "target", None)
         url = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
@@ -248,13 +238,6 @@ def database_url(arguments: argparse.Namespace) -> str:
     return str(arguments.database_url)
 
 
-def _refuse(parser: argparse.ArgumentParser, name: str, arguments: argparse.Namespace) -> None:
-    option, place = f"--{name.replace('_', '-')}", "--env" if arguments.env else "--local"
-    if name == "migrations":
-        parser.error(f"{option} has no meaning with --env: the environment has the migrations that were deployed to it")
-    parser.error(f"{option} has no meaning with {place}: it is a setting of the environment, in cdk.json")
-
-
 def _environment(text: str) -> str:
     if not _ENVIRONMENT.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no environment's name; those are such as dev or prod")
@@ -265,13 +248,9 @@ def _environment(text: str) -> str:
 
 
 def execution_name(kind: str = "cli") -> str:
-    """A unique name for an execution, with the time."""
+    """A unique name for an execution, with the time. Read-only actions have the kind READ_ONLY, so that `logs` and
+    `doctor` can skip those and find the last run."""
     return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
-
-
-def read_only_name() -> str:
-    """The same for a read-only action, so that `logs` and `doctor` can skip those and find the last run."""
-    return execution_name(READ_ONLY)
 
 
 def requester() -> str:
@@ -294,16 +273,10 @@ def initiator(requested_by: str) -> str:
 # ---- the next command -----------------------------------------------------------------------------------------------
 
 
-def fail(
-    error: MigratorError,
-    command: str,
-    arguments: argparse.Namespace,
-    execution: str = "",
-    migration: str | None = None,
-) -> int:
+def fail(error: MigratorError, command: str, arguments: argparse.Namespace, execution: str = "") -> int:
     """Prints an error with the command to type next; returns the exit code."""
     error = with_next_command(error, command, arguments)
-    return print_error(error, arguments, failure(error, migration, execution))
+    return print_error(error, arguments, failure(error, None, execution))
 
 
 def with_next_command(error: MigratorError, command: str, arguments: argparse.Namespace) -> MigratorError:

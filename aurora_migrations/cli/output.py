@@ -27,12 +27,10 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def print_json(data: Mapping[str, object]) -> None:
-    """Prints JSON for programs, on stdout."""
     print(json.dumps(data, indent=2))
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """Prints warnings on stderr."""
     for warning in warnings:
         print(f"Warning: {warning}", file=sys.stderr)
 
@@ -71,17 +69,16 @@ def describe(error: MigratorError, stream: TextIO) -> str:
 
 
 def paragraph(begin: str, text: str, stream: TextIO) -> str:
-    """A text as it is to be written to a stream: wrapped on a terminal, one line in a pipe, where people use grep.
-
-    Args:
-        begin: the beginning of its first line; the others are indented by its width.
-    """
+    """A text as it is to be written to a stream: wrapped on a terminal, one line in a pipe, where people use grep. Its
+    first line begins with `begin`; the others are indented by that width."""
     width = _columns(stream)
     if width is None:
         return begin + text
     hang = " " * len(begin)
     room = max(width - len(hang), _NARROWEST)
-    lines = [line for each in text.splitlines() for line in wrap(_in_columns(each), room) or [""]]
+    # As long as it is wide: characters of Chinese, Japanese and Korean, and most pictures, take two columns.
+    wide = "".join(each + _SECOND if _width(each) > 1 else each for each in text)
+    lines = [line for each in wide.splitlines() for line in wrap(each, room) or [""]]
     return begin + f"\n{hang}".join(lines).replace(_SECOND, "")
 
 
@@ -95,22 +92,12 @@ def _columns(stream: TextIO) -> int | None:
     return min(columns, WIDEST) if columns > 0 else _USUAL
 
 
-def _in_columns(line: str) -> str:
-    """As long as it is wide: characters of Chinese, Japanese and Korean, and most pictures, take two columns."""
-    if line.isascii():
-        return line
-    return "".join(each + _SECOND if _width(each) > 1 else each for each in line)
-
-
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Sequence[str]) -> None:
-    """Prints rows under headers on stdout.
-
-    Args:
-        long: headers of columns whose cells are continued on further lines where a terminal is too narrow.
-    """
+    """Prints rows under headers on stdout. The cells of `long` columns are continued on further lines where a terminal
+    is too narrow."""
     cells = [headers, *([printable(cell) for cell in row] for row in rows)]
     if not sys.stdout.isatty():
         print(*_aligned(cells), sep="\n")
@@ -119,13 +106,12 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Seq
     from rich.table import Table
     from rich.text import Text
 
-    plain = bool(os.environ.get("NO_COLOR"))
     console = Console(
         file=stream_of(sys.stdout),
         highlight=False,
         markup=False,
         emoji=False,
-        color_system=None if plain else "auto",
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
     )
     first, *others = _aligned(cells)
     if max(map(_width, (first, *others))) <= console.width:  # rich takes seconds to lay out thousands of rows
@@ -164,10 +150,8 @@ def print_verified(verified: Mapping[str, Any]) -> None:
     """Prints what verify found: tables, their rows and size, their indexes; nothing where nothing was checked."""
     tables = verified["tables"]
     if tables:
-        rows = [_verified_row(table) for table in tables]
-        print_table(("Table", "Rows", "Size", "Indexes"), rows, long=("Table", "Indexes"))
-    more = verified["tables_count"] - len(tables)
-    if more:
+        print_table(("Table", "Rows", "Size", "Indexes"), map(_verified_row, tables), long=("Table", "Indexes"))
+    if more := verified["tables_count"] - len(tables):
         print(f"... and {more} more tables")
     for check in verified["always"]:
         print(f"Kept: {check['promise']} (found {check['found']})")

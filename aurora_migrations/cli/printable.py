@@ -24,7 +24,6 @@ class Printable:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Writes a text."""
         return self.stream.write(printable(text))
 
     def __getattr__(self, name: str) -> Any:

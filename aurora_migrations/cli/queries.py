@@ -13,27 +13,29 @@ from aurora_migrations.engine import MigratorError, Session
 from aurora_migrations.engine.status import complete_answer
 
 Data = Mapping[str, Any]
-Read = Callable[[argparse.Namespace, str], Data]
 
 
 def answer(
     arguments: argparse.Namespace,
     action: str,
-    read: Read,
+    read: Callable[[argparse.Namespace, str], Data],
     show: Callable[[Data, argparse.Namespace], None],
     ok: Callable[[Data], bool] = lambda data: True,
 ) -> int:
     """Runs a read-only action, prints its document and returns the exit code.
 
     Args:
-        action: the state machine's.
         read: gets the document without a state machine, given the arguments and a name for the session.
-        show: prints it for people.
         ok: whether the exit code is 0.
     """
-    execution, target = options.read_only_name(), getattr(arguments, "target", None)
+    execution, target = options.execution_name(options.READ_ONLY), getattr(arguments, "target", None)
     try:
-        data = _read(arguments, execution, {"action": action, "target": target}, read)
+        if options.is_remote(arguments):
+            from aurora_migrations.cli.remote.client import execute
+
+            data: Data = execute(arguments, execution, {"action": action, "target": target})
+        else:
+            data = read(arguments, execution)
         with readable(arguments, execution):
             code = 0 if ok(data) else 1
             if arguments.output == "text":
@@ -43,14 +45,6 @@ def answer(
     if arguments.output == "json":
         print_json(data)
     return code
-
-
-def _read(arguments: argparse.Namespace, execution: str, asked: Mapping[str, str | None], read: Read) -> Data:
-    if not options.is_remote(arguments):
-        return read(arguments, execution)
-    from aurora_migrations.cli.remote.client import execute
-
-    return execute(arguments, execution, asked)
 
 
 def read_directly(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,7 +38,6 @@ class Checked:
 
     @property
     def hazards(self) -> tuple[Hazard, ...]:
-        """Its hazards, accepted or not."""
         return self.compiled.script.hazards if self.compiled else ()
 
     @property
@@ -48,7 +47,6 @@ class Checked:
 
     @property
     def file(self) -> str:
-        """The file's name."""
         path = self.migration.path if self.action == "apply" else self.migration.down
         return path.name if path else self.migration.name
 
@@ -65,12 +63,10 @@ class Checked:
 
     @property
     def accepted(self) -> tuple[Hazard, ...]:
-        """Hazards that the file accepts, each with its reason."""
         return tuple(hazard for hazard in self.hazards if hazard.allowed_because is not None)
 
     @property
     def open_hazards(self) -> tuple[Hazard, ...]:
-        """Hazards that the file doesn't accept."""
         return tuple(hazard for hazard in self.hazards if hazard.allowed_because is None)
 
 
@@ -80,15 +76,9 @@ def check(package: Package, defaults: Options | None = None) -> list[Checked]:
     Raises:
         InvalidInput: squawk is missing.
     """
-    return check_files(list(files_of(package.migrations)), defaults)
-
-
-def files_of(migrations: Sequence[Migration]) -> Iterator[tuple[Action, Migration]]:
-    """Every file that runs: each migration's own, and its down file."""
-    for migration in migrations:
-        yield "apply", migration
-        if migration.down is not None:
-            yield "rollback", migration
+    actions: tuple[Action, ...] = ("apply", "rollback")
+    both = [(action, each) for each in package.migrations for action in actions]
+    return check_files([(action, each) for action, each in both if action == "apply" or each.down], defaults)
 
 
 def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | None = None) -> list[Checked]:
@@ -98,10 +88,14 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
         InvalidInput: squawk is missing.
         Cancelled: Ctrl-C was pressed, in a run that handles it.
     """
-    options, files = defaults or Options(), list[Checked]()
+    files = list[Checked]()
     for action, migration in wanted:
         interrupts.hear("reading the files")  # as a large file takes seconds
-        files.append(_compile(action, migration, options))
+        try:
+            compiled = compile_migration(action, migration, defaults or Options())
+            files.append(Checked(action, migration, compiled, compiled.problems))
+        except InvalidFile as error:
+            files.append(Checked(action, migration, None, tuple(error.problems)))
     found = find_hazards([_linted_file(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
     return [_with_hazards(file, found.get(file.file, [])) for file in files]
 
@@ -113,14 +107,6 @@ def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
         if file.compiled:
             scripts.setdefault(file.migration, {})[file.action] = file.compiled.script
     return manifest.write(folder, scripts)
-
-
-def _compile(action: Action, migration: Migration, options: Options) -> Checked:
-    try:
-        compiled = compile_migration(action, migration, options)
-    except InvalidFile as error:
-        return Checked(action, migration, None, tuple(error.problems))
-    return Checked(action, migration, compiled, compiled.problems)
 
 
 def _linted_file(compiled: Compiled) -> LintedFile:
@@ -145,11 +131,10 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     refused = [Problem(h.file, h.message, h.line, h.column) for h in hazards if h.refused]
     already = {(problem.line, problem.column) for problem in file.problems}
     script = replace(file.compiled.script, hazards=tuple(hazard for hazard in hazards if not hazard.refused))
-    return Checked(
-        file.action,
-        file.migration,
-        replace(file.compiled, script=script),
-        (*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
-        tuple(unused(allow) for allow in idle),
-        tuple(caveat(statement.node) for statement in file.compiled.statements),
+    return replace(
+        file,
+        compiled=replace(file.compiled, script=script),
+        problems=(*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
+        warnings=tuple(unused(allow) for allow in idle),
+        notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
     )

@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from postgast import pg_query_pb2 as pb
 
@@ -19,7 +18,7 @@ from aurora_migrations.compiler.locks.tables import changed_relations, created_a
 from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
 from aurora_migrations.compiler.session_state import session_state
-from aurora_migrations.compiler.transaction_units import UnitSpan, find_units, is_read_only, is_true
+from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text
@@ -157,7 +156,7 @@ def compile_text(
         tokens=hashed,
         options=options,
         reason=layout.reason,
-        units=tuple(_unit(text, span, hashed, begin, end) for span in layout.units),
+        units=tuple(_hashed(text, unit, hashed, begin, end) for unit in layout.units),
         statements=tuple(_script_statements(lines, statements, all_effects)),
         promises=tuple(expectations),
         tables=changed_relations(statements),
@@ -181,13 +180,13 @@ def _problems(
     ]
 
 
-def _unit(text: bytes, span: UnitSpan, whole: str, begin: int, end: int) -> scripts.Unit:
-    """A unit, within the bytes that may be sent. `whole` is the token hash of the whole text."""
-    start, stop, hashed = max(begin, span.start), min(span.end, end), whole
-    if len(text) <= WHOLE or (span.start, span.end) != (0, len(text)):
-        modes = f"BEGIN {span.modes};".encode() if span.modes else b""
+def _hashed(text: bytes, unit: scripts.Unit, whole: str, begin: int, end: int) -> scripts.Unit:
+    """A unit with its hash, within the bytes that may be sent. `whole` is the token hash of the whole text."""
+    start, stop, hashed = max(begin, unit.start), min(unit.end, end), whole
+    if len(text) <= WHOLE or (unit.start, unit.end) != (0, len(text)):
+        modes = f"BEGIN {unit.modes};".encode() if unit.modes else b""
         hashed = tokens.unit_hash(modes + text[start:stop])
-    return scripts.Unit(start, stop, span.statements, span.modes, span.alone, hashed, span.outside)
+    return replace(unit, start=start, end=stop, tokens=hashed)
 
 
 def _script_statements(
@@ -218,17 +217,12 @@ def _why_refused(statement: Statement) -> str | None:
         return _READ_ONLY
     if statement.kind == "IndexStmt" and node.concurrent and not node.idxname:
         return _CONCURRENTLY
-    if _UNLOCKS.search(statement.text) and statement.kind not in _DEFINITIONS and _calls_unlock(statement):
-        return _UNLOCK
+    if _UNLOCKS.search(statement.text) and statement.kind not in _DEFINITIONS:
+        # Named in the statement's own SQL or in the body of a DO, not in a comment or a string.
+        kind, match = (pb.SCONST, _UNLOCKS.search) if statement.kind == "DoStmt" else (pb.IDENT, _UNLOCKS.fullmatch)
+        if any(each == kind and match(token) for each, token in tokens_of(statement.text)):
+            return _UNLOCK
     return None
-
-
-def _calls_unlock(statement: Statement) -> bool:
-    """Whether the function is named in the statement's own SQL or in the body of a DO, not in a comment or a string."""
-    found = tokens_of(statement.text)
-    if statement.kind == "DoStmt":
-        return any(kind == pb.SCONST and _UNLOCKS.search(token) for kind, token in found)
-    return any(kind == pb.IDENT and _UNLOCKS.fullmatch(token) for kind, token in found)
 
 
 def _syntax_problem(file: str, text: bytes, error: NotSql) -> Problem:
@@ -295,16 +289,12 @@ def _why_no_expectation(statement: Statement) -> str | None:
     if query.values_lists:
         count = len(query.values_lists[0].list.items)
     else:
-        stars = sum(_is_star(target.res_target.val) for target in query.target_list)
+        values = (target.res_target.val for target in query.target_list)
+        stars = sum(any(field.HasField("a_star") for field in value.column_ref.fields) for value in values)
         count = len(query.target_list) - stars
         if stars and count < 2:
             return None
     return None if count == 1 else _ONE_COLUMN.format(count or "no")
-
-
-def _is_star(value: Any) -> bool:
-    fields = value.column_ref.fields if value.HasField("column_ref") else ()
-    return any(field.HasField("a_star") for field in fields)
 
 
 def _expectation(file: str, text: bytes, lines: Lines, before: int, statement: Statement) -> Expectation:

@@ -39,19 +39,13 @@ class Compiler:
     """Compiles the files of a package, each when it is needed."""
 
     def __init__(self, package: Package, defaults: Options | None = None) -> None:
-        self._package = package
+        self.package = package
         self._defaults = defaults or Options()
         self._known: dict[tuple[Action, int], Checked] = {}
 
     @property
-    def package(self) -> Package:
-        """All migrations, in order."""
-        return self._package
-
-    @property
     def digest(self) -> str:
-        """One hash over all files."""
-        return self._package.digest
+        return self.package.digest
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """Everything that forbids running these files. The down files of what would be applied are checked, too: one

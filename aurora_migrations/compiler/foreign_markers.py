@@ -78,11 +78,8 @@ class _Mark:
 
 
 def markers(file: str, text: bytes, statements: Sequence[Statement], in_one: bool) -> Iterator[tuple[int, str]]:
-    """Other tools' markers in a file that would do something else here: the byte of each, and what to do.
-
-    Args:
-        in_one: the file runs in one transaction, though it has no option for that.
-    """
+    """Other tools' markers in a file that would do something else here: the byte of each, and what to do. `in_one`: it
+    runs in one transaction, though it has no option for that."""
     marks = list(_marks(text))
     stem, own = re.sub(r"(\.down|\.verify)?\.sql\Z", "", file), "down" if file.endswith(".down.sql") else "up"
     yield from _dividing(marks, [statement.start for statement in statements], own, stem)
@@ -129,15 +126,11 @@ def without_restrict(text: bytes) -> tuple[bytes, int, int]:
     begin, end = 0, len(text)
     for start, stop in lines[:1]:
         if _is_empty(text[:start]):
-            text, begin = _blanked(text, start, stop), stop
+            text, begin = text[:start] + b" " * (stop - start) + text[stop:], stop
     for start, stop in lines[-1:]:
         if start >= begin and _is_empty(text[stop:]):
-            text, end = _blanked(text, start, stop), start
+            text, end = text[:start] + b" " * (stop - start) + text[stop:], start
     return text, begin, end
-
-
-def _blanked(text: bytes, start: int, stop: int) -> bytes:
-    return text[:start] + b" " * (stop - start) + text[stop:]
 
 
 def _is_empty(text: bytes) -> bool:

@@ -27,12 +27,8 @@ def annotation(level: Level, file: str, line: int, column: int, title: str, mess
 
 
 def of_hazards(hazards: Iterable[Hazard], folder: str = "", refuse: bool = False) -> Iterator[str]:
-    """A line for each hazard that isn't allowed.
-
-    Args:
-        folder: the migrations' folder, as seen from the repository's root: GitHub finds files by their path from there.
-        refuse: hazards stop a deploy here, so they are errors; else only those refused in any case are.
-    """
+    """A line for each hazard that isn't allowed: an error if hazards are refused here, or this one in any case. The
+    folder is the migrations', as seen from the repository's root: GitHub finds files by their path from there."""
     for hazard in hazards:
         if hazard.allowed_because is None:
             level: Level = "error" if refuse or hazard.refused else "warning"

@@ -38,7 +38,6 @@ REFUSED = frozenset({NAMELESS})  # wrong in any case: no reason makes it right
 RULES = squawk.KEPT | OWN_RULES.keys()
 
 _ALLOW = re.compile(r"(?P<rule>\S+)(?:\s+because\b\s*(?P<reason>.*))?", re.IGNORECASE | re.DOTALL)
-_NAMELESS_INDEX = re.compile(rb"\bconcurrently\b", re.IGNORECASE)
 _HARMLESS_RENAMES = (pb.OBJECT_INDEX, pb.OBJECT_TRIGGER, pb.OBJECT_POLICY, pb.OBJECT_RULE)
 _LARGE = 4_000  # bytes of one statement
 _LONGEST_CHAIN, _DEEPEST = 4_000, 1_000  # tokens and brackets that squawk, which takes their square, reads in good time
@@ -58,14 +57,8 @@ _MORE_EXACT = frozenset(
 
 @dataclass(frozen=True)
 class LintedFile:
-    """A file to find hazards in.
-
-    Attributes:
-        path: its name.
-        text: as `read_text` returns it.
-        in_transaction: whether it runs in one transaction.
-        last_unit: in a file of several units, the byte where the last one begins.
-    """
+    """A file to find hazards in. `text` is as `read_text` returns it; `last_unit` is the byte where the last of several
+    units begins."""
 
     path: str
     text: bytes
@@ -111,8 +104,14 @@ def parse_allow(value: str, file: str = "", line: int = 0) -> Allow:
     if match is None:
         raise ValueError("allow needs a rule and a reason; write `-- migration: allow = RULE because REASON`")
     rule, reason = match["rule"], " ".join((match["reason"] or "").split())
+    if left_out := rule not in RULES and squawk.RULES.get(rule):
+        raise ValueError(
+            f"there is nothing to allow: `{rule}` is never reported here ({left_out.reason}); take the line out"
+        )
     if rule not in RULES:
-        raise ValueError(_why_unknown(rule))
+        near = get_close_matches(rule.lower(), sorted(RULES), n=3, cutoff=0.5)
+        known = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(RULES))}"
+        raise ValueError(f"there is no rule `{rule}`; {known}")
     if rule in REFUSED:
         raise ValueError(f"`{rule}` can't be allowed ({OWN_RULES[rule]}); change the statement")
     if not re.search(r"\w", reason):
@@ -142,18 +141,8 @@ def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[li
 
 
 def unused(allow: Allow) -> Problem:
-    """The warning about an allow that covers nothing."""
     reason = f"`allow = {allow.rule}` no longer applies: the file has no such hazard; take the line out"
     return Problem(allow.file, reason, allow.line, 1 if allow.line else 0)
-
-
-def _why_unknown(rule: str) -> str:
-    left_out = squawk.RULES.get(rule)
-    if left_out:
-        return f"there is nothing to allow: `{rule}` is never reported here ({left_out.reason}); take the line out"
-    near = get_close_matches(rule.lower(), sorted(RULES), n=3, cutoff=0.5)
-    known = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(RULES))}"
-    return f"there is no rule `{rule}`; {known}"
 
 
 # ---- rules of our own -----------------------------------------------------------------------------------------------
@@ -176,9 +165,6 @@ def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
             message = f"This makes {state}, which is gone if a later part fails and the next run goes on there."
             help_text = "Use it up within its own BEGIN ... COMMIT, or make a plain table that the last part drops."
             yield _hazard(file, lines, statement.start, SESSION_STATE, message, help_text)
-    if not _NAMELESS_INDEX.search(file.text):
-        return
-    for statement in file.statements:
         if statement.kind == "IndexStmt" and statement.node.concurrent and not statement.node.idxname:
             message = "CONCURRENTLY without a name: tried again, it would make another index each time."
             help_text = "Give the index a name: CREATE INDEX CONCURRENTLY name ON ..."
@@ -203,9 +189,9 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
     """squawk's violations in each file, and the numbers of the statements it can't read.
 
     It reports nothing for a file in which it can't read one statement. Such a file is read again without those.
-    Statements that are too large for it are never given to it.
     """
-    unread = [_too_large(file.statements) for file in files]
+    # Those so large and so nested that squawk would crash or take minutes are never given to it.
+    unread = [[number for number, each in enumerate(file.statements) if _is_too_large(each)] for file in files]
     texts = [_squawk_text(file, numbers) for file, numbers in zip(files, unread, strict=True)]
     violations = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
     broken = [number for number, found in enumerate(violations) if _is_broken(found)]
@@ -218,15 +204,10 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
     return list(zip(violations, unread, strict=True))
 
 
-def _too_large(statements: Sequence[Statement]) -> list[int]:
-    """The numbers of the statements so large and so nested that squawk would crash or take minutes."""
-    return [
-        number
-        for number, statement in enumerate(statements)
-        if len(statement.text) > _LARGE
-        and statement.kind not in _DATA_AND_CODE
-        and (longest_chain(statement.text) > _LONGEST_CHAIN or nesting(statement.text) > _DEEPEST)
-    ]
+def _is_too_large(statement: Statement) -> bool:
+    if len(statement.text) <= _LARGE or statement.kind in _DATA_AND_CODE:
+        return False
+    return longest_chain(statement.text) > _LONGEST_CHAIN or nesting(statement.text) > _DEEPEST
 
 
 def _squawk_text(file: LintedFile, left_out: Iterable[int]) -> bytes:
@@ -276,11 +257,8 @@ def _from_squawk(file: LintedFile, lines: Lines, violations: Sequence[Violation]
 
 
 def _is_moot(statement: Statement, violation: Violation, exact: Sequence[Violation]) -> bool:
-    """Whether squawk reports more than is true, or reports it twice.
-
-    Args:
-        exact: the violations of the same statement by the more exact rules, in the order of the text.
-    """
+    """Whether squawk reports more than is true, or reports it twice. `exact` are the violations of this statement by
+    the more exact rules, in the order of the text."""
     if violation.rule == "renaming-object" and statement.kind == "RenameStmt":
         return statement.node.rename_type in _HARMLESS_RENAMES
     if violation.rule == "ban-alter-domain-with-add-constraint" and statement.kind == "AlterDomainStmt":

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeVar
 
 import postgast
@@ -54,7 +55,6 @@ class Statement:
 
     @property
     def text(self) -> bytes:
-        """Its bytes."""
         return self.source[self.start : self.end]
 
     @property
@@ -91,16 +91,15 @@ def _parse_chunk(source: bytes, chunk: bytes, base: int) -> list[Statement]:
     try:
         return list(_statements(source, chunk, base, _tree(chunk, base)))
     except DecodeError:  # one of them is too deep for protobuf
-        apart = ((base + start, chunk[start:end]) for start, end in _split(chunk, base))
-        return [statement for start, text in apart for statement in _parse_one(source, text, start)]
-
-
-def _parse_one(source: bytes, text: bytes, base: int) -> Iterator[Statement]:
-    try:
-        tree = _tree(text, base)
-    except DecodeError:
-        tree = parse_deep(text)
-    return _statements(source, text, base, tree)
+        found: list[Statement] = []
+        for start, end in _split(chunk, base):
+            text = chunk[start:end]
+            try:
+                tree = _tree(text, base + start)
+            except DecodeError:
+                tree = parse_deep(text)
+            found += _statements(source, text, base + start, tree)
+        return found
 
 
 def _tree(text: bytes, base: int) -> Any:
@@ -183,27 +182,17 @@ def tokens(text: bytes) -> list[tuple[int, bytes]]:
 
 
 def token_stream(text: bytes) -> Iterator[tuple[int, bytes]]:
-    """The same, one by one, without all of them in memory.
-
-    Raises:
-        NotSql: the scanner can't read the text.
-    """
-    for found in _in_chunks(text, lambda chunk, _: tokens(chunk)):
-        yield from found
+    """The same, one by one, without all of them in memory."""
+    return chain.from_iterable(_in_chunks(text, lambda chunk, _: tokens(chunk)))
 
 
 def token_spans(text: bytes, kinds: Collection[int]) -> Iterator[tuple[int, int]]:
-    """The bytes of a text's tokens of these kinds (`pg_query_pb2.Token`).
-
-    Raises:
-        NotSql: the scanner can't read the text.
-    """
+    """The bytes of a text's tokens of these kinds (`pg_query_pb2.Token`); raises NotSql as `tokens` does."""
 
     def read(chunk: bytes, base: int) -> list[tuple[int, int]]:
         return [(base + token.start, base + token.end) for token in _scan(chunk) if token.token in kinds]
 
-    for found in _in_chunks(text, read):
-        yield from found
+    return chain.from_iterable(_in_chunks(text, read))
 
 
 def _scan(text: bytes) -> Any:

@@ -30,9 +30,10 @@ def too_deep(text: bytes) -> tuple[str, int] | None:
     """Why a text can't be given to the grammar, and the byte from which on that is so; None if it can."""
     if len(text) < _PLAIN and text.count(b"/*") < _COMMENTS:
         return None
-    deep_comment = _deep_comment(text) if text.count(b"/*") >= _COMMENTS else None
-    if deep_comment is not None:
-        return f"comments are nested more than {_COMMENTS} deep", deep_comment
+    if text.count(b"/*") >= _COMMENTS:
+        for token, depth in _tokens(text):
+            if depth > _COMMENTS:
+                return f"comments are nested more than {_COMMENTS} deep", token.start()
     if max(map(len, re.split(rb"[,;]", text))) > DEEPEST:
         for start, count in _chains(text):
             if count > DEEPEST:
@@ -94,10 +95,6 @@ def longest_chain(text: bytes) -> int:
 
 def _outside_comments(text: bytes) -> Iterator[re.Match[bytes]]:
     return (token for token, _ in _tokens(text) if not token["comment"])
-
-
-def _deep_comment(text: bytes) -> int | None:
-    return next((token.start() for token, depth in _tokens(text) if depth > _COMMENTS), None)
 
 
 def _tokens(text: bytes) -> Iterator[tuple[re.Match[bytes], int]]:

@@ -109,11 +109,8 @@ def _connections(text: bytes) -> Iterator[_Span]:
 
 
 def _assigned(tokens: Sequence[_Token], preceding: Sequence[bytes] = ()) -> Iterator[_Span]:
-    """The literals assigned to a column or setting that is named like a password.
-
-    Args:
-        preceding: the tokens that may precede the name; any, if empty.
-    """
+    """The literals assigned to a column or setting that is named like a password; right after one of the `preceding`
+    tokens, if there are any."""
     for before, name, sign, value in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
         if (
             value.kind in _LITERALS
@@ -143,12 +140,8 @@ def _after(tokens: Sequence[_Token], words: Sequence[bytes]) -> Iterator[_Span]:
 
 
 def _in_code(text: bytes, remote: bool, depth: int = 0) -> Iterator[_Span]:
-    """The literals with a password in code: in its own statements, and in those that it builds from strings.
-
-    Args:
-        remote: the code connects to another server, so that any `password=` in a string is a connection's.
-        depth: how many strings it is in.
-    """
+    """The literals with a password in code: in its own statements, and in those that it builds from strings. If it
+    connects to another server (`remote`), any `password=` in a string is a connection's."""
     tokens = _scan(text) if depth < _DEEPEST else []
     if not tokens and _UNSCANNABLE.search(text):
         yield 0, len(text)

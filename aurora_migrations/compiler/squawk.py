@@ -108,11 +108,7 @@ def _lint_divided(program: str, texts: Sequence[bytes], in_transaction: bool) ->
 
 
 def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) -> list[list[Violation]]:
-    """The violations found by one run of squawk.
-
-    Raises:
-        InvalidInput: it fails, or takes too long.
-    """
+    """The violations found by one run of squawk."""
     found: list[list[Violation]] = [[] for _ in texts]
     if not texts:
         return found
@@ -136,16 +132,20 @@ def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) ->
 def _private_folder(texts: Sequence[bytes]) -> Iterator[Path]:
     """A folder that only this user can read, for the block. Those of killed processes, which nobody has locked, are
     removed from memory, because nothing else does that."""
-    memory = _memory(texts)
+    memory = None
+    # In Linux's memory, if there is room: a busy disk takes up to a millisecond to make a file.
+    if os.access(_IN_MEMORY, os.W_OK | os.X_OK):
+        needed = sum(len(text) + _PAGE for text in texts)
+        memory = _IN_MEMORY if shutil.disk_usage(_IN_MEMORY).free > 2 * needed else None
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=memory) as name, contextlib.ExitStack() as locked:
         if memory is not None:
             _lock(Path(name), locked)
-            _sweep(Path(memory))
+            _sweep()
         yield Path(name)
 
 
-def _sweep(memory: Path) -> None:
-    for left in memory.glob(f"{_PREFIX}*"):
+def _sweep() -> None:
+    for left in Path(_IN_MEMORY).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError), contextlib.ExitStack() as locked:
             status = left.lstat()
             old = status.st_mtime < time.time() - _LOCKED_S
@@ -179,14 +179,6 @@ def find_program(path: str | None = None) -> str:
     return found
 
 
-def _memory(texts: Sequence[bytes]) -> str | None:
-    """Linux's folder in memory, if there is room: a busy disk takes up to a millisecond to make a file."""
-    if not os.access(_IN_MEMORY, os.W_OK | os.X_OK):
-        return None
-    needed = sum(len(text) + _PAGE for text in texts)
-    return _IN_MEMORY if shutil.disk_usage(_IN_MEMORY).free > 2 * needed else None
-
-
 def _command(program: str, in_transaction: bool) -> list[str]:
     mode = "--assume-in-transaction" if in_transaction else "--no-assume-in-transaction"
     command = [program, "--config", "squawk.toml", "--reporter", "json", "--pg-version", _OLDEST_SERVER, mode]
@@ -215,21 +207,21 @@ def _run(command: Sequence[str], folder: Path, limit_s: float) -> subprocess.Com
 
 def _records(done: subprocess.CompletedProcess[bytes]) -> list[Mapping[str, Any]]:
     """Its JSON. It ends with 0 if it found nothing, with 1 if it found something, and also with 1 if it failed."""
+    expected = {"file": str, "rule_name": str, "message": str, "line": int, "column": int}
+
+    def is_record(record: object) -> bool:
+        return isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in expected.items())
+
     try:
         records = json.loads(done.stdout) if done.returncode in (0, 1) else None
     except ValueError:
         records = None
-    if not isinstance(records, list) or not all(_is_record(record) for record in records):
+    if not isinstance(records, list) or not all(map(is_record, records)):
         words = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
         silent = "It said nothing that could be read; it may be another version, or another program of that name."
         why = f"Its own words: {words}" if words else silent
         raise _error(f"squawk failed with exit code {done.returncode}.", why)
     return records
-
-
-def _is_record(record: object) -> bool:
-    expected = {"file": str, "rule_name": str, "message": str, "line": int, "column": int}
-    return isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in expected.items())
 
 
 def _error(message: str, cause: str, solution: str | None = None) -> InvalidInput:

@@ -34,11 +34,7 @@ def token_hash(text: bytes) -> str:
 
 
 def unit_hash(text: bytes) -> str:
-    """The hash of a unit of a file, without the semicolons at its end: whether they are there depends on what follows.
-
-    Raises:
-        NotSql: the scanner can't read the text.
-    """
+    """The hash of a unit of a file, without the semicolons at its end: what follows decides whether they are there."""
     found = tokens(text)
     while found and found[-1][0] == pb.ASCII_59:
         found.pop()
@@ -46,7 +42,6 @@ def unit_hash(text: bytes) -> str:
 
 
 def _hash(found: Iterable[tuple[int, bytes]]) -> str:
-    """The hash of tokens."""
     digest, buffer = hashlib.sha256(), list[bytes]()
     for kind, token in _merged(found):
         meaning = _meaning(kind, token)
@@ -60,19 +55,17 @@ def _hash(found: Iterable[tuple[int, bytes]]) -> str:
 
 def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
     """Adjacent strings are one: only a line end with a comment can have separated them."""
-    before: tuple[int, bytes] | None = None
+    before: tuple[int, bytes] | None = None  # a string, to which another one may belong
     for each in found:
-        if each[0] not in STRINGS:
-            if before is not None:
-                yield before
-                before = None
-            yield each
-        elif before is not None and each[1].startswith(b"'"):
+        is_string = each[0] in STRINGS
+        if before is not None and is_string and each[1].startswith(b"'"):
             before = (before[0], before[1] + b"\n" + each[1])
-        else:
-            if before is not None:
-                yield before
-            before = each
+            continue
+        if before is not None:
+            yield before
+        if not is_string:
+            yield each
+        before = each if is_string else None
     if before is not None:
         yield before
 

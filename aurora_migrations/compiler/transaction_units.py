@@ -10,7 +10,7 @@ several units     the file has blocks of its own, or a statement that PostgreSQL
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -20,6 +20,7 @@ from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler.locks.syntax_tree import option_is_on
 from aurora_migrations.compiler.parser import Statement, tokens
+from aurora_migrations.engine.script import Unit
 
 _NESTED = "this BEGIN stands inside another block; PostgreSQL would only warn, and go on in the first"
 _LONE_COMMIT = (
@@ -39,22 +40,11 @@ _READ_ONLY_SETTINGS = ("transaction_read_only", "default_transaction_read_only")
 
 
 @dataclass(frozen=True)
-class UnitSpan:
-    """A unit as the compiler sees it; see `aurora_migrations.engine.script.Unit`."""
-
-    start: int
-    end: int
-    statements: tuple[int, int]
-    modes: str = ""
-    alone: str | None = None
-    outside: bool = False
-
-
-@dataclass(frozen=True)
 class Layout:
-    """A file's units and why they are what they are. `problems` are (statement's number, reason)."""
+    """A file's units, without their token hashes, and why they are what they are. `problems` are (statement's number,
+    reason)."""
 
-    units: tuple[UnitSpan, ...]
+    units: tuple[Unit, ...]
     reason: str
     problems: tuple[tuple[int, str], ...] = ()
 
@@ -80,15 +70,11 @@ _CONTROLS = {
 
 
 def find_units(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
-    """The units of a file.
-
-    Args:
-        transaction: the file's option `transaction`: `on`, `off` or None.
-    """
+    """The units of a file, by its option `transaction`: `on`, `off` or None."""
     controls = [control_of(statement) for statement in statements]
     alone = [needs_no_transaction(statement) for statement in statements]
     if transaction != "off" and not any(controls) and not any(alone):
-        whole = UnitSpan(0, len(text), (0, len(statements)))
+        whole = Unit(0, len(text), (0, len(statements)), "", None, "")
         return Layout((whole,), "one transaction: nothing in the file asks for anything else")
     if transaction != "off" and _is_wrapped(controls) and not any(alone):
         block = _block(text, statements, 0, len(statements) - 1)
@@ -99,8 +85,8 @@ def find_units(text: bytes, statements: Sequence[Statement], transaction: str | 
         reason = f"each statement and block apart: {next(filter(None, alone))} can't run inside a transaction"
     else:
         reason = "each block apart: the file has BEGIN ... COMMIT blocks of its own"
-    units = tuple(_several(text, statements, controls, alone))
-    return Layout(units, reason, tuple(_problems(controls, alone, transaction)))
+    units, problems = _several(text, statements, controls, alone, transaction)
+    return Layout(tuple(units), reason, tuple(problems))
 
 
 def _is_wrapped(controls: Sequence[Control | None]) -> bool:
@@ -113,59 +99,55 @@ def _is_wrapped(controls: Sequence[Control | None]) -> bool:
     )
 
 
-def _block(text: bytes, statements: Sequence[Statement], first: int, last: int) -> UnitSpan:
+def _block(text: bytes, statements: Sequence[Statement], first: int, last: int) -> Unit:
     """The unit between the BEGIN that is statement `first` and the COMMIT that is `last`."""
     begin, following = statements[first], statements[first + 1]
     between = postgast.scan(text[begin.end : following.start].decode()).tokens
     # A comment may precede the semicolon, and hold one.
     start = next((begin.end + int(token.end) for token in between if token.token == pb.ASCII_59), begin.end)
     modes = " ".join(token.decode() for kind, token in tokens(begin.text) if kind not in _BEGIN_WORDS)
-    return UnitSpan(start, statements[last].start, (first + 1, last), modes)
+    return Unit(start, statements[last].start, (first + 1, last), modes, None, "")
 
 
 def _several(
-    text: bytes, statements: Sequence[Statement], controls: Sequence[Control | None], alone: Sequence[str | None]
-) -> Iterator[UnitSpan]:
-    begun: int | None = None
-    for number, (statement, control) in enumerate(zip(statements, controls, strict=True)):
-        if begun is None and control is Control.BEGIN:
-            begun = number
-        elif begun is not None and control is Control.COMMIT:
-            yield _block(text, statements, begun, number)
-            begun = None
-        elif begun is None and control is None:
-            outside = statement.kind == "CallStmt" or (
-                statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
-            )
-            yield UnitSpan(statement.start, statement.end, (number, number + 1), alone=alone[number], outside=outside)
-
-
-def _problems(
-    controls: Sequence[Control | None], alone: Sequence[str | None], transaction: str | None
-) -> Iterator[tuple[int, str]]:
-    begun: int | None = None
-    for number, control in enumerate(controls):
+    text: bytes,
+    statements: Sequence[Statement],
+    controls: Sequence[Control | None],
+    alone: Sequence[str | None],
+    transaction: str | None,
+) -> tuple[list[Unit], list[tuple[int, str]]]:
+    """The units of a file of several, and its problems."""
+    units, problems, begun = list[Unit](), list[tuple[int, str]](), None
+    for number, (statement, control, name) in enumerate(zip(statements, controls, alone, strict=True)):
         if control is Control.BEGIN and begun is not None:
-            yield number, _NESTED
+            problems.append((number, _NESTED))
         elif control is Control.BEGIN:
             begun = number
         elif control is Control.COMMIT and begun is None:
-            yield number, _LONE_COMMIT
-        elif control is Control.COMMIT:
+            problems.append((number, _LONE_COMMIT))
+        elif control is Control.COMMIT and begun is not None:
+            units.append(_block(text, statements, begun, number))
             begun = None
         elif control is Control.ROLLBACK:
+            problems.append((number, _ROLLBACK))
             begun = None
-            yield number, _ROLLBACK
         elif control is Control.OTHER:
-            yield number, _OTHER
-        elif alone[number] and begun is not None:
-            yield number, f"{alone[number]} can't run inside a transaction block; move it out of BEGIN ... COMMIT"
-        elif alone[number] and transaction == "on":
-            yield number, f"{alone[number]} can't run inside a transaction, but `transaction = on` asks for one"
+            problems.append((number, _OTHER))
+        elif begun is not None and name:
+            reason = f"{name} can't run inside a transaction block; move it out of BEGIN ... COMMIT"
+            problems.append((number, reason))
+        elif begun is None:
+            commits = statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
+            outside = statement.kind == "CallStmt" or commits
+            units.append(Unit(statement.start, statement.end, (number, number + 1), "", name, "", outside))
+            if name and transaction == "on":
+                reason = f"{name} can't run inside a transaction, but `transaction = on` asks for one"
+                problems.append((number, reason))
     if begun is not None:
-        yield begun, _NO_COMMIT
+        problems.append((begun, _NO_COMMIT))
     if transaction == "on" and any(controls) and not _is_wrapped(controls):
-        yield next(number for number, control in enumerate(controls) if control), _BLOCKS_BUT_ON
+        problems.append((next(number for number, control in enumerate(controls) if control), _BLOCKS_BUT_ON))
+    return units, problems
 
 
 # ---- statements that control transactions, and those that PostgreSQL refuses inside one -----------------------------
@@ -217,10 +199,8 @@ def needs_no_transaction(statement: Statement) -> str | None:
     """
     node, kind = statement.node, statement.kind
     name: str | None = None
-    if kind == "IndexStmt":
-        name = "CREATE INDEX CONCURRENTLY" if node.concurrent else None
-    elif kind == "DropStmt":
-        name = "DROP INDEX CONCURRENTLY" if node.concurrent else None
+    if kind in ("IndexStmt", "DropStmt"):
+        name = f"{'CREATE' if kind == 'IndexStmt' else 'DROP'} INDEX CONCURRENTLY" if node.concurrent else None
     elif kind == "ReindexStmt":
         if option_is_on(node.params, "concurrently"):
             name = "REINDEX CONCURRENTLY"

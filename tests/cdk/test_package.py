@@ -283,5 +283,4 @@ def test_python_without_pip_is_told_plainly(tmp_path: Path, monkeypatch: pytest.
 
 def test_machine_without_npx_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    (told,) = missing_for_deploy()
-    assert "Install Node 22 or 24" in told
+    assert "Install Node 22 or 24" in missing_for_deploy()

@@ -38,7 +38,7 @@ def test_commands_beside_a_cloud_reach_it(endpoint: str, tmp_path: Path, monkeyp
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
     arguments = argparse.Namespace(local=True, hurry=False, migrations=tmp_path, output="json", verb="list")
     with found_by_others(tmp_path, Access(endpoint, "secret")), open_environment(arguments) as environment:
-        assert environment.identity.account == ACCOUNT
+        assert environment.identity[0] == ACCOUNT
         assert environment.region == REGION
 
 

@@ -56,7 +56,6 @@ def first_of(kind: type[MigratorError]) -> str:
 
 
 def errors() -> Iterator[tuple[str, str]]:
-    """The mail about each example of an error."""
     for example in examples():
         yield example.name, _shown(*told(example))
 
@@ -69,7 +68,6 @@ def told(example: Example) -> tuple[str, str]:
 
 
 def successes() -> Iterator[tuple[str, str]]:
-    """The mails about runs that went well."""
     for name, (answer, asked) in results.ANSWERS.items():
         written = mail.success(answer, mail.Run(ENVIRONMENT, "verify", EXECUTION, ARN, asked))
         if written is not None:
@@ -100,7 +98,6 @@ def machines() -> Iterator[tuple[str, str]]:
 
 
 def ends() -> Iterator[tuple[str, Mail]]:
-    """The mails about each way to end."""
     for status in ENDS:
         name = f"execution-{status.lower().replace('_', '-')}"
         for case, database in (("", PENDING), ("-and-still-at-work", BUSY), ("-and-no-look", UNSEEN)):

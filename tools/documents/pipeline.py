@@ -6,7 +6,6 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from aurora_migrations.cdk.failure_branch import SETTLE
@@ -116,11 +115,7 @@ writes the mail as well:
 
 
 def render(machines: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page.
-
-    Args:
-        machines: the definitions of the state machines, by name.
-    """
+    """The page. The state machines' definitions are by name."""
     names = Names(ENVIRONMENT)
     main, notice, daily = (machines[names.of(*part)] for part in ((), ("notice",), ("daily",)))
     mails = {name: (golden.MAILS / f"{file}.txt").read_text("utf-8").rstrip() for name, file in _MAILS.items()}
@@ -147,9 +142,7 @@ def definitions() -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         app = cdk.App(context={**context, "env": ENVIRONMENT, "aws:cdk:bundling-stacks": []}, outdir=folder)
         add_stacks(app)
-        template = json.loads(
-            Path(app.synth().directory, f"{Names(ENVIRONMENT).stack}.template.json").read_text("utf-8")
-        )
+        template = app.synth().get_stack_by_name(Names(ENVIRONMENT).stack).template
     found = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::StepFunctions::StateMachine"]
     return {each["StateMachineName"]: json.loads(_flat(each["DefinitionString"])) for each in found}
 
@@ -173,7 +166,8 @@ def diagram(machine: Mapping[str, Any]) -> str:
     states = machine["States"]
     names = reachable(states, machine["StartAt"])
     numbers = {name: f"s{number}" for number, name in enumerate(names)}
-    lines = [f"    {numbers[name]}{_shape(name, states[name])}" for name in names]
+    shapes = {name: _SHAPES.get(states[name]["Type"], ("[", "]")) for name in names}
+    lines = [f'    {numbers[name]}{before}"{name}"{behind}' for name, (before, behind) in shapes.items()]
     ways = [(numbers[name], numbers[after], word) for name in names for after, word in _ways(states[name])]
     arrows = dict.fromkeys(
         f"    {name} {f'-. {word} .->' if word == 'fails' else f'-- {word} -->' if word else '-->'} {after}"
@@ -182,15 +176,11 @@ def diagram(machine: Mapping[str, Any]) -> str:
     return "\n".join(["```mermaid", "flowchart TD", *lines, *arrows, "```"])
 
 
-def _shape(name: str, state: Mapping[str, Any]) -> str:
-    before, behind = _SHAPES.get(state["Type"], ("[", "]"))
-    return f'{before}"{name}"{behind}'
-
-
 def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Where a state may lead to, with a word for the arrow."""
     for choice in state.get("Choices", []):
-        yield choice["Next"], _as_label(said(choice))
+        words = said(choice)
+        yield choice["Next"], words if re.fullmatch(r"[\w ]+", words) else f'"{words}"'  # as Mermaid takes them
     if "Default" in state:
         yield state["Default"], "else"
     if "Next" in state:
@@ -209,8 +199,3 @@ def said(choice: Mapping[str, Any]) -> str:
         if test.get("StringMatches", "").startswith("{"):
             return "JSON"
     return "yes"
-
-
-def _as_label(words: str) -> str:
-    """Words as Mermaid takes them on an arrow, whatever stands in them."""
-    return words if re.fullmatch(r"[\w ]+", words) else f'"{words}"'

@@ -124,29 +124,23 @@ says so if it isn't there.
 
 
 def render() -> str:
-    """The page."""
-    return "\n".join([_BEGIN, *_entries(), _CLOUD, *map(_cloud_entry, _cloud_errors()), _END])
+    kinds = [kind for kind in vars(cloud).values() if isinstance(kind, type) and kind.__base__ is cloud.CloudError]
+    return "\n".join([_BEGIN, *_entries(), _CLOUD, *map(_cloud_entry, kinds), _END])
 
 
 def _entries() -> Iterator[str]:
     family = ""
-    for example in _first_of_each():
+    found = {example.error.name: example for example in reversed(examples())}
+    for example in (found[kind.__name__] for kind in every_error()):  # grouped by family, in the order of the classes
         if example.error.family != family:
             family = example.error.family
             yield f"## Family {family}\n"
         yield _entry(example)
 
 
-def _first_of_each() -> list[Example]:
-    """Grouped by family, in the order of the classes."""
-    found = {example.error.name: example for example in reversed(examples())}
-    return [found[kind.__name__] for kind in every_error()]
-
-
 def _entry(example: Example) -> str:
     kind = type(example.error)
-    general = kind("")
-    general = in_environment(general, {}, mail.Run(ENVIRONMENT, "apply", "", "", {}))
+    general = in_environment(kind(""), {}, mail.Run(ENVIRONMENT, "apply", "", "", {}))
     rows = {
         "why": kind.cause,
         "the database": example.error.state,
@@ -158,10 +152,6 @@ def _entry(example: Example) -> str:
     return _told(kind, rows)
 
 
-def _cloud_errors() -> list[type[cloud.CloudError]]:
-    return [kind for kind in vars(cloud).values() if isinstance(kind, type) and kind.__base__ is cloud.CloudError]
-
-
 def _cloud_entry(kind: type[cloud.CloudError]) -> str:
     ours = kind.next_command.program == PROGRAM and kind.next_command.verb != "check"
     following = f"{kind.next_command} --env {ENVIRONMENT}" if ours else kind.next_command
@@ -171,13 +161,11 @@ def _cloud_entry(kind: type[cloud.CloudError]) -> str:
 
 def _told(kind: type[MigratorError], rows: Mapping[str, str]) -> str:
     """An entry: what the class says of itself, and an example of what terminals show of it."""
-    table = "\n".join(f"| {name} | {_cell(words)} |" for name, words in rows.items())
+    cells = {name: " ".join(words.split()).replace("|", "\\|") for name, words in rows.items()}
+    table = "\n".join(f"| {name} | {cell} |" for name, cell in cells.items())
+    meaning = " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
     shown = f"```text\n{golden.first_of(kind)}\n```\n"
-    return f"### {kind.__name__}\n\n{_meaning(kind)}\n\n| | |\n| --- | --- |\n{table}\n\n{shown}"
-
-
-def _meaning(kind: type[MigratorError]) -> str:
-    return " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
+    return f"### {kind.__name__}\n\n{meaning}\n\n| | |\n| --- | --- |\n{table}\n\n{shown}"
 
 
 def _retried(kind: type[MigratorError]) -> str:
@@ -186,7 +174,3 @@ def _retried(kind: type[MigratorError]) -> str:
         return "no"
     waits = [min(found.longest_wait or 10**6, found.first_wait * 2**number) for number in range(found.attempts)]
     return f"yes, {found.attempts} times, with pauses of up to {waits[0]} to {waits[-1]} seconds"
-
-
-def _cell(words: str) -> str:
-    return " ".join(words.split()).replace("|", "\\|")

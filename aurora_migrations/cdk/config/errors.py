@@ -36,11 +36,8 @@ _LONGEST = 80  # characters shown of a value
 
 
 def lines(error: ValidationError, model: type[BaseModel], path: str) -> list[str]:
-    """A line for each mistake. (Pydantic also calls a list too short where all its items are wrong.)
-
-    Args:
-        path: where in cdk.json's context the model's object is.
-    """
+    """A line for each mistake in the object at `path` in cdk.json's context."""
+    # Pydantic also calls a list too short where all its items are wrong.
     found = (each for each in error.errors(include_url=False) if each["type"] != "too_short" or not each["input"])
     return [_line(each, model, path) for each in found]
 
@@ -59,18 +56,14 @@ def _line(error: ErrorDetails, model: type[BaseModel], path: str) -> str:
             path += f".{part}"
             facts["known"] = ", ".join(name for name, each in model.model_fields.items() if not each.validation_alias)
             field = model.model_fields.get(part, FieldInfo())
-            facts["description"] = _first_sentence(field.description or "")
+            first = " ".join((field.description or "").split()).partition(". ")[0].rstrip(".")
+            facts["description"] = first[:1].lower() + first[1:]
             facts["what"] = field.title or facts["description"]
             if not field.repr:
                 facts["found"] = ""
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 model = field.annotation
     return f"cdk.json: `{path}` {_MESSAGES.get(error['type'], _OTHERWISE).format_map(facts)}."
-
-
-def _first_sentence(text: str) -> str:
-    first = " ".join(text.split()).partition(". ")[0].rstrip(".")
-    return first[:1].lower() + first[1:]
 
 
 def _shown(value: Any) -> str:

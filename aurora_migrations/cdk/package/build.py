@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,21 +61,23 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
     """
     add_code(target, architecture, wheels)
     digest = add_migrations(target, migrations)
-    _let_everybody_read(target)
+    # In Lambda another user reads it than the one who built it, whose umask may have kept it to themselves.
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     return digest
 
 
 def add_code(target: Path, architecture: Architecture, wheels: Path | None = None) -> None:
-    """Puts everything but the migrations into a folder.
-
-    Args:
-        wheels: the folder of downloaded wheels (by default one in the project's cache).
+    """Puts everything but the migrations into a folder. Downloaded wheels are in `wheels`, or the project's cache.
 
     Raises:
         PackagingError: pip is missing or found no wheel.
     """
     _install(target, architecture, wheels or project.cache() / "wheels")
-    _forget_this_machine(target)
+    # Scripts of packages begin with the path of this very Python, and each RECORD holds their hashes.
+    shutil.rmtree(target / "bin", ignore_errors=True)
+    for record in target.glob("*.dist-info/RECORD"):
+        record.unlink()
     _copy_code(target)
     shutil.copyfile(project.CERTIFICATES / CERTIFICATES, target / CERTIFICATES)
 
@@ -87,13 +89,25 @@ def add_migrations(target: Path, migrations: Path) -> str:
         PackagingError: migrations can't be run.
         InvalidFile, InvalidInput: the migrations folder can't be read as one.
     """
-    return _copy_migrations(target / MIGRATIONS, migrations)
-
-
-def _let_everybody_read(target: Path) -> None:
-    """In Lambda another user reads it than the one who built it, whose umask may have kept it to themselves."""
-    for path in (target, *target.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    target /= MIGRATIONS
+    found = [migrations / name for migration in discover(migrations).migrations for name in migration.files]
+    unreadable = []  # all of them, as `check` names them: such as a link that leads nowhere
+    for path in found:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            unreadable.append(Problem(path.name, f"can't be read: {error.strerror}"))
+    if unreadable:
+        raise invalid_files(unreadable)
+    target.mkdir()
+    for path in found:
+        shutil.copyfile(path, target / path.name)
+    files = check(discover(target))
+    wrong = [str(problem) for file in files for problem in file.problems]
+    if wrong:
+        lines = "\n".join(f"  {line}" for line in wrong)
+        raise PackagingError(f"Migrations can't be run as they are; `aurora-migrations check` tells more:\n{lines}")
+    return write_manifest(target, files)
 
 
 def fill(wheels: Path, architecture: Architecture = ARM64) -> None:
@@ -132,13 +146,6 @@ def _wanted(architecture: Architecture) -> tuple[str, ...]:
     )
 
 
-def _forget_this_machine(target: Path) -> None:
-    """Scripts of packages begin with the path of this very Python, and each RECORD holds their hashes."""
-    shutil.rmtree(target / "bin", ignore_errors=True)
-    for record in target.glob("*.dist-info/RECORD"):
-        record.unlink()
-
-
 def _copy_code(target: Path) -> None:
     """Modules only: what else lies there, notes or a dump, isn't code."""
     for path in code():
@@ -154,32 +161,6 @@ def code() -> list[Path]:
     below = project.PACKAGE.parent
     hidden = {path for path in paths if any(part.startswith(".") for part in path.relative_to(below).parts)}
     return [project.PACKAGE / "__init__.py", *sorted({*paths} - hidden)]
-
-
-def _copy_migrations(target: Path, migrations: Path) -> str:
-    found = [migrations / name for migration in discover(migrations).migrations for name in migration.files]
-    _refuse_unreadable(found)
-    target.mkdir()
-    for path in found:
-        shutil.copyfile(path, target / path.name)
-    files = check(discover(target))
-    wrong = [str(problem) for file in files for problem in file.problems]
-    if wrong:
-        lines = "\n".join(f"  {line}" for line in wrong)
-        raise PackagingError(f"Migrations can't be run as they are; `aurora-migrations check` tells more:\n{lines}")
-    return write_manifest(target, files)
-
-
-def _refuse_unreadable(paths: Iterable[Path]) -> None:
-    """Names all files that can't be read, as `check` does: such as a link that leads nowhere."""
-    problems = []
-    for path in paths:
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            problems.append(Problem(path.name, f"can't be read: {error.strerror}"))
-    if problems:
-        raise invalid_files(problems)
 
 
 # ---- pip ------------------------------------------------------------------------------------------------------------

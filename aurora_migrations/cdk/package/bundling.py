@@ -37,18 +37,13 @@ class _Bundler:
         """Makes the package where the CDK wants it. What went wrong is kept: on its way through the CDK's core an
         exception would lose its class and gain pages of frames."""
         try:
-            _make(Path(output_dir), self._migrations)
+            build(Path(output_dir), self._migrations)
+            if wrong := inspect(Path(output_dir), ARM64):
+                raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
         except (PackagingError, MigratorError) as error:
             troubles.append(str(error))
             raise
         return True
-
-
-def _make(target: Path, migrations: Path) -> None:
-    build(target, migrations, ARM64)
-    wrong = inspect(target, ARM64)
-    if wrong:
-        raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
 
 
 def bundled(migrations: Path) -> Package:

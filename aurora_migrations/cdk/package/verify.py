@@ -10,14 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aurora_migrations import project
-from aurora_migrations.cdk.package.build import (
-    CERTIFICATES,
-    CODE,
-    HANDLERS,
-    MIGRATIONS,
-    PYTHON,
-    Architecture,
-)
+from aurora_migrations.cdk.package.build import CERTIFICATES, CODE, HANDLERS, MIGRATIONS, PYTHON, Architecture
 from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.manifest import Manifest
 
@@ -61,7 +54,17 @@ def locked() -> dict[str, str]:
 
 def _strangers(package: Path, files: list[str]) -> Iterator[str]:
     """Everything but our modules, the migrations, the certificates, and what the locked packages consist of."""
-    wheels, migrations = _tops(), _migration_files(package / MIGRATIONS)
+    versions = {name.replace("-", "_"): version for name, version in locked().items()}
+    wheels = {  # what each puts at the top: itself, its shared libraries, and who it is
+        top
+        for name, version in versions.items()
+        for top in (name, f"{name}.py", f"{name}.libs", f"{name}-{version}.dist-info")
+    }
+    migrations = {*MANIFEST}
+    try:
+        migrations |= {name for each in discover(package / MIGRATIONS).migrations for name in each.files}
+    except MigratorError:  # it is reported by `_migrations`
+        migrations |= {path.name for path in (package / MIGRATIONS).glob("*.sql")}
     for name in files:
         top, _, rest = name.partition("/")
         ours = (
@@ -69,26 +72,6 @@ def _strangers(package: Path, files: list[str]) -> Iterator[str]:
         )
         if COMPILED.search(name) or not (ours or top in wheels):
             yield name
-
-
-def _tops() -> set[str]:
-    """What each locked package puts at the top: itself, its shared libraries, and who it is."""
-    names = {name.replace("-", "_"): version for name, version in locked().items()}
-    return {
-        top
-        for name, version in names.items()
-        for top in (name, f"{name}.py", f"{name}.libs", f"{name}-{version}.dist-info")
-    }
-
-
-def _migration_files(folder: Path) -> set[str]:
-    """The names of the files that a run can read. Where they can't be told, something else is wrong, and told."""
-    try:
-        migrations = discover(folder).migrations
-    except MigratorError:
-        return {path.name for path in folder.glob("*.sql")} | {*MANIFEST}
-    paths = (path for each in migrations for path in (each.path, each.down, each.verify) if path is not None)
-    return {path.name for path in paths} | {*MANIFEST}
 
 
 def _missing(files: list[str]) -> Iterator[str]:

@@ -192,11 +192,7 @@ _KINDS = {name: kind for kind in CloudError.__subclasses__() for name in kind.co
 
 @contextlib.contextmanager
 def aws_errors() -> Iterator[None]:
-    """Raises AWS's errors as ours.
-
-    Raises:
-        CloudError: one of these.
-    """
+    """Raises AWS's errors as ours."""
     try:
         yield
     except READ_ERRORS as error:

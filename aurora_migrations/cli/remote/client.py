@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aurora_migrations.cli import options
@@ -29,12 +28,8 @@ class LeftRunning(KeyboardInterrupt):
 def execute(
     arguments: argparse.Namespace, execution: str, asked: Mapping[str, str | None], *, progress: bool = False
 ) -> dict[str, Any]:
-    """Runs an action in the environment that was named, and returns the state machine's output.
-
-    Args:
-        execution: its name.
-        asked: the action, and its parameters.
-        progress: whether to show the progress, for actions that take long.
+    """Runs an action (`asked`, with its parameters) in the environment that was named, and returns the state machine's
+    output. `progress` is for actions that take long.
 
     Raises:
         MigratorError: the execution failed, can't be started or followed, or a parameter is wrong.
@@ -73,35 +68,29 @@ def _status(
     return {**data, "executions": running(environment)}
 
 
-@dataclass
-class StatusWatch:
-    """Reads the status again and again, for `status --watch`. Who is logged in is shown once, and when it changes;
-    nothing else is shown meanwhile."""
+def status_reader(arguments: argparse.Namespace, closing: contextlib.ExitStack) -> Callable[[str], dict[str, Any]]:
+    """Reads the status by an execution of a name, for `status --watch`. Who is logged in is shown once, and when it
+    changes; nothing else is shown meanwhile. If AWS couldn't be reached, the next call opens the environment again, as
+    there may be a new login, or another local cloud."""
+    environment: Environment | None = None
+    introduced = ""
 
-    arguments: argparse.Namespace
-    closing: contextlib.ExitStack
-    _environment: Environment | None = field(default=None, init=False)
-    _introduced: str = field(default="", init=False)
-
-    def read(self, execution: str) -> dict[str, Any]:
-        """The status, by an execution of this name.
-
-        Raises:
-            MigratorError: it can't be read. If AWS couldn't be reached, the next call opens the environment again, as
-                there may be a new login, or another local cloud.
-        """
+    def read(execution: str) -> dict[str, Any]:
+        nonlocal environment, introduced
         try:
-            if self._environment is None:
-                self._environment = self.closing.enter_context(open_environment(self.arguments))
-            if self._environment.introduction != self._introduced:
-                self._introduced = self._environment.introduction
-                print(self._introduced, file=sys.stderr, flush=True)
-            return _status(self._environment, self.arguments, execution, Display())
+            if environment is None:
+                environment = closing.enter_context(open_environment(arguments))
+            if environment.introduction != introduced:
+                introduced = environment.introduction
+                print(introduced, file=sys.stderr, flush=True)
+            return _status(environment, arguments, execution, Display())
         except CloudError as error:
             if not isinstance(error, ExecutionFailed):
-                self._environment = None
-                self.closing.close()
+                environment = None
+                closing.close()
             raise
+
+    return read
 
 
 def execute_in(
@@ -117,27 +106,16 @@ def execute_in(
     if not is_change(given):
         return output_of(_follow(Follower(environment, start(environment, execution, given), display), arguments))
     _ = environment.machine  # raises before anything is started
-    with _ctrl_c_at_start(environment, execution, arguments):
+    try:
         begun = start(environment, execution, given)
         display.note(f"Execution {execution}\n{environment.console(begun.arn) or ''}".rstrip())
         ended = _follow(Follower(environment, begun, display), arguments)
-    return output_of(ended)
-
-
-@contextlib.contextmanager
-def _ctrl_c_at_start(environment: Environment, execution: str, arguments: argparse.Namespace) -> Iterator[None]:
-    """Ctrl-C before the execution is followed, where no question is asked.
-
-    Raises:
-        LeftRunning: the execution may have been started.
-    """
-    try:
-        yield
     except LeftRunning:
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before it is followed, where no question is asked
         maybe = f"The execution {execution} may have been started. Look at it: {_logs_command(execution, arguments)}"
         raise LeftRunning(maybe if environment.lasting else _ends_with_us(execution, arguments)) from None
+    return output_of(ended)
 
 
 def _ends_with_us(execution: str, arguments: argparse.Namespace) -> str:
@@ -187,12 +165,6 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
 
 
 def _stop(follower: Follower, arguments: argparse.Namespace) -> None:
-    """Stops the execution.
-
-    Raises:
-        CloudError: it can't be stopped, and goes on.
-        LeftRunning: Ctrl-C came before the answer.
-    """
     name = follower.execution.name
     try:
         stop(follower.environment, follower.execution.arn, f"Ctrl-C by {options.requester()}")

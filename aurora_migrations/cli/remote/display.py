@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from aurora_migrations.cli.printable import printable, stream_of
 from aurora_migrations.cli.remote.function_logs import Line
@@ -40,19 +40,14 @@ class Notes(Display):
 
 
 class Plain(Notes):
-    """One line after the other."""
+    """One line after the other, on stderr or on another stream."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
 
     def show(self, lines: Iterable[Line]) -> None:
         for line in lines:
-            self.note(str(line))
-
-
-class Printed(Notes):
-    """The progress on stdout, for `logs`."""
-
-    def show(self, lines: Iterable[Line]) -> None:
-        for line in lines:
-            print(line, flush=True)
+            print(line, file=self._stream, flush=True)
 
 
 class LogLines(Notes):
@@ -101,11 +96,7 @@ class Live(Display):
 
 
 def choose_display(output: str, progress: bool = True) -> Display:
-    """The display for a value of `--output`.
-
-    Args:
-        progress: whether to show the progress, or only that something is under way.
-    """
+    """The display for a value of `--output`. Without `progress` it shows only that something is under way."""
     if output == "json":
         return Display()
     if not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import botocore.session
@@ -26,9 +26,6 @@ from aurora_migrations.engine.errors import NextCommand
 from aurora_migrations.engine.steps.execution import console
 from aurora_migrations.local.postgres.errors import ServerError
 
-if TYPE_CHECKING:
-    from aurora_migrations.local.cloud.discovery import Access
-
 # Seconds. These calls are answered at once, or not at all.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
 _DIRECT = Config(proxies={})  # the local cloud is on this machine, whatever HTTP_PROXY says
@@ -41,19 +38,6 @@ _NO_CONFIGURATION: dict[str, tuple[None, None, str | None, None]] = {
 _STACKS = Names("").stack
 _NAMED = 10
 _ROOM = "See to permissions and room there; AURORA_MIGRATIONS_LOCAL names another folder for what is kept."
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The caller, by STS."""
-
-    account: str
-    arn: str
-
-    @property
-    def who(self) -> str:
-        """`assumed-role/deployer/jane`, `user/jane`."""
-        return self.arn.split(":", 5)[-1]
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,6 @@ class Environment:
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def client(self, service: str) -> Any:
-        """A service's client."""
         if service not in self._clients:
             config = _CONFIG if self.endpoint is None else _CONFIG.merge(_DIRECT)
             self._clients[service] = self.session.client(service, endpoint_url=self.endpoint, config=config)
@@ -80,52 +63,46 @@ class Environment:
 
     @property
     def region(self) -> str:
-        """The region's name.
-
-        Raises:
-            RegionMissing: no region is configured.
-        """
         if not self.session.region_name:
             raise errors.RegionMissing("No region was named.")
         return str(self.session.region_name)
 
     @property
     def stack(self) -> str:
-        """The stack's name."""
         return Names(self.name).stack
 
     @cached_property
-    def identity(self) -> Identity:
-        """The caller.
+    def identity(self) -> tuple[str, str]:
+        """The caller, by STS: the account, and who it is there (`assumed-role/deployer/jane`, `user/jane`).
 
         Raises:
             CloudError: there are no credentials, or they aren't valid.
         """
         with aws_errors():
             found = self.client("sts").get_caller_identity()
-            return Identity(found["Account"], found["Arn"])
+            return found["Account"], found["Arn"].split(":", 5)[-1]
 
     @property
     def introduction(self) -> str:
         """The line that a person should see before anything is done."""
         if self.endpoint is not None:
             return f"{self.name}: the local cloud at {self.endpoint}"
-        return f"{self.name}: account {self.identity.account} as {self.identity.who}, {self.region}"
+        account, who = self.identity
+        return f"{self.name}: account {account} as {who}, {self.region}"
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """The stack, as CloudFormation describes it.
-
-        Raises:
-            StackNotFound: there is none.
-        """
+        """The stack, as CloudFormation describes it."""
         with aws_errors():
             try:
                 found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]
             except ClientError as error:
                 if "does not exist" not in str(error):
                     raise
-                raise self._not_found() from error
+                others = self._others()
+                there = f"There: {', '.join(others[:_NAMED])}." if others else "There is no environment at all."
+                missing = f"There is no stack {self.stack} in account {self.identity[0]}, region {self.region}. {there}"
+                raise errors.StackNotFound(missing, environments=others) from error
         return found
 
     @cached_property
@@ -151,18 +128,11 @@ class Environment:
 
     @property
     def machine(self) -> str:
-        """The state machine's ARN."""
         return self.outputs["StateMachineArn"]
 
     def console(self, execution: str) -> str | None:
         """The address of an execution in AWS's console; None in the local cloud."""
         return None if self.endpoint is not None else console(execution)
-
-    def _not_found(self) -> errors.StackNotFound:
-        others = self._others()
-        there = f"There: {', '.join(others[:_NAMED])}." if others else "There is no environment at all."
-        account = f"account {self.identity.account}, region {self.region}"
-        return errors.StackNotFound(f"There is no stack {self.stack} in {account}. {there}", environments=others)
 
     def _others(self) -> list[str]:
         """The environments in this account and region; none if the caller may not list stacks."""
@@ -194,17 +164,13 @@ def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
             ours = access.pid == os.getpid()
             if not ours and arguments.verb != "deploy":  # which puts the files there
                 report_changes(access, reporter(arguments))
-        yield Environment(access.environment, _local_session(access), access.endpoint, lasting=not ours)
-
-
-def _local_session(access: Access) -> boto3.Session:
-    """A session with the local cloud's own keys, whatever the caller's AWS configuration is."""
-    return boto3.Session(
-        aws_access_key_id=access.access_key,
-        aws_secret_access_key=access.secret_key,
-        region_name=access.region,
-        botocore_session=botocore.session.Session(session_vars=_NO_CONFIGURATION),
-    )
+        session = boto3.Session(
+            aws_access_key_id=access.access_key,
+            aws_secret_access_key=access.secret_key,
+            region_name=access.region,
+            botocore_session=botocore.session.Session(session_vars=_NO_CONFIGURATION),
+        )
+        yield Environment(access.environment, session, access.endpoint, lasting=not ours)
 
 
 def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
@@ -219,11 +185,7 @@ def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
 
 @contextlib.contextmanager
 def local_errors() -> Iterator[None]:
-    """Raises what can go wrong in starting the local cloud as an error of ours.
-
-    Raises:
-        LocalCloudFailed: it could not be started.
-    """
+    """Raises what can go wrong in starting the local cloud as an error of ours."""
     from aurora_migrations.cdk.package.build import PackagingError
 
     try:

@@ -74,20 +74,15 @@ def start(environment: Environment, name: str, asked: Mapping[str, str]) -> Exec
         return Execution(str(started["executionArn"]), name, RUNNING, started["startDate"].astimezone(UTC), asked)
     except errors.READ_ERRORS as error:
         if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") == "ExecutionAlreadyExists":
-            return _started_before(environment, name)
+            try:  # a call whose answer was lost had started it, and it has ended since
+                return find(environment, name)
+            except CloudError as lost:
+                raise lost.while_running(name, f"The execution {name} has been started, and has ended.") from lost
         known = to_cloud_error(error)
         if is_unanswered(error) and is_change(asked):
             known.solution += " But look first whether this one was started."
             known = known.while_running(name, f"The execution {name} may have been started.")
         raise known from error
-
-
-def _started_before(environment: Environment, name: str) -> Execution:
-    """The execution that a call whose answer was lost had started, and that has ended since."""
-    try:
-        return find(environment, name)
-    except CloudError as error:
-        raise error.while_running(name, f"The execution {name} has been started, and has ended.") from error
 
 
 def read(environment: Environment, arn: str) -> Execution:
@@ -121,8 +116,9 @@ def find(environment: Environment, name: str | None) -> Execution:
         of_machine = environment.machine.replace(":stateMachine:", ":execution:")
         with aws_errors():
             return read(environment, f"{of_machine}:{name.rpartition(':')[2]}")
-    found = last_run(environment)
-    if found is None and environment.endpoint is not None:
+    if found := last_run(environment):
+        return found
+    if environment.endpoint is not None:
         raise errors.ExecutionNotFound(
             "This local cloud has run nothing so far.",
             cause="A local cloud is there for one command only, unless `up` keeps it running; of what earlier ones "
@@ -130,14 +126,12 @@ def find(environment: Environment, name: str | None) -> Execution:
             solution="See `aurora-migrations history --local`, or keep one running in another terminal.",
             next_command=NextCommand("up"),
         )
-    if found is None:
-        raise errors.ExecutionNotFound(
-            f"Nothing has been run in {environment.name} so far.",
-            cause="No deployment, console or command has started a run yet.",
-            solution="Start the first run.",
-            next_command=NextCommand("run", ("--env", environment.name)),
-        )
-    return found
+    raise errors.ExecutionNotFound(
+        f"Nothing has been run in {environment.name} so far.",
+        cause="No deployment, console or command has started a run yet.",
+        solution="Start the first run.",
+        next_command=NextCommand("run", ("--env", environment.name)),
+    )
 
 
 def last_run(environment: Environment) -> Execution | None:
@@ -208,7 +202,6 @@ def contract_broken(execution: str, what: str) -> ExecutionFailed:
 
 
 def error_of(execution: Execution) -> MigratorError:
-    """The error that an execution ended with."""
     if execution.status == "ABORTED":
         return Cancelled(
             f"The execution {execution.name} was stopped: {execution.cause or 'nobody said why'}.",

@@ -52,16 +52,10 @@ class FunctionLogs:
     def __post_init__(self) -> None:
         self._since = self.execution.started_at - _EARLY
 
-    @property
-    def groups(self) -> list[str]:
-        """The functions' log groups."""
-        outputs = self.environment.outputs
-        names = [f"{step.capitalize()}FunctionLog" for step in STEPS]
-        return [outputs[name] for name in names if name in outputs]
-
     def new_records(self) -> list[dict[str, Any]]:
         """Records that haven't been returned yet, oldest first."""
-        found = [event for group in self.groups for event in self._events(group)]
+        outputs, names = self.environment.outputs, [f"{step.capitalize()}FunctionLog" for step in STEPS]
+        found = [event for name in names if name in outputs for event in self._events(outputs[name])]
         fresh = [event for event in found if event["eventId"] not in self._seen]
         self._seen |= {event["eventId"] for event in fresh}
         if found:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 from botocore.exceptions import ClientError
@@ -51,10 +51,6 @@ class Finding:
     message: str
     solution: str = ""
 
-    def to_dict(self) -> dict[str, object]:
-        """The finding as JSON-able data."""
-        return asdict(self)
-
     def describe(self, stream: TextIO) -> str:
         """The finding for people, as it is to be written to a stream."""
         lines = [paragraph(f"{self.result:6}  {self.check:12}  ", self.message, stream)]
@@ -63,11 +59,7 @@ class Finding:
 
 
 class NotShown(Exception):
-    """AWS answered, and left out what a check needs.
-
-    Attributes:
-        solution: what to do, in sentences.
-    """
+    """AWS answered, and left out what a check needs."""
 
     def __init__(self, message: str, solution: str) -> None:
         super().__init__(message)
@@ -132,7 +124,6 @@ def _stack(environment: Environment, arguments: argparse.Namespace) -> Findings:
 
 
 def _machine(environment: Environment, arguments: argparse.Namespace) -> Findings:
-    """The state machine."""
     found = environment.client("stepfunctions").describe_state_machine(stateMachineArn=environment.machine)
     status = found.get("status", "ACTIVE")
     message = f"{found['name']} is {status}"
@@ -143,7 +134,6 @@ def _machine(environment: Environment, arguments: argparse.Namespace) -> Finding
 
 
 def _functions(environment: Environment, arguments: argparse.Namespace) -> Findings:
-    """The three functions."""
     for step in STEPS:
         found = _configuration(environment, step)
         name, state = found["FunctionName"], found.get("State", "Active")
@@ -181,7 +171,6 @@ def _email(environment: Environment, arguments: argparse.Namespace) -> Findings:
 
 
 def _network(environment: Environment, arguments: argparse.Namespace) -> Findings:
-    """The functions' VPC, subnets and security groups."""
     found = _configuration(environment, "apply").get("VpcConfig") or {}
     if not found.get("SubnetIds"):
         yield Finding("network", "FAILED", "The functions stand in no VPC", _REDEPLOY)
@@ -196,26 +185,31 @@ def _network(environment: Environment, arguments: argparse.Namespace) -> Finding
             raise
         yield Finding("network", "FAILED", str(error.response["Error"]["Message"]), _SETTINGS)
         return
-    yield _subnets(subnets, vpc["VpcId"])
-
-
-def _subnets(subnets: list[dict[str, Any]], vpc: str) -> Finding:
     zones = sorted({subnet["AvailabilityZone"] for subnet in subnets})
-    message = f"{vpc}: {', '.join(subnet['SubnetId'] for subnet in subnets)} in {', '.join(zones)}"
+    message = f"{vpc['VpcId']}: {', '.join(subnet['SubnetId'] for subnet in subnets)} in {', '.join(zones)}"
     full = [subnet["SubnetId"] for subnet in subnets if subnet.get("AvailableIpAddressCount", 256) < _FEW_ADDRESSES]
     if full:
         message += f"; hardly an address is free in {', '.join(full)}"
-        return Finding("network", "warn", message, "Free some, or use another subnet.")
-    if len(zones) == 1:
+        yield Finding("network", "warn", message, "Free some, or use another subnet.")
+    elif len(zones) == 1:
         another = "All subnets are in one zone: add one in another, so that the loss of a zone stops no run."
-        return Finding("network", "warn", message, another)
-    return Finding("network", "ok", message)
+        yield Finding("network", "warn", message, another)
+    else:
+        yield Finding("network", "ok", message)
 
 
 def _secret(environment: Environment, arguments: argparse.Namespace) -> Findings:
-    """The secret with the database's login. Its value isn't read."""
-    arn = _variable(environment, "preflight", "DATABASE_SECRET_ARN")
-    try:
+    variables = _configuration(environment, "preflight").get("Environment") or {}
+    # To a role that may not decrypt them, Lambda returns all else, and why not these.
+    if refused := variables.get("Error"):
+        code = str(refused.get("ErrorCode", "no reason"))
+        solution = _MAY_NOT_DECRYPT if "AccessDenied" in code else _KEY_UNFIT
+        raise NotShown(f"Lambda couldn't decrypt the variables of preflight ({code})", solution)
+    arn = variables.get("Variables", {}).get("DATABASE_SECRET_ARN")
+    if arn is None:
+        missing = "preflight has no DATABASE_SECRET_ARN"
+        raise NotShown(f"{environment.stack} was deployed by another version: {missing}", _ANOTHER_VERSION)
+    try:  # its value isn't read
         found = environment.client("secretsmanager").describe_secret(SecretId=arn)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
@@ -257,7 +251,9 @@ def _last_run(environment: Environment, arguments: argparse.Namespace) -> Findin
 
 def _database(environment: Environment, arguments: argparse.Namespace) -> Findings:
     """By an execution, which needs what a run needs: function, secret and network."""
-    status = execute_in(environment, arguments, options.read_only_name(), {"action": "status"}, Display())
+    status = execute_in(
+        environment, arguments, options.execution_name(options.READ_ONLY), {"action": "status"}, Display()
+    )
     message = f"{status['database']} as {status['user']}, PostgreSQL {status['server_version']}"
     yield Finding("database", "ok", message)
     if not status["sound"]:
@@ -274,28 +270,7 @@ def _configuration(environment: Environment, step: str) -> dict[str, Any]:
     return found
 
 
-def _variable(environment: Environment, step: str, name: str) -> str:
-    """A variable of a function. To a role that may not decrypt them, Lambda returns all else, and why not these.
-
-    Raises:
-        NotShown: the role may not see it, or there is none.
-    """
-    found = _configuration(environment, step).get("Environment") or {}
-    if error := found.get("Error"):
-        code = str(error.get("ErrorCode", "no reason"))
-        solution = _MAY_NOT_DECRYPT if "AccessDenied" in code else _KEY_UNFIT
-        raise NotShown(f"Lambda couldn't decrypt the variables of {step} ({code})", solution)
-    if name not in found.get("Variables", {}):
-        raise NotShown(f"{environment.stack} was deployed by another version: {step} has no {name}", _ANOTHER_VERSION)
-    return str(found["Variables"][name])
-
-
 def _output(environment: Environment, name: str) -> str:
-    """An output of the stack.
-
-    Raises:
-        NotShown: it has none of this name.
-    """
     if name not in environment.outputs:
         raise NotShown(f"{environment.stack} was deployed by another version: it doesn't tell {name}", _ANOTHER_VERSION)
     return environment.outputs[name]

@@ -10,13 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from aurora_migrations.cli.output import plural
-from aurora_migrations.cli.remote.aws_errors import (
-    CALL_ERRORS,
-    READ_ERRORS,
-    CloudError,
-    is_transient,
-    to_cloud_error,
-)
+from aurora_migrations.cli.remote.aws_errors import CALL_ERRORS, READ_ERRORS, CloudError, is_transient, to_cloud_error
 from aurora_migrations.cli.remote.display import Display
 from aurora_migrations.cli.remote.environment import Environment
 from aurora_migrations.cli.remote.executions import RUNNING, Execution, describe_input, error_payload, read
@@ -66,7 +60,10 @@ class Follower:
                 found = self._patiently(lambda: read(self.environment, self.execution.arn))
                 self._show_progress()
                 if found.status != RUNNING:
-                    self._wait_for_the_last_lines()
+                    deadline = time.monotonic() + _LATE
+                    while self._log and self._ended_calls < self._history.calls and time.monotonic() < deadline:
+                        time.sleep(_FIRST_PAUSE)
+                        self.display.show(self._logged())
                     return self._complete(found)
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -106,12 +103,6 @@ class Follower:
         self._ended_calls += sum(line.ends for line in lines)
         return lines
 
-    def _wait_for_the_last_lines(self) -> None:
-        deadline = time.monotonic() + _LATE
-        while self._log and self._ended_calls < self._history.calls and time.monotonic() < deadline:
-            time.sleep(_FIRST_PAUSE)
-            self.display.show(self._logged())
-
     def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -145,12 +136,8 @@ class ExecutionHistory:
     _failed: bool = False
 
     def new_lines(self) -> list[Line]:
-        """The progress since the last call, oldest first."""
-        lines = [self._line_of(event) for event in sorted(self._new_events(), key=lambda event: int(event["id"]))]
-        return [line for line in lines if line]
-
-    def _new_events(self) -> list[dict[str, Any]]:
-        """Newest first: of a history of ten thousand events only what is new is read."""
+        """The progress since the last call, oldest first. Read newest first: of a history of ten thousand events only
+        what is new."""
         found: dict[int, dict[str, Any]] = {}
         pages = self.environment.client("stepfunctions").get_paginator("get_execution_history")
         for page in pages.paginate(executionArn=self.execution, reverseOrder=True):
@@ -159,7 +146,7 @@ class ExecutionHistory:
             if not numbers or min(numbers) <= self._last:
                 break
         self._last = max(found, default=self._last)
-        return list(found.values())
+        return [line for number in sorted(found) if (line := self._line_of(found[number]))]
 
     def _line_of(self, event: dict[str, Any]) -> Line | None:
         kind = event["type"]

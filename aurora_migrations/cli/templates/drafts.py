@@ -8,7 +8,7 @@ is replaced by the option of that name. One that isn't given stays as it is: Pos
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -38,7 +38,6 @@ class Template:
 
     @property
     def options(self) -> list[str]:
-        """The options as they are written on the command line."""
         return [f"--{each}" for each in (*self.takes, *(["batches"] if self.batched else []))]
 
 
@@ -84,35 +83,29 @@ class Draft:
     missing: tuple[str, ...]
 
 
-def find(name: str) -> Template:
-    """The template of this name.
+def draft(name: str, given: Mapping[str, str], batches: int | None = None) -> list[Draft]:
+    """The files of a template, in the order of their steps. The options that are missing in `given` (see NAMES) stay
+    placeholders.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is no such template, it doesn't take one of these, or one of these isn't a name.
     """
-    found = TEMPLATES.get(name)
-    if found is None:
+    template = TEMPLATES.get(name)
+    if template is None:
         near = get_close_matches(name.lower().replace("_", "-"), TEMPLATES, n=2, cutoff=0.5)
         raise InvalidInput(
             f"There is no template {name[:60]!r}.",
             cause=f"Did you mean {' or '.join(near)}?" if near else "That is the name of none.",
             solution=f"There are: {', '.join(TEMPLATES)}.",
         )
-    return found
-
-
-def draft(name: str, given: Mapping[str, str], batches: int | None = None) -> list[Draft]:
-    """The files of a template, in the order of their steps.
-
-    Args:
-        given: the options' values (see NAMES); those that are missing stay placeholders.
-        batches: the number of batches of a backfill; None for the default.
-
-    Raises:
-        InvalidInput: there is no such template, it doesn't take one of these, or one of these isn't a name.
-    """
-    template = find(name)
-    _check_options(name, template, given, batches)
+    wrong = [each for each in given if each not in template.takes]
+    wrong += ["batches"] if batches is not None and not template.batched else []
+    if wrong:
+        raise InvalidInput(
+            f"The template {name} doesn't take {', '.join(f'--{each}' for each in wrong)}.",
+            cause="It has no use for it.",
+            solution=f"It takes {', '.join(template.options)}; each may be left out.",
+        )
     count = BATCHES if batches is None else batches
     if not 1 <= count <= MOST_BATCHES:
         raise InvalidInput(
@@ -122,7 +115,12 @@ def draft(name: str, given: Mapping[str, str], batches: int | None = None) -> li
         )
     fields = _fields(given) | {"count": str(count)}
     text = (files(__package__) / f"{name.replace('-', '_')}.sql").read_text(encoding="utf-8")
-    _, *parts = _FILE.split(_BATCH.sub(lambda match: _repeat(match[1], count), text))
+
+    def repeat(batch: re.Match[str]) -> str:
+        numbers = range(2, count + 1)
+        return "".join(batch[1].replace("{before}", str(n - 1)).replace("{batch}", str(n)) for n in numbers)
+
+    _, *parts = _FILE.split(_BATCH.sub(repeat, text))
     return [_draft(ending, body, fields) for ending, body in zip(parts[::2], parts[1::2], strict=True)]
 
 
@@ -134,23 +132,7 @@ def _draft(ending: str, text: str, fields: Mapping[str, str]) -> Draft:
     return Draft(step, f".{role}" if role else "", f"{_UNFINISHED if missing else ''}{filled}", tuple(missing))
 
 
-def _repeat(text: str, count: int) -> str:
-    parts = (text.replace("{before}", str(n - 1)).replace("{batch}", str(n)) for n in range(2, count + 1))
-    return "".join(parts)
-
-
 # ---- names ----------------------------------------------------------------------------------------------------------
-
-
-def _check_options(name: str, template: Template, given: Mapping[str, str], batches: int | None) -> None:
-    wrong = [each for each in given if each not in template.takes]
-    wrong += ["batches"] if batches is not None and not template.batched else []
-    if wrong:
-        raise InvalidInput(
-            f"The template {name} doesn't take {', '.join(f'--{each}' for each in wrong)}.",
-            cause="It has no use for it.",
-            solution=f"It takes {', '.join(template.options)}; each may be left out.",
-        )
 
 
 def _fields(given: Mapping[str, str]) -> dict[str, str]:
@@ -163,8 +145,10 @@ def _fields(given: Mapping[str, str]) -> dict[str, str]:
     if "table" in parts and "column" in parts:
         table, column = parts["table"][-1], parts["column"][-1]
         fields |= {name: quoted(_generated_name(table, column, ending)) for name, ending in _GENERATED.items()}
-    schema = parts.get("table", [])[:-1]
-    return fields | {"schema": "".join(f"{quoted(each)}." for each in schema), "quote": _dollar_quote(fields.values())}
+    fields["schema"] = "".join(f"{quoted(each)}." for each in parts.get("table", [])[:-1])
+    text = "\n".join(fields.values())  # a dollar quote for a function's body must not occur in it
+    marks = ("$$", *(f"$body{number}$" for number in range(1_000)))
+    return fields | {"quote": next(mark for mark in marks if mark not in text)}
 
 
 _GENERATED = {
@@ -179,11 +163,7 @@ _GENERATED = {
 
 
 def _split_name(option: str, value: str) -> list[str]:
-    """`app."User"` -> `app`, `User`. Without quotes letters keep their case: it is the name as it is, not SQL.
-
-    Raises:
-        InvalidInput: it is no name.
-    """
+    """`app."User"` -> `app`, `User`. Without quotes letters keep their case: it is the name as it is, not SQL."""
     parts, end = [], 0
     for match in _PART.finditer(value):
         if match.start() != end:
@@ -223,9 +203,3 @@ def _generated_name(table: str, column: str, ending: str) -> str:
         else:
             column = column[:-1]
     return f"{table}_{column}_{ending}"
-
-
-def _dollar_quote(names: Iterable[str]) -> str:
-    """A dollar quote for a function's body that doesn't occur in it."""
-    text = "\n".join(names)
-    return next(quote for quote in ("$$", *(f"$body{n}$" for n in range(1_000))) if quote not in text)

@@ -1,1 +1,1 @@
-"""One module per verb, with the verb's name; `cli.main` imports the one that was typed."""
+"""One module per verb, with its name: `main` runs it and returns the exit code. `cli.main` imports the one typed."""

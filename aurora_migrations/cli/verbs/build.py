@@ -20,18 +20,6 @@ ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
-    arguments = _parse(argv)
-    started = time.monotonic()
-    try:
-        return _build(arguments, started)
-    except PackagingError as error:
-        return _print_problems([str(error)], arguments)
-    except MigratorError as error:
-        return options.fail(error, "check", arguments, options.execution_name())
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "build",
         "Makes the package that runs in Lambda: our code, its locked dependencies for Lambda's Linux, the migrations "
@@ -41,48 +29,53 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "build --migrations migrations",
     )
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    try:
+        return _build(arguments)
+    except PackagingError as error:
+        return _print_problems([str(error)], arguments)
+    except MigratorError as error:
+        return options.fail(error, "check", arguments, options.execution_name())
 
 
-def _build(arguments: argparse.Namespace, started: float) -> int:
-    architecture = ARCHITECTURES[arguments.architecture]
+def _build(arguments: argparse.Namespace) -> int:
+    started, architecture = time.monotonic(), ARCHITECTURES[arguments.architecture]
     target = project.root() / "build" / "lambda"
     shutil.rmtree(target, ignore_errors=True)
     digest = build(target, arguments.migrations, architecture)
     wrong = inspect(target, architecture)
     if wrong:
         return _print_problems(wrong, arguments)
-    size = len(zipped(target))
+    size, made = len(zipped(target)), target.relative_to(project.root())
     if arguments.output == "json":
         facts = {"architecture": architecture.name, "zipped_bytes": size, "versions": locked()}
-        print_json({"ok": True, "package": str(target.relative_to(project.root())), "digest": digest, **facts})
+        print_json({"ok": True, "package": str(made), "digest": digest, **facts})
         return 0
     took = format_duration((time.monotonic() - started) * 1000)
-    made = target.relative_to(project.root())
     print(f"Made {made} for {architecture.name} in {took}, and found all as it should be:")
     print(f"  {len(list((target / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})")
     print(f"  {', '.join(f'{name} {version}' for name, version in locked().items())}")
     print(f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}")
     print("Next: npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev")
-    for sentence in missing_for_deploy():
-        print(f"Note: {sentence}")
+    if missing := missing_for_deploy():
+        print(f"Note: {missing}")
     return 0
 
 
-def missing_for_deploy() -> list[str]:
+def missing_for_deploy() -> str:
     """What `npx aws-cdk@2 deploy` needs and isn't here. The build itself needs none of it."""
-    if shutil.which("npx") is None:
-        return [
-            "npx is not on this machine, and the CDK's command line needs it. Install Node 22 or 24 "
-            "(https://nodejs.org; Debian, Ubuntu: apt install nodejs npm; macOS: brew install node; "
-            "Windows: winget install OpenJS.NodeJS.LTS)."
-        ]
-    return []
+    if shutil.which("npx") is not None:
+        return ""
+    return (
+        "npx is not on this machine, and the CDK's command line needs it. Install Node 22 or 24 "
+        "(https://nodejs.org; Debian, Ubuntu: apt install nodejs npm; macOS: brew install node; "
+        "Windows: winget install OpenJS.NodeJS.LTS)."
+    )
 
 
 def _print_problems(wrong: Sequence[str], arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         print_json({"ok": False, "problems": list(wrong)})
     else:
-        print("The Lambda package could not be parser:", *wrong, sep="\n  ", file=sys.stderr)
+        print("The Lambda package could not be made:", *wrong, sep="\n  ", file=sys.stderr)
     return 1

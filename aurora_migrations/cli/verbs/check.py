@@ -17,22 +17,6 @@ from aurora_migrations.engine.errors import InvalidFile
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
-    arguments = _parse(argv)
-    try:
-        files = check(discover(arguments.migrations))
-        refused = _is_refused(files, arguments)
-        digest = write_manifest(arguments.migrations, files) if arguments.write_manifest and not refused else None
-    except MigratorError as error:
-        if arguments.output == "github" and isinstance(error, InvalidFile):  # misnamed files
-            print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
-            return 1
-        return options.fail(error, "check", arguments, options.execution_name())
-    _PRINT[arguments.output](files, arguments, digest)
-    return 1 if refused else 0
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "check",
         "Reads every file with PostgreSQL's own grammar and says what is wrong with it, what may hurt when it is "
@@ -46,7 +30,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--write-manifest", action="store_true", help="write manifest.json beside the files, if all is well"
     )
     parser.add_argument("--quiet", action="store_true", help="say only what is wrong or may hurt")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    try:
+        files = check(discover(arguments.migrations))
+        refused = _is_refused(files, arguments)
+        digest = write_manifest(arguments.migrations, files) if arguments.write_manifest and not refused else None
+    except MigratorError as error:
+        if arguments.output == "github" and isinstance(error, InvalidFile):  # misnamed files
+            print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
+            return 1
+        return options.fail(error, "check", arguments, options.execution_name())
+    _PRINT[arguments.output](files, arguments, digest)
+    return 1 if refused else 0
 
 
 def _is_refused(files: Sequence[Checked], arguments: argparse.Namespace) -> bool:
@@ -135,8 +130,7 @@ def _summary(files: Sequence[Checked], arguments: argparse.Namespace) -> str:
 
 
 def _print_json(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
-    refused = _is_refused(files, arguments)
-    print_json({"ok": not refused, "digest": digest, "files": [_data(file) for file in files]})
+    print_json({"ok": not _is_refused(files, arguments), "digest": digest, "files": list(map(_data, files))})
 
 
 def _data(file: Checked) -> dict[str, object]:

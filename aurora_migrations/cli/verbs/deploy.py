@@ -9,21 +9,22 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import print_json
+from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
+from aurora_migrations.cli.remote.display import choose_display
+from aurora_migrations.cli.remote.environment import open_environment
+from aurora_migrations.cli.remote.executions import output_of, read
+from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import NextCommand
-
-if TYPE_CHECKING:
-    from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
 
 _PATIENCE_S = 120  # a package is put together within that, or never
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "deploy",
         "Puts the migrations as they are now into the local cloud that `up` keeps running (or one for the moment), and "
@@ -47,11 +48,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
-    from aurora_migrations.cli.remote.display import choose_display
-    from aurora_migrations.cli.remote.environment import open_environment
-    from aurora_migrations.cli.remote.executions import output_of, read
-    from aurora_migrations.cli.remote.progress import Follower
-
     display = choose_display(arguments.output)
     with open_environment(arguments) as environment:
         display.note(environment.introduction)
@@ -64,10 +60,7 @@ def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequence[str]:
-    """Makes the local cloud deploy; returns the ARNs of the executions that this has started.
-
-    Args:
-        secret: the secret key of that cloud.
+    """Makes the local cloud with this secret key deploy; returns the ARNs of the executions that this has started.
 
     Raises:
         LocalCloudFailed: the migrations can't be packed, or the cloud doesn't do it.
@@ -91,8 +84,6 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
     Raises:
         LocalCloudFailed: there is none.
     """
-    from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
-
     name = machine.rpartition(":")[2]
     ours = [each for each in executions if each.split(":")[-2] == name]
     if ours:
@@ -108,8 +99,6 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
 
 
 def _refused(error: urllib.error.HTTPError) -> LocalCloudFailed:
-    from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
-
     name = message = ""
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
         told = json.load(error)
@@ -130,8 +119,6 @@ def _refused(error: urllib.error.HTTPError) -> LocalCloudFailed:
 
 
 def _silent(endpoint: str, error: Exception) -> LocalCloudFailed:
-    from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
-
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     return LocalCloudFailed(
         f"The local cloud at {endpoint} didn't answer as it should: {reason}.",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import print_json
+from aurora_migrations.cli.remote.environment import open_environment
+from aurora_migrations.cli.remote.health_checks import Finding, examine
 from aurora_migrations.engine import MigratorError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "doctor",
         "Looks at everything that an environment needs: login, stack, functions, e-mail, network, secret, the last "
@@ -23,9 +25,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--send-test-mail", action="store_true", help="send a mail to all who are mailed failures")
     options.add_where(parser, database=False)
     arguments = options.parse(parser, argv)
-    from aurora_migrations.cli.remote.environment import open_environment
-    from aurora_migrations.cli.remote.health_checks import Finding, examine
-
     found: list[Finding] = []
     try:
         with open_environment(arguments) as environment:
@@ -37,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         return options.fail(error, "doctor", arguments)
     well = all(finding.result != "FAILED" for finding in found)
     if arguments.output == "json":
-        print_json({"ok": well, "checks": [finding.to_dict() for finding in found]})
+        print_json({"ok": well, "checks": [asdict(finding) for finding in found]})
     elif not well:
         print("\nSomething has failed; what to do stands beneath it.", file=sys.stderr)
     return 0 if well else 1

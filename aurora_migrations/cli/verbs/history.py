@@ -14,7 +14,6 @@ from aurora_migrations.engine.status import history_answer
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "history",
         "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it. Of an "
@@ -43,7 +42,7 @@ def _show(data: Data, arguments: argparse.Namespace) -> None:
         print("No attempt yet: nothing has been applied to this database.")
         return
     headers = ("Started", "Result", "File", "Requested by")
-    print_table(headers, [_row(attempt) for attempt in attempts], long=headers[2:])
+    print_table(headers, map(_row, attempts), long=headers[2:])
     if len(attempts) < arguments.last and data["older"]:
         print("Older ones stand in the database, in aurora_migrations.attempts.", file=sys.stderr)
 

@@ -15,7 +15,6 @@ from aurora_migrations.engine.status import list_answer
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "list",
         "Every migration of the folder and of the database's history, with its state: applied, pending, ahead "

@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import describe
+from aurora_migrations.cli.remote.display import LogLines, Plain
+from aurora_migrations.cli.remote.environment import open_environment
+from aurora_migrations.cli.remote.executions import RUNNING, Execution, describe_input, error_of, find, iso
+from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import NextCommand
 
-if TYPE_CHECKING:
-    from aurora_migrations.cli.remote.executions import Execution
-
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "logs",
         "What an execution did, as one story, oldest first: the states of the state machine, and what the three "
@@ -40,11 +39,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from aurora_migrations.cli.remote.display import LogLines, Printed
-    from aurora_migrations.cli.remote.environment import open_environment
-    from aurora_migrations.cli.remote.executions import describe_input, find, iso
-    from aurora_migrations.cli.remote.progress import Follower
-
     raw = arguments.output == "json"
     with open_environment(arguments) as environment:
         if not raw:
@@ -53,21 +47,17 @@ def _show(arguments: argparse.Namespace) -> None:
         if not raw:
             asked = describe_input(execution.input) or "{}"
             print(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}", flush=True)
-        follower = Follower(environment, execution, LogLines() if raw else Printed())
+        follower = Follower(environment, execution, LogLines() if raw else Plain(sys.stdout))
         ended = follower.to_the_end() if arguments.follow else follower.once()
         if not raw:
             _show_end(arguments, ended)
 
 
 def _show_end(arguments: argparse.Namespace, ended: Execution) -> None:
-    from aurora_migrations.cli.remote.executions import RUNNING, error_of
-
     if ended.status == RUNNING:
         more = options.with_current_flags(NextCommand("logs", (ended.name, "--follow")), arguments)
         print(f"It is under way. {more}")
     elif ended.status == "SUCCEEDED":
         print((ended.output or {}).get("message", "Succeeded"))
     else:
-        error = error_of(ended)
-        error = options.with_next_command(error, "run", arguments)
-        print(describe(error, sys.stdout))
+        print(describe(options.with_next_command(error_of(ended), "run", arguments), sys.stdout))

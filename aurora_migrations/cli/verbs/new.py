@@ -36,7 +36,6 @@ _TIMESTAMP_DIGITS = 14
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     arguments = _parse(argv)
     try:
         drafts = _drafts(arguments)
@@ -67,22 +66,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     group.add_argument(
         "--batches", metavar="N", type=int, help=f"rename, backfill: in how many parts (default: {templates.BATCHES})"
     )
-    parser.epilog = _epilog(str(parser.epilog))
-    return parser.parse_args(argv)
-
-
-def _epilog(example: str) -> str:
     lines = ["templates, each with its down files; what isn't named stays to be filled in:"]
     for name, template in templates.TEMPLATES.items():
         lines += [f"  {name:12} {template.summary}", f"  {'':12} {' '.join(template.options)}"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            example,
-            '         aurora-migrations new "index users by email" --template index --table users --column email',
-        ]
-    )
+    second = '         aurora-migrations new "index users by email" --template index --table users --column email'
+    parser.epilog = "\n".join([*lines, "", str(parser.epilog), second])
+    return parser.parse_args(argv)
 
 
 def _print_result(paths: Sequence[Path], drafts: list[templates.Draft], arguments: argparse.Namespace) -> None:
@@ -100,11 +89,7 @@ def _print_result(paths: Sequence[Path], drafts: list[templates.Draft], argument
 
 
 def _drafts(arguments: argparse.Namespace) -> list[templates.Draft]:
-    """The files of the template; none without `--template`.
-
-    Raises:
-        InvalidInput: there is no such template, or the options don't fit it.
-    """
+    """The files of the template; none without `--template`."""
     given = {name: value for name in templates.NAMES if (value := getattr(arguments, name)) is not None}
     if arguments.template is not None:
         drafts = templates.draft(arguments.template, given, arguments.batches)
@@ -190,11 +175,7 @@ def _title(description: str) -> str:
 
 
 def _write(texts: dict[Path, str]) -> list[Path]:
-    """Writes all files or none, over nothing that is there.
-
-    Raises:
-        InvalidInput: one of them can't be written.
-    """
+    """Writes all files or none, over nothing that is there."""
     written: list[Path] = []
     for path, text in texts.items():
         try:

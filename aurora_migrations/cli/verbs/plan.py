@@ -16,7 +16,6 @@ from aurora_migrations.engine.status import plan_answer
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "plan",
         "What a run would do, and changes nothing: every file that it would apply, the locks that it takes on tables "
@@ -53,15 +52,10 @@ def _show(data: Data, arguments: argparse.Namespace) -> None:
 def _lines(file: Data) -> Iterator[str]:
     parts = "one transaction" if file["parts"] <= 1 else f"{file['parts']} parts that commit by themselves"
     yield f"{file['file']}: {plural(file['statements'], 'statement')}, {parts}"
-    for lock in file["locks"]:
-        yield f"  {lock['mode']} on {lock['table']}{_work(lock)}"
-    for hazard in file["hazards"]:
-        yield f"  May hurt: {hazard}"
-
-
-def _work(lock: Data) -> str:
-    """What happens to a table's rows under the lock."""
     doubt = {"yes": "", "maybe": "perhaps "}
     words = {"rewrites": "writes all its rows anew", "scans": "reads all its rows"}
-    done = [f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt]
-    return f", {' and '.join(done)}" if done else ""
+    for lock in file["locks"]:
+        work = " and ".join(f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt)
+        yield f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}"
+    for hazard in file["hazards"]:
+        yield f"  May hurt: {hazard}"

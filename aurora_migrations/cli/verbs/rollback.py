@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
@@ -19,21 +18,6 @@ from aurora_migrations.engine.plan import plan_rollback, version_of
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
-    arguments = _parse(argv)
-    execution = options.execution_name()
-    try:
-        data = (_roll_back_remotely if options.is_remote(arguments) else _roll_back_directly)(arguments, execution)
-    except MigratorError as error:
-        return options.fail(error, f"rollback {arguments.target}", arguments, execution)
-    if arguments.output == "json":
-        print_json(data)
-    else:
-        print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
-    return 0
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "rollback",
         "Undoes every applied migration from the newest down to and including TARGET, by their down files, each in a "
@@ -45,7 +29,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
     options.add_where(parser)
     options.add_direct(parser)
-    return options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
+    arguments = options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
+    execution = options.execution_name()
+    try:
+        data = (_roll_back_remotely if options.is_remote(arguments) else _roll_back_directly)(arguments, execution)
+    except MigratorError as error:
+        return options.fail(error, f"rollback {arguments.target}", arguments, execution)
+    print_json(data if arguments.output == "json" else {key: data[key] for key in CONTRACT})
+    return 0
 
 
 def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Data:
@@ -60,7 +51,7 @@ def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Data:
         display.note(environment.introduction)
         confirm = arguments.confirm
         if not confirm:
-            name, listing = options.read_only_name(), {"action": "list-migrations"}
+            name, listing = options.execution_name(options.READ_ONLY), {"action": "list-migrations"}
             listed = execute_in(environment, arguments, name, listing, Display())
             confirm = _confirmed(_names_from(listed, arguments.target), arguments)
         asked = {"action": "rollback", "target": arguments.target, "confirm": confirm}
@@ -78,10 +69,19 @@ def _names_from(listed: Data, target: str) -> list[str]:
     applied = [entry for entry in entries if entry["applied_at"]]
     if lowest not in [version_of(entry["migration"]) for entry in applied]:
         omitted = listed.get("omitted", 0)
+        shown = without_password(target)[:60]
         if omitted and _number(entries[0]) > (lowest or 0):
-            raise _left_out(omitted, target, applied[-1]["migration"] if applied else "")
+            newest = applied[-1]["migration"] if applied else "NEWEST"
+            raise InvalidInput(
+                f"What a rollback down to {shown} would undo can't be shown here.",
+                cause=f"An execution's answer is limited in size: the oldest {omitted} migrations aren't in it, and "
+                f"{shown} may be one of them.",
+                solution=f"Look in the folder for the down files from the newest down to {shown}. To run them all, add "
+                f"--confirm {newest}, the number of the newest applied migration; `aurora-migrations status` shows it.",
+                next_command=NextCommand("status"),
+            )
         raise InvalidInput(
-            f"Migration {without_password(target)[:60]} isn't applied, so it can't be rolled back.",
+            f"Migration {shown} isn't applied, so it can't be rolled back.",
             cause="The environment's history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
@@ -92,23 +92,8 @@ def _number(entry: Data) -> int:
     return version_of(entry["migration"]) or 0
 
 
-def _left_out(omitted: int, target: str, newest: str) -> InvalidInput:
-    shown = without_password(target)[:60]
-    return InvalidInput(
-        f"What a rollback down to {shown} would undo can't be shown here.",
-        cause=f"An execution's answer is limited in size: the oldest {omitted} migrations aren't in it, and {shown} "
-        "may be one of them.",
-        solution=f"Look in the folder for the down files from the newest down to {shown}. To run them all, add "
-        f"--confirm {newest or 'NEWEST'}, the number of the newest applied migration; `aurora-migrations status` "
-        "shows it.",
-        next_command=NextCommand("status"),
-    )
-
-
 def _roll_back_directly(arguments: argparse.Namespace, execution: str) -> Data:
-    """On a database that can be reached from here."""
-    request = make_request(arguments, execution)
-    confirm = arguments.confirm
+    request, confirm = make_request(arguments, execution), arguments.confirm
     if not confirm:
         with Session(request.url, execution) as session:
             chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
@@ -118,10 +103,7 @@ def _roll_back_directly(arguments: argparse.Namespace, execution: str) -> Data:
 
 
 def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
-    """Shows what would be undone, and has the person type the newest number.
-
-    Args:
-        names: of migrations, the newest first.
+    """Shows what would be undone (`names`, the newest first), and has the person type the newest number.
 
     Raises:
         InvalidInput: nobody is there, or it is another number: nothing is started, and nobody is mailed.

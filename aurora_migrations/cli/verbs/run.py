@@ -32,30 +32,11 @@ from aurora_migrations.engine.script import Action, Hazard
 from aurora_migrations.engine.steps.settings import Hazards
 
 CONTRACT = ("status", "migration", "message")
-Ran = tuple[Mapping[str, Any], Sequence[str]]  # a run's document, and the warnings to print at its end
 # Options of a direct run; for a run through a state machine, they are settings of its environment.
 DIRECT = ("wait", "lock_timeout", "statement_timeout", "lock_wait", "end_idle", "hazards")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
-    arguments = _parse(argv)
-    execution = options.execution_name()
-    try:
-        data, warnings = (_run_remotely if options.is_remote(arguments) else _run_directly)(arguments, execution)
-    except MigratorError as error:
-        error = options.with_next_command(error, f"run {arguments.target}" if arguments.target else "run", arguments)
-        data = failure(error, _failed_migration(error, arguments), execution)
-        saved = "" if options.progress_command(error) else _save(data)
-        code = print_error(error, arguments, data)
-        if arguments.output == "text":
-            print(saved, file=sys.stderr, end="")
-        return code
-    _print_result(data, warnings, arguments)
-    return 0
-
-
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "run",
         "Applies what is pending, each file in a transaction of its own; the first error ends the run and rolls its "
@@ -68,24 +49,34 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options.add_where(parser)
     options.add_direct(parser)
     options.add_hazards(parser)
-    return options.parse(parser, argv, DIRECT)
+    arguments = options.parse(parser, argv, DIRECT)
+    execution = options.execution_name()
+    try:
+        data, warnings = _run(arguments, execution)
+    except MigratorError as error:
+        error = options.with_next_command(error, f"run {arguments.target}" if arguments.target else "run", arguments)
+        data = failure(error, _failed_migration(error, arguments), execution)
+        saved = "" if options.progress_command(error) else _save(data)
+        code = print_error(error, arguments, data)
+        if arguments.output == "text":
+            print(saved, file=sys.stderr, end="")
+        return code
+    _print_result(data, warnings, arguments)
+    return 0
 
 
-def _run_remotely(arguments: argparse.Namespace, execution: str) -> Ran:
-    """Through the environment's state machine."""
-    from aurora_migrations.cli.remote.client import execute
+def _run(arguments: argparse.Namespace, execution: str) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """The run's document, and the warnings to print at its end."""
+    if options.is_remote(arguments):
+        from aurora_migrations.cli.remote.client import execute
 
-    asked = {"action": "run-migration", "target": arguments.target}
-    data = execute(arguments, execution, asked, progress=True)
-    return data, data.get("warnings", [])
-
-
-def _run_directly(arguments: argparse.Namespace, execution: str) -> Ran:
-    """On a database that can be reached from here. Hazards are printed before they run, so they are no warnings."""
+        asked = {"action": "run-migration", "target": arguments.target}
+        data = execute(arguments, execution, asked, progress=True)
+        return data, data.get("warnings", [])
     request = make_request(arguments, execution, hazards=arguments.hazards)
     with interrupts.taken(tell=arguments.output == "text"):
         result = apply(request, arguments.target)
-    return result.to_dict(), result.notices
+    return result.to_dict(), result.notices  # hazards were printed before they ran
 
 
 def make_request(arguments: argparse.Namespace, execution: str, hazards: Hazards = "warn") -> Request:
@@ -103,8 +94,6 @@ def make_request(arguments: argparse.Namespace, execution: str, hazards: Hazards
 
 
 class _Printer(Listener):
-    """Prints each step on the terminal."""
-
     def waiting(self, holder: Holder | None) -> None:
         print(f"Waiting for another run to end: {holder}", file=sys.stderr, flush=True)
 
@@ -141,7 +130,7 @@ def _print_result(data: Mapping[str, Any], warnings: Sequence[str], arguments: a
     print_warnings(warnings)
     if "verified" in data:
         print_verified(data["verified"])
-    print(json.dumps({key: data[key] for key in CONTRACT}, indent=2))
+    print_json({key: data[key] for key in CONTRACT})
     print(saved, end="")
 
 

@@ -22,7 +22,6 @@ _DIRECT_PAUSE, _REMOTE_PAUSE = 2.0, 15.0  # seconds; each status of an environme
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "status",
         "Where the database stands: how much is applied and pending, what a run would refuse, who is at work on it, "
@@ -62,13 +61,11 @@ def _is_sound(data: Data) -> bool:
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:
-    print(*_lines(data), sep="\n")
+    print(_text(data))
 
 
-def _lines(data: Data) -> Iterator[str]:
-    """The document for people."""
-    for name, value in _facts(data):
-        yield f"{name:10} {value}"
+def _text(data: Data) -> str:
+    return "\n".join(f"{name:10} {value}" for name, value in _facts(data))
 
 
 def _facts(data: Data) -> Iterator[tuple[str, str]]:
@@ -83,16 +80,14 @@ def _facts(data: Data) -> Iterator[tuple[str, str]]:
     for entry in data["refused"]:
         yield "Refused", f"{entry['name']} is {entry['state']}; a run would be refused"
     if data["last_attempt"]:
-        yield "Last", _last(data["last_attempt"], bool(data["running"]))
+        attempt = data["last_attempt"]
+        word = attempt["result"] or ("under way" if data["running"] else "interrupted")
+        at = attempt["finished_at"] or attempt["started_at"]
+        asked = f"{attempt['action']}, {options.initiator(attempt['requested_by'])}"
+        yield "Last", f"{attempt['name']} {word} at {at} ({asked})"
     yield "Running", str(Holder(**data["running"])) if data["running"] else "nobody"
     for execution in data.get("executions", []):
         yield "Execution", f"{execution['execution']} is under way since {execution['started_at']}"
-
-
-def _last(attempt: Data, running: bool) -> str:
-    word = attempt["result"] or ("under way" if running else "interrupted")
-    at = attempt["finished_at"] or attempt["started_at"]
-    return f"{attempt['name']} {word} at {at} ({attempt['action']}, {options.initiator(attempt['requested_by'])})"
 
 
 # ---- --watch --------------------------------------------------------------------------------------------------------
@@ -116,17 +111,17 @@ def _reader(arguments: argparse.Namespace, closing: contextlib.ExitStack) -> Cal
     """Reads the status once, given a name for that. An environment stays open in between."""
     if not options.is_remote(arguments):
         return lambda execution: _read(arguments, execution)
-    from aurora_migrations.cli.remote.client import StatusWatch
+    from aurora_migrations.cli.remote.client import status_reader
 
-    return StatusWatch(arguments, closing.enter_context(contextlib.ExitStack())).read
+    return status_reader(arguments, closing.enter_context(contextlib.ExitStack()))
 
 
 def _status(read: Callable[[str], Data], arguments: argparse.Namespace) -> tuple[bool, str]:
-    execution = options.read_only_name()
+    execution = options.execution_name(options.READ_ONLY)
     try:
         data = read(execution)
         with readable(arguments, execution):
-            return _is_sound(data), "\n".join(_lines(data))
+            return _is_sound(data), _text(data)
     except MigratorError as error:
         return False, f"{error.name}: {error.message}"
 

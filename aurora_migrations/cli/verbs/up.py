@@ -20,7 +20,6 @@ from aurora_migrations.engine.errors import InvalidInput, NextCommand
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
-    from aurora_migrations.local.database_login import Login
 
 _CHECK_S = 2  # between two checks whether PostgreSQL still runs
 _KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
@@ -58,13 +57,16 @@ def _run(arguments: argparse.Namespace) -> None:
     from aurora_migrations.cli.remote.environment import local_errors, reporter
     from aurora_migrations.local import paths
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
+    from aurora_migrations.local.database_login import read_login, verify_login
     from aurora_migrations.local.postgres import server
 
     news: queue.Queue[dict[str, Any]] = queue.Queue()
     how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
     with contextlib.ExitStack() as closing:
         with local_errors():
-            login = _login(arguments.database_url)
+            login = None
+            if arguments.database_url:  # not DATABASE_URL: no database is migrated because a variable happens to be set
+                login = verify_login(read_login(arguments.database_url, os.environ))
             asked = login.url if login else None
             cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, reporter(arguments), **how))
             migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
@@ -73,21 +75,16 @@ def _run(arguments: argparse.Namespace) -> None:
         _introduce(cloud, login.redacted_url if login else url, arguments.migrations, first)
         ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
         with contextlib.suppress(KeyboardInterrupt):
-            _Board(cloud, news, ended).watch(closing.enter_context(pressed()))
+            _watch(cloud, news, ended, closing.enter_context(pressed()))
         print("Ending ...", flush=True)
 
 
-def _login(url: str | None) -> Login | None:
-    """The login of another database than our own, after a test that it works. DATABASE_URL isn't read: nobody's
-    database is migrated because a variable happens to be set."""
-    if not url:
-        return None
-    from aurora_migrations.local.database_login import read_login, verify_login
-
-    return verify_login(read_login(url, os.environ))
-
-
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
+    # The command that starts a run, to be copied, with all that the AWS CLI needs where it was never configured.
+    keys = {"AWS_ACCESS_KEY_ID": cloud.access_key, "AWS_SECRET_ACCESS_KEY": cloud.secret_key}
+    form = "$env:{}='{}'; " if sys.platform == "win32" else "{}={} "
+    given = "".join(form.format(*each) for each in keys.items())
+    asked = f"stepfunctions start-execution --state-machine-arn {cloud.machine} --input '{{}}'"
     lines = {
         "Endpoint": f"{cloud.endpoint}   (region {cloud.region}, access key {cloud.access_key})",
         "Secret": f"{cloud.secret_key}   (the secret access key; every start makes a new one)",
@@ -95,7 +92,7 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
         "Database": url,
         "Inbox": cloud.inbox,
         "Migrations": str(migrations),
-        "Start": _start(cloud, sys.platform),
+        "Start": f"{given}aws --region {cloud.region} --endpoint-url {cloud.endpoint} {asked}",
         "or": str(NextCommand("run", ("--local", *options.folder(migrations))))
         if first
         else "(the commands with --local find the cloud that was up first)",
@@ -106,65 +103,41 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
     print(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.", flush=True)
 
 
-def _start(cloud: Cloud, platform: str) -> str:
-    """The command that starts a run, to be copied, with all that the AWS CLI needs where it was never configured."""
-    keys = {"AWS_ACCESS_KEY_ID": cloud.access_key, "AWS_SECRET_ACCESS_KEY": cloud.secret_key}
-    if platform == "win32":
-        given = "".join(f"$env:{name}='{value}'; " for name, value in keys.items())
-    else:
-        given = "".join(f"{name}={value} " for name, value in keys.items())
-    asked = f"stepfunctions start-execution --state-machine-arn {cloud.machine} --input '{{}}'"
-    return f"{given}aws --region {cloud.region} --endpoint-url {cloud.endpoint} {asked}"
-
-
-class _Board:
-    """Prints what happens, and does what a key stands for."""
-
-    def __init__(self, cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None]) -> None:
-        """`ended` returns PostgreSQL's log when its process is gone."""
-        self._cloud = cloud
-        self._news = news
-        self._mails = 0
-        self._ended = ended
-        self._checked = time.monotonic()  # infinity once that was reported
-
-    def watch(self, keys: Iterator[str]) -> None:
-        """Until q, or the end of what is typed."""
-        for key in keys:
-            if key.lower() == "q":
-                return
-            if key:
-                self._press(key)
-            self._print_news()
-
-    def _press(self, key: str) -> None:
-        does = {"d": self._cloud.deploy, "c": self._cloud.daily_check}.get(key.lower())
-        if does is None:
-            print(_KEYS, flush=True)
+def _watch(
+    cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None], keys: Iterator[str]
+) -> None:
+    """Prints what happens, and does what a key stands for, until q or the end of what is typed. `ended` returns
+    PostgreSQL's log when its process is gone."""
+    shown, checked = 0, time.monotonic()  # infinity once that was reported
+    for key in keys:
+        if key.lower() == "q":
             return
-        try:
-            does()
-        except Exception as error:  # whatever is wrong with the files, the cloud stays
-            print(f"{type(error).__name__}: {error}", flush=True)
-
-    def _print_news(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                print(_describe(self._news.get_nowait()), flush=True)
-        mails = self._cloud.mails
-        for mail in mails[self._mails :]:
+        if key:
+            _press(key, cloud)
+        while not news.empty():
+            change = news.get_nowait()
+            machine = change["stateMachineArn"].rpartition(":")[2]
+            error = f": {change['error']}" if change["error"] else ""
+            print(f"{machine} {change['name']} {change['status']}{error}", flush=True)
+        mails = cloud.mails
+        for mail in mails[shown:]:
             body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
             print(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}", flush=True)
-        self._mails = len(mails)
-        if time.monotonic() - self._checked > _CHECK_S:
-            log = self._ended()
-            self._checked = math.inf if log else time.monotonic()
+        shown = len(mails)
+        if time.monotonic() - checked > _CHECK_S:
+            log = ended()
+            checked = math.inf if log else time.monotonic()
             if log:
                 print(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}", flush=True)
                 print("End this command (q or Ctrl-C) and start it again; the data stay.", flush=True)
 
 
-def _describe(change: dict[str, Any]) -> str:
-    machine = change["stateMachineArn"].rpartition(":")[2]
-    error = f": {change['error']}" if change["error"] else ""
-    return f"{machine} {change['name']} {change['status']}{error}"
+def _press(key: str, cloud: Cloud) -> None:
+    does = {"d": cloud.deploy, "c": cloud.daily_check}.get(key.lower())
+    if does is None:
+        print(_KEYS, flush=True)
+        return
+    try:
+        does()
+    except Exception as error:  # whatever is wrong with the files, the cloud stays
+        print(f"{type(error).__name__}: {error}", flush=True)

@@ -5,21 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import print_verified, print_warnings
 from aurora_migrations.cli.queries import Data, answer
 from aurora_migrations.compiler.folder_source import source_of
 
-if TYPE_CHECKING:
-    from aurora_migrations.engine.steps.step import Step
-
 _HOUR_MS = 3_600_000
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the verb; returns the exit code."""
     parser = options.make_parser(
         "verify",
         "Looks at every table that the applied migrations touch, or that TARGET touches: is it there, how many rows, "
@@ -34,18 +29,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _read(arguments: argparse.Namespace, execution: str) -> Data:
-    from aurora_migrations.engine.verification.checks import verify
-
-    return verify(_step(arguments, execution)).to_dict()
-
-
-def _step(arguments: argparse.Namespace, execution: str) -> Step:
-    """The step that the state machine would call, for the folder and a database that can be reached from here."""
+    """By the step that the state machine would call, for the folder and a database that can be reached from here."""
     from aurora_migrations.engine.options import Limits
     from aurora_migrations.engine.steps.deadline import Deadline
     from aurora_migrations.engine.steps.execution_input import ACTIONS, read_ask
     from aurora_migrations.engine.steps.settings import Settings
     from aurora_migrations.engine.steps.step import Step
+    from aurora_migrations.engine.verification.checks import verify
 
     settings = Settings(
         environment="",
@@ -60,7 +50,7 @@ def _step(arguments: argparse.Namespace, execution: str) -> Step:
         hazards="warn",
         migrations=arguments.migrations,
     )
-    return Step(
+    step = Step(
         settings=settings,
         ask=read_ask({"action": "verify", "target": arguments.target}, execution, ACTIONS),
         execution=execution,
@@ -71,6 +61,7 @@ def _step(arguments: argparse.Namespace, execution: str) -> Step:
         url=options.database_url(arguments),
         folder=source_of(arguments.migrations),
     )
+    return verify(step).to_dict()
 
 
 def _show(data: Data, arguments: argparse.Namespace) -> None:

@@ -42,13 +42,10 @@ def _value(column: Any, constraints: Mapping[int, Any]) -> str:
         return "virtual" if constraints[_C.CONSTR_GENERATED].generated_kind == "v" else "stored"
     if _C.CONSTR_DEFAULT not in constraints:
         return "no default"
-    return _of_the_default(constraints[_C.CONSTR_DEFAULT].raw_expr)
-
-
-def _of_the_default(expression: Any) -> str:
-    if syntax_tree.inner(expression).DESCRIPTOR.name == "A_Const" and syntax_tree.inner(expression).isnull:
+    expression = syntax_tree.inner(constraints[_C.CONSTR_DEFAULT].raw_expr)
+    if expression.DESCRIPTOR.name == "A_Const" and expression.isnull:
         return "no default"
-    called = set(_functions(syntax_tree.inner(expression)))
+    called = set(_functions(expression))
     if called & VOLATILE:
         return "volatile default"
     return "default of unknown volatility" if called - STEADY else "constant default"
@@ -89,7 +86,6 @@ def is_identity(column: Any) -> bool:
 
 
 def foreign_keys(column: Any) -> Iterator[Any]:
-    """The REFERENCES of a column."""
     for each in column.constraints:
         if each.constraint.contype == _C.CONSTR_FOREIGN:
             yield each.constraint

@@ -57,11 +57,9 @@ class CreatedObjects:
         return Name(_TEMPORARY if is_temporary else self._schema, name.name)
 
     def is_new(self, name: Name) -> bool:
-        """Whether the file created it."""
         return self._exists(self.resolve(name))
 
     def table_of(self, index: Name) -> Name | None:
-        """The table of an index that the file created."""
         return self._indexes.get(self.resolve(index), [None])[0]
 
     def flatten(self, node: Any) -> Iterator[Any]:
@@ -75,7 +73,6 @@ class CreatedObjects:
         self._schema = before
 
     def follow(self, node: Any) -> None:
-        """Records what a statement creates, renames, moves or drops."""
         kind = node.DESCRIPTOR.name
         if kind == "DropStmt":
             self._drop(node)
@@ -89,12 +86,11 @@ class CreatedObjects:
             self._set_schema(first, node.is_local)
         elif kind in ("SelectStmt", "DoStmt") and _sets_search_path(node):
             self._set_schema(_UNKNOWN)
-        elif kind == "IndexStmt":
-            if node.idxname and not node.if_not_exists:
-                table = syntax_tree.of_range(node.relation)
-                index = Name(self.resolve(table).schema, node.idxname)
-                self._add(index)
-                self._indexes[index] = self._indexed.setdefault(self.resolve(table), [table])
+        elif kind == "IndexStmt" and node.idxname and not node.if_not_exists:
+            table = syntax_tree.of_range(node.relation)
+            index = Name(self.resolve(table).schema, node.idxname)
+            self._add(index)
+            self._indexes[index] = self._indexed.setdefault(self.resolve(table), [table])
         elif kind in _CREATING:
             for name in _created(node):
                 self._add(Name(name.schema or self._schema, name.name))
@@ -166,7 +162,12 @@ class CreatedObjects:
         elif kind in (_pb.TRANS_STMT_RELEASE, _pb.TRANS_STMT_ROLLBACK_TO) and self._places.get(name):
             place = self._places[name][-1]
             if kind == _pb.TRANS_STMT_ROLLBACK_TO:
-                self._go_back(*self._savepoints[place][1:])
+                _, count, types, self._schema, self._session_schema = self._savepoints[place]
+                while self._created and next(reversed(self._created.values())) > count:
+                    key, _ = self._created.popitem()
+                    self._indexes.pop(key, None)
+                while len(self.types) > types:
+                    self.types.popitem()
                 place += 1
             self._close_savepoints(place)
 
@@ -174,14 +175,6 @@ class CreatedObjects:
         while len(self._savepoints) > kept:
             name, *_ = self._savepoints.pop()
             self._places[name].pop()
-
-    def _go_back(self, count: int, types: int, schema: str, session_schema: str) -> None:
-        self._schema, self._session_schema = schema, session_schema
-        while self._created and next(reversed(self._created.values())) > count:
-            key, _ = self._created.popitem()
-            self._indexes.pop(key, None)
-        while len(self.types) > types:
-            self.types.popitem()
 
 
 def on_new_objects(statements: Sequence[Statement]) -> set[int]:
@@ -202,11 +195,8 @@ def _changed(node: Any) -> Iterable[Name]:
     if kind == "DropStmt":
         return _dropped(node)
     if kind == "TruncateStmt":
-        return (
-            ()
-            if node.behavior == _pb.DROP_CASCADE
-            else (syntax_tree.of_range(each.range_var) for each in node.relations)
-        )
+        relations = node.relations if node.behavior != _pb.DROP_CASCADE else ()
+        return (syntax_tree.of_range(each.range_var) for each in relations)
     if kind in ("AlterDomainStmt", "AlterEnumStmt"):
         return (_name(node.type_name),)
     if kind in _ON_A_RELATION:
@@ -260,30 +250,24 @@ def _created(node: Any) -> Iterator[Name]:
     kind = node.DESCRIPTOR.name
     if kind == "CreateForeignTableStmt":
         node, kind = node.base_stmt, "CreateStmt"
-    if kind == "CreateStmt":
-        if _is_certain(node, node.relation):
-            yield syntax_tree.of_range(node.relation)
-            definitions = (element.column_def for element in node.table_elts if element.HasField("column_def"))
-            yield from _sequences(node.relation, definitions)
+    if kind == "CreateStmt" and _is_certain(node, node.relation):
+        yield syntax_tree.of_range(node.relation)
+        definitions = (element.column_def for element in node.table_elts if element.HasField("column_def"))
+        yield from _sequences(node.relation, definitions)
     elif kind == "AlterTableStmt":
         commands = (each.alter_table_cmd for each in node.cmds if not each.alter_table_cmd.missing_ok)
         added = (getattr(command, "def") for command in commands)
         yield from _sequences(node.relation, (each.column_def for each in added if each.HasField("column_def")))
-    elif kind == "CreateTableAsStmt":
-        if _is_certain(node, node.into.rel):
-            yield syntax_tree.of_range(node.into.rel)
-    elif kind == "SelectStmt":
-        if node.HasField("into_clause"):
-            yield syntax_tree.of_range(node.into_clause.rel)
-    elif kind == "CreateSeqStmt":
-        if _is_certain(node, node.sequence):
-            yield syntax_tree.of_range(node.sequence)
-    elif kind == "ViewStmt":
-        if not node.replace:
-            yield syntax_tree.of_range(node.view)
-    elif kind == "CreateFunctionStmt":
-        if not node.replace:
-            yield _function(*_name(node.funcname))
+    elif kind == "CreateTableAsStmt" and _is_certain(node, node.into.rel):
+        yield syntax_tree.of_range(node.into.rel)
+    elif kind == "SelectStmt" and node.HasField("into_clause"):
+        yield syntax_tree.of_range(node.into_clause.rel)
+    elif kind == "CreateSeqStmt" and _is_certain(node, node.sequence):
+        yield syntax_tree.of_range(node.sequence)
+    elif kind == "ViewStmt" and not node.replace:
+        yield syntax_tree.of_range(node.view)
+    elif kind == "CreateFunctionStmt" and not node.replace:
+        yield _function(*_name(node.funcname))
     elif kind == "CompositeTypeStmt":
         yield syntax_tree.of_range(node.typevar)
     elif kind in ("CreateEnumStmt", "CreateRangeStmt"):

@@ -46,7 +46,6 @@ class Effect:
     rules: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
-        """The effect as JSON-able data."""
         return asdict(self) | {"rewrites": str(self.rewrites), "scans": str(self.scans)}
 
 
@@ -77,7 +76,11 @@ def _merged(found: Sequence[Touch]) -> Effect:
     strongest = _of(by_weight[0])
     rewrites = max(_of(touch).rewrites if touch.runs else Answer.NO for touch in found)
     scans = max(_of(touch).scans if touch.runs else Answer.NO for touch in found)
-    reasons = [strongest, *(rule for rule in map(_of, by_weight) if _adds(rule, rewrites, scans))]
+    reasons = [strongest]
+    for rule in map(_of, by_weight):  # those that account for the rewrite, or for a scan that no rewrite explains
+        explains_scan = scans and rewrites is not Answer.YES and rule.scans is scans
+        if (rewrites and rule.rewrites is rewrites) or explains_scan:
+            reasons.append(rule)
     return Effect(
         table=str(found[0].name),
         lock=strongest.lock,
@@ -89,13 +92,6 @@ def _merged(found: Sequence[Touch]) -> Effect:
         source=strongest.source,
         rules=tuple(dict.fromkeys(_of(touch).id for touch in found)),
     )
-
-
-def _adds(rule: Rule, rewrites: Answer, scans: Answer) -> bool:
-    """Whether a rule accounts for the rewrite, or for a scan that no rewrite explains."""
-    if rewrites and rule.rewrites is rewrites:
-        return True
-    return bool(scans) and rewrites is not Answer.YES and rule.scans is scans
 
 
 def _of(touch: Touch) -> Rule:

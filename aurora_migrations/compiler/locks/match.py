@@ -41,8 +41,12 @@ class Touch:
 
 def touches(node: Any, types: Types) -> Iterator[Touch]:
     """The relations that a statement names, each with the rule that applies."""
-    match = _MATCHERS.get(node.DESCRIPTOR.name)
-    return match(node, types) if match else iter(())
+    kind = node.DESCRIPTOR.name
+    if kind == "AlterTableStmt":
+        return _alter_table(node, types)
+    if kind in ("DeclareCursorStmt", "ExplainStmt", "PrepareStmt"):
+        return _analysed(node, types)
+    return _MATCHERS[kind](node) if kind in _MATCHERS else iter(())
 
 
 # ALTER TABLE and its kind
@@ -60,7 +64,9 @@ def _alter_table(node: Any, types: Types) -> Iterator[Touch]:
         elif kind == "OBJECT_INDEX":
             yield from _alter_index(name, command)
         else:
-            yield from _alter(name, command, types)
+            subtype = _COMMAND(command.subtype)
+            for when, other in _cases(subtype, command, types):
+                yield Touch(other or name, find_rule("AlterTableStmt", subtype, when))
     yield from _replaced(node.cmds)
 
 
@@ -78,15 +84,14 @@ def _replaced(commands: Iterable[Any]) -> Iterator[Touch]:
                 yield Touch(syntax_tree.of_range(constraint.pktable), rule)
 
 
-def _alter(name: Name, command: Any, types: Types) -> Iterator[Touch]:
-    subtype = _COMMAND(command.subtype)
-    cases = _ALTER.get(subtype)
-    for when, other in cases(command, types) if cases else [("", None)]:
-        yield Touch(other or name, find_rule("AlterTableStmt", subtype, when))
-
-
-_Cases = Iterator[tuple[str, Name | None]]
+_Cases = Iterable[tuple[str, Name | None]]
 """The cases that apply, and the relation of each if it isn't the altered one."""
+
+
+def _cases(subtype: str, command: Any, types: Types) -> _Cases:
+    if subtype == "AT_AddColumn":
+        return _add_column(command, types)
+    return _ALTER[subtype](command) if subtype in _ALTER else [("", None)]
 
 
 def _add_column(command: Any, types: Types) -> _Cases:
@@ -97,12 +102,18 @@ def _add_column(command: Any, types: Types) -> _Cases:
         yield "the referenced table", syntax_tree.of_range(each.pktable)
 
 
-def _add_constraint(command: Any, types: Types) -> _Cases:
+def _add_constraint(command: Any) -> _Cases:
     constraint = getattr(command, "def").constraint
     case = _CONSTRAINT_CASES.get(constraint.contype)
     if not case:
         return
-    when = f"{case}{_suffix(constraint)}"
+    when = case
+    if constraint.indexname:
+        when += " USING INDEX"
+    elif constraint.contype in _CAN_BE_NOT_ENFORCED and not constraint.is_enforced:
+        when += " NOT ENFORCED"
+    elif constraint.contype in (*_CAN_BE_NOT_ENFORCED, _CONSTRAINT.CONSTR_NOTNULL) and constraint.skip_validation:
+        when += " NOT VALID"
     yield when, None
     if case == "FOREIGN KEY":
         yield f"{when}: the referenced table", syntax_tree.of_range(constraint.pktable)
@@ -116,56 +127,37 @@ _CONSTRAINT_CASES = {
     _CONSTRAINT.CONSTR_EXCLUSION: "EXCLUDE",
     _CONSTRAINT.CONSTR_FOREIGN: "FOREIGN KEY",
 }
-_CAN_BE_LEFT_UNCHECKED = (_CONSTRAINT.CONSTR_CHECK, _CONSTRAINT.CONSTR_NOTNULL, _CONSTRAINT.CONSTR_FOREIGN)
-
-
-def _suffix(constraint: Any) -> str:
-    if constraint.indexname:
-        return " USING INDEX"
-    if constraint.contype in _CAN_BE_LEFT_UNCHECKED:
-        if not constraint.is_enforced and constraint.contype != _CONSTRAINT.CONSTR_NOTNULL:
-            return " NOT ENFORCED"
-        if constraint.skip_validation:
-            return " NOT VALID"
-    return ""
-
-
+_CAN_BE_NOT_ENFORCED = (_CONSTRAINT.CONSTR_CHECK, _CONSTRAINT.CONSTR_FOREIGN)
 _SOFT = frozenset({"fillfactor", "parallel_workers", "toast_tuple_target", "vacuum_truncate", "vacuum_index_cleanup"})
 _SOFT_STARTS = ("autovacuum_", "log_autovacuum_", "vacuum_")
 
 
-def _parameters(command: Any, types: Types) -> _Cases:
+def _parameters(command: Any) -> _Cases:
     """The strongest lock that any of the parameters needs."""
     names = [each.def_elem.defname.lower() for each in getattr(command, "def").list.items]
     soft = all(name in _SOFT or name.startswith(_SOFT_STARTS) for name in names)
     yield "" if soft else "a strong one", None
 
 
-def _attach(command: Any, types: Types) -> _Cases:
-    yield "", None
-    yield "the partition", syntax_tree.of_range(getattr(command, "def").partition_cmd.name)
-
-
-def _detach(command: Any, types: Types) -> _Cases:
+def _partition(command: Any) -> _Cases:
     partition = getattr(command, "def").partition_cmd
-    concurrently = "CONCURRENTLY" if partition.concurrent else ""
+    concurrently = "CONCURRENTLY" if partition.concurrent else ""  # of DETACH only
     yield concurrently, None
     yield ": ".join(part for part in (concurrently, "the partition") if part), syntax_tree.of_range(partition.name)
 
 
-def _inherit(command: Any, types: Types) -> _Cases:
+def _inherit(command: Any) -> _Cases:
     yield "", None
     yield "the parent", syntax_tree.of_range(getattr(command, "def").range_var)
 
 
-_ALTER: Mapping[str, Callable[[Any, Types], _Cases]] = {
-    "AT_AddColumn": _add_column,
+_ALTER: Mapping[str, Callable[[Any], _Cases]] = {
     "AT_AddConstraint": _add_constraint,
     "AT_SetRelOptions": _parameters,
     "AT_ResetRelOptions": _parameters,
-    "AT_AttachPartition": _attach,
-    "AT_DetachPartition": _detach,
-    "AT_DetachPartitionFinalize": _attach,
+    "AT_AttachPartition": _partition,
+    "AT_DetachPartition": _partition,
+    "AT_DetachPartitionFinalize": _partition,
     "AT_AddInherit": _inherit,
     "AT_DropInherit": _inherit,
 }
@@ -186,11 +178,10 @@ def _alter_index(name: Name, command: Any) -> Iterator[Touch]:
 # CREATE TABLE
 
 
-def _create_table(node: Any, types: Types) -> Iterator[Touch]:
+def _create_table(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), None)
-    for parent in node.inh_relations:
-        when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
-        yield Touch(syntax_tree.of_range(parent.range_var), find_rule("CreateStmt", "", when))
+    when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
+    yield from _ranges(node.inh_relations, find_rule("CreateStmt", "", when))
     for element in node.table_elts:
         if element.HasField("table_like_clause"):
             like = syntax_tree.of_range(element.table_like_clause.relation)
@@ -199,7 +190,7 @@ def _create_table(node: Any, types: Types) -> Iterator[Touch]:
         yield Touch(syntax_tree.of_range(each.pktable), find_rule("CreateStmt", "", "the referenced table"))
 
 
-def _create_table_as(node: Any, types: Types) -> Iterator[Touch]:
+def _create_table_as(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.into.rel), None)
     rule = find_rule("CreateTableAsStmt")
     yield from _query(node.query, reads=rule, runs=not node.into.skip_data)
@@ -220,24 +211,20 @@ def _query(message: Any, reads: Rule | None = None, runs: bool = True) -> Iterat
             yield Touch(use.name, find_rule(use.how, "", use.what), runs)
 
 
-def _data(node: Any, types: Types) -> Iterator[Touch]:
+def _data(node: Any) -> Iterator[Touch]:
     if node.DESCRIPTOR.name == "SelectStmt" and node.HasField("into_clause"):
         yield Touch(syntax_tree.of_range(node.into_clause.rel), None)
     yield from _query(node)
 
 
-def _explain(node: Any, types: Types) -> Iterator[Touch]:
-    runs = syntax_tree.option_is_on(node.options, "analyze")
+def _analysed(node: Any, types: Types) -> Iterator[Touch]:
+    """Only EXPLAIN ANALYZE also runs the query that it is about."""
+    runs = node.DESCRIPTOR.name == "ExplainStmt" and syntax_tree.option_is_on(node.options, "analyze")
     for touch in touches(syntax_tree.inner(node.query), types):
         yield Touch(touch.name, touch.rule, touch.runs and runs)
 
 
-def _analysed_only(node: Any, types: Types) -> Iterator[Touch]:
-    for touch in touches(syntax_tree.inner(node.query), types):
-        yield Touch(touch.name, touch.rule, runs=False)
-
-
-def _copy(node: Any, types: Types) -> Iterator[Touch]:
+def _copy(node: Any) -> Iterator[Touch]:
     if node.HasField("relation"):
         yield Touch(syntax_tree.of_range(node.relation), find_rule("CopyStmt", "", "FROM" if node.is_from else "TO"))
     else:
@@ -247,30 +234,25 @@ def _copy(node: Any, types: Types) -> Iterator[Touch]:
 # Views, functions, and what hangs on a table
 
 
-def _view(node: Any, types: Types) -> Iterator[Touch]:
+def _view(node: Any) -> Iterator[Touch]:
     when = "OR REPLACE" if node.replace else "new"
     yield Touch(syntax_tree.of_range(node.view), find_rule("ViewStmt", "", when))
     yield from _query(node.query, reads=find_rule("ViewStmt", "", "the tables it reads"), runs=False)
 
 
-def _function(node: Any, types: Types) -> Iterator[Touch]:
+def _function(node: Any) -> Iterator[Touch]:
     if node.HasField("sql_body"):
         reads = find_rule("CreateFunctionStmt", "", "the tables its body reads")
         yield from _query(node.sql_body, reads=reads, runs=False)
 
 
-def _refresh(node: Any, types: Types) -> Iterator[Touch]:
-    when = "CONCURRENTLY" if node.concurrent else ""
-    yield Touch(syntax_tree.of_range(node.relation), find_rule("RefreshMatViewStmt", "", when))
-
-
-def _trigger(node: Any, types: Types) -> Iterator[Touch]:
+def _trigger(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), find_rule("CreateTrigStmt"))
     if node.HasField("constrrel"):
         yield Touch(syntax_tree.of_range(node.constrrel), find_rule("CreateTrigStmt", "", "FROM"))
 
 
-def _rewrite_rule(node: Any, types: Types) -> Iterator[Touch]:
+def _rewrite_rule(node: Any) -> Iterator[Touch]:
     yield Touch(syntax_tree.of_range(node.relation), find_rule("RuleStmt"))
     reads = find_rule("RuleStmt", "", "read by its actions")
     for query in (*node.actions, *([node.where_clause] if node.HasField("where_clause") else [])):
@@ -279,7 +261,7 @@ def _rewrite_rule(node: Any, types: Types) -> Iterator[Touch]:
                 yield touch
 
 
-def _policy(node: Any, types: Types) -> Iterator[Touch]:
+def _policy(node: Any) -> Iterator[Touch]:
     kind = node.DESCRIPTOR.name
     yield Touch(syntax_tree.of_range(node.table), find_rule(kind))
     reads = find_rule(kind, "", "read by its expression")
@@ -288,11 +270,7 @@ def _policy(node: Any, types: Types) -> Iterator[Touch]:
             yield from _query(getattr(node, expression), reads=reads, runs=False)
 
 
-def _statistics(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, find_rule("CreateStatsStmt"))
-
-
-def _publication(node: Any, types: Types) -> Iterator[Touch]:
+def _publication(node: Any) -> Iterator[Touch]:
     for each in node.pubobjects:
         table = each.publication_obj_spec.pubtable
         if table.HasField("relation"):
@@ -302,12 +280,21 @@ def _publication(node: Any, types: Types) -> Iterator[Touch]:
 # Indexes and maintenance
 
 
-def _index(node: Any, types: Types) -> Iterator[Touch]:
-    when = "CONCURRENTLY" if node.concurrent else "" if node.relation.inh else "ONLY"
-    yield Touch(syntax_tree.of_range(node.relation), find_rule("IndexStmt", "", when))
+def _on_relations(node: Any) -> Iterator[Touch]:
+    """The relations that a statement lists, or its only one, if it names any."""
+    kind = node.DESCRIPTOR.name
+    listed = node.relations if kind in ("CreateStatsStmt", "LockStmt", "TruncateStmt") else [node.relation]
+    when = ""
+    if kind == "LockStmt":
+        when = MODES[node.mode - 1]
+    elif kind in ("IndexStmt", "RefreshMatViewStmt") and node.concurrent:
+        when = "CONCURRENTLY"
+    elif kind == "IndexStmt" and not node.relation.inh:
+        when = "ONLY"
+    yield from _ranges((each for each in listed if each.ListFields()), find_rule(kind, "", when))
 
 
-def _reindex(node: Any, types: Types) -> Iterator[Touch]:
+def _reindex(node: Any) -> Iterator[Touch]:
     if node.HasField("relation"):
         kind = _pb.ReindexObjectType.Name(node.kind)
         when = "CONCURRENTLY" if syntax_tree.option_is_on(node.params, "concurrently") else ""
@@ -316,24 +303,11 @@ def _reindex(node: Any, types: Types) -> Iterator[Touch]:
         yield Touch(syntax_tree.of_range(node.relation), rule, on_table=table)
 
 
-def _truncate(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, find_rule("TruncateStmt"))
-
-
-def _lock(node: Any, types: Types) -> Iterator[Touch]:
-    yield from _ranges(node.relations, find_rule("LockStmt", "", MODES[node.mode - 1]))
-
-
-def _vacuum(node: Any, types: Types) -> Iterator[Touch]:
+def _vacuum(node: Any) -> Iterator[Touch]:
     when = "" if node.is_vacuumcmd else "ANALYZE"
     if node.is_vacuumcmd and syntax_tree.option_is_on(node.options, "full"):
         when = "FULL"
     yield from _ranges((each.vacuum_relation.relation for each in node.rels), find_rule("VacuumStmt", "", when))
-
-
-def _cluster(node: Any, types: Types) -> Iterator[Touch]:
-    if node.HasField("relation"):
-        yield Touch(syntax_tree.of_range(node.relation), find_rule("ClusterStmt"))
 
 
 def _ranges(nodes: Iterable[Any], rule: Rule | None) -> Iterator[Touch]:
@@ -355,7 +329,7 @@ def listed(object_type: str, node: Any) -> Name | None:
     return syntax_tree.of_parts(parts) if object_type in RELATIONS else None
 
 
-def _drop(node: Any, types: Types) -> Iterator[Touch]:
+def _drop(node: Any) -> Iterator[Touch]:
     kind = _OBJECT(node.remove_type)
     rule = find_rule("DropStmt", _plain(kind), "CONCURRENTLY" if node.concurrent else "")
     for each in node.objects:
@@ -364,26 +338,21 @@ def _drop(node: Any, types: Types) -> Iterator[Touch]:
             yield Touch(name, rule, on_table=rule if kind == "OBJECT_INDEX" else None)
 
 
-def _comment(node: Any, types: Types) -> Iterator[Touch]:
+def _comment(node: Any) -> Iterator[Touch]:
     kind = _OBJECT(node.objtype)
     name = listed(kind, node.object)
     if name:
         yield Touch(name, find_rule("CommentStmt", _plain(kind)))
 
 
-def _rename(node: Any, types: Types) -> Iterator[Touch]:
-    kind = _OBJECT(node.rename_type)
+def _move(node: Any) -> Iterator[Touch]:
+    statement = node.DESCRIPTOR.name
+    kind = _OBJECT(node.rename_type if statement == "RenameStmt" else node.object_type)
     if node.HasField("relation") and kind != "OBJECT_ATTRIBUTE":
-        yield Touch(syntax_tree.of_range(node.relation), find_rule("RenameStmt", _plain(kind)))
+        yield Touch(syntax_tree.of_range(node.relation), find_rule(statement, _plain(kind)))
 
 
-def _set_schema(node: Any, types: Types) -> Iterator[Touch]:
-    if node.HasField("relation"):
-        rule = find_rule("AlterObjectSchemaStmt", _plain(_OBJECT(node.object_type)))
-        yield Touch(syntax_tree.of_range(node.relation), rule)
-
-
-def _grant(node: Any, types: Types) -> Iterator[Touch]:
+def _grant(node: Any) -> Iterator[Touch]:
     if node.targtype == _pb.GrantTargetType.ACL_TARGET_OBJECT:
         rule = find_rule("GrantStmt", _OBJECT(node.objtype))
         yield from _ranges((each for each in node.objects if each.HasField("range_var")), rule)
@@ -397,17 +366,9 @@ def _plain(kind: str) -> str:
 # Sequences
 
 
-def _create_sequence(node: Any, types: Types) -> Iterator[Touch]:
-    yield Touch(syntax_tree.of_range(node.sequence), None)
-    yield from _owner(node)
-
-
-def _alter_sequence(node: Any, types: Types) -> Iterator[Touch]:
-    yield Touch(syntax_tree.of_range(node.sequence), find_rule("AlterSeqStmt"))
-    yield from _owner(node)
-
-
-def _owner(node: Any) -> Iterator[Touch]:
+def _sequence(node: Any) -> Iterator[Touch]:
+    is_new = node.DESCRIPTOR.name == "CreateSeqStmt"
+    yield Touch(syntax_tree.of_range(node.sequence), None if is_new else find_rule("AlterSeqStmt"))
     for each in node.options:
         if each.def_elem.defname == "owned_by":
             name = syntax_tree.of_parts(syntax_tree.strings(each.def_elem.arg.list.items)[:-1])
@@ -415,40 +376,36 @@ def _owner(node: Any) -> Iterator[Touch]:
                 yield Touch(name, find_rule(node.DESCRIPTOR.name, "", "OWNED BY"))
 
 
-_MATCHERS: Mapping[str, Callable[[Any, Types], Iterator[Touch]]] = {
-    "AlterObjectSchemaStmt": _set_schema,
+_MATCHERS: Mapping[str, Callable[[Any], Iterator[Touch]]] = {
+    "AlterObjectSchemaStmt": _move,
     "AlterPolicyStmt": _policy,
     "AlterPublicationStmt": _publication,
-    "AlterSeqStmt": _alter_sequence,
-    "AlterTableStmt": _alter_table,
-    "ClusterStmt": _cluster,
+    "AlterSeqStmt": _sequence,
+    "ClusterStmt": _on_relations,
     "CommentStmt": _comment,
     "CopyStmt": _copy,
-    "CreateForeignTableStmt": lambda node, types: _create_table(node.base_stmt, types),
+    "CreateForeignTableStmt": lambda node: _create_table(node.base_stmt),
     "CreateFunctionStmt": _function,
     "CreatePolicyStmt": _policy,
     "CreatePublicationStmt": _publication,
-    "CreateSeqStmt": _create_sequence,
-    "CreateStatsStmt": _statistics,
+    "CreateSeqStmt": _sequence,
+    "CreateStatsStmt": _on_relations,
     "CreateStmt": _create_table,
     "CreateTableAsStmt": _create_table_as,
     "CreateTrigStmt": _trigger,
-    "DeclareCursorStmt": _analysed_only,
     "DeleteStmt": _data,
     "DropStmt": _drop,
-    "ExplainStmt": _explain,
     "GrantStmt": _grant,
-    "IndexStmt": _index,
+    "IndexStmt": _on_relations,
     "InsertStmt": _data,
-    "LockStmt": _lock,
+    "LockStmt": _on_relations,
     "MergeStmt": _data,
-    "PrepareStmt": _analysed_only,
-    "RefreshMatViewStmt": _refresh,
+    "RefreshMatViewStmt": _on_relations,
     "ReindexStmt": _reindex,
-    "RenameStmt": _rename,
+    "RenameStmt": _move,
     "RuleStmt": _rewrite_rule,
     "SelectStmt": _data,
-    "TruncateStmt": _truncate,
+    "TruncateStmt": _on_relations,
     "UpdateStmt": _data,
     "VacuumStmt": _vacuum,
     "ViewStmt": _view,

@@ -15,36 +15,24 @@ from pathlib import Path
 
 _DOCUMENTATION = "https://www.postgresql.org/docs/18/"
 
-ACCESS_SHARE = "ACCESS SHARE"
-ROW_SHARE = "ROW SHARE"
-ROW_EXCLUSIVE = "ROW EXCLUSIVE"
-SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
-SHARE = "SHARE"
-SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
-EXCLUSIVE = "EXCLUSIVE"
-ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
-
 MODES = (
-    ACCESS_SHARE,
-    ROW_SHARE,
-    ROW_EXCLUSIVE,
-    SHARE_UPDATE_EXCLUSIVE,
-    SHARE,
-    SHARE_ROW_EXCLUSIVE,
-    EXCLUSIVE,
-    ACCESS_EXCLUSIVE,
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
 )
 """From the weakest to the strongest, as PostgreSQL numbers them."""
+ACCESS_SHARE, ROW_SHARE, ROW_EXCLUSIVE = MODES[:3]
 
+# Each conflicts with the strongest, from this one on; SHARE doesn't conflict with itself.
+_FIRST_IN_CONFLICT = (7, 6, 4, 3, 2, 2, 1, 0)
 CONFLICTS: Mapping[str, frozenset[str]] = {
-    ACCESS_SHARE: frozenset(MODES[7:]),
-    ROW_SHARE: frozenset(MODES[6:]),
-    ROW_EXCLUSIVE: frozenset(MODES[4:]),
-    SHARE_UPDATE_EXCLUSIVE: frozenset(MODES[3:]),
-    SHARE: frozenset(MODES[2:]) - {SHARE},
-    SHARE_ROW_EXCLUSIVE: frozenset(MODES[2:]),
-    EXCLUSIVE: frozenset(MODES[1:]),
-    ACCESS_EXCLUSIVE: frozenset(MODES),
+    mode: frozenset(MODES[first:]) - ({mode} if mode == "SHARE" else set())
+    for mode, first in zip(MODES, _FIRST_IN_CONFLICT, strict=True)
 }
 """The modes that conflict with each: https://www.postgresql.org/docs/18/explicit-locking.html, Table 13.2."""
 
@@ -100,7 +88,6 @@ class Rule:
 
     @property
     def blocks_writes(self) -> bool:
-        """Whether an INSERT, UPDATE or DELETE has to wait."""
         return bool({self.lock, self.index_lock} & CONFLICTS[ROW_EXCLUSIVE])
 
     @property
@@ -133,5 +120,4 @@ _BY_CASE = {(rule.statement, rule.command, rule.when): rule for rule in RULES}
 
 
 def find_rule(statement: str, command: str = "", when: str = "") -> Rule | None:
-    """The rule of a case, if there is one."""
     return _BY_CASE.get((statement, command, when))

@@ -38,7 +38,6 @@ def quoted(name: str) -> str:
 
 
 def of_range(range_var: Any) -> Name:
-    """The name in a RangeVar."""
     if range_var.relpersistence == "t" and not range_var.schemaname:
         return Name("pg_temp", range_var.relname)
     return Name(range_var.schemaname, range_var.relname)
@@ -59,7 +58,6 @@ def of_text(text: str) -> Name | None:
 
 
 def strings(nodes: Iterable[Any]) -> list[str]:
-    """The strings of a list of String nodes."""
     return [node.string.sval for node in nodes if node.HasField("string")]
 
 

@@ -77,7 +77,8 @@ def created_and_removed(statements: Sequence[Statement]) -> tuple[tuple[str, ...
         if _removes_unnamed(node) or not all(map(_is_built_in, calls)):
             certain.clear()
             removed[ANYTHING] = None
-        for name in _removed(node):
+        is_alter = node.DESCRIPTOR.name == "AlterTableStmt"
+        for name in _bound(node) if is_alter else (*_dropped(node), *_renamed(node)):
             removed[syntax_tree.quoted(name.name)] = None
             old = _qualified(created, name)
             if old in certain.pop(name.name, ()) and node.DESCRIPTOR.name == "RenameStmt":
@@ -108,19 +109,12 @@ def _qualified(created: CreatedObjects, name: Name) -> Name:
 def _created(node: Any) -> Iterator[Name]:
     """A table that depends on no other one. IF NOT EXISTS creates it, or it is there."""
     kind = node.DESCRIPTOR.name
-    if kind == "CreateStmt":
-        if not (node.HasField("partbound") or node.inh_relations or node.HasField("of_typename")):
-            yield syntax_tree.of_range(node.relation)
-    elif kind == "CreateTableAsStmt":
-        if _OBJECT(node.objtype) == "OBJECT_TABLE":
-            yield syntax_tree.of_range(node.into.rel)
+    if kind == "CreateStmt" and not (node.HasField("partbound") or node.inh_relations or node.HasField("of_typename")):
+        yield syntax_tree.of_range(node.relation)
+    elif kind == "CreateTableAsStmt" and _OBJECT(node.objtype) == "OBJECT_TABLE":
+        yield syntax_tree.of_range(node.into.rel)
     elif kind == "SelectStmt" and node.HasField("into_clause"):
         yield syntax_tree.of_range(node.into_clause.rel)
-
-
-def _removed(node: Any) -> Iterable[Name]:
-    """What may no longer exist under its name, or depends on something else from now on."""
-    return _bound(node) if node.DESCRIPTOR.name == "AlterTableStmt" else (*_dropped(node), *_renamed(node))
 
 
 def _dropped(node: Any) -> Iterable[Name]:

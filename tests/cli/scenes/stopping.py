@@ -146,7 +146,7 @@ SCENES = {
         ("the same, of a part", lambda s: _at_commit(s, f"BEGIN;\n{STUBBORN}COMMIT;\nBEGIN;\nSELECT 1;\nCOMMIT;\n")),
         ("Ctrl-C while another run is waited for", _while_another_runs),
         ("Ctrl-C while locks are waited for", _while_others_hold_locks),
-        ("Ctrl-C between two files that are read", lambda s: _press_before(s, "_compile")),
+        ("Ctrl-C between two files that are read", lambda s: _press_before(s, "compile_migration")),
         ("Ctrl-C while hazards are looked for", lambda s: _press_before(s, "find_hazards")),
         ("Ctrl-C while the run connects", _while_connecting),
         ("Ctrl-C while the run waits for a database that was away", _while_the_database_is_away),
