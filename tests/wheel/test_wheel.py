@@ -149,46 +149,41 @@ def copied(target: Path) -> Path:
     return target
 
 
-def test_it_installs_one_package(wheel: Path, tmp_path: Path) -> None:
-    installed = Installed(tmp_path, wheel, ())
-    ours = {path.name for path in installed.site.iterdir() if not path.is_symlink()}
+@pytest.fixture(scope="module")
+def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel without extras."""
+    return Installed(tmp_path_factory.mktemp("base"), wheel, ())
+
+
+def test_it_installs_one_package(base: Installed) -> None:
+    ours = {path.name for path in base.site.iterdir() if not path.is_symlink()}
     assert {name for name in ours if not name.endswith(".dist-info")} - {"bin", "__pycache__"} == {"aurora_migrations"}
-    package = installed.site / "aurora_migrations"
+    package = base.site / "aurora_migrations"
     for name in ("functions/apply/handler.py", "lambda.txt", "cdk/certificates/rds-ca.pem", "py.typed"):
         assert (package / name).is_file(), name
 
 
-def test_the_command_works_in_a_project_with_packages_of_the_same_names(
-    wheel: Path, tmp_path: Path, database: Database
-) -> None:
-    installed = Installed(tmp_path, wheel, ())
+def test_the_command_works_in_a_project_with_packages_of_the_same_names(base: Installed, database: Database) -> None:
     at = {"DATABASE_URL": database.url}
-    version = installed.call("--version")
+    version = base.call("--version")
     assert (version.returncode, version.stderr) == (0, "")
     assert version.stdout.startswith(f"aurora-migrations {metadata.version('aurora-migrations')}")
-    assert installed.call("new", "add a note").returncode == 0
-    (made,) = (installed.project / "migrations").glob("002_*.sql")
+    assert base.call("new", "add a note").returncode == 0
+    (made,) = (base.project / "migrations").glob("002_*.sql")
     made.write_text("ALTER TABLE wheel_test ADD COLUMN note text;\n")
     for words in (["check"], ["run"], ["list"]):
-        said = installed.call(*words, **at)
+        said = base.call(*words, **at)
         assert (said.returncode, said.stderr) == (0, ""), words
-    listed = installed.call("list", "--output", "json", **at)
+    listed = base.call("list", "--output", "json", **at)
     assert [entry["state"] for entry in json.loads(listed.stdout)["migrations"]] == ["applied", "applied"]
-    public = installed.python("import aurora_migrations as a; print(*(getattr(a, name) for name in a.__all__))")
+    public = base.python("import aurora_migrations as a; print(*(getattr(a, name) for name in a.__all__))")
     assert public.returncode == 0, public.stderr
 
 
-def test_what_an_extra_is_for_says_so_where_it_is_missing(wheel: Path, tmp_path: Path) -> None:
-    said = Installed(tmp_path, wheel, ()).call("run", "--local")
+def test_what_an_extra_is_for_says_so_where_it_is_missing(base: Installed) -> None:
+    said = base.call("run", "--local")
     assert said.returncode == 1
     assert 'pip install "aurora-migrations[local]"' in said.stderr
-
-
-@pytest.fixture
-def with_local(wheel: Path, tmp_path: Path) -> Installed:
-    installed = Installed(tmp_path, wheel, ("local",))
-    share_wheels(installed)
-    return installed
 
 
 def share_wheels(installed: Installed) -> None:
@@ -221,12 +216,14 @@ def up(installed: Installed) -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its processes are ended by signals")
-def test_the_local_cloud_runs_the_functions_of_the_wheel(with_local: Installed) -> None:
-    with up(with_local):
-        deployed = with_local.call("deploy", "--local")
+def test_the_local_cloud_runs_the_functions_of_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    installed = Installed(tmp_path, wheel, ("local",))
+    share_wheels(installed)
+    with up(installed):
+        deployed = installed.call("deploy", "--local")
         assert deployed.returncode == 0, deployed.stdout + deployed.stderr
         assert "Migration 001 executed successfully" in deployed.stdout
-        listed = with_local.call("list", "--local", "--output", "json")
+        listed = installed.call("list", "--local", "--output", "json")
         assert [entry["state"] for entry in json.loads(listed.stdout)["migrations"]] == ["applied"]
 
 
