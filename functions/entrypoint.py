@@ -49,18 +49,13 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a function.
-
-    Attributes:
-        run: what a mail tells of the execution.
-        report: about what the state machine wants a mail; empty where it wants a step of the run.
-    """
+    """One call of a function."""
 
     step: Step
     story: Story
     deployment: Deployment
-    run: mail.Run
-    report: Mapping[str, Any]
+    run: mail.Run  # what a mail tells of the execution
+    report: Mapping[str, Any]  # about what the state machine wants a mail; empty where it wants a step of the run
 
     def logged_in(self, work: Callable[[Step], _Answer]) -> _Answer:
         """What the engine answers, with the login as the secret has it now."""

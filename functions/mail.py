@@ -40,19 +40,13 @@ _NO_REDRIVE = "A redrive of this execution would only fail again."
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of an execution beside what happened in it.
-
-    Attributes:
-        step: the function that is at work: preflight, apply or verify.
-        arn: the execution's; names partition and region, too.
-        asked: its input. Of that only known keys are told. None if it isn't known.
-    """
+    """What is known of an execution beside what happened in it."""
 
     environment: str
-    step: str
+    step: str  # the function that is at work: preflight, apply or verify
     execution: str
-    arn: str
-    asked: object
+    arn: str  # the execution's; names partition and region, too
+    asked: object  # its input. Of that only known keys are told. None if it isn't known.
 
     def key(self, name: str) -> str:
         """What the input says under a key, as far as that may be shown: in one line, so that nothing there can look

@@ -37,15 +37,10 @@ _LOOK_AGAIN += "and the log of the function preflight, which the page below lead
 
 @dataclass(frozen=True)
 class Database:
-    """The state of the database, for a mail.
+    """The state of the database, for a mail."""
 
-    Attributes:
-        lines: what is applied and pending, or why that isn't known.
-        at_work: whether a run holds the run lock.
-    """
-
-    lines: Sequence[str]
-    at_work: bool = False
+    lines: Sequence[str]  # what is applied and pending, or why that isn't known
+    at_work: bool = False  # whether a run holds the run lock
 
 
 def seen(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
@@ -73,18 +68,12 @@ def unseen(error: MigratorError) -> Database:
 
 @dataclass(frozen=True)
 class Failure:
-    """What a Catch has caught, as far as it can be read.
-
-    Attributes:
-        why: the reason, in a text for people.
-        step: the step that failed; empty if that isn't known.
-        mail: the mail that the function which failed has written.
-    """
+    """What a Catch has caught, as far as it can be read."""
 
     error: str
-    why: str
-    step: str
-    mail: Mail | None = None
+    why: str  # the reason, in a text for people
+    step: str  # the step that failed; empty if that isn't known
+    mail: Mail | None = None  # the mail that the function which failed has written
 
 
 def read_failure(caught: object) -> Failure:

@@ -30,16 +30,11 @@ _DONE = (("applied", "Applied by this run and staying"), ("rolled_back", "Rolled
 @dataclass(frozen=True)
 class NextCommand:
     """A command to type next. It is data, because each place shows it with what it needs there: a terminal with the
-    options of the command that failed, a mail with the environment.
-
-    Attributes:
-        arguments: as they are typed, quoted where a shell needs it.
-        program: whose command it is, if not the product's own.
-    """
+    options of the command that failed, a mail with the environment."""
 
     verb: str
-    arguments: tuple[str, ...] = ()
-    program: str = PROGRAM
+    arguments: tuple[str, ...] = ()  # as they are typed, quoted where a shell needs it
+    program: str = PROGRAM  # whose command it is, if not the product's own
 
     @classmethod
     def parse(cls, text: str) -> NextCommand:

@@ -26,14 +26,12 @@ class Message:
 
     Attributes:
         start, end: its bytes in the text.
-        statements: the numbers of its statements, from 0, the end exclusive.
-        alone: its statement, if it is one that needs a lock which blocks the application.
     """
 
     start: int
     end: int
-    statements: tuple[int, int]
-    alone: Statement | None = None
+    statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
+    alone: Statement | None = None  # its statement, if it is one that needs a lock which blocks the application
 
 
 @dataclass(frozen=True)
@@ -41,16 +39,14 @@ class RunningStatement:
     """What the server is running of a file: one statement, or several that were sent in one message.
 
     Attributes:
-        line: of the first one, from 1.
         first, last: which ones, from 1.
-        count: how many the file has.
     """
 
     file: str
-    line: int
+    line: int  # of the first one, from 1
     first: int
     last: int
-    count: int
+    count: int  # how many the file has
 
     @property
     def statements(self) -> str:
@@ -64,25 +60,17 @@ class RunningStatement:
 
 @dataclass(frozen=True)
 class Job:
-    """A file to run, unit by unit.
-
-    Attributes:
-        text: the whole file, which the script's positions are positions in.
-        done: how many units an earlier attempt has committed.
-        package: the package's digest.
-        limits: the environment's, and the file's own.
-        execution_start: when the execution began, as its initiator says.
-    """
+    """A file to run, unit by unit."""
 
     action: Action
     migration: Migration
     script: Script
-    text: bytes
-    done: int
-    package: str
+    text: bytes  # the whole file, which the script's positions are positions in
+    done: int  # how many units an earlier attempt has committed
+    package: str  # the package's digest
     requested_by: str
-    limits: Limits
-    execution_start: str = ""
+    limits: Limits  # the environment's, and the file's own
+    execution_start: str = ""  # when the execution began, as its initiator says
 
     @property
     def file(self) -> str:

@@ -43,18 +43,12 @@ _SHOWN = 5  # names of files in one message
 
 @dataclass(frozen=True)
 class Entry:
-    """What the index says of a migration.
-
-    Attributes:
-        hashes: of each of its files, by name, its own first.
-        tokens: the token hash of its own text.
-        details: the hash of its line of details, which are `length` bytes from byte `offset` on.
-    """
+    """What the index says of a migration."""
 
     version: int
-    hashes: Mapping[str, str]
-    tokens: str
-    details: str
+    hashes: Mapping[str, str]  # of each of its files, by name, its own first
+    tokens: str  # the token hash of its own text
+    details: str  # the hash of its line of details, which are `length` bytes from byte `offset` on
     offset: int
     length: int
 

@@ -29,8 +29,7 @@ class Problem:
     reason: str
     line: int = 0
     column: int = 0
-    excerpt: str = ""
-    """The line and a caret, where they may be shown."""
+    excerpt: str = ""  # the line and a caret, where they may be shown
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file

@@ -71,16 +71,12 @@ _LATER = {
 
 @dataclass(frozen=True)
 class RowsExpectation:
-    """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit.
-
-    Attributes:
-        always: written `verify always:`; it is checked again by every verification.
-    """
+    """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit."""
 
     table: str
     operator: str
     count: int
-    always: bool = False
+    always: bool = False  # written `verify always:`; it is checked again by every verification
 
     def __str__(self) -> str:
         return f"rows {self.table} {self.operator} {self.count}"
@@ -89,18 +85,13 @@ class RowsExpectation:
 @dataclass(frozen=True)
 class Options:
     """A file's options. Times are milliseconds, None where the file leaves them to whoever runs it; a
-    `statement_timeout` of 0 means none.
-
-    Attributes:
-        transaction: `on`, `off`, or None where the file's statements decide.
-        allow: hazards accepted, as `RULE because REASON`, each with its line.
-    """
+    `statement_timeout` of 0 means none."""
 
     lock_timeout: int | None = None
     statement_timeout: int | None = None
     rows: tuple[RowsExpectation, ...] = ()
-    transaction: Literal["on", "off"] | None = None
-    allow: tuple[tuple[int, str], ...] = ()
+    transaction: Literal["on", "off"] | None = None  # `on`, `off`, or None where the file's statements decide
+    allow: tuple[tuple[int, str], ...] = ()  # hazards accepted, as `RULE because REASON`, each with its line
 
 
 @dataclass(frozen=True)
@@ -108,17 +99,14 @@ class Limits:
     """How long what may last, in milliseconds: of an environment, or of a file in it.
 
     Attributes:
-        lock_timeout: the longest that a query of the application waits because of us.
-        statement_timeout: the longest that a statement takes; 0 for no limit.
         lock_wait: how long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries
             once, with all of lock_timeout.
         longest: the most that statement_timeout can be here, whatever a file sets; None where nothing limits it.
-        end_idle: blockers that sit idle in a transaction for longer than that are ended; None
-            leaves them alone.
+        end_idle: blockers that sit idle in a transaction for longer than that are ended; None leaves them alone.
     """
 
-    lock_timeout: int = 2_000
-    statement_timeout: int = 0
+    lock_timeout: int = 2_000  # the longest that a query of the application waits because of us
+    statement_timeout: int = 0  # the longest that a statement takes; 0 for no limit
     lock_wait: int = 600_000
     end_idle: int | None = None
     longest: int | None = None

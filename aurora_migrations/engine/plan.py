@@ -34,12 +34,11 @@ class Edit:
     """An applied file that was edited since.
 
     Attributes:
-        changed: its meaning changed; otherwise comments, white space or the case of keywords and names.
         difference: a unified diff from the applied text to the file; without values, where the file mentions passwords.
     """
 
     migration: Migration
-    changed: bool
+    changed: bool  # its meaning changed; otherwise comments, white space or the case of keywords and names
     difference: str
 
 
@@ -83,21 +82,16 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        target: the migration to stop after, if one was given.
-        pending: what to apply, in order.
-        applied: the history, by version.
         ahead: applied migrations above the package's highest version; the package is older than the database.
-        edits: applied files whose bytes have changed, though not their meaning.
-        left: names of partly applied files above the package's highest version.
         renamed: applied files whose name has changed, though not their number; each with its record.
     """
 
-    target: Migration | None
-    pending: tuple[Migration, ...]
-    applied: Mapping[int, Applied]
+    target: Migration | None  # the migration to stop after, if one was given
+    pending: tuple[Migration, ...]  # what to apply, in order
+    applied: Mapping[int, Applied]  # the history, by version
     ahead: tuple[Applied, ...]
-    edits: Mapping[int, Edit]
-    left: tuple[str, ...] = ()
+    edits: Mapping[int, Edit]  # applied files whose bytes have changed, though not their meaning
+    left: tuple[str, ...] = ()  # names of partly applied files above the package's highest version
     renamed: tuple[tuple[Migration, Applied], ...] = ()
 
     @property

@@ -49,17 +49,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Overview:
-    """The status of a database.
+    """The status of a database."""
 
-    Attributes:
-        entries: every migration, by version.
-        running: the holder of the run lock.
-        last: the newest attempt.
-    """
-
-    entries: tuple[Entry, ...]
-    running: advisory_lock.Holder | None
-    last: Attempt | None
+    entries: tuple[Entry, ...]  # every migration, by version
+    running: advisory_lock.Holder | None  # the holder of the run lock
+    last: Attempt | None  # the newest attempt
 
     @property
     def counts(self) -> dict[str, int]:

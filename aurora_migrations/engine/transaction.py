@@ -53,19 +53,12 @@ class Ran:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What the history contained when the file began.
+    """What the history contained when the file began."""
 
-    Attributes:
-        attempt: the id of this attempt.
-        first: the id of the attempt that began with the file's first unit; the same, unless this one resumes.
-        records: of `applied`.
-        own: the hash of this migration's record.
-    """
-
-    attempt: int
-    first: int
-    records: Records
-    own: int
+    attempt: int  # the id of this attempt
+    first: int  # the id of the attempt that began with the file's first unit; the same, unless this one resumes
+    records: Records  # of `applied`
+    own: int  # the hash of this migration's record
 
     def after(self, job: Job, number: int) -> Records:
         """What `applied` must contain after a unit."""

@@ -25,16 +25,11 @@ _CHECKS, _LOCKS, _WAITS = 10, 5, 3  # of one file
 
 @dataclass(frozen=True)
 class Progress:
-    """What this call and those before it have done.
-
-    Attributes:
-        done: the files of this call.
-        remaining: files that are still to be done; 0 when the run is complete.
-    """
+    """What this call and those before it have done."""
 
     step: Step
-    done: tuple[FileDone, ...]
-    remaining: int
+    done: tuple[FileDone, ...]  # the files of this call
+    remaining: int  # files that are still to be done; 0 when the run is complete
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine; of many files the newest, so that it stays small."""

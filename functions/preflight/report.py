@@ -32,25 +32,16 @@ _TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_c
 
 @dataclass(frozen=True)
 class Report:
-    """The result of preflight.
-
-    Attributes:
-        pending: what the run would do, in order.
-        applied: how many migrations the history has.
-        next: the step that comes now, or `done`.
-        server: what the database says of itself and of our session.
-        result: the machine's output, where it is done.
-        running: the holder of the run lock; read only for the action plan.
-    """
+    """The result of preflight."""
 
     step: Step
-    pending: tuple[Migration, ...]
-    applied: int
-    next: str
+    pending: tuple[Migration, ...]  # what the run would do, in order
+    applied: int  # how many migrations the history has
+    next: str  # the step that comes now, or `done`
     warnings: tuple[str, ...]
-    server: Mapping[str, object]
-    result: Mapping[str, object] | None = None
-    running: Holder | None = None
+    server: Mapping[str, object]  # what the database says of itself and of our session
+    result: Mapping[str, object] | None = None  # the machine's output, where it is done
+    running: Holder | None = None  # the holder of the run lock; read only for the action plan
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine: counts, not lists, so that it stays small."""

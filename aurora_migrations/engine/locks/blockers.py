@@ -52,27 +52,17 @@ _END = """
 
 @dataclass(frozen=True)
 class Blocker:
-    """A session, or a prepared transaction, that holds a lock we wait for.
+    """A session, or a prepared transaction, that holds a lock we wait for."""
 
-    Attributes:
-        pid: its process; 0 for a prepared transaction, which has none.
-        state: as pg_stat_activity has it; None where our role may not see it.
-        age_s: seconds since its transaction began.
-        mode: the lock that it holds, or waits for before us.
-        transaction: its virtual id: by this it is known to be over.
-        query: its statement without literals; of one that is idle, its last.
-        kind: `autovacuum worker` or `prepared transaction`, if it is one.
-    """
-
-    pid: int
+    pid: int  # its process; 0 for a prepared transaction, which has none
     user: str | None
     application: str | None
-    state: str | None
-    age_s: float | None
-    mode: str | None
-    transaction: str
-    query: str | None
-    kind: str | None = None
+    state: str | None  # as pg_stat_activity has it; None where our role may not see it
+    age_s: float | None  # seconds since its transaction began
+    mode: str | None  # the lock that it holds, or waits for before us
+    transaction: str  # its virtual id: by this it is known to be over
+    query: str | None  # its statement without literals; of one that is idle, its last
+    kind: str | None = None  # `autovacuum worker` or `prepared transaction`, if it is one
 
     @property
     def is_hidden(self) -> bool:

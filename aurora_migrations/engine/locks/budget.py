@@ -39,19 +39,13 @@ def is_long(statement: Statement) -> bool:
 
 @dataclass(frozen=True)
 class Held:
-    """A lock that blocked the application.
-
-    Attributes:
-        waited_ms: how long we queued for it, and the application after us.
-        held_ms: how long we held it, up to the commit.
-        work: why that took as long as it did, if the table was rewritten or read for it; empty if not.
-    """
+    """A lock that blocked the application."""
 
     table: str
     mode: str
-    waited_ms: float
-    held_ms: float
-    work: str = ""
+    waited_ms: float  # how long we queued for it, and the application after us
+    held_ms: float  # how long we held it, up to the commit
+    work: str = ""  # why that took as long as it did, if the table was rewritten or read for it; empty if not
 
     def __str__(self) -> str:
         work = f", as the file {self.work}" if self.work else ""
@@ -64,25 +58,19 @@ class Budget:
     """The clock of one attempt of one unit.
 
     Attributes:
-        limit_ms: the longest that the application may wait, in milliseconds.
-        attempt_ms: the longest that this attempt may wait in queues, in milliseconds.
-        pid: the process of the session that runs the unit.
         long_left: how many statements are still to run, or running, that take long by nature. Until they are done, only
             the time in queues counts.
     """
 
-    limit_ms: int
-    attempt_ms: int
-    pid: int
+    limit_ms: int  # the longest that the application may wait, in milliseconds
+    attempt_ms: int  # the longest that this attempt may wait in queues, in milliseconds
+    pid: int  # the process of the session that runs the unit
     observer: Observer
     long_left: int = 0
     waits: dict[tuple[str, str], LockWait] = field(default_factory=dict)
-    last: LockWait | None = None
-    """What the running statement was last seen to wait for."""
-    overran: bool = False
-    """Whether it was stopped because locks had been held for as long as they may."""
-    stopped: bool = False
-    """Whether it was stopped because it had waited as long as it may, for several locks."""
+    last: LockWait | None = None  # what the running statement was last seen to wait for
+    overran: bool = False  # whether it was stopped because locks had been held for as long as they may
+    stopped: bool = False  # whether it was stopped because it had waited as long as it may, for several locks
     _began: float = field(default_factory=time.monotonic)
     _first: float | None = None
     _waits_here: dict[tuple[str, str], float] = field(default_factory=dict)

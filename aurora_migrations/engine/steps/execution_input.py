@@ -22,20 +22,13 @@ _EXAMPLE = '{"action": "run-migration", "target": "017"}'
 
 @dataclass(frozen=True)
 class Ask:
-    """A valid execution input.
-
-    Attributes:
-        target: a migration's number; None means all.
-        confirm: for a rollback, the number of the newest applied migration, as the initiator knows it.
-        trigger: what started the execution, if that says so: the deploy rule, the command line.
-        requested_by: the initiator's name, as it gives it; else the execution's.
-    """
+    """A valid execution input."""
 
     action: str
-    target: str | None
-    confirm: str | None
-    trigger: str | None
-    requested_by: str
+    target: str | None  # a migration's number; None means all
+    confirm: str | None  # for a rollback, the number of the newest applied migration, as the initiator knows it
+    trigger: str | None  # what started the execution, if that says so: the deploy rule, the command line
+    requested_by: str  # the initiator's name, as it gives it; else the execution's
 
 
 def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:

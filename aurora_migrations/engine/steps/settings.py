@@ -26,24 +26,20 @@ class Settings:
     """An environment's settings. Times are milliseconds.
 
     Attributes:
-        secret: the ARN of the secret that holds the login.
         host, port, database: None where they are left to the secret.
         certificates: the roots that the server's certificate is checked with; None where sslmode has it not checked.
-        actions: those that are allowed.
-        limits: for files that say nothing themselves; lock_wait is also how long to wait for another run to end.
-        hazards: what to do about a pending file's hazards that nobody has accepted.
     """
 
     environment: str
-    secret: str
+    secret: str  # the ARN of the secret that holds the login
     host: str | None
     port: int | None
     database: str | None
     sslmode: str
     certificates: Path | None
-    actions: tuple[str, ...]
-    limits: Limits
-    hazards: Hazards
+    actions: tuple[str, ...]  # those that are allowed
+    limits: Limits  # for files that say nothing themselves; lock_wait is also how long to wait for another run to end
+    hazards: Hazards  # what to do about a pending file's hazards that nobody has accepted
     migrations: Path
 
 

@@ -34,28 +34,18 @@ _READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
 
 @dataclass(frozen=True)
 class Step:
-    """A call of a step.
-
-    Attributes:
-        url: the database, password included: not shown where the step is printed.
-        execution: the name of the execution that this is a call of.
-        started_at: when that began, ISO 8601; the same in all its calls.
-        package: the digest of the package that the execution began with; empty in its first step.
-        so_far: the answer of the last call of apply; empty before.
-        listener: notified of events as they happen.
-        folder: migrations to use instead of the package's.
-    """
+    """A call of a step."""
 
     settings: Settings
     ask: Ask
-    execution: str
-    started_at: str
-    package: str
-    so_far: Mapping[str, Any]
+    execution: str  # the name of the execution that this is a call of
+    started_at: str  # when that began, ISO 8601; the same in all its calls
+    package: str  # the digest of the package that the execution began with; empty in its first step
+    so_far: Mapping[str, Any]  # the answer of the last call of apply; empty before
     deadline: Deadline
-    listener: Listener = field(default_factory=Listener)
-    url: str = field(default="", repr=False)
-    folder: Source | None = None
+    listener: Listener = field(default_factory=Listener)  # notified of events as they happen
+    url: str = field(default="", repr=False)  # the database, password included: not shown where the step is printed
+    folder: Source | None = None  # migrations to use instead of the package's
 
     @property
     def action(self) -> Action:

@@ -45,16 +45,11 @@ _COUNTED = 50  # tables whose rows are counted
 
 @dataclass(frozen=True)
 class Standing:
-    """What an applied file means for tables.
-
-    Attributes:
-        made: names of those that certainly exist once it is applied.
-        taken: bare names of those that it may have dropped, or ANYTHING.
-    """
+    """What an applied file means for tables."""
 
     file: str
-    made: tuple[str, ...]
-    taken: tuple[str, ...]
+    made: tuple[str, ...]  # names of those that certainly exist once it is applied
+    taken: tuple[str, ...]  # bare names of those that it may have dropped, or ANYTHING
 
 
 def must_be_there(files: Iterable[Standing | None]) -> dict[str, str]:
@@ -83,31 +78,23 @@ class _Facts(NamedTuple):
     memory."""
 
     tables: tuple[str, ...]
-    left: frozenset[str]
-    """Names that it has taken away: those of tables that it dropped, renamed or moved."""
+    left: frozenset[str]  # names that it has taken away: those of tables that it dropped, renamed or moved
     standing: Standing
 
 
 @dataclass(frozen=True)
 class Report:
-    """What verify found, and with it what the machine answers.
-
-    Attributes:
-        done: what the execution has applied or rolled back, in order.
-        tables: every table that the execution touched (or that the input names), as it is now.
-        missing: how many of the tables don't exist, and no applied file is known to have dropped them.
-        kept: lasting expectations of all applied migrations, and what was found.
-    """
+    """What verify found, and with it what the machine answers."""
 
     step: Step
     database: str
     target: Migration | None
     already: Applied | None
-    done: tuple[Done, ...]
-    tables: tuple[Table, ...]
-    missing: int
+    done: tuple[Done, ...]  # what the execution has applied or rolled back, in order
+    tables: tuple[Table, ...]  # every table that the execution touched (or that the input names), as it is now
+    missing: int  # how many of the tables don't exist, and no applied file is known to have dropped them
     promised: Mapping[str, Sequence[str]]
-    kept: tuple[Check, ...]
+    kept: tuple[Check, ...]  # lasting expectations of all applied migrations, and what was found
     warnings: tuple[str, ...]
     ended_at: datetime
 

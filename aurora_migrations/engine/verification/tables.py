@@ -93,20 +93,18 @@ class Table:
     """A table as it is now.
 
     Attributes:
-        called: the names that were given for it.
         rows: None where nobody knows: the table was never analyzed and is too large to count, or may not be read.
         counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
-        size: bytes on disk, without its indexes; None where nobody knows, for the same reasons.
     """
 
     name: str
     exists: bool
-    called: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()  # the names that were given for it
     oid: int = 0
     kind: str = ""
     rows: int | None = None
     counted: bool = False
-    size: int | None = None
+    size: int | None = None  # bytes on disk, without its indexes; None where nobody knows, for the same reasons
     indexes: tuple[Index, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
