@@ -41,7 +41,7 @@ class FileDone:
             "duration_ms": round(self.duration_ms, 1),
             "verified": verified,
             "locks": [asdict(lock) for lock in self.held],
-            "waits": [wait.to_dict() for wait in self.waits],
+            "waits": [asdict(wait) for wait in self.waits],
         }
 
 
@@ -89,12 +89,7 @@ def success(action: str, execution: str, database: str, migration: object, messa
 
 
 def success_message(done: Sequence[str], target: str | None, already: Applied | None) -> str:
-    """What a run did, in a sentence.
-
-    Args:
-        done: the numbers of the migrations that it applied, in order.
-        already: the target's record, if it was applied before the run.
-    """
+    """What a run did, in a sentence."""
     if already is not None:
         return f"Migration {already.label} was already applied at {already.applied_at}"
     if not done:

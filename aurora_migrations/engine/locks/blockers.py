@@ -6,8 +6,9 @@ members of pg_read_all_stats. A transaction is known by its virtual id, which is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import without_literals
 from aurora_migrations.engine.errors import MigratorError
@@ -106,10 +107,6 @@ class LockWait:
     waited_ms: float
     blockers: tuple[Blocker, ...] = ()
 
-    def to_dict(self) -> dict[str, object]:
-        """The wait as JSON-able data."""
-        return asdict(self)
-
     def __str__(self) -> str:
         return f"{self.mode} on {self.table}, held by {', '.join(map(str, self.blockers)) or 'nobody seen'}"
 
@@ -139,8 +136,7 @@ class Observer:
         return self._session is not None
 
     def look(self, pid: int) -> LockWait | None:
-        """The lock that the session with this process id waits for now; None if it waits for none, or without a second
-        session."""
+        """The lock that the session with this process id waits for now, as far as that can be seen."""
         if not self.open() or self._session is None:
             return None
         try:
@@ -148,7 +144,11 @@ class Observer:
         except MigratorError:
             rows = []
         self.interrupted |= self._session.wire.interrupted
-        return _lock_wait(rows) if rows else None
+        if not rows:
+            return None
+        kind, relation, mode, waited = rows[0][:4]
+        table = str(relation) if relation else f"a {kind}"
+        return LockWait(table, mode_name(str(mode)), float(waited or 0), tuple(_blocker(row) for row in rows))
 
     def close(self) -> None:
         """Ends the session."""
@@ -163,12 +163,10 @@ def still_there(session: Session, transactions: Iterable[str]) -> set[str]:
     return {str(row[0]) for row in session.query(_LEFT, f"{{{quoted}}}")}
 
 
-def end_idle(session: Session, blocker: Blocker, older_than_ms: int) -> bool:
-    """Ends a session that sits idle in its transaction for longer than that. Returns whether it did."""
-    try:
-        return session.query(_END, blocker.pid, older_than_ms, blocker.transaction) == [("t",)]
-    except MigratorError:
-        return False  # our role may not; the next attempt reports that it still blocks
+def end_idle(session: Session, blocker: Blocker, older_than_ms: int) -> None:
+    """Ends a session that sits idle in its transaction for longer than that."""
+    with contextlib.suppress(MigratorError):  # our role may not; the next attempt reports that it still blocks
+        session.query(_END, blocker.pid, older_than_ms, blocker.transaction)
 
 
 def deadlock_timeout_ms(session: Session) -> int:
@@ -181,12 +179,6 @@ def mode_name(mode: str) -> str:
     """`AccessExclusiveLock` of pg_locks as documentation writes it: `ACCESS EXCLUSIVE`."""
     words = "".join(f" {letter}" if letter.isupper() else letter for letter in mode.removesuffix("Lock"))
     return words.strip().upper()
-
-
-def _lock_wait(rows: Sequence[Row]) -> LockWait:
-    kind, relation, mode, waited = rows[0][:4]
-    table = str(relation) if relation else f"a {kind}"
-    return LockWait(table, mode_name(str(mode)), float(waited or 0), tuple(_blocker(row) for row in rows))
 
 
 def _blocker(row: Row) -> Blocker:

@@ -91,11 +91,6 @@ def check_rows(session: Session, expectation: RowsExpectation, faults: Collectio
 
     Args:
         faults: further SQLSTATEs that are raised as errors, instead of failing the check.
-
-    Raises:
-        Cancelled, StatementTimeout: the query was cancelled, or took too long.
-        LockTimeout: if LOCKED is among the faults.
-        ConnectionLost: the connection was lost meanwhile.
     """
     promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
     try:
@@ -117,13 +112,9 @@ def _check_query(session: Session, promise: Expectation) -> Check:
         answer = _read_only(session, Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)"))
     except BatchError as error:
         return replace(_unanswered(promise.name, "true", error, promise.query, _WRONG_SHAPE), place=promise.place)
-    return replace(_judge(promise.name, answer), place=promise.place)
-
-
-def _judge(name: str, answer: list[Row]) -> Check:
     value = answer[0][0]
     words = {"t": "true", "f": "false", None: "no row, or NULL"}
-    return Check(name, "true", words.get(value, str(value)), value == "t")
+    return Check(promise.name, "true", words.get(value, str(value)), value == "t", promise.place)
 
 
 def _read_only(session: Session, command: Command) -> list[Row]:
@@ -153,7 +144,7 @@ def _unanswered(
             state="The file was rolled back as a whole; the database is as it was before it.",
             sqlstate=found.sqlstate,
         )
-    told = (
-        (known or {}).get(found.sqlstate or "") if "COALESCE" in found.message or "subquery" in found.message else None
-    )
-    return Check(promise, expected, told or f"an error: {found.message} ({found.sqlstate})", False)
+    told = f"an error: {found.message} ({found.sqlstate})"
+    if "COALESCE" in found.message or "subquery" in found.message:
+        told = (known or {}).get(found.sqlstate or "", told)
+    return Check(promise, expected, told, False)
