@@ -102,11 +102,6 @@ class Job:
         count = len(self.script.statements)
         return Unit(0 if not units else end, end, (count, count), "", None, self.script.tokens)
 
-    def unit_text(self, number: int) -> bytes:
-        """The bytes of a unit."""
-        unit = self.unit(number)
-        return self.text[unit.start : unit.end]
-
     def messages(self, number: int) -> list[Message]:
         """A unit's text in the messages in which it is sent: one, cut before and after each statement that needs a lock
         which blocks the application, so that a lock_timeout can be set for it."""
@@ -134,12 +129,10 @@ class Job:
     def _first_own_limit(self) -> int:
         """The number of the first statement that sets lock_timeout: in its unit and those after it that holds, and
         nothing of ours. Where none does, how many statements there are."""
-        for number, statement in enumerate(self.script.statements):
-            if statement.kind in ("VariableSetStmt", "SelectStmt"):
-                text = self.text[statement.start : statement.end]
-                sets = statement.kind == "VariableSetStmt" and b"lock_timeout" in text.lower()
-                if sets or (statement.kind == "SelectStmt" and _SETS_LOCK_TIMEOUT.search(text)):
-                    return number
+        sets = {"VariableSetStmt": re.compile(b"lock_timeout", re.IGNORECASE), "SelectStmt": _SETS_LOCK_TIMEOUT}
+        for number, each in enumerate(self.script.statements):
+            if each.kind in sets and sets[each.kind].search(self.text[each.start : each.end]):
+                return number
         return len(self.script.statements)
 
     def is_last(self, number: int) -> bool:
@@ -151,9 +144,9 @@ class Job:
         """The numbers of the statements that set something in committed units: their session is gone, and the rest
         relies on it."""
         upto = self.unit(self.done - 1).statements[1] if self.done else 0
-        return [number for number in range(upto) if self._sets(self.script.statements[number])]
-
-    def _sets(self, statement: Statement) -> bool:
-        if statement.kind == "VariableSetStmt":
-            return True
-        return statement.kind == "SelectStmt" and bool(_SETS.fullmatch(self.text, statement.start, statement.end))
+        return [
+            number
+            for number, each in enumerate(self.script.statements[:upto])
+            if each.kind == "VariableSetStmt"
+            or (each.kind == "SelectStmt" and _SETS.fullmatch(self.text, each.start, each.end))
+        ]

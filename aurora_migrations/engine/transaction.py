@@ -69,23 +69,14 @@ class _Attempt:
 
 
 class CommitUnknown(Exception):
-    """The connection was lost, in most cases after COMMIT was sent.
-
-    Attributes:
-        attempt: the attempt whose record shows whether the commit went through.
-        units: how many units are recorded if it didn't.
-        error: the error if it didn't.
-        ran: what was observed before.
-        commit_sent: whether it was; if not, the unit is certainly rolled back.
-    """
+    """The connection was lost, in most cases after COMMIT was sent."""
 
     def __init__(self, attempt: int, units: int, error: MigratorError, commit_sent: bool = True) -> None:
         super().__init__(str(error))
-        self.attempt = attempt
-        self.units = units
-        self.error = error
-        self.ran = Ran()
-        self.commit_sent = commit_sent
+        self.attempt = attempt  # whose record shows whether the commit went through
+        self.units, self.error = units, error  # how many units are recorded if it didn't, and the error
+        self.ran = Ran()  # what was observed before
+        self.commit_sent = commit_sent  # if not, the unit is certainly rolled back
 
 
 def run_file(
@@ -239,7 +230,14 @@ def _send(
     began = time.monotonic()
     try:
         if budget.is_running:
-            session.wire.execute_pipeline(_limits_while_blocking(budget))
+            # How long it may wait for another lock, and how long the server waits for us, should our process be frozen.
+            idle = max(_IDLE_MS, budget.limit_ms)
+            session.wire.execute_pipeline(
+                [
+                    Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"),
+                    Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"),
+                ]
+            )
         began = time.monotonic()
         watch = _watch(session, budget, lambda: on_running(job.at(message)))
         return session.wire.execute_script(job.text[message.start : message.end], watch)
@@ -271,26 +269,15 @@ def _watch(session: Session, budget: Budget | None, report: Callable[[], None]) 
     return look
 
 
-def _limits_while_blocking(budget: Budget) -> list[Command]:
-    """Before a statement, while locks may be held that block the application: how long it may wait for another lock,
-    and how long the server waits for us, should our process be frozen."""
-    idle = max(_IDLE_MS, budget.limit_ms)
-    return [
-        Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"),
-        Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"),
-    ]
-
-
 def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
     """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
     options, promises, limits = job.script.options, job.script.promises, job.limits
     if not options.rows and not promises:
         return []
     statement = budget.cap_timeout(limits.statement_timeout)
+    own_limits = _limits("LOCAL", limits.lock_timeout, statement)
     try:
-        session.wire.execute_pipeline(
-            [_DEFERRED, *session.reset_commands, *_limits("LOCAL", limits.lock_timeout, statement)]
-        )
+        session.wire.execute_pipeline([_DEFERRED, *session.reset_commands, *own_limits])
     except BatchError as error:
         if error.index == 0 and not connection_lost(error.error):
             raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
@@ -304,11 +291,8 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
 def _commit(session: Session, job: Job, number: int, began: _Attempt, budget: Budget) -> None:
     """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
     # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
-    limits = (
-        _limits("LOCAL", budget.remaining_ms(), budget.cap_timeout(job.limits.statement_timeout))
-        if budget.is_running
-        else []
-    )
+    statement = budget.cap_timeout(job.limits.statement_timeout)
+    limits = _limits("LOCAL", budget.remaining_ms(), statement) if budget.is_running else []
     commands = [*limits, _DEFERRED, *_record(session, job, number, began, limits), COMMIT]
     try:
         session.wire.execute_pipeline([*commands, *_opening(job, number + 1)])
@@ -325,9 +309,8 @@ def _record(session: Session, job: Job, number: int, began: _Attempt, limits: Se
     proof = history.prove(job, number, attempt, first, began.after(job, number))
     if not job.is_last(number):
         return [*_AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
-    done = (
-        history.add_applied(session, attempt, job) if job.action == "apply" else history.remove_applied(job.migration)
-    )
+    applies = job.action == "apply"
+    done = history.add_applied(session, attempt, job) if applies else history.remove_applied(job.migration)
     return [*session.reset_commands, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
 
 

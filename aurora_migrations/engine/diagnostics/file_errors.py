@@ -39,7 +39,6 @@ from aurora_migrations.engine.postgres.sqlstate import (
 from aurora_migrations.engine.script import Hazard, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
-_AT_WILL = "Run again when you like."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
 _OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
@@ -73,11 +72,8 @@ def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
 
 
 def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
-    """Refuses files whose own limits don't go with those of the environment.
-
-    Raises:
-        InvalidInput: a statement would be ended before its wait for a lock is, and nobody would learn who held it.
-    """
+    """Refuses files whose own limits, with those of the environment, would end a statement before its wait for a lock
+    is over: nobody would learn who held it."""
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
     if wrong:
         raise InvalidInput(
@@ -132,13 +128,8 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
     Args:
         state: the database's, where the file hasn't been rolled back.
     """
-    return _unrecorded(
-        session,
-        job,
-        "its record isn't in the history as it was written, or records of other migrations have changed",
-        _TAMPERED,
-        state=_ROLLED_BACK if state is None else state,
-    )
+    what = "its record isn't in the history as it was written, or records of other migrations have changed"
+    return _unrecorded(session, job, what, _TAMPERED, state=state or _ROLLED_BACK)
 
 
 def _unrecorded(
@@ -196,17 +187,24 @@ def file_error(
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
     place = None if offset is None else _place(job, number, offset, found)
-    where = f"{job.file}:{place.line}:{place.column}" if place else job.file
-    if sent is None:
-        where = f"{job.file}, at COMMIT"
-    known = _known_of(place, found, job)
+    where = f"{job.file}, at COMMIT" if sent is None else job.file
+    known: dict[str, Any] = {
+        "sqlstate": found.sqlstate,
+        "hint": found.hint,
+        "detail": found.detail,
+        "state": _ROLLED_BACK,
+    }
+    known |= _where(job)
+    if place:
+        where = f"{job.file}:{place.line}:{place.column}"
+        known |= {"line": place.line, "column": place.column, "statement": place.number, "excerpt": place.excerpt}
     if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
         return _held_too_long(job, where, known) if budget.overran else _waited_too_long(job, where, known, budget)
     kind = kind_of(found, error.elapsed_ms, job.limits.statement_timeout)
     if kind is LockTimeout and budget and budget.last:
         return _waited_too_long(job, where, known, budget)
     ours = kind is Cancelled and session.wire.interrupted
-    cause, solution = (CTRL_C, _AT_WILL) if ours else _why(kind, job, found, sent, error.elapsed_ms)
+    cause, solution = (CTRL_C, "Run again when you like.") if ours else _why(kind, job, found, sent, error.elapsed_ms)
     if place is None or not place.in_body:
         cause += f" The error is in {found.function}." if found.function else ""
     message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
@@ -231,15 +229,6 @@ def _why(
     detail = found.detail if kind is MigrationFailed else None
     more = [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in (detail, found.hint) if words]
     return " ".join([trouble.cause if trouble else kind.cause, *more]), trouble.solution if trouble else None
-
-
-def _known_of(place: _Place | None, found: Diagnosis, job: Job) -> dict[str, Any]:
-    shown = {"sqlstate": found.sqlstate, "hint": found.hint, "detail": found.detail}
-    facts = {**shown, "state": _ROLLED_BACK, **_where(job)}
-    if place is None:
-        return facts
-    numbers = {"line": place.line, "column": place.column, "statement": place.number}
-    return {**facts, **numbers, "excerpt": place.excerpt}
 
 
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
@@ -269,11 +258,10 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
 
 def held_too_long(job: Job, sent: Message) -> StatementTimeout:
     """Before the next message was sent, locks had been held for as long as they may."""
-    first = sent.statements[0]
-    statements = job.script.statements
-    place = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
-    known = {"state": _ROLLED_BACK, "line": place[0], "column": place[1], "statement": first + 1, **_where(job)}
-    return _held_too_long(job, f"{job.file}:{place[0]}:{place[1]}", known)
+    first, statements = sent.statements[0], job.script.statements
+    line, column = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
+    known = {"state": _ROLLED_BACK, "line": line, "column": column, "statement": first + 1, **_where(job)}
+    return _held_too_long(job, f"{job.file}:{line}:{column}", known)
 
 
 def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTimeout:
@@ -391,7 +379,10 @@ def of_expectations(job: Job, error: MigratorError) -> MigratorError:
 
 def of_unit(job: Job, number: int, error: MigratorError) -> MigratorError:
     """An error that was met in a unit, with what else is true of its file."""
-    cause = f"{error.cause}{gone_with_session(job)}" if job.done else None
+    upto = job.unit(job.done - 1).statements[1] if job.done else 0
+    gone = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
+    behind = "It went on behind parts that are in, in a new session; what they had left in theirs is gone"
+    cause = f"{error.cause} {behind}: {', '.join(gone)}." if gone else None
     return error.but(state=partly_in(job, number), cause=cause)
 
 
@@ -427,16 +418,6 @@ def not_retried(error: MigratorError) -> MigratorError:
         state=error.state,
         **error.facts,
     )
-
-
-def gone_with_session(job: Job) -> str:
-    """What committed units had left in a session that is gone; empty if nothing."""
-    upto = job.unit(job.done - 1).statements[1] if job.done else 0
-    kept = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
-    if not kept:
-        return ""
-    gone = ", ".join(kept)
-    return f" It went on behind parts that are in, in a new session; what they had left in theirs is gone: {gone}."
 
 
 def in_doubt(job: Job, number: int) -> str | None:

@@ -56,12 +56,7 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
         _text(data, "trigger"),
         _text(data, "requested_by") or execution,
     )
-    _check_combination(ask)
-    return ask
-
-
-def _check_combination(ask: Ask) -> None:
-    """Refuses keys that don't belong together: no part of an input may be silently ignored."""
+    # No part of an input may be silently ignored.
     if ask.target is not None and ask.action not in _WITH_TARGET:
         raise _invalid(f"The action {ask.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
     if ask.confirm is not None and ask.action != "rollback":
@@ -71,6 +66,7 @@ def _check_combination(ask: Ask) -> None:
             "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
             '{"action": "rollback", "target": "017", "confirm": "018"}.'
         )
+    return ask
 
 
 def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | None:

@@ -100,7 +100,8 @@ def quoted(text: str, most: int) -> list[str]:
     """Lines of code as they stand, each cut at a mail's width; of very many the first."""
     lines = clean(text).splitlines()
     more = [f"... ({len(lines) - most} more lines)"] if len(lines) > most else []
-    return [_cut_line(f"{_INDENT}{_INDENT}{line}".rstrip()) for line in (*lines[:most], *more)]
+    whole = (f"{_INDENT}{_INDENT}{line}".rstrip() for line in (*lines[:most], *more))
+    return [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in whole]
 
 
 def pointed(excerpt: str) -> list[str]:
@@ -124,7 +125,3 @@ def in_a_line(text: str) -> str:
 def clean(text: str) -> str:
     """A text without what isn't printable, but for line ends."""
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-
-
-def _cut_line(line: str) -> str:
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."

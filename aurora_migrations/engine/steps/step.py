@@ -29,7 +29,6 @@ from aurora_migrations.engine.steps.settings import Settings
 
 _Item = TypeVar("_Item")
 _LONGEST_NUMBER = 255  # characters: as long as a file's name can be
-_READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
 
 
 @dataclass(frozen=True)
@@ -75,14 +74,10 @@ class Step:
 def looking(step: Step, function: str) -> Iterator[Session]:
     """A read-only session on the writer, with the environment's limits, that ends before the call does.
 
-    Args:
-        function: whose call this is, for the error: `verify`.
-
     Raises:
         NotAWriter: the server is a standby.
         StatementTimeout: a statement took too long, or the time of the call is over.
         LockTimeout: others hold a lock on the history.
-        MigratorError: of the family connection: there is no session.
     """
     session, guard = Session(step.url, step.execution), Guard(step.deadline)
     step.listener.connected(session)
@@ -91,7 +86,7 @@ def looking(step: Step, function: str) -> Iterator[Session]:
             raise NotAWriter("The server is a standby (a reader): migrations need the writer.")
         guard.watch(session)
         limits = step.deadline.limits(step.settings.limits)
-        send(session, _READ_ONLY)
+        send(session, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         send(session, f"SET statement_timeout = {limits.statement_timeout}")
         send(session, f"SET lock_timeout = {limits.lock_timeout}")
         yield session
@@ -131,26 +126,20 @@ def read_so_far(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise _malformed("so_far", "an object")
     given = {key: value for key, value in data.items() if value is not None}
-    for key, (is_right, what) in _SO_FAR.items():
-        if key in given and not is_right(given[key]):
-            raise _malformed(f"so_far.{key}", what)
+    for key in PAST.values():
+        files = given.get(key, [])
+        if not isinstance(files, list) or not all(map(_has_number, files)):
+            raise _malformed(f"so_far.{key}", "a list of objects, each with the number of a migration")
+    for key in (*(f"{key}_count" for key in PAST.values()), "calls"):
+        count = given.get(key, 0)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise _malformed(f"so_far.{key}", "a whole number")
     return given
 
 
-def _are_done(files: object) -> bool:
-    if not isinstance(files, list):
-        return False
-    numbers = [file.get("migration") if isinstance(file, Mapping) else None for file in files]
-    return all(isinstance(number, str) and len(number) <= _LONGEST_NUMBER for number in numbers)
-
-
-def _is_count(count: object) -> bool:
-    return isinstance(count, int) and not isinstance(count, bool) and count >= 0
-
-
-_FILES = (_are_done, "a list of objects, each with the number of a migration")
-_COUNT = (_is_count, "a whole number")
-_SO_FAR = dict.fromkeys(PAST.values(), _FILES) | {f"{key}_count": _COUNT for key in PAST.values()} | {"calls": _COUNT}
+def _has_number(file: object) -> bool:
+    number = file.get("migration") if isinstance(file, Mapping) else None
+    return isinstance(number, str) and len(number) <= _LONGEST_NUMBER
 
 
 def _malformed(key: str, what: str) -> InvalidInput:
