@@ -103,9 +103,6 @@ def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]
 
 
 def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: Deployment, run: mail.Run) -> Call:
-    """Raises:
-    InvalidInput, ActionNotAllowed: what was asked for can't be done.
-    """
     story.settled(deployment.settings.environment)
     execution = payload.get("execution")
     if not isinstance(execution, str) or not execution:
@@ -153,22 +150,17 @@ def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.
     bare of the frames and causes of its making."""
     known = error if isinstance(error, MigratorError) else unexpected(error)
     known = in_environment(known, payload.get("input"), run)
-    _add_so_far(known, payload)
+    with contextlib.suppress(InvalidInput):  # what earlier calls have done, for a step that doesn't know it
+        so_far = read_so_far(payload)
+        for fact in PAST.values():
+            if so_far.get(fact) and fact not in known.facts:
+                known.facts[fact] = [file["migration"] for file in so_far[fact]][-_DONE:]
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)
     if mail.is_seen_by_asker(known, run):
         known.facts[SEEN_BY_ASKER] = True
     known.args = (document(known, written, execution=run.execution),)
     return known.with_traceback(None)
-
-
-def _add_so_far(error: MigratorError, payload: Mapping[str, Any]) -> None:
-    """Adds what earlier calls have done to an error of a step that doesn't know it."""
-    with contextlib.suppress(InvalidInput):
-        so_far = read_so_far(payload)
-        for fact in PAST.values():
-            if so_far.get(fact) and fact not in error.facts:
-                error.facts[fact] = [file["migration"] for file in so_far[fact]][-_DONE:]
 
 
 def unexpected(error: Exception) -> InternalError:

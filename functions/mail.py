@@ -59,7 +59,11 @@ def failure(error: MigratorError, run: Run) -> Mail:
     """The mail about an error with which an execution ends."""
     place = where(error)
     subject = layout.subject(run.environment, error.name if place else f"{error.name} in {run.step}", place)
-    return Mail(subject, _fitted(lambda most: layout.body(_headline(run), _failure(error, run, most)), _SIZES))
+    noun = _NOUNS.get(run.key("action"), f"action {run.key('action')}")
+    headline = f"The {noun} on {run.environment} failed, in its step {run.step}."
+    if run.key("trigger") == "daily":
+        headline = f"The daily check of {run.environment} failed, and so would a run of its migrations."
+    return Mail(subject, _fitted(lambda most: layout.body(headline, _failure(error, run, most)), _SIZES))
 
 
 def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
@@ -104,30 +108,20 @@ def _in_file(facts: Mapping[str, object]) -> str:
     return f"{facts['file']}:{facts['line']}" if facts.get("line") else str(facts["file"])
 
 
-def _headline(run: Run) -> str:
-    if run.key("trigger") == "daily":
-        return f"The daily check of {run.environment} failed, and so would a run of its migrations."
-    noun = _NOUNS.get(run.key("action"), f"action {run.key('action')}")
-    return f"The {noun} on {run.environment} failed, in its step {run.step}."
-
-
 def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
     cause, solution = layout.cut(error.cause, most), layout.cut(error.solution, most)
+    deployed = is_deployed(error, run)
+    and_then = _AS_IT_IS if deployed else _ANEW
+    if undoes(run):
+        and_then = _STILL_TO_UNDO if deployed else _NO_REDRIVE
     return [
         ("What happened", _happened(error, most)),
         ("Why", [*wrapped(cause), *_queries(error), *(wrapped(_RETRIED) if error.retryable else [])]),
         ("The database now", _state(error, run, most)),
-        ("What to do", [*wrapped(solution), *wrapped(_and_then(error, run))]),
+        ("What to do", [*wrapped(solution), *wrapped(and_then)]),
         ("Next command", [f"  {error.next_command}"]),
         ("This execution", execution(run)),
     ]
-
-
-def _and_then(error: MigratorError, run: Run) -> str:
-    deployed = is_deployed(error, run)
-    if undoes(run):
-        return _STILL_TO_UNDO if deployed else _NO_REDRIVE
-    return _AS_IT_IS if deployed else _ANEW
 
 
 def undoes(run: Run) -> bool:

@@ -30,7 +30,6 @@ _LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
 _NAMES = 12
 _SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
 _NO_ACTION = "?"  # of an input that can't be shown as it is
-_UNDONE = "Look first (status): a run applies anew what the rollback has undone."
 _LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
 _LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
 
@@ -44,13 +43,7 @@ class Database:
 
 
 def seen(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
-    """The state as preflight has found it.
-
-    Args:
-        applied: the number of applied migrations.
-        pending: the names of the others, in order.
-        running: the holder of the run lock.
-    """
+    """The state as preflight has found it: how many are applied, the names of the others, who holds the run lock."""
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
@@ -189,7 +182,9 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         why += "reason was given, it stands below, or on the page of the execution."
         ask = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. When all "
         to_do, command = [*wrapped(f"{ask}agree that it shall go on:"), *to_do], _logs(run)
-        reason = _for_people(str(end["cause"]))
+        reason = str(end["cause"])
+        if reason[:1] in ("{", "[") or '{"' in reason:
+            reason = ""  # no text for people
     elif status == "TIMED_OUT":
         headline = "ran out of time"
         why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). "
@@ -215,11 +210,6 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     ]
     subject = layout.subject(environment, f"{status}: migrations ended")
     return Mail(subject, layout.body(f"A run of migrations on {environment} {headline}.", sections))
-
-
-def _for_people(reason: str) -> str:
-    """The reason that was given for a stop, unless that is JSON."""
-    return "" if reason[:1] in ("{", "[") or '{"' in reason else reason
 
 
 def _span(milliseconds: int) -> str:
@@ -270,7 +260,8 @@ def _again(run: Run, safe: str) -> tuple[list[str], NextCommand]:
     isn't known, the command is `status`."""
     if run.asked is None or run.key("action") == _NO_ACTION:
         return wrapped(f"{UNKNOWN} Then start the same again. {safe}"), _status(run.environment)
-    first = f"{_UNDONE} Then start" if undoes(run) else "Start"
+    look = "Look first (status): a run applies anew what the rollback has undone. Then start"
+    first = look if undoes(run) else "Start"
     return wrapped(f"{first} a new execution. {safe}"), next_command(TRY_AGAIN, run.asked, run.environment)
 
 

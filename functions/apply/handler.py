@@ -10,13 +10,7 @@ from functions.entrypoint import Call, entrance
 
 @entrance("apply")
 def handler(call: Call) -> dict[str, Any]:
-    """Tells the state machine whether it must call again, and what has been done so far.
-
-    Args:
-        call: the execution's input, the package that it goes by, and what earlier calls have done.
-
-    Returns:
-        `outcome` (more or done), what remains, and what this call and those before it have done.
+    """Returns `outcome` (more or done), what remains, and what this call and those before it have done.
 
     Raises:
         MigratorError: the first thing that went wrong; its file is rolled back, those before it stay.

@@ -10,13 +10,7 @@ from functions.entrypoint import Call, entrance
 
 @entrance("verify")
 def handler(call: Call) -> dict[str, Any]:
-    """Tells what the execution has done, and what it has left behind: the state machine's own answer.
-
-    Args:
-        call: the execution's input, the package that it goes by, and what its calls of apply have done.
-
-    Returns:
-        `status`, `migration` and `message`, with everything that was applied and inspected.
+    """Returns the state machine's own answer: `status`, `migration`, `message`, what was applied and inspected.
 
     Raises:
         VerificationFailed: what was applied stays, but isn't as it should be.
