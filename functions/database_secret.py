@@ -91,11 +91,7 @@ def secrets_client() -> SecretsClient:
 
 
 def read_login(client: SecretsClient, settings: Settings) -> Login:
-    """The login as the secret has it now.
-
-    Raises:
-        SecretNotFound, SecretAccessDenied, SecretMalformed, SecretsUnreachable: there is none, and why.
-    """
+    """The login as the secret has it now, or an error of the family secret."""
     secret = settings.secret
     try:
         text = client.get_secret_value(SecretId=secret).get("SecretString")
@@ -125,11 +121,7 @@ def read_login(client: SecretsClient, settings: Settings) -> Login:
 
 
 def with_login(read: Callable[[], Login], use: Callable[[Login], _Result], pause: float = ROTATION) -> _Result:
-    """Uses a login; where the server refuses it, reads the secret afresh, once: it may have been rotated just now.
-
-    Raises:
-        AuthenticationFailed: the fresh one is refused too, or is the same.
-    """
+    """Uses a login; where the server refuses it, reads the secret afresh, once: it may have been rotated just now."""
     login = read()
     try:
         return use(login)

@@ -20,11 +20,8 @@ _CORE = ("error", "message", "cause", "state", "solution", "next_command", "exec
 
 
 def document(error: MigratorError, mail: Mapping[str, str] | None = None, **more: object) -> str:
-    """The error's facts, and more, as JSON of at most `LIMIT` bytes.
-
-    Args:
-        mail: its subject and body, which are never cut here; whoever wrote them has seen to their size.
-    """
+    """The error's facts, and more, as JSON of at most `LIMIT` bytes. The mail is never cut here: whoever wrote it has
+    seen to its size."""
     whole = {**error.to_dict(), **more}
     core = {key: value for key, value in whole.items() if key in _CORE}
     sizes = (whole, *(_shortened(whole, *size) for size in _ATTEMPTS))

@@ -221,11 +221,8 @@ def _seconds(milliseconds: object) -> str:
 
 
 def execution(run: Run, reason: str = "") -> list[str]:
-    """What an execution was asked and who or what started it, as lines of a mail, with a link to its page.
-
-    Args:
-        reason: what was said by whoever stopped it.
-    """
+    """What an execution was asked, who or what started it, and the `reason` why it was stopped, as lines of a mail,
+    with a link to its page."""
     known = run.asked is not None
     began = initiator(run.key("trigger"), run.key("requested_by")) if known else "somebody; the page below may say who"
     pairs = [("Asked for", _asked(run) if known else ""), ("Started by", began), ("Reason", reason)]

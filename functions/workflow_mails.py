@@ -165,12 +165,8 @@ def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: Database) -> Mail:
-    """The mail about an execution that was stopped, timed out, or broke inside its state machine.
-
-    Args:
-        end: the event, as `read_end` returns it.
-        limit_ms: the time limit of an execution.
-    """
+    """The mail about an execution that was stopped, timed out (after `limit_ms`), or broke inside its state machine;
+    `end` is the event, as `read_end` returns it."""
     status, asked = str(end["status"]), json.loads(end["input"] or "null")
     run = Run(environment, "", str(end["name"]), str(end["executionArn"]), asked)
     happened = "A call of a function that was under way goes on to its end, and what it has committed counts."

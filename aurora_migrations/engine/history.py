@@ -206,12 +206,7 @@ class Attempt:
 
 
 def read_format(session: Session) -> int:
-    """The format of the database's history; 0 if there is none.
-
-    Raises:
-        HistoryUnreadable: it is newer than this version of the product, its comment was changed, or its tables are
-            somebody else's or not as this product made them.
-    """
+    """The format of the database's history; 0 if there is none. See `unreadable_history.format_of`."""
     relations = session.query(_RELATIONS, SCHEMA)
     return unreadable_history.format_of(session, len(FORMATS), relations) if relations else 0
 
@@ -261,12 +256,7 @@ class State:
 
 
 def read_state(session: Session) -> State:
-    """What is applied, wholly or in part.
-
-    Raises:
-        HistoryUnreadable: see `read_format` and `read`; or a row holds what this product doesn't write.
-        InsufficientPrivilege: the role may not read the history.
-    """
+    """What is applied, wholly or in part."""
     number = read_format(session)
     if number == 0:
         return State({}, {})
@@ -320,11 +310,7 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
 
 
 def version_of(version: str | None, table: str, name: str | None) -> int:
-    """The number of a row's migration.
-
-    Raises:
-        HistoryUnreadable: it is none that a file's name can have.
-    """
+    """The number of a row's migration, if a file's name can have it."""
     if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
         raise unreadable_history.no_version(str(version), table, str(name))
     return int(version)
@@ -372,12 +358,8 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
 
 
 def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
-    """Records that a unit is committed, though not yet the whole file; belongs into the unit's own transaction.
-
-    Args:
-        first: the attempt that began with the file's first unit.
-        number: from 1.
-    """
+    """Records that a unit (`number` from 1) is committed, though not yet the whole file; belongs into the unit's own
+    transaction."""
     return Command(
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
         f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, ({HELD_BY_US}))",

@@ -45,11 +45,7 @@ def taken(tell: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def heard() -> Iterator[None]:
-    """Around a wait.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C is pressed meanwhile, or was before.
-    """
+    """Around a wait, in which Ctrl-C raises KeyboardInterrupt, also if it was pressed before."""
     _State.waiting = True
     try:
         if _State.pressed:

@@ -150,11 +150,7 @@ def discover(folder: Path) -> Package:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's text as it is sent; the file is read in blocks.
-
-    Raises:
-        InvalidFile: the file can't be read.
-    """
+    """Hash of a file's text as it is sent; the file is read in blocks."""
     digest = hashlib.sha256()
     try:
         for chunk in _blocks(path):
@@ -165,11 +161,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_text(path: Path) -> bytes:
-    """A file's text as it goes to the server: UTF-8 without byte order mark, line ends LF.
-
-    Raises:
-        InvalidFile: the text isn't UTF-8, or holds a NUL byte, or the file can't be read.
-    """
+    """A file's text as it goes to the server: UTF-8 without byte order mark or NUL byte, line ends LF."""
     try:
         text = b"".join(_blocks(path))
     except OSError as error:

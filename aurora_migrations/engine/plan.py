@@ -200,11 +200,7 @@ def version_of(text: str) -> int | None:
 
 
 def find_target(package: Package, target: str) -> Migration:
-    """The migration that a person calls `17` or `017`.
-
-    Raises:
-        InvalidInput: it isn't a number, or there is no such migration.
-    """
+    """The migration that a person calls `17` or `017`."""
     if not (target.isascii() and target.isdecimal()):
         raise InvalidInput(
             f"The target {without_password(target)[:60]!r} isn't a migration's number.",

@@ -407,12 +407,8 @@ class _Runner:
 
 
 def connect(request: Request, again: bool = False) -> Session:
-    """Opens a session, and retries for a while.
-
-    Args:
-        again: it replaces one that was lost: a restart or a failover may last for some seconds. For the first session,
-            only a server that takes no connection at the moment is worth another try.
-    """
+    """Opens a session, and retries for a while: `again`, as a restart or a failover may last for some seconds; for the
+    first session, only where the server takes no connection at the moment."""
     deadline = time.monotonic() + (SETTLE_TIME if again else min(SETTLE_TIME, request.limits.lock_wait / 1_000))
     while True:
         try:

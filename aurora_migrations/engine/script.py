@@ -135,18 +135,10 @@ class Source(Protocol):
         """Everything that forbids to run these files: in them, and in the files beside them."""
 
     def script(self, action: Action, migration: Migration) -> Script:
-        """A migration's file (or its down file), understood.
-
-        Raises:
-            InvalidFile: it can't be run; `problems` would have said so.
-        """
+        """A migration's file (or its down file), understood. InvalidFile, where `problems` would have refused it."""
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        """Migrations' own files, understood, one after another; hazards may be left out, as they take long to find.
-
-        Raises:
-            InvalidFile: one can't be run.
-        """
+        """Migrations' own files, one after another; hazards may be left out, as they take long to find."""
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
         """What is needed of migrations' own files if that is all; see `scripts`."""

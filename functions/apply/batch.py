@@ -45,14 +45,9 @@ class Progress:
 
 
 def apply(step: Step) -> Progress:
-    """Applies what is pending, or rolls back what the input names, and ends in time.
-
-    The first file always begins. A later one that the end of the call cuts off is rolled back and left to the next
-    call, which gives it all of its time.
-
-    Raises:
-        MigratorError: of any family; its fact `applied` (or `rolled_back`) names what the execution had done before.
-    """
+    """Applies what is pending, or rolls back what the input names, and ends in time. The first file always begins. A
+    later one that the end of the call cuts off is rolled back and left to the next call, which gives it all of its
+    time."""
     record = _CallRecord(step)
     request = Request(
         url=step.url,

@@ -81,11 +81,8 @@ def _end(call: Call) -> dict[str, Any]:
 
 
 def _look(call: Call) -> Database:
-    """The state of the database. If it can't be read, the mail is written all the same, with the reason in it.
-
-    Raises:
-        MigratorError: an error that the state machine retries.
-    """
+    """The state of the database. If it can't be read, the mail is written all the same, with the reason in it; unless
+    the state machine retries the error."""
     try:
         return _seen(_preflight(call))
     except Exception as error:

@@ -83,11 +83,7 @@ def open_connection(url: str, application: str) -> Connection:
 
 
 def parse_url(url: str) -> dict[str, Any]:
-    """The parts of a connection URL.
-
-    Raises:
-        InvalidInput: it isn't one. The text of the URL, which holds a password, is never repeated.
-    """
+    """The parts of a connection URL. Its text, which holds a password, is in no error."""
     url = url.strip()
     if not re.match(r"postgres(ql)?://|\w+\s*=", url):
         raise _no_url("It doesn't begin with postgresql://.")

@@ -82,11 +82,7 @@ class Wire:
         return self.connection.closed
 
     def execute_pipeline(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
-        """Runs commands in order, in one round trip, and returns the rows of each as text.
-
-        Raises:
-            BatchError: a command failed, or the connection was lost.
-        """
+        """Runs commands in order, in one round trip, and returns the rows of each as text (or raises BatchError)."""
         answers: list[list[Row]] = []
         try:
             with self._watched(watch):
@@ -104,13 +100,7 @@ class Wire:
 
     def execute_script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
-
-        Args:
-            watch: called again and again while the server is running it; returns whether to cancel it.
-
-        Raises:
-            ScriptError: a statement failed, or the connection was lost.
-        """
+        Raises ScriptError."""
         tags: set[str] = set()
         completed = 0
         failure: psycopg.Error | None = None

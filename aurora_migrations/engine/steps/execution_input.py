@@ -32,12 +32,7 @@ class Ask:
 
 
 def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
-    """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored.
-
-    Raises:
-        InvalidInput: it isn't an object, or has a key or a value that it can't have.
-        ActionNotAllowed: the environment doesn't allow the action.
-    """
+    """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored."""
     if not isinstance(data, Mapping):
         raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
     unknown = sorted(str(key)[:60] for key in data if key not in (*KEYS, *IGNORED))

@@ -48,11 +48,7 @@ def body(headline: str, sections: Iterable[Section]) -> str:
 
 
 def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
-    """A text's lines, each no wider than a mail. A line's own indentation stays.
-
-    Args:
-        hang: what stands before every line but the first of each, beyond the indentation.
-    """
+    """A text's lines, each no wider than a mail, all but the first with `hang`. A line's own indentation stays."""
     lines: list[str] = []
     for line in clean(text).splitlines():
         lead = indent + line[: len(line) - len(line.lstrip())]
@@ -62,11 +58,7 @@ def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
 
 def wrap(line: str, width: int, first: str = "", others: str = "") -> list[str]:
     """A line broken between words. What is to be copied stays whole, however long: what has no space in it, such as a
-    link, and a command in backticks.
-
-    Args:
-        first, others: what the first line and all others begin with.
-    """
+    link, and a command in backticks."""
     whole = _IN_BACKTICKS.sub(lambda match: match[0].replace(" ", _HARD_SPACE), line)
     lines = textwrap.wrap(
         whole,

@@ -44,11 +44,7 @@ class Settings:
 
 
 def read_settings(variables: Mapping[str, str]) -> Settings:
-    """Settings from environment variables; an empty variable counts as not set.
-
-    Raises:
-        InvalidInput: a variable is missing or has a value it can't have; names it.
-    """
+    """Settings from environment variables, which an error (InvalidInput) names; an empty one counts as not set."""
     given = {name: text for name, value in variables.items() if (text := value.strip())}
 
     def read(name: str, parse: Callable[[str], _Value], default: _Value) -> _Value:

@@ -53,12 +53,7 @@ class Step:
 
     @cached_property
     def source(self) -> Source:
-        """The package, which must be the one that the execution began with.
-
-        Raises:
-            InvalidManifest: it has no manifest, or a damaged one.
-            PackageChanged: it is another one.
-        """
+        """The package, which must be the one that the execution began with."""
         manifest = self.folder or Manifest(self.settings.migrations)
         if self.package not in ("", manifest.digest):
             raise PackageChanged(
@@ -101,11 +96,7 @@ def looking(step: Step, function: str) -> Iterator[Session]:
 
 
 def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
-    """A text of the event with which the state machine calls a function; empty where it is missing.
-
-    Raises:
-        InvalidInput: it is no text, or a longer one than any that the state machine passes.
-    """
+    """A text of the event with which the state machine calls a function; empty where it is missing."""
     value = payload.get(key)
     if value is None:
         return ""
@@ -115,11 +106,7 @@ def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
 
 
 def read_so_far(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer of the last call of apply, as the state machine passes it on; empty if there was none.
-
-    Raises:
-        InvalidInput: apply answers nothing like this.
-    """
+    """The answer of the last call of apply, as the state machine passes it on; empty if there was none."""
     data = payload.get("so_far")
     if data is None:
         return {}

@@ -61,16 +61,8 @@ class Check:
 def check_expectations(
     session: Session, migration: str, file: str, rows: Sequence[RowsExpectation], queries: Sequence[Expectation]
 ) -> list[Check]:
-    """Checks expectations in the open transaction, which is as before afterwards.
-
-    Args:
-        queries: each must return one row with one true boolean.
-
-    Raises:
-        VerificationFailed: at least one isn't met, or its query fails; names all of them.
-        Cancelled, StatementTimeout: a query was cancelled, or took too long.
-        ConnectionLost: the connection was lost meanwhile.
-    """
+    """Checks expectations in the open transaction, which is as before afterwards; VerificationFailed names all that
+    aren't met or whose query fails. Each of the queries must return one row with one true boolean."""
     checks = [check_rows(session, expectation) for expectation in rows]
     checks += [_check_query(session, promise) for promise in queries]
     failed = [check for check in checks if not check.true]
@@ -87,11 +79,8 @@ def check_expectations(
 
 
 def check_rows(session: Session, expectation: RowsExpectation, faults: Collection[str] = ()) -> Check:
-    """Compares the number of rows in the open transaction with an expectation.
-
-    Args:
-        faults: further SQLSTATEs that are raised as errors, instead of failing the check.
-    """
+    """Compares the number of rows in the open transaction with an expectation. SQLSTATEs among `faults` are raised as
+    errors, instead of failing the check."""
     promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
     try:
         ((name,),) = _read_only(session, Command("SELECT pg_catalog.to_regclass($1)", [expectation.table]))
