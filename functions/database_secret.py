@@ -1,9 +1,7 @@
 """The database's login, from AWS Secrets Manager at run time. The only module of the engine that knows AWS.
 
 A secret has one of two shapes: what Amazon RDS manages itself holds username and password only; what is written by the
-console or by CDK holds host, port and dbname too. Where a setting and the secret both name something they must agree,
-so that a run can't go to another database than the one that the environment says.
-
+console or by CDK holds host, port and dbname too. Where a setting and the secret both name something they must agree.
 No value of a secret ever stands in an error, whatever is wrong with it.
 """
 

@@ -56,9 +56,6 @@ def unseen(error: MigratorError) -> Database:
     return Database(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
 
 
-# ---- a step failed, and its function has written no mail ------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Failure:
     """What a Catch has caught, as far as it can be read."""
@@ -92,16 +89,31 @@ def failure(caught: Failure, run: Run, database: Database) -> Mail:
     happened = f"{caught.error}{where}\nA function died, was cut off by its time limit, could not be called, or "
     to_do, command = _after_failure(caught, run)
     why = layout.cut(without_password(caught.why), _LONGEST_WHY)
-    sections = [
-        ("What happened", wrapped(f"{happened}answered amiss.")),
-        ("Why", wrapped(why)),
-        ("The database now", [*database.lines, *wrapped(SETTLED)]),
-        ("What to do", to_do),
-        ("Next command", [f"  {command}"]),
-        ("This execution", mail.execution(run)),
-    ]
     headline = f"The {what} on {run.environment} failed, and no function was left to say why."
     subject = f"{caught.error} in {caught.step}" if caught.step else caught.error
+    now = [*database.lines, *wrapped(SETTLED)]
+    return _composed(run, subject, headline, f"{happened}answered amiss.", why, now, to_do, command)
+
+
+def _composed(
+    run: Run,
+    subject: str,
+    headline: str,
+    happened: str,
+    why: str,
+    now: Sequence[str],
+    to_do: Sequence[str],
+    command: NextCommand,
+    reason: str = "",
+) -> Mail:
+    sections = [
+        ("What happened", wrapped(happened)),
+        ("Why", wrapped(why)),
+        ("The database now", now),
+        ("What to do", to_do),
+        ("Next command", [f"  {command}"]),
+        ("This execution", mail.execution(run, reason)),
+    ]
     return Mail(layout.subject(run.environment, subject), layout.body(headline, sections))
 
 
@@ -146,9 +158,6 @@ def _mail(written: object) -> Mail | None:
 
 def _is_daily(run: Run) -> bool:
     return (run.key("trigger"), run.key("action")) == ("daily", "plan")
-
-
-# ---- an execution ended without telling anybody ---------------------------------------------------------------------
 
 
 def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
@@ -196,24 +205,14 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     if database.at_work:
         wait = wrapped("Wait until the run that is at work has ended: a new one would only wait for it. Then:")
         to_do, command = [*wait, *to_do], _watch(environment)
-    sections = [
-        ("What happened", wrapped(f"{status}\n{happened}")),
-        ("Why", wrapped(why)),
-        ("The database now", [*database.lines, *wrapped(SETTLED)]),
-        ("What to do", to_do),
-        ("Next command", [f"  {command}"]),
-        ("This execution", mail.execution(run, reason)),
-    ]
-    subject = layout.subject(environment, f"{status}: migrations ended")
-    return Mail(subject, layout.body(f"A run of migrations on {environment} {headline}.", sections))
+    subject, headline = f"{status}: migrations ended", f"A run of migrations on {environment} {headline}."
+    now = [*database.lines, *wrapped(SETTLED)]
+    return _composed(run, subject, headline, f"{status}\n{happened}", why, now, to_do, command, reason)
 
 
 def _span(milliseconds: int) -> str:
     hours, rest = divmod(milliseconds, 3_600_000)
     return f"{hours} h" if hours and not rest else f"{milliseconds / 60_000:g} min"
-
-
-# ---- the daily check ------------------------------------------------------------------------------------------------
 
 
 def pending(run: Run, database: Database) -> Mail:
@@ -224,19 +223,11 @@ def pending(run: Run, database: Database) -> Mail:
         to_do = "Wait until the run that is at work has ended, and see whether it has left anything: a new one would "
         to_do, command = f"{to_do}only wait for it.", _watch(run.environment)
     why = "The event of a deployment was missed, or a run failed and was not started again. Or a run is under way and "
-    sections = [
-        ("What happened", wrapped("The daily check found migrations that were deployed and are not applied.")),
-        ("Why", wrapped(f"{why}waits between two tries.")),
-        ("The database now", [*database.lines, *wrapped("The check changed nothing.")]),
-        ("What to do", wrapped(to_do)),
-        ("Next command", [f"  {command}"]),
-        ("This execution", mail.execution(run)),
-    ]
-    body = layout.body(f"Migrations are waiting on {run.environment}.", sections)
-    return Mail(layout.subject(run.environment, "Migrations pending"), body)
-
-
-# ---- what was asked for, and what to do ------------------------------------------------------------------------------
+    happened = "The daily check found migrations that were deployed and are not applied."
+    headline = f"Migrations are waiting on {run.environment}."
+    now = [*database.lines, *wrapped("The check changed nothing.")]
+    why += "waits between two tries."
+    return _composed(run, "Migrations pending", headline, happened, why, now, wrapped(to_do), command)
 
 
 def known_input(asked: object) -> dict[str, str] | None:

@@ -6,9 +6,8 @@
 
 Created and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
 
-Every transaction that records something ends with a proof (`prove`): it fails, and so rolls the file back, unless the
-record is there as it was written and no other record of `applied` was added, changed or removed. A trigger, a rule or
-the file itself may have done that.
+Every transaction that records something ends with a proof (`prove`): a trigger, a rule or the file itself may have
+changed the history.
 """
 
 from __future__ import annotations

@@ -47,11 +47,7 @@ class FileDone:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that ended well.
-
-    Attributes:
-        hazards: of the files that ran, those that they don't allow; each was reported before its file ran.
-    """
+    """A run that ended well."""
 
     migration: str | None  # the target, or the last one applied; None if there was none
     message: str
@@ -60,6 +56,7 @@ class RunResult:
     duration_ms: float
     applied: tuple[FileDone, ...]  # files that this run applied (or rolled back), in that order
     notices: tuple[str, ...] = ()  # what a person should know though nothing is wrong
+    # Of the files that ran, those that they don't allow; each was reported before its file ran.
     hazards: tuple[str, ...] = ()
     action: str = "run-migration"
     already_applied: str | None = None  # since when the target is applied, if it was before this run
@@ -163,15 +160,7 @@ def _notify(handlers: Sequence[Callable[..., None]], *details: object) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """The request of a run.
-
-    Attributes:
-        execution_start: when it began, as its initiator says; together with the name it identifies the execution.
-        limits_now: called before each attempt with the limits of the file; returns what is left of them.
-        may_begin: called before every file but the first; if it returns False, the run ends there, successfully.
-        resumes: whether this may be one of several calls of the execution; then what it has rolled back before (a call
-            may fail after it, or its answer be lost) counts as confirmed.
-    """
+    """The request of a run."""
 
     url: str  # the database
     source: Source  # the migrations: the compiler, or a manifest that it has written
@@ -181,9 +170,14 @@ class Request:
     limits: Limits = field(default_factory=Limits)  # time limits, where a file sets none
     hazards: Hazards = "warn"  # whether a hazard that its file doesn't allow is refused, or only reported
     listener: Listener = field(default_factory=Listener)
+    # Called before each attempt with the limits of the file; returns what is left of them.
     limits_now: Callable[[Limits], Limits] = lambda limits: limits
+    # Called before every file but the first; if it returns False, the run ends there, successfully.
     may_begin: Callable[[], bool] = lambda: True
+    # Whether this may be one of several calls of the execution; then what it has rolled back before (a call may fail
+    # after it, or its answer be lost) counts as confirmed.
     resumes: bool = False
+    # When it began, as its initiator says; together with the name it identifies the execution.
     execution_start: str = ""
 
 

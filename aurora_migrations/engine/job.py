@@ -22,12 +22,9 @@ _SETS_LOCK_TIMEOUT = re.compile(rb"set_config\s*\(\s*'lock_timeout'", re.IGNOREC
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent of a unit in one message.
+    """What is sent of a unit in one message."""
 
-    Attributes:
-        start, end: its bytes in the text.
-    """
-
+    # start, end: its bytes in the text.
     start: int
     end: int
     statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
@@ -36,14 +33,11 @@ class Message:
 
 @dataclass(frozen=True)
 class RunningStatement:
-    """What the server is running of a file: one statement, or several that were sent in one message.
-
-    Attributes:
-        first, last: which ones, from 1.
-    """
+    """What the server is running of a file: one statement, or several that were sent in one message."""
 
     file: str
     line: int  # of the first one, from 1
+    # first, last: which ones, from 1.
     first: int
     last: int
     count: int  # how many the file has

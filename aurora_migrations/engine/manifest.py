@@ -1,10 +1,8 @@
 """The manifest: what the compiler understood of a folder, written beside it, so that the engine needs no grammar.
 
-Two files. `manifest.json` is the index: format, digest, and per migration its name, hashes and where its details are.
-`manifest.details` holds those, one JSON document a line. A run reads the index, and only what is pending of the rest.
-
-The digest is the package's (`Package.digest`), whether the engine reads a manifest or the files themselves. What the
-index says of anything else is guarded by its checksum, and each line of details by a hash in the index.
+`manifest.json` is the index: per migration its name, its hashes and where its details are in `manifest.details`, one
+JSON document a line. A run reads the index, and only what is pending of the rest. The digest is the package's
+(`Package.digest`). All else in the index is guarded by its checksum, and each line of details by a hash in the index.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ class Entry:
 
 
 class Manifest:
-    """A written manifest as the engine's source: for a run where there is no grammar, such as in Lambda.
+    """A written manifest as the engine's `Source`: for a run where there is no grammar, such as in Lambda.
 
     What is read of it later raises InvalidManifest, where the details are damaged or a file has changed since.
     """
@@ -70,7 +68,6 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """One hash over all files: `Package.digest`."""
         return self.package.digest
 
     def refuse_edited(self) -> None:
@@ -85,16 +82,13 @@ class Manifest:
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
-        """A migration's file (or its down file), as the compiler understood it."""
         (data,) = self._read_details([migration])
         return script_of(data[action])
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        """Migrations' own files, as the compiler understood them, one after another."""
         return (script_of(data["apply"]) for data in self._read_details(migrations))
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
-        """What is needed of migrations' own files if that is all; see `scripts`."""
         for data in self._read_details(migrations):
             script = data["apply"]
             rows = tuple(RowsExpectation(**row) for row in script["options"]["rows"])
@@ -134,9 +128,12 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
     """
     migrations = sorted(scripts, key=lambda migration: migration.version)
     package = Package(folder, tuple(migrations))
-    lines = [_line(scripts[migration]) for migration in migrations]
+    lines: list[bytes] = []
     entries: list[Entry] = []
-    for migration, line in zip(migrations, lines, strict=True):
+    for migration in migrations:
+        data = {action: asdict(script) for action, script in scripts[migration].items()}
+        line = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        lines.append(line)
         tokens, details = scripts[migration]["apply"].tokens, hashlib.sha256(line).hexdigest()
         offset = entries[-1].offset + entries[-1].length if entries else 0
         entries.append(Entry(migration.version, migration.hashes, tokens, details, offset, len(line)))
@@ -175,11 +172,6 @@ def script_of(data: dict[str, Any]) -> Script:
         made=tuple(data.get("made", ())),
         taken=tuple(data.get("taken", (ANYTHING,))),
     )
-
-
-def _line(by_action: Mapping[str, Script]) -> bytes:
-    data = {action: asdict(script) for action, script in by_action.items()}
-    return json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 def _refuse_torn(scripts: Mapping[Migration, Mapping[str, Script]], entries: Iterable[Entry]) -> None:

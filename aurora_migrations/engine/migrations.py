@@ -109,7 +109,7 @@ def discover(folder: Path) -> Package:
         for entry in entries
         if _is_folder(entry) and any(map(_is_sql, (entry.name, *_names_in(entry))))
     ]
-    mains: dict[str, tuple[int, str]] = {}
+    mains: dict[str, str] = {}  # labels, by the names without an ending
     helpers: dict[str, dict[str, Path]] = {".down": {}, ".verify": {}}
     for entry in entries:
         name = entry.name
@@ -124,14 +124,14 @@ def discover(folder: Path) -> Package:
         elif match["role"]:
             helpers[match["role"]][f"{match['label']}_{match['description']}"] = folder / name
         else:
-            mains[f"{match['label']}_{match['description']}"] = (int(match["label"]), match["label"])
+            mains[f"{match['label']}_{match['description']}"] = match["label"]
     for role, found in helpers.items():
         for stem, path in found.items():
             if stem not in mains:
                 problems.append(Problem(path.name, f"there is no {stem}.sql that this {role} file belongs to"))
     first: dict[int, str] = {}
-    for stem, (version, _) in mains.items():
-        if (other := first.setdefault(version, stem)) != stem:
+    for stem, label in mains.items():
+        if (other := first.setdefault(int(label), stem)) != stem:
             problems.append(Problem(f"{stem}.sql", f"has the same version as {other}.sql; give one of them another"))
     if problems:
         raise invalid_files(problems)
@@ -143,8 +143,8 @@ def discover(folder: Path) -> Package:
             next_command=NextCommand("new", ('"description"',)),
         )
     migrations = [
-        Migration(version, label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
-        for stem, (version, label) in mains.items()
+        Migration(int(label), label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
+        for stem, label in mains.items()
     ]
     return Package(folder, tuple(sorted(migrations, key=lambda migration: migration.version)))
 

@@ -92,19 +92,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long what may last, in milliseconds: of an environment, or of a file in it.
-
-    Attributes:
-        lock_wait: how long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries
-            once, with all of lock_timeout.
-        longest: the most that statement_timeout can be here, whatever a file sets; None where nothing limits it.
-        end_idle: blockers that sit idle in a transaction for longer than that are ended; None leaves them alone.
-    """
+    """How long what may last, in milliseconds: of an environment, or of a file in it."""
 
     lock_timeout: int = 2_000  # the longest that a query of the application waits because of us
     statement_timeout: int = 0  # the longest that a statement takes; 0 for no limit
+    # How long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries once, with
+    # all of lock_timeout.
     lock_wait: int = 600_000
+    # Blockers that sit idle in a transaction for longer than that are ended; None leaves them alone.
     end_idle: int | None = None
+    # The most that statement_timeout can be here, whatever a file sets; None where nothing limits it.
     longest: int | None = None
 
     def of(self, options: Options) -> Limits:

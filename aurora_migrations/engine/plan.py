@@ -25,14 +25,11 @@ _SHOWN = 60  # lines of difference in one message
 
 @dataclass(frozen=True)
 class Edit:
-    """An applied file that was edited since.
-
-    Attributes:
-        difference: a unified diff from the applied text to the file; without values, where the file mentions passwords.
-    """
+    """An applied file that was edited since."""
 
     migration: Migration
     changed: bool  # its meaning changed; otherwise comments, white space or the case of keywords and names
+    # A unified diff from the applied text to the file; without values, where the file mentions passwords.
     difference: str
 
 
@@ -67,19 +64,16 @@ def _difference(source: Source, name: str, before: bytes, now: bytes) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
-
-    Attributes:
-        ahead: applied migrations above the package's highest version; the package is older than the database.
-        renamed: applied files whose name has changed, though not their number; each with its record.
-    """
+    """What a run would do."""
 
     target: Migration | None  # the migration to stop after, if one was given
     pending: tuple[Migration, ...]  # what to apply, in order
     applied: Mapping[int, Applied]  # the history, by version
+    # Applied migrations above the package's highest version; the package is older than the database.
     ahead: tuple[Applied, ...]
     edits: Mapping[int, Edit]  # applied files whose bytes have changed, though not their meaning
     left: tuple[str, ...] = ()  # names of partly applied files above the package's highest version
+    # Applied files whose name has changed, though not their number; each with its record.
     renamed: tuple[tuple[Migration, Applied], ...] = ()
 
     @property

@@ -21,25 +21,18 @@ PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
 
 @dataclass(frozen=True)
 class TableLock:
-    """The strongest lock that a statement takes on a relation that was there before its file.
-
-    Attributes:
-        rewrites, scans: `yes`, `no` or `maybe`: whether its rows are rewritten, or all read, under the lock.
-    """
+    """The strongest lock that a statement takes on a relation that was there before its file."""
 
     table: str  # its name as written, quoted as PostgreSQL quotes; of an index, where only that is named, the index
     mode: str  # PostgreSQL's name of it, such as `ACCESS EXCLUSIVE`
+    # rewrites, scans: `yes`, `no` or `maybe`: whether its rows are rewritten, or all read, under the lock.
     rewrites: str = "no"
     scans: str = "no"
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it.
-
-    Attributes:
-        keeps: what it leaves in the session and nowhere else, such as `a temporary table`; None if nothing.
-    """
+    """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it."""
 
     start: int
     end: int
@@ -47,6 +40,7 @@ class Statement:
     column: int
     kind: str
     locks: tuple[TableLock, ...] = ()  # on each relation that it names and that was there before
+    # What it leaves in the session and nowhere else, such as `a temporary table`; None if nothing.
     keeps: str | None = None
 
 
@@ -69,12 +63,9 @@ class Hazard:
 
 @dataclass(frozen=True)
 class Unit:
-    """What commits together: a whole file, a block of it, or a single statement.
+    """What commits together: a whole file, a block of it, or a single statement."""
 
-    Attributes:
-        start, end: its bytes in the text; of a block, those between its BEGIN and its COMMIT.
-    """
-
+    # start, end: its bytes in the text; of a block, those between its BEGIN and its COMMIT.
     start: int
     end: int
     statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
@@ -86,11 +77,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Script:
-    """A file that is run: its units and statements.
-
-    Attributes:
-        made, taken: see `Standing` in verification/checks.py.
-    """
+    """A file that is run: its units and statements."""
 
     file: str  # its name
     sha256: str
@@ -102,6 +89,7 @@ class Script:
     promises: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
+    # made, taken: see `Standing` in verification/checks.py.
     made: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
 

@@ -66,11 +66,6 @@ class Overview:
         """The migrations because of which a run would be refused."""
         return [entry for entry in self.entries if entry.state not in _SOUND]
 
-    @property
-    def sound(self) -> bool:
-        """Whether a run would not be refused."""
-        return not self.refused
-
     def to_dict(self, server: Server) -> dict[str, object]:
         """The overview as JSON-able data, with the server that it is of."""
         applied = [entry for entry in self.entries if entry.applied_at]
@@ -79,7 +74,7 @@ class Overview:
             "user": server.user,
             "server_version": server.version,
             "standby": server.in_recovery,
-            "sound": self.sound,
+            "sound": not self.refused,
             "counts": self.counts,
             "newest": applied[-1].to_dict() if applied else None,
             **{word: [e.name for e in self.entries if e.state == word] for word in ("pending", "ahead")},

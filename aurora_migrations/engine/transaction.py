@@ -1,10 +1,9 @@
 """Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
 Most files are one unit and take three round trips: the attempt's row and BEGIN; the text as written; the record and
-COMMIT. Expectations take more, before COMMIT, and so does each statement that asks for a lock that blocks the
-application: its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before
-COMMIT is sent is rolled back; where the connection is lost after that, the history says what happened. A file of
-several units leaves a record with each, and the next attempt resumes after the last one.
+COMMIT. Expectations take more, before COMMIT, and so does each statement that needs a lock that blocks the application:
+its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before COMMIT is sent
+is rolled back; where the connection is lost after that, the history says what happened.
 """
 
 from __future__ import annotations
@@ -180,7 +179,7 @@ def _run_text(
     for message in job.messages(number):
         if message.alone:
             budget.start()
-            session.wire.interrupted |= budget.interrupted
+            session.wire.interrupted |= budget.observer.interrupted
         tags |= _send(session, job, message, budget, on_running)
         if not session.in_transaction:
             break
@@ -260,7 +259,7 @@ def _watch(session: Session, budget: Budget | None, report: Callable[[], None]) 
         answer = watch(elapsed)
         # A Ctrl-C that hits while the second session is asked is this session's at once, so that the next one isn't
         # taken for the first.
-        session.wire.interrupted |= budget.interrupted
+        session.wire.interrupted |= budget.observer.interrupted
         return answer
 
     return look

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from aurora_migrations.engine.diagnostics.frames import find_frame, find_query
@@ -186,7 +186,7 @@ def file_error(
         return _lost(job, found)
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
-    place = None if offset is None else _place(job, number, offset, found)
+    place, in_body = ({}, False) if offset is None else _place(job, number, offset, found)
     where = f"{job.file}, at COMMIT" if sent is None else job.file
     known: dict[str, Any] = {
         "sqlstate": found.sqlstate,
@@ -194,10 +194,9 @@ def file_error(
         "detail": found.detail,
         "state": _ROLLED_BACK,
     }
-    known |= _where(job)
+    known |= _where(job) | place
     if place:
-        where = f"{job.file}:{place.line}:{place.column}"
-        known |= {"line": place.line, "column": place.column, "statement": place.number, "excerpt": place.excerpt}
+        where = f"{job.file}:{place['line']}:{place['column']}"
     if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
         return _held_too_long(job, where, known) if budget.overran else _waited_too_long(job, where, known, budget)
     kind = kind_of(found, error.elapsed_ms, job.limits.statement_timeout)
@@ -205,7 +204,7 @@ def file_error(
         return _waited_too_long(job, where, known, budget)
     ours = kind is Cancelled and session.wire.interrupted
     cause, solution = (CTRL_C, "Run again when you like.") if ours else _why(kind, job, found, sent, error.elapsed_ms)
-    if place is None or not place.in_body:
+    if not in_body:
         cause += f" The error is in {found.function}." if found.function else ""
     message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
     trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
@@ -284,17 +283,6 @@ def _more_waiting(limits: Limits) -> str:
     return f"; or, where nobody waits for the table, allow more with a first line {line}"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where in a file a statement failed; line and column from 1, `number` counts statements from 1."""
-
-    line: int
-    column: int
-    number: int | None
-    excerpt: str
-    in_body: bool = False
-
-
 def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, int | None]:
     """Which statement failed, from 0, and where in the file: at the place that PostgreSQL names, else at its beginning.
     None where that isn't known."""
@@ -309,8 +297,9 @@ def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, in
     return (number, at_work.start) if at_work else (None, None)
 
 
-def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> _Place:
-    """Where a statement failed: inside a PL/pgSQL block or function, if its text is in the file."""
+def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> tuple[dict[str, Any], bool]:
+    """Where a statement failed, as facts, and whether that is inside a PL/pgSQL block or function whose text is in the
+    file. Line and column count from 1, and so do statements."""
     statements = job.script.statements
     span, inner = None, None
     if number is not None:
@@ -325,7 +314,8 @@ def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> _Plac
     line, column = position(job.text, offset)
     about_rows = (found.sqlstate or "").startswith(VALUE_CLASSES)
     shown = excerpt(job.text, offset, span, about_rows)
-    return _Place(line, column, None if number is None else number + 1, shown, inner is not None)
+    statement = None if number is None else number + 1
+    return {"line": line, "column": column, "statement": statement, "excerpt": shown}, inner is not None
 
 
 def more_time(limits: Limits) -> str:

@@ -94,15 +94,12 @@ def parse_url(url: str) -> dict[str, Any]:
         raise _no_url(_PARAMETER if unknown else "It isn't in URL form.") from error
     if any("@" in str(params.get(part) or "") for part in ("host", "port", "dbname")):
         raise _no_url("There is an @ too many in it, or a / before it.")
-    if not all(_is_port(port) for port in str(params.get("port") or "5432").split(",")):
+    ports = str(params.get("port") or "5432").split(",")
+    if not all(re.fullmatch("[0-9]{0,5}", port) and int(port or 1) in range(1, 65_536) for port in ports):
         raise _no_url("The port isn't a number from 1 to 65535, or a / in the password ends the address too early.")
     if str(params.get("sslmode") or "prefer") not in SSLMODES or not str(params.get("connect_timeout", 0)).isdecimal():
         raise _no_url(_PARAMETER)
     return params
-
-
-def _is_port(text: str) -> bool:
-    return not text or (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65_536)
 
 
 def _no_url(cause: str) -> InvalidInput:
@@ -221,17 +218,14 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
     if "refused" in text:
         how, cause = "the connection was refused", "Nothing listens on this port."
     elif params["elapsed"] < min(2.0, timeout) - 0.1:
-        how, cause = _system_said(text), "There is no way to this address from here."
+        # The last reason that libpq passes on from the system; after it may come a question of its own.
+        reasons = re.findall(r"failed: (.+)", text)
+        how = reasons[-1].strip() if reasons else " ".join(text.split())
+        cause = "There is no way to this address from here."
     else:
         how = f"no connection within {timeout:.0f} s (connection timeout)"
         cause = "A firewall or security group drops our packets."
     return DatabaseUnreachable(f"{place} can't be reached: {how}.", cause=cause, step="TCP", host=host)
-
-
-def _system_said(text: str) -> str:
-    """The last reason that libpq passes on from the system; after it may come a question of its own."""
-    found = re.findall(r"failed: (.+)", text)
-    return found[-1].strip() if found else " ".join(text.split())
 
 
 def _place(host: str, port: str) -> str:

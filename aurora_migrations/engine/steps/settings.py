@@ -23,19 +23,16 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class Settings:
-    """An environment's settings. Times are milliseconds.
-
-    Attributes:
-        host, port, database: None where they are left to the secret.
-        certificates: the roots that the server's certificate is checked with; None where sslmode has it not checked.
-    """
+    """An environment's settings. Times are milliseconds."""
 
     environment: str
     secret: str  # the ARN of the secret that holds the login
+    # host, port, database: None where they are left to the secret.
     host: str | None
     port: int | None
     database: str | None
     sslmode: str
+    # The roots that the server's certificate is checked with; None where sslmode has it not checked.
     certificates: Path | None
     actions: tuple[str, ...]  # those that are allowed
     limits: Limits  # for files that say nothing themselves; lock_wait is also how long to wait for another run to end
