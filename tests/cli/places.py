@@ -110,7 +110,7 @@ def _folder(room: str) -> Path:
 
 def _name(path: Path) -> str:
     """A module as scenes name it: `engine/plan.py`, `functions/entrypoint.py`."""
-    return path.relative_to(ROOT).as_posix().removeprefix("")
+    return path.relative_to(ROOT).as_posix().removeprefix("aurora_migrations/")
 
 
 def _places_in(file: str, tree: ast.Module) -> Iterator[Place]:

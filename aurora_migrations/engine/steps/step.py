@@ -113,14 +113,17 @@ def read_so_far(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise _malformed("so_far", "an object")
     given = {key: value for key, value in data.items() if value is not None}
-    for key in PAST.values():
-        files = given.get(key, [])
-        if not isinstance(files, list) or not all(map(_has_number, files)):
-            raise _malformed(f"so_far.{key}", "a list of objects, each with the number of a migration")
-    for key in (*(f"{key}_count" for key in PAST.values()), "calls"):
-        count = given.get(key, 0)
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise _malformed(f"so_far.{key}", "a whole number")
+    counts = {"calls", *(f"{key}_count" for key in PAST.values())}
+    for key, value in given.items():
+        if key in PAST.values():
+            what = "a list of objects, each with the number of a migration"
+            is_right = isinstance(value, list) and all(map(_has_number, value))
+        elif key in counts:
+            is_right, what = isinstance(value, int) and not isinstance(value, bool) and value >= 0, "a whole number"
+        else:
+            continue
+        if not is_right:
+            raise _malformed(f"so_far.{key}", what)
     return given
 
 

@@ -42,7 +42,6 @@ UNSEEN = {
     "cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "functions/entrypoint.py _written unexpected": "only logged: a mail that can't be written must not hide anything",
     "functions/preflight/handler.py _look unexpected": "only logged and mailed: a look that fails must not keep a mail",
-    "functions/apply/batch.py _run InvalidInput": f"{_NOBODY_GETS_THERE}`ask.read_ask` refuses it before",
     "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
     "nearly: no test can hit the moment between",
     "engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has "
