@@ -43,8 +43,8 @@ WAIT_FOR_ANOTHER_SET_UP_S = 900
 EXAMPLE = "017"  # the migration one tries first; it makes dry_run_log
 PROCESSES, ALONE = min(4, 2 * (os.cpu_count() or 1)), 2  # that run tests; most of their time they wait
 PIP_TOOLS = "pip-tools==7.6.2"
-SETUPS = ("run", "infra", "local", "dev")  # each holds the ones before it
-LOCKS = ("run", "lambda", "infra", "local", "dev")  # each may name the ones before it
+SETUPS = ("run", "cdk", "local", "dev")  # each holds the ones before it
+LOCKS = ("run", "lambda", "cdk", "local", "dev")  # each may name the ones before it
 COMPILE_OPTIONS = ["--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-options"]
 LOCAL_PIP_SETTINGS = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
 WINDOWS_ONLY = r"(?m)^((?:colorama|tzdata)==\S+)"
@@ -90,12 +90,12 @@ def torture(arguments: list[str]) -> int:
 
 
 def build(arguments: list[str]) -> int:
-    set_up("infra")
+    set_up("cdk")
     return hand_over("aurora_migrations", "build", *arguments)
 
 
 def synth(arguments: list[str]) -> int:
-    set_up("infra")
+    set_up("cdk")
     return hand_over("app", *arguments)
 
 
@@ -195,7 +195,7 @@ def stamped() -> list[str]:
 
 
 def is_ready(kind: str) -> bool:
-    """dev holds what infra needs, and infra what run needs: a finished larger set-up will do for a smaller one."""
+    """dev holds what cdk needs, and cdk what run needs: a finished larger set-up will do for a smaller one."""
     enough = SETUPS[SETUPS.index(kind) :]
     return any(stamped() == [environment(), wanted(each)] for each in enough)
 

@@ -36,7 +36,6 @@ _DONE = 100  # migrations that earlier calls did, of which the newest are told
 # Characters. https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
 _LONGEST_NAME, _LONGEST_ARN = 80, 300
 _LONGEST_FACT = 64  # of a time or a digest
-Handler = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Call:
     run: mail.Run  # what a mail tells of the execution
     report: Mapping[str, Any]  # about what the state machine wants a mail; empty where it wants a step of the run
 
-    def logged_in(self, work: Callable[[Step], _Answer]) -> _Answer:
+    def with_database_login(self, work: Callable[[Step], _Answer]) -> _Answer:
         """What the engine answers, with the login as the secret has it now."""
         return with_login(self._read, lambda login: work(replace(self.step, url=login.url)))
 
@@ -72,34 +71,36 @@ def _deployed() -> Deployment:
     return Deployment(read_settings(os.environ), secrets_client())
 
 
-def entrance(step: str) -> Callable[[Callable[[Call], dict[str, Any]]], Handler]:
-    """Makes of a function of a call a handler for Lambda, which answers the state machine with what that returns.
+@cache
+def _story(step: str) -> Story:
+    """A sandbox's own: it knows whether a call is the first."""
+    return Story(step)
 
-    Elsewhere than in Lambda, the handler takes a third argument, a `Deployment`. Where the payload's `wants_mail` is
-    true, the answer is `{"result": ..., "mail": ...}`.
+
+def lambda_handler(
+    step: str, work: Callable[[Call], dict[str, Any]], event: Any, context: Any, deployment: Deployment | None
+) -> dict[str, Any]:
+    """Handles one event of the state machine: reads it, does the work, and returns its answer.
+
+    Where the event's `wants_mail` is true, the answer is `{"result": ..., "mail": ...}`.
+
+    Raises:
+        MigratorError: why not; its text is JSON, with the mail about it.
     """
-    story = Story(step)
-
-    def make(work: Callable[[Call], dict[str, Any]]) -> Handler:
-        def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
-            payload = event if isinstance(event, Mapping) else {}
-            run = _run(payload, step, deployment)
-            story.begin(run.execution, str(context.aws_request_id))
-            try:
-                story.received(run.asked)
-                answer = work(_call(payload, context, story, deployment or _deployed(), run))
-                story.ended(answer)
-                if payload.get("wants_mail"):
-                    return {"result": answer, "mail": _written(lambda: mail.success(answer, run), story)}
-                return answer
-            except Exception as error:
-                raise _told(error, payload, story, run) from None
-            finally:
-                story.end()
-
-        return handler
-
-    return make
+    payload, story = event if isinstance(event, Mapping) else {}, _story(step)
+    run = _run(payload, step, deployment)
+    story.begin(run.execution, str(context.aws_request_id))
+    try:
+        story.received(run.asked)
+        answer = work(_call(payload, context, story, deployment or _deployed(), run))
+        story.ended(answer)
+        if payload.get("wants_mail"):
+            return {"result": answer, "mail": _written(lambda: mail.success(answer, run), story)}
+        return answer
+    except Exception as error:
+        raise _to_lambda_error(error, payload, story, run) from None
+    finally:
+        story.end()
 
 
 def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: Deployment, run: mail.Run) -> Call:
@@ -145,7 +146,7 @@ def _written(write: Callable[[], layout.Mail | None], story: Story) -> dict[str,
     return written.to_dict() if written else None
 
 
-def _told(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.Run) -> MigratorError:
+def _to_lambda_error(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.Run) -> MigratorError:
     """The error to leave with: logged, named as the workflow names it, its facts and its mail as JSON for a text, and
     bare of the frames and causes of its making."""
     known = error if isinstance(error, MigratorError) else unexpected(error)

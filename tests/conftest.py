@@ -90,7 +90,7 @@ _ALIKE_ON_ALL = (
     "test_drift",
     "test_local_postgres",
     "test_manifest_runs",
-    "test_patience",
+    "test_retry",
     "test_resume",
     "test_tampering",
     "test_templates",

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from functions.apply.batch import apply
-from functions.entrypoint import Call, entrance
+from functions.entrypoint import Call, Deployment, lambda_handler
 
 
-@entrance("apply")
-def handler(call: Call) -> dict[str, Any]:
+def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+    """Lambda's entry point. Tests pass a `deployment` of their own."""
+    return lambda_handler("apply", apply_batch, event, context, deployment)
+
+
+def apply_batch(call: Call) -> dict[str, Any]:
     """Returns `outcome` (more or done), what remains, and what this call and those before it have done.
 
     Raises:
         MigratorError: the first thing that went wrong; its file is rolled back, those before it stay.
     """
-    progress = call.logged_in(apply)
+    progress = call.with_database_login(apply)
     call.story.count("MigrationsRemaining", progress.remaining)
     return progress.to_dict()

@@ -13,15 +13,19 @@ from typing import Any
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.steps.layout import Mail
 from functions import workflow_mails
-from functions.entrypoint import Call, entrance, unexpected
+from functions.entrypoint import Call, Deployment, lambda_handler, unexpected
 from functions.preflight.report import Report, preflight
 from functions.workflow_mails import Database
 
 ATTEMPTS = 6  # to read the database, before a mail is sent without; no retry of the state machine has fewer
 
 
-@entrance("preflight")
-def handler(call: Call) -> dict[str, Any]:
+def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+    """Lambda's entry point. Tests pass a `deployment` of their own."""
+    return lambda_handler("preflight", check_or_report, event, context, deployment)
+
+
+def check_or_report(call: Call) -> dict[str, Any]:
     """Returns which step comes next (`next`: apply, verify or done), the package's digest and how much is pending; with
     `done`, the `result` too.
 
@@ -42,7 +46,7 @@ def handler(call: Call) -> dict[str, Any]:
 
 
 def _preflight(call: Call) -> Report:
-    report = call.logged_in(preflight)
+    report = call.with_database_login(preflight)
     call.story.count("MigrationsPending", len(report.pending))
     return report
 

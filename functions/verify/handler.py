@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from aurora_migrations.engine.verification.checks import verify
-from functions.entrypoint import Call, entrance
+from functions.entrypoint import Call, Deployment, lambda_handler
 
 
-@entrance("verify")
-def handler(call: Call) -> dict[str, Any]:
+def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+    """Lambda's entry point. Tests pass a `deployment` of their own."""
+    return lambda_handler("verify", verify_execution, event, context, deployment)
+
+
+def verify_execution(call: Call) -> dict[str, Any]:
     """Returns the state machine's own answer: `status`, `migration`, `message`, what was applied and inspected.
 
     Raises:
         VerificationFailed: what was applied stays, but isn't as it should be.
         MigratorError: nothing could be inspected.
     """
-    report = call.logged_in(verify)
+    report = call.with_database_login(verify)
     call.story.count("TablesVerified", len(report.tables))
     return report.to_dict()

@@ -19,7 +19,7 @@ from moto.cloudformation.parsing import get_model_map
 
 from aurora_migrations.cli.main import main
 from tests.cli.cloud import Cloud, answering, waiting
-from tests.cli.test_remote_look import HISTORY, STATUS, VERIFY
+from tests.cli.test_remote_read_only import HISTORY, STATUS, VERIFY
 from tests.cli.test_remote_run import RAN
 
 get_model_map()  # imports what the first stack would

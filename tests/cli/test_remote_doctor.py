@@ -12,7 +12,7 @@ from moto.sns.models import sns_backends
 
 from tests.cli.cloud import DOCUMENT, REGION, Cloud, answering, caused
 from tests.cli.conftest import Answer, Call
-from tests.cli.test_remote_look import STATUS, entry
+from tests.cli.test_remote_read_only import STATUS, entry
 from tests.cli.test_remote_run import RAN
 
 SOUND = {**STATUS, "message": "Every migration is applied", "counts": {"applied": 2, "pending": 0, "partly in": 0}}

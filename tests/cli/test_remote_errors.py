@@ -21,7 +21,7 @@ from aurora_migrations.cli.remote import aws_errors
 from aurora_migrations.cli.remote.aws_errors import CloudError, to_cloud_error
 from tests.cli.cloud import Cloud, answering
 from tests.cli.conftest import Call
-from tests.cli.test_remote_look import ALL
+from tests.cli.test_remote_read_only import ALL
 
 CLASSES = [kind for kind in vars(aws_errors).values() if isinstance(kind, type) and issubclass(kind, CloudError)]
 VERBS = ["run", "list", "status", "history", "plan", "verify", "rollback 1 --confirm 1", "logs"]

@@ -12,7 +12,7 @@ from aurora_migrations.cli.remote.progress import log_line
 from aurora_migrations.engine.interface import LogEvent
 from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, waiting
 from tests.cli.conftest import Call
-from tests.cli.test_remote_look import ALL
+from tests.cli.test_remote_read_only import ALL
 from tests.cli.test_remote_run import RAN
 
 

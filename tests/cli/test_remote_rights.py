@@ -12,7 +12,7 @@ import pytest
 from tests.cli.cloud import Cloud, answering
 from tests.cli.conftest import Call
 from tests.cli.test_remote_doctor import healthy
-from tests.cli.test_remote_look import ALL, ROLLED
+from tests.cli.test_remote_read_only import ALL, ROLLED
 from tests.cli.test_remote_run import RAN
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "terminal.md"

@@ -17,6 +17,7 @@ from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.errors import Cancelled
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres import session
+from aurora_migrations.engine.postgres.protocol import Command
 from tests.database.helpers import Task, Watcher, ask, backend, backends, holding, holding_run_lock, locks, until
 from tests.database.work import Moments, Work
 from tests.servers import Database
@@ -204,6 +205,34 @@ def test_second_ctrl_c_ends_the_run_at_once(slow) -> None:
         finally:
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
+    all_released(slow.database)
+    assert slow.done == slow.steps[:1]
+
+
+def test_ctrl_c_while_the_second_session_opens_stops_the_statement(slow, monkeypatch) -> None:
+    slow.add("002", "SELECT pg_sleep(20);")
+    introduce, presses = session.Session._introduce, []
+
+    def press() -> None:
+        second = "application_name LIKE 'aurora-migrations-watch%' AND wait_event = 'PgSleep'"
+        until(lambda: ask(slow.database, f"SELECT 1 FROM pg_stat_activity WHERE {second}"), "the second session opens")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def slowly(opened: session.Session) -> session.Server:
+        """The second session's query about itself takes as long as a busy server makes it."""
+        if not opened.wire.connection.info.get_parameters()["application_name"].startswith("aurora-migrations-watch"):
+            return introduce(opened)
+        presses.append(Task(press))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session, "Command", lambda sql: Command(f"{sql}, pg_sleep(20)"))
+            return introduce(opened)
+
+    monkeypatch.setattr(session.Session, "_introduce", slowly)
+    with ctrl_c_taken(), pytest.raises(Cancelled, match=r"(?i)stopped by Ctrl-C"):
+        slow.run()
+    for each in presses:
+        each.result()
+    assert len(presses) == 1
     all_released(slow.database)
     assert slow.done == slow.steps[:1]
 

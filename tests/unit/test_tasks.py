@@ -47,7 +47,7 @@ def test_every_locked_package_has_hashes(kind: str) -> None:
 
 def test_what_is_developed_with_is_what_is_run_and_deployed_with_and_more() -> None:
     versions = {kind: {name: rest.split()[0] for name, rest in packages(kind).items()} for kind in tasks.LOCKS}
-    assert versions["run"].items() <= versions["infra"].items() <= versions["dev"].items()
+    assert versions["run"].items() <= versions["cdk"].items() <= versions["dev"].items()
     assert versions["lambda"].items() <= versions["dev"].items()
 
 
@@ -58,7 +58,7 @@ def test_lock_names_no_address_of_a_registry(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("done", "wanted", "ready"),
-    [("dev", "run", True), ("dev", "infra", True), ("infra", "run", True), ("infra", "dev", False)],
+    [("dev", "run", True), ("dev", "cdk", True), ("cdk", "run", True), ("cdk", "dev", False)],
 )
 def test_larger_set_up_does_for_a_smaller_one(
     done: str, wanted: str, ready: bool, monkeypatch: pytest.MonkeyPatch

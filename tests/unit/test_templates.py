@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_migrations.cli.templates import drafts as templates
 from aurora_migrations.cli.templates.drafts import TEMPLATES, Draft, draft
 from aurora_migrations.compiler.check import Checked, check
 from aurora_migrations.compiler.compile import compile_text
@@ -339,7 +338,7 @@ def test_each_batch_is_a_unit_of_its_own(batches: int) -> None:
 def test_texts_are_installed_with_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["aurora_migrations.cli.templates"]
-    texts = [path.name for path in files(templates).iterdir() if path.name.endswith(".sql")]
+    texts = [path.name for path in files("aurora_migrations.cli.templates").iterdir() if path.name.endswith(".sql")]
     assert sorted(texts) == sorted(f"{name.replace('-', '_')}.sql" for name in TEMPLATES)
     assert all(any(fnmatch(text, pattern) for pattern in patterns) for text in texts)
 

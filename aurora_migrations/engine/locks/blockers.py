@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import without_literals
-from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.errors import Cancelled, MigratorError
 from aurora_migrations.engine.postgres.protocol import Row
 from aurora_migrations.engine.postgres.session import Session
 
@@ -131,8 +131,9 @@ class Observer:
             try:
                 self._session = Session(self._url, self._execution, "watch")
                 self.interrupted |= self._session.wire.interrupted
-            except MigratorError:
+            except MigratorError as error:
                 self._failed = True  # all connections are taken, say: no reason for the run to fail
+                self.interrupted |= isinstance(error, Cancelled)
         return self._session is not None
 
     def look(self, pid: int) -> LockWait | None:

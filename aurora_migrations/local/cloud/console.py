@@ -10,7 +10,7 @@ from typing import Any
 
 from aurora_migrations.cdk.package.build import PackagingError
 from aurora_migrations.engine import MigratorError
-from aurora_migrations.local.cloud.discovery import DEPLOY, FILES
+from aurora_migrations.local.cloud.services.callers import DEPLOY, FILES
 from aurora_migrations.local.cloud.services.eventbridge import Sent
 from aurora_migrations.local.cloud.services.inbox import Mail
 

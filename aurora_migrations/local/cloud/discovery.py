@@ -24,7 +24,7 @@ from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.local import paths
 from aurora_migrations.local.account import ENVIRONMENT, KEY, REGION, isolated_environment
 from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
-from aurora_migrations.local.cloud.services.callers import signed
+from aurora_migrations.local.cloud.services.callers import FILES, signed
 from aurora_migrations.local.postgres.errors import ServerError
 from aurora_migrations.local.postgres.file_locks import hold, is_held
 from aurora_migrations.local.postgres.process_lifetime import ended_by_signals, guarded
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
     from aurora_migrations.local.postgres.server import Server
 
-DEPLOY, FILES = "/local/deploy", "/local/files"  # paths of a cloud's console
 _LOCK, _FILE = "cloud.lock", "cloud.json"
-_USUAL = Path("migrations")  # where a command looks that got no folder
 _PROBE_S = 0.02  # much longer than anybody who only looks holds the lock
 
 
@@ -135,7 +133,8 @@ def ensure_same_migrations(access: Access, migrations: Path) -> None:
         InvalidInput: the cloud has the migrations of another folder.
     """
     wanted = migrations.resolve()
-    if not access.migrations or Path(access.migrations) == wanted or (migrations == _USUAL and not wanted.is_dir()):
+    nothing_typed = migrations == project.migrations() and not wanted.is_dir()
+    if nothing_typed or not access.migrations or Path(access.migrations) == wanted:
         return
     raise InvalidInput(
         f"The local cloud that is up has the migrations of {access.migrations}, not those of {wanted}.",

@@ -22,6 +22,7 @@ from aurora_migrations.local.cloud.services.iam import Call
 
 Header = Callable[[str], str | None]  # a header's value by its name
 _SERVICE = "local"  # the service in signatures of requests to the console
+DEPLOY, FILES = "/local/deploy", "/local/files"  # paths of the console
 
 
 def new_secret() -> str:

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from tests.cli.cloud import DOCUMENT, Cloud, answering, caused, interrupted, waiting
 from tests.cli.conftest import Answer, Call
-from tests.cli.test_look import table
+from tests.cli.test_read_only_verbs import table
 from tests.cli.test_remote_run import RAN, Keyboard
 
 ABOUT = {"status": "success", "migration": None, "execution": "any", "database": "shop"}

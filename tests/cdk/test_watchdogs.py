@@ -11,7 +11,7 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
 from tests.cdk.cloud import Machine, Template, some
 from tests.cdk.running import run
-from tests.cdk.test_failures import DIED, WRITTEN, golden_mail, without_execution
+from tests.cdk.test_failure_branch import DIED, WRITTEN, golden_mail, without_execution
 from tests.cdk.test_triggers import matches
 from tests.examples.examples import ARN, EXECUTION, REGION
 from tools.documents import golden
