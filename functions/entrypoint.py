@@ -48,18 +48,13 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a function.
-
-    Attributes:
-        run: what a mail tells of the execution.
-        report: about what the state machine wants a mail; empty where it wants a step of the run.
-    """
+    """One call of a function."""
 
     step: Step
     story: Story
     deployment: Deployment
-    run: mail.Run
-    report: Mapping[str, Any]
+    run: mail.Run  # what a mail tells of the execution
+    report: Mapping[str, Any]  # about what the state machine wants a mail; empty where it wants a step of the run
 
     def with_database_login(self, work: Callable[[Step], _Answer]) -> _Answer:
         """What the engine answers, with the login as the secret has it now."""
@@ -109,9 +104,6 @@ def lambda_handler(
 
 
 def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: Deployment, run: mail.Run) -> Call:
-    """Raises:
-    InvalidInput, ActionNotAllowed: what was asked for can't be done.
-    """
     story.settled(deployment.settings.environment)
     execution = payload.get("execution")
     if not isinstance(execution, str) or not execution:
@@ -159,22 +151,17 @@ def _to_lambda_error(error: Exception, payload: Mapping[str, Any], story: Story,
     bare of the frames and causes of its making."""
     known = error if isinstance(error, MigratorError) else unexpected(error)
     known = in_environment(known, payload.get("input"), run)
-    _add_so_far(known, payload)
+    with contextlib.suppress(InvalidInput):  # what earlier calls have done, for a step that doesn't know it
+        so_far = read_so_far(payload)
+        for fact in PAST.values():
+            if so_far.get(fact) and fact not in known.facts:
+                known.facts[fact] = [file["migration"] for file in so_far[fact]][-_DONE:]
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)
     if mail.is_seen_by_asker(known, run):
         known.facts[SEEN_BY_ASKER] = True
     known.args = (document(known, written, execution=run.execution),)
     return known.with_traceback(None)
-
-
-def _add_so_far(error: MigratorError, payload: Mapping[str, Any]) -> None:
-    """Adds what earlier calls have done to an error of a step that doesn't know it."""
-    with contextlib.suppress(InvalidInput):
-        so_far = read_so_far(payload)
-        for fact in PAST.values():
-            if so_far.get(fact) and fact not in error.facts:
-                error.facts[fact] = [file["migration"] for file in so_far[fact]][-_DONE:]
 
 
 def unexpected(error: Exception) -> InternalError:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.steps import layout
 
 LIMIT = 15_000  # bytes, the mail included
 FACTS_LIMIT = 8_192  # bytes
@@ -18,41 +20,23 @@ _CORE = ("error", "message", "cause", "state", "solution", "next_command", "exec
 
 
 def document(error: MigratorError, mail: Mapping[str, str] | None = None, **more: object) -> str:
-    """The error's facts, and more, as JSON of at most `LIMIT` bytes.
-
-    Args:
-        mail: its subject and body, which are never cut here; whoever wrote them has seen to their size.
-    """
-    facts = _bounded({**error.to_dict(), **more})
-    return _json(facts | ({"mail": mail} if mail else {}))
-
-
-def _bounded(whole: Mapping[str, object]) -> dict[str, object]:
-    if _fits(whole):
-        return dict(whole)
-    for characters, items in _ATTEMPTS:
-        if _fits(cut := _cut(whole, characters, items)):
-            return cut
+    """The error's facts, and more, as JSON of at most `LIMIT` bytes. The mail is never cut here: whoever wrote it has
+    seen to its size."""
+    whole = {**error.to_dict(), **more}
     core = {key: value for key, value in whole.items() if key in _CORE}
-    return _cut(core, 500, 0) | {"cut": True}
+    sizes = (whole, *(_shortened(whole, *size) for size in _ATTEMPTS))
+    facts = next((each for each in sizes if len(_json(each)) <= FACTS_LIMIT), None)
+    facts = _shortened({**core, "cut": True}, 500, 0) if facts is None else facts
+    return _json({**facts, "mail": mail} if mail else facts)
 
 
-def _json(data: Mapping[str, object]) -> str:
+def _json(data: object) -> str:
     return json.dumps(data, default=str)
 
 
-def _fits(data: Mapping[str, object]) -> bool:
-    return len(_json(data)) <= FACTS_LIMIT
-
-
-def _cut(value: object, characters: int, items: int) -> dict[str, object]:
-    cut = _shortened(value, characters, items)
-    return cut if isinstance(cut, dict) else {}
-
-
-def _shortened(value: object, characters: int, items: int) -> object:
-    if isinstance(value, str) and len(value) > characters:
-        return f"{value[:characters]}... ({len(value) - characters} more characters)"
+def _shortened(value: Any, characters: int, items: int) -> Any:
+    if isinstance(value, str):
+        return layout.cut(value, characters)
     if isinstance(value, Mapping):
         return {key: _shortened(each, characters, items) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -40,19 +40,13 @@ _NO_REDRIVE = "A redrive of this execution would only fail again."
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of an execution beside what happened in it.
-
-    Attributes:
-        step: the function that is at work: preflight, apply or verify.
-        arn: the execution's; names partition and region, too.
-        asked: its input. Of that only known keys are told. None if it isn't known.
-    """
+    """What is known of an execution beside what happened in it."""
 
     environment: str
-    step: str
+    step: str  # the function that is at work: preflight, apply or verify
     execution: str
-    arn: str
-    asked: object
+    arn: str  # the execution's; names partition and region, too
+    asked: object  # its input. Of that only known keys are told. None if it isn't known.
 
     def key(self, name: str) -> str:
         """What the input says under a key, as far as that may be shown: in one line, so that nothing there can look
@@ -65,7 +59,11 @@ def failure(error: MigratorError, run: Run) -> Mail:
     """The mail about an error with which an execution ends."""
     place = where(error)
     subject = layout.subject(run.environment, error.name if place else f"{error.name} in {run.step}", place)
-    return Mail(subject, _fitted(lambda most: layout.body(_headline(run), _failure(error, run, most)), _SIZES))
+    noun = _NOUNS.get(run.key("action"), f"action {run.key('action')}")
+    headline = f"The {noun} on {run.environment} failed, in its step {run.step}."
+    if run.key("trigger") == "daily":
+        headline = f"The daily check of {run.environment} failed, and so would a run of its migrations."
+    return Mail(subject, _fitted(lambda most: layout.body(headline, _failure(error, run, most)), _SIZES))
 
 
 def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
@@ -110,30 +108,20 @@ def _in_file(facts: Mapping[str, object]) -> str:
     return f"{facts['file']}:{facts['line']}" if facts.get("line") else str(facts["file"])
 
 
-def _headline(run: Run) -> str:
-    if run.key("trigger") == "daily":
-        return f"The daily check of {run.environment} failed, and so would a run of its migrations."
-    noun = _NOUNS.get(run.key("action"), f"action {run.key('action')}")
-    return f"The {noun} on {run.environment} failed, in its step {run.step}."
-
-
 def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
     cause, solution = layout.cut(error.cause, most), layout.cut(error.solution, most)
+    deployed = is_deployed(error, run)
+    and_then = _AS_IT_IS if deployed else _ANEW
+    if undoes(run):
+        and_then = _STILL_TO_UNDO if deployed else _NO_REDRIVE
     return [
         ("What happened", _happened(error, most)),
         ("Why", [*wrapped(cause), *_queries(error), *(wrapped(_RETRIED) if error.retryable else [])]),
         ("The database now", _state(error, run, most)),
-        ("What to do", [*wrapped(solution), *wrapped(_and_then(error, run))]),
+        ("What to do", [*wrapped(solution), *wrapped(and_then)]),
         ("Next command", [f"  {error.next_command}"]),
         ("This execution", execution(run)),
     ]
-
-
-def _and_then(error: MigratorError, run: Run) -> str:
-    deployed = is_deployed(error, run)
-    if undoes(run):
-        return _STILL_TO_UNDO if deployed else _NO_REDRIVE
-    return _AS_IT_IS if deployed else _ANEW
 
 
 def undoes(run: Run) -> bool:
@@ -233,11 +221,8 @@ def _seconds(milliseconds: object) -> str:
 
 
 def execution(run: Run, reason: str = "") -> list[str]:
-    """What an execution was asked and who or what started it, as lines of a mail, with a link to its page.
-
-    Args:
-        reason: what was said by whoever stopped it.
-    """
+    """What an execution was asked, who or what started it, and the `reason` why it was stopped, as lines of a mail,
+    with a link to its page."""
     known = run.asked is not None
     began = initiator(run.key("trigger"), run.key("requested_by")) if known else "somebody; the page below may say who"
     pairs = [("Asked for", _asked(run) if known else ""), ("Started by", began), ("Reason", reason)]

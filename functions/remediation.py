@@ -31,7 +31,6 @@ _TOO_LONG = (
     "that, a first line `-- migration: statement_timeout = TIME` raises it for this file."
 )
 _REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: they say what to ask for instead
-_NEWEST_MAY_CHANGE = (InDoubt, AnotherRunInProgress)
 _RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")
 _NAMED = 12  # migrations
 _LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
@@ -94,20 +93,19 @@ def _going_on(error: MigratorError, run: mail.Run) -> str:
     """What to type to roll back the rest. `verify` comes when nothing is left to roll back."""
     if run.step == "verify":
         return ""
-    target, newest, status = run.key("target"), _newest(error), f"`aurora-migrations status --env {run.environment}`"
+    # The newest that is applied after what this run has rolled back, where that is known for certain.
+    left = [] if isinstance(error, InDoubt | AnotherRunInProgress) else _labels(error, "not_done")
+    target, newest, status = (
+        run.key("target"),
+        left[0] if left else None,
+        f"`aurora-migrations status --env {run.environment}`",
+    )
     target = target if _is_number(target) else "TARGET"
     command = f"`aurora-migrations rollback {target} --confirm {newest or 'NEWEST'} --env {run.environment}`"
     if newest is None:
         return f"To go on with the rollback: {command}, with the newest applied number, which {status} shows."
     known = f"as {newest} is the newest applied number now. After a run it is another, which {status} shows."
     return f"To go on with the rollback: {command}, {known}"
-
-
-def _newest(error: MigratorError) -> str | None:
-    """The number of the newest migration that is applied, after what this run has rolled back; None where that isn't
-    known for certain."""
-    left = _labels(error, "not_done")
-    return None if isinstance(error, _NEWEST_MAY_CHANGE) or not left else left[0]
 
 
 def _labels(error: MigratorError, fact: str) -> list[str]:

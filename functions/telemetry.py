@@ -113,14 +113,9 @@ class Story(Listener):
         self.count("LockWaits", 1)
 
     def executing(self, action: Action, migration: Migration) -> None:
-        label = migration.label
-        self.logger.info(
-            f"{_VERBS[action][0]} migration {label}",
-            event=LogEvent.MIGRATION_STARTED,
-            action=action,
-            migration=label,
-            file=migration.name,
-        )
+        what: dict[str, Any] = {"action": action, "migration": migration.label, "file": migration.name}
+        message = f"{_VERBS[action][0]} migration {migration.label}"
+        self.logger.info(message, event=LogEvent.MIGRATION_STARTED, **what)
 
     def statement_running(self, at: RunningStatement) -> None:
         self.logger.info(

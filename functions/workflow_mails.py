@@ -30,32 +30,20 @@ _LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
 _NAMES = 12
 _SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
 _NO_ACTION = "?"  # of an input that can't be shown as it is
-_UNDONE = "Look first (status): a run applies anew what the rollback has undone."
 _LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
 _LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
 
 
 @dataclass(frozen=True)
 class Database:
-    """The state of the database, for a mail.
+    """The state of the database, for a mail."""
 
-    Attributes:
-        lines: what is applied and pending, or why that isn't known.
-        at_work: whether a run holds the run lock.
-    """
-
-    lines: Sequence[str]
-    at_work: bool = False
+    lines: Sequence[str]  # what is applied and pending, or why that isn't known
+    at_work: bool = False  # whether a run holds the run lock
 
 
 def seen(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
-    """The state as preflight has found it.
-
-    Args:
-        applied: the number of applied migrations.
-        pending: the names of the others, in order.
-        running: the holder of the run lock.
-    """
+    """The state as preflight has found it: how many are applied, the names of the others, who holds the run lock."""
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
@@ -68,23 +56,14 @@ def unseen(error: MigratorError) -> Database:
     return Database(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
 
 
-# ---- a step failed, and its function has written no mail ------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Failure:
-    """What a Catch has caught, as far as it can be read.
-
-    Attributes:
-        why: the reason, in a text for people.
-        step: the step that failed; empty if that isn't known.
-        mail: the mail that the function which failed has written.
-    """
+    """What a Catch has caught, as far as it can be read."""
 
     error: str
-    why: str
-    step: str
-    mail: Mail | None = None
+    why: str  # the reason, in a text for people
+    step: str  # the step that failed; empty if that isn't known
+    mail: Mail | None = None  # the mail that the function which failed has written
 
 
 def read_failure(caught: object) -> Failure:
@@ -110,16 +89,31 @@ def failure(caught: Failure, run: Run, database: Database) -> Mail:
     happened = f"{caught.error}{where}\nA function died, was cut off by its time limit, could not be called, or "
     to_do, command = _after_failure(caught, run)
     why = layout.cut(without_password(caught.why), _LONGEST_WHY)
-    sections = [
-        ("What happened", wrapped(f"{happened}answered amiss.")),
-        ("Why", wrapped(why)),
-        ("The database now", [*database.lines, *wrapped(SETTLED)]),
-        ("What to do", to_do),
-        ("Next command", [f"  {command}"]),
-        ("This execution", mail.execution(run)),
-    ]
     headline = f"The {what} on {run.environment} failed, and no function was left to say why."
     subject = f"{caught.error} in {caught.step}" if caught.step else caught.error
+    now = [*database.lines, *wrapped(SETTLED)]
+    return _composed(run, subject, headline, f"{happened}answered amiss.", why, now, to_do, command)
+
+
+def _composed(
+    run: Run,
+    subject: str,
+    headline: str,
+    happened: str,
+    why: str,
+    now: Sequence[str],
+    to_do: Sequence[str],
+    command: NextCommand,
+    reason: str = "",
+) -> Mail:
+    sections = [
+        ("What happened", wrapped(happened)),
+        ("Why", wrapped(why)),
+        ("The database now", now),
+        ("What to do", to_do),
+        ("Next command", [f"  {command}"]),
+        ("This execution", mail.execution(run, reason)),
+    ]
     return Mail(layout.subject(run.environment, subject), layout.body(headline, sections))
 
 
@@ -166,9 +160,6 @@ def _is_daily(run: Run) -> bool:
     return (run.key("trigger"), run.key("action")) == ("daily", "plan")
 
 
-# ---- an execution ended without telling anybody ---------------------------------------------------------------------
-
-
 def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
     """What a mail needs of the event of an execution's end, cleaned and cut, because a state can't hold the longest
     input and an answer. Reading the result again gives the same."""
@@ -183,12 +174,8 @@ def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: Database) -> Mail:
-    """The mail about an execution that was stopped, timed out, or broke inside its state machine.
-
-    Args:
-        end: the event, as `read_end` returns it.
-        limit_ms: the time limit of an execution.
-    """
+    """The mail about an execution that was stopped, timed out (after `limit_ms`), or broke inside its state machine;
+    `end` is the event, as `read_end` returns it."""
     status, asked = str(end["status"]), json.loads(end["input"] or "null")
     run = Run(environment, "", str(end["name"]), str(end["executionArn"]), asked)
     happened = "A call of a function that was under way goes on to its end, and what it has committed counts."
@@ -200,7 +187,9 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         why += "reason was given, it stands below, or on the page of the execution."
         ask = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. When all "
         to_do, command = [*wrapped(f"{ask}agree that it shall go on:"), *to_do], _logs(run)
-        reason = _for_people(str(end["cause"]))
+        reason = str(end["cause"])
+        if reason[:1] in ("{", "[") or '{"' in reason:
+            reason = ""  # no text for people
     elif status == "TIMED_OUT":
         headline = "ran out of time"
         why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). "
@@ -216,29 +205,14 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     if database.at_work:
         wait = wrapped("Wait until the run that is at work has ended: a new one would only wait for it. Then:")
         to_do, command = [*wait, *to_do], _watch(environment)
-    sections = [
-        ("What happened", wrapped(f"{status}\n{happened}")),
-        ("Why", wrapped(why)),
-        ("The database now", [*database.lines, *wrapped(SETTLED)]),
-        ("What to do", to_do),
-        ("Next command", [f"  {command}"]),
-        ("This execution", mail.execution(run, reason)),
-    ]
-    subject = layout.subject(environment, f"{status}: migrations ended")
-    return Mail(subject, layout.body(f"A run of migrations on {environment} {headline}.", sections))
-
-
-def _for_people(reason: str) -> str:
-    """The reason that was given for a stop, unless that is JSON."""
-    return "" if reason[:1] in ("{", "[") or '{"' in reason else reason
+    subject, headline = f"{status}: migrations ended", f"A run of migrations on {environment} {headline}."
+    now = [*database.lines, *wrapped(SETTLED)]
+    return _composed(run, subject, headline, f"{status}\n{happened}", why, now, to_do, command, reason)
 
 
 def _span(milliseconds: int) -> str:
     hours, rest = divmod(milliseconds, 3_600_000)
     return f"{hours} h" if hours and not rest else f"{milliseconds / 60_000:g} min"
-
-
-# ---- the daily check ------------------------------------------------------------------------------------------------
 
 
 def pending(run: Run, database: Database) -> Mail:
@@ -249,19 +223,11 @@ def pending(run: Run, database: Database) -> Mail:
         to_do = "Wait until the run that is at work has ended, and see whether it has left anything: a new one would "
         to_do, command = f"{to_do}only wait for it.", _watch(run.environment)
     why = "The event of a deployment was missed, or a run failed and was not started again. Or a run is under way and "
-    sections = [
-        ("What happened", wrapped("The daily check found migrations that were deployed and are not applied.")),
-        ("Why", wrapped(f"{why}waits between two tries.")),
-        ("The database now", [*database.lines, *wrapped("The check changed nothing.")]),
-        ("What to do", wrapped(to_do)),
-        ("Next command", [f"  {command}"]),
-        ("This execution", mail.execution(run)),
-    ]
-    body = layout.body(f"Migrations are waiting on {run.environment}.", sections)
-    return Mail(layout.subject(run.environment, "Migrations pending"), body)
-
-
-# ---- what was asked for, and what to do ------------------------------------------------------------------------------
+    happened = "The daily check found migrations that were deployed and are not applied."
+    headline = f"Migrations are waiting on {run.environment}."
+    now = [*database.lines, *wrapped("The check changed nothing.")]
+    why += "waits between two tries."
+    return _composed(run, "Migrations pending", headline, happened, why, now, wrapped(to_do), command)
 
 
 def known_input(asked: object) -> dict[str, str] | None:
@@ -281,7 +247,8 @@ def _again(run: Run, safe: str) -> tuple[list[str], NextCommand]:
     isn't known, the command is `status`."""
     if run.asked is None or run.key("action") == _NO_ACTION:
         return wrapped(f"{UNKNOWN} Then start the same again. {safe}"), _status(run.environment)
-    first = f"{_UNDONE} Then start" if undoes(run) else "Start"
+    look = "Look first (status): a run applies anew what the rollback has undone. Then start"
+    first = look if undoes(run) else "Start"
     return wrapped(f"{first} a new execution. {safe}"), next_command(TRY_AGAIN, run.asked, run.environment)
 
 

@@ -30,16 +30,11 @@ _DONE = (("applied", "Applied by this run and staying"), ("rolled_back", "Rolled
 @dataclass(frozen=True)
 class NextCommand:
     """A command to type next. It is data, because each place shows it with what it needs there: a terminal with the
-    options of the command that failed, a mail with the environment.
-
-    Attributes:
-        arguments: as they are typed, quoted where a shell needs it.
-        program: whose command it is, if not the product's own.
-    """
+    options of the command that failed, a mail with the environment."""
 
     verb: str
-    arguments: tuple[str, ...] = ()
-    program: str = PROGRAM
+    arguments: tuple[str, ...] = ()  # as they are typed, quoted where a shell needs it
+    program: str = PROGRAM  # whose command it is, if not the product's own
 
     @classmethod
     def parse(cls, text: str) -> NextCommand:
@@ -56,6 +51,10 @@ class NextCommand:
 
 
 TRY_AGAIN = NextCommand("run")  # or whatever it was that failed; only the place that shows the error knows
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 class MigratorError(Exception):
@@ -91,13 +90,10 @@ class MigratorError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.cause = type(self).cause if cause is None else cause
-        self.solution = type(self).solution if solution is None else solution
-        self.state = type(self).state if state is None else state
-        self.next_command = type(self).next_command if next_command is None else next_command
-        self.by_deployment = type(self).by_deployment if by_deployment is None else by_deployment
+        own = {"cause": cause, "solution": solution, "state": state, "next_command": next_command}
+        vars(self).update(_given(**own, by_deployment=by_deployment))
         self.about = about
-        self.facts = {key: value for key, value in facts.items() if value is not None}
+        self.facts = _given(**facts)
 
     def but(
         self,
@@ -109,16 +105,11 @@ class MigratorError(Exception):
         next_command: NextCommand | None = None,
         **facts: Any,
     ) -> Self:
-        """The same error, with what only a caller knows: what else the run had done, say, or where it was running.
-
-        Args:
-            message, cause, solution, state, next_command: instead of the error's own, where given.
-            facts: in addition to the error's own.
-        """
-        words = {"message": message, "cause": cause, "solution": solution, "state": state, "next_command": next_command}
+        """The same error, with what only a caller knows: what else the run had done, say, or where it was running."""
         made = type(self).__new__(type(self))
         vars(made).update(vars(self), facts={**self.facts, **facts})
-        vars(made).update({name: given for name, given in words.items() if given is not None})
+        own = {"cause": cause, "solution": solution, "state": state, "next_command": next_command}
+        vars(made).update(_given(**own, message=message))
         made.args = (made.message,)
         return made
 
@@ -148,9 +139,6 @@ class MigratorError(Exception):
             "next_command": str(self.next_command),
             **self.facts,
         }
-
-
-# ---- input ----------------------------------------------------------------------------------------------------------
 
 
 class InvalidInput(MigratorError):
@@ -196,9 +184,6 @@ class ActionNotAllowed(MigratorError):
     solution = "Use an environment that allows it, or add it to the environment's allowed actions and deploy."
 
 
-# ---- package --------------------------------------------------------------------------------------------------------
-
-
 class InvalidManifest(MigratorError):
     """The manifest is missing, damaged, of another format, or of other files than those beside it."""
 
@@ -220,9 +205,6 @@ class PackageChanged(MigratorError):
     family = "package"
     cause = "The folder was changed, or another version was deployed, while the run was under way."
     solution = "Run again: the run starts over with the files as they are now."
-
-
-# ---- secret ---------------------------------------------------------------------------------------------------------
 
 
 class SecretNotFound(MigratorError):
@@ -261,9 +243,6 @@ class SecretsUnreachable(MigratorError):
     retryable = True
     cause = "There is no way from the function's subnets to Secrets Manager: no VPC endpoint, or port 443 is closed."
     solution = "Check the VPC endpoint for Secrets Manager, its security group's rule for port 443, and its DNS name."
-
-
-# ---- connection -----------------------------------------------------------------------------------------------------
 
 
 class DatabaseUnreachable(MigratorError):
@@ -331,9 +310,6 @@ class InsufficientPrivilege(MigratorError):
     solution = "Grant it, or connect as another role."
 
 
-# ---- contention -----------------------------------------------------------------------------------------------------
-
-
 class LockTimeout(MigratorError):
     """A statement waited longer than it may for a lock that somebody else holds; the fact `blockers` says who."""
 
@@ -365,9 +341,6 @@ class AnotherRunInProgress(MigratorError):
     next_command = NextCommand("status")
     cause = "Another run works on this database; only one may."
     solution = "Wait for it to end and run again, or give this run more time (--wait; on AWS the setting `lock_wait`)."
-
-
-# ---- history --------------------------------------------------------------------------------------------------------
 
 
 class MigrationChanged(MigratorError):
@@ -422,9 +395,6 @@ class HistoryUnreadable(MigratorError):
     solution = "Check out the newest version of the product and deploy it."
 
 
-# ---- sql ------------------------------------------------------------------------------------------------------------
-
-
 class MigrationFailed(MigratorError):
     """PostgreSQL refused a statement of a file."""
 
@@ -456,9 +426,6 @@ class Cancelled(MigratorError):
     solution = "Ask who did it and why before you run again."
 
 
-# ---- verify ---------------------------------------------------------------------------------------------------------
-
-
 class VerificationFailed(MigratorError):
     """The file ran, and what it promised isn't true; the fact `checks` lists each expectation that failed."""
 
@@ -467,9 +434,6 @@ class VerificationFailed(MigratorError):
     otherwise = "data in the database was put right"
     cause = "The file ran without an error, and what it promised is not true afterwards."
     solution = "Correct the file, or its promise, and run again."
-
-
-# ---- internal -------------------------------------------------------------------------------------------------------
 
 
 class InternalError(MigratorError):

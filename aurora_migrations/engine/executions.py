@@ -27,8 +27,6 @@ _DONE = f"""
       FROM {SCHEMA}.attempts
      WHERE execution = $1 AND execution_start = $2 AND action = $3 AND result = $4 ORDER BY id
 """
-
-
 # Files that others have changed the database by, since an execution undid its first one.
 _OTHERS = f"""
     SELECT name FROM {SCHEMA}.attempts AS tried
@@ -61,13 +59,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Undone:
-    """What an execution has rolled back in calls before this one, also in those that failed after it.
-
-    Attributes:
-        others: names of files that others have applied or rolled back since the first of them, wholly or in part.
-    """
+    """What an execution has rolled back in calls before this one, also in those that failed after it."""
 
     versions: frozenset[int] = frozenset()
+    # Names of files that others have applied or rolled back since the first of them, wholly or in part.
     others: tuple[str, ...] = ()
 
 

@@ -6,9 +6,8 @@
 
 Created and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
 
-Every transaction that records something ends with a proof (`prove`): it fails, and so rolls the file back, unless the
-record is there as it was written and no other record of `applied` was added, changed or removed. A trigger, a rule or
-the file itself may have done that.
+Every transaction that records something ends with a proof (`prove`): a trigger, a rule or the file itself may have
+changed the history.
 """
 
 from __future__ import annotations
@@ -206,12 +205,7 @@ class Attempt:
 
 
 def read_format(session: Session) -> int:
-    """The format of the database's history; 0 if there is none.
-
-    Raises:
-        HistoryUnreadable: it is newer than this version of the product, its comment was changed, or its tables are
-            somebody else's or not as this product made them.
-    """
+    """The format of the database's history; 0 if there is none. See `unreadable_history.format_of`."""
     relations = session.query(_RELATIONS, SCHEMA)
     return unreadable_history.format_of(session, len(FORMATS), relations) if relations else 0
 
@@ -239,6 +233,11 @@ class Progress:
     units: tuple[str, ...]
     name: str = ""
 
+    @property
+    def label(self) -> str:
+        """Its migration's version as the file's name writes it: `017`."""
+        return self.name.partition("_")[0]
+
 
 class Records(NamedTuple):
     """The contents of `applied` in two numbers: how many records, and the sum of their hashes (version and text)."""
@@ -256,17 +255,11 @@ class State:
 
 
 def read_state(session: Session) -> State:
-    """What is applied, wholly or in part.
-
-    Raises:
-        HistoryUnreadable: see `read_format` and `read`; or a row holds what this product doesn't write.
-        InsufficientPrivilege: the role may not read the history.
-    """
+    """What is applied, wholly or in part."""
     number = read_format(session)
     if number == 0:
         return State({}, {})
-    commands = [Command(_APPLIED), _unfinished(number)][: 1 if number < _WITH_UNITS else 2]
-    rows, *parts = read(session, *commands)
+    rows, *parts = read(session, Command(_APPLIED), *([_unfinished(number)] if number >= _WITH_UNITS else []))
     applied: dict[int, Applied] = {}
     for version, name, sha256, at, execution in rows:
         found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
@@ -296,52 +289,53 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
     """The newest attempts, newest first."""
     if read_format(session) == 0:
         return []
-    query = (
-        f"SELECT id, action, name, execution, requested_by, started_at, finished_at, result, error "
-        f"FROM {SCHEMA}.attempts ORDER BY id DESC LIMIT $1::bigint"
-    )
+    columns = "id, action, name, execution, requested_by, started_at, finished_at, result, error"
+    query = f"SELECT {columns} FROM {SCHEMA}.attempts ORDER BY id DESC LIMIT $1::bigint"
     (rows,) = read(session, Command(query, [newest]))
-    return [_attempt([*row]) for row in rows]
+    return [
+        Attempt(
+            id=int(str(number)),
+            action=str(action),
+            name=str(name),
+            execution=str(execution),
+            requested_by=str(requested_by),
+            started_at=iso(str(started)),
+            finished_at=iso(finished) if finished else None,
+            result=result,
+            error=kept if isinstance(kept := json.loads(error or "null"), dict) else None,
+        )
+        for number, action, name, execution, requested_by, started, finished, result, error in rows
+    ]
 
 
 def version_of(version: str | None, table: str, name: str | None) -> int:
-    """The number of a row's migration.
-
-    Raises:
-        HistoryUnreadable: it is none that a file's name can have.
-    """
+    """The number of a row's migration, if a file's name can have it."""
     if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
         raise unreadable_history.no_version(str(version), table, str(name))
     return int(version)
 
 
 def upgrade(session: Session) -> None:
-    """Makes the history, or brings it to this version's format, in one transaction. The run lock must be held.
-
-    Raises:
-        HistoryUnreadable: it is newer than this version of the product.
-        InsufficientPrivilege: the role may not make it; the solution says which grant it needs.
-    """
+    """Makes the history, or brings it to this version's format, in one transaction. The run lock must be held."""
     current = read_format(session)
     if current == len(FORMATS):
         return
-    steps = [Command(sql) for step in FORMATS[current:] for sql in step]
+    # Even with IF NOT EXISTS, CREATE SCHEMA needs CREATE on the database.
+    exists = session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", SCHEMA)
+    needless = ("CREATE SCHEMA", "COMMENT ON SCHEMA") if exists else ()
+    steps = [Command(sql) for step in FORMATS[current:] for sql in step if not sql.startswith(needless)]
     mark = Command(f"COMMENT ON TABLE {SCHEMA}.applied IS '{unreadable_history.COMMENT}{len(FORMATS)}'")
     try:
-        session.wire.execute_pipeline([BEGIN, OURS, *_without_needless_create(session, steps), mark, COMMIT])
+        session.wire.execute_pipeline([BEGIN, OURS, *steps, mark, COMMIT])
     except BatchError as error:
         session.roll_back()
         raise _why_not_upgraded(session, error) from error
 
 
-def close_interrupted(session: Session, keep: int = 0) -> None:
+def close_interrupted(session: Session) -> None:
     """Marks attempts that never finished as interrupted: under the run lock their runners can't be alive."""
-    close = Command(
-        f"UPDATE {SCHEMA}.attempts SET result = 'interrupted', finished_at = clock_timestamp() "
-        "WHERE result IS NULL AND id <> $1::bigint",
-        [keep],
-    )
-    write(session, [close])
+    set_result = "SET result = 'interrupted', finished_at = clock_timestamp() WHERE result IS NULL"
+    write(session, [Command(f"UPDATE {SCHEMA}.attempts {set_result}")])
 
 
 def begin_attempt(session: Session, job: Job) -> list[Command]:
@@ -351,32 +345,20 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
     It commits asynchronously: losing the record of an intent in a server's crash harms nobody, and it costs no wait.
     """
     newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
+    file = job.migration.version, job.migration.name, job.migration.sha256
     insert = Command(
         f"INSERT INTO {SCHEMA}.attempts"
         " (action, version, name, sha256, package, execution, execution_start, requested_by, resumes, lock_holder) "
         f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, {f'({newest})' if job.done else 'NULL::bigint'}, "
         f"({HELD_BY_US}) RETURNING id, coalesce(resumes, id)",
-        [
-            job.action,
-            job.migration.version,
-            job.migration.name,
-            job.migration.sha256,
-            job.package,
-            session.execution,
-            job.execution_start,
-            job.requested_by,
-        ],
+        [job.action, *file, job.package, session.execution, job.execution_start, job.requested_by],
     )
     return [BEGIN, OURS, Command("SET LOCAL synchronous_commit = off"), insert, COMMIT]
 
 
 def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
-    """Records that a unit is committed, though not yet the whole file; belongs into the unit's own transaction.
-
-    Args:
-        first: the attempt that began with the file's first unit.
-        number: which unit, from 1.
-    """
+    """Records that a unit (`number` from 1) is committed, though not yet the whole file; belongs into the unit's own
+    transaction."""
     return Command(
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
         f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, ({HELD_BY_US}))",
@@ -396,20 +378,12 @@ def finish_attempt(attempt: int, result: str, error: MigratorError | None = None
 
 def add_applied(session: Session, attempt: int, job: Job) -> Command:
     """Records that a migration is applied; belongs into the transaction of its last unit."""
-    migration = job.migration
+    migration, script = job.migration, job.script
+    file = migration.version, migration.name, script.sha256, script.tokens, job.text
     return Command(
         f"INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by) "
         "VALUES ($1::numeric, $2, $3, $4, $5, $6::bigint, $7, $8)",
-        [
-            migration.version,
-            migration.name,
-            job.script.sha256,
-            job.script.tokens,
-            job.text,
-            attempt,
-            session.execution,
-            job.requested_by,
-        ],
+        [*file, attempt, session.execution, job.requested_by],
     )
 
 
@@ -491,12 +465,6 @@ def iso(timestamp: str) -> str:
     return timestamp[:19].replace(" ", "T") + "Z"
 
 
-def _without_needless_create(session: Session, steps: list[Command]) -> list[Command]:
-    """Leaves CREATE SCHEMA out where it's there: even with IF NOT EXISTS it needs CREATE on the database."""
-    exists = session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", SCHEMA)
-    return [step for step in steps if not (exists and step.sql.startswith(("CREATE SCHEMA", "COMMENT ON SCHEMA")))]
-
-
 def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
     found = diagnose(error.error)
     if found.sqlstate != "42501":
@@ -510,27 +478,10 @@ def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
     )
 
 
-def _progress(action: str | None, result: str | None, name: str | None, *of_units: str | None) -> Progress:
-    tokens, last = of_units
+def _progress(
+    action: str | None, result: str | None, name: str | None, tokens: str | None, last: str | None
+) -> Progress:
     units = tuple(tokens.split(",")) if tokens else ()
     if len(units) != int(last or 0):
         raise unreadable_history.units_missing(str(name), len(units), str(last))
     return Progress(str(action), result, units, str(name))
-
-
-def _attempt(row: list[str | None]) -> Attempt:
-    number, action, name, execution, requested_by, started, finished, result, error = row
-    kept = json.loads(error) if error else None
-    told = kept if isinstance(kept, dict) else None
-    ended = iso(finished) if finished else None
-    return Attempt(
-        int(number or 0),
-        str(action),
-        str(name),
-        str(execution),
-        str(requested_by),
-        iso(str(started)),
-        ended,
-        result,
-        told,
-    )

@@ -23,19 +23,14 @@ from aurora_migrations.engine.verification.expectations import Check
 
 @dataclass(frozen=True)
 class FileDone:
-    """A file that this run applied or rolled back.
-
-    Attributes:
-        held: the locks it held that block the application, and for how long.
-        waits: what attempts that were rolled back had waited for, and the blockers.
-    """
+    """A file that this run applied or rolled back."""
 
     migration: str
     file: str
     duration_ms: float
     checks: tuple[Check, ...] = ()
-    held: tuple[Held, ...] = ()
-    waits: tuple[LockWait, ...] = ()
+    held: tuple[Held, ...] = ()  # the locks it held that block the application, and for how long
+    waits: tuple[LockWait, ...] = ()  # what attempts that were rolled back had waited for, and the blockers
 
     def to_dict(self) -> dict[str, object]:
         """The file as JSON-able data."""
@@ -46,34 +41,26 @@ class FileDone:
             "duration_ms": round(self.duration_ms, 1),
             "verified": verified,
             "locks": [asdict(lock) for lock in self.held],
-            "waits": [wait.to_dict() for wait in self.waits],
+            "waits": [asdict(wait) for wait in self.waits],
         }
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that ended well.
+    """A run that ended well."""
 
-    Attributes:
-        migration: the target, or the last one applied; None if there was none.
-        applied: files that this run applied (or rolled back), in that order.
-        already_applied: since when the target is applied, if it was before this run.
-        remaining: files that are still to be done, as the run may not begin another.
-        notices: what a person should know though nothing is wrong.
-        hazards: of the files that ran, those that they don't allow; each was reported before its file ran.
-    """
-
-    migration: str | None
+    migration: str | None  # the target, or the last one applied; None if there was none
     message: str
     execution: str
     database: str
     duration_ms: float
-    applied: tuple[FileDone, ...]
-    notices: tuple[str, ...] = ()
+    applied: tuple[FileDone, ...]  # files that this run applied (or rolled back), in that order
+    notices: tuple[str, ...] = ()  # what a person should know though nothing is wrong
+    # Of the files that ran, those that they don't allow; each was reported before its file ran.
     hazards: tuple[str, ...] = ()
     action: str = "run-migration"
-    already_applied: str | None = None
-    remaining: int = 0
+    already_applied: str | None = None  # since when the target is applied, if it was before this run
+    remaining: int = 0  # files that are still to be done, as the run may not begin another
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -99,12 +86,7 @@ def success(action: str, execution: str, database: str, migration: object, messa
 
 
 def success_message(done: Sequence[str], target: str | None, already: Applied | None) -> str:
-    """What a run did, in a sentence.
-
-    Args:
-        done: the numbers of the migrations that it applied, in order.
-        already: the target's record, if it was applied before the run.
-    """
+    """What a run did, in a sentence."""
     if already is not None:
         return f"Migration {already.label} was already applied at {already.applied_at}"
     if not done:
@@ -178,34 +160,24 @@ def _notify(handlers: Sequence[Callable[..., None]], *details: object) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """The request of a run.
+    """The request of a run."""
 
-    Attributes:
-        url: the database.
-        execution: the run's name, in pg_stat_activity and in the history.
-        execution_start: when it began, as its initiator says; together with the name it identifies the execution.
-        requested_by: the initiator, as that gives its name.
-        source: the migrations: the compiler, or a manifest that it has written.
-        wait: seconds to wait for another run to end.
-        limits: time limits, where a file sets none.
-        limits_now: called before each attempt with the limits of the file; returns what is left of them.
-        may_begin: called before every file but the first; if it returns False, the run ends there, successfully.
-        hazards: whether a hazard that its file doesn't allow is refused, or only reported.
-        resumes: whether this may be one of several calls of the execution; then what it has rolled back before (a call
-            may fail after it, or its answer be lost) counts as confirmed.
-    """
-
-    url: str
-    source: Source
-    execution: str
-    requested_by: str
-    wait: float = 60.0
-    limits: Limits = field(default_factory=Limits)
-    hazards: Hazards = "warn"
+    url: str  # the database
+    source: Source  # the migrations: the compiler, or a manifest that it has written
+    execution: str  # the run's name, in pg_stat_activity and in the history
+    requested_by: str  # the initiator, as that gives its name
+    wait: float = 60.0  # seconds to wait for another run to end
+    limits: Limits = field(default_factory=Limits)  # time limits, where a file sets none
+    hazards: Hazards = "warn"  # whether a hazard that its file doesn't allow is refused, or only reported
     listener: Listener = field(default_factory=Listener)
+    # Called before each attempt with the limits of the file; returns what is left of them.
     limits_now: Callable[[Limits], Limits] = lambda limits: limits
+    # Called before every file but the first; if it returns False, the run ends there, successfully.
     may_begin: Callable[[], bool] = lambda: True
+    # Whether this may be one of several calls of the execution; then what it has rolled back before (a call may fail
+    # after it, or its answer be lost) counts as confirmed.
     resumes: bool = False
+    # When it began, as its initiator says; together with the name it identifies the execution.
     execution_start: str = ""
 
 

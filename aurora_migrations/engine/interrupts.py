@@ -29,11 +29,7 @@ class _State:
 
 @contextlib.contextmanager
 def taken(tell: bool = False) -> Iterator[None]:
-    """Keeps the first Ctrl-C for the next wait; a second one before that stops at once.
-
-    Args:
-        tell: whether the first is acknowledged on stderr.
-    """
+    """Keeps the first Ctrl-C for the next wait; a second one before that stops at once."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield
@@ -49,11 +45,7 @@ def taken(tell: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def heard() -> Iterator[None]:
-    """Around a wait.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C is pressed meanwhile, or was before.
-    """
+    """Around a wait, in which Ctrl-C raises KeyboardInterrupt, also if it was pressed before."""
     _State.waiting = True
     try:
         if _State.pressed:
@@ -65,36 +57,21 @@ def heard() -> Iterator[None]:
 
 
 def hear(meanwhile: str) -> None:
-    """Where a run doesn't wait, and can stop all the same.
-
-    Raises:
-        Cancelled: Ctrl-C was pressed since the last wait.
-    """
+    """Where a run doesn't wait: stops it all the same, if Ctrl-C was pressed since the last wait."""
     if _State.pressed:
         _State.pressed = False
         raise cancelled(f"while {meanwhile}")
 
 
 def pause(seconds: float, meanwhile: str) -> None:
-    """Sleeps.
-
-    Args:
-        meanwhile: what the run does in this time: `waiting for another run to end`.
-
-    Raises:
-        Cancelled: Ctrl-C was pressed.
-    """
+    """Sleeps until Ctrl-C is pressed. `meanwhile`: what the run does then: `waiting for another run to end`."""
     with stopped(meanwhile), heard():
         time.sleep(max(0.0, seconds))
 
 
 @contextlib.contextmanager
 def stopped(meanwhile: str) -> Iterator[None]:
-    """Turns a Ctrl-C that is heard in it into the error that says so.
-
-    Raises:
-        Cancelled: Ctrl-C was pressed.
-    """
+    """Turns a Ctrl-C that is heard in it into the error that says so (Cancelled)."""
     try:
         yield
     except KeyboardInterrupt:
@@ -107,19 +84,14 @@ def cancelled(when: str) -> Cancelled:
 
 
 def _keep(number: int, frame: FrameType | None) -> None:
-    _tell()
+    where, _State.tell = _State.tell, None
+    if where is not None:  # past Python's own buffer, in whose midst the signal may have come
+        with contextlib.suppress(OSError):
+            os.write(where, _STOPPING)
     if _State.waiting or _State.pressed:
         _State.pressed = False
         raise KeyboardInterrupt
     _State.pressed = True
-
-
-def _tell() -> None:
-    """Once. Past Python's own buffer, in whose midst the signal may have come."""
-    where, _State.tell = _State.tell, None
-    if where is not None:
-        with contextlib.suppress(OSError):
-            os.write(where, _STOPPING)
 
 
 def _stderr() -> int | None:

@@ -22,35 +22,25 @@ _SETS_LOCK_TIMEOUT = re.compile(rb"set_config\s*\(\s*'lock_timeout'", re.IGNOREC
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent of a unit in one message.
+    """What is sent of a unit in one message."""
 
-    Attributes:
-        start, end: its bytes in the text.
-        statements: the numbers of its statements, from 0, the end exclusive.
-        alone: its statement, if it is one that needs a lock which blocks the application.
-    """
-
+    # start, end: its bytes in the text.
     start: int
     end: int
-    statements: tuple[int, int]
-    alone: Statement | None = None
+    statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
+    alone: Statement | None = None  # its statement, if it is one that needs a lock which blocks the application
 
 
 @dataclass(frozen=True)
 class RunningStatement:
-    """What the server is running of a file: one statement, or several that were sent in one message.
-
-    Attributes:
-        line: of the first one, from 1.
-        first, last: which ones, from 1.
-        count: how many the file has.
-    """
+    """What the server is running of a file: one statement, or several that were sent in one message."""
 
     file: str
-    line: int
+    line: int  # of the first one, from 1
+    # first, last: which ones, from 1.
     first: int
     last: int
-    count: int
+    count: int  # how many the file has
 
     @property
     def statements(self) -> str:
@@ -64,25 +54,17 @@ class RunningStatement:
 
 @dataclass(frozen=True)
 class Job:
-    """A file to run, unit by unit.
-
-    Attributes:
-        text: the whole file, which the script's positions are positions in.
-        done: how many units an earlier attempt has committed.
-        package: the package's digest.
-        limits: the environment's, and the file's own.
-        execution_start: when the execution began, as its initiator says.
-    """
+    """A file to run, unit by unit."""
 
     action: Action
     migration: Migration
     script: Script
-    text: bytes
-    done: int
-    package: str
+    text: bytes  # the whole file, which the script's positions are positions in
+    done: int  # how many units an earlier attempt has committed
+    package: str  # the package's digest
     requested_by: str
-    limits: Limits
-    execution_start: str = ""
+    limits: Limits  # the environment's, and the file's own
+    execution_start: str = ""  # when the execution began, as its initiator says
 
     @property
     def file(self) -> str:
@@ -114,11 +96,6 @@ class Job:
         count = len(self.script.statements)
         return Unit(0 if not units else end, end, (count, count), "", None, self.script.tokens)
 
-    def unit_text(self, number: int) -> bytes:
-        """The bytes of a unit."""
-        unit = self.unit(number)
-        return self.text[unit.start : unit.end]
-
     def messages(self, number: int) -> list[Message]:
         """A unit's text in the messages in which it is sent: one, cut before and after each statement that needs a lock
         which blocks the application, so that a lock_timeout can be set for it."""
@@ -146,12 +123,10 @@ class Job:
     def _first_own_limit(self) -> int:
         """The number of the first statement that sets lock_timeout: in its unit and those after it that holds, and
         nothing of ours. Where none does, how many statements there are."""
-        for number, statement in enumerate(self.script.statements):
-            if statement.kind in ("VariableSetStmt", "SelectStmt"):
-                text = self.text[statement.start : statement.end]
-                sets = statement.kind == "VariableSetStmt" and b"lock_timeout" in text.lower()
-                if sets or (statement.kind == "SelectStmt" and _SETS_LOCK_TIMEOUT.search(text)):
-                    return number
+        sets = {"VariableSetStmt": re.compile(b"lock_timeout", re.IGNORECASE), "SelectStmt": _SETS_LOCK_TIMEOUT}
+        for number, each in enumerate(self.script.statements):
+            if each.kind in sets and sets[each.kind].search(self.text[each.start : each.end]):
+                return number
         return len(self.script.statements)
 
     def is_last(self, number: int) -> bool:
@@ -163,9 +138,9 @@ class Job:
         """The numbers of the statements that set something in committed units: their session is gone, and the rest
         relies on it."""
         upto = self.unit(self.done - 1).statements[1] if self.done else 0
-        return [number for number in range(upto) if self._sets(self.script.statements[number])]
-
-    def _sets(self, statement: Statement) -> bool:
-        if statement.kind == "VariableSetStmt":
-            return True
-        return statement.kind == "SelectStmt" and bool(_SETS.fullmatch(self.text, statement.start, statement.end))
+        return [
+            number
+            for number, each in enumerate(self.script.statements[:upto])
+            if each.kind == "VariableSetStmt"
+            or (each.kind == "SelectStmt" and _SETS.fullmatch(self.text, each.start, each.end))
+        ]

@@ -1,10 +1,8 @@
 """The manifest: what the compiler understood of a folder, written beside it, so that the engine needs no grammar.
 
-Two files. `manifest.json` is the index: format, digest, and per migration its name, hashes and where its details are.
-`manifest.details` holds those, one JSON document a line. A run reads the index, and only what is pending of the rest.
-
-The digest is the package's (`Package.digest`), whether the engine reads a manifest or the files themselves. What the
-index says of anything else is guarded by its checksum, and each line of details by a hash in the index.
+`manifest.json` is the index: per migration its name, its hashes and where its details are in `manifest.details`, one
+JSON document a line. A run reads the index, and only what is pending of the rest. The digest is the package's
+(`Package.digest`). All else in the index is guarded by its checksum, and each line of details by a hash in the index.
 """
 
 from __future__ import annotations
@@ -21,16 +19,8 @@ from typing import Any, BinaryIO
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Options, RowsExpectation
-from aurora_migrations.engine.script import (
-    ANYTHING,
-    Action,
-    Hazard,
-    Outline,
-    Script,
-    Statement,
-    TableLock,
-    Unit,
-)
+from aurora_migrations.engine.script import ANYTHING, Action, Hazard, Outline, Script, Statement, TableLock, Unit
+from aurora_migrations.engine.steps.layout import listed
 from aurora_migrations.engine.verification.expectations import Expectation
 
 FORMAT = 3
@@ -43,24 +33,21 @@ _SHOWN = 5  # names of files in one message
 
 @dataclass(frozen=True)
 class Entry:
-    """What the index says of a migration.
-
-    Attributes:
-        hashes: of each of its files, by name, its own first.
-        tokens: the token hash of its own text.
-        details: the hash of its line of details, which are `length` bytes from byte `offset` on.
-    """
+    """What the index says of a migration."""
 
     version: int
-    hashes: Mapping[str, str]
-    tokens: str
-    details: str
+    hashes: Mapping[str, str]  # of each of its files, by name, its own first
+    tokens: str  # the token hash of its own text
+    details: str  # the hash of its line of details, which are `length` bytes from byte `offset` on
     offset: int
     length: int
 
 
 class Manifest:
-    """A written manifest as the engine's source: for a run where there is no grammar, such as in Lambda."""
+    """A written manifest as the engine's `Source`: for a run where there is no grammar, such as in Lambda.
+
+    What is read of it later raises InvalidManifest, where the details are damaged or a file has changed since.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Reads the index of the manifest in a folder, and holds it against the names of the files there. Their
@@ -73,59 +60,35 @@ class Manifest:
         self._folder = folder
         digest, entries = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
-        self._package = _package(discover(folder), self._entries)
-        if self._package.digest != digest:
+        self.package = _package(discover(folder), self._entries)
+        """All migrations, in order, with the hashes that the manifest knows."""
+        if self.package.digest != digest:
             raise _invalid(f"{folder / INDEX} is damaged: its digest isn't that of the hashes in it.", cause=_DAMAGED)
         self._versions = {next(iter(entry.hashes.values())): entry.version for entry in entries}
 
     @property
-    def package(self) -> Package:
-        """All migrations, in order, with the hashes that the manifest knows."""
-        return self._package
-
-    @property
     def digest(self) -> str:
-        """One hash over all files: `Package.digest`."""
-        return self._package.digest
+        return self.package.digest
 
     def refuse_edited(self) -> None:
-        """Holds the contents of all files against the manifest. Not needed where nobody can have edited one.
-
-        Raises:
-            InvalidManifest: files have changed since it was written; names the first of them.
-        """
-        _refuse_edited(self._package.migrations)
+        """Holds the contents of all files against the manifest. Not needed where nobody can have edited one."""
+        _refuse_edited(self.package.migrations)
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
-        """None: a manifest is only made of files that can be run. But they must be those that it was made of.
-
-        Raises:
-            InvalidManifest: their details are damaged, or a file has changed since.
-        """
+        """None: a manifest is only made of files that can be run. But they must be those that it was made of."""
         for migration in migrations:
             self.script(action, migration)
         _refuse_edited(migrations)
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
-        """A migration's file (or its down file), as the compiler understood it.
-
-        Raises:
-            InvalidManifest: the details are damaged.
-        """
         (data,) = self._read_details([migration])
         return script_of(data[action])
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        """Migrations' own files, as the compiler understood them, one after another.
-
-        Raises:
-            InvalidManifest: the details are damaged.
-        """
         return (script_of(data["apply"]) for data in self._read_details(migrations))
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
-        """What is needed of migrations' own files if that is all; see `scripts`."""
         for data in self._read_details(migrations):
             script = data["apply"]
             rows = tuple(RowsExpectation(**row) for row in script["options"]["rows"])
@@ -165,8 +128,15 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
     """
     migrations = sorted(scripts, key=lambda migration: migration.version)
     package = Package(folder, tuple(migrations))
-    lines = [_line(scripts[migration]) for migration in migrations]
-    entries = list(_entries(migrations, [scripts[migration]["apply"].tokens for migration in migrations], lines))
+    lines: list[bytes] = []
+    entries: list[Entry] = []
+    for migration in migrations:
+        data = {action: asdict(script) for action, script in scripts[migration].items()}
+        line = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        lines.append(line)
+        tokens, details = scripts[migration]["apply"].tokens, hashlib.sha256(line).hexdigest()
+        offset = entries[-1].offset + entries[-1].length if entries else 0
+        entries.append(Entry(migration.version, migration.hashes, tokens, details, offset, len(line)))
     _refuse_torn(scripts, entries)
     try:
         _replace(folder / DETAILS, b"".join(lines))
@@ -204,22 +174,6 @@ def script_of(data: dict[str, Any]) -> Script:
     )
 
 
-# ---- writing --------------------------------------------------------------------------------------------------------
-
-
-def _line(by_action: Mapping[str, Script]) -> bytes:
-    data = {action: asdict(script) for action, script in by_action.items()}
-    return json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-
-
-def _entries(migrations: Sequence[Migration], tokens: Sequence[str], lines: Sequence[bytes]) -> Iterable[Entry]:
-    offset = 0
-    for migration, hashed, line in zip(migrations, tokens, lines, strict=True):
-        details = hashlib.sha256(line).hexdigest()
-        yield Entry(migration.version, migration.hashes, hashed, details, offset, len(line))
-        offset += len(line)
-
-
 def _refuse_torn(scripts: Mapping[Migration, Mapping[str, Script]], entries: Iterable[Entry]) -> None:
     """The files were read to be understood and are read again for their hashes: both must have seen the same."""
     hashes = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
@@ -246,9 +200,6 @@ def _replace(path: Path, data: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-# ---- reading --------------------------------------------------------------------------------------------------------
 
 
 def _read_index(folder: Path) -> tuple[str, list[Entry]]:
@@ -300,8 +251,7 @@ def _refuse_edited(migrations: Iterable[Migration]) -> None:
         if path is not None and sha256_of(path) != migration.hashes[path.name]
     ]
     if edited:
-        more = f" and {len(edited) - _SHOWN} more" if len(edited) > _SHOWN else ""
-        names = f"{', '.join(edited[:_SHOWN])}{more}"
+        names = listed(edited, _SHOWN)
         word = "was" if len(edited) == 1 else "were"
         raise _invalid(f"{names} {word} changed after the manifest had been written.", edited[0])
 

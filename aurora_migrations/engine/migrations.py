@@ -29,8 +29,7 @@ class Problem:
     reason: str
     line: int = 0
     column: int = 0
-    excerpt: str = ""
-    """The line and a caret, where they may be shown."""
+    excerpt: str = ""  # the line and a caret, where they may be shown
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
@@ -61,20 +60,12 @@ class Migration:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the text as it is sent: without byte order mark, with LF line ends.
-
-        Raises:
-            InvalidFile: the file can't be read.
-        """
+        """Hash of the text as it is sent: without byte order mark, with LF line ends."""
         return self._hash(self.path)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """The hash of each of its files, by name.
-
-        Raises:
-            InvalidFile: one can't be read.
-        """
+        """The hash of each of its files, by name."""
         beside = (path for path in (self.down, self.verify) if path is not None)
         return {self.name: self.sha256, **{path.name: self._hash(path) for path in beside}}
 
@@ -100,11 +91,7 @@ class Package:
 
     @cached_property
     def digest(self) -> str:
-        """One hash for the whole package: names and hashes of all its files, in order.
-
-        Raises:
-            InvalidFile: one can't be read.
-        """
+        """One hash for the whole package: names and hashes of all its files, in order."""
         hashes = (entry for migration in self.migrations for entry in migration.hashes.items())
         return hashlib.sha256("".join(f"{sha256}  {name}\n" for name, sha256 in hashes).encode()).hexdigest()
 
@@ -117,8 +104,12 @@ def discover(folder: Path) -> Package:
         InvalidFile: a `.sql` file that fits no rule, two files with one version; names all such files.
     """
     entries = _list(folder)
-    problems = list(_stray_folders(entries))
-    mains: dict[str, tuple[int, str]] = {}
+    problems = [
+        Problem(entry.name, "is a folder with .sql files; migrations lie in one flat folder, move them up")
+        for entry in entries
+        if _is_folder(entry) and any(map(_is_sql, (entry.name, *_names_in(entry))))
+    ]
+    mains: dict[str, str] = {}  # labels, by the names without an ending
     helpers: dict[str, dict[str, Path]] = {".down": {}, ".verify": {}}
     for entry in entries:
         name = entry.name
@@ -133,9 +124,15 @@ def discover(folder: Path) -> Package:
         elif match["role"]:
             helpers[match["role"]][f"{match['label']}_{match['description']}"] = folder / name
         else:
-            mains[f"{match['label']}_{match['description']}"] = (int(match["label"]), match["label"])
-    problems += _orphans(mains, helpers)
-    problems += _duplicates(mains)
+            mains[f"{match['label']}_{match['description']}"] = match["label"]
+    for role, found in helpers.items():
+        for stem, path in found.items():
+            if stem not in mains:
+                problems.append(Problem(path.name, f"there is no {stem}.sql that this {role} file belongs to"))
+    first: dict[int, str] = {}
+    for stem, label in mains.items():
+        if (other := first.setdefault(int(label), stem)) != stem:
+            problems.append(Problem(f"{stem}.sql", f"has the same version as {other}.sql; give one of them another"))
     if problems:
         raise invalid_files(problems)
     if not mains:
@@ -146,18 +143,14 @@ def discover(folder: Path) -> Package:
             next_command=NextCommand("new", ('"description"',)),
         )
     migrations = [
-        Migration(version, label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
-        for stem, (version, label) in mains.items()
+        Migration(int(label), label, folder / f"{stem}.sql", helpers[".down"].get(stem), helpers[".verify"].get(stem))
+        for stem, label in mains.items()
     ]
     return Package(folder, tuple(sorted(migrations, key=lambda migration: migration.version)))
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's text as it is sent; the file is read in blocks.
-
-    Raises:
-        InvalidFile: the file can't be read.
-    """
+    """Hash of a file's text as it is sent; the file is read in blocks."""
     digest = hashlib.sha256()
     try:
         for chunk in _blocks(path):
@@ -168,17 +161,12 @@ def sha256_of(path: Path) -> str:
 
 
 def read_text(path: Path) -> bytes:
-    """A file's text as it goes to the server: UTF-8 without byte order mark, line ends LF.
-
-    Raises:
-        InvalidFile: the text isn't UTF-8, or holds a NUL byte, or the file can't be read.
-    """
+    """A file's text as it goes to the server: UTF-8 without byte order mark or NUL byte, line ends LF."""
     try:
         text = b"".join(_blocks(path))
     except OSError as error:
         raise _unreadable(path, error) from error
-    problem = _encoding_problem(path.name, text)
-    if problem:
+    if problem := _encoding_problem(path.name, text):
         raise invalid_files([problem])
     return text
 
@@ -187,16 +175,12 @@ def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
     """The error that lists these problems, one a line; of very many the first."""
     found = list(problems)
     more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
-    lines = [f"{len(found)} problems:", *map(_described, found[:_SHOWN]), *more]
+    shown = ["\n      ".join([str(problem), *problem.excerpt.splitlines()]) for problem in found[:_SHOWN]]
+    lines = [f"{len(found)} problems:", *shown, *more]
     message = str(found[0]) if len(found) == 1 else "\n".join(lines)
     facts = [{"file": p.file, "line": p.line, "column": p.column, "reason": p.reason} for p in found]
     excerpt = found[0].excerpt or None if len(found) == 1 else None
     return InvalidFile(message, about=tuple(found), files=facts, excerpt=excerpt)
-
-
-def _described(problem: Problem) -> str:
-    excerpt = "".join(f"\n      {line}" for line in problem.excerpt.splitlines())
-    return f"{problem}{excerpt}"
 
 
 def _unreadable(path: Path, error: OSError) -> InvalidFile:
@@ -215,12 +199,6 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
             solution="Name the right one with --migrations DIR, or run from the project's top folder.",
             next_command=NextCommand("check", ("--migrations", "DIR")),
         ) from error
-
-
-def _stray_folders(entries: list[os.DirEntry[str]]) -> Iterator[Problem]:
-    for entry in entries:
-        if _is_folder(entry) and (_is_sql(entry.name) or any(_is_sql(name) for name in _names_in(entry))):
-            yield Problem(entry.name, "is a folder with .sql files; migrations lie in one flat folder, move them up")
 
 
 def _is_sql(name: str) -> bool:
@@ -260,22 +238,6 @@ def _why_misnamed(name: str) -> str:
         "the name must be VERSION_description.sql, .down.sql or .verify.sql; "
         "the description has letters, digits, _ and - only, as in 018_add_email.sql"
     )
-
-
-def _orphans(mains: dict[str, tuple[int, str]], helpers: dict[str, dict[str, Path]]) -> Iterator[Problem]:
-    for role, found in helpers.items():
-        for stem, path in found.items():
-            if stem not in mains:
-                yield Problem(path.name, f"there is no {stem}.sql that this {role} file belongs to")
-
-
-def _duplicates(mains: dict[str, tuple[int, str]]) -> Iterator[Problem]:
-    first: dict[int, str] = {}
-    for stem, (version, _) in mains.items():
-        if version in first:
-            yield Problem(f"{stem}.sql", f"has the same version as {first[version]}.sql; give one of them another")
-        else:
-            first[version] = stem
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -62,25 +61,18 @@ _NEAR_MISS = re.compile(
 )
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
-_ALWAYS = "verify always"
-_VERIFY = ("verify", _ALWAYS)
-_LATER = {
-    "detach": "no file outlasts its runner in this version, and `detach` can't be set yet",
-}
+_VERIFY = ("verify", "verify always")
+_SETTINGS = ("lock_timeout", "statement_timeout", "transaction")
 
 
 @dataclass(frozen=True)
 class RowsExpectation:
-    """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit.
-
-    Attributes:
-        always: written `verify always:`; it is checked again by every verification.
-    """
+    """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit."""
 
     table: str
     operator: str
     count: int
-    always: bool = False
+    always: bool = False  # written `verify always:`; it is checked again by every verification
 
     def __str__(self) -> str:
         return f"rows {self.table} {self.operator} {self.count}"
@@ -89,38 +81,27 @@ class RowsExpectation:
 @dataclass(frozen=True)
 class Options:
     """A file's options. Times are milliseconds, None where the file leaves them to whoever runs it; a
-    `statement_timeout` of 0 means none.
-
-    Attributes:
-        transaction: `on`, `off`, or None where the file's statements decide.
-        allow: hazards accepted, as `RULE because REASON`, each with its line.
-    """
+    `statement_timeout` of 0 means none."""
 
     lock_timeout: int | None = None
     statement_timeout: int | None = None
     rows: tuple[RowsExpectation, ...] = ()
-    transaction: Literal["on", "off"] | None = None
-    allow: tuple[tuple[int, str], ...] = ()
+    transaction: Literal["on", "off"] | None = None  # `on`, `off`, or None where the file's statements decide
+    allow: tuple[tuple[int, str], ...] = ()  # hazards accepted, as `RULE because REASON`, each with its line
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long what may last, in milliseconds: of an environment, or of a file in it.
+    """How long what may last, in milliseconds: of an environment, or of a file in it."""
 
-    Attributes:
-        lock_timeout: the longest that a query of the application waits because of us.
-        statement_timeout: the longest that a statement takes; 0 for no limit.
-        lock_wait: how long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries
-            once, with all of lock_timeout.
-        longest: the most that statement_timeout can be here, whatever a file sets; None where nothing limits it.
-        end_idle: blockers that sit idle in a transaction for longer than that are ended; None
-            leaves them alone.
-    """
-
-    lock_timeout: int = 2_000
-    statement_timeout: int = 0
+    lock_timeout: int = 2_000  # the longest that a query of the application waits because of us
+    statement_timeout: int = 0  # the longest that a statement takes; 0 for no limit
+    # How long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries once, with
+    # all of lock_timeout.
     lock_wait: int = 600_000
+    # Blockers that sit idle in a transaction for longer than that are ended; None leaves them alone.
     end_idle: int | None = None
+    # The most that statement_timeout can be here, whatever a file sets; None where nothing limits it.
     longest: int | None = None
 
     def of(self, options: Options) -> Limits:
@@ -145,40 +126,31 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
     without effect, so it is a problem too.
     """
     options, problems = defaults, []
-    match = _HEADER.match(text)
-    header = match[0] if match else b""
+    header = match[0] if (match := _HEADER.match(text)) else b""
     given: dict[str, int] = {}
     for number, whole in enumerate(header.decode(errors="replace").split("\n"), 1):
         line = whole.rstrip(" \t\r")
         try:
-            _refuse_again(line, number, given)
-            options = _read_line(line, number, options)
+            options = _read_line(line, number, options, given)
         except ValueError as error:
             problems.append(Problem(file, str(error), number, 1))
     if Limits().of(options).contradict:  # with what holds where nobody says otherwise
         reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
         last = max((given[name] for name in ("lock_timeout", "statement_timeout") if name in given), default=1)
         problems.append(Problem(file, reason, last, 1))
-    problems += _strays(file, text, len(header))
+    lines = Lines(text)
+    reason = "options stand at the top of the file, before its first statement; here it would have no effect"
+    for stray in _STRAY.finditer(text, len(header)):
+        problems.append(Problem(file, reason, *lines.position(stray.start())))
     return options, sorted(problems, key=lambda problem: problem.line)
 
 
-def _refuse_again(line: str, number: int, given: dict[str, int]) -> None:
-    """Take note of which line gives which option.
+def _read_line(line: str, number: int, options: Options, given: dict[str, int]) -> Options:
+    """The options with that of a line.
 
-    Raises:
-        ValueError: another line has given it already.
+    Args:
+        given: by name, the lines that have given an option; this one joins them.
     """
-    match = _OPTION.fullmatch(line)
-    setting = _SETTING.fullmatch(match[2]) if match and match[1] == "migration" else None
-    name = setting[1] if setting else ""
-    if name in _SETTERS:
-        if name in given:
-            raise ValueError(f"{name} is given twice, first in line {given[name]}; take one of the two out")
-        given[name] = number
-
-
-def _read_line(line: str, number: int, options: Options) -> Options:
     match = _OPTION.fullmatch(line)
     if match is None:
         _refuse_near_miss(line)
@@ -193,15 +165,17 @@ def _read_line(line: str, number: int, options: Options) -> Options:
         raise ValueError(f"`-- {word}:` is for options written as `-- migration: name = value`; this is none of them")
     if setting[1] == "allow":
         return replace(options, allow=(*options.allow, (number, setting[2])))
-    return _set(setting[1], setting[2], options)
+    name = setting[1]
+    if name in given:
+        raise ValueError(f"{name} is given twice, first in line {given[name]}; take one of the two out")
+    if name in _SETTINGS:
+        given[name] = number
+    return _set(name, setting[2], options)
 
 
 def _refuse_near_miss(line: str) -> None:
     """A comment that would be an option but for a sign or a letter. One that isn't a title reads like an option from
     its first letter to its last.
-
-    Raises:
-        ValueError: it is one; says what to write.
     """
     match = _NEAR_MISS.fullmatch(line.rstrip(" ;"))
     if match and match["rows"] and _ROWS.fullmatch(match["rows"]):
@@ -231,45 +205,22 @@ def _read_verify(word: str, rest: str, options: Options) -> Options:
     if match is None or plain not in _VERIFY:
         right = f"-- {plain.lower()}: rows TABLE = COUNT"
         raise ValueError(f"`-- {word}: {rest}` is not understood; write `{right}` (or >= <= > <)")
-    expectation = RowsExpectation(match[1], match[2], int(match[3]), always=plain == _ALWAYS)
+    expectation = RowsExpectation(match[1], match[2], int(match[3]), always=plain == _VERIFY[1])
     return replace(options, rows=(*options.rows, expectation))
 
 
 def _set(name: str, value: str, options: Options) -> Options:
-    if name in _LATER:
-        raise ValueError(_LATER[name])
-    setter = _SETTERS.get(name)
-    if setter is None:
-        raise ValueError(f"there is no option `{name}`; there are: {', '.join(sorted([*_SETTERS, 'allow']))}")
-    return setter(options, value)
-
-
-def _set_lock_timeout(options: Options, value: str) -> Options:
+    if name == "detach":
+        raise ValueError("no file outlasts its runner in this version, and `detach` can't be set yet")
+    if name not in _SETTINGS:
+        raise ValueError(f"there is no option `{name}`; there are: {', '.join(sorted([*_SETTINGS, 'allow']))}")
+    if name == "transaction":
+        if value not in ("on", "off"):
+            raise ValueError(f"transaction is either on or off, not {value!r}")
+        return replace(options, transaction=cast(Literal["on", "off"], value))
     milliseconds = parse_duration(value)
+    if name == "statement_timeout":
+        return replace(options, statement_timeout=milliseconds)
     if milliseconds == 0:
         raise ValueError("lock_timeout = 0 would wait for ever and stop the application meanwhile; give it a limit")
     return replace(options, lock_timeout=milliseconds)
-
-
-def _set_statement_timeout(options: Options, value: str) -> Options:
-    return replace(options, statement_timeout=parse_duration(value))
-
-
-def _set_transaction(options: Options, value: str) -> Options:
-    if value not in ("on", "off"):
-        raise ValueError(f"transaction is either on or off, not {value!r}")
-    return replace(options, transaction=cast(Literal["on", "off"], value))
-
-
-_SETTERS: dict[str, Callable[[Options, str], Options]] = {
-    "lock_timeout": _set_lock_timeout,
-    "statement_timeout": _set_statement_timeout,
-    "transaction": _set_transaction,
-}
-
-
-def _strays(file: str, text: bytes, header_length: int) -> Iterator[Problem]:
-    lines = Lines(text)
-    for match in _STRAY.finditer(text, header_length):
-        reason = "options stand at the top of the file, before its first statement; here it would have no effect"
-        yield Problem(file, reason, *lines.position(match.start()))

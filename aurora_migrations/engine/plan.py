@@ -12,13 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_password, without_values
-from aurora_migrations.engine.errors import (
-    InvalidInput,
-    MigrationChanged,
-    MigrationMissing,
-    NextCommand,
-    OutOfOrder,
-)
+from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, NextCommand, OutOfOrder
 from aurora_migrations.engine.executions import NOTHING_UNDONE, Undone
 from aurora_migrations.engine.history import Applied, Progress, State
 from aurora_migrations.engine.history import read_text as read_applied_text
@@ -31,15 +25,11 @@ _SHOWN = 60  # lines of difference in one message
 
 @dataclass(frozen=True)
 class Edit:
-    """An applied file that was edited since.
-
-    Attributes:
-        changed: its meaning changed; otherwise comments, white space or the case of keywords and names.
-        difference: a unified diff from the applied text to the file; without values, where the file mentions passwords.
-    """
+    """An applied file that was edited since."""
 
     migration: Migration
-    changed: bool
+    changed: bool  # its meaning changed; otherwise comments, white space or the case of keywords and names
+    # A unified diff from the applied text to the file; without values, where the file mentions passwords.
     difference: str
 
 
@@ -50,18 +40,12 @@ def read_edits(session: Session, source: Source, applied: Mapping[int, Applied])
     for migration in suspects:
         before, hashed = read_applied_text(session, migration.version)
         now = read_text(migration.path)
-        changed = not _same_meaning(source, before, hashed, now)
+        current = source.token_hash(now)
+        if current and (hashed is None or hashed.partition(":")[0] != current.partition(":")[0]):
+            hashed = source.token_hash(before)
+        changed = current is None or hashed != current
         edits[migration.version] = Edit(migration, changed, _difference(source, migration.name, before, now))
     return edits
-
-
-def _same_meaning(source: Source, before: bytes, hashed: str | None, now: bytes) -> bool:
-    current = source.token_hash(now)
-    if current is None:
-        return False
-    if hashed is None or hashed.partition(":")[0] != current.partition(":")[0]:
-        hashed = source.token_hash(before)
-    return hashed == current
 
 
 def _difference(source: Source, name: str, before: bytes, now: bytes) -> str:
@@ -80,24 +64,16 @@ def _difference(source: Source, name: str, before: bytes, now: bytes) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """What a run would do."""
 
-    Attributes:
-        target: the migration to stop after, if one was given.
-        pending: what to apply, in order.
-        applied: the history, by version.
-        ahead: applied migrations above the package's highest version; the package is older than the database.
-        edits: applied files whose bytes have changed, though not their meaning.
-        left: names of partly applied files above the package's highest version.
-        renamed: applied files whose name has changed, though not their number; each with its record.
-    """
-
-    target: Migration | None
-    pending: tuple[Migration, ...]
-    applied: Mapping[int, Applied]
+    target: Migration | None  # the migration to stop after, if one was given
+    pending: tuple[Migration, ...]  # what to apply, in order
+    applied: Mapping[int, Applied]  # the history, by version
+    # Applied migrations above the package's highest version; the package is older than the database.
     ahead: tuple[Applied, ...]
-    edits: Mapping[int, Edit]
-    left: tuple[str, ...] = ()
+    edits: Mapping[int, Edit]  # applied files whose bytes have changed, though not their meaning
+    left: tuple[str, ...] = ()  # names of partly applied files above the package's highest version
+    # Applied files whose name has changed, though not their number; each with its record.
     renamed: tuple[tuple[Migration, Applied], ...] = ()
 
     @property
@@ -108,17 +84,14 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """What a person should know though nothing is wrong."""
-        told = [
-            f"{edit.migration.name} was edited since it was applied, in its layout or comments only."
-            for edit in self.edits.values()
-        ]
+        edited = "was edited since it was applied, in its layout or comments only."
+        told = [f"{edit.migration.name} {edited}" for edit in self.edits.values()]
         told += [f"{migration.name} was applied as {record.name}." for migration, record in self.renamed]
+        older = "Is the folder an older one?"
         if self.ahead:
             names = ", ".join(record.name for record in self.ahead)
-            told += [
-                f"The database is ahead of this folder: {names} applied, but not here. Is the folder an older one?"
-            ]
-        told += [f"{name} is partly in, but not in this folder. Is the folder an older one?" for name in self.left]
+            told.append(f"The database is ahead of this folder: {names} applied, but not here. {older}")
+        told += [f"{name} is partly in, but not in this folder. {older}" for name in self.left]
         return told
 
 
@@ -138,18 +111,20 @@ def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target
     applied, limit = state.applied, (wanted or package.migrations[-1]).version
     _check_changed(applied, edits, limit)
     _check_renumbered(package, applied, limit)
-    if missing := [record.name for record in missing_files(package, applied) if record.version <= limit]:
+    highest = package.migrations[-1].version
+    gone = [record for v, record in sorted(applied.items()) if v < highest and v not in package.by_version]
+    if missing := [record.name for record in gone if record.version <= limit]:
         raise MigrationMissing(f"Applied, but not in {_place(package)}: {', '.join(missing)}.", files=missing)
     left = _check_partly_applied(package, state, limit)
-    ahead = tuple(record for version, record in applied.items() if version > package.migrations[-1].version)
+    ahead = tuple(record for version, record in applied.items() if version > highest)
     known = [(m, applied[m.version]) for m in package.migrations if m.version in applied]
     renamed = tuple((migration, record) for migration, record in known if migration.name != record.name)
     pending: tuple[Migration, ...] = ()
     if wanted is None or wanted.version not in applied:
         pending = tuple(m for m in package.migrations if m.version <= limit and m.version not in applied)
-        highest = max(applied, default=-1)
-        if late := [migration.name for migration in pending if migration.version < highest]:
-            what = f"Not applied, but older than {applied[highest].name}, which is: {', '.join(late)}."
+        newest = max(applied, default=-1)
+        if late := [migration.name for migration in pending if migration.version < newest]:
+            what = f"Not applied, but older than {applied[newest].name}, which is: {', '.join(late)}."
             raise OutOfOrder(what, files=late)
     return Plan(wanted, pending, applied, ahead, edits, left, renamed)
 
@@ -219,18 +194,14 @@ def version_of(text: str) -> int | None:
 
 
 def find_target(package: Package, target: str) -> Migration:
-    """The migration that a person calls `17` or `017`.
-
-    Raises:
-        InvalidInput: it isn't a number, or there is no such migration.
-    """
-    version = version_of(target)
+    """The migration that a person calls `17` or `017`."""
     if not (target.isascii() and target.isdecimal()):
         raise InvalidInput(
             f"The target {without_password(target)[:60]!r} isn't a migration's number.",
             cause="A target is the number at the beginning of a file's name.",
             solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
         )
+    version = version_of(target)
     found = None if version is None else package.by_version.get(version)
     if found is None:
         first, last = package.migrations[0].label, package.migrations[-1].label
@@ -248,12 +219,6 @@ def _place(package: Package) -> str:
     """Its folder, or `the package` if it was built, with a manifest: a built one lies where no person looks."""
     built = any(migration.known is not None for migration in package.migrations)
     return "the package" if built else str(package.folder)
-
-
-def missing_files(package: Package, applied: Mapping[int, Applied]) -> list[Applied]:
-    """Records whose file isn't in the folder, though later files are, in order."""
-    highest = package.migrations[-1].version
-    return [record for v, record in sorted(applied.items()) if v < highest and v not in package.by_version]
 
 
 def _check_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], limit: int) -> None:
@@ -308,7 +273,14 @@ def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[s
     below = {v: progress for v, progress in sorted(state.unfinished.items()) if v <= limit}
     for version, progress in below.items():
         if progress.action == "rollback" and version in state.applied:
-            raise _partly_out(progress, max(state.applied))
+            raise MigrationChanged(
+                f"{progress.name} is rolled back in part: {count_parts(progress)} of its down file ran, what follows "
+                "failed.",
+                cause="A down file of several parts, which commit by themselves, didn't get to its end.",
+                solution="Roll it back to the end; the rollback goes on where it had failed.",
+                next_command=NextCommand("rollback", (progress.label, "--confirm", str(max(state.applied)))),
+                files=[progress.name],
+            )
         if progress.action == "apply" and version not in state.applied and version not in package.by_version:
             raise partly_missing(progress)
     highest = package.migrations[-1].version
@@ -319,25 +291,13 @@ def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[s
     )
 
 
-def _partly_out(progress: Progress, newest: int) -> MigrationChanged:
-    label = progress.name.partition("_")[0]
-    return MigrationChanged(
-        f"{progress.name} is rolled back in part: {count_parts(progress)} of its down file ran, what follows failed.",
-        cause="A down file of several parts, which commit by themselves, didn't get to its end.",
-        solution="Roll it back to the end; the rollback goes on where it had failed.",
-        next_command=NextCommand("rollback", (label, "--confirm", str(newest))),
-        files=[progress.name],
-    )
-
-
 def partly_missing(progress: Progress, instead: str | None = None) -> MigrationMissing:
     """The error of a partly applied file that isn't in the folder, or has another number there."""
     begins = f", and {instead} begins with the same" if instead else ""
-    label = progress.name.partition("_")[0]
     return MigrationMissing(
         f"{progress.name} is partly in ({count_parts(progress)}), but not in this folder{begins}.",
         cause="The file was renamed to another number, or taken away, after an attempt had failed in the middle of it.",
-        solution=f"Give it its number {label} back, so that the run goes on where it had failed.",
+        solution=f"Give it its number {progress.label} back, so that the run goes on where it had failed.",
         files=[progress.name],
     )
 

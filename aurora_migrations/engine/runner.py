@@ -143,8 +143,6 @@ class _Runner:
         self._session.close()
         self._listener.closed()
 
-    # ---- the run: plan, lock, files, attempts ------------------------------------------------------------------------
-
     def build_plan(self, target: str | None) -> Plan:
         """What to apply, by the history as it is now."""
         source, state = self._request.source, self._read_state()
@@ -214,13 +212,7 @@ class _Runner:
 
     def wait_for_next_attempt(self, job: Job, error: MigratorError) -> None:
         """Waits where nobody queues behind us, with nothing of the failed attempt left in the session. A connection
-        that is lost meanwhile is replaced: no transaction of ours was open.
-
-        Raises:
-            Cancelled: Ctrl-C was pressed, or somebody cancelled a statement.
-            ConnectionLost: the connection isn't replaced.
-            AnotherRunInProgress: another run has worked on the database since.
-        """
+        that is lost meanwhile is replaced: no transaction of ours was open."""
         try:
             self._session.reset_session(complete=False)  # so that the history is read as our own role
             self._unfinished = history.read_state(self._session).unfinished
@@ -302,7 +294,6 @@ class _Runner:
 
         Raises:
             AnotherRunInProgress: nobody can say who has it, or the lost session still does.
-            MigratorError: of the family connection: there is no new session.
         """
         lost_pid, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
@@ -319,17 +310,14 @@ class _Runner:
         self._session.wire.interrupted |= interrupted
         return other_run
 
-    # ---- steps of the above ------------------------------------------------------------------------------------------
-
     def check(self, action: Action, migrations: Sequence[Migration]) -> None:
         """Refuses files that can't be run as they are, hazards where those are refused, and a package that can't be
         read."""
         source, limits = self._request.source, self._request.limits
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = source.problems(action, fresh)
-        interrupts.hear(
-            "looking for hazards"
-        )  # first: Ctrl-C may have ended the linter, and with it cut its findings short
+        # First: Ctrl-C may have ended the linter, and with it cut its findings short.
+        interrupts.hear("looking for hazards")
         if problems:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
@@ -374,12 +362,7 @@ class _Runner:
         return Job(action, migration, script, text, 0, digest, request.requested_by, limits, request.execution_start)
 
     def _units_done(self, job: Job) -> int:
-        """How many of the file's units an earlier attempt has committed.
-
-        Raises:
-            MigrationChanged: the file doesn't begin with those units any more.
-            MigrationMissing: they are recorded under another number, which the folder doesn't have any more.
-        """
+        """How many of the file's units an earlier attempt has committed; they must still be its first ones."""
         progress = self._unfinished.get(job.migration.version)
         ours = [unit.tokens for unit in job.script.units]
         if progress is None or progress.action != job.action:
@@ -424,12 +407,8 @@ class _Runner:
 
 
 def connect(request: Request, again: bool = False) -> Session:
-    """Opens a session, and retries for a while.
-
-    Args:
-        again: it replaces one that was lost: a restart or a failover may last for some seconds. For the first session,
-            only a server that takes no connection at the moment is worth another try.
-    """
+    """Opens a session, and retries for a while: `again`, as a restart or a failover may last for some seconds; for the
+    first session, only where the server takes no connection at the moment."""
     deadline = time.monotonic() + (SETTLE_TIME if again else min(SETTLE_TIME, request.limits.lock_wait / 1_000))
     while True:
         try:

@@ -21,57 +21,41 @@ PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
 
 @dataclass(frozen=True)
 class TableLock:
-    """The strongest lock that a statement takes on a relation that was there before its file.
+    """The strongest lock that a statement takes on a relation that was there before its file."""
 
-    Attributes:
-        table: its name as written, quoted as PostgreSQL quotes; of an index, where only that is named, the index.
-        mode: PostgreSQL's name of it, such as `ACCESS EXCLUSIVE`.
-        rewrites, scans: `yes`, `no` or `maybe`: whether its rows are rewritten, or all read, under the lock.
-    """
-
-    table: str
-    mode: str
+    table: str  # its name as written, quoted as PostgreSQL quotes; of an index, where only that is named, the index
+    mode: str  # PostgreSQL's name of it, such as `ACCESS EXCLUSIVE`
+    # rewrites, scans: `yes`, `no` or `maybe`: whether its rows are rewritten, or all read, under the lock.
     rewrites: str = "no"
     scans: str = "no"
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it.
-
-    Attributes:
-        locks: on each relation that it names and that was there before.
-        keeps: what it leaves in the session and nowhere else, such as `a temporary table`; None if nothing.
-    """
+    """One statement: its bytes in the text (end exclusive), where a person finds it, and what PostgreSQL calls it."""
 
     start: int
     end: int
     line: int
     column: int
     kind: str
-    locks: tuple[TableLock, ...] = ()
+    locks: tuple[TableLock, ...] = ()  # on each relation that it names and that was there before
+    # What it leaves in the session and nowhere else, such as `a temporary table`; None if nothing.
     keeps: str | None = None
 
 
 @dataclass(frozen=True)
 class Hazard:
-    """A risky statement of a file. Lines and columns count from 1.
-
-    Attributes:
-        message: what happens; never a text out of the file.
-        help: what to write instead; may be empty.
-        refused: an error in any case, which no `allow` accepts.
-        allowed_because: the reason for which its file allows it, if it does.
-    """
+    """A risky statement of a file. Lines and columns count from 1."""
 
     rule: str
     file: str
     line: int
     column: int
-    message: str
-    help: str
-    refused: bool = False
-    allowed_because: str | None = None
+    message: str  # what happens; never a text out of the file
+    help: str  # what to write instead; may be empty
+    refused: bool = False  # an error in any case, which no `allow` accepts
+    allowed_because: str | None = None  # the reason for which its file allows it, if it does
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.rule}]"
@@ -79,51 +63,33 @@ class Hazard:
 
 @dataclass(frozen=True)
 class Unit:
-    """What commits together: a whole file, a block of it, or a single statement.
+    """What commits together: a whole file, a block of it, or a single statement."""
 
-    Attributes:
-        start, end: its bytes in the text; of a block, those between its BEGIN and its COMMIT.
-        statements: the numbers of its statements, from 0, the end exclusive.
-        modes: what its BEGIN says after the word, such as `ISOLATION LEVEL SERIALIZABLE`.
-        alone: what can't run in a transaction, such as `CREATE INDEX CONCURRENTLY`; None if it can.
-        tokens: the token hash of its bytes.
-        outside: it is one statement that may commit by itself (CALL, DO), and so runs outside a transaction.
-    """
-
+    # start, end: its bytes in the text; of a block, those between its BEGIN and its COMMIT.
     start: int
     end: int
-    statements: tuple[int, int]
-    modes: str
-    alone: str | None
-    tokens: str
-    outside: bool = False
+    statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
+    modes: str  # what its BEGIN says after the word, such as `ISOLATION LEVEL SERIALIZABLE`
+    alone: str | None  # what can't run in a transaction, such as `CREATE INDEX CONCURRENTLY`; None if it can
+    tokens: str  # the token hash of its bytes
+    outside: bool = False  # it is one statement that may commit by itself (CALL, DO), and so runs outside a transaction
 
 
 @dataclass(frozen=True)
 class Script:
-    """A file that is run: its units and statements.
+    """A file that is run: its units and statements."""
 
-    Attributes:
-        file: its name.
-        sha256: the hash of the text that all positions are positions in.
-        tokens: the token hash of the whole text.
-        reason: why its units are what they are.
-        promises: expectations, which must be met before it commits.
-        hazards: all, allowed or not.
-        tables: names of the relations that it makes or changes, as they are called at its end.
-        made, taken: see `Standing` in verification/checks.py.
-    """
-
-    file: str
+    file: str  # its name
     sha256: str
-    tokens: str
+    tokens: str  # the token hash of the whole text
     options: Options
-    reason: str
+    reason: str  # why its units are what they are
     units: tuple[Unit, ...]
     statements: tuple[Statement, ...]
-    promises: tuple[Expectation, ...] = ()
-    hazards: tuple[Hazard, ...] = ()
-    tables: tuple[str, ...] = ()
+    promises: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
+    hazards: tuple[Hazard, ...] = ()  # all, allowed or not
+    tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
+    # made, taken: see `Standing` in verification/checks.py.
     made: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
 
@@ -157,18 +123,10 @@ class Source(Protocol):
         """Everything that forbids to run these files: in them, and in the files beside them."""
 
     def script(self, action: Action, migration: Migration) -> Script:
-        """A migration's file (or its down file), understood.
-
-        Raises:
-            InvalidFile: it can't be run; `problems` would have said so.
-        """
+        """A migration's file (or its down file), understood. InvalidFile, where `problems` would have refused it."""
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
-        """Migrations' own files, understood, one after another; hazards may be left out, as they take long to find.
-
-        Raises:
-            InvalidFile: one can't be run.
-        """
+        """Migrations' own files, one after another; hazards may be left out, as they take long to find."""
 
     def outlines(self, migrations: Iterable[Migration]) -> Iterator[Outline]:
         """What is needed of migrations' own files if that is all; see `scripts`."""

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
-from aurora_migrations.engine.history import Attempt, State, read_attempts, read_state
+from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
-from aurora_migrations.engine.migrations import Migration, Package
-from aurora_migrations.engine.plan import Edit, Plan, read_edits
+from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.plan import Plan, read_edits
 from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.session import Server, Session
 from aurora_migrations.engine.script import Script, Source
@@ -49,17 +49,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Overview:
-    """The status of a database.
+    """The status of a database."""
 
-    Attributes:
-        entries: every migration, by version.
-        running: the holder of the run lock.
-        last: the newest attempt.
-    """
-
-    entries: tuple[Entry, ...]
-    running: advisory_lock.Holder | None
-    last: Attempt | None
+    entries: tuple[Entry, ...]  # every migration, by version
+    running: advisory_lock.Holder | None  # the holder of the run lock
+    last: Attempt | None  # the newest attempt
 
     @property
     def counts(self) -> dict[str, int]:
@@ -72,11 +66,6 @@ class Overview:
         """The migrations because of which a run would be refused."""
         return [entry for entry in self.entries if entry.state not in _SOUND]
 
-    @property
-    def sound(self) -> bool:
-        """Whether a run would not be refused."""
-        return not self.refused
-
     def to_dict(self, server: Server) -> dict[str, object]:
         """The overview as JSON-able data, with the server that it is of."""
         applied = [entry for entry in self.entries if entry.applied_at]
@@ -85,38 +74,23 @@ class Overview:
             "user": server.user,
             "server_version": server.version,
             "standby": server.in_recovery,
-            "sound": self.sound,
+            "sound": not self.refused,
             "counts": self.counts,
             "newest": applied[-1].to_dict() if applied else None,
-            "pending": self._names("pending"),
-            "ahead": self._names("ahead"),
+            **{word: [e.name for e in self.entries if e.state == word] for word in ("pending", "ahead")},
             "refused": [entry.to_dict() for entry in self.refused],
             "running": asdict(self.running) if self.running else None,
             "last_attempt": asdict(self.last) if self.last else None,
         }
 
-    def _names(self, state: str) -> list[str]:
-        return [entry.name for entry in self.entries if entry.state == state]
-
 
 def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
     """Every migration that the package or the history knows, by version."""
-    state = read_state(session)
-    return _entries(source.package, state, read_edits(session, source, state.applied))
-
-
-def read_overview(session: Session, source: Source) -> Overview:
-    """The status of the database, the holder of the run lock, and the newest attempt."""
-    attempts = read_attempts(session, 1)
-    return Overview(
-        read_entries(session, source), advisory_lock.find_holder(session), attempts[0] if attempts else None
-    )
-
-
-def _entries(package: Package, state: State, edits: Mapping[int, Edit]) -> tuple[Entry, ...]:
-    names = {migration.version: migration.name for migration in package.migrations}
-    names |= {v: record.name for v, record in state.applied.items() if v not in names}
-    names |= {v: progress.name for v, progress in state.unfinished.items() if v not in names}
+    state, package = read_state(session), source.package
+    edits = read_edits(session, source, state.applied)
+    names = {v: progress.name for v, progress in state.unfinished.items()}
+    names |= {v: record.name for v, record in state.applied.items()}
+    names |= {migration.version: migration.name for migration in package.migrations}
     newest_applied = max(state.applied, default=-1)
 
     def entry(version: int, name: str) -> Entry:
@@ -134,6 +108,13 @@ def _entries(package: Package, state: State, edits: Mapping[int, Edit]) -> tuple
         return Entry(name.partition("_")[0], name, word, at, execution, parts)
 
     return tuple(entry(version, name) for version, name in sorted(names.items()))
+
+
+def read_overview(session: Session, source: Source) -> Overview:
+    """The status of the database, the holder of the run lock, and the newest attempt."""
+    attempts = read_attempts(session, 1)
+    entries, running = read_entries(session, source), advisory_lock.find_holder(session)
+    return Overview(entries, running, attempts[0] if attempts else None)
 
 
 def complete_answer(action: str, execution: str, server: Server, answer: Mapping[str, object]) -> dict[str, object]:
@@ -160,7 +141,11 @@ def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -
     """The status. Of the names in each list the first, if they are too many; `counts` has their number."""
     told = replace(overview, last=_cut(overview.last) if overview.last else None).to_dict(server)
     lists = {key: first(value, budget) if isinstance(value, list) else value for key, value in told.items()}
-    return {"message": _standing(overview), **lists}
+    left = overview.counts["pending"] + overview.counts["partly in"]
+    message = f"{_count(left)} pending" if left else "Every migration is applied"
+    if overview.refused:
+        message = f"A run would be refused for {_count(len(overview.refused))}"
+    return {"message": message, **lists}
 
 
 def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMITED) -> dict[str, object]:
@@ -174,9 +159,13 @@ def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str
     """What a run would do, file by file; if they are too many, the first."""
     files = [_planned(migration, source.script("apply", migration)) for migration in plan.pending]
     shown = first(files, budget)
+    message = "Nothing to do: every migration is applied"
+    if plan.pending:
+        labels = dict.fromkeys((plan.pending[0].label, plan.pending[-1].label))
+        message = f"{_count(len(plan.pending))} to run: {' to '.join(labels)}"
     return {
         "migration": plan.target.label if plan.target else None,
-        "message": _pending(plan.pending),
+        "message": message,
         "pending": shown,
         "omitted": len(files) - len(shown),
     }
@@ -201,26 +190,12 @@ def _planned(migration: Migration, script: Script) -> dict[str, object]:
     }
 
 
-def _pending(pending: Sequence[Migration]) -> str:
-    if not pending:
-        return "Nothing to do: every migration is applied"
-    labels = pending[0].label if len(pending) == 1 else f"{pending[0].label} to {pending[-1].label}"
-    return f"{_count(len(pending))} to run: {labels}"
-
-
-def _standing(overview: Overview) -> str:
-    if overview.refused:
-        return f"A run would be refused for {_count(len(overview.refused))}"
-    left = overview.counts["pending"] + overview.counts["partly in"]
-    return f"{_count(left)} pending" if left else "Every migration is applied"
-
-
 def _count(number: int) -> str:
     return f"{number} {'migration' if number == 1 else 'migrations'}"
 
 
 def _cut(attempt: Attempt) -> Attempt:
     """An attempt with so much of its error as people look for: an excerpt alone may have a hundred lines."""
-    told = {key: attempt.error[key] for key in _OF_ERRORS if key in attempt.error} if attempt.error else None
-    shortened = {key: value[:_SHOWN] if isinstance(value, str) else value for key, value in (told or {}).items()}
-    return replace(attempt, error=shortened if told is not None else None)
+    told = [(key, attempt.error[key]) for key in _OF_ERRORS if key in attempt.error] if attempt.error else []
+    shortened = {key: value[:_SHOWN] if isinstance(value, str) else value for key, value in told}
+    return replace(attempt, error=shortened if attempt.error else None)

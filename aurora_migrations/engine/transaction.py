@@ -1,10 +1,9 @@
 """Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
 Most files are one unit and take three round trips: the attempt's row and BEGIN; the text as written; the record and
-COMMIT. Expectations take more, before COMMIT, and so does each statement that asks for a lock that blocks the
-application: its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before
-COMMIT is sent is rolled back; where the connection is lost after that, the history says what happened. A file of
-several units leaves a record with each, and the next attempt resumes after the last one.
+COMMIT. Expectations take more, before COMMIT, and so does each statement that needs a lock that blocks the application:
+its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before COMMIT is sent
+is rolled back; where the connection is lost after that, the history says what happened.
 """
 
 from __future__ import annotations
@@ -53,19 +52,12 @@ class Ran:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What the history contained when the file began.
+    """What the history contained when the file began."""
 
-    Attributes:
-        attempt: the id of this attempt.
-        first: the id of the attempt that began with the file's first unit; the same, unless this one resumes.
-        records: of `applied`.
-        own: the hash of this migration's record.
-    """
-
-    attempt: int
-    first: int
-    records: Records
-    own: int
+    attempt: int  # the id of this attempt
+    first: int  # the id of the attempt that began with the file's first unit; the same, unless this one resumes
+    records: Records  # of `applied`
+    own: int  # the hash of this migration's record
 
     def after(self, job: Job, number: int) -> Records:
         """What `applied` must contain after a unit."""
@@ -76,23 +68,14 @@ class _Attempt:
 
 
 class CommitUnknown(Exception):
-    """The connection was lost, in most cases after COMMIT was sent.
-
-    Attributes:
-        attempt: the attempt whose record shows whether the commit went through.
-        units: how many units are recorded if it didn't.
-        error: the error if it didn't.
-        ran: what was observed before.
-        commit_sent: whether it was; if not, the unit is certainly rolled back.
-    """
+    """The connection was lost, in most cases after COMMIT was sent."""
 
     def __init__(self, attempt: int, units: int, error: MigratorError, commit_sent: bool = True) -> None:
         super().__init__(str(error))
-        self.attempt = attempt
-        self.units = units
-        self.error = error
-        self.ran = Ran()
-        self.commit_sent = commit_sent
+        self.attempt = attempt  # whose record shows whether the commit went through
+        self.units, self.error = units, error  # how many units are recorded if it didn't, and the error
+        self.ran = Ran()  # what was observed before
+        self.commit_sent = commit_sent  # if not, the unit is certainly rolled back
 
 
 def run_file(
@@ -196,7 +179,7 @@ def _run_text(
     for message in job.messages(number):
         if message.alone:
             budget.start()
-            session.wire.interrupted |= budget.interrupted
+            session.wire.interrupted |= budget.observer.interrupted
         tags |= _send(session, job, message, budget, on_running)
         if not session.in_transaction:
             break
@@ -215,12 +198,9 @@ def _run_text(
 def _run_outside(
     session: Session, job: Job, number: int, began: _Attempt, on_running: Callable[[RunningStatement], None]
 ) -> None:
-    """Runs a unit that may commit by itself, with its record in the same round trip.
-
-    The record's BEGIN puts what the statement did after its own last commit into one transaction with the record. If
-    the statement fails after a commit of its own, it has to start again from its beginning: a person decides when, so
-    no error of it is retried.
-    """
+    """Runs a unit that may commit by itself, with its record in the same round trip. The record's BEGIN puts what the
+    statement did after its own last commit into one transaction with the record. If the statement fails after a commit
+    of its own, it has to start again from its beginning: a person decides when, so no error of it is retried."""
     (message,) = job.messages(number)
     text = job.text[message.start : message.end].decode()
     record = [BEGIN, *_record(session, job, number, began), COMMIT]
@@ -246,7 +226,14 @@ def _send(
     began = time.monotonic()
     try:
         if budget.is_running:
-            session.wire.execute_pipeline(_limits_while_blocking(budget))
+            # How long it may wait for another lock, and how long the server waits for us, should our process be frozen.
+            idle = max(_IDLE_MS, budget.limit_ms)
+            session.wire.execute_pipeline(
+                [
+                    Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"),
+                    Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"),
+                ]
+            )
         began = time.monotonic()
         watch = _watch(session, budget, lambda: on_running(job.at(message)))
         return session.wire.execute_script(job.text[message.start : message.end], watch)
@@ -272,20 +259,10 @@ def _watch(session: Session, budget: Budget | None, report: Callable[[], None]) 
         answer = watch(elapsed)
         # A Ctrl-C that hits while the second session is asked is this session's at once, so that the next one isn't
         # taken for the first.
-        session.wire.interrupted |= budget.interrupted
+        session.wire.interrupted |= budget.observer.interrupted
         return answer
 
     return look
-
-
-def _limits_while_blocking(budget: Budget) -> list[Command]:
-    """Before a statement, while locks may be held that block the application: how long it may wait for another lock,
-    and how long the server waits for us, should our process be frozen."""
-    idle = max(_IDLE_MS, budget.limit_ms)
-    return [
-        Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"),
-        Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"),
-    ]
 
 
 def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
@@ -294,10 +271,9 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
     if not options.rows and not promises:
         return []
     statement = budget.cap_timeout(limits.statement_timeout)
+    own_limits = _limits("LOCAL", limits.lock_timeout, statement)
     try:
-        session.wire.execute_pipeline(
-            [_DEFERRED, *session.reset_commands, *_limits("LOCAL", limits.lock_timeout, statement)]
-        )
+        session.wire.execute_pipeline([_DEFERRED, *session.reset_commands, *own_limits])
     except BatchError as error:
         if error.index == 0 and not connection_lost(error.error):
             raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
@@ -311,11 +287,8 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
 def _commit(session: Session, job: Job, number: int, began: _Attempt, budget: Budget) -> None:
     """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
     # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
-    limits = (
-        _limits("LOCAL", budget.remaining_ms(), budget.cap_timeout(job.limits.statement_timeout))
-        if budget.is_running
-        else []
-    )
+    statement = budget.cap_timeout(job.limits.statement_timeout)
+    limits = _limits("LOCAL", budget.remaining_ms(), statement) if budget.is_running else []
     commands = [*limits, _DEFERRED, *_record(session, job, number, began, limits), COMMIT]
     try:
         session.wire.execute_pipeline([*commands, *_opening(job, number + 1)])
@@ -332,9 +305,8 @@ def _record(session: Session, job: Job, number: int, began: _Attempt, limits: Se
     proof = history.prove(job, number, attempt, first, began.after(job, number))
     if not job.is_last(number):
         return [*_AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
-    done = (
-        history.add_applied(session, attempt, job) if job.action == "apply" else history.remove_applied(job.migration)
-    )
+    applies = job.action == "apply"
+    done = history.add_applied(session, attempt, job) if applies else history.remove_applied(job.migration)
     return [*session.reset_commands, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
 
 

@@ -41,15 +41,8 @@ _SHOWN = 60  # characters of a value in the history
 
 
 def format_of(session: Session, newest: int, relations: Sequence[Row]) -> int:
-    """The format that the comment on `applied` says.
-
-    Args:
-        newest: the highest format that this version of the product knows.
-        relations: those of the history that are there: name, kind and persistence as pg_class has them, comment.
-
-    Raises:
-        HistoryUnreadable: it says none, or one above that; or the relations aren't tables of this product.
-    """
+    """The format that the comment on `applied` says, at most `newest`. Of the history's `relations` it needs name, kind
+    and persistence as pg_class has them, and the comment."""
     found = {name: (kind, comment) for name, kind, _, comment in relations}
     if "applied" not in found:
         raise _applied_gone([str(name) for name in found])

@@ -25,16 +25,11 @@ _CHECKS, _LOCKS, _WAITS = 10, 5, 3  # of one file
 
 @dataclass(frozen=True)
 class Progress:
-    """What this call and those before it have done.
-
-    Attributes:
-        done: the files of this call.
-        remaining: files that are still to be done; 0 when the run is complete.
-    """
+    """What this call and those before it have done."""
 
     step: Step
-    done: tuple[FileDone, ...]
-    remaining: int
+    done: tuple[FileDone, ...]  # the files of this call
+    remaining: int  # files that are still to be done; 0 when the run is complete
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine; of many files the newest, so that it stays small."""
@@ -50,14 +45,9 @@ class Progress:
 
 
 def apply(step: Step) -> Progress:
-    """Applies what is pending, or rolls back what the input names, and ends in time.
-
-    The first file always begins. A later one that the end of the call cuts off is rolled back and left to the next
-    call, which gives it all of its time.
-
-    Raises:
-        MigratorError: of any family; its fact `applied` (or `rolled_back`) names what the execution had done before.
-    """
+    """Applies what is pending, or rolls back what the input names, and ends in time. The first file always begins. A
+    later one that the end of the call cuts off is rolled back and left to the next call, which gives it all of its
+    time."""
     record = _CallRecord(step)
     request = Request(
         url=step.url,

@@ -14,13 +14,7 @@ def handler(event: Any, context: Any, deployment: Deployment | None = None) -> d
 
 
 def apply_batch(call: Call) -> dict[str, Any]:
-    """Applies or rolls back as many files as the time of the call allows; says whether to call again.
-
-    Args:
-        call: the execution's input, the package that it goes by, and what earlier calls have done.
-
-    Returns:
-        `outcome` (more or done), what remains, and what this call and those before it have done.
+    """Returns `outcome` (more or done), what remains, and what this call and those before it have done.
 
     Raises:
         MigratorError: the first thing that went wrong; its file is rolled back, those before it stay.

@@ -26,21 +26,15 @@ def handler(event: Any, context: Any, deployment: Deployment | None = None) -> d
 
 
 def check_or_report(call: Call) -> dict[str, Any]:
-    """Returns which step comes next, and what was found; or, for a report, a mail.
+    """Returns which step comes next (`next`: apply, verify or done), the package's digest and how much is pending; with
+    `done`, the `result` too.
 
-    Args:
-        call: the execution's input, and a database that is reached with the secret as it is now. With a `report`, the
-            input is that of a plan, and its key `about` is failure, end or pending.
-
-    Returns:
-        `next` (apply, verify or done), the package's digest and how much is pending; with `done`, the `result` too.
-        For a report the `mail`, with `subject` and `body`. For an end and for pending also `again`, which is true while
-        a run is at work: the state machine calls again later, with this answer as the report's `state`. Until then
-        `mail` is null; so it is where nothing is pending.
+    With a `report`, whose key `about` is failure, end or pending, and an input that is that of a plan, it returns a
+    `mail`. For an end and for pending also `again`, which is true while a run is at work: the state machine calls again
+    later, with this answer as the report's `state`. Until then `mail` is null; so it is where nothing is pending.
 
     Raises:
-        MigratorError: why nothing can be run; see engine/errors.py. For a failure or an end only errors that the state
-            machine retries.
+        MigratorError: why nothing can be run. For a failure or an end only errors that the state machine retries.
     """
     about = call.report.get("about")
     if about == "failure":
@@ -85,11 +79,8 @@ def _end(call: Call) -> dict[str, Any]:
 
 
 def _look(call: Call) -> Database:
-    """The state of the database. If it can't be read, the mail is written all the same, with the reason in it.
-
-    Raises:
-        MigratorError: an error that the state machine retries.
-    """
+    """The state of the database. If it can't be read, the mail is written all the same, with the reason in it; unless
+    the state machine retries the error."""
     try:
         return _seen(_preflight(call))
     except Exception as error:

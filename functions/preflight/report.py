@@ -32,25 +32,16 @@ _TLS = "SELECT ssl, version, cipher FROM pg_catalog.pg_stat_ssl WHERE pid = pg_c
 
 @dataclass(frozen=True)
 class Report:
-    """The result of preflight.
-
-    Attributes:
-        pending: what the run would do, in order.
-        applied: how many migrations the history has.
-        next: the step that comes now, or `done`.
-        server: what the database says of itself and of our session.
-        result: the machine's output, where it is done.
-        running: the holder of the run lock; read only for the action plan.
-    """
+    """The result of preflight."""
 
     step: Step
-    pending: tuple[Migration, ...]
-    applied: int
-    next: str
+    pending: tuple[Migration, ...]  # what the run would do, in order
+    applied: int  # how many migrations the history has
+    next: str  # the step that comes now, or `done`
     warnings: tuple[str, ...]
-    server: Mapping[str, object]
-    result: Mapping[str, object] | None = None
-    running: Holder | None = None
+    server: Mapping[str, object]  # what the database says of itself and of our session
+    result: Mapping[str, object] | None = None  # the machine's output, where it is done
+    running: Holder | None = None  # the holder of the run lock; read only for the action plan
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine: counts, not lists, so that it stays small."""
@@ -72,11 +63,7 @@ class Report:
 
 
 def preflight(step: Step) -> Report:
-    """Proves the package and the connection, and finds out what there is to do.
-
-    Raises:
-        MigratorError: of any family but sql and verify: why the run can't begin.
-    """
+    """Proves the package and the connection, and finds out what there is to do."""
     _ = step.source  # first: what is wrong with the package doesn't depend on the database
     with looking(step, "preflight") as session:
         return _ACTIONS[step.ask.action](step, session)
@@ -163,30 +150,19 @@ def _report(
     warnings: Sequence[str] = (),
     answer: Mapping[str, object] | None = None,
 ) -> Report:
-    ask, result = step.ask, None
-    hazards = _hazards(step, pending) if ask.action in ("run-migration", "plan") else ()
-    if answer is not None:
-        result = complete_answer(ask.action, step.execution, session.server, answer)
-    return Report(step, pending, len(applied), following, (*warnings, *hazards), _server(session), result)
-
-
-def _hazards(step: Step, pending: Sequence[Migration]) -> list[str]:
-    """Hazards of the pending files that they don't allow.
-
-    Raises:
-        HazardRefused: there are some, and the environment refuses them.
     """
-    found = [hazard for migration in pending for hazard in step.source.script("apply", migration).open_hazards]
-    if found and step.settings.hazards == "refuse" and step.ask.action == "run-migration":
-        raise hazards_refused(found)
-    return [str(hazard) for hazard in found]
-
-
-def _server(session: Session) -> dict[str, object]:
-    """What proves the connection: which server, who we are there, and how the way to it is secured."""
+    Raises:
+        HazardRefused: pending files have hazards that they don't allow, and the environment refuses them.
+    """
+    action, server, result = step.ask.action, session.server, None
+    runs = pending if action in ("run-migration", "plan") else ()
+    hazards = [hazard for migration in runs for hazard in step.source.script("apply", migration).open_hazards]
+    if hazards and step.settings.hazards == "refuse" and action == "run-migration":
+        raise hazards_refused(hazards)
+    if answer is not None:
+        result = complete_answer(action, step.execution, server, answer)
     ((ssl, version, cipher),) = session.query(_TLS)
-    server = session.server
-    return {
+    proof = {
         "version": server.version,
         "database": server.database,
         "role": server.user,
@@ -194,3 +170,4 @@ def _server(session: Session) -> dict[str, object]:
         "tls": version if ssl == "t" else None,
         "cipher": cipher if ssl == "t" else None,
     }
+    return Report(step, pending, len(applied), following, (*warnings, *map(str, hazards)), proof, result)

@@ -14,13 +14,7 @@ def handler(event: Any, context: Any, deployment: Deployment | None = None) -> d
 
 
 def verify_execution(call: Call) -> dict[str, Any]:
-    """Checks what the execution has done and left behind: the state machine's own answer.
-
-    Args:
-        call: the execution's input, the package that it goes by, and what its calls of apply have done.
-
-    Returns:
-        `status`, `migration` and `message`, with everything that was applied and inspected.
+    """Returns the state machine's own answer: `status`, `migration`, `message`, what was applied and inspected.
 
     Raises:
         VerificationFailed: what was applied stays, but isn't as it should be.

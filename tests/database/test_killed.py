@@ -296,8 +296,8 @@ def test_ctrl_c_while_others_are_waited_for_stops_the_run(slow) -> None:
 
 
 def test_ctrl_c_is_not_forgotten_over_a_lost_commit(work, proxy) -> None:
-    """The trigger doesn't let itself be cancelled, so the file is done; but nothing after it may be. PostgreSQL before 18
-    signals the process and its group, so one request may cancel twice."""
+    """The trigger doesn't let itself be cancelled, so the file is done; but nothing after it may be. PostgreSQL before
+    18 signals the process and its group, so one request may cancel twice."""
     work.write(2)
     again = "BEGIN PERFORM pg_sleep(0.2); EXCEPTION WHEN query_canceled THEN NULL; END;"
     work.database.execute("CREATE TABLE tests.pace AS SELECT 30 AS seconds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from aurora_migrations.engine.diagnostics.frames import find_frame, find_query
@@ -39,7 +39,6 @@ from aurora_migrations.engine.postgres.sqlstate import (
 from aurora_migrations.engine.script import Hazard, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
-_AT_WILL = "Run again when you like."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
 _OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
@@ -73,11 +72,8 @@ def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
 
 
 def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
-    """Refuses files whose own limits don't go with those of the environment.
-
-    Raises:
-        InvalidInput: a statement would be ended before its wait for a lock is, and nobody would learn who held it.
-    """
+    """Refuses files whose own limits, with those of the environment, would end a statement before its wait for a lock
+    is over: nobody would learn who held it."""
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
     if wrong:
         raise InvalidInput(
@@ -132,13 +128,8 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
     Args:
         state: the database's, where the file hasn't been rolled back.
     """
-    return _unrecorded(
-        session,
-        job,
-        "its record isn't in the history as it was written, or records of other migrations have changed",
-        _TAMPERED,
-        state=_ROLLED_BACK if state is None else state,
-    )
+    what = "its record isn't in the history as it was written, or records of other migrations have changed"
+    return _unrecorded(session, job, what, _TAMPERED, state=state or _ROLLED_BACK)
 
 
 def _unrecorded(
@@ -195,19 +186,25 @@ def file_error(
         return _lost(job, found)
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
-    place = None if offset is None else _place(job, number, offset, found)
-    where = f"{job.file}:{place.line}:{place.column}" if place else job.file
-    if sent is None:
-        where = f"{job.file}, at COMMIT"
-    known = _known_of(place, found, job)
+    place, in_body = ({}, False) if offset is None else _place(job, number, offset, found)
+    where = f"{job.file}, at COMMIT" if sent is None else job.file
+    known: dict[str, Any] = {
+        "sqlstate": found.sqlstate,
+        "hint": found.hint,
+        "detail": found.detail,
+        "state": _ROLLED_BACK,
+    }
+    known |= _where(job) | place
+    if place:
+        where = f"{job.file}:{place['line']}:{place['column']}"
     if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
         return _held_too_long(job, where, known) if budget.overran else _waited_too_long(job, where, known, budget)
     kind = kind_of(found, error.elapsed_ms, job.limits.statement_timeout)
     if kind is LockTimeout and budget and budget.last:
         return _waited_too_long(job, where, known, budget)
     ours = kind is Cancelled and session.wire.interrupted
-    cause, solution = (CTRL_C, _AT_WILL) if ours else _why(kind, job, found, sent, error.elapsed_ms)
-    if place is None or not place.in_body:
+    cause, solution = (CTRL_C, "Run again when you like.") if ours else _why(kind, job, found, sent, error.elapsed_ms)
+    if not in_body:
         cause += f" The error is in {found.function}." if found.function else ""
     message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
     trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
@@ -231,15 +228,6 @@ def _why(
     detail = found.detail if kind is MigrationFailed else None
     more = [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in (detail, found.hint) if words]
     return " ".join([trouble.cause if trouble else kind.cause, *more]), trouble.solution if trouble else None
-
-
-def _known_of(place: _Place | None, found: Diagnosis, job: Job) -> dict[str, Any]:
-    shown = {"sqlstate": found.sqlstate, "hint": found.hint, "detail": found.detail}
-    facts = {**shown, "state": _ROLLED_BACK, **_where(job)}
-    if place is None:
-        return facts
-    numbers = {"line": place.line, "column": place.column, "statement": place.number}
-    return {**facts, **numbers, "excerpt": place.excerpt}
 
 
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
@@ -269,11 +257,10 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
 
 def held_too_long(job: Job, sent: Message) -> StatementTimeout:
     """Before the next message was sent, locks had been held for as long as they may."""
-    first = sent.statements[0]
-    statements = job.script.statements
-    place = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
-    known = {"state": _ROLLED_BACK, "line": place[0], "column": place[1], "statement": first + 1, **_where(job)}
-    return _held_too_long(job, f"{job.file}:{place[0]}:{place[1]}", known)
+    first, statements = sent.statements[0], job.script.statements
+    line, column = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
+    known = {"state": _ROLLED_BACK, "line": line, "column": column, "statement": first + 1, **_where(job)}
+    return _held_too_long(job, f"{job.file}:{line}:{column}", known)
 
 
 def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTimeout:
@@ -296,17 +283,6 @@ def _more_waiting(limits: Limits) -> str:
     return f"; or, where nobody waits for the table, allow more with a first line {line}"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where in a file a statement failed; line and column from 1, `number` counts statements from 1."""
-
-    line: int
-    column: int
-    number: int | None
-    excerpt: str
-    in_body: bool = False
-
-
 def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, int | None]:
     """Which statement failed, from 0, and where in the file: at the place that PostgreSQL names, else at its beginning.
     None where that isn't known."""
@@ -321,8 +297,9 @@ def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, in
     return (number, at_work.start) if at_work else (None, None)
 
 
-def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> _Place:
-    """Where a statement failed: inside a PL/pgSQL block or function, if its text is in the file."""
+def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> tuple[dict[str, Any], bool]:
+    """Where a statement failed, as facts, and whether that is inside a PL/pgSQL block or function whose text is in the
+    file. Line and column count from 1, and so do statements."""
     statements = job.script.statements
     span, inner = None, None
     if number is not None:
@@ -337,7 +314,8 @@ def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> _Plac
     line, column = position(job.text, offset)
     about_rows = (found.sqlstate or "").startswith(VALUE_CLASSES)
     shown = excerpt(job.text, offset, span, about_rows)
-    return _Place(line, column, None if number is None else number + 1, shown, inner is not None)
+    statement = None if number is None else number + 1
+    return {"line": line, "column": column, "statement": statement, "excerpt": shown}, inner is not None
 
 
 def more_time(limits: Limits) -> str:
@@ -391,7 +369,10 @@ def of_expectations(job: Job, error: MigratorError) -> MigratorError:
 
 def of_unit(job: Job, number: int, error: MigratorError) -> MigratorError:
     """An error that was met in a unit, with what else is true of its file."""
-    cause = f"{error.cause}{gone_with_session(job)}" if job.done else None
+    upto = job.unit(job.done - 1).statements[1] if job.done else 0
+    gone = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
+    behind = "It went on behind parts that are in, in a new session; what they had left in theirs is gone"
+    cause = f"{error.cause} {behind}: {', '.join(gone)}." if gone else None
     return error.but(state=partly_in(job, number), cause=cause)
 
 
@@ -427,16 +408,6 @@ def not_retried(error: MigratorError) -> MigratorError:
         state=error.state,
         **error.facts,
     )
-
-
-def gone_with_session(job: Job) -> str:
-    """What committed units had left in a session that is gone; empty if nothing."""
-    upto = job.unit(job.done - 1).statements[1] if job.done else 0
-    kept = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
-    if not kept:
-        return ""
-    gone = ", ".join(kept)
-    return f" It went on behind parts that are in, in a new session; what they had left in theirs is gone: {gone}."
 
 
 def in_doubt(job: Job, number: int) -> str | None:

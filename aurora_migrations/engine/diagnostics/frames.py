@@ -100,10 +100,8 @@ def find_frame(
 
 
 def find_query(query: bytes, text: bytes, span: Span) -> int | None:
-    """Where a text that PL/pgSQL has sent begins in the part of a body that is its statement.
-
-    Of what PL/pgSQL sends, INTO and its target are blanks, and PERFORM is SELECT.
-    """
+    """Where a text that PL/pgSQL has sent begins in the part of a body that is its statement. Of what PL/pgSQL sends,
+    INTO and its target are blanks, and PERFORM is SELECT."""
     start, end = span
     if (found := text.find(query, start, end)) >= 0:
         return found

@@ -1,8 +1,7 @@
 """Redaction: what may be shown of a SQL text and of PostgreSQL's messages. Never a password, never a value of a row.
 
-Excerpts of a text (a line and a caret). What a text says of passwords can't be separated from the rest with certainty.
-So where words about secrets occur at all, values (strings, numbers, comments) are replaced by dots; and nothing is
-shown of a text that isn't SQL, where the end of a value can't be found.
+Excerpts of a text (a line and a caret). Where words about secrets occur at all, values (strings, numbers, comments) are
+replaced by dots; and nothing is shown of a text that isn't SQL, where the end of a value can't be found.
 
 Messages. A message consists of the server's own words, of names and of values, and doesn't mark which is which. But the
 place where an error comes from limits what may be a value (`Origin`), and a name that occurs in the file isn't one.
@@ -149,9 +148,6 @@ def excerpt(text: bytes, offset: int, statement: tuple[int, int] | None, hide_va
 def _caret(line: str, column: int) -> str:
     first = max(0, column - _BEFORE - 1)
     return f"{line[first : first + _WIDTH].replace(chr(9), ' ')}\n{' ' * (column - 1 - first)}^"
-
-
-# ---- messages of PostgreSQL ------------------------------------------------------------------------------------------
 
 
 VALUE_CLASSES = ("22", "23")  # data exceptions and integrity violations: their messages carry row values

@@ -6,8 +6,9 @@ members of pg_read_all_stats. A transaction is known by its virtual id, which is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import without_literals
 from aurora_migrations.engine.errors import Cancelled, MigratorError
@@ -52,27 +53,17 @@ _END = """
 
 @dataclass(frozen=True)
 class Blocker:
-    """A session, or a prepared transaction, that holds a lock we wait for.
+    """A session, or a prepared transaction, that holds a lock we wait for."""
 
-    Attributes:
-        pid: its process; 0 for a prepared transaction, which has none.
-        state: as pg_stat_activity has it; None where our role may not see it.
-        age_s: seconds since its transaction began.
-        mode: the lock that it holds, or waits for before us.
-        transaction: its virtual id: by this it is known to be over.
-        query: its statement without literals; of one that is idle, its last.
-        kind: `autovacuum worker` or `prepared transaction`, if it is one.
-    """
-
-    pid: int
+    pid: int  # its process; 0 for a prepared transaction, which has none
     user: str | None
     application: str | None
-    state: str | None
-    age_s: float | None
-    mode: str | None
-    transaction: str
-    query: str | None
-    kind: str | None = None
+    state: str | None  # as pg_stat_activity has it; None where our role may not see it
+    age_s: float | None  # seconds since its transaction began
+    mode: str | None  # the lock that it holds, or waits for before us
+    transaction: str  # its virtual id: by this it is known to be over
+    query: str | None  # its statement without literals; of one that is idle, its last
+    kind: str | None = None  # `autovacuum worker` or `prepared transaction`, if it is one
 
     @property
     def is_hidden(self) -> bool:
@@ -116,10 +107,6 @@ class LockWait:
     waited_ms: float
     blockers: tuple[Blocker, ...] = ()
 
-    def to_dict(self) -> dict[str, object]:
-        """The wait as JSON-able data."""
-        return asdict(self)
-
     def __str__(self) -> str:
         return f"{self.mode} on {self.table}, held by {', '.join(map(str, self.blockers)) or 'nobody seen'}"
 
@@ -150,8 +137,7 @@ class Observer:
         return self._session is not None
 
     def look(self, pid: int) -> LockWait | None:
-        """The lock that the session with this process id waits for now; None if it waits for none, or without a second
-        session."""
+        """The lock that the session with this process id waits for now, as far as that can be seen."""
         if not self.open() or self._session is None:
             return None
         try:
@@ -159,7 +145,11 @@ class Observer:
         except MigratorError:
             rows = []
         self.interrupted |= self._session.wire.interrupted
-        return _lock_wait(rows) if rows else None
+        if not rows:
+            return None
+        kind, relation, mode, waited = rows[0][:4]
+        table = str(relation) if relation else f"a {kind}"
+        return LockWait(table, mode_name(str(mode)), float(waited or 0), tuple(_blocker(row) for row in rows))
 
     def close(self) -> None:
         """Ends the session."""
@@ -174,12 +164,10 @@ def still_there(session: Session, transactions: Iterable[str]) -> set[str]:
     return {str(row[0]) for row in session.query(_LEFT, f"{{{quoted}}}")}
 
 
-def end_idle(session: Session, blocker: Blocker, older_than_ms: int) -> bool:
-    """Ends a session that sits idle in its transaction for longer than that. Returns whether it did."""
-    try:
-        return session.query(_END, blocker.pid, older_than_ms, blocker.transaction) == [("t",)]
-    except MigratorError:
-        return False  # our role may not; the next attempt reports that it still blocks
+def end_idle(session: Session, blocker: Blocker, older_than_ms: int) -> None:
+    """Ends a session that sits idle in its transaction for longer than that."""
+    with contextlib.suppress(MigratorError):  # our role may not; the next attempt reports that it still blocks
+        session.query(_END, blocker.pid, older_than_ms, blocker.transaction)
 
 
 def deadlock_timeout_ms(session: Session) -> int:
@@ -192,12 +180,6 @@ def mode_name(mode: str) -> str:
     """`AccessExclusiveLock` of pg_locks as documentation writes it: `ACCESS EXCLUSIVE`."""
     words = "".join(f" {letter}" if letter.isupper() else letter for letter in mode.removesuffix("Lock"))
     return words.strip().upper()
-
-
-def _lock_wait(rows: Sequence[Row]) -> LockWait:
-    kind, relation, mode, waited = rows[0][:4]
-    table = str(relation) if relation else f"a {kind}"
-    return LockWait(table, mode_name(str(mode)), float(waited or 0), tuple(_blocker(row) for row in rows))
 
 
 def _blocker(row: Row) -> Blocker:

@@ -1,11 +1,8 @@
 """Lock budget: how long one attempt of a unit may make the application wait, and how long it did.
 
-The application waits from the moment in which we queue for a lock that blocks it to the moment in which we release it.
-So the clock starts with the first statement that needs such a lock and runs to the end of the transaction, for
-`lock_timeout` at most. An attempt may have less: it waits in the queue no longer than that.
-
-A statement that holds its lock for long by nature (it rewrites or reads the whole table) isn't limited; then only the
-time in the queue counts.
+The clock starts with the first statement that queues for a lock that blocks the application, and runs to the end of the
+transaction, for `lock_timeout` at most; an attempt may have less of it for waiting in the queue. A statement that holds
+its lock for long by nature (it rewrites or reads the whole table) isn't limited; then only time in the queue counts.
 """
 
 from __future__ import annotations
@@ -39,19 +36,13 @@ def is_long(statement: Statement) -> bool:
 
 @dataclass(frozen=True)
 class Held:
-    """A lock that blocked the application.
-
-    Attributes:
-        waited_ms: how long we queued for it, and the application after us.
-        held_ms: how long we held it, up to the commit.
-        work: why that took as long as it did, if the table was rewritten or read for it; empty if not.
-    """
+    """A lock that blocked the application."""
 
     table: str
     mode: str
-    waited_ms: float
-    held_ms: float
-    work: str = ""
+    waited_ms: float  # how long we queued for it, and the application after us
+    held_ms: float  # how long we held it, up to the commit
+    work: str = ""  # why that took as long as it did, if the table was rewritten or read for it; empty if not
 
     def __str__(self) -> str:
         work = f", as the file {self.work}" if self.work else ""
@@ -61,28 +52,19 @@ class Held:
 
 @dataclass
 class Budget:
-    """The clock of one attempt of one unit.
+    """The clock of one attempt of one unit."""
 
-    Attributes:
-        limit_ms: the longest that the application may wait, in milliseconds.
-        attempt_ms: the longest that this attempt may wait in queues, in milliseconds.
-        pid: the process of the session that runs the unit.
-        long_left: how many statements are still to run, or running, that take long by nature. Until they are done, only
-            the time in queues counts.
-    """
-
-    limit_ms: int
-    attempt_ms: int
-    pid: int
+    limit_ms: int  # the longest that the application may wait, in milliseconds
+    attempt_ms: int  # the longest that this attempt may wait in queues, in milliseconds
+    pid: int  # the process of the session that runs the unit
     observer: Observer
+    # How many statements are still to run, or running, that take long by nature. Until they are done, only the time in
+    # queues counts.
     long_left: int = 0
     waits: dict[tuple[str, str], LockWait] = field(default_factory=dict)
-    last: LockWait | None = None
-    """What the running statement was last seen to wait for."""
-    overran: bool = False
-    """Whether it was stopped because locks had been held for as long as they may."""
-    stopped: bool = False
-    """Whether it was stopped because it had waited as long as it may, for several locks."""
+    last: LockWait | None = None  # what the running statement was last seen to wait for
+    overran: bool = False  # whether it was stopped because locks had been held for as long as they may
+    stopped: bool = False  # whether it was stopped because it had waited as long as it may, for several locks
     _began: float = field(default_factory=time.monotonic)
     _first: float | None = None
     _waits_here: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -90,19 +72,9 @@ class Budget:
     _locks: list[tuple[TableLock, float]] = field(default_factory=list)
 
     @property
-    def capped(self) -> bool:
-        """Whether the time for which locks are held is limited."""
-        return self.long_left == 0
-
-    @property
     def is_over(self) -> bool:
         """Whether locks have been held for as long as they may."""
-        return self.is_running and self.capped and self._since_first() > self.limit_ms * _CAP
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C was pressed while a query of the second session was running."""
-        return self.observer.interrupted
+        return self.is_running and not self.long_left and self._since_first() > self.limit_ms * _CAP
 
     @property
     def is_running(self) -> bool:
@@ -136,7 +108,7 @@ class Budget:
 
     def cap_timeout(self, statement_timeout: int) -> int:
         """A limit for a statement of ours at the end of a unit, in milliseconds; 0 for none."""
-        if not (self.is_running and self.capped):
+        if not (self.is_running and not self.long_left):
             return statement_timeout
         left = max(_LEAST, round(self.limit_ms - self._since_first()))
         return min(statement_timeout, left) if statement_timeout else left
@@ -152,7 +124,7 @@ class Budget:
         if elapsed < _LOOKS[0]:
             return False, _LOOKS[0] - elapsed
         wait = self.last = self.observer.look(self.pid)
-        if self.interrupted:
+        if self.observer.interrupted:
             return True, 0
         if wait is not None:
             key = wait.table, wait.mode
@@ -161,7 +133,7 @@ class Budget:
             self._waits_here[key] = max(self._waits_here.get(key, 0.0), wait.waited_ms)
         if not self.is_running:
             return False, _LOOKS[1] if wait is not None else _LOOKS[2]
-        spent = self._used + (elapsed * 1_000 if self.capped else sum(self._waits_here.values()))
+        spent = self._used + (elapsed * 1_000 if not self.long_left else sum(self._waits_here.values()))
         self.stopped = wait is not None and spent > self.limit_ms * _SHARE
         self.overran = wait is None and self.is_over
         return self.stopped or self.overran, _LOOKS[1]
@@ -171,10 +143,12 @@ class Budget:
         now = time.monotonic()
         found: dict[str, Held] = {}
         for lock, granted in self._locks:
+            kinds = (("rewrites it", lock.rewrites), ("scans it", lock.scans))
+            told = [kind if answer == "yes" else f"perhaps {kind}" for kind, answer in kinds if answer != "no"]
             waited = max((w.waited_ms for (table, _), w in self.waits.items() if _same(table, lock.table)), default=0.0)
-            told = Held(lock.table, lock.mode, round(waited, 1), round((now - granted) * 1_000, 1), _work(lock))
-            known = found.get(lock.table)
-            found[lock.table] = told if known is None else replace(known, work=known.work or told.work)
+            new = Held(lock.table, lock.mode, round(waited, 1), round((now - granted) * 1_000, 1), " and ".join(told))
+            known = found.setdefault(lock.table, new)
+            found[lock.table] = replace(known, work=known.work or new.work)
         return tuple(found.values())
 
     def _since_first(self) -> float:
@@ -189,8 +163,3 @@ class Budget:
 def _same(qualified: str, written: str) -> bool:
     """Whether the catalogue's name of a table (`public.orders`) can be what a statement writes (`orders`)."""
     return qualified == written or qualified.endswith(f".{written}") or written.endswith(f".{qualified}")
-
-
-def _work(lock: TableLock) -> str:
-    kinds = (("rewrites it", lock.rewrites), ("scans it", lock.scans))
-    return " and ".join(kind if answer == "yes" else f"perhaps {kind}" for kind, answer in kinds if answer != "no")

@@ -41,12 +41,7 @@ class RetryPolicy:
     def __init__(
         self, limits: Limits, limits_now: Callable[[Limits], Limits], on_wait: Callable[[LockWait], None]
     ) -> None:
-        """Begins a run.
-
-        Args:
-            limits_now: returns what is left of limits at the moment; never more than they are.
-            on_wait: called whenever the run begins to wait for blockers.
-        """
+        """Begins a run. `limits_now` returns what is left of limits at the moment; never more than they are."""
         self._kept = limits.lock_wait / 1_000  # seconds
         self._limits_now = limits_now
         self._on_wait = on_wait
@@ -64,11 +59,7 @@ class RetryPolicy:
         self.waits: list[LockWait] = []
 
     def on_failure(self, error: MigratorError) -> None:
-        """Decides whether a failed attempt is retried.
-
-        Raises:
-            MigratorError: the error, if it isn't; after several attempts, it says how many.
-        """
+        """Raises the error of a failed attempt, if it isn't retried; after several attempts, it says how many."""
         self._tries += 1
         self._count()
         wait: LockWait | None = getattr(error, "wait", None)
@@ -80,12 +71,7 @@ class RetryPolicy:
             raise self._given_up(error)
 
     def wait(self, session: Session, error: MigratorError) -> None:
-        """Waits, after a failed attempt, until the next one has a chance.
-
-        Raises:
-            Cancelled: Ctrl-C was pressed meanwhile.
-            ConnectionLost: the connection was lost meanwhile.
-        """
+        """Waits, after a failed attempt, until the next one has a chance."""
         wait: LockWait | None = getattr(error, "wait", None)
         began, lock_timeout = time.monotonic(), self._limits.lock_timeout
         with interrupts.stopped(MEANWHILE):
@@ -115,11 +101,7 @@ class RetryPolicy:
         self._counted = now
 
     def on_connection_lost(self, error: MigratorError) -> None:
-        """Waits after a connection was lost whose transaction is known to be rolled back.
-
-        Raises:
-            MigratorError: the error itself, if it isn't retried.
-        """
+        """Waits after a connection was lost whose transaction is known to be rolled back; else raises the error."""
         if not self.may_reconnect:
             raise error
         self._connections += 1

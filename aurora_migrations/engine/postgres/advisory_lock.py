@@ -56,17 +56,9 @@ def acquire(
     on_wait: Callable[[Holder | None], None],
     yields_to_others: int | None = None,
 ) -> None:
-    """Takes the run lock, polling with growing, jittered pauses.
-
-    Args:
-        budget: seconds to wait at most; 0 tries once.
-        on_wait: called with the holder of the lock when a wait begins, and again whenever the holder changes.
-        yields_to_others: a process id; if any other process has the lock, it isn't waited for.
-
-    Raises:
-        AnotherRunInProgress: somebody else had it for the whole budget.
-        Cancelled: Ctrl-C was pressed meanwhile.
-    """
+    """Takes the run lock, polling with growing, jittered pauses, for `budget` seconds at most. `on_wait` is called when
+    a wait begins and whenever the holder changes. If another process than `yields_to_others` has the lock, it isn't
+    waited for."""
     deadline = time.monotonic() + budget
     pause, holder = _FIRST_PAUSE, None
     while session.query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", KEY) != [("t",)]:

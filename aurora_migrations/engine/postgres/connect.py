@@ -6,7 +6,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -25,6 +24,9 @@ from aurora_migrations.engine.errors import (
 from aurora_migrations.engine.postgres.protocol import Connection
 from aurora_migrations.engine.steps.settings import SSLMODES
 
+_PARAMETER = (
+    "A parameter after the question mark (sslmode, connect_timeout ...) is unknown, or has a value it can't have."
+)
 CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
 
 # How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise. Linux
@@ -59,10 +61,6 @@ def pooler_found() -> InvalidInput:
 def open_connection(url: str, application: str) -> Connection:
     """Opens an autocommit connection set up for migrations.
 
-    Args:
-        url: `postgresql://user:password@host:port/database?...`, or libpq's key=value form.
-        application: the name in pg_stat_activity; cut at 63 bytes by the server.
-
     Raises:
         InvalidInput: the URL can't be understood, or leads to a connection pooler.
         DatabaseUnreachable, DatabaseBusy, AuthenticationFailed, DatabaseNotFound, InsufficientPrivilege: no connection.
@@ -85,11 +83,7 @@ def open_connection(url: str, application: str) -> Connection:
 
 
 def parse_url(url: str) -> dict[str, Any]:
-    """The parts of a connection URL.
-
-    Raises:
-        InvalidInput: it isn't one. The text of the URL, which holds a password, is never repeated.
-    """
+    """The parts of a connection URL. Its text, which holds a password, is in no error."""
     url = url.strip()
     if not re.match(r"postgres(ql)?://|\w+\s*=", url):
         raise _no_url("It doesn't begin with postgresql://.")
@@ -100,15 +94,12 @@ def parse_url(url: str) -> dict[str, Any]:
         raise _no_url(_PARAMETER if unknown else "It isn't in URL form.") from error
     if any("@" in str(params.get(part) or "") for part in ("host", "port", "dbname")):
         raise _no_url("There is an @ too many in it, or a / before it.")
-    if not all(_is_port(port) for port in str(params.get("port") or "5432").split(",")):
+    ports = str(params.get("port") or "5432").split(",")
+    if not all(re.fullmatch("[0-9]{0,5}", port) and int(port or 1) in range(1, 65_536) for port in ports):
         raise _no_url("The port isn't a number from 1 to 65535, or a / in the password ends the address too early.")
     if str(params.get("sslmode") or "prefer") not in SSLMODES or not str(params.get("connect_timeout", 0)).isdecimal():
         raise _no_url(_PARAMETER)
     return params
-
-
-def _is_port(text: str) -> bool:
-    return not text or (text.isascii() and text.isdecimal() and len(text) < 6 and 0 < int(text) < 65_536)
 
 
 def _no_url(cause: str) -> InvalidInput:
@@ -153,10 +144,49 @@ def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
 
 def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
     """The named error for what libpq said. Before login the server's SQLSTATE isn't to be had, only its words."""
-    said = _words(text)
-    for pattern, make in _REASONS:
-        if re.search(pattern, text):
-            return make(said, host, port, params)
+
+    def says(pattern: str) -> bool:
+        return bool(re.search(pattern, text))
+
+    said, place = _words(text), _place(host, port)
+    user, database = params.get("user"), params.get("dbname")
+    if says("authentication failed|pg_hba.conf|no password supplied|is not permitted to log in") or says(
+        'role ".*" does not exist|PAM authentication'
+    ):
+        return AuthenticationFailed(f"{place} refused the login: {said}.", host=host, user=user)
+    if says('database ".*" does not exist'):
+        return DatabaseNotFound(f"{place} refused: {said}.", host=host, database=database)
+    if says("permission denied for database"):
+        grant = f'As its owner: GRANT CONNECT ON DATABASE "{database}" TO "{user}";'
+        return InsufficientPrivilege(f"{place} refused: {said}.", solution=grant, user=user)
+    if says("is not currently accepting connections"):
+        return DatabaseBusy(
+            f"{place} takes no connection now: {said}.",
+            cause="Somebody has closed this database to all connections.",
+            solution=f'Ask who did it; they open it by ALTER DATABASE "{database}" ALLOW_CONNECTIONS true;',
+            host=host,
+        )
+    if says("too many (?:clients|connections)|remaining connection slots|starting up|shutting down") or says(
+        "recovery mode|not (?:yet )?accepting connections"
+    ):
+        return DatabaseBusy(f"{place} takes no connection now: {said}.", host=host)
+    if says("session is read-only|server is in hot standby mode"):
+        return NotAWriter(f"{place} is a standby (a reader), and the URL asks for a writer.", host=host)
+    if says("received invalid response to SSL negotiation"):
+        return _unreachable(said, host, port, params)
+    if says("unsupported startup parameter"):
+        return pooler_found()
+    if says("invalid .* value|bad value for|invalid connection option|invalid integer"):
+        return _no_url(_PARAMETER)
+    if says("SSL|certificate|TLS"):
+        return DatabaseUnreachable(
+            f"{place} is there, but no secure connection: {said.rpartition('failed: ')[2]}.",
+            cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
+            solution="Check sslmode and sslrootcert (in the URL; on AWS the setting `database.sslmode`), and that the "
+            "host name is the one in the certificate.",
+            step="TLS",
+            host=host,
+        )
     return _unreachable(text, host, port, params)
 
 
@@ -164,43 +194,6 @@ def _words(text: str) -> str:
     """What the server said, in one line and without the full stop; its DETAIL and HINT are left out."""
     said = re.split(r"(?:FATAL|ERROR):\s+", text)[-1]
     return re.sub(r"\s+", " ", re.split(r"\n(?:DETAIL|HINT|CONTEXT):", said)[0]).strip().rstrip(".")
-
-
-def _authentication(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    return AuthenticationFailed(f"{_place(host, port)} refused the login: {said}.", host=host, user=params.get("user"))
-
-
-def _no_database(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    return DatabaseNotFound(f"{_place(host, port)} refused: {said}.", host=host, database=params.get("dbname"))
-
-
-def _no_privilege(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    user, database = params.get("user"), params.get("dbname")
-    grant = f'GRANT CONNECT ON DATABASE "{database}" TO "{user}";'
-    return InsufficientPrivilege(f"{_place(host, port)} refused: {said}.", solution=f"As its owner: {grant}", user=user)
-
-
-def _busy(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    closed = "is not currently accepting connections" in said
-    return DatabaseBusy(
-        f"{_place(host, port)} takes no connection now: {said}.",
-        cause="Somebody has closed this database to all connections." if closed else None,
-        solution=f'Ask who did it; they open it by ALTER DATABASE "{params.get("dbname")}" ALLOW_CONNECTIONS true;'
-        if closed
-        else None,
-        host=host,
-    )
-
-
-def _tls(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    return DatabaseUnreachable(
-        f"{_place(host, port)} is there, but no secure connection: {said.rpartition('failed: ')[2]}.",
-        cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
-        solution="Check sslmode and sslrootcert (in the URL; on AWS the setting `database.sslmode`), and that the host "
-        "name is the one in the certificate.",
-        step="TLS",
-        host=host,
-    )
 
 
 def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
@@ -225,17 +218,14 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
     if "refused" in text:
         how, cause = "the connection was refused", "Nothing listens on this port."
     elif params["elapsed"] < min(2.0, timeout) - 0.1:
-        how, cause = _system_said(text), "There is no way to this address from here."
+        # The last reason that libpq passes on from the system; after it may come a question of its own.
+        reasons = re.findall(r"failed: (.+)", text)
+        how = reasons[-1].strip() if reasons else " ".join(text.split())
+        cause = "There is no way to this address from here."
     else:
         how = f"no connection within {timeout:.0f} s (connection timeout)"
         cause = "A firewall or security group drops our packets."
     return DatabaseUnreachable(f"{place} can't be reached: {how}.", cause=cause, step="TCP", host=host)
-
-
-def _system_said(text: str) -> str:
-    """The last reason that libpq passes on from the system; after it may come a question of its own."""
-    found = re.findall(r"failed: (.+)", text)
-    return found[-1].strip() if found else " ".join(text.split())
 
 
 def _place(host: str, port: str) -> str:
@@ -248,31 +238,3 @@ def _tcp_opens(host: str, port: str) -> bool:
             return True
     except (OSError, ValueError):
         return False
-
-
-def _not_a_writer(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    return NotAWriter(f"{_place(host, port)} is a standby (a reader), and the URL asks for a writer.", host=host)
-
-
-def _unreachable_as_told(said: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    return _unreachable(said, host, port, params)
-
-
-_PARAMETER = (
-    "A parameter after the question mark (sslmode, connect_timeout ...) is unknown, or has a value it can't have."
-)
-_Reason = Callable[[str, str, str, dict[str, Any]], MigratorError]
-_REASONS: tuple[tuple[str, _Reason], ...] = (
-    ("password authentication failed|authentication failed|no pg_hba.conf entry|no password supplied", _authentication),
-    (r"pg_hba\.conf rejects", _authentication),
-    ('role ".*" does not exist|is not permitted to log in|PAM authentication', _authentication),
-    ('database ".*" does not exist', _no_database),
-    ("permission denied for database", _no_privilege),
-    ("too many (?:clients|connections)|remaining connection slots|starting up|shutting down", _busy),
-    ("recovery mode|not (?:yet |currently )?accepting connections", _busy),
-    ("session is read-only|server is in hot standby mode", _not_a_writer),
-    ("received invalid response to SSL negotiation", _unreachable_as_told),
-    ("unsupported startup parameter", lambda *_: pooler_found()),
-    ("invalid .* value|bad value for|invalid connection option|invalid integer", lambda *_: _no_url(_PARAMETER)),
-    ("SSL|certificate|TLS", _tls),
-)

@@ -41,12 +41,7 @@ class Command:
 
 
 class BatchError(Exception):
-    """A command of a pipeline failed; those after it weren't run.
-
-    Attributes:
-        index: which one, from 0.
-        error: what the server said.
-    """
+    """A command of a pipeline failed, the one with this index (from 0); those after it weren't run."""
 
     def __init__(self, index: int, error: psycopg.Error) -> None:
         super().__init__(type(error).__name__)  # a traceback shows this, and the message may contain row values
@@ -55,30 +50,22 @@ class BatchError(Exception):
 
 
 class ScriptError(Exception):
-    """A statement of a script failed; those after it weren't run.
-
-    Attributes:
-        completed: how many statements had run before it.
-        error: what the server said.
-        elapsed_ms: how long after the text was sent; the server reports completed statements in bursts, not at once.
-    """
+    """A statement of a script failed; those after it weren't run."""
 
     def __init__(self, completed: int, error: psycopg.Error, elapsed_ms: float) -> None:
-        super().__init__(type(error).__name__)  # a traceback shows this, and the message may contain row values
-        self.completed = completed
+        super().__init__(type(error).__name__)  # as above
+        self.completed = completed  # how many statements had run before it
         self.error = error
+        # After the text was sent. The server reports completed statements in bursts, not at once.
         self.elapsed_ms = elapsed_ms
 
 
 class Wire:
-    """A connection that sends scripts and pipelines of statements.
-
-    Attributes:
-        interrupted: Ctrl-C was pressed while we waited; what was under way has been cancelled, or had just ended.
-    """
+    """A connection that sends scripts and pipelines of statements."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        # Ctrl-C was pressed while we waited; what was under way has been cancelled, or had just ended.
         self.interrupted = False
         self._selector = selectors.DefaultSelector()
         self._events = 0
@@ -95,14 +82,7 @@ class Wire:
         return self.connection.closed
 
     def execute_pipeline(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
-        """Runs commands in order, in one round trip, and returns the rows of each as text.
-
-        Args:
-            watch: as for `execute_script`.
-
-        Raises:
-            BatchError: a command failed, or the connection was lost.
-        """
+        """Runs commands in order, in one round trip, and returns the rows of each as text (or raises BatchError)."""
         answers: list[list[Row]] = []
         try:
             with self._watched(watch):
@@ -120,13 +100,7 @@ class Wire:
 
     def execute_script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.
-
-        Args:
-            watch: called again and again while the server is running it; returns whether to cancel it.
-
-        Raises:
-            ScriptError: a statement failed, or the connection was lost.
-        """
+        Raises ScriptError."""
         tags: set[str] = set()
         completed = 0
         failure: psycopg.Error | None = None

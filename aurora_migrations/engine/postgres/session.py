@@ -6,9 +6,7 @@ What each line is needed for is shown by the tests in tests/database/test_sessio
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from psycopg.pq import TransactionStatus
 
@@ -71,15 +69,11 @@ class Session:
     """A connection in autocommit mode: a transaction is open only after a `BEGIN` of ours."""
 
     def __init__(self, url: str, execution: str, role: str = "") -> None:
-        """Connects.
+        """Connects; for the errors see `connect.open_connection`.
 
         Args:
-            url: `postgresql://user:password@host:port/database`.
             execution: the name of this run, shown in pg_stat_activity and kept in the history.
             role: what this session is for, if it isn't the one that runs the migrations.
-
-        Raises:
-            MigratorError: of the family connection or input; see `connecting.open_connection`.
         """
         self.url = url
         self.execution = execution
@@ -95,9 +89,7 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -111,29 +103,14 @@ class Session:
 
     def query(self, sql: str, *params: Param) -> list[Row]:
         """Reads with a statement of ours, in a transaction of its own that ends at once."""
-        return self.read([Command(sql, params)])[0]
-
-    def read(self, commands: Sequence[Command]) -> list[list[Row]]:
-        """The rows of several statements of ours, read in one transaction and one round trip.
-
-        Raises:
-            MigratorError: the connection is lost, or the role may not read this.
-        """
         try:
-            return self.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])[2:-1]
+            return self.wire.execute_pipeline([BEGIN, OURS, Command(sql, params), COMMIT])[2]
         except BatchError as error:
             self.roll_back()
             raise named_error(error.error) from error
 
     def pause(self, seconds: float, meanwhile: str) -> None:
-        """Sleeps between two statements.
-
-        Args:
-            meanwhile: what the run does in this time, for people: `waiting for another run to end`.
-
-        Raises:
-            Cancelled: Ctrl-C was pressed, also while the last statement was running.
-        """
+        """Sleeps between two statements; see `interrupts.pause`. A Ctrl-C in the last statement counts, too."""
         interrupts.pause(seconds, meanwhile)
         if self.wire.interrupted:
             raise interrupts.cancelled(f"while {meanwhile}")
@@ -144,14 +121,10 @@ class Session:
         Args:
             complete: not only its role, but also its settings, temporary objects, prepared statements and advisory
                 locks: for a file of which nothing is committed.
-
-        Raises:
-            MigratorError: the connection is lost.
         """
+        commands = (*self.reset_commands, _UNLOCK_ITS) if complete else self.reset_commands[:2]
         try:
-            self.wire.execute_pipeline(
-                [*self.reset_commands, _UNLOCK_ITS] if complete else [Command(sql) for sql in _RESET[:2]]
-            )
+            self.wire.execute_pipeline(commands)
         except BatchError as error:
             raise named_error(error.error) from error
 
@@ -164,11 +137,7 @@ class Session:
             self.close()
 
     def prepare_to_write(self) -> None:
-        """Refuses a standby, and has the server check twice a second whether its client is still there.
-
-        Raises:
-            NotAWriter: the server is a standby.
-        """
+        """Refuses a standby, and has the server check twice a second whether its client is still there."""
         if self.server.in_recovery:
             raise NotAWriter("The server is a standby (a reader): it can't be changed here.")
         try:

@@ -83,8 +83,7 @@ class Trouble:
 
     cause: str
     solution: str
-    in_file: bool = False
-    """Whether the file is to be changed all the same."""
+    in_file: bool = False  # whether the file is to be changed all the same
 
 
 # By SQLSTATE or its class; the longest that fits holds.
@@ -174,14 +173,10 @@ class Diagnosis:
     sqlstate: str | None
     message: str
     hint: str | None
-    offset: int | None
-    """Where in the text that was sent, in characters from 0."""
-    detail: str | None = None
-    """PostgreSQL's DETAIL, where it can't hold a value."""
-    frames: tuple[Frame, ...] = ()
-    """The PL/pgSQL functions and blocks that were at work, the innermost first."""
-    function: str | None = None
-    """The innermost of them and its line, for people."""
+    offset: int | None  # where in the text that was sent, in characters from 0
+    detail: str | None = None  # PostgreSQL's DETAIL, where it can't hold a value
+    frames: tuple[Frame, ...] = ()  # the PL/pgSQL functions and blocks that were at work, the innermost first
+    function: str | None = None  # the innermost of them and its line, for people
     query: tuple[str, int] | None = None
     """A text inside one of them that the parser refused, and where in it, in characters from 0."""
 

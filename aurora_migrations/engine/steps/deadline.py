@@ -25,11 +25,7 @@ class Deadline:
     """The end of a call, by the clock of whoever limits it."""
 
     def __init__(self, remaining_ms: Callable[[], float]) -> None:
-        """Begins to count.
-
-        Args:
-            remaining_ms: returns the milliseconds until the call is ended from outside.
-        """
+        """Begins to count. `remaining_ms` returns the milliseconds until the call is ended from outside."""
         self._remaining_ms = remaining_ms
         self._at_first = self._left
         self._longest = 0.0
@@ -77,11 +73,7 @@ class Deadline:
 
 
 def out_of_time(error: MigratorError, step: str, cause: str = "", solution: str = "") -> StatementTimeout:
-    """The error where the end of a call, and no limit of a statement, ended a statement.
-
-    Args:
-        step: whose call it was: `apply`.
-    """
+    """The error where the end of a call, and no limit of a statement, ended a statement."""
     return StatementTimeout(
         error.message,
         cause=f"One call of {step} has only so much time. Its end, not a limit of the statement, ended it{cause}.",

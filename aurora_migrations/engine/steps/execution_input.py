@@ -22,29 +22,17 @@ _EXAMPLE = '{"action": "run-migration", "target": "017"}'
 
 @dataclass(frozen=True)
 class Ask:
-    """A valid execution input.
-
-    Attributes:
-        target: a migration's number; None means all.
-        confirm: for a rollback, the number of the newest applied migration, as the initiator knows it.
-        trigger: what started the execution, if that says so: the deploy rule, the command line.
-        requested_by: the initiator's name, as it gives it; else the execution's.
-    """
+    """A valid execution input."""
 
     action: str
-    target: str | None
-    confirm: str | None
-    trigger: str | None
-    requested_by: str
+    target: str | None  # a migration's number; None means all
+    confirm: str | None  # for a rollback, the number of the newest applied migration, as the initiator knows it
+    trigger: str | None  # what started the execution, if that says so: the deploy rule, the command line
+    requested_by: str  # the initiator's name, as it gives it; else the execution's
 
 
 def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
-    """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored.
-
-    Raises:
-        InvalidInput: it isn't an object, or has a key or a value that it can't have.
-        ActionNotAllowed: the environment doesn't allow the action.
-    """
+    """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored."""
     if not isinstance(data, Mapping):
         raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
     unknown = sorted(str(key)[:60] for key in data if key not in (*KEYS, *IGNORED))
@@ -63,12 +51,7 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
         _text(data, "trigger"),
         _text(data, "requested_by") or execution,
     )
-    _check_combination(ask)
-    return ask
-
-
-def _check_combination(ask: Ask) -> None:
-    """Refuses keys that don't belong together: no part of an input may be silently ignored."""
+    # No part of an input may be silently ignored.
     if ask.target is not None and ask.action not in _WITH_TARGET:
         raise _invalid(f"The action {ask.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
     if ask.confirm is not None and ask.action != "rollback":
@@ -78,6 +61,7 @@ def _check_combination(ask: Ask) -> None:
             "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
             '{"action": "rollback", "target": "017", "confirm": "018"}.'
         )
+    return ask
 
 
 def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | None:

@@ -14,14 +14,8 @@ UNKNOWN = "Look first: the page below has what was asked for, and a run applies 
 
 
 def unwritten(environment: str, region: str, what: str) -> Mail:
-    """What a state machine mails where preflight could not write the mail either.
-
-    Args:
-        what: happened, such as `A run of migrations failed`.
-
-    Returns:
-        A mail with two places in its body: what failed, and the execution's ARN.
-    """
+    """What a state machine mails where preflight could not write the mail either; its body has two places: for what
+    failed, and the execution's ARN."""
     headline = f"{what} on {environment}, and the function that writes the mail about it failed too."
     sections: list[Section] = [
         ("What happened", ["  {}"]),

@@ -48,11 +48,7 @@ def body(headline: str, sections: Iterable[Section]) -> str:
 
 
 def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
-    """A text's lines, each no wider than a mail. A line's own indentation stays.
-
-    Args:
-        hang: what stands before every line but the first of each, beyond the indentation.
-    """
+    """A text's lines, each no wider than a mail, all but the first with `hang`. A line's own indentation stays."""
     lines: list[str] = []
     for line in clean(text).splitlines():
         lead = indent + line[: len(line) - len(line.lstrip())]
@@ -62,11 +58,7 @@ def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
 
 def wrap(line: str, width: int, first: str = "", others: str = "") -> list[str]:
     """A line broken between words. What is to be copied stays whole, however long: what has no space in it, such as a
-    link, and a command in backticks.
-
-    Args:
-        first, others: what the first line and all others begin with.
-    """
+    link, and a command in backticks."""
     whole = _IN_BACKTICKS.sub(lambda match: match[0].replace(" ", _HARD_SPACE), line)
     lines = textwrap.wrap(
         whole,
@@ -100,7 +92,8 @@ def quoted(text: str, most: int) -> list[str]:
     """Lines of code as they stand, each cut at a mail's width; of very many the first."""
     lines = clean(text).splitlines()
     more = [f"... ({len(lines) - most} more lines)"] if len(lines) > most else []
-    return [_cut_line(f"{_INDENT}{_INDENT}{line}".rstrip()) for line in (*lines[:most], *more)]
+    whole = (f"{_INDENT}{_INDENT}{line}".rstrip() for line in (*lines[:most], *more))
+    return [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in whole]
 
 
 def pointed(excerpt: str) -> list[str]:
@@ -124,7 +117,3 @@ def in_a_line(text: str) -> str:
 def clean(text: str) -> str:
     """A text without what isn't printable, but for line ends."""
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-
-
-def _cut_line(line: str) -> str:
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."

@@ -23,91 +23,62 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class Settings:
-    """An environment's settings. Times are milliseconds.
-
-    Attributes:
-        secret: the ARN of the secret that holds the login.
-        host, port, database: None where they are left to the secret.
-        certificates: the roots that the server's certificate is checked with; None where sslmode has it not checked.
-        actions: those that are allowed.
-        limits: for files that say nothing themselves; lock_wait is also how long to wait for another run to end.
-        hazards: what to do about a pending file's hazards that nobody has accepted.
-    """
+    """An environment's settings. Times are milliseconds."""
 
     environment: str
-    secret: str
+    secret: str  # the ARN of the secret that holds the login
+    # host, port, database: None where they are left to the secret.
     host: str | None
     port: int | None
     database: str | None
     sslmode: str
+    # The roots that the server's certificate is checked with; None where sslmode has it not checked.
     certificates: Path | None
-    actions: tuple[str, ...]
-    limits: Limits
-    hazards: Hazards
+    actions: tuple[str, ...]  # those that are allowed
+    limits: Limits  # for files that say nothing themselves; lock_wait is also how long to wait for another run to end
+    hazards: Hazards  # what to do about a pending file's hazards that nobody has accepted
     migrations: Path
 
 
 def read_settings(variables: Mapping[str, str]) -> Settings:
-    """Settings from environment variables; an empty variable counts as not set.
+    """Settings from environment variables, which an error (InvalidInput) names; an empty one counts as not set."""
+    given = {name: text for name, value in variables.items() if (text := value.strip())}
 
-    Raises:
-        InvalidInput: a variable is missing or has a value it can't have; names it.
-    """
-    found = _Variables(variables)
+    def read(name: str, parse: Callable[[str], _Value], default: _Value) -> _Value:
+        try:
+            return parse(given[name]) if name in given else default
+        except ValueError as error:
+            raise _wrong(name, str(error)) from None
+
     for name in ("ENVIRONMENT", "DATABASE_SECRET_ARN", "ALLOWED_ACTIONS"):
-        found.require(name)
-    sslmode = found.read("DATABASE_SSLMODE", _one_of(SSLMODES), "verify-full")
+        if name not in given:
+            raise _wrong(name, "is not set")
+    sslmode = read("DATABASE_SSLMODE", _one_of(SSLMODES), "verify-full")
+    certificates = read("DATABASE_SSLROOTCERT", _below_root, ROOT / CERTIFICATES)
+    if sslmode.startswith("verify") and not certificates.is_file():
+        named = given.get("DATABASE_SSLROOTCERT")
+        missing = f"is not set, and there is no {certificates.name}"
+        raise _wrong("DATABASE_SSLROOTCERT", f"names {named}, but there is no such file" if named else missing)
     settings = Settings(
-        environment=found.require("ENVIRONMENT"),
-        secret=found.require("DATABASE_SECRET_ARN"),
-        host=found.read("DATABASE_HOST", str, None),
-        port=found.read("DATABASE_PORT", _number(1, 65_535), None),
-        database=found.read("DATABASE_NAME", str, None),
+        environment=given["ENVIRONMENT"],
+        secret=given["DATABASE_SECRET_ARN"],
+        host=read("DATABASE_HOST", str, None),
+        port=read("DATABASE_PORT", _number(1, 65_535), None),
+        database=read("DATABASE_NAME", str, None),
         sslmode=sslmode,
-        certificates=found.certificates() if sslmode.startswith("verify") else None,
-        actions=found.read("ALLOWED_ACTIONS", _actions, ()),
+        certificates=certificates if sslmode.startswith("verify") else None,
+        actions=read("ALLOWED_ACTIONS", _actions, ()),
         limits=Limits(
-            lock_timeout=found.read("LOCK_TIMEOUT_MS", _number(1, _LONGEST), Limits.lock_timeout),
-            statement_timeout=found.read("STATEMENT_TIMEOUT_MS", _number(0, _LONGEST), Limits.statement_timeout),
-            lock_wait=found.read("LOCK_WAIT_MS", _number(0, _LONGEST), Limits.lock_wait),
+            lock_timeout=read("LOCK_TIMEOUT_MS", _number(1, _LONGEST), Limits.lock_timeout),
+            statement_timeout=read("STATEMENT_TIMEOUT_MS", _number(0, _LONGEST), Limits.statement_timeout),
+            lock_wait=read("LOCK_WAIT_MS", _number(0, _LONGEST), Limits.lock_wait),
         ),
-        hazards=cast(Hazards, found.read("HAZARDS", _one_of(HAZARDS), "warn")),
-        migrations=found.read("MIGRATIONS_DIR", _below_root, ROOT / "migrations"),
+        hazards=cast(Hazards, read("HAZARDS", _one_of(HAZARDS), "warn")),
+        migrations=read("MIGRATIONS_DIR", _below_root, ROOT / "migrations"),
     )
     if settings.limits.contradict:
         raise _wrong("STATEMENT_TIMEOUT_MS", "must be above LOCK_TIMEOUT_MS, or the lock's holder is never reported")
     return settings
-
-
-class _Variables:
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-
-    def require(self, name: str) -> str:
-        text = self._text(name)
-        if not text:
-            raise _wrong(name, "is not set")
-        return text
-
-    def read(self, name: str, parse: Callable[[str], _Value], default: _Value) -> _Value:
-        text = self._text(name)
-        try:
-            return parse(text) if text else default
-        except ValueError as error:
-            raise _wrong(name, str(error)) from None
-
-    def certificates(self) -> Path:
-        path = self.read("DATABASE_SSLROOTCERT", _below_root, ROOT / CERTIFICATES)
-        if not path.is_file():
-            named = self._text("DATABASE_SSLROOTCERT")
-            reason = (
-                f"names {named}, but there is no such file" if named else f"is not set, and there is no {path.name}"
-            )
-            raise _wrong("DATABASE_SSLROOTCERT", reason)
-        return path
-
-    def _text(self, name: str) -> str:
-        return self._variables.get(name, "").strip()
 
 
 def _wrong(name: str, reason: str) -> InvalidInput:

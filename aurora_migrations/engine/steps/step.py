@@ -29,33 +29,22 @@ from aurora_migrations.engine.steps.settings import Settings
 
 _Item = TypeVar("_Item")
 _LONGEST_NUMBER = 255  # characters: as long as a file's name can be
-_READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A call of a step.
-
-    Attributes:
-        url: the database, password included: not shown where the step is printed.
-        execution: the name of the execution that this is a call of.
-        started_at: when that began, ISO 8601; the same in all its calls.
-        package: the digest of the package that the execution began with; empty in its first step.
-        so_far: the answer of the last call of apply; empty before.
-        listener: notified of events as they happen.
-        folder: migrations to use instead of the package's.
-    """
+    """A call of a step."""
 
     settings: Settings
     ask: Ask
-    execution: str
-    started_at: str
-    package: str
-    so_far: Mapping[str, Any]
+    execution: str  # the name of the execution that this is a call of
+    started_at: str  # when that began, ISO 8601; the same in all its calls
+    package: str  # the digest of the package that the execution began with; empty in its first step
+    so_far: Mapping[str, Any]  # the answer of the last call of apply; empty before
     deadline: Deadline
-    listener: Listener = field(default_factory=Listener)
-    url: str = field(default="", repr=False)
-    folder: Source | None = None
+    listener: Listener = field(default_factory=Listener)  # notified of events as they happen
+    url: str = field(default="", repr=False)  # the database, password included: not shown where the step is printed
+    folder: Source | None = None  # migrations to use instead of the package's
 
     @property
     def action(self) -> Action:
@@ -64,12 +53,7 @@ class Step:
 
     @cached_property
     def source(self) -> Source:
-        """The package, which must be the one that the execution began with.
-
-        Raises:
-            InvalidManifest: it has no manifest, or a damaged one.
-            PackageChanged: it is another one.
-        """
+        """The package, which must be the one that the execution began with."""
         manifest = self.folder or Manifest(self.settings.migrations)
         if self.package not in ("", manifest.digest):
             raise PackageChanged(
@@ -85,14 +69,10 @@ class Step:
 def looking(step: Step, function: str) -> Iterator[Session]:
     """A read-only session on the writer, with the environment's limits, that ends before the call does.
 
-    Args:
-        function: whose call this is, for the error: `verify`.
-
     Raises:
         NotAWriter: the server is a standby.
         StatementTimeout: a statement took too long, or the time of the call is over.
         LockTimeout: others hold a lock on the history.
-        MigratorError: of the family connection: there is no session.
     """
     session, guard = Session(step.url, step.execution), Guard(step.deadline)
     step.listener.connected(session)
@@ -101,7 +81,7 @@ def looking(step: Step, function: str) -> Iterator[Session]:
             raise NotAWriter("The server is a standby (a reader): migrations need the writer.")
         guard.watch(session)
         limits = step.deadline.limits(step.settings.limits)
-        send(session, _READ_ONLY)
+        send(session, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         send(session, f"SET statement_timeout = {limits.statement_timeout}")
         send(session, f"SET lock_timeout = {limits.lock_timeout}")
         yield session
@@ -116,11 +96,7 @@ def looking(step: Step, function: str) -> Iterator[Session]:
 
 
 def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
-    """A text of the event with which the state machine calls a function; empty where it is missing.
-
-    Raises:
-        InvalidInput: it is no text, or a longer one than any that the state machine passes.
-    """
+    """A text of the event with which the state machine calls a function; empty where it is missing."""
     value = payload.get(key)
     if value is None:
         return ""
@@ -130,37 +106,30 @@ def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
 
 
 def read_so_far(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer of the last call of apply, as the state machine passes it on; empty if there was none.
-
-    Raises:
-        InvalidInput: apply answers nothing like this.
-    """
+    """The answer of the last call of apply, as the state machine passes it on; empty if there was none."""
     data = payload.get("so_far")
     if data is None:
         return {}
     if not isinstance(data, Mapping):
         raise _malformed("so_far", "an object")
     given = {key: value for key, value in data.items() if value is not None}
-    for key, (is_right, what) in _SO_FAR.items():
-        if key in given and not is_right(given[key]):
+    counts = {"calls", *(f"{key}_count" for key in PAST.values())}
+    for key, value in given.items():
+        if key in PAST.values():
+            what = "a list of objects, each with the number of a migration"
+            is_right = isinstance(value, list) and all(map(_has_number, value))
+        elif key in counts:
+            is_right, what = isinstance(value, int) and not isinstance(value, bool) and value >= 0, "a whole number"
+        else:
+            continue
+        if not is_right:
             raise _malformed(f"so_far.{key}", what)
     return given
 
 
-def _are_done(files: object) -> bool:
-    if not isinstance(files, list):
-        return False
-    numbers = [file.get("migration") if isinstance(file, Mapping) else None for file in files]
-    return all(isinstance(number, str) and len(number) <= _LONGEST_NUMBER for number in numbers)
-
-
-def _is_count(count: object) -> bool:
-    return isinstance(count, int) and not isinstance(count, bool) and count >= 0
-
-
-_FILES = (_are_done, "a list of objects, each with the number of a migration")
-_COUNT = (_is_count, "a whole number")
-_SO_FAR = dict.fromkeys(PAST.values(), _FILES) | {f"{key}_count": _COUNT for key in PAST.values()} | {"calls": _COUNT}
+def _has_number(file: object) -> bool:
+    number = file.get("migration") if isinstance(file, Mapping) else None
+    return isinstance(number, str) and len(number) <= _LONGEST_NUMBER
 
 
 def _malformed(key: str, what: str) -> InvalidInput:

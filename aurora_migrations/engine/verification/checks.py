@@ -45,16 +45,11 @@ _COUNTED = 50  # tables whose rows are counted
 
 @dataclass(frozen=True)
 class Standing:
-    """What an applied file means for tables.
-
-    Attributes:
-        made: names of those that certainly exist once it is applied.
-        taken: bare names of those that it may have dropped, or ANYTHING.
-    """
+    """What an applied file means for tables."""
 
     file: str
-    made: tuple[str, ...]
-    taken: tuple[str, ...]
+    made: tuple[str, ...]  # names of those that certainly exist once it is applied
+    taken: tuple[str, ...]  # bare names of those that it may have dropped, or ANYTHING
 
 
 def must_be_there(files: Iterable[Standing | None]) -> dict[str, str]:
@@ -79,104 +74,76 @@ def must_be_there(files: Iterable[Standing | None]) -> dict[str, str]:
 
 
 class _Facts(NamedTuple):
-    """What else is needed of a file where a table isn't there; of ten thousand, all that is known would fill the
-    memory."""
+    """What else is needed of a file where a table isn't there; of ten thousand, all that is known fills the memory."""
 
     tables: tuple[str, ...]
-    left: frozenset[str]
-    """Names that it has taken away: those of tables that it dropped, renamed or moved."""
+    left: frozenset[str]  # names that it has taken away: those of tables that it dropped, renamed or moved
     standing: Standing
 
 
 @dataclass(frozen=True)
 class Report:
-    """What verify found, and with it what the machine answers.
-
-    Attributes:
-        done: what the execution has applied or rolled back, in order.
-        tables: every table that the execution touched (or that the input names), as it is now.
-        missing: how many of the tables don't exist, and no applied file is known to have dropped them.
-        kept: lasting expectations of all applied migrations, and what was found.
-    """
+    """What verify found, and with it what the machine answers."""
 
     step: Step
     database: str
     target: Migration | None
     already: Applied | None
-    done: tuple[Done, ...]
-    tables: tuple[Table, ...]
-    missing: int
+    done: tuple[Done, ...]  # what the execution has applied or rolled back, in order
+    tables: tuple[Table, ...]  # every table that the execution touched (or that the input names), as it is now
+    missing: int  # how many of the tables don't exist, and no applied file is known to have dropped them
     promised: Mapping[str, Sequence[str]]
-    kept: tuple[Check, ...]
+    kept: tuple[Check, ...]  # lasting expectations of all applied migrations, and what was found
     warnings: tuple[str, ...]
-    ended_at: datetime
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine."""
-        ask, execution = self.step.ask, self.step.execution
-        return {
-            **success(ask.action, execution, self.database, self._migration, self._message),
-            **self._files(),
-            "already_applied": self.already.applied_at if self.already else None,
-            "verified": self._verified(),
-            "warnings": newest(self.warnings, _WARNINGS_BUDGET),
-            "duration_ms": self._duration_ms,
-        }
-
-    @property
-    def _labels(self) -> list[str]:
-        return [done.label for done in self.done]
-
-    @property
-    def _migration(self) -> str | None:
-        if self.target is not None and self.step.ask.action != "rollback":
-            return self.target.label
-        return self._labels[-1] if self.done else None
-
-    @property
-    def _message(self) -> str:
-        if self.step.ask.action == "verify":
-            looked_at = f"{_count(self.tables, 'table')} and {_count(self.kept, 'lasting promise')}"
-            return f"Verified {looked_at}: {self._found}"
-        if self.step.ask.action == "rollback":
-            return rollback_message(self._labels)
-        return success_message(self._labels, self.target.label if self.target else None, self.already)
-
-    @property
-    def _found(self) -> str:
-        if not self.missing:
-            return "all is as it should be"
-        return f"{self.missing} of {_count(self.tables, 'table')} {'is' if self.missing == 1 else 'are'} not there"
-
-    def _files(self) -> dict[str, object]:
-        key = PAST[self.step.action]
-        told = {str(file["migration"]): file for file in self.step.so_far.get(key, [])}
+        step, key = self.step, PAST[self.step.action]
+        labels = [done.label for done in self.done]
+        migration = labels[-1] if labels else None
+        if self.target is not None and step.ask.action != "rollback":
+            migration = self.target.label
+        told = {str(file["migration"]): file for file in step.so_far.get(key, [])}
         files = [{"verified": [], **told.get(done.label, {}), **done.to_dict()} for done in self.done]
-        return {key: newest(files, _FILES_BUDGET), f"{key}_count": len(files)}
-
-    def _verified(self) -> dict[str, object]:
         tables = [{**table.to_dict(), **self._promise(table)} for table in self.tables]
-        shown = newest(tables, _TABLES_BUDGET)
         lasting = [{"promise": check.promise, "found": check.found} for check in self.kept]
         return {
-            "tables": shown,
-            "tables_count": len(tables),
-            "always": newest(lasting, _CHECKS_BUDGET),
-            "always_count": len(lasting),
+            **success(step.ask.action, step.execution, self.database, migration, self._message(labels)),
+            key: newest(files, _FILES_BUDGET),
+            f"{key}_count": len(files),
+            "already_applied": self.already.applied_at if self.already else None,
+            "verified": {
+                "tables": newest(tables, _TABLES_BUDGET),
+                "tables_count": len(tables),
+                "always": newest(lasting, _CHECKS_BUDGET),
+                "always_count": len(lasting),
+            },
+            "warnings": newest(self.warnings, _WARNINGS_BUDGET),
+            "duration_ms": _milliseconds_since(step.started_at),
         }
+
+    def _message(self, labels: Sequence[str]) -> str:
+        if self.step.ask.action == "rollback":
+            return rollback_message(labels)
+        if self.step.ask.action != "verify":
+            return success_message(labels, self.target.label if self.target else None, self.already)
+        tables, found = _count(self.tables, "table"), "all is as it should be"
+        if self.missing:
+            found = f"{self.missing} of {tables} {'is' if self.missing == 1 else 'are'} not there"
+        return f"Verified {tables} and {_count(self.kept, 'lasting promise')}: {found}"
 
     def _promise(self, table: Table) -> dict[str, object]:
         """The expectations about its rows at the commit: the application may have written since."""
         found = [words for name in {table.name, *table.called} for words in self.promised.get(name, ())]
         return {"promised_at_commit": found} if found else {}
 
-    @property
-    def _duration_ms(self) -> float | None:
-        try:
-            began = datetime.fromisoformat(self.step.started_at)
-        except ValueError:
-            return None
-        return round((self.ended_at - began.replace(tzinfo=began.tzinfo or UTC)).total_seconds() * 1_000, 1)
+
+def _milliseconds_since(start: str) -> float | None:
+    try:
+        began = datetime.fromisoformat(start)
+    except ValueError:
+        return None
+    return round((datetime.now(UTC) - began.replace(tzinfo=began.tzinfo or UTC)).total_seconds() * 1_000, 1)
 
 
 def verify(step: Step) -> Report:
@@ -185,46 +152,50 @@ def verify(step: Step) -> Report:
     Raises:
         VerificationFailed: a table that must exist doesn't, an index can't be used, a lasting expectation isn't met, or
             something isn't applied.
-        MigratorError: of the families input, package, connection or history: nothing could be inspected.
+        MigratorError: of the families input, package, connection or history: nothing could be inspected, or what would
+            keep the next run from beginning.
     """
+    package, action = step.source.package, step.ask.action
     with looking(step, "verify") as session:
         state = read_state(session)
         applied = state.applied
-        target = find_target(step.source.package, step.ask.target) if step.ask.target else None
-        _refuse_pending(step, applied, target)
+        target = find_target(package, step.ask.target) if step.ask.target else None
+        if action == "verify" and target and target.version not in applied:
+            raise _not_applied(target)
         done = read_done(session, step.execution, step.started_at, step.action)
-        versions = _touching(step, applied, target, done)
+        did = {each.version: each.label for each in done}
+        # The migrations whose tables are looked at: those of this execution; without any, the target, or for the action
+        # verify everything that is applied.
+        versions = set(did) or ({target.version} if target else set(applied) if action == "verify" else set())
         known = _outlines(step, versions | set(applied))
-        promised = _promised(step, [known[version] for version in versions if version in known])
+        promised: dict[str, list[str]] = {}
+        if action != "rollback":
+            for row in (row for version in versions if version in known for row in known[version].rows):
+                promised.setdefault(row.table, []).append(f"{row.operator} {row.count}")
         names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
         tables = tuple(inspect(session, [*names, *promised], _COUNTED, lambda: not step.deadline.is_over))
         kept = tuple(_lasting(step, session, known, applied))
         facts = {} if all(table.exists for table in tables) else dict(_facts(step, known))
         missed = [*_missed(step, session, state, tables, facts)]
         _refuse([*_history(step, applied, target, done)], [*missed, *_indexes(tables), *kept], step, bool(missed))
+        warnings: list[str] = []
+        if action != "rollback":
+            edits = read_edits(session, step.source, applied)
+            warnings += build_plan(package, state, edits, step.ask.target).warnings
+            files = [package.by_version[version] for version in did if version in package.by_version]
+            warnings += [str(hazard) for file in files for hazard in step.source.script("apply", file).open_hazards]
         return Report(
             step,
             database=session.server.database,
             target=target,
-            already=_already(applied, target, done),
+            already=applied.get(target.version) if target and target.version not in did else None,
             done=done,
             tables=tables,
             missing=_missing(tables, facts),
             promised=promised,
             kept=kept,
-            warnings=(
-                *_notices(step, session, state),
-                *_hazards(step, done),
-            ),
-            ended_at=datetime.now(UTC),
+            warnings=tuple(warnings),
         )
-
-
-def _touching(step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> set[int]:
-    """The migrations whose tables are looked at: those of this execution; without any, the target, or for the action
-    verify everything that is applied."""
-    versions = {each.version for each in done} or ({target.version} if target else set())
-    return set(applied) if not versions and step.ask.action == "verify" else versions
 
 
 def _outlines(step: Step, versions: Collection[int]) -> dict[int, Outline]:
@@ -295,36 +266,6 @@ def _rolled_back(step: Step, change: Change) -> Standing | None:
     return Standing(migration.name, (), tuple(name for names in taken for name in names))
 
 
-def _notices(step: Step, session: Session, state: State) -> list[str]:
-    """What a person should know though nothing is wrong.
-
-    Raises:
-        MigratorError: of the family history: what would keep the next run from beginning.
-    """
-    if step.ask.action == "rollback":
-        return []
-    edits = read_edits(session, step.source, state.applied)
-    return build_plan(step.source.package, state, edits, step.ask.target).warnings
-
-
-def _hazards(step: Step, done: Sequence[Done]) -> list[str]:
-    """What may hurt in the files that the execution has applied."""
-    if step.ask.action == "rollback":
-        return []
-    known = step.source.package.by_version
-    scripts = [step.source.script("apply", known[each.version]) for each in done if each.version in known]
-    return [str(hazard) for script in scripts for hazard in script.open_hazards]
-
-
-def _promised(step: Step, outlines: Sequence[Outline]) -> dict[str, list[str]]:
-    """By table, the expectations about its rows when a file committed."""
-    found: dict[str, list[str]] = {}
-    if step.ask.action != "rollback":
-        for row in (row for each in outlines for row in each.rows):
-            found.setdefault(row.table, []).append(f"{row.operator} {row.count}")
-    return found
-
-
 def _lasting(
     step: Step, session: Session, outlines: Mapping[int, Outline], applied: Mapping[int, Applied]
 ) -> Iterator[Check]:
@@ -368,13 +309,8 @@ def _history(
                 yield Check(f"migration {migration.label}", "applied", "pending", False)
 
 
-def _refuse_pending(step: Step, applied: Mapping[int, Applied], target: Migration | None) -> None:
-    """Raises:
-    VerificationFailed: the migration that the input names isn't applied.
-    """
-    if step.ask.action != "verify" or target is None or target.version in applied:
-        return
-    raise VerificationFailed(
+def _not_applied(target: Migration) -> VerificationFailed:
+    return VerificationFailed(
         f"Migration {target.label} isn't applied here.",
         cause="Its file is in the package, and the history of this database has no record of it.",
         solution="Run it, or see with `aurora-migrations status` what is applied.",
@@ -411,10 +347,3 @@ def _refuse(history: Sequence[Check], checks: Sequence[Check], step: Step, misse
 
 def _count(things: Sequence[object], noun: str) -> str:
     return f"{len(things)} {noun if len(things) == 1 else f'{noun}s'}"
-
-
-def _already(applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]) -> Applied | None:
-    """The target's record, if another execution had applied it."""
-    if target is None or target.version in {each.version for each in done}:
-        return None
-    return applied.get(target.version)

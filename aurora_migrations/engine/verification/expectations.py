@@ -61,16 +61,8 @@ class Check:
 def check_expectations(
     session: Session, migration: str, file: str, rows: Sequence[RowsExpectation], queries: Sequence[Expectation]
 ) -> list[Check]:
-    """Checks expectations in the open transaction, which is as before afterwards.
-
-    Args:
-        queries: each must return one row with one true boolean.
-
-    Raises:
-        VerificationFailed: at least one isn't met, or its query fails; names all of them.
-        Cancelled, StatementTimeout: a query was cancelled, or took too long.
-        ConnectionLost: the connection was lost meanwhile.
-    """
+    """Checks expectations in the open transaction, which is as before afterwards; VerificationFailed names all that
+    aren't met or whose query fails. Each of the queries must return one row with one true boolean."""
     checks = [check_rows(session, expectation) for expectation in rows]
     checks += [_check_query(session, promise) for promise in queries]
     failed = [check for check in checks if not check.true]
@@ -87,16 +79,8 @@ def check_expectations(
 
 
 def check_rows(session: Session, expectation: RowsExpectation, faults: Collection[str] = ()) -> Check:
-    """Compares the number of rows in the open transaction with an expectation.
-
-    Args:
-        faults: further SQLSTATEs that are raised as errors, instead of failing the check.
-
-    Raises:
-        Cancelled, StatementTimeout: the query was cancelled, or took too long.
-        LockTimeout: if LOCKED is among the faults.
-        ConnectionLost: the connection was lost meanwhile.
-    """
+    """Compares the number of rows in the open transaction with an expectation. SQLSTATEs among `faults` are raised as
+    errors, instead of failing the check."""
     promise, expected = str(expectation), f"{expectation.operator} {expectation.count}"
     try:
         ((name,),) = _read_only(session, Command("SELECT pg_catalog.to_regclass($1)", [expectation.table]))
@@ -117,13 +101,9 @@ def _check_query(session: Session, promise: Expectation) -> Check:
         answer = _read_only(session, Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)"))
     except BatchError as error:
         return replace(_unanswered(promise.name, "true", error, promise.query, _WRONG_SHAPE), place=promise.place)
-    return replace(_judge(promise.name, answer), place=promise.place)
-
-
-def _judge(name: str, answer: list[Row]) -> Check:
     value = answer[0][0]
     words = {"t": "true", "f": "false", None: "no row, or NULL"}
-    return Check(name, "true", words.get(value, str(value)), value == "t")
+    return Check(promise.name, "true", words.get(value, str(value)), value == "t", promise.place)
 
 
 def _read_only(session: Session, command: Command) -> list[Row]:
@@ -153,7 +133,7 @@ def _unanswered(
             state="The file was rolled back as a whole; the database is as it was before it.",
             sqlstate=found.sqlstate,
         )
-    told = (
-        (known or {}).get(found.sqlstate or "") if "COALESCE" in found.message or "subquery" in found.message else None
-    )
-    return Check(promise, expected, told or f"an error: {found.message} ({found.sqlstate})", False)
+    told = f"an error: {found.message} ({found.sqlstate})"
+    if "COALESCE" in found.message or "subquery" in found.message:
+        told = (known or {}).get(found.sqlstate or "", told)
+    return Check(promise, expected, told, False)

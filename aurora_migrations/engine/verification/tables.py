@@ -92,21 +92,18 @@ class Index:
 class Table:
     """A table as it is now.
 
-    Attributes:
-        called: the names that were given for it.
-        rows: None where nobody knows: the table was never analyzed and is too large to count, or may not be read.
-        counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
-        size: bytes on disk, without its indexes; None where nobody knows, for the same reasons.
+    rows, size: None where nobody knows: the table was never analyzed and is too large to count, or may not be read.
+    counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
     """
 
     name: str
     exists: bool
-    called: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()  # the names that were given for it
     oid: int = 0
     kind: str = ""
     rows: int | None = None
     counted: bool = False
-    size: int | None = None
+    size: int | None = None  # bytes on disk, without its indexes
     indexes: tuple[Index, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -132,9 +129,6 @@ def inspect(
         names: as SQL writes them; of an index, its table is looked at.
         count: how many tables get their rows counted at most; the others get the estimate.
         in_time: called before each of these; if it returns False, this one gets the estimate, too.
-
-    Raises:
-        MigratorError: the connection is lost, or the role may not read the catalogue.
     """
     tables: dict[str, Table] = {}
     for table in map(_table, _ask(session, _TABLES, json.dumps(list(dict.fromkeys(names))))):
@@ -151,11 +145,7 @@ def inspect(
 
 
 def nowhere(session: Session, names: Sequence[str]) -> set[str]:
-    """Which of these names no relation bears, in whatever schema: a `search_path` can't hide it, nor a move.
-
-    Raises:
-        MigratorError: as `inspect`.
-    """
+    """Which of these names no relation bears, in whatever schema: a `search_path` can't hide it, nor a move."""
     return {str(name) for (name,) in _ask(session, _NOWHERE, json.dumps(list(names)))} if names else set()
 
 
