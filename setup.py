@@ -15,11 +15,12 @@ class BuildWithFunctions(build_py):
     """Copies `functions/` and the lock of its packages to where `aurora_migrations/project.py` looks for them."""
 
     def run(self) -> None:
-        super().run()
         if self.editable_mode:
+            super().run()
             return  # an editable install finds them in the checkout
         package = Path(self.build_lib) / "aurora_migrations"
-        shutil.rmtree(package / "functions", ignore_errors=True)
+        shutil.rmtree(package, ignore_errors=True)  # what an earlier build left, modules that are gone among it
+        super().run()
         shutil.copytree(ROOT / "functions", package / "functions", ignore=shutil.ignore_patterns("__pycache__", ".*"))
         shutil.copyfile(ROOT / "requirements" / "lambda.txt", package / "lambda.txt")
 

@@ -43,10 +43,10 @@ def migrations() -> Path:
     Raises:
         InvalidInput: as for `root`.
     """
-    named = os.environ.get(MIGRATIONS_VARIABLE)
+    named = os.environ.get(MIGRATIONS_VARIABLE, "").strip()
     if named:
         return Path(named)
-    folder, table = _find()
+    folder, table = _find()  # also shows that there is a current folder
     path = folder / table.get("migrations", "migrations")
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
@@ -71,7 +71,14 @@ def cache() -> Path:
 
 
 def _find() -> tuple[Path, dict[str, str]]:
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        raise InvalidInput(
+            f"The current folder can't be found: {error.strerror}.",
+            cause="It was deleted, or may not be read.",
+            solution="Change to a folder that is there.",
+        ) from error
     for folder in (here, *here.parents):
         path = folder / "pyproject.toml"
         if path.is_file():
@@ -84,12 +91,14 @@ def _find() -> tuple[Path, dict[str, str]]:
 def _read_table(path: Path) -> dict[str, str] | None:
     """The table of a pyproject.toml; None if it has none."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         if "aurora-migrations" not in text:  # somebody else's file, whatever is in it
             return None
         document: dict[str, Any] = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise _wrong(path, f"can't be read: {error}") from error
+    except RecursionError as error:
+        raise _wrong(path, "can't be read: it is nested too deep") from error
     tools = document.get("tool", {})
     if not isinstance(tools, dict):
         raise _wrong(path, "`tool` must be a table")

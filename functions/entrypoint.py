@@ -153,13 +153,14 @@ def _to_lambda_error(error: Exception, payload: Mapping[str, Any], story: Story,
     known = in_environment(known, payload.get("input"), run)
     with contextlib.suppress(InvalidInput):  # what earlier calls have done, for a step that doesn't know it
         so_far = read_so_far(payload)
-        for fact in PAST.values():
-            if so_far.get(fact) and fact not in known.facts:
-                known.facts[fact] = [file["migration"] for file in so_far[fact]][-_DONE:]
+        facts = [fact for fact in PAST.values() if so_far.get(fact) and fact not in known.facts]
+        done: dict[str, Any] = {fact: [file["migration"] for file in so_far[fact]][-_DONE:] for fact in facts}
+        known = known.but(**done)
     story.failed(known)
     written = _written(lambda: mail.failure(known, run), story)
     if mail.is_seen_by_asker(known, run):
-        known.facts[SEEN_BY_ASKER] = True
+        seen: dict[str, Any] = {SEEN_BY_ASKER: True}
+        known = known.but(**seen)
     known.args = (document(known, written, execution=run.execution),)
     return known.with_traceback(None)
 

@@ -52,6 +52,19 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(without_password(message))
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses, and finds the usual migrations folder where none was given. An environment needs none."""
+        arguments = super().parse_args(args, namespace)
+        if arguments.migrations is None:
+            try:
+                arguments.migrations = project.migrations()
+            except InvalidInput as error:
+                if not getattr(arguments, "env", None):
+                    self.error(f"{error.message} {error.solution}")
+                arguments.migrations = Path("migrations")
+            self.set_defaults(migrations=arguments.migrations)  # as if it were a constant
+        return arguments
+
 
 def plain(text: str) -> str:
     """The type of all other arguments: text without a password in it."""
@@ -73,16 +86,11 @@ def make_parser(
         formatter_class=_Help,
     )
     parser.set_defaults(verb=verb)
-    try:
-        usual_folder = project.migrations()
-    except InvalidInput as error:
-        parser.error(f"{error.message} {error.solution}")
     parser.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
     parser.add_argument(
         "--migrations",
         metavar="DIR",
         type=_migrations,
-        default=usual_folder,
         help="the folder (default: migrations/)",
     )
     return parser
@@ -342,7 +350,11 @@ def _deploy_command(arguments: argparse.Namespace) -> NextCommand:
 
 def folder(migrations: Path) -> list[str]:
     """`--migrations DIR`, where it isn't the usual folder."""
-    return ["--migrations", quoted(str(migrations))] if migrations != project.migrations() else []
+    try:
+        usual = migrations == project.migrations()
+    except InvalidInput:  # a pyproject.toml that can't be read: the folder was named
+        usual = False
+    return [] if usual else ["--migrations", quoted(str(migrations))]
 
 
 def quoted(word: str) -> str:

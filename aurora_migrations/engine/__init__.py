@@ -12,7 +12,8 @@
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
     verification/   what must be true  steps/          the steps of an execution
 
-It knows PostgreSQL, and nothing of Lambda, AWS or the command line. The path of a statement: `runner` takes the run
+It knows PostgreSQL, and nothing of Lambda, AWS or the command line; only what `steps/` has is shared by functions,
+stack and command line. The path of a statement: `runner` takes the run
 lock and decides about retries, `transaction` runs one file, `postgres/protocol` sends it.
 """
 

@@ -46,11 +46,15 @@ def test_inputs_that_rules_give_are_understood(template: Template) -> None:
 @pytest.mark.parametrize("step", HANDLERS)
 def test_handler_is_where_the_template_says(step: str, package: Path, tmp_path: Path) -> None:
     """Imported from the package's own code, without the compiler; compiled packages are those of this machine."""
-    shutil.copytree(package / "functions", tmp_path / "functions")
+    for top in ("functions", "aurora_migrations"):
+        shutil.copytree(package / top, tmp_path / top)
     code = (
         "import sys\n"
-        "for name in ('compiler', 'cli', 'postgast', 'rich'): sys.modules[name] = None\n"
+        "for name in ('postgast', 'rich'): sys.modules[name] = None\n"
         f"import functions.{step}.handler as module\n"
+        f"assert module.lambda_handler.__code__.co_filename.startswith({str(tmp_path)!r})\n"
+        "import aurora_migrations.engine as engine\n"
+        f"assert engine.__file__.startswith({str(tmp_path)!r}), engine.__file__\n"
         "sys.exit(not callable(module.handler))\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

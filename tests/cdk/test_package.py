@@ -77,7 +77,9 @@ def test_it_holds_what_is_locked_in_those_versions_and_no_other_package(package:
 
 def test_it_holds_no_boto3_no_compiler_and_no_test(package: Path) -> None:
     tops = {name.split("/")[0] for name in names(package)}
-    assert not tops & {"boto3", "botocore", "compiler", "cli", "local", "infra", "tests", "postgast", "squawk", "bin"}
+    assert not tops & {"boto3", "botocore", "infra", "tests", "postgast", "squawk", "bin"}
+    ours = {name.split("/")[1] for name in names(package) if name.startswith("aurora_migrations/")}
+    assert ours == {"__init__.py", "engine"}
     assert [name for name in names(package) if re.search(r"__pycache__|\.pyc$|(^|/)tests?/|conftest", name)] == []
 
 
@@ -141,10 +143,12 @@ def test_certificates_are_roots_of_amazon_rds_that_are_valid_for_long(package: P
 
 def test_code_in_it_runs_without_the_compiler(package: Path, tmp_path: Path) -> None:
     """What is pure Python of it, in a Python that has nothing else but psycopg for this machine."""
-    shutil.copytree(package / "functions", tmp_path / "functions")
+    for top in ("functions", "aurora_migrations"):
+        shutil.copytree(package / top, tmp_path / top)
     code = (
-        "import sys; sys.modules['compiler'] = sys.modules['postgast'] = sys.modules['cli'] = None\n"
-        "import aurora_migrations.engine, aurora_migrations.engine.manifest\n"
+        "import sys; sys.modules['postgast'] = sys.modules['rich'] = None\n"
+        "import aurora_migrations.engine, aurora_migrations.engine.manifest as module\n"
+        f"assert module.__file__.startswith({str(tmp_path)!r}), module.__file__\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -216,7 +220,14 @@ def put_cache(package: Path) -> None:
         *(
             (put(name), f"{name} does not belong into the package.")
             for name in (
-                *("functions/notes.txt", "aurora_migrations/engine/dump.sql", "functions/.env", "requests/__init__.py"),
+                *(
+                    "functions/notes.txt",
+                    "aurora_migrations/cli/main.py",
+                    "functions/dump.py",
+                    "aurora_migrations/engine/dump.sql",
+                    "functions/.env",
+                    "requests/__init__.py",
+                ),
                 *("requests-2.32.0.dist-info/METADATA", "migrations/notes.txt", "migrations/sub/001_a.sql", "six.py"),
                 *("psycopg/__pycache__/a.pyc", "bin/jp.py", "psycopg_pool/__init__.py", "README.md"),
             )
@@ -277,7 +288,7 @@ def test_python_without_pip_is_told_plainly(tmp_path: Path, monkeypatch: pytest.
         return subprocess.CompletedProcess(arguments, 1, f"{sys.executable}: No module named pip")
 
     monkeypatch.setattr(packaging, "_try_pip", no_pip)
-    with pytest.raises(PackagingError, match=r"This Python has no pip.*make build"):
+    with pytest.raises(PackagingError, match=r"This Python has no pip.*python -m tasks build"):
         build(tmp_path / "package", MIGRATIONS, ARM64, tmp_path / "no-wheels")
 
 

@@ -192,7 +192,7 @@ def test_what_is_printed_is_a_line_of_the_log(make: Make) -> None:
 def test_what_is_not_in_the_package_nor_in_lambdas_image_is_not_found(make: Make) -> None:
     sandbox = make()
     assert not call(sandbox, do="import", name="boto3").failed
-    for name in ("rich", "moto", "cli", "pytest"):
+    for name in ("rich", "moto", "aurora_migrations.cli", "pytest"):
         assert document(call(sandbox, do="import", name=name))["errorType"] == "ModuleNotFoundError"
 
 

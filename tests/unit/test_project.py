@@ -63,6 +63,7 @@ MISTAKES = [
     ("[tool]\naurora-migrations = 1\n", "tool.aurora-migrations must be a table"),
     ("[tool.aurora-migrations\n", "can't be read"),
     ("tool = 3  # aurora-migrations\n", "`tool` must be a table"),
+    (f"# aurora-migrations\nx = {'[' * 5_000}\n", "can't be read"),
 ]
 
 
@@ -79,6 +80,35 @@ def test_a_mistake_in_the_table_names_the_file_and_what_it_may_say(
     said = capsys.readouterr().err
     assert told in said
     assert "Correct the file, or name the folder with --migrations or AURORA_MIGRATIONS_DIR." in said
+
+
+def test_a_named_folder_or_an_environment_needs_no_readable_table(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shop / "pyproject.toml").write_text("[tool.black\n# aurora-migrations\n")
+    (shop / "db").mkdir()
+    (shop / "db" / "001_a.sql").write_text("CREATE TABLE a (id int);\n")
+    assert main(["check", "--migrations", str(shop / "db")]) == 0
+    monkeypatch.setenv(project.MIGRATIONS_VARIABLE, str(shop / "db"))
+    assert main(["check"]) == 0
+    monkeypatch.delenv(project.MIGRATIONS_VARIABLE)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(shop / "none"))
+    assert main(["list", "--env", "dev", "--profile", "none"]) == 1
+    assert "There is no such AWS profile" in capsys.readouterr().err
+
+
+def test_a_table_may_begin_with_a_byte_order_mark_and_a_blank_variable_is_none(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shop / "pyproject.toml").write_bytes(b"\xef\xbb\xbf" + TABLE.encode())
+    monkeypatch.setenv(project.MIGRATIONS_VARIABLE, " ")
+    assert project.migrations() == shop / "db" / "changes"
+
+
+def test_a_deleted_current_folder_is_named(shop: Path) -> None:
+    Path.cwd().rmdir()
+    with pytest.raises(InvalidInput, match="The current folder can't be found"):
+        project.migrations()
 
 
 def test_check_reads_the_migrations_of_the_project_from_below(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

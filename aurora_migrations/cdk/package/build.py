@@ -11,7 +11,6 @@ first build fills from the package index, and the next ones read: after that no 
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from aurora_migrations.compiler.check import check, write_manifest
 from aurora_migrations.engine import discover
 from aurora_migrations.engine.migrations import Problem, invalid_files
 
-CODE = ("functions", "aurora_migrations")  # the package's folders of our code
 MIGRATIONS = "migrations"
 CERTIFICATES = "rds-ca.pem"
 HANDLERS = ("preflight", "apply", "verify")
@@ -148,26 +146,25 @@ def _wanted(architecture: Architecture) -> tuple[str, ...]:
 
 def _copy_code(target: Path) -> None:
     """Modules only: what else lies there, notes or a dump, isn't code."""
-    for path in code():
-        top = project.FUNCTIONS if path.is_relative_to(project.FUNCTIONS) else project.PACKAGE
-        place = target / path.relative_to(top.parent)
+    for name, path in code().items():
+        place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
 
 
-def code() -> list[Path]:
-    """The modules that run in Lambda: the functions and the engine."""
-    paths = [*project.FUNCTIONS.rglob("*.py"), *(project.PACKAGE / "engine").rglob("*.py")]
-    below = project.PACKAGE.parent
-    hidden = {path for path in paths if any(part.startswith(".") for part in path.relative_to(below).parts)}
-    return [project.PACKAGE / "__init__.py", *sorted({*paths} - hidden)]
+def code() -> dict[str, Path]:
+    """The modules that run in Lambda, the functions and the engine, by their names in the package."""
+    paths = [project.PACKAGE / "__init__.py", *(project.PACKAGE / "engine").rglob("*.py")]
+    tops = [(project.PACKAGE, paths), (project.FUNCTIONS, project.FUNCTIONS.rglob("*.py"))]
+    names = {path.relative_to(top.parent): path for top, found in tops for path in sorted(found)}
+    return {n.as_posix(): path for n, path in names.items() if not any(part.startswith(".") for part in n.parts)}
 
 
 # ---- pip ------------------------------------------------------------------------------------------------------------
 
 _NO_PIP = (
     "This Python has no pip, which fetches the packages that go into the Lambda package. "
-    "Call `python -m tasks build` (or `make build`), which sets up one that has."
+    'Install it with `pip install "aurora-migrations[cdk]"`; in a checkout, `python -m tasks build` does.'
 )
 _NO_WHEELS = (
     "pip could not get the packages of lambda.txt (its words are above). The first build needs the "
@@ -177,9 +174,11 @@ _NO_WHEELS = (
 
 def _pip(*arguments: str, trouble: str) -> None:
     result = _try_pip(*arguments)
+    if "No module named pip" in result.stdout:
+        raise PackagingError(_NO_PIP)
     if result.returncode:
         print(result.stdout, file=sys.stderr)
-        raise PackagingError(_NO_PIP if re.search("No module named pip", result.stdout) else trouble)
+        raise PackagingError(trouble)
 
 
 # pip, in a process that ends with its stdin, and so with the process that holds the other end, however that one ends

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aurora_migrations import project
-from aurora_migrations.cdk.package.build import CERTIFICATES, CODE, HANDLERS, MIGRATIONS, PYTHON, Architecture
+from aurora_migrations.cdk.package.build import CERTIFICATES, HANDLERS, MIGRATIONS, PYTHON, Architecture, code
 from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.manifest import Manifest
 
@@ -65,11 +65,10 @@ def _strangers(package: Path, files: list[str]) -> Iterator[str]:
         migrations |= {name for each in discover(package / MIGRATIONS).migrations for name in each.files}
     except MigratorError:  # it is reported by `_migrations`
         migrations |= {path.name for path in (package / MIGRATIONS).glob("*.sql")}
+    modules = code()
     for name in files:
         top, _, rest = name.partition("/")
-        ours = (
-            name == CERTIFICATES or (top in CODE and name.endswith(".py")) or (top == MIGRATIONS and rest in migrations)
-        )
+        ours = name == CERTIFICATES or name in modules or (top == MIGRATIONS and rest in migrations)
         if COMPILED.search(name) or not (ours or top in wheels):
             yield name
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from aurora_migrations import project
 from aurora_migrations.cdk.package.build import ARM64, MIGRATIONS, X86_64, PackagingError, build
@@ -40,23 +42,24 @@ def main(argv: Sequence[str]) -> int:
 
 def _build(arguments: argparse.Namespace) -> int:
     started, architecture = time.monotonic(), ARCHITECTURES[arguments.architecture]
-    target = project.root() / "build" / "lambda"
+    target = project.cache() / "lambda"
     shutil.rmtree(target, ignore_errors=True)
     digest = build(target, arguments.migrations, architecture)
     wrong = inspect(target, architecture)
     if wrong:
         return _print_problems(wrong, arguments)
-    size, made = len(zipped(target)), target.relative_to(project.root())
+    size, made = len(zipped(target)), Path(os.path.relpath(target)).as_posix()
     if arguments.output == "json":
         facts = {"architecture": architecture.name, "zipped_bytes": size, "versions": locked()}
-        print_json({"ok": True, "package": str(made), "digest": digest, **facts})
+        print_json({"ok": True, "package": made, "digest": digest, **facts})
         return 0
     took = format_duration((time.monotonic() - started) * 1000)
     print(f"Made {made} for {architecture.name} in {took}, and found all as it should be:")
     print(f"  {len(list((target / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})")
     print(f"  {', '.join(f'{name} {version}' for name, version in locked().items())}")
     print(f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}")
-    print("Next: npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev")
+    if project.IS_CHECKOUT:  # elsewhere nobody knows what the stacks are called
+        print("Next: npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev")
     if missing := missing_for_deploy():
         print(f"Note: {missing}")
     return 0

@@ -73,8 +73,10 @@ def _build(what: str, *paths: Path) -> None:
         return
     arguments = [what, *(str(path.absolute()) for path in paths)]
     command = [sys.executable, "-m", "aurora_migrations.local.cloud.cache.package_cache", *arguments]
+    environment = {**os.environ, project.LOCAL_VARIABLE: str(project.local())}  # it isn't in the project's folder
+    cwd = project.PACKAGE.parent
     with lifeline() as stdin:
-        finished = subprocess.run(command, cwd=project.PACKAGE.parent, stdin=stdin, capture_output=True, text=True)
+        finished = subprocess.run(command, cwd=cwd, env=environment, stdin=stdin, capture_output=True, text=True)
     if finished.returncode:
         raise PackagingError(finished.stderr.strip())
 
