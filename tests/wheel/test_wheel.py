@@ -29,14 +29,11 @@ FOREIGN = ("cli", "infra", "functions", "local", "compiler", "tests", "documents
 MAIN = "import sys; from aurora_migrations.cli.main import main; sys.exit(main())"
 TABLE = "CREATE TABLE wheel_test (id int PRIMARY KEY);\n"
 SYNTHESIS = """
-import aurora_migrations.cdk  # before aws_cdk: it tells the CDK which Node to use
+import aurora_migrations.cdk as migrations  # before aws_cdk: it tells the CDK which Node to use
 import sys
 from pathlib import Path
 
 import aws_cdk as cdk
-from aurora_migrations.cdk.config import read_environments
-from aurora_migrations.cdk.package.bundling import bundled
-from aurora_migrations.cdk.stack import MigrationsStack
 
 environments = {"dev": {
     "account": "123456789012", "region": "eu-west-1", "emails": ["team@example.com"],
@@ -45,8 +42,8 @@ environments = {"dev": {
     "database": {"host": "db.example.internal", "name": "shop", "secret": sys.argv[1]},
 }}
 app = cdk.App(outdir="cdk.out")
-(settings,) = read_environments(environments)
-MigrationsStack(app, settings, bundled(Path("migrations")))
+(settings,) = migrations.read_environments(environments)
+migrations.MigrationsStack(app, settings, migrations.bundled(Path("migrations")))
 app.synth()
 """
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop-AbCdEf"
