@@ -206,6 +206,8 @@ class _Runner:
             except CommitUnknown as unknown:
                 if self.resolve_unknown_commit(unknown, job):
                     return unknown.ran
+            except ConnectionLost as lost:  # before the attempt had begun; later it is a CommitUnknown
+                self.replace_session(job, lost, "was about to begin")
             except MigratorError as error:
                 self._retry.on_failure(error)  # raises it, if there is no other attempt
                 self.wait_for_next_attempt(job, error)
@@ -224,19 +226,28 @@ class _Runner:
             stopped = interrupts.cancelled(f"while {MEANWHILE}") if by_ctrl_c else cancelled
             raise stopped.but(state=error.state) from None
         except ConnectionLost as broken:
-            lost = broken.but(state=error.state)
-            if not self._retry.may_reconnect:
-                raise lost from broken
-            try:
-                other_run = self.reconnect()
-                state = history.read_state(self._session)
-            except MigratorError as failed:
-                raise lost from failed
-            self._retry.on_connection_lost(lost)
-            self._unfinished = state.unfinished
-            if other_run or set(state.applied) != self._applied:
-                raise self._overtaken(job, "was waiting for its next try", state, other_run) from None
-            self._close_interrupted()
+            self.replace_session(job, broken.but(state=error.state), "was waiting for its next try")
+
+    def replace_session(self, job: Job, lost: ConnectionLost, doing: str) -> None:
+        """Continues in a new session where the connection was lost between two attempts: no transaction of ours was
+        open.
+
+        Raises:
+            ConnectionLost: the connection isn't replaced.
+            AnotherRunInProgress: another run has worked on the database since.
+        """
+        if not self._retry.may_reconnect:
+            raise lost
+        try:
+            other_run = self.reconnect()
+            state = history.read_state(self._session)
+        except MigratorError as failed:
+            raise lost from failed
+        self._retry.on_connection_lost(lost)
+        self._unfinished = state.unfinished
+        if other_run or set(state.applied) != self._applied:
+            raise self._overtaken(job, doing, state, other_run) from None
+        self._close_interrupted()
 
     def resolve_unknown_commit(self, unknown: CommitUnknown, job: Job) -> bool:
         """Finds out whether a commit whose answer never came went through, in a session that replaces the lost one.

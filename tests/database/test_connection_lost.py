@@ -155,6 +155,7 @@ def test_run_that_ends_after_it_lost_its_connection_says_which_parts_are_in(
     if then == "Ctrl-C":
         monkeypatch.setattr(interrupts, "pause", lambda seconds, meanwhile: press_ctrl_c(meanwhile))
     else:
+        monkeypatch.setattr(retry, "MOST_CONNECTIONS", 1)
         between(lambda: proxy.cut_before(CLOSES))
     with pytest.raises(Cancelled if then == "Ctrl-C" else ConnectionLost) as caught:
         work.run(url=proxy.url(work.database.url), listener=cut, limits=PATIENT)
@@ -164,6 +165,32 @@ def test_run_that_ends_after_it_lost_its_connection_says_which_parts_are_in(
     monkeypatch.undo()
     assert work.rest() == steps
     assert work.parts == [1, 2]
+
+
+@pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("overtaken", [False, True], ids=["alone", "overtaken"])
+def test_connection_lost_between_two_attempts_is_replaced(work, proxy, between, overtaken: bool) -> None:
+    """Also where that shows only when the next attempt begins."""
+    steps = work.write(1)
+    work.divide(steps[0])
+    cut = Watcher(at(steps[0], lambda: proxy.cut_before(b"INSERT INTO tests.parts VALUES (2)")))
+    with contextlib.ExitStack() as stack:
+
+        def lose_it_again() -> None:
+            proxy.cut_before(CLOSES)
+            if overtaken:
+                between(lambda: stack.enter_context(holding_run_lock(work.database.url)))
+
+        between(lose_it_again)
+        outcome = work.outcome(url=proxy.url(work.database.url), listener=cut, limits=PATIENT)
+    assert proxy.wait()
+    if overtaken:
+        assert isinstance(outcome, AnotherRunInProgress)
+        assert f"while {work.path(steps[0]).name} was about to begin" in outcome.message
+        assert work.parts == [1]
+    else:
+        assert labels(outcome) == steps
+        assert work.parts == [1, 2]
 
 
 def press_ctrl_c(meanwhile: str) -> None:
