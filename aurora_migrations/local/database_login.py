@@ -72,7 +72,7 @@ def read_login(url: str, variables: Mapping[str, str]) -> Login:
             solution=f"Take them away. {_WRITE}?sslmode=MODE.",
         )
     host, user, port = said.get("host", ""), said.get("user"), said.get("port", "5432")
-    if not host or host.startswith(("/", "@")):
+    if not host or host.startswith("/"):
         raise InvalidInput(
             "The database URL leads to a socket of this machine." if host else "The database URL names no host.",
             cause="The functions reach a database by TCP, at one host and port.",

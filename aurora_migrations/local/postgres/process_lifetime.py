@@ -102,14 +102,8 @@ def guarded(data: Path) -> Iterator[None]:
             guard.stdin.close()
 
 
-def main(data: Path) -> int:
-    """Waits for the end of stdin, then stops the server unless another process uses it."""
+if __name__ == "__main__":
     from aurora_migrations.local.postgres.server import stop_unused
 
     sys.stdin.buffer.read()
-    stop_unused(data)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    stop_unused(Path(sys.argv[1]))
