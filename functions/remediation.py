@@ -36,20 +36,20 @@ _NAMED = 12  # migrations
 _LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 
 
-def in_environment(error: MigratorError, asked: object, run: mail.Run) -> MigratorError:
+def in_environment(error: MigratorError, execution_input: object, run: mail.Run) -> MigratorError:
     """The error with the remedy and the next command for an environment, which gets its files and settings by a
     deployment, and in which Lambda limits how long a statement may take."""
-    command = next_command(error.next_command, asked, run.environment)
+    command = next_command(error.next_command, execution_input, run.environment)
     general = isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution
     known = error.but(next_command=command, solution=_TOO_LONG if general else None)
     if mail.undoes(run) and not isinstance(error, _REQUESTS):
         return _in_rollback(known, run)
-    return _by_deployment(known, asked, run) if mail.is_deployed(error, run) else known
+    return _by_deployment(known, execution_input, run) if mail.is_deployed(error, run) else known
 
 
-def next_command(command: NextCommand, asked: object, environment: str) -> NextCommand:
+def next_command(command: NextCommand, execution_input: object, environment: str) -> NextCommand:
     """The command with the environment and the target that this execution was for."""
-    given = asked if isinstance(asked, Mapping) else {}
+    given = execution_input if isinstance(execution_input, Mapping) else {}
     if command == TRY_AGAIN:
         command = NextCommand(_AGAIN.get(str(given.get("action") or "run-migration"), "status"))
     target = str(given.get("target", ""))
@@ -66,13 +66,13 @@ def deploy_command(environment: str) -> NextCommand:
     return NextCommand("aws-cdk@2", ("deploy", stack, "--context", f"env={environment}"), program="npx")
 
 
-def _by_deployment(error: MigratorError, asked: object, run: mail.Run) -> MigratorError:
+def _by_deployment(error: MigratorError, execution_input: object, run: mail.Run) -> MigratorError:
     """A deployment of what was corrected starts a run; one with nothing changed starts nothing."""
     solution = f"{error.solution} {DEPLOYED}"
     if error.next_command.verb not in _AFTER:
         return error.but(solution=solution)
     if error.otherwise:
-        again = next_command(TRY_AGAIN, asked, run.environment)
+        again = next_command(TRY_AGAIN, execution_input, run.environment)
         solution += f" If {error.otherwise} instead: `{again}`."
     return error.but(solution=solution, next_command=deploy_command(run.environment))
 
@@ -83,13 +83,13 @@ def _in_rollback(error: MigratorError, run: mail.Run) -> MigratorError:
     again = _RUN_AGAIN.sub(lambda match: f"{'R' if match[1] == 'R' else 'r'}oll back again", error.solution)
     first = "A corrected file or setting takes a deployment first. " if mail.is_deployed(error, run) else ""
     undone = _labels(error, "rolled_back")
-    told = f": {listed(undone, _NAMED)}" if undone else ""
-    caution = f"Careful: a deployment starts a run, and any run applies anew what is rolled back{told}."
-    solution = " ".join(filter(None, [again, f"{first}{caution}", _going_on(error, run)]))
+    details = f": {listed(undone, _NAMED)}" if undone else ""
+    caution = f"Careful: a deployment starts a run, and any run applies anew what is rolled back{details}."
+    solution = " ".join(filter(None, [again, f"{first}{caution}", _continue_rollback(error, run)]))
     return error.but(solution=solution, next_command=look)
 
 
-def _going_on(error: MigratorError, run: mail.Run) -> str:
+def _continue_rollback(error: MigratorError, run: mail.Run) -> str:
     """What to type to roll back the rest. `verify` comes when nothing is left to roll back."""
     if run.step == "verify":
         return ""

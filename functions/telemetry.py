@@ -45,7 +45,7 @@ class _Stdout(logging.StreamHandler[TextIO]):
         """It is always stdout."""
 
 
-class Story(Listener):
+class Telemetry(Listener):
     """One call's lines and numbers."""
 
     def __init__(self, step: str) -> None:
@@ -53,7 +53,7 @@ class Story(Listener):
         self.metrics = Metrics(namespace=NAMESPACE, service=step)
         self._connected = False
 
-    def begin(self, execution: str, request_id: str) -> None:
+    def begin_call(self, execution: str, request_id: str) -> None:
         """A call begins: from here on each line carries the execution's name."""
         self._connected = False
         self.logger.clear_state()
@@ -62,20 +62,20 @@ class Story(Listener):
         self.metrics.clear_metrics()
         self.metrics.add_metadata("correlation_id", execution)
 
-    def received(self, asked: object) -> None:
+    def log_input(self, asked: object) -> None:
         """The event is here. Of its input the keys that have a meaning are told; what else somebody may have written
         there is told by its name only."""
         given = asked if isinstance(asked, Mapping) else {}
-        told = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
+        known = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
         unknown = [in_a_line(str(key)) for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
-        self.logger.info("Event received", event=LogEvent.CALL_STARTED, asked=told, unknown_keys=unknown)
+        self.logger.info("Event received", event=LogEvent.CALL_STARTED, asked=known, unknown_keys=unknown)
 
-    def settled(self, environment: str) -> None:
+    def log_settings(self, environment: str) -> None:
         """Which environment this is."""
         self.logger.append_keys(environment=environment)
         self.metrics.add_dimension("environment", environment)
 
-    def fetched(self, secret: str, user: str) -> None:
+    def log_login(self, secret: str, user: str) -> None:
         """The login is known."""
         self.logger.info("Credentials fetched", event=LogEvent.SECRET_READ, secret=secret, user=user)
 
@@ -142,13 +142,13 @@ class Story(Listener):
             self.logger.info("Connection closed", event=LogEvent.CONNECTION_CLOSED)
         self._connected = False
 
-    def ended(self, answer: dict[str, Any]) -> None:
+    def log_answer(self, answer: dict[str, Any]) -> None:
         """The step is done; its answer goes to the state machine."""
-        told = ("next", "outcome", "status", "pending", "remaining", "message")
-        shown = {key: answer[key] for key in told if key in answer}
+        keys = ("next", "outcome", "status", "pending", "remaining", "message")
+        shown = {key: answer[key] for key in keys if key in answer}
         self.logger.info("Step done", event=LogEvent.CALL_FINISHED, answer=shown)
 
-    def failed(self, error: MigratorError, event: LogEvent = LogEvent.CALL_FAILED) -> None:
+    def log_error(self, error: MigratorError, event: LogEvent = LogEvent.CALL_FAILED) -> None:
         """The step failed and its error goes to the state machine; with another event, something beside it failed."""
         self.logger.error(f"{error.name}: {error.message}", event=event, error=error.to_dict())
         self.count("Failures", 1)
@@ -157,7 +157,7 @@ class Story(Listener):
         """A number for CloudWatch."""
         self.metrics.add_metric(name, MetricUnit.Count, value)
 
-    def end(self) -> None:
+    def end_call(self) -> None:
         """Writes the numbers out."""
         if self.metrics.metric_set:
             self.metrics.flush_metrics()

@@ -12,7 +12,7 @@ import aws_cdk as cdk
 
 from aurora_migrations.cdk import compliance
 from aurora_migrations.cdk.config import SettingsError, read_environments
-from aurora_migrations.cdk.package.bundling import bundled, troubles
+from aurora_migrations.cdk.package.bundling import bundled, packaging_errors
 from aurora_migrations.cdk.stack import MigrationsStack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,11 +27,11 @@ def main() -> int:
         add_stacks(app)
         app.synth()
     except SettingsError as error:
-        return _tell(str(error))
+        return _print_error(str(error))
     except RuntimeError:
-        if not troubles:
+        if not packaging_errors:
             raise
-        return _tell(troubles[0])
+        return _print_error(packaging_errors[0])
     return 0
 
 
@@ -67,6 +67,6 @@ def read_context(path: Path) -> dict[str, Any]:
     return context
 
 
-def _tell(trouble: str) -> int:
-    print(f"\n{trouble}\n", file=sys.stderr)
+def _print_error(message: str) -> int:
+    print(f"\n{message}\n", file=sys.stderr)
     return 1

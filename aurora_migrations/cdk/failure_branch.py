@@ -27,7 +27,7 @@ from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, report, says, send
 from aurora_migrations.engine.steps import execution, fixed_mails
-from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_ASKER
+from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 
 FAILURE = "$.failure"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
@@ -63,7 +63,7 @@ class FailureBranch(Construct):
         alerts: Alerts,
         functions: Functions,
         what: str = FAILED,
-        asked: Mapping[str, str] | None = None,
+        execution_input: Mapping[str, str] | None = None,
     ) -> None:
         """Builds the states. `what` happened, in the words of the machine's own mail; `asked` is what it says was asked
         for, if not the execution's input."""
@@ -72,7 +72,7 @@ class FailureBranch(Construct):
         self._send = send(self, "Notify failure", alerts, _MAIL)
         self._send.add_catch(self.end, result_path="$.unsent")
         self._send.next(self.end)
-        given = sfn.JsonPath.object_at("$$.Execution.Input") if asked is None else dict(asked)
+        given = sfn.JsonPath.object_at("$$.Execution.Input") if execution_input is None else dict(execution_input)
         unwritten = fixed_mails.unwritten(environment, cdk.Stack.of(self).region, what)
         self.write = self._write(functions, given, fill(unwritten, _ERROR, "$$.Execution.Id"))
 
@@ -81,7 +81,7 @@ class FailureBranch(Construct):
         settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(SETTLE))
         settle.next(self.write)
         written = sfn.Choice(self, "Mail written?")
-        written.when(is_true(f"{_DOCUMENT}.{SEEN_BY_ASKER}"), self.end, comment="shown at the terminal")
+        written.when(is_true(f"{_DOCUMENT}.{SEEN_BY_INITIATOR}"), self.end, comment="shown at the terminal")
         written.when(is_mail(_MAIL), self._send).otherwise(settle)
         read_error = _parse(self, "Read error", _MESSAGE, _ANSWER, "Payload")
         read_error.next(written)
@@ -99,7 +99,7 @@ class FailureBranch(Construct):
         known = sfn.Result.from_object({"failure": {**CONTRACT_BROKEN, "step": step}})
         return sfn.Pass(self, f"Answer of {step} not understood", result=known)
 
-    def _write(self, functions: Functions, asked: Any, short: dict[str, str]) -> sfn.TaskStateBase:
+    def _write(self, functions: Functions, execution_input: Any, short: dict[str, str]) -> sfn.TaskStateBase:
         task = report(
             self,
             "Write the mail",
@@ -108,7 +108,7 @@ class FailureBranch(Construct):
             trigger="failure",
             into=_ANSWER,
             failure=sfn.JsonPath.object_at(FAILURE),
-            input=asked,
+            input=execution_input,
             retries=sfn.JsonPath.number_at("$$.State.RetryCount"),
         )
         own = sfn.Pass(self, "Write a short mail", parameters={"Payload": {"mail": short}}, result_path=_ANSWER)

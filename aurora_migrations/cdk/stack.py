@@ -13,7 +13,7 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.network import Network
 from aurora_migrations.cdk.package.bundling import Package
 from aurora_migrations.cdk.triggers import DeadLetters, DeployTrigger
-from aurora_migrations.cdk.watchdogs import DailyCheck, Notice, Watching
+from aurora_migrations.cdk.watchdogs import DailyCheck, Notice, Watchdogs
 from aurora_migrations.cdk.workflow import Workflow
 
 
@@ -35,9 +35,9 @@ class MigrationsStack(cdk.Stack):
         workflow = Workflow(self, "Workflow", settings=settings, functions=functions, alerts=alerts)
         dead_letters = DeadLetters(self, "DeadLetters", settings=settings, alerts=alerts, key=key)
         DeployTrigger(self, "OnDeploy", settings=settings, machine=workflow.machine, dead_letters=dead_letters)
-        watching = Watching(settings=settings, functions=functions, alerts=alerts, dead_letters=dead_letters)
-        Notice(self, "Notice", watching, workflow.machine)
+        watchdogs = Watchdogs(settings=settings, functions=functions, alerts=alerts, dead_letters=dead_letters)
+        Notice(self, "Notice", watchdogs, workflow.machine)
         if settings.daily_check:
-            DailyCheck(self, "Daily", watching)
-        outputs.tell(self, workflow=workflow, functions=functions, alerts=alerts, dead_letters=dead_letters)
+            DailyCheck(self, "Daily", watchdogs)
+        outputs.add_outputs(self, workflow=workflow, functions=functions, alerts=alerts, dead_letters=dead_letters)
         compliance.acknowledge(self)

@@ -38,7 +38,7 @@ UNCAUGHT = events.Match.any_of(events.Match.prefix("States."), events.Match.does
 
 
 @dataclass(frozen=True)
-class Watching:
+class Watchdogs:
     """What both need."""
 
     settings: Environment
@@ -46,7 +46,7 @@ class Watching:
     alerts: Alerts
     dead_letters: DeadLetters
 
-    def looks(self, every: cdk.Duration) -> int:
+    def max_checks(self, every: cdk.Duration) -> int:
         """How often to look while a run is at work, until a call must have ended that was under way at first."""
         return -(-self.settings.limits.task_timeout // int(every.to_milliseconds())) + 1
 
@@ -54,10 +54,10 @@ class Watching:
 class Notice(Construct):
     """Mails when an execution of `machine` ended in a way that it couldn't mail itself."""
 
-    def __init__(self, scope: Construct, name: str, watching: Watching, machine: sfn.StateMachine) -> None:
+    def __init__(self, scope: Construct, name: str, watchdogs: Watchdogs, machine: sfn.StateMachine) -> None:
         super().__init__(scope, name)
-        settings = watching.settings
-        own, _ = make_machine(self, "notice", settings, watching.alerts, self._diagram(watching), TIMEOUT_MS)
+        settings = watchdogs.settings
+        own, _ = make_machine(self, "notice", settings, watchdogs.alerts, self._diagram(watchdogs), TIMEOUT_MS)
         detail = events.RuleTargetInput.from_event_path("$.detail")  # as it is: a template might miss what is missing
         events.Rule(
             self,
@@ -72,20 +72,20 @@ class Notice(Construct):
                     "$or": [{"status": ["TIMED_OUT", "ABORTED"]}, {"status": ["FAILED"], "error": UNCAUGHT}],
                 },
             ),
-            targets=[start(own, watching.dead_letters, detail)],
+            targets=[start(own, watchdogs.dead_letters, detail)],
         )
 
-    def _diagram(self, watching: Watching) -> sfn.IChainable:
-        settings = watching.settings
+    def _diagram(self, watchdogs: Watchdogs) -> sfn.IChainable:
+        settings = watchdogs.settings
         settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(GRACE))
         writing = report(
             self,
             "Write the mail",
-            watching.functions,
+            watchdogs.functions,
             "end",
             trigger="notice",
             state=sfn.JsonPath.entire_payload,
-            looks=watching.looks(GRACE),
+            looks=watchdogs.max_checks(GRACE),
             limit_ms=settings.limits.run_timeout,
             retries=sfn.JsonPath.number_at("$$.State.RetryCount"),
         )
@@ -94,7 +94,7 @@ class Notice(Construct):
         short = sfn.Pass(
             self, "Write a short mail", parameters={"mail": fill(text, f"{event}.status", f"{event}.executionArn")}
         )
-        sending = send(self, "Send", watching.alerts, _MAIL)
+        sending = send(self, "Send", watchdogs.alerts, _MAIL)
         understood = sfn.Choice(self, "Mail written?").when(is_true(_AGAIN), settle, comment="a run is at work")
 
         settle.next(writing)
@@ -131,40 +131,40 @@ def _was_typed_read_only_command() -> sfn.Condition:
 class DailyCheck(Construct):
     """Looks once a day, and mails if anything is pending, has drifted, or can't be looked at."""
 
-    def __init__(self, scope: Construct, name: str, watching: Watching) -> None:
+    def __init__(self, scope: Construct, name: str, watchdogs: Watchdogs) -> None:
         super().__init__(scope, name)
-        settings = watching.settings
-        own, _ = make_machine(self, "daily", settings, watching.alerts, self._diagram(watching), TIMEOUT_MS)
+        settings = watchdogs.settings
+        own, _ = make_machine(self, "daily", settings, watchdogs.alerts, self._diagram(watchdogs), TIMEOUT_MS)
         events.Rule(
             self,
             "Rule",
             rule_name=Names(settings.name).of("daily"),
             description="The net under: it was deployed, and nothing ran.",
             schedule=events.Schedule.cron(hour=HOUR, minute="0"),
-            targets=[start(own, watching.dead_letters, events.RuleTargetInput.from_object({"trigger": "daily"}))],
+            targets=[start(own, watchdogs.dead_letters, events.RuleTargetInput.from_object({"trigger": "daily"}))],
         )
 
-    def _diagram(self, watching: Watching) -> sfn.IChainable:
+    def _diagram(self, watchdogs: Watchdogs) -> sfn.IChainable:
         failure = FailureBranch(
             self,
             "Failure",
-            environment=watching.settings.name,
-            alerts=watching.alerts,
-            functions=watching.functions,
+            environment=watchdogs.settings.name,
+            alerts=watchdogs.alerts,
+            functions=watchdogs.functions,
             what="The daily check of migrations failed",
-            asked={"action": "plan", "trigger": "daily"},
+            execution_input={"action": "plan", "trigger": "daily"},
         )
         looking = report(
             self,
             "Look",
-            watching.functions,
+            watchdogs.functions,
             "pending",
             trigger="daily",
             state=sfn.JsonPath.entire_payload,
-            looks=watching.looks(WHILE_AT_WORK),
+            looks=watchdogs.max_checks(WHILE_AT_WORK),
         )
         wait = sfn.Wait(self, "Let it go on", time=sfn.WaitTime.duration(WHILE_AT_WORK))
-        sending = send(self, "Send", watching.alerts, _MAIL)
+        sending = send(self, "Send", watchdogs.alerts, _MAIL)
         misunderstood = failure.misunderstood("preflight")
 
         looking.add_catch(failure.write, result_path=FAILURE)

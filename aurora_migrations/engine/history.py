@@ -368,11 +368,11 @@ def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
 
 def finish_attempt(attempt: int, result: str, error: MigratorError | None = None) -> Command:
     """Records how an attempt ended."""
-    told = None if error is None else json.dumps(error.to_dict())
+    document = None if error is None else json.dumps(error.to_dict())
     return Command(
         f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = $3::jsonb, "
         f"lock_holder = ({HELD_BY_US}) WHERE id = $1::bigint",
-        [attempt, result, told],
+        [attempt, result, document],
     )
 
 

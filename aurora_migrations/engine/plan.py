@@ -85,14 +85,14 @@ class Plan:
     def warnings(self) -> list[str]:
         """What a person should know though nothing is wrong."""
         edited = "was edited since it was applied, in its layout or comments only."
-        told = [f"{edit.migration.name} {edited}" for edit in self.edits.values()]
-        told += [f"{migration.name} was applied as {record.name}." for migration, record in self.renamed]
+        warnings = [f"{edit.migration.name} {edited}" for edit in self.edits.values()]
+        warnings += [f"{migration.name} was applied as {record.name}." for migration, record in self.renamed]
         older = "Is the folder an older one?"
         if self.ahead:
             names = ", ".join(record.name for record in self.ahead)
-            told.append(f"The database is ahead of this folder: {names} applied, but not here. {older}")
-        told += [f"{name} is partly in, but not in this folder. {older}" for name in self.left]
-        return told
+            warnings.append(f"The database is ahead of this folder: {names} applied, but not here. {older}")
+        warnings += [f"{name} is partly in, but not in this folder. {older}" for name in self.left]
+        return warnings
 
 
 def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target: str | None = None) -> Plan:
@@ -225,9 +225,9 @@ def _check_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], li
     changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
     _check_numbers_taken([edit.migration for edit in changed], applied)
     if changed:
-        told = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
+        details = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
         raise MigrationChanged(
-            f"Changed since {'it was' if len(changed) == 1 else 'they were'} applied: {told}.",
+            f"Changed since {'it was' if len(changed) == 1 else 'they were'} applied: {details}.",
             solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
             files=[edit.migration.name for edit in changed],
             difference="\n".join(edit.difference for edit in changed),
@@ -240,9 +240,9 @@ def _check_numbers_taken(changed: Sequence[Migration], applied: Mapping[int, App
     others = [(migration, record) for migration, record in others if migration.name != record.name]
     if others:
         highest = applied[max(applied)]
-        told = "; ".join(f"{m.name} has the number of {r.name}, applied {r.applied_at}" for m, r in others)
+        details = "; ".join(f"{m.name} has the number of {r.name}, applied {r.applied_at}" for m, r in others)
         raise MigrationChanged(
-            f"A number is taken: {told}.",
+            f"A number is taken: {details}.",
             cause="Two migrations have the same number, often from two branches; or a file was renamed and edited.",
             solution=f"Give the file here a number above {highest.label}, and bring back the one that is applied: its "
             "text is in aurora_migrations.applied, column sql. If it is the same one, put back its name and its text.",
@@ -257,9 +257,9 @@ def _check_renumbered(package: Package, applied: Mapping[int, Applied], limit: i
     found = [(m, gone[m.sha256]) for m in pending if m.sha256 in gone]
     found = [(migration, record) for migration, record in found if min(migration.version, record.version) <= limit]
     if found:
-        told = "; ".join(f"{m.name} is {r.name}, applied {r.applied_at}" for m, r in found)
+        details = "; ".join(f"{m.name} is {r.name}, applied {r.applied_at}" for m, r in found)
         raise MigrationMissing(
-            f"Applied under another number: {told}.",
+            f"Applied under another number: {details}.",
             cause="The file was renamed. The history knows a migration by its number, so this one would run again.",
             solution=f"Rename it back: {', '.join(f'{m.name} to {r.name}' for m, r in found)}. To run the same "
             "statements once more, keep both files.",
@@ -274,7 +274,7 @@ def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[s
     for version, progress in below.items():
         if progress.action == "rollback" and version in state.applied:
             raise MigrationChanged(
-                f"{progress.name} is rolled back in part: {count_parts(progress)} of its down file ran, what follows "
+                f"{progress.name} is rolled back in part: {count_units(progress)} of its down file ran, what follows "
                 "failed.",
                 cause="A down file of several parts, which commit by themselves, didn't get to its end.",
                 solution="Roll it back to the end; the rollback goes on where it had failed.",
@@ -295,13 +295,13 @@ def partly_missing(progress: Progress, instead: str | None = None) -> MigrationM
     """The error of a partly applied file that isn't in the folder, or has another number there."""
     begins = f", and {instead} begins with the same" if instead else ""
     return MigrationMissing(
-        f"{progress.name} is partly in ({count_parts(progress)}), but not in this folder{begins}.",
+        f"{progress.name} is partly in ({count_units(progress)}), but not in this folder{begins}.",
         cause="The file was renamed to another number, or taken away, after an attempt had failed in the middle of it.",
         solution=f"Give it its number {progress.label} back, so that the run goes on where it had failed.",
         files=[progress.name],
     )
 
 
-def count_parts(progress: Progress) -> str:
+def count_units(progress: Progress) -> str:
     """`1 part`, `2 parts`."""
     return f"{len(progress.units)} part{'' if len(progress.units) == 1 else 's'}"

@@ -20,10 +20,10 @@ from typing import Any, Self
 
 from aurora_migrations.engine import history, interrupts
 from aurora_migrations.engine.diagnostics.file_errors import (
+    check_limits,
     hazards_refused,
     in_doubt,
     partly_in,
-    refuse_contradictions,
 )
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
@@ -44,7 +44,7 @@ from aurora_migrations.engine.migrations import Migration, invalid_files, read_t
 from aurora_migrations.engine.plan import (
     Plan,
     build_plan,
-    count_parts,
+    count_units,
     find_target,
     partly_missing,
     plan_rollback,
@@ -53,7 +53,7 @@ from aurora_migrations.engine.plan import (
 from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import PAST, Action
-from aurora_migrations.engine.transaction import CommitUnknown, Ran, run_file
+from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, run_file
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
@@ -187,15 +187,15 @@ class _Runner:
         started = time.monotonic()
         job = self._read_job(action, migration)
         self._retry.begin_file(job.limits)
-        ran = self.run_with_retries(job)
+        result = self.run_with_retries(job)
         (self._applied.add if action == "apply" else self._applied.discard)(migration.version)
         duration_ms = (time.monotonic() - started) * 1_000
-        checks, held, waits = tuple(ran.checks), tuple(ran.held), tuple(self._retry.waits)
+        checks, held, waits = tuple(result.checks), tuple(result.held), tuple(self._retry.waits)
         done = FileDone(migration.label, job.file, duration_ms, checks, held, waits)
         self._listener.executed(action, migration, done)
         return done
 
-    def run_with_retries(self, job: Job) -> Ran:
+    def run_with_retries(self, job: Job) -> AttemptResult:
         """Runs a file from its first unit that isn't committed yet; again, where the retry policy allows it."""
         wanted = job.limits
         while True:
@@ -205,7 +205,7 @@ class _Runner:
                 return run_file(self._session, job, self._observer, attempt_ms, on_running)
             except CommitUnknown as unknown:
                 if self.resolve_unknown_commit(unknown, job):
-                    return unknown.ran
+                    return unknown.result
             except MigratorError as error:
                 self._retry.on_failure(error)  # raises it, if there is no other attempt
                 self.wait_for_next_attempt(job, error)
@@ -323,7 +323,7 @@ class _Runner:
         self._checked |= {(action, migration.version) for migration in fresh}
         _ = source.digest
         scripts = [source.script(action, migration) for migration in fresh]
-        refuse_contradictions(limits, scripts)
+        check_limits(limits, scripts)
         found = [hazard for script in scripts for hazard in script.open_hazards]
         if found and self._request.hazards == "refuse":
             raise hazards_refused(found)
@@ -373,7 +373,7 @@ class _Runner:
             return 0
         if list(progress.units) != ours[: len(progress.units)]:
             raise MigrationChanged(
-                f"{job.file} is partly in ({count_parts(progress)}), but doesn't begin with what is in any more.",
+                f"{job.file} is partly in ({count_units(progress)}), but doesn't begin with what is in any more.",
                 cause="It was edited above the place where an earlier attempt had failed.",
                 solution="Put its beginning back as it was; what comes after the part that failed may change.",
                 migration=job.migration.label,

@@ -86,7 +86,7 @@ class Script:
     reason: str  # why its units are what they are
     units: tuple[Unit, ...]
     statements: tuple[Statement, ...]
-    promises: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
+    expectations: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
     # made, taken: see `Standing` in verification/checks.py.

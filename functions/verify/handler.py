@@ -21,5 +21,5 @@ def verify_execution(call: Call) -> dict[str, Any]:
         MigratorError: nothing could be inspected.
     """
     report = call.with_database_login(verify)
-    call.story.count("TablesVerified", len(report.tables))
+    call.telemetry.count("TablesVerified", len(report.tables))
     return report.to_dict()

@@ -289,9 +289,9 @@ def test_last_error_names_who_an_earlier_try_had_waited_for() -> None:
 @pytest.mark.parametrize(
     ("asked", "lost", "limits"),
     [
-        (blockers._LOOK, False, Limits(lock_timeout=30_000, lock_wait=0)),
-        (blockers._LEFT, False, Limits(lock_wait=30_000)),
-        (blockers._LEFT, True, Limits(lock_wait=30_000)),
+        (blockers._LOCK_WAIT, False, Limits(lock_timeout=30_000, lock_wait=0)),
+        (blockers._STILL_OPEN, False, Limits(lock_wait=30_000)),
+        (blockers._STILL_OPEN, True, Limits(lock_wait=30_000)),
     ],
     ids=["who is in the way", "whether they are gone", "the same, and the connection is lost"],
 )

@@ -147,7 +147,7 @@ def _entry(example: Example) -> str:
         "what to do": general.solution,
         "next command": f"`{general.next_command}`",
         "tried again by the state machine": _retried(kind),
-        "subject of the mail": f"`{golden.told(example)[0]}`",
+        "subject of the mail": f"`{golden.failure_mail(example)[0]}`",
     }
     return _told(kind, rows)
 

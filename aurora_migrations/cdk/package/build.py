@@ -118,7 +118,7 @@ def fill(wheels: Path, architecture: Architecture = ARM64) -> None:
     """
     wheels.mkdir(parents=True, exist_ok=True)
     found = ("--find-links", str(wheels), "--dest", str(wheels))
-    _pip("download", *_wanted(architecture), *found, trouble=_NO_WHEELS)
+    _pip("download", *_wanted(architecture), *found, message=_NO_WHEELS)
 
 
 def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
@@ -128,7 +128,7 @@ def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
         return
     shutil.rmtree(target, ignore_errors=True)
     fill(wheels, architecture)
-    _pip(*install, *offline, trouble=_NO_WHEELS)
+    _pip(*install, *offline, message=_NO_WHEELS)
 
 
 def _wanted(architecture: Architecture) -> tuple[str, ...]:
@@ -175,11 +175,11 @@ _NO_WHEELS = (
 )
 
 
-def _pip(*arguments: str, trouble: str) -> None:
+def _pip(*arguments: str, message: str) -> None:
     result = _try_pip(*arguments)
     if result.returncode:
         print(result.stdout, file=sys.stderr)
-        raise PackagingError(_NO_PIP if re.search("No module named pip", result.stdout) else trouble)
+        raise PackagingError(_NO_PIP if re.search("No module named pip", result.stdout) else message)
 
 
 # pip, in a process that ends with its stdin, and so with the process that holds the other end, however that one ends

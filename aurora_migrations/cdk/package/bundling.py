@@ -15,7 +15,7 @@ from aurora_migrations.cdk.package.build import ARM64, PackagingError, build
 from aurora_migrations.cdk.package.verify import inspect
 from aurora_migrations.engine import MigratorError
 
-troubles: list[str] = []
+packaging_errors: list[str] = []
 """What kept a package from being made."""
 
 
@@ -41,7 +41,7 @@ class _Bundler:
             if wrong := inspect(Path(output_dir), ARM64):
                 raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
         except (PackagingError, MigratorError) as error:
-            troubles.append(str(error))
+            packaging_errors.append(str(error))
             raise
         return True
 

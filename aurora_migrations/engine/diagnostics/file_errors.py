@@ -29,12 +29,12 @@ from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.postgres.sqlstate import (
     WHO_LOCKS_HISTORY,
     Diagnosis,
-    Trouble,
+    Explanation,
     connection_lost,
     diagnose,
+    explain,
     is_prepared,
     kind_of,
-    trouble_of,
 )
 from aurora_migrations.engine.script import Hazard, Script
 
@@ -45,7 +45,7 @@ _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _WORTH_IT = 1.25  # a limit that is raised by less is no remedy
 _HELP = "\n      "
 # Triggers and rules on the history's tables, which aren't ours, and how to drop them.
-_CULPRITS = """
+_TRIGGERS_AND_RULES = """
     SELECT initcap(kind) || ' ' || quote_ident(name) || ' on aurora_migrations.' || relname,
            'DROP ' || upper(kind) || ' ' || quote_ident(name) || ' ON aurora_migrations.' || quote_ident(relname) || ';'
       FROM (SELECT tgrelid, tgname, 'trigger' FROM pg_trigger WHERE NOT tgisinternal
@@ -54,11 +54,11 @@ _CULPRITS = """
            JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE nspname = 'aurora_migrations' ORDER BY relname, name
 """
-_TAMPERED = Trouble(
+_TAMPERED = Explanation(
     "The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
     "Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
 )
-_HISTORY_CHANGED = Trouble(
+_HISTORY_CHANGED = Explanation(
     "A statement of the runner failed in the file's transaction; the file may have changed the history.",
     "Leave the schema aurora_migrations alone in migrations; see what the message says.",
 )
@@ -71,7 +71,7 @@ def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
     return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
 
 
-def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
+def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
     """Refuses files whose own limits, with those of the environment, would end a statement before its wait for a lock
     is over: nobody would learn who held it."""
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
@@ -110,13 +110,13 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             sqlstate=found.sqlstate,
             **_where(job),
         )
-    trouble = trouble_of(found.sqlstate)
+    explanation = explain(found.sqlstate)
     return _unrecorded(
         session,
         job,
         f"its record can't be written: {found.message} ({found.sqlstate})",
-        trouble or _HISTORY_CHANGED,
-        anybody=trouble is None,
+        explanation or _HISTORY_CHANGED,
+        check_triggers=explanation is None,
         state=_ROLLED_BACK,
         sqlstate=found.sqlstate,
     )
@@ -133,22 +133,22 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
 
 
 def _unrecorded(
-    session: Session, job: Job, what: str, trouble: Trouble, anybody: bool = True, **facts: Any
+    session: Session, job: Job, what: str, explanation: Explanation, check_triggers: bool = True, **facts: Any
 ) -> MigrationFailed:
     """An error of a file whose record didn't get into the history.
 
     Args:
-        anybody: whether a trigger or a rule on the history's tables may be the cause; then it is the likeliest.
+        check_triggers: whether a trigger or a rule on the history's tables may be the cause; then it is the likeliest.
     """
     session.roll_back()
     try:
-        culprits = session.query(_CULPRITS) if anybody else []
+        found = session.query(_TRIGGERS_AND_RULES) if check_triggers else []
     except MigratorError:
-        culprits = []
-    cause, solution = trouble.cause, trouble.solution
-    if culprits:
-        cause = f"{', '.join(str(name) for name, _ in culprits)} may discard or change what is written."
-        solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in culprits)}"
+        found = []
+    cause, solution = explanation.cause, explanation.solution
+    if found:
+        cause = f"{', '.join(str(name) for name, _ in found)} may discard or change what is written."
+        solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in found)}"
     return MigrationFailed(f"{job.file}: {what}.", cause=cause, solution=solution, **facts, **_where(job))
 
 
@@ -207,8 +207,8 @@ def file_error(
     if not in_body:
         cause += f" The error is in {found.function}." if found.function else ""
     message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
-    trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
-    in_file = trouble.in_file if trouble else None
+    explanation = explain(found.sqlstate) if kind is MigrationFailed else None
+    in_file = explanation.in_file if explanation else None
     return kind(message, cause=cause, solution=solution, by_deployment=in_file, **known)
 
 
@@ -224,10 +224,11 @@ def _why(
         if early or not job.limits.statement_timeout:
             return _OWN_LIMIT, _OWN_LIMIT_RAISED
         return f"The statement takes longer than statement_timeout allows, which is {statement}.", more_time(job.limits)
-    trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
+    explanation = explain(found.sqlstate) if kind is MigrationFailed else None
     detail = found.detail if kind is MigrationFailed else None
     more = [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in (detail, found.hint) if words]
-    return " ".join([trouble.cause if trouble else kind.cause, *more]), trouble.solution if trouble else None
+    cause = " ".join([explanation.cause if explanation else kind.cause, *more])
+    return cause, explanation.solution if explanation else None
 
 
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
@@ -328,10 +329,10 @@ def more_time(limits: Limits) -> str:
     if wanted >= hit * _WORTH_IT:
         line = f"`-- migration: statement_timeout = {write_duration(wanted)}`"
         return f"Raise it for this file with a first line {line}, or split the work over several files or batches."
-    told = format_duration(longest or hit)
+    limit = format_duration(longest or hit)
     return (
         f"Split the work over several files or batches. No statement can take longer than a call of the function, in "
-        f"which it has {told} here; the setting `limits.function_timeout`, of 15min at most, says how long that is."
+        f"which it has {limit} here; the setting `limits.function_timeout`, of 15min at most, says how long that is."
     )
 
 

@@ -278,15 +278,15 @@ def _in_marks(message: str) -> tuple[str, str, str]:
 def _quoted(part: str, is_known: Callable[[str], bool], words: Container[str]) -> str:
     """What is in quotation marks, and what is between them, as far as it is known; the rest may all be one value."""
     parts = _MARK.split(part)  # nothing, mark, name, mark, between, mark, name, mark, nothing
-    told = ""
+    kept = ""
     for at in range(1, len(parts) - 1, 4):
         between, name = parts[at - 1], parts[at + 1]
         if len(parts) % 4 != 1 or _words(between, words) != between:
-            return f'{told} "..."'.lstrip()
+            return f'{kept} "..."'.lstrip()
         if not is_known(name):
-            return f'{told}{between}"..."'
-        told += "".join(parts[at - 1 : at + 3])
-    return told
+            return f'{kept}{between}"..."'
+        kept += "".join(parts[at - 1 : at + 3])
+    return kept
 
 
 def _words(text: str, known: Container[str]) -> str:

@@ -53,7 +53,7 @@ class RetryPolicy:
         self._limits = limits
         self._began = time.monotonic()
         self._counted = time.monotonic()
-        self._asked: set[str] = set()
+        self._queued_for: set[str] = set()
         self._tries = 0
         self.attempt_ms = min(FIRST_TRY, limits.lock_timeout) if limits.lock_wait else limits.lock_timeout
         self.waits: list[LockWait] = []
@@ -126,10 +126,12 @@ class RetryPolicy:
         """Waits until these have ended, except for an autovacuum, which gives way only to a session in the queue."""
         deadlock_timeout = blockers.deadlock_timeout_ms(session)  # after which the server cancels the autovacuum
         long_enough = self._limits.lock_timeout * 0.9 > deadlock_timeout + _BEYOND_DEADLOCK_TIMEOUT / 2
-        asked = {blocker.transaction for blocker in found if blocker.yields and long_enough} - self._asked
+        to_queue_for = {blocker.transaction for blocker in found if blocker.yields and long_enough} - self._queued_for
         if self.attempt_ms > deadlock_timeout:
-            self._asked |= asked  # it had its chance: one against wraparound, which our role may not see, never yields
-        waited_for = {blocker.transaction for blocker in found} - asked
+            self._queued_for |= (
+                to_queue_for  # it had its chance: one against wraparound, which our role may not see, never yields
+            )
+        waited_for = {blocker.transaction for blocker in found} - to_queue_for
         deadline, (pause, longest) = time.monotonic() + self._left, _POLL
         while waited_for and time.monotonic() < deadline:
             if self._limits.end_idle is not None:

@@ -7,7 +7,7 @@ from aurora_migrations.engine.steps.execution_input import ACTIONS
 READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in ("run-migration", "rollback"))
 CONTRACT_BROKEN = "ContractBroken"  # the error of a state machine that doesn't understand an answer
 NO_CAUSE = "No cause was given."
-SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error about which no mail is sent
+SEEN_BY_INITIATOR = "seen_by_asker"  # the fact of an error about which no mail is sent
 _CONSOLES = {"cn-": "console.amazonaws.cn", "us-gov-": "console.amazonaws-us-gov.com"}  # by how regions begin
 
 

@@ -21,7 +21,7 @@ _EXAMPLE = '{"action": "run-migration", "target": "017"}'
 
 
 @dataclass(frozen=True)
-class Ask:
+class ExecutionInput:
     """A valid execution input."""
 
     action: str
@@ -31,7 +31,7 @@ class Ask:
     requested_by: str  # the initiator's name, as it gives it; else the execution's
 
 
-def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
+def read_input(data: object, execution: str, allowed: Sequence[str]) -> ExecutionInput:
     """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored."""
     if not isinstance(data, Mapping):
         raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
@@ -42,9 +42,9 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
     if action not in ACTIONS:
         raise _invalid(f"There is no action {action!r}. There are: {', '.join(ACTIONS)}.")
     if action not in allowed:
-        told = f"The action {action} isn't allowed in this environment, which allows {', '.join(allowed) or 'none'}."
-        raise ActionNotAllowed(told, action=action, allowed=list(allowed))
-    ask = Ask(
+        message = f"The action {action} isn't allowed in this environment, which allows {', '.join(allowed) or 'none'}."
+        raise ActionNotAllowed(message, action=action, allowed=list(allowed))
+    given = ExecutionInput(
         action,
         _text(data, "target", number=True),
         _text(data, "confirm", number=True),
@@ -52,16 +52,16 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
         _text(data, "requested_by") or execution,
     )
     # No part of an input may be silently ignored.
-    if ask.target is not None and ask.action not in _WITH_TARGET:
-        raise _invalid(f"The action {ask.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
-    if ask.confirm is not None and ask.action != "rollback":
-        raise _invalid(f"Only the action rollback takes `confirm`, not {ask.action}.")
-    if ask.action == "rollback" and (ask.target is None or ask.confirm is None):
+    if given.target is not None and given.action not in _WITH_TARGET:
+        raise _invalid(f"The action {given.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
+    if given.confirm is not None and given.action != "rollback":
+        raise _invalid(f"Only the action rollback takes `confirm`, not {given.action}.")
+    if given.action == "rollback" and (given.target is None or given.confirm is None):
         raise _invalid(
             "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
             '{"action": "rollback", "target": "017", "confirm": "018"}.'
         )
-    return ask
+    return given
 
 
 def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | None:

@@ -73,9 +73,9 @@ def wrap(line: str, width: int, first: str = "", others: str = "") -> list[str]:
 
 def named(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """`Name   value`, with the values under each other. Those without a value are left out."""
-    told = [(name, value) for name, value in pairs if value]
-    wide = max((len(name) for name, _ in told), default=0) + 2
-    return [line for name, value in told for line in wrapped(f"{name:<{wide}}{value}", hang=" " * wide)]
+    shown = [(name, value) for name, value in pairs if value]
+    wide = max((len(name) for name, _ in shown), default=0) + 2
+    return [line for name, value in shown for line in wrapped(f"{name:<{wide}}{value}", hang=" " * wide)]
 
 
 def listed(items: Sequence[str], most: int, count: int | None = None) -> str:

@@ -67,9 +67,9 @@ def check_expectations(
     checks += [_check_query(session, promise) for promise in queries]
     failed = [check for check in checks if not check.true]
     if failed:
-        told = "; ".join(map(str, failed))
+        details = "; ".join(map(str, failed))
         raise VerificationFailed(
-            f"{file}: {told}.",
+            f"{file}: {details}.",
             state="The file was rolled back as a whole; the database is as it was before it.",
             migration=migration,
             file=file,
@@ -133,7 +133,7 @@ def _unanswered(
             state="The file was rolled back as a whole; the database is as it was before it.",
             sqlstate=found.sqlstate,
         )
-    told = f"an error: {found.message} ({found.sqlstate})"
+    result = f"an error: {found.message} ({found.sqlstate})"
     if "COALESCE" in found.message or "subquery" in found.message:
-        told = (known or {}).get(found.sqlstate or "", told)
-    return Check(promise, expected, told, False)
+        result = (known or {}).get(found.sqlstate or "", result)
+    return Check(promise, expected, result, False)

@@ -40,8 +40,8 @@ UNSEEN = {
     "cli/remote/progress.py _logged to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
     "cli/remote/health_checks.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
-    "functions/entrypoint.py _written unexpected": "only logged: a mail that can't be written must not hide anything",
-    "functions/preflight/handler.py _look unexpected": "only logged and mailed: a look that fails must not keep a mail",
+    "functions/entrypoint.py _write_mail unexpected": "only logged: a mail that fails must not hide anything",
+    "functions/preflight/handler.py _read_database unexpected": "only logged and mailed: the mail is sent all the same",
     "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
     "nearly: no test can hit the moment between",
     "engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has "
@@ -49,11 +49,11 @@ UNSEEN = {
     "engine/locks/retry.py wait stopped": "a second Ctrl-C within the millisecond of a look, in the words of "
     "`session.pause`, which have a scene",
     "engine/postgres/session.py pause cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
-    "`ctrl_c.stopped`, which have a scene",
+    "`interrupts.stopped`, which have a scene",
     "engine/runner.py connect pause": "in the words of `connect stopped`, which has a scene; here a server "
     "is asked again",
     "engine/postgres/session.py reset_session named_error": "a new connection takes the lost one's place at once; "
     "to be told, five more must be lost",
     "engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
-    "`connecting._busy` tells it, which has a scene",
+    "`connect._why_not_connected` tells it, which has a scene",
 }
