@@ -2,7 +2,7 @@
 
 A secret has one of two shapes: what Amazon RDS manages itself holds username and password only; what is written by the
 console or by CDK holds host, port and dbname too. Where a setting and the secret both name something they must agree.
-No value of a secret ever stands in an error, whatever is wrong with it.
+No error contains a value of a secret.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Login:
 
 
 def secrets_client() -> SecretsClient:
-    """boto3's client, with timeouts that leave time to say what is wrong."""
+    """boto3's client, with timeouts that leave time to report the error."""
     import boto3
     from botocore.config import Config
 
@@ -97,7 +97,7 @@ def read_login(client: SecretsClient, settings: Settings) -> Login:
         raise _secret_error(error, secret) from None
     try:
         value = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):  # whose words, and whose document, would hold the secret
+    except (ValueError, RecursionError):  # whose message and document would contain the secret
         value = None
     if not isinstance(value, dict):
         raise _malformed(secret, "isn't a JSON object")
@@ -161,7 +161,7 @@ def _secret_error(error: Exception, secret: str) -> MigratorError:
 
 
 def _agreed_value(variable: str, setting: object, key: str, found: str | None, secret: str) -> str:
-    """The setting, or what the secret says where there is none; both must not differ."""
+    """The setting, or else the secret's value. If both exist they must be the same."""
     if setting is None and found is None:
         solution = f"Set `database.{_SETTINGS[key]}` of the environment and deploy, or write {key} into the secret."
         raise _malformed(secret, f"has no {key}, and {variable} isn't set", solution)

@@ -1,4 +1,4 @@
-"""Where Lambda and the engine meet: an event becomes a step, and an error a document that the state machine can read.
+"""Entrypoint of the functions: turns an event into a step, and an error into JSON that the state machine can read.
 
 The Lambda runtime reports a raised exception by its class's name (errorType) and its text (errorMessage), with the
 frames it came through, but neither causes nor contexts: see `handle_event_request` in awslambdaric's bootstrap.py. So
@@ -32,7 +32,7 @@ from functions.remediation import in_environment
 from functions.telemetry import Telemetry
 
 _Answer = TypeVar("_Answer")
-_DONE = 100  # migrations that earlier calls did, of which the newest are told
+_DONE = 100  # the newest migrations that earlier calls did, in an error
 # Characters. https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
 _LONGEST_NAME, _LONGEST_ARN = 80, 300
 _LONGEST_FACT = 64  # of a time or a digest
@@ -53,11 +53,11 @@ class Call:
     step: Step
     telemetry: Telemetry
     deployment: Deployment
-    run: mail.Run  # what a mail tells of the execution
-    report: Mapping[str, Any]  # about what the state machine wants a mail; empty where it wants a step of the run
+    run: mail.Run  # the execution, for a mail
+    report: Mapping[str, Any]  # the mail that the state machine wants; empty for a step of the run
 
     def with_database_login(self, work: Callable[[Step], _Answer]) -> _Answer:
-        """What the engine answers, with the login as the secret has it now."""
+        """The result of `work`, called with the login that the secret has now."""
         return with_login(self._read, lambda login: work(replace(self.step, url=login.url)))
 
     def _read(self) -> Login:
@@ -130,7 +130,7 @@ def _call(
 
 
 def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:
-    """What is told of the execution; neither a broken setting nor an odd event must keep an error from being mailed."""
+    """The execution, for mails and logs. Neither a broken setting nor an odd event may prevent the mail of an error."""
     environment = deployment.settings.environment if deployment else os.environ.get("ENVIRONMENT", "unknown")
     execution, arn = (str(payload.get(key) or "") for key in ("execution", "execution_arn"))
     arn = arn if arn.isprintable() and len(arn) <= _LONGEST_ARN else ""
@@ -139,7 +139,7 @@ def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -
 
 def _write_mail(write: Callable[[], layout.Mail | None], telemetry: Telemetry) -> dict[str, str] | None:
     """A mail, if there is one to write. A mistake in it must neither fail a run that went well nor hide an error: the
-    state machine then asks preflight for a mail."""
+    state machine then has preflight write one."""
     try:
         written = write()
     except Exception as error:
@@ -169,7 +169,7 @@ def _to_lambda_error(
 
 
 def unexpected(error: Exception) -> InternalError:
-    """A mistake of ours. Its words may hold anything, so only its kind and its place are told."""
+    """The error for a bug. Its message may contain anything, so only class and place are shown."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]
     kind = type(error).__name__

@@ -1,7 +1,7 @@
 """An error as one JSON document of limited size, which stays JSON and stays true: what is cut is marked.
 
-Step Functions cuts a Cause at 32 KiB, and a document that was cut is no JSON any more. In the Cause the document stands
-quoted once more, which at worst doubles it: so it may have 15 KB, of which facts have what the mail leaves.
+Step Functions cuts a Cause at 32 KiB, and a truncated document isn't JSON any more. In the Cause the document is
+escaped once more, which at worst doubles it: so it may have 15 KB, including the mail.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An alarm should not depend on one more function. So the function that fails writes the mail about it, and the state
 machine only passes it on; where it couldn't, see `functions.workflow_mails`. What a mail is made of carries neither
-passwords nor rows: an error's words and facts (`aurora_migrations.engine.errors`) and what the execution was asked.
+passwords nor rows: an error's words and facts (`aurora_migrations.engine.errors`) and the execution's input.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aurora_migrations.engine.steps.execution_input import KEYS
 from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, quoted, wrapped
 
 LIMIT = 6_000  # bytes that a text takes as JSON
-_SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits
+_SIZES = (1_500, 600, 300)  # characters of one item: the first size with which everything fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
@@ -49,8 +49,8 @@ class Run:
     input: object  # of this, mails show known keys only; None if it isn't known
 
     def key(self, name: str) -> str:
-        """What the input says under a key, as far as that may be shown: in one line, so that nothing there can look
-        like another part of the mail."""
+        """The value of a key of the input, in one line, so that it can't be mistaken for another section of the
+        mail."""
         value = self.input.get(name) if isinstance(self.input, Mapping) and name in KEYS else None
         return in_a_line(str(value)) if isinstance(value, (str, int)) else ""
 
@@ -130,12 +130,12 @@ def undoes(run: Run) -> bool:
 
 
 def is_deployed(error: MigratorError, run: Run) -> bool:
-    """Whether the remedy is a deployment; what verify finds is amiss in the database itself."""
+    """Whether the remedy is a deployment; what verify finds is wrong in the database itself."""
     return error.by_deployment and run.step != "verify"
 
 
 def is_seen_by_initiator(error: MigratorError, run: Run) -> bool:
-    """Whether nobody needs a mail: who typed a command sees that it couldn't look, or that it was typed wrongly."""
+    """Whether no mail is needed: the person at the terminal sees that a read-only command failed or was mistyped."""
     looks = run.key("action") not in _NOUNS
     return run.key("trigger") == "cli" and (looks or isinstance(error, InvalidInput))
 
@@ -153,7 +153,7 @@ def _happened(error: MigratorError, most: int) -> list[str]:
 
 
 def _blocker_queries(error: MigratorError) -> list[str]:
-    """What those in the way were last seen to do; their literals were taken out where they were seen."""
+    """The last queries of the blockers, whose literals were removed when they were read."""
     blockers = [each for each in _list(error.facts, "blockers") if isinstance(each, Mapping) and each.get("query")]
     return [
         line
@@ -222,7 +222,7 @@ def _seconds(milliseconds: object) -> str:
 
 
 def execution(run: Run, reason: str = "") -> list[str]:
-    """What an execution was asked, who or what started it, and the `reason` why it was stopped, as lines of a mail,
+    """What an execution was for, who or what started it, and the `reason` why it was stopped, as lines of a mail,
     with a link to its page."""
     known = run.input is not None
     began = initiator(run.key("trigger"), run.key("requested_by")) if known else "somebody; the page below may say who"

@@ -1,5 +1,5 @@
-"""What an error says to do and to type in an environment: there files and settings come by a deployment, which starts a
-run, and a run applies what is pending, also what a rollback has just undone."""
+"""Remedy and next command of an error in an environment: files and settings get there by a deployment, which starts a
+run, and a run applies what is pending, including what a rollback has just undone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aurora_migrations.engine.errors import (
 from aurora_migrations.engine.steps.layout import listed
 from functions import mail
 
-# What to type to ask for the same again. A rollback that failed may be half way: look first.
+# The verb that does the same again. A rollback that failed may be half done: check the status first.
 _AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status"}
 _AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
 DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
@@ -30,7 +30,7 @@ _TOO_LONG = (
     "after 15min at most (the setting `limits.function_timeout`). Where the limit that it ran into lies well below "
     "that, a first line `-- migration: statement_timeout = TIME` raises it for this file."
 )
-_REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: they say what to ask for instead
+_REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: their solution is a correct request
 _RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")
 _NAMED = 12  # migrations
 _LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
@@ -78,7 +78,7 @@ def _by_deployment(error: MigratorError, execution_input: object, run: mail.Run)
 
 
 def _in_rollback(error: MigratorError, run: mail.Run) -> MigratorError:
-    """Neither a deployment nor a run is a way on for a rollback: both apply again what it has undone."""
+    """Neither a deployment nor a run continues a rollback: both apply again what it has undone."""
     look = NextCommand("status", ("--env", run.environment)) if error.next_command.verb in _AFTER else None
     again = _RUN_AGAIN.sub(lambda match: f"{'R' if match[1] == 'R' else 'r'}oll back again", error.solution)
     first = "A corrected file or setting takes a deployment first. " if mail.is_deployed(error, run) else ""
@@ -90,7 +90,7 @@ def _in_rollback(error: MigratorError, run: mail.Run) -> MigratorError:
 
 
 def _continue_rollback(error: MigratorError, run: mail.Run) -> str:
-    """What to type to roll back the rest. `verify` comes when nothing is left to roll back."""
+    """The command that rolls back the rest. In `verify` nothing is left to roll back."""
     if run.step == "verify":
         return ""
     # The newest that is applied after what this run has rolled back, where that is known for certain.

@@ -24,7 +24,7 @@ from aurora_migrations.engine.script import Action, Hazard
 from aurora_migrations.engine.steps.execution_input import IGNORED, KEYS
 from aurora_migrations.engine.steps.layout import in_a_line
 
-_NAMED = 10  # of those in the way
+_NAMED = 10  # blockers in one line
 _SHOWN = 100  # keys
 NAMESPACE = "AuroraMigrations"
 _VERBS: dict[Action, tuple[str, str]] = {
@@ -46,7 +46,7 @@ class _Stdout(logging.StreamHandler[TextIO]):
 
 
 class Telemetry(Listener):
-    """One call's lines and numbers."""
+    """Log lines and metrics of one call."""
 
     def __init__(self, step: str) -> None:
         self.logger = Logger(service=step, logger_handler=_Stdout(), utc=True, use_rfc3339=True)
@@ -54,7 +54,7 @@ class Telemetry(Listener):
         self._connected = False
 
     def begin_call(self, execution: str, request_id: str) -> None:
-        """A call begins: from here on each line carries the execution's name."""
+        """Begins a call: from here on each line carries the execution's name."""
         self._connected = False
         self.logger.clear_state()
         self.logger.set_correlation_id(execution)
@@ -63,20 +63,19 @@ class Telemetry(Listener):
         self.metrics.add_metadata("correlation_id", execution)
 
     def log_input(self, asked: object) -> None:
-        """The event is here. Of its input the keys that have a meaning are told; what else somebody may have written
-        there is told by its name only."""
+        """Logs the execution's input: the values of known keys, and only the names of others."""
         given = asked if isinstance(asked, Mapping) else {}
         known = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
         unknown = [in_a_line(str(key)) for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
         self.logger.info("Event received", event=LogEvent.CALL_STARTED, asked=known, unknown_keys=unknown)
 
     def log_settings(self, environment: str) -> None:
-        """Which environment this is."""
+        """Adds the environment to log lines and metrics."""
         self.logger.append_keys(environment=environment)
         self.metrics.add_dimension("environment", environment)
 
     def log_login(self, secret: str, user: str) -> None:
-        """The login is known."""
+        """Logs that the login was read."""
         self.logger.info("Credentials fetched", event=LogEvent.SECRET_READ, secret=secret, user=user)
 
     def connected(self, session: Session) -> None:
@@ -143,21 +142,21 @@ class Telemetry(Listener):
         self._connected = False
 
     def log_answer(self, answer: dict[str, Any]) -> None:
-        """The step is done; its answer goes to the state machine."""
+        """Logs the answer that goes to the state machine."""
         keys = ("next", "outcome", "status", "pending", "remaining", "message")
         shown = {key: answer[key] for key in keys if key in answer}
         self.logger.info("Step done", event=LogEvent.CALL_FINISHED, answer=shown)
 
     def log_error(self, error: MigratorError, event: LogEvent = LogEvent.CALL_FAILED) -> None:
-        """The step failed and its error goes to the state machine; with another event, something beside it failed."""
+        """Logs an error that goes to the state machine; with another `event`, one that doesn't."""
         self.logger.error(f"{error.name}: {error.message}", event=event, error=error.to_dict())
         self.count("Failures", 1)
 
     def count(self, name: str, value: float) -> None:
-        """A number for CloudWatch."""
+        """Adds a count to the metrics."""
         self.metrics.add_metric(name, MetricUnit.Count, value)
 
     def end_call(self) -> None:
-        """Writes the numbers out."""
+        """Ends a call: writes its metrics."""
         if self.metrics.metric_set:
             self.metrics.flush_metrics()

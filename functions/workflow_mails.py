@@ -25,7 +25,7 @@ from functions.remediation import deploy_command, next_command
 
 CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
 CUT_OFF = "AWS cut the call off when the time limit of the function was over."
-_OUT_OF_TIME = "Task timed out after"  # what Lambda says of it, as JSON within a sentence too (`Lambda.Unknown`)
+_OUT_OF_TIME = "Task timed out after"  # Lambda's message, also as JSON within a sentence (`Lambda.Unknown`)
 _LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
 _NAMES = 12
 _SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."

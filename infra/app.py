@@ -1,4 +1,4 @@
-"""The entrance that the CDK calls: every environment's stack, or plain words about what is wrong."""
+"""The CDK app: synthesizes every environment's stack, or prints what is wrong with the settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
-    """Writes the templates where the CDK wants them, or without it to cdk.out; returns the exit code."""
+    """Writes the templates to CDK_OUTDIR, or else to cdk.out; returns the exit code."""
     try:
         app = cdk.App(
             context=read_context(ROOT / "cdk.json"), outdir=os.environ.get("CDK_OUTDIR", str(ROOT / "cdk.out"))
@@ -48,7 +48,7 @@ def add_stacks(app: cdk.App) -> list[MigrationsStack]:
 
 
 def read_context(path: Path) -> dict[str, Any]:
-    """What stands in cdk.json. The CDK's own command tells the same and what was typed beside it, and goes before.
+    """The context of cdk.json. What the `cdk` command passes takes precedence: the same, and its `--context` options.
 
     Raises:
         SettingsError: there is no such file, or it isn't JSON.

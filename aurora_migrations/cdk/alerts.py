@@ -1,4 +1,4 @@
-"""Who is told of a failure: a topic with e-mail subscribers, encrypted with a key that its publishers may use."""
+"""The alert topic: an SNS topic with e-mail subscribers, encrypted with a key that its publishers may use."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@
           seen_by_asker  (shown at the terminal that it was typed at) -> Fail without a mail
     anything else        (a function died, or could not be called) -> preflight writes the mail
       preflight fails    -> a short text of the machine's own
-    Fail                 with the original Error and Cause, whether the mail could be sent or not; `Workflow.` stands
-                         before Error where it is one of Step Functions' own, which a Fail may not bear
+    Fail                 with the original Error and Cause, whether the mail could be sent or not; Error is prefixed
+                         with `Workflow.` if it is one of Step Functions' own names, which a Fail can't use
 
 A text is parsed only if it has the form of what Lambda and our functions write, because a failing `States.StringToJson`
 can't be caught. Preflight reads whatever has another form, and passes on a mail that it finds there. Functions keep
@@ -65,8 +65,8 @@ class FailureBranch(Construct):
         what: str = FAILED,
         execution_input: Mapping[str, str] | None = None,
     ) -> None:
-        """Builds the states. `what` happened, in the words of the machine's own mail; `asked` is what it says was asked
-        for, if not the execution's input."""
+        """Builds the states. `what` is the subject of the machine's own mail; `execution_input` is the input that
+        the mail shows, if not the execution's own."""
         super().__init__(scope, name)
         self.end = self._fail()
         self._send = send(self, "Notify failure", alerts, _MAIL)
@@ -146,6 +146,6 @@ def _has_form(path: str, form: str) -> sfn.Condition:
 
 
 def _parse(scope: Construct, name: str, text: str, into: str, key: str) -> sfn.Pass:
-    """JSON out of a text, under a key beneath `into`: a Pass can't write it without one."""
+    """JSON out of a text, under a key of `into`: a Pass can't write it without a key."""
     parameters = {key: sfn.JsonPath.string_to_json(sfn.JsonPath.string_at(text))}
     return sfn.Pass(scope, name, parameters=parameters, result_path=into)

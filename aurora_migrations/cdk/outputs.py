@@ -1,4 +1,4 @@
-"""What the stack tells when it is made: the names that people and the command line need."""
+"""Stack outputs: the names that people and the command line need."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which errors a task tries again, and how. The engine's errors are named by their classes, so that a rename can't
-unhook a retry; never `States.ALL` or `States.TaskFailed`, which would try again what can't get better."""
+"""Retry rules of the state machine's tasks. The engine's errors are named by their classes, so that a rename can't
+unhook a retry; never `States.ALL` or `States.TaskFailed`, which would also retry permanent errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DIED = Retry(
     jitter=False,
 )
 
-# Lambda itself is busy, or had trouble before our code ran.
+# Lambda itself is busy, or failed before our code ran.
 SERVICE = Retry(
     (
         "Lambda.TooManyRequestsException",
@@ -101,7 +101,7 @@ _LONGEST_TURN = 60  # seconds between two tries to get the run lock; with full j
 
 def for_another_run(lock_wait: float, room: float) -> Retry:
     """Waits about an hour for another run, whose calls may take a quarter of one each; or half of the room, if that is
-    less. Each try waits `lock_wait` seconds by itself; the execution has `room` seconds beside the call of a function.
+    less. Each attempt itself waits `lock_wait` seconds; the execution has `room` seconds beside the call of a function.
     """
     attempts = int(min(PATIENCE, room / 2) / (lock_wait + _LONGEST_TURN / 2))
     return Retry((ANOTHER_RUN,), first_wait=15, attempts=max(1, attempts), longest_wait=_LONGEST_TURN)

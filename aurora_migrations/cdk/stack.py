@@ -1,4 +1,4 @@
-"""What an environment consists of. Everything is made elsewhere; here it is put together."""
+"""The stack of an environment: puts together the constructs of the other modules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aurora_migrations.cdk.workflow import Workflow
 
 
 class MigrationsStack(cdk.Stack):
-    """Runs one database's migrations after a deployment, on demand, and never unheard."""
+    """Runs one database's migrations after a deployment, on demand, and reports every failure."""
 
     def __init__(self, scope: Construct, settings: Environment, package: Package) -> None:
         """Builds the stack. On AWS its package is `bundling.bundled(migrations)`."""

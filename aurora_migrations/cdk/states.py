@@ -64,7 +64,7 @@ def call(
     so_far: Any = None,
     wants_mail: bool = False,
 ) -> tasks.LambdaInvoke:
-    """A step of the run: a call of a function with the execution's input. Its answer is in `Payload` beneath `into`.
+    """A step of the run: a call of a function with the execution's input. Its answer is in `Payload` under `into`.
 
     Args:
         only: whether nothing but the answer is left of the state.
@@ -91,11 +91,11 @@ def report(
     into: str = "$",
     **more: Any,
 ) -> tasks.LambdaInvoke:
-    """A call of preflight that looks at the database and answers with a mail: see its handler.
+    """A call of preflight that reads the database and returns a mail: see its handler.
 
     Args:
         about: failure, end or pending.
-        trigger: whose look it is, in logs and mails.
+        trigger: what started the call, for logs and mails.
         into: where the answer is, in `Payload`; by default the answer is all that is left of the state.
     """
     payload = {"input": {"action": "plan", "trigger": trigger}, "report": {"about": about, **more}}
@@ -147,7 +147,7 @@ def _try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
 
 
 def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPublish:
-    """A state that sends the mail beneath a path, and leaves the state's data as they are."""
+    """A state that sends the mail under a path, and leaves the state's data as they are."""
     task = tasks.SnsPublish(
         scope,
         name,
@@ -173,16 +173,16 @@ def fill(written: layout.Mail, *paths: str) -> dict[str, str]:
     return {"subject": written.subject, "body": sfn.JsonPath.string_at(f"States.Format({arguments})")}
 
 
-# ---- conditions: a path that leads nowhere can't be caught, so each looks before it compares -------------------------
+# ---- conditions: a missing path is an error that can't be caught, so each checks for presence first -----------------
 
 
 def is_text(path: str, *more: sfn.Condition) -> sfn.Condition:
-    """Whether there is a text; and what else is to be so, which may rely on it."""
+    """Whether there is a text, and all `more` conditions hold, which may rely on it."""
     return sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_string(path), *more)
 
 
 def says(path: str, word: str, *more: sfn.Condition) -> sfn.Condition:
-    """Whether there is just this word; and what else is to be so."""
+    """Whether the text is exactly this word, and all `more` conditions hold."""
     return is_text(path, sfn.Condition.string_equals(path, word), *more)
 
 

@@ -1,11 +1,11 @@
-"""What no Catch sees: an execution that timed out, was aborted or broke inside the machine; and a run that never began.
+"""Watchdogs for what no Catch handles: an execution that timed out, was aborted or broke inside the state machine, and
+a run that never started.
 
-Notice: EventBridge tells that an execution ended so; after a while, in which the server ends what was left behind,
-preflight looks at the database and writes the mail. DailyCheck: once a day, and a mail only if something is wrong. Both
-look again while a run is at work: the call of a function goes on when its execution has ended, and a run may just be
-applying what is pending. Both are state machines, because a rule that leads straight to SNS can set neither subject nor
-text; both only read. AWS delivers the events of executions as well as it can, and promises nothing: the daily check is
-the net.
+Notice: EventBridge reports such an end; after a pause, in which the server ends abandoned sessions, preflight reads the
+database and writes the mail. DailyCheck: runs once a day, and mails only if something is wrong. Both check again while
+a run is in progress: a function call continues after its execution has ended, and a run may just be applying what is
+pending. Both are state machines, because a rule that targets SNS directly can set neither subject nor text; both only
+read. AWS delivers execution events on a best-effort basis, so the daily check catches what was missed.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from aurora_migrations.engine.steps.fixed_mails import unwritten
 
 _MAIL, _AGAIN = "$.mail", "$.again"  # in preflight's answer, which is all that is left of the state
 ENDED = "A run of migrations ended early"
-GRACE = cdk.Duration.seconds(60)  # before the notice machine's first look, and between two of them
-WHILE_AT_WORK = cdk.Duration.minutes(5)  # between two looks of the daily check
+GRACE = cdk.Duration.seconds(60)  # before the notice machine's first check, and between checks
+WHILE_AT_WORK = cdk.Duration.minutes(5)  # between two checks of the daily check
 TIMEOUT_MS = 21_600_000
 HOUR = "6"  # of the daily check, UTC
-# What a failed execution says that no Catch caught: our own Fails always bear a name, and never one of Step Functions'.
+# The error of a failed execution that no Catch caught. Our own Fails always have a name, never one of Step Functions'.
 UNCAUGHT = events.Match.any_of(events.Match.prefix("States."), events.Match.does_not_exist())
 
 
 @dataclass(frozen=True)
 class Watchdogs:
-    """What both need."""
+    """What both watchdogs need."""
 
     settings: Environment
     functions: Functions
@@ -47,12 +47,12 @@ class Watchdogs:
     dead_letters: DeadLetters
 
     def max_checks(self, every: cdk.Duration) -> int:
-        """How often to look while a run is at work, until a call must have ended that was under way at first."""
+        """How often to check while a run is in progress: until a call that was running at first must have ended."""
         return -(-self.settings.limits.task_timeout // int(every.to_milliseconds())) + 1
 
 
 class Notice(Construct):
-    """Mails when an execution of `machine` ended in a way that it couldn't mail itself."""
+    """Mails when an execution of `machine` ended in a way in which it couldn't send a mail itself."""
 
     def __init__(self, scope: Construct, name: str, watchdogs: Watchdogs, machine: sfn.StateMachine) -> None:
         super().__init__(scope, name)
@@ -129,7 +129,7 @@ def _was_typed_read_only_command() -> sfn.Condition:
 
 
 class DailyCheck(Construct):
-    """Looks once a day, and mails if anything is pending, has drifted, or can't be looked at."""
+    """Checks once a day, and mails if anything is pending or has drifted, or if the check fails."""
 
     def __init__(self, scope: Construct, name: str, watchdogs: Watchdogs) -> None:
         super().__init__(scope, name)

@@ -94,7 +94,8 @@ class Workflow(Construct):
         return noted
 
     def _add_success_mail(self, plain: sfn.Succeed) -> sfn.Choice:
-        """Mails the success, if it is one to tell. What can't be mailed has succeeded all the same."""
+        """Adds the states that send the success mail, if verify has written one. If it can't be sent, the execution
+        still succeeds."""
         path = "$.Payload.mail"
         succeeded = sfn.Succeed(self, "Succeeded, with a result", input_path="$.Payload.result")
         sending = send(self, "Notify success", self._alerts, path)

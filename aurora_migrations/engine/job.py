@@ -64,7 +64,7 @@ class Job:
     package: str  # the package's digest
     requested_by: str
     limits: Limits  # the environment's, and the file's own
-    execution_start: str = ""  # when the execution began, as its initiator says
+    execution_start: str = ""  # when the execution began, as its initiator passes it
 
     @property
     def file(self) -> str:

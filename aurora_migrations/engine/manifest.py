@@ -33,7 +33,7 @@ _SHOWN = 5  # names of files in one message
 
 @dataclass(frozen=True)
 class Entry:
-    """What the index says of a migration."""
+    """The index's entry of a migration."""
 
     version: int
     hashes: Mapping[str, str]  # of each of its files, by name, its own first
@@ -50,8 +50,8 @@ class Manifest:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Reads the index of the manifest in a folder, and holds it against the names of the files there. Their
-        contents are held against it when they are run, or all at once by `check_contents`.
+        """Reads the index of the manifest in a folder, and compares it with the names of the files there. Their
+        contents are compared when they are run, or all at once by `check_contents`.
 
         Raises:
             InvalidManifest: there is none, it is damaged, of another format, or of other files.
@@ -71,7 +71,7 @@ class Manifest:
         return self.package.digest
 
     def check_contents(self) -> None:
-        """Holds the contents of all files against the manifest. Not needed where nobody can have edited one."""
+        """Compares the contents of all files with the manifest. Not needed where nobody can have edited one."""
         _check_contents(self.package.migrations)
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
@@ -111,7 +111,7 @@ class Manifest:
                 yield json.loads(line)
 
     def token_hash(self, text: bytes) -> str | None:
-        """The token hash of a file of this package; None for another text, as there is no grammar here to ask."""
+        """The token hash of a file of this package; None for another text, as there is no parser here."""
         version = self._versions.get(hashlib.sha256(text).hexdigest())
         return None if version is None else self._entries[version].tokens
 
@@ -191,7 +191,7 @@ def _check_unchanged(scripts: Mapping[Migration, Mapping[str, Script]], entries:
 
 
 def _index(digest: str, entries: Iterable[Entry]) -> bytes:
-    """The first line says what it is, then a line a migration. The checksum is that of all but the first line."""
+    """A header line, then one line per migration. The checksum covers all but the header."""
     body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
     rest = f"{body}\n]}}\n".encode()
     checksum = hashlib.sha256(rest).hexdigest()

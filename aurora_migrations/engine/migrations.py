@@ -208,12 +208,12 @@ def _is_sql(name: str) -> bool:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads nowhere; reading it will say so
+    except OSError:  # a broken link; reading it raises the error
         return False
 
 
 def _special(entry: os.DirEntry[str]) -> str | None:
-    """What it is, or leads to, if that isn't a file: to read it would take for ever, or all memory."""
+    """What kind of special file it is, or links to; reading it could block for ever, or use all memory."""
     try:
         mode = 0 if entry.is_file() else entry.stat().st_mode
     except OSError:  # as above

@@ -216,7 +216,7 @@ def find_target(package: Package, target: str) -> Migration:
 
 
 def _place(package: Package) -> str:
-    """Its folder, or `the package` if it was built, with a manifest: a built one lies where no person looks."""
+    """Its folder, or `the package` if it was built, with a manifest: nobody looks into the folder of a built one."""
     built = any(migration.known is not None for migration in package.migrations)
     return "the package" if built else str(package.folder)
 
@@ -303,5 +303,5 @@ def partly_missing(progress: Progress, instead: str | None = None) -> MigrationM
 
 
 def count_units(progress: Progress) -> str:
-    """`1 part`, `2 parts`."""
+    """Its committed units, for messages: `1 part`, `2 parts`."""
     return f"{len(progress.units)} part{'' if len(progress.units) == 1 else 's'}"

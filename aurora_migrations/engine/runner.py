@@ -211,7 +211,7 @@ class _Runner:
                 self.wait_for_next_attempt(job, error)
 
     def wait_for_next_attempt(self, job: Job, error: MigratorError) -> None:
-        """Waits where nobody queues behind us, with nothing of the failed attempt left in the session. A connection
+        """Waits outside the lock queue, with nothing of the failed attempt left in the session. A connection
         that is lost meanwhile is replaced: no transaction of ours was open."""
         try:
             self._session.reset_session(complete=False)  # so that the history is read as our own role
@@ -317,7 +317,7 @@ class _Runner:
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = source.problems(action, fresh)
         # First: Ctrl-C may have ended the linter, and with it cut its findings short.
-        interrupts.hear("looking for hazards")
+        interrupts.raise_if_pressed("looking for hazards")
         if problems:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
@@ -412,7 +412,7 @@ def connect(request: Request, again: bool = False) -> Session:
     deadline = time.monotonic() + (SETTLE_TIME if again else min(SETTLE_TIME, request.limits.lock_wait / 1_000))
     while True:
         try:
-            with interrupts.stopped(_CONNECTING), interrupts.heard():
+            with interrupts.as_cancelled(_CONNECTING), interrupts.interruptible():
                 session = Session(request.url, request.execution)
             if again:
                 session.prepare_to_write()

@@ -1,7 +1,8 @@
 """Status of a database: every migration of the package and of the history, with its state. Reads only.
 
 The answers of the read-only actions are made here: the same JSON documents at a terminal and from the state machine.
-The size of its state is limited, so there long lists are cut to a budget (bytes of JSON), and the answer says so.
+The size of its state is limited, so there long lists are cut to a budget (bytes of JSON), and the answer shows how many
+items were left out.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ def _count(number: int) -> str:
 
 
 def _cut(attempt: Attempt) -> Attempt:
-    """An attempt with so much of its error as people look for: an excerpt alone may have a hundred lines."""
+    """An attempt with the main facts of its error: an excerpt alone may have a hundred lines."""
     facts = [(key, attempt.error[key]) for key in _OF_ERRORS if key in attempt.error] if attempt.error else []
     shortened = {key: value[:_SHOWN] if isinstance(value, str) else value for key, value in facts}
     return replace(attempt, error=shortened if attempt.error else None)

@@ -3,7 +3,7 @@
 Most files are one unit and take three round trips: the attempt's row and BEGIN; the text as written; the record and
 COMMIT. Expectations take more, before COMMIT, and so does each statement that needs a lock that blocks the application:
 its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before COMMIT is sent
-is rolled back; where the connection is lost after that, the history says what happened.
+is rolled back; where the connection is lost after that, the history shows what happened.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def _watch(session: Session, budget: Budget | None, report: Callable[[], None]) 
         if budget is None or watch is None:
             return False, _A_WHILE
         answer = watch(elapsed)
-        # A Ctrl-C that hits while the second session is asked is this session's at once, so that the next one isn't
+        # A Ctrl-C during the second session's query counts for this session at once, so that the next one isn't
         # taken for the first.
         session.wire.interrupted |= budget.observer.interrupted
         return answer

@@ -41,7 +41,7 @@ _SHOWN = 60  # characters of a value in the history
 
 
 def format_of(session: Session, newest: int, relations: Sequence[Row]) -> int:
-    """The format that the comment on `applied` says, at most `newest`. Of the history's `relations` it needs name, kind
+    """The format in the comment on `applied`, at most `newest`. Of the history's `relations` it needs name, kind
     and persistence as pg_class has them, and the comment."""
     found = {name: (kind, comment) for name, kind, _, comment in relations}
     if "applied" not in found:

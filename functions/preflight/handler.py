@@ -1,4 +1,4 @@
-"""Preflight: the secret, the connection, the package, and what there is to do. Changes nothing.
+"""Preflight: checks the secret, the connection, the package, and what there is to do. Changes nothing.
 
 The state machines also call it to write the mails that no other function could write: about a step whose function died,
 an execution that ended, or pending migrations.

@@ -1,4 +1,4 @@
-"""Preflight, the first step of the workflow: may the run begin, and what is there to do? Reads only."""
+"""Preflight, the first step of the workflow: checks whether the run can begin, and what is pending. Reads only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Report:
     applied: int  # how many migrations the history has
     next: str  # the step that comes now, or `done`
     warnings: tuple[str, ...]
-    server: Mapping[str, object]  # what the database says of itself and of our session
+    server: Mapping[str, object]  # server, database, role and TLS of our session
     result: Mapping[str, object] | None = None  # the machine's output, where it is done
     running: Holder | None = None  # the holder of the run lock; read only for the action plan
 
@@ -64,7 +64,7 @@ class Report:
 
 def preflight(step: Step) -> Report:
     """Proves the package and the connection, and finds out what there is to do."""
-    _ = step.source  # first: what is wrong with the package doesn't depend on the database
+    _ = step.source  # first: errors in the package don't depend on the database
     with read_only_session(step, "preflight") as session:
         return _ACTIONS[step.input.action](step, session)
 

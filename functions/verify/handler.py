@@ -1,4 +1,4 @@
-"""Verify: what is there now: the tables that were touched, their rows and indexes, and promises that hold for ever."""
+"""Verify: checks the tables that were changed, their rows and indexes, and lasting expectations."""
 
 from __future__ import annotations
 

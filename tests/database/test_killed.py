@@ -157,7 +157,7 @@ def ctrl_c_taken() -> Iterator[None]:
     """In this process, as the command line takes it, also where the tests run in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with interrupts.taken():
+        with interrupts.deferred():
             yield
     finally:
         signal.signal(signal.SIGINT, before)

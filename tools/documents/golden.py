@@ -110,7 +110,7 @@ def ends() -> Iterator[tuple[str, Mail]]:
 
 
 def end(status: str, execution_input: Mapping[str, str] | None = ASKED) -> dict[str, str | None]:
-    """What an event says of an end, as preflight reads it."""
+    """The event of an execution's end, as preflight reads it."""
     said = {"ABORTED": {"cause": "Ctrl-C by ben@build-8"}, "FAILED": {"error": "States.Runtime"}}.get(status, {})
     known = {} if execution_input is None else {"input": json.dumps(execution_input)}
     return workflow_mails.read_end({"name": EXECUTION, "executionArn": ARN, "status": status, **known, **said})

@@ -160,7 +160,7 @@ def _cloud_entry(kind: type[cloud.CloudError]) -> str:
 
 
 def _told(kind: type[MigratorError], rows: Mapping[str, str]) -> str:
-    """An entry: what the class says of itself, and an example of what terminals show of it."""
+    """An entry: the class's description, and an example of what a terminal shows."""
     cells = {name: " ".join(words.split()).replace("|", "\\|") for name, words in rows.items()}
     table = "\n".join(f"| {name} | {cell} |" for name, cell in cells.items())
     meaning = " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())

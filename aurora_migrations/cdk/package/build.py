@@ -1,4 +1,4 @@
-"""The Lambda package: made without Docker, equal bytes from equal input, and looked through before it is deployed.
+"""The Lambda package: made without Docker, the same bytes from the same input, and verified before it is deployed.
 
     functions/  aurora_migrations/engine/                               our code
     aws_lambda_powertools/  psycopg/  psycopg_binary/ ...               the locked packages of lambda.txt

@@ -16,7 +16,7 @@ from aurora_migrations.cdk.package.verify import inspect
 from aurora_migrations.engine import MigratorError
 
 packaging_errors: list[str] = []
-"""What kept a package from being made."""
+"""Why the package couldn't be built."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class _Bundler:
         self._migrations = migrations
 
     def try_bundle(self, output_dir: str, *args: Any, **options: Any) -> bool:
-        """Makes the package where the CDK wants it. What went wrong is kept: on its way through the CDK's core an
-        exception would lose its class and gain pages of frames."""
+        """Builds the package in the CDK's output directory. Errors are also kept in `packaging_errors`: on its way
+        through the CDK's core an exception loses its class and gains pages of frames."""
         try:
             build(Path(output_dir), self._migrations)
             if wrong := inspect(Path(output_dir), ARM64):

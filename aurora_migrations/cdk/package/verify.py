@@ -1,4 +1,4 @@
-"""Looks through a finished package: is everything in it, of the right version and processor, and nothing else?"""
+"""Verifies a finished package: complete, of the right versions and architecture, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MANIFEST = ("manifest.json", "manifest.details")
 
 
 def inspect(package: Path, architecture: Architecture) -> list[str]:
-    """What is wrong with a package, in plain sentences; nothing if all is well."""
+    """The problems of a package, as sentences; empty if there are none."""
     files = sorted(path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file())
     return [
         *(f"{name} does not belong into the package." for name in _strangers(package, files)),

@@ -72,7 +72,7 @@ class Blocker:
 
     @property
     def never_yields(self) -> bool:
-        """Whether it is an autovacuum against wraparound, which goes on whoever waits."""
+        """Whether it is an autovacuum against wraparound, which never gives way to a waiting session."""
         return self.kind is not None and "to prevent wraparound" in (self.query or "")
 
     @property
@@ -132,7 +132,7 @@ class Observer:
                 self._session = Session(self._url, self._execution, "watch")
                 self.interrupted |= self._session.wire.interrupted
             except MigratorError as error:
-                self._failed = True  # all connections are taken, say: no reason for the run to fail
+                self._failed = True  # for instance no free connection: no reason for the run to fail
                 self.interrupted |= isinstance(error, Cancelled)
         return self._session is not None
 

@@ -59,7 +59,7 @@ class RetryPolicy:
         self.waits: list[LockWait] = []
 
     def on_failure(self, error: MigratorError) -> None:
-        """Raises the error of a failed attempt, if it isn't retried; after several attempts, it says how many."""
+        """Raises the error of a failed attempt, if it isn't retried; after several attempts, with their number."""
         self._tries += 1
         self._count()
         wait: LockWait | None = getattr(error, "wait", None)
@@ -74,7 +74,7 @@ class RetryPolicy:
         """Waits, after a failed attempt, until the next one has a chance."""
         wait: LockWait | None = getattr(error, "wait", None)
         began, lock_timeout = time.monotonic(), self._limits.lock_timeout
-        with interrupts.stopped(MEANWHILE):
+        with interrupts.as_cancelled(MEANWHILE):
             if wait is not None and wait.blockers:
                 self._on_wait(wait)
                 self._wait_for(session, wait.blockers)
@@ -128,9 +128,8 @@ class RetryPolicy:
         long_enough = self._limits.lock_timeout * 0.9 > deadlock_timeout + _BEYOND_DEADLOCK_TIMEOUT / 2
         to_queue_for = {blocker.transaction for blocker in found if blocker.yields and long_enough} - self._queued_for
         if self.attempt_ms > deadlock_timeout:
-            self._queued_for |= (
-                to_queue_for  # it had its chance: one against wraparound, which our role may not see, never yields
-            )
+            # Once only: an autovacuum against wraparound never yields, and our role may not see that it is one.
+            self._queued_for |= to_queue_for
         waited_for = {blocker.transaction for blocker in found} - to_queue_for
         deadline, (pause, longest) = time.monotonic() + self._left, _POLL
         while waited_for and time.monotonic() < deadline:

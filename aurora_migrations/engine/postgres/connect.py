@@ -1,4 +1,4 @@
-"""From a URL to an open connection, or to an error that says which step failed: name, network, TLS, server, login."""
+"""Opens a connection from a URL. Errors name the step that failed: name, network, TLS, server, login."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PARAMETER = (
 )
 CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
 
-# How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise. Linux
+# How we notice, within half a minute, that the server has vanished from the network; the URL may override this. Linux
 # uses the user timeout where there is one and no longer counts keepalives, so both make 25 s.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 
@@ -108,7 +108,7 @@ def _no_url(cause: str) -> InvalidInput:
 
 
 def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
-    """Looks a host name up, which libpq would do without any time limit, and gives libpq the result."""
+    """Resolves a host name for libpq, which would do it without a time limit."""
     found: list[str] = []
     failure: list[OSError] = []
 
@@ -143,7 +143,7 @@ def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
 
 
 def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    """The named error for what libpq said. Before login the server's SQLSTATE isn't to be had, only its words."""
+    """The named error for libpq's message. Before login there is no SQLSTATE, only the message."""
 
     def matches(pattern: str) -> bool:
         return bool(re.search(pattern, text))
@@ -191,7 +191,7 @@ def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) 
 
 
 def _server_message(text: str) -> str:
-    """What the server said, in one line and without the full stop; its DETAIL and HINT are left out."""
+    """The server's message, in one line, without the full stop, DETAIL and HINT."""
     message = re.split(r"(?:FATAL|ERROR):\s+", text)[-1]
     return re.sub(r"\s+", " ", re.split(r"\n(?:DETAIL|HINT|CONTEXT):", message)[0]).strip().rstrip(".")
 

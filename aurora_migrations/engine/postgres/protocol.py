@@ -70,7 +70,7 @@ class Wire:
         self._selector = selectors.DefaultSelector()
         self._events = 0
         self._watch: Watch | None = None
-        self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to look next
+        self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to call next
 
     @property
     def _pgconn(self) -> pq.abc.PGconn:
@@ -170,7 +170,7 @@ class Wire:
     def _wait(self, events: int) -> None:
         """Waits for the socket and takes in what arrives."""
         try:
-            with interrupts.heard():
+            with interrupts.interruptible():
                 ready = self._select(events)
             if ready & selectors.EVENT_READ:
                 self._pgconn.consume_input()
@@ -178,7 +178,7 @@ class Wire:
             if self.interrupted:
                 raise
             self.interrupted = True
-            self._watch_timer = (0.0, None)  # a second Ctrl-C is to hit here, not in what a look waits for
+            self._watch_timer = (0.0, None)  # a second Ctrl-C must be handled here, not inside a call of the watch
             self.connection.cancel_safe(timeout=5)
 
     def _select(self, events: int) -> int:

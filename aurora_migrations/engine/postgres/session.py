@@ -18,7 +18,7 @@ from aurora_migrations.engine.postgres.sqlstate import named_error
 
 # The run lock's key: one for the product; PostgreSQL keeps advisory locks apart by database.
 RUN_LOCK = int.from_bytes(hashlib.sha256(b"aurora-migrations run lock").digest()[:8], "big", signed=True)
-# Our own statements mean what they say whatever a file, a role or a database has set.
+# Our own statements must mean the same whatever a file, a role or a database has set.
 OURS = Command(
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
     "pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('datestyle', 'ISO', true), "

@@ -79,7 +79,7 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """An error that no change of the file mends, or not in the first place."""
+    """Cause and solution of an error that a change of the file doesn't fix, or not in the first place."""
 
     cause: str
     solution: str
@@ -161,7 +161,7 @@ _EXPLANATIONS = {
 
 
 def explain(sqlstate: str | None) -> Explanation | None:
-    """What is wrong with the server, or with what the role may do, where an error is about that."""
+    """The explanation of an SQLSTATE that isn't (or not only) about the file's SQL; None for any other."""
     state = sqlstate or ""
     return _EXPLANATIONS.get(state) or _EXPLANATIONS.get(state[:2])
 
@@ -182,7 +182,7 @@ class Diagnosis:
 
 
 def diagnose(error: psycopg.Error, text: bytes | None = None, statement: bytes = b"") -> Diagnosis:
-    """The part of an error that may be shown and kept.
+    """What may be shown and stored of an error.
 
     Args:
         text: the file whose statement met it; None of a statement of ours.
@@ -320,8 +320,8 @@ def named_error(error: psycopg.Error) -> MigratorError:
 def kind_of(found: Diagnosis, elapsed_ms: float, statement_timeout: int) -> type[MigratorError]:
     """Which error a file's failing statement is.
 
-    The SQLSTATE 57014 stands for a timeout as for a person's wish. The words tell them apart where the server speaks
-    English; elsewhere the clock does, as well as it can.
+    The SQLSTATE 57014 means either a timeout or a cancel request. An English message distinguishes the two; in other
+    languages the elapsed time is a good guess.
     """
     state = found.sqlstate or ""
     if state == "57014":

@@ -17,7 +17,7 @@ RESERVE = 10_000  # milliseconds kept for rolling back, the history, closing, an
 _LEAST = 1_000  # milliseconds that any file gets, whatever is left
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _LOCK_SHARE = 2  # a lock's limit is at most half of a statement's, so that whoever holds the lock gets reported
-_GRACE = 0.5  # seconds in which a statement's own limit may end it first, whose error says more
+_GRACE = 0.5  # seconds in which a statement's own limit may end it first: that error is more precise
 _AGAIN = 2.0  # seconds; a cancel request that arrives between two statements is lost
 
 

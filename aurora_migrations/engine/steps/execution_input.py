@@ -1,4 +1,4 @@
-"""Execution input: what an execution is to do, checked before anything else happens."""
+"""Execution input: parsed and validated before anything else happens."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ class ExecutionInput:
     action: str
     target: str | None  # a migration's number; None means all
     confirm: str | None  # for a rollback, the number of the newest applied migration, as the initiator knows it
-    trigger: str | None  # what started the execution, if that says so: the deploy rule, the command line
+    trigger: str | None  # what started the execution, if it is given: `deploy`, `daily`, `cli`
     requested_by: str  # the initiator's name, as it gives it; else the execution's
 
 
 def read_input(data: object, execution: str, allowed: Sequence[str]) -> ExecutionInput:
-    """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored."""
+    """Reads and validates an input. All keys are optional: `{}` runs everything that is pending. Keys that AWS adds are
+    ignored."""
     if not isinstance(data, Mapping):
         raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
     unknown = sorted(str(key)[:60] for key in data if key not in (*KEYS, *IGNORED))
@@ -51,7 +52,7 @@ def read_input(data: object, execution: str, allowed: Sequence[str]) -> Executio
         _text(data, "trigger"),
         _text(data, "requested_by") or execution,
     )
-    # No part of an input may be silently ignored.
+    # Nothing in an input may be ignored silently.
     if given.target is not None and given.action not in _WITH_TARGET:
         raise _invalid(f"The action {given.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
     if given.confirm is not None and given.action != "rollback":

@@ -14,7 +14,7 @@ LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 charact
 _INDENT = "  "
 _IN_BACKTICKS = re.compile("`[^`]{1,100}`")  # two that don't belong together may be far apart
 _HARD_SPACE = "\u00a0"
-_KEPT_END = 12  # characters of a long subject's end, where a line's number stands
+_KEPT_END = 12  # characters of a long subject's end, which contain the line number
 
 Section = tuple[str, Sequence[str]]
 
@@ -89,7 +89,7 @@ def listed(items: Sequence[str], most: int, count: int | None = None) -> str:
 
 
 def quoted(text: str, most: int) -> list[str]:
-    """Lines of code as they stand, each cut at a mail's width; of very many the first."""
+    """Lines of code, unwrapped, each cut at a mail's width; at most `most` of them."""
     lines = clean(text).splitlines()
     more = [f"... ({len(lines) - most} more lines)"] if len(lines) > most else []
     whole = (f"{_INDENT}{_INDENT}{line}".rstrip() for line in (*lines[:most], *more))

@@ -164,7 +164,7 @@ def verify(step: Step) -> Report:
             raise _not_applied(target)
         done = read_done(session, step.execution, step.started_at, step.action)
         did = {each.version: each.label for each in done}
-        # The migrations whose tables are looked at: those of this execution; without any, the target, or for the action
+        # The migrations whose tables are inspected: those of this execution; without any, the target, or for the action
         # verify everything that is applied.
         versions = set(did) or ({target.version} if target else set(applied) if action == "verify" else set())
         known = _outlines(step, versions | set(applied))
@@ -232,8 +232,8 @@ def _missed(
     """Tables that must be there and are nowhere. After a rollback none: a down file can't always give back what its
     migration had dropped.
 
-    Where there are any, it is looked closer: a file may not be what was applied, an earlier rollback have left a table
-    away, or another run be at work.
+    If some are missing, it checks more closely: a file may differ from what was applied, an earlier rollback may not
+    have restored a table, or another run may be in progress.
     """
     if step.input.action == "rollback" or state.unfinished:
         return

@@ -23,7 +23,7 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-# PostgreSQL's errors about the COALESCE that we put around an expectation's query, in words about the query.
+# PostgreSQL's errors about the COALESCE that we put around an expectation's query, reworded to be about the query.
 _WRONG_SHAPE = {
     "42804": "a value that isn't a boolean (42804)",
     "42601": "more than one column (42601)",

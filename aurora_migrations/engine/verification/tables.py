@@ -82,7 +82,7 @@ class Index:
 
     @property
     def state(self) -> str:
-        """Its state in words."""
+        """Its state as text."""
         if self.building:
             return "being built"
         return "valid and ready" if self.fit else "not ready" if not self.ready else "invalid"
@@ -126,7 +126,7 @@ def inspect(
     """The tables of these names, each once; what is a view, a sequence or something else is left out.
 
     Args:
-        names: as SQL writes them; of an index, its table is looked at.
+        names: as SQL writes them; for an index, its table is inspected.
         count: how many tables get their rows counted at most; the others get the estimate.
         in_time: called before each of these; if it returns False, this one gets the estimate, too.
     """
@@ -165,7 +165,7 @@ def _table(row: Row) -> Table:
 
 
 def _counted(session: Session, table: Table) -> Table:
-    """The table with its size, and its rows counted if that is small; as it was where that can't be had now (a lock, a
+    """The table with its size, and its rows counted if that is small; unchanged if they can't be read now (a lock, a
     privilege, a policy)."""
     only = "" if table.kind == "p" else "ONLY "
     limits = [

@@ -46,11 +46,11 @@ UNSEEN = {
     "nearly: no test can hit the moment between",
     "engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_NOBODY_GETS_THERE}whoever stops a wait has "
     "seen what was waited for",
-    "engine/locks/retry.py wait stopped": "a second Ctrl-C within the millisecond of a look, in the words of "
+    "engine/locks/retry.py wait as_cancelled": "a second Ctrl-C within the millisecond of a look, in the words of "
     "`session.pause`, which have a scene",
     "engine/postgres/session.py pause cancelled": "Ctrl-C within the millisecond of a look, told in the words of "
-    "`interrupts.stopped`, which have a scene",
-    "engine/runner.py connect pause": "in the words of `connect stopped`, which has a scene; here a server "
+    "`interrupts.as_cancelled`, which have a scene",
+    "engine/runner.py connect pause": "in the words of `connect as_cancelled`, which has a scene; here a server "
     "is asked again",
     "engine/postgres/session.py reset_session named_error": "a new connection takes the lost one's place at once; "
     "to be told, five more must be lost",
