@@ -136,8 +136,8 @@ def is_deployed(error: MigratorError, run: Run) -> bool:
 
 def is_seen_by_initiator(error: MigratorError, run: Run) -> bool:
     """Whether no mail is needed: the person at the terminal sees that a read-only command failed or was mistyped."""
-    looks = run.key("action") not in _NOUNS
-    return run.key("trigger") == "cli" and (looks or isinstance(error, InvalidInput))
+    reads_only = run.key("action") not in _NOUNS
+    return run.key("trigger") == "cli" and (reads_only or isinstance(error, InvalidInput))
 
 
 def _happened(error: MigratorError, most: int) -> list[str]:

@@ -79,14 +79,14 @@ def _by_deployment(error: MigratorError, execution_input: object, run: mail.Run)
 
 def _in_rollback(error: MigratorError, run: mail.Run) -> MigratorError:
     """Neither a deployment nor a run continues a rollback: both apply again what it has undone."""
-    look = NextCommand("status", ("--env", run.environment)) if error.next_command.verb in _AFTER else None
+    following = NextCommand("status", ("--env", run.environment)) if error.next_command.verb in _AFTER else None
     again = _RUN_AGAIN.sub(lambda match: f"{'R' if match[1] == 'R' else 'r'}oll back again", error.solution)
     first = "A corrected file or setting takes a deployment first. " if mail.is_deployed(error, run) else ""
     undone = _labels(error, "rolled_back")
     details = f": {listed(undone, _NAMED)}" if undone else ""
     caution = f"Careful: a deployment starts a run, and any run applies anew what is rolled back{details}."
     solution = " ".join(filter(None, [again, f"{first}{caution}", _continue_rollback(error, run)]))
-    return error.but(solution=solution, next_command=look)
+    return error.but(solution=solution, next_command=following)
 
 
 def _continue_rollback(error: MigratorError, run: mail.Run) -> str:

@@ -185,8 +185,10 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         headline = "was stopped before its end"
         why = "A person or a program stopped the execution, at a terminal or at the console: it did not fail. If a "
         why += "reason was given, it stands below, or on the page of the execution."
-        ask = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. When all "
-        to_do, command = [*wrapped(f"{ask}agree that it shall go on:"), *to_do], _logs(run)
+        advice = (
+            "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. When all "
+        )
+        to_do, command = [*wrapped(f"{advice}agree that it shall go on:"), *to_do], _logs(run)
         reason = str(end["cause"])
         if reason[:1] in ("{", "[") or '{"' in reason:
             reason = ""  # no text for people
@@ -247,8 +249,8 @@ def _start_again(run: Run, safe: str) -> tuple[list[str], NextCommand]:
     isn't known, the command is `status`."""
     if run.input is None or run.key("action") == _NO_ACTION:
         return wrapped(f"{UNKNOWN} Then start the same again. {safe}"), _status(run.environment)
-    look = "Look first (status): a run applies anew what the rollback has undone. Then start"
-    first = look if undoes(run) else "Start"
+    caution = "Look first (status): a run applies anew what the rollback has undone. Then start"
+    first = caution if undoes(run) else "Start"
     return wrapped(f"{first} a new execution. {safe}"), next_command(TRY_AGAIN, run.input, run.environment)
 
 

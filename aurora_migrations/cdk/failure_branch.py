@@ -25,7 +25,7 @@ from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, report, says, send
+from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, is_word, report, send
 from aurora_migrations.engine.steps import execution, fixed_mails
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 
@@ -137,8 +137,8 @@ def is_typed_read_only_command() -> sfn.Condition:
     """Whether somebody typed this execution's command at a terminal, and it is a read-only action: that person sees the
     error. A Choice may read the context, which has the execution's input."""
     action = "$$.Execution.Input.action"
-    looks = sfn.Condition.or_(*(sfn.Condition.string_equals(action, look) for look in READ_ONLY_ACTIONS))
-    return sfn.Condition.and_(says("$$.Execution.Input.trigger", "cli"), is_text(action, looks))
+    read_only = sfn.Condition.or_(*(sfn.Condition.string_equals(action, name) for name in READ_ONLY_ACTIONS))
+    return sfn.Condition.and_(is_word("$$.Execution.Input.trigger", "cli"), is_text(action, read_only))
 
 
 def _has_form(path: str, form: str) -> sfn.Condition:

@@ -181,7 +181,7 @@ def is_text(path: str, *more: sfn.Condition) -> sfn.Condition:
     return sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_string(path), *more)
 
 
-def says(path: str, word: str, *more: sfn.Condition) -> sfn.Condition:
+def is_word(path: str, word: str, *more: sfn.Condition) -> sfn.Condition:
     """Whether the text is exactly this word, and all `more` conditions hold."""
     return is_text(path, sfn.Condition.string_equals(path, word), *more)
 

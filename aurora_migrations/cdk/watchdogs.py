@@ -124,7 +124,7 @@ def _was_typed_read_only_command() -> sfn.Condition:
         return sfn.Condition.or_(*found)
 
     return is_text(
-        "$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", look) for look in READ_ONLY_ACTIONS))
+        "$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", name) for name in READ_ONLY_ACTIONS))
     )
 
 
@@ -154,7 +154,7 @@ class DailyCheck(Construct):
             what="The daily check of migrations failed",
             execution_input={"action": "plan", "trigger": "daily"},
         )
-        looking = report(
+        checking = report(
             self,
             "Look",
             watchdogs.functions,
@@ -167,13 +167,13 @@ class DailyCheck(Construct):
         sending = send(self, "Send", watchdogs.alerts, _MAIL)
         misunderstood = failure.misunderstood("preflight")
 
-        looking.add_catch(failure.write, result_path=FAILURE)
+        checking.add_catch(failure.write, result_path=FAILURE)
         pending = sfn.Choice(self, "Anything pending?").when(is_true(_AGAIN), wait, comment="a run is at work")
         no_mail = sfn.Condition.and_(sfn.Condition.is_present(_MAIL), sfn.Condition.is_null(_MAIL))
         pending.when(no_mail, sfn.Succeed(self, "Nothing pending"), comment="no")
-        looking.next(pending.when(is_mail(_MAIL), sending).otherwise(misunderstood))
-        wait.next(looking)
+        checking.next(pending.when(is_mail(_MAIL), sending).otherwise(misunderstood))
+        wait.next(checking)
         misunderstood.next(failure.write)
         sending.add_catch(failure.end, result_path=FAILURE)
         sending.next(sfn.Succeed(self, "Sent"))
-        return looking
+        return checking

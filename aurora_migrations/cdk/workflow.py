@@ -21,7 +21,7 @@ from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.failure_branch import FAILURE, FailureBranch
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import call, is_mail, make_machine, says, send
+from aurora_migrations.cdk.states import call, is_mail, is_word, make_machine, send
 from aurora_migrations.engine.errors import PackageChanged
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle
@@ -67,15 +67,15 @@ class Workflow(Construct):
 
         preflight.next(
             sfn.Choice(self, "What next?")
-            .when(says("$.preflight.Payload.next", "apply"), apply)
-            .when(says("$.preflight.Payload.next", "verify"), verify)
-            .when(says("$.preflight.Payload.next", "done", has_result), answered)
+            .when(is_word("$.preflight.Payload.next", "apply"), apply)
+            .when(is_word("$.preflight.Payload.next", "verify"), verify)
+            .when(is_word("$.preflight.Payload.next", "done", has_result), answered)
             .otherwise(self._misunderstood("preflight"))
         )
         apply.next(
             sfn.Choice(self, "All applied?")
-            .when(says("$.apply.Payload.outcome", "more"), apply)
-            .when(says("$.apply.Payload.outcome", "done"), verify)
+            .when(is_word("$.apply.Payload.outcome", "more"), apply)
+            .when(is_word("$.apply.Payload.outcome", "done"), verify)
             .otherwise(self._misunderstood("apply"))
         )
         verify.next(self._add_success_mail(succeeded) if self._mails_success else succeeded)

@@ -29,8 +29,8 @@ class _State:
 
 @contextlib.contextmanager
 def deferred(acknowledge: bool = False) -> Iterator[None]:
-    """Defers the first Ctrl-C to the next wait; a second one before that stops at once. With `acknowledge`, the first is
-    acknowledged on stderr."""
+    """Defers the first Ctrl-C to the next wait; a second one before that stops at once. With `acknowledge`, stderr
+    shows that the first was noticed."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield

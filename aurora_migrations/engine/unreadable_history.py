@@ -149,9 +149,9 @@ def _comment_lost(session: Session, comment: str | None) -> HistoryUnreadable:
     number = sum(mark in columns for mark in _MARKS)
     if not number:
         return _foreign("table")
-    says = "is missing" if comment is None else f"says {comment[:_SHOWN]!r} instead"
+    found = "is missing" if comment is None else f"says {comment[:_SHOWN]!r} instead"
     return _by_hand(
-        f"The comment on aurora_migrations.applied, which holds the history's format, {says}.",
+        f"The comment on aurora_migrations.applied, which holds the history's format, {found}.",
         cause="Somebody has changed it, or the database was restored without its comments.",
         solution=f"By its columns the history has format {number}. If it is this product's, write the comment again: "
         f"COMMENT ON TABLE aurora_migrations.applied IS '{COMMENT}{number}';",

@@ -257,7 +257,7 @@ def test_autovacuum_that_had_its_chance_to_give_way_is_waited_for_as_others_are(
     """One against wraparound never gives way, and our role may not see that it is one. It has its chance once a try
     was longer than the server takes to ask it."""
     waited_for: list[set[str]] = []
-    monkeypatch.setattr(blockers, "still_there", lambda session, found: waited_for.append(set(found)) or set())
+    monkeypatch.setattr(blockers, "find_open", lambda session, found: waited_for.append(set(found)) or set())
     policy = retry_policy_of(Limits(lock_timeout=5_000, lock_wait=60_000))
     tried: list[float] = []
     with Session(database.url, "waits") as session:

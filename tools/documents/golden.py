@@ -111,15 +111,15 @@ def ends() -> Iterator[tuple[str, Mail]]:
 
 def end(status: str, execution_input: Mapping[str, str] | None = ASKED) -> dict[str, str | None]:
     """The event of an execution's end, as preflight reads it."""
-    said = {"ABORTED": {"cause": "Ctrl-C by ben@build-8"}, "FAILED": {"error": "States.Runtime"}}.get(status, {})
+    details = {"ABORTED": {"cause": "Ctrl-C by ben@build-8"}, "FAILED": {"error": "States.Runtime"}}.get(status, {})
     known = {} if execution_input is None else {"input": json.dumps(execution_input)}
-    return workflow_mails.read_end({"name": EXECUTION, "executionArn": ARN, "status": status, **known, **said})
+    return workflow_mails.read_end({"name": EXECUTION, "executionArn": ARN, "status": status, **known, **details})
 
 
-def unwritten(what: str, *said: str) -> Mail:
+def unwritten(what: str, *details: str) -> Mail:
     """A state machine's own mail, with what it knows in its places."""
     text = fixed_mails.unwritten(ENVIRONMENT, REGION, what)
-    return replace(text, body=text.body.format(*said, ARN))
+    return replace(text, body=text.body.format(*details, ARN))
 
 
 def _format_mail(subject: str, body: str) -> str:

@@ -201,5 +201,5 @@ def _try_pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     with subprocess.Popen(
         [*command, *quiet], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
-        said = pip.stdout.read() if pip.stdout else ""
-        return subprocess.CompletedProcess(command, pip.wait(), said)
+        output = pip.stdout.read() if pip.stdout else ""
+        return subprocess.CompletedProcess(command, pip.wait(), output)

@@ -158,7 +158,7 @@ class Observer:
         self._session = None
 
 
-def still_there(session: Session, transactions: Iterable[str]) -> set[str]:
+def find_open(session: Session, transactions: Iterable[str]) -> set[str]:
     """Which of these transactions haven't ended."""
     quoted = ",".join(f'"{transaction}"' for transaction in transactions)
     return {str(row[0]) for row in session.query(_STILL_OPEN, f"{{{quoted}}}")}

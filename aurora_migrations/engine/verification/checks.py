@@ -176,9 +176,9 @@ def verify(step: Step) -> Report:
         tables = tuple(inspect(session, [*names, *row_expectations], _COUNTED, lambda: not step.deadline.is_over))
         lasting = tuple(_lasting(step, session, known, applied))
         facts = {} if all(table.exists for table in tables) else dict(_facts(step, known))
-        missed = [*_missed(step, session, state, tables, facts)]
-        checks = [*missed, *_indexes(tables), *lasting]
-        _raise_failures([*_history(step, applied, target, done)], checks, step, bool(missed))
+        missing_tables = [*_missing_tables(step, session, state, tables, facts)]
+        checks = [*missing_tables, *_indexes(tables), *lasting]
+        _raise_failures([*_history(step, applied, target, done)], checks, step, bool(missing_tables))
         warnings: list[str] = []
         if action != "rollback":
             edits = read_edits(session, step.source, applied)
@@ -192,7 +192,7 @@ def verify(step: Step) -> Report:
             already=applied.get(target.version) if target and target.version not in did else None,
             done=done,
             tables=tables,
-            missing=_missing(tables, facts),
+            missing=_count_missing(tables, facts),
             row_expectations=row_expectations,
             lasting=lasting,
             warnings=tuple(warnings),
@@ -213,11 +213,11 @@ def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]
         yield migration.version, _Facts(script.tables, left, TableEffects(script.file, script.made, script.taken))
 
 
-def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
+def _count_missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
     """How many of the tables don't exist, though by the files they should.
 
-    It is reported and no failure (see `_missed`): a DO block, a function, or a job that drops old partitions may have
-    dropped them.
+    It is reported and no failure (see `_missing_tables`): a DO block, a function, or a job that drops old partitions
+    may have dropped them.
     """
     there: dict[str, bool] = {}
     for _, each in sorted(facts.items()):
@@ -226,7 +226,7 @@ def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
     return sum(not table.exists and there.get(table.name, True) for table in tables)
 
 
-def _missed(
+def _missing_tables(
     step: Step, session: Session, state: State, tables: Sequence[Table], facts: Mapping[int, _Facts]
 ) -> Iterator[Check]:
     """Tables that must be there and are nowhere. After a rollback none: a down file can't always give back what its
@@ -331,7 +331,7 @@ def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
                 yield Check(f"index {index.name} on {table.name}", "valid and ready", index.state, False)
 
 
-def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Step, missed: bool) -> None:
+def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Step, missing_tables: bool) -> None:
     failed = [*history, *(check for check in checks if not check.true)]
     if not failed:
         return
@@ -340,7 +340,7 @@ def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Ste
     raise VerificationFailed(
         f"{details}{more}.",
         cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
-        solution=f"{_GONE if missed else ''}{_UNFIT}",
+        solution=f"{_GONE if missing_tables else ''}{_UNFIT}",
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),
         migration=step.input.target,

@@ -131,22 +131,22 @@ def inspect(
         in_time: called before each of these; if it returns False, this one gets the estimate, too.
     """
     tables: dict[str, Table] = {}
-    for table in map(_table, _ask(session, _TABLES, json.dumps(list(dict.fromkeys(names))))):
+    for table in map(_table, _query(session, _TABLES, json.dumps(list(dict.fromkeys(names))))):
         known = tables.get(table.name, table)
         tables[table.name] = replace(known, called=tuple(dict.fromkeys((*known.called, *table.called))))
     there = [table for table in tables.values() if table.exists]
     indexes: dict[int, list[Index]] = {}
-    for oid, name, valid, ready, building in _ask(session, _INDEXES, json.dumps([str(t.oid) for t in there])):
+    for oid, name, valid, ready, building in _query(session, _INDEXES, json.dumps([str(t.oid) for t in there])):
         index = Index(str(name), valid == "t", ready == "t", building == "t")
         indexes.setdefault(int(str(oid)), []).append(index)
-    asked = {table.name for table in there[:count]}
+    to_count = {table.name for table in there[:count]}
     complete = (replace(table, indexes=tuple(indexes.get(table.oid, ()))) for table in tables.values())
-    return [_counted(session, table) if table.name in asked and in_time() else table for table in complete]
+    return [_counted(session, table) if table.name in to_count and in_time() else table for table in complete]
 
 
 def nowhere(session: Session, names: Sequence[str]) -> set[str]:
     """Which of these names no relation bears, in whatever schema: a `search_path` can't hide it, nor a move."""
-    return {str(name) for (name,) in _ask(session, _NOWHERE, json.dumps(list(names)))} if names else set()
+    return {str(name) for (name,) in _query(session, _NOWHERE, json.dumps(list(names)))} if names else set()
 
 
 def _table(row: Row) -> Table:
@@ -183,7 +183,7 @@ def _counted(session: Session, table: Table) -> Table:
     return known if rows is None else replace(known, rows=int(rows), counted=True)
 
 
-def _ask(session: Session, sql: str, *params: Param) -> list[Row]:
+def _query(session: Session, sql: str, *params: Param) -> list[Row]:
     """Rows, with names found as the role's own search_path finds them, unlike those that the history is read with."""
     try:
         return session.wire.execute_pipeline([BEGIN, Command(sql, params), COMMIT])[1]
