@@ -20,8 +20,8 @@ _CORE = ("error", "message", "cause", "state", "solution", "next_command", "exec
 
 
 def document(error: MigratorError, mail: Mapping[str, str] | None = None, **more: object) -> str:
-    """The error's facts, and more, as JSON of at most `LIMIT` bytes. The mail is never cut here: whoever wrote it has
-    seen to its size."""
+    """The error's facts, and more, as JSON of at most `LIMIT` bytes. The mail is never cut here: its own size is
+    limited."""
     whole = {**error.to_dict(), **more}
     core = {key: value for key, value in whole.items() if key in _CORE}
     sizes = (whole, *(_shortened(whole, *size) for size in _ATTEMPTS))

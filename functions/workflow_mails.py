@@ -29,7 +29,7 @@ _OUT_OF_TIME = "Task timed out after"  # Lambda's message, also as JSON within a
 _LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
 _NAMES = 12
 _SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
-_NO_ACTION = "?"  # of an input that can't be shown as it is
+_NO_ACTION = "?"  # the action of an input that can't be shown unchanged
 _LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
 _LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
 
@@ -43,7 +43,7 @@ class Database:
 
 
 def database_state(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
-    """The state as preflight has found it: how many are applied, the names of the others, who holds the run lock."""
+    """The state that preflight has read: how many are applied, the names of pending ones, who holds the run lock."""
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
@@ -52,16 +52,16 @@ def database_state(applied: int, pending: Sequence[str], running: Holder | None)
 
 
 def unknown_database_state(error: MigratorError) -> Database:
-    """The state where preflight could not find it out."""
+    """The state if preflight couldn't read it."""
     return Database(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a Catch has caught, as far as it can be read."""
+    """An error that a Catch has caught, as far as it can be read."""
 
     error: str
-    why: str  # the reason, in a text for people
+    why: str  # the reason, as readable text
     step: str  # the step that failed; empty if that isn't known
     mail: Mail | None = None  # the mail that the function which failed has written
 
@@ -191,7 +191,7 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         to_do, command = [*wrapped(f"{advice}agree that it shall go on:"), *to_do], _logs(run)
         reason = str(end["cause"])
         if reason[:1] in ("{", "[") or '{"' in reason:
-            reason = ""  # no text for people
+            reason = ""  # not readable text
     elif status == "TIMED_OUT":
         headline = "ran out of time"
         why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). "

@@ -1,4 +1,4 @@
-"""What the state machines are made of: a machine and its log, calls of functions, mails, and conditions."""
+"""Building blocks of the state machines: a machine with its log, function calls, mails, and conditions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_machine(
     scope: Construct, part: str, settings: Environment, alerts: Alerts, diagram: sfn.IChainable, timeout_ms: int
 ) -> tuple[sfn.StateMachine, logs.LogGroup]:
     """A standard state machine that may send mails, with everything it does in an encrypted log. Its name ends
-    in `part`, which is empty for the one that people start."""
+    in `part`, which is empty for the main state machine."""
     names, parts = Names(settings.name), [part] if part else []
     log = logs.LogGroup(
         scope,
@@ -125,7 +125,7 @@ def _invoke(
         result_path=into,
         output_path=output,
         task_timeout=sfn.Timeout.duration(cdk.Duration.millis(functions.timeouts[kind] + TASK_MARGIN_MS)),
-        retry_on_service_exceptions=False,  # without jitter or cap, and blind to throttling: ours come next
+        retry_on_service_exceptions=False,  # it has no jitter or cap, and ignores throttling; ours follow
     )
     _try_again(task, *functions.retries)
     return task
@@ -162,10 +162,10 @@ def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPub
 
 
 def fill(written: layout.Mail, *paths: str) -> dict[str, str]:
-    """A mail as a state writes it, with what is under the paths in the places of its body.
+    """A mail as a state writes it, with the values of the paths in the placeholders of its body.
 
     Raises:
-        ValueError: the text would break the machines' language.
+        ValueError: the text can't be quoted in the state language.
     """
     if set("'\\") & set(written.body):
         raise ValueError(f"An apostrophe or backslash would end the text of a States.Format: {written.body!r}")
@@ -187,7 +187,7 @@ def is_word(path: str, word: str, *more: sfn.Condition) -> sfn.Condition:
 
 
 def is_true(path: str) -> sfn.Condition:
-    """Whether there is a true."""
+    """Whether the value is present and true."""
     known = sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_boolean(path))
     return sfn.Condition.and_(known, sfn.Condition.boolean_equals(path, True))
 

@@ -74,12 +74,12 @@ FORMATS: list[tuple[str, ...]] = [
         f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN units text[] NOT NULL DEFAULT '{{}}'",
     ),
     (
-        # An execution's name may come again; together with when it began it is one execution's alone.
+        # An execution's name can be reused; name and start time together are unique.
         f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN execution_start text NOT NULL DEFAULT ''",
     ),
     (
         # A row per unit: the array `attempts.units` was rewritten for every unit, so a file took time that grew with
-        # the square of its units. The array stays, unused, for who is reading the older format at this moment.
+        # the square of its units. The array stays, unused, for runs that are reading the older format at this moment.
         f"""
         CREATE TABLE {SCHEMA}.units (
             first_attempt bigint NOT NULL REFERENCES {SCHEMA}.attempts ON DELETE CASCADE,
@@ -97,7 +97,7 @@ FORMATS: list[tuple[str, ...]] = [
         SELECT id, number, tokens, id, lock_holder, coalesce(finished_at, started_at)
           FROM {SCHEMA}.attempts, unnest(units) WITH ORDINALITY AS unit (tokens, number)
         """,
-        # Whoever may read or write the other tables may do so with this one.
+        # Roles that may read or write the other tables may do so with this one.
         f"""
         DO $$
         DECLARE statement text;
@@ -116,7 +116,7 @@ FORMATS: list[tuple[str, ...]] = [
         """,
     ),
 ]
-# Of one snapshot: a history in the making is there with its comment, or isn't there.
+# In one snapshot: a history that is being created is visible with its comment, or not at all.
 _RELATIONS = """
     SELECT c.relname, c.relkind, c.relpersistence, d.description
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -255,7 +255,7 @@ class State:
 
 
 def read_state(session: Session) -> State:
-    """What is applied, wholly or in part."""
+    """Everything that is applied, completely or in part."""
     number = read_format(session)
     if number == 0:
         return State({}, {})
@@ -278,7 +278,7 @@ def read_applied(session: Session) -> dict[int, Applied]:
 
 
 def read_course(session: Session) -> list[Change]:
-    """What is applied and what was ever rolled back, in the order in which it happened."""
+    """Everything that was applied or rolled back, in the order in which it happened."""
     if read_format(session) == 0:
         return []
     (rows,) = read(session, Command(_COURSE))

@@ -1,8 +1,8 @@
 """What a run would do: compares the package with the history. Reads only.
 
 An applied file that isn't, byte by byte, what was applied is drift: an edit of layout and comments, or a change of
-meaning. The token hash separates the two. It is kept with every applied text, and so is the text itself: where the hash
-was made in an older way, both texts are hashed again.
+meaning. The token hash separates the two. It is kept with every applied text, and so is the text itself: if the hash
+is of an older version, both texts are hashed again.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Plan:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know though nothing is wrong."""
+        """Warnings: what people should know although nothing is wrong."""
         edited = "was edited since it was applied, in its layout or comments only."
         warnings = [f"{edit.migration.name} {edited}" for edit in self.edits.values()]
         warnings += [f"{migration.name} was applied as {record.name}." for migration, record in self.renamed]
@@ -189,12 +189,12 @@ def _check_confirmation(applied: Mapping[int, Applied], target: str, confirm: st
 
 
 def version_of(text: str) -> int | None:
-    """The number that a person wrote, `017` or `17`; None if it is none, or longer than a file's name can be."""
+    """The number in a text, `017` or `17`; None if it isn't a number, or is longer than a file's name can be."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 256 else None
 
 
 def find_target(package: Package, target: str) -> Migration:
-    """The migration that a person calls `17` or `017`."""
+    """The migration with a number, written `17` or `017`."""
     if not (target.isascii() and target.isdecimal()):
         raise InvalidInput(
             f"The target {without_password(target)[:60]!r} isn't a migration's number.",

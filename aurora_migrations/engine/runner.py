@@ -94,7 +94,7 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
 
     Args:
         confirm: the number of the newest applied migration, as the initiator knows it. Compared with the history under
-            the lock: if somebody has applied another since, nothing is rolled back.
+            the lock: if another one was applied since, nothing is rolled back.
 
     Raises:
         InvalidInput: the target isn't applied, `confirm` isn't the newest, or a down file is missing.
@@ -287,13 +287,13 @@ class _Runner:
         """Replaces a lost session by one that holds the run lock.
 
         As long as the lost session lives, its commit may still happen. So the new one must get the lock, or see that
-        somebody else has it: either proves that the lost session is gone.
+        another session has it: either proves that the lost session is gone.
 
         Returns:
             The error, if another run has the lock.
 
         Raises:
-            AnotherRunInProgress: nobody can say who has it, or the lost session still does.
+            AnotherRunInProgress: the holder is unknown, or is still the lost session.
         """
         lost_pid, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()

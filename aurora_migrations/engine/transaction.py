@@ -200,7 +200,7 @@ def _run_outside(
 ) -> None:
     """Runs a unit that may commit by itself, with its record in the same round trip. The record's BEGIN puts what the
     statement did after its own last commit into one transaction with the record. If the statement fails after a commit
-    of its own, it has to start again from its beginning: a person decides when, so no error of it is retried."""
+    of its own, it has to start again from its beginning: a person must decide that, so no error of it is retried."""
     (message,) = job.messages(number)
     text = job.text[message.start : message.end].decode()
     record = [BEGIN, *_record(session, job, number, began), COMMIT]

@@ -98,8 +98,8 @@ def _describe_database(report: Report) -> Database:
 
 
 def _call_again(call: Call, database: Database) -> dict[str, Any]:
-    """Whether to call again because a run is at work, and how often that was done. A call of a function outlives its
-    execution, but not the number of calls (`looks`) that the state machine allows."""
+    """Whether to call again because a run is in progress, and how often that was done. A function call can outlive its
+    execution, but not the number of checks (`looks`) that the state machine allows."""
     state = call.report.get("state")
     before = state.get("looks") if isinstance(state, Mapping) else None
     checks = before + 1 if isinstance(before, int) else 1

@@ -35,7 +35,7 @@ class Report:
     """The result of preflight."""
 
     step: Step
-    pending: tuple[Migration, ...]  # what the run would do, in order
+    pending: tuple[Migration, ...]  # what the run would apply or roll back, in order
     applied: int  # how many migrations the history has
     next: str  # the step that comes now, or `done`
     warnings: tuple[str, ...]
@@ -63,7 +63,7 @@ class Report:
 
 
 def preflight(step: Step) -> Report:
-    """Proves the package and the connection, and finds out what there is to do."""
+    """Checks package and connection, and finds what is pending."""
     _ = step.source  # first: errors in the package don't depend on the database
     with read_only_session(step, "preflight") as session:
         return _ACTIONS[step.input.action](step, session)
@@ -75,7 +75,7 @@ def _run(step: Step, session: Session) -> Report:
 
 
 def _show_plan(step: Step, session: Session) -> Report:
-    running = find_holder(session)  # first: where nobody is at work, what is seen then is how it stays
+    running = find_holder(session)  # first: if no run is in progress then, what is read after it stays true
     plan = _plan(step, session)
     answer = plan_answer(step.source, plan, _PLAN_BUDGET)
     answer["warnings"] = newest(plan.warnings, _WARNINGS_BUDGET)
@@ -134,7 +134,7 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
 
 
 def _plan(step: Step, session: Session) -> Plan:
-    """What a run would do. Files that can't be run are refused now, not when half of them are applied."""
+    """Builds the plan of a run. Files that can't be run are refused now, not when half of them are applied."""
     state = read_state(session)
     plan = build_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.input.target)
     step.source.problems("apply", plan.pending)

@@ -3,7 +3,7 @@
     functions/  aurora_migrations/engine/                               our code
     aws_lambda_powertools/  psycopg/  psycopg_binary/ ...               the locked packages of lambda.txt
     migrations/         the SQL and its manifest, which the compiler writes here, where its grammar is
-    rds-ca.pem          whom to trust to be a database of AWS
+    rds-ca.pem          root certificates of Amazon RDS
 
 Needs no CDK, so that `aurora-migrations build` starts fast. Wheels come from a folder that the
 first build fills from the package index, and the next ones read: after that no network is needed.
@@ -34,7 +34,7 @@ PYTHON = "3.14"
 @dataclass(frozen=True)
 class Architecture:
     """A processor. Each platform tag is one kind of wheel that Lambda's Linux (Amazon Linux 2023) runs; with the older
-    tag alone, pip takes an old psycopg without a word. `python` is the runtime's version; without it, as without
+    tag alone, pip silently takes an old psycopg. `python` is the runtime's version; without it, as without
     platforms, the package is for the machine and the Python that make it."""
 
     name: str
@@ -49,7 +49,7 @@ HERE = Architecture("this machine", python=None)
 
 
 class PackagingError(Exception):
-    """What keeps the package from being made, and what to do; in plain sentences."""
+    """The package can't be built; the message has the reason and what to do."""
 
 
 def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wheels: Path | None = None) -> str:
@@ -61,7 +61,7 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
     """
     add_code(target, architecture, wheels)
     digest = add_migrations(target, migrations)
-    # In Lambda another user reads it than the one who built it, whose umask may have kept it to themselves.
+    # In Lambda another user reads the files; the umask of the user who built them may have made them private.
     for path in (target, *target.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return digest
@@ -147,7 +147,7 @@ def _wanted(architecture: Architecture) -> tuple[str, ...]:
 
 
 def _copy_code(target: Path) -> None:
-    """Modules only: what else lies there, notes or a dump, isn't code."""
+    """Modules only: other files in the folder, such as notes or a dump, aren't code."""
     for path in code():
         top = project.FUNCTIONS if path.is_relative_to(project.FUNCTIONS) else project.PACKAGE
         place = target / path.relative_to(top.parent)

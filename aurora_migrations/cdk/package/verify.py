@@ -36,7 +36,7 @@ def inspect(package: Path, architecture: Architecture) -> list[str]:
 
 
 def zipped(package: Path) -> bytes:
-    """The package as one archive; equal bytes from equal files."""
+    """The package as one archive; the same bytes from the same files."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
         for path in sorted(package.rglob("*")):
@@ -55,7 +55,7 @@ def locked() -> dict[str, str]:
 def _strangers(package: Path, files: list[str]) -> Iterator[str]:
     """Everything but our modules, the migrations, the certificates, and what the locked packages consist of."""
     versions = {name.replace("-", "_"): version for name, version in locked().items()}
-    wheels = {  # what each puts at the top: itself, its shared libraries, and who it is
+    wheels = {  # the top-level folders of each: package, shared libraries, metadata
         top
         for name, version in versions.items()
         for top in (name, f"{name}.py", f"{name}.libs", f"{name}-{version}.dist-info")

@@ -42,7 +42,7 @@ CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
 _OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
-_WORTH_IT = 1.25  # a limit that is raised by less is no remedy
+_WORTH_IT = 1.25  # raising a limit by less than this factor is no remedy
 _HELP = "\n      "
 # Triggers and rules on the history's tables, which aren't ours, and how to drop them.
 _TRIGGERS_AND_RULES = """
@@ -65,15 +65,15 @@ _HISTORY_CHANGED = Explanation(
 
 
 def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
-    """The error that lists these hazards, one a line, each with what to write instead."""
+    """The error that lists these hazards, one per line, each with what to write instead."""
     lines = [f"{hazard}{_HELP}{hazard.help}" if hazard.help else str(hazard) for hazard in hazards]
     message = lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} hazards:", *lines])
     return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
 
 
 def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
-    """Refuses files whose own limits, with those of the environment, would end a statement before its wait for a lock
-    is over: nobody would learn who held it."""
+    """Checks the limits of files, together with the environment's: a statement_timeout that ends a statement before its
+    lock_timeout would hide the blockers."""
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
     if wrong:
         raise InvalidInput(
@@ -85,7 +85,7 @@ def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
 
 
 def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
-    """An error that a statement of ours met around a file."""
+    """The error for one of our own statements that failed around a file."""
     found = diagnose(error.error)
     if connection_lost(error.error):
         return _lost(job, found)
@@ -123,10 +123,10 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
 
 
 def history_changed(session: Session, job: Job, state: str | None = None) -> MigrationFailed:
-    """What was recorded isn't there as it was written, or another record was added, changed or removed.
+    """The error if the record isn't as it was written, or another record was added, changed or removed.
 
     Args:
-        state: the database's, where the file hasn't been rolled back.
+        state: the state of the database, if the file hasn't been rolled back.
     """
     what = "its record isn't in the history as it was written, or records of other migrations have changed"
     return _unrecorded(session, job, what, _TAMPERED, state=state or _ROLLED_BACK)
@@ -135,10 +135,10 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
 def _unrecorded(
     session: Session, job: Job, what: str, explanation: Explanation, check_triggers: bool = True, **facts: Any
 ) -> MigrationFailed:
-    """An error of a file whose record didn't get into the history.
+    """The error of a file whose record couldn't be written to the history.
 
     Args:
-        check_triggers: whether a trigger or a rule on the history's tables may be the cause; then it is the likeliest.
+        check_triggers: whether a trigger or a rule on the history's tables may be, and then is, the likely cause.
     """
     session.roll_back()
     try:
@@ -173,11 +173,11 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
 def file_error(
     session: Session, job: Job, sent: Message | None, error: ScriptError, budget: Budget | None = None
 ) -> MigratorError:
-    """An error that a statement of a file met, with its place in the file.
+    """The error of a statement of a file, with its place in the file.
 
     Args:
-        sent: what had been sent; None if all statements had run, and this is the commit.
-        budget: what the statement was given to wait, and whom it was seen to wait for.
+        sent: the message that failed; None if it was the commit.
+        budget: how long the statement could wait, and the blockers that were seen.
     """
     number, offset = _failed(job, sent, error) if sent else (None, None)
     statement = job.script.statements[number] if number is not None else None
@@ -215,7 +215,7 @@ def file_error(
 def _why(
     kind: type[MigratorError], job: Job, found: Diagnosis, sent: Message | None, elapsed_ms: float
 ) -> tuple[str, str | None]:
-    """Cause and solution; None where the class says it."""
+    """Cause and solution; the solution is None where the class's own fits."""
     lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
     if kind is LockTimeout:
         return f"Another session holds a lock that the statement needs; lock_timeout is {lock}.", None
@@ -232,7 +232,7 @@ def _why(
 
 
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
-    """With the blockers."""
+    """The error of a lock timeout, with the blockers."""
     wait = budget.last
     if wait is None:
         return LockTimeout(f"{where}: waited too long for locks.", **known)
@@ -257,7 +257,7 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
 
 
 def held_too_long(job: Job, sent: Message) -> StatementTimeout:
-    """Before the next message was sent, locks had been held for as long as they may."""
+    """The error if locks had been held for as long as allowed before the next message was sent."""
     first, statements = sent.statements[0], job.script.statements
     line, column = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
     known = {"state": _ROLLED_BACK, "line": line, "column": column, "statement": first + 1, **_where(job)}
@@ -276,7 +276,7 @@ def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTime
 
 
 def _more_waiting(limits: Limits) -> str:
-    """The other way out, where there is one: a lock_timeout has to be below what a statement may take."""
+    """The other remedy, where there is one: lock_timeout must stay below statement_timeout."""
     wanted = max(30_000, _in_steps(2 * limits.lock_timeout))
     if any(limit and wanted >= limit for limit in (limits.statement_timeout, limits.longest)):
         return ""
@@ -320,8 +320,8 @@ def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> tuple
 
 
 def more_time(limits: Limits) -> str:
-    """What to do about a statement that ran into these limits: a value is named only if it would help, and can be
-    had."""
+    """The solution for a statement that ran into these limits. It names a value only if that would help and is
+    possible."""
     hit, longest = limits.statement_timeout, limits.longest
     wanted = _in_steps(2 * hit)
     if longest is not None and wanted >= longest:
@@ -337,7 +337,7 @@ def more_time(limits: Limits) -> str:
 
 
 def _in_steps(milliseconds: int) -> int:
-    """A span that people would choose: whole minutes, or below a minute whole seconds."""
+    """A round duration: whole minutes, or below a minute whole seconds."""
     step = 60_000 if milliseconds >= 60_000 else 1_000
     return -(-milliseconds // step) * step
 
@@ -359,7 +359,7 @@ _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was b
 
 
 def of_expectations(job: Job, error: MigratorError) -> MigratorError:
-    """An error that was met while a file's expectations were checked, with the file that it is about."""
+    """An error while a file's expectations were checked, with its file."""
     timed_out = isinstance(error, StatementTimeout) and job.limits.statement_timeout
     found = error.but(solution=more_time(job.limits) if timed_out else None)
     if "file" in error.facts:
@@ -369,7 +369,7 @@ def of_expectations(job: Job, error: MigratorError) -> MigratorError:
 
 
 def of_unit(job: Job, number: int, error: MigratorError) -> MigratorError:
-    """An error that was met in a unit, with what else is true of its file."""
+    """An error in a unit, with the state of its file."""
     upto = job.unit(job.done - 1).statements[1] if job.done else 0
     gone = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
     behind = "It went on behind parts that are in, in a new session; what they had left in theirs is gone"
@@ -398,8 +398,8 @@ def _first_in(job: Job, number: int) -> str:
 
 
 def not_retried(error: MigratorError) -> MigratorError:
-    """The same error, but one that neither the run nor the state machine retries: the statement may have committed a
-    part of its work, and would do that again."""
+    """The same error, but one that neither the run nor the state machine retries: the statement may have committed
+    some of its work, and would repeat it."""
     if not error.retryable:
         return error
     return MigrationFailed(

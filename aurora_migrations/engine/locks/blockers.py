@@ -77,7 +77,7 @@ class Blocker:
 
     @property
     def yields(self) -> bool:
-        """Whether it is an autovacuum that gives way to whoever has waited for deadlock_timeout."""
+        """Whether it is an autovacuum that gives way to a session that has waited for deadlock_timeout."""
         return self.kind == "autovacuum worker" and not self.never_yields
 
     def __str__(self) -> str:

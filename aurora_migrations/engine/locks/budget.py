@@ -17,7 +17,7 @@ from aurora_migrations.engine.script import Statement, TableLock
 
 # Those that keep other sessions from reading or writing rows. https://www.postgresql.org/docs/current/explicit-locking.html
 BLOCKING = frozenset({"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"})
-_SHARE = 0.9  # of the limit; the rest is for noticing, rolling back and waking up those who waited
+_SHARE = 0.9  # of the limit; the rest is for the check, the rollback and waking up waiting sessions
 _CAP = 0.95  # of the limit: how long locks may be held
 _LEAST = 10  # ms; PostgreSQL takes 0 for no limit
 _OF_WORK = 0.25  # an attempt that has worked for a minute may wait longer than one that has just begun
@@ -25,7 +25,7 @@ _INTERVALS = (0.03, 0.05, 1.0)  # seconds: to the first check, between checks, b
 
 
 def blocking(statement: Statement) -> list[TableLock]:
-    """The locks of a statement that keep the application from its work."""
+    """The locks of a statement that block the application."""
     return [lock for lock in statement.locks if lock.mode in BLOCKING]
 
 
@@ -107,7 +107,7 @@ class Budget:
         self._locks += [(lock, granted) for lock in blocking(statement)] if statement else []
 
     def cap_timeout(self, statement_timeout: int) -> int:
-        """A limit for a statement of ours at the end of a unit, in milliseconds; 0 for none."""
+        """The timeout of one of our own statements at the end of a unit, in milliseconds; 0 for none."""
         if not (self.is_running and not self.long_left):
             return statement_timeout
         left = max(_LEAST, round(self.limit_ms - self._since_first()))

@@ -1,9 +1,9 @@
 """Retry policy for transient faults.
 
 Where other sessions hold locks, an attempt queues only for a short time and is rolled back. Then the run waits outside
-the lock queue, where it stalls nobody, until the blocking transactions have ended, and tries again for twice as long,
-up to lock_timeout. So a session that blocks for long costs the application one short stall, and a table that is never
-free, as others hold it in turns, gets the longer attempt that it needs.
+the lock queue, where it blocks no other session, until the blocking transactions have ended, and tries again for twice
+as long, up to lock_timeout. So a session that blocks for long costs the application one short stall, and a table that
+is never free, because several sessions hold it in turn, gets the longer attempt that it needs.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
 ActionName = Literal["run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback"]
 ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 KEYS = ("action", "target", "confirm", "trigger", "requested_by")
-# What AWS writes there itself: the console into an input that nobody has typed, Step Functions into that of an
+# What AWS writes there itself: the console into its default input, Step Functions into that of an
 # execution that another one has started. See docs/decisions/0018.
 IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
 _WITH_TARGET = ("run-migration", "plan", "verify", "rollback")

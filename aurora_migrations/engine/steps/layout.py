@@ -1,4 +1,4 @@
-"""How a mail is laid out: plain text in 72 columns under headings, and a subject that Amazon SNS takes."""
+"""Layout of mails: plain text in 72 columns under headings, and a subject that Amazon SNS takes."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def pointed(excerpt: str) -> list[str]:
 
 
 def cut(text: str, most: int) -> str:
-    """A text's beginning, and how much more there is."""
+    """A text, truncated to `most` characters, with how many were cut."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
 
 
 def in_a_line(text: str) -> str:
-    """What somebody wrote, as it is shown to others: one line of at most 100 characters, without a password."""
+    """A user's text for display: one line of at most 100 characters, without a password."""
     return " ".join(clean(without_password(text)).split())[:100]
 
 

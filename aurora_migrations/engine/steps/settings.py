@@ -36,7 +36,7 @@ class Settings:
     certificates: Path | None
     actions: tuple[str, ...]  # those that are allowed
     limits: Limits  # for files that set none themselves; lock_wait is also how long to wait for another run to end
-    hazards: Hazards  # what to do about a pending file's hazards that nobody has accepted
+    hazards: Hazards  # what to do about hazards of a pending file that it doesn't allow
     migrations: Path
 
 

@@ -48,7 +48,7 @@ class Step:
 
     @property
     def action(self) -> Action:
-        """What the execution does with files."""
+        """Whether the execution applies files or rolls them back."""
         return "rollback" if self.input.action == "rollback" else "apply"
 
     @cached_property
@@ -67,7 +67,7 @@ class Step:
 
 @contextlib.contextmanager
 def read_only_session(step: Step, function: str) -> Iterator[Session]:
-    """A read-only session on the writer, with the environment's limits, that ends before the call does.
+    """Opens a read-only session on the writer, with the environment's limits, that ends before the call does.
 
     Raises:
         NotAWriter: the server is a standby.
@@ -143,7 +143,7 @@ def _malformed(key: str, what: str) -> InvalidInput:
 
 
 def send(session: Session, sql: str) -> None:
-    """A statement of ours outside any transaction."""
+    """Runs one of our own statements outside any transaction."""
     try:
         session.wire.execute_pipeline([Command(sql)])
     except BatchError as error:

@@ -74,7 +74,7 @@ def find_expected_tables(files: Iterable[TableEffects | None]) -> dict[str, str]
 
 
 class _Facts(NamedTuple):
-    """What else is needed of a file where a table isn't there; of ten thousand, all that is known fills the memory."""
+    """What is needed of a file if a table is missing. All facts of ten thousand files would fill the memory."""
 
     tables: tuple[str, ...]
     left: frozenset[str]  # names that it has taken away: those of tables that it dropped, renamed or moved

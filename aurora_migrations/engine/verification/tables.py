@@ -68,7 +68,7 @@ _ROWS = """
 
 @dataclass(frozen=True)
 class Index:
-    """An index as it is now. `building`: another session is at work on it."""
+    """An index as it is now. `building`: another session is building it."""
 
     name: str
     valid: bool
@@ -92,7 +92,7 @@ class Index:
 class Table:
     """A table as it is now.
 
-    rows, size: None where nobody knows: the table was never analyzed and is too large to count, or may not be read.
+    rows, size: None where unknown: the table was never analyzed and is too large to count, or may not be read.
     counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
     """
 
