@@ -62,9 +62,9 @@ class Telemetry(Listener):
         self.metrics.clear_metrics()
         self.metrics.add_metadata("correlation_id", execution)
 
-    def log_input(self, asked: object) -> None:
+    def log_input(self, execution_input: object) -> None:
         """Logs the execution's input: the values of known keys, and only the names of others."""
-        given = asked if isinstance(asked, Mapping) else {}
+        given = execution_input if isinstance(execution_input, Mapping) else {}
         known = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
         unknown = [in_a_line(str(key)) for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
         self.logger.info("Event received", event=LogEvent.CALL_STARTED, asked=known, unknown_keys=unknown)

@@ -27,8 +27,8 @@ from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Sessi
 from aurora_migrations.engine.postgres.sqlstate import diagnose, named_error
 
 SCHEMA = "aurora_migrations"
-# What brings a history from one format to the next, from nothing on. Only ever append: databases out there are at any
-# of these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
+# Upgrades from one format to the next, starting with no history. Only ever append: databases out there are at any of
+# these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
 FORMATS: list[tuple[str, ...]] = [
     (
         f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
@@ -123,9 +123,9 @@ _RELATIONS = """
            LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
      WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'units') ORDER BY c.relname
 """
-_WITH_UNITS = 2  # the format from which on `attempts` has them, in an array
-WITH_STARTS = 3  # the format from which on `attempts` distinguishes executions of one name
-WITH_UNIT_ROWS = 4  # the format from which on they are rows of `units`
+_WITH_UNITS = 2  # since this format `attempts` has the units, in an array
+WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the same name
+WITH_UNIT_ROWS = 4  # since this format they are rows of `units`
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
 # The token hashes of an attempt's committed units, with those of the attempts that it resumes; the last one's number.
 _UNITS = f"""
@@ -214,7 +214,7 @@ def read(session: Session, *commands: Command) -> list[list[Row]]:
     """The rows of queries on the history's tables, read in one round trip.
 
     Raises:
-        HistoryUnreadable: the tables aren't as this product made them, or row-level security hides rows.
+        HistoryUnreadable: the tables aren't as this product created them, or row-level security hides rows.
         MigratorError: the connection is lost, or the role may not read them.
     """
     try:
@@ -309,14 +309,14 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
 
 
 def version_of(version: str | None, table: str, name: str | None) -> int:
-    """The number of a row's migration, if a file's name can have it."""
+    """The migration number of a row; an error if no file name can have it."""
     if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
         raise unreadable_history.no_version(str(version), table, str(name))
     return int(version)
 
 
 def upgrade(session: Session) -> None:
-    """Makes the history, or brings it to this version's format, in one transaction. The run lock must be held."""
+    """Creates the history, or upgrades it to this version's format, in one transaction. The run lock must be held."""
     current = read_format(session)
     if current == len(FORMATS):
         return
@@ -342,7 +342,7 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
     """Commands of a transaction that records the intent. The fourth one's row is the attempt's id, and that of the
     attempt that began with the file's first unit: the same, unless this one resumes.
 
-    It commits asynchronously: losing the record of an intent in a server's crash harms nobody, and it costs no wait.
+    It commits asynchronously: losing the record of an intent in a server crash is harmless, and it saves a wait.
     """
     newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
     file = job.migration.version, job.migration.name, job.migration.sha256
@@ -428,8 +428,8 @@ def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> 
 
 
 def read_attempt(session: Session, attempt: int, job: Job) -> Progress | None:
-    """How far this attempt of a file got. If the server crashed before the attempt was on its disk, there is none, and
-    another run may have one of the same number."""
+    """How far this attempt of a file got. If the server crashed before the attempt was on disk, there is none, and
+    another run may have one with the same id."""
     query = (
         f"SELECT action, result, name, unit.tokens, unit.last "
         f"FROM {SCHEMA}.attempts AS tried CROSS JOIN LATERAL ({_UNITS}) AS unit "

@@ -1,6 +1,6 @@
-"""Why a history can't be read, and what to do: somebody changed it, or a newer version of the product made it.
+"""Errors of an unreadable history: it was changed by hand, or created by a newer version of the product.
 
-Only the latter is put right by a deployment.
+A deployment fixes only the latter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aurora_migrations.engine.postgres.sqlstate import diagnose, named_error
 COMMENT = "aurora-migrations history, format "
 _FORMAT = re.compile(rf"{COMMENT}([1-9][0-9]{{0,5}})")
 _KINDS = {"v": "view", "m": "materialized view", "S": "sequence", "f": "foreign table", "p": "partitioned table"}
-# What a format has and those before it haven't: by it the format is known where the comment is lost.
+# What a format has and older ones don't: this identifies the format if the comment is lost.
 _MARKS = ("applied.attempt", "applied.tokens", "attempts.execution_start", "units.tokens")
 _COLUMNS = """
     SELECT c.relname || '.' || a.attname
@@ -64,7 +64,7 @@ def format_of(session: Session, newest: int, relations: Sequence[Row]) -> int:
 
 
 def reason(session: Session, error: psycopg.Error) -> MigratorError:
-    """The error for one that a query on the history's tables met."""
+    """The error for a failed query on the history's tables."""
     named = named_error(error)
     if isinstance(named, InsufficientPrivilege):
         hiding = [str(table) for (table,) in session.query(_HIDING)]
@@ -81,7 +81,7 @@ def reason(session: Session, error: psycopg.Error) -> MigratorError:
 
 
 def no_version(version: str, table: str, name: str) -> HistoryUnreadable:
-    """A row's version is none that a migration can have."""
+    """The error of a row whose version no migration can have."""
     shown = version if len(version) <= _SHOWN else f"{version[:_SHOWN]}..."
     return _by_hand(
         f"aurora_migrations.{table} has a row with the version {shown} (name {name[:_SHOWN]!r}), which isn't a "
@@ -92,7 +92,7 @@ def no_version(version: str, table: str, name: str) -> HistoryUnreadable:
 
 
 def twice(version: int) -> HistoryUnreadable:
-    """Two rows of `applied` have one version."""
+    """The error of two rows of `applied` with the same version."""
     return _by_hand(
         f"aurora_migrations.applied has more than one row with the version {version}.",
         cause=f"{_BY_HAND} Its primary key is gone.",
@@ -102,7 +102,7 @@ def twice(version: int) -> HistoryUnreadable:
 
 
 def vanished(version: int) -> HistoryUnreadable:
-    """A record was there a moment ago."""
+    """The error of a record that has just disappeared."""
     return _by_hand(
         f"The record of version {version} vanished from aurora_migrations.applied while it was being read.",
         cause="Another run has just rolled that migration back, or somebody has deleted its record.",
