@@ -16,7 +16,7 @@ PARTS = (
 """What names end in, after the environment's. No environment may end so: `x-notice` would share names with `x`."""
 
 
-def fitting(environment: str) -> str:
+def check_environment_name(environment: str) -> str:
     """The name, if an environment may have it.
 
     Raises:

@@ -107,7 +107,7 @@ def for_another_run(lock_wait: float, room: float) -> Retry:
     return Retry((ANOTHER_RUN,), first_wait=15, attempts=max(1, attempts), longest_wait=_LONGEST_TURN)
 
 
-def of_calls(lock_wait: float, room: float) -> tuple[Retry, ...]:
+def call_retries(lock_wait: float, room: float) -> tuple[Retry, ...]:
     """All retry rules of a function call; see `for_another_run`."""
     return (for_another_run(lock_wait, room), CONTENTION, CONNECTION, SERVICE, ASLEEP, DIED)
 
@@ -122,6 +122,6 @@ MAIL = Retry(
 
 
 # Otherwise a new transient error in a family without a retry rule would silently not be retried.
-_KNOWN = {name for retry in of_calls(0, PATIENCE) for name in retry.errors}
+_KNOWN = {name for retry in call_retries(0, PATIENCE) for name in retry.errors}
 if _FORGOTTEN := [error.__name__ for error in every_error() if error.retryable and error.__name__ not in _KNOWN]:
     raise ValueError(f"The engine calls {', '.join(_FORGOTTEN)} transient, and no retry of cdk/retries.py does.")

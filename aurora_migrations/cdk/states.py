@@ -45,7 +45,7 @@ def make_machine(
         logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=True),
         tracing_enabled=True,
     )
-    alerts.let_publish(machine.role)
+    alerts.grant_publish(machine.role)
     return machine, log
 
 

@@ -264,7 +264,7 @@ def read_state(session: Session) -> State:
     for version, name, sha256, at, execution in rows:
         found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
         if applied.setdefault(found.version, found) is not found:
-            raise unreadable_history.twice(found.version)
+            raise unreadable_history.duplicate_version(found.version)
     unfinished = {
         version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
         for version, action, result, name, tokens, last in (parts[0] if parts else [])
@@ -446,7 +446,7 @@ def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
     query = f"SELECT sql, to_jsonb(a) ->> 'tokens' FROM {SCHEMA}.applied AS a WHERE version = $1::numeric"
     (rows,) = read(session, Command(query, [version]))
     if not rows:
-        raise unreadable_history.vanished(version)
+        raise unreadable_history.record_disappeared(version)
     ((sql, tokens),) = rows
     return (sql or "").encode(), tokens
 

@@ -23,7 +23,7 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
     hazards_refused,
     in_doubt,
-    partly_in,
+    partial_state,
 )
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
@@ -269,7 +269,7 @@ class _Runner:
         file_done = progress is not None and progress.result == job.result
         unit_done = progress is not None and len(progress.units) > unknown.units
         if not (file_done or unit_done):
-            lost = unknown.error.but(state=partly_in(job, unknown.units))
+            lost = unknown.error.but(state=partial_state(job, unknown.units))
             if other_run or not lost.retryable:
                 raise lost
             self._retry.on_connection_lost(lost)  # raises it, if there is no other attempt
@@ -393,7 +393,7 @@ class _Runner:
         if (job.migration.version in state.applied) == (job.action == "apply"):
             reached = f"{job.file} {'is in' if job.action == 'apply' else 'is rolled back'}."
         else:
-            reached = partly_in(job, self._units_done(job)) or f"Nothing of {job.file} is through."
+            reached = partial_state(job, self._units_done(job)) or f"Nothing of {job.file} is through."
         return AnotherRunInProgress(
             f"The connection was lost while {job.file} {doing}, and another run has worked on the database since.",
             cause=other_run.cause

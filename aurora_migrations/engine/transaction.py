@@ -18,10 +18,10 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     held_too_long,
     history_changed,
     not_retried,
-    of_expectations,
-    of_unit,
-    partly_in,
+    partial_state,
     runner_error,
+    with_expectations_state,
+    with_unit_state,
 )
 from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from aurora_migrations.engine.history import Records
@@ -113,7 +113,7 @@ def run_file(
             unknown.result = AttemptResult(result.checks, [*result.held, *budget.held()])
             raise
         except MigratorError as error:
-            failed = of_unit(job, number, error)
+            failed = with_unit_state(job, number, error)
             if isinstance(error, ConnectionLost | NotAWriter):
                 raise CommitUnknown(began.attempt, number, failed, commit_sent=False) from error
             _record_failure(session, began.attempt, failed)
@@ -135,7 +135,7 @@ def _begin(session: Session, job: Job) -> _Attempt:
         answers = session.wire.execute_pipeline([*intent[:-1], *reading, *limits, COMMIT, *opening])
     except BatchError as error:
         session.roll_back()
-        state = partly_in(job, job.done) if job.done else None
+        state = partial_state(job, job.done) if job.done else None
         raise runner_error(session, job, error).but(state=state) from error
     ids, hashes, whole = answers[3:6]
     if not (ids and hashes):
@@ -281,7 +281,7 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
     try:
         return check_expectations(session, job.migration.label, job.file, options.rows, expectations)
     except MigratorError as error:
-        raise of_expectations(job, error) from error
+        raise with_expectations_state(job, error) from error
 
 
 def _commit(session: Session, job: Job, number: int, began: _Attempt, budget: Budget) -> None:

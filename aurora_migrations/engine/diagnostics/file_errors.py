@@ -358,7 +358,7 @@ def _where(job: Job) -> dict[str, Any]:
 _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
 
 
-def of_expectations(job: Job, error: MigratorError) -> MigratorError:
+def with_expectations_state(job: Job, error: MigratorError) -> MigratorError:
     """An error while a file's expectations were checked, with its file."""
     timed_out = isinstance(error, StatementTimeout) and job.limits.statement_timeout
     found = error.but(solution=more_time(job.limits) if timed_out else None)
@@ -368,16 +368,16 @@ def of_expectations(job: Job, error: MigratorError) -> MigratorError:
     return found.but(message=message, state=_ROLLED_BACK, **_where(job))
 
 
-def of_unit(job: Job, number: int, error: MigratorError) -> MigratorError:
+def with_unit_state(job: Job, number: int, error: MigratorError) -> MigratorError:
     """An error in a unit, with the state of its file."""
     upto = job.unit(job.done - 1).statements[1] if job.done else 0
     gone = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
     behind = "It went on behind parts that are in, in a new session; what they had left in theirs is gone"
     cause = f"{error.cause} {behind}: {', '.join(gone)}." if gone else None
-    return error.but(state=partly_in(job, number), cause=cause)
+    return error.but(state=partial_state(job, number), cause=cause)
 
 
-def partly_in(job: Job, number: int) -> str | None:
+def partial_state(job: Job, number: int) -> str | None:
     """The state of a file whose first `number` units are committed; None if nothing of it can be."""
     run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
     again = (
@@ -389,10 +389,10 @@ def partly_in(job: Job, number: int) -> str | None:
         return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).outside else None
     if number >= len(job.script.units):
         return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
-    return f"{_first_in(job, number)}; the rest isn't. {again}"
+    return f"{_committed_units(job, number)}; the rest isn't. {again}"
 
 
-def _first_in(job: Job, number: int) -> str:
+def _committed_units(job: Job, number: int) -> str:
     which = "part 1 is" if number == 1 else f"parts 1 to {number} are"
     return f"{job.file} has {len(job.script.units)} parts that commit by themselves: {which} in"
 
@@ -415,5 +415,5 @@ def in_doubt(job: Job, number: int) -> str | None:
     """The state of a file, if it isn't known whether unit `number` (from 0) is committed."""
     if len(job.script.units) < 2:
         return None
-    before = f"{_first_in(job, number)}. " if number else ""
+    before = f"{_committed_units(job, number)}. " if number else ""
     return f"{before}Part {number + 1} of {job.file} is either in or not; the next run finds out."
