@@ -2,7 +2,7 @@
 
 A secret has one of two shapes: what Amazon RDS manages itself holds username and password only; what is written by the
 console or by CDK holds host, port and dbname too. Where a setting and the secret both name something they must agree.
-No value of a secret ever stands in an error, whatever is wrong with it.
+No error contains a value of a secret.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Login:
 
 
 def secrets_client() -> SecretsClient:
-    """boto3's client, with timeouts that leave time to say what is wrong."""
+    """boto3's client, with timeouts that leave time to report the error."""
     import boto3
     from botocore.config import Config
 
@@ -94,10 +94,10 @@ def read_login(client: SecretsClient, settings: Settings) -> Login:
     try:
         text = client.get_secret_value(SecretId=secret).get("SecretString")
     except Exception as error:
-        raise _why_not_read(error, secret) from None
+        raise _secret_error(error, secret) from None
     try:
         value = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):  # whose words, and whose document, would hold the secret
+    except (ValueError, RecursionError):  # whose message and document would contain the secret
         value = None
     if not isinstance(value, dict):
         raise _malformed(secret, "isn't a JSON object")
@@ -108,9 +108,9 @@ def read_login(client: SecretsClient, settings: Settings) -> Login:
         raise _malformed(secret, f"has no {'username' if user is None else 'password'}")
     port = settings.port or (None if value.get("port") else 5432)  # PostgreSQL's own, where neither side names one
     return Login(
-        host=_agreed("DATABASE_HOST", settings.host, "host", _text(value, "host", secret), secret),
-        port=int(_agreed("DATABASE_PORT", port, "port", _port(value, secret), secret)),
-        database=_agreed("DATABASE_NAME", settings.database, "dbname", _text(value, "dbname", secret), secret),
+        host=_agreed_value("DATABASE_HOST", settings.host, "host", _text(value, "host", secret), secret),
+        port=int(_agreed_value("DATABASE_PORT", port, "port", _port(value, secret), secret)),
+        database=_agreed_value("DATABASE_NAME", settings.database, "dbname", _text(value, "dbname", secret), secret),
         user=user,
         password=password,
         sslmode=settings.sslmode,
@@ -127,21 +127,21 @@ def with_login(read: Callable[[], Login], use: Callable[[Login], _Result], pause
         time.sleep(pause)
         fresh = read()
         if fresh == login:
-            raise _refused(error) from error
+            raise _login_refused(error) from error
     try:
         return use(fresh)
     except AuthenticationFailed as error:
-        raise _refused(error) from error
+        raise _login_refused(error) from error
 
 
-def _refused(error: AuthenticationFailed) -> AuthenticationFailed:
+def _login_refused(error: AuthenticationFailed) -> AuthenticationFailed:
     return error.but(
         cause="The secret's password isn't the database's, also after a fresh read; or pg_hba.conf refuses us.",
         solution="Rotate the secret, or write the database's password into it; then run again.",
     )
 
 
-def _why_not_read(error: Exception, secret: str) -> MigratorError:
+def _secret_error(error: Exception, secret: str) -> MigratorError:
     """The named error for one that boto3 raised; recognized by its name, as only the first call imports botocore."""
     response = getattr(error, "response", None)
     code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
@@ -160,17 +160,19 @@ def _why_not_read(error: Exception, secret: str) -> MigratorError:
     return SecretsUnreachable(f"Secrets Manager {answered} ({kind}).", cause=cause, solution=solution, secret=secret)
 
 
-def _agreed(variable: str, setting: object, key: str, found: str | None, secret: str) -> str:
-    """The setting, or what the secret says where there is none; both must not differ."""
+def _agreed_value(variable: str, setting: object, key: str, found: str | None, secret: str) -> str:
+    """The setting, or else the secret's value. If both exist they must be the same."""
     if setting is None and found is None:
-        told = f"Set `database.{_SETTINGS[key]}` of the environment and deploy, or write {key} into the secret."
-        raise _malformed(secret, f"has no {key}, and {variable} isn't set", told)
+        solution = f"Set `database.{_SETTINGS[key]}` of the environment and deploy, or write {key} into the secret."
+        raise _malformed(secret, f"has no {key}, and {variable} isn't set", solution)
     if setting is None:
         return str(found)
     fold = str.lower if key == "host" else str
     if found is not None and fold(str(setting)) != fold(found):
-        told = f"Correct whichever is wrong: `database.{_SETTINGS[key]}` of the environment, or {key} in the secret."
-        raise _malformed(secret, f"has another {key} than {variable}, which is {setting}", told)
+        solution = (
+            f"Correct whichever is wrong: `database.{_SETTINGS[key]}` of the environment, or {key} in the secret."
+        )
+        raise _malformed(secret, f"has another {key} than {variable}, which is {setting}", solution)
     return str(setting)
 
 

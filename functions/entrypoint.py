@@ -1,4 +1,4 @@
-"""Where Lambda and the engine meet: an event becomes a step, and an error a document that the state machine can read.
+"""Entrypoint of the functions: turns an event into a step, and an error into JSON that the state machine can read.
 
 The Lambda runtime reports a raised exception by its class's name (errorType) and its text (errorMessage), with the
 frames it came through, but neither causes nor contexts: see `handle_event_request` in awslambdaric's bootstrap.py. So
@@ -20,8 +20,8 @@ from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.script import PAST
 from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.deadline import Deadline
-from aurora_migrations.engine.steps.execution import SEEN_BY_ASKER
-from aurora_migrations.engine.steps.execution_input import read_ask
+from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR
+from aurora_migrations.engine.steps.execution_input import read_input
 from aurora_migrations.engine.steps.layout import in_a_line
 from aurora_migrations.engine.steps.settings import ROOT, Settings, read_settings
 from aurora_migrations.engine.steps.step import Step, read_so_far, read_text
@@ -29,10 +29,10 @@ from functions import mail
 from functions.database_secret import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.error_payload import document
 from functions.remediation import in_environment
-from functions.telemetry import Story
+from functions.telemetry import Telemetry
 
 _Answer = TypeVar("_Answer")
-_DONE = 100  # migrations that earlier calls did, of which the newest are told
+_DONE = 100  # the newest migrations that earlier calls did, in an error
 # Characters. https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
 _LONGEST_NAME, _LONGEST_ARN = 80, 300
 _LONGEST_FACT = 64  # of a time or a digest
@@ -51,18 +51,18 @@ class Call:
     """One call of a function."""
 
     step: Step
-    story: Story
+    telemetry: Telemetry
     deployment: Deployment
-    run: mail.Run  # what a mail tells of the execution
-    report: Mapping[str, Any]  # about what the state machine wants a mail; empty where it wants a step of the run
+    run: mail.Run  # the execution, for a mail
+    report: Mapping[str, Any]  # the mail that the state machine wants; empty for a step of the run
 
     def with_database_login(self, work: Callable[[Step], _Answer]) -> _Answer:
-        """What the engine answers, with the login as the secret has it now."""
+        """The result of `work`, called with the login that the secret has now."""
         return with_login(self._read, lambda login: work(replace(self.step, url=login.url)))
 
     def _read(self) -> Login:
         login = read_login(self.deployment.secrets, self.deployment.settings)
-        self.story.fetched(self.deployment.settings.secret, login.user)
+        self.telemetry.log_login(self.deployment.settings.secret, login.user)
         return login
 
 
@@ -72,9 +72,9 @@ def _deployed() -> Deployment:
 
 
 @cache
-def _story(step: str) -> Story:
+def _telemetry(step: str) -> Telemetry:
     """A sandbox's own: it knows whether a call is the first."""
-    return Story(step)
+    return Telemetry(step)
 
 
 def lambda_handler(
@@ -87,24 +87,26 @@ def lambda_handler(
     Raises:
         MigratorError: why not; its text is JSON, with the mail about it.
     """
-    payload, story = event if isinstance(event, Mapping) else {}, _story(step)
+    payload, telemetry = event if isinstance(event, Mapping) else {}, _telemetry(step)
     run = _run(payload, step, deployment)
-    story.begin(run.execution, str(context.aws_request_id))
+    telemetry.begin_call(run.execution, str(context.aws_request_id))
     try:
-        story.received(run.asked)
-        answer = work(_call(payload, context, story, deployment or _deployed(), run))
-        story.ended(answer)
+        telemetry.log_input(run.input)
+        answer = work(_call(payload, context, telemetry, deployment or _deployed(), run))
+        telemetry.log_answer(answer)
         if payload.get("wants_mail"):
-            return {"result": answer, "mail": _written(lambda: mail.success(answer, run), story)}
+            return {"result": answer, "mail": _write_mail(lambda: mail.success(answer, run), telemetry)}
         return answer
     except Exception as error:
-        raise _to_lambda_error(error, payload, story, run) from None
+        raise _to_lambda_error(error, payload, telemetry, run) from None
     finally:
-        story.end()
+        telemetry.end_call()
 
 
-def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: Deployment, run: mail.Run) -> Call:
-    story.settled(deployment.settings.environment)
+def _call(
+    payload: Mapping[str, Any], context: Any, telemetry: Telemetry, deployment: Deployment, run: mail.Run
+) -> Call:
+    telemetry.log_settings(deployment.settings.environment)
     execution = payload.get("execution")
     if not isinstance(execution, str) or not execution:
         raise InvalidInput(
@@ -115,38 +117,40 @@ def _call(payload: Mapping[str, Any], context: Any, story: Story, deployment: De
     execution = read_text(payload, "execution", _LONGEST_NAME)
     step = Step(
         settings=deployment.settings,
-        ask=read_ask(payload.get("input", {}), execution, deployment.settings.actions),
+        input=read_input(payload.get("input", {}), execution, deployment.settings.actions),
         execution=execution,
         started_at=read_text(payload, "started_at", _LONGEST_FACT),
         package=read_text(payload, "package", _LONGEST_FACT),
         so_far=read_so_far(payload),
         deadline=Deadline(context.get_remaining_time_in_millis),
-        listener=story,
+        listener=telemetry,
     )
     report = payload.get("report")
-    return Call(step, story, deployment, run, report if isinstance(report, Mapping) else {})
+    return Call(step, telemetry, deployment, run, report if isinstance(report, Mapping) else {})
 
 
 def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -> mail.Run:
-    """What is told of the execution; neither a broken setting nor an odd event must keep an error from being mailed."""
+    """The execution, for mails and logs. Neither a broken setting nor an odd event may prevent the mail of an error."""
     environment = deployment.settings.environment if deployment else os.environ.get("ENVIRONMENT", "unknown")
     execution, arn = (str(payload.get(key) or "") for key in ("execution", "execution_arn"))
     arn = arn if arn.isprintable() and len(arn) <= _LONGEST_ARN else ""
     return mail.Run(environment, step, in_a_line(execution)[:_LONGEST_NAME], arn, payload.get("input"))
 
 
-def _written(write: Callable[[], layout.Mail | None], story: Story) -> dict[str, str] | None:
+def _write_mail(write: Callable[[], layout.Mail | None], telemetry: Telemetry) -> dict[str, str] | None:
     """A mail, if there is one to write. A mistake in it must neither fail a run that went well nor hide an error: the
-    state machine then asks preflight for a mail."""
+    state machine then has preflight write one."""
     try:
         written = write()
     except Exception as error:
-        story.failed(unexpected(error), LogEvent.MAIL_FAILED)
+        telemetry.log_error(unexpected(error), LogEvent.MAIL_FAILED)
         return None
     return written.to_dict() if written else None
 
 
-def _to_lambda_error(error: Exception, payload: Mapping[str, Any], story: Story, run: mail.Run) -> MigratorError:
+def _to_lambda_error(
+    error: Exception, payload: Mapping[str, Any], telemetry: Telemetry, run: mail.Run
+) -> MigratorError:
     """The error to leave with: logged, named as the workflow names it, its facts and its mail as JSON for a text, and
     bare of the frames and causes of its making."""
     known = error if isinstance(error, MigratorError) else unexpected(error)
@@ -156,17 +160,17 @@ def _to_lambda_error(error: Exception, payload: Mapping[str, Any], story: Story,
         facts = [fact for fact in PAST.values() if so_far.get(fact) and fact not in known.facts]
         done: dict[str, Any] = {fact: [file["migration"] for file in so_far[fact]][-_DONE:] for fact in facts}
         known = known.but(**done)
-    story.failed(known)
-    written = _written(lambda: mail.failure(known, run), story)
-    if mail.is_seen_by_asker(known, run):
-        seen: dict[str, Any] = {SEEN_BY_ASKER: True}
+    telemetry.log_error(known)
+    written = _write_mail(lambda: mail.failure(known, run), telemetry)
+    if mail.is_seen_by_initiator(known, run):
+        seen: dict[str, Any] = {SEEN_BY_INITIATOR: True}
         known = known.but(**seen)
     known.args = (document(known, written, execution=run.execution),)
     return known.with_traceback(None)
 
 
 def unexpected(error: Exception) -> InternalError:
-    """A mistake of ours. Its words may hold anything, so only its kind and its place are told."""
+    """The error for a bug. Its message may contain anything, so only class and place are shown."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]
     kind = type(error).__name__

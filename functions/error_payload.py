@@ -1,7 +1,7 @@
 """An error as one JSON document of limited size, which stays JSON and stays true: what is cut is marked.
 
-Step Functions cuts a Cause at 32 KiB, and a document that was cut is no JSON any more. In the Cause the document stands
-quoted once more, which at worst doubles it: so it may have 15 KB, of which facts have what the mail leaves.
+Step Functions cuts a Cause at 32 KiB, and a truncated document isn't JSON any more. In the Cause the document is
+escaped once more, which at worst doubles it: so it may have 15 KB, including the mail.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _CORE = ("error", "message", "cause", "state", "solution", "next_command", "exec
 
 
 def document(error: MigratorError, mail: Mapping[str, str] | None = None, **more: object) -> str:
-    """The error's facts, and more, as JSON of at most `LIMIT` bytes. The mail is never cut here: whoever wrote it has
-    seen to its size."""
+    """The error's facts, and more, as JSON of at most `LIMIT` bytes. The mail is never cut here: its own size is
+    limited."""
     whole = {**error.to_dict(), **more}
     core = {key: value for key, value in whole.items() if key in _CORE}
     sizes = (whole, *(_shortened(whole, *size) for size in _ATTEMPTS))

@@ -2,7 +2,7 @@
 
 An alarm should not depend on one more function. So the function that fails writes the mail about it, and the state
 machine only passes it on; where it couldn't, see `functions.workflow_mails`. What a mail is made of carries neither
-passwords nor rows: an error's words and facts (`aurora_migrations.engine.errors`) and what the execution was asked.
+passwords nor rows: an error's words and facts (`aurora_migrations.engine.errors`) and the execution's input.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aurora_migrations.engine.steps.execution_input import KEYS
 from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, quoted, wrapped
 
 LIMIT = 6_000  # bytes that a text takes as JSON
-_SIZES = (1_500, 600, 300)  # characters of one thing that is told: the first with which all of it fits
+_SIZES = (1_500, 600, 300)  # characters of one item: the first size with which everything fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
@@ -46,12 +46,12 @@ class Run:
     step: str  # the function that is at work: preflight, apply or verify
     execution: str
     arn: str  # the execution's; names partition and region, too
-    asked: object  # its input. Of that only known keys are told. None if it isn't known.
+    input: object  # of this, mails show known keys only; None if it isn't known
 
     def key(self, name: str) -> str:
-        """What the input says under a key, as far as that may be shown: in one line, so that nothing there can look
-        like another part of the mail."""
-        value = self.asked.get(name) if isinstance(self.asked, Mapping) and name in KEYS else None
+        """The value of a key of the input, in one line, so that it can't be mistaken for another section of the
+        mail."""
+        value = self.input.get(name) if isinstance(self.input, Mapping) and name in KEYS else None
         return in_a_line(str(value)) if isinstance(value, (str, int)) else ""
 
 
@@ -63,7 +63,7 @@ def failure(error: MigratorError, run: Run) -> Mail:
     headline = f"The {noun} on {run.environment} failed, in its step {run.step}."
     if run.key("trigger") == "daily":
         headline = f"The daily check of {run.environment} failed, and so would a run of its migrations."
-    return Mail(subject, _fitted(lambda most: layout.body(headline, _failure(error, run, most)), _SIZES))
+    return Mail(subject, _fit_limit(lambda most: layout.body(headline, _failure(error, run, most)), _SIZES))
 
 
 def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
@@ -76,11 +76,11 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     count = int(answer.get(f"{key}_count") or len(files))
     what = names[0] if count == 1 else f"{count} files, {'up' if key == 'applied' else 'down'} to {names[-1]}"
     headline = layout.cut(f"{run.environment}: {answer['message']}.", _SIZES[-1])
-    text = _fitted(lambda most: layout.body(headline, _success(answer, run, most)), (_NAMES, 3, 1))
+    text = _fit_limit(lambda most: layout.body(headline, _success(answer, run, most)), (_NAMES, 3, 1))
     return Mail(layout.subject(run.environment, word, what), text)
 
 
-def _fitted(write: Callable[[int], str], sizes: Sequence[int]) -> str:
+def _fit_limit(write: Callable[[int], str], sizes: Sequence[int]) -> str:
     """The text of the first size with which it takes no more than its share of the document that it leaves in; else
     the smallest, without what JSON has long words for."""
     text = ""
@@ -116,7 +116,7 @@ def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
         and_then = _STILL_TO_UNDO if deployed else _NO_REDRIVE
     return [
         ("What happened", _happened(error, most)),
-        ("Why", [*wrapped(cause), *_queries(error), *(wrapped(_RETRIED) if error.retryable else [])]),
+        ("Why", [*wrapped(cause), *_blocker_queries(error), *(wrapped(_RETRIED) if error.retryable else [])]),
         ("The database now", _state(error, run, most)),
         ("What to do", [*wrapped(solution), *wrapped(and_then)]),
         ("Next command", [f"  {error.next_command}"]),
@@ -130,14 +130,14 @@ def undoes(run: Run) -> bool:
 
 
 def is_deployed(error: MigratorError, run: Run) -> bool:
-    """Whether the remedy is a deployment; what verify finds is amiss in the database itself."""
+    """Whether the remedy is a deployment; what verify finds is wrong in the database itself."""
     return error.by_deployment and run.step != "verify"
 
 
-def is_seen_by_asker(error: MigratorError, run: Run) -> bool:
-    """Whether nobody needs a mail: who typed a command sees that it couldn't look, or that it was typed wrongly."""
-    looks = run.key("action") not in _NOUNS
-    return run.key("trigger") == "cli" and (looks or isinstance(error, InvalidInput))
+def is_seen_by_initiator(error: MigratorError, run: Run) -> bool:
+    """Whether no mail is needed: the person at the terminal sees that a read-only command failed or was mistyped."""
+    reads_only = run.key("action") not in _NOUNS
+    return run.key("trigger") == "cli" and (reads_only or isinstance(error, InvalidInput))
 
 
 def _happened(error: MigratorError, most: int) -> list[str]:
@@ -152,8 +152,8 @@ def _happened(error: MigratorError, most: int) -> list[str]:
     return lines
 
 
-def _queries(error: MigratorError) -> list[str]:
-    """What those in the way were last seen to do; their literals were taken out where they were seen."""
+def _blocker_queries(error: MigratorError) -> list[str]:
+    """The last queries of the blockers, whose literals were removed when they were read."""
     blockers = [each for each in _list(error.facts, "blockers") if isinstance(each, Mapping) and each.get("query")]
     return [
         line
@@ -167,10 +167,10 @@ def _state(error: MigratorError, run: Run, most: int) -> list[str]:
     undone = "Not rolled back" if undoes(run) else "Not applied"
     undone = f"In doubt, or {undone.lower()}" if isinstance(error, InDoubt) else undone
     count = error.facts.get("not_done_count")
-    told = listed(left, _NAMES if most > _SIZES[-1] else 3, count if isinstance(count, int) else None)
+    names = listed(left, _NAMES if most > _SIZES[-1] else 3, count if isinstance(count, int) else None)
     return [
         *wrapped(layout.cut(error.whole_state, most)),
-        *(wrapped(f"{undone} of what this run was for: {told}.") if left else []),
+        *(wrapped(f"{undone} of what this run was for: {names}.") if left else []),
         *wrapped(_lock(error, run)),
     ]
 
@@ -191,17 +191,18 @@ def _lock(error: MigratorError, run: Run) -> str:
 def _success(answer: Mapping[str, Any], run: Run, most: int) -> list[Section]:
     key = "rolled_back" if "rolled_back" in answer else "applied"
     files, tables = answer[key], (answer.get("verified") or {}).get("tables") or []
-    told = [f"{file.get('file') or file['migration']}, in {_seconds(file.get('duration_ms'))}" for file in files]
+    changed = [f"{file.get('file') or file['migration']}, in {_seconds(file.get('duration_ms'))}" for file in files]
     warnings = [layout.cut(str(warning), _SIZES[-1]) for warning in answer.get("warnings", [])[:most]]
+    title = "What changed" if key == "applied" else "What was undone"
     return [
-        ("What changed" if key == "applied" else "What was undone", _first(told, most, answer.get(f"{key}_count"))),
-        ("What is there now", _first([_table(table) for table in tables], most)),
+        (title, _newest_lines(changed, most, answer.get(f"{key}_count"))),
+        ("What is there now", _newest_lines([_table(table) for table in tables], most)),
         ("Worth knowing", [line for warning in warnings for line in wrapped(warning, hang="  ")]),
         ("This execution", execution(run)),
     ]
 
 
-def _first(items: Sequence[str], most: int, count: int | None = None) -> list[str]:
+def _newest_lines(items: Sequence[str], most: int, count: int | None = None) -> list[str]:
     """The newest items, one a line."""
     total = max(len(items), count or 0)
     lines = [line for item in items[-most:] for line in wrapped(item, hang="  ")]
@@ -221,16 +222,16 @@ def _seconds(milliseconds: object) -> str:
 
 
 def execution(run: Run, reason: str = "") -> list[str]:
-    """What an execution was asked, who or what started it, and the `reason` why it was stopped, as lines of a mail,
+    """What an execution was for, who or what started it, and the `reason` why it was stopped, as lines of a mail,
     with a link to its page."""
-    known = run.asked is not None
+    known = run.input is not None
     began = initiator(run.key("trigger"), run.key("requested_by")) if known else "somebody; the page below may say who"
-    pairs = [("Asked for", _asked(run) if known else ""), ("Started by", began), ("Reason", reason)]
+    pairs = [("Asked for", _requested(run) if known else ""), ("Started by", began), ("Reason", reason)]
     link = [f"  {console(run.arn)}"] if run.arn else []
     return [*named([*pairs, ("Execution", run.execution)]), *link]
 
 
-def _asked(run: Run) -> str:
+def _requested(run: Run) -> str:
     action, target = run.key("action") or "run-migration", run.key("target")
     if action == "run-migration":
         return f"everything up to and including {target}" if target else "everything that is pending"

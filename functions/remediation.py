@@ -1,5 +1,5 @@
-"""What an error says to do and to type in an environment: there files and settings come by a deployment, which starts a
-run, and a run applies what is pending, also what a rollback has just undone."""
+"""Remedy and next command of an error in an environment: files and settings get there by a deployment, which starts a
+run, and a run applies what is pending, including what a rollback has just undone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aurora_migrations.engine.errors import (
 from aurora_migrations.engine.steps.layout import listed
 from functions import mail
 
-# What to type to ask for the same again. A rollback that failed may be half way: look first.
+# The verb that does the same again. A rollback that failed may be half done: check the status first.
 _AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status"}
 _AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
 DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
@@ -30,26 +30,26 @@ _TOO_LONG = (
     "after 15min at most (the setting `limits.function_timeout`). Where the limit that it ran into lies well below "
     "that, a first line `-- migration: statement_timeout = TIME` raises it for this file."
 )
-_REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: they say what to ask for instead
+_REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: their solution is a correct request
 _RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")
 _NAMED = 12  # migrations
 _LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 
 
-def in_environment(error: MigratorError, asked: object, run: mail.Run) -> MigratorError:
+def in_environment(error: MigratorError, execution_input: object, run: mail.Run) -> MigratorError:
     """The error with the remedy and the next command for an environment, which gets its files and settings by a
     deployment, and in which Lambda limits how long a statement may take."""
-    command = next_command(error.next_command, asked, run.environment)
+    command = next_command(error.next_command, execution_input, run.environment)
     general = isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution
     known = error.but(next_command=command, solution=_TOO_LONG if general else None)
     if mail.undoes(run) and not isinstance(error, _REQUESTS):
         return _in_rollback(known, run)
-    return _by_deployment(known, asked, run) if mail.is_deployed(error, run) else known
+    return _by_deployment(known, execution_input, run) if mail.is_deployed(error, run) else known
 
 
-def next_command(command: NextCommand, asked: object, environment: str) -> NextCommand:
+def next_command(command: NextCommand, execution_input: object, environment: str) -> NextCommand:
     """The command with the environment and the target that this execution was for."""
-    given = asked if isinstance(asked, Mapping) else {}
+    given = execution_input if isinstance(execution_input, Mapping) else {}
     if command == TRY_AGAIN:
         command = NextCommand(_AGAIN.get(str(given.get("action") or "run-migration"), "status"))
     target = str(given.get("target", ""))
@@ -66,31 +66,31 @@ def deploy_command(environment: str) -> NextCommand:
     return NextCommand("aws-cdk@2", ("deploy", stack, "--context", f"env={environment}"), program="npx")
 
 
-def _by_deployment(error: MigratorError, asked: object, run: mail.Run) -> MigratorError:
+def _by_deployment(error: MigratorError, execution_input: object, run: mail.Run) -> MigratorError:
     """A deployment of what was corrected starts a run; one with nothing changed starts nothing."""
     solution = f"{error.solution} {DEPLOYED}"
     if error.next_command.verb not in _AFTER:
         return error.but(solution=solution)
     if error.otherwise:
-        again = next_command(TRY_AGAIN, asked, run.environment)
+        again = next_command(TRY_AGAIN, execution_input, run.environment)
         solution += f" If {error.otherwise} instead: `{again}`."
     return error.but(solution=solution, next_command=deploy_command(run.environment))
 
 
 def _in_rollback(error: MigratorError, run: mail.Run) -> MigratorError:
-    """Neither a deployment nor a run is a way on for a rollback: both apply again what it has undone."""
-    look = NextCommand("status", ("--env", run.environment)) if error.next_command.verb in _AFTER else None
+    """Neither a deployment nor a run continues a rollback: both apply again what it has undone."""
+    following = NextCommand("status", ("--env", run.environment)) if error.next_command.verb in _AFTER else None
     again = _RUN_AGAIN.sub(lambda match: f"{'R' if match[1] == 'R' else 'r'}oll back again", error.solution)
     first = "A corrected file or setting takes a deployment first. " if mail.is_deployed(error, run) else ""
     undone = _labels(error, "rolled_back")
-    told = f": {listed(undone, _NAMED)}" if undone else ""
-    caution = f"Careful: a deployment starts a run, and any run applies anew what is rolled back{told}."
-    solution = " ".join(filter(None, [again, f"{first}{caution}", _going_on(error, run)]))
-    return error.but(solution=solution, next_command=look)
+    details = f": {listed(undone, _NAMED)}" if undone else ""
+    caution = f"Careful: a deployment starts a run, and any run applies anew what is rolled back{details}."
+    solution = " ".join(filter(None, [again, f"{first}{caution}", _continue_rollback(error, run)]))
+    return error.but(solution=solution, next_command=following)
 
 
-def _going_on(error: MigratorError, run: mail.Run) -> str:
-    """What to type to roll back the rest. `verify` comes when nothing is left to roll back."""
+def _continue_rollback(error: MigratorError, run: mail.Run) -> str:
+    """The command that rolls back the rest. In `verify` nothing is left to roll back."""
     if run.step == "verify":
         return ""
     # The newest that is applied after what this run has rolled back, where that is known for certain.

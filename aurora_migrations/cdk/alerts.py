@@ -1,4 +1,4 @@
-"""Who is told of a failure: a topic with e-mail subscribers, encrypted with a key that its publishers may use."""
+"""The alert topic: an SNS topic with e-mail subscribers, encrypted with a key that its publishers may use."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Alerts(Construct):
             )
         )
 
-    def let_publish(self, role: iam.IRole) -> None:
+    def grant_publish(self, role: iam.IRole) -> None:
         """Lets a role send to the topic, and use its key: without the second, every message would be lost."""
         for actions, resource in ((["sns:Publish"], self.topic.topic_arn), (list(USE_KEY), self.key.key_arn)):
             role.add_to_principal_policy(iam.PolicyStatement(actions=actions, resources=[resource]))

@@ -29,16 +29,16 @@ ACKNOWLEDGED: tuple[tuple[str, str, str], ...] = (
     ("Daily/Machine/Role/DefaultPolicy/Resource", WILDCARD, _DELIVERY),
     ("DeadLetters/Queue/Resource", "AwsSolutions::AwsSolutions-SQS3", _LAST),
 )
-"""Where (a path beneath the stack; an environment may leave it out), the exact id, why."""
+"""Path within the stack (not every environment has it), exact rule id, reason."""
 
 
 def check(app: cdk.App) -> None:
-    """Has every synthesis of this app looked through."""
+    """Checks every synthesis of this app."""
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
 
 
 def acknowledge(stack: cdk.Stack) -> None:
-    """Tells cdk-nag of the findings in the table."""
+    """Suppresses the findings in the table."""
     for path, finding, reason in ACKNOWLEDGED:
         place: IConstruct | None = stack
         for part in path.split("/"):

@@ -6,8 +6,8 @@
           seen_by_asker  (shown at the terminal that it was typed at) -> Fail without a mail
     anything else        (a function died, or could not be called) -> preflight writes the mail
       preflight fails    -> a short text of the machine's own
-    Fail                 with the original Error and Cause, whether the mail could be sent or not; `Workflow.` stands
-                         before Error where it is one of Step Functions' own, which a Fail may not bear
+    Fail                 with the original Error and Cause, whether the mail could be sent or not; Error is prefixed
+                         with `Workflow.` if it is one of Step Functions' own names, which a Fail can't use
 
 A text is parsed only if it has the form of what Lambda and our functions write, because a failing `States.StringToJson`
 can't be caught. Preflight reads whatever has another form, and passes on a mail that it finds there. Functions keep
@@ -25,9 +25,9 @@ from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, report, says, send
+from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, is_word, report, send
 from aurora_migrations.engine.steps import execution, fixed_mails
-from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_ASKER
+from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 
 FAILURE = "$.failure"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
@@ -63,16 +63,16 @@ class FailureBranch(Construct):
         alerts: Alerts,
         functions: Functions,
         what: str = FAILED,
-        asked: Mapping[str, str] | None = None,
+        execution_input: Mapping[str, str] | None = None,
     ) -> None:
-        """Builds the states. `what` happened, in the words of the machine's own mail; `asked` is what it says was asked
-        for, if not the execution's input."""
+        """Builds the states. `what` is the subject of the machine's own mail; `execution_input` is the input that
+        the mail shows, if not the execution's own."""
         super().__init__(scope, name)
         self.end = self._fail()
         self._send = send(self, "Notify failure", alerts, _MAIL)
         self._send.add_catch(self.end, result_path="$.unsent")
         self._send.next(self.end)
-        given = sfn.JsonPath.object_at("$$.Execution.Input") if asked is None else dict(asked)
+        given = sfn.JsonPath.object_at("$$.Execution.Input") if execution_input is None else dict(execution_input)
         unwritten = fixed_mails.unwritten(environment, cdk.Stack.of(self).region, what)
         self.write = self._write(functions, given, fill(unwritten, _ERROR, "$$.Execution.Id"))
 
@@ -81,7 +81,7 @@ class FailureBranch(Construct):
         settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(SETTLE))
         settle.next(self.write)
         written = sfn.Choice(self, "Mail written?")
-        written.when(is_true(f"{_DOCUMENT}.{SEEN_BY_ASKER}"), self.end, comment="shown at the terminal")
+        written.when(is_true(f"{_DOCUMENT}.{SEEN_BY_INITIATOR}"), self.end, comment="shown at the terminal")
         written.when(is_mail(_MAIL), self._send).otherwise(settle)
         read_error = _parse(self, "Read error", _MESSAGE, _ANSWER, "Payload")
         read_error.next(written)
@@ -99,7 +99,7 @@ class FailureBranch(Construct):
         known = sfn.Result.from_object({"failure": {**CONTRACT_BROKEN, "step": step}})
         return sfn.Pass(self, f"Answer of {step} not understood", result=known)
 
-    def _write(self, functions: Functions, asked: Any, short: dict[str, str]) -> sfn.TaskStateBase:
+    def _write(self, functions: Functions, execution_input: Any, short: dict[str, str]) -> sfn.TaskStateBase:
         task = report(
             self,
             "Write the mail",
@@ -108,7 +108,7 @@ class FailureBranch(Construct):
             trigger="failure",
             into=_ANSWER,
             failure=sfn.JsonPath.object_at(FAILURE),
-            input=asked,
+            input=execution_input,
             retries=sfn.JsonPath.number_at("$$.State.RetryCount"),
         )
         own = sfn.Pass(self, "Write a short mail", parameters={"Payload": {"mail": short}}, result_path=_ANSWER)
@@ -137,8 +137,8 @@ def is_typed_read_only_command() -> sfn.Condition:
     """Whether somebody typed this execution's command at a terminal, and it is a read-only action: that person sees the
     error. A Choice may read the context, which has the execution's input."""
     action = "$$.Execution.Input.action"
-    looks = sfn.Condition.or_(*(sfn.Condition.string_equals(action, look) for look in READ_ONLY_ACTIONS))
-    return sfn.Condition.and_(says("$$.Execution.Input.trigger", "cli"), is_text(action, looks))
+    read_only = sfn.Condition.or_(*(sfn.Condition.string_equals(action, name) for name in READ_ONLY_ACTIONS))
+    return sfn.Condition.and_(is_word("$$.Execution.Input.trigger", "cli"), is_text(action, read_only))
 
 
 def _has_form(path: str, form: str) -> sfn.Condition:
@@ -146,6 +146,6 @@ def _has_form(path: str, form: str) -> sfn.Condition:
 
 
 def _parse(scope: Construct, name: str, text: str, into: str, key: str) -> sfn.Pass:
-    """JSON out of a text, under a key beneath `into`: a Pass can't write it without one."""
+    """JSON out of a text, under a key of `into`: a Pass can't write it without a key."""
     parameters = {key: sfn.JsonPath.string_to_json(sfn.JsonPath.string_at(text))}
     return sfn.Pass(scope, name, parameters=parameters, result_path=into)

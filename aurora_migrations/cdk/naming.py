@@ -1,11 +1,11 @@
-"""What things are called, so that environments stand side by side in one account and people find them."""
+"""Names of resources. Each contains the environment's name, so that one account can have several environments."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-ENVIRONMENT = "[a-z][a-z0-9-]{0,19}"  # what an environment's name must look like
+ENVIRONMENT = "[a-z][a-z0-9-]{0,19}"  # pattern of an environment's name
 LOCAL = "local"  # the environment that the local cloud is
 ALIAS = "live"  # of each function: what the state machine calls
 
@@ -16,11 +16,11 @@ PARTS = (
 """What names end in, after the environment's. No environment may end so: `x-notice` would share names with `x`."""
 
 
-def fitting(environment: str) -> str:
+def check_environment_name(environment: str) -> str:
     """The name, if an environment may have it.
 
     Raises:
-        ValueError: it may not; says why.
+        ValueError: the name isn't allowed; the message has the reason.
     """
     no = "can't be an environment's name"
     if not re.fullmatch(ENVIRONMENT, environment):

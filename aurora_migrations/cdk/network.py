@@ -1,4 +1,4 @@
-"""Where the functions run, and the two doors out of there: the database's port, and Secrets Manager."""
+"""The network of the functions, with two ways out: the database's port, and Secrets Manager."""
 
 from __future__ import annotations
 

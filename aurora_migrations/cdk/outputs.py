@@ -1,4 +1,4 @@
-"""What the stack tells when it is made: the names that people and the command line need."""
+"""Stack outputs: the names that people and the command line need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aurora_migrations.cdk.triggers import DeadLetters
 from aurora_migrations.cdk.workflow import Workflow
 
 
-def tell(
+def add_outputs(
     scope: Construct, *, workflow: Workflow, functions: Functions, alerts: Alerts, dead_letters: DeadLetters
 ) -> None:
     """Adds the stack's outputs. None is exported: what others import can't be changed any more."""

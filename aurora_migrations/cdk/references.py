@@ -19,5 +19,5 @@ def resolve(scope: Construct, reference: Reference[str | int]) -> str:
 
 
 def resolve_number(scope: Construct, reference: Reference[int]) -> int:
-    """The same of a number. What isn't known yet is a number to the CDK that stands for it."""
+    """The same for a number. The CDK represents an unknown number by a token that is a number."""
     return reference if isinstance(reference, int) else int(cdk.Token.as_number(resolve(scope, reference)))

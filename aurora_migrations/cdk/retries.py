@@ -1,5 +1,5 @@
-"""Which errors a task tries again, and how. The engine's errors are named by their classes, so that a rename can't
-unhook a retry; never `States.ALL` or `States.TaskFailed`, which would try again what can't get better."""
+"""Retry rules of the state machine's tasks. The engine's errors are named by their classes, so that a rename can't
+unhook a retry; never `States.ALL` or `States.TaskFailed`, which would also retry permanent errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aurora_migrations.engine.errors import AnotherRunInProgress, MigratorError
 
 @dataclass(frozen=True)
 class Retry:
-    """Errors that are tried again alike. Times are seconds; full jitter spreads each wait from zero to its length."""
+    """Errors with the same retry rule. Times are seconds; full jitter spreads each wait from zero to its length."""
 
     errors: tuple[str, ...]
     first_wait: int
@@ -39,9 +39,9 @@ def every_error() -> Iterator[type[MigratorError]]:
             yield kind
 
 
-# The function died: once more, and not before the server has ended what it left (5 s at most: see DESIGN 5).
+# The function died: retry once, and not before the server has ended its session (5 s at most: see DESIGN 5).
 # Without jitter, which could make it at once. The Runtime's two are those of a process that was killed or ended itself,
-# mostly for want of memory: see docs/decisions/0013.
+# mostly for lack of memory: see docs/decisions/0013.
 DIED = Retry(
     ("Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"),
     first_wait=20,
@@ -49,7 +49,7 @@ DIED = Retry(
     jitter=False,
 )
 
-# Lambda itself is busy, or had trouble before our code ran.
+# Lambda itself is busy, or failed before our code ran.
 SERVICE = Retry(
     (
         "Lambda.TooManyRequestsException",
@@ -84,7 +84,7 @@ ASLEEP = Retry(
 )
 
 # A failover or a restart of the database takes a minute or two, seldom more: with full jitter these take 3 min 38 s in
-# the middle, and less than two in one of a hundred.
+# the middle, and less than two in 1 % of cases.
 CONNECTION = Retry((*retryable("connection"), *retryable("secret")), first_wait=5, attempts=10, longest_wait=60)
 
 ANOTHER_RUN = AnotherRunInProgress.__name__
@@ -96,19 +96,19 @@ CONTENTION = Retry(
 )
 
 PATIENCE = 3_600  # seconds that another run is waited for
-_LONGEST_TURN = 60  # seconds between two tries to get the run lock; with full jitter half of it in the middle
+_LONGEST_TURN = 60  # seconds between two attempts to get the run lock; with full jitter half of it on average
 
 
 def for_another_run(lock_wait: float, room: float) -> Retry:
     """Waits about an hour for another run, whose calls may take a quarter of one each; or half of the room, if that is
-    less. Each try waits `lock_wait` seconds by itself; the execution has `room` seconds beside the call of a function.
+    less. Each attempt itself waits `lock_wait` seconds; the execution has `room` seconds beside the call of a function.
     """
     attempts = int(min(PATIENCE, room / 2) / (lock_wait + _LONGEST_TURN / 2))
     return Retry((ANOTHER_RUN,), first_wait=15, attempts=max(1, attempts), longest_wait=_LONGEST_TURN)
 
 
-def of_calls(lock_wait: float, room: float) -> tuple[Retry, ...]:
-    """All that the call of a function tries again; see `for_another_run`."""
+def call_retries(lock_wait: float, room: float) -> tuple[Retry, ...]:
+    """All retry rules of a function call; see `for_another_run`."""
     return (for_another_run(lock_wait, room), CONTENTION, CONNECTION, SERVICE, ASLEEP, DIED)
 
 
@@ -121,7 +121,7 @@ MAIL = Retry(
 )
 
 
-# A new transient error in a family that no retry knows would silently not be retried.
-_KNOWN = {name for retry in of_calls(0, PATIENCE) for name in retry.errors}
+# Otherwise a new transient error in a family without a retry rule would silently not be retried.
+_KNOWN = {name for retry in call_retries(0, PATIENCE) for name in retry.errors}
 if _FORGOTTEN := [error.__name__ for error in every_error() if error.retryable and error.__name__ not in _KNOWN]:
     raise ValueError(f"The engine calls {', '.join(_FORGOTTEN)} transient, and no retry of cdk/retries.py does.")

@@ -1,4 +1,4 @@
-"""What an environment consists of. Everything is made elsewhere; here it is put together."""
+"""The stack of an environment: puts together the constructs of the other modules."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.network import Network
 from aurora_migrations.cdk.package.bundling import Package
 from aurora_migrations.cdk.triggers import DeadLetters, DeployTrigger
-from aurora_migrations.cdk.watchdogs import DailyCheck, Notice, Watching
+from aurora_migrations.cdk.watchdogs import DailyCheck, Notice, Watchdogs
 from aurora_migrations.cdk.workflow import Workflow
 
 
 class MigrationsStack(cdk.Stack):
-    """Runs one database's migrations after a deployment, on demand, and never unheard."""
+    """Runs one database's migrations after a deployment, on demand, and reports every failure."""
 
     def __init__(self, scope: Construct, settings: Environment, package: Package) -> None:
         """Builds the stack. On AWS its package is `bundling.bundled(migrations)`."""
@@ -35,9 +35,9 @@ class MigrationsStack(cdk.Stack):
         workflow = Workflow(self, "Workflow", settings=settings, functions=functions, alerts=alerts)
         dead_letters = DeadLetters(self, "DeadLetters", settings=settings, alerts=alerts, key=key)
         DeployTrigger(self, "OnDeploy", settings=settings, machine=workflow.machine, dead_letters=dead_letters)
-        watching = Watching(settings=settings, functions=functions, alerts=alerts, dead_letters=dead_letters)
-        Notice(self, "Notice", watching, workflow.machine)
+        watchdogs = Watchdogs(settings=settings, functions=functions, alerts=alerts, dead_letters=dead_letters)
+        Notice(self, "Notice", watchdogs, workflow.machine)
         if settings.daily_check:
-            DailyCheck(self, "Daily", watching)
-        outputs.tell(self, workflow=workflow, functions=functions, alerts=alerts, dead_letters=dead_letters)
+            DailyCheck(self, "Daily", watchdogs)
+        outputs.add_outputs(self, workflow=workflow, functions=functions, alerts=alerts, dead_letters=dead_letters)
         compliance.acknowledge(self)

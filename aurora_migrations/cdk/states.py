@@ -1,4 +1,4 @@
-"""What the state machines are made of: a machine and its log, calls of functions, mails, and conditions."""
+"""Building blocks of the state machines: a machine with its log, function calls, mails, and conditions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_machine(
     scope: Construct, part: str, settings: Environment, alerts: Alerts, diagram: sfn.IChainable, timeout_ms: int
 ) -> tuple[sfn.StateMachine, logs.LogGroup]:
     """A standard state machine that may send mails, with everything it does in an encrypted log. Its name ends
-    in `part`, which is empty for the one that people start."""
+    in `part`, which is empty for the main state machine."""
     names, parts = Names(settings.name), [part] if part else []
     log = logs.LogGroup(
         scope,
@@ -45,7 +45,7 @@ def make_machine(
         logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=True),
         tracing_enabled=True,
     )
-    alerts.let_publish(machine.role)
+    alerts.grant_publish(machine.role)
     return machine, log
 
 
@@ -64,7 +64,7 @@ def call(
     so_far: Any = None,
     wants_mail: bool = False,
 ) -> tasks.LambdaInvoke:
-    """A step of the run: a call of a function with the execution's input. Its answer is in `Payload` beneath `into`.
+    """A step of the run: a call of a function with the execution's input. Its answer is in `Payload` under `into`.
 
     Args:
         only: whether nothing but the answer is left of the state.
@@ -91,11 +91,11 @@ def report(
     into: str = "$",
     **more: Any,
 ) -> tasks.LambdaInvoke:
-    """A call of preflight that looks at the database and answers with a mail: see its handler.
+    """A call of preflight that reads the database and returns a mail: see its handler.
 
     Args:
         about: failure, end or pending.
-        trigger: whose look it is, in logs and mails.
+        trigger: what started the call, for logs and mails.
         into: where the answer is, in `Payload`; by default the answer is all that is left of the state.
     """
     payload = {"input": {"action": "plan", "trigger": trigger}, "report": {"about": about, **more}}
@@ -125,7 +125,7 @@ def _invoke(
         result_path=into,
         output_path=output,
         task_timeout=sfn.Timeout.duration(cdk.Duration.millis(functions.timeouts[kind] + TASK_MARGIN_MS)),
-        retry_on_service_exceptions=False,  # without jitter or cap, and blind to throttling: ours come next
+        retry_on_service_exceptions=False,  # it has no jitter or cap, and ignores throttling; ours follow
     )
     _try_again(task, *functions.retries)
     return task
@@ -147,7 +147,7 @@ def _try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
 
 
 def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPublish:
-    """A state that sends the mail beneath a path, and leaves the state's data as they are."""
+    """A state that sends the mail under a path, and leaves the state's data as they are."""
     task = tasks.SnsPublish(
         scope,
         name,
@@ -162,10 +162,10 @@ def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPub
 
 
 def fill(written: layout.Mail, *paths: str) -> dict[str, str]:
-    """A mail as a state writes it, with what is under the paths in the places of its body.
+    """A mail as a state writes it, with the values of the paths in the placeholders of its body.
 
     Raises:
-        ValueError: the text would break the machines' language.
+        ValueError: the text can't be quoted in the state language.
     """
     if set("'\\") & set(written.body):
         raise ValueError(f"An apostrophe or backslash would end the text of a States.Format: {written.body!r}")
@@ -173,21 +173,21 @@ def fill(written: layout.Mail, *paths: str) -> dict[str, str]:
     return {"subject": written.subject, "body": sfn.JsonPath.string_at(f"States.Format({arguments})")}
 
 
-# ---- conditions: a path that leads nowhere can't be caught, so each looks before it compares -------------------------
+# ---- conditions: a missing path is an error that can't be caught, so each checks for presence first -----------------
 
 
 def is_text(path: str, *more: sfn.Condition) -> sfn.Condition:
-    """Whether there is a text; and what else is to be so, which may rely on it."""
+    """Whether there is a text, and all `more` conditions hold, which may rely on it."""
     return sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_string(path), *more)
 
 
-def says(path: str, word: str, *more: sfn.Condition) -> sfn.Condition:
-    """Whether there is just this word; and what else is to be so."""
+def is_word(path: str, word: str, *more: sfn.Condition) -> sfn.Condition:
+    """Whether the text is exactly this word, and all `more` conditions hold."""
     return is_text(path, sfn.Condition.string_equals(path, word), *more)
 
 
 def is_true(path: str) -> sfn.Condition:
-    """Whether there is a true."""
+    """Whether the value is present and true."""
     known = sfn.Condition.and_(sfn.Condition.is_present(path), sfn.Condition.is_boolean(path))
     return sfn.Condition.and_(known, sfn.Condition.boolean_equals(path, True))
 

@@ -1,4 +1,4 @@
-"""What starts the state machine by itself: the end of a deployment."""
+"""Triggers: the end of a deployment starts the state machine."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.engine.steps.fixed_mails import never_started
 
-DEAD_LETTERS = "dead-letters"  # what queue and alarm are called
+DEAD_LETTERS = "dead-letters"  # name of the queue and the alarm
 DEPLOYED = ["CREATE_COMPLETE", "UPDATE_COMPLETE"]
 
 
 class DeadLetters(Construct):
     """Events that started nothing: each means that a run, a mail or a check is missing, so an alarm mails it.
 
-    The alarm counts what is sent there, so that it rings anew though older ones still lie there. CloudWatch may learn
-    of it up to 15 minutes later, as the queue rests until then; so it looks back 20 minutes, in which it rings once.
+    The alarm counts messages sent, so that it goes off again while older ones are still in the queue. The metric of an
+    idle queue may be 15 minutes late; so the alarm evaluates 20 minutes, in which it goes off once.
     """
 
     def __init__(self, scope: Construct, name: str, *, settings: Environment, alerts: Alerts, key: kms.Key) -> None:

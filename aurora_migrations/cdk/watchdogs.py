@@ -1,11 +1,11 @@
-"""What no Catch sees: an execution that timed out, was aborted or broke inside the machine; and a run that never began.
+"""Watchdogs for what no Catch handles: an execution that timed out, was aborted or broke inside the state machine, and
+a run that never started.
 
-Notice: EventBridge tells that an execution ended so; after a while, in which the server ends what was left behind,
-preflight looks at the database and writes the mail. DailyCheck: once a day, and a mail only if something is wrong. Both
-look again while a run is at work: the call of a function goes on when its execution has ended, and a run may just be
-applying what is pending. Both are state machines, because a rule that leads straight to SNS can set neither subject nor
-text; both only read. AWS delivers the events of executions as well as it can, and promises nothing: the daily check is
-the net.
+Notice: EventBridge reports such an end; after a pause, in which the server ends abandoned sessions, preflight reads the
+database and writes the mail. DailyCheck: runs once a day, and mails only if something is wrong. Both check again while
+a run is in progress: a function call continues after its execution has ended, and a run may just be applying what is
+pending. Both are state machines, because a rule that targets SNS directly can set neither subject nor text; both only
+read. AWS delivers execution events on a best-effort basis, so the daily check catches what was missed.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ from aurora_migrations.engine.steps.fixed_mails import unwritten
 
 _MAIL, _AGAIN = "$.mail", "$.again"  # in preflight's answer, which is all that is left of the state
 ENDED = "A run of migrations ended early"
-GRACE = cdk.Duration.seconds(60)  # before the notice machine's first look, and between two of them
-WHILE_AT_WORK = cdk.Duration.minutes(5)  # between two looks of the daily check
+GRACE = cdk.Duration.seconds(60)  # before the notice machine's first check, and between checks
+WHILE_AT_WORK = cdk.Duration.minutes(5)  # between two checks of the daily check
 TIMEOUT_MS = 21_600_000
 HOUR = "6"  # of the daily check, UTC
-# What a failed execution says that no Catch caught: our own Fails always bear a name, and never one of Step Functions'.
+# The error of a failed execution that no Catch caught. Our own Fails always have a name, never one of Step Functions'.
 UNCAUGHT = events.Match.any_of(events.Match.prefix("States."), events.Match.does_not_exist())
 
 
 @dataclass(frozen=True)
-class Watching:
-    """What both need."""
+class Watchdogs:
+    """What both watchdogs need."""
 
     settings: Environment
     functions: Functions
     alerts: Alerts
     dead_letters: DeadLetters
 
-    def looks(self, every: cdk.Duration) -> int:
-        """How often to look while a run is at work, until a call must have ended that was under way at first."""
+    def max_checks(self, every: cdk.Duration) -> int:
+        """How often to check while a run is in progress: until a call that was running at first must have ended."""
         return -(-self.settings.limits.task_timeout // int(every.to_milliseconds())) + 1
 
 
 class Notice(Construct):
-    """Mails when an execution of `machine` ended in a way that it couldn't mail itself."""
+    """Mails when an execution of `machine` ended in a way in which it couldn't send a mail itself."""
 
-    def __init__(self, scope: Construct, name: str, watching: Watching, machine: sfn.StateMachine) -> None:
+    def __init__(self, scope: Construct, name: str, watchdogs: Watchdogs, machine: sfn.StateMachine) -> None:
         super().__init__(scope, name)
-        settings = watching.settings
-        own, _ = make_machine(self, "notice", settings, watching.alerts, self._diagram(watching), TIMEOUT_MS)
+        settings = watchdogs.settings
+        own, _ = make_machine(self, "notice", settings, watchdogs.alerts, self._diagram(watchdogs), TIMEOUT_MS)
         detail = events.RuleTargetInput.from_event_path("$.detail")  # as it is: a template might miss what is missing
         events.Rule(
             self,
@@ -72,20 +72,20 @@ class Notice(Construct):
                     "$or": [{"status": ["TIMED_OUT", "ABORTED"]}, {"status": ["FAILED"], "error": UNCAUGHT}],
                 },
             ),
-            targets=[start(own, watching.dead_letters, detail)],
+            targets=[start(own, watchdogs.dead_letters, detail)],
         )
 
-    def _diagram(self, watching: Watching) -> sfn.IChainable:
-        settings = watching.settings
+    def _diagram(self, watchdogs: Watchdogs) -> sfn.IChainable:
+        settings = watchdogs.settings
         settle = sfn.Wait(self, "Let it settle", time=sfn.WaitTime.duration(GRACE))
         writing = report(
             self,
             "Write the mail",
-            watching.functions,
+            watchdogs.functions,
             "end",
             trigger="notice",
             state=sfn.JsonPath.entire_payload,
-            looks=watching.looks(GRACE),
+            looks=watchdogs.max_checks(GRACE),
             limit_ms=settings.limits.run_timeout,
             retries=sfn.JsonPath.number_at("$$.State.RetryCount"),
         )
@@ -94,7 +94,7 @@ class Notice(Construct):
         short = sfn.Pass(
             self, "Write a short mail", parameters={"mail": fill(text, f"{event}.status", f"{event}.executionArn")}
         )
-        sending = send(self, "Send", watching.alerts, _MAIL)
+        sending = send(self, "Send", watchdogs.alerts, _MAIL)
         understood = sfn.Choice(self, "Mail written?").when(is_true(_AGAIN), settle, comment="a run is at work")
 
         settle.next(writing)
@@ -124,56 +124,56 @@ def _was_typed_read_only_command() -> sfn.Condition:
         return sfn.Condition.or_(*found)
 
     return is_text(
-        "$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", look) for look in READ_ONLY_ACTIONS))
+        "$.input", has("trigger", "cli"), sfn.Condition.or_(*(has("action", name) for name in READ_ONLY_ACTIONS))
     )
 
 
 class DailyCheck(Construct):
-    """Looks once a day, and mails if anything is pending, has drifted, or can't be looked at."""
+    """Checks once a day, and mails if anything is pending or has drifted, or if the check fails."""
 
-    def __init__(self, scope: Construct, name: str, watching: Watching) -> None:
+    def __init__(self, scope: Construct, name: str, watchdogs: Watchdogs) -> None:
         super().__init__(scope, name)
-        settings = watching.settings
-        own, _ = make_machine(self, "daily", settings, watching.alerts, self._diagram(watching), TIMEOUT_MS)
+        settings = watchdogs.settings
+        own, _ = make_machine(self, "daily", settings, watchdogs.alerts, self._diagram(watchdogs), TIMEOUT_MS)
         events.Rule(
             self,
             "Rule",
             rule_name=Names(settings.name).of("daily"),
             description="The net under: it was deployed, and nothing ran.",
             schedule=events.Schedule.cron(hour=HOUR, minute="0"),
-            targets=[start(own, watching.dead_letters, events.RuleTargetInput.from_object({"trigger": "daily"}))],
+            targets=[start(own, watchdogs.dead_letters, events.RuleTargetInput.from_object({"trigger": "daily"}))],
         )
 
-    def _diagram(self, watching: Watching) -> sfn.IChainable:
+    def _diagram(self, watchdogs: Watchdogs) -> sfn.IChainable:
         failure = FailureBranch(
             self,
             "Failure",
-            environment=watching.settings.name,
-            alerts=watching.alerts,
-            functions=watching.functions,
+            environment=watchdogs.settings.name,
+            alerts=watchdogs.alerts,
+            functions=watchdogs.functions,
             what="The daily check of migrations failed",
-            asked={"action": "plan", "trigger": "daily"},
+            execution_input={"action": "plan", "trigger": "daily"},
         )
-        looking = report(
+        checking = report(
             self,
             "Look",
-            watching.functions,
+            watchdogs.functions,
             "pending",
             trigger="daily",
             state=sfn.JsonPath.entire_payload,
-            looks=watching.looks(WHILE_AT_WORK),
+            looks=watchdogs.max_checks(WHILE_AT_WORK),
         )
         wait = sfn.Wait(self, "Let it go on", time=sfn.WaitTime.duration(WHILE_AT_WORK))
-        sending = send(self, "Send", watching.alerts, _MAIL)
+        sending = send(self, "Send", watchdogs.alerts, _MAIL)
         misunderstood = failure.misunderstood("preflight")
 
-        looking.add_catch(failure.write, result_path=FAILURE)
+        checking.add_catch(failure.write, result_path=FAILURE)
         pending = sfn.Choice(self, "Anything pending?").when(is_true(_AGAIN), wait, comment="a run is at work")
         no_mail = sfn.Condition.and_(sfn.Condition.is_present(_MAIL), sfn.Condition.is_null(_MAIL))
         pending.when(no_mail, sfn.Succeed(self, "Nothing pending"), comment="no")
-        looking.next(pending.when(is_mail(_MAIL), sending).otherwise(misunderstood))
-        wait.next(looking)
+        checking.next(pending.when(is_mail(_MAIL), sending).otherwise(misunderstood))
+        wait.next(checking)
         misunderstood.next(failure.write)
         sending.add_catch(failure.end, result_path=FAILURE)
         sending.next(sfn.Succeed(self, "Sent"))
-        return looking
+        return checking

@@ -21,7 +21,7 @@ from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.failure_branch import FAILURE, FailureBranch
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import call, is_mail, make_machine, says, send
+from aurora_migrations.cdk.states import call, is_mail, is_word, make_machine, send
 from aurora_migrations.engine.errors import PackageChanged
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle
@@ -38,7 +38,7 @@ class Workflow(Construct):
         super().__init__(scope, name)
         self._functions = functions
         self._alerts = alerts
-        self._tells_success = settings.success_mail
+        self._mails_success = settings.success_mail
         self._failure = FailureBranch(self, "Failure", environment=settings.name, alerts=alerts, functions=functions)
         self._failed = self._failure.read()
         self.machine, self.log = make_machine(self, "", settings, alerts, self._diagram(), settings.limits.run_timeout)
@@ -59,7 +59,7 @@ class Workflow(Construct):
             only=True,
             package=package,
             so_far="$.apply.Payload",
-            wants_mail=self._tells_success,
+            wants_mail=self._mails_success,
         )
         succeeded = sfn.Succeed(self, "Succeeded", input_path="$.Payload")
         answered = sfn.Succeed(self, "Answered", input_path="$.preflight.Payload.result")
@@ -67,18 +67,18 @@ class Workflow(Construct):
 
         preflight.next(
             sfn.Choice(self, "What next?")
-            .when(says("$.preflight.Payload.next", "apply"), apply)
-            .when(says("$.preflight.Payload.next", "verify"), verify)
-            .when(says("$.preflight.Payload.next", "done", has_result), answered)
+            .when(is_word("$.preflight.Payload.next", "apply"), apply)
+            .when(is_word("$.preflight.Payload.next", "verify"), verify)
+            .when(is_word("$.preflight.Payload.next", "done", has_result), answered)
             .otherwise(self._misunderstood("preflight"))
         )
         apply.next(
             sfn.Choice(self, "All applied?")
-            .when(says("$.apply.Payload.outcome", "more"), apply)
-            .when(says("$.apply.Payload.outcome", "done"), verify)
+            .when(is_word("$.apply.Payload.outcome", "more"), apply)
+            .when(is_word("$.apply.Payload.outcome", "done"), verify)
             .otherwise(self._misunderstood("apply"))
         )
-        verify.next(self._tell(succeeded) if self._tells_success else succeeded)
+        verify.next(self._add_success_mail(succeeded) if self._mails_success else succeeded)
 
         for task in (apply, verify):
             task.add_catch(start_over, errors=[PackageChanged.__name__], result_path=FAILURE)
@@ -93,18 +93,19 @@ class Workflow(Construct):
         noted.next(self._failed)
         return noted
 
-    def _tell(self, plain: sfn.Succeed) -> sfn.Choice:
-        """Mails the success, if it is one to tell. What can't be mailed has succeeded all the same."""
+    def _add_success_mail(self, plain: sfn.Succeed) -> sfn.Choice:
+        """Adds the states that send the success mail, if verify has written one. If it can't be sent, the execution
+        still succeeds."""
         path = "$.Payload.mail"
-        told = sfn.Succeed(self, "Succeeded, with a result", input_path="$.Payload.result")
+        succeeded = sfn.Succeed(self, "Succeeded, with a result", input_path="$.Payload.result")
         sending = send(self, "Notify success", self._alerts, path)
-        sending.add_catch(told, result_path="$.unsent")
-        sending.next(told)
+        sending.add_catch(succeeded, result_path="$.unsent")
+        sending.next(succeeded)
         answered = sfn.Condition.is_present("$.Payload.result")
         return (
             sfn.Choice(self, "Success to mail?")
             .when(sfn.Condition.and_(is_mail(path), answered), sending)
-            .when(answered, told)
+            .when(answered, succeeded)
             .otherwise(plain)
         )
 

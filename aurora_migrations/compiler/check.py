@@ -90,7 +90,7 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
     """
     files = list[Checked]()
     for action, migration in wanted:
-        interrupts.hear("reading the files")  # as a large file takes seconds
+        interrupts.raise_if_pressed("reading the files")  # as a large file takes seconds
         try:
             compiled = compile_migration(action, migration, defaults or Options())
             files.append(Checked(action, migration, compiled, compiled.problems))

@@ -158,7 +158,7 @@ def compile_text(
         reason=layout.reason,
         units=tuple(_hashed(text, unit, hashed, begin, end) for unit in layout.units),
         statements=tuple(_script_statements(lines, statements, all_effects)),
-        promises=tuple(expectations),
+        expectations=tuple(expectations),
         tables=changed_relations(statements),
         made=made,
         taken=taken,

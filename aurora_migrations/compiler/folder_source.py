@@ -31,7 +31,7 @@ def source_of(folder: Path) -> Source:
     if not os.path.exists(folder / INDEX):  # noqa: PTH110 - pathlib's raises where the path is too long
         return Compiler(discover(folder))
     manifest = Manifest(folder)
-    manifest.refuse_edited()
+    manifest.check_contents()
     return manifest
 
 

@@ -1,8 +1,8 @@
 """The engine: applies and rolls back migrations, one transaction per file, and keeps a history in the database.
 
-    migrations    the files of a folder              script         what the compiler knows of a file
+    migrations    the files of a folder              script         a compiled file
     options       what a file sets for its run       manifest       the same, written down for Lambda
-    plan          what there is to do, and drift     status         what is applied where
+    plan          pending migrations, and drift      status         the state of each migration
     runner        the run: lock, retries, resume     interface      requests, results and listeners
     transaction   one file, its record inside        job            one file, as a transaction needs it
     history       what is applied, and attempts      executions     what one execution has applied

@@ -12,10 +12,10 @@
     ├── verify       VerificationFailed
     └── internal     InternalError
 
-An error says what happened (its message), the facts (where, which SQLSTATE, who was in the way), why (`cause`), in what
-state it leaves the database (`state`), what to do (`solution`) and what to type next (`next_command`). `retryable`
-tells transient faults from the rest; `by_deployment` those whose remedy is a changed file or setting, which takes a
-deployment on AWS; `otherwise` names, of those, what else may have been put right, after which a run is enough.
+An error has a message, facts (place, SQLSTATE, blockers), a cause (`cause`), the state in which it leaves the database
+(`state`), what to do (`solution`) and what to type next (`next_command`). `retryable` marks transient faults;
+`by_deployment` those whose remedy is a changed file or setting, which needs a deployment on AWS; `otherwise` names, for
+those, what else may have been corrected, after which a run is enough.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class MigratorError(Exception):
         next_command: NextCommand | None = None,
         **facts: Any,
     ) -> Self:
-        """The same error, with what only a caller knows: what else the run had done, say, or where it was running."""
+        """The same error, with what only a caller knows: for instance what else the run had done, or where it ran."""
         made = type(self).__new__(type(self))
         vars(made).update(vars(self), facts={**self.facts, **facts})
         own = {"cause": cause, "solution": solution, "state": state, "next_command": next_command}

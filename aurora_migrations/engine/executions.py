@@ -1,7 +1,7 @@
 """What one execution has done, according to the history, which is right even if the answer of a call was lost.
 
-An execution is known by its name and by when it began, both as it says them itself and as the history keeps them: a
-name may come again (after 90 days, or when the state machine was made anew), and no two clocks need to agree.
+An execution is identified by its name and its start time, both as it passes them and as the history stores them: a
+name can be reused (after 90 days, or when the state machine was created again), and no two clocks need to agree.
 """
 
 from __future__ import annotations

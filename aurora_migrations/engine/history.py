@@ -27,8 +27,8 @@ from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Sessi
 from aurora_migrations.engine.postgres.sqlstate import diagnose, named_error
 
 SCHEMA = "aurora_migrations"
-# What brings a history from one format to the next, from nothing on. Only ever append: databases out there are at any
-# of these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
+# Upgrades from one format to the next, starting with no history. Only ever append: databases out there are at any of
+# these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
 FORMATS: list[tuple[str, ...]] = [
     (
         f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
@@ -74,12 +74,12 @@ FORMATS: list[tuple[str, ...]] = [
         f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN units text[] NOT NULL DEFAULT '{{}}'",
     ),
     (
-        # An execution's name may come again; together with when it began it is one execution's alone.
+        # An execution's name can be reused; name and start time together are unique.
         f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN execution_start text NOT NULL DEFAULT ''",
     ),
     (
         # A row per unit: the array `attempts.units` was rewritten for every unit, so a file took time that grew with
-        # the square of its units. The array stays, unused, for who is reading the older format at this moment.
+        # the square of its units. The array stays, unused, for runs that are reading the older format at this moment.
         f"""
         CREATE TABLE {SCHEMA}.units (
             first_attempt bigint NOT NULL REFERENCES {SCHEMA}.attempts ON DELETE CASCADE,
@@ -97,7 +97,7 @@ FORMATS: list[tuple[str, ...]] = [
         SELECT id, number, tokens, id, lock_holder, coalesce(finished_at, started_at)
           FROM {SCHEMA}.attempts, unnest(units) WITH ORDINALITY AS unit (tokens, number)
         """,
-        # Whoever may read or write the other tables may do so with this one.
+        # Roles that may read or write the other tables may do so with this one.
         f"""
         DO $$
         DECLARE statement text;
@@ -116,16 +116,16 @@ FORMATS: list[tuple[str, ...]] = [
         """,
     ),
 ]
-# Of one snapshot: a history in the making is there with its comment, or isn't there.
+# In one snapshot: a history that is being created is visible with its comment, or not at all.
 _RELATIONS = """
     SELECT c.relname, c.relkind, c.relpersistence, d.description
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
      WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'units') ORDER BY c.relname
 """
-_WITH_UNITS = 2  # the format from which on `attempts` has them, in an array
-WITH_STARTS = 3  # the format from which on `attempts` distinguishes executions of one name
-WITH_UNIT_ROWS = 4  # the format from which on they are rows of `units`
+_WITH_UNITS = 2  # since this format `attempts` has the units, in an array
+WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the same name
+WITH_UNIT_ROWS = 4  # since this format they are rows of `units`
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
 # The token hashes of an attempt's committed units, with those of the attempts that it resumes; the last one's number.
 _UNITS = f"""
@@ -214,7 +214,7 @@ def read(session: Session, *commands: Command) -> list[list[Row]]:
     """The rows of queries on the history's tables, read in one round trip.
 
     Raises:
-        HistoryUnreadable: the tables aren't as this product made them, or row-level security hides rows.
+        HistoryUnreadable: the tables aren't as this product created them, or row-level security hides rows.
         MigratorError: the connection is lost, or the role may not read them.
     """
     try:
@@ -255,7 +255,7 @@ class State:
 
 
 def read_state(session: Session) -> State:
-    """What is applied, wholly or in part."""
+    """Everything that is applied, completely or in part."""
     number = read_format(session)
     if number == 0:
         return State({}, {})
@@ -264,7 +264,7 @@ def read_state(session: Session) -> State:
     for version, name, sha256, at, execution in rows:
         found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
         if applied.setdefault(found.version, found) is not found:
-            raise unreadable_history.twice(found.version)
+            raise unreadable_history.duplicate_version(found.version)
     unfinished = {
         version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
         for version, action, result, name, tokens, last in (parts[0] if parts else [])
@@ -278,7 +278,7 @@ def read_applied(session: Session) -> dict[int, Applied]:
 
 
 def read_course(session: Session) -> list[Change]:
-    """What is applied and what was ever rolled back, in the order in which it happened."""
+    """Everything that was applied or rolled back, in the order in which it happened."""
     if read_format(session) == 0:
         return []
     (rows,) = read(session, Command(_COURSE))
@@ -309,14 +309,14 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
 
 
 def version_of(version: str | None, table: str, name: str | None) -> int:
-    """The number of a row's migration, if a file's name can have it."""
+    """The migration number of a row; an error if no file name can have it."""
     if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
         raise unreadable_history.no_version(str(version), table, str(name))
     return int(version)
 
 
 def upgrade(session: Session) -> None:
-    """Makes the history, or brings it to this version's format, in one transaction. The run lock must be held."""
+    """Creates the history, or upgrades it to this version's format, in one transaction. The run lock must be held."""
     current = read_format(session)
     if current == len(FORMATS):
         return
@@ -342,7 +342,7 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
     """Commands of a transaction that records the intent. The fourth one's row is the attempt's id, and that of the
     attempt that began with the file's first unit: the same, unless this one resumes.
 
-    It commits asynchronously: losing the record of an intent in a server's crash harms nobody, and it costs no wait.
+    It commits asynchronously: losing the record of an intent in a server crash is harmless, and it saves a wait.
     """
     newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
     file = job.migration.version, job.migration.name, job.migration.sha256
@@ -368,11 +368,11 @@ def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
 
 def finish_attempt(attempt: int, result: str, error: MigratorError | None = None) -> Command:
     """Records how an attempt ended."""
-    told = None if error is None else json.dumps(error.to_dict())
+    document = None if error is None else json.dumps(error.to_dict())
     return Command(
         f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = $3::jsonb, "
         f"lock_holder = ({HELD_BY_US}) WHERE id = $1::bigint",
-        [attempt, result, told],
+        [attempt, result, document],
     )
 
 
@@ -428,8 +428,8 @@ def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> 
 
 
 def read_attempt(session: Session, attempt: int, job: Job) -> Progress | None:
-    """How far this attempt of a file got. If the server crashed before the attempt was on its disk, there is none, and
-    another run may have one of the same number."""
+    """How far this attempt of a file got. If the server crashed before the attempt was on disk, there is none, and
+    another run may have one with the same id."""
     query = (
         f"SELECT action, result, name, unit.tokens, unit.last "
         f"FROM {SCHEMA}.attempts AS tried CROSS JOIN LATERAL ({_UNITS}) AS unit "
@@ -446,7 +446,7 @@ def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
     query = f"SELECT sql, to_jsonb(a) ->> 'tokens' FROM {SCHEMA}.applied AS a WHERE version = $1::numeric"
     (rows,) = read(session, Command(query, [version]))
     if not rows:
-        raise unreadable_history.vanished(version)
+        raise unreadable_history.record_disappeared(version)
     ((sql, tokens),) = rows
     return (sql or "").encode(), tokens
 

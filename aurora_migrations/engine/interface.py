@@ -177,7 +177,7 @@ class Request:
     # Whether this may be one of several calls of the execution; then what it has rolled back before (a call may fail
     # after it, or its answer be lost) counts as confirmed.
     resumes: bool = False
-    # When it began, as its initiator says; together with the name it identifies the execution.
+    # When it began, as its initiator passes it; together with the name it identifies the execution.
     execution_start: str = ""
 
 

@@ -1,7 +1,7 @@
 """Ctrl-C, handled where a run can stop cleanly: while it waits, between two files that it reads, and nowhere else.
 
 Python raises KeyboardInterrupt at whatever line is being run, even between a commit and the note that it happened.
-Inside `taken`, it is kept instead until the run waits next: for the server, a lock, a connection. Elsewhere, as in a
+Inside `deferred`, it is kept instead until the run waits next: for the server, a lock, a connection. Elsewhere, as in a
 Lambda function or for a verb that only reads, Python's own handling stays.
 """
 
@@ -24,28 +24,29 @@ _STOPPING = b"\nStopping as soon as that leaves nothing half done (Ctrl-C again 
 class _State:
     pressed = False
     waiting = False
-    tell: int | None = None  # the file descriptor on which to acknowledge the first; None once that is done
+    acknowledge: int | None = None  # file descriptor to acknowledge the first on; None once that is done
 
 
 @contextlib.contextmanager
-def taken(tell: bool = False) -> Iterator[None]:
-    """Keeps the first Ctrl-C for the next wait; a second one before that stops at once."""
+def deferred(acknowledge: bool = False) -> Iterator[None]:
+    """Defers the first Ctrl-C to the next wait; a second one before that stops at once. With `acknowledge`, stderr
+    shows that the first was noticed."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield
         return
-    _State.tell = _stderr() if tell else None
+    _State.acknowledge = _stderr() if acknowledge else None
     signal.signal(signal.SIGINT, _keep)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-        _State.pressed, _State.tell = False, None
+        _State.pressed, _State.acknowledge = False, None
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
-    """Around a wait, in which Ctrl-C raises KeyboardInterrupt, also if it was pressed before."""
+def interruptible() -> Iterator[None]:
+    """Around a wait, in which Ctrl-C raises KeyboardInterrupt, even if it was pressed before."""
     _State.waiting = True
     try:
         if _State.pressed:
@@ -56,8 +57,8 @@ def heard() -> Iterator[None]:
         _State.waiting = False
 
 
-def hear(meanwhile: str) -> None:
-    """Where a run doesn't wait: stops it all the same, if Ctrl-C was pressed since the last wait."""
+def raise_if_pressed(meanwhile: str) -> None:
+    """Raises `Cancelled` if Ctrl-C was pressed since the last wait; for places where a run doesn't wait."""
     if _State.pressed:
         _State.pressed = False
         raise cancelled(f"while {meanwhile}")
@@ -65,13 +66,13 @@ def hear(meanwhile: str) -> None:
 
 def pause(seconds: float, meanwhile: str) -> None:
     """Sleeps until Ctrl-C is pressed. `meanwhile`: what the run does then: `waiting for another run to end`."""
-    with stopped(meanwhile), heard():
+    with as_cancelled(meanwhile), interruptible():
         time.sleep(max(0.0, seconds))
 
 
 @contextlib.contextmanager
-def stopped(meanwhile: str) -> Iterator[None]:
-    """Turns a Ctrl-C that is heard in it into the error that says so (Cancelled)."""
+def as_cancelled(meanwhile: str) -> Iterator[None]:
+    """Turns a Ctrl-C inside it into the error `Cancelled`."""
     try:
         yield
     except KeyboardInterrupt:
@@ -84,7 +85,7 @@ def cancelled(when: str) -> Cancelled:
 
 
 def _keep(number: int, frame: FrameType | None) -> None:
-    where, _State.tell = _State.tell, None
+    where, _State.acknowledge = _State.acknowledge, None
     if where is not None:  # past Python's own buffer, in whose midst the signal may have come
         with contextlib.suppress(OSError):
             os.write(where, _STOPPING)
@@ -95,7 +96,7 @@ def _keep(number: int, frame: FrameType | None) -> None:
 
 
 def _stderr() -> int | None:
-    """Its number, known beforehand: where stderr is closed, its usual one may be a connection's."""
+    """The file descriptor of stderr. Where stderr is closed, descriptor 2 may be a connection's."""
     try:
         return sys.stderr.fileno() if sys.stderr is not None else None
     except (OSError, ValueError):

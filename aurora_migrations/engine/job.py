@@ -13,7 +13,7 @@ from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.script import PAST, Action, Script, Statement, Unit
 
-# A query that does nothing but set something to a constant, so that doing it again can do no harm.
+# A query that only sets something to a constant, so that it can be repeated safely.
 _SETS = re.compile(
     rb"select\s+(?:pg_catalog\.)?set_config\s*\(\s*'[^']*'\s*,\s*'[^']*'\s*,\s*(?:true|false)\s*\)", re.IGNORECASE
 )
@@ -59,12 +59,12 @@ class Job:
     action: Action
     migration: Migration
     script: Script
-    text: bytes  # the whole file, which the script's positions are positions in
+    text: bytes  # the whole file; the script's positions refer to it
     done: int  # how many units an earlier attempt has committed
     package: str  # the package's digest
     requested_by: str
     limits: Limits  # the environment's, and the file's own
-    execution_start: str = ""  # when the execution began, as its initiator says
+    execution_start: str = ""  # when the execution began, as its initiator passes it
 
     @property
     def file(self) -> str:
@@ -130,7 +130,7 @@ class Job:
         return len(self.script.statements)
 
     def is_last(self, number: int) -> bool:
-        """Whether the file is done with this unit."""
+        """Whether this is the file's last unit."""
         return number + 1 >= self._count
 
     @property

@@ -33,7 +33,7 @@ _SHOWN = 5  # names of files in one message
 
 @dataclass(frozen=True)
 class Entry:
-    """What the index says of a migration."""
+    """The index's entry of a migration."""
 
     version: int
     hashes: Mapping[str, str]  # of each of its files, by name, its own first
@@ -50,8 +50,8 @@ class Manifest:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Reads the index of the manifest in a folder, and holds it against the names of the files there. Their
-        contents are held against it when they are run, or all at once by `refuse_edited`.
+        """Reads the index of the manifest in a folder, and compares it with the names of the files there. Their
+        contents are compared when they are run, or all at once by `check_contents`.
 
         Raises:
             InvalidManifest: there is none, it is damaged, of another format, or of other files.
@@ -70,15 +70,15 @@ class Manifest:
     def digest(self) -> str:
         return self.package.digest
 
-    def refuse_edited(self) -> None:
-        """Holds the contents of all files against the manifest. Not needed where nobody can have edited one."""
-        _refuse_edited(self.package.migrations)
+    def check_contents(self) -> None:
+        """Compares the contents of all files with the manifest. Not needed where nobody can have edited one."""
+        _check_contents(self.package.migrations)
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """None: a manifest is only made of files that can be run. But they must be those that it was made of."""
         for migration in migrations:
             self.script(action, migration)
-        _refuse_edited(migrations)
+        _check_contents(migrations)
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
@@ -97,7 +97,7 @@ class Manifest:
     def _read_details(self, migrations: Iterable[Migration]) -> Iterator[dict[str, Any]]:
         path = self._folder / DETAILS
         try:
-            _refuse_special(path)
+            _check_regular_file(path)
             file = path.open("rb")
         except OSError as error:
             raise _unread(path, error) from error
@@ -111,7 +111,7 @@ class Manifest:
                 yield json.loads(line)
 
     def token_hash(self, text: bytes) -> str | None:
-        """The token hash of a file of this package; None for another text, as there is no grammar here to ask."""
+        """The token hash of a file of this package; None for another text, as there is no parser here."""
         version = self._versions.get(hashlib.sha256(text).hexdigest())
         return None if version is None else self._entries[version].tokens
 
@@ -131,13 +131,13 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
     lines: list[bytes] = []
     entries: list[Entry] = []
     for migration in migrations:
-        data = {action: asdict(script) for action, script in scripts[migration].items()}
+        data = {action: script_to_json(script) for action, script in scripts[migration].items()}
         line = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
         lines.append(line)
         tokens, details = scripts[migration]["apply"].tokens, hashlib.sha256(line).hexdigest()
         offset = entries[-1].offset + entries[-1].length if entries else 0
         entries.append(Entry(migration.version, migration.hashes, tokens, details, offset, len(line)))
-    _refuse_torn(scripts, entries)
+    _check_unchanged(scripts, entries)
     try:
         _replace(folder / DETAILS, b"".join(lines))
         _replace(folder / INDEX, _index(package.digest, entries))
@@ -148,6 +148,12 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
             solution="Look at what is there, and write it again.",
         ) from error
     return package.digest
+
+
+def script_to_json(script: Script) -> dict[str, Any]:
+    """A script as JSON. Manifests have its expectations under the key `promises`."""
+    data = asdict(script)
+    return {**data, "promises": data.pop("expectations")}
 
 
 def script_of(data: dict[str, Any]) -> Script:
@@ -166,7 +172,7 @@ def script_of(data: dict[str, Any]) -> Script:
             Statement(**{**each, "locks": tuple(TableLock(**lock) for lock in each["locks"])})
             for each in data["statements"]
         ),
-        promises=tuple(Expectation(**promise) for promise in data["promises"]),
+        expectations=tuple(Expectation(**each) for each in data["promises"]),
         hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
         tables=tuple(data.get("tables", ())),
         made=tuple(data.get("made", ())),
@@ -174,7 +180,7 @@ def script_of(data: dict[str, Any]) -> Script:
     )
 
 
-def _refuse_torn(scripts: Mapping[Migration, Mapping[str, Script]], entries: Iterable[Entry]) -> None:
+def _check_unchanged(scripts: Mapping[Migration, Mapping[str, Script]], entries: Iterable[Entry]) -> None:
     """The files were read to be understood and are read again for their hashes: both must have seen the same."""
     hashes = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
     for by_action in scripts.values():
@@ -185,7 +191,7 @@ def _refuse_torn(scripts: Mapping[Migration, Mapping[str, Script]], entries: Ite
 
 
 def _index(digest: str, entries: Iterable[Entry]) -> bytes:
-    """The first line says what it is, then a line a migration. The checksum is that of all but the first line."""
+    """A header line, then one line per migration. The checksum covers all but the header."""
     body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
     rest = f"{body}\n]}}\n".encode()
     checksum = hashlib.sha256(rest).hexdigest()
@@ -205,7 +211,7 @@ def _replace(path: Path, data: bytes) -> None:
 def _read_index(folder: Path) -> tuple[str, list[Entry]]:
     path = folder / INDEX
     try:
-        _refuse_special(path)
+        _check_regular_file(path)
         data = path.read_bytes().replace(b"\r\n", b"\n")
         index = json.loads(data)
         name, number = index["name"], index["format"]
@@ -243,7 +249,7 @@ def _package(found: Package, entries: Mapping[int, Entry]) -> Package:
     return Package(found.folder, tuple(m.with_hashes(entries[m.version].hashes) for m in found.migrations))
 
 
-def _refuse_edited(migrations: Iterable[Migration]) -> None:
+def _check_contents(migrations: Iterable[Migration]) -> None:
     edited = [
         path.name
         for migration in migrations
@@ -269,7 +275,7 @@ def _unread(path: Path, error: Exception) -> InvalidManifest:
     return _invalid(f"{path} can't be read: {reason}.", cause=_DAMAGED)
 
 
-def _refuse_special(path: Path) -> None:
+def _check_regular_file(path: Path) -> None:
     if path.exists() and not path.is_file():  # a FIFO or a device, whose end never comes
         raise OSError(errno.EINVAL, "it isn't a regular file")
 

@@ -23,7 +23,7 @@ _LONGEST_NAME = 500  # characters of a folder's name in a message
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in one file. Lines and columns count from 1; 0 means the file as a whole."""
+    """A problem in a file. Lines and columns count from 1; 0 means the file as a whole."""
 
     file: str
     reason: str
@@ -101,7 +101,7 @@ def discover(folder: Path) -> Package:
 
     Raises:
         InvalidInput: the folder is missing, isn't a folder, can't be read or holds no migration.
-        InvalidFile: a `.sql` file that fits no rule, two files with one version; names all such files.
+        InvalidFile: a `.sql` file with an invalid name, or two files with one version; names all such files.
     """
     entries = _list(folder)
     problems = [
@@ -172,7 +172,7 @@ def read_text(path: Path) -> bytes:
 
 
 def invalid_files(problems: Iterable[Problem]) -> InvalidFile:
-    """The error that lists these problems, one a line; of very many the first."""
+    """The error that lists these problems, one per line; at most the first of them."""
     found = list(problems)
     more = [f"... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     shown = ["\n      ".join([str(problem), *problem.excerpt.splitlines()]) for problem in found[:_SHOWN]]
@@ -191,7 +191,7 @@ def _list(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
-    except (OSError, ValueError) as error:  # a ValueError: a name with NUL, or that can't be encoded, names nothing
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL, or that can't be encoded, doesn't exist
         raise InvalidInput(
             f"The migrations folder {str(folder)[:_LONGEST_NAME]} can't be read: "
             f"{getattr(error, 'strerror', None) or 'no folder can have this name'}.",
@@ -208,12 +208,12 @@ def _is_sql(name: str) -> bool:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads nowhere; reading it will say so
+    except OSError:  # a broken link; reading it raises the error
         return False
 
 
 def _special(entry: os.DirEntry[str]) -> str | None:
-    """What it is, or leads to, if that isn't a file: to read it would take for ever, or all memory."""
+    """What kind of special file it is, or links to; reading it could block for ever, or use all memory."""
     try:
         mode = 0 if entry.is_file() else entry.stat().st_mode
     except OSError:  # as above
@@ -225,7 +225,7 @@ def _special(entry: os.DirEntry[str]) -> str | None:
 def _names_in(entry: os.DirEntry[str]) -> list[str]:
     try:
         return [path.name for path in Path(entry).iterdir()]
-    except OSError:  # if we can't read it, no migrations of ours are in it
+    except OSError:  # a folder that we can't read contains no migrations of ours
         return []
 
 

@@ -53,7 +53,7 @@ _STRAY = re.compile(
     rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify(?:[ \t]+always)?[ \t]*:[ \t]*rows\b)",
     re.MULTILINE | re.IGNORECASE,
 )
-# What was meant for an option, most likely: `-- migrations: a = b`, `--- migration a = b`.
+# Most likely meant as an option: `-- migrations: a = b`, `--- migration a = b`.
 _NEAR_MISS = re.compile(
     r"[ \t]*-{2,}[ \t]*(?:migrations?[ \t]*(?:[:;=.,][ \t]*)?(?P<name>[a-z_]+)[ \t]*[=:][ \t]*(?P<value>\S.*)"
     r"|verify[ \t]*(?:[:;=.,][ \t]*)?(?P<rows>rows\b.*))",
@@ -80,7 +80,7 @@ class RowsExpectation:
 
 @dataclass(frozen=True)
 class Options:
-    """A file's options. Times are milliseconds, None where the file leaves them to whoever runs it; a
+    """A file's options. Times are milliseconds, None where the file leaves them to the environment; a
     `statement_timeout` of 0 means none."""
 
     lock_timeout: int | None = None
@@ -92,11 +92,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long what may last, in milliseconds: of an environment, or of a file in it."""
+    """Time limits in milliseconds: of an environment, or of a file in it."""
 
     lock_timeout: int = 2_000  # the longest that a query of the application waits because of us
     statement_timeout: int = 0  # the longest that a statement takes; 0 for no limit
-    # How long a run tries again, in all, where it finds others in its way or loses its connection; 0 tries once, with
+    # How long a run retries, in all, after a lock wait or a lost connection; 0 means one attempt, with
     # all of lock_timeout.
     lock_wait: int = 600_000
     # Blockers that sit idle in a transaction for longer than that are ended; None leaves them alone.
@@ -105,7 +105,7 @@ class Limits:
     longest: int | None = None
 
     def of(self, options: Options) -> Limits:
-        """Those of a file with these options, which go before the environment's."""
+        """The limits of a file with these options, which take precedence over the environment's."""
         lock, statement = options.lock_timeout, options.statement_timeout
         return replace(
             self,
@@ -115,7 +115,7 @@ class Limits:
 
     @property
     def contradict(self) -> bool:
-        """Whether a statement would be ended before its wait for a lock could be: nobody would learn who held it."""
+        """Whether statement_timeout ends a statement before lock_timeout does, so that blockers aren't reported."""
         return 0 < self.statement_timeout <= self.lock_timeout
 
 
@@ -134,7 +134,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
             options = _read_line(line, number, options, given)
         except ValueError as error:
             problems.append(Problem(file, str(error), number, 1))
-    if Limits().of(options).contradict:  # with what holds where nobody says otherwise
+    if Limits().of(options).contradict:  # with the defaults
         reason = "lock_timeout must be below statement_timeout, or the server never gets to report who holds the lock"
         last = max((given[name] for name in ("lock_timeout", "statement_timeout") if name in given), default=1)
         problems.append(Problem(file, reason, last, 1))
@@ -146,7 +146,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
 
 
 def _read_line(line: str, number: int, options: Options, given: dict[str, int]) -> Options:
-    """The options with that of a line.
+    """The options, with the one of a line added.
 
     Args:
         given: by name, the lines that have given an option; this one joins them.
@@ -174,8 +174,8 @@ def _read_line(line: str, number: int, options: Options, given: dict[str, int]) 
 
 
 def _refuse_near_miss(line: str) -> None:
-    """A comment that would be an option but for a sign or a letter. One that isn't a title reads like an option from
-    its first letter to its last.
+    """Refuses a comment that is an option but for a typing error. Unlike a title, it reads like an option from its
+    first letter to its last.
     """
     match = _NEAR_MISS.fullmatch(line.rstrip(" ;"))
     if match and match["rows"] and _ROWS.fullmatch(match["rows"]):

@@ -1,8 +1,8 @@
 """What a run would do: compares the package with the history. Reads only.
 
 An applied file that isn't, byte by byte, what was applied is drift: an edit of layout and comments, or a change of
-meaning. The token hash separates the two. It is kept with every applied text, and so is the text itself: where the hash
-was made in an older way, both texts are hashed again.
+meaning. The token hash separates the two. It is kept with every applied text, and so is the text itself: if the hash
+is of an older version, both texts are hashed again.
 """
 
 from __future__ import annotations
@@ -83,16 +83,16 @@ class Plan:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know though nothing is wrong."""
+        """Warnings: what people should know although nothing is wrong."""
         edited = "was edited since it was applied, in its layout or comments only."
-        told = [f"{edit.migration.name} {edited}" for edit in self.edits.values()]
-        told += [f"{migration.name} was applied as {record.name}." for migration, record in self.renamed]
+        warnings = [f"{edit.migration.name} {edited}" for edit in self.edits.values()]
+        warnings += [f"{migration.name} was applied as {record.name}." for migration, record in self.renamed]
         older = "Is the folder an older one?"
         if self.ahead:
             names = ", ".join(record.name for record in self.ahead)
-            told.append(f"The database is ahead of this folder: {names} applied, but not here. {older}")
-        told += [f"{name} is partly in, but not in this folder. {older}" for name in self.left]
-        return told
+            warnings.append(f"The database is ahead of this folder: {names} applied, but not here. {older}")
+        warnings += [f"{name} is partly in, but not in this folder. {older}" for name in self.left]
+        return warnings
 
 
 def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target: str | None = None) -> Plan:
@@ -189,12 +189,12 @@ def _check_confirmation(applied: Mapping[int, Applied], target: str, confirm: st
 
 
 def version_of(text: str) -> int | None:
-    """The number that a person wrote, `017` or `17`; None if it is none, or longer than a file's name can be."""
+    """The number in a text, `017` or `17`; None if it isn't a number, or is longer than a file's name can be."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 256 else None
 
 
 def find_target(package: Package, target: str) -> Migration:
-    """The migration that a person calls `17` or `017`."""
+    """The migration with a number, written `17` or `017`."""
     if not (target.isascii() and target.isdecimal()):
         raise InvalidInput(
             f"The target {without_password(target)[:60]!r} isn't a migration's number.",
@@ -216,7 +216,7 @@ def find_target(package: Package, target: str) -> Migration:
 
 
 def _place(package: Package) -> str:
-    """Its folder, or `the package` if it was built, with a manifest: a built one lies where no person looks."""
+    """Its folder, or `the package` if it was built, with a manifest: nobody looks into the folder of a built one."""
     built = any(migration.known is not None for migration in package.migrations)
     return "the package" if built else str(package.folder)
 
@@ -225,9 +225,9 @@ def _check_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], li
     changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
     _check_numbers_taken([edit.migration for edit in changed], applied)
     if changed:
-        told = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
+        details = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
         raise MigrationChanged(
-            f"Changed since {'it was' if len(changed) == 1 else 'they were'} applied: {told}.",
+            f"Changed since {'it was' if len(changed) == 1 else 'they were'} applied: {details}.",
             solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
             files=[edit.migration.name for edit in changed],
             difference="\n".join(edit.difference for edit in changed),
@@ -240,9 +240,9 @@ def _check_numbers_taken(changed: Sequence[Migration], applied: Mapping[int, App
     others = [(migration, record) for migration, record in others if migration.name != record.name]
     if others:
         highest = applied[max(applied)]
-        told = "; ".join(f"{m.name} has the number of {r.name}, applied {r.applied_at}" for m, r in others)
+        details = "; ".join(f"{m.name} has the number of {r.name}, applied {r.applied_at}" for m, r in others)
         raise MigrationChanged(
-            f"A number is taken: {told}.",
+            f"A number is taken: {details}.",
             cause="Two migrations have the same number, often from two branches; or a file was renamed and edited.",
             solution=f"Give the file here a number above {highest.label}, and bring back the one that is applied: its "
             "text is in aurora_migrations.applied, column sql. If it is the same one, put back its name and its text.",
@@ -257,9 +257,9 @@ def _check_renumbered(package: Package, applied: Mapping[int, Applied], limit: i
     found = [(m, gone[m.sha256]) for m in pending if m.sha256 in gone]
     found = [(migration, record) for migration, record in found if min(migration.version, record.version) <= limit]
     if found:
-        told = "; ".join(f"{m.name} is {r.name}, applied {r.applied_at}" for m, r in found)
+        details = "; ".join(f"{m.name} is {r.name}, applied {r.applied_at}" for m, r in found)
         raise MigrationMissing(
-            f"Applied under another number: {told}.",
+            f"Applied under another number: {details}.",
             cause="The file was renamed. The history knows a migration by its number, so this one would run again.",
             solution=f"Rename it back: {', '.join(f'{m.name} to {r.name}' for m, r in found)}. To run the same "
             "statements once more, keep both files.",
@@ -274,7 +274,7 @@ def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[s
     for version, progress in below.items():
         if progress.action == "rollback" and version in state.applied:
             raise MigrationChanged(
-                f"{progress.name} is rolled back in part: {count_parts(progress)} of its down file ran, what follows "
+                f"{progress.name} is rolled back in part: {count_units(progress)} of its down file ran, what follows "
                 "failed.",
                 cause="A down file of several parts, which commit by themselves, didn't get to its end.",
                 solution="Roll it back to the end; the rollback goes on where it had failed.",
@@ -295,13 +295,13 @@ def partly_missing(progress: Progress, instead: str | None = None) -> MigrationM
     """The error of a partly applied file that isn't in the folder, or has another number there."""
     begins = f", and {instead} begins with the same" if instead else ""
     return MigrationMissing(
-        f"{progress.name} is partly in ({count_parts(progress)}), but not in this folder{begins}.",
+        f"{progress.name} is partly in ({count_units(progress)}), but not in this folder{begins}.",
         cause="The file was renamed to another number, or taken away, after an attempt had failed in the middle of it.",
         solution=f"Give it its number {progress.label} back, so that the run goes on where it had failed.",
         files=[progress.name],
     )
 
 
-def count_parts(progress: Progress) -> str:
-    """`1 part`, `2 parts`."""
+def count_units(progress: Progress) -> str:
+    """Its committed units, for messages: `1 part`, `2 parts`."""
     return f"{len(progress.units)} part{'' if len(progress.units) == 1 else 's'}"

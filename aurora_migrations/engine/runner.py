@@ -20,10 +20,10 @@ from typing import Any, Self
 
 from aurora_migrations.engine import history, interrupts
 from aurora_migrations.engine.diagnostics.file_errors import (
+    check_limits,
     hazards_refused,
     in_doubt,
-    partly_in,
-    refuse_contradictions,
+    partial_state,
 )
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
@@ -44,7 +44,7 @@ from aurora_migrations.engine.migrations import Migration, invalid_files, read_t
 from aurora_migrations.engine.plan import (
     Plan,
     build_plan,
-    count_parts,
+    count_units,
     find_target,
     partly_missing,
     plan_rollback,
@@ -53,7 +53,7 @@ from aurora_migrations.engine.plan import (
 from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import PAST, Action
-from aurora_migrations.engine.transaction import CommitUnknown, Ran, run_file
+from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, run_file
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
@@ -94,7 +94,7 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
 
     Args:
         confirm: the number of the newest applied migration, as the initiator knows it. Compared with the history under
-            the lock: if somebody has applied another since, nothing is rolled back.
+            the lock: if another one was applied since, nothing is rolled back.
 
     Raises:
         InvalidInput: the target isn't applied, `confirm` isn't the newest, or a down file is missing.
@@ -187,15 +187,15 @@ class _Runner:
         started = time.monotonic()
         job = self._read_job(action, migration)
         self._retry.begin_file(job.limits)
-        ran = self.run_with_retries(job)
+        result = self.run_with_retries(job)
         (self._applied.add if action == "apply" else self._applied.discard)(migration.version)
         duration_ms = (time.monotonic() - started) * 1_000
-        checks, held, waits = tuple(ran.checks), tuple(ran.held), tuple(self._retry.waits)
+        checks, held, waits = tuple(result.checks), tuple(result.held), tuple(self._retry.waits)
         done = FileDone(migration.label, job.file, duration_ms, checks, held, waits)
         self._listener.executed(action, migration, done)
         return done
 
-    def run_with_retries(self, job: Job) -> Ran:
+    def run_with_retries(self, job: Job) -> AttemptResult:
         """Runs a file from its first unit that isn't committed yet; again, where the retry policy allows it."""
         wanted = job.limits
         while True:
@@ -205,7 +205,7 @@ class _Runner:
                 return run_file(self._session, job, self._observer, attempt_ms, on_running)
             except CommitUnknown as unknown:
                 if self.resolve_unknown_commit(unknown, job):
-                    return unknown.ran
+                    return unknown.result
             except ConnectionLost as lost:  # before the attempt had begun; later it is a CommitUnknown
                 self.replace_session(job, lost, "was about to begin")
             except MigratorError as error:
@@ -213,7 +213,7 @@ class _Runner:
                 self.wait_for_next_attempt(job, error)
 
     def wait_for_next_attempt(self, job: Job, error: MigratorError) -> None:
-        """Waits where nobody queues behind us, with nothing of the failed attempt left in the session. A connection
+        """Waits outside the lock queue, with nothing of the failed attempt left in the session. A connection
         that is lost meanwhile is replaced: no transaction of ours was open."""
         try:
             self._session.reset_session(complete=False)  # so that the history is read as our own role
@@ -280,7 +280,7 @@ class _Runner:
         file_done = progress is not None and progress.result == job.result
         unit_done = progress is not None and len(progress.units) > unknown.units
         if not (file_done or unit_done):
-            lost = unknown.error.but(state=partly_in(job, unknown.units))
+            lost = unknown.error.but(state=partial_state(job, unknown.units))
             if other_run or not lost.retryable:
                 raise lost
             self._retry.on_connection_lost(lost)  # raises it, if there is no other attempt
@@ -298,13 +298,13 @@ class _Runner:
         """Replaces a lost session by one that holds the run lock.
 
         As long as the lost session lives, its commit may still happen. So the new one must get the lock, or see that
-        somebody else has it: either proves that the lost session is gone.
+        another session has it: either proves that the lost session is gone.
 
         Returns:
             The error, if another run has the lock.
 
         Raises:
-            AnotherRunInProgress: nobody can say who has it, or the lost session still does.
+            AnotherRunInProgress: the holder is unknown, or is still the lost session.
         """
         lost_pid, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
@@ -328,13 +328,13 @@ class _Runner:
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = source.problems(action, fresh)
         # First: Ctrl-C may have ended the linter, and with it cut its findings short.
-        interrupts.hear("looking for hazards")
+        interrupts.raise_if_pressed("looking for hazards")
         if problems:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
         _ = source.digest
         scripts = [source.script(action, migration) for migration in fresh]
-        refuse_contradictions(limits, scripts)
+        check_limits(limits, scripts)
         found = [hazard for script in scripts for hazard in script.open_hazards]
         if found and self._request.hazards == "refuse":
             raise hazards_refused(found)
@@ -384,7 +384,7 @@ class _Runner:
             return 0
         if list(progress.units) != ours[: len(progress.units)]:
             raise MigrationChanged(
-                f"{job.file} is partly in ({count_parts(progress)}), but doesn't begin with what is in any more.",
+                f"{job.file} is partly in ({count_units(progress)}), but doesn't begin with what is in any more.",
                 cause="It was edited above the place where an earlier attempt had failed.",
                 solution="Put its beginning back as it was; what comes after the part that failed may change.",
                 migration=job.migration.label,
@@ -404,7 +404,7 @@ class _Runner:
         if (job.migration.version in state.applied) == (job.action == "apply"):
             reached = f"{job.file} {'is in' if job.action == 'apply' else 'is rolled back'}."
         else:
-            reached = partly_in(job, self._units_done(job)) or f"Nothing of {job.file} is through."
+            reached = partial_state(job, self._units_done(job)) or f"Nothing of {job.file} is through."
         return AnotherRunInProgress(
             f"The connection was lost while {job.file} {doing}, and another run has worked on the database since.",
             cause=other_run.cause
@@ -423,7 +423,7 @@ def connect(request: Request, again: bool = False) -> Session:
     deadline = time.monotonic() + (SETTLE_TIME if again else min(SETTLE_TIME, request.limits.lock_wait / 1_000))
     while True:
         try:
-            with interrupts.stopped(_CONNECTING), interrupts.heard():
+            with interrupts.as_cancelled(_CONNECTING), interrupts.interruptible():
                 session = Session(request.url, request.execution)
             if again:
                 session.prepare_to_write()

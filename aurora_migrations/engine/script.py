@@ -1,7 +1,7 @@
 """A migration's texts as the compiler understood them before the run.
 
-The engine asks a `Source` for them. There are two: the compiler itself (`compiler/compile.py`, which needs PostgreSQL's
-grammar), and a manifest that the compiler has written (`engine/manifest.py`, which needs nothing).
+The engine reads them from a `Source`. There are two: the compiler itself (`compiler/compile.py`, which needs
+PostgreSQL's grammar), and a manifest that the compiler has written (`engine/manifest.py`, which needs nothing).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Unit:
     start: int
     end: int
     statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
-    modes: str  # what its BEGIN says after the word, such as `ISOLATION LEVEL SERIALIZABLE`
+    modes: str  # the modes of its BEGIN, such as `ISOLATION LEVEL SERIALIZABLE`
     alone: str | None  # what can't run in a transaction, such as `CREATE INDEX CONCURRENTLY`; None if it can
     tokens: str  # the token hash of its bytes
     outside: bool = False  # it is one statement that may commit by itself (CALL, DO), and so runs outside a transaction
@@ -86,7 +86,7 @@ class Script:
     reason: str  # why its units are what they are
     units: tuple[Unit, ...]
     statements: tuple[Statement, ...]
-    promises: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
+    expectations: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
     # made, taken: see `Standing` in verification/checks.py.
@@ -109,7 +109,7 @@ class Outline:
 
 
 class Source(Protocol):
-    """Where the engine learns about migrations. Asked only for those that are run or look changed."""
+    """What the engine knows about migrations. It reads only those that it runs or that seem to have changed."""
 
     @property
     def package(self) -> Package:
@@ -132,4 +132,4 @@ class Source(Protocol):
         """What is needed of migrations' own files if that is all; see `scripts`."""
 
     def token_hash(self, text: bytes) -> str | None:
-        """The token hash of a text; None where that can't be had."""
+        """The token hash of a text; None where it can't be computed."""

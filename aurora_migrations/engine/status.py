@@ -1,7 +1,8 @@
 """Status of a database: every migration of the package and of the history, with its state. Reads only.
 
 The answers of the read-only actions are made here: the same JSON documents at a terminal and from the state machine.
-The size of its state is limited, so there long lists are cut to a budget (bytes of JSON), and the answer says so.
+The size of its state is limited, so there long lists are cut to a budget (bytes of JSON), and the answer shows how many
+items were left out.
 """
 
 from __future__ import annotations
@@ -128,9 +129,9 @@ def list_answer(entries: Sequence[Entry], budget: int = UNLIMITED) -> dict[str, 
     states = [entry.state for entry in entries]
     counts = {state: states.count(state) for state in STATES if state in states}
     shown = first([entry.to_dict() for entry in reversed(entries)], budget)[::-1]
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
     return {
-        "message": f"{len(entries)} migrations: {told}",
+        "message": f"{len(entries)} migrations: {summary}",
         "migrations": shown,
         "omitted": len(entries) - len(shown),
         "counts": counts,
@@ -139,8 +140,8 @@ def list_answer(entries: Sequence[Entry], budget: int = UNLIMITED) -> dict[str, 
 
 def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -> dict[str, object]:
     """The status. Of the names in each list the first, if they are too many; `counts` has their number."""
-    told = replace(overview, last=_cut(overview.last) if overview.last else None).to_dict(server)
-    lists = {key: first(value, budget) if isinstance(value, list) else value for key, value in told.items()}
+    document = replace(overview, last=_cut(overview.last) if overview.last else None).to_dict(server)
+    lists = {key: first(value, budget) if isinstance(value, list) else value for key, value in document.items()}
     left = overview.counts["pending"] + overview.counts["partly in"]
     message = f"{_count(left)} pending" if left else "Every migration is applied"
     if overview.refused:
@@ -195,7 +196,7 @@ def _count(number: int) -> str:
 
 
 def _cut(attempt: Attempt) -> Attempt:
-    """An attempt with so much of its error as people look for: an excerpt alone may have a hundred lines."""
-    told = [(key, attempt.error[key]) for key in _OF_ERRORS if key in attempt.error] if attempt.error else []
-    shortened = {key: value[:_SHOWN] if isinstance(value, str) else value for key, value in told}
+    """An attempt with the main facts of its error: an excerpt alone may have a hundred lines."""
+    facts = [(key, attempt.error[key]) for key in _OF_ERRORS if key in attempt.error] if attempt.error else []
+    shortened = {key: value[:_SHOWN] if isinstance(value, str) else value for key, value in facts}
     return replace(attempt, error=shortened if attempt.error else None)

@@ -3,7 +3,7 @@
 Most files are one unit and take three round trips: the attempt's row and BEGIN; the text as written; the record and
 COMMIT. Expectations take more, before COMMIT, and so does each statement that needs a lock that blocks the application:
 its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before COMMIT is sent
-is rolled back; where the connection is lost after that, the history says what happened.
+is rolled back; where the connection is lost after that, the history shows what happened.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     held_too_long,
     history_changed,
     not_retried,
-    of_expectations,
-    of_unit,
-    partly_in,
+    partial_state,
     runner_error,
+    with_expectations_state,
+    with_unit_state,
 )
 from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from aurora_migrations.engine.history import Records
@@ -42,7 +42,7 @@ _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSA
 
 
 @dataclass
-class Ran:
+class AttemptResult:
     """What was observed while a file ran: its expectations, checked before the last COMMIT, and the locks that it held
     and that block the application."""
 
@@ -74,13 +74,13 @@ class CommitUnknown(Exception):
         super().__init__(str(error))
         self.attempt = attempt  # whose record shows whether the commit went through
         self.units, self.error = units, error  # how many units are recorded if it didn't, and the error
-        self.ran = Ran()  # what was observed before
+        self.result = AttemptResult()  # what was observed before
         self.commit_sent = commit_sent  # if not, the unit is certainly rolled back
 
 
 def run_file(
     session: Session, job: Job, observer: Observer, attempt_ms: int, on_running: Callable[[RunningStatement], None]
-) -> Ran:
+) -> AttemptResult:
     """Runs a file, unit by unit.
 
     Args:
@@ -93,7 +93,7 @@ def run_file(
         CommitUnknown: the connection broke after COMMIT was sent.
     """
     began = _begin(session, job)
-    ran = Ran()
+    result = AttemptResult()
     for number in job.remaining:
         long = sum(is_long(message.alone) for message in job.messages(number) if message.alone)
         budget = Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, long)
@@ -106,20 +106,20 @@ def run_file(
                 _run_outside(session, job, number, began, on_running)
                 continue
             _run_text(session, job, number, budget, on_running)
-            ran.checks = _check(session, job, budget) if job.is_last(number) else ()
+            result.checks = _check(session, job, budget) if job.is_last(number) else ()
             _commit(session, job, number, began, budget)
-            ran.held += budget.held()
+            result.held += budget.held()
         except CommitUnknown as unknown:
-            unknown.ran = Ran(ran.checks, [*ran.held, *budget.held()])
+            unknown.result = AttemptResult(result.checks, [*result.held, *budget.held()])
             raise
         except MigratorError as error:
-            failed = of_unit(job, number, error)
+            failed = with_unit_state(job, number, error)
             if isinstance(error, ConnectionLost | NotAWriter):
                 raise CommitUnknown(began.attempt, number, failed, commit_sent=False) from error
             _record_failure(session, began.attempt, failed)
             raise failed from error
     session.records = began.after(job, job.remaining[-1])
-    return ran
+    return result
 
 
 def _begin(session: Session, job: Job) -> _Attempt:
@@ -135,7 +135,7 @@ def _begin(session: Session, job: Job) -> _Attempt:
         answers = session.wire.execute_pipeline([*intent[:-1], *reading, *limits, COMMIT, *opening])
     except BatchError as error:
         session.roll_back()
-        state = partly_in(job, job.done) if job.done else None
+        state = partial_state(job, job.done) if job.done else None
         raise runner_error(session, job, error).but(state=state) from error
     ids, hashes, whole = answers[3:6]
     if not (ids and hashes):
@@ -200,7 +200,7 @@ def _run_outside(
 ) -> None:
     """Runs a unit that may commit by itself, with its record in the same round trip. The record's BEGIN puts what the
     statement did after its own last commit into one transaction with the record. If the statement fails after a commit
-    of its own, it has to start again from its beginning: a person decides when, so no error of it is retried."""
+    of its own, it has to start again from its beginning: a person must decide that, so no error of it is retried."""
     (message,) = job.messages(number)
     text = job.text[message.start : message.end].decode()
     record = [BEGIN, *_record(session, job, number, began), COMMIT]
@@ -249,7 +249,7 @@ def _watch(session: Session, budget: Budget | None, report: Callable[[], None]) 
     """Called while a message is running: reports it, once, if it takes long; cancels it at the end of its budget."""
     watch, reported = budget.watch() if budget else None, False
 
-    def look(elapsed: float) -> tuple[bool, float]:
+    def check(elapsed: float) -> tuple[bool, float]:
         nonlocal reported
         if elapsed > _A_WHILE and not reported:
             reported = True
@@ -257,18 +257,18 @@ def _watch(session: Session, budget: Budget | None, report: Callable[[], None]) 
         if budget is None or watch is None:
             return False, _A_WHILE
         answer = watch(elapsed)
-        # A Ctrl-C that hits while the second session is asked is this session's at once, so that the next one isn't
+        # A Ctrl-C during the second session's query counts for this session at once, so that the next one isn't
         # taken for the first.
         session.wire.interrupted |= budget.observer.interrupted
         return answer
 
-    return look
+    return check
 
 
 def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
     """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
-    options, promises, limits = job.script.options, job.script.promises, job.limits
-    if not options.rows and not promises:
+    options, expectations, limits = job.script.options, job.script.expectations, job.limits
+    if not options.rows and not expectations:
         return []
     statement = budget.cap_timeout(limits.statement_timeout)
     own_limits = _limits("LOCAL", limits.lock_timeout, statement)
@@ -279,9 +279,9 @@ def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
             raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
         raise runner_error(session, job, error) from error
     try:
-        return check_expectations(session, job.migration.label, job.file, options.rows, promises)
+        return check_expectations(session, job.migration.label, job.file, options.rows, expectations)
     except MigratorError as error:
-        raise of_expectations(job, error) from error
+        raise with_expectations_state(job, error) from error
 
 
 def _commit(session: Session, job: Job, number: int, began: _Attempt, budget: Budget) -> None:

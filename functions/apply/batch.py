@@ -34,7 +34,7 @@ class Progress:
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine; of many files the newest, so that it stays small."""
         key, so_far = PAST[self.step.action], self.step.so_far
-        files = [*so_far.get(key, []), *map(_described, self.done)]
+        files = [*so_far.get(key, []), *map(_describe_file, self.done)]
         return {
             "outcome": "more" if self.remaining else "done",
             "remaining": self.remaining,
@@ -54,7 +54,7 @@ def apply(step: Step) -> Progress:
         source=step.source,
         execution=step.execution,
         execution_start=step.started_at,
-        requested_by=step.ask.requested_by,
+        requested_by=step.input.requested_by,
         wait=min(step.settings.limits.lock_wait, step.deadline.left / 2) / 1_000,
         limits=step.settings.limits,
         limits_now=step.deadline.limits,
@@ -65,9 +65,9 @@ def apply(step: Step) -> Progress:
     )
     try:
         if step.action == "apply":
-            result = apply_files(request, step.ask.target)
+            result = apply_files(request, step.input.target)
         else:
-            result = roll_back(request, step.ask.target or "", step.ask.confirm or "")
+            result = roll_back(request, step.input.target or "", step.input.confirm or "")
     except MigratorError as error:
         if not (step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)):
             raise record.complete(error) from error
@@ -124,7 +124,7 @@ class _CallRecord(Listener):
         return error.but(**facts)
 
 
-def _described(file: FileDone) -> dict[str, Any]:
+def _describe_file(file: FileDone) -> dict[str, Any]:
     """A file that is done, of limited size. Locks, waits and attempts are left out where there are none."""
     locks = sorted(file.held, key=lambda held: held.held_ms, reverse=True)[:_LOCKS]
     waits = sorted(file.waits, key=lambda wait: wait.waited_ms, reverse=True)[:_WAITS]

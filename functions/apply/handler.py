@@ -20,5 +20,5 @@ def apply_batch(call: Call) -> dict[str, Any]:
         MigratorError: the first thing that went wrong; its file is rolled back, those before it stay.
     """
     progress = call.with_database_login(apply)
-    call.story.count("MigrationsRemaining", progress.remaining)
+    call.telemetry.count("MigrationsRemaining", progress.remaining)
     return progress.to_dict()

@@ -1,4 +1,4 @@
-"""Preflight: the secret, the connection, the package, and what there is to do. Changes nothing.
+"""Preflight: checks the secret, the connection, the package, and what there is to do. Changes nothing.
 
 The state machines also call it to write the mails that no other function could write: about a step whose function died,
 an execution that ended, or pending migrations.
@@ -47,15 +47,15 @@ def check_or_report(call: Call) -> dict[str, Any]:
 
 def _preflight(call: Call) -> Report:
     report = call.with_database_login(preflight)
-    call.story.count("MigrationsPending", len(report.pending))
+    call.telemetry.count("MigrationsPending", len(report.pending))
     return report
 
 
 def _pending(call: Call, report: Report) -> dict[str, Any]:
     if not report.pending:
         return {"again": False, "mail": None}
-    database = _seen(report)
-    answer = _again(call, database)
+    database = _describe_database(report)
+    answer = _call_again(call, database)
     written = None if answer["again"] else workflow_mails.pending(call.run, database).to_dict()
     return {**answer, "mail": written}
 
@@ -63,43 +63,45 @@ def _pending(call: Call, report: Report) -> dict[str, Any]:
 def _failure(call: Call) -> Mail:
     """The mail about a step that failed: the one that its function has written, or else a new one."""
     caught = workflow_mails.read_failure(call.report.get("failure"))
-    run = replace(call.run, step=caught.step, asked=workflow_mails.known_input(call.report.get("input")))
-    return caught.mail or workflow_mails.failure(caught, run, _look(call))
+    run = replace(call.run, step=caught.step, input=workflow_mails.known_input(call.report.get("input")))
+    return caught.mail or workflow_mails.failure(caught, run, _read_database(call))
 
 
 def _end(call: Call) -> dict[str, Any]:
     state = call.report.get("state")
     end = workflow_mails.read_end(state if isinstance(state, Mapping) else {})
-    database = _look(call)
-    answer: dict[str, Any] = {**end, **_again(call, database), "mail": None}
+    database = _read_database(call)
+    answer: dict[str, Any] = {**end, **_call_again(call, database), "mail": None}
     if not answer["again"]:
         limit_ms = int(call.report.get("limit_ms") or 0)
         answer["mail"] = workflow_mails.ended(end, call.run.environment, limit_ms, database).to_dict()
     return answer
 
 
-def _look(call: Call) -> Database:
+def _read_database(call: Call) -> Database:
     """The state of the database. If it can't be read, the mail is written all the same, with the reason in it; unless
     the state machine retries the error."""
     try:
-        return _seen(_preflight(call))
+        return _describe_database(_preflight(call))
     except Exception as error:
         known = error if isinstance(error, MigratorError) else unexpected(error)
         if known.retryable and int(call.report.get("retries") or 0) < ATTEMPTS:
             raise
-        call.story.failed(known)
-        return workflow_mails.unseen(known)
+        call.telemetry.log_error(known)
+        return workflow_mails.unknown_database_state(known)
 
 
-def _seen(report: Report) -> Database:
-    return workflow_mails.seen(report.applied, [migration.name for migration in report.pending], report.running)
+def _describe_database(report: Report) -> Database:
+    return workflow_mails.database_state(
+        report.applied, [migration.name for migration in report.pending], report.running
+    )
 
 
-def _again(call: Call, database: Database) -> dict[str, Any]:
-    """Whether to call again because a run is at work, and how often that was done. A call of a function outlives its
-    execution, but not the number of calls (`looks`) that the state machine allows."""
+def _call_again(call: Call, database: Database) -> dict[str, Any]:
+    """Whether to call again because a run is in progress, and how often that was done. A function call can outlive its
+    execution, but not the number of checks (`looks`) that the state machine allows."""
     state = call.report.get("state")
     before = state.get("looks") if isinstance(state, Mapping) else None
-    looks = before + 1 if isinstance(before, int) else 1
+    checks = before + 1 if isinstance(before, int) else 1
     most = call.report.get("looks")
-    return {"looks": looks, "again": database.at_work and isinstance(most, int) and looks < most}
+    return {"looks": checks, "again": database.at_work and isinstance(most, int) and checks < most}

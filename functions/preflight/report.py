@@ -1,4 +1,4 @@
-"""Preflight, the first step of the workflow: may the run begin, and what is there to do? Reads only."""
+"""Preflight, the first step of the workflow: checks whether the run can begin, and what is pending. Reads only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aurora_migrations.engine.status import (
     read_overview,
     status_answer,
 )
-from aurora_migrations.engine.steps.step import Step, looking, newest
+from aurora_migrations.engine.steps.step import Step, newest, read_only_session
 
 # Bytes of JSON. The status has three lists; all together stay far below the 256 KiB that a state may have.
 _LIST_BUDGET, _PLAN_BUDGET, _STATUS_BUDGET, _WARNINGS_BUDGET = 100_000, 24_000, 20_000, 4_000
@@ -35,27 +35,27 @@ class Report:
     """The result of preflight."""
 
     step: Step
-    pending: tuple[Migration, ...]  # what the run would do, in order
+    pending: tuple[Migration, ...]  # what the run would apply or roll back, in order
     applied: int  # how many migrations the history has
     next: str  # the step that comes now, or `done`
     warnings: tuple[str, ...]
-    server: Mapping[str, object]  # what the database says of itself and of our session
+    server: Mapping[str, object]  # server, database, role and TLS of our session
     result: Mapping[str, object] | None = None  # the machine's output, where it is done
     running: Holder | None = None  # the holder of the run lock; read only for the action plan
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine: counts, not lists, so that it stays small."""
-        ask = self.step.ask
+        given = self.step.input
         return {
-            "action": ask.action,
-            "target": ask.target,
+            "action": given.action,
+            "target": given.target,
             "package": self.step.source.digest,
             "pending": len(self.pending),
             "applied": self.applied,
             "next": self.next,
             "warnings": newest(self.warnings, _WARNINGS_BUDGET),
-            "requested_by": ask.requested_by,
-            "trigger": ask.trigger,
+            "requested_by": given.requested_by,
+            "trigger": given.trigger,
             "server": dict(self.server),
             "running": str(self.running) if self.running else None,
             **({"result": dict(self.result)} if self.result is not None else {}),
@@ -63,10 +63,10 @@ class Report:
 
 
 def preflight(step: Step) -> Report:
-    """Proves the package and the connection, and finds out what there is to do."""
-    _ = step.source  # first: what is wrong with the package doesn't depend on the database
-    with looking(step, "preflight") as session:
-        return _ACTIONS[step.ask.action](step, session)
+    """Checks package and connection, and finds what is pending."""
+    _ = step.source  # first: errors in the package don't depend on the database
+    with read_only_session(step, "preflight") as session:
+        return _ACTIONS[step.input.action](step, session)
 
 
 def _run(step: Step, session: Session) -> Report:
@@ -75,7 +75,7 @@ def _run(step: Step, session: Session) -> Report:
 
 
 def _show_plan(step: Step, session: Session) -> Report:
-    running = find_holder(session)  # first: where nobody is at work, what is seen then is how it stays
+    running = find_holder(session)  # first: if no run is in progress then, what is read after it stays true
     plan = _plan(step, session)
     answer = plan_answer(step.source, plan, _PLAN_BUDGET)
     answer["warnings"] = newest(plan.warnings, _WARNINGS_BUDGET)
@@ -108,8 +108,8 @@ def _read_only(step: Step, session: Session, entries: Sequence[Entry], answer: M
 
 def _verify(step: Step, session: Session) -> Report:
     package, applied = step.source.package, read_applied(session)
-    if step.ask.target is not None:
-        find_target(package, step.ask.target)
+    if step.input.target is not None:
+        find_target(package, step.input.target)
     pending = tuple(m for m in package.migrations if m.version not in applied)
     return _report(step, session, pending, applied, "verify")
 
@@ -117,7 +117,7 @@ def _verify(step: Step, session: Session) -> Report:
 def _roll_back(step: Step, session: Session) -> Report:
     applied = read_applied(session)
     undone = read_undone(session, step.execution, step.started_at)
-    chosen = plan_rollback(step.source.package, applied, step.ask.target or "", step.ask.confirm, undone)
+    chosen = plan_rollback(step.source.package, applied, step.input.target or "", step.input.confirm, undone)
     step.source.problems("rollback", chosen)
     return _report(step, session, tuple(chosen), applied, "apply" if chosen else "verify")
 
@@ -134,9 +134,9 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
 
 
 def _plan(step: Step, session: Session) -> Plan:
-    """What a run would do. Files that can't be run are refused now, not when half of them are applied."""
+    """Builds the plan of a run. Files that can't be run are refused now, not when half of them are applied."""
     state = read_state(session)
-    plan = build_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.ask.target)
+    plan = build_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.input.target)
     step.source.problems("apply", plan.pending)
     return plan
 
@@ -154,7 +154,7 @@ def _report(
     Raises:
         HazardRefused: pending files have hazards that they don't allow, and the environment refuses them.
     """
-    action, server, result = step.ask.action, session.server, None
+    action, server, result = step.input.action, session.server, None
     runs = pending if action in ("run-migration", "plan") else ()
     hazards = [hazard for migration in runs for hazard in step.source.script("apply", migration).open_hazards]
     if hazards and step.settings.hazards == "refuse" and action == "run-migration":

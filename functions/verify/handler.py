@@ -1,4 +1,4 @@
-"""Verify: what is there now: the tables that were touched, their rows and indexes, and promises that hold for ever."""
+"""Verify: checks the tables that were changed, their rows and indexes, and lasting expectations."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def verify_execution(call: Call) -> dict[str, Any]:
         MigratorError: nothing could be inspected.
     """
     report = call.with_database_login(verify)
-    call.story.count("TablesVerified", len(report.tables))
+    call.telemetry.count("TablesVerified", len(report.tables))
     return report.to_dict()

@@ -12,7 +12,7 @@ import pytest
 from aurora_migrations.cdk.config import read_environments
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.package.build import CERTIFICATES, HANDLERS, MIGRATIONS
-from aurora_migrations.engine.steps.execution_input import ACTIONS, read_ask
+from aurora_migrations.engine.steps.execution_input import ACTIONS, read_input
 from aurora_migrations.engine.steps.settings import read_settings
 from tests.cdk.cloud import Template
 from tests.cdk.conftest import context
@@ -36,11 +36,11 @@ def test_functions_can_read_every_variable_of_the_template(
 def test_inputs_that_rules_give_are_understood(template: Template) -> None:
     allowed = ACTIONS
     stack = f"arn:aws:cloudformation:ap-northeast-1:111122223333:stack/{'x' * 128}/{'0' * 36}"
-    assert read_ask({"trigger": "deploy", "requested_by": stack}, "e", allowed).action == "run-migration"
+    assert read_input({"trigger": "deploy", "requested_by": stack}, "e", allowed).action == "run-migration"
     for machine in template.machines.values():
         for task in machine.calls.values():
             given = task["Parameters"]["Payload"].get("input", {})
-            assert read_ask(given, "e", allowed).action in ("plan", "run-migration")
+            assert read_input(given, "e", allowed).action in ("plan", "run-migration")
 
 
 @pytest.mark.parametrize("step", HANDLERS)

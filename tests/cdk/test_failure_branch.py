@@ -8,7 +8,7 @@ import pytest
 
 from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.cdk.workflow import STARTS
-from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_ASKER
+from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 from functions import mail
 from functions.error_payload import document
 from functions.workflow_mails import NO_CAUSE
@@ -37,7 +37,7 @@ def environment() -> str:
 
 def as_it_leaves(example: Example) -> str:
     """The document of an example's error, with its mail, as `functions.entrypoint` makes it."""
-    subject, body = golden.told(example)
+    subject, body = golden.failure_mail(example)
     return document(example.error, {"subject": subject, "body": body}, execution=EXECUTION)
 
 
@@ -49,7 +49,7 @@ PASSED_ON = ("InvalidInput", "HazardRefused", "LockTimeout", "MigrationChanged",
 )
 def test_mail_of_an_error_of_ours_is_passed_on_unchanged(example: Example, workflow: Machine) -> None:
     ran = run(workflow, BRANCH, raised(example.error.name, as_it_leaves(example)))
-    assert ran.mails == [golden.told(example)]
+    assert ran.mails == [golden.failure_mail(example)]
     assert (ran.status, ran.error) == ("FAILED", example.error.name)
     assert json.loads(str(ran.cause))["errorType"] == example.error.name
 
@@ -59,7 +59,7 @@ def test_error_that_who_asked_sees_is_mailed_to_nobody(fact: object, mails: int,
     example = examples()[0]
     document = json.loads(as_it_leaves(example))
     written = document.pop("mail")
-    told = json.dumps({**document, SEEN_BY_ASKER: fact, "mail": written})
+    told = json.dumps({**document, SEEN_BY_INITIATOR: fact, "mail": written})
     ran = run(workflow, BRANCH, raised(example.error.name, told))
     assert len(ran.mails) == mails
     assert (ran.status, ran.error) == ("FAILED", example.error.name)

@@ -78,7 +78,7 @@ def test_ways_out_of_a_choice_are_told_apart(template: Template) -> None:
     for machine in template.machines.values():
         choices = {name: state["Choices"] for name, state in machine.states.items() if state["Type"] == "Choice"}
         for name, ways in some(choices).items():
-            words = some([pipeline.said(choice) for choice in ways])
+            words = some([pipeline.condition_text(choice) for choice in ways])
             assert len({*words, "else"}) == len(words) + 1, (name, words)
             assert all(len(each) < 30 for each in words), (name, words)
 

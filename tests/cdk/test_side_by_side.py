@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.cdk.naming import PARTS, fitting
+from aurora_migrations.cdk.naming import PARTS, check_environment_name
 from tests.cdk.cloud import Template, some
 from tests.cdk.conftest import context, synthesised
 
@@ -55,7 +55,7 @@ def test_no_environment_may_be_called_as_something_in_anothers_stack(templates: 
     assert parts == set(PARTS)
     for part in PARTS:
         with pytest.raises(ValueError, match=f"ends in `-{part}`"):
-            fitting(f"x-{part}")
+            check_environment_name(f"x-{part}")
     assert [(one, other) for one in PARTS for other in PARTS if one.endswith(f"-{other}")] == []
 
 

@@ -39,9 +39,9 @@ VARIABLES = {
     "engine/diagnostics/file_errors.py": {"kind"},
 }
 STOPPED = {
-    "interrupts.stopped",
+    "interrupts.as_cancelled",
     "interrupts.pause",
-    "interrupts.hear",
+    "interrupts.raise_if_pressed",
 }  # they raise an error in the words of whoever calls them
 Span = tuple[int, int, int, int]  # first line, last line, first column, last column
 _Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -157,7 +157,7 @@ def ctrl_c_taken() -> Iterator[None]:
     """In this process, as the command line takes it, also where the tests run in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with interrupts.taken():
+        with interrupts.deferred():
             yield
     finally:
         signal.signal(signal.SIGINT, before)
@@ -211,7 +211,7 @@ def test_second_ctrl_c_ends_the_run_at_once(slow) -> None:
 
 def test_ctrl_c_while_the_second_session_opens_stops_the_statement(slow, monkeypatch) -> None:
     slow.add("002", "SELECT pg_sleep(20);")
-    introduce, presses = session.Session._introduce, []
+    introduce, presses = session.Session._read_server, []
 
     def press() -> None:
         second = "application_name LIKE 'aurora-migrations-watch%' AND wait_event = 'PgSleep'"
@@ -227,7 +227,7 @@ def test_ctrl_c_while_the_second_session_opens_stops_the_statement(slow, monkeyp
             patch.setattr(session, "Command", lambda sql: Command(f"{sql}, pg_sleep(20)"))
             return introduce(opened)
 
-    monkeypatch.setattr(session.Session, "_introduce", slowly)
+    monkeypatch.setattr(session.Session, "_read_server", slowly)
     with ctrl_c_taken(), pytest.raises(Cancelled, match=r"(?i)stopped by Ctrl-C"):
         slow.run()
     for each in presses:

@@ -257,7 +257,7 @@ def test_autovacuum_that_had_its_chance_to_give_way_is_waited_for_as_others_are(
     """One against wraparound never gives way, and our role may not see that it is one. It has its chance once a try
     was longer than the server takes to ask it."""
     waited_for: list[set[str]] = []
-    monkeypatch.setattr(blockers, "still_there", lambda session, found: waited_for.append(set(found)) or set())
+    monkeypatch.setattr(blockers, "find_open", lambda session, found: waited_for.append(set(found)) or set())
     policy = retry_policy_of(Limits(lock_timeout=5_000, lock_wait=60_000))
     tried: list[float] = []
     with Session(database.url, "waits") as session:
@@ -289,9 +289,9 @@ def test_last_error_names_who_an_earlier_try_had_waited_for() -> None:
 @pytest.mark.parametrize(
     ("asked", "lost", "limits"),
     [
-        (blockers._LOOK, False, Limits(lock_timeout=30_000, lock_wait=0)),
-        (blockers._LEFT, False, Limits(lock_wait=30_000)),
-        (blockers._LEFT, True, Limits(lock_wait=30_000)),
+        (blockers._LOCK_WAIT, False, Limits(lock_timeout=30_000, lock_wait=0)),
+        (blockers._STILL_OPEN, False, Limits(lock_wait=30_000)),
+        (blockers._STILL_OPEN, True, Limits(lock_wait=30_000)),
     ],
     ids=["who is in the way", "whether they are gone", "the same, and the connection is lost"],
 )

@@ -617,7 +617,7 @@ def test_what_only_the_server_can_know_fails_with_a_reason(database, migrations)
     assert attempts(database) == [("001", "applied"), ("002", "failed")]
 
 
-# The table of aurora_migrations/compiler/transactions.py against the server, by statements that differ in little.
+# The table of aurora_migrations/compiler/transaction_units.py against the server, by statements that differ in little.
 
 THINGS = """
 CREATE TABLE t (a int PRIMARY KEY, b int);

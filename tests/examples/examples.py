@@ -19,7 +19,7 @@ from aurora_migrations.engine.migrations import Migration, Package, Problem, inv
 from aurora_migrations.engine.plan import Edit, build_plan, find_target
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from aurora_migrations.engine.script import Hazard
-from aurora_migrations.engine.steps.execution_input import read_ask
+from aurora_migrations.engine.steps.execution_input import read_input
 from aurora_migrations.engine.steps.settings import read_settings
 from functions.database_secret import Login, read_login, with_login
 from tests.examples import sql
@@ -73,7 +73,7 @@ def examples() -> list[Example]:
 
 def _input() -> list[Example]:
     def ask(data: Mapping[str, Any]) -> MigratorError:
-        return _raised(lambda: read_ask(data, EXECUTION, ("run-migration", "list-migrations", "plan", "verify")))
+        return _raised(lambda: read_input(data, EXECUTION, ("run-migration", "list-migrations", "plan", "verify")))
 
     hazard = Hazard(
         "adding-not-nullable-field",

@@ -9,7 +9,7 @@ import pytest
 
 from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.steps.execution_input import ACTIONS, Ask, read_ask
+from aurora_migrations.engine.steps.execution_input import ACTIONS, ExecutionInput, read_input
 from aurora_migrations.engine.steps.settings import ROOT, read_settings
 
 VARIABLES = {
@@ -28,17 +28,17 @@ VARIABLES = {
 }
 
 
-def read(data: Any) -> Ask:
-    return read_ask(data, "exec-1", ACTIONS)
+def read(data: Any) -> ExecutionInput:
+    return read_input(data, "exec-1", ACTIONS)
 
 
 def test_empty_input_asks_for_everything_that_is_pending() -> None:
-    assert read({}) == Ask("run-migration", None, None, None, "exec-1")
+    assert read({}) == ExecutionInput("run-migration", None, None, None, "exec-1")
 
 
 def test_all_keys_are_taken() -> None:
     asked = {"action": "rollback", "target": "017", "confirm": "018", "trigger": "cli", "requested_by": "somebody"}
-    assert read(asked) == Ask("rollback", "017", "018", "cli", "somebody")
+    assert read(asked) == ExecutionInput("rollback", "017", "018", "cli", "somebody")
 
 
 PARENT = "arn:aws:states:eu-west-1:111122223333:execution:release:one"
@@ -110,7 +110,7 @@ def test_wrong_input_is_refused_with_what_would_be_right(data: Any, reason: str)
 
 def test_action_outside_the_list_is_not_allowed_and_the_list_told() -> None:
     with pytest.raises(ActionNotAllowed) as caught:
-        read_ask({"action": "rollback", "target": "1", "confirm": "1"}, "e", ("run-migration", "plan"))
+        read_input({"action": "rollback", "target": "1", "confirm": "1"}, "e", ("run-migration", "plan"))
     assert caught.value.facts == {"action": "rollback", "allowed": ["run-migration", "plan"]}
 
 

@@ -11,7 +11,7 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.engine import errors
 from aurora_migrations.engine.errors import MigratorError, NextCommand
 from aurora_migrations.engine.steps.deadline import RESERVE
-from aurora_migrations.engine.steps.execution import SEEN_BY_ASKER
+from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR
 from functions import mail, remediation
 from functions.preflight.handler import ATTEMPTS
 from tests.database.helpers import holding, holding_run_lock
@@ -131,14 +131,14 @@ def test_history_of_a_newer_version_takes_a_deployment_and_a_strange_table_does_
     ],
 )
 def test_who_typed_a_command_gets_no_mail_about_a_typing_error(shop: Machine, asked: Any, seen: bool) -> None:
-    assert shop.refused("preflight", errors.InvalidInput, asked).get(SEEN_BY_ASKER, False) is seen
+    assert shop.refused("preflight", errors.InvalidInput, asked).get(SEEN_BY_INITIATOR, False) is seen
 
 
 def test_failed_look_is_mailed_unless_a_person_looked_and_a_failed_run_always(shop: Machine) -> None:
     shop.migrations.write("018_add_email_to_users.sql", "SELECT 'not what the manifest says'")
     for action, trigger, seen in (("plan", "cli", True), ("plan", "daily", False), ("run-migration", "cli", False)):
         told = shop.refused("preflight", errors.InvalidManifest, {"action": action, "trigger": trigger})
-        assert told.get(SEEN_BY_ASKER, False) is seen
+        assert told.get(SEEN_BY_INITIATOR, False) is seen
         assert told["mail"]["subject"]
 
 

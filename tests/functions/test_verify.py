@@ -427,11 +427,11 @@ def test_migration_that_is_not_applied_after_all_fails(machine) -> None:
 def test_verify_can_write_nothing(machine, database) -> None:
     from aurora_migrations.engine.errors import NotAWriter
     from aurora_migrations.engine.steps.deadline import Deadline
-    from aurora_migrations.engine.steps.step import Step, looking, send
+    from aurora_migrations.engine.steps.step import Step, read_only_session, send
     from functions.database_secret import read_login
 
     run(machine, "CREATE TABLE a (id int);")
     url = read_login(machine.aws, machine.settings).url
     step = Step(machine.settings, None, "e", "", "", {}, Deadline(lambda: 60_000), url=url)  # type: ignore[arg-type]
-    with looking(step, "verify") as session, pytest.raises(NotAWriter):
+    with read_only_session(step, "verify") as session, pytest.raises(NotAWriter):
         send(session, "INSERT INTO a VALUES (1)")

@@ -223,7 +223,7 @@ def as_json(text: str) -> Any:
 
 
 def test_every_input_that_a_page_shows_is_one_that_the_functions_take() -> None:
-    from aurora_migrations.engine.steps.execution_input import ACTIONS, read_ask
+    from aurora_migrations.engine.steps.execution_input import ACTIONS, read_input
 
     shown = [
         data
@@ -233,4 +233,4 @@ def test_every_input_that_a_page_shows_is_one_that_the_functions_take() -> None:
     ]
     assert len(shown) > 8
     for data in shown:
-        read_ask(data, "any", ACTIONS)
+        read_input(data, "any", ACTIONS)

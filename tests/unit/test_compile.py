@@ -384,12 +384,12 @@ def test_promises_are_those_of_the_verify_file_and_only_when_applying(migrations
     migrations.write("1_a.verify.sql", "-- It is so.\nSELECT true;\nSELECT 1 = 1")
     package = discover(migrations.dir)
     compiler, (only,) = Compiler(package), package.migrations
-    promises = compiler.script("apply", only).promises
+    promises = compiler.script("apply", only).expectations
     assert [(promise.name, promise.query) for promise in promises] == [
         ("It is so", "SELECT true"),
         ("SELECT 1 = 1", "SELECT 1 = 1"),
     ]
-    assert compiler.script("rollback", only).promises == ()
+    assert compiler.script("rollback", only).expectations == ()
 
 
 def test_text_that_is_no_sql_has_no_token_hash(migrations: Migrations):

@@ -6,7 +6,6 @@ import builtins
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.engine import manifest
 from aurora_migrations.engine.errors import InvalidManifest
 from aurora_migrations.engine.history import State
-from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest, script_of
+from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest, script_of, script_to_json
 from aurora_migrations.engine.migrations import Migration, Package, discover
 from aurora_migrations.engine.options import Options, RowsExpectation
 from aurora_migrations.engine.plan import build_plan, read_edits
@@ -111,7 +110,7 @@ SCRIPTS = st.builds(
     statements=st.lists(
         st.builds(Statement, numbers, numbers, numbers, numbers, texts, LOCKS, st.none() | texts), max_size=3
     ).map(tuple),
-    promises=st.lists(st.builds(Expectation, texts, texts), max_size=2).map(tuple),
+    expectations=st.lists(st.builds(Expectation, texts, texts), max_size=2).map(tuple),
     hazards=st.lists(
         st.builds(Hazard, texts, texts, numbers, numbers, texts, texts, st.booleans(), st.none() | texts), max_size=2
     ).map(tuple),
@@ -121,7 +120,7 @@ SCRIPTS = st.builds(
 @BOUNDED
 @given(SCRIPTS)
 def test_any_script_comes_back_as_it_was(script: Script):
-    assert script_of(json.loads(json.dumps(asdict(script)))) == script
+    assert script_of(json.loads(json.dumps(script_to_json(script)))) == script
 
 
 def test_the_same_files_make_the_same_manifest(folder: Path):
@@ -362,7 +361,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for version in range(1, MANY + 1):
         (folder / f"{version:04}_x.sql").write_bytes(b"SELECT 1;\n")
     package = discover(folder)
-    manifest.write(folder, {m: {"apply": script_of(asdict(script) | {"file": m.name})} for m in package.migrations})
+    manifest.write(
+        folder, {m: {"apply": script_of(script_to_json(script) | {"file": m.name})} for m in package.migrations}
+    )
     return folder
 
 

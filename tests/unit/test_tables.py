@@ -7,7 +7,7 @@ import pytest
 from aurora_migrations.compiler.locks.tables import changed_relations, created_and_removed
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.engine.script import ANYTHING
-from aurora_migrations.engine.verification.checks import Standing, must_be_there
+from aurora_migrations.engine.verification.checks import TableEffects, find_expected_tables
 
 CHANGED = [
     ("CREATE TABLE a (id int)", ["a"]),
@@ -120,8 +120,8 @@ def test_tables_that_a_file_creates_for_certain_and_may_remove(
     assert (sorted(found[0]), sorted(found[1])) == (created, removed)
 
 
-def standing(text: str, file: str = "f") -> Standing:
-    return Standing(file, *created_and_removed(parse(text.encode())))
+def standing(text: str, file: str = "f") -> TableEffects:
+    return TableEffects(file, *created_and_removed(parse(text.encode())))
 
 
 HISTORIES = [
@@ -139,10 +139,10 @@ HISTORIES = [
 
 @pytest.mark.parametrize(("files", "there"), HISTORIES)
 def test_what_must_be_there_after_several_files(files: list[str], there: list[str]) -> None:
-    assert sorted(must_be_there(map(standing, files))) == there
+    assert sorted(find_expected_tables(map(standing, files))) == there
 
 
 def test_file_of_which_nothing_is_known_may_have_taken_everything() -> None:
     known = standing("CREATE TABLE a (id int)", "001_a.sql"), standing("CREATE TABLE b (id int)", "003_b.sql")
-    assert must_be_there([known[0], None, known[1]]) == {"b": "003_b.sql"}
-    assert must_be_there(known) == {"a": "001_a.sql", "b": "003_b.sql"}
+    assert find_expected_tables([known[0], None, known[1]]) == {"b": "003_b.sql"}
+    assert find_expected_tables(known) == {"a": "001_a.sql", "b": "003_b.sql"}

@@ -190,7 +190,7 @@ def test_promise_is_called_by_its_own_comment_even_if_the_note_above_stays(migra
     text = verify.text.replace(":table", "users").replace(":to", "email").replace(":column", "mail")
     write(migrations, [Draft(each.step, each.role, text, ()) if each.role == ".verify" else each for each in drafts])
     migration = discover(migrations.dir).migrations[1]
-    (promise,) = Compiler(discover(migrations.dir)).script("apply", migration).promises
+    (promise,) = Compiler(discover(migrations.dir)).script("apply", migration).expectations
     assert promise.name == "Every row has the same value under both names"
 
 

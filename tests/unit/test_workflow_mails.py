@@ -134,7 +134,7 @@ def test_answer_that_is_not_understood_takes_a_deployment() -> None:
     ids=["all", "target", "number", "rollback", "look", "odd", "forged", "long", "odd-target", "text", "unknown"],
 )
 def test_next_command_asks_for_the_same_or_looks(asked: Any, command: str) -> None:
-    run = replace(golden.RUN, asked=workflow_mails.known_input(asked))
+    run = replace(golden.RUN, input=workflow_mails.known_input(asked))
     for written in (workflow_mails.failure(golden.DIED, run, golden.PENDING), end("TIMED_OUT", json.dumps(asked))):
         assert f"NEXT COMMAND\n  aurora-migrations {command} --env {ENVIRONMENT}\n" in written.body
         assert ("a run applies anew what" in one_line(written.body)) == (command == "status")
@@ -232,14 +232,14 @@ def test_subject_of_an_end_is_one_that_sns_takes() -> None:
     ids=["none", "one", "many"],
 )
 def test_what_is_pending_is_named(pending: list[str], lines: list[str]) -> None:
-    told = workflow_mails.seen(16, pending, None)
+    told = workflow_mails.database_state(16, pending, None)
     assert [line for line in told.lines if line in lines] == lines
     assert told.lines[-1] == "  Nobody holds the run lock."
     assert (len(told.lines) <= 15, told.at_work) == (True, False)
 
 
 def test_who_is_at_work_is_named() -> None:
-    told = workflow_mails.seen(16, [], Holder(7, None, None, None))
+    told = workflow_mails.database_state(16, [], Holder(7, None, None, None))
     assert told.at_work
     words = one_line(" ".join(told.lines))
     assert "At work now: a session without a name (pid 7, user unknown), connected since" in words
@@ -247,6 +247,6 @@ def test_who_is_at_work_is_named() -> None:
 
 
 def test_why_it_was_not_seen_is_told_in_lines_of_a_mail() -> None:
-    told = workflow_mails.unseen(DatabaseUnreachable("x " * 3_000))
+    told = workflow_mails.unknown_database_state(DatabaseUnreachable("x " * 3_000))
     assert "It could not be looked at: DatabaseUnreachable: x x" in told.lines[0]
     assert sum(map(len, told.lines)) < 1_300

@@ -1,9 +1,9 @@
 """Pages of docs/ that are made from the code, one module a page; `python -m tasks docs` writes them all.
 
-Each page's module has `PATH` and `render`. What the pages show stands in tests/golden/: the mails, made of the
+Each page's module has `PATH` and `render`. What the pages show is in tests/golden/: the mails, made of the
 examples in `tests.examples.examples`, and what a terminal shows, written by
-tests/cli/test_messages.py (which says how).
-Tests say when a page or a golden file isn't what the code makes of it.
+tests/cli/test_messages.py (see its docstring).
+Tests fail if a page or a golden file isn't what the code makes of it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from tools.documents import ROOT, golden, pipeline, settings, troubleshooting
 
 
 def main() -> None:
-    """Writes what isn't as the code makes it, and says so."""
+    """Writes the files that differ from what the code makes, and prints their names."""
     wanted = golden.files()
     for path in sorted({*golden.MAILS.glob("*.txt")} - wanted.keys()):
         path.unlink()

@@ -33,9 +33,11 @@ ASKED = {"target": "018", "trigger": "cli", "requested_by": "ana@build-7"}
 UNDOING = {**ASKED, "action": "rollback", "confirm": "018"}
 DAILY = {"action": "plan", "trigger": "daily"}
 _WAITING = ["017_create_dry_run_log_micro_agente.sql", "018_add_email_to_users.sql"]
-PENDING = workflow_mails.seen(16, _WAITING, None)
-BUSY = workflow_mails.seen(16, _WAITING, HOLDER)
-UNSEEN = workflow_mails.unseen(DatabaseUnreachable("db.example:5432 can't be reached: connection refused."))
+PENDING = workflow_mails.database_state(16, _WAITING, None)
+BUSY = workflow_mails.database_state(16, _WAITING, HOLDER)
+UNSEEN = workflow_mails.unknown_database_state(
+    DatabaseUnreachable("db.example:5432 can't be reached: connection refused.")
+)
 DIED = Failure(
     "Runtime.ExitError", "RequestId: 11111111-2222 Error: Runtime exited with error: signal: killed", "apply"
 )
@@ -57,10 +59,10 @@ def first_of(kind: type[MigratorError]) -> str:
 
 def errors() -> Iterator[tuple[str, str]]:
     for example in examples():
-        yield example.name, _shown(*told(example))
+        yield example.name, _format_mail(*failure_mail(example))
 
 
-def told(example: Example) -> tuple[str, str]:
+def failure_mail(example: Example) -> tuple[str, str]:
     """Subject and body of the mail about an example, written as `functions.entrypoint` has it written."""
     run = mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked)
     written = mail.failure(in_environment(example.error, example.asked, run), run)
@@ -68,10 +70,10 @@ def told(example: Example) -> tuple[str, str]:
 
 
 def successes() -> Iterator[tuple[str, str]]:
-    for name, (answer, asked) in results.ANSWERS.items():
-        written = mail.success(answer, mail.Run(ENVIRONMENT, "verify", EXECUTION, ARN, asked))
+    for name, (answer, execution_input) in results.ANSWERS.items():
+        written = mail.success(answer, mail.Run(ENVIRONMENT, "verify", EXECUTION, ARN, execution_input))
         if written is not None:
-            yield name, _shown(written.subject, written.body)
+            yield name, _format_mail(written.subject, written.body)
 
 
 def machines() -> Iterator[tuple[str, str]]:
@@ -79,22 +81,22 @@ def machines() -> Iterator[tuple[str, str]]:
     written = {
         "function-died": workflow_mails.failure(DIED, RUN, PENDING),
         "function-died-and-no-look": workflow_mails.failure(DIED, RUN, UNSEEN),
-        "function-died-in-a-rollback": workflow_mails.failure(DIED, replace(RUN, asked=UNDOING), PENDING),
+        "function-died-in-a-rollback": workflow_mails.failure(DIED, replace(RUN, input=UNDOING), PENDING),
         "answer-not-understood": workflow_mails.failure(
             workflow_mails.read_failure(CONTRACT_BROKEN | {"step": "apply"}), RUN, PENDING
         ),
         **dict(ends()),
-        "daily-check-pending": workflow_mails.pending(replace(RUN, asked=DAILY), PENDING),
-        "daily-check-pending-and-still-at-work": workflow_mails.pending(replace(RUN, asked=DAILY), BUSY),
-        "daily-check-died": workflow_mails.failure(replace(DIED, step="preflight"), replace(RUN, asked=DAILY), UNSEEN),
+        "daily-check-pending": workflow_mails.pending(replace(RUN, input=DAILY), PENDING),
+        "daily-check-pending-and-still-at-work": workflow_mails.pending(replace(RUN, input=DAILY), BUSY),
+        "daily-check-died": workflow_mails.failure(replace(DIED, step="preflight"), replace(RUN, input=DAILY), UNSEEN),
         "failure-no-function-could-tell": unwritten(FAILED, DIED.error),
         "end-no-function-could-tell": unwritten(ENDED, "TIMED_OUT"),
     }
     for name, each in written.items():
-        yield name, _shown(each.subject, each.body)
+        yield name, _format_mail(each.subject, each.body)
     name = Names(ENVIRONMENT).of(DEAD_LETTERS)
     alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
-    yield "run-never-started", _shown(alarm, fixed_mails.never_started(ENVIRONMENT, name))
+    yield "run-never-started", _format_mail(alarm, fixed_mails.never_started(ENVIRONMENT, name))
 
 
 def ends() -> Iterator[tuple[str, Mail]]:
@@ -102,23 +104,23 @@ def ends() -> Iterator[tuple[str, Mail]]:
         name = f"execution-{status.lower().replace('_', '-')}"
         for case, database in (("", PENDING), ("-and-still-at-work", BUSY), ("-and-no-look", UNSEEN)):
             yield f"{name}{case}", workflow_mails.ended(end(status), ENVIRONMENT, LIMIT_MS, database)
-    for case, asked in (("in-a-rollback", UNDOING), ("and-nobody-knows-what-was-asked", None)):
-        told = workflow_mails.ended(end("TIMED_OUT", asked), ENVIRONMENT, LIMIT_MS, PENDING)
-        yield f"execution-timed-out-{case}", told
+    for case, execution_input in (("in-a-rollback", UNDOING), ("and-nobody-knows-what-was-asked", None)):
+        written = workflow_mails.ended(end("TIMED_OUT", execution_input), ENVIRONMENT, LIMIT_MS, PENDING)
+        yield f"execution-timed-out-{case}", written
 
 
-def end(status: str, asked: Mapping[str, str] | None = ASKED) -> dict[str, str | None]:
-    """What an event says of an end, as preflight reads it."""
-    said = {"ABORTED": {"cause": "Ctrl-C by ben@build-8"}, "FAILED": {"error": "States.Runtime"}}.get(status, {})
-    known = {} if asked is None else {"input": json.dumps(asked)}
-    return workflow_mails.read_end({"name": EXECUTION, "executionArn": ARN, "status": status, **known, **said})
+def end(status: str, execution_input: Mapping[str, str] | None = ASKED) -> dict[str, str | None]:
+    """The event of an execution's end, as preflight reads it."""
+    details = {"ABORTED": {"cause": "Ctrl-C by ben@build-8"}, "FAILED": {"error": "States.Runtime"}}.get(status, {})
+    known = {} if execution_input is None else {"input": json.dumps(execution_input)}
+    return workflow_mails.read_end({"name": EXECUTION, "executionArn": ARN, "status": status, **known, **details})
 
 
-def unwritten(what: str, *said: str) -> Mail:
+def unwritten(what: str, *details: str) -> Mail:
     """A state machine's own mail, with what it knows in its places."""
     text = fixed_mails.unwritten(ENVIRONMENT, REGION, what)
-    return replace(text, body=text.body.format(*said, ARN))
+    return replace(text, body=text.body.format(*details, ARN))
 
 
-def _shown(subject: str, body: str) -> str:
+def _format_mail(subject: str, body: str) -> str:
     return f"Subject: {subject}\n\n{body}"

@@ -179,7 +179,7 @@ def diagram(machine: Mapping[str, Any]) -> str:
 def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Where a state may lead to, with a word for the arrow."""
     for choice in state.get("Choices", []):
-        words = said(choice)
+        words = condition_text(choice)
         yield choice["Next"], words if re.fullmatch(r"[\w ]+", words) else f'"{words}"'  # as Mermaid takes them
     if "Default" in state:
         yield state["Default"], "else"
@@ -189,7 +189,7 @@ def _ways(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield catch["Next"], "fails" if catch["ErrorEquals"] == ["States.ALL"] else catch["ErrorEquals"][0]
 
 
-def said(choice: Mapping[str, Any]) -> str:
+def condition_text(choice: Mapping[str, Any]) -> str:
     """What must be so, in a word or two: the rule's comment, or what it compares with."""
     if "Comment" in choice:
         return str(choice["Comment"])

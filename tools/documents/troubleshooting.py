@@ -147,20 +147,20 @@ def _entry(example: Example) -> str:
         "what to do": general.solution,
         "next command": f"`{general.next_command}`",
         "tried again by the state machine": _retried(kind),
-        "subject of the mail": f"`{golden.told(example)[0]}`",
+        "subject of the mail": f"`{golden.failure_mail(example)[0]}`",
     }
-    return _told(kind, rows)
+    return _format_entry(kind, rows)
 
 
 def _cloud_entry(kind: type[cloud.CloudError]) -> str:
     ours = kind.next_command.program == PROGRAM and kind.next_command.verb != "check"
     following = f"{kind.next_command} --env {ENVIRONMENT}" if ours else kind.next_command
     rows = {"why": kind.cause, "the database": kind.state, "what to do": kind.solution}
-    return _told(kind, {**rows, "next command": f"`{following}`"})
+    return _format_entry(kind, {**rows, "next command": f"`{following}`"})
 
 
-def _told(kind: type[MigratorError], rows: Mapping[str, str]) -> str:
-    """An entry: what the class says of itself, and an example of what terminals show of it."""
+def _format_entry(kind: type[MigratorError], rows: Mapping[str, str]) -> str:
+    """An entry: the class's description, and an example of what a terminal shows."""
     cells = {name: " ".join(words.split()).replace("|", "\\|") for name, words in rows.items()}
     table = "\n".join(f"| {name} | {cell} |" for name, cell in cells.items())
     meaning = " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())

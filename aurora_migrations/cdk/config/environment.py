@@ -21,7 +21,7 @@ from aurora_migrations.cdk.config.fields import (
     SecretArn,
 )
 from aurora_migrations.cdk.config.limits import Limits
-from aurora_migrations.cdk.naming import Names, fitting
+from aurora_migrations.cdk.naming import Names, check_environment_name
 from aurora_migrations.engine.steps.execution_input import ACTIONS, ActionName
 from aurora_migrations.engine.steps.settings import Encrypted, Hazards
 
@@ -70,7 +70,7 @@ class Database(Model):
 class Environment(Model):
     """All settings of one environment."""
 
-    name: SkipJsonSchema[Annotated[str, AfterValidator(fitting)]] = Field(validation_alias=_NAME)
+    name: SkipJsonSchema[Annotated[str, AfterValidator(check_environment_name)]] = Field(validation_alias=_NAME)
     """The environment's key in `environments`."""
     network: Network
     """Where the functions run and what they reach."""

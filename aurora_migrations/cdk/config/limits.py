@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, ValidationInfo, field_validator
 
 from aurora_migrations.cdk.config.fields import Duration, Model
-from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, of_calls
+from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, call_retries
 from aurora_migrations.engine.options import write_duration
 from aurora_migrations.engine.steps.deadline import RESERVE
 
@@ -66,7 +66,7 @@ class Limits(Model):
     @property
     def retries(self) -> tuple[Retry, ...]:
         """What the state machine tries again."""
-        return of_calls(self.lock_wait / 1_000, (self.run_timeout - self.task_timeout) / 1_000)
+        return call_retries(self.lock_wait / 1_000, (self.run_timeout - self.task_timeout) / 1_000)
 
 
 def _shortest_run(task_timeout: int, lock_wait: int) -> int:

@@ -1,9 +1,9 @@
-"""The Lambda package: made without Docker, equal bytes from equal input, and looked through before it is deployed.
+"""The Lambda package: made without Docker, the same bytes from the same input, and verified before it is deployed.
 
     functions/  aurora_migrations/engine/                               our code
     aws_lambda_powertools/  psycopg/  psycopg_binary/ ...               the locked packages of lambda.txt
     migrations/         the SQL and its manifest, which the compiler writes here, where its grammar is
-    rds-ca.pem          whom to trust to be a database of AWS
+    rds-ca.pem          root certificates of Amazon RDS
 
 Needs no CDK, so that `aurora-migrations build` starts fast. Wheels come from a folder that the
 first build fills from the package index, and the next ones read: after that no network is needed.
@@ -32,7 +32,7 @@ PYTHON = "3.14"
 @dataclass(frozen=True)
 class Architecture:
     """A processor. Each platform tag is one kind of wheel that Lambda's Linux (Amazon Linux 2023) runs; with the older
-    tag alone, pip takes an old psycopg without a word. `python` is the runtime's version; without it, as without
+    tag alone, pip silently takes an old psycopg. `python` is the runtime's version; without it, as without
     platforms, the package is for the machine and the Python that make it."""
 
     name: str
@@ -47,7 +47,7 @@ HERE = Architecture("this machine", python=None)
 
 
 class PackagingError(Exception):
-    """What keeps the package from being made, and what to do; in plain sentences."""
+    """The package can't be built; the message has the reason and what to do."""
 
 
 def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wheels: Path | None = None) -> str:
@@ -59,7 +59,7 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
     """
     add_code(target, architecture, wheels)
     digest = add_migrations(target, migrations)
-    # In Lambda another user reads it than the one who built it, whose umask may have kept it to themselves.
+    # In Lambda another user reads the files; the umask of the user who built them may have made them private.
     for path in (target, *target.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return digest
@@ -116,7 +116,7 @@ def fill(wheels: Path, architecture: Architecture = ARM64) -> None:
     """
     wheels.mkdir(parents=True, exist_ok=True)
     found = ("--find-links", str(wheels), "--dest", str(wheels))
-    _pip("download", *_wanted(architecture), *found, trouble=_NO_WHEELS)
+    _pip("download", *_wanted(architecture), *found, message=_NO_WHEELS)
 
 
 def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
@@ -126,7 +126,7 @@ def _install(target: Path, architecture: Architecture, wheels: Path) -> None:
         return
     shutil.rmtree(target, ignore_errors=True)
     fill(wheels, architecture)
-    _pip(*install, *offline, trouble=_NO_WHEELS)
+    _pip(*install, *offline, message=_NO_WHEELS)
 
 
 def _wanted(architecture: Architecture) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def _wanted(architecture: Architecture) -> tuple[str, ...]:
 
 
 def _copy_code(target: Path) -> None:
-    """Modules only: what else lies there, notes or a dump, isn't code."""
+    """Modules only: other files in the folder, such as notes or a dump, aren't code."""
     for name, path in code().items():
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -172,13 +172,13 @@ _NO_WHEELS = (
 )
 
 
-def _pip(*arguments: str, trouble: str) -> None:
+def _pip(*arguments: str, message: str) -> None:
     result = _try_pip(*arguments)
     if "No module named pip" in result.stdout:
         raise PackagingError(_NO_PIP)
     if result.returncode:
         print(result.stdout, file=sys.stderr)
-        raise PackagingError(trouble)
+        raise PackagingError(message)
 
 
 # pip, in a process that ends with its stdin, and so with the process that holds the other end, however that one ends
@@ -200,5 +200,5 @@ def _try_pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     with subprocess.Popen(
         [*command, *quiet], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
-        said = pip.stdout.read() if pip.stdout else ""
-        return subprocess.CompletedProcess(command, pip.wait(), said)
+        output = pip.stdout.read() if pip.stdout else ""
+        return subprocess.CompletedProcess(command, pip.wait(), output)

@@ -15,8 +15,8 @@ from aurora_migrations.cdk.package.build import ARM64, PackagingError, build
 from aurora_migrations.cdk.package.verify import inspect
 from aurora_migrations.engine import MigratorError
 
-troubles: list[str] = []
-"""What kept a package from being made."""
+packaging_errors: list[str] = []
+"""Why the package couldn't be built."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class _Bundler:
         self._migrations = migrations
 
     def try_bundle(self, output_dir: str, *args: Any, **options: Any) -> bool:
-        """Makes the package where the CDK wants it. What went wrong is kept: on its way through the CDK's core an
-        exception would lose its class and gain pages of frames."""
+        """Builds the package in the CDK's output directory. Errors are also kept in `packaging_errors`: on its way
+        through the CDK's core an exception loses its class and gains pages of frames."""
         try:
             build(Path(output_dir), self._migrations)
             if wrong := inspect(Path(output_dir), ARM64):
                 raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
         except (PackagingError, MigratorError) as error:
-            troubles.append(str(error))
+            packaging_errors.append(str(error))
             raise
         return True
 

@@ -1,4 +1,4 @@
-"""Looks through a finished package: is everything in it, of the right version and processor, and nothing else?"""
+"""Verifies a finished package: complete, of the right versions and architecture, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MANIFEST = ("manifest.json", "manifest.details")
 
 
 def inspect(package: Path, architecture: Architecture) -> list[str]:
-    """What is wrong with a package, in plain sentences; nothing if all is well."""
+    """The problems of a package, as sentences; empty if there are none."""
     files = sorted(path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file())
     return [
         *(f"{name} does not belong into the package." for name in _strangers(package, files)),
@@ -36,7 +36,7 @@ def inspect(package: Path, architecture: Architecture) -> list[str]:
 
 
 def zipped(package: Path) -> bytes:
-    """The package as one archive; equal bytes from equal files."""
+    """The package as one archive; the same bytes from the same files."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
         for path in sorted(package.rglob("*")):
@@ -55,7 +55,7 @@ def locked() -> dict[str, str]:
 def _strangers(package: Path, files: list[str]) -> Iterator[str]:
     """Everything but our modules, the migrations, the certificates, and what the locked packages consist of."""
     versions = {name.replace("-", "_"): version for name, version in locked().items()}
-    wheels = {  # what each puts at the top: itself, its shared libraries, and who it is
+    wheels = {  # the top-level folders of each: package, shared libraries, metadata
         top
         for name, version in versions.items()
         for top in (name, f"{name}.py", f"{name}.libs", f"{name}-{version}.dist-info")

@@ -98,7 +98,7 @@ def _roll_back_directly(arguments: argparse.Namespace, execution: str) -> Data:
         with Session(request.url, execution) as session:
             chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
         confirm = _confirmed([migration.name for migration in chosen], arguments)
-    with interrupts.taken(tell=arguments.output == "text"):
+    with interrupts.deferred(acknowledge=arguments.output == "text"):
         return roll_back(request, arguments.target, confirm).to_dict()
 
 

@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace, execution: str) -> tuple[Mapping[str, An
         data = execute(arguments, execution, asked, progress=True)
         return data, data.get("warnings", [])
     request = make_request(arguments, execution, hazards=arguments.hazards)
-    with interrupts.taken(tell=arguments.output == "text"):
+    with interrupts.deferred(acknowledge=arguments.output == "text"):
         result = apply(request, arguments.target)
     return result.to_dict(), result.notices  # hazards were printed before they ran
 

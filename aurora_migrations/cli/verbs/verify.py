@@ -32,7 +32,7 @@ def _read(arguments: argparse.Namespace, execution: str) -> Data:
     """By the step that the state machine would call, for the folder and a database that can be reached from here."""
     from aurora_migrations.engine.options import Limits
     from aurora_migrations.engine.steps.deadline import Deadline
-    from aurora_migrations.engine.steps.execution_input import ACTIONS, read_ask
+    from aurora_migrations.engine.steps.execution_input import ACTIONS, read_input
     from aurora_migrations.engine.steps.settings import Settings
     from aurora_migrations.engine.steps.step import Step
     from aurora_migrations.engine.verification.checks import verify
@@ -52,7 +52,7 @@ def _read(arguments: argparse.Namespace, execution: str) -> Data:
     )
     step = Step(
         settings=settings,
-        ask=read_ask({"action": "verify", "target": arguments.target}, execution, ACTIONS),
+        input=read_input({"action": "verify", "target": arguments.target}, execution, ACTIONS),
         execution=execution,
         started_at=datetime.now(UTC).isoformat(),
         package="",

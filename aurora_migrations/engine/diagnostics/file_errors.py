@@ -29,12 +29,12 @@ from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.postgres.sqlstate import (
     WHO_LOCKS_HISTORY,
     Diagnosis,
-    Trouble,
+    Explanation,
     connection_lost,
     diagnose,
+    explain,
     is_prepared,
     kind_of,
-    trouble_of,
 )
 from aurora_migrations.engine.script import Hazard, Script
 
@@ -42,10 +42,10 @@ CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
 _OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
-_WORTH_IT = 1.25  # a limit that is raised by less is no remedy
+_WORTH_IT = 1.25  # raising a limit by less than this factor is no remedy
 _HELP = "\n      "
 # Triggers and rules on the history's tables, which aren't ours, and how to drop them.
-_CULPRITS = """
+_TRIGGERS_AND_RULES = """
     SELECT initcap(kind) || ' ' || quote_ident(name) || ' on aurora_migrations.' || relname,
            'DROP ' || upper(kind) || ' ' || quote_ident(name) || ' ON aurora_migrations.' || quote_ident(relname) || ';'
       FROM (SELECT tgrelid, tgname, 'trigger' FROM pg_trigger WHERE NOT tgisinternal
@@ -54,26 +54,26 @@ _CULPRITS = """
            JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE nspname = 'aurora_migrations' ORDER BY relname, name
 """
-_TAMPERED = Trouble(
+_TAMPERED = Explanation(
     "The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
     "Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
 )
-_HISTORY_CHANGED = Trouble(
+_HISTORY_CHANGED = Explanation(
     "A statement of the runner failed in the file's transaction; the file may have changed the history.",
     "Leave the schema aurora_migrations alone in migrations; see what the message says.",
 )
 
 
 def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
-    """The error that lists these hazards, one a line, each with what to write instead."""
+    """The error that lists these hazards, one per line, each with what to write instead."""
     lines = [f"{hazard}{_HELP}{hazard.help}" if hazard.help else str(hazard) for hazard in hazards]
     message = lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} hazards:", *lines])
     return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
 
 
-def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
-    """Refuses files whose own limits, with those of the environment, would end a statement before its wait for a lock
-    is over: nobody would learn who held it."""
+def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
+    """Checks the limits of files, together with the environment's: a statement_timeout that ends a statement before its
+    lock_timeout would hide the blockers."""
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
     if wrong:
         raise InvalidInput(
@@ -85,7 +85,7 @@ def refuse_contradictions(limits: Limits, scripts: Sequence[Script]) -> None:
 
 
 def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
-    """An error that a statement of ours met around a file."""
+    """The error for one of our own statements that failed around a file."""
     found = diagnose(error.error)
     if connection_lost(error.error):
         return _lost(job, found)
@@ -110,45 +110,45 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             sqlstate=found.sqlstate,
             **_where(job),
         )
-    trouble = trouble_of(found.sqlstate)
+    explanation = explain(found.sqlstate)
     return _unrecorded(
         session,
         job,
         f"its record can't be written: {found.message} ({found.sqlstate})",
-        trouble or _HISTORY_CHANGED,
-        anybody=trouble is None,
+        explanation or _HISTORY_CHANGED,
+        check_triggers=explanation is None,
         state=_ROLLED_BACK,
         sqlstate=found.sqlstate,
     )
 
 
 def history_changed(session: Session, job: Job, state: str | None = None) -> MigrationFailed:
-    """What was recorded isn't there as it was written, or another record was added, changed or removed.
+    """The error if the record isn't as it was written, or another record was added, changed or removed.
 
     Args:
-        state: the database's, where the file hasn't been rolled back.
+        state: the state of the database, if the file hasn't been rolled back.
     """
     what = "its record isn't in the history as it was written, or records of other migrations have changed"
     return _unrecorded(session, job, what, _TAMPERED, state=state or _ROLLED_BACK)
 
 
 def _unrecorded(
-    session: Session, job: Job, what: str, trouble: Trouble, anybody: bool = True, **facts: Any
+    session: Session, job: Job, what: str, explanation: Explanation, check_triggers: bool = True, **facts: Any
 ) -> MigrationFailed:
-    """An error of a file whose record didn't get into the history.
+    """The error of a file whose record couldn't be written to the history.
 
     Args:
-        anybody: whether a trigger or a rule on the history's tables may be the cause; then it is the likeliest.
+        check_triggers: whether a trigger or a rule on the history's tables may be, and then is, the likely cause.
     """
     session.roll_back()
     try:
-        culprits = session.query(_CULPRITS) if anybody else []
+        found = session.query(_TRIGGERS_AND_RULES) if check_triggers else []
     except MigratorError:
-        culprits = []
-    cause, solution = trouble.cause, trouble.solution
-    if culprits:
-        cause = f"{', '.join(str(name) for name, _ in culprits)} may discard or change what is written."
-        solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in culprits)}"
+        found = []
+    cause, solution = explanation.cause, explanation.solution
+    if found:
+        cause = f"{', '.join(str(name) for name, _ in found)} may discard or change what is written."
+        solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in found)}"
     return MigrationFailed(f"{job.file}: {what}.", cause=cause, solution=solution, **facts, **_where(job))
 
 
@@ -173,11 +173,11 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
 def file_error(
     session: Session, job: Job, sent: Message | None, error: ScriptError, budget: Budget | None = None
 ) -> MigratorError:
-    """An error that a statement of a file met, with its place in the file.
+    """The error of a statement of a file, with its place in the file.
 
     Args:
-        sent: what had been sent; None if all statements had run, and this is the commit.
-        budget: what the statement was given to wait, and whom it was seen to wait for.
+        sent: the message that failed; None if it was the commit.
+        budget: how long the statement could wait, and the blockers that were seen.
     """
     number, offset = _failed(job, sent, error) if sent else (None, None)
     statement = job.script.statements[number] if number is not None else None
@@ -207,15 +207,15 @@ def file_error(
     if not in_body:
         cause += f" The error is in {found.function}." if found.function else ""
     message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
-    trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
-    in_file = trouble.in_file if trouble else None
+    explanation = explain(found.sqlstate) if kind is MigrationFailed else None
+    in_file = explanation.in_file if explanation else None
     return kind(message, cause=cause, solution=solution, by_deployment=in_file, **known)
 
 
 def _why(
     kind: type[MigratorError], job: Job, found: Diagnosis, sent: Message | None, elapsed_ms: float
 ) -> tuple[str, str | None]:
-    """Cause and solution; None where the class says it."""
+    """Cause and solution; the solution is None where the class's own fits."""
     lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
     if kind is LockTimeout:
         return f"Another session holds a lock that the statement needs; lock_timeout is {lock}.", None
@@ -224,14 +224,15 @@ def _why(
         if early or not job.limits.statement_timeout:
             return _OWN_LIMIT, _OWN_LIMIT_RAISED
         return f"The statement takes longer than statement_timeout allows, which is {statement}.", more_time(job.limits)
-    trouble = trouble_of(found.sqlstate) if kind is MigrationFailed else None
+    explanation = explain(found.sqlstate) if kind is MigrationFailed else None
     detail = found.detail if kind is MigrationFailed else None
     more = [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in (detail, found.hint) if words]
-    return " ".join([trouble.cause if trouble else kind.cause, *more]), trouble.solution if trouble else None
+    cause = " ".join([explanation.cause if explanation else kind.cause, *more])
+    return cause, explanation.solution if explanation else None
 
 
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
-    """With the blockers."""
+    """The error of a lock timeout, with the blockers."""
     wait = budget.last
     if wait is None:
         return LockTimeout(f"{where}: waited too long for locks.", **known)
@@ -256,7 +257,7 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget
 
 
 def held_too_long(job: Job, sent: Message) -> StatementTimeout:
-    """Before the next message was sent, locks had been held for as long as they may."""
+    """The error if locks had been held for as long as allowed before the next message was sent."""
     first, statements = sent.statements[0], job.script.statements
     line, column = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
     known = {"state": _ROLLED_BACK, "line": line, "column": column, "statement": first + 1, **_where(job)}
@@ -275,7 +276,7 @@ def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTime
 
 
 def _more_waiting(limits: Limits) -> str:
-    """The other way out, where there is one: a lock_timeout has to be below what a statement may take."""
+    """The other remedy, where there is one: lock_timeout must stay below statement_timeout."""
     wanted = max(30_000, _in_steps(2 * limits.lock_timeout))
     if any(limit and wanted >= limit for limit in (limits.statement_timeout, limits.longest)):
         return ""
@@ -319,8 +320,8 @@ def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> tuple
 
 
 def more_time(limits: Limits) -> str:
-    """What to do about a statement that ran into these limits: a value is named only if it would help, and can be
-    had."""
+    """The solution for a statement that ran into these limits. It names a value only if that would help and is
+    possible."""
     hit, longest = limits.statement_timeout, limits.longest
     wanted = _in_steps(2 * hit)
     if longest is not None and wanted >= longest:
@@ -328,15 +329,15 @@ def more_time(limits: Limits) -> str:
     if wanted >= hit * _WORTH_IT:
         line = f"`-- migration: statement_timeout = {write_duration(wanted)}`"
         return f"Raise it for this file with a first line {line}, or split the work over several files or batches."
-    told = format_duration(longest or hit)
+    limit = format_duration(longest or hit)
     return (
         f"Split the work over several files or batches. No statement can take longer than a call of the function, in "
-        f"which it has {told} here; the setting `limits.function_timeout`, of 15min at most, says how long that is."
+        f"which it has {limit} here; the setting `limits.function_timeout`, of 15min at most, says how long that is."
     )
 
 
 def _in_steps(milliseconds: int) -> int:
-    """A span that people would choose: whole minutes, or below a minute whole seconds."""
+    """A round duration: whole minutes, or below a minute whole seconds."""
     step = 60_000 if milliseconds >= 60_000 else 1_000
     return -(-milliseconds // step) * step
 
@@ -357,8 +358,8 @@ def _where(job: Job) -> dict[str, Any]:
 _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
 
 
-def of_expectations(job: Job, error: MigratorError) -> MigratorError:
-    """An error that was met while a file's expectations were checked, with the file that it is about."""
+def with_expectations_state(job: Job, error: MigratorError) -> MigratorError:
+    """An error while a file's expectations were checked, with its file."""
     timed_out = isinstance(error, StatementTimeout) and job.limits.statement_timeout
     found = error.but(solution=more_time(job.limits) if timed_out else None)
     if "file" in error.facts:
@@ -367,16 +368,16 @@ def of_expectations(job: Job, error: MigratorError) -> MigratorError:
     return found.but(message=message, state=_ROLLED_BACK, **_where(job))
 
 
-def of_unit(job: Job, number: int, error: MigratorError) -> MigratorError:
-    """An error that was met in a unit, with what else is true of its file."""
+def with_unit_state(job: Job, number: int, error: MigratorError) -> MigratorError:
+    """An error in a unit, with the state of its file."""
     upto = job.unit(job.done - 1).statements[1] if job.done else 0
     gone = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
     behind = "It went on behind parts that are in, in a new session; what they had left in theirs is gone"
     cause = f"{error.cause} {behind}: {', '.join(gone)}." if gone else None
-    return error.but(state=partly_in(job, number), cause=cause)
+    return error.but(state=partial_state(job, number), cause=cause)
 
 
-def partly_in(job: Job, number: int) -> str | None:
+def partial_state(job: Job, number: int) -> str | None:
     """The state of a file whose first `number` units are committed; None if nothing of it can be."""
     run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
     again = (
@@ -388,17 +389,17 @@ def partly_in(job: Job, number: int) -> str | None:
         return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).outside else None
     if number >= len(job.script.units):
         return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
-    return f"{_first_in(job, number)}; the rest isn't. {again}"
+    return f"{_committed_units(job, number)}; the rest isn't. {again}"
 
 
-def _first_in(job: Job, number: int) -> str:
+def _committed_units(job: Job, number: int) -> str:
     which = "part 1 is" if number == 1 else f"parts 1 to {number} are"
     return f"{job.file} has {len(job.script.units)} parts that commit by themselves: {which} in"
 
 
 def not_retried(error: MigratorError) -> MigratorError:
-    """The same error, but one that neither the run nor the state machine retries: the statement may have committed a
-    part of its work, and would do that again."""
+    """The same error, but one that neither the run nor the state machine retries: the statement may have committed
+    some of its work, and would repeat it."""
     if not error.retryable:
         return error
     return MigrationFailed(
@@ -414,5 +415,5 @@ def in_doubt(job: Job, number: int) -> str | None:
     """The state of a file, if it isn't known whether unit `number` (from 0) is committed."""
     if len(job.script.units) < 2:
         return None
-    before = f"{_first_in(job, number)}. " if number else ""
+    before = f"{_committed_units(job, number)}. " if number else ""
     return f"{before}Part {number + 1} of {job.file} is either in or not; the next run finds out."

@@ -1,5 +1,5 @@
 """PostgreSQL's CONTEXT of an error: which line of which PL/pgSQL function or block it happened in, and whether the
-statement there was written by a person or put together from values."""
+statement there is literal text or was built from values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BODY = re.compile(rb"\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$", re
 
 @dataclass(frozen=True)
 class Frame:
-    """A PL/pgSQL function at work, such as `drops(text)`, or a block; and the line it was at, from 1."""
+    """A PL/pgSQL function that was running, such as `drops(text)`, or a block; and its line, from 1."""
 
     function: str
     line: int
@@ -60,11 +60,10 @@ def read_frames(context: str) -> tuple[Frame, ...]:
 
 
 def written_text(context: str, query: str | None = None) -> tuple[bool, str | None]:
-    """Whether all that was at work was written by a person, as far as that is certain; and the innermost text of it,
-    where that is known.
+    """Whether all frames ran literal text, as far as that is certain; and the innermost text, where that is known.
 
     Args:
-        query: the text that the parser refused, which is no part of the CONTEXT.
+        query: the text that the parser refused, which isn't in the CONTEXT.
     """
     rest, innermost, is_first = context, query, query is None
     kind = "" if query is None else "SQL statement"
@@ -85,7 +84,7 @@ def find_frame(
     """Where the line of the innermost frame whose body is in the file begins, and that body; in bytes.
 
     Args:
-        functions: the statements of the file that made functions before.
+        functions: the earlier statements of the file that create functions.
         block: the statement that failed, if it is a DO.
     """
     for number, frame in enumerate(frames):
@@ -112,7 +111,7 @@ def find_query(query: bytes, text: bytes, span: Span) -> int | None:
 
 
 def _maker(frame: Frame, text: bytes, functions: Sequence[Span]) -> Span | None:
-    """The statement that made a function; None if several of the file did."""
+    """The statement that creates a function; None if several do."""
     name = frame.name.encode()
     found = [span for span in functions if (made := _FUNCTION.match(text, *span)) and made[1].lower() == name]
     return found[0] if len(found) == 1 else None

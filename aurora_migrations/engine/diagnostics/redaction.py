@@ -3,7 +3,7 @@
 Excerpts of a text (a line and a caret). Where words about secrets occur at all, values (strings, numbers, comments) are
 replaced by dots; and nothing is shown of a text that isn't SQL, where the end of a value can't be found.
 
-Messages. A message consists of the server's own words, of names and of values, and doesn't mark which is which. But the
+Messages. A message consists of the server's own text, of names and of values, and doesn't mark which is which. But the
 place where an error comes from limits what may be a value (`Origin`), and a name that occurs in the file isn't one.
 """
 
@@ -38,7 +38,7 @@ _KEY_PASSWORD = re.compile(
 
 
 class Lines:
-    """A text's lines. Asking for many places takes no longer for those far down."""
+    """The lines of a text. Looking up a position takes the same time anywhere in a long text."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
@@ -67,7 +67,7 @@ def position(text: bytes, offset: int) -> tuple[int, int]:
 
 
 def speaks_of_secrets(text: str | bytes) -> bool:
-    """Whether a text has words that occur beside passwords."""
+    """Whether a text has words that occur near passwords."""
     return bool(_SECRET.search(text if isinstance(text, str) else text.decode(errors="replace")))
 
 
@@ -83,7 +83,7 @@ def without_literals(sql: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """A text that somebody typed, without the password of a URL, or of `key=value`, in it: it may be shown again."""
+    """A user's text without passwords in URLs or `key=value` pairs, so that it can be shown."""
     before, at, rest = text.rpartition("@")  # the last: a password that isn't encoded may hold @, and : and / as well
     return _KEY_PASSWORD.sub(r"\1...", _URL_PASSWORD.sub(r"\1...", before) + at + rest)
 
@@ -101,7 +101,7 @@ def _replaced(sql: str, by: Callable[[str, str], str]) -> str:
 
 
 def _comment_end(sql: str, start: int) -> int:
-    """Where the comment ends that begins here; others may be nested in it."""
+    """The end of the comment that begins here; comments can be nested."""
     depth = 0
     for mark in _COMMENT_MARKS.finditer(sql, start):
         depth += 1 if mark[0] == "/*" else -1
@@ -117,7 +117,7 @@ def _dotted(value: str) -> str:
 
 
 def pointed(text: bytes, line: int, column: int) -> str:
-    """The line and a caret under the column; of a long line the part around it. Nothing of a line about a password."""
+    """The line and a caret under the column; of a long line an extract. Empty for a line about a password."""
     lines = text.split(b"\n", line)
     whole = lines[line - 1].decode(errors="replace") if 0 < line <= len(lines) else ""
     return "" if speaks_of_secrets(whole) else _caret(whole, column)
@@ -195,8 +195,8 @@ view violates volatile was when where which window with within without wrapper w
 _SERVERS = frozenset(_SERVERS_WORDS.split())
 _SAID_BY_RAISE = ("P0001", "P0004", "38", "39", "45", "HV")  # RAISE, ASSERT, other languages, foreign data
 _RAISED_IN = ("exec_stmt_raise", "exec_stmt_assert")  # PL/pgSQL's RAISE and ASSERT, whatever SQLSTATE they were given
-_LANGUAGES = ("plv8", "plpy_", "plperl", "pltcl")  # how the files of the server are named that pass exceptions on
-_FIXED_WORDS = ("2201B",)  # what is wrong with a regular expression, in PostgreSQL's own words
+_LANGUAGES = ("plv8", "plpy_", "plperl", "pltcl")  # names of server source files that pass exceptions on
+_FIXED_WORDS = ("2201B",)  # PostgreSQL's messages about invalid regular expressions
 _SIZES = ("53", "54")  # limits of the server: their numbers are sizes and counts
 _MARKS = '"\u00ab\u00bb\u2018-\u201f\u2039\u203a\u300c-\u300f'
 _MARK = re.compile(f"([{_MARKS}])")
@@ -209,17 +209,17 @@ _HOLES = re.compile(r"\?(?:\s+\?)+")
 
 
 def is_raised(sqlstate: str, function: str | None, file: str | None) -> bool:
-    """Whether SQL, and not the server itself, chose the words of an error.
+    """Whether SQL, and not the server itself, wrote the message of an error.
 
     Args:
-        function, file: of the server's own source, where the error was reported, as the server says.
+        function, file: in the server's source, as the server reports them.
     """
     by_language = (file or "").rpartition("/")[2].startswith(_LANGUAGES)
     return function in _RAISED_IN or by_language or sqlstate.startswith(_SAID_BY_RAISE)
 
 
 def redact(message: str, sqlstate: str, origin: Origin, text: str, names: Collection[str] = ()) -> str:
-    """A message without what may be a value; empty if nothing is left of it.
+    """A message without what may be a value; empty if nothing is left.
 
     Args:
         text: the file that it is about: what occurs in it isn't a value of a row.
@@ -256,7 +256,7 @@ def redact(message: str, sqlstate: str, origin: Origin, text: str, names: Collec
 
 def condition(sqlstate: str) -> str:
     """The name of a SQLSTATE in PostgreSQL's documentation: `undefined table`."""
-    from psycopg.errors import lookup  # loads libpq, which whoever only reads files does without
+    from psycopg.errors import lookup  # loads libpq, which commands that only read files don't need
 
     try:
         name = lookup(sqlstate).__name__
@@ -278,15 +278,15 @@ def _in_marks(message: str) -> tuple[str, str, str]:
 def _quoted(part: str, is_known: Callable[[str], bool], words: Container[str]) -> str:
     """What is in quotation marks, and what is between them, as far as it is known; the rest may all be one value."""
     parts = _MARK.split(part)  # nothing, mark, name, mark, between, mark, name, mark, nothing
-    told = ""
+    kept = ""
     for at in range(1, len(parts) - 1, 4):
         between, name = parts[at - 1], parts[at + 1]
         if len(parts) % 4 != 1 or _words(between, words) != between:
-            return f'{told} "..."'.lstrip()
+            return f'{kept} "..."'.lstrip()
         if not is_known(name):
-            return f'{told}{between}"..."'
-        told += "".join(parts[at - 1 : at + 3])
-    return told
+            return f'{kept}{between}"..."'
+        kept += "".join(parts[at - 1 : at + 3])
+    return kept
 
 
 def _words(text: str, known: Container[str]) -> str:
@@ -314,7 +314,7 @@ def _is_servers_own(message: str) -> bool:
 
 
 def _words_of(text: str) -> frozenset[str]:
-    """The words of a file, as they stand there and as PostgreSQL folds them."""
+    """The words of a file, as written and as PostgreSQL folds them."""
     words = {word.strip(_AROUND) for word in (*text.split(), *_BETWEEN.split(text))}
     return frozenset(words | {word.lower() for word in words})
 

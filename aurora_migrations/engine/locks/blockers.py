@@ -19,7 +19,7 @@ GRANT = "GRANT pg_read_all_stats TO {user}; lets the runner see what they do"
 _SHOWN = 200  # characters of a query
 # One row a blocker. pg_blocking_pids() names those that hold a lock that conflicts with ours, and those that wait for
 # one before us in the queue; 0 is a prepared transaction, which has no process.
-_LOOK = """
+_LOCK_WAIT = """
     WITH ours AS (
         SELECT l.locktype, l.relation, l.mode, (pg_catalog.to_jsonb(l) ->> 'waitstart')::timestamptz AS since
           FROM pg_catalog.pg_locks l WHERE l.pid = $1::int AND NOT l.granted LIMIT 1
@@ -41,7 +41,7 @@ _LOOK = """
                 LIMIT 1
            ) AS theirs ON true
 """
-_LEFT = "SELECT DISTINCT virtualtransaction FROM pg_catalog.pg_locks WHERE virtualtransaction = ANY ($1::text[])"
+_STILL_OPEN = "SELECT DISTINCT virtualtransaction FROM pg_catalog.pg_locks WHERE virtualtransaction = ANY ($1::text[])"
 # Only if it is still idle in the same transaction as when it was seen.
 _END = """
     SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
@@ -72,12 +72,12 @@ class Blocker:
 
     @property
     def never_yields(self) -> bool:
-        """Whether it is an autovacuum against wraparound, which goes on whoever waits."""
+        """Whether it is an autovacuum against wraparound, which never gives way to a waiting session."""
         return self.kind is not None and "to prevent wraparound" in (self.query or "")
 
     @property
     def yields(self) -> bool:
-        """Whether it is an autovacuum that gives way to whoever has waited for deadlock_timeout."""
+        """Whether it is an autovacuum that gives way to a session that has waited for deadlock_timeout."""
         return self.kind == "autovacuum worker" and not self.never_yields
 
     def __str__(self) -> str:
@@ -132,16 +132,16 @@ class Observer:
                 self._session = Session(self._url, self._execution, "watch")
                 self.interrupted |= self._session.wire.interrupted
             except MigratorError as error:
-                self._failed = True  # all connections are taken, say: no reason for the run to fail
+                self._failed = True  # for instance no free connection: no reason for the run to fail
                 self.interrupted |= isinstance(error, Cancelled)
         return self._session is not None
 
-    def look(self, pid: int) -> LockWait | None:
+    def read_lock_wait(self, pid: int) -> LockWait | None:
         """The lock that the session with this process id waits for now, as far as that can be seen."""
         if not self.open() or self._session is None:
             return None
         try:
-            rows = self._session.query(_LOOK, pid)
+            rows = self._session.query(_LOCK_WAIT, pid)
         except MigratorError:
             rows = []
         self.interrupted |= self._session.wire.interrupted
@@ -158,10 +158,10 @@ class Observer:
         self._session = None
 
 
-def still_there(session: Session, transactions: Iterable[str]) -> set[str]:
+def find_open(session: Session, transactions: Iterable[str]) -> set[str]:
     """Which of these transactions haven't ended."""
     quoted = ",".join(f'"{transaction}"' for transaction in transactions)
-    return {str(row[0]) for row in session.query(_LEFT, f"{{{quoted}}}")}
+    return {str(row[0]) for row in session.query(_STILL_OPEN, f"{{{quoted}}}")}
 
 
 def end_idle(session: Session, blocker: Blocker, older_than_ms: int) -> None:

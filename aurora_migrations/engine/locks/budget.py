@@ -17,15 +17,15 @@ from aurora_migrations.engine.script import Statement, TableLock
 
 # Those that keep other sessions from reading or writing rows. https://www.postgresql.org/docs/current/explicit-locking.html
 BLOCKING = frozenset({"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"})
-_SHARE = 0.9  # of the limit; the rest is for noticing, rolling back and waking up those who waited
+_SHARE = 0.9  # of the limit; the rest is for the check, the rollback and waking up waiting sessions
 _CAP = 0.95  # of the limit: how long locks may be held
 _LEAST = 10  # ms; PostgreSQL takes 0 for no limit
 _OF_WORK = 0.25  # an attempt that has worked for a minute may wait longer than one that has just begun
-_LOOKS = (0.03, 0.05, 1.0)  # seconds: to the first check, between checks, between checks of a long statement
+_INTERVALS = (0.03, 0.05, 1.0)  # seconds: to the first check, between checks, between checks of a long statement
 
 
 def blocking(statement: Statement) -> list[TableLock]:
-    """The locks of a statement that keep the application from its work."""
+    """The locks of a statement that block the application."""
     return [lock for lock in statement.locks if lock.mode in BLOCKING]
 
 
@@ -107,7 +107,7 @@ class Budget:
         self._locks += [(lock, granted) for lock in blocking(statement)] if statement else []
 
     def cap_timeout(self, statement_timeout: int) -> int:
-        """A limit for a statement of ours at the end of a unit, in milliseconds; 0 for none."""
+        """The timeout of one of our own statements at the end of a unit, in milliseconds; 0 for none."""
         if not (self.is_running and not self.long_left):
             return statement_timeout
         left = max(_LEAST, round(self.limit_ms - self._since_first()))
@@ -117,13 +117,13 @@ class Budget:
         """The function to call while the next message is running."""
         self.last = None
         self._waits_here.clear()
-        return self._look
+        return self._check
 
-    def _look(self, elapsed: float) -> tuple[bool, float]:
+    def _check(self, elapsed: float) -> tuple[bool, float]:
         """Whether the message must be stopped, and in how many seconds to check again."""
-        if elapsed < _LOOKS[0]:
-            return False, _LOOKS[0] - elapsed
-        wait = self.last = self.observer.look(self.pid)
+        if elapsed < _INTERVALS[0]:
+            return False, _INTERVALS[0] - elapsed
+        wait = self.last = self.observer.read_lock_wait(self.pid)
         if self.observer.interrupted:
             return True, 0
         if wait is not None:
@@ -132,11 +132,11 @@ class Budget:
             self.waits[key] = wait if known is None or wait.waited_ms >= known.waited_ms else known
             self._waits_here[key] = max(self._waits_here.get(key, 0.0), wait.waited_ms)
         if not self.is_running:
-            return False, _LOOKS[1] if wait is not None else _LOOKS[2]
+            return False, _INTERVALS[1] if wait is not None else _INTERVALS[2]
         spent = self._used + (elapsed * 1_000 if not self.long_left else sum(self._waits_here.values()))
         self.stopped = wait is not None and spent > self.limit_ms * _SHARE
         self.overran = wait is None and self.is_over
-        return self.stopped or self.overran, _LOOKS[1]
+        return self.stopped or self.overran, _INTERVALS[1]
 
     def held(self) -> tuple[Held, ...]:
         """The locks that blocked the application, now that they are released; each table once."""
@@ -144,9 +144,10 @@ class Budget:
         found: dict[str, Held] = {}
         for lock, granted in self._locks:
             kinds = (("rewrites it", lock.rewrites), ("scans it", lock.scans))
-            told = [kind if answer == "yes" else f"perhaps {kind}" for kind, answer in kinds if answer != "no"]
+            work = [kind if answer == "yes" else f"perhaps {kind}" for kind, answer in kinds if answer != "no"]
             waited = max((w.waited_ms for (table, _), w in self.waits.items() if _same(table, lock.table)), default=0.0)
-            new = Held(lock.table, lock.mode, round(waited, 1), round((now - granted) * 1_000, 1), " and ".join(told))
+            held_ms = round((now - granted) * 1_000, 1)
+            new = Held(lock.table, lock.mode, round(waited, 1), held_ms, " and ".join(work))
             known = found.setdefault(lock.table, new)
             found[lock.table] = replace(known, work=known.work or new.work)
         return tuple(found.values())

@@ -1,9 +1,9 @@
 """Retry policy for transient faults.
 
 Where other sessions hold locks, an attempt queues only for a short time and is rolled back. Then the run waits outside
-the lock queue, where it stalls nobody, until the blocking transactions have ended, and tries again for twice as long,
-up to lock_timeout. So a session that blocks for long costs the application one short stall, and a table that is never
-free, as others hold it in turns, gets the longer attempt that it needs.
+the lock queue, where it blocks no other session, until the blocking transactions have ended, and tries again for twice
+as long, up to lock_timeout. So a session that blocks for long costs the application one short stall, and a table that
+is never free, because several sessions hold it in turn, gets the longer attempt that it needs.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class RetryPolicy:
         self._limits = limits
         self._began = time.monotonic()
         self._counted = time.monotonic()
-        self._asked: set[str] = set()
+        self._queued_for: set[str] = set()
         self._tries = 0
         self.attempt_ms = min(FIRST_TRY, limits.lock_timeout) if limits.lock_wait else limits.lock_timeout
         self.waits: list[LockWait] = []
 
     def on_failure(self, error: MigratorError) -> None:
-        """Raises the error of a failed attempt, if it isn't retried; after several attempts, it says how many."""
+        """Raises the error of a failed attempt, if it isn't retried; after several attempts, with their number."""
         self._tries += 1
         self._count()
         wait: LockWait | None = getattr(error, "wait", None)
@@ -67,24 +67,24 @@ class RetryPolicy:
             self.waits.append(wait)
         if not isinstance(error, LockTimeout | Deadlock) or self._limits.lock_wait == 0:
             raise error
-        if self._left <= 0 or self._tries >= MOST_TRIES:
+        if self._remaining_s <= 0 or self._tries >= MOST_TRIES:
             raise self._given_up(error)
 
     def wait(self, session: Session, error: MigratorError) -> None:
         """Waits, after a failed attempt, until the next one has a chance."""
         wait: LockWait | None = getattr(error, "wait", None)
         began, lock_timeout = time.monotonic(), self._limits.lock_timeout
-        with interrupts.stopped(MEANWHILE):
+        with interrupts.as_cancelled(MEANWHILE):
             if wait is not None and wait.blockers:
                 self._on_wait(wait)
                 self._wait_for(session, wait.blockers)
                 # The application has to catch up for as long as the attempt may have stalled it. What waited then would
                 # otherwise be stalled again before its turn comes.
-                breath = min(self._left, self.attempt_ms / 1_000 * random.uniform(1, 1.5))
-                session.pause(began + breath - time.monotonic(), MEANWHILE)
+                pause_s = min(self._remaining_s, self.attempt_ms / 1_000 * random.uniform(1, 1.5))
+                session.pause(began + pause_s - time.monotonic(), MEANWHILE)
             else:
                 first, longest = _PAUSE
-                pause = min(self._left, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1)
+                pause = min(self._remaining_s, longest, first * 2 ** min(self._tries, 10)) * random.uniform(0.5, 1)
                 session.pause(pause, MEANWHILE)
             self.attempt_ms = min(self.attempt_ms * 2, lock_timeout)
             if wait is not None and any(blocker.yields for blocker in wait.blockers):
@@ -105,7 +105,7 @@ class RetryPolicy:
         if not self.may_reconnect:
             raise error
         self._connections += 1
-        pause = min(self._left, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
+        pause = min(self._remaining_s, 0.5 * 2**self._connections) * random.uniform(0.5, 1)
         try:
             interrupts.pause(pause, "waiting for the database to be there again")
         except Cancelled as stopped:
@@ -115,10 +115,10 @@ class RetryPolicy:
     @property
     def may_reconnect(self) -> bool:
         """Whether a lost connection may be replaced."""
-        return self._left > 0 and self._connections < MOST_CONNECTIONS
+        return self._remaining_s > 0 and self._connections < MOST_CONNECTIONS
 
     @property
-    def _left(self) -> float:
+    def _remaining_s(self) -> float:
         """Seconds that may still be waited."""
         return min(self._kept, self._limits_now(self._limits).lock_wait / 1_000)
 
@@ -126,16 +126,17 @@ class RetryPolicy:
         """Waits until these have ended, except for an autovacuum, which gives way only to a session in the queue."""
         deadlock_timeout = blockers.deadlock_timeout_ms(session)  # after which the server cancels the autovacuum
         long_enough = self._limits.lock_timeout * 0.9 > deadlock_timeout + _BEYOND_DEADLOCK_TIMEOUT / 2
-        asked = {blocker.transaction for blocker in found if blocker.yields and long_enough} - self._asked
+        to_queue_for = {blocker.transaction for blocker in found if blocker.yields and long_enough} - self._queued_for
         if self.attempt_ms > deadlock_timeout:
-            self._asked |= asked  # it had its chance: one against wraparound, which our role may not see, never yields
-        waited_for = {blocker.transaction for blocker in found} - asked
-        deadline, (pause, longest) = time.monotonic() + self._left, _POLL
+            # Once only: an autovacuum against wraparound never yields, and our role may not see that it is one.
+            self._queued_for |= to_queue_for
+        waited_for = {blocker.transaction for blocker in found} - to_queue_for
+        deadline, (pause, longest) = time.monotonic() + self._remaining_s, _POLL
         while waited_for and time.monotonic() < deadline:
             if self._limits.end_idle is not None:
                 for blocker in found:
                     blockers.end_idle(session, blocker, self._limits.end_idle)
-            waited_for &= blockers.still_there(session, waited_for)
+            waited_for &= blockers.find_open(session, waited_for)
             if waited_for:
                 session.pause(random.uniform(pause / 2, pause), MEANWHILE)
                 pause = min(longest, pause * 1.3)

@@ -1,4 +1,4 @@
-"""From a URL to an open connection, or to an error that says which step failed: name, network, TLS, server, login."""
+"""Opens a connection from a URL. Errors name the step that failed: name, network, TLS, server, login."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PARAMETER = (
 )
 CONNECT_TIMEOUT = 5  # seconds for each of: finding the address, opening the connection
 
-# How we notice, within half a minute, that the server has vanished from the network; the URL may say otherwise. Linux
+# How we notice, within half a minute, that the server has vanished from the network; the URL may override this. Linux
 # uses the user timeout where there is one and no longer counts keepalives, so both make 25 s.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 
@@ -108,7 +108,7 @@ def _no_url(cause: str) -> InvalidInput:
 
 
 def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
-    """Looks a host name up, which libpq would do without any time limit, and gives libpq the result."""
+    """Resolves a host name for libpq, which would do it without a time limit."""
     found: list[str] = []
     failure: list[OSError] = []
 
@@ -143,44 +143,44 @@ def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
 
 
 def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
-    """The named error for what libpq said. Before login the server's SQLSTATE isn't to be had, only its words."""
+    """The named error for libpq's message. Before login there is no SQLSTATE, only the message."""
 
-    def says(pattern: str) -> bool:
+    def matches(pattern: str) -> bool:
         return bool(re.search(pattern, text))
 
-    said, place = _words(text), _place(host, port)
+    message, place = _server_message(text), _place(host, port)
     user, database = params.get("user"), params.get("dbname")
-    if says("authentication failed|pg_hba.conf|no password supplied|is not permitted to log in") or says(
+    if matches("authentication failed|pg_hba.conf|no password supplied|is not permitted to log in") or matches(
         'role ".*" does not exist|PAM authentication'
     ):
-        return AuthenticationFailed(f"{place} refused the login: {said}.", host=host, user=user)
-    if says('database ".*" does not exist'):
-        return DatabaseNotFound(f"{place} refused: {said}.", host=host, database=database)
-    if says("permission denied for database"):
+        return AuthenticationFailed(f"{place} refused the login: {message}.", host=host, user=user)
+    if matches('database ".*" does not exist'):
+        return DatabaseNotFound(f"{place} refused: {message}.", host=host, database=database)
+    if matches("permission denied for database"):
         grant = f'As its owner: GRANT CONNECT ON DATABASE "{database}" TO "{user}";'
-        return InsufficientPrivilege(f"{place} refused: {said}.", solution=grant, user=user)
-    if says("is not currently accepting connections"):
+        return InsufficientPrivilege(f"{place} refused: {message}.", solution=grant, user=user)
+    if matches("is not currently accepting connections"):
         return DatabaseBusy(
-            f"{place} takes no connection now: {said}.",
+            f"{place} takes no connection now: {message}.",
             cause="Somebody has closed this database to all connections.",
             solution=f'Ask who did it; they open it by ALTER DATABASE "{database}" ALLOW_CONNECTIONS true;',
             host=host,
         )
-    if says("too many (?:clients|connections)|remaining connection slots|starting up|shutting down") or says(
+    if matches("too many (?:clients|connections)|remaining connection slots|starting up|shutting down") or matches(
         "recovery mode|not (?:yet )?accepting connections"
     ):
-        return DatabaseBusy(f"{place} takes no connection now: {said}.", host=host)
-    if says("session is read-only|server is in hot standby mode"):
+        return DatabaseBusy(f"{place} takes no connection now: {message}.", host=host)
+    if matches("session is read-only|server is in hot standby mode"):
         return NotAWriter(f"{place} is a standby (a reader), and the URL asks for a writer.", host=host)
-    if says("received invalid response to SSL negotiation"):
-        return _unreachable(said, host, port, params)
-    if says("unsupported startup parameter"):
+    if matches("received invalid response to SSL negotiation"):
+        return _unreachable(message, host, port, params)
+    if matches("unsupported startup parameter"):
         return pooler_found()
-    if says("invalid .* value|bad value for|invalid connection option|invalid integer"):
+    if matches("invalid .* value|bad value for|invalid connection option|invalid integer"):
         return _no_url(_PARAMETER)
-    if says("SSL|certificate|TLS"):
+    if matches("SSL|certificate|TLS"):
         return DatabaseUnreachable(
-            f"{place} is there, but no secure connection: {said.rpartition('failed: ')[2]}.",
+            f"{place} is there, but no secure connection: {message.rpartition('failed: ')[2]}.",
             cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
             solution="Check sslmode and sslrootcert (in the URL; on AWS the setting `database.sslmode`), and that the "
             "host name is the one in the certificate.",
@@ -190,17 +190,17 @@ def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) 
     return _unreachable(text, host, port, params)
 
 
-def _words(text: str) -> str:
-    """What the server said, in one line and without the full stop; its DETAIL and HINT are left out."""
-    said = re.split(r"(?:FATAL|ERROR):\s+", text)[-1]
-    return re.sub(r"\s+", " ", re.split(r"\n(?:DETAIL|HINT|CONTEXT):", said)[0]).strip().rstrip(".")
+def _server_message(text: str) -> str:
+    """The server's message, in one line, without the full stop, DETAIL and HINT."""
+    message = re.split(r"(?:FATAL|ERROR):\s+", text)[-1]
+    return re.sub(r"\s+", " ", re.split(r"\n(?:DETAIL|HINT|CONTEXT):", message)[0]).strip().rstrip(".")
 
 
 def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
     place = _place(host, port)
     if re.search(r"(?:FATAL|ERROR):", text):
         return DatabaseUnreachable(
-            f"{place} refused the connection: {_words(text)}.",
+            f"{place} refused the connection: {_server_message(text)}.",
             cause="The server doesn't take what the address asks for, or is set up to refuse us; its words are above.",
             solution="Correct the address and what stands after its question mark, or the server's settings.",
             step="startup",

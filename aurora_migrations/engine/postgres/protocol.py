@@ -70,7 +70,7 @@ class Wire:
         self._selector = selectors.DefaultSelector()
         self._events = 0
         self._watch: Watch | None = None
-        self._look_at: tuple[float, float | None] = (0.0, None)  # since when, and when to look next
+        self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to call next
 
     @property
     def _pgconn(self) -> pq.abc.PGconn:
@@ -128,11 +128,11 @@ class Wire:
 
     @contextlib.contextmanager
     def _watched(self, watch: Watch | None) -> Iterator[None]:
-        self._watch, self._look_at = watch, (time.monotonic(), time.monotonic() if watch else None)
+        self._watch, self._watch_timer = watch, (time.monotonic(), time.monotonic() if watch else None)
         try:
             yield
         finally:
-            self._watch, self._look_at = None, (0.0, None)
+            self._watch, self._watch_timer = None, (0.0, None)
 
     def close(self) -> None:
         """Closes the connection; with it go the run lock and every open transaction."""
@@ -170,7 +170,7 @@ class Wire:
     def _wait(self, events: int) -> None:
         """Waits for the socket and takes in what arrives."""
         try:
-            with interrupts.heard():
+            with interrupts.interruptible():
                 ready = self._select(events)
             if ready & selectors.EVENT_READ:
                 self._pgconn.consume_input()
@@ -178,7 +178,7 @@ class Wire:
             if self.interrupted:
                 raise
             self.interrupted = True
-            self._look_at = (0.0, None)  # a second Ctrl-C is to hit here, not in what a look waits for
+            self._watch_timer = (0.0, None)  # a second Ctrl-C must be handled here, not inside a call of the watch
             self.connection.cancel_safe(timeout=5)
 
     def _select(self, events: int) -> int:
@@ -186,23 +186,23 @@ class Wire:
             change = self._selector.modify if self._events else self._selector.register
             change(self._pgconn.socket, events)
             self._events = events
-        next_look = self._look_at[1]
-        pause = _POLL if next_look is None else min(_POLL, max(0.001, next_look - time.monotonic()))
+        next_call = self._watch_timer[1]
+        pause = _POLL if next_call is None else min(_POLL, max(0.001, next_call - time.monotonic()))
         ready = self._selector.select(pause)
         if not ready and self._watch is not None:
-            self._look(self._watch)
+            self._call_watch(self._watch)
         return ready[0][1] if ready else 0
 
-    def _look(self, watch: Watch) -> None:
-        began, next_look = self._look_at
-        if next_look is None or time.monotonic() < next_look:
+    def _call_watch(self, watch: Watch) -> None:
+        began, next_call = self._watch_timer
+        if next_call is None or time.monotonic() < next_call:
             return
         stop, pause = watch(time.monotonic() - began)
         if stop:
-            self._look_at = (began, None)
+            self._watch_timer = (began, None)
             self.connection.cancel_safe(timeout=5)
         else:
-            self._look_at = (began, time.monotonic() + pause)
+            self._watch_timer = (began, time.monotonic() + pause)
 
 
 def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:

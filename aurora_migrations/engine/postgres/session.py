@@ -18,7 +18,7 @@ from aurora_migrations.engine.postgres.sqlstate import named_error
 
 # The run lock's key: one for the product; PostgreSQL keeps advisory locks apart by database.
 RUN_LOCK = int.from_bytes(hashlib.sha256(b"aurora-migrations run lock").digest()[:8], "big", signed=True)
-# Our own statements mean what they say whatever a file, a role or a database has set.
+# Our own statements must mean the same whatever a file, a role or a database has set.
 OURS = Command(
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
     "pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('datestyle', 'ISO', true), "
@@ -78,10 +78,10 @@ class Session:
         self.url = url
         self.execution = execution
         self.wire = Wire(open_connection(url, application_name(execution, role)))
-        self._set_again: tuple[Command, ...] = ()
+        self._settings_after_reset: tuple[Command, ...] = ()
         self.records: tuple[int, int] | None = None  # `history.Records`, as our last commit left them
         try:
-            self.server = self._introduce()
+            self.server = self._read_server()
         except BaseException:
             self.wire.close()
             raise
@@ -142,7 +142,7 @@ class Session:
             raise NotAWriter("The server is a standby (a reader): it can't be changed here.")
         try:
             self.wire.execute_pipeline([Command(_CHECK_INTERVAL)])
-            self._set_again = (Command(_CHECK_INTERVAL),)
+            self._settings_after_reset = (Command(_CHECK_INTERVAL),)
         except BatchError as error:
             if self.wire.lost:
                 raise named_error(error.error) from error
@@ -151,9 +151,9 @@ class Session:
     @property
     def reset_commands(self) -> tuple[Command, ...]:
         """What undoes everything that a file may have changed in the session, except the run lock."""
-        return (*(Command(sql) for sql in _RESET), *self._set_again)
+        return (*(Command(sql) for sql in _RESET), *self._settings_after_reset)
 
-    def _introduce(self) -> Server:
+    def _read_server(self) -> Server:
         sql = """
             SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),
                    pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user

@@ -78,8 +78,8 @@ _HINTS = {
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """An error that no change of the file mends, or not in the first place."""
+class Explanation:
+    """Cause and solution of an error that a change of the file doesn't fix, or not in the first place."""
 
     cause: str
     solution: str
@@ -87,83 +87,83 @@ class Trouble:
 
 
 # By SQLSTATE or its class; the longest that fits holds.
-_TROUBLES = {
-    "08": Trouble(
+_EXPLANATIONS = {
+    "08": Explanation(
         "A connection that the file itself opens (dblink, a foreign server) failed.",
         "Check the other server's address, user and password, and that this one can reach it; then run again.",
         in_file=True,
     ),
-    "40001": Trouble(
+    "40001": Explanation(
         "Another transaction has changed the same rows.",
         "Run again. If it happens often, run it when the application is less busy.",
     ),
-    "42501": Trouble(
+    "42501": Explanation(
         "The role that the statement runs as lacks a privilege, or a row-level security policy refuses the row.",
         "Grant what is missing to that role, or have the owner of the object do so, and run again.",
     ),
-    "53": Trouble("The server has run out of a resource.", "Make more of it available, and run again."),
-    "53100": Trouble(
+    "53": Explanation("The server has run out of a resource.", "Make more of it available, and run again."),
+    "53100": Explanation(
         "The server's disk is full, or its space for temporary files. Sorts, index builds and table rewrites need room "
         "for a copy of what they work on; on Aurora temporary files are on the instance's local storage.",
         "Free space, or choose an instance class with more local storage, and run again. The file needs no change, "
         "unless its work can be split into batches that need less room.",
     ),
-    "53200": Trouble(
+    "53200": Explanation(
         "The server has run out of memory.",
         "Run again when the server is less busy. If it happens again, lower work_mem and maintenance_work_mem in the "
         "file, split a file that locks very many objects, or choose a larger instance class.",
     ),
-    "53300": Trouble(
+    "53300": Explanation(
         "All of the server's connections are taken.",
         "Wait and run again; if it lasts, see who holds the connections (pg_stat_activity).",
     ),
-    "53400": Trouble(
+    "53400": Explanation(
         "A limit in the server's settings was reached, such as temp_file_limit.",
         "Raise the setting for the role that runs migrations, or split the work into batches, and run again.",
     ),
-    "54": Trouble(
+    "54": Explanation(
         "The statement exceeds one of PostgreSQL's own limits, which no setting raises.",
         "Change the file so that it stays below the limit, and run again.",
         in_file=True,
     ),
-    "54001": Trouble(
+    "54001": Explanation(
         "The statement, or a function that it calls, is nested too deeply for the server's max_stack_depth.",
         "Simplify the statement, or end the recursion in the function, and run again.",
         in_file=True,
     ),
-    "57": Trouble(
+    "57": Explanation(
         "An administrator or the server's state stopped the statement.",
         "Find out why before you run again; PostgreSQL's log has more.",
     ),
-    "58": Trouble(
+    "58": Explanation(
         "The server's operating system reported an error.",
         "Check the server's storage and PostgreSQL's log, and run again. The file needs no change.",
     ),
-    "58P01": Trouble(
+    "58P01": Explanation(
         "The server doesn't have a file that the statement needs, such as an extension's library.",
         "Check the path where the file names one; else install on the server what is missing. Then run again.",
         in_file=True,
     ),
-    "XX": Trouble(
+    "XX": Explanation(
         "An internal error of PostgreSQL or of an extension.",
         "Look for it in PostgreSQL's log. Write the statement in another way, or update the server or the extension.",
         in_file=True,
     ),
-    "XX001": Trouble(
+    "XX001": Explanation(
         "PostgreSQL found damaged data in a table.",
         "Don't run again yet. Find the table in PostgreSQL's log, and restore it from a backup or a snapshot.",
     ),
-    "XX002": Trouble(
+    "XX002": Explanation(
         "PostgreSQL found a damaged index.",
         "Rebuild the index (REINDEX INDEX CONCURRENTLY), and run again. The file needs no change.",
     ),
 }
 
 
-def trouble_of(sqlstate: str | None) -> Trouble | None:
-    """What is wrong with the server, or with what the role may do, where an error is about that."""
+def explain(sqlstate: str | None) -> Explanation | None:
+    """The explanation of an SQLSTATE that isn't (or not only) about the file's SQL; None for any other."""
     state = sqlstate or ""
-    return _TROUBLES.get(state) or _TROUBLES.get(state[:2])
+    return _EXPLANATIONS.get(state) or _EXPLANATIONS.get(state[:2])
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Diagnosis:
 
 
 def diagnose(error: psycopg.Error, text: bytes | None = None, statement: bytes = b"") -> Diagnosis:
-    """The part of an error that may be shown and kept.
+    """What may be shown and stored of an error.
 
     Args:
         text: the file whose statement met it; None of a statement of ours.
@@ -301,18 +301,18 @@ def named_error(error: psycopg.Error) -> MigratorError:
             solution=WHO_LOCKS_HISTORY,
             sqlstate=found.sqlstate,
         )
-    trouble = trouble_of(found.sqlstate)
-    if trouble and (found.sqlstate or "").startswith("53"):
+    explanation = explain(found.sqlstate)
+    if explanation and (found.sqlstate or "").startswith("53"):
         return DatabaseBusy(
             f"The server has run out of a resource: {found.message}.",
-            cause=trouble.cause,
-            solution=trouble.solution,
+            cause=explanation.cause,
+            solution=explanation.solution,
             sqlstate=found.sqlstate,
         )
     return MigrationFailed(
         f"A statement of the runner itself failed: {found.message} ({found.sqlstate}).",
-        cause=trouble.cause if trouble else "This shouldn't happen; the history may have been changed by hand.",
-        solution=trouble.solution if trouble else _COMPARE_HISTORY,
+        cause=explanation.cause if explanation else "This shouldn't happen; the history may have been changed by hand.",
+        solution=explanation.solution if explanation else _COMPARE_HISTORY,
         sqlstate=found.sqlstate,
     )
 
@@ -320,8 +320,8 @@ def named_error(error: psycopg.Error) -> MigratorError:
 def kind_of(found: Diagnosis, elapsed_ms: float, statement_timeout: int) -> type[MigratorError]:
     """Which error a file's failing statement is.
 
-    The SQLSTATE 57014 stands for a timeout as for a person's wish. The words tell them apart where the server speaks
-    English; elsewhere the clock does, as well as it can.
+    The SQLSTATE 57014 means either a timeout or a cancel request. An English message distinguishes the two; in other
+    languages the elapsed time is a good guess.
     """
     state = found.sqlstate or ""
     if state == "57014":

@@ -1,4 +1,4 @@
-"""What the steps of an execution have in common, and what everybody may say about one.
+"""What the steps of an execution have in common.
 
 execution_input   the input of an execution      settings      an environment's settings
 step              one call of one step           deadline      the time that a call has left

@@ -16,13 +16,13 @@ from aurora_migrations.engine.postgres.session import Session
 RESERVE = 10_000  # milliseconds kept for rolling back, the history, closing, and saying what happened
 _LEAST = 1_000  # milliseconds that any file gets, whatever is left
 _CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
-_LOCK_SHARE = 2  # a lock's limit is at most half of a statement's, so that whoever holds the lock gets reported
-_GRACE = 0.5  # seconds in which a statement's own limit may end it first, whose error says more
+_LOCK_SHARE = 2  # a lock's limit is at most half of a statement's, so that the blockers are reported
+_GRACE = 0.5  # seconds in which a statement's own limit may end it first: that error is more precise
 _AGAIN = 2.0  # seconds; a cancel request that arrives between two statements is lost
 
 
 class Deadline:
-    """The end of a call, by the clock of whoever limits it."""
+    """The end of a call, by the clock of the service that limits it."""
 
     def __init__(self, remaining_ms: Callable[[], float]) -> None:
         """Begins to count. `remaining_ms` returns the milliseconds until the call is ended from outside."""
@@ -62,13 +62,13 @@ class Deadline:
         self._longest = max(self._longest, duration_ms)
 
     def allows_another_file(self) -> bool:
-        """Whether the next file, of which nobody knows how long it takes, has a fair chance in what is left: a quarter
+        """Whether the next file, whose duration is unknown, has a fair chance in the time left: a quarter
         of what the call began with, and twice what the longest file has taken so far."""
         return self._left >= max(self._fair, 2 * self._longest)
 
     @property
     def _fair(self) -> int:
-        """What a file of which nobody knows how long it takes must have at least."""
+        """The least time that a file of unknown duration must have."""
         return self._at_first // 4
 
 

@@ -1,4 +1,4 @@
-"""What is known of an execution from outside: who or what started it, its page, and names that its state carries."""
+"""An execution: who or what started it, its page in the console, and names in its state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aurora_migrations.engine.steps.execution_input import ACTIONS
 READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in ("run-migration", "rollback"))
 CONTRACT_BROKEN = "ContractBroken"  # the error of a state machine that doesn't understand an answer
 NO_CAUSE = "No cause was given."
-SEEN_BY_ASKER = "seen_by_asker"  # the fact of an error about which no mail is sent
+SEEN_BY_INITIATOR = "seen_by_asker"  # the fact that marks an error about which no mail is sent
 _CONSOLES = {"cn-": "console.amazonaws.cn", "us-gov-": "console.amazonaws-us-gov.com"}  # by how regions begin
 
 
@@ -23,7 +23,7 @@ def console_page(region: str) -> str:
 
 
 def initiator(trigger: str, requested_by: str) -> str:
-    """Who or what started an execution, in words."""
+    """Who or what started an execution, as text."""
     if trigger == "deploy":  # by the rule on deployments, which passes the stack's ARN on
         return f"the deployment of stack {f'{requested_by}//'.split('/')[1] or requested_by or 'unknown'}"
     if trigger == "daily":

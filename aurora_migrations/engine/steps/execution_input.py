@@ -1,4 +1,4 @@
-"""Execution input: what an execution is to do, checked before anything else happens."""
+"""Execution input: parsed and validated before anything else happens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
 ActionName = Literal["run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback"]
 ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 KEYS = ("action", "target", "confirm", "trigger", "requested_by")
-# What AWS writes there itself: the console into an input that nobody has typed, Step Functions into that of an
+# What AWS writes there itself: the console into its default input, Step Functions into that of an
 # execution that another one has started. See docs/decisions/0018.
 IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
 _WITH_TARGET = ("run-migration", "plan", "verify", "rollback")
@@ -21,18 +21,19 @@ _EXAMPLE = '{"action": "run-migration", "target": "017"}'
 
 
 @dataclass(frozen=True)
-class Ask:
+class ExecutionInput:
     """A valid execution input."""
 
     action: str
     target: str | None  # a migration's number; None means all
     confirm: str | None  # for a rollback, the number of the newest applied migration, as the initiator knows it
-    trigger: str | None  # what started the execution, if that says so: the deploy rule, the command line
+    trigger: str | None  # what started the execution, if it is given: `deploy`, `daily`, `cli`
     requested_by: str  # the initiator's name, as it gives it; else the execution's
 
 
-def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
-    """An execution's input. All keys are optional: `{}` runs everything that is pending. What AWS adds is ignored."""
+def read_input(data: object, execution: str, allowed: Sequence[str]) -> ExecutionInput:
+    """Reads and validates an input. All keys are optional: `{}` runs everything that is pending. Keys that AWS adds are
+    ignored."""
     if not isinstance(data, Mapping):
         raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
     unknown = sorted(str(key)[:60] for key in data if key not in (*KEYS, *IGNORED))
@@ -42,26 +43,26 @@ def read_ask(data: object, execution: str, allowed: Sequence[str]) -> Ask:
     if action not in ACTIONS:
         raise _invalid(f"There is no action {action!r}. There are: {', '.join(ACTIONS)}.")
     if action not in allowed:
-        told = f"The action {action} isn't allowed in this environment, which allows {', '.join(allowed) or 'none'}."
-        raise ActionNotAllowed(told, action=action, allowed=list(allowed))
-    ask = Ask(
+        message = f"The action {action} isn't allowed in this environment, which allows {', '.join(allowed) or 'none'}."
+        raise ActionNotAllowed(message, action=action, allowed=list(allowed))
+    given = ExecutionInput(
         action,
         _text(data, "target", number=True),
         _text(data, "confirm", number=True),
         _text(data, "trigger"),
         _text(data, "requested_by") or execution,
     )
-    # No part of an input may be silently ignored.
-    if ask.target is not None and ask.action not in _WITH_TARGET:
-        raise _invalid(f"The action {ask.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
-    if ask.confirm is not None and ask.action != "rollback":
-        raise _invalid(f"Only the action rollback takes `confirm`, not {ask.action}.")
-    if ask.action == "rollback" and (ask.target is None or ask.confirm is None):
+    # Nothing in an input may be ignored silently.
+    if given.target is not None and given.action not in _WITH_TARGET:
+        raise _invalid(f"The action {given.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
+    if given.confirm is not None and given.action != "rollback":
+        raise _invalid(f"Only the action rollback takes `confirm`, not {given.action}.")
+    if given.action == "rollback" and (given.target is None or given.confirm is None):
         raise _invalid(
             "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
             '{"action": "rollback", "target": "017", "confirm": "018"}.'
         )
-    return ask
+    return given
 
 
 def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | None:

@@ -28,7 +28,7 @@ def unwritten(environment: str, region: str, what: str) -> Mail:
 
 
 def never_started(environment: str, queue: str) -> str:
-    """What the alarm of the dead-letter queue says; CloudWatch writes the mail around it, and cuts at 1024 bytes."""
+    """The description of the dead-letter queue's alarm. CloudWatch puts it into its mail, cut at 1024 bytes."""
     why = (
         "The message tells in the attribute ERROR_MESSAGE the reason, mostly a right that is missing, and in RULE_ARN "
     )

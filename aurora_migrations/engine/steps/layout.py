@@ -1,4 +1,4 @@
-"""How a mail is laid out: plain text in 72 columns under headings, and a subject that Amazon SNS takes."""
+"""Layout of mails: plain text in 72 columns under headings, and a subject that Amazon SNS takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 charact
 _INDENT = "  "
 _IN_BACKTICKS = re.compile("`[^`]{1,100}`")  # two that don't belong together may be far apart
 _HARD_SPACE = "\u00a0"
-_KEPT_END = 12  # characters of a long subject's end, where a line's number stands
+_KEPT_END = 12  # characters of a long subject's end, which contain the line number
 
 Section = tuple[str, Sequence[str]]
 
@@ -73,9 +73,9 @@ def wrap(line: str, width: int, first: str = "", others: str = "") -> list[str]:
 
 def named(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """`Name   value`, with the values under each other. Those without a value are left out."""
-    told = [(name, value) for name, value in pairs if value]
-    wide = max((len(name) for name, _ in told), default=0) + 2
-    return [line for name, value in told for line in wrapped(f"{name:<{wide}}{value}", hang=" " * wide)]
+    shown = [(name, value) for name, value in pairs if value]
+    wide = max((len(name) for name, _ in shown), default=0) + 2
+    return [line for name, value in shown for line in wrapped(f"{name:<{wide}}{value}", hang=" " * wide)]
 
 
 def listed(items: Sequence[str], most: int, count: int | None = None) -> str:
@@ -89,7 +89,7 @@ def listed(items: Sequence[str], most: int, count: int | None = None) -> str:
 
 
 def quoted(text: str, most: int) -> list[str]:
-    """Lines of code as they stand, each cut at a mail's width; of very many the first."""
+    """Lines of code, unwrapped, each cut at a mail's width; at most `most` of them."""
     lines = clean(text).splitlines()
     more = [f"... ({len(lines) - most} more lines)"] if len(lines) > most else []
     whole = (f"{_INDENT}{_INDENT}{line}".rstrip() for line in (*lines[:most], *more))
@@ -105,12 +105,12 @@ def pointed(excerpt: str) -> list[str]:
 
 
 def cut(text: str, most: int) -> str:
-    """A text's beginning, and how much more there is."""
+    """A text, truncated to `most` characters, with how many were cut."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
 
 
 def in_a_line(text: str) -> str:
-    """What somebody wrote, as it is shown to others: one line of at most 100 characters, without a password."""
+    """A user's text for display: one line of at most 100 characters, without a password."""
     return " ".join(clean(without_password(text)).split())[:100]
 
 

@@ -35,8 +35,8 @@ class Settings:
     # The roots that the server's certificate is checked with; None where sslmode has it not checked.
     certificates: Path | None
     actions: tuple[str, ...]  # those that are allowed
-    limits: Limits  # for files that say nothing themselves; lock_wait is also how long to wait for another run to end
-    hazards: Hazards  # what to do about a pending file's hazards that nobody has accepted
+    limits: Limits  # for files that set none themselves; lock_wait is also how long to wait for another run to end
+    hazards: Hazards  # what to do about hazards of a pending file that it doesn't allow
     migrations: Path
 
 

@@ -24,7 +24,7 @@ from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.postgres.sqlstate import named_error
 from aurora_migrations.engine.script import PAST, Action, Source
 from aurora_migrations.engine.steps.deadline import Deadline, Guard, out_of_time
-from aurora_migrations.engine.steps.execution_input import Ask
+from aurora_migrations.engine.steps.execution_input import ExecutionInput
 from aurora_migrations.engine.steps.settings import Settings
 
 _Item = TypeVar("_Item")
@@ -36,7 +36,7 @@ class Step:
     """A call of a step."""
 
     settings: Settings
-    ask: Ask
+    input: ExecutionInput
     execution: str  # the name of the execution that this is a call of
     started_at: str  # when that began, ISO 8601; the same in all its calls
     package: str  # the digest of the package that the execution began with; empty in its first step
@@ -48,8 +48,8 @@ class Step:
 
     @property
     def action(self) -> Action:
-        """What the execution does with files."""
-        return "rollback" if self.ask.action == "rollback" else "apply"
+        """Whether the execution applies files or rolls them back."""
+        return "rollback" if self.input.action == "rollback" else "apply"
 
     @cached_property
     def source(self) -> Source:
@@ -66,8 +66,8 @@ class Step:
 
 
 @contextlib.contextmanager
-def looking(step: Step, function: str) -> Iterator[Session]:
-    """A read-only session on the writer, with the environment's limits, that ends before the call does.
+def read_only_session(step: Step, function: str) -> Iterator[Session]:
+    """Opens a read-only session on the writer, with the environment's limits, that ends before the call does.
 
     Raises:
         NotAWriter: the server is a standby.
@@ -143,7 +143,7 @@ def _malformed(key: str, what: str) -> InvalidInput:
 
 
 def send(session: Session, sql: str) -> None:
-    """A statement of ours outside any transaction."""
+    """Runs one of our own statements outside any transaction."""
     try:
         session.wire.execute_pipeline([Command(sql)])
     except BatchError as error:

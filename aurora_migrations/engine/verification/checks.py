@@ -22,7 +22,7 @@ from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.advisory_lock import find_holder
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import ANYTHING, PAST, Outline
-from aurora_migrations.engine.steps.step import Step, looking, newest, send
+from aurora_migrations.engine.steps.step import Step, newest, read_only_session, send
 from aurora_migrations.engine.verification.expectations import LOCKED, Check, check_rows
 from aurora_migrations.engine.verification.tables import Table, inspect, nowhere
 
@@ -39,12 +39,12 @@ _UNFIT = (
 )
 _STAYS = "What is applied stays applied: the checks come after the commit."
 _LAST = re.compile(r'(?:"(?:[^"]|"")*"|[^".]+)\Z')  # part of a name, quoted as it was
-_TOLD = 10  # failed checks in the message
+_SHOWN = 10  # failed checks in the message
 _COUNTED = 50  # tables whose rows are counted
 
 
 @dataclass(frozen=True)
-class Standing:
+class TableEffects:
     """What an applied file means for tables."""
 
     file: str
@@ -52,7 +52,7 @@ class Standing:
     taken: tuple[str, ...]  # bare names of those that it may have dropped, or ANYTHING
 
 
-def must_be_there(files: Iterable[Standing | None]) -> dict[str, str]:
+def find_expected_tables(files: Iterable[TableEffects | None]) -> dict[str, str]:
     """Each such table, with the file that has made it.
 
     Args:
@@ -74,11 +74,11 @@ def must_be_there(files: Iterable[Standing | None]) -> dict[str, str]:
 
 
 class _Facts(NamedTuple):
-    """What else is needed of a file where a table isn't there; of ten thousand, all that is known fills the memory."""
+    """What is needed of a file if a table is missing. All facts of ten thousand files would fill the memory."""
 
     tables: tuple[str, ...]
     left: frozenset[str]  # names that it has taken away: those of tables that it dropped, renamed or moved
-    standing: Standing
+    effects: TableEffects
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Report:
     done: tuple[Done, ...]  # what the execution has applied or rolled back, in order
     tables: tuple[Table, ...]  # every table that the execution touched (or that the input names), as it is now
     missing: int  # how many of the tables don't exist, and no applied file is known to have dropped them
-    promised: Mapping[str, Sequence[str]]
-    kept: tuple[Check, ...]  # lasting expectations of all applied migrations, and what was found
+    row_expectations: Mapping[str, Sequence[str]]
+    lasting: tuple[Check, ...]  # lasting expectations of all applied migrations, and what was found
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
@@ -101,40 +101,40 @@ class Report:
         step, key = self.step, PAST[self.step.action]
         labels = [done.label for done in self.done]
         migration = labels[-1] if labels else None
-        if self.target is not None and step.ask.action != "rollback":
+        if self.target is not None and step.input.action != "rollback":
             migration = self.target.label
-        told = {str(file["migration"]): file for file in step.so_far.get(key, [])}
-        files = [{"verified": [], **told.get(done.label, {}), **done.to_dict()} for done in self.done]
-        tables = [{**table.to_dict(), **self._promise(table)} for table in self.tables]
-        lasting = [{"promise": check.promise, "found": check.found} for check in self.kept]
+        by_label = {str(file["migration"]): file for file in step.so_far.get(key, [])}
+        files = [{"verified": [], **by_label.get(done.label, {}), **done.to_dict()} for done in self.done]
+        tables = [{**table.to_dict(), **self._expectations_at_commit(table)} for table in self.tables]
+        lasting_rows = [{"promise": check.promise, "found": check.found} for check in self.lasting]
         return {
-            **success(step.ask.action, step.execution, self.database, migration, self._message(labels)),
+            **success(step.input.action, step.execution, self.database, migration, self._message(labels)),
             key: newest(files, _FILES_BUDGET),
             f"{key}_count": len(files),
             "already_applied": self.already.applied_at if self.already else None,
             "verified": {
                 "tables": newest(tables, _TABLES_BUDGET),
                 "tables_count": len(tables),
-                "always": newest(lasting, _CHECKS_BUDGET),
-                "always_count": len(lasting),
+                "always": newest(lasting_rows, _CHECKS_BUDGET),
+                "always_count": len(lasting_rows),
             },
             "warnings": newest(self.warnings, _WARNINGS_BUDGET),
             "duration_ms": _milliseconds_since(step.started_at),
         }
 
     def _message(self, labels: Sequence[str]) -> str:
-        if self.step.ask.action == "rollback":
+        if self.step.input.action == "rollback":
             return rollback_message(labels)
-        if self.step.ask.action != "verify":
+        if self.step.input.action != "verify":
             return success_message(labels, self.target.label if self.target else None, self.already)
         tables, found = _count(self.tables, "table"), "all is as it should be"
         if self.missing:
             found = f"{self.missing} of {tables} {'is' if self.missing == 1 else 'are'} not there"
-        return f"Verified {tables} and {_count(self.kept, 'lasting promise')}: {found}"
+        return f"Verified {tables} and {_count(self.lasting, 'lasting promise')}: {found}"
 
-    def _promise(self, table: Table) -> dict[str, object]:
+    def _expectations_at_commit(self, table: Table) -> dict[str, object]:
         """The expectations about its rows at the commit: the application may have written since."""
-        found = [words for name in {table.name, *table.called} for words in self.promised.get(name, ())]
+        found = [words for name in {table.name, *table.called} for words in self.row_expectations.get(name, ())]
         return {"promised_at_commit": found} if found else {}
 
 
@@ -155,33 +155,34 @@ def verify(step: Step) -> Report:
         MigratorError: of the families input, package, connection or history: nothing could be inspected, or what would
             keep the next run from beginning.
     """
-    package, action = step.source.package, step.ask.action
-    with looking(step, "verify") as session:
+    package, action = step.source.package, step.input.action
+    with read_only_session(step, "verify") as session:
         state = read_state(session)
         applied = state.applied
-        target = find_target(package, step.ask.target) if step.ask.target else None
+        target = find_target(package, step.input.target) if step.input.target else None
         if action == "verify" and target and target.version not in applied:
             raise _not_applied(target)
         done = read_done(session, step.execution, step.started_at, step.action)
         did = {each.version: each.label for each in done}
-        # The migrations whose tables are looked at: those of this execution; without any, the target, or for the action
+        # The migrations whose tables are inspected: those of this execution; without any, the target, or for the action
         # verify everything that is applied.
         versions = set(did) or ({target.version} if target else set(applied) if action == "verify" else set())
         known = _outlines(step, versions | set(applied))
-        promised: dict[str, list[str]] = {}
+        row_expectations: dict[str, list[str]] = {}
         if action != "rollback":
             for row in (row for version in versions if version in known for row in known[version].rows):
-                promised.setdefault(row.table, []).append(f"{row.operator} {row.count}")
+                row_expectations.setdefault(row.table, []).append(f"{row.operator} {row.count}")
         names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
-        tables = tuple(inspect(session, [*names, *promised], _COUNTED, lambda: not step.deadline.is_over))
-        kept = tuple(_lasting(step, session, known, applied))
+        tables = tuple(inspect(session, [*names, *row_expectations], _COUNTED, lambda: not step.deadline.is_over))
+        lasting = tuple(_lasting(step, session, known, applied))
         facts = {} if all(table.exists for table in tables) else dict(_facts(step, known))
-        missed = [*_missed(step, session, state, tables, facts)]
-        _refuse([*_history(step, applied, target, done)], [*missed, *_indexes(tables), *kept], step, bool(missed))
+        missing_tables = [*_missing_tables(step, session, state, tables, facts)]
+        checks = [*missing_tables, *_indexes(tables), *lasting]
+        _raise_failures([*_history(step, applied, target, done)], checks, step, bool(missing_tables))
         warnings: list[str] = []
         if action != "rollback":
             edits = read_edits(session, step.source, applied)
-            warnings += build_plan(package, state, edits, step.ask.target).warnings
+            warnings += build_plan(package, state, edits, step.input.target).warnings
             files = [package.by_version[version] for version in did if version in package.by_version]
             warnings += [str(hazard) for file in files for hazard in step.source.script("apply", file).open_hazards]
         return Report(
@@ -191,9 +192,9 @@ def verify(step: Step) -> Report:
             already=applied.get(target.version) if target and target.version not in did else None,
             done=done,
             tables=tables,
-            missing=_missing(tables, facts),
-            promised=promised,
-            kept=kept,
+            missing=_count_missing(tables, facts),
+            row_expectations=row_expectations,
+            lasting=lasting,
             warnings=tuple(warnings),
         )
 
@@ -209,14 +210,14 @@ def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]
         # As only the removal, the renaming and a change of the form of a table lock it.
         exclusive = {lock.table for each in script.statements for lock in each.locks if lock.mode == "ACCESS EXCLUSIVE"}
         left = frozenset(exclusive - {*script.tables})
-        yield migration.version, _Facts(script.tables, left, Standing(script.file, script.made, script.taken))
+        yield migration.version, _Facts(script.tables, left, TableEffects(script.file, script.made, script.taken))
 
 
-def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
+def _count_missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
     """How many of the tables don't exist, though by the files they should.
 
-    It is reported and no failure (see `_missed`): a DO block, a function, or a job that drops old partitions may have
-    dropped them.
+    It is reported and no failure (see `_missing_tables`): a DO block, a function, or a job that drops old partitions
+    may have dropped them.
     """
     there: dict[str, bool] = {}
     for _, each in sorted(facts.items()):
@@ -225,33 +226,35 @@ def _missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
     return sum(not table.exists and there.get(table.name, True) for table in tables)
 
 
-def _missed(
+def _missing_tables(
     step: Step, session: Session, state: State, tables: Sequence[Table], facts: Mapping[int, _Facts]
 ) -> Iterator[Check]:
     """Tables that must be there and are nowhere. After a rollback none: a down file can't always give back what its
     migration had dropped.
 
-    Where there are any, it is looked closer: a file may not be what was applied, an earlier rollback have left a table
-    away, or another run be at work.
+    If some are missing, it checks more closely: a file may differ from what was applied, an earlier rollback may not
+    have restored a table, or another run may be in progress.
     """
-    if step.ask.action == "rollback" or state.unfinished:
+    if step.input.action == "rollback" or state.unfinished:
         return
-    known = {version: facts[version].standing if version in facts else None for version in sorted(state.applied)}
+    known = {version: facts[version].effects if version in facts else None for version in sorted(state.applied)}
     away = [table.name for table in tables if not table.exists]
-    made_by = must_be_there(known.values())
+    made_by = find_expected_tables(known.values())
     if not nowhere(session, [name for name in away if name in made_by]):
         return
     edits = read_edits(session, step.source, state.applied)
     certain = {v: None if v in edits and edits[v].changed else each for v, each in known.items()}
     changes = read_course(session)  # what is applied and what was rolled back, one after the other
-    made_by = must_be_there(certain.get(c.version) if c.action == "apply" else _rolled_back(step, c) for c in changes)
+    made_by = find_expected_tables(
+        certain.get(c.version) if c.action == "apply" else _rolled_back(step, c) for c in changes
+    )
     gone = nowhere(session, [name for name in away if name in made_by])
     if find_holder(session) is None and read_state(session) == state:
         for name in sorted(gone):
             yield Check(f"table {name}", "there", "not there", False, made_by[name])
 
 
-def _rolled_back(step: Step, change: Change) -> Standing | None:
+def _rolled_back(step: Step, change: Change) -> TableEffects | None:
     """What a rollback may have left away: all that the migration or its down file takes away, as the one doesn't always
     give back what the other took. None where the file isn't what it was then."""
     migration = step.source.package.by_version.get(change.version)
@@ -263,7 +266,7 @@ def _rolled_back(step: Step, change: Change) -> Standing | None:
     except MigratorError:  # a down file that can't be read any more
         return None
     taken = [script.taken if script.tokens else (ANYTHING,) for script in scripts]  # without tokens it is no SQL
-    return Standing(migration.name, (), tuple(name for names in taken for name in names))
+    return TableEffects(migration.name, (), tuple(name for names in taken for name in names))
 
 
 def _lasting(
@@ -278,10 +281,10 @@ def _lasting(
     for version, each in outlines.items():
         for expectation in each.rows:
             if expectation.always and version in applied:
-                yield _asked(step, session, each.file, expectation)
+                yield _check_expectation(step, session, each.file, expectation)
 
 
-def _asked(step: Step, session: Session, file: str, expectation: RowsExpectation) -> Check:
+def _check_expectation(step: Step, session: Session, file: str, expectation: RowsExpectation) -> Check:
     if step.deadline.is_over:
         raise StatementTimeout(f"{file}: {expectation}: could not be asked any more.", state=_STAYS)
     send(session, "BEGIN")
@@ -298,11 +301,11 @@ def _history(
     step: Step, applied: Mapping[int, Applied], target: Migration | None, done: Sequence[Done]
 ) -> Iterator[Check]:
     """What the run was for is so in the history."""
-    if step.ask.action == "rollback":
+    if step.input.action == "rollback":
         for each in done:
             if each.version in applied:
                 yield Check(f"migration {each.label}", "rolled back", "applied", False)
-    elif step.ask.action == "run-migration":
+    elif step.input.action == "run-migration":
         wanted = [target] if target and target.version in applied else step.source.package.migrations
         for migration in wanted:
             if migration.version not in applied and (target is None or migration.version <= target.version):
@@ -328,19 +331,19 @@ def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
                 yield Check(f"index {index.name} on {table.name}", "valid and ready", index.state, False)
 
 
-def _refuse(history: Sequence[Check], checks: Sequence[Check], step: Step, missed: bool) -> None:
+def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Step, missing_tables: bool) -> None:
     failed = [*history, *(check for check in checks if not check.true)]
     if not failed:
         return
-    told = "; ".join(map(str, failed[:_TOLD]))
-    more = f"; and {len(failed) - _TOLD} more" if len(failed) > _TOLD else ""
+    details = "; ".join(map(str, failed[:_SHOWN]))
+    more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     raise VerificationFailed(
-        f"{told}{more}.",
+        f"{details}{more}.",
         cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
-        solution=f"{_GONE if missed else ''}{_UNFIT}",
+        solution=f"{_GONE if missing_tables else ''}{_UNFIT}",
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),
-        migration=step.ask.target,
+        migration=step.input.target,
         checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
     )
 

@@ -23,7 +23,7 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-# PostgreSQL's errors about the COALESCE that we put around an expectation's query, in words about the query.
+# PostgreSQL's errors about the COALESCE that we put around an expectation's query, reworded to be about the query.
 _WRONG_SHAPE = {
     "42804": "a value that isn't a boolean (42804)",
     "42601": "more than one column (42601)",
@@ -64,12 +64,12 @@ def check_expectations(
     """Checks expectations in the open transaction, which is as before afterwards; VerificationFailed names all that
     aren't met or whose query fails. Each of the queries must return one row with one true boolean."""
     checks = [check_rows(session, expectation) for expectation in rows]
-    checks += [_check_query(session, promise) for promise in queries]
+    checks += [_check_query(session, each) for each in queries]
     failed = [check for check in checks if not check.true]
     if failed:
-        told = "; ".join(map(str, failed))
+        details = "; ".join(map(str, failed))
         raise VerificationFailed(
-            f"{file}: {told}.",
+            f"{file}: {details}.",
             state="The file was rolled back as a whole; the database is as it was before it.",
             migration=migration,
             file=file,
@@ -89,21 +89,23 @@ def check_rows(session: Session, expectation: RowsExpectation, faults: Collectio
         counted = f"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM {name} LIMIT {expectation.count + 1}) AS counted"
         ((count,),) = _read_only(session, Command(counted))
     except BatchError as error:
-        return _unanswered(promise, expected, error, promise, faults=faults)
+        return _failed_check(promise, expected, error, promise, faults=faults)
     found = int(count or 0)
     more = " or more" if found > expectation.count else ""
     return Check(promise, expected, f"{found}{more}", _COMPARE[expectation.operator](found, expectation.count))
 
 
-def _check_query(session: Session, promise: Expectation) -> Check:
+def _check_query(session: Session, expectation: Expectation) -> Check:
     """COALESCE makes the server check that the query has one row at most, one column, and is a boolean."""
     try:
-        answer = _read_only(session, Command(f"SELECT COALESCE(({promise.query}\n), NULL::boolean)"))
+        answer = _read_only(session, Command(f"SELECT COALESCE(({expectation.query}\n), NULL::boolean)"))
     except BatchError as error:
-        return replace(_unanswered(promise.name, "true", error, promise.query, _WRONG_SHAPE), place=promise.place)
+        return replace(
+            _failed_check(expectation.name, "true", error, expectation.query, _WRONG_SHAPE), place=expectation.place
+        )
     value = answer[0][0]
     words = {"t": "true", "f": "false", None: "no row, or NULL"}
-    return Check(promise.name, "true", words.get(value, str(value)), value == "t", promise.place)
+    return Check(expectation.name, "true", words.get(value, str(value)), value == "t", expectation.place)
 
 
 def _read_only(session: Session, command: Command) -> list[Row]:
@@ -116,7 +118,7 @@ def _read_only(session: Session, command: Command) -> list[Row]:
         raise
 
 
-def _unanswered(
+def _failed_check(
     promise: str,
     expected: str,
     error: BatchError,
@@ -133,7 +135,7 @@ def _unanswered(
             state="The file was rolled back as a whole; the database is as it was before it.",
             sqlstate=found.sqlstate,
         )
-    told = f"an error: {found.message} ({found.sqlstate})"
+    result = f"an error: {found.message} ({found.sqlstate})"
     if "COALESCE" in found.message or "subquery" in found.message:
-        told = (known or {}).get(found.sqlstate or "", told)
-    return Check(promise, expected, told, False)
+        result = (known or {}).get(found.sqlstate or "", result)
+    return Check(promise, expected, result, False)

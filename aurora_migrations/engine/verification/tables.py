@@ -68,7 +68,7 @@ _ROWS = """
 
 @dataclass(frozen=True)
 class Index:
-    """An index as it is now. `building`: another session is at work on it."""
+    """An index as it is now. `building`: another session is building it."""
 
     name: str
     valid: bool
@@ -82,7 +82,7 @@ class Index:
 
     @property
     def state(self) -> str:
-        """Its state in words."""
+        """Its state as text."""
         if self.building:
             return "being built"
         return "valid and ready" if self.fit else "not ready" if not self.ready else "invalid"
@@ -92,7 +92,7 @@ class Index:
 class Table:
     """A table as it is now.
 
-    rows, size: None where nobody knows: the table was never analyzed and is too large to count, or may not be read.
+    rows, size: None where unknown: the table was never analyzed and is too large to count, or may not be read.
     counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
     """
 
@@ -126,27 +126,27 @@ def inspect(
     """The tables of these names, each once; what is a view, a sequence or something else is left out.
 
     Args:
-        names: as SQL writes them; of an index, its table is looked at.
+        names: as SQL writes them; for an index, its table is inspected.
         count: how many tables get their rows counted at most; the others get the estimate.
         in_time: called before each of these; if it returns False, this one gets the estimate, too.
     """
     tables: dict[str, Table] = {}
-    for table in map(_table, _ask(session, _TABLES, json.dumps(list(dict.fromkeys(names))))):
+    for table in map(_table, _query(session, _TABLES, json.dumps(list(dict.fromkeys(names))))):
         known = tables.get(table.name, table)
         tables[table.name] = replace(known, called=tuple(dict.fromkeys((*known.called, *table.called))))
     there = [table for table in tables.values() if table.exists]
     indexes: dict[int, list[Index]] = {}
-    for oid, name, valid, ready, building in _ask(session, _INDEXES, json.dumps([str(t.oid) for t in there])):
+    for oid, name, valid, ready, building in _query(session, _INDEXES, json.dumps([str(t.oid) for t in there])):
         index = Index(str(name), valid == "t", ready == "t", building == "t")
         indexes.setdefault(int(str(oid)), []).append(index)
-    asked = {table.name for table in there[:count]}
+    to_count = {table.name for table in there[:count]}
     complete = (replace(table, indexes=tuple(indexes.get(table.oid, ()))) for table in tables.values())
-    return [_counted(session, table) if table.name in asked and in_time() else table for table in complete]
+    return [_counted(session, table) if table.name in to_count and in_time() else table for table in complete]
 
 
 def nowhere(session: Session, names: Sequence[str]) -> set[str]:
     """Which of these names no relation bears, in whatever schema: a `search_path` can't hide it, nor a move."""
-    return {str(name) for (name,) in _ask(session, _NOWHERE, json.dumps(list(names)))} if names else set()
+    return {str(name) for (name,) in _query(session, _NOWHERE, json.dumps(list(names)))} if names else set()
 
 
 def _table(row: Row) -> Table:
@@ -165,7 +165,7 @@ def _table(row: Row) -> Table:
 
 
 def _counted(session: Session, table: Table) -> Table:
-    """The table with its size, and its rows counted if that is small; as it was where that can't be had now (a lock, a
+    """The table with its size, and its rows counted if that is small; unchanged if they can't be read now (a lock, a
     privilege, a policy)."""
     only = "" if table.kind == "p" else "ONLY "
     limits = [
@@ -183,7 +183,7 @@ def _counted(session: Session, table: Table) -> Table:
     return known if rows is None else replace(known, rows=int(rows), counted=True)
 
 
-def _ask(session: Session, sql: str, *params: Param) -> list[Row]:
+def _query(session: Session, sql: str, *params: Param) -> list[Row]:
     """Rows, with names found as the role's own search_path finds them, unlike those that the history is read with."""
     try:
         return session.wire.execute_pipeline([BEGIN, Command(sql, params), COMMIT])[1]
