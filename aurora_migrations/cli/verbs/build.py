@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from aurora_migrations import project
 from aurora_migrations.cdk.package.build import ARM64, MIGRATIONS, X86_64, PackagingError, build
@@ -48,7 +46,8 @@ def _build(arguments: argparse.Namespace) -> int:
     wrong = inspect(target, architecture)
     if wrong:
         return _print_problems(wrong, arguments)
-    size, made = len(zipped(target)), Path(os.path.relpath(target)).as_posix()
+    above = project.PACKAGE if project.IS_CHECKOUT else project.local()
+    size, made = len(zipped(target)), target.relative_to(above.parent).as_posix()
     if arguments.output == "json":
         facts = {"architecture": architecture.name, "zipped_bytes": size, "versions": locked()}
         print_json({"ok": True, "package": made, "digest": digest, **facts})
