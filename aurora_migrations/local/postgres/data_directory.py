@@ -19,7 +19,7 @@ from aurora_migrations.local.postgres.file_locks import hold, is_held
 SETTINGS = "aurora-migrations.conf"  # also shows that we made the data directory, completely
 LOG_BYTES = 1_000_000
 
-_users: dict[Path, IO[bytes] | None] = {}  # the tokens of this process, locked
+_users: dict[Path, IO[bytes]] = {}  # the tokens of this process, locked
 _numbers = count(1)
 
 
@@ -28,6 +28,9 @@ class Folder:
     """A data directory. Our files are beside it, as PostgreSQL owns everything inside."""
 
     data: Path
+
+    def _beside(self, suffix: str) -> Path:
+        return self.data.with_name(self.data.name + suffix)
 
     @property
     def log(self) -> Path:
@@ -45,7 +48,11 @@ class Folder:
     # ---- making it
 
     def make(self, programs: Installation, *, temporary: bool) -> None:
-        """Make the data directory unless it exists. It appears whole or not at all."""
+        """Make the data directory unless it exists. It appears whole or not at all.
+
+        Raises:
+            ServerError: another version made it, it isn't ours, or initdb failed.
+        """
         if (self.data / SETTINGS).exists():
             made_by = (self.data / "PG_VERSION").read_text().strip()
             if made_by != str(programs.major):
@@ -63,19 +70,7 @@ class Folder:
             )
         making = self.empty(self._beside(".new"))
         self.keep_password(secrets.token_urlsafe(18))
-        finished = programs.run(
-            "initdb",
-            *("-D", making, "-U", "postgres", "-E", "UTF8", "--locale=C"),
-            *("--auth=scram-sha-256", f"--pwfile={self._password_file}"),
-            *(["--no-sync"] if temporary else []),
-        )
-        if finished.code != 0:
-            _remove(making)
-            raise ServerError(
-                f"PostgreSQL {programs.version} couldn't make a data folder: initdb failed.",
-                output=finished.output,
-                todo=f"make room and permissions for {self.data.parent}, or name another folder.",
-            )
+        self._initdb(programs, making, temporary=temporary)
         with (making / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write(f"\ninclude_if_exists = '{SETTINGS}'\n")
         _write(making / SETTINGS, "")
@@ -89,10 +84,22 @@ class Folder:
         os_account.give(path)
         return path
 
-    # ---- files in it and beside it
+    def _initdb(self, programs: Installation, making: Path, *, temporary: bool) -> None:
+        finished = programs.run(
+            "initdb",
+            *("-D", making, "-U", "postgres", "-E", "UTF8", "--locale=C"),
+            *("--auth=scram-sha-256", f"--pwfile={self._password_file}"),
+            *(["--no-sync"] if temporary else []),
+        )
+        if finished.code != 0:
+            _remove(making)
+            raise ServerError(
+                f"PostgreSQL {programs.version} couldn't make a data folder: initdb failed.",
+                output=finished.output,
+                todo=f"make room and permissions for {self.data.parent}, or name another folder.",
+            )
 
-    def _beside(self, suffix: str) -> Path:
-        return self.data.with_name(self.data.name + suffix)
+    # ---- files in it and beside it
 
     @property
     def _password_file(self) -> Path:
@@ -114,8 +121,8 @@ class Folder:
 
     def write_settings(self, settings: Mapping[str, str]) -> None:
         """Settings for the next start. In a file, as each shell quotes a command line differently."""
-        quoted = {name: value.replace("\\", "\\\\").replace("'", "''") for name, value in settings.items()}
-        _write(self.data / SETTINGS, "".join(f"{name} = '{value}'\n" for name, value in quoted.items()))
+        lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
+        _write(self.data / SETTINGS, "".join(lines))
 
     def fresh_log(self) -> int:
         """Make a log that PostgreSQL's account can write to; returns the size it has now."""
@@ -146,15 +153,10 @@ class Folder:
         lines = self.postmaster()
         if not lines or sys.platform == "win32":  # PostgreSQL isn't misled there
             return False
-        pid = lines[0].strip()
-        if Path("/proc/self/cmdline").exists():
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")  # empty if it is unreaped
-            except OSError:
-                return False
-            return str(self.data) not in command
-        shown = subprocess.run(["ps", "-o", "command=", "-p", pid], capture_output=True, text=True)
-        return shown.returncode == 0 and str(self.data) not in shown.stdout
+        try:
+            return str(self.data) not in _command(lines[0].strip())
+        except OSError:
+            return False
 
     def correct(self) -> None:
         """Correct a misleading postmaster.pid, so that PostgreSQL can start.
@@ -173,7 +175,10 @@ class Folder:
         users = self._beside(".users")
         users.mkdir(exist_ok=True)
         token = users / f"{os.getpid()}-{next(_numbers)}"
-        _users[token] = hold(token)
+        file = hold(token)
+        if file is None:
+            raise AssertionError(f"{token} is this process's own")
+        _users[token] = file
         return token
 
     def leave(self, token: Path) -> bool:
@@ -186,6 +191,20 @@ class Folder:
     def is_used(self) -> bool:
         """Whether a living process uses the server."""
         return any(map(is_held, self._beside(".users").glob("*")))
+
+
+def _command(pid: str) -> str:
+    """The command line of a process; empty if it is dead but unreaped. Raises OSError if there is none."""
+    if Path("/proc/self/cmdline").exists():
+        return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
+    finished = subprocess.run(["ps", "-o", "command=", "-p", pid], capture_output=True, text=True)
+    if finished.returncode != 0:
+        raise ProcessLookupError(pid)
+    return finished.stdout
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _write(path: Path, text: str) -> None:

@@ -43,21 +43,13 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python on what calls `end_with_the_parent`: its stdin ends with this process, however that ends.
-
-    `variables` are added to its environment.
-    """
+@contextlib.contextmanager
+def lifeline() -> Iterator[int]:
+    """The stdin for a child that calls `end_with_the_parent`. It ends with the block, or with this process, however
+    that ends."""
     reading, writing = os.pipe()
     try:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
-            env={**os.environ, project.LOCAL_VARIABLE: str(project.local()), **variables},  # cwd isn't the project
-            stdin=reading,
-            capture_output=True,
-            text=True,
-        )
+        yield reading
     finally:
         os.close(reading)
         os.close(writing)
@@ -86,7 +78,7 @@ def guarded(data: Path) -> Iterator[None]:
     """
     guard = subprocess.Popen(
         [sys.executable, "-m", "aurora_migrations.local.postgres.process_lifetime", str(data)],
-        cwd=project.PACKAGE.parent,
+        cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -102,8 +94,14 @@ def guarded(data: Path) -> Iterator[None]:
             guard.stdin.close()
 
 
-if __name__ == "__main__":
+def main(data: Path) -> int:
+    """Waits for the end of stdin, then stops the server unless another process uses it."""
     from aurora_migrations.local.postgres.server import stop_unused
 
     sys.stdin.buffer.read()
-    stop_unused(Path(sys.argv[1]))
+    stop_unused(data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
