@@ -46,7 +46,7 @@ def migrations() -> Path:
     named = os.environ.get(MIGRATIONS_VARIABLE, "").strip()
     if named:
         return Path(named)
-    folder, table = _find()  # also shows that there is a current folder
+    folder, table = _find()
     path = folder / table.get("migrations", "migrations")
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 

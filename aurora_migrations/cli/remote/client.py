@@ -112,7 +112,7 @@ def execute_in(
         ended = _follow(Follower(environment, begun, display), arguments)
     except LeftRunning:
         raise
-    except KeyboardInterrupt:  # before it is followed, where no question is asked
+    except KeyboardInterrupt:  # before it is followed: there is no prompt here
         maybe = f"The execution {execution} may have been started. Look at it: {_logs_command(execution, arguments)}"
         raise LeftRunning(maybe if environment.lasting else _ends_with_us(execution, arguments)) from None
     return output_of(ended)

@@ -129,7 +129,7 @@ def shorten_waits(definition: str) -> str:
 
 
 class _Resource(CloudFormationModel):
-    """A kind of resource for moto's CloudFormation; by itself one that has no effect on a laptop.
+    """A kind of resource for moto's CloudFormation. This base class has no effect on a laptop.
 
     Resources are only ever created: what changes later is deployed as a new package.
     """

@@ -104,7 +104,7 @@ class Executions:
 
 
 def connect_interpreter(url: str, secret: str) -> None:
-    """Makes moto's interpreter call the services at this URL and sign with this secret key. By itself it uses a fixed
+    """Makes moto's interpreter call the services at this URL and sign with this secret key. Its defaults are a fixed
     key and `localhost`, where another program may listen by IPv6."""
 
     def client(**options: Any) -> Any:
