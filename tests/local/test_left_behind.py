@@ -81,8 +81,10 @@ def running(code: str, folder: Path, **environment: str) -> Iterator[subprocess.
         text=True,
     )
     with process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -135,3 +137,17 @@ def test_a_server_whose_starter_died_before_it_came_up_is_waited_for(home: Path)
     assert not folder.postmaster()
     assert not folder.starting.exists()
     until(lambda: not processes_of(data), "the end of PostgreSQL")
+
+
+@pytest.mark.parametrize("reaped", [True, False], ids=["gone", "unreaped"])
+def test_a_server_that_was_killed_is_known_to_have_ended(tmp_path: Path, reaped: bool) -> None:
+    folder = Folder(tmp_path / "postgres-1")
+    folder.data.mkdir()
+    assert not folder.runs(), "there never was one"
+    with running("import time; time.sleep(60)", folder.data) as process:
+        (folder.data / "postmaster.pid").write_text(f"{process.pid}\n{folder.data}\n")
+        until(folder.runs, "the process to have its command line")
+        process.kill()
+        if reaped:
+            process.wait()
+        until(lambda: not folder.runs(), "the end to be noticed")

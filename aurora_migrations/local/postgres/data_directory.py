@@ -144,19 +144,16 @@ class Folder:
         except OSError:
             return []
 
-    def misleads(self) -> bool:
-        """Whether postmaster.pid names a process that isn't a server on this data directory.
+    def runs(self) -> bool:
+        """Whether postmaster.pid names a living server on this data directory.
 
-        PostgreSQL recognises a process that is gone. But after a reboot or in a new container the number is
-        often another program's, and in a container a dead process may stay unreaped.
+        The file outlives a server that was killed. After a reboot or in a new container its number is often another
+        program's, and in a container a dead process may stay unreaped.
         """
         lines = self.postmaster()
         if not lines or sys.platform == "win32":  # PostgreSQL isn't misled there
-            return False
-        try:
-            return str(self.data) not in _command(lines[0].strip())
-        except OSError:
-            return False
+            return bool(lines)
+        return str(self.data) in _command(lines[0].strip())
 
     def correct(self) -> None:
         """Correct a misleading postmaster.pid, so that PostgreSQL can start.
@@ -164,7 +161,7 @@ class Folder:
         We write our own process id: PostgreSQL knows that the process that starts it isn't a server. If the file
         were removed, it couldn't look for orphans of the dead server in its shared memory.
         """
-        if self.misleads():
+        if self.postmaster() and not self.runs():
             text = "".join(f"{line}\n" for line in [str(os.getpid()), *self.postmaster()[1:]])
             (self.data / "postmaster.pid").write_text(text, "utf-8")
 
@@ -194,13 +191,13 @@ class Folder:
 
 
 def _command(pid: str) -> str:
-    """The command line of a process; empty if it is dead but unreaped. Raises OSError if there is none."""
-    if Path("/proc/self/cmdline").exists():
+    """The command line of a process; empty if it is dead."""
+    if not Path("/proc/self/cmdline").exists():
+        return subprocess.run(["ps", "-o", "command=", "-p", pid], capture_output=True, text=True).stdout
+    try:
         return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
-    finished = subprocess.run(["ps", "-o", "command=", "-p", pid], capture_output=True, text=True)
-    if finished.returncode != 0:
-        raise ProcessLookupError(pid)
-    return finished.stdout
+    except OSError:
+        return ""
 
 
 def _quoted(value: str) -> str:

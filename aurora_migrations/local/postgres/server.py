@@ -153,7 +153,7 @@ def running(data: Path, *, bindir: Path | None = None) -> Server | None:
 def log_if_ended(data: Path) -> Path | None:
     """The server's log, if its process is gone. Doesn't connect to it."""
     folder = Folder(os_account.place_for(data))
-    return folder.log if not folder.postmaster() or folder.misleads() else None
+    return None if folder.runs() else folder.log
 
 
 def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
@@ -167,9 +167,7 @@ def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
     with locked(folder.lock), signals_held_back():
         if not folder.is_used():
             deadline = time.monotonic() + RETRY_SECONDS
-            while folder.starting.exists() and time.monotonic() < deadline:
-                if folder.postmaster() and not folder.misleads():
-                    break
+            while folder.starting.exists() and not folder.runs() and time.monotonic() < deadline:
                 time.sleep(0.05)
             _stop(binaries.find(bindir), folder, "fast")
             folder.starting.unlink(missing_ok=True)
@@ -259,7 +257,7 @@ def _stop(programs: Installation, folder: Folder, mode: str) -> None:
     """Stop it within a bounded time; with mode "immediate" if it doesn't stop in the given one."""
     output = ""
     for how, seconds in ((mode, STOP_SECONDS), ("immediate", 10)):
-        if not folder.postmaster() or folder.misleads():
+        if not folder.runs():
             return
         arguments = ("stop", "-s", "-w", "-t", str(seconds), "-m", how, "-D", folder.data)
         finished = programs.run("pg_ctl", *arguments, timeout=seconds + 10)
