@@ -111,7 +111,7 @@ def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
 
 def _linted_file(compiled: Compiled) -> LintedFile:
     units = compiled.script.units
-    in_transaction = len(units) <= 1 and not any(unit.alone for unit in units)
+    in_transaction = len(units) <= 1 and not any(unit.nontransactional for unit in units)
     last_unit = units[-1].start if len(units) > 1 else 0
     return LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit)
 

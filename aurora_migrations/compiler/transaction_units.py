@@ -19,8 +19,9 @@ import postgast
 from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler.locks.syntax_tree import option_is_on
+from aurora_migrations.compiler.nontransactional import nontransactional
 from aurora_migrations.compiler.parser import Statement, tokens
-from aurora_migrations.engine.script import Unit
+from aurora_migrations.engine.script import Nontransactional, Unit
 
 _NESTED = "this BEGIN stands inside another block; PostgreSQL would only warn, and go on in the first"
 _LONE_COMMIT = (
@@ -72,20 +73,20 @@ _CONTROLS = {
 def find_units(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
     """The units of a file, by its option `transaction`: `on`, `off` or None."""
     controls = [control_of(statement) for statement in statements]
-    alone = [needs_no_transaction(statement) for statement in statements]
-    if transaction != "off" and not any(controls) and not any(alone):
+    apart = [nontransactional(statement) for statement in statements]
+    if transaction != "off" and not any(controls) and not any(apart):
         whole = Unit(0, len(text), (0, len(statements)), "", None, "")
         return Layout((whole,), "one transaction: nothing in the file asks for anything else")
-    if transaction != "off" and _is_wrapped(controls) and not any(alone):
+    if transaction != "off" and _is_wrapped(controls) and not any(apart):
         block = _block(text, statements, 0, len(statements) - 1)
         return Layout((block,), "one transaction: the file's own BEGIN ... COMMIT")
     if transaction == "off":
         reason = "each statement and block apart: the file says transaction = off"
-    elif any(alone):
-        reason = f"each statement and block apart: {next(filter(None, alone))} can't run inside a transaction"
+    elif any(apart):
+        reason = f"each statement and block apart: {next(filter(None, apart)).name} can't run inside a transaction"
     else:
         reason = "each block apart: the file has BEGIN ... COMMIT blocks of its own"
-    units, problems = _several(text, statements, controls, alone, transaction)
+    units, problems = _several(text, statements, controls, apart, transaction)
     return Layout(tuple(units), reason, tuple(problems))
 
 
@@ -113,12 +114,12 @@ def _several(
     text: bytes,
     statements: Sequence[Statement],
     controls: Sequence[Control | None],
-    alone: Sequence[str | None],
+    apart: Sequence[Nontransactional | None],
     transaction: str | None,
 ) -> tuple[list[Unit], list[tuple[int, str]]]:
     """The units of a file of several, and its problems."""
     units, problems, begun = list[Unit](), list[tuple[int, str]](), None
-    for number, (statement, control, name) in enumerate(zip(statements, controls, alone, strict=True)):
+    for number, (statement, control, found) in enumerate(zip(statements, controls, apart, strict=True)):
         if control is Control.BEGIN and begun is not None:
             problems.append((number, _NESTED))
         elif control is Control.BEGIN:
@@ -133,15 +134,15 @@ def _several(
             begun = None
         elif control is Control.OTHER:
             problems.append((number, _OTHER))
-        elif begun is not None and name:
-            reason = f"{name} can't run inside a transaction block; move it out of BEGIN ... COMMIT"
+        elif begun is not None and found:
+            reason = f"{found.name} can't run inside a transaction block; move it out of BEGIN ... COMMIT"
             problems.append((number, reason))
         elif begun is None:
             commits = statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
             outside = statement.kind == "CallStmt" or commits
-            units.append(Unit(statement.start, statement.end, (number, number + 1), "", name, "", outside))
-            if name and transaction == "on":
-                reason = f"{name} can't run inside a transaction, but `transaction = on` asks for one"
+            units.append(Unit(statement.start, statement.end, (number, number + 1), "", found, "", outside))
+            if found and transaction == "on":
+                reason = f"{found.name} can't run inside a transaction, but `transaction = on` asks for one"
                 problems.append((number, reason))
     if begun is not None:
         problems.append((begun, _NO_COMMIT))
@@ -150,7 +151,7 @@ def _several(
     return units, problems
 
 
-# ---- statements that control transactions, and those that PostgreSQL refuses inside one -----------------------------
+# ---- statements that control transactions --------------------------------------------------------------------------
 
 
 def control_of(statement: Statement) -> Control | None:
@@ -179,65 +180,3 @@ def is_true(constant: Any) -> bool:
         return bool(constant.ival.ival)
     word = constant.sval.sval.lower().strip()
     return bool(word) and (word in ("on", "1") or "true".startswith(word) or "yes".startswith(word))
-
-
-_ALWAYS = {
-    "CreatedbStmt": "CREATE DATABASE",
-    "DropdbStmt": "DROP DATABASE",
-    "CreateTableSpaceStmt": "CREATE TABLESPACE",
-    "DropTableSpaceStmt": "DROP TABLESPACE",
-    "AlterSystemStmt": "ALTER SYSTEM",
-    "DropSubscriptionStmt": "DROP SUBSCRIPTION",
-}
-
-
-def needs_no_transaction(statement: Statement) -> str | None:
-    """The statement's name, if PostgreSQL refuses to run it inside a transaction block.
-
-    These are the statements that the server's source guards by PreventInTransactionBlock(); PostgreSQL's documentation
-    says of each: "cannot be executed inside a transaction block".
-    """
-    node, kind = statement.node, statement.kind
-    name: str | None = None
-    if kind in ("IndexStmt", "DropStmt"):
-        name = f"{'CREATE' if kind == 'IndexStmt' else 'DROP'} INDEX CONCURRENTLY" if node.concurrent else None
-    elif kind == "ReindexStmt":
-        if option_is_on(node.params, "concurrently"):
-            name = "REINDEX CONCURRENTLY"
-        elif node.kind in (pb.REINDEX_OBJECT_SCHEMA, pb.REINDEX_OBJECT_SYSTEM, pb.REINDEX_OBJECT_DATABASE):
-            name = "REINDEX of a whole schema or database"
-    elif kind == "VacuumStmt":
-        name = "VACUUM" if node.is_vacuumcmd else None
-    elif kind == "ClusterStmt":
-        name = None if node.HasField("relation") else "CLUSTER of all tables"
-    elif kind == "AlterTableStmt":
-        detached = (each.alter_table_cmd for each in node.cmds if each.alter_table_cmd.subtype == pb.AT_DetachPartition)
-        if any(getattr(command, "def").partition_cmd.concurrent for command in detached):
-            name = "DETACH PARTITION CONCURRENTLY"
-    elif kind == "CreateSubscriptionStmt":
-        connects = option_is_on(node.options, "connect", default=True)
-        name = "CREATE SUBSCRIPTION with a slot" if option_is_on(node.options, "create_slot", connects) else None
-    elif kind == "AlterSubscriptionStmt":
-        name = _altered_subscription(node)
-    elif kind == "AlterDatabaseStmt":
-        named = {option.def_elem.defname for option in node.options}
-        name = "ALTER DATABASE ... SET TABLESPACE" if "tablespace" in named else None
-    else:
-        name = _ALWAYS.get(kind)
-    return name
-
-
-def _altered_subscription(node: Any) -> str | None:
-    publications = (
-        pb.ALTER_SUBSCRIPTION_SET_PUBLICATION,
-        pb.ALTER_SUBSCRIPTION_ADD_PUBLICATION,
-        pb.ALTER_SUBSCRIPTION_DROP_PUBLICATION,
-    )
-    if node.kind == pb.ALTER_SUBSCRIPTION_REFRESH:
-        return "ALTER SUBSCRIPTION ... REFRESH"
-    if node.kind in publications and option_is_on(node.options, "refresh", default=True):
-        return "ALTER SUBSCRIPTION with refresh"
-    named = {option.def_elem.defname for option in node.options}
-    if node.kind == pb.ALTER_SUBSCRIPTION_OPTIONS and named & {"failover", "two_phase"}:
-        return "ALTER SUBSCRIPTION ... SET (failover or two_phase)"
-    return None

@@ -3,6 +3,7 @@
     applied    one row per applied migration, written in the file's own transaction: both are committed or neither
     attempts   one row per attempt, written before it and finished with it; one that never finished was interrupted
     units      one row per committed unit of a file of several units, but the last; the next attempt resumes after them
+    intents    one row per statement outside a transaction that was begun and isn't recorded as done
 
 Created and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
 
@@ -27,6 +28,28 @@ from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Sessi
 from aurora_migrations.engine.postgres.sqlstate import diagnose, named_error
 
 SCHEMA = "aurora_migrations"
+
+
+def _grants_like_attempts(table: str) -> str:
+    """Roles that may read or write the other tables may do so with this one."""
+    return f"""
+        DO $$
+        DECLARE statement text;
+        BEGIN
+            FOR statement IN
+                SELECT pg_catalog.format('GRANT %s ON {SCHEMA}.{table} TO %s%s', acl.privilege_type,
+                                         CASE grantee WHEN 0 THEN 'PUBLIC'
+                                              ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END,
+                                         CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+                  FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS acl
+                 WHERE c.oid = '{SCHEMA}.attempts'::pg_catalog.regclass AND acl.grantee <> c.relowner
+            LOOP
+                EXECUTE statement;
+            END LOOP;
+        END $$
+    """
+
+
 # Upgrades from one format to the next, starting with no history. Only ever append: databases out there are at any of
 # these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
 FORMATS: list[tuple[str, ...]] = [
@@ -97,23 +120,26 @@ FORMATS: list[tuple[str, ...]] = [
         SELECT id, number, tokens, id, lock_holder, coalesce(finished_at, started_at)
           FROM {SCHEMA}.attempts, unnest(units) WITH ORDINALITY AS unit (tokens, number)
         """,
-        # Roles that may read or write the other tables may do so with this one.
+        _grants_like_attempts("units"),
+    ),
+    (
+        # What a statement outside any transaction is about to do, committed before it. Deleted with the record of its
+        # unit: one that is there belongs to a statement of which nobody knows how far it got.
         f"""
-        DO $$
-        DECLARE statement text;
-        BEGIN
-            FOR statement IN
-                SELECT pg_catalog.format('GRANT %s ON {SCHEMA}.units TO %s%s', acl.privilege_type,
-                                         CASE grantee WHEN 0 THEN 'PUBLIC'
-                                              ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END,
-                                         CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-                  FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS acl
-                 WHERE c.oid = '{SCHEMA}.attempts'::pg_catalog.regclass AND acl.grantee <> c.relowner
-            LOOP
-                EXECUTE statement;
-            END LOOP;
-        END $$
+        CREATE TABLE {SCHEMA}.intents (
+            version      numeric NOT NULL,
+            action       text NOT NULL,
+            number       integer NOT NULL,
+            tokens       text NOT NULL,
+            statement    text NOT NULL,
+            facts        jsonb NOT NULL,
+            attempt      bigint NOT NULL REFERENCES {SCHEMA}.attempts ON DELETE CASCADE,
+            lock_holder  integer NOT NULL,
+            started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+            PRIMARY KEY (version, action, number)
+        )
         """,
+        _grants_like_attempts("intents"),
     ),
 ]
 # In one snapshot: a history that is being created is visible with its comment, or not at all.
@@ -121,7 +147,7 @@ _RELATIONS = """
     SELECT c.relname, c.relkind, c.relpersistence, d.description
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
-     WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'units') ORDER BY c.relname
+     WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'intents', 'units') ORDER BY c.relname
 """
 _WITH_UNITS = 2  # since this format `attempts` has the units, in an array
 WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the same name

@@ -19,11 +19,21 @@ from typing import Any, BinaryIO
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Options, RowsExpectation
-from aurora_migrations.engine.script import ANYTHING, Action, Hazard, Outline, Script, Statement, TableLock, Unit
+from aurora_migrations.engine.script import (
+    ANYTHING,
+    Action,
+    Hazard,
+    Nontransactional,
+    Outline,
+    Script,
+    Statement,
+    TableLock,
+    Unit,
+)
 from aurora_migrations.engine.steps.layout import listed
 from aurora_migrations.engine.verification.expectations import Expectation
 
-FORMAT = 3
+FORMAT = 4
 _UNWRITTEN = "The package was put together without one, or the folder is another one."
 _DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
 INDEX, DETAILS = "manifest.json", "manifest.details"
@@ -167,7 +177,7 @@ def script_of(data: dict[str, Any]) -> Script:
         tokens=data["tokens"],
         options=Options(**{**options, "rows": rows, "allow": allow}),
         reason=data["reason"],
-        units=tuple(Unit(**{**unit, "statements": tuple(unit["statements"])}) for unit in data["units"]),
+        units=tuple(map(_unit, data["units"])),
         statements=tuple(
             Statement(**{**each, "locks": tuple(TableLock(**lock) for lock in each["locks"])})
             for each in data["statements"]
@@ -178,6 +188,12 @@ def script_of(data: dict[str, Any]) -> Script:
         made=tuple(data.get("made", ())),
         taken=tuple(data.get("taken", (ANYTHING,))),
     )
+
+
+def _unit(data: dict[str, Any]) -> Unit:
+    apart = data["nontransactional"]
+    found = None if apart is None else Nontransactional(**apart)
+    return Unit(**{**data, "statements": tuple(data["statements"]), "nontransactional": found})
 
 
 def _check_unchanged(scripts: Mapping[Migration, Mapping[str, Script]], entries: Iterable[Entry]) -> None:

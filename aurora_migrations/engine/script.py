@@ -61,6 +61,32 @@ class Hazard:
         return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.rule}]"
 
 
+# How an interrupted statement is settled: see engine/nontransactional.py.
+Settlement = Literal["create index", "drop index", "reindex", "detach partition", "create", "drop", "repeat"]
+
+
+@dataclass(frozen=True)
+class Nontransactional:
+    """A statement that PostgreSQL refuses to run in a transaction, and what shows whether it was done."""
+
+    name: str  # as PostgreSQL calls it, such as `CREATE INDEX CONCURRENTLY`
+    settlement: Settlement = "repeat"
+    # object: what it makes, drops or rebuilds: an index by its qualified name, quoted, but a new one, a database, a
+    # tablespace or a subscription by its plain name. relation: the table, quoted, or `SCHEMA` and its kind for REINDEX.
+    object: str = ""
+    relation: str = ""
+    probe: str = ""  # of CREATE INDEX: makes the same index on the temporary table `PROBE`
+    if_not_exists: bool = False
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether it waits for other transactions, and so must not be ended by a lock_timeout."""
+        return self.name.endswith("CONCURRENTLY")
+
+
+PROBE = "aurora_migrations_probe"  # a temporary table; a definition is compared with that of its index
+
+
 @dataclass(frozen=True)
 class Unit:
     """What commits together: a whole file, a block of it, or a single statement."""
@@ -70,7 +96,7 @@ class Unit:
     end: int
     statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
     modes: str  # the modes of its BEGIN, such as `ISOLATION LEVEL SERIALIZABLE`
-    alone: str | None  # what can't run in a transaction, such as `CREATE INDEX CONCURRENTLY`; None if it can
+    nontransactional: Nontransactional | None  # it is one statement that can't run in a transaction; None if it can
     tokens: str  # the token hash of its bytes
     outside: bool = False  # it is one statement that may commit by itself (CALL, DO), and so runs outside a transaction
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from aurora_migrations.engine import history, interrupts
+from aurora_migrations.engine import history, interrupts, nontransactional
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
     held_too_long,
@@ -29,13 +29,11 @@ from aurora_migrations.engine.job import Job, Message, RunningStatement
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held, is_long
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
-from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
+from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
 from aurora_migrations.engine.verification.expectations import Check, check_expectations
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
-# Between two units the session stays as the file left it; only our own record is written as our own role.
-_AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
 _A_WHILE = 2.0  # seconds; a statement that takes longer is reported
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
@@ -105,6 +103,9 @@ def run_file(
             if job.unit(number).outside:
                 _run_outside(session, job, number, began, on_running)
                 continue
+            if job.unit(number).nontransactional:
+                _run_nontransactional(session, job, number, began, on_running)
+                continue
             _run_text(session, job, number, budget, on_running)
             result.checks = _check(session, job, budget) if job.is_last(number) else ()
             _commit(session, job, number, began, budget)
@@ -162,7 +163,8 @@ def _resume(session: Session, job: Job) -> None:
 def _opening(job: Job, number: int) -> list[Command]:
     """What opens a unit's transaction; nothing after the last unit, and before one that runs outside."""
     unit = job.unit(number)
-    return [] if unit.outside or number not in job.remaining else [Command(f"BEGIN {unit.modes}")]
+    no_transaction = unit.outside or unit.nontransactional or number not in job.remaining
+    return [] if no_transaction else [Command(f"BEGIN {unit.modes}")]
 
 
 def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:
@@ -216,6 +218,60 @@ def _run_outside(
             failed = ScriptError(0, error.error, elapsed_ms)
             raise not_retried(file_error(session, job, None if error.index else message, failed)) from error
         raise not_retried(runner_error(session, job, error)) from error
+
+
+def _run_nontransactional(
+    session: Session, job: Job, number: int, began: _Attempt, on_running: Callable[[RunningStatement], None]
+) -> None:
+    """Runs a unit that is one statement outside any transaction: its intent, the statement, its record. What an earlier
+    attempt has left of it is settled first, also where the file has another statement there now."""
+    (message,) = job.messages(number)
+    statement = job.unit(number).nontransactional
+    if statement is None:
+        return
+    intents = nontransactional.read_intents(session, job)
+    for intent in intents:
+        if not intent.matches(job):
+            nontransactional.clear(session, intent)
+            nontransactional.forget(session, job, intent.number)
+    ours = next((intent for intent in intents if intent.number == number and intent.matches(job)), None)
+    text = nontransactional.settle(session, job, number, ours)
+    if text is not None:
+        facts = ours.facts if ours else nontransactional.describe(session, statement)
+        try:
+            begun = nontransactional.add_intent(job, number, began.attempt, facts)
+            session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, begun, COMMIT])
+        except BatchError as error:
+            raise runner_error(session, job, error) from error
+        limits = nontransactional.limits_of(job, statement)
+        try:
+            with nontransactional.without_limits(session, limits):
+                session.wire.execute_script(text, _watch(session, None, lambda: on_running(job.at(message))))
+        except ScriptError as error:
+            if connection_lost(error.error):
+                raise CommitUnknown(began.attempt, number, file_error(session, job, message, error)) from error
+            failed = file_error(session, job, message, error)
+            raise _nontransactional_failed(session, job, number, failed) from error
+    done = [BEGIN, *_record(session, job, number, began), nontransactional.remove_intent(job, number), COMMIT]
+    try:
+        session.wire.execute_pipeline([*done, *_opening(job, number + 1)])
+    except BatchError as error:
+        if connection_lost(error.error):
+            raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
+        raise runner_error(session, job, error) from error
+
+
+def _nontransactional_failed(session: Session, job: Job, number: int, error: MigratorError) -> MigratorError:
+    """The error of a statement outside any transaction, after what it has left was dropped."""
+    try:
+        left = [intent for intent in nontransactional.read_intents(session, job) if intent.number == number]
+        names = ", ".join(name for intent in left for name in nontransactional.clear(session, intent))
+        nontransactional.forget(session, job, number)
+    except MigratorError as failed:
+        return error.but(
+            cause=f"{error.cause} What it left couldn't be dropped: {failed.message} The next run does it."
+        )
+    return error.but(cause=f"{error.cause} It left {names} invalid, which has been dropped.") if names else error
 
 
 def _send(
@@ -304,7 +360,7 @@ def _record(session: Session, job: Job, number: int, began: _Attempt, limits: Se
     attempt, first = began.attempt, began.first
     proof = history.prove(job, number, attempt, first, began.after(job, number))
     if not job.is_last(number):
-        return [*_AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
+        return [*AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
     applies = job.action == "apply"
     done = history.add_applied(session, attempt, job) if applies else history.remove_applied(job.migration)
     return [*session.reset_commands, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
@@ -315,6 +371,6 @@ def _record_failure(session: Session, attempt: int, error: MigratorError) -> Non
     run marks the attempt as interrupted."""
     session.roll_back()
     try:
-        session.wire.execute_pipeline([BEGIN, *_AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
+        session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
     except BatchError:
         session.roll_back()

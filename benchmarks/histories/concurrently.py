@@ -9,7 +9,7 @@ from pathlib import Path
 import postgast
 
 from aurora_migrations.compiler.parser import NotSql, Statement, parse
-from aurora_migrations.compiler.transaction_units import needs_no_transaction
+from aurora_migrations.compiler.nontransactional import nontransactional
 from aurora_migrations.engine.migrations import Package, read_text
 
 
@@ -46,7 +46,8 @@ def text_without(text: bytes) -> bytes:
 def _words(statements: Sequence[Statement]) -> Iterator[tuple[int, int]]:
     names = postgast.pg_query_pb2.Token.Name
     for statement in statements:
-        if (needs_no_transaction(statement) or "").endswith(" CONCURRENTLY"):
+        found = nontransactional(statement)
+        if found and found.is_concurrent:
             for token in postgast.scan(statement.text.decode()).tokens:
                 if names(token.token) == "CONCURRENTLY":
                     yield statement.start + token.start, statement.start + token.end

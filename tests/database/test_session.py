@@ -522,26 +522,6 @@ def test_file_may_use_advisory_locks_of_its_own(database, migrations) -> None:
 
 # What can't run in a transaction, or ends it
 
-ALONE = {
-    "CREATE INDEX CONCURRENTLY": "CREATE INDEX CONCURRENTLY a_idx ON a (id);",
-    "DROP INDEX CONCURRENTLY": "DROP INDEX CONCURRENTLY nothing;",
-    "REINDEX CONCURRENTLY": "REINDEX TABLE CONCURRENTLY a;",
-    "VACUUM": "VACUUM a;",
-    "CREATE DATABASE": "CREATE DATABASE nobody;",
-    "ALTER SYSTEM": "ALTER SYSTEM SET work_mem = '4MB';",
-}
-
-
-def test_what_runs_in_no_transaction_is_refused_by_name(database, migrations, subtests) -> None:
-    migrations.write("001_first.sql", "CREATE TABLE a (id integer);")
-    for name, statement in ALONE.items():
-        with subtests.test(name):
-            migrations.write("002_second.sql", f"CREATE TABLE b (id integer);\n{statement}")
-            with pytest.raises(InvalidFile, match=f"002_second.sql:2:1: {name} can't run inside a transaction"):
-                apply(database, migrations)
-            assert tables(database) == []
-
-
 OUTSIDE = {
     "procedure that commits": ("CALL commits();", "2D000"),
     "block that commits": ("DO $$ BEGIN COMMIT; END $$;", "2D000"),

@@ -10,8 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from aurora_migrations.compiler.nontransactional import nontransactional
 from aurora_migrations.compiler.parser import parse
-from aurora_migrations.compiler.transaction_units import control_of, needs_no_transaction
+from aurora_migrations.compiler.transaction_units import control_of
 from aurora_migrations.engine import job
 from aurora_migrations.engine.errors import (
     InvalidFile,
@@ -33,7 +34,6 @@ from tests.database.helpers import (
     attempts,
     backend,
     entries,
-    exists,
     holding,
     labels,
     last_error,
@@ -509,31 +509,7 @@ def test_down_file_of_several_units_goes_on_where_it_failed(database, migrations
     assert tables(database) == ["a", "b"]
 
 
-# ---- what runs in no transaction ------------------------------------------------------------------------------------
-
-REFUSED = [
-    ("CREATE INDEX CONCURRENTLY i ON t (a)", "CREATE INDEX CONCURRENTLY"),
-    ("DROP INDEX CONCURRENTLY i", "DROP INDEX CONCURRENTLY"),
-    ("REINDEX TABLE CONCURRENTLY t", "REINDEX CONCURRENTLY"),
-    ("VACUUM t", "VACUUM"),
-    ("ALTER SYSTEM SET work_mem = '4MB'", "ALTER SYSTEM"),
-    ("CREATE DATABASE other", "CREATE DATABASE"),
-]
-
-
-@pytest.mark.parametrize("top", ["", OFF], ids=["", "transaction = off"])
-def test_statement_outside_transactions_is_refused_by_name_before_anything_runs(database, migrations, top: str) -> None:
-    migrations.write("001_a.sql", "CREATE TABLE a ();")
-    for statement, name in REFUSED:
-        migrations.write("002_b.sql", f"{top}CREATE TABLE b ();\n\n  {statement};\nCREATE TABLE c ();")
-        error = failing(database, migrations, InvalidFile)
-        line = 4 if top else 3
-        assert error.message.startswith(f"002_b.sql:{line}:3: {name} can't run inside a transaction")
-    assert tables(database) == []
-    assert not exists(database, "aurora_migrations.applied")
-
-
-# ---- and some outside transactions ----------------------------------------------------------------------------------
+# ---- statements that may commit by themselves ----------------------------------------------------------------------
 
 FILL = """
 CREATE PROCEDURE fill(upto int) LANGUAGE plpgsql AS $$
@@ -770,7 +746,7 @@ def test_server_refuses_inside_a_transaction_what_we_say_it_does(things, databas
     statements = listed(OUTSIDE, database)
     statements += listed(SINCE_18, database) if things.info.server_version >= 180000 else []
     assert {statement: refusal(things, statement) for statement in statements} == dict.fromkeys(statements, "25001")
-    known = {statement: bool(needs_no_transaction(parse(statement.encode())[0])) for statement in statements}
+    known = {statement: bool(nontransactional(parse(statement.encode())[0])) for statement in statements}
     assert [statement for statement, refused in known.items() if not refused] == []
 
 
@@ -779,8 +755,8 @@ def test_server_runs_inside_a_transaction_what_we_say_it_does(things, database) 
     failed = {statement: refusal(things, statement) for statement in statements}
     renamed = [statement for statement in statements if "RENAME TO" in statement]  # it's the one we are in
     assert {s: state for s, state in failed.items() if state} == dict.fromkeys(renamed, "0A000")
-    known = {statement: needs_no_transaction(parse(statement.encode())[0]) for statement in statements}
-    assert {statement: name for statement, name in known.items() if name} == {}
+    known = {statement: nontransactional(parse(statement.encode())[0]) for statement in statements}
+    assert {statement: found for statement, found in known.items() if found} == {}
 
 
 def test_two_phase_commit_is_for_the_server_outside_too(things) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from aurora_migrations.compiler.nontransactional import nontransactional
 from aurora_migrations.compiler.parser import parse, tokens
-from aurora_migrations.compiler.transaction_units import Layout, find_units, is_read_only, needs_no_transaction
+from aurora_migrations.compiler.transaction_units import Layout, find_units, is_read_only
 
 PLAIN = "one transaction: nothing in the file asks for anything else"
 WRAPPED = "one transaction: the file's own BEGIN ... COMMIT"
@@ -286,7 +287,9 @@ ALONE = {
 @pytest.mark.parametrize(("text", "name"), ALONE.items())
 def test_statement_that_runs_in_no_transaction_is_named(text: str, name: str):
     (statement,) = parse(text.encode())
-    assert needs_no_transaction(statement) == name
+    found = nontransactional(statement)
+    assert found is not None
+    assert found.name == name
 
 
 READ_ONLY = [

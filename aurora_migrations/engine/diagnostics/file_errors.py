@@ -386,7 +386,8 @@ def partial_state(job: Job, number: int) -> str | None:
         else f"The next {run} goes on there."
     )
     if number == 0:
-        return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).outside else None
+        apart = job.unit(0).outside or job.unit(0).nontransactional
+        return f"Nothing of {job.file} is recorded. {again}" if apart else None
     if number >= len(job.script.units):
         return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
     return f"{_committed_units(job, number)}; the rest isn't. {again}"

@@ -24,6 +24,8 @@ OURS = Command(
     "pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('datestyle', 'ISO', true), "
     "pg_catalog.set_config('row_security', 'off', true)"  # an error, where a policy would hide rows of the history
 )
+# Between two units the session stays as the file left it; only our own record is written as our own role.
+AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
 BEGIN = Command("BEGIN")
 COMMIT = Command("COMMIT")
 # How often a busy server checks whether its client is still there: this ends the work of a runner that was killed.
@@ -100,6 +102,11 @@ class Session:
     def in_transaction(self) -> bool:
         """Whether a transaction is open, and none of its statements has failed."""
         return self.wire.connection.info.transaction_status == TransactionStatus.INTRANS
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection is there, no transaction is open and no statement is running."""
+        return self.wire.connection.info.transaction_status == TransactionStatus.IDLE
 
     def query(self, sql: str, *params: Param) -> list[Row]:
         """Reads with a statement of ours, in a transaction of its own that ends at once."""

@@ -1,0 +1,125 @@
+"""Statements that PostgreSQL refuses to run in a transaction: which they are, and what shows whether one was done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import postgast
+from postgast import pg_query_pb2 as pb
+
+from aurora_migrations.compiler.locks.syntax_tree import of_parts, of_range, option_is_on, strings
+from aurora_migrations.compiler.parser import Statement
+from aurora_migrations.engine.script import PROBE, Nontransactional
+
+_REINDEXED = {
+    pb.REINDEX_OBJECT_INDEX: "INDEX",
+    pb.REINDEX_OBJECT_TABLE: "TABLE",
+    pb.REINDEX_OBJECT_SCHEMA: "SCHEMA",
+    pb.REINDEX_OBJECT_SYSTEM: "DATABASE",
+    pb.REINDEX_OBJECT_DATABASE: "DATABASE",
+}
+
+
+def nontransactional(statement: Statement) -> Nontransactional | None:
+    """The statement's facts, if PostgreSQL refuses to run it inside a transaction block."""
+    name = _name(statement)
+    if name is None:
+        return None
+    node, kind = statement.node, statement.kind
+    if kind == "IndexStmt":
+        table = str(of_range(node.relation))
+        return Nontransactional(name, "create index", node.idxname, table, _probe(node), node.if_not_exists)
+    if kind == "DropStmt":
+        return Nontransactional(name, "drop index", str(of_parts(strings(node.objects[0].list.items))))
+    if kind == "ReindexStmt" and option_is_on(node.params, "concurrently"):
+        scope = _REINDEXED[node.kind]
+        what = str(of_range(node.relation)) if scope in ("INDEX", "TABLE") else node.name
+        return Nontransactional(name, "reindex", what, scope)
+    if kind == "AlterTableStmt":
+        (command,) = (getattr(each.alter_table_cmd, "def").partition_cmd for each in node.cmds)
+        return Nontransactional(name, "detach partition", str(of_range(command.name)), str(of_range(node.relation)))
+    if kind in _MADE:
+        settlement, field = _MADE[kind]
+        return Nontransactional(name, settlement, getattr(node, field))
+    return Nontransactional(name)
+
+
+def _probe(node: Any) -> str:
+    """The statement that makes the same index, with our names, on a temporary table that is like its table."""
+    result = postgast.parse("CREATE INDEX i ON t (a)")
+    index = result.stmts[0].stmt.index_stmt
+    index.CopyFrom(node)
+    index.concurrent = index.if_not_exists = False
+    index.idxname, index.table_space = f"{PROBE}_index", ""
+    index.relation.schemaname, index.relation.relname, index.relation.catalogname = "pg_temp", PROBE, ""
+    return str(postgast.deparse(result))
+
+
+_MADE: dict[str, tuple[Any, str]] = {
+    "CreatedbStmt": ("create", "dbname"),
+    "CreateTableSpaceStmt": ("create", "tablespacename"),
+    "CreateSubscriptionStmt": ("create", "subname"),
+    "DropdbStmt": ("drop", "dbname"),
+    "DropTableSpaceStmt": ("drop", "tablespacename"),
+    "DropSubscriptionStmt": ("drop", "subname"),
+}
+_ALWAYS = {
+    "CreatedbStmt": "CREATE DATABASE",
+    "DropdbStmt": "DROP DATABASE",
+    "CreateTableSpaceStmt": "CREATE TABLESPACE",
+    "DropTableSpaceStmt": "DROP TABLESPACE",
+    "AlterSystemStmt": "ALTER SYSTEM",
+    "DropSubscriptionStmt": "DROP SUBSCRIPTION",
+}
+
+
+def _name(statement: Statement) -> str | None:
+    """The statement's name, if it is one of them.
+
+    These are the statements that the server's source guards by PreventInTransactionBlock(); PostgreSQL's documentation
+    says of each: "cannot be executed inside a transaction block".
+    """
+    node, kind = statement.node, statement.kind
+    name: str | None = None
+    if kind in ("IndexStmt", "DropStmt"):
+        name = f"{'CREATE' if kind == 'IndexStmt' else 'DROP'} INDEX CONCURRENTLY" if node.concurrent else None
+    elif kind == "ReindexStmt":
+        if option_is_on(node.params, "concurrently"):
+            name = "REINDEX CONCURRENTLY"
+        elif node.kind in (pb.REINDEX_OBJECT_SCHEMA, pb.REINDEX_OBJECT_SYSTEM, pb.REINDEX_OBJECT_DATABASE):
+            name = "REINDEX of a whole schema or database"
+    elif kind == "VacuumStmt":
+        name = "VACUUM" if node.is_vacuumcmd else None
+    elif kind == "ClusterStmt":
+        name = None if node.HasField("relation") else "CLUSTER of all tables"
+    elif kind == "AlterTableStmt":
+        detached = (each.alter_table_cmd for each in node.cmds if each.alter_table_cmd.subtype == pb.AT_DetachPartition)
+        if any(getattr(command, "def").partition_cmd.concurrent for command in detached):
+            name = "DETACH PARTITION CONCURRENTLY"
+    elif kind == "CreateSubscriptionStmt":
+        connects = option_is_on(node.options, "connect", default=True)
+        name = "CREATE SUBSCRIPTION with a slot" if option_is_on(node.options, "create_slot", connects) else None
+    elif kind == "AlterSubscriptionStmt":
+        name = _altered_subscription(node)
+    elif kind == "AlterDatabaseStmt":
+        named = {option.def_elem.defname for option in node.options}
+        name = "ALTER DATABASE ... SET TABLESPACE" if "tablespace" in named else None
+    else:
+        name = _ALWAYS.get(kind)
+    return name
+
+
+def _altered_subscription(node: Any) -> str | None:
+    publications = (
+        pb.ALTER_SUBSCRIPTION_SET_PUBLICATION,
+        pb.ALTER_SUBSCRIPTION_ADD_PUBLICATION,
+        pb.ALTER_SUBSCRIPTION_DROP_PUBLICATION,
+    )
+    if node.kind == pb.ALTER_SUBSCRIPTION_REFRESH:
+        return "ALTER SUBSCRIPTION ... REFRESH"
+    if node.kind in publications and option_is_on(node.options, "refresh", default=True):
+        return "ALTER SUBSCRIPTION with refresh"
+    named = {option.def_elem.defname for option in node.options}
+    if node.kind == pb.ALTER_SUBSCRIPTION_OPTIONS and named & {"failover", "two_phase"}:
+        return "ALTER SUBSCRIPTION ... SET (failover or two_phase)"
+    return None

@@ -1,0 +1,339 @@
+"""Statements that PostgreSQL refuses to run in a transaction, such as CREATE INDEX CONCURRENTLY.
+
+Their record can't be committed with them. So an intent is committed first (`aurora_migrations.intents`), then the
+statement runs, then the unit's record is committed, which deletes the intent. Where the run ended in between, `settle`
+asks the catalogue how far the statement got: it is done, is run again, or a person has to decide.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aurora_migrations.engine.errors import MigrationFailed
+from aurora_migrations.engine.history import SCHEMA
+from aurora_migrations.engine.job import Job
+from aurora_migrations.engine.postgres.advisory_lock import HELD_BY_US
+from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
+from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, OURS, Session
+from aurora_migrations.engine.postgres.sqlstate import named_error
+from aurora_migrations.engine.script import PROBE, Nontransactional
+
+_POLL = 0.5  # seconds between two checks whether somebody else's build has ended
+_BUILDING = "waiting for another session's index build"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A statement that was begun and isn't recorded as done."""
+
+    number: int  # of the unit in its file, from 0
+    tokens: str  # the unit's token hash
+    statement: Nontransactional
+    facts: dict[str, Any]  # the catalogue before it: see `_FACTS`
+
+    def matches(self, job: Job) -> bool:
+        """Whether the file still has this statement at this place."""
+        return self.number < len(job.script.units) and job.unit(self.number).tokens == self.tokens
+
+
+def read_intents(session: Session, job: Job) -> list[Intent]:
+    """The intents of earlier attempts at the file."""
+    query = f"SELECT number, tokens, statement, facts FROM {SCHEMA}.intents WHERE version = $1::numeric AND action = $2"
+    rows = _as_ourselves(session, Command(query, [job.migration.version, job.action]))
+    return [
+        Intent(int(str(number)), str(tokens), Nontransactional(**json.loads(str(statement))), json.loads(str(facts)))
+        for number, tokens, statement, facts in rows
+    ]
+
+
+def add_intent(job: Job, number: int, attempt: int, facts: dict[str, Any]) -> Command:
+    """Records the intent to run a unit; it replaces that of an earlier attempt."""
+    unit = job.unit(number)
+    return Command(
+        f"INSERT INTO {SCHEMA}.intents AS old (version, action, number, tokens, statement, facts, attempt, lock_holder)"
+        f" VALUES ($1::numeric, $2, $3::integer, $4, $5, $6::jsonb, $7::bigint, ({HELD_BY_US}))"
+        " ON CONFLICT (version, action, number) DO UPDATE SET (tokens, statement, facts, attempt, lock_holder,"
+        " started_at) = (excluded.tokens, excluded.statement, excluded.facts, excluded.attempt, excluded.lock_holder,"
+        " excluded.started_at)",
+        [
+            *(job.migration.version, job.action, number, unit.tokens),
+            *(json.dumps(vars(unit.nontransactional)), json.dumps(facts), attempt),
+        ],
+    )
+
+
+def remove_intent(job: Job, number: int) -> Command:
+    """Removes the intent of a unit that is done, or of which nothing is left."""
+    key = [job.migration.version, job.action, number]
+    return Command(
+        f"DELETE FROM {SCHEMA}.intents WHERE version = $1::numeric AND action = $2 AND number = $3::integer", key
+    )
+
+
+def forget(session: Session, job: Job, number: int) -> None:
+    """Removes an intent of which nothing is left, in a transaction of its own."""
+    _as_ourselves(session, remove_intent(job, number))
+
+
+def _as_ourselves(session: Session, command: Command) -> list[Row]:
+    """Reads or writes the history in the middle of a file, which may have set a role."""
+    try:
+        return session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, command, COMMIT])[-2]
+    except BatchError as error:
+        session.roll_back()
+        raise named_error(error.error) from error
+
+
+# ---- the catalogue before the statement, and what it shows after an interruption ------------------------------------
+
+# Of an index: itself, and the indexes that a killed REINDEX CONCURRENTLY leaves on its tables. $1 is the scope's oid.
+_SCOPES = {
+    "INDEX": "indrelid = (SELECT indrelid FROM pg_index WHERE indexrelid = $1::oid)",
+    "TABLE": "indrelid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid))",
+    "SCHEMA": "relnamespace = $1::oid",
+    "DATABASE": "$1::oid IS NOT NULL",
+}
+_LEFTOVERS = """
+    SELECT i.indexrelid, i.indexrelid::regclass
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+     WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND {scope}
+       AND c.relnamespace <> 'pg_toast'::regnamespace
+     ORDER BY 1
+"""
+# The relation of this name where the index of a table would be; and who builds it, if somebody does. What another role
+# builds isn't shown, but its lock on the table is.
+_INDEX = """
+    SELECT c.oid, c.oid::regclass, i.indrelid = t.oid, i.indisvalid,
+           (SELECT min(p.pid) FROM pg_stat_progress_create_index p
+             WHERE p.index_relid = c.oid OR p.index_relid IS NULL AND EXISTS (
+                   SELECT FROM pg_locks l WHERE l.pid = p.pid AND l.relation = t.oid
+                      AND l.mode = 'ShareUpdateExclusiveLock'))
+      FROM pg_class t JOIN pg_class c ON c.relnamespace = t.relnamespace AND c.relname = $2
+           LEFT JOIN pg_index i ON i.indexrelid = c.oid
+     WHERE t.oid = $1::oid
+"""
+_DEFINITION = """
+    SELECT indisunique, quote_ident(c.relname), quote_ident(t.relname), pg_get_indexdef(c.oid)
+      FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_class t ON t.oid = indrelid WHERE indexrelid = {oid}
+"""
+_CATALOGUES = {
+    "DATABASE": "SELECT FROM pg_database WHERE datname = $1",
+    "TABLESPACE": "SELECT FROM pg_tablespace WHERE spcname = $1",
+    "SUBSCRIPTION": "SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
+    " WHERE subname = $1 AND datname = current_database()",
+}
+_KIND = re.compile(r"(?:CREATE|DROP) (\w+)")
+
+
+def describe(session: Session, statement: Nontransactional) -> dict[str, Any]:
+    """The facts that an intent keeps: which objects the names mean now, and what was already invalid."""
+    if statement.settlement == "create index":
+        return {"table": _oid(session, statement.relation)}
+    if statement.settlement == "drop index":
+        return {"index": _oid(session, statement.object)}
+    if statement.settlement == "detach partition":
+        return {"partition": _oid(session, statement.object), "parent": _oid(session, statement.relation)}
+    if statement.settlement == "reindex":
+        scope = _scope(session, statement)
+        return {"scope": scope, "invalid": [oid for oid, _ in _leftovers(session, statement, scope)]}
+    return {}
+
+
+def settle(session: Session, job: Job, number: int, intent: Intent | None) -> bytes | None:
+    """The text to run for a unit, after whatever an earlier attempt has left is cleared away; None if it is done.
+
+    Args:
+        intent: that of an earlier attempt at this unit.
+
+    Raises:
+        MigrationFailed: something that isn't ours has the name.
+    """
+    unit = job.unit(number)
+    text, statement = job.text[unit.start : unit.end], unit.nontransactional
+    if statement is None:
+        raise ValueError(f"unit {number} of {job.file} runs in a transaction")
+    if statement.settlement == "create index":
+        return None if _is_index_there(session, job, statement, intent) else text
+    if intent is None:
+        return text
+    clear(session, intent)
+    if statement.settlement == "drop index":
+        gone = not session.query("SELECT FROM pg_class WHERE oid = $1::oid", intent.facts["index"])
+        return None if intent.facts["index"] and gone else text
+    if statement.settlement == "detach partition":
+        attached = session.query(
+            "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid AND inhparent = $2::oid",
+            *(intent.facts["partition"], intent.facts["parent"]),
+        )
+        if not attached:
+            return None if intent.facts["partition"] else text
+        pending = attached == [("t",)]
+        final = f"ALTER TABLE {statement.relation} DETACH PARTITION {statement.object} FINALIZE"
+        return final.encode() if pending else text
+    if statement.settlement in ("create", "drop"):
+        kind = _KIND.match(statement.name)
+        exists = bool(kind and session.query(_CATALOGUES[kind[1]], statement.object))
+        return None if exists == (statement.settlement == "create") else text
+    return text
+
+
+def clear(session: Session, intent: Intent) -> list[str]:
+    """Drops the invalid indexes that an interrupted statement has left, and returns their names."""
+    statement, facts = intent.statement, intent.facts
+    if statement.settlement == "create index":
+        found = _find_index(session, facts["table"], statement.object)
+        names = [found.name] if found and found.is_on_table and not found.is_valid and not found.builder else []
+    elif statement.settlement == "reindex":
+        names = [name for oid, name in _leftovers(session, statement, facts["scope"]) if oid not in facts["invalid"]]
+    else:
+        names = []
+    for name in names:
+        with without_limits(session):
+            _execute(session, Command(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+    return names
+
+
+@dataclass(frozen=True)
+class _Index:
+    """A relation that has an index's name."""
+
+    oid: int
+    name: str
+    is_on_table: bool  # whether it is an index of the table
+    is_valid: bool
+    builder: int | None  # the process that builds it
+
+
+def _find_index(session: Session, table: int | None, name: str) -> _Index | None:
+    for oid, found, on_table, valid, builder in session.query(_INDEX, table, name) if table else []:
+        return _Index(int(str(oid)), str(found), on_table == "t", valid == "t", int(builder) if builder else None)
+    return None
+
+
+def _is_index_there(session: Session, job: Job, statement: Nontransactional, intent: Intent | None) -> bool:
+    """Whether the index that a statement makes is there, valid and as the statement defines it. An invalid one that we
+    have begun is dropped; another session's build is waited for."""
+    table = _oid(session, statement.relation)
+    while (found := _find_index(session, table, statement.object)) and not found.is_valid and found.builder:
+        session.pause(_POLL, _BUILDING)
+    if found is None:
+        return False
+    if not found.is_on_table:
+        raise _not_ours(job, found, "Something else has the index's name.", "Give the index another name.")
+    if not found.is_valid and intent is None:
+        raise _not_ours(
+            job,
+            found,
+            "The index is invalid, and none of our runs has begun it: a build by hand or by another tool failed.",
+            f"Drop it and run again: DROP INDEX CONCURRENTLY {found.name};",
+        )
+    if not found.is_valid and intent:
+        clear(session, intent)
+        return False
+    if not _same_definition(session, statement, found.oid):
+        raise _not_ours(
+            job,
+            found,
+            "An index of this name is there, with another definition.",
+            f"Give the index another name, or drop the one that is there: DROP INDEX CONCURRENTLY {found.name};",
+        )
+    return True
+
+
+def _not_ours(job: Job, found: _Index, cause: str, solution: str) -> MigrationFailed:
+    return MigrationFailed(
+        f"{job.file}: {found.name} already exists.",
+        cause=cause,
+        solution=solution,
+        migration=job.migration.label,
+        file=job.file,
+        index=found.name,
+    )
+
+
+def _same_definition(session: Session, statement: Nontransactional, oid: int) -> bool:
+    """Whether an index is as the statement defines it: by the server, which makes it once more on an empty table."""
+    table = f"CREATE TEMPORARY TABLE {PROBE} (LIKE {statement.relation})"
+    definitions = [Command(_DEFINITION.format(oid=each)) for each in (oid, f"'pg_temp.{PROBE}_index'::regclass")]
+    commands = [BEGIN, Command(table), Command(statement.probe), OURS]
+    try:
+        answers = session.wire.execute_pipeline([*commands, *definitions])
+    except BatchError as error:
+        session.roll_back()
+        raise named_error(error.error) from error
+    session.roll_back()
+    first, second = (_definition(rows[0]) for rows in answers[-2:])
+    return first == second
+
+
+def _definition(row: Row) -> tuple[bool, str]:
+    """An index's definition without its name and its table."""
+    unique, index, table, text = (str(value) for value in row)
+    start = len(f"CREATE {'UNIQUE ' if unique == 't' else ''}INDEX {index} ON ")
+    return unique == "t", text[text.index(f"{table} USING ", start) + len(table) :]
+
+
+def _oid(session: Session, name: str) -> int | None:
+    """What a relation's name means in the session, whose search_path the file may have set."""
+    try:
+        rows = session.wire.execute_pipeline([Command("SELECT pg_catalog.to_regclass($1)::oid", [name])])[0]
+    except BatchError as error:
+        raise named_error(error.error) from error
+    return int(rows[0][0]) if rows[0][0] else None
+
+
+def _scope(session: Session, statement: Nontransactional) -> int | None:
+    if statement.relation in ("INDEX", "TABLE"):
+        return _oid(session, statement.object)
+    rows = session.query("SELECT oid FROM pg_namespace WHERE nspname = $1", statement.object)
+    return int(str(rows[0][0])) if rows and statement.relation == "SCHEMA" else 0
+
+
+def _leftovers(session: Session, statement: Nontransactional, scope: int | None) -> list[tuple[int, str]]:
+    rows = session.query(_LEFTOVERS.format(scope=_SCOPES[statement.relation]), scope)
+    return [(int(str(oid)), str(name)) for oid, name in rows]
+
+
+# ---- running it -----------------------------------------------------------------------------------------------------
+
+_LIMITS = ("lock_timeout", "statement_timeout", "client_connection_check_interval")
+
+
+def limits_of(job: Job, statement: Nontransactional) -> list[str]:
+    """The limits that don't hold for a statement. A file's own statement_timeout does, and so does lock_timeout where
+    giving up costs nothing."""
+    holding = {"statement_timeout": job.script.options.statement_timeout is not None}
+    holding |= {"lock_timeout": not statement.is_concurrent}
+    return [name for name in _LIMITS if not holding.get(name)]
+
+
+@contextmanager
+def without_limits(session: Session, settings: Sequence[str] = _LIMITS) -> Iterator[None]:
+    """Runs the block without time limits: one that ends a statement with CONCURRENTLY leaves an invalid index. Nor does
+    the server look after its client: it finishes a build whose runner has died, and holds the run lock as long."""
+    names = ", ".join(f"pg_catalog.current_setting('{name}', true)" for name in settings)
+    (values,) = _execute(session, Command(f"SELECT {names}"))
+    known = [(name, value) for name, value in zip(settings, values, strict=True) if value is not None]
+    _set(session, [(name, "0") for name, _ in known])
+    try:
+        yield
+    finally:
+        if session.is_idle:  # not where the connection is lost, or the statement is left to the server
+            _set(session, known)
+
+
+def _set(session: Session, values: Sequence[tuple[str, str]]) -> None:
+    calls = ", ".join(f"pg_catalog.set_config('{name}', ${n}, false)" for n, (name, _) in enumerate(values, 1))
+    _execute(session, Command(f"SELECT {calls}", [value for _, value in values]))
+
+
+def _execute(session: Session, command: Command) -> list[Row]:
+    try:
+        return session.wire.execute_pipeline([command])[0]
+    except BatchError as error:
+        raise named_error(error.error) from error

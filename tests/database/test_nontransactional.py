@@ -1,0 +1,218 @@
+"""Statements outside any transaction: an intent before, the record after, and the catalogue decides in between."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import psycopg
+import pytest
+
+from aurora_migrations.engine.errors import MigrationFailed
+from aurora_migrations.engine.options import Limits
+from tests.database.helpers import (
+    Task,
+    applied,
+    apply,
+    ask,
+    attempts,
+    backend,
+    exists,
+    holding,
+    labels,
+    roll_back,
+    start_runner,
+    units,
+    until,
+)
+from tests.servers import Database
+
+INDEX = "CREATE INDEX CONCURRENTLY book_title_idx ON book (title);"
+BOOKS = """
+    CREATE TABLE book (id int, title text, isbn text);
+    INSERT INTO book SELECT n, n::text, n FROM generate_series(1, 50) n;
+"""
+
+
+@pytest.fixture
+def books(database: Database) -> Database:
+    """A database with a table that an application uses."""
+    database.execute(BOOKS)
+    return database
+
+
+def indexes(database: Database, table: str = "book") -> list[tuple[str, bool]]:
+    """The indexes of a table, and whether each is valid."""
+    query = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = %s::regclass ORDER BY 1"
+    return ask(database, query, [table])
+
+
+def intents(database: Database) -> list[tuple[Any, ...]]:
+    return ask(database, "SELECT version::int, number FROM aurora_migrations.intents")
+
+
+def invalid(database: Database, definition: str = "CREATE INDEX CONCURRENTLY book_title_idx ON book (title)") -> None:
+    """Leaves an invalid index behind, as a build does that was ended half-way."""
+    with (
+        holding(database.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"),
+        psycopg.connect(database.url, autocommit=True) as connection,
+        contextlib.suppress(psycopg.Error),
+    ):
+        connection.execute("SET statement_timeout = 100")
+        connection.execute(definition)
+
+
+def test_a_file_of_all_kinds_runs_in_the_order_written(database, migrations) -> None:
+    text = f"""{BOOKS}
+        CREATE INDEX CONCURRENTLY book_title_idx ON book (title);
+        CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "Book_Id" ON public.book USING btree (id) WHERE id > 0;
+        REINDEX INDEX CONCURRENTLY book_title_idx;
+        REINDEX (CONCURRENTLY) TABLE book;
+        REINDEX SCHEMA CONCURRENTLY public;
+        VACUUM (ANALYZE) book;
+        DROP INDEX CONCURRENTLY book_title_idx;
+        CREATE TABLE sale (at date) PARTITION BY RANGE (at);
+        CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+        ALTER TABLE sale DETACH PARTITION sale_1 CONCURRENTLY;
+        CREATE DATABASE {database.name}_b;
+        ALTER DATABASE {database.name}_b SET TABLESPACE pg_default;
+        DROP DATABASE {database.name}_b;
+        ALTER SYSTEM SET work_mem = '5MB';
+        ALTER SYSTEM RESET work_mem;
+        CLUSTER;"""
+    migrations.write("001_all.sql", text)
+    assert labels(apply(database, migrations)) == ["001"]
+    assert indexes(database) == [('"Book_Id"', True)]
+    assert ask(database, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'sale'::regclass") == [(0,)]
+    assert units(database) == [("applied", 18)]
+    assert intents(database) == []
+
+
+def test_an_index_is_made_and_dropped_and_its_record_with_it(books, migrations) -> None:
+    migrations.write("001_index.sql", INDEX)
+    migrations.write("001_index.down.sql", "DROP INDEX CONCURRENTLY book_title_idx;")
+    apply(books, migrations)
+    assert indexes(books) == [("book_title_idx", True)]
+    roll_back(books, migrations, "001", "001")
+    assert (indexes(books), applied(books), intents(books)) == ([], [], [])
+
+
+# ---- what is there before -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exists", ["", "IF NOT EXISTS "], ids=["", "if not exists"])
+def test_a_valid_index_of_the_same_definition_is_recorded_as_done(books, migrations, exists: str) -> None:
+    definition = "book_title_idx ON book USING btree (lower(title) DESC, id) INCLUDE (isbn) WHERE id > 3"
+    books.execute(f"CREATE UNIQUE INDEX {definition}")
+    (before,) = ask(books, "SELECT 'book_title_idx'::regclass::oid")
+    migrations.write("001_index.sql", f"CREATE UNIQUE INDEX CONCURRENTLY {exists}{definition};")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert ask(books, "SELECT 'book_title_idx'::regclass::oid") == [before], "it wasn't made again"
+
+
+DIFFERENT = {
+    "columns": "CREATE INDEX book_title_idx ON book (isbn)",
+    "uniqueness": "CREATE UNIQUE INDEX book_title_idx ON book (title)",
+    "predicate": "CREATE INDEX book_title_idx ON book (title) WHERE id > 1",
+    "method": "CREATE INDEX book_title_idx ON book USING hash (title)",
+    "collation": 'CREATE INDEX book_title_idx ON book (title COLLATE "POSIX")',
+    "operator class": "CREATE INDEX book_title_idx ON book (title text_pattern_ops)",
+    "storage": "CREATE INDEX book_title_idx ON book (title) WITH (fillfactor = 50)",
+    "another table": "CREATE TABLE other (title text); CREATE INDEX book_title_idx ON other (title)",
+    "no index": "CREATE TABLE book_title_idx ()",
+}
+
+
+@pytest.mark.parametrize("exists", ["", "IF NOT EXISTS "], ids=["", "if not exists"])
+@pytest.mark.parametrize("there", DIFFERENT.values(), ids=DIFFERENT)
+def test_anything_else_of_that_name_stops_the_run_and_stays(books, migrations, there: str, exists: str) -> None:
+    books.execute(there)
+    migrations.write("001_index.sql", INDEX.replace("book_title_idx", f"{exists}book_title_idx", 1))
+    with pytest.raises(MigrationFailed, match=r"001_index.sql: public.book_title_idx already exists") as caught:
+        apply(books, migrations)
+    assert "another name" in caught.value.solution
+    assert ask(books, "SELECT to_regclass('book_title_idx') IS NOT NULL") == [(True,)]
+    assert (applied(books), intents(books)) == ([], [])
+
+
+@pytest.mark.parametrize("exists", ["", "IF NOT EXISTS "], ids=["", "if not exists"])
+def test_an_invalid_index_that_no_run_has_begun_stops_the_run_and_stays(books, migrations, exists: str) -> None:
+    invalid(books)
+    assert indexes(books) == [("book_title_idx", False)]
+    migrations.write("001_index.sql", INDEX.replace("book_title_idx", f"{exists}book_title_idx", 1))
+    with pytest.raises(MigrationFailed) as caught:
+        apply(books, migrations)
+    assert caught.value.solution == "Drop it and run again: DROP INDEX CONCURRENTLY public.book_title_idx;"
+    assert indexes(books) == [("book_title_idx", False)]
+
+
+def test_a_build_by_somebody_else_is_waited_for(books, migrations) -> None:
+    migrations.write("001_index.sql", INDEX)
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE") as holder:
+        other = Task(books.execute, INDEX)
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the other build")
+        run = Task(apply, books, migrations)
+        until(lambda: exists(books, "aurora_migrations.attempts") and attempts(books), "the run")
+        holder.rollback()
+        assert labels(run.result()) == ["001"]
+        other.result()
+    assert indexes(books) == [("book_title_idx", True)]
+
+
+# ---- failures -------------------------------------------------------------------------------------------------------
+
+
+def test_a_unique_index_over_duplicates_leaves_nothing(books, migrations) -> None:
+    books.execute("INSERT INTO book VALUES (1, '1', '1')")
+    migrations.write("001_a.sql", "CREATE TABLE a ();\nCREATE UNIQUE INDEX CONCURRENTLY book_id ON book (id);")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(books, migrations)
+    assert caught.value.facts["sqlstate"] == "23505"
+    assert caught.value.facts["line"] == 2
+    assert caught.value.cause.endswith("It left public.book_id invalid, which has been dropped.")
+    assert (indexes(books), intents(books), units(books)) == ([], [], [("failed", 1)])
+    books.execute("DELETE FROM book WHERE id = 1")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert indexes(books) == [("book_id", True)]
+
+
+def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books, migrations) -> None:
+    migrations.write("001_a.sql", INDEX)
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        runner.kill()
+        books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
+    migrations.write("001_a.sql", "CREATE INDEX CONCURRENTLY book_isbn_idx ON book (isbn);")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (indexes(books), intents(books)) == ([("book_isbn_idx", True)], [])
+
+
+def test_limits_of_the_environment_do_not_end_a_build(books, migrations) -> None:
+    migrations.write("001_a.sql", INDEX)
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE") as holder:
+        run = Task(apply, books, migrations, limits=Limits(lock_timeout=100, statement_timeout=300, lock_wait=0))
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        psycopg.connect(books.url, autocommit=True).execute("SELECT pg_sleep(1)").connection.close()
+        holder.rollback()
+        assert labels(run.result()) == ["001"]
+
+
+def test_settings_of_the_file_hold_after_a_build(books, migrations) -> None:
+    migrations.write(
+        "001_a.sql",
+        f"SET lock_timeout = '3s';\nSET statement_timeout = '7s';\n{INDEX}\n"
+        "CREATE TABLE seen AS SELECT current_setting('lock_timeout') l, current_setting('statement_timeout') s;",
+    )
+    apply(books, migrations)
+    assert books.query("TABLE seen") == [("3s", "7s")]
+
+
+def test_a_file_that_has_set_a_role_keeps_it(books, migrations) -> None:
+    role = f"{books.name}_owner"
+    books.execute(f"CREATE ROLE {role}; ALTER TABLE book OWNER TO {role}; GRANT CREATE ON SCHEMA public TO {role}")
+    try:
+        migrations.write("001_a.sql", f"SET ROLE {role};\n{INDEX}\nCREATE TABLE made ();")
+        apply(books, migrations)
+        assert ask(books, "SELECT tableowner FROM pg_tables WHERE tablename = 'made'") == [(role,)]
+    finally:
+        books.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
