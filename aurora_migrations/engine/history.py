@@ -152,6 +152,7 @@ _RELATIONS = """
 _WITH_UNITS = 2  # since this format `attempts` has the units, in an array
 WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the same name
 WITH_UNIT_ROWS = 4  # since this format they are rows of `units`
+WITH_INTENTS = 5  # since this format there are intents
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
 # The token hashes of an attempt's committed units, with those of the attempts that it resumes; the last one's number.
 _UNITS = f"""

@@ -61,6 +61,7 @@ class RunResult:
     action: str = "run-migration"
     already_applied: str | None = None  # since when the target is applied, if it was before this run
     remaining: int = 0  # files that are still to be done, as the run may not begin another
+    running: str | None = None  # the statement that the server goes on with though the run's time is up
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -139,7 +140,8 @@ class Listener:
         """A file begins."""
 
     def statement_running(self, at: RunningStatement) -> None:
-        """The server has been running this for a while; once for each message that was sent to it."""
+        """The server has been running this for a while: once for each message that was sent to it, and again about
+        every second for a statement outside any transaction, with its progress."""
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         """A file is committed: applied, or rolled back."""
@@ -174,6 +176,8 @@ class Request:
     limits_now: Callable[[Limits], Limits] = lambda limits: limits
     # Called before every file but the first; if it returns False, the run ends there, successfully.
     may_begin: Callable[[], bool] = lambda: True
+    # Whether the run's time is up. A statement outside any transaction is then left to the server.
+    is_time_up: Callable[[], bool] = lambda: False
     # Whether this may be one of several calls of the execution; then what it has rolled back before (a call may fail
     # after it, or its answer be lost) counts as confirmed.
     resumes: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,6 +12,7 @@ from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.locks.budget import blocking
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.progress import Progress
 from aurora_migrations.engine.script import PAST, Action, Script, Statement, Unit
 
 # A query that only sets something to a constant, so that it can be repeated safely.
@@ -41,6 +43,7 @@ class RunningStatement:
     first: int
     last: int
     count: int  # how many the file has
+    progress: Progress | None = None  # how far it is, where the server shows that
 
     @property
     def statements(self) -> str:
@@ -49,7 +52,7 @@ class RunningStatement:
         return f"{which} of {self.count}"
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}, {self.statements}"
+        return f"{self.file}:{self.line}, {self.statements}" + (f", {self.progress}" if self.progress else "")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Job:
     requested_by: str
     limits: Limits  # the environment's, and the file's own
     execution_start: str = ""  # when the execution began, as its initiator passes it
+    # Whether the run's time is up; what can outlive the run is then left to the server.
+    is_time_up: Callable[[], bool] = lambda: False
 
     @property
     def file(self) -> str:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from aurora_migrations.engine.errors import MigrationFailed
-from aurora_migrations.engine.history import SCHEMA
+from aurora_migrations.engine.history import SCHEMA, WITH_INTENTS, read, read_format
 from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.postgres.advisory_lock import HELD_BY_US
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import named_error
+from aurora_migrations.engine.progress import read_progress
 from aurora_migrations.engine.script import PROBE, Nontransactional
 
 _POLL = 0.5  # seconds between two checks whether somebody else's build has ended
@@ -49,6 +50,18 @@ def read_intents(session: Session, job: Job) -> list[Intent]:
         Intent(int(str(number)), str(tokens), Nontransactional(**json.loads(str(statement))), json.loads(str(facts)))
         for number, tokens, statement, facts in rows
     ]
+
+
+def read_running(session: Session, pid: int) -> str | None:
+    """The statement outside any transaction that another run's process is at, and how far it is."""
+    if read_format(session) < WITH_INTENTS:
+        return None
+    query = f"SELECT statement FROM {SCHEMA}.intents WHERE lock_holder = $1::int ORDER BY started_at DESC LIMIT 1"
+    (rows,) = read(session, Command(query, [pid]))
+    if not rows:
+        return None
+    statement, progress = Nontransactional(**json.loads(str(rows[0][0]))), read_progress(session, pid)
+    return f"{statement.name} {statement.object}".rstrip() + (f": {progress}" if progress else "")
 
 
 def add_intent(job: Job, number: int, attempt: int, facts: dict[str, Any]) -> Command:

@@ -14,11 +14,11 @@ import contextlib
 import hashlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from aurora_migrations.engine import history, interrupts
+from aurora_migrations.engine import history, interrupts, nontransactional
 from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
     hazards_refused,
@@ -53,7 +53,7 @@ from aurora_migrations.engine.plan import (
 from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import PAST, Action
-from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, run_file
+from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, LeftToServer, run_file
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
@@ -71,18 +71,17 @@ def apply(request: Request, target: str | None = None) -> RunResult:
     with _Runner(request) as runner:
         plan = runner.build_plan(target)
         request.listener.planned("apply", plan.pending)
-        done: list[FileDone] = []
         if plan.pending:
             runner.check("apply", plan.pending)  # refuses before it waits for the lock and writes anything
-            runner.take_lock()
-            plan = runner.build_plan(target)  # again: another run may have had its turn
-            done = runner.run_all("apply", plan.pending)
+            with runner.leaving_to_server():
+                runner.take_lock()
+                plan = runner.build_plan(target)  # again: another run may have had its turn
+                runner.run_all("apply", plan.pending)
         since = plan.target_applied
-        labels = [file.migration for file in done]
+        labels = [file.migration for file in runner.done]
         return runner.result(
             migration=plan.target.label if plan.target else labels[-1] if labels else None,
             message=success_message(labels, plan.target.label if plan.target else None, since),
-            applied=tuple(done),
             notices=tuple(plan.warnings),
             already_applied=since.applied_at if since else None,
             remaining=runner.remaining("apply", plan.pending),
@@ -103,17 +102,16 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
     with _Runner(request) as runner:
         chosen = runner.plan_rollback(target, confirm)
         request.listener.planned("rollback", chosen)
-        done: list[FileDone] = []
         if chosen:
             runner.check("rollback", chosen)  # refuses before it waits for the lock
-            runner.take_lock()
-            chosen = runner.plan_rollback(target, confirm)
-            done = runner.run_all("rollback", chosen)
-        labels = [file.migration for file in done] or [find_target(request.source.package, target).label]
+            with runner.leaving_to_server():
+                runner.take_lock()
+                chosen = runner.plan_rollback(target, confirm)
+                runner.run_all("rollback", chosen)
+        labels = [file.migration for file in runner.done] or [find_target(request.source.package, target).label]
         return runner.result(
             migration=labels[-1],
             message=rollback_message(labels),
-            applied=tuple(done),
             action="rollback",
             remaining=runner.remaining("rollback", chosen),
         )
@@ -130,6 +128,8 @@ class _Runner:
         self._unfinished: dict[int, history.Progress] = {}
         self._checked: set[tuple[Action, int]] = set()
         self._hazards: list[str] = []
+        self.done: list[FileDone] = []
+        self._running: str | None = None  # what was left to the server
         self._retry = RetryPolicy(request.limits, request.limits_now, request.listener.blocked)
         self._observer = Observer(request.url, request.execution)
         self._session = connect(request)
@@ -158,15 +158,34 @@ class _Runner:
     def take_lock(self) -> None:
         """Takes the run lock, which the session holds until it ends, and brings the history up to date."""
         self._session.prepare_to_write()
-        advisory_lock.acquire(self._session, self._request.wait, self._listener.waiting)
+        advisory_lock.acquire(self._session, self._request.wait, self._listener.waiting, doing=self.doing)
         history.upgrade(self._session)
         history.close_interrupted(self._session)
 
-    def run_all(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:
-        """Runs files in order. All are checked before the first runs."""
+    def doing(self, pid: int) -> str | None:
+        """What the holder of the run lock runs outside any transaction: a build outlives the run that began it.
+
+        Raises:
+            LeftToServer: it does, and this run's time is up.
+        """
+        running = nontransactional.read_running(self._session, pid)
+        if running and self._request.is_time_up():
+            raise LeftToServer(running)
+        return running
+
+    @contextlib.contextmanager
+    def leaving_to_server(self) -> Iterator[None]:
+        """The block ends where the run's time is up and the server goes on with a statement."""
+        try:
+            yield
+        except LeftToServer as left:
+            self._running = str(left)
+
+    def run_all(self, action: Action, migrations: Sequence[Migration]) -> None:
+        """Runs files in order, and keeps what is done in `done`. All are checked before the first runs."""
         self.check(action, migrations)
         self._listener.begins(action, migrations)
-        done: list[FileDone] = []
+        done = self.done
         for migration in migrations:
             if action == "apply" and migration.version in self._applied:
                 continue  # another run applied it, while this one resolved a lost commit
@@ -177,7 +196,6 @@ class _Runner:
             except MigratorError as error:
                 so_far: dict[str, Any] = {PAST[action]: [file.migration for file in done]}
                 raise error.but(**so_far) from error
-        return done
 
     def run_one(self, action: Action, migration: Migration) -> FileDone:
         """Runs a migration's file to its end."""
@@ -313,7 +331,8 @@ class _Runner:
         self._listener.connected(self._session)
         other_run = None
         try:
-            advisory_lock.acquire(self._session, SETTLE_TIME, self._listener.waiting, yields_to_others=lost_pid)
+            waiting = self._listener.waiting
+            advisory_lock.acquire(self._session, SETTLE_TIME, waiting, yields_to_others=lost_pid, doing=self.doing)
         except AnotherRunInProgress as error:
             if error.facts.get("holder_pid") in (None, lost_pid):
                 raise
@@ -345,7 +364,9 @@ class _Runner:
     def result(self, **fields: Any) -> RunResult:
         """The result of a run that ended well."""
         return RunResult(
+            applied=tuple(self.done),
             hazards=tuple(self._hazards),
+            running=self._running,
             execution=self._request.execution,
             database=self._session.server.database,
             duration_ms=(time.monotonic() - self._started) * 1_000,
@@ -370,7 +391,8 @@ class _Runner:
         if hashlib.sha256(text).hexdigest() != script.sha256:
             raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
         limits, digest = request.limits.of(script.options), request.source.digest
-        return Job(action, migration, script, text, 0, digest, request.requested_by, limits, request.execution_start)
+        initiator = request.requested_by, limits, request.execution_start, request.is_time_up
+        return Job(action, migration, script, text, 0, digest, *initiator)
 
     def _units_done(self, job: Job) -> int:
         """How many of the file's units an earlier attempt has committed; they must still be its first ones."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aurora_migrations.engine import history, interrupts, nontransactional
 from aurora_migrations.engine.diagnostics.file_errors import (
@@ -35,6 +35,8 @@ from aurora_migrations.engine.verification.expectations import Check, check_expe
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 _A_WHILE = 2.0  # seconds; a statement that takes longer is reported
+_BETWEEN_READS = 1.0  # seconds between two reads of its progress
+_POLL = 0.2  # seconds between two looks at the clock, where a statement may outlive the run
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
@@ -63,6 +65,11 @@ class _Attempt:
             return self.records
         sign = 1 if job.action == "apply" else -1
         return Records(self.records.number + sign, self.records.hashes + sign * self.own)
+
+
+class LeftToServer(Exception):
+    """The run's time is up before its statement has ended. The server goes on with it, and keeps the run lock as long;
+    the next run reads in the catalogue how it ended."""
 
 
 class CommitUnknown(Exception):
@@ -104,7 +111,7 @@ def run_file(
                 _run_outside(session, job, number, began, on_running)
                 continue
             if job.unit(number).nontransactional:
-                _run_nontransactional(session, job, number, began, on_running)
+                _run_nontransactional(session, job, number, began, observer, on_running)
                 continue
             _run_text(session, job, number, budget, on_running)
             result.checks = _check(session, job, budget) if job.is_last(number) else ()
@@ -221,10 +228,19 @@ def _run_outside(
 
 
 def _run_nontransactional(
-    session: Session, job: Job, number: int, began: _Attempt, on_running: Callable[[RunningStatement], None]
+    session: Session,
+    job: Job,
+    number: int,
+    began: _Attempt,
+    observer: Observer,
+    on_running: Callable[[RunningStatement], None],
 ) -> None:
     """Runs a unit that is one statement outside any transaction: its intent, the statement, its record. What an earlier
-    attempt has left of it is settled first, also where the file has another statement there now."""
+    attempt has left of it is settled first, also where the file has another statement there now.
+
+    Raises:
+        LeftToServer: the run's time is up before the statement has ended.
+    """
     (message,) = job.messages(number)
     statement = job.unit(number).nontransactional
     if statement is None:
@@ -246,7 +262,7 @@ def _run_nontransactional(
         limits = nontransactional.limits_of(job, statement)
         try:
             with nontransactional.without_limits(session, limits):
-                session.wire.execute_script(text, _watch(session, None, lambda: on_running(job.at(message))))
+                session.wire.execute_script(text, _watch_progress(session, job, message, observer, on_running))
         except ScriptError as error:
             if connection_lost(error.error):
                 raise CommitUnknown(began.attempt, number, file_error(session, job, message, error)) from error
@@ -259,6 +275,27 @@ def _run_nontransactional(
         if connection_lost(error.error):
             raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
         raise runner_error(session, job, error) from error
+
+
+def _watch_progress(
+    session: Session, job: Job, message: Message, observer: Observer, on_running: Callable[[RunningStatement], None]
+) -> Watch:
+    """Called while a statement outside any transaction is running: reports its progress; leaves it to the server at the
+    end of the run's time."""
+    at, progress, read = job.at(message), None, 0.0
+
+    def check(elapsed: float) -> tuple[bool, float]:
+        nonlocal progress, read
+        if job.is_time_up():
+            raise LeftToServer(str(replace(at, progress=progress)))
+        if elapsed > _A_WHILE and elapsed - read > _BETWEEN_READS:
+            read = elapsed
+            progress = observer.read_progress(session.server.pid, progress)
+            session.wire.interrupted |= observer.interrupted
+            on_running(replace(at, progress=progress))
+        return False, _POLL
+
+    return check
 
 
 def _nontransactional_failed(session: Session, job: Job, number: int, error: MigratorError) -> MigratorError:

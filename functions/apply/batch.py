@@ -61,6 +61,7 @@ def apply(step: Step) -> Progress:
         listener=Listeners(step.listener, record),
         hazards=step.settings.hazards,
         may_begin=step.deadline.allows_another_file,
+        is_time_up=lambda: step.deadline.is_over,
         resumes=True,
     )
     try:

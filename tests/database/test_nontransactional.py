@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
+from aurora_migrations.engine import Listener
 from aurora_migrations.engine.errors import MigrationFailed
+from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres.advisory_lock import Holder
 from tests.database.helpers import (
     Task,
+    Watcher,
     applied,
     apply,
     ask,
@@ -216,3 +223,84 @@ def test_a_file_that_has_set_a_role_keeps_it(books, migrations) -> None:
         assert ask(books, "SELECT tableowner FROM pg_tables WHERE tablename = 'made'") == [(role,)]
     finally:
         books.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+# ---- longer than its run --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stuck(books: Database) -> Iterator[psycopg.Connection[Any]]:
+    """A session that a build on the table waits for, until its transaction ends."""
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE") as holder:
+        yield holder
+
+
+def test_a_build_outlives_its_killed_run_and_the_next_one_waits_for_it(books, stuck, migrations) -> None:
+    migrations.write("001_a.sql", INDEX)
+    with start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        runner.kill()
+    (index,) = ask(books, "SELECT 'book_title_idx'::regclass::oid")
+    told: list[Holder | None] = []
+    run = Task(apply, books, migrations, wait=0.1, listener=Watcher(waiting=told.append))
+    until(lambda: told, "the wait")
+    time.sleep(1)
+    assert run.is_alive(), "it waits, though longer than it would for another run"
+    assert "running CREATE INDEX CONCURRENTLY book_title_idx: waiting for" in str(told[-1])
+    stuck.rollback()
+    assert labels(run.result()) == ["001"]
+    assert ask(books, "SELECT 'book_title_idx'::regclass::oid") == [index], "it wasn't built again"
+    assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
+    assert attempts(books) == [("001", "interrupted"), ("001", "applied")]
+
+
+def test_a_run_whose_time_is_up_leaves_a_build_to_the_server(books, stuck, migrations) -> None:
+    migrations.write("001_a.sql", f"CREATE TABLE a ();\n{INDEX}\nCREATE TABLE b ();")
+    for _ in range(2):
+        began = time.monotonic()
+        left = apply(books, migrations, is_time_up=lambda began=began: time.monotonic() > began + 0.7)
+        assert (left.applied, left.remaining) == ((), 1)
+        assert "CREATE INDEX" in str(left.running) or "001_a.sql:2" in str(left.running)
+        assert indexes(books) == [("book_title_idx", False)]
+    stuck.rollback()
+    assert labels(apply(books, migrations)) == ["001"]
+    assert indexes(books) == [("book_title_idx", True)]
+    assert attempts(books) == [("001", "interrupted"), ("001", "applied")]
+
+
+def test_a_run_that_loses_its_connection_in_a_build_waits_for_its_end(books, stuck, migrations, proxy) -> None:
+    migrations.write("001_a.sql", INDEX)
+    run = Task(apply, books, migrations, url=proxy.url(books.url), limits=Limits(lock_wait=20_000))
+    until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+    proxy.reset()
+    time.sleep(1)
+    stuck.rollback()
+    assert labels(run.result()) == ["001"]
+    assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
+
+
+def test_ctrl_c_ends_a_build_and_drops_what_it_left(books, stuck, migrations) -> None:
+    migrations.write("001_a.sql", INDEX)
+    with start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        Task(lambda: (time.sleep(1), stuck.rollback()))  # its DROP INDEX CONCURRENTLY waits, too
+        runner.interrupt()
+        code, answer = runner.finish()
+    assert (code, answer["error"]) == (1, "Cancelled")
+    assert (indexes(books), intents(books)) == ([], [])
+
+
+def test_progress_names_whom_a_build_waits_for(books, stuck, migrations) -> None:
+    class Watching(Listener):
+        def statement_running(self, at: RunningStatement) -> None:
+            reports.append(str(at))
+            stuck.rollback()
+
+    reports: list[str] = []
+    migrations.write("001_a.sql", f"\n{INDEX}")
+    apply(books, migrations, listener=Watching())
+    assert re.fullmatch(
+        r"001_a.sql:2, statement 1 of 1, waiting for writers before build: .+ \(pid \d+, idle in transaction, "
+        r"transaction .+ old\) \(1 of 1\)",
+        reports[0],
+    )

@@ -14,6 +14,7 @@ from aurora_migrations.engine.diagnostics.redaction import without_literals
 from aurora_migrations.engine.errors import Cancelled, MigratorError
 from aurora_migrations.engine.postgres.protocol import Row
 from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.progress import Progress, read_progress
 
 GRANT = "GRANT pg_read_all_stats TO {user}; lets the runner see what they do"
 _SHOWN = 200  # characters of a query
@@ -150,6 +151,14 @@ class Observer:
         kind, relation, mode, waited = rows[0][:4]
         table = str(relation) if relation else f"a {kind}"
         return LockWait(table, mode_name(str(mode)), float(waited or 0), tuple(_blocker(row) for row in rows))
+
+    def read_progress(self, pid: int, before: Progress | None) -> Progress | None:
+        """How far the statement of the session with this process id is."""
+        if not self.open() or self._session is None:
+            return None
+        found = read_progress(self._session, pid, before)
+        self.interrupted |= self._session.wire.interrupted
+        return found
 
     def close(self) -> None:
         """Ends the session."""

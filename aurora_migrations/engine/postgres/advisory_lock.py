@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from aurora_migrations.engine.errors import AnotherRunInProgress
 from aurora_migrations.engine.options import format_duration
@@ -43,11 +43,13 @@ class Holder:
     user: str | None
     application: str | None
     since: str | None
+    doing: str | None = None  # the statement that it runs outside any transaction, and how far that is
 
     def __str__(self) -> str:
         who = self.application or "a session without a name"
         since = self.since or "a time that only a member of pg_read_all_stats may see"
-        return f"{who} (pid {self.pid}, user {self.user or 'unknown'}), connected since {since}"
+        doing = f", running {self.doing}" if self.doing else ""
+        return f"{who} (pid {self.pid}, user {self.user or 'unknown'}), connected since {since}{doing}"
 
 
 def acquire(
@@ -55,19 +57,27 @@ def acquire(
     budget: float,
     on_wait: Callable[[Holder | None], None],
     yields_to_others: int | None = None,
+    doing: Callable[[int], str | None] = lambda pid: None,
 ) -> None:
-    """Takes the run lock, polling with growing, jittered pauses, for `budget` seconds at most. `on_wait` is called when
-    a wait begins and whenever the holder changes. If another process than `yields_to_others` has the lock, it isn't
-    waited for."""
+    """Takes the run lock, polling with growing, jittered pauses.
+
+    Args:
+        budget: seconds to wait at most. They don't count while the holder is `doing` something that outlives a run.
+        on_wait: called when a wait begins, and whenever the holder or what it does changes.
+        yields_to_others: if another process than this one has the lock, it isn't waited for.
+        doing: what the process of this id runs outside any transaction, if it does; called every second or so.
+    """
     deadline = time.monotonic() + budget
     pause, holder = _FIRST_PAUSE, None
     while session.query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", KEY) != [("t",)]:
         seen = find_holder(session)
+        if seen is not None and (running := doing(seen.pid)):
+            seen, deadline = replace(seen, doing=running), time.monotonic() + budget
         if seen is not None and seen != holder:
             holder = seen
             if budget > 0:
                 on_wait(holder)
-        left = deadline - time.monotonic()
+        left = max(_FIRST_PAUSE, deadline - time.monotonic()) if seen and seen.doing else deadline - time.monotonic()
         if yields_to_others is not None and seen is not None and seen.pid != yields_to_others:
             left = 0
         if left <= 0:
