@@ -140,8 +140,8 @@ class Listener:
         """A file begins."""
 
     def statement_running(self, at: RunningStatement) -> None:
-        """The server has been running this for a while: once for each message that was sent to it, and again about
-        every second for a statement outside any transaction, with its progress."""
+        """The server has been running this for a while: once for each message that was sent to it; for a statement
+        outside any transaction again whenever its progress shows a change."""
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         """A file is committed: applied, or rolled back."""

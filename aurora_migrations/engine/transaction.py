@@ -283,16 +283,20 @@ def _watch_progress(
     """Called while a statement outside any transaction is running: reports its progress; leaves it to the server at the
     end of the run's time."""
     at, progress, read = job.at(message), None, 0.0
+    reported: tuple[object, ...] | None = None
 
     def check(elapsed: float) -> tuple[bool, float]:
-        nonlocal progress, read
+        nonlocal progress, read, reported
         if job.is_time_up():
             raise LeftToServer(str(replace(at, progress=progress)))
         if elapsed > _A_WHILE and elapsed - read > _BETWEEN_READS:
             read = elapsed
             progress = observer.read_progress(session.server.pid, progress)
             session.wire.interrupted |= observer.interrupted
-            on_running(replace(at, progress=progress))
+            found = (progress.phase, progress.waits_for, progress.percent) if progress else ()
+            if found != reported:
+                reported = found
+                on_running(replace(at, progress=progress))
         return False, _POLL
 
     return check

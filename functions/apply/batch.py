@@ -30,6 +30,7 @@ class Progress:
     step: Step
     done: tuple[FileDone, ...]  # the files of this call
     remaining: int  # files that are still to be done; 0 when the run is complete
+    running: str | None = None  # the statement that the server goes on with after this call
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine; of many files the newest, so that it stays small."""
@@ -38,6 +39,7 @@ class Progress:
         return {
             "outcome": "more" if self.remaining else "done",
             "remaining": self.remaining,
+            **({"running": self.running} if self.running else {}),
             key: newest(files, _FILES_BUDGET),
             f"{key}_count": int(so_far.get(f"{key}_count", 0)) + len(self.done),
             "calls": int(so_far.get("calls", 0)) + 1,
@@ -77,7 +79,7 @@ def apply(step: Step) -> Progress:
             split = ", or split the work into several files or batches"
             raise record.complete(out_of_time(error, "apply", cause=first, solution=split)) from error
         return Progress(step, tuple(record.done), len(record.planned_files) - len(record.done))
-    return Progress(step, result.applied, result.remaining)
+    return Progress(step, result.applied, result.remaining, result.running)
 
 
 class _CallRecord(Listener):

@@ -272,7 +272,7 @@ def test_a_run_that_loses_its_connection_in_a_build_waits_for_its_end(books, stu
     migrations.write("001_a.sql", INDEX)
     run = Task(apply, books, migrations, url=proxy.url(books.url), limits=Limits(lock_wait=20_000))
     until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
-    proxy.reset()
+    proxy.reset_now()
     time.sleep(1)
     stuck.rollback()
     assert labels(run.result()) == ["001"]
