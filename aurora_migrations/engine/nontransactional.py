@@ -104,18 +104,20 @@ def _as_ourselves(session: Session, command: Command) -> list[Row]:
 
 # ---- the catalogue before the statement, and what it shows after an interruption ------------------------------------
 
-# Of an index: itself, and the indexes that a killed REINDEX CONCURRENTLY leaves on its tables. $1 is the scope's oid.
+# The tables on whose indexes, and on whose TOAST table's, a killed REINDEX CONCURRENTLY may leave others. $1 is the
+# scope's oid.
 _SCOPES = {
-    "INDEX": "indrelid = (SELECT indrelid FROM pg_index WHERE indexrelid = $1::oid)",
-    "TABLE": "indrelid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid))",
-    "SCHEMA": "relnamespace = $1::oid",
+    "INDEX": "t.oid = (SELECT indrelid FROM pg_index WHERE indexrelid = $1::oid)",
+    "TABLE": "t.oid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid))",
+    "SCHEMA": "t.relnamespace = $1::oid",
     "DATABASE": "$1::oid IS NOT NULL",
 }
+# Only a superuser may drop the index of a TOAST table: nobody else may use its schema.
 _LEFTOVERS = """
     SELECT i.indexrelid, i.indexrelid::regclass
       FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-     WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND {scope}
-       AND c.relnamespace <> 'pg_toast'::regnamespace
+     WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND has_schema_privilege(c.relnamespace, 'USAGE')
+       AND EXISTS (SELECT FROM pg_class t WHERE i.indrelid IN (t.oid, t.reltoastrelid) AND {scope})
      ORDER BY 1
 """
 # The relation of this name where the index of a table would be; and who builds it, if somebody does. What another role
@@ -140,6 +142,7 @@ _CATALOGUES = {
     "SUBSCRIPTION": "SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
     " WHERE subname = $1 AND datname = current_database()",
 }
+_ATTACHED = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid AND inhparent = $2::oid"
 _KIND = re.compile(r"(?:CREATE|DROP) (\w+)")
 
 
@@ -179,20 +182,23 @@ def settle(session: Session, job: Job, number: int, intent: Intent | None) -> by
         gone = not session.query("SELECT FROM pg_class WHERE oid = $1::oid", intent.facts["index"])
         return None if intent.facts["index"] and gone else text
     if statement.settlement == "detach partition":
-        attached = session.query(
-            "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid AND inhparent = $2::oid",
-            *(intent.facts["partition"], intent.facts["parent"]),
-        )
+        attached = session.query(_ATTACHED, intent.facts["partition"], intent.facts["parent"])
         if not attached:
             return None if intent.facts["partition"] else text
-        pending = attached == [("t",)]
         final = f"ALTER TABLE {statement.relation} DETACH PARTITION {statement.object} FINALIZE"
-        return final.encode() if pending else text
+        return final.encode() if is_half_done(session, intent) else text
     if statement.settlement in ("create", "drop"):
         kind = _KIND.match(statement.name)
         exists = bool(kind and session.query(_CATALOGUES[kind[1]], statement.object))
         return None if exists == (statement.settlement == "create") else text
     return text
+
+
+def is_half_done(session: Session, intent: Intent) -> bool:
+    """Whether an interrupted statement has left what can't be undone, and only the rest of it must be run."""
+    if intent.statement.settlement != "detach partition":
+        return False
+    return session.query(_ATTACHED, intent.facts["partition"], intent.facts["parent"]) == [("t",)]
 
 
 def clear(session: Session, intent: Intent) -> list[str]:

@@ -307,7 +307,8 @@ def _nontransactional_failed(session: Session, job: Job, number: int, error: Mig
     try:
         left = [intent for intent in nontransactional.read_intents(session, job) if intent.number == number]
         names = ", ".join(name for intent in left for name in nontransactional.clear(session, intent))
-        nontransactional.forget(session, job, number)
+        if not any(nontransactional.is_half_done(session, intent) for intent in left):
+            nontransactional.forget(session, job, number)
     except MigratorError as failed:
         return error.but(
             cause=f"{error.cause} What it left couldn't be dropped: {failed.message} The next run does it."

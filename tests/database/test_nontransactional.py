@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from aurora_migrations.engine import Listener
-from aurora_migrations.engine.errors import MigrationFailed
+from aurora_migrations.engine.errors import Cancelled, MigrationFailed
 from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.advisory_lock import Holder
@@ -192,6 +192,38 @@ def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books
     migrations.write("001_a.sql", "CREATE INDEX CONCURRENTLY book_isbn_idx ON book (isbn);")
     assert labels(apply(books, migrations)) == ["001"]
     assert (indexes(books), intents(books)) == ([("book_isbn_idx", True)], [])
+
+
+def test_a_partition_that_is_detached_by_half_is_detached_by_the_next_run(database, migrations) -> None:
+    """PostgreSQL refuses the same statement again: only FINALIZE goes on."""
+    database.execute(
+        "CREATE TABLE sale (at int) PARTITION BY LIST (at); CREATE TABLE sale_1 PARTITION OF sale FOR VALUES IN (1)"
+    )
+    migrations.write("001_a.sql", "ALTER TABLE sale DETACH PARTITION sale_1 CONCURRENTLY;")
+    pending = "SELECT FROM pg_inherits WHERE inhdetachpending"
+    with holding(database.url, "LOCK TABLE ONLY sale IN ACCESS SHARE MODE"):
+        run = Task(apply, database, migrations)
+        until(lambda: ask(database, pending), "the first half")
+        database.execute(f"SELECT pg_cancel_backend({backend(database, 'DETACH')})")
+        with pytest.raises(Cancelled):
+            run.result()
+    assert len(ask(database, pending)) == 1
+    assert labels(apply(database, migrations)) == ["001"]
+    assert (ask(database, "SELECT FROM pg_inherits"), intents(database)) == ([], [])
+
+
+def test_what_a_killed_reindex_left_on_a_toast_table_is_dropped(books, migrations) -> None:
+    migrations.write("001_a.sql", "REINDEX TABLE CONCURRENTLY book;")
+    invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"):
+        run = Task(apply, books, migrations)
+        until(lambda: ask(books, invalid), "the new index")
+        assert [name.startswith("pg_toast.") for (name,) in ask(books, invalid)] == [True]
+        books.execute(f"SELECT pg_cancel_backend({backend(books, 'REINDEX')})")
+        with pytest.raises(Cancelled) as caught:
+            run.result()
+    assert caught.value.cause.endswith("invalid, which has been dropped.")
+    assert ask(books, invalid) == []
 
 
 def test_limits_of_the_environment_do_not_end_a_build(books, migrations) -> None:
