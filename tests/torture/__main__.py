@@ -19,19 +19,26 @@ EVERY = 50  # cases between two lines of progress
 def main(argv: Sequence[str] | None = None) -> int:
     order = _parse(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the jobs' servers are stopped, as after Ctrl-C
-    report, began = Report(order.seed), time.monotonic()
+    report, began = Report(order.seed, order.nontransactional), time.monotonic()
     print(f"seed {order.seed}, {order.count} cases, {order.jobs} jobs", file=sys.stderr, flush=True)
     try:
         for outcome in outcomes(order):
             report.add(outcome)
             if outcome.problems:
-                print(violation(outcome), flush=True)
+                print(violation(outcome, _options(order)), flush=True)
             if len(report.found) % EVERY == 0:
                 print(f"{time.monotonic() - began:5.0f} s  {report.last_line}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.", file=sys.stderr)
     print(report)
-    return 0 if len(report.found) == order.count and not report.violations and not report.missed else 1
+    missed = [] if order.nontransactional else report.missed
+    return 0 if len(report.found) == order.count and not report.violations and not missed else 1
+
+
+def _options(order: Order) -> str:
+    """What repeats its cases, but for the seed."""
+    nontransactional = " --nontransactional" if order.nontransactional else ""
+    return f"{nontransactional} --postgres {order.major}"
 
 
 def _parse(argv: Sequence[str] | None) -> Order:
@@ -42,12 +49,19 @@ def _parse(argv: Sequence[str] | None) -> Order:
         "--jobs", type=int, default=2 * (os.cpu_count() or 1), help="how many at once (default: 2 a core)"
     )
     made.add_argument("--fault", default="", metavar="WORDS", help="only kinds with these words in their names")
+    made.add_argument(
+        "--nontransactional", action="store_true", help="in each phase of statements that run outside a transaction"
+    )
+    made.add_argument("--kind", default="", metavar="WORDS", help="of these, only kinds and phases with these words")
     majors = [found.major for found in servers.available()]
     made.add_argument("--postgres", type=int, choices=majors, default=majors[0], help="the major version")
     found = made.parse_args(argv)
     if not any(found.fault in fault.name for fault in FAULTS):
         made.error(f"there is no such kind; there are: {', '.join(fault.name for fault in FAULTS)}")
-    return Order(found.seed, found.count, found.jobs, found.postgres, found.fault)
+    outside = found.nontransactional
+    return Order(
+        *(found.seed, found.count, found.jobs, found.postgres, found.fault), nontransactional=outside, kind=found.kind
+    )
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Scene:
     Attributes:
         share: from 0 to 1; how much, of what a fault can do more or less of.
         longest: seconds that a fault lasts at most.
+        tables: what nobody may be kept from reading for long.
         striking: whether the fault has begun.
         struck: whether the fault has met a run that was alive.
         problems: the checks that failed while the fault lasted.
@@ -42,6 +43,7 @@ class Scene:
     runner: Runner
     share: float
     longest: float
+    tables: tuple[str, ...] = LOOKED_AT
     striking: bool = False
     struck: bool = False
     problems: list[str] = field(default_factory=list)
@@ -97,16 +99,16 @@ def _freeze(scene: Scene) -> None:
 def _thaw(scene: Scene) -> None:
     time.sleep(scene.lasts)
     if scene.lasts > LOCK_TIMEOUT + ENOUGH:
-        scene.problems += _blocked(scene.database)
+        scene.problems += _blocked(scene)
     scene.runner.signal(signal.SIGCONT)
 
 
-def _blocked(database: Database) -> list[str]:
+def _blocked(scene: Scene) -> list[str]:
     """Tables that can't be read because of a runner that is frozen."""
     found = []
-    with psycopg.connect(database.url, autocommit=True) as connection:
+    with psycopg.connect(scene.database.url, autocommit=True) as connection:
         connection.execute("SET lock_timeout = '500ms'")
-        for table in LOOKED_AT:
+        for table in scene.tables:
             try:
                 connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
             except psycopg.errors.LockNotAvailable:

@@ -22,6 +22,8 @@ from types import FrameType
 from tests import servers
 from tests.torture import case
 from tests.torture.case import Outcome
+from tests.torture.nontransactional import case as nontransactional
+from tests.torture.nontransactional.stage import Stage, stage
 from tests.torture.world import World, world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,7 @@ class Order:
     Attributes:
         seed: of the first case; the next ones follow it.
         fault: words in the names of the kinds that are meant; none: all.
+        kind: the same, of the kinds of statements and of their phases.
         jobs: how many cases at once.
         major: the version of PostgreSQL.
         longest: seconds that a fault lasts at most.
@@ -47,11 +50,19 @@ class Order:
     fault: str = ""
     longest: float = 3.5
     budget: float = math.inf
+    nontransactional: bool = False
+    kind: str = ""
 
     def seeds(self, number: int) -> Iterator[int]:
         """Those of job `number`."""
-        meant = (seed for seed in itertools.count(self.seed) if self.fault in case.draw(seed).fault.name)
+        meant = (seed for seed in itertools.count(self.seed) if self._is_meant(seed))
         return itertools.islice(meant, number, self.count, self.jobs)
+
+    def _is_meant(self, seed: int) -> bool:
+        if not self.nontransactional:
+            return self.fault in case.draw(seed).fault.name
+        drawn = nontransactional.draw(seed)
+        return self.fault in drawn.fault.name and self.kind in f"{drawn.kind.name}: {drawn.phase.name}"
 
 
 def outcomes(order: Order) -> Iterator[Outcome]:
@@ -99,7 +110,8 @@ def main(order: Order, number: int) -> None:
     for ends in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ends, _stop)
     programs = next(found for found in servers.available() if found.major == order.major)
-    with servers.folder() as folder, world(programs, folder, order.longest) as made:
+    place = stage if order.nontransactional else world
+    with servers.folder() as folder, place(programs, folder, order.longest) as made:
         end = time.monotonic() + order.budget
         for seed in order.seeds(number):
             if time.monotonic() > end:
@@ -114,13 +126,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(made: World, seed: int) -> Outcome:
-    drawn = case.draw(seed)
+def _run(made: World | Stage, seed: int) -> Outcome:
     try:
-        return case.run(made, drawn)
+        if isinstance(made, Stage):
+            return nontransactional.run(made, nontransactional.draw(seed))
+        return case.run(made, case.draw(seed))
     except Exception:  # of the harness itself: reported as a violation, so that it isn't overlooked
-        problem = traceback.format_exc()
-        return Outcome(seed, drawn.fault.name, drawn.action, str(drawn), False, "?", "?", 0.0, [problem])
+        return Outcome(seed, "?", "?", "?", False, "?", "?", 0.0, [traceback.format_exc()])
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ DONE = ("none", "some", "all")
 
 @dataclass
 class Report:
-    """Collects outcomes."""
+    """Collects outcomes. `nontransactional`: of cases of statements outside transactions."""
 
     seed: int
+    nontransactional: bool = False
     found: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -42,11 +43,23 @@ class Report:
         return f"seed {self.seed}: {self.injections} injections, {len(self.violations)} violations"
 
     def __str__(self) -> str:
-        parts = [_table(self._rows())]
+        parts = [_table(self._cells() if self.nontransactional else self._rows())]
         parts += [f"No fault of this kind met a run: {kind}" for kind in self.missed]
         longest = max((outcome.released_s for outcome in self.found), default=0.0)
         parts.append(f"After a run had ended, its locks were free within {longest:.2f} s.")
         return "\n".join([*parts, self.last_line])
+
+    def _cells(self) -> Iterable[Sequence[str]]:
+        """How many faults of each kind met a statement in each phase, and how many of the checks failed."""
+        faults = list(dict.fromkeys(outcome.fault for outcome in self.found))
+        struck = Counter((outcome.action, outcome.fault) for outcome in self.found if outcome.struck)
+        failed = Counter(outcome.action for outcome in self.violations)
+        yield "statement: phase", *faults, "all", "violations"
+        for action in sorted({outcome.action for outcome in self.found}):
+            counts = [struck[action, fault] for fault in faults]
+            yield action, *map(str, counts), str(sum(counts)), str(failed[action])
+        totals = [sum(struck[action, fault] for action in {a for a, _ in struck}) for fault in faults]
+        yield "all", *map(str, totals), str(sum(totals)), str(len(self.violations))
 
     def _rows(self) -> Iterable[Sequence[str]]:
         yield "fault", "action", "cases", "struck", "nothing", "a part", "all", "the run ended with"
@@ -56,10 +69,10 @@ class Report:
                 yield fault.name, action, *_counts(of_kind)
 
 
-def violation(outcome: Outcome) -> str:
+def violation(outcome: Outcome, options: str = "") -> str:
     """One, with the command that repeats it."""
     problems = "\n".join(f"  - {problem}".replace("\n", "\n    ") for problem in outcome.problems)
-    repeat = f"  python -m tests.torture --seed {outcome.seed} --count 1"
+    repeat = f"  python -m tests.torture --seed {outcome.seed} --count 1{options}"
     return f"VIOLATION with seed {outcome.seed}: {outcome.case}\n{problems}\n{repeat}"
 
 

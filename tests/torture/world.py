@@ -146,7 +146,7 @@ class World:
         program = shutil.which("pg_dump", path=str(self.server.bindir))
         assert program is not None
         done = subprocess.run([program, *command], capture_output=True, text=True, check=True)
-        return _sorted_rows(done.stdout)
+        return sorted_rows(done.stdout)
 
     def _walk(self, start: int, steps: Sequence[Step]) -> Iterator[frozenset[str]]:
         with self.database(start, "walked") as database:
@@ -200,7 +200,8 @@ def _of_file(number: int, action: Action) -> Iterator[Step]:
         yield Step(number, unit, len(texts), text)
 
 
-def _sorted_rows(dump: str) -> str:
+def sorted_rows(dump: str) -> str:
+    """A dump with the rows of each table sorted."""
     lines: list[str] = []
     rows: list[str] | None = None
     for line in dump.splitlines():
