@@ -91,8 +91,7 @@ class Job:
         """How many units it takes. The file's record, and the checks before it, need a transaction: after a unit that
         runs outside one comes an empty one."""
         units = self.script.units
-        apart = bool(units) and (units[-1].outside or units[-1].nontransactional is not None)
-        return len(units) + apart
+        return len(units) + bool(units and units[-1].nontransactional)
 
     def unit(self, number: int) -> Unit:
         """A unit; after the last one, an empty one."""

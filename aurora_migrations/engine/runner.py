@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from aurora_migrations.engine import history, interrupts, nontransactional
 from aurora_migrations.engine.diagnostics.file_errors import (
@@ -31,8 +31,10 @@ from aurora_migrations.engine.errors import (
     ConnectionLost,
     DatabaseBusy,
     InDoubt,
+    InvalidInput,
     MigrationChanged,
     MigratorError,
+    NextCommand,
     PackageChanged,
 )
 from aurora_migrations.engine.executions import NOTHING_UNDONE, read_undone
@@ -117,6 +119,23 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
         )
 
 
+def resolve(request: Request, target: str, outcome: Literal["applied", "again"]) -> RunResult:
+    """Settles a statement that commits by itself (CALL, DO) and whose run ended before it did, as a person has found
+    out: it is done, or the next run starts it from its beginning.
+
+    Raises:
+        InvalidInput: nothing of this migration is in doubt, or there is no such migration.
+        MigratorError: of the families connection, contention or history.
+    """
+    migration = find_target(request.source.package, target)
+    with _Runner(request) as runner:
+        runner.take_lock()
+        name = runner.resolve(migration, outcome)
+        done = "recorded as done" if outcome == "applied" else "to be started again from its beginning by the next run"
+        message = f"The {name} of migration {migration.label} is {done}"
+        return runner.result(migration=migration.label, message=message, action="resolve")
+
+
 class _Runner:
     """One run: its session, which holds the run lock and is replaced where the connection was lost, and its clock."""
 
@@ -161,6 +180,19 @@ class _Runner:
         advisory_lock.acquire(self._session, self._request.wait, self._listener.waiting, doing=self.doing)
         history.upgrade(self._session)
         history.close_interrupted(self._session)
+
+    def resolve(self, migration: Migration, outcome: Literal["applied", "again"]) -> str:
+        """Settles the migration's statement in doubt, and returns its name."""
+        name = nontransactional.resolve(self._session, migration.version, outcome)
+        if name is None:
+            raise InvalidInput(
+                f"Nothing of migration {migration.label} is in doubt.",
+                cause="No statement of it that commits by itself was interrupted, or it has been resolved.",
+                solution="See what is applied and what has failed.",
+                next_command=NextCommand("status"),
+                migration=migration.label,
+            )
+        return name
 
     def doing(self, pid: int) -> str | None:
         """What the holder of the run lock runs outside any transaction: a build outlives the run that began it.

@@ -11,8 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from aurora_migrations import engine
 from aurora_migrations.engine import Listener
-from aurora_migrations.engine.errors import MigrationFailed
+from aurora_migrations.engine.errors import InDoubt, InvalidInput, MigrationFailed
 from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.advisory_lock import Holder
@@ -27,12 +28,13 @@ from tests.database.helpers import (
     exists,
     holding,
     labels,
+    request,
     roll_back,
     start_runner,
     units,
     until,
 )
-from tests.servers import Database
+from tests.servers import Database, Migrations
 
 INDEX = "CREATE INDEX CONCURRENTLY book_title_idx ON book (title);"
 BOOKS = """
@@ -304,3 +306,45 @@ def test_progress_names_whom_a_build_waits_for(books, stuck, migrations) -> None
         r"transaction .+ old\) \(1 of 1\)",
         reports[0],
     )
+
+
+# ---- statements that commit by themselves ---------------------------------------------------------------------------
+
+FILL = """
+-- migration: transaction = off
+CREATE TABLE step (n int);
+DO $$ BEGIN FOR n IN 1 .. 3 LOOP INSERT INTO step VALUES (n); COMMIT; LOCK TABLE book; END LOOP; END $$;
+CREATE TABLE after ();
+"""
+
+
+def killed_in_a_block(books: Database, migrations: Migrations) -> None:
+    """A run that is killed while its DO waits for a lock, after its first COMMIT."""
+    migrations.write("001_fill.sql", FILL.lstrip())
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
+        until(lambda: exists(books, "step") and books.query("TABLE step"), "the first step")
+        runner.kill()
+        until(lambda: not books.query("SELECT 1 FROM pg_locks WHERE NOT granted"), "the end of its statement")
+
+
+@pytest.mark.parametrize(("outcome", "steps"), [("applied", [1]), ("again", [1, 1, 2, 3])])
+def test_a_block_that_was_killed_waits_for_a_person_who_resolves_it(books, migrations, outcome: Any, steps) -> None:
+    killed_in_a_block(books, migrations)
+    for _ in range(2):
+        with pytest.raises(InDoubt) as caught:
+            apply(books, migrations)
+    assert caught.value.message == "001_fill.sql:3: nothing shows how far DO got: its run ended before it did."
+    assert str(caught.value.next_command) == "aurora-migrations resolve 001 again"
+    assert [n for (n,) in books.query("TABLE step")] == [1], "nothing was run again"
+    engine.resolve(request(books, migrations), "1", outcome)
+    assert labels(apply(books, migrations)) == ["001"]
+    assert [n for (n,) in books.query("TABLE step ORDER BY 1")] == steps
+    assert (intents(books), exists(books, "after")) == ([], True)
+
+
+def test_nothing_is_resolved_where_nothing_is_in_doubt(books, migrations) -> None:
+    migrations.write("001_a.sql", "SELECT 1;")
+    with pytest.raises(InvalidInput, match="Nothing of migration 001 is in doubt"):
+        engine.resolve(request(books, migrations), "001", "applied")
+    with pytest.raises(InvalidInput, match="002"):
+        engine.resolve(request(books, migrations), "002", "applied")

@@ -12,6 +12,7 @@ from aurora_migrations.engine.errors import (
     Cancelled,
     ConnectionLost,
     HazardRefused,
+    InDoubt,
     InvalidInput,
     LockTimeout,
     MigrationFailed,
@@ -36,7 +37,7 @@ from aurora_migrations.engine.postgres.sqlstate import (
     is_prepared,
     kind_of,
 )
-from aurora_migrations.engine.script import Hazard, Script
+from aurora_migrations.engine.script import Hazard, Nontransactional, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
@@ -382,12 +383,11 @@ def partial_state(job: Job, number: int) -> str | None:
     run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
     again = (
         f"What part {number + 1} has committed by itself stays, and the next {run} starts it again from its beginning."
-        if job.unit(number).outside
+        if job.unit(number).may_commit
         else f"The next {run} goes on there."
     )
     if number == 0:
-        apart = job.unit(0).outside or job.unit(0).nontransactional
-        return f"Nothing of {job.file} is recorded. {again}" if apart else None
+        return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).nontransactional else None
     if number >= len(job.script.units):
         return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
     return f"{_committed_units(job, number)}; the rest isn't. {again}"
@@ -409,6 +409,21 @@ def not_retried(error: MigratorError) -> MigratorError:
         solution="See what it has committed. If it may start again from its beginning, run again.",
         state=error.state,
         **error.facts,
+    )
+
+
+def nobody_knows(job: Job, number: int, statement: Nontransactional) -> InDoubt:
+    """The error of a statement that commits by itself and whose run ended before it did."""
+    line = job.script.statements[job.unit(number).statements[0]].line
+    resolve = NextCommand("resolve", (job.migration.label, "again"))
+    return InDoubt(
+        f"{job.file}:{line}: nothing shows how far {statement.name} got: its run ended before it did.",
+        cause="The statement commits by itself. The run was killed, or lost its connection, before it was recorded.",
+        solution=f"See what the statement has committed. If it has done everything: aurora-migrations resolve "
+        f"{job.migration.label} applied. If it can run once more from its beginning: {resolve}.",
+        state=partial_state(job, number),
+        next_command=resolve,
+        **_where(job),
     )
 
 
