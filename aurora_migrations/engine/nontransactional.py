@@ -46,10 +46,12 @@ def read_intents(session: Session, job: Job) -> list[Intent]:
     """The intents of earlier attempts at the file."""
     query = f"SELECT number, tokens, statement, facts FROM {SCHEMA}.intents WHERE version = $1::numeric AND action = $2"
     rows = _as_ourselves(session, Command(query, [job.migration.version, job.action]))
-    return [
-        Intent(int(str(number)), str(tokens), Nontransactional(**json.loads(str(statement))), json.loads(str(facts)))
-        for number, tokens, statement, facts in rows
-    ]
+    return [_intent(row) for row in rows]
+
+
+def _intent(row: Row) -> Intent:
+    number, tokens, statement, facts = (str(value) for value in row)
+    return Intent(int(number), tokens, Nontransactional(**json.loads(statement)), json.loads(facts))
 
 
 def read_running(session: Session, pid: int) -> str | None:
@@ -209,6 +211,16 @@ def settle(session: Session, job: Job, number: int, statement: Nontransactional,
         exists = bool(kind and session.query(_CATALOGUES[kind[1]], statement.object))
         return None if exists == (statement.settlement == "create") else text
     return text
+
+
+def clear_all(session: Session) -> list[str]:
+    """Drops what all interrupted statements have left invalid, forgets them, and returns the names of the indexes. One
+    that only a person can settle stays."""
+    settled = f"FROM {SCHEMA}.intents WHERE statement ->> 'settlement' <> 'unknown'"
+    (rows,) = read(session, Command(f"SELECT number, tokens, statement, facts {settled}"))
+    dropped = [name for row in rows for name in clear(session, _intent(row))]
+    write(session, [Command(f"DELETE {settled}")])
+    return dropped
 
 
 def clear(session: Session, intent: Intent) -> list[str]:

@@ -136,6 +136,20 @@ def resolve(request: Request, target: str, outcome: Literal["applied", "again"])
         return runner.result(migration=migration.label, message=message, action="resolve")
 
 
+def cancel(request: Request) -> RunResult:
+    """Ends the statement of the run that holds the run lock, also where that run is gone and the server goes on with
+    it; and drops what it leaves invalid. What is committed stays.
+
+    Raises:
+        InvalidInput: nothing is running.
+        InsufficientPrivilege: our role may not end another role's statement.
+        AnotherRunInProgress: it doesn't end.
+    """
+    with _Runner(request) as runner:
+        message = runner.cancel()
+        return runner.result(migration=None, message=message, action="cancel")
+
+
 class _Runner:
     """One run: its session, which holds the run lock and is replaced where the connection was lost, and its clock."""
 
@@ -193,6 +207,26 @@ class _Runner:
                 migration=migration.label,
             )
         return name
+
+    def cancel(self) -> str:
+        """Ends the statement of the run that holds the lock, clears what it left, and says what was done."""
+        holder = advisory_lock.find_holder(self._session)
+        if holder is None:
+            raise InvalidInput(
+                "No run is in progress.",
+                cause="The run lock is free: neither a run nor a statement that one has left to the server is there.",
+                solution="See what is applied and what has failed.",
+                next_command=NextCommand("status"),
+            )
+        doing = nontransactional.read_running(self._session, holder.pid)
+        self._session.query("SELECT pg_catalog.pg_cancel_backend($1::int)", holder.pid)
+        self._session.prepare_to_write()
+        advisory_lock.acquire(self._session, SETTLE_TIME, self._listener.waiting)
+        history.upgrade(self._session)
+        history.close_interrupted(self._session)
+        dropped = nontransactional.clear_all(self._session)
+        done = f"Cancelled {doing or 'the statement'} of {holder}"
+        return f"{done}; dropped {', '.join(dropped)}, which it had left invalid" if dropped else done
 
     def doing(self, pid: int) -> str | None:
         """What the holder of the run lock runs outside any transaction: a build outlives the run that began it.

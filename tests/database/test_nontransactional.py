@@ -348,3 +348,36 @@ def test_nothing_is_resolved_where_nothing_is_in_doubt(books, migrations) -> Non
         engine.resolve(request(books, migrations), "001", "applied")
     with pytest.raises(InvalidInput, match="002"):
         engine.resolve(request(books, migrations), "002", "applied")
+
+
+# ---- ended on purpose -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alive", [False, True], ids=["left to the server", "of a living run"])
+def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations, alive: bool) -> None:
+    migrations.write("001_a.sql", f"CREATE TABLE a ();\n{INDEX}")
+    with start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        if not alive:
+            runner.kill()
+        cancelling = Task(engine.cancel, request(books, migrations))
+        until(
+            lambda: (
+                not books.query("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND state = 'active'")
+            ),
+            "the end of the build",
+        )
+        stuck.rollback()
+        message = cancelling.result().message
+        assert message.startswith("Cancelled CREATE INDEX CONCURRENTLY book_title_idx: waiting for writers")
+        if alive:
+            assert runner.finish()[1]["error"] == "Cancelled"
+    assert (indexes(books), intents(books)) == ([], [])
+    assert labels(apply(books, migrations)) == ["001"]
+    assert indexes(books) == [("book_title_idx", True)]
+
+
+def test_cancel_needs_something_to_cancel(books, migrations) -> None:
+    migrations.write("001_a.sql", "SELECT 1;")
+    with pytest.raises(InvalidInput, match="No run is in progress"):
+        engine.cancel(request(books, migrations))
