@@ -82,6 +82,12 @@ class Job:
         return PAST[self.action].replace("_", " ")
 
     @property
+    def detaches(self) -> bool:
+        """Whether the file is one transaction that may outlive the run."""
+        units = self.script.units
+        return self.script.options.detach and len(units) == 1 and units[0].nontransactional is None
+
+    @property
     def remaining(self) -> range:
         """The numbers of the units to run; if all are committed but not the file's record, one more, an empty one."""
         return range(self.done, max(self.done + 1, self._count))

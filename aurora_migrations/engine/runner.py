@@ -419,7 +419,7 @@ class _Runner:
         self._checked |= {(action, migration.version) for migration in fresh}
         _ = source.digest
         scripts = [source.script(action, migration) for migration in fresh]
-        check_limits(limits, scripts)
+        check_limits(limits, scripts, self._request.limits_now(limits).longest)
         found = [hazard for script in scripts for hazard in script.open_hazards]
         if found and self._request.hazards == "refuse":
             raise hazards_refused(found)

@@ -31,7 +31,7 @@ from aurora_migrations.engine.job import Job, Message, RunningStatement
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held, is_long
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
-from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, OURS, Session
+from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
 from aurora_migrations.engine.script import Nontransactional
 from aurora_migrations.engine.verification.expectations import Check, check_expectations
@@ -110,6 +110,9 @@ def run_file(
                 raise interrupts.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
             if job.done and number == job.done:
                 _resume(session, job)
+            if job.detaches:
+                _run_detached(session, job, number, began, observer, on_running)
+                continue
             if statement := job.unit(number).nontransactional:
                 _run_nontransactional(session, job, number, statement, began, observer, on_running)
                 continue
@@ -127,6 +130,8 @@ def run_file(
             _record_failure(session, began.attempt, failed)
             raise failed from error
     session.records = began.after(job, job.remaining[-1])
+    if job.detaches:
+        result.checks = _check_applied(session, job)
     return result
 
 
@@ -170,7 +175,7 @@ def _resume(session: Session, job: Job) -> None:
 def _opening(job: Job, number: int) -> list[Command]:
     """What opens a unit's transaction; nothing after the last unit, and before one that runs outside."""
     unit = job.unit(number)
-    no_transaction = unit.nontransactional or number not in job.remaining
+    no_transaction = unit.nontransactional or job.detaches or number not in job.remaining
     return [] if no_transaction else [Command(f"BEGIN {unit.modes}")]
 
 
@@ -301,6 +306,60 @@ def _run_alone(
         if connection_lost(error.error):
             raise CommitUnknown(began.attempt, number, failed) from error
         raise _nontransactional_failed(session, job, number, failed) from error
+
+
+def _run_detached(
+    session: Session,
+    job: Job,
+    number: int,
+    began: _Attempt,
+    observer: Observer,
+    on_running: Callable[[RunningStatement], None],
+) -> None:
+    """Runs a file's transaction in one message that ends with its record and its COMMIT, so that the server needs
+    nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
+    unit = job.unit(number)
+    message = Message(unit.start, unit.end, unit.statements)
+    intent = nontransactional.add_intent(
+        job, number, Nontransactional("the transaction of", object=job.file), began.attempt, {}
+    )
+    try:
+        session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, intent, COMMIT])
+        with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
+            session.wire.execute_pipeline([Command(f"BEGIN {unit.modes}")])
+            # The record's reset must not make the server look after its client again before the COMMIT.
+            record = [each for each in _record(session, job, number, began) if each.sql != CHECK_INTERVAL]
+            end = [_DEFERRED, *record, nontransactional.remove_intent(job, number), COMMIT]
+            text = job.text[unit.start : unit.end] + b"\n;" + session.wire.as_message(end)
+            session.wire.execute_script(text, _watch_progress(session, job, message, observer, on_running))
+    except BatchError as error:
+        raise runner_error(session, job, error) from error
+    except ScriptError as error:
+        in_file = error.completed <= len(job.script.statements)  # or at SET CONSTRAINTS, for what it deferred
+        failed = file_error(session, job, message, error) if in_file else runner_error(session, job, _at_end(error))
+        if connection_lost(error.error):
+            raise CommitUnknown(began.attempt, number, failed) from error
+        raise failed from error
+
+
+def _at_end(error: ScriptError) -> BatchError:
+    return BatchError(error.completed, error.error)
+
+
+def _check_applied(session: Session, job: Job) -> list[Check]:
+    """Checks the expectations of a file whose transaction could outlive the run, after its COMMIT."""
+    budget = Budget(job.limits.lock_timeout, job.limits.lock_timeout, session.server.pid, Observer("", ""))
+    try:
+        session.wire.execute_pipeline([BEGIN])
+        return _check(session, job, budget)
+    except BatchError as error:
+        raise runner_error(session, job, error).but(state=f"{job.file} is applied.") from error
+    except MigratorError as error:
+        raise error.but(
+            state=f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
+        ) from error
+    finally:
+        session.roll_back()
 
 
 def _watch_progress(

@@ -13,11 +13,12 @@ import pytest
 
 from aurora_migrations import engine
 from aurora_migrations.engine import Listener
-from aurora_migrations.engine.errors import InDoubt, InvalidInput, MigrationFailed
+from aurora_migrations.engine.errors import InDoubt, InvalidFile, InvalidInput, MigrationFailed, VerificationFailed
 from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from tests.database.helpers import (
+    ROLLED_BACK,
     Task,
     Watcher,
     applied,
@@ -381,3 +382,70 @@ def test_cancel_needs_something_to_cancel(books, migrations) -> None:
     migrations.write("001_a.sql", "SELECT 1;")
     with pytest.raises(InvalidInput, match="No run is in progress"):
         engine.cancel(request(books, migrations))
+
+
+# ---- a transaction that may outlive its run -------------------------------------------------------------------------
+
+DETACHED = "-- migration: detach = on\n"
+SLOW = f"{DETACHED}CREATE TABLE a (b text);\nINSERT INTO a VALUES ('it''s $1');\nLOCK TABLE book;\nSET ROLE pg_monitor;"
+
+
+@pytest.mark.parametrize("how", ["time is up", "killed"])
+def test_a_detached_transaction_outlives_its_run_and_is_applied_once(books, stuck, migrations, how: str) -> None:
+    migrations.write("001_a.sql", SLOW)
+    limits = Limits(lock_timeout=25_000, statement_timeout=26_000)
+    if how == "killed":
+        with start_runner(books, migrations, "--lock-timeout", "25s") as runner:
+            until(lambda: books.query("SELECT 1 FROM pg_locks WHERE NOT granted"), "the wait")
+            runner.kill()
+    else:
+        ends = time.monotonic() + 1
+        left = apply(books, migrations, limits=limits, is_time_up=lambda: time.monotonic() > ends)
+        assert (left.remaining, left.running) == (1, "001_a.sql:2, statements 1 to 4 of 4")
+    told: list[Holder | None] = []
+    run = Task(apply, books, migrations, wait=0.1, listener=Watcher(waiting=told.append))
+    until(lambda: told, "the wait")
+    assert "running the transaction of 001_a.sql" in str(told[-1])
+    assert not exists(books, "a")
+    stuck.rollback()
+    assert labels(run.result()) == []
+    assert (applied(books), intents(books), books.query("TABLE a")) == (["001"], [], [("it's $1",)])
+    assert attempts(books) == [("001", "applied")]
+
+
+def test_a_detached_transaction_that_fails_is_rolled_back_and_told_with_its_place(books, migrations) -> None:
+    migrations.write("001_a.sql", f"{DETACHED}CREATE TABLE a ();\n\n  SELECT nothing;\nSELECT 1;")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(books, migrations)
+    assert (caught.value.facts["line"], caught.value.facts["column"]) == (4, 10)
+    assert caught.value.state == ROLLED_BACK
+    assert (exists(books, "a"), applied(books)) == (False, [])
+    migrations.write("001_a.sql", f"{DETACHED}CREATE TABLE a ();")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert intents(books) == []
+
+
+def test_what_a_detached_transaction_deferred_rolls_it_back(books, migrations) -> None:
+    books.execute("ALTER TABLE book ADD UNIQUE (id) DEFERRABLE INITIALLY DEFERRED")
+    migrations.write("001_a.sql", f"{DETACHED}INSERT INTO book VALUES (1);")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(books, migrations)
+    assert caught.value.facts["sqlstate"] == "23505"
+    assert applied(books) == []
+
+
+@pytest.mark.parametrize(("rows", "fails"), [(0, False), (1, True)])
+def test_a_detached_transaction_is_checked_after_its_commit(books, migrations, rows: int, fails: bool) -> None:
+    migrations.write("001_a.sql", f"-- verify: rows a = {rows}\n{DETACHED}CREATE TABLE a ();")
+    with pytest.raises(VerificationFailed) if fails else contextlib.nullcontext() as caught:
+        apply(books, migrations)
+    if caught:
+        assert caught.value.state.startswith("001_a.sql is applied")
+    assert applied(books) == ["001"]
+
+
+@pytest.mark.parametrize("text", [INDEX, "BEGIN; SELECT 1; COMMIT; SELECT 2;"])
+def test_detach_is_refused_where_a_file_is_not_one_transaction(books, migrations, text: str) -> None:
+    migrations.write("001_a.sql", f"{DETACHED}{text}")
+    with pytest.raises(InvalidFile, match="detach = on is for a file that runs in one transaction"):
+        apply(books, migrations)

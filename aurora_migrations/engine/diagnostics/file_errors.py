@@ -72,9 +72,10 @@ def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
     return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
 
 
-def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
+def check_limits(limits: Limits, scripts: Sequence[Script], longest: int | None) -> None:
     """Checks the limits of files, together with the environment's: a statement_timeout that ends a statement before its
-    lock_timeout would hide the blockers."""
+    lock_timeout would hide the blockers; one that is longer than the call (`longest`, in milliseconds) is never
+    reached."""
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
     if wrong:
         raise InvalidInput(
@@ -83,6 +84,17 @@ def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
             solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
             next_command=NextCommand("check"),
         )
+    for script in scripts:
+        own, outlives = script.options.statement_timeout, all(unit.nontransactional for unit in script.units)
+        if own and longest is not None and own > longest and not (script.options.detach or outlives):
+            raise InvalidInput(
+                f"{script.file} allows a statement {write_duration(own)}, and a call of the function has "
+                f"{format_duration(longest)}.",
+                cause="The call would end the statement and roll it back before its own limit does.",
+                solution="Let the file outlive the call with `-- migration: detach = on`; or lower its "
+                "statement_timeout; or split the work over several files.",
+                file=script.file,
+            )
 
 
 def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
