@@ -43,6 +43,10 @@ _STRINGS = (
 _READ_ONLY = "a READ ONLY transaction can change nothing, and can't be recorded as applied; take READ ONLY out"
 _UNLOCK = "pg_advisory_unlock_all() would drop the run lock; unlock by key, with pg_advisory_unlock(key)"
 _CONCURRENTLY = "CONCURRENTLY needs a name for its index: without one, every retry would build another (_idx1, _idx2)"
+_DETACH = (
+    "detach = on is for a file that runs in one transaction; take it out: a statement that runs outside any "
+    "transaction may outlive its run anyway"
+)
 _SHOWN = 20  # problems of a file that are shown with their line; the position says enough of the rest
 _NEAR = re.compile(r"(?: at or near)? ?\".*\Z", re.DOTALL)
 _LONG_TOKEN = re.compile(r'(at or near ".{60}).{2,}\Z', re.DOTALL)
@@ -144,6 +148,8 @@ def compile_text(
     in_one = options.transaction is None and [(unit.start, unit.end) for unit in layout.units] == [(0, len(text))]
     wrong = [(statement.start, reason) for statement in statements if (reason := _why_refused(statement))]
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
+    if options.detach and (len(layout.units) != 1 or layout.units[0].nontransactional):
+        wrong.append((0, _DETACH))
     wrong += markers(file, text, statements, in_one)
     lines = Lines(text)
     found += _problems(file, text, lines, statements, wrong)

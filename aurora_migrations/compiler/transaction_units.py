@@ -139,9 +139,10 @@ def _several(
             problems.append((number, reason))
         elif begun is None:
             commits = statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
-            outside = statement.kind == "CallStmt" or commits
-            units.append(Unit(statement.start, statement.end, (number, number + 1), "", found, "", outside))
-            if found and transaction == "on":
+            if statement.kind == "CallStmt" or commits:
+                found = Nontransactional("CALL" if statement.kind == "CallStmt" else "DO", "unknown")
+            units.append(Unit(statement.start, statement.end, (number, number + 1), "", found, ""))
+            if found and found.settlement != "unknown" and transaction == "on":
                 reason = f"{found.name} can't run inside a transaction, but `transaction = on` asks for one"
                 problems.append((number, reason))
     if begun is not None:

@@ -21,7 +21,7 @@ from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.interface import Listener, Request, RunResult, failure
 from aurora_migrations.engine.migrations import Migration, Package, discover
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.runner import apply, roll_back
+from aurora_migrations.engine.runner import apply, cancel, resolve, roll_back
 from aurora_migrations.engine.status import read_entries, read_overview
 
 __all__ = [
@@ -33,9 +33,11 @@ __all__ = [
     "RunResult",
     "Session",
     "apply",
+    "cancel",
     "discover",
     "failure",
     "read_entries",
     "read_overview",
+    "resolve",
     "roll_back",
 ]

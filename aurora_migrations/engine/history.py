@@ -131,7 +131,7 @@ FORMATS: list[tuple[str, ...]] = [
             action       text NOT NULL,
             number       integer NOT NULL,
             tokens       text NOT NULL,
-            statement    text NOT NULL,
+            statement    jsonb NOT NULL,
             facts        jsonb NOT NULL,
             attempt      bigint NOT NULL REFERENCES {SCHEMA}.attempts ON DELETE CASCADE,
             lock_holder  integer NOT NULL,

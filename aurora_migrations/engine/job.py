@@ -82,6 +82,12 @@ class Job:
         return PAST[self.action].replace("_", " ")
 
     @property
+    def detaches(self) -> bool:
+        """Whether the file is one transaction that may outlive the run."""
+        units = self.script.units
+        return self.script.options.detach and len(units) == 1 and units[0].nontransactional is None
+
+    @property
     def remaining(self) -> range:
         """The numbers of the units to run; if all are committed but not the file's record, one more, an empty one."""
         return range(self.done, max(self.done + 1, self._count))
@@ -91,8 +97,7 @@ class Job:
         """How many units it takes. The file's record, and the checks before it, need a transaction: after a unit that
         runs outside one comes an empty one."""
         units = self.script.units
-        apart = bool(units) and (units[-1].outside or units[-1].nontransactional is not None)
-        return len(units) + apart
+        return len(units) + bool(units and units[-1].nontransactional)
 
     def unit(self, number: int) -> Unit:
         """A unit; after the last one, an empty one."""

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aurora_migrations.engine.errors import MigrationFailed
-from aurora_migrations.engine.history import SCHEMA, WITH_INTENTS, read, read_format
+from aurora_migrations.engine.history import SCHEMA, WITH_INTENTS, read, read_format, write
 from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.postgres.advisory_lock import HELD_BY_US
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
@@ -46,10 +46,12 @@ def read_intents(session: Session, job: Job) -> list[Intent]:
     """The intents of earlier attempts at the file."""
     query = f"SELECT number, tokens, statement, facts FROM {SCHEMA}.intents WHERE version = $1::numeric AND action = $2"
     rows = _as_ourselves(session, Command(query, [job.migration.version, job.action]))
-    return [
-        Intent(int(str(number)), str(tokens), Nontransactional(**json.loads(str(statement))), json.loads(str(facts)))
-        for number, tokens, statement, facts in rows
-    ]
+    return [_intent(row) for row in rows]
+
+
+def _intent(row: Row) -> Intent:
+    number, tokens, statement, facts = (str(value) for value in row)
+    return Intent(int(number), tokens, Nontransactional(**json.loads(statement)), json.loads(facts))
 
 
 def read_running(session: Session, pid: int) -> str | None:
@@ -64,20 +66,38 @@ def read_running(session: Session, pid: int) -> str | None:
     return f"{statement.name} {statement.object}".rstrip() + (f": {progress}" if progress else "")
 
 
-def add_intent(job: Job, number: int, attempt: int, facts: dict[str, Any]) -> Command:
+def add_intent(job: Job, number: int, statement: Nontransactional, attempt: int, facts: dict[str, Any]) -> Command:
     """Records the intent to run a unit; it replaces that of an earlier attempt."""
     unit = job.unit(number)
     return Command(
         f"INSERT INTO {SCHEMA}.intents AS old (version, action, number, tokens, statement, facts, attempt, lock_holder)"
-        f" VALUES ($1::numeric, $2, $3::integer, $4, $5, $6::jsonb, $7::bigint, ({HELD_BY_US}))"
+        f" VALUES ($1::numeric, $2, $3::integer, $4, $5::jsonb, $6::jsonb, $7::bigint, ({HELD_BY_US}))"
         " ON CONFLICT (version, action, number) DO UPDATE SET (tokens, statement, facts, attempt, lock_holder,"
         " started_at) = (excluded.tokens, excluded.statement, excluded.facts, excluded.attempt, excluded.lock_holder,"
         " excluded.started_at)",
         [
             *(job.migration.version, job.action, number, unit.tokens),
-            *(json.dumps(vars(unit.nontransactional)), json.dumps(facts), attempt),
+            *(json.dumps(vars(statement)), json.dumps(facts), attempt),
         ],
     )
+
+
+def resolve(session: Session, version: int, outcome: Literal["applied", "again"]) -> str | None:
+    """Settles a statement of which only a person can find out how far it got; returns its name, None if there is none.
+
+    Args:
+        outcome: `applied` records its unit as done; with `again` the next run starts it from its beginning.
+    """
+    doubtful = f"FROM {SCHEMA}.intents WHERE version = $1::numeric AND statement ->> 'settlement' = 'unknown'"
+    (rows,) = read(session, Command(f"SELECT statement ->> 'name' {doubtful}", [version]))
+    record = Command(
+        f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
+        f"SELECT coalesce(a.resumes, a.id), i.number + 1, i.tokens, a.id, ({HELD_BY_US}) "
+        f"FROM {SCHEMA}.attempts a, (SELECT * {doubtful}) i WHERE a.id = i.attempt",
+        [version],
+    )
+    write(session, [*([record] if outcome == "applied" else []), Command(f"DELETE {doubtful}", [version])])
+    return str(rows[0][0]) if rows else None
 
 
 def remove_intent(job: Job, number: int) -> Command:
@@ -143,6 +163,10 @@ _CATALOGUES = {
     " WHERE subname = $1 AND datname = current_database()",
 }
 _ATTACHED = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid AND inhparent = $2::oid"
+_PENDING = (
+    "SELECT FROM pg_inherits WHERE inhdetachpending"
+    " AND inhrelid = (facts ->> 'partition')::oid AND inhparent = (facts ->> 'parent')::oid"
+)
 _KIND = re.compile(r"(?:CREATE|DROP) (\w+)")
 
 
@@ -160,7 +184,7 @@ def describe(session: Session, statement: Nontransactional) -> dict[str, Any]:
     return {}
 
 
-def settle(session: Session, job: Job, number: int, intent: Intent | None) -> bytes | None:
+def settle(session: Session, job: Job, number: int, statement: Nontransactional, intent: Intent | None) -> bytes | None:
     """The text to run for a unit, after whatever an earlier attempt has left is cleared away; None if it is done.
 
     Args:
@@ -170,9 +194,7 @@ def settle(session: Session, job: Job, number: int, intent: Intent | None) -> by
         MigrationFailed: something that isn't ours has the name.
     """
     unit = job.unit(number)
-    text, statement = job.text[unit.start : unit.end], unit.nontransactional
-    if statement is None:
-        raise ValueError(f"unit {number} of {job.file} runs in a transaction")
+    text = job.text[unit.start : unit.end]
     if statement.settlement == "create index":
         return None if _is_index_there(session, job, statement, intent) else text
     if intent is None:
@@ -199,6 +221,16 @@ def is_half_done(session: Session, intent: Intent) -> bool:
     if intent.statement.settlement != "detach partition":
         return False
     return session.query(_ATTACHED, intent.facts["partition"], intent.facts["parent"]) == [("t",)]
+
+
+def clear_all(session: Session) -> list[str]:
+    """Drops what all interrupted statements have left invalid, forgets them, and returns the names of the indexes. One
+    that only a person can settle stays, and one that can only be finished."""
+    settled = f"FROM {SCHEMA}.intents WHERE statement ->> 'settlement' <> 'unknown' AND NOT EXISTS ({_PENDING})"
+    (rows,) = read(session, Command(f"SELECT number, tokens, statement, facts {settled}"))
+    dropped = [name for row in rows for name in clear(session, _intent(row))]
+    write(session, [Command(f"DELETE {settled}")])
+    return dropped
 
 
 def clear(session: Session, intent: Intent) -> list[str]:
@@ -323,11 +355,12 @@ def _leftovers(session: Session, statement: Nontransactional, scope: int | None)
 _LIMITS = ("lock_timeout", "statement_timeout", "client_connection_check_interval")
 
 
-def limits_of(job: Job, statement: Nontransactional) -> list[str]:
-    """The limits that don't hold for a statement. A file's own statement_timeout does, and so does lock_timeout where
-    giving up costs nothing."""
+def limits_of(job: Job, number: int) -> list[str]:
+    """The limits that don't hold for a unit's statement. A file's own statement_timeout does, and lock_timeout where
+    a statement that gives up leaves nothing behind."""
     holding = {"statement_timeout": job.script.options.statement_timeout is not None}
-    holding |= {"lock_timeout": not statement.is_concurrent}
+    statement = job.unit(number).nontransactional
+    holding |= {"lock_timeout": not (statement and statement.is_concurrent)}
     return [name for name in _LIMITS if not holding.get(name)]
 
 

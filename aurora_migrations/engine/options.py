@@ -62,7 +62,7 @@ _NEAR_MISS = re.compile(
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
 _VERIFY = ("verify", "verify always")
-_SETTINGS = ("lock_timeout", "statement_timeout", "transaction")
+_SETTINGS = ("detach", "lock_timeout", "statement_timeout", "transaction")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class Options:
     statement_timeout: int | None = None
     rows: tuple[RowsExpectation, ...] = ()
     transaction: Literal["on", "off"] | None = None  # `on`, `off`, or None where the file's statements decide
+    detach: bool = False  # its transaction may outlive the run that began it
     allow: tuple[tuple[int, str], ...] = ()  # hazards accepted, as `RULE because REASON`, each with its line
 
 
@@ -210,13 +211,13 @@ def _read_verify(word: str, rest: str, options: Options) -> Options:
 
 
 def _set(name: str, value: str, options: Options) -> Options:
-    if name == "detach":
-        raise ValueError("no file outlasts its runner in this version, and `detach` can't be set yet")
     if name not in _SETTINGS:
         raise ValueError(f"there is no option `{name}`; there are: {', '.join(sorted([*_SETTINGS, 'allow']))}")
-    if name == "transaction":
+    if name in ("detach", "transaction"):
         if value not in ("on", "off"):
-            raise ValueError(f"transaction is either on or off, not {value!r}")
+            raise ValueError(f"{name} is either on or off, not {value!r}")
+        if name == "detach":
+            return replace(options, detach=value == "on")
         return replace(options, transaction=cast(Literal["on", "off"], value))
     milliseconds = parse_duration(value)
     if name == "statement_timeout":

@@ -16,7 +16,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from aurora_migrations.engine import history, interrupts, nontransactional
 from aurora_migrations.engine.diagnostics.file_errors import (
@@ -31,8 +31,10 @@ from aurora_migrations.engine.errors import (
     ConnectionLost,
     DatabaseBusy,
     InDoubt,
+    InvalidInput,
     MigrationChanged,
     MigratorError,
+    NextCommand,
     PackageChanged,
 )
 from aurora_migrations.engine.executions import NOTHING_UNDONE, read_undone
@@ -117,6 +119,37 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
         )
 
 
+def resolve(request: Request, target: str, outcome: Literal["applied", "again"]) -> RunResult:
+    """Settles a statement that commits by itself (CALL, DO) and whose run ended before it did, as a person has found
+    out: it is done, or the next run starts it from its beginning.
+
+    Raises:
+        InvalidInput: nothing of this migration is in doubt, or there is no such migration.
+        MigratorError: of the families connection, contention or history.
+    """
+    migration = find_target(request.source.package, target)
+    with _Runner(request) as runner:
+        runner.take_lock()
+        name = runner.resolve(migration, outcome)
+        done = "recorded as done" if outcome == "applied" else "to be started again from its beginning by the next run"
+        message = f"The {name} of migration {migration.label} is {done}"
+        return runner.result(migration=migration.label, message=message, action="resolve")
+
+
+def cancel(request: Request) -> RunResult:
+    """Ends the statement of the run that holds the run lock, also where that run is gone and the server goes on with
+    it; and drops what it leaves invalid. What is committed stays.
+
+    Raises:
+        InvalidInput: nothing is running.
+        InsufficientPrivilege: our role may not end another role's statement.
+        AnotherRunInProgress: it doesn't end.
+    """
+    with _Runner(request) as runner:
+        message = runner.cancel()
+        return runner.result(migration=None, message=message, action="cancel")
+
+
 class _Runner:
     """One run: its session, which holds the run lock and is replaced where the connection was lost, and its clock."""
 
@@ -161,6 +194,39 @@ class _Runner:
         advisory_lock.acquire(self._session, self._request.wait, self._listener.waiting, doing=self.doing)
         history.upgrade(self._session)
         history.close_interrupted(self._session)
+
+    def resolve(self, migration: Migration, outcome: Literal["applied", "again"]) -> str:
+        """Settles the migration's statement in doubt, and returns its name."""
+        name = nontransactional.resolve(self._session, migration.version, outcome)
+        if name is None:
+            raise InvalidInput(
+                f"Nothing of migration {migration.label} is in doubt.",
+                cause="No statement of it that commits by itself was interrupted, or it has been resolved.",
+                solution="See what is applied and what has failed.",
+                next_command=NextCommand("status"),
+                migration=migration.label,
+            )
+        return name
+
+    def cancel(self) -> str:
+        """Ends the statement of the run that holds the lock, clears what it left, and says what was done."""
+        holder = advisory_lock.find_holder(self._session)
+        if holder is None:
+            raise InvalidInput(
+                "No run is in progress.",
+                cause="The run lock is free: neither a run nor a statement that one has left to the server is there.",
+                solution="See what is applied and what has failed.",
+                next_command=NextCommand("status"),
+            )
+        doing = nontransactional.read_running(self._session, holder.pid)
+        self._session.query("SELECT pg_catalog.pg_cancel_backend($1::int)", holder.pid)
+        self._session.prepare_to_write()
+        advisory_lock.acquire(self._session, SETTLE_TIME, self._listener.waiting)
+        history.upgrade(self._session)
+        history.close_interrupted(self._session)
+        dropped = nontransactional.clear_all(self._session)
+        done = f"Cancelled {doing or 'the statement'} of {holder}"
+        return f"{done}; dropped {', '.join(dropped)}, which it had left invalid" if dropped else done
 
     def doing(self, pid: int) -> str | None:
         """What the holder of the run lock runs outside any transaction: a build outlives the run that began it.
@@ -353,7 +419,7 @@ class _Runner:
         self._checked |= {(action, migration.version) for migration in fresh}
         _ = source.digest
         scripts = [source.script(action, migration) for migration in fresh]
-        check_limits(limits, scripts)
+        check_limits(limits, scripts, self._request.limits_now(limits).longest)
         found = [hazard for script in scripts for hazard in script.open_hazards]
         if found and self._request.hazards == "refuse":
             raise hazards_refused(found)

@@ -62,12 +62,13 @@ class Hazard:
 
 
 # How an interrupted statement is settled: see engine/nontransactional.py.
-Settlement = Literal["create index", "drop index", "reindex", "detach partition", "create", "drop", "repeat"]
+Settlement = Literal["create index", "drop index", "reindex", "detach partition", "create", "drop", "repeat", "unknown"]
 
 
 @dataclass(frozen=True)
 class Nontransactional:
-    """A statement that PostgreSQL refuses to run in a transaction, and what shows whether it was done."""
+    """A statement that PostgreSQL refuses to run in a transaction, or that commits, and what shows whether it was
+    done. Of one that commits (CALL, DO) nothing does: its settlement is `unknown`."""
 
     name: str  # as PostgreSQL calls it, such as `CREATE INDEX CONCURRENTLY`
     settlement: Settlement = "repeat"
@@ -96,9 +97,13 @@ class Unit:
     end: int
     statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
     modes: str  # the modes of its BEGIN, such as `ISOLATION LEVEL SERIALIZABLE`
-    nontransactional: Nontransactional | None  # it is one statement that can't run in a transaction; None if it can
+    nontransactional: Nontransactional | None  # it is one statement, outside any transaction
     tokens: str  # the token hash of its bytes
-    outside: bool = False  # it is one statement that may commit by itself (CALL, DO), and so runs outside a transaction
+
+    @property
+    def may_commit(self) -> bool:
+        """Whether it is a CALL or a DO that may commit by itself."""
+        return self.nontransactional is not None and self.nontransactional.settlement == "unknown"
 
 
 @dataclass(frozen=True)

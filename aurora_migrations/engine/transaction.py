@@ -8,6 +8,7 @@ is rolled back; where the connection is lost after that, the history shows what 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
     held_too_long,
     history_changed,
+    nobody_knows,
     not_retried,
     partial_state,
     runner_error,
@@ -29,8 +31,9 @@ from aurora_migrations.engine.job import Job, Message, RunningStatement
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held, is_long
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
-from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, OURS, Session
+from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
+from aurora_migrations.engine.script import Nontransactional
 from aurora_migrations.engine.verification.expectations import Check, check_expectations
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
@@ -107,11 +110,11 @@ def run_file(
                 raise interrupts.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
             if job.done and number == job.done:
                 _resume(session, job)
-            if job.unit(number).outside:
-                _run_outside(session, job, number, began, on_running)
+            if job.detaches:
+                _run_detached(session, job, number, began, observer, on_running)
                 continue
-            if job.unit(number).nontransactional:
-                _run_nontransactional(session, job, number, began, observer, on_running)
+            if statement := job.unit(number).nontransactional:
+                _run_nontransactional(session, job, number, statement, began, observer, on_running)
                 continue
             _run_text(session, job, number, budget, on_running)
             result.checks = _check(session, job, budget) if job.is_last(number) else ()
@@ -127,6 +130,8 @@ def run_file(
             _record_failure(session, began.attempt, failed)
             raise failed from error
     session.records = began.after(job, job.remaining[-1])
+    if job.detaches:
+        result.checks = _check_applied(session, job)
     return result
 
 
@@ -170,7 +175,7 @@ def _resume(session: Session, job: Job) -> None:
 def _opening(job: Job, number: int) -> list[Command]:
     """What opens a unit's transaction; nothing after the last unit, and before one that runs outside."""
     unit = job.unit(number)
-    no_transaction = unit.outside or unit.nontransactional or number not in job.remaining
+    no_transaction = unit.nontransactional or job.detaches or number not in job.remaining
     return [] if no_transaction else [Command(f"BEGIN {unit.modes}")]
 
 
@@ -204,33 +209,11 @@ def _run_text(
         )
 
 
-def _run_outside(
-    session: Session, job: Job, number: int, began: _Attempt, on_running: Callable[[RunningStatement], None]
-) -> None:
-    """Runs a unit that may commit by itself, with its record in the same round trip. The record's BEGIN puts what the
-    statement did after its own last commit into one transaction with the record. If the statement fails after a commit
-    of its own, it has to start again from its beginning: a person must decide that, so no error of it is retried."""
-    (message,) = job.messages(number)
-    text = job.text[message.start : message.end].decode()
-    record = [BEGIN, *_record(session, job, number, began), COMMIT]
-    commands = [Command(text), *record, *_opening(job, number + 1)]
-    sent = time.monotonic()
-    try:
-        session.wire.execute_pipeline(commands, _watch(session, None, lambda: on_running(job.at(message))))
-    except BatchError as error:
-        if connection_lost(error.error):
-            raise CommitUnknown(began.attempt, number, not_retried(runner_error(session, job, error))) from error
-        if error.index in (0, len(record)):  # the last one is its COMMIT: what the statement deferred
-            elapsed_ms = (time.monotonic() - sent) * 1_000
-            failed = ScriptError(0, error.error, elapsed_ms)
-            raise not_retried(file_error(session, job, None if error.index else message, failed)) from error
-        raise not_retried(runner_error(session, job, error)) from error
-
-
 def _run_nontransactional(
     session: Session,
     job: Job,
     number: int,
+    statement: Nontransactional,
     began: _Attempt,
     observer: Observer,
     on_running: Callable[[RunningStatement], None],
@@ -240,41 +223,143 @@ def _run_nontransactional(
 
     Raises:
         LeftToServer: the run's time is up before the statement has ended.
+        InDoubt: the statement commits by itself, and nothing shows how far an earlier attempt got.
     """
-    (message,) = job.messages(number)
-    statement = job.unit(number).nontransactional
-    if statement is None:
-        return
     intents = nontransactional.read_intents(session, job)
     for intent in intents:
         if not intent.matches(job):
             nontransactional.clear(session, intent)
             nontransactional.forget(session, job, intent.number)
     ours = next((intent for intent in intents if intent.number == number and intent.matches(job)), None)
-    text = nontransactional.settle(session, job, number, ours)
+    if ours and ours.statement.settlement == "unknown":
+        raise nobody_knows(job, number, ours.statement)
+    text = nontransactional.settle(session, job, number, statement, ours)
     if text is not None:
         facts = ours.facts if ours else nontransactional.describe(session, statement)
         try:
-            begun = nontransactional.add_intent(job, number, began.attempt, facts)
+            begun = nontransactional.add_intent(job, number, statement, began.attempt, facts)
             session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, begun, COMMIT])
         except BatchError as error:
             raise runner_error(session, job, error) from error
-        limits = nontransactional.limits_of(job, statement)
-        try:
-            with nontransactional.without_limits(session, limits):
-                session.wire.execute_script(text, _watch_progress(session, job, message, observer, on_running))
-        except ScriptError as error:
-            if connection_lost(error.error):
-                raise CommitUnknown(began.attempt, number, file_error(session, job, message, error)) from error
-            failed = file_error(session, job, message, error)
-            raise _nontransactional_failed(session, job, number, failed) from error
-    done = [BEGIN, *_record(session, job, number, began), nontransactional.remove_intent(job, number), COMMIT]
+    record = [*_record(session, job, number, began), nontransactional.remove_intent(job, number)]
+    done = [BEGIN, *record, COMMIT, *_opening(job, number + 1)]
+    if text is not None and job.unit(number).may_commit:
+        _run_with_record(session, job, number, began, [Command(text.decode()), *done], on_running)
+        return
+    if text is not None:
+        _run_alone(session, job, number, text, began, observer, on_running)
     try:
-        session.wire.execute_pipeline([*done, *_opening(job, number + 1)])
+        session.wire.execute_pipeline(done)
     except BatchError as error:
         if connection_lost(error.error):
             raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
         raise runner_error(session, job, error) from error
+
+
+def _run_with_record(
+    session: Session,
+    job: Job,
+    number: int,
+    began: _Attempt,
+    commands: Sequence[Command],
+    on_running: Callable[[RunningStatement], None],
+) -> None:
+    """Runs a statement that may commit by itself, with its record in the same round trip. The record's BEGIN puts what
+    the statement did after its own last commit into one transaction with the record. If the statement fails after a
+    commit of its own, it has to start again from its beginning: a person must decide that, so no error of it is
+    retried."""
+    (message,) = job.messages(number)
+    commit = next(index for index, command in enumerate(commands) if command is COMMIT)
+    sent = time.monotonic()
+    try:
+        session.wire.execute_pipeline(commands, _watch(session, None, lambda: on_running(job.at(message))))
+    except BatchError as error:
+        if connection_lost(error.error):
+            raise CommitUnknown(began.attempt, number, not_retried(runner_error(session, job, error))) from error
+        if error.index in (0, commit):  # the statement, or what it deferred
+            failed = ScriptError(0, error.error, (time.monotonic() - sent) * 1_000)
+            found = file_error(session, job, None if error.index else message, failed)
+        else:
+            found = runner_error(session, job, error)
+        session.roll_back()
+        with contextlib.suppress(MigratorError):
+            nontransactional.forget(session, job, number)  # it is known how it ended
+        raise not_retried(found) from error
+
+
+def _run_alone(
+    session: Session,
+    job: Job,
+    number: int,
+    text: bytes,
+    began: _Attempt,
+    observer: Observer,
+    on_running: Callable[[RunningStatement], None],
+) -> None:
+    """Runs a statement that PostgreSQL refuses to run in a transaction. What it has left where it fails is dropped."""
+    (message,) = job.messages(number)
+    try:
+        with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
+            session.wire.execute_script(text, _watch_progress(session, job, message, observer, on_running))
+    except ScriptError as error:
+        failed = file_error(session, job, message, error)
+        if connection_lost(error.error):
+            raise CommitUnknown(began.attempt, number, failed) from error
+        raise _nontransactional_failed(session, job, number, failed) from error
+
+
+def _run_detached(
+    session: Session,
+    job: Job,
+    number: int,
+    began: _Attempt,
+    observer: Observer,
+    on_running: Callable[[RunningStatement], None],
+) -> None:
+    """Runs a file's transaction in one message that ends with its record and its COMMIT, so that the server needs
+    nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
+    unit = job.unit(number)
+    message = Message(unit.start, unit.end, unit.statements)
+    intent = nontransactional.add_intent(
+        job, number, Nontransactional("the transaction of", object=job.file), began.attempt, {}
+    )
+    try:
+        session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, intent, COMMIT])
+        with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
+            session.wire.execute_pipeline([Command(f"BEGIN {unit.modes}")])
+            # The record's reset must not make the server look after its client again before the COMMIT.
+            record = [each for each in _record(session, job, number, began) if each.sql != CHECK_INTERVAL]
+            end = [_DEFERRED, *record, nontransactional.remove_intent(job, number), COMMIT]
+            text = job.text[unit.start : unit.end] + b"\n;" + session.wire.as_message(end)
+            session.wire.execute_script(text, _watch_progress(session, job, message, observer, on_running))
+    except BatchError as error:
+        raise runner_error(session, job, error) from error
+    except ScriptError as error:
+        in_file = error.completed <= len(job.script.statements)  # or at SET CONSTRAINTS, for what it deferred
+        failed = file_error(session, job, message, error) if in_file else runner_error(session, job, _at_end(error))
+        if connection_lost(error.error):
+            raise CommitUnknown(began.attempt, number, failed) from error
+        raise failed from error
+
+
+def _at_end(error: ScriptError) -> BatchError:
+    return BatchError(error.completed, error.error)
+
+
+def _check_applied(session: Session, job: Job) -> list[Check]:
+    """Checks the expectations of a file whose transaction could outlive the run, after its COMMIT."""
+    budget = Budget(job.limits.lock_timeout, job.limits.lock_timeout, session.server.pid, Observer("", ""))
+    try:
+        session.wire.execute_pipeline([BEGIN])
+        return _check(session, job, budget)
+    except BatchError as error:
+        raise runner_error(session, job, error).but(state=f"{job.file} is applied.") from error
+    except MigratorError as error:
+        raise error.but(
+            state=f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
+        ) from error
+    finally:
+        session.roll_back()
 
 
 def _watch_progress(

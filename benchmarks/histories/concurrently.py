@@ -8,8 +8,8 @@ from pathlib import Path
 
 import postgast
 
-from aurora_migrations.compiler.parser import NotSql, Statement, parse
 from aurora_migrations.compiler.nontransactional import nontransactional
+from aurora_migrations.compiler.parser import NotSql, Statement, parse
 from aurora_migrations.engine.migrations import Package, read_text
 
 

@@ -11,12 +11,21 @@ from typing import Any
 import psycopg
 import pytest
 
+from aurora_migrations import engine
 from aurora_migrations.engine import Listener
-from aurora_migrations.engine.errors import Cancelled, MigrationFailed
+from aurora_migrations.engine.errors import (
+    Cancelled,
+    InDoubt,
+    InvalidFile,
+    InvalidInput,
+    MigrationFailed,
+    VerificationFailed,
+)
 from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.advisory_lock import Holder
 from tests.database.helpers import (
+    ROLLED_BACK,
     Task,
     Watcher,
     applied,
@@ -27,12 +36,13 @@ from tests.database.helpers import (
     exists,
     holding,
     labels,
+    request,
     roll_back,
     start_runner,
     units,
     until,
 )
-from tests.servers import Database
+from tests.servers import Database, Migrations
 
 INDEX = "CREATE INDEX CONCURRENTLY book_title_idx ON book (title);"
 BOOKS = """
@@ -194,7 +204,8 @@ def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books
     assert (indexes(books), intents(books)) == ([("book_isbn_idx", True)], [])
 
 
-def test_a_partition_that_is_detached_by_half_is_detached_by_the_next_run(database, migrations) -> None:
+@pytest.mark.parametrize("by", ["the server", "cancel"])
+def test_a_partition_that_is_detached_by_half_is_detached_by_the_next_run(database, migrations, by: str) -> None:
     """PostgreSQL refuses the same statement again: only FINALIZE goes on."""
     database.execute(
         "CREATE TABLE sale (at int) PARTITION BY LIST (at); CREATE TABLE sale_1 PARTITION OF sale FOR VALUES IN (1)"
@@ -204,7 +215,10 @@ def test_a_partition_that_is_detached_by_half_is_detached_by_the_next_run(databa
     with holding(database.url, "LOCK TABLE ONLY sale IN ACCESS SHARE MODE"):
         run = Task(apply, database, migrations)
         until(lambda: ask(database, pending), "the first half")
-        database.execute(f"SELECT pg_cancel_backend({backend(database, 'DETACH')})")
+        if by == "the server":
+            database.execute(f"SELECT pg_cancel_backend({backend(database, 'DETACH')})")
+        else:
+            engine.cancel(request(database, migrations))
         with pytest.raises(Cancelled):
             run.result()
     assert len(ask(database, pending)) == 1
@@ -336,3 +350,145 @@ def test_progress_names_whom_a_build_waits_for(books, stuck, migrations) -> None
         r"transaction .+ old\) \(1 of 1\)",
         reports[0],
     )
+
+
+# ---- statements that commit by themselves ---------------------------------------------------------------------------
+
+FILL = """
+-- migration: transaction = off
+CREATE TABLE step (n int);
+DO $$ BEGIN FOR n IN 1 .. 3 LOOP INSERT INTO step VALUES (n); COMMIT; LOCK TABLE book; END LOOP; END $$;
+CREATE TABLE after ();
+"""
+
+
+def killed_in_a_block(books: Database, migrations: Migrations) -> None:
+    """A run that is killed while its DO waits for a lock, after its first COMMIT."""
+    migrations.write("001_fill.sql", FILL.lstrip())
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
+        until(lambda: exists(books, "step") and books.query("TABLE step"), "the first step")
+        runner.kill()
+        until(lambda: not books.query("SELECT 1 FROM pg_locks WHERE NOT granted"), "the end of its statement")
+
+
+@pytest.mark.parametrize(("outcome", "steps"), [("applied", [1]), ("again", [1, 1, 2, 3])])
+def test_a_block_that_was_killed_waits_for_a_person_who_resolves_it(books, migrations, outcome: Any, steps) -> None:
+    killed_in_a_block(books, migrations)
+    for _ in range(2):
+        with pytest.raises(InDoubt) as caught:
+            apply(books, migrations)
+    assert caught.value.message == "001_fill.sql:3: nothing shows how far DO got: its run ended before it did."
+    assert str(caught.value.next_command) == "aurora-migrations resolve 001 again"
+    assert [n for (n,) in books.query("TABLE step")] == [1], "nothing was run again"
+    engine.resolve(request(books, migrations), "1", outcome)
+    assert labels(apply(books, migrations)) == ["001"]
+    assert [n for (n,) in books.query("TABLE step ORDER BY 1")] == steps
+    assert (intents(books), exists(books, "after")) == ([], True)
+
+
+def test_nothing_is_resolved_where_nothing_is_in_doubt(books, migrations) -> None:
+    migrations.write("001_a.sql", "SELECT 1;")
+    with pytest.raises(InvalidInput, match="Nothing of migration 001 is in doubt"):
+        engine.resolve(request(books, migrations), "001", "applied")
+    with pytest.raises(InvalidInput, match="002"):
+        engine.resolve(request(books, migrations), "002", "applied")
+
+
+# ---- ended on purpose -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alive", [False, True], ids=["left to the server", "of a living run"])
+def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations, alive: bool) -> None:
+    migrations.write("001_a.sql", f"CREATE TABLE a ();\n{INDEX}")
+    with start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        if not alive:
+            runner.kill()
+        cancelling = Task(engine.cancel, request(books, migrations))
+        until(
+            lambda: (
+                not books.query("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%' AND state = 'active'")
+            ),
+            "the end of the build",
+        )
+        stuck.rollback()
+        message = cancelling.result().message
+        assert message.startswith("Cancelled CREATE INDEX CONCURRENTLY book_title_idx: waiting for writers")
+        if alive:
+            assert runner.finish()[1]["error"] == "Cancelled"
+    assert (indexes(books), intents(books)) == ([], [])
+    assert labels(apply(books, migrations)) == ["001"]
+    assert indexes(books) == [("book_title_idx", True)]
+
+
+def test_cancel_needs_something_to_cancel(books, migrations) -> None:
+    migrations.write("001_a.sql", "SELECT 1;")
+    with pytest.raises(InvalidInput, match="No run is in progress"):
+        engine.cancel(request(books, migrations))
+
+
+# ---- a transaction that may outlive its run -------------------------------------------------------------------------
+
+DETACHED = "-- migration: detach = on\n"
+SLOW = f"{DETACHED}CREATE TABLE a (b text);\nINSERT INTO a VALUES ('it''s $1');\nLOCK TABLE book;\nSET ROLE pg_monitor;"
+
+
+@pytest.mark.parametrize("how", ["time is up", "killed"])
+def test_a_detached_transaction_outlives_its_run_and_is_applied_once(books, stuck, migrations, how: str) -> None:
+    migrations.write("001_a.sql", SLOW)
+    limits = Limits(lock_timeout=25_000, statement_timeout=26_000)
+    if how == "killed":
+        with start_runner(books, migrations, "--lock-timeout", "25s") as runner:
+            until(lambda: books.query("SELECT 1 FROM pg_locks WHERE NOT granted"), "the wait")
+            runner.kill()
+    else:
+        ends = time.monotonic() + 1
+        left = apply(books, migrations, limits=limits, is_time_up=lambda: time.monotonic() > ends)
+        assert (left.remaining, left.running) == (1, "001_a.sql:2, statements 1 to 4 of 4")
+    told: list[Holder | None] = []
+    run = Task(apply, books, migrations, wait=0.1, listener=Watcher(waiting=told.append))
+    until(lambda: told, "the wait")
+    assert "running the transaction of 001_a.sql" in str(told[-1])
+    assert not exists(books, "a")
+    stuck.rollback()
+    assert labels(run.result()) == []
+    assert (applied(books), intents(books), books.query("TABLE a")) == (["001"], [], [("it's $1",)])
+    assert attempts(books) == [("001", "applied")]
+
+
+def test_a_detached_transaction_that_fails_is_rolled_back_and_told_with_its_place(books, migrations) -> None:
+    migrations.write("001_a.sql", f"{DETACHED}CREATE TABLE a ();\n\n  SELECT nothing;\nSELECT 1;")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(books, migrations)
+    assert (caught.value.facts["line"], caught.value.facts["column"]) == (4, 10)
+    assert caught.value.state == ROLLED_BACK
+    assert (exists(books, "a"), applied(books)) == (False, [])
+    migrations.write("001_a.sql", f"{DETACHED}CREATE TABLE a ();")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert intents(books) == []
+
+
+def test_what_a_detached_transaction_deferred_rolls_it_back(books, migrations) -> None:
+    books.execute("ALTER TABLE book ADD UNIQUE (id) DEFERRABLE INITIALLY DEFERRED")
+    migrations.write("001_a.sql", f"{DETACHED}INSERT INTO book VALUES (1);")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(books, migrations)
+    assert caught.value.facts["sqlstate"] == "23505"
+    assert applied(books) == []
+
+
+@pytest.mark.parametrize(("rows", "fails"), [(0, False), (1, True)])
+def test_a_detached_transaction_is_checked_after_its_commit(books, migrations, rows: int, fails: bool) -> None:
+    migrations.write("001_a.sql", f"-- verify: rows a = {rows}\n{DETACHED}CREATE TABLE a ();")
+    with pytest.raises(VerificationFailed) if fails else contextlib.nullcontext() as caught:
+        apply(books, migrations)
+    if caught:
+        assert caught.value.state.startswith("001_a.sql is applied")
+    assert applied(books) == ["001"]
+
+
+@pytest.mark.parametrize("text", [INDEX, "BEGIN; SELECT 1; COMMIT; SELECT 2;"])
+def test_detach_is_refused_where_a_file_is_not_one_transaction(books, migrations, text: str) -> None:
+    migrations.write("001_a.sql", f"{DETACHED}{text}")
+    with pytest.raises(InvalidFile, match="detach = on is for a file that runs in one transaction"):
+        apply(books, migrations)

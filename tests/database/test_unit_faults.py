@@ -149,7 +149,7 @@ def test_doubt_about_a_unit_does_not_deny_those_before_it(work, server, between,
 def test_file_whose_units_are_all_done_is_not_told_as_done_before_its_record_is(work, proxy, between) -> None:
     """A last unit that may commit by itself has a record of its own; the file's comes after it."""
     work.path("001").write_text(f"{OFF}DO $$ BEGIN INSERT INTO tests.signed SELECT 1; COMMIT; END $$;\n")
-    cut = Watcher(at("001", lambda: proxy.cut_after(mark(work, 0))))
+    cut = Watcher(at("001", lambda: proxy.cut_after(b"INSERT INTO aurora_migrations.units")))
     with contextlib.ExitStack() as stack:
         between(lambda: stack.enter_context(holding_run_lock(work.database.url)))
         with pytest.raises(AnotherRunInProgress) as caught:

@@ -9,7 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from aurora_migrations.engine.errors import AnotherRunInProgress, LockTimeout, MigrationFailed, StatementTimeout
+from aurora_migrations.engine.errors import (
+    AnotherRunInProgress,
+    InvalidInput,
+    LockTimeout,
+    MigrationFailed,
+    StatementTimeout,
+)
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.steps.deadline import RESERVE, Deadline
 from functions.apply.handler import handler
@@ -152,6 +158,19 @@ def test_limit_of_the_file_itself_is_its_own_fault(machine) -> None:
     package = machine.write_manifest()
     told = machine.refused("apply", StatementTimeout, package=package)
     assert "200 ms" in told["cause"]
+
+
+def test_file_that_allows_more_than_a_call_has_is_refused_before_it_starts(machine, database) -> None:
+    limit = "-- migration: statement_timeout = 20min\n"
+    machine.migrations.write("001_a.sql", f"{limit}CREATE TABLE a ();")
+    package = machine.write_manifest()
+    told = machine.refused("apply", InvalidInput, package=package)
+    assert told["message"].startswith("001_a.sql allows a statement 20min, and a call of the function has 14 min")
+    assert "detach = on" in told["solution"]
+    machine.migrations.write("001_a.sql", f"{limit}-- migration: detach = on\nCREATE TABLE a ();")
+    machine.write_manifest()
+    machine.run({})
+    assert tables(database) == ["a"]
 
 
 def test_statements_that_are_short_each_but_not_together_end_in_time_too(machine, database) -> None:

@@ -22,7 +22,7 @@ from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest, 
 from aurora_migrations.engine.migrations import Migration, Package, discover
 from aurora_migrations.engine.options import Options, RowsExpectation
 from aurora_migrations.engine.plan import build_plan, read_edits
-from aurora_migrations.engine.script import Hazard, Outline, Script, Statement, TableLock, Unit
+from aurora_migrations.engine.script import Hazard, Nontransactional, Outline, Script, Statement, TableLock, Unit
 from aurora_migrations.engine.verification.expectations import Expectation
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
@@ -89,7 +89,8 @@ def test_many_files_are_read_at_once_as_each_is_read(folder: Path, monkeypatch: 
 
 texts = st.text(max_size=20)
 numbers = st.integers(0, 2**40)
-UNITS = st.builds(Unit, numbers, numbers, st.tuples(numbers, numbers), texts, st.none() | texts, texts)
+APART = st.builds(Nontransactional, texts, texts, texts, texts, texts, st.booleans())
+UNITS = st.builds(Unit, numbers, numbers, st.tuples(numbers, numbers), texts, st.none() | APART, texts)
 OPTIONS = st.builds(
     Options,
     lock_timeout=numbers,
@@ -251,9 +252,9 @@ DAMAGE: dict[str, bytes] = {
     "another product's": b'{"manifest_version": 3}',
     "no text": b"\xff\xfe\x00",
     "a name only": b'{"name": "aurora-migrations manifest"}',
-    "wrong kinds": b'{"name": "aurora-migrations manifest", "format": 3, "digest": 1, "migrations": 1}',
-    "wrong entries": b'{"name": "aurora-migrations manifest", "format": 3, "digest": "", "migrations": [1]}',
-    "entries without names": b'{"name": "aurora-migrations manifest", "format": 3, "digest": "", "migrations": [{}]}',
+    "wrong kinds": b'{"name": "aurora-migrations manifest", "format": 4, "digest": 1, "migrations": 1}',
+    "wrong entries": b'{"name": "aurora-migrations manifest", "format": 4, "digest": "", "migrations": [1]}',
+    "entries without names": b'{"name": "aurora-migrations manifest", "format": 4, "digest": "", "migrations": [{}]}',
 }
 
 

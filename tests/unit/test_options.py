@@ -126,7 +126,7 @@ REFUSED = [
         "no option `LOCK_TIMEOUT`; there are: allow, lock_timeout, statement_timeout, transaction",
     ),
     ("-- migration: transaction = maybe", "either on or off"),
-    ("-- migration: detach = on", "can't be set yet"),
+    ("-- migration: detach = yes", "detach is either on or off"),
     ("-- migration: creates the users", "options written as `-- migration: name = value`"),
     ("-- migration:", "options written as `-- migration: name = value`"),
     ("-- Migration: lock_timeout = 2s", "options written as `-- migration: name = value`"),

@@ -12,6 +12,7 @@ from aurora_migrations.engine.errors import (
     Cancelled,
     ConnectionLost,
     HazardRefused,
+    InDoubt,
     InvalidInput,
     LockTimeout,
     MigrationFailed,
@@ -36,7 +37,7 @@ from aurora_migrations.engine.postgres.sqlstate import (
     is_prepared,
     kind_of,
 )
-from aurora_migrations.engine.script import Hazard, Script
+from aurora_migrations.engine.script import Hazard, Nontransactional, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
@@ -71,9 +72,10 @@ def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
     return HazardRefused(message, hazards=[asdict(hazard) for hazard in hazards])
 
 
-def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
+def check_limits(limits: Limits, scripts: Sequence[Script], longest: int | None) -> None:
     """Checks the limits of files, together with the environment's: a statement_timeout that ends a statement before its
-    lock_timeout would hide the blockers."""
+    lock_timeout would hide the blockers; one that is longer than the call (`longest`, in milliseconds) is never
+    reached."""
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
     if wrong:
         raise InvalidInput(
@@ -82,6 +84,17 @@ def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
             solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
             next_command=NextCommand("check"),
         )
+    for script in scripts:
+        own, outlives = script.options.statement_timeout, all(unit.nontransactional for unit in script.units)
+        if own and longest is not None and own > longest and not (script.options.detach or outlives):
+            raise InvalidInput(
+                f"{script.file} allows a statement {write_duration(own)}, and a call of the function has "
+                f"{format_duration(longest)}.",
+                cause="The call would end the statement and roll it back before its own limit does.",
+                solution="Let the file outlive the call with `-- migration: detach = on`; or lower its "
+                "statement_timeout; or split the work over several files.",
+                file=script.file,
+            )
 
 
 def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError:
@@ -382,12 +395,11 @@ def partial_state(job: Job, number: int) -> str | None:
     run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
     again = (
         f"What part {number + 1} has committed by itself stays, and the next {run} starts it again from its beginning."
-        if job.unit(number).outside
+        if job.unit(number).may_commit
         else f"The next {run} goes on there."
     )
     if number == 0:
-        apart = job.unit(0).outside or job.unit(0).nontransactional
-        return f"Nothing of {job.file} is recorded. {again}" if apart else None
+        return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).nontransactional else None
     if number >= len(job.script.units):
         return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
     return f"{_committed_units(job, number)}; the rest isn't. {again}"
@@ -409,6 +421,21 @@ def not_retried(error: MigratorError) -> MigratorError:
         solution="See what it has committed. If it may start again from its beginning, run again.",
         state=error.state,
         **error.facts,
+    )
+
+
+def nobody_knows(job: Job, number: int, statement: Nontransactional) -> InDoubt:
+    """The error of a statement that commits by itself and whose run ended before it did."""
+    line = job.script.statements[job.unit(number).statements[0]].line
+    resolve = NextCommand("resolve", (job.migration.label, "again"))
+    return InDoubt(
+        f"{job.file}:{line}: nothing shows how far {statement.name} got: its run ended before it did.",
+        cause="The statement commits by itself. The run was killed, or lost its connection, before it was recorded.",
+        solution=f"See what the statement has committed. If it has done everything: aurora-migrations resolve "
+        f"{job.migration.label} applied. If it can run once more from its beginning: {resolve}.",
+        state=partial_state(job, number),
+        next_command=resolve,
+        **_where(job),
     )
 
 

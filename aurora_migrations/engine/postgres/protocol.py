@@ -11,6 +11,7 @@ the server, and the server's answer decides what happened. A second Ctrl-C doesn
 from __future__ import annotations
 
 import contextlib
+import re
 import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,15 @@ class Command:
 
     sql: str
     params: Sequence[Param] = ()
+
+    def with_literals(self, pgconn: pq.abc.PGconn) -> bytes:
+        """The statement with its parameters written into it, for a message that has none."""
+
+        def literal(match: re.Match[bytes]) -> bytes:
+            value = _text(self.params[int(match[1]) - 1])
+            return b"NULL" if value is None else bytes(pq.Escaping(pgconn).escape_literal(value))
+
+        return re.sub(rb"\$(\d+)", literal, self.sql.encode())
 
 
 class BatchError(Exception):
@@ -97,6 +107,10 @@ class Wire:
         if failure is not None:
             raise BatchError(len(answers), failure)
         return answers
+
+    def as_message(self, commands: Sequence[Command]) -> bytes:
+        """Statements of ours as text, for the end of a script."""
+        return b";\n".join(command.with_literals(self._pgconn) for command in commands)
 
     def execute_script(self, text: bytes, watch: Watch | None = None) -> frozenset[str]:
         """Sends a text as it is, in one message, and returns the command tags of its statements; rows are dropped.

@@ -29,7 +29,7 @@ AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET
 BEGIN = Command("BEGIN")
 COMMIT = Command("COMMIT")
 # How often a busy server checks whether its client is still there: this ends the work of a runner that was killed.
-_CHECK_INTERVAL = "SET client_connection_check_interval = '500ms'"
+CHECK_INTERVAL = "SET client_connection_check_interval = '500ms'"
 # Not DISCARD ALL, which would drop the run lock. SESSION AUTHORIZATION and ROLE come first: RESET ALL leaves them.
 _RESET = (
     "RESET SESSION AUTHORIZATION",
@@ -148,8 +148,8 @@ class Session:
         if self.server.in_recovery:
             raise NotAWriter("The server is a standby (a reader): it can't be changed here.")
         try:
-            self.wire.execute_pipeline([Command(_CHECK_INTERVAL)])
-            self._settings_after_reset = (Command(_CHECK_INTERVAL),)
+            self.wire.execute_pipeline([Command(CHECK_INTERVAL)])
+            self._settings_after_reset = (Command(CHECK_INTERVAL),)
         except BatchError as error:
             if self.wire.lost:
                 raise named_error(error.error) from error
