@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from aurora_migrations.engine.errors import MigrationFailed
 from aurora_migrations.engine.history import SCHEMA, WITH_INTENTS, read, read_format, write
 from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.postgres.advisory_lock import HELD_BY_US
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
+from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import named_error
 from aurora_migrations.engine.progress import read_progress
@@ -26,6 +26,11 @@ from aurora_migrations.engine.script import PROBE, Nontransactional
 
 _POLL = 0.5  # seconds between two checks whether somebody else's build has ended
 _BUILDING = "waiting for another session's index build"
+
+
+class LeftToServer(Exception):
+    """The run's time is up before its statement has ended. The server goes on with it, and keeps the run lock as long;
+    the next run reads in the catalogue how it ended."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ def settle(session: Session, job: Job, number: int, statement: Nontransactional,
         return None if _is_index_there(session, job, statement, intent) else text
     if intent is None:
         return text
-    clear(session, intent)
+    clear(session, intent, job.is_time_up)
     if statement.settlement == "drop index":
         gone = not session.query("SELECT FROM pg_class WHERE oid = $1::oid", intent.facts["index"])
         return None if intent.facts["index"] and gone else text
@@ -233,8 +238,12 @@ def clear_all(session: Session) -> list[str]:
     return dropped
 
 
-def clear(session: Session, intent: Intent) -> list[str]:
-    """Drops the invalid indexes that an interrupted statement has left, and returns their names."""
+def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lambda: False) -> list[str]:
+    """Drops the invalid indexes that an interrupted statement has left, and returns their names.
+
+    Raises:
+        LeftToServer: the run's time is up before that.
+    """
     statement, facts = intent.statement, intent.facts
     if statement.settlement == "create index":
         found = _find_index(session, facts["table"], statement.object)
@@ -244,8 +253,18 @@ def clear(session: Session, intent: Intent) -> list[str]:
     else:
         names = []
     for name in names:
+        text = f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
+
+        def check(elapsed: float, text: str = text) -> tuple[bool, float]:
+            if is_time_up():
+                raise LeftToServer(text)
+            return False, _POLL
+
+        # It waits for all readers of the table, and outlives its run as the statement does: the next one waits for it.
+        claim = f"UPDATE {SCHEMA}.intents SET lock_holder = ({HELD_BY_US}) WHERE number = $1::integer AND tokens = $2"
+        _as_ourselves(session, Command(claim, [intent.number, intent.tokens]))
         with without_limits(session):
-            _execute(session, Command(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+            _execute(session, Command(text), check)
     return names
 
 
@@ -271,6 +290,8 @@ def _is_index_there(session: Session, job: Job, statement: Nontransactional, int
     have begun is dropped; another session's build is waited for."""
     table = _oid(session, statement.relation)
     while (found := _find_index(session, table, statement.object)) and not found.is_valid and found.builder:
+        if job.is_time_up():
+            raise LeftToServer(f"{job.file}: {_BUILDING} of {found.name}")
         session.pause(_POLL, _BUILDING)
     if found is None:
         return False
@@ -284,7 +305,7 @@ def _is_index_there(session: Session, job: Job, statement: Nontransactional, int
             f"Drop it and run again: DROP INDEX CONCURRENTLY {found.name};",
         )
     if not found.is_valid and intent:
-        clear(session, intent)
+        clear(session, intent, job.is_time_up)
         return False
     if not _same_definition(session, statement, found.oid):
         raise _not_ours(
@@ -384,8 +405,8 @@ def _set(session: Session, values: Sequence[tuple[str, str]]) -> None:
     _execute(session, Command(f"SELECT {calls}", [value for _, value in values]))
 
 
-def _execute(session: Session, command: Command) -> list[Row]:
+def _execute(session: Session, command: Command, watch: Watch | None = None) -> list[Row]:
     try:
-        return session.wire.execute_pipeline([command])[0]
+        return session.wire.execute_pipeline([command], watch)[0]
     except BatchError as error:
         raise named_error(error.error) from error

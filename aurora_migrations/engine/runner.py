@@ -55,7 +55,7 @@ from aurora_migrations.engine.plan import (
 from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import PAST, Action
-from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, LeftToServer, run_file
+from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, run_file
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
@@ -236,7 +236,7 @@ class _Runner:
         """
         running = nontransactional.read_running(self._session, pid)
         if running and self._request.is_time_up():
-            raise LeftToServer(running)
+            raise nontransactional.LeftToServer(running)
         return running
 
     @contextlib.contextmanager
@@ -244,7 +244,7 @@ class _Runner:
         """The block ends where the run's time is up and the server goes on with a statement."""
         try:
             yield
-        except LeftToServer as left:
+        except nontransactional.LeftToServer as left:
             self._running = str(left)
 
     def run_all(self, action: Action, migrations: Sequence[Migration]) -> None:

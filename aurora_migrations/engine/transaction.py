@@ -70,11 +70,6 @@ class _Attempt:
         return Records(self.records.number + sign, self.records.hashes + sign * self.own)
 
 
-class LeftToServer(Exception):
-    """The run's time is up before its statement has ended. The server goes on with it, and keeps the run lock as long;
-    the next run reads in the catalogue how it ended."""
-
-
 class CommitUnknown(Exception):
     """The connection was lost, in most cases after COMMIT was sent."""
 
@@ -228,7 +223,7 @@ def _run_nontransactional(
     intents = nontransactional.read_intents(session, job)
     for intent in intents:
         if not intent.matches(job):
-            nontransactional.clear(session, intent)
+            nontransactional.clear(session, intent, job.is_time_up)
             nontransactional.forget(session, job, intent.number)
     ours = next((intent for intent in intents if intent.number == number and intent.matches(job)), None)
     if ours and ours.statement.settlement == "unknown":
@@ -373,7 +368,7 @@ def _watch_progress(
     def check(elapsed: float) -> tuple[bool, float]:
         nonlocal progress, read, reported
         if job.is_time_up():
-            raise LeftToServer(str(replace(at, progress=progress)))
+            raise nontransactional.LeftToServer(str(replace(at, progress=progress)))
         if elapsed > _A_WHILE and elapsed - read > _BETWEEN_READS:
             read = elapsed
             progress = observer.read_progress(session.server.pid, progress)

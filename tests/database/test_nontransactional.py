@@ -33,6 +33,7 @@ from tests.database.helpers import (
     ask,
     attempts,
     backend,
+    backends,
     exists,
     holding,
     labels,
@@ -168,8 +169,13 @@ def test_a_build_by_somebody_else_is_waited_for(books, migrations) -> None:
     with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE") as holder:
         other = Task(books.execute, INDEX)
         until(lambda: indexes(books) == [("book_title_idx", False)], "the other build")
+        left = apply(books, migrations, is_time_up=lambda: True)
+        assert (left.remaining, left.running) == (
+            1,
+            "001_index.sql: waiting for another session's index build of public.book_title_idx",
+        )
         run = Task(apply, books, migrations)
-        until(lambda: exists(books, "aurora_migrations.attempts") and attempts(books), "the run")
+        until(lambda: len(attempts(books)) == 2, "the run")
         holder.rollback()
         assert labels(run.result()) == ["001"]
         other.result()
@@ -298,6 +304,57 @@ def test_a_build_outlives_its_killed_run_and_the_next_one_waits_for_it(books, st
     assert ask(books, "SELECT 'book_title_idx'::regclass::oid") == [index], "it wasn't built again"
     assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
     assert attempts(books) == [("001", "interrupted"), ("001", "applied")]
+
+
+@pytest.mark.parametrize("how", ["time is up", "killed"])
+def test_a_run_waits_for_what_another_was_dropping(books, migrations, how: str) -> None:
+    """The server finishes also the DROP INDEX CONCURRENTLY of what an attempt before had left."""
+    migrations.write("001_a.sql", INDEX)
+    with start_runner(books, migrations) as runner, holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"):
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        runner.kill()
+        books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
+        until(lambda: not backends(books), "its end")
+    with holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE") as reader:
+        if how == "killed":
+            with start_runner(books, migrations) as runner:
+                backend(books, "DROP INDEX")
+                runner.kill()
+        else:
+            left = apply(books, migrations, is_time_up=lambda: bool(backend(books, "DROP INDEX")))
+            assert (left.remaining, left.running) == (1, "DROP INDEX CONCURRENTLY IF EXISTS public.book_title_idx")
+        told: list[Holder | None] = []
+        run = Task(apply, books, migrations, wait=0.1, listener=Watcher(waiting=told.append))
+        until(lambda: told, "the wait")
+        time.sleep(1)
+        assert run.is_alive(), run.result()
+        reader.rollback()
+        assert labels(run.result()) == ["001"]
+    assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
+
+
+def test_sixteen_runs_at_once_run_each_unit_once(books, migrations) -> None:
+    """A run that waits for another is in the way of none of its statements."""
+    books.execute("CREATE TABLE ledger (step text)")
+    kinds = [
+        "CREATE INDEX CONCURRENTLY {0}_a ON book (title, {1});",
+        "CREATE UNIQUE INDEX CONCURRENTLY {0}_b ON book (id, {1});",
+    ]
+    kinds += ["REINDEX INDEX CONCURRENTLY {0}_a;", "VACUUM book;", "DROP INDEX CONCURRENTLY {0}_b;"]
+    steps = []
+    for number in range(1, 5):
+        text = ""
+        for at, kind in enumerate(kinds):
+            steps.append(f"{number}.{at}")
+            text += f"{kind.format(f'i{number}', f'({number})')}\nINSERT INTO ledger VALUES ('{steps[-1]}');\n"
+        migrations.write(f"00{number}_step.sql", text)
+    runs = [Task(apply, books, migrations, execution=f"test-{n}") for n in range(16)]
+    done = sorted(label for run in runs for label in labels(run.result(120)))
+    assert done == ["001", "002", "003", "004"]
+    assert books.query("SELECT step FROM ledger ORDER BY 1") == [(step,) for step in steps]
+    assert indexes(books) == [(f"i{number}_a", True) for number in range(1, 5)]
+    assert attempts(books) == [(label, "applied") for label in done]
+    assert intents(books) == []
 
 
 def test_a_run_whose_time_is_up_leaves_a_build_to_the_server(books, stuck, migrations) -> None:
