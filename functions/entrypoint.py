@@ -8,6 +8,7 @@ an error leaves with the name that the workflow knows and with its facts as JSON
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import traceback
 from collections.abc import Callable, Mapping
@@ -27,7 +28,6 @@ from aurora_migrations.engine.steps.settings import ROOT, Settings, read_setting
 from aurora_migrations.engine.steps.step import Step, read_so_far, read_text
 from functions import mail
 from functions.database_secret import Login, SecretsClient, read_login, secrets_client, with_login
-from functions.error_payload import document
 from functions.remediation import in_environment
 from functions.telemetry import Telemetry
 
@@ -36,6 +36,12 @@ _DONE = 100  # the newest migrations that earlier calls did, in an error
 # Characters. https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
 _LONGEST_NAME, _LONGEST_ARN = 80, 300
 _LONGEST_FACT = 64  # of a time or a digest
+# Step Functions cuts a Cause at 32 KiB, and a truncated document isn't JSON any more. In the Cause the document is
+# escaped once more, which at worst doubles it.
+LIMIT = 15_000  # bytes of an error's document, the mail included
+FACTS_LIMIT = 8_192  # bytes
+_SIZES = ((2_000, 50), (1_000, 20), (500, 10), (200, 5), (100, 2))  # characters of a text, items of a list
+_CORE = ("error", "message", "cause", "state", "solution", "next_command", "execution")
 
 
 @dataclass(frozen=True)
@@ -175,3 +181,29 @@ def unexpected(error: Exception) -> InternalError:
     places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]
     kind = type(error).__name__
     return InternalError(f"An unexpected {kind}, raised in {places[-1]}.", kind=kind, frames=places)
+
+
+def document(error: MigratorError, mail: Mapping[str, str] | None = None, **more: object) -> str:
+    """The error's facts, and more, as JSON of at most `LIMIT` bytes: what is cut is marked. The mail is never cut here:
+    its own size is limited."""
+    whole = {**error.to_dict(), **more}
+    core = {key: value for key, value in whole.items() if key in _CORE}
+    sizes = (whole, *(_shortened(whole, *size) for size in _SIZES))
+    facts = next((each for each in sizes if len(_json(each)) <= FACTS_LIMIT), None)
+    facts = _shortened({**core, "cut": True}, 500, 0) if facts is None else facts
+    return _json({**facts, "mail": mail} if mail else facts)
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, default=str)
+
+
+def _shortened(value: Any, characters: int, items: int) -> Any:
+    if isinstance(value, str):
+        return layout.cut(value, characters)
+    if isinstance(value, Mapping):
+        return {key: _shortened(each, characters, items) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        more = [f"... ({len(value) - items} more)"] if len(value) > items else []
+        return [*(_shortened(each, characters, items) for each in value[:items]), *more]
+    return value

@@ -1,6 +1,6 @@
 """Mails about executions whose own functions could not write one, and about pending migrations.
 
-Preflight writes them when a state machine calls it for that (`functions/preflight/handler.py`). Two mails that
+Preflight writes them when a state machine calls it for that (`functions/preflight.py`). Two mails that
 no function writes are in `engine/steps/fixed_mails.py`.
 """
 

@@ -44,7 +44,7 @@ def known(needle: bytes, statement: int, begins: bytes, **more: Any) -> dict[str
 
 
 def left() -> dict[str, Any]:
-    """What `functions.apply.batch` adds to an error of its second of three files."""
+    """What `functions.apply` adds to an error of its second of three files."""
     return {"applied": ["017"], "not_done": [FILE, NEXT_FILE], "not_done_count": 2}
 
 

@@ -20,9 +20,8 @@ from aurora_migrations.engine.errors import (
 from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.steps.deadline import RESERVE
 from functions import entrypoint, remediation
-from functions.apply.handler import handler as apply
-from functions.entrypoint import Deployment
-from functions.error_payload import LIMIT, document
+from functions.apply import handler as apply
+from functions.entrypoint import LIMIT, Deployment, document
 from tests.database.helpers import holding, holding_run_lock
 from tests.functions.helpers import EXECUTION, Context, Machine, lines, story
 

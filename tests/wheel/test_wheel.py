@@ -156,7 +156,7 @@ def test_it_installs_one_package(base: Installed) -> None:
     ours = {path.name for path in base.site.iterdir() if not path.is_symlink()}
     assert {name for name in ours if not name.endswith(".dist-info")} - {"bin", "__pycache__"} == {"aurora_migrations"}
     package = base.site / "aurora_migrations"
-    for name in ("functions/apply/handler.py", "lambda.txt", "cdk/certificates/rds-ca.pem", "py.typed"):
+    for name in ("functions/apply.py", "lambda.txt", "cdk/certificates/rds-ca.pem", "py.typed"):
         assert (package / name).is_file(), name
 
 

@@ -41,7 +41,7 @@ UNSEEN = {
     "cli/remote/health_checks.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "functions/entrypoint.py _write_mail unexpected": "only logged: a mail that fails must not hide anything",
-    "functions/preflight/handler.py _read_database unexpected": "only logged and mailed: the mail is sent all the same",
+    "functions/preflight.py _read_database unexpected": "only logged and mailed: the mail is sent all the same",
     "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
     "nearly: no test can hit the moment between",
     "engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_UNREACHABLE}whoever stops a wait has "

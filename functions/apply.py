@@ -1,4 +1,4 @@
-"""One batch of the apply function: as many files as the time of a call allows, and what remains for the next call."""
+"""Apply: runs migrations (or their down files), each in a transaction of its own, as many as a call's time allows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,27 @@ from aurora_migrations.engine.runner import roll_back
 from aurora_migrations.engine.script import PAST, Action
 from aurora_migrations.engine.steps.deadline import Guard, out_of_time
 from aurora_migrations.engine.steps.step import Step, newest
+from functions.entrypoint import Call, Deployment, lambda_handler
 
 _FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)
 _LABELS_BUDGET = 2_000  # bytes
 _CHECKS, _LOCKS, _WAITS = 10, 5, 3  # of one file
+
+
+def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+    """Lambda's entry point. Tests pass a `deployment` of their own."""
+    return lambda_handler("apply", _apply, event, context, deployment)
+
+
+def _apply(call: Call) -> dict[str, Any]:
+    """Returns `outcome` (more or done), what remains, and what this call and those before it have done.
+
+    Raises:
+        MigratorError: the first thing that went wrong; its file is rolled back, those before it stay.
+    """
+    progress = call.with_database_login(apply)
+    call.telemetry.count("MigrationsRemaining", progress.remaining)
+    return progress.to_dict()
 
 
 @dataclass(frozen=True)
