@@ -16,8 +16,7 @@ from aurora_migrations.engine.executions import read_undone
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, read_edits
-from aurora_migrations.engine.postgres.advisory_lock import Holder, find_holder
-from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.postgres.session import Holder, Session, find_holder
 from aurora_migrations.engine.status import (
     ATTEMPTS,
     Entry,

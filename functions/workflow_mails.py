@@ -13,7 +13,7 @@ from typing import Any
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError, NextCommand
-from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, NO_CAUSE
 from aurora_migrations.engine.steps.execution_input import KEYS

@@ -19,12 +19,11 @@ from typing import NamedTuple
 
 from aurora_migrations.engine import unreadable_history
 from aurora_migrations.engine.errors import InsufficientPrivilege, MigratorError
-from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.postgres.advisory_lock import HELD_BY_US
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row
-from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
+from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import diagnose, named_error
+from aurora_migrations.engine.script import Job
 
 SCHEMA = "aurora_migrations"
 # Upgrades from one format to the next, starting with no history. Only ever append: databases out there are at any of

@@ -9,14 +9,12 @@ from functools import partial
 
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history import Applied
-from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.locks.budget import Held
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.script import Action, Hazard, Source
+from aurora_migrations.engine.postgres.session import Holder, Session
+from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
 from aurora_migrations.engine.steps.settings import Hazards
 from aurora_migrations.engine.verification.expectations import Check
 

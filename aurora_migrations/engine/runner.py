@@ -37,7 +37,6 @@ from aurora_migrations.engine.errors import (
 )
 from aurora_migrations.engine.executions import NOTHING_UNDONE, read_undone
 from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
-from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, invalid_files, read_text
@@ -50,9 +49,8 @@ from aurora_migrations.engine.plan import (
     plan_rollback,
     read_edits,
 )
-from aurora_migrations.engine.postgres import advisory_lock
-from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.script import PAST, Action
+from aurora_migrations.engine.postgres.session import Session, acquire_run_lock
+from aurora_migrations.engine.script import PAST, Action, Job
 from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, run_file
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
@@ -158,7 +156,7 @@ class _Runner:
     def take_lock(self) -> None:
         """Takes the run lock, which the session holds until it ends, and brings the history up to date."""
         self._session.prepare_to_write()
-        advisory_lock.acquire(self._session, self._request.wait, self._listener.waiting)
+        acquire_run_lock(self._session, self._request.wait, self._listener.waiting)
         history.upgrade(self._session)
         history.close_interrupted(self._session)
 
@@ -313,7 +311,7 @@ class _Runner:
         self._listener.connected(self._session)
         other_run = None
         try:
-            advisory_lock.acquire(self._session, SETTLE_TIME, self._listener.waiting, yields_to_others=lost_pid)
+            acquire_run_lock(self._session, SETTLE_TIME, self._listener.waiting, yields_to_others=lost_pid)
         except AnotherRunInProgress as error:
             if error.facts.get("holder_pid") in (None, lost_pid):
                 raise

@@ -15,8 +15,7 @@ from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import Plan, read_edits
-from aurora_migrations.engine.postgres import advisory_lock
-from aurora_migrations.engine.postgres.session import Server, Session
+from aurora_migrations.engine.postgres.session import Holder, Server, Session, find_holder
 from aurora_migrations.engine.script import Script, Source
 from aurora_migrations.engine.steps.step import newest
 
@@ -53,7 +52,7 @@ class Overview:
     """The status of a database."""
 
     entries: tuple[Entry, ...]  # every migration, by version
-    running: advisory_lock.Holder | None  # the holder of the run lock
+    running: Holder | None  # the holder of the run lock
     last: Attempt | None  # the newest attempt
 
     @property
@@ -114,7 +113,7 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
 def read_overview(session: Session, source: Source) -> Overview:
     """The status of the database, the holder of the run lock, and the newest attempt."""
     attempts = read_attempts(session, 1)
-    entries, running = read_entries(session, source), advisory_lock.find_holder(session)
+    entries, running = read_entries(session, source), find_holder(session)
     return Overview(entries, running, attempts[0] if attempts else None)
 
 

@@ -25,12 +25,12 @@ from aurora_migrations.engine.diagnostics.file_errors import (
 )
 from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
 from aurora_migrations.engine.history import Records
-from aurora_migrations.engine.job import Job, Message, RunningStatement
 from aurora_migrations.engine.locks.blockers import Observer
-from aurora_migrations.engine.locks.budget import Budget, Held, is_long
+from aurora_migrations.engine.locks.budget import Budget, Held
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
+from aurora_migrations.engine.script import Job, Message, RunningStatement
 from aurora_migrations.engine.verification.expectations import Check, check_expectations
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
@@ -95,7 +95,7 @@ def run_file(
     began = _begin(session, job)
     result = AttemptResult()
     for number in job.remaining:
-        long = sum(is_long(message.alone) for message in job.messages(number) if message.alone)
+        long = sum(message.alone.is_long for message in job.messages(number) if message.alone)
         budget = Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, long)
         try:
             if session.wire.interrupted:

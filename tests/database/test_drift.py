@@ -12,7 +12,7 @@ from aurora_migrations.cli.main import main
 from aurora_migrations.compiler import token_hash
 from aurora_migrations.engine import Session, history
 from aurora_migrations.engine.errors import MigrationChanged, MigrationMissing, OutOfOrder
-from aurora_migrations.engine.postgres import advisory_lock
+from aurora_migrations.engine.postgres.session import acquire_run_lock
 from tests.database.helpers import applied, apply, ask, entries, labels, roll_back, tables
 from tests.servers import Database, Migrations
 
@@ -252,7 +252,7 @@ def apply_as_format_1(database: Database, migrations: Migrations, monkeypatch: p
     with monkeypatch.context() as older:
         older.setattr(history, "FORMATS", history.FORMATS[:1])
         with Session(database.url, "older-1") as session:
-            advisory_lock.acquire(session, 5, lambda holder: None)
+            acquire_run_lock(session, 5, lambda holder: None)
             history.upgrade(session)
     with database.connect() as connection:
         for path in sorted(migrations.dir.glob("*.sql")):

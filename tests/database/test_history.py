@@ -17,8 +17,8 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
 )
 from aurora_migrations.engine.history import SCHEMA
-from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.script import Job
 from tests.database.helpers import (
     applied,
     apply,

@@ -15,8 +15,8 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     VerificationFailed,
 )
-from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.protocol import Command, Row, Wire
+from aurora_migrations.engine.postgres.session import acquire_run_lock
 from tests.database.helpers import (
     applied,
     apply,
@@ -309,7 +309,7 @@ def begun_by_format(number: int, database: Database, migrations: Migrations, don
     with pytest.MonkeyPatch.context() as older:
         older.setattr(history, "FORMATS", history.FORMATS[:number])
         with Session(database.url, "older-1") as session:
-            advisory_lock.acquire(session, 5, lambda holder: None)
+            acquire_run_lock(session, 5, lambda holder: None)
             history.upgrade(session)
     with database.connect() as connection:
         for tried in range(1, done + 1):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aurora_migrations.engine.errors import MigrationChanged, MigrationFailed, VerificationFailed
-from aurora_migrations.engine.postgres.advisory_lock import KEY
+from aurora_migrations.engine.postgres.session import RUN_LOCK
 from aurora_migrations.engine.verification import tables
 from tests.database.helpers import holding
 from tests.functions.helpers import Machine
@@ -236,7 +236,7 @@ def test_nothing_is_missed_while_another_run_is_at_work(machine, database) -> No
     run(machine, "CREATE TABLE a (id int);")
     database.execute("DROP TABLE a")
     machine.execution = "later"
-    with holding(database.url, f"SELECT pg_advisory_lock({KEY})"):
+    with holding(database.url, f"SELECT pg_advisory_lock({RUN_LOCK})"):
         assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
     machine.refused("verify", VerificationFailed, {"action": "verify"})
 

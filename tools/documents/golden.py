@@ -14,8 +14,7 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.triggers import DEAD_LETTERS
 from aurora_migrations.cdk.watchdogs import ENDED
 from aurora_migrations.engine.errors import DatabaseUnreachable, MigratorError
-from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.postgres.session import application_name
+from aurora_migrations.engine.postgres.session import Holder, application_name
 from aurora_migrations.engine.steps import fixed_mails
 from aurora_migrations.engine.steps.layout import Mail
 from functions import mail, workflow_mails

@@ -20,7 +20,6 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
     StatementTimeout,
 )
-from aurora_migrations.engine.job import Job, Message
 from aurora_migrations.engine.locks.blockers import GRANT
 from aurora_migrations.engine.locks.budget import Budget
 from aurora_migrations.engine.options import Limits, format_duration, write_duration
@@ -36,7 +35,7 @@ from aurora_migrations.engine.postgres.sqlstate import (
     is_prepared,
     kind_of,
 )
-from aurora_migrations.engine.script import Hazard, Script
+from aurora_migrations.engine.script import Hazard, Job, Message, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."

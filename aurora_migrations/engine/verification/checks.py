@@ -19,8 +19,7 @@ from aurora_migrations.engine.interface import rollback_message, success, succes
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import RowsExpectation
 from aurora_migrations.engine.plan import build_plan, find_target, read_edits
-from aurora_migrations.engine.postgres.advisory_lock import find_holder
-from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.postgres.session import Session, find_holder
 from aurora_migrations.engine.script import ANYTHING, PAST, Outline
 from aurora_migrations.engine.steps.step import Step, newest, read_only_session, send
 from aurora_migrations.engine.verification.expectations import LOCKED, Check, check_rows
