@@ -15,8 +15,7 @@ from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.runner import apply as apply_files
 from aurora_migrations.engine.runner import roll_back
 from aurora_migrations.engine.script import PAST, Action
-from aurora_migrations.engine.steps.deadline import Guard, out_of_time
-from aurora_migrations.engine.steps.step import Step, newest
+from aurora_migrations.engine.steps.step import Guard, Step, newest, out_of_time
 from functions.entrypoint import Call, Deployment, lambda_handler
 
 _FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)

@@ -20,12 +20,10 @@ from aurora_migrations.engine.errors import InternalError, InvalidInput, Migrato
 from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.script import PAST
 from aurora_migrations.engine.steps import layout
-from aurora_migrations.engine.steps.deadline import Deadline
-from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR
-from aurora_migrations.engine.steps.execution_input import read_input
+from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR, read_input
 from aurora_migrations.engine.steps.layout import in_a_line
 from aurora_migrations.engine.steps.settings import ROOT, Settings, read_settings
-from aurora_migrations.engine.steps.step import Step, read_so_far, read_text
+from aurora_migrations.engine.steps.step import Deadline, Step, read_so_far, read_text
 from functions import mail
 from functions.database_secret import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.remediation import in_environment

@@ -21,8 +21,7 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
 )
 from aurora_migrations.engine.steps import layout
-from aurora_migrations.engine.steps.execution import console, initiator
-from aurora_migrations.engine.steps.execution_input import KEYS
+from aurora_migrations.engine.steps.execution import KEYS, console, initiator
 from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, quoted, wrapped
 
 LIMIT = 6_000  # bytes that a text takes as JSON

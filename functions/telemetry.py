@@ -19,7 +19,7 @@ from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.session import Holder, Session
 from aurora_migrations.engine.script import Action, Hazard, RunningStatement
-from aurora_migrations.engine.steps.execution_input import IGNORED, KEYS
+from aurora_migrations.engine.steps.execution import IGNORED, KEYS
 from aurora_migrations.engine.steps.layout import in_a_line
 
 _NAMED = 10  # blockers in one line

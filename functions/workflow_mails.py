@@ -1,7 +1,7 @@
 """Mails about executions whose own functions could not write one, and about pending migrations.
 
 Preflight writes them when a state machine calls it for that (`functions/preflight.py`). Two mails that
-no function writes are in `engine/steps/fixed_mails.py`.
+no function writes are in `engine/steps/layout.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError, NextCommand
 from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.steps import layout
-from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, NO_CAUSE
-from aurora_migrations.engine.steps.execution_input import KEYS
-from aurora_migrations.engine.steps.fixed_mails import SAFE, SETTLED, UNKNOWN
-from aurora_migrations.engine.steps.layout import Mail, in_a_line, wrapped
+from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, KEYS, NO_CAUSE
+from aurora_migrations.engine.steps.layout import SAFE, SETTLED, UNKNOWN, Mail, in_a_line, wrapped
 from functions import mail
 from functions.mail import Run, undoes
 from functions.remediation import deploy_command, next_command

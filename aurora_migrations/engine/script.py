@@ -1,5 +1,4 @@
-"""A file as the compiler understood it before the run (`Script`), and as it is run (`Job`): its units, and the messages in
-which they are sent.
+"""A file as the compiler understood it before the run (`Script`), and as it is run (`Job`): units and messages.
 
 The engine reads scripts from a `Source`. There are two: the compiler itself (`compiler/compile.py`, which needs
 PostgreSQL's grammar), and a manifest that the compiler has written (`engine/manifest.py`, which needs nothing).

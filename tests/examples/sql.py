@@ -11,7 +11,7 @@ from aurora_migrations.engine.diagnostics.redaction import excerpt, position
 from aurora_migrations.engine.errors import MigratorError, NextCommand
 from aurora_migrations.engine.locks.blockers import Blocker, LockWait
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.steps.deadline import RESERVE
+from aurora_migrations.engine.steps.step import RESERVE
 from aurora_migrations.engine.verification.expectations import Check
 
 FILE = "018_add_email_to_users.sql"

@@ -11,7 +11,7 @@ import pytest
 
 from aurora_migrations.compiler.check import check, write_manifest
 from aurora_migrations.engine import MigratorError, discover
-from aurora_migrations.engine.steps.execution_input import ACTIONS
+from aurora_migrations.engine.steps.execution import ACTIONS
 from aurora_migrations.engine.steps.settings import Settings, read_settings
 from functions.apply import handler as apply
 from functions.database_secret import SecretsClient

@@ -18,7 +18,7 @@ from aurora_migrations.engine.errors import (
     PackageChanged,
 )
 from aurora_migrations.engine.interface import LogEvent
-from aurora_migrations.engine.steps.deadline import RESERVE
+from aurora_migrations.engine.steps.step import RESERVE
 from functions import entrypoint, remediation
 from functions.apply import handler as apply
 from functions.entrypoint import LIMIT, Deployment, document

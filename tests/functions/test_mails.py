@@ -10,8 +10,8 @@ import pytest
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.engine import errors
 from aurora_migrations.engine.errors import MigratorError, NextCommand
-from aurora_migrations.engine.steps.deadline import RESERVE
 from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR
+from aurora_migrations.engine.steps.step import RESERVE
 from functions import mail, remediation
 from functions.preflight import DATABASE_ATTEMPTS
 from tests.database.helpers import holding, holding_run_lock

@@ -426,8 +426,7 @@ def test_migration_that_is_not_applied_after_all_fails(machine) -> None:
 
 def test_verify_can_write_nothing(machine, database) -> None:
     from aurora_migrations.engine.errors import NotAWriter
-    from aurora_migrations.engine.steps.deadline import Deadline
-    from aurora_migrations.engine.steps.step import Step, read_only_session, send
+    from aurora_migrations.engine.steps.step import Deadline, Step, read_only_session, send
     from functions.database_secret import read_login
 
     run(machine, "CREATE TABLE a (id int);")
