@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aurora_migrations.engine.errors import Cancelled, MigratorError, StatementTimeout
-from aurora_migrations.engine.executions import read_done
+from aurora_migrations.engine.history import read_done
 from aurora_migrations.engine.interface import FileDone, Listener, Listeners, Request
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.session import Session

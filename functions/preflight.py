@@ -12,8 +12,7 @@ from typing import Any
 
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
 from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.executions import read_undone
-from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state
+from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state, read_undone
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Session, find_holder

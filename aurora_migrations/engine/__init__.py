@@ -1,12 +1,11 @@
 """The engine: applies and rolls back migrations, one transaction per file, and keeps a history in the database.
 
-    migrations    the files of a folder              script         a compiled file
-    options       what a file sets for its run       manifest       the same, written down for Lambda
-    plan          pending migrations, and drift      status         the state of each migration
     runner        the run: lock, retries, resume     interface      requests, results and listeners
-    transaction   one file, its record inside        job            one file, as a transaction needs it
-    history       what is applied, and attempts      executions     what one execution has applied
-    errors        all errors, drawn as a tree        unreadable_history   why a history can't be read
+    transaction   one file, its record inside        script         a file: as compiled, and as it is run
+    migrations    the files of a folder              options        what a file sets for its run
+    manifest      compiled files, for Lambda         plan           pending migrations, and drift
+    history       what is applied, and attempts      history_format its tables, and why it can't be read
+    status        the state of each migration        errors         all errors, drawn as a tree
     interrupts    Ctrl-C
 
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from aurora_migrations.engine import history, interrupts
+from aurora_migrations.engine import history, history_format, interrupts
 from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
     hazards_refused,
@@ -35,7 +35,7 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     PackageChanged,
 )
-from aurora_migrations.engine.executions import NOTHING_UNDONE, read_undone
+from aurora_migrations.engine.history import NOTHING_UNDONE, read_undone
 from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
@@ -157,7 +157,7 @@ class _Runner:
         """Takes the run lock, which the session holds until it ends, and brings the history up to date."""
         self._session.prepare_to_write()
         acquire_run_lock(self._session, self._request.wait, self._listener.waiting)
-        history.upgrade(self._session)
+        history_format.upgrade(self._session)
         history.close_interrupted(self._session)
 
     def run_all(self, action: Action, migrations: Sequence[Migration]) -> list[FileDone]:

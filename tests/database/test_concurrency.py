@@ -6,7 +6,7 @@ import time
 import psycopg
 import pytest
 
-from aurora_migrations.engine import RunResult, Session, history
+from aurora_migrations.engine import RunResult, Session, history, history_format
 from aurora_migrations.engine.errors import AnotherRunInProgress, ConnectionLost
 from aurora_migrations.engine.postgres.session import RUN_LOCK, acquire_run_lock, application_name
 from tests.database.helpers import (
@@ -71,7 +71,7 @@ def test_history_in_the_making_is_never_taken_for_something_else(database) -> No
         seen = set()
         with Session(database.url, "reads") as session:
             while not ended:
-                seen.add(history.read_format(session))
+                seen.add(history_format.read_format(session))
         return seen
 
     readers = [Task(read) for _ in range(3)]
@@ -83,7 +83,7 @@ def test_history_in_the_making_is_never_taken_for_something_else(database) -> No
                 other.execute("DROP SCHEMA aurora_migrations CASCADE")
     finally:
         ended = True
-    assert set.union(*(reader.result() for reader in readers)) == {0, len(history.FORMATS)}
+    assert set.union(*(reader.result() for reader in readers)) == {0, len(history_format.FORMATS)}
 
 
 # Somebody else has the lock

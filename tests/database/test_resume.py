@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from aurora_migrations.compiler.folder_source import Compiler
-from aurora_migrations.engine import Session, discover, history
+from aurora_migrations.engine import Session, discover, history, history_format
 from aurora_migrations.engine.errors import (
     Cancelled,
     MigrationFailed,
@@ -307,7 +307,7 @@ def begun_by_format(number: int, database: Database, migrations: Migrations, don
     migration = discover(migrations.dir).migrations[0]
     script = Compiler(discover(migrations.dir)).script(action, migration)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(history, "FORMATS", history.FORMATS[:number])
+        older.setattr(history_format, "FORMATS", history_format.FORMATS[:number])
         with Session(database.url, "older-1") as session:
             acquire_run_lock(session, 5, lambda holder: None)
             history.upgrade(session)

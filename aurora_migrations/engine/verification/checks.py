@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from aurora_migrations.engine.errors import MigratorError, NextCommand, StatementTimeout, VerificationFailed
-from aurora_migrations.engine.executions import Done, read_done
-from aurora_migrations.engine.history import Applied, Change, State, read_course, read_state
+from aurora_migrations.engine.history import Applied, Change, Done, State, read_course, read_done, read_state
 from aurora_migrations.engine.interface import rollback_message, success, success_message
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import RowsExpectation
