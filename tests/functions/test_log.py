@@ -188,7 +188,7 @@ def test_error_leaves_without_the_errors_that_it_came_from(machine) -> None:
     assert (type(error), error.__cause__, error.__suppress_context__) == (MigrationFailed, None, True)
     frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     assert frames[-1] == "lambda_handler"
-    assert "run_file" not in frames
+    assert "run_with_retries" not in frames
 
 
 # ---- errors as documents --------------------------------------------------------------------------------------------

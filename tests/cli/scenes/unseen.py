@@ -21,14 +21,10 @@ UNSEEN = {
     "engine/postgres/sqlstate.py named_error MigrationFailed": "an error of the server in a statement of "
     "ours; the messages are those of a file's statement, which have scenes",
     "engine/transaction.py _begin history_changed": _TAMPERED,
-    "engine/transaction.py _resume runner_error": "a connection that breaks between two "
-    "messages of a file that is resumed, in the words of one that breaks in it",
     "engine/transaction.py _run_outside file_error": _OUTSIDE,
     "engine/transaction.py _run_outside not_retried": _OUTSIDE,
     "engine/transaction.py _run_outside not_retried 2": _OUTSIDE,
-    "engine/transaction.py _run_outside not_retried 3": _OUTSIDE,
     "engine/transaction.py _run_outside runner_error": _OUTSIDE,
-    "engine/transaction.py _run_outside runner_error 2": _OUTSIDE,
     "engine/history_format.py read_format _foreign": _TAMPERED,
     "engine/history_format.py read_format _changed_by_hand": _TAMPERED,
     "engine/history_format.py read_format _changed_by_hand 2": _TAMPERED,
