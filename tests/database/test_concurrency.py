@@ -6,7 +6,7 @@ import time
 import psycopg
 import pytest
 
-from aurora_migrations.engine import RunResult, Session, history, history_format
+from aurora_migrations.engine import RunResult, Session, history_format
 from aurora_migrations.engine.errors import AnotherRunInProgress, ConnectionLost
 from aurora_migrations.engine.postgres.session import RUN_LOCK, acquire_run_lock, application_name
 from tests.database.helpers import (
@@ -79,7 +79,7 @@ def test_history_in_the_making_is_never_taken_for_something_else(database) -> No
         with Session(database.url, "makes") as session, database.connect() as other:
             acquire_run_lock(session, 1, lambda holder: None)
             for _ in range(60):
-                history.upgrade(session)
+                history_format.upgrade(session)
                 other.execute("DROP SCHEMA aurora_migrations CASCADE")
     finally:
         ended = True

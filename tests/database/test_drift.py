@@ -10,7 +10,7 @@ import pytest
 
 from aurora_migrations.cli.main import main
 from aurora_migrations.compiler import token_hash
-from aurora_migrations.engine import Session, history, history_format
+from aurora_migrations.engine import Session, history_format
 from aurora_migrations.engine.errors import MigrationChanged, MigrationMissing, OutOfOrder
 from aurora_migrations.engine.postgres.session import acquire_run_lock
 from tests.database.helpers import applied, apply, ask, entries, labels, roll_back, tables
@@ -253,7 +253,7 @@ def apply_as_format_1(database: Database, migrations: Migrations, monkeypatch: p
         older.setattr(history_format, "FORMATS", history_format.FORMATS[:1])
         with Session(database.url, "older-1") as session:
             acquire_run_lock(session, 5, lambda holder: None)
-            history.upgrade(session)
+            history_format.upgrade(session)
     with database.connect() as connection:
         for path in sorted(migrations.dir.glob("*.sql")):
             text = path.read_text("utf-8")

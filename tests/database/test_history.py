@@ -279,7 +279,7 @@ def test_row_without_the_run_lock_cant_be_written(database, migrations) -> None:
     job = Job("apply", migration, source.script("apply", migration), b"", 0, source.digest, "nobody", Limits())
     with Session(database.url, "no-lock") as session:
         session.prepare_to_write()
-        history.upgrade(session)
+        history_format.upgrade(session)
         intent = history.begin_attempt(session, job)
         with pytest.raises(MigrationFailed, match="lock_holder"):
             history.write(session, intent[3:4])

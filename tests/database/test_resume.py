@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from aurora_migrations.compiler.folder_source import Compiler
-from aurora_migrations.engine import Session, discover, history, history_format
+from aurora_migrations.engine import Session, discover, history_format
 from aurora_migrations.engine.errors import (
     Cancelled,
     MigrationFailed,
@@ -310,7 +310,7 @@ def begun_by_format(number: int, database: Database, migrations: Migrations, don
         older.setattr(history_format, "FORMATS", history_format.FORMATS[:number])
         with Session(database.url, "older-1") as session:
             acquire_run_lock(session, 5, lambda holder: None)
-            history.upgrade(session)
+            history_format.upgrade(session)
     with database.connect() as connection:
         for tried in range(1, done + 1):
             connection.execute(

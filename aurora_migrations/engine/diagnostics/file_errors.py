@@ -20,7 +20,7 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
     StatementTimeout,
 )
-from aurora_migrations.engine.locks.blockers import GRANT
+from aurora_migrations.engine.locks.blockers import GRANT, LockWait
 from aurora_migrations.engine.locks.budget import Budget
 from aurora_migrations.engine.options import Limits, format_duration, write_duration
 from aurora_migrations.engine.postgres.protocol import BatchError, ScriptError
@@ -122,11 +122,8 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
 
 
 def history_changed(session: Session, job: Job, state: str | None = None) -> MigrationFailed:
-    """The error if the record isn't as it was written, or another record was added, changed or removed.
-
-    Args:
-        state: the state of the database, if the file hasn't been rolled back.
-    """
+    """The error if the record isn't as it was written, or another record was added, changed or removed. `state`: the
+    state of the database, if the file hasn't been rolled back."""
     what = "its record isn't in the history as it was written, or records of other migrations have changed"
     return _unrecorded(session, job, what, _TAMPERED, state=state or _ROLLED_BACK)
 
@@ -134,11 +131,8 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
 def _unrecorded(
     session: Session, job: Job, what: str, explanation: Explanation, check_triggers: bool = True, **facts: Any
 ) -> MigrationFailed:
-    """The error of a file whose record couldn't be written to the history.
-
-    Args:
-        check_triggers: whether a trigger or a rule on the history's tables may be, and then is, the likely cause.
-    """
+    """The error of a file whose record couldn't be written to the history. With `check_triggers`, a trigger or a rule on
+    its tables may be the cause."""
     session.roll_back()
     try:
         found = session.query(_TRIGGERS_AND_RULES) if check_triggers else []
@@ -172,12 +166,8 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
 def file_error(
     session: Session, job: Job, sent: Message | None, error: ScriptError, budget: Budget | None = None
 ) -> MigratorError:
-    """The error of a statement of a file, with its place in the file.
-
-    Args:
-        sent: the message that failed; None if it was the commit.
-        budget: how long the statement could wait, and the blockers that were seen.
-    """
+    """The error of a statement of a file, with its place in the file. `sent` is the message that failed, None if it was
+    the commit; `budget` knows how long the statement could wait, and the blockers that were seen."""
     number, offset = _failed(job, sent, error) if sent else (None, None)
     statement = job.script.statements[number] if number is not None else None
     found = diagnose(error.error, job.text, job.text[statement.start : statement.end] if statement else b"")
@@ -192,49 +182,47 @@ def file_error(
         "hint": found.hint,
         "detail": found.detail,
         "state": _ROLLED_BACK,
+        **_where(job),
+        **place,
     }
-    known |= _where(job) | place
     if place:
         where = f"{job.file}:{place['line']}:{place['column']}"
-    if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
-        return _held_too_long(job, where, known) if budget.overran else _waited_too_long(job, where, known, budget)
+    wait = budget.last if budget else None
+    if budget and found.sqlstate == "57014" and not session.wire.interrupted:
+        if budget.overran:
+            return _held_too_long(job, where, known)
+        if budget.stopped and wait:
+            return _waited_too_long(job, where, known, wait)
     kind = kind_of(found, error.elapsed_ms, job.limits.statement_timeout)
-    if kind is LockTimeout and budget and budget.last:
-        return _waited_too_long(job, where, known, budget)
+    if kind is LockTimeout and wait:
+        return _waited_too_long(job, where, known, wait)
     ours = kind is Cancelled and session.wire.interrupted
-    cause, solution = (CTRL_C, "Run again when you like.") if ours else _why(kind, job, found, sent, error.elapsed_ms)
-    if not in_body:
-        cause += f" The error is in {found.function}." if found.function else ""
-    message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
     explanation = explain(found.sqlstate) if kind is MigrationFailed else None
+    cause, solution = explanation.cause if explanation else kind.cause, explanation.solution if explanation else None
+    if ours:
+        cause, solution = CTRL_C, "Run again when you like."
+    elif kind is LockTimeout:
+        limit = format_duration(job.limits.lock_timeout)
+        cause = f"Another session holds a lock that the statement needs; lock_timeout is {limit}."
+    elif kind is StatementTimeout:
+        limit = format_duration(job.limits.statement_timeout)
+        early = sent is not None and error.elapsed_ms + _CLOCKS < job.limits.statement_timeout
+        cause, solution = _OWN_LIMIT, _OWN_LIMIT_RAISED
+        if job.limits.statement_timeout and not early:
+            cause = f"The statement takes longer than statement_timeout allows, which is {limit}."
+            solution = more_time(job.limits)
+    else:
+        for words in (found.detail if kind is MigrationFailed else None, found.hint):
+            cause += f" {words[0].upper()}{words[1:].rstrip('.')}." if words else ""
+    if found.function and not in_body:
+        cause += f" The error is in {found.function}."
+    message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
     in_file = explanation.in_file if explanation else None
     return kind(message, cause=cause, solution=solution, by_deployment=in_file, **known)
 
 
-def _why(
-    kind: type[MigratorError], job: Job, found: Diagnosis, sent: Message | None, elapsed_ms: float
-) -> tuple[str, str | None]:
-    """Cause and solution; the solution is None where the class's own fits."""
-    lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
-    if kind is LockTimeout:
-        return f"Another session holds a lock that the statement needs; lock_timeout is {lock}.", None
-    if kind is StatementTimeout:
-        early = sent is not None and elapsed_ms + _CLOCKS < job.limits.statement_timeout
-        if early or not job.limits.statement_timeout:
-            return _OWN_LIMIT, _OWN_LIMIT_RAISED
-        return f"The statement takes longer than statement_timeout allows, which is {statement}.", more_time(job.limits)
-    explanation = explain(found.sqlstate) if kind is MigrationFailed else None
-    detail = found.detail if kind is MigrationFailed else None
-    more = [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in (detail, found.hint) if words]
-    cause = " ".join([explanation.cause if explanation else kind.cause, *more])
-    return cause, explanation.solution if explanation else None
-
-
-def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
+def _waited_too_long(job: Job, where: str, known: dict[str, Any], wait: LockWait) -> LockTimeout:
     """The error of a lock timeout, with the blockers."""
-    wait = budget.last
-    if wait is None:
-        return LockTimeout(f"{where}: waited too long for locks.", **known)
     ended = [blocker.pid for blocker in wait.blockers if blocker.pid and blocker.kind is None]  # no autovacuum
     ends = [f"SELECT pg_terminate_backend({pid});" for pid in ended]
     hidden = any(blocker.is_hidden for blocker in wait.blockers)
@@ -264,23 +252,19 @@ def held_too_long(job: Job, sent: Message) -> StatementTimeout:
 
 
 def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTimeout:
-    limit = format_duration(job.limits.lock_timeout)
+    limits, limit = job.limits, format_duration(job.limits.lock_timeout)
+    wanted, more = max(30_000, _in_steps(2 * limits.lock_timeout)), ""
+    # Raising lock_timeout is the other remedy, where it stays below statement_timeout.
+    if not any(longest and wanted >= longest for longest in (limits.statement_timeout, limits.longest)):
+        line = f"`-- migration: lock_timeout = {write_duration(wanted)}`"
+        more = f"; or, where nobody waits for the table, allow more with a first line {line}"
     return StatementTimeout(
         f"{where}: stopped, as the file had held locks that block the application for {limit}.",
         cause=f"No query may wait longer than lock_timeout ({limit}) because of a migration; statements after the one "
         "that took the lock were still at work.",
-        solution=f"Put what takes long into a file of its own, before or after{_more_waiting(job.limits)}.",
+        solution=f"Put what takes long into a file of its own, before or after{more}.",
         **known,
     )
-
-
-def _more_waiting(limits: Limits) -> str:
-    """The other remedy, where there is one: lock_timeout must stay below statement_timeout."""
-    wanted = max(30_000, _in_steps(2 * limits.lock_timeout))
-    if any(limit and wanted >= limit for limit in (limits.statement_timeout, limits.longest)):
-        return ""
-    line = f"`-- migration: lock_timeout = {write_duration(wanted)}`"
-    return f"; or, where nobody waits for the table, allow more with a first line {line}"
 
 
 def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, int | None]:

@@ -82,20 +82,13 @@ class Blocker:
 
     def __str__(self) -> str:
         who = self.kind or f"{self.application or 'a session'} of {self.user or 'somebody'}"
-        facts = [
-            f"pid {self.pid}" if self.pid else None,
-            self.state,
-            None if self.age_s is None else f"transaction {_age(self.age_s)} old",
-            self.mode,
-        ]
-        return f"{who} ({', '.join(fact for fact in facts if fact)})"
-
-
-def _age(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+        age = None
+        if self.age_s is not None:
+            hours, minutes = divmod(int(self.age_s // 60), 60)
+            span = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{self.age_s:.1f} s"
+            age = f"transaction {span} old"
+        facts = (f"pid {self.pid}" if self.pid else None, self.state, age, self.mode)
+        return f"{who} ({', '.join(filter(None, facts))})"
 
 
 @dataclass(frozen=True)
@@ -120,8 +113,7 @@ class Observer:
         self._execution = execution
         self._session: Session | None = None
         self._failed = False
-        self.interrupted = False
-        """Whether Ctrl-C was pressed while one of its queries was running."""
+        self.interrupted = False  # whether Ctrl-C was pressed while one of its queries was running
 
     def open(self) -> bool:
         """Opens it, if it isn't open, and returns whether it is. After a failure it isn't tried again."""

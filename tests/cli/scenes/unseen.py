@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 _NO_ERROR_OF_ITS_OWN = "a line in a table or a note, not an error that ends a command: see tests/cli/test_remote_"
-_UNREACHABLE = "nothing reaches it today; kept in case that changes: "
 _TAMPERED = "somebody has changed the history by hand; each text is shown by tests/database/test_tampering.py"
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
@@ -38,8 +37,6 @@ UNSEEN = {
     "functions/preflight.py _read_database unexpected": "only logged and mailed: the mail is sent all the same",
     "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
     "nearly: no test can hit the moment between",
-    "engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_UNREACHABLE}whoever stops a wait has "
-    "seen what was waited for",
     "engine/locks/retry.py wait as_cancelled": "a second Ctrl-C within the millisecond of a query; the message is "
     "that of `session.pause`, which has a scene",
     "engine/postgres/session.py pause cancelled": "Ctrl-C within the millisecond of a query; the message is that of "
