@@ -13,7 +13,6 @@ changed the history.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,20 +45,17 @@ _UNITS = f"""
 _UNITS_IN_ARRAY = "SELECT pg_catalog.array_to_string(tried.units, ',') AS tokens, cardinality(tried.units) AS last"
 
 
-def _unfinished(number: int) -> Command:
-    """The newest attempt of each version, where it didn't reach the end and has units that are committed."""
-    return Command(f"""
-        SELECT version, action, result, name, unit.tokens, unit.last
-          FROM (SELECT * FROM {SCHEMA}.attempts AS newest
-                 WHERE coalesce(result, 'interrupted') NOT IN ('applied', 'rolled back')
-                   AND NOT EXISTS (SELECT FROM {SCHEMA}.attempts AS later
-                                    WHERE later.version = newest.version AND later.id > newest.id)
-                OFFSET 0) AS tried
-               CROSS JOIN LATERAL ({_UNITS if number >= WITH_UNIT_ROWS else _UNITS_IN_ARRAY}) AS unit
-         WHERE unit.last > 0
-    """)
-
-
+# The newest attempt of each version, where it didn't reach the end and has units that are committed.
+_UNFINISHED = f"""
+    SELECT version, action, result, name, unit.tokens, unit.last
+      FROM (SELECT * FROM {SCHEMA}.attempts AS newest
+             WHERE coalesce(result, 'interrupted') NOT IN ('applied', 'rolled back')
+               AND NOT EXISTS (SELECT FROM {SCHEMA}.attempts AS later
+                                WHERE later.version = newest.version AND later.id > newest.id)
+            OFFSET 0) AS tried
+           CROSS JOIN LATERAL ({{units}}) AS unit
+     WHERE unit.last > 0
+"""
 # Of a record: its text's hash and its version. Only compared within a run, so that it may differ between servers.
 _HASH = 'pg_catalog.hashtextextended({0} COLLATE "C", pg_catalog.hash_numeric({1}::numeric))'
 _RECORDS = f"pg_catalog.count(*), coalesce(pg_catalog.sum({_HASH.format('sha256', 'version')}), 0)"
@@ -164,7 +160,8 @@ def read_state(session: Session) -> State:
     number = read_format(session)
     if number == 0:
         return State({}, {})
-    rows, *parts = read(session, Command(_APPLIED), *([_unfinished(number)] if number >= WITH_UNITS else []))
+    unfinished_sql = _UNFINISHED.format(units=_UNITS if number >= WITH_UNIT_ROWS else _UNITS_IN_ARRAY)
+    rows, *parts = read(session, Command(_APPLIED), *([Command(unfinished_sql)] if number >= WITH_UNITS else []))
     applied: dict[int, Applied] = {}
     for version, name, sha256, at, execution in rows:
         found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
@@ -223,7 +220,11 @@ def version_of(version: str | None, table: str, name: str | None) -> int:
 def close_interrupted(session: Session) -> None:
     """Marks attempts that never finished as interrupted: under the run lock their runners can't be alive."""
     set_result = "SET result = 'interrupted', finished_at = clock_timestamp() WHERE result IS NULL"
-    write(session, [Command(f"UPDATE {SCHEMA}.attempts {set_result}")])
+    try:
+        session.wire.execute_pipeline([BEGIN, OURS, Command(f"UPDATE {SCHEMA}.attempts {set_result}"), COMMIT])
+    except BatchError as error:
+        session.roll_back()
+        raise named_error(error.error).but(state=BEFORE_FILES) from error
 
 
 def begin_attempt(session: Session, job: Job) -> list[Command]:
@@ -276,10 +277,8 @@ def add_applied(session: Session, attempt: int, job: Job) -> Command:
 
 
 def remove_applied(migration: Migration) -> Command:
-    """Removes the record of a migration; belongs into the transaction of its down file.
-
-    Fails (22012, division by zero) if there is none: nothing else may change the history under the run lock.
-    """
+    """Removes the record of a migration; belongs into the transaction of its down file. Fails (22012, division by zero)
+    if there is none: nothing else may change the history under the run lock."""
     gone = f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1"
     return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version])
 
@@ -294,15 +293,8 @@ def read_records(job: Job) -> list[Command]:
 
 
 def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> Command:
-    """Fails (22012, division by zero) unless what was just recorded is there, and all other records are as they were.
-
-    Belongs right before COMMIT. It reads all of `applied`: 2 ms where that has 10,000 rows.
-
-    Args:
-        number: of the unit, from 0.
-        attempt, first: see `begin_attempt`.
-        records: what `applied` must contain now.
-    """
+    """Fails (22012, division by zero) unless what a unit has just recorded is there, and `applied` has these records.
+    Belongs right before COMMIT. It reads all of `applied`: 2 ms where that has 10,000 rows."""
     made = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3"
     params: list[Param] = [first, number + 1, job.unit(number).tokens]
     if job.is_last(number):
@@ -337,15 +329,6 @@ def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
         raise record_disappeared(version)
     ((sql, tokens),) = rows
     return (sql or "").encode(), tokens
-
-
-def write(session: Session, commands: Sequence[Command]) -> None:
-    """Writes to the history in a transaction of its own."""
-    try:
-        session.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])
-    except BatchError as error:
-        session.roll_back()
-        raise named_error(error.error).but(state=BEFORE_FILES) from error
 
 
 def iso(timestamp: str) -> str:

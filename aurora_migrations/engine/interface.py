@@ -32,12 +32,11 @@ class FileDone:
 
     def to_dict(self) -> dict[str, object]:
         """The file as JSON-able data."""
-        verified = [{"promise": check.promise, "found": check.found} for check in self.checks]
         return {
             "migration": self.migration,
             "file": self.file,
             "duration_ms": round(self.duration_ms, 1),
-            "verified": verified,
+            "verified": [{"promise": check.promise, "found": check.found} for check in self.checks],
             "locks": [asdict(lock) for lock in self.held],
             "waits": [asdict(wait) for wait in self.waits],
         }
@@ -147,13 +146,12 @@ class Listeners(Listener):
     """Several listeners in one, notified in their order."""
 
     def __init__(self, *listeners: Listener) -> None:
+        def notify(event: str, *details: object) -> None:
+            for listener in listeners:
+                getattr(listener, event)(*details)
+
         for event in (name for name in vars(Listener) if not name.startswith("_")):
-            setattr(self, event, partial(_notify, [getattr(listener, event) for listener in listeners]))
-
-
-def _notify(handlers: Sequence[Callable[..., None]], *details: object) -> None:
-    for handler in handlers:
-        handler(*details)
+            setattr(self, event, partial(notify, event))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ JSON document a line. A run reads the index, and only what is pending of the res
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -14,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
@@ -60,8 +61,15 @@ class Manifest:
         self._folder = folder
         digest, entries = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
-        self.package = _package(discover(folder), self._entries)
-        """All migrations, in order, with the hashes that the manifest knows."""
+        found = discover(folder)
+        here = {name for migration in found.migrations for name in migration.files}
+        there = {name for entry in entries for name in entry.hashes}
+        if here != there or {migration.version for migration in found.migrations} != set(self._entries):
+            names = ", ".join(sorted(here ^ there)[:_SHOWN])
+            raise _invalid(f"The manifest in {folder} is of other files: {names or 'their versions differ'}.")
+        # With the hashes that the manifest knows.
+        migrations = (m.with_hashes(self._entries[m.version].hashes) for m in found.migrations)
+        self.package = Package(folder, tuple(migrations))
         if self.package.digest != digest:
             raise _invalid(f"{folder / INDEX} is damaged: its digest isn't that of the hashes in it.", cause=_DAMAGED)
         self._versions = {next(iter(entry.hashes.values())): entry.version for entry in entries}
@@ -96,15 +104,19 @@ class Manifest:
 
     def _read_details(self, migrations: Iterable[Migration]) -> Iterator[dict[str, Any]]:
         path = self._folder / DETAILS
-        try:
-            _check_regular_file(path)
-            file = path.open("rb")
-        except OSError as error:
-            raise _unread(path, error) from error
-        with file:
+        with contextlib.ExitStack() as stack:
+            try:
+                _check_regular_file(path)
+                file = stack.enter_context(path.open("rb"))
+            except OSError as error:
+                raise _unread(path, error) from error
             for migration in migrations:
                 entry = self._entries[migration.version]
-                line = _read_line(file, path, entry.offset, entry.length)
+                try:
+                    file.seek(entry.offset)
+                    line = file.read(entry.length)
+                except (OSError, OverflowError, ValueError) as error:
+                    raise _unread(path, error) from error
                 if hashlib.sha256(line).hexdigest() != entry.details:
                     what = f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with."
                     raise _invalid(what, cause=_DAMAGED)
@@ -137,10 +149,20 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
         tokens, details = scripts[migration]["apply"].tokens, hashlib.sha256(line).hexdigest()
         offset = entries[-1].offset + entries[-1].length if entries else 0
         entries.append(Entry(migration.version, migration.hashes, tokens, details, offset, len(line)))
-    _check_unchanged(scripts, entries)
+    # The files were read to be understood and again for their hashes: both must have seen the same.
+    hashes = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
+    for script in (script for by_action in scripts.values() for script in by_action.values()):
+        if hashes[script.file] != script.sha256:
+            what = f"{script.file} was changed while the manifest was being written."
+            raise _invalid(what, script.file, "An editor, or a build beside this one, wrote to the folder then.")
+    # The index is a header line, then one line per migration. The checksum covers all but the header.
+    body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
+    rest = f"{body}\n]}}\n".encode()
+    known = {"digest": package.digest, "checksum": hashlib.sha256(rest).hexdigest()}
+    head = json.dumps({"name": _NAME, "format": FORMAT, **known})
     try:
         _replace(folder / DETAILS, b"".join(lines))
-        _replace(folder / INDEX, _index(package.digest, entries))
+        _replace(folder / INDEX, f'{head[:-1]}, "migrations": [\n'.encode() + rest)
     except OSError as error:
         raise InvalidInput(
             f"The manifest can't be written to {folder}: {error.strerror}.",
@@ -178,25 +200,6 @@ def script_of(data: dict[str, Any]) -> Script:
         made=tuple(data.get("made", ())),
         taken=tuple(data.get("taken", (ANYTHING,))),
     )
-
-
-def _check_unchanged(scripts: Mapping[Migration, Mapping[str, Script]], entries: Iterable[Entry]) -> None:
-    """The files were read to be understood and are read again for their hashes: both must have seen the same."""
-    hashes = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
-    for by_action in scripts.values():
-        for script in by_action.values():
-            if hashes[script.file] != script.sha256:
-                what = f"{script.file} was changed while the manifest was being written."
-                raise _invalid(what, script.file, "An editor, or a build beside this one, wrote to the folder then.")
-
-
-def _index(digest: str, entries: Iterable[Entry]) -> bytes:
-    """A header line, then one line per migration. The checksum covers all but the header."""
-    body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
-    rest = f"{body}\n]}}\n".encode()
-    checksum = hashlib.sha256(rest).hexdigest()
-    head = json.dumps({"name": _NAME, "format": FORMAT, "digest": digest, "checksum": checksum})
-    return f'{head[:-1]}, "migrations": [\n'.encode() + rest
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -240,15 +243,6 @@ def _entry(data: dict[str, Any]) -> Entry:
     return entry
 
 
-def _package(found: Package, entries: Mapping[int, Entry]) -> Package:
-    here = {name for migration in found.migrations for name in migration.files}
-    there = {name for entry in entries.values() for name in entry.hashes}
-    if here != there or {migration.version for migration in found.migrations} != set(entries):
-        names = ", ".join(sorted(here ^ there)[:_SHOWN])
-        raise _invalid(f"The manifest in {found.folder} is of other files: {names or 'their versions differ'}.")
-    return Package(found.folder, tuple(m.with_hashes(entries[m.version].hashes) for m in found.migrations))
-
-
 def _check_contents(migrations: Iterable[Migration]) -> None:
     edited = [
         path.name
@@ -260,14 +254,6 @@ def _check_contents(migrations: Iterable[Migration]) -> None:
         names = listed(edited, _SHOWN)
         word = "was" if len(edited) == 1 else "were"
         raise _invalid(f"{names} {word} changed after the manifest had been written.", edited[0])
-
-
-def _read_line(file: BinaryIO, path: Path, offset: int, length: int) -> bytes:
-    try:
-        file.seek(offset)
-        return file.read(length)
-    except (OSError, OverflowError, ValueError) as error:
-        raise _unread(path, error) from error
 
 
 def _unread(path: Path, error: Exception) -> InvalidManifest:

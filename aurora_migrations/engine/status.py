@@ -13,10 +13,9 @@ from typing import TypeVar
 
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
-from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import Plan, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Server, Session, find_holder
-from aurora_migrations.engine.script import Script, Source
+from aurora_migrations.engine.script import Source
 from aurora_migrations.engine.steps.step import newest
 
 # From healthy to not: what `list` and `status` call a migration.
@@ -157,7 +156,21 @@ def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMIT
 
 def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str, object]:
     """What a run would do, file by file; if they are too many, the first."""
-    files = [_planned(migration, source.script("apply", migration)) for migration in plan.pending]
+    files: list[dict[str, object]] = []
+    for migration in plan.pending:  # and what each will do to tables that are there already
+        script = source.script("apply", migration)
+        locks = dict.fromkeys(lock for statement in script.statements for lock in statement.locks)
+        files.append(
+            {
+                "migration": migration.label,
+                "file": migration.name,
+                "parts": len(script.units),
+                "statements": len(script.statements),
+                "tables": list(script.tables[:_LISTED]),
+                "locks": [asdict(lock) for lock in locks][:_LISTED],
+                "hazards": [str(hazard) for hazard in script.open_hazards[:_LISTED]],
+            }
+        )
     shown = first(files, budget)
     message = "Nothing to do: every migration is applied"
     if plan.pending:
@@ -174,20 +187,6 @@ def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str
 def first(items: Sequence[_Item], budget: int) -> list[_Item]:
     """The first items whose JSON takes no more than `budget` bytes."""
     return list(items) if budget == UNLIMITED else newest(items[::-1], budget)[::-1]
-
-
-def _planned(migration: Migration, script: Script) -> dict[str, object]:
-    """A pending file, and what it will do to tables that are there already."""
-    locks = [lock for statement in script.statements for lock in statement.locks]
-    return {
-        "migration": migration.label,
-        "file": migration.name,
-        "parts": len(script.units),
-        "statements": len(script.statements),
-        "tables": list(script.tables[:_LISTED]),
-        "locks": [asdict(lock) for lock in dict.fromkeys(locks)][:_LISTED],
-        "hazards": [str(hazard) for hazard in script.open_hazards[:_LISTED]],
-    }
 
 
 def _count(number: int) -> str:

@@ -131,8 +131,8 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
 def _unrecorded(
     session: Session, job: Job, what: str, explanation: Explanation, check_triggers: bool = True, **facts: Any
 ) -> MigrationFailed:
-    """The error of a file whose record couldn't be written to the history. With `check_triggers`, a trigger or a rule on
-    its tables may be the cause."""
+    """The error of a file whose record couldn't be written to the history. With `check_triggers`, a trigger or a rule
+    on its tables may be the cause."""
     session.roll_back()
     try:
         found = session.query(_TRIGGERS_AND_RULES) if check_triggers else []
@@ -252,19 +252,23 @@ def held_too_long(job: Job, sent: Message) -> StatementTimeout:
 
 
 def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTimeout:
-    limits, limit = job.limits, format_duration(job.limits.lock_timeout)
-    wanted, more = max(30_000, _in_steps(2 * limits.lock_timeout)), ""
-    # Raising lock_timeout is the other remedy, where it stays below statement_timeout.
-    if not any(longest and wanted >= longest for longest in (limits.statement_timeout, limits.longest)):
-        line = f"`-- migration: lock_timeout = {write_duration(wanted)}`"
-        more = f"; or, where nobody waits for the table, allow more with a first line {line}"
+    limit = format_duration(job.limits.lock_timeout)
     return StatementTimeout(
         f"{where}: stopped, as the file had held locks that block the application for {limit}.",
         cause=f"No query may wait longer than lock_timeout ({limit}) because of a migration; statements after the one "
         "that took the lock were still at work.",
-        solution=f"Put what takes long into a file of its own, before or after{more}.",
+        solution=f"Put what takes long into a file of its own, before or after{_more_waiting(job.limits)}.",
         **known,
     )
+
+
+def _more_waiting(limits: Limits) -> str:
+    """The other remedy, where there is one: lock_timeout must stay below statement_timeout."""
+    wanted = max(30_000, _in_steps(2 * limits.lock_timeout))
+    if any(limit and wanted >= limit for limit in (limits.statement_timeout, limits.longest)):
+        return ""
+    line = f"`-- migration: lock_timeout = {write_duration(wanted)}`"
+    return f"; or, where nobody waits for the table, allow more with a first line {line}"
 
 
 def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, int | None]:

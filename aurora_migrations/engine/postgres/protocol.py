@@ -65,16 +65,13 @@ class Wire:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._pgconn = connection.pgconn
         # Ctrl-C was pressed while we waited; what was under way has been cancelled, or had just ended.
         self.interrupted = False
         self._selector = selectors.DefaultSelector()
         self._events = 0
         self._watch: Watch | None = None
         self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to call next
-
-    @property
-    def _pgconn(self) -> pq.abc.PGconn:
-        return self.connection.pgconn
 
     @property
     def lost(self) -> bool:
@@ -149,7 +146,9 @@ class Wire:
                 if result.status in _FAILED:
                     failure = failure or errors.error_from_result(result)
                 elif failure is None:
-                    answers.append(_rows(result))
+                    columns = range(result.nfields)
+                    rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
+                    answers.append([tuple(None if value is None else value.decode() for value in row) for row in rows])
             if self._pgconn.status == pq.ConnStatus.BAD:
                 return failure or psycopg.OperationalError("the connection is lost")
 
@@ -186,23 +185,16 @@ class Wire:
             change = self._selector.modify if self._events else self._selector.register
             change(self._pgconn.socket, events)
             self._events = events
-        next_call = self._watch_timer[1]
-        pause = _POLL if next_call is None else min(_POLL, max(0.001, next_call - time.monotonic()))
-        ready = self._selector.select(pause)
-        if not ready and self._watch is not None:
-            self._call_watch(self._watch)
-        return ready[0][1] if ready else 0
-
-    def _call_watch(self, watch: Watch) -> None:
         began, next_call = self._watch_timer
-        if next_call is None or time.monotonic() < next_call:
-            return
-        stop, pause = watch(time.monotonic() - began)
-        if stop:
-            self._watch_timer = (began, None)
-            self.connection.cancel_safe(timeout=5)
-        else:
-            self._watch_timer = (began, time.monotonic() + pause)
+        pause = _POLL if next_call is None else min(_POLL, max(0.001, next_call - time.monotonic()))
+        if ready := self._selector.select(pause):
+            return ready[0][1]
+        if self._watch is not None and next_call is not None and time.monotonic() >= next_call:
+            stop, pause = self._watch(time.monotonic() - began)
+            self._watch_timer = (began, None if stop else time.monotonic() + pause)
+            if stop:
+                self.connection.cancel_safe(timeout=5)
+        return 0
 
 
 def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:
@@ -212,12 +204,6 @@ def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:
     else:
         while pgconn.get_copy_data(0)[0] > 0:
             pass
-
-
-def _rows(result: pq.abc.PGresult) -> list[Row]:
-    columns = range(result.nfields)
-    values = [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
-    return [tuple(None if value is None else value.decode() for value in row) for row in values]
 
 
 def _text(param: Param) -> bytes | None:

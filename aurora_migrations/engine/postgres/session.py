@@ -109,13 +109,9 @@ class Session:
     """A connection in autocommit mode: a transaction is open only after a `BEGIN` of ours."""
 
     def __init__(self, url: str, execution: str, role: str = "") -> None:
-        """Connects; for the errors see `connect.open_connection`.
-
-        Args:
-            execution: the name of this run, shown in pg_stat_activity and kept in the history.
-            role: what this session is for, if it isn't the one that runs the migrations.
-        """
-        self.url = url
+        """Connects; for the errors see `connect.open_connection`. `execution` is the name of this run, shown in
+        pg_stat_activity and kept in the history; `role` is what this session is for, if it doesn't run the
+        migrations."""
         self.execution = execution
         self.wire = Wire(open_connection(url, application_name(execution, role)))
         self._settings_after_reset: tuple[Command, ...] = ()
@@ -156,12 +152,9 @@ class Session:
             raise interrupts.cancelled(f"while {meanwhile}")
 
     def reset_session(self, complete: bool) -> None:
-        """Undoes what a rolled back file has left in the session. The run lock stays.
-
-        Args:
-            complete: not only its role, but also its settings, temporary objects, prepared statements and advisory
-                locks: for a file of which nothing is committed.
-        """
+        """Undoes what a rolled back file has left in the session, except the run lock. If `complete`, for a file of
+        which nothing is committed, not only its role, but also its settings, temporary objects, prepared statements and
+        advisory locks."""
         commands = (*self.reset_commands, _UNLOCK_ITS) if complete else self.reset_commands[:2]
         try:
             self.wire.execute_pipeline(commands)

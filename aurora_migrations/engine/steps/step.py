@@ -48,6 +48,7 @@ class Deadline:
         """Begins to count. `remaining_ms` returns the milliseconds until the call is ended from outside."""
         self._remaining_ms = remaining_ms
         self._at_first = self._left
+        self._fair = self._at_first // 4  # the least time that a file of unknown duration must have
         self._longest = 0.0
 
     @property
@@ -82,14 +83,9 @@ class Deadline:
         self._longest = max(self._longest, duration_ms)
 
     def allows_another_file(self) -> bool:
-        """Whether the next file, whose duration is unknown, has a fair chance in the time left: a quarter
-        of what the call began with, and twice what the longest file has taken so far."""
+        """Whether the next file, whose duration is unknown, has a fair chance in the time left: a quarter of what the
+        call began with, and twice what the longest file has taken so far."""
         return self._left >= max(self._fair, 2 * self._longest)
-
-    @property
-    def _fair(self) -> int:
-        """The least time that a file of unknown duration must have."""
-        return self._at_first // 4
 
 
 @dataclass(frozen=True)
@@ -147,30 +143,27 @@ class Guard:
 
     def watch(self, session: Session) -> None:
         """Begins to watch a session."""
-        self._over = threading.Event()
-        seconds = self._deadline.left / 1_000 + _GRACE
-        threading.Thread(target=self._cancel, args=(session, seconds, self._over), daemon=True).start()
+        self._over = over = threading.Event()
+        first = self._deadline.left / 1_000 + _GRACE
+
+        def cancel() -> None:
+            seconds = first
+            while not over.wait(seconds):
+                with contextlib.suppress(psycopg.Error):
+                    session.wire.connection.cancel_safe(timeout=_AGAIN)
+                seconds = _AGAIN
+
+        threading.Thread(target=cancel, daemon=True).start()
 
     def rest(self) -> None:
         """Stops watching."""
         self._over.set()
 
-    def _cancel(self, session: Session, seconds: float, over: threading.Event) -> None:
-        while not over.wait(seconds):
-            with contextlib.suppress(psycopg.Error):
-                session.wire.connection.cancel_safe(timeout=_AGAIN)
-            seconds = _AGAIN
-
 
 @contextlib.contextmanager
 def read_only_session(step: Step, function: str) -> Iterator[Session]:
-    """Opens a read-only session on the writer, with the environment's limits, that ends before the call does.
-
-    Raises:
-        NotAWriter: the server is a standby.
-        StatementTimeout: a statement took too long, or the time of the call is over.
-        LockTimeout: others hold a lock on the history.
-    """
+    """Opens a read-only session on the writer, with the environment's limits, that ends before the call does. Raises
+    NotAWriter on a standby, and StatementTimeout when the time of the call is over."""
     session, guard = Session(step.url, step.execution), Guard(step.deadline)
     step.listener.connected(session)
     try:

@@ -90,20 +90,16 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is now.
-
-    rows, size: None where unknown: the table was never analyzed and is too large to count, or may not be read.
-    counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
-    """
+    """A table as it is now."""
 
     name: str
     exists: bool
     called: tuple[str, ...] = ()  # the names that were given for it
     oid: int = 0
     kind: str = ""
-    rows: int | None = None
-    counted: bool = False
-    size: int | None = None  # bytes on disk, without its indexes
+    rows: int | None = None  # None if it was never analyzed and is too large to count, or may not be read
+    counted: bool = False  # otherwise `rows` is the estimate of the last ANALYZE or VACUUM
+    size: int | None = None  # bytes on disk, without its indexes; None as above
     indexes: tuple[Index, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -123,13 +119,9 @@ class Table:
 def inspect(
     session: Session, names: Sequence[str], count: int, in_time: Callable[[], bool] = lambda: True
 ) -> list[Table]:
-    """The tables of these names, each once; what is a view, a sequence or something else is left out.
-
-    Args:
-        names: as SQL writes them; for an index, its table is inspected.
-        count: how many tables get their rows counted at most; the others get the estimate.
-        in_time: called before each of these; if it returns False, this one gets the estimate, too.
-    """
+    """The tables of these names (as SQL writes them; for an index, its table), each once; what is a view, a sequence or
+    something else is left out. The rows of `count` tables at most are counted, each if `in_time` still returns True;
+    the others get the estimate."""
     tables: dict[str, Table] = {}
     for table in map(_table, _query(session, _TABLES, json.dumps(list(dict.fromkeys(names))))):
         known = tables.get(table.name, table)

@@ -14,7 +14,7 @@ UNSEEN = {
     "engine/history.py _progress units_missing": _TAMPERED,
     "engine/history.py read_state duplicate_version": _TAMPERED,
     "engine/history.py read_text record_disappeared": _TAMPERED,
-    "engine/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
+    "engine/manifest.py _read_details _unread 2": "a disk that fails between opening a file and reading it",
     "engine/runner.py wait_for_next_attempt cancelled": "Ctrl-C within the millisecond of a statement of "
     "ours; the message is that of `session.pause`, which has a scene",
     "engine/postgres/sqlstate.py named_error MigrationFailed": "an error of the server in a statement of "
