@@ -29,11 +29,8 @@ def handler(event: Any, context: Any, deployment: Deployment | None = None) -> d
 
 
 def _apply(call: Call) -> dict[str, Any]:
-    """Returns `outcome` (more or done), what remains, and what this call and those before it have done.
-
-    Raises:
-        MigratorError: the first thing that went wrong; its file is rolled back, those before it stay.
-    """
+    """Returns `outcome` (more or done), what remains, and what this call and those before it have done. The first thing
+    that goes wrong ends it with its error: that file is rolled back, those before it stay."""
     progress = call.with_database_login(apply)
     call.telemetry.count("MigrationsRemaining", progress.remaining)
     return progress.to_dict()
@@ -121,8 +118,7 @@ class _CallRecord(Listener):
     def planned(self, action: Action, migrations: Sequence[Migration]) -> None:
         self.planned_files = migrations
 
-    def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
-        self.planned_files = migrations
+    begins = planned
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         self.done.append(done)
@@ -144,6 +140,12 @@ def _describe_file(file: FileDone) -> dict[str, Any]:
     """A file that is done, of limited size. Locks, waits and attempts are left out where there are none."""
     locks = sorted(file.held, key=lambda held: held.held_ms, reverse=True)[:_LOCKS]
     waits = sorted(file.waits, key=lambda wait: wait.waited_ms, reverse=True)[:_WAITS]
+    known = {
+        "migration": file.migration,
+        "file": file.file,
+        "duration_ms": round(file.duration_ms, 1),
+        "verified": [{"promise": check.promise[:200], "found": check.found} for check in file.checks[:_CHECKS]],
+    }
     more = {
         "locks": [{"table": h.table, "mode": h.mode, "waited_ms": h.waited_ms, "held_ms": h.held_ms} for h in locks],
         "in_the_way": [
@@ -157,11 +159,4 @@ def _describe_file(file: FileDone) -> dict[str, Any]:
         ],
         "tries": len(file.waits) + 1 if file.waits else None,
     }
-    verified = [{"promise": check.promise[:200], "found": check.found} for check in file.checks[:_CHECKS]]
-    return {
-        "migration": file.migration,
-        "file": file.file,
-        "duration_ms": round(file.duration_ms, 1),
-        "verified": verified,
-        **{key: value for key, value in more.items() if value},
-    }
+    return known | {key: value for key, value in more.items() if value}

@@ -187,13 +187,9 @@ def document(error: MigratorError, mail: Mapping[str, str] | None = None, **more
     whole = {**error.to_dict(), **more}
     core = {key: value for key, value in whole.items() if key in _CORE}
     sizes = (whole, *(_shortened(whole, *size) for size in _SIZES))
-    facts = next((each for each in sizes if len(_json(each)) <= FACTS_LIMIT), None)
+    facts = next((each for each in sizes if len(json.dumps(each, default=str)) <= FACTS_LIMIT), None)
     facts = _shortened({**core, "cut": True}, 500, 0) if facts is None else facts
-    return _json({**facts, "mail": mail} if mail else facts)
-
-
-def _json(data: object) -> str:
-    return json.dumps(data, default=str)
+    return json.dumps({**facts, "mail": mail} if mail else facts, default=str)
 
 
 def _shortened(value: Any, characters: int, items: int) -> Any:

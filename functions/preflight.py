@@ -18,7 +18,6 @@ from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_ro
 from aurora_migrations.engine.postgres.session import Holder, Session, find_holder
 from aurora_migrations.engine.status import (
     ATTEMPTS,
-    Entry,
     complete_answer,
     history_answer,
     list_answer,
@@ -27,7 +26,6 @@ from aurora_migrations.engine.status import (
     read_overview,
     status_answer,
 )
-from aurora_migrations.engine.steps.layout import Mail
 from aurora_migrations.engine.steps.step import Step, newest, read_only_session
 from functions import workflow_mails
 from functions.entrypoint import Call, Deployment, lambda_handler, unexpected
@@ -56,12 +54,21 @@ def check_or_report(call: Call) -> dict[str, Any]:
         MigratorError: why nothing can be run. For a failure or an end only errors that the state machine retries.
     """
     about = call.report.get("about")
-    if about == "failure":
-        return {"mail": _failure(call).to_dict()}
+    if about == "failure":  # the mail is the one that the step's function has written, or else a new one
+        caught = workflow_mails.read_failure(call.report.get("failure"))
+        run = replace(call.run, step=caught.step, input=workflow_mails.known_input(call.report.get("input")))
+        return {"mail": (caught.mail or workflow_mails.failure(caught, run, _read_database(call))).to_dict()}
     if about == "end":
         return _end(call)
     report = _preflight(call)
-    return _pending(call, report) if about == "pending" else report.to_dict()
+    if about != "pending":
+        return report.to_dict()
+    if not report.pending:
+        return {"again": False, "mail": None}
+    database = _describe_database(report)
+    answer = _call_again(call, database)
+    written = None if answer["again"] else workflow_mails.pending(call.run, database).to_dict()
+    return {**answer, "mail": written}
 
 
 @dataclass(frozen=True)
@@ -117,24 +124,16 @@ def _show_plan(step: Step, session: Session) -> Report:
     return replace(report, running=running)
 
 
-def _list(step: Step, session: Session) -> Report:
-    entries = read_entries(session, step.source)
-    return _read_only(step, session, entries, list_answer(entries, _LIST_BUDGET))
-
-
-def _status(step: Step, session: Session) -> Report:
-    overview = read_overview(session, step.source)
-    return _read_only(step, session, overview.entries, status_answer(overview, session.server, _STATUS_BUDGET))
-
-
-def _history(step: Step, session: Session) -> Report:
-    attempts = read_attempts(session, ATTEMPTS + 1)
-    answer = history_answer(attempts, ATTEMPTS, _LIST_BUDGET)
-    return _read_only(step, session, read_entries(session, step.source), answer)
-
-
-def _read_only(step: Step, session: Session, entries: Sequence[Entry], answer: Mapping[str, object]) -> Report:
-    """The report of a read-only action."""
+def _read_only(step: Step, session: Session) -> Report:
+    """The report of `list-migrations`, `status` or `history`."""
+    if step.input.action == "status":
+        overview = read_overview(session, step.source)
+        entries, answer = overview.entries, status_answer(overview, session.server, _STATUS_BUDGET)
+    else:
+        attempts, entries = read_attempts(session, ATTEMPTS + 1), read_entries(session, step.source)
+        answer = list_answer(entries, _LIST_BUDGET)
+        if step.input.action == "history":
+            answer = history_answer(attempts, ATTEMPTS, _LIST_BUDGET)
     known = {migration.label: migration for migration in step.source.package.migrations}
     pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
     return _report(step, session, pending, read_applied(session), "done", (), answer)
@@ -158,9 +157,9 @@ def _roll_back(step: Step, session: Session) -> Report:
 
 _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
     "run-migration": _run,
-    "list-migrations": _list,
-    "status": _status,
-    "history": _history,
+    "list-migrations": _read_only,
+    "status": _read_only,
+    "history": _read_only,
     "plan": _show_plan,
     "verify": _verify,
     "rollback": _roll_back,
@@ -184,10 +183,7 @@ def _report(
     warnings: Sequence[str] = (),
     answer: Mapping[str, object] | None = None,
 ) -> Report:
-    """
-    Raises:
-        HazardRefused: pending files have hazards that they don't allow, and the environment refuses them.
-    """
+    """HazardRefused, if pending files have hazards that they don't allow, and the environment refuses them."""
     action, server, result = step.input.action, session.server, None
     runs = pending if action in ("run-migration", "plan") else ()
     hazards = [hazard for migration in runs for hazard in step.source.script("apply", migration).open_hazards]
@@ -211,22 +207,6 @@ def _preflight(call: Call) -> Report:
     report = call.with_database_login(preflight)
     call.telemetry.count("MigrationsPending", len(report.pending))
     return report
-
-
-def _pending(call: Call, report: Report) -> dict[str, Any]:
-    if not report.pending:
-        return {"again": False, "mail": None}
-    database = _describe_database(report)
-    answer = _call_again(call, database)
-    written = None if answer["again"] else workflow_mails.pending(call.run, database).to_dict()
-    return {**answer, "mail": written}
-
-
-def _failure(call: Call) -> Mail:
-    """The mail about a step that failed: the one that its function has written, or else a new one."""
-    caught = workflow_mails.read_failure(call.report.get("failure"))
-    run = replace(call.run, step=caught.step, input=workflow_mails.known_input(call.report.get("input")))
-    return caught.mail or workflow_mails.failure(caught, run, _read_database(call))
 
 
 def _end(call: Call) -> dict[str, Any]:
@@ -254,9 +234,7 @@ def _read_database(call: Call) -> Database:
 
 
 def _describe_database(report: Report) -> Database:
-    return workflow_mails.database_state(
-        report.applied, [migration.name for migration in report.pending], report.running
-    )
+    return workflow_mails.database_state(report.applied, [each.name for each in report.pending], report.running)
 
 
 def _call_again(call: Call, database: Database) -> dict[str, Any]:

@@ -71,12 +71,15 @@ def read_failure(caught: object) -> Failure:
     cause = str(given.get("Cause") or "")
     message = str(_parse_object(cause).get("errorMessage") or "")
     document = _parse_object(message)
+    written = document.get("mail")
+    parts = [written.get(part) for part in ("subject", "body")] if isinstance(written, Mapping) else []
+    texts = [part for part in parts if isinstance(part, str)]
     ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
     return Failure(
         in_a_line(str(given.get("Error") or "Unknown")),
         str(document["message"]) if ours else _read_cause(cause, message),
         in_a_line(str(given.get("step") or "")),
-        _read_mail(document.get("mail")),
+        Mail(*texts) if len(texts) == 2 else None,
     )
 
 
@@ -148,12 +151,6 @@ def _read_cause(cause: str, message: str) -> str:
     return CANNOT_BE_READ if cause else NO_CAUSE
 
 
-def _read_mail(written: object) -> Mail | None:
-    parts = [written.get(part) for part in ("subject", "body")] if isinstance(written, Mapping) else []
-    texts = [part for part in parts if isinstance(part, str)]
-    return Mail(*texts) if len(texts) == 2 else None
-
-
 def _is_daily(run: Run) -> bool:
     return (run.key("trigger"), run.key("action")) == ("daily", "plan")
 
@@ -192,7 +189,9 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
             reason = ""  # not readable text
     elif status == "TIMED_OUT":
         headline = "ran out of time"
-        why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). "
+        hours, rest = divmod(limit_ms, 3_600_000)
+        span = f"{hours} h" if hours and not rest else f"{limit_ms / 60_000:g} min"
+        why = f"An execution may take {span} in all (the setting limits.run_timeout). "
         why += "This one had not ended."
         to_do = [*to_do, *wrapped("If it takes as long again, raise the setting.")]
     else:
@@ -208,11 +207,6 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     subject, headline = f"{status}: migrations ended", f"A run of migrations on {environment} {headline}."
     now = [*database.lines, *wrapped(SETTLED)]
     return _compose(run, subject, headline, f"{status}\n{happened}", why, now, to_do, command, reason)
-
-
-def _span(milliseconds: int) -> str:
-    hours, rest = divmod(milliseconds, 3_600_000)
-    return f"{hours} h" if hours and not rest else f"{milliseconds / 60_000:g} min"
 
 
 def pending(run: Run, database: Database) -> Mail:
