@@ -59,8 +59,7 @@ class Progress:
 
 def apply(step: Step) -> Progress:
     """Applies what is pending, or rolls back what the input names, and ends in time. The first file always begins. A
-    later one that the end of the call cuts off is rolled back and left to the next call, which gives it all of its
-    time."""
+    later one that the end of the call cuts off is rolled back and left to the next call."""
     record = _CallRecord(step)
     request = Request(
         url=step.url,

@@ -84,13 +84,8 @@ def _telemetry(step: str) -> Telemetry:
 def lambda_handler(
     step: str, work: Callable[[Call], dict[str, Any]], event: Any, context: Any, deployment: Deployment | None
 ) -> dict[str, Any]:
-    """Handles one event of the state machine: reads it, does the work, and returns its answer.
-
-    Where the event's `wants_mail` is true, the answer is `{"result": ..., "mail": ...}`.
-
-    Raises:
-        MigratorError: why not; its text is JSON, with the mail about it.
-    """
+    """Handles one event of the state machine: reads it, does the work, and returns its answer; where the event's
+    `wants_mail` is true, `{"result": ..., "mail": ...}`. The text of an error is JSON, with the mail about it."""
     payload, telemetry = event if isinstance(event, Mapping) else {}, _telemetry(step)
     run = _run(payload, step, deployment)
     telemetry.begin_call(run.execution, str(context.aws_request_id))

@@ -48,8 +48,7 @@ class Run:
     input: object  # of this, mails show known keys only; None if it isn't known
 
     def key(self, name: str) -> str:
-        """The value of a key of the input, in one line, so that it can't be mistaken for another section of the
-        mail."""
+        """The value of a key of the input, in one line: it can't be mistaken for another section of the mail."""
         value = self.input.get(name) if isinstance(self.input, Mapping) and name in KEYS else None
         return in_a_line(str(value)) if isinstance(value, (str, int)) else ""
 

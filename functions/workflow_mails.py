@@ -141,8 +141,7 @@ def _parse_object(text: str) -> Mapping[str, Any]:
 
 
 def _read_cause(cause: str, message: str) -> str:
-    """A function's message, or AWS's own words. JSON, whole or cut or within a sentence, is never shown: it may hold
-    anything."""
+    """A function's message, or AWS's own words. JSON, whole or cut, is never shown: it may hold anything."""
     for text in (message, cause):
         if text and text[0] not in "{[" and '{"' not in text:
             return text
@@ -225,9 +224,9 @@ def pending(run: Run, database: Database) -> Mail:
 
 
 def known_input(execution_input: object) -> dict[str, str] | None:
-    """The known keys of an execution's input, each as one line of limited length; None if the input isn't known. If an
-    action or a number is changed by that, the action becomes an unknown one, so that the next command can't be for
-    something else."""
+    """The known keys of an execution's input, each as one line of limited length; None if the input isn't known. If
+    that changes an action or a number, the action becomes an unknown one: the next command can't be for something
+    else."""
     if execution_input is None:
         return None
     run, given = Run("", "", "", "", execution_input), execution_input if isinstance(execution_input, Mapping) else {}

@@ -229,10 +229,7 @@ def close_interrupted(session: Session) -> None:
 
 def begin_attempt(session: Session, job: Job) -> list[Command]:
     """Commands of a transaction that records the intent. The fourth one's row is the attempt's id, and that of the
-    attempt that began with the file's first unit: the same, unless this one resumes.
-
-    It commits asynchronously: losing the record of an intent in a server crash is harmless, and it saves a wait.
-    """
+    attempt that began with the file's first unit: the same, unless this one resumes."""
     newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
     file = job.migration.version, job.migration.name, job.migration.sha256
     insert = Command(
@@ -242,12 +239,12 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
         f"({HELD_BY_US}) RETURNING id, coalesce(resumes, id)",
         [job.action, *file, job.package, session.execution, job.execution_start, job.requested_by],
     )
+    # Losing the record of an intent in a server crash is harmless, and an asynchronous commit saves a wait.
     return [BEGIN, OURS, Command("SET LOCAL synchronous_commit = off"), insert, COMMIT]
 
 
 def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
-    """Records that a unit (`number` from 1) is committed, though not yet the whole file; belongs into the unit's own
-    transaction."""
+    """Records that a unit (`number` from 1), but not the last one, is committed; belongs into its transaction."""
     return Command(
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
         f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, ({HELD_BY_US}))",

@@ -192,12 +192,8 @@ def upgrade(session: Session) -> None:
 
 
 def read(session: Session, *commands: Command) -> list[list[Row]]:
-    """The rows of queries on the history's tables, read in one round trip.
-
-    Raises:
-        HistoryUnreadable: the tables aren't as this product created them, or row-level security hides rows.
-        MigratorError: the connection is lost, or the role may not read them.
-    """
+    """The rows of queries on the history's tables, read in one round trip. Raises HistoryUnreadable if the tables
+    aren't as this product created them, or row-level security hides rows."""
     try:
         return session.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])[2:-1]
     except BatchError as error:

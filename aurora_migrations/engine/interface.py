@@ -76,8 +76,7 @@ class RunResult:
 
 
 def success(action: str, execution: str, database: str, migration: object, message: object) -> dict[str, object]:
-    """What every result begins with. The contract of the product: `status`, `migration` and `message` stay; more may
-    join."""
+    """What every result begins with. The product's contract: `status`, `migration` and `message` stay."""
     about = {"action": action, "execution": execution, "database": database}
     return {"status": "success", "migration": migration, "message": message, **about}
 

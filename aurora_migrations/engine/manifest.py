@@ -45,19 +45,11 @@ class Entry:
 
 
 class Manifest:
-    """A written manifest as the engine's `Source`: for a run where there is no grammar, such as in Lambda.
-
-    What is read of it later raises InvalidManifest, where the details are damaged or a file has changed since.
-    """
+    """A written manifest as the engine's `Source`: for a run where there is no grammar, such as in Lambda."""
 
     def __init__(self, folder: Path) -> None:
         """Reads the index of the manifest in a folder, and compares it with the names of the files there. Their
-        contents are compared when they are run, or all at once by `check_contents`.
-
-        Raises:
-            InvalidManifest: there is none, it is damaged, of another format, or of other files.
-            InvalidInput, InvalidFile: the folder can't be what a manifest was made of.
-        """
+        contents are compared when they are run, or all at once by `check_contents`."""
         self._folder = folder
         digest, entries = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
@@ -130,14 +122,7 @@ class Manifest:
 
 def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> str:
     """Writes a manifest into a folder and returns its digest. Each file is there as a whole, or as it was before.
-
-    Args:
-        scripts: by migration, the scripts by action (`apply`, and `rollback` where there is a down file).
-
-    Raises:
-        InvalidManifest: a file was changed after the compiler had read it.
-        InvalidInput: the folder can't be written to.
-    """
+    `scripts` are by migration and action (`apply`, and `rollback` where there is a down file)."""
     migrations = sorted(scripts, key=lambda migration: migration.version)
     package = Package(folder, tuple(migrations))
     lines: list[bytes] = []

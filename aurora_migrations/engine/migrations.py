@@ -97,12 +97,8 @@ class Package:
 
 
 def discover(folder: Path) -> Package:
-    """The migrations in a folder.
-
-    Raises:
-        InvalidInput: the folder is missing, isn't a folder, can't be read or holds no migration.
-        InvalidFile: a `.sql` file with an invalid name, or two files with one version; names all such files.
-    """
+    """The migrations in a folder. InvalidInput: it is missing, can't be read or holds none; InvalidFile names every
+    `.sql` file with an invalid name, or with the version of another."""
     entries = _list(folder)
     problems = [
         Problem(entry.name, "is a folder with .sql files; migrations lie in one flat folder, move them up")

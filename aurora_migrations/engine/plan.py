@@ -95,17 +95,8 @@ class Plan:
 
 
 def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target: str | None = None) -> Plan:
-    """What a run would do, up to and including `target`, or all.
-
-    If the target is applied already, nothing is pending, whatever came after it.
-
-    Raises:
-        InvalidInput: there is no migration of that number.
-        MigrationChanged: a file up to the target isn't the one that was applied, or is rolled back in part.
-        MigrationMissing: an applied or partly applied version up to the target isn't in the folder, though later ones
-            are; or it has another number there.
-        OutOfOrder: a pending file has a lower version than an applied one.
-    """
+    """What a run would do, up to and including `target`, or all. If the target is applied already, nothing is pending,
+    whatever came after it. Raises an error of the family history if a run up to the target would be refused."""
     wanted = find_target(package, target) if target is not None else None
     applied, limit = state.applied, (wanted or package.migrations[-1]).version
     changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
@@ -145,16 +136,7 @@ def plan_rollback(
     undone: Undone = NOTHING_UNDONE,
 ) -> list[Migration]:
     """What a rollback to before `target` would undo, newest first; nothing if this execution has undone all of it.
-
-    Args:
-        confirm: the newest applied migration before this execution undid anything.
-        undone: what it has undone already.
-
-    Raises:
-        InvalidInput: the target isn't applied, `confirm` isn't the newest, another run has changed the database since
-            this execution began to undo, or a file is missing.
-        MigrationChanged: a file has the number of another one that is applied.
-    """
+    `confirm` is the newest applied migration before this execution undid anything, `undone` what it has undone."""
     lowest = find_target(package, target).version
     if lowest in undone.versions and lowest not in applied:
         return []

@@ -60,11 +60,8 @@ _CONNECTING = "connecting to the database"
 def apply(request: Request, target: str | None = None) -> RunResult:
     """Applies what is pending, up to and including `target`, or all; each file in a transaction of its own.
 
-    The first error ends the run: its file is rolled back, those before it stay. With nothing to do, nothing is locked
-    and nothing written.
-
-    Raises:
-        MigratorError: of any family; its fact `applied` names the files that this run had applied before.
+    The first error (a MigratorError) ends the run: its file is rolled back, those before it stay, and its fact
+    `applied` names them. With nothing to do, nothing is locked and nothing written.
     """
     with _Runner(request) as runner:
         plan = runner.build_plan(target)
@@ -90,13 +87,9 @@ def apply(request: Request, target: str | None = None) -> RunResult:
 def roll_back(request: Request, target: str, confirm: str) -> RunResult:
     """Runs the down files of every applied migration from the newest down to and including `target`.
 
-    Args:
-        confirm: the number of the newest applied migration, as the initiator knows it. Compared with the history under
-            the lock: if another one was applied since, nothing is rolled back.
-
-    Raises:
-        InvalidInput: the target isn't applied, `confirm` isn't the newest, or a down file is missing.
-        MigratorError: of any other family; its fact `rolled_back` names what this run had rolled back before.
+    `confirm` is the number of the newest applied migration, as the initiator knows it. It is compared with the history
+    under the lock: if another one was applied since, nothing is rolled back. The fact `rolled_back` of an error names
+    what this run had rolled back before.
     """
     with _Runner(request) as runner:
         chosen = runner.plan_rollback(target, confirm)
@@ -228,12 +221,7 @@ class _Runner:
 
     def replace_session(self, job: Job, lost: ConnectionLost, doing: str) -> None:
         """Continues in a new session where the connection was lost between two attempts: no transaction of ours was
-        open.
-
-        Raises:
-            ConnectionLost: the connection isn't replaced.
-            AnotherRunInProgress: another run has worked on the database since.
-        """
+        open. Raises AnotherRunInProgress if another run has worked on the database since."""
         if not self._retry.may_reconnect:
             raise lost
         try:
@@ -250,12 +238,9 @@ class _Runner:
     def resolve_unknown_commit(self, unknown: CommitUnknown, job: Job) -> bool:
         """Finds out whether a commit whose answer never came went through, in a session that replaces the lost one.
 
-        Returns:
-            Whether the file is done: applied, or rolled back. If not, its next unit can begin.
-
-        Raises:
-            MigratorError: the commit didn't go through and isn't retried (why the connection broke); or it did, but
-                another run is at work; or the history can't be read (InDoubt).
+        Returns whether the file is done: applied, or rolled back. If not, its next unit can begin. Raises the error
+        with which the connection broke, if the commit didn't go through and isn't retried; or an error if it did, but
+        another run is at work, or if the history can't be read (InDoubt).
         """
         if not (unknown.commit_sent or self._retry.may_reconnect):
             raise unknown.error
@@ -296,13 +281,8 @@ class _Runner:
         """Replaces a lost session by one that holds the run lock.
 
         As long as the lost session lives, its commit may still happen. So the new one must get the lock, or see that
-        another session has it: either proves that the lost session is gone.
-
-        Returns:
-            The error, if another run has the lock.
-
-        Raises:
-            AnotherRunInProgress: the holder is unknown, or is still the lost session.
+        another session has it: either proves that the lost session is gone. Returns the error, if another run has the
+        lock; raises it, if the holder is unknown, or is still the lost session.
         """
         lost_pid, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
@@ -320,8 +300,7 @@ class _Runner:
         return other_run
 
     def check(self, action: Action, migrations: Sequence[Migration]) -> None:
-        """Refuses files that can't be run as they are, hazards where those are refused, and a package that can't be
-        read."""
+        """Refuses files that can't be run as they are, and hazards where those are refused."""
         source, limits = self._request.source, self._request.limits
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = source.problems(action, fresh)

@@ -271,8 +271,7 @@ class Job:
 
     @property
     def settings_done(self) -> list[int]:
-        """The numbers of the statements that set something in committed units: their session is gone, and the rest
-        relies on it."""
+        """The numbers of the statements in committed units that set something in their session, which is gone."""
         upto = self.unit(self.done - 1).statements[1] if self.done else 0
         return [
             number

@@ -140,8 +140,7 @@ class Attempt:
         self._records = Records(*(known or (int(str(number)) for number in whole[0])))
 
     def _resume(self) -> None:
-        """Repeats the settings that committed units had made in their session, and opens the next unit's
-        transaction."""
+        """Repeats the settings that committed units had made in their session, and opens the next transaction."""
         job = self._job
         for number in job.settings_done:
             statement = job.script.statements[number]
@@ -198,8 +197,7 @@ class Attempt:
             budget.consume(message.alone, (time.monotonic() - began) * 1_000)
 
     def _watch(self, message: Message, budget: Budget | None) -> Watch:
-        """Called while a message is running: reports it, once, if it takes long; cancels it at the end of its
-        budget."""
+        """Called while a message is running: reports it if it takes long, cancels it at the end of its budget."""
         watch, reported = budget.watch() if budget else None, False
 
         def check(elapsed: float) -> tuple[bool, float]:

@@ -71,8 +71,7 @@ def hazards_refused(hazards: Sequence[Hazard]) -> HazardRefused:
 
 
 def check_limits(limits: Limits, scripts: Sequence[Script]) -> None:
-    """Checks the limits of files, together with the environment's: a statement_timeout that ends a statement before its
-    lock_timeout would hide the blockers."""
+    """Refuses files of which a statement_timeout would end a statement before its lock_timeout shows the blockers."""
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
     if wrong:
         raise InvalidInput(
@@ -272,8 +271,7 @@ def _more_waiting(limits: Limits) -> str:
 
 
 def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, int | None]:
-    """Which statement failed, from 0, and where in the file: at the place that PostgreSQL names, else at its beginning.
-    None where that isn't known."""
+    """Which statement failed, from 0, and where: at the place that PostgreSQL names, else at its beginning."""
     statements = job.script.statements
     number = sent.statements[0] + error.completed
     at_work = statements[number] if number < len(statements) else None
@@ -307,8 +305,7 @@ def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> tuple
 
 
 def more_time(limits: Limits) -> str:
-    """The solution for a statement that ran into these limits. It names a value only if that would help and is
-    possible."""
+    """The solution for a statement that ran into these limits. It names a value only if that would help."""
     hit, longest = limits.statement_timeout, limits.longest
     wanted = _in_steps(2 * hit)
     if longest is not None and wanted >= longest:

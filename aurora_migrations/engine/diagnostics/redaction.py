@@ -72,8 +72,7 @@ def speaks_of_secrets(text: str | bytes) -> bool:
 
 
 def without_values(sql: str, numbers: bool = True) -> str:
-    """SQL with dots for its strings, its comments and, with `numbers`, its numbers; of the same length, with the same
-    lines."""
+    """SQL of the same length, with dots for its strings, its comments and, with `numbers`, its numbers."""
 
     def dotted(kind: str, value: str) -> str:
         if kind == "number" and not numbers:

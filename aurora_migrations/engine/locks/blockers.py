@@ -105,8 +105,7 @@ class LockWait:
 
 
 class Observer:
-    """The second session; opened when it is first needed. If it can't be opened, blockers aren't named, but all else
-    works."""
+    """The second session; opened when it is first needed. If that fails, blockers aren't named."""
 
     def __init__(self, url: str, execution: str) -> None:
         self._url = url

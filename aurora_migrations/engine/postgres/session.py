@@ -109,9 +109,8 @@ class Session:
     """A connection in autocommit mode: a transaction is open only after a `BEGIN` of ours."""
 
     def __init__(self, url: str, execution: str, role: str = "") -> None:
-        """Connects; for the errors see `connect.open_connection`. `execution` is the name of this run, shown in
-        pg_stat_activity and kept in the history; `role` is what this session is for, if it doesn't run the
-        migrations."""
+        """Connects. `execution` is the name of this run, shown in pg_stat_activity and kept in the history; `role` is
+        what this session is for, if it doesn't run the migrations."""
         self.execution = execution
         self.wire = Wire(open_connection(url, application_name(execution, role)))
         self._settings_after_reset: tuple[Command, ...] = ()
@@ -152,9 +151,8 @@ class Session:
             raise interrupts.cancelled(f"while {meanwhile}")
 
     def reset_session(self, complete: bool) -> None:
-        """Undoes what a rolled back file has left in the session, except the run lock. If `complete`, for a file of
-        which nothing is committed, not only its role, but also its settings, temporary objects, prepared statements and
-        advisory locks."""
+        """Undoes what a rolled back file has left in the session: its role and, if `complete`, for a file of which
+        nothing is committed, everything else but the run lock."""
         commands = (*self.reset_commands, _UNLOCK_ITS) if complete else self.reset_commands[:2]
         try:
             self.wire.execute_pipeline(commands)
@@ -162,8 +160,7 @@ class Session:
             raise named_error(error.error) from error
 
     def roll_back(self) -> None:
-        """Rolls back an open transaction; if that fails, closes the session, and the first error is raised all the
-        same."""
+        """Rolls back an open transaction; if that fails, closes the session, and doesn't hide the first error."""
         try:
             self.wire.execute_script(b"ROLLBACK")
         except ScriptError:
@@ -211,9 +208,8 @@ def acquire_run_lock(
     on_wait: Callable[[Holder | None], None],
     yields_to_others: int | None = None,
 ) -> None:
-    """Takes the run lock, polling with growing, jittered pauses, for `budget` seconds at most. `on_wait` is called when
-    a wait begins and whenever the holder changes. If another process than `yields_to_others` has the lock, it isn't
-    waited for."""
+    """Takes the run lock, polling with growing, jittered pauses, for `budget` seconds at most. `on_wait` is called for
+    each holder that is waited for; with `yields_to_others`, only that process is."""
     deadline = time.monotonic() + budget
     pause, holder = _FIRST_PAUSE, None
     while session.query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", RUN_LOCK) != [("t",)]:

@@ -37,8 +37,7 @@ class ExecutionInput:
 
 
 def read_input(data: object, execution: str, allowed: Sequence[str]) -> ExecutionInput:
-    """Reads and validates an input. All keys are optional: `{}` runs everything that is pending. Keys that AWS adds are
-    ignored."""
+    """Reads and validates an input. All keys are optional: `{}` runs everything that is pending."""
     if not isinstance(data, Mapping):
         raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
     unknown = sorted(str(key)[:60] for key in data if key not in (*KEYS, *IGNORED))

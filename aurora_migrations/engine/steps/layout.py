@@ -86,11 +86,8 @@ def named(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def listed(items: Sequence[str], most: int, count: int | None = None) -> str:
-    """The first items with commas between them, and how many there are beyond those.
-
-    Args:
-        count: how many there are in all, if `items` holds only the first.
-    """
+    """The first items with commas between them, and how many there are beyond those; `count` is how many there are in
+    all, if `items` holds only the first."""
     shown, total = list(items[:most]), max(len(items), count or 0)
     return ", ".join(shown) + (f" and {total - len(shown)} more" if total > len(shown) else "")
 

@@ -132,14 +132,8 @@ def _milliseconds_since(start: str) -> float | None:
 
 
 def verify(step: Step) -> Report:
-    """Inspects what the execution has touched, or what its input names.
-
-    Raises:
-        VerificationFailed: a table that must exist doesn't, an index can't be used, a lasting expectation isn't met, or
-            something isn't applied.
-        MigratorError: of the families input, package, connection or history: nothing could be inspected, or what would
-            keep the next run from beginning.
-    """
+    """Inspects what the execution has touched, or what its input names. VerificationFailed: a table that must exist
+    doesn't, an index can't be used, a lasting expectation isn't met, or something isn't applied."""
     package, action = step.source.package, step.input.action
     with read_only_session(step, "verify") as session:
         state = read_state(session)
@@ -258,12 +252,8 @@ def _rolled_back(step: Step, change: Change) -> TableEffects | None:
 def _lasting(
     step: Step, session: Session, outlines: Mapping[int, Outline], applied: Mapping[int, Applied]
 ) -> Iterator[Check]:
-    """Every lasting expectation of every applied migration.
-
-    Raises:
-        LockTimeout: another session holds a lock on its table; the next call may succeed.
-        StatementTimeout: a query, or all of them together, take too long.
-    """
+    """Every lasting expectation of every applied migration. LockTimeout: another session holds a lock on its table, and
+    the next call may succeed."""
     lasting = [(each.file, row) for v, each in outlines.items() for row in each.rows if row.always and v in applied]
     for file, expectation in lasting:
         if step.deadline.is_over:

@@ -157,8 +157,7 @@ def _table(row: Row) -> Table:
 
 
 def _counted(session: Session, table: Table) -> Table:
-    """The table with its size, and its rows counted if that is small; unchanged if they can't be read now (a lock, a
-    privilege, a policy)."""
+    """The table with its size, and its rows counted if that is small; unchanged if they can't be read now."""
     only = "" if table.kind == "p" else "ONLY "
     limits = [
         Command(f"SET LOCAL statement_timeout = {_COUNT_TIMEOUT}"),
