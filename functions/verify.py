@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aurora_migrations.engine.verification.checks import verify
+from aurora_migrations.engine.steps.verify import verify
 from functions.entrypoint import Call, Deployment, lambda_handler
 
 

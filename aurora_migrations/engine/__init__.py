@@ -6,10 +6,10 @@
     manifest      compiled files, for Lambda         plan           pending migrations, and drift
     history       what is applied, and attempts      history_format its tables, and why it can't be read
     status        the state of each migration        errors         all errors, drawn as a tree
-    interrupts    Ctrl-C
+    expectations  what must be true after a file     interrupts     Ctrl-C
 
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
-    verification/   what must be true  steps/          the steps of an execution
+    steps/          the steps of an execution
 
 It knows PostgreSQL, and nothing of Lambda, AWS or the command line; only what `steps/` has is shared by functions,
 stack and command line. The path of a statement: `runner` takes the run

@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import partial
 
 from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.history import Applied
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.locks.budget import Held
@@ -16,7 +17,6 @@ from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.session import Holder, Session
 from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
 from aurora_migrations.engine.steps.settings import Hazards
-from aurora_migrations.engine.verification.expectations import Check
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
+from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Options, RowsExpectation
 from aurora_migrations.engine.script import ANYTHING, Action, Hazard, Outline, Script, Statement, TableLock, Unit
 from aurora_migrations.engine.steps.layout import listed
-from aurora_migrations.engine.verification.expectations import Expectation
 
 FORMAT = 3
 _UNWRITTEN = "The package was put together without one, or the folder is another one."

@@ -14,9 +14,9 @@ from itertools import pairwise
 from typing import Literal, Protocol
 
 from aurora_migrations.engine.diagnostics.redaction import position
+from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
 from aurora_migrations.engine.options import Limits, Options, RowsExpectation
-from aurora_migrations.engine.verification.expectations import Expectation
 
 Action = Literal["apply", "rollback"]
 ANYTHING = "*"  # among what a file may have dropped: it may be any table. No name is written so, without quotes
@@ -110,7 +110,7 @@ class Script:
     expectations: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
-    # made, taken: see `Standing` in verification/checks.py.
+    # made, taken: see `Standing` in steps/verify.py.
     made: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
 

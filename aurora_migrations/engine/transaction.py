@@ -24,6 +24,7 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     with_unit_state,
 )
 from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
+from aurora_migrations.engine.expectations import Check, check_expectations
 from aurora_migrations.engine.history import Records
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held
@@ -31,7 +32,6 @@ from aurora_migrations.engine.postgres.protocol import BatchError, Command, Scri
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
 from aurora_migrations.engine.script import Job, Message, RunningStatement
-from aurora_migrations.engine.verification.expectations import Check, check_expectations
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 # Between two units the session stays as the file left it; only our own record is written as our own role.

@@ -9,10 +9,10 @@ from aurora_migrations.engine import errors
 from aurora_migrations.engine.diagnostics.file_errors import more_time
 from aurora_migrations.engine.diagnostics.redaction import excerpt, position
 from aurora_migrations.engine.errors import MigratorError, NextCommand
+from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.locks.blockers import Blocker, LockWait
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.steps.step import RESERVE
-from aurora_migrations.engine.verification.expectations import Check
 
 FILE = "018_add_email_to_users.sql"
 PARTS_FILE = "018_fill_in_email.sql"

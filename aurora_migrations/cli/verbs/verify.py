@@ -34,7 +34,7 @@ def _read(arguments: argparse.Namespace, execution: str) -> Data:
     from aurora_migrations.engine.steps.execution import ACTIONS, read_input
     from aurora_migrations.engine.steps.settings import Settings
     from aurora_migrations.engine.steps.step import Deadline, Step
-    from aurora_migrations.engine.verification.checks import verify
+    from aurora_migrations.engine.steps.verify import verify
 
     settings = Settings(
         environment="",

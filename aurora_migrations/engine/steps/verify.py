@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from aurora_migrations.engine.errors import MigratorError, NextCommand, StatementTimeout, VerificationFailed
+from aurora_migrations.engine.expectations import LOCKED, Check, check_rows
 from aurora_migrations.engine.history import Applied, Change, Done, State, read_course, read_done, read_state
 from aurora_migrations.engine.interface import rollback_message, success, success_message
 from aurora_migrations.engine.migrations import Migration
@@ -19,8 +20,7 @@ from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.session import Session, find_holder
 from aurora_migrations.engine.script import ANYTHING, PAST, Outline
 from aurora_migrations.engine.steps.step import Step, newest, read_only_session, send
-from aurora_migrations.engine.verification.expectations import LOCKED, Check, check_rows
-from aurora_migrations.engine.verification.tables import Table, inspect, nowhere
+from aurora_migrations.engine.steps.tables import Table, inspect, nowhere
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
 _TOO_SLOW = "Promise fewer rows, or raise `limits.statement_timeout` of the environment."
