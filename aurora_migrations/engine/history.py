@@ -31,9 +31,8 @@ from aurora_migrations.engine.history_format import (
     units_missing,
 )
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param
+from aurora_migrations.engine.postgres.protocol import Command, Param
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session
-from aurora_migrations.engine.postgres.sqlstate import named_error
 from aurora_migrations.engine.script import PAST, Action, Job
 
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
@@ -85,8 +84,19 @@ _OTHERS = f"""
 _COMMITTED = f"EXISTS (SELECT FROM {SCHEMA}.units WHERE first_attempt = coalesce(resumes, id) AND attempt = id)"
 
 
+class _Named:
+    """What has the name of a migration's file."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        """Its version as its file's name writes it: `017`."""
+        return self.name.partition("_")[0]
+
+
 @dataclass(frozen=True)
-class Applied:
+class Applied(_Named):
     """The record of an applied migration. `applied_at` is UTC, ISO 8601."""
 
     version: int
@@ -94,11 +104,6 @@ class Applied:
     sha256: str
     applied_at: str
     execution: str
-
-    @property
-    def label(self) -> str:
-        """Its version as its file's name writes it: `017`."""
-        return self.name.partition("_")[0]
 
 
 @dataclass(frozen=True)
@@ -126,18 +131,13 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(_Named):
     """How far an attempt got: its result, if it has one, and the token hashes of its committed units."""
 
     action: str
     result: str | None
     units: tuple[str, ...]
     name: str = ""
-
-    @property
-    def label(self) -> str:
-        """Its migration's version as the file's name writes it: `017`."""
-        return self.name.partition("_")[0]
 
 
 class Records(NamedTuple):
@@ -221,10 +221,9 @@ def close_interrupted(session: Session) -> None:
     """Marks attempts that never finished as interrupted: under the run lock their runners can't be alive."""
     set_result = "SET result = 'interrupted', finished_at = clock_timestamp() WHERE result IS NULL"
     try:
-        session.wire.execute_pipeline([BEGIN, OURS, Command(f"UPDATE {SCHEMA}.attempts {set_result}"), COMMIT])
-    except BatchError as error:
-        session.roll_back()
-        raise named_error(error.error).but(state=BEFORE_FILES) from error
+        session.execute(BEGIN, OURS, Command(f"UPDATE {SCHEMA}.attempts {set_result}"), COMMIT)
+    except MigratorError as error:
+        raise error.but(state=BEFORE_FILES) from error
 
 
 def begin_attempt(session: Session, job: Job) -> list[Command]:
@@ -343,18 +342,13 @@ def _progress(
 
 
 @dataclass(frozen=True)
-class Done:
+class Done(_Named):
     """A migration that an execution applied or rolled back. `at` is UTC, ISO 8601."""
 
     version: int
     name: str
     at: str
     duration_ms: float
-
-    @property
-    def label(self) -> str:
-        """Its version as its file's name writes it: `017`."""
-        return self.name.partition("_")[0]
 
     def to_dict(self) -> dict[str, object]:
         """The migration as JSON-able data."""

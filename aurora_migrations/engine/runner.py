@@ -256,8 +256,7 @@ class _Runner:
             raise InDoubt(
                 f"The connection was lost while {job.file} was committing, and then: {error.message}",
                 state=in_doubt(job, unknown.units),
-                migration=job.migration.label,
-                file=job.file,
+                **job.facts,
             ) from error
         version, applied, self._unfinished = job.migration.version, set(state.applied), state.unfinished
         file_done = progress is not None and progress.result == job.result
@@ -364,8 +363,7 @@ class _Runner:
                 f"{job.file} is partly in ({count_units(progress)}), but doesn't begin with what is in any more.",
                 cause="It was edited above the place where an earlier attempt had failed.",
                 solution="Put its beginning back as it was; what comes after the part that failed may change.",
-                migration=job.migration.label,
-                file=job.file,
+                **job.facts,
             )
         return len(progress.units)
 
@@ -389,8 +387,7 @@ class _Runner:
             else "Another run began in the moment in which this one had lost its connection.",
             solution="See `aurora-migrations status`, then run again: the run goes on from what is true.",
             state=f"{reached} What came after it in this run was not begun.",
-            migration=job.migration.label,
-            file=job.file,
+            **job.facts,
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.expectations import Expectation
@@ -206,6 +206,11 @@ class Job:
     def file(self) -> str:
         """The name of the file whose text this is: the down file, for a rollback."""
         return self.script.file
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What each error of the file says of it."""
+        return {"migration": self.migration.label, "file": self.file}
 
     @property
     def result(self) -> str:

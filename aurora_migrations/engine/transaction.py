@@ -8,6 +8,7 @@ is rolled back; where the connection is lost after that, the history shows what 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -171,8 +172,7 @@ class Attempt:
                 cause="The file commits or rolls back by itself, and the check before the run didn't see it.",
                 solution="See what of the file is in the database, take it out of the file, and report this.",
                 state="What the file committed by itself stays; nothing is recorded as applied.",
-                migration=job.migration.label,
-                file=job.file,
+                **job.facts,
                 rolled_back=False,
             )
 
@@ -294,11 +294,9 @@ class Attempt:
         """Rolls back and records the failed attempt. If that fails, too, the first error is raised all the same: the
         next run marks the attempt as interrupted."""
         self._session.roll_back()
-        done = history.finish_attempt(self._id, "failed", error)
-        try:
-            self._session.wire.execute_pipeline([BEGIN, *_AS_OURSELVES, done, COMMIT])
-        except BatchError:
-            self._session.roll_back()
+        with contextlib.suppress(MigratorError):
+            done = history.finish_attempt(self._id, "failed", error)
+            self._session.execute(BEGIN, *_AS_OURSELVES, done, COMMIT)
 
 
 def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:

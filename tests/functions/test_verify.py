@@ -426,11 +426,12 @@ def test_migration_that_is_not_applied_after_all_fails(machine) -> None:
 
 def test_verify_can_write_nothing(machine, database) -> None:
     from aurora_migrations.engine.errors import NotAWriter
-    from aurora_migrations.engine.steps.step import Deadline, Step, read_only_session, send
+    from aurora_migrations.engine.postgres.protocol import Command
+    from aurora_migrations.engine.steps.step import Deadline, Step, read_only_session
     from functions.database_secret import read_login
 
     run(machine, "CREATE TABLE a (id int);")
     url = read_login(machine.aws, machine.settings).url
     step = Step(machine.settings, None, "e", "", "", {}, Deadline(lambda: 60_000), url=url)  # type: ignore[arg-type]
     with read_only_session(step, "verify") as session, pytest.raises(NotAWriter):
-        send(session, "INSERT INTO a VALUES (1)")
+        session.execute(Command("INSERT INTO a VALUES (1)"))

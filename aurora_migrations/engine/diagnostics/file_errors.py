@@ -40,7 +40,7 @@ from aurora_migrations.engine.script import Hazard, Job, Message, Script
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
 _OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
-_CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
+CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _WORTH_IT = 1.25  # raising a limit by less than this factor is no remedy
 _HELP = "\n      "
 # Triggers and rules on the history's tables, which aren't ours, and how to drop them.
@@ -93,7 +93,7 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             cause="The file unlocks advisory locks that it didn't take (pg_advisory_unlock_all, DISCARD ALL).",
             solution="Unlock by key what the file itself locked, with pg_advisory_unlock(key).",
             state=_ROLLED_BACK,
-            **_where(job),
+            **job.facts,
         )
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
@@ -106,7 +106,7 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             solution=WHO_LOCKS_HISTORY if kind is LockTimeout else None,
             state=_ROLLED_BACK,
             sqlstate=found.sqlstate,
-            **_where(job),
+            **job.facts,
         )
     explanation = explain(found.sqlstate)
     return _unrecorded(
@@ -141,7 +141,7 @@ def _unrecorded(
     if found:
         cause = f"{', '.join(str(name) for name, _ in found)} may discard or change what is written."
         solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in found)}"
-    return MigrationFailed(f"{job.file}: {what}.", cause=cause, solution=solution, **facts, **_where(job))
+    return MigrationFailed(f"{job.file}: {what}.", cause=cause, solution=solution, **facts, **job.facts)
 
 
 def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
@@ -151,14 +151,14 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
     except MigratorError:
         standby = False
     if standby:
-        return NotAWriter("The server has become a standby: a failover is under way.", **_where(job))
+        return NotAWriter("The server has become a standby: a failover is under way.", **job.facts)
     return MigrationFailed(
         f"{job.file}: {found.message} (25006).",
         cause="The transaction is read-only: the file, the role or the database says so.",
         solution="Take SET TRANSACTION READ ONLY out of the file, or default_transaction_read_only off the role.",
         state=_ROLLED_BACK,
         sqlstate="25006",
-        **_where(job),
+        **job.facts,
     )
 
 
@@ -181,7 +181,7 @@ def file_error(
         "hint": found.hint,
         "detail": found.detail,
         "state": _ROLLED_BACK,
-        **_where(job),
+        **job.facts,
         **place,
     }
     if place:
@@ -205,7 +205,7 @@ def file_error(
         cause = f"Another session holds a lock that the statement needs; lock_timeout is {limit}."
     elif kind is StatementTimeout:
         limit = format_duration(job.limits.statement_timeout)
-        early = sent is not None and error.elapsed_ms + _CLOCKS < job.limits.statement_timeout
+        early = sent is not None and error.elapsed_ms + CLOCKS < job.limits.statement_timeout
         cause, solution = _OWN_LIMIT, _OWN_LIMIT_RAISED
         if job.limits.statement_timeout and not early:
             cause = f"The statement takes longer than statement_timeout allows, which is {limit}."
@@ -246,7 +246,7 @@ def held_too_long(job: Job, sent: Message) -> StatementTimeout:
     """The error if locks had been held for as long as allowed before the next message was sent."""
     first, statements = sent.statements[0], job.script.statements
     line, column = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
-    known = {"state": _ROLLED_BACK, "line": line, "column": column, "statement": first + 1, **_where(job)}
+    known = {"state": _ROLLED_BACK, "line": line, "column": column, "statement": first + 1, **job.facts}
     return _held_too_long(job, f"{job.file}:{line}:{column}", known)
 
 
@@ -331,12 +331,8 @@ def _lost(job: Job, found: Diagnosis) -> ConnectionLost:
         f"The connection was lost while {job.file} was running: {found.message}.",
         state=_ROLLED_BACK,
         sqlstate=found.sqlstate,
-        **_where(job),
+        **job.facts,
     )
-
-
-def _where(job: Job) -> dict[str, Any]:
-    return {"migration": job.migration.label, "file": job.file}
 
 
 _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
@@ -349,7 +345,7 @@ def with_expectations_state(job: Job, error: MigratorError) -> MigratorError:
     if "file" in error.facts:
         return found
     message = f"{job.file}, while its promises were checked: {error.message}"
-    return found.but(message=message, state=_ROLLED_BACK, **_where(job))
+    return found.but(message=message, state=_ROLLED_BACK, **job.facts)
 
 
 def with_unit_state(job: Job, number: int, error: MigratorError) -> MigratorError:

@@ -138,8 +138,13 @@ class Session:
 
     def query(self, sql: str, *params: Param) -> list[Row]:
         """Reads with a statement of ours, in a transaction of its own that ends at once."""
+        return self.execute(BEGIN, OURS, Command(sql, params), COMMIT)[2]
+
+    def execute(self, *commands: Command) -> list[list[Row]]:
+        """Sends statements of ours in one round trip and returns the rows of each. If one fails, it rolls back and
+        raises the named error."""
         try:
-            return self.wire.execute_pipeline([BEGIN, OURS, Command(sql, params), COMMIT])[2]
+            return self.wire.execute_pipeline(commands)
         except BatchError as error:
             self.roll_back()
             raise named_error(error.error) from error
@@ -153,11 +158,7 @@ class Session:
     def reset_session(self, complete: bool) -> None:
         """Undoes what a rolled back file has left in the session: its role and, if `complete`, for a file of which
         nothing is committed, everything else but the run lock."""
-        commands = (*self.reset_commands, _UNLOCK_ITS) if complete else self.reset_commands[:2]
-        try:
-            self.wire.execute_pipeline(commands)
-        except BatchError as error:
-            raise named_error(error.error) from error
+        self.execute(*((*self.reset_commands, _UNLOCK_ITS) if complete else self.reset_commands[:2]))
 
     def roll_back(self) -> None:
         """Rolls back an open transaction; if that fails, closes the session, and doesn't hide the first error."""
@@ -188,10 +189,7 @@ class Session:
             SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),
                    pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user
         """
-        try:
-            ((pid, recovery, version, database, user),) = self.wire.execute_pipeline([Command(sql)])[0]
-        except BatchError as error:
-            raise named_error(error.error) from error
+        ((pid, recovery, version, database, user),) = self.execute(Command(sql))[0]
         if pid != str(self.wire.connection.pgconn.backend_pid):
             raise pooler_found()
         return Server(int(pid), recovery == "t", str(version), str(database), str(user))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from aurora_migrations.engine.diagnostics.file_errors import CLOCKS
 from aurora_migrations.engine.errors import (
     Cancelled,
     InvalidInput,
@@ -24,16 +25,14 @@ from aurora_migrations.engine.errors import (
 from aurora_migrations.engine.interface import Listener
 from aurora_migrations.engine.manifest import Manifest
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres.protocol import BatchError, Command
+from aurora_migrations.engine.postgres.protocol import Command
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.postgres.sqlstate import named_error
 from aurora_migrations.engine.script import PAST, Action, Source
 from aurora_migrations.engine.steps.execution import ExecutionInput
 from aurora_migrations.engine.steps.settings import Settings
 
 RESERVE = 10_000  # milliseconds kept for rolling back, the history, closing, and saying what happened
 _LEAST = 1_000  # milliseconds that any file gets, whatever is left
-_CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _LOCK_SHARE = 2  # a lock's limit is at most half of a statement's, so that the blockers are reported
 _GRACE = 0.5  # seconds in which a statement's own limit may end it first: that error is more precise
 _AGAIN = 2.0  # seconds; a cancel request that arrives between two statements is lost
@@ -63,7 +62,7 @@ class Deadline:
     @property
     def is_over(self) -> bool:
         """Whether a file's time is up: nothing but the call's end has to have stopped it."""
-        return self._left <= _CLOCKS
+        return self._left <= CLOCKS
 
     def limits(self, wanted: Limits) -> Limits:
         """What is left of these limits. None may outlast the call: the next run would meet a server that still works
@@ -171,9 +170,11 @@ def read_only_session(step: Step, function: str) -> Iterator[Session]:
             raise NotAWriter("The server is a standby (a reader): migrations need the writer.")
         guard.watch(session)
         limits = step.deadline.limits(step.settings.limits)
-        send(session, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
-        send(session, f"SET statement_timeout = {limits.statement_timeout}")
-        send(session, f"SET lock_timeout = {limits.lock_timeout}")
+        session.execute(
+            Command("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
+            Command(f"SET statement_timeout = {limits.statement_timeout}"),
+            Command(f"SET lock_timeout = {limits.lock_timeout}"),
+        )
         yield session
     except (StatementTimeout, Cancelled) as error:
         if not step.deadline.is_over:
@@ -230,14 +231,6 @@ def _malformed(key: str, what: str) -> InvalidInput:
         state="This call changed nothing. Earlier calls of the execution may have changed something; see the history.",
         next_command=NextCommand("status"),
     )
-
-
-def send(session: Session, sql: str) -> None:
-    """Runs one of our own statements outside any transaction."""
-    try:
-        session.wire.execute_pipeline([Command(sql)])
-    except BatchError as error:
-        raise named_error(error.error) from error
 
 
 def newest(items: Sequence[_Item], budget: int) -> list[_Item]:

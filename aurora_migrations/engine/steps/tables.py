@@ -10,10 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from aurora_migrations.engine.errors import InsufficientPrivilege
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row
+from aurora_migrations.engine.errors import ConnectionLost, InsufficientPrivilege, MigratorError
+from aurora_migrations.engine.postgres.protocol import Command, Param, Row
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, Session
-from aurora_migrations.engine.postgres.sqlstate import connection_lost, named_error
 
 COUNTED = 16 * 1024 * 1024  # bytes on disk up to which rows are counted; a few milliseconds
 _COUNT_TIMEOUT = 2_000  # milliseconds
@@ -166,9 +165,10 @@ def _counted(session: Session, table: Table) -> Table:
     ]
     asking = Command(_ROWS.format(most=COUNTED, table=f"{only}{table.name}", oid=table.oid))
     try:
-        ((size, rows),) = session.wire.execute_pipeline([BEGIN, *limits, asking, COMMIT])[len(limits) + 1]
-    except BatchError as error:
-        _survive(session, error)
+        ((size, rows),) = session.execute(BEGIN, *limits, asking, COMMIT)[len(limits) + 1]
+    except ConnectionLost:
+        raise
+    except MigratorError:
         return table
     known = replace(table, size=int(str(size)))
     return known if rows is None else replace(known, rows=int(rows), counted=True)
@@ -177,19 +177,9 @@ def _counted(session: Session, table: Table) -> Table:
 def _query(session: Session, sql: str, *params: Param) -> list[Row]:
     """Rows, with names found as the role's own search_path finds them, unlike those that the history is read with."""
     try:
-        return session.wire.execute_pipeline([BEGIN, Command(sql, params), COMMIT])[1]
-    except BatchError as error:
-        _survive(session, error)
-        found = named_error(error.error)
-        if isinstance(found, InsufficientPrivilege):
-            found = found.but(
-                cause="Somebody has taken from the role what everybody may read of PostgreSQL's own tables.",
-                solution="Grant it again, such as: GRANT SELECT ON pg_catalog.pg_index TO role;",
-            )
-        raise found from error
-
-
-def _survive(session: Session, error: BatchError) -> None:
-    if connection_lost(error.error):
-        raise named_error(error.error) from error
-    session.roll_back()
+        return session.execute(BEGIN, Command(sql, params), COMMIT)[1]
+    except InsufficientPrivilege as error:
+        raise error.but(
+            cause="Somebody has taken from the role what everybody may read of PostgreSQL's own tables.",
+            solution="Grant it again, such as: GRANT SELECT ON pg_catalog.pg_index TO role;",
+        ) from error

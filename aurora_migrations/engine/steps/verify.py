@@ -17,9 +17,9 @@ from aurora_migrations.engine.history import Applied, Change, Done, State, read_
 from aurora_migrations.engine.interface import rollback_message, success, success_message
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import build_plan, find_target, read_edits
-from aurora_migrations.engine.postgres.session import Session, find_holder
+from aurora_migrations.engine.postgres.session import BEGIN, Session, find_holder
 from aurora_migrations.engine.script import ANYTHING, PAST, Outline
-from aurora_migrations.engine.steps.step import Step, newest, read_only_session, send
+from aurora_migrations.engine.steps.step import Step, newest, read_only_session
 from aurora_migrations.engine.steps.tables import Table, inspect, nowhere
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
@@ -258,7 +258,7 @@ def _lasting(
     for file, expectation in lasting:
         if step.deadline.is_over:
             raise StatementTimeout(f"{file}: {expectation}: could not be asked any more.", state=_STAYS)
-        send(session, "BEGIN")
+        session.execute(BEGIN)
         try:
             check = check_rows(session, expectation, faults=(LOCKED,))
         except MigratorError as error:
