@@ -18,17 +18,17 @@ from typing import NamedTuple
 
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history_format import (
+    BACKUP,
     BEFORE_FILES,
+    BY_HAND,
     SCHEMA,
+    SHOWN,
     WITH_STARTS,
     WITH_UNIT_ROWS,
     WITH_UNITS,
-    duplicate_version,
-    no_version,
+    changed_by_hand,
     read,
     read_format,
-    record_disappeared,
-    units_missing,
 )
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.protocol import Command, Param
@@ -166,7 +166,13 @@ def read_state(session: Session) -> State:
     for version, name, sha256, at, execution in rows:
         found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
         if applied.setdefault(found.version, found) is not found:
-            raise duplicate_version(found.version)
+            raise changed_by_hand(
+                f"{SCHEMA}.applied has more than one row with the version {found.version}.",
+                cause=f"{BY_HAND} Its primary key is gone.",
+                solution=f"Look at them: SELECT * FROM {SCHEMA}.applied WHERE version = {found.version}; Delete those "
+                f"that no run has written, and add the key again: ALTER TABLE {SCHEMA}.applied ADD PRIMARY KEY "
+                "(version);",
+            )
     unfinished = {
         version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
         for version, action, result, name, tokens, last in (parts[0] if parts else [])
@@ -213,7 +219,14 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
 def version_of(version: str | None, table: str, name: str | None) -> int:
     """The migration number of a row; an error if no file name can have it."""
     if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
-        raise no_version(str(version), table, str(name))
+        shown = str(version) if len(str(version)) <= SHOWN else f"{str(version)[:SHOWN]}..."
+        raise changed_by_hand(
+            f"{SCHEMA}.{table} has a row with the version {shown} (name {str(name)[:SHOWN]!r}), which isn't a "
+            "migration's number.",
+            solution=f"Look at such rows: SELECT version, name FROM {SCHEMA}.{table} WHERE version::text !~ "
+            f"'^[0-9]{{1,{_DIGITS}}}$'; Give a row that belongs to a migration its version back, and delete one that "
+            "doesn't.",
+        )
     return int(version)
 
 
@@ -322,7 +335,11 @@ def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
     query = f"SELECT sql, to_jsonb(a) ->> 'tokens' FROM {SCHEMA}.applied AS a WHERE version = $1::numeric"
     (rows,) = read(session, Command(query, [version]))
     if not rows:
-        raise record_disappeared(version)
+        raise changed_by_hand(
+            f"The record of version {version} vanished from {SCHEMA}.applied while it was being read.",
+            cause="Another run has just rolled that migration back, or somebody has deleted its record.",
+            solution="Look again; `aurora-migrations history` shows what was rolled back.",
+        )
     ((sql, tokens),) = rows
     return (sql or "").encode(), tokens
 
@@ -337,7 +354,10 @@ def _progress(
 ) -> Progress:
     units = tuple(tokens.split(",")) if tokens else ()
     if len(units) != int(last or 0):
-        raise units_missing(str(name), len(units), str(last))
+        raise changed_by_hand(
+            f"{SCHEMA}.units has {len(units)} of the {last} parts of {str(name)[:SHOWN]!r} that were committed.",
+            solution=f"Bring {BACKUP}; or see in the database how far the file got, and finish the rest by hand.",
+        )
     return Progress(str(action), result, units, str(name))
 
 

@@ -28,7 +28,7 @@ Param = str | bytes | int | bool | None
 Watch = Callable[[float], tuple[bool, float]]
 
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
-_COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
+_COPYING = (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
 _POLL = 1.0  # seconds; Windows delivers Ctrl-C only between waits
 
 
@@ -110,8 +110,11 @@ class Wire:
                     if result.status in _FAILED:
                         failure = failure or errors.error_from_result(result)
                         continue  # not cleared: the error reads its position, hint and names from it, later
-                    if result.status in _COPYING:
-                        _end_copy(self._pgconn, result.status)
+                    if result.status == pq.ExecStatus.COPY_IN:
+                        self._pgconn.put_copy_end(b"a migration file can't carry the data of COPY FROM STDIN")
+                    elif result.status in _COPYING:  # what COPY TO STDOUT sends is dropped, as rows are
+                        while self._pgconn.get_copy_data(0)[0] > 0:
+                            pass
                     elif result.status not in (pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.EMPTY_QUERY) and not failure:
                         completed += 1
                         # `INSERT 0 5` -> `INSERT`; `CREATE TABLE` stays.
@@ -195,15 +198,6 @@ class Wire:
             if stop:
                 self.connection.cancel_safe(timeout=5)
         return 0
-
-
-def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:
-    """A file can't carry data for COPY FROM STDIN: fails it. What COPY TO STDOUT sends is dropped, as rows are."""
-    if status == pq.ExecStatus.COPY_IN:
-        pgconn.put_copy_end(b"a migration file can't carry the data of COPY FROM STDIN")
-    else:
-        while pgconn.get_copy_data(0)[0] > 0:
-            pass
 
 
 def _text(param: Param) -> bytes | None:

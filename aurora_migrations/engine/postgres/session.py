@@ -220,7 +220,18 @@ def acquire_run_lock(
         if yields_to_others is not None and seen is not None and seen.pid != yields_to_others:
             left = 0
         if left <= 0:
-            raise _busy(holder, budget)
+            has_it = (
+                f"the run lock is held by {holder}" if holder else "the run lock was held by ever-changing sessions"
+            )
+            foreign = holder is not None and not (holder.application or "").startswith(application_name(""))
+            end = f" To end it by force: SELECT pg_terminate_backend({holder.pid});" if holder else ""
+            raise AnotherRunInProgress(
+                f"Another run is in progress: the run lock {has_it}; waited {format_duration(budget * 1_000)}.",
+                cause="A session that isn't a run of this product holds the run lock's key." if foreign else None,
+                solution=f"{AnotherRunInProgress.solution}{end}",
+                holder=asdict(holder) if holder else None,
+                holder_pid=holder.pid if holder else None,
+            )
         session.pause(min(left, random.uniform(pause / 2, pause)), _WAITING)
         pause = min(_LONGEST_PAUSE, pause * 1.5)
 
@@ -232,17 +243,3 @@ def find_holder(session: Session) -> Holder | None:
         return None
     pid, user, application, since = rows[0]
     return Holder(int(pid or 0), user, application, since)
-
-
-def _busy(holder: Holder | None, budget: float) -> AnotherRunInProgress:
-    has_it = f"the run lock is held by {holder}" if holder else "the run lock was held by ever-changing sessions"
-    ours = holder is not None and (holder.application or "").startswith(application_name(""))
-    cause = None if ours or holder is None else "A session that isn't a run of this product holds the run lock's key."
-    end = f" To end it by force: SELECT pg_terminate_backend({holder.pid});" if holder else ""
-    return AnotherRunInProgress(
-        f"Another run is in progress: {has_it}; waited {format_duration(budget * 1_000)}.",
-        cause=cause,
-        solution=f"{AnotherRunInProgress.solution}{end}",
-        holder=asdict(holder) if holder else None,
-        holder_pid=holder.pid if holder else None,
-    )
