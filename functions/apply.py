@@ -15,7 +15,8 @@ from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.runner import apply as apply_files
 from aurora_migrations.engine.runner import roll_back
 from aurora_migrations.engine.script import PAST, Action
-from aurora_migrations.engine.steps.step import Guard, Step, newest, out_of_time
+from aurora_migrations.engine.status import first, newest
+from aurora_migrations.engine.steps.step import Guard, Step, out_of_time
 from functions.entrypoint import Call, Deployment, lambda_handler
 
 _FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)
@@ -84,9 +85,9 @@ def apply(step: Step) -> Progress:
         if not (step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)):
             raise record.complete(error) from error
         if not record.done:
-            first = ", though the file was the first of its call"
+            why = ", though the file was the first of its call"
             split = ", or split the work into several files or batches"
-            raise record.complete(out_of_time(error, "apply", cause=first, solution=split)) from error
+            raise record.complete(out_of_time(error, "apply", cause=why, solution=split)) from error
         return Progress(step, tuple(record.done), len(record.planned_files) - len(record.done))
     return Progress(step, result.applied, result.remaining)
 
@@ -131,7 +132,7 @@ class _CallRecord(Listener):
         done = {file.migration for file in self.done}
         left = [migration.name for migration in self.planned_files if migration.label not in done]
         if left:  # the first is the one that failed, if one has
-            facts |= {"not_done": newest(left[::-1], _LABELS_BUDGET)[::-1], "not_done_count": len(left)}
+            facts |= {"not_done": first(left, _LABELS_BUDGET), "not_done_count": len(left)}
         return error.but(**facts)
 
 

@@ -23,7 +23,7 @@ from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR, read_input
 from aurora_migrations.engine.steps.layout import in_a_line
 from aurora_migrations.engine.steps.settings import ROOT, Settings, read_settings
-from aurora_migrations.engine.steps.step import Deadline, Step, read_so_far, read_text
+from aurora_migrations.engine.steps.step import Deadline, Step, read_event_text, read_so_far
 from functions import mail
 from functions.database_secret import Login, SecretsClient, read_login, secrets_client, with_login
 from functions.remediation import in_environment
@@ -113,13 +113,13 @@ def _call(
             cause="The function was called by itself; it works for a state machine, which passes more than an input.",
             solution="Start an execution of the state machine instead.",
         )
-    execution = read_text(payload, "execution", _LONGEST_NAME)
+    execution = read_event_text(payload, "execution", _LONGEST_NAME)
     step = Step(
         settings=deployment.settings,
         input=read_input(payload.get("input", {}), execution, deployment.settings.actions),
         execution=execution,
-        started_at=read_text(payload, "started_at", _LONGEST_FACT),
-        package=read_text(payload, "package", _LONGEST_FACT),
+        started_at=read_event_text(payload, "started_at", _LONGEST_FACT),
+        package=read_event_text(payload, "package", _LONGEST_FACT),
         so_far=read_so_far(payload),
         deadline=Deadline(context.get_remaining_time_in_millis),
         listener=telemetry,

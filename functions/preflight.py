@@ -21,12 +21,13 @@ from aurora_migrations.engine.status import (
     complete_answer,
     history_answer,
     list_answer,
+    newest,
     plan_answer,
     read_entries,
     read_overview,
     status_answer,
 )
-from aurora_migrations.engine.steps.step import Step, newest, read_only_session
+from aurora_migrations.engine.steps.step import Step, read_only_session
 from functions import workflow_mails
 from functions.entrypoint import Call, Deployment, lambda_handler, unexpected
 from functions.workflow_mails import Database

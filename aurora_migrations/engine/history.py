@@ -164,7 +164,7 @@ def read_state(session: Session) -> State:
     rows, *parts = read(session, Command(_APPLIED), *([Command(unfinished_sql)] if number >= WITH_UNITS else []))
     applied: dict[int, Applied] = {}
     for version, name, sha256, at, execution in rows:
-        found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
+        found = Applied(_version_of(version, "applied", name), str(name), str(sha256), _iso(str(at)), str(execution))
         if applied.setdefault(found.version, found) is not found:
             raise changed_by_hand(
                 f"{SCHEMA}.applied has more than one row with the version {found.version}.",
@@ -174,7 +174,7 @@ def read_state(session: Session) -> State:
                 "(version);",
             )
     unfinished = {
-        version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
+        _version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
         for version, action, result, name, tokens, last in (parts[0] if parts else [])
     }
     return State(applied, unfinished)
@@ -190,7 +190,7 @@ def read_course(session: Session) -> list[Change]:
     if read_format(session) == 0:
         return []
     (rows,) = read(session, Command(_COURSE))
-    return [Change(version_of(v, "attempts", name), str(action), str(sha)) for v, name, action, sha in rows]
+    return [Change(_version_of(v, "attempts", name), str(action), str(sha)) for v, name, action, sha in rows]
 
 
 def read_attempts(session: Session, newest: int) -> list[Attempt]:
@@ -207,8 +207,8 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
             name=str(name),
             execution=str(execution),
             requested_by=str(requested_by),
-            started_at=iso(str(started)),
-            finished_at=iso(finished) if finished else None,
+            started_at=_iso(str(started)),
+            finished_at=_iso(finished) if finished else None,
             result=result,
             error=kept if isinstance(kept := json.loads(error or "null"), dict) else None,
         )
@@ -216,7 +216,7 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
     ]
 
 
-def version_of(version: str | None, table: str, name: str | None) -> int:
+def _version_of(version: str | None, table: str, name: str | None) -> int:
     """The migration number of a row; an error if no file name can have it."""
     if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
         shown = str(version) if len(str(version)) <= SHOWN else f"{str(version)[:SHOWN]}..."
@@ -329,7 +329,7 @@ def read_attempt(session: Session, attempt: int, job: Job) -> Progress | None:
     return _progress(*rows[0]) if rows else None
 
 
-def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
+def read_applied_text(session: Session, version: int) -> tuple[bytes, str | None]:
     """The text of a migration as it was applied, and its token hash."""
     # Through JSON, as the column isn't there yet in a history that this run hasn't upgraded.
     query = f"SELECT sql, to_jsonb(a) ->> 'tokens' FROM {SCHEMA}.applied AS a WHERE version = $1::numeric"
@@ -344,7 +344,7 @@ def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
     return (sql or "").encode(), tokens
 
 
-def iso(timestamp: str) -> str:
+def _iso(timestamp: str) -> str:
     """PostgreSQL's `2026-11-23 04:00:17.123456+00` as `2026-11-23T04:00:17Z`."""
     return timestamp[:19].replace(" ", "T") + "Z"
 
@@ -393,7 +393,7 @@ def read_done(session: Session, execution: str, start: str, action: Action) -> t
         return ()  # made by an earlier version of the product, and so by earlier executions
     (rows,) = read(session, Command(_DONE, [execution, start, action, PAST[action].replace("_", " ")]))
     return tuple(
-        Done(version_of(version, "attempts", name), str(name), iso(str(at)), float(str(ms)))
+        Done(_version_of(version, "attempts", name), str(name), _iso(str(at)), float(str(ms)))
         for version, name, at, ms in rows
     )
 

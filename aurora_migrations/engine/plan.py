@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_password, without_values
 from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, NextCommand, OutOfOrder
-from aurora_migrations.engine.history import NOTHING_UNDONE, Applied, Progress, State, Undone
-from aurora_migrations.engine.history import read_text as read_applied_text
+from aurora_migrations.engine.history import NOTHING_UNDONE, Applied, Progress, State, Undone, read_applied_text
 from aurora_migrations.engine.migrations import Migration, Package, read_text
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import Source

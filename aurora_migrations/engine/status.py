@@ -7,6 +7,7 @@ items were left out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
@@ -16,7 +17,6 @@ from aurora_migrations.engine.interface import success
 from aurora_migrations.engine.plan import Plan, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Server, Session, find_holder
 from aurora_migrations.engine.script import Source
-from aurora_migrations.engine.steps.step import newest
 
 # From healthy to not: what `list` and `status` call a migration.
 STATES = ("applied", "pending", "partly in", "ahead", "out of order", "changed", "partly out", "missing")
@@ -187,6 +187,17 @@ def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str
 def first(items: Sequence[_Item], budget: int) -> list[_Item]:
     """The first items whose JSON takes no more than `budget` bytes."""
     return list(items) if budget == UNLIMITED else newest(items[::-1], budget)[::-1]
+
+
+def newest(items: Sequence[_Item], budget: int) -> list[_Item]:
+    """The last items whose JSON takes no more than `budget` bytes in all: the state that steps hand on is limited."""
+    kept: list[_Item] = []
+    for item in reversed(items):
+        budget -= len(json.dumps(item).encode()) + 2
+        if budget < 0:
+            break
+        kept.append(item)
+    return kept[::-1]
 
 
 def _count(number: int) -> str:

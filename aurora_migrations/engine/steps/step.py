@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 
@@ -36,7 +35,6 @@ _LEAST = 1_000  # milliseconds that any file gets, whatever is left
 _LOCK_SHARE = 2  # a lock's limit is at most half of a statement's, so that the blockers are reported
 _GRACE = 0.5  # seconds in which a statement's own limit may end it first: that error is more precise
 _AGAIN = 2.0  # seconds; a cancel request that arrives between two statements is lost
-_Item = TypeVar("_Item")
 _LONGEST_NUMBER = 255  # characters: as long as a file's name can be
 
 
@@ -186,7 +184,7 @@ def read_only_session(step: Step, function: str) -> Iterator[Session]:
         step.listener.closed()
 
 
-def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
+def read_event_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
     """A text of the event with which the state machine calls a function; empty where it is missing."""
     value = payload.get(key)
     if value is None:
@@ -231,14 +229,3 @@ def _malformed(key: str, what: str) -> InvalidInput:
         state="This call changed nothing. Earlier calls of the execution may have changed something; see the history.",
         next_command=NextCommand("status"),
     )
-
-
-def newest(items: Sequence[_Item], budget: int) -> list[_Item]:
-    """The last items whose JSON takes no more than `budget` bytes in all: the state that steps hand on is limited."""
-    kept: list[_Item] = []
-    for item in reversed(items):
-        budget -= len(json.dumps(item).encode()) + 2
-        if budget < 0:
-            break
-        kept.append(item)
-    return kept[::-1]

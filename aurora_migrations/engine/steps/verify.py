@@ -19,7 +19,8 @@ from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.session import BEGIN, Session, find_holder
 from aurora_migrations.engine.script import ANYTHING, PAST, Outline
-from aurora_migrations.engine.steps.step import Step, newest, read_only_session
+from aurora_migrations.engine.status import first, newest
+from aurora_migrations.engine.steps.step import Step, read_only_session
 from aurora_migrations.engine.steps.tables import Table, inspect, nowhere
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
@@ -297,7 +298,7 @@ def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Ste
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),
         migration=step.input.target,
-        checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
+        checks=first([asdict(check) for check in failed], _CHECKS_BUDGET),
     )
 
 

@@ -13,7 +13,7 @@ UNSEEN = {
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
     "engine/history.py _progress changed_by_hand": _TAMPERED,
     "engine/history.py read_state changed_by_hand": _TAMPERED,
-    "engine/history.py read_text changed_by_hand": _TAMPERED,
+    "engine/history.py read_applied_text changed_by_hand": _TAMPERED,
     "engine/manifest.py _read_details _unread 2": "a disk that fails between opening a file and reading it",
     "engine/runner.py wait_for_next_attempt cancelled": "Ctrl-C within the millisecond of a statement of "
     "ours; the message is that of `session.pause`, which has a scene",
