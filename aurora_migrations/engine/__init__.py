@@ -12,8 +12,9 @@
     steps/          the steps of an execution
 
 It knows PostgreSQL, and nothing of Lambda, AWS or the command line; only what `steps/` has is shared by functions,
-stack and command line. The path of a statement: `runner` takes the run
-lock and decides about retries, `transaction` runs one file, `postgres/protocol` sends it.
+stack and command line. The path of a statement: `runner` takes the run lock (`postgres/session`) and runs file by file,
+`locks/retry` decides about another attempt, `transaction` is one attempt, `script` divides a file into messages, and
+`postgres/protocol` sends them.
 """
 
 from aurora_migrations.engine.errors import MigratorError
