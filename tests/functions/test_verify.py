@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from aurora_migrations.engine.verification import tables
 
 from aurora_migrations.engine.errors import MigrationChanged, MigrationFailed, VerificationFailed
 from aurora_migrations.engine.postgres.session import RUN_LOCK
+from aurora_migrations.engine.steps import tables
 from tests.database.helpers import holding
 from tests.functions.helpers import Machine
 
