@@ -55,32 +55,9 @@ class Overview:
     last: Attempt | None  # the newest attempt
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many migrations are in each state."""
-        found = [entry.state for entry in self.entries]
-        return {state: found.count(state) for state in STATES}
-
-    @property
     def refused(self) -> list[Entry]:
         """The migrations because of which a run would be refused."""
         return [entry for entry in self.entries if entry.state not in _SOUND]
-
-    def to_dict(self, server: Server) -> dict[str, object]:
-        """The overview as JSON-able data, with the server that it is of."""
-        applied = [entry for entry in self.entries if entry.applied_at]
-        return {
-            "database": server.database,
-            "user": server.user,
-            "server_version": server.version,
-            "standby": server.in_recovery,
-            "sound": not self.refused,
-            "counts": self.counts,
-            "newest": applied[-1].to_dict() if applied else None,
-            **{word: [e.name for e in self.entries if e.state == word] for word in ("pending", "ahead")},
-            "refused": [entry.to_dict() for entry in self.refused],
-            "running": asdict(self.running) if self.running else None,
-            "last_attempt": asdict(self.last) if self.last else None,
-        }
 
 
 def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
@@ -138,13 +115,26 @@ def list_answer(entries: Sequence[Entry], budget: int = UNLIMITED) -> dict[str, 
 
 def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -> dict[str, object]:
     """The status. Of the names in each list the first, if they are too many; `counts` has their number."""
-    document = replace(overview, last=_cut(overview.last) if overview.last else None).to_dict(server)
-    lists = {key: first(value, budget) if isinstance(value, list) else value for key, value in document.items()}
-    left = overview.counts["pending"] + overview.counts["partly in"]
+    refused, states = overview.refused, [entry.state for entry in overview.entries]
+    applied = [entry for entry in overview.entries if entry.applied_at]
+    left = states.count("pending") + states.count("partly in")
     message = f"{_count(left)} pending" if left else "Every migration is applied"
-    if overview.refused:
-        message = f"A run would be refused for {_count(len(overview.refused))}"
-    return {"message": message, **lists}
+    if refused:
+        message = f"A run would be refused for {_count(len(refused))}"
+    return {
+        "message": message,
+        "database": server.database,
+        "user": server.user,
+        "server_version": server.version,
+        "standby": server.in_recovery,
+        "sound": not refused,
+        "counts": {state: states.count(state) for state in STATES},
+        "newest": applied[-1].to_dict() if applied else None,
+        **{word: first([e.name for e in overview.entries if e.state == word], budget) for word in ("pending", "ahead")},
+        "refused": first([entry.to_dict() for entry in refused], budget),
+        "running": asdict(overview.running) if overview.running else None,
+        "last_attempt": asdict(_cut(overview.last)) if overview.last else None,
+    }
 
 
 def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMITED) -> dict[str, object]:
