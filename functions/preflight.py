@@ -10,23 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from aurora_migrations.engine import status
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state, read_undone
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Session, find_holder
-from aurora_migrations.engine.status import (
-    ATTEMPTS,
-    complete_answer,
-    history_answer,
-    list_answer,
-    newest,
-    plan_answer,
-    read_entries,
-    read_overview,
-    status_answer,
-)
 from aurora_migrations.engine.steps.step import Step, read_only_session
 from functions import workflow_mails
 from functions.entrypoint import Call, Deployment, lambda_handler, unexpected
@@ -95,7 +85,7 @@ class Report:
             "pending": len(self.pending),
             "applied": self.applied,
             "next": self.next,
-            "warnings": newest(self.warnings, _WARNINGS_BUDGET),
+            "warnings": status.newest(self.warnings, _WARNINGS_BUDGET),
             "requested_by": given.requested_by,
             "trigger": given.trigger,
             "server": dict(self.server),
@@ -119,8 +109,8 @@ def _run(step: Step, session: Session) -> Report:
 def _show_plan(step: Step, session: Session) -> Report:
     running = find_holder(session)  # first: if no run is in progress then, what is read after it stays true
     plan = _plan(step, session)
-    answer = plan_answer(step.source, plan, _PLAN_BUDGET)
-    answer["warnings"] = newest(plan.warnings, _WARNINGS_BUDGET)
+    answer = status.plan_answer(step.source, plan, _PLAN_BUDGET)
+    answer["warnings"] = status.newest(plan.warnings, _WARNINGS_BUDGET)
     report = _report(step, session, plan.pending, plan.applied, "done", plan.warnings, answer)
     return replace(report, running=running)
 
@@ -128,13 +118,13 @@ def _show_plan(step: Step, session: Session) -> Report:
 def _read_only(step: Step, session: Session) -> Report:
     """The report of `list-migrations`, `status` or `history`."""
     if step.input.action == "status":
-        overview = read_overview(session, step.source)
-        entries, answer = overview.entries, status_answer(overview, session.server, _STATUS_BUDGET)
+        overview = status.read_overview(session, step.source)
+        entries, answer = overview.entries, status.status_answer(overview, session.server, _STATUS_BUDGET)
     else:
-        attempts, entries = read_attempts(session, ATTEMPTS + 1), read_entries(session, step.source)
-        answer = list_answer(entries, _LIST_BUDGET)
+        attempts, entries = read_attempts(session, status.ATTEMPTS + 1), status.read_entries(session, step.source)
+        answer = status.list_answer(entries, _LIST_BUDGET)
         if step.input.action == "history":
-            answer = history_answer(attempts, ATTEMPTS, _LIST_BUDGET)
+            answer = status.history_answer(attempts, status.ATTEMPTS, _LIST_BUDGET)
     known = {migration.label: migration for migration in step.source.package.migrations}
     pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
     return _report(step, session, pending, read_applied(session), "done", (), answer)
@@ -191,7 +181,7 @@ def _report(
     if hazards and step.settings.hazards == "refuse" and action == "run-migration":
         raise hazards_refused(hazards)
     if answer is not None:
-        result = complete_answer(action, step.execution, server, answer)
+        result = status.complete_answer(action, step.execution, server, answer)
     ((ssl, version, cipher),) = session.query(_TLS)
     proof = {
         "version": server.version,

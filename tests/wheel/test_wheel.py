@@ -230,6 +230,6 @@ def test_a_stack_with_the_projects_migrations_is_synthesised(wheel: Path, tmp_pa
     made = installed.python(SYNTHESIS, SECRET)
     assert made.returncode == 0, made.stderr
     (template,) = (installed.project / "cdk.out").glob("*.template.json")
-    assert re.search(r'"Handler": ?"functions\.apply\.handler\.', template.read_text())
+    assert re.search(r'"Handler": ?"functions\.apply\.handler"', template.read_text())
     packed = list((installed.project / "cdk.out").glob("asset.*/migrations/*.sql"))
     assert [path.name for path in packed] == ["001_wheel_test.sql"]
