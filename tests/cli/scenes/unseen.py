@@ -40,8 +40,6 @@ UNSEEN = {
     "`interrupts.as_cancelled`, which has a scene",
     "engine/runner.py connect pause": "the message is that of `connect as_cancelled`, which has a scene; here "
     "the connection is retried",
-    "engine/postgres/session.py reset_session named_error": "a new connection takes the lost one's place at once; "
-    "this error needs five more to be lost",
     "engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
     "`connect._why_not_connected` makes it, which has a scene",
 }
