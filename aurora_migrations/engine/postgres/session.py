@@ -220,9 +220,7 @@ def acquire_run_lock(
         if yields_to_others is not None and seen is not None and seen.pid != yields_to_others:
             left = 0
         if left <= 0:
-            has_it = (
-                f"the run lock is held by {holder}" if holder else "the run lock was held by ever-changing sessions"
-            )
+            has_it = f"is held by {holder}" if holder else "was held by ever-changing sessions"
             foreign = holder is not None and not (holder.application or "").startswith(application_name(""))
             end = f" To end it by force: SELECT pg_terminate_backend({holder.pid});" if holder else ""
             raise AnotherRunInProgress(
