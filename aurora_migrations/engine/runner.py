@@ -51,7 +51,7 @@ from aurora_migrations.engine.plan import (
 )
 from aurora_migrations.engine.postgres.session import Session, acquire_run_lock
 from aurora_migrations.engine.script import PAST, Action, Job
-from aurora_migrations.engine.transaction import Attempt, AttemptResult, CommitUnknown
+from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, RunningAttempt
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
@@ -193,7 +193,7 @@ class _Runner:
             job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
             attempt_ms, on_running = self._retry.attempt_ms, self._listener.statement_running
             try:
-                return Attempt(self._session, job, self._observer, attempt_ms, on_running).run()
+                return RunningAttempt(self._session, job, self._observer, attempt_ms, on_running).run()
             except CommitUnknown as unknown:
                 if self.resolve_unknown_commit(unknown, job):
                     return unknown.result

@@ -62,7 +62,7 @@ class CommitUnknown(Exception):
         self.commit_sent = commit_sent  # if not, the unit is certainly rolled back
 
 
-class Attempt:
+class RunningAttempt:
     """One attempt to run a file, unit by unit."""
 
     def __init__(

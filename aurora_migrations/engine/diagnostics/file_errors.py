@@ -224,7 +224,7 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], wait: LockWait
     """The error of a lock timeout, with the blockers."""
     ended = [blocker.pid for blocker in wait.blockers if blocker.pid and blocker.kind is None]  # no autovacuum
     ends = [f"SELECT pg_terminate_backend({pid});" for pid in ended]
-    hidden = any(blocker.is_hidden for blocker in wait.blockers)
+    hidden = any(blocker.state is None and blocker.kind is None for blocker in wait.blockers)
     grant = f" {GRANT.format(user='the role')}." if hidden else ""
     never = any(blocker.never_yields for blocker in wait.blockers)
     against = " An autovacuum against wraparound never gives way: let it end." if never else ""

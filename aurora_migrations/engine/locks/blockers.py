@@ -66,11 +66,6 @@ class Blocker:
     kind: str | None = None  # `autovacuum worker` or `prepared transaction`, if it is one
 
     @property
-    def is_hidden(self) -> bool:
-        """Whether our role may not see what it does."""
-        return self.state is None and self.kind is None
-
-    @property
     def never_yields(self) -> bool:
         """Whether it is an autovacuum against wraparound, which never gives way to a waiting session."""
         return self.kind is not None and "to prevent wraparound" in (self.query or "")
