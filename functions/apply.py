@@ -38,7 +38,7 @@ def _apply(call: Call) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Batch:
     """What this call and those before it have done."""
 
     step: Step
@@ -58,7 +58,7 @@ class Progress:
         }
 
 
-def apply(step: Step) -> Progress:
+def apply(step: Step) -> Batch:
     """Applies what is pending, or rolls back what the input names, and ends in time. The first file always begins. A
     later one that the end of the call cuts off is rolled back and left to the next call."""
     record = _CallRecord(step)
@@ -88,8 +88,8 @@ def apply(step: Step) -> Progress:
             why = ", though the file was the first of its call"
             split = ", or split the work into several files or batches"
             raise record.complete(out_of_time(error, "apply", cause=why, solution=split)) from error
-        return Progress(step, tuple(record.done), len(record.planned_files) - len(record.done))
-    return Progress(step, result.applied, result.remaining)
+        return Batch(step, tuple(record.done), len(record.planned_files) - len(record.done))
+    return Batch(step, result.applied, result.remaining)
 
 
 class _CallRecord(Listener):

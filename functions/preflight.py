@@ -20,7 +20,7 @@ from aurora_migrations.engine.postgres.session import Holder, Session, find_hold
 from aurora_migrations.engine.steps.step import Step, read_only_session
 from functions import workflow_mails
 from functions.entrypoint import Call, Deployment, lambda_handler, unexpected
-from functions.workflow_mails import Database
+from functions.workflow_mails import DatabaseState
 
 # Bytes of JSON. The status has three lists; all together stay far below the 256 KiB that a state may have.
 _LIST_BUDGET, _PLAN_BUDGET, _STATUS_BUDGET, _WARNINGS_BUDGET = 100_000, 24_000, 20_000, 4_000
@@ -211,7 +211,7 @@ def _end(call: Call) -> dict[str, Any]:
     return answer
 
 
-def _read_database(call: Call) -> Database:
+def _read_database(call: Call) -> DatabaseState:
     """The state of the database. If it can't be read, the mail is written all the same, with the reason in it; unless
     the state machine retries the error."""
     try:
@@ -224,11 +224,11 @@ def _read_database(call: Call) -> Database:
         return workflow_mails.unknown_database_state(known)
 
 
-def _describe_database(report: Report) -> Database:
+def _describe_database(report: Report) -> DatabaseState:
     return workflow_mails.database_state(report.applied, [each.name for each in report.pending], report.running)
 
 
-def _call_again(call: Call, database: Database) -> dict[str, Any]:
+def _call_again(call: Call, database: DatabaseState) -> dict[str, Any]:
     """Whether to call again because a run is in progress, and how often that was done. A function call can outlive its
     execution, but not the number of checks (`looks`) that the state machine allows."""
     state = call.report.get("state")

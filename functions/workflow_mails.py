@@ -33,25 +33,25 @@ _LOOK_AGAIN += "and the log of the function preflight, which the page below lead
 
 
 @dataclass(frozen=True)
-class Database:
+class DatabaseState:
     """The state of the database, for a mail."""
 
     lines: Sequence[str]  # what is applied and pending, or why that isn't known
     at_work: bool = False  # whether a run holds the run lock
 
 
-def database_state(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
+def database_state(applied: int, pending: Sequence[str], running: Holder | None) -> DatabaseState:
     """The state that preflight has read: how many are applied, the names of pending ones, who holds the run lock."""
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
     at_work = f"At work now: {running}." if running else "Nobody holds the run lock."
-    return Database([*lines, *wrapped(at_work, hang="  ")], running is not None)
+    return DatabaseState([*lines, *wrapped(at_work, hang="  ")], running is not None)
 
 
-def unknown_database_state(error: MigratorError) -> Database:
+def unknown_database_state(error: MigratorError) -> DatabaseState:
     """The state if preflight couldn't read it."""
-    return Database(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
+    return DatabaseState(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_failure(caught: object) -> Failure:
     )
 
 
-def failure(caught: Failure, run: Run, database: Database) -> Mail:
+def failure(caught: Failure, run: Run, database: DatabaseState) -> Mail:
     """The mail about a failure of which no function has written one: it died, was cut off, or could not be called."""
     what = "daily check of migrations" if _is_daily(run) else "run of migrations"
     where = f", in the step {caught.step}" if caught.step else ""
@@ -167,7 +167,7 @@ def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
     return {**texts, "executionArn": arn, "input": None if given is None else json.dumps(known_input(given))}
 
 
-def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: Database) -> Mail:
+def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: DatabaseState) -> Mail:
     """The mail about an execution that was stopped, timed out (after `limit_ms`), or broke inside its state machine;
     `end` is the event, as `read_end` returns it."""
     status, execution_input = str(end["status"]), json.loads(end["input"] or "null")
@@ -208,7 +208,7 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     return _compose(run, subject, headline, f"{status}\n{happened}", why, now, to_do, command, reason)
 
 
-def pending(run: Run, database: Database) -> Mail:
+def pending(run: Run, database: DatabaseState) -> Mail:
     """The mail about migrations that are deployed and not applied."""
     to_do = "Start a run: that is always safe. One that is at work is waited for."
     command = NextCommand("run", ("--env", run.environment))

@@ -33,7 +33,7 @@ _SHOWN = 5  # names of files in one message
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """The index's entry of a migration."""
 
     version: int
@@ -126,14 +126,14 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
     migrations = sorted(scripts, key=lambda migration: migration.version)
     package = Package(folder, tuple(migrations))
     lines: list[bytes] = []
-    entries: list[Entry] = []
+    entries: list[IndexEntry] = []
     for migration in migrations:
         data = {action: script_to_json(script) for action, script in scripts[migration].items()}
         line = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
         lines.append(line)
         tokens, details = scripts[migration]["apply"].tokens, hashlib.sha256(line).hexdigest()
         offset = entries[-1].offset + entries[-1].length if entries else 0
-        entries.append(Entry(migration.version, migration.hashes, tokens, details, offset, len(line)))
+        entries.append(IndexEntry(migration.version, migration.hashes, tokens, details, offset, len(line)))
     # The files were read to be understood and again for their hashes: both must have seen the same.
     hashes = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
     for script in (script for by_action in scripts.values() for script in by_action.values()):
@@ -196,7 +196,7 @@ def _replace(path: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _read_index(folder: Path) -> tuple[str, list[Entry]]:
+def _read_index(folder: Path) -> tuple[str, list[IndexEntry]]:
     path = folder / INDEX
     try:
         _check_regular_file(path)
@@ -219,8 +219,8 @@ def _read_index(folder: Path) -> tuple[str, list[Entry]]:
         raise _invalid(f"{path} is damaged: an entry isn't as this version writes it.", cause=_DAMAGED) from error
 
 
-def _entry(data: dict[str, Any]) -> Entry:
-    entry = Entry(**data)
+def _entry(data: dict[str, Any]) -> IndexEntry:
+    entry = IndexEntry(**data)
     hashes = list(entry.hashes.values()) if isinstance(entry.hashes, dict) else [None]
     texts, numbers = (entry.tokens, entry.details, *hashes), (entry.version, entry.offset, entry.length)
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):

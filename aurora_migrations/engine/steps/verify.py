@@ -69,7 +69,7 @@ def find_expected_tables(files: Iterable[TableEffects | None]) -> dict[str, str]
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """What verify found, and with it what the machine answers."""
 
     step: Step
@@ -132,7 +132,7 @@ def _milliseconds_since(start: str) -> float | None:
     return round((datetime.now(UTC) - began.replace(tzinfo=began.tzinfo or UTC)).total_seconds() * 1_000, 1)
 
 
-def verify(step: Step) -> Report:
+def verify(step: Step) -> Verification:
     """Inspects what the execution has touched, or what its input names. VerificationFailed: a table that must exist
     doesn't, an index can't be used, a lasting expectation isn't met, or something isn't applied."""
     package, action = step.source.package, step.input.action
@@ -177,7 +177,7 @@ def verify(step: Step) -> Report:
             warnings += build_plan(package, state, edits, step.input.target).warnings
             files = [package.by_version[version] for version in did if version in package.by_version]
             warnings += [str(hazard) for file in files for hazard in step.source.script("apply", file).open_hazards]
-        return Report(
+        return Verification(
             step,
             database=session.server.database,
             target=target,
