@@ -26,7 +26,7 @@ from constructs import Construct
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, is_word, report, send
-from aurora_migrations.engine.steps import execution, fixed_mails
+from aurora_migrations.engine.steps import execution, layout
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 
 FAILURE = "$.failure"
@@ -73,7 +73,7 @@ class FailureBranch(Construct):
         self._send.add_catch(self.end, result_path="$.unsent")
         self._send.next(self.end)
         given = sfn.JsonPath.object_at("$$.Execution.Input") if execution_input is None else dict(execution_input)
-        unwritten = fixed_mails.unwritten(environment, cdk.Stack.of(self).region, what)
+        unwritten = layout.unwritten(environment, cdk.Stack.of(self).region, what)
         self.write = self._write(functions, given, fill(unwritten, _ERROR, "$$.Execution.Id"))
 
     def read(self) -> sfn.Choice:

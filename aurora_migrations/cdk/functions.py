@@ -103,7 +103,7 @@ class Functions(Construct):
             code=self._package.code,
             runtime=self._package.runtime,
             architecture=self._package.architecture,
-            handler=f"functions.{kind.name}.handler.handler",
+            handler=f"functions.{kind.name}.handler",
             timeout=cdk.Duration.millis(kind.timeout),
             memory_size=kind.memory_mb,
             environment=self._environment(kind),

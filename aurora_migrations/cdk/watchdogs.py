@@ -25,7 +25,7 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, make_machine, report, send
 from aurora_migrations.cdk.triggers import DeadLetters, start
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
-from aurora_migrations.engine.steps.fixed_mails import unwritten
+from aurora_migrations.engine.steps.layout import unwritten
 
 _MAIL, _AGAIN = "$.mail", "$.again"  # in preflight's answer, which is all that is left of the state
 ENDED = "A run of migrations ended early"

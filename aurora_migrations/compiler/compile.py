@@ -21,10 +21,10 @@ from aurora_migrations.compiler.session_state import session_state
 from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
+from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text
 from aurora_migrations.engine.options import Options, read_options
 from aurora_migrations.engine.script import Action, Script, TableLock
-from aurora_migrations.engine.verification.expectations import Expectation
 
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
 _COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statements instead"

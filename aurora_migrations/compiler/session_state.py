@@ -19,7 +19,7 @@ _WITH_HOLD = 0x0020  # CURSOR_OPT_HOLD, src/include/nodes/parsenodes.h
 def session_state(statement: Statement) -> str | None:
     """What the statement creates in its session, such as `a temporary table`; None if nothing.
 
-    Settings don't count: they are set again, see `aurora_migrations.engine.job.Job.settings_done`.
+    Settings don't count: they are set again, see `aurora_migrations.engine.script.Job.settings_done`.
     """
     node, kind = statement.node, statement.kind
     if kind == "CreateStmt":

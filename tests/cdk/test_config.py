@@ -19,7 +19,7 @@ from aurora_migrations.cdk.config import (
     read_environments,
 )
 from aurora_migrations.cdk.naming import PARTS
-from aurora_migrations.engine.steps.execution_input import ACTIONS
+from aurora_migrations.engine.steps.execution import ACTIONS
 from tests.cdk.cloud import some
 from tests.paths import ROOT
 
@@ -525,7 +525,7 @@ def test_secret_and_key_may_lie_in_the_region_of_the_environment() -> None:
 
 
 def test_shortest_function_is_one_that_has_time_for_something() -> None:
-    from aurora_migrations.engine.steps.deadline import RESERVE
+    from aurora_migrations.engine.steps.step import RESERVE
 
     shortest = {"lock_timeout": "1s", "lock_wait": "1s", "statement_timeout": "2s", "function_timeout": "30s"}
     assert read(put("limits", shortest)).limits.function_timeout >= 2 * RESERVE

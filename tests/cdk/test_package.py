@@ -99,7 +99,7 @@ def test_wheels_are_those_of_lambdas_linux_on_arm(package: Path) -> None:
 
 def test_handlers_can_be_imported_by_the_names_that_the_template_gives(package: Path) -> None:
     for step in ("preflight", "apply", "verify"):
-        assert (package / "functions" / step / "handler.py").is_file()
+        assert (package / "functions" / f"{step}.py").is_file()
 
 
 def test_only_modules_of_our_code_go_into_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def put(name: str) -> Callable[[Path], None]:
 
 
 def lose_handler(package: Path) -> None:
-    (package / "functions" / "apply" / "handler.py").unlink()
+    (package / "functions" / "apply.py").unlink()
 
 
 def edit_migration(package: Path) -> None:
@@ -232,7 +232,7 @@ def put_cache(package: Path) -> None:
                 *("psycopg/__pycache__/a.pyc", "bin/jp.py", "psycopg_pool/__init__.py", "README.md"),
             )
         ),
-        (lose_handler, "functions/apply/handler.py is missing"),
+        (lose_handler, "functions/apply.py is missing"),
         (edit_migration, "InvalidManifest: 017_create_dry_run_log_micro_agente.sql was changed"),
         (lose_manifest, "InvalidManifest: There is no manifest"),
         (other_version, "psycopg is 3.2.13, and lambda.txt says 3.3.9."),

@@ -223,7 +223,7 @@ def as_json(text: str) -> Any:
 
 
 def test_every_input_that_a_page_shows_is_one_that_the_functions_take() -> None:
-    from aurora_migrations.engine.steps.execution_input import ACTIONS, read_input
+    from aurora_migrations.engine.steps.execution import ACTIONS, read_input
 
     shown = [
         data

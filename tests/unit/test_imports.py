@@ -74,7 +74,7 @@ def test_every_module_of_the_benchmarks_can_be_imported() -> None:
     assert loaded_by(*imported) >= {"benchmarks", *rooms("compiler", "engine")}
 
 
-HANDLERS = [f"functions.{step}.handler" for step in ("preflight", "apply", "verify")]
+HANDLERS = [f"functions.{step}" for step in ("preflight", "apply", "verify")]
 
 
 def test_handlers_load_neither_compiler_nor_command_line_nor_boto3_before_they_must() -> None:

@@ -7,7 +7,7 @@ import pytest
 from aurora_migrations.compiler.locks.tables import changed_relations, created_and_removed
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.engine.script import ANYTHING
-from aurora_migrations.engine.verification.checks import TableEffects, find_expected_tables
+from aurora_migrations.engine.steps.verify import TableEffects, find_expected_tables
 
 CHANGED = [
     ("CREATE TABLE a (id int)", ["a"]),

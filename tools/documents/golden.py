@@ -14,9 +14,8 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.triggers import DEAD_LETTERS
 from aurora_migrations.cdk.watchdogs import ENDED
 from aurora_migrations.engine.errors import DatabaseUnreachable, MigratorError
-from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.postgres.session import application_name
-from aurora_migrations.engine.steps import fixed_mails
+from aurora_migrations.engine.postgres.session import Holder, application_name
+from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.layout import Mail
 from functions import mail, workflow_mails
 from functions.mail import Run
@@ -96,7 +95,7 @@ def machines() -> Iterator[tuple[str, str]]:
         yield name, _format_mail(each.subject, each.body)
     name = Names(ENVIRONMENT).of(DEAD_LETTERS)
     alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
-    yield "run-never-started", _format_mail(alarm, fixed_mails.never_started(ENVIRONMENT, name))
+    yield "run-never-started", _format_mail(alarm, layout.never_started(ENVIRONMENT, name))
 
 
 def ends() -> Iterator[tuple[str, Mail]]:
@@ -118,7 +117,7 @@ def end(status: str, execution_input: Mapping[str, str] | None = ASKED) -> dict[
 
 def unwritten(what: str, *details: str) -> Mail:
     """A state machine's own mail, with what it knows in its places."""
-    text = fixed_mails.unwritten(ENVIRONMENT, REGION, what)
+    text = layout.unwritten(ENVIRONMENT, REGION, what)
     return replace(text, body=text.body.format(*details, ARN))
 
 

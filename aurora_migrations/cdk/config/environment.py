@@ -22,7 +22,7 @@ from aurora_migrations.cdk.config.fields import (
 )
 from aurora_migrations.cdk.config.limits import Limits
 from aurora_migrations.cdk.naming import Names, check_environment_name
-from aurora_migrations.engine.steps.execution_input import ACTIONS, ActionName
+from aurora_migrations.engine.steps.execution import ACTIONS, ActionName
 from aurora_migrations.engine.steps.settings import Encrypted, Hazards
 
 LONGEST_PATTERN = 2_048  # characters of an EventBridge rule's pattern

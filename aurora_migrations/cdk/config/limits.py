@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from aurora_migrations.cdk.config.fields import Duration, Model
 from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, call_retries
 from aurora_migrations.engine.options import write_duration
-from aurora_migrations.engine.steps.deadline import RESERVE
+from aurora_migrations.engine.steps.step import RESERVE
 
 _LONGEST_CALL_MS = 900_000  # of Lambda
 _SHORTEST_CALL_MS = 30_000  # RESERVE, and what reading the secret and connecting may take when they are slow

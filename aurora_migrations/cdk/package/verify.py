@@ -75,8 +75,8 @@ def _strangers(package: Path, files: list[str]) -> Iterator[str]:
 
 def _missing(files: list[str]) -> Iterator[str]:
     for handler in HANDLERS:
-        if f"functions/{handler}/handler.py" not in files:
-            yield f"functions/{handler}/handler.py is missing: the function {handler} would have nothing to run."
+        if f"functions/{handler}.py" not in files:
+            yield f"functions/{handler}.py is missing: the function {handler} would have nothing to run."
     if "aurora_migrations/engine/__init__.py" not in files:
         yield "aurora_migrations/engine is missing: the functions have no engine."
 

@@ -23,12 +23,11 @@ from aurora_migrations.engine import (
     interrupts,
 )
 from aurora_migrations.engine.interface import FileDone
-from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.options import Limits, format_duration
 from aurora_migrations.engine.plan import find_target
-from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.script import Action, Hazard
+from aurora_migrations.engine.postgres.session import Holder
+from aurora_migrations.engine.script import Action, Hazard, RunningStatement
 from aurora_migrations.engine.steps.settings import Hazards
 
 CONTRACT = ("status", "migration", "message")

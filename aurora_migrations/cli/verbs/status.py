@@ -14,7 +14,7 @@ from aurora_migrations.cli.printable import printable, stream_of
 from aurora_migrations.cli.queries import Data, answer, read_directly, readable
 from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import MigratorError, read_overview
-from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.status import status_answer
 
 _NOT_IN = ("pending", "partly in", "out of order")

@@ -31,11 +31,10 @@ def main(argv: Sequence[str]) -> int:
 def _read(arguments: argparse.Namespace, execution: str) -> Data:
     """By the step that the state machine would call, for the folder and a database that can be reached from here."""
     from aurora_migrations.engine.options import Limits
-    from aurora_migrations.engine.steps.deadline import Deadline
-    from aurora_migrations.engine.steps.execution_input import ACTIONS, read_input
+    from aurora_migrations.engine.steps.execution import ACTIONS, read_input
     from aurora_migrations.engine.steps.settings import Settings
-    from aurora_migrations.engine.steps.step import Step
-    from aurora_migrations.engine.verification.checks import verify
+    from aurora_migrations.engine.steps.step import Deadline, Step
+    from aurora_migrations.engine.steps.verify import verify
 
     settings = Settings(
         environment="",

@@ -135,7 +135,7 @@ def _environment(sslmode: str) -> Environment:
     """The settings of the environment `local`, as cdk.json would have them. What differs from machine to machine is
     left to SSM parameters, so that one template fits them all."""
     from aurora_migrations.cdk.config import read_environments
-    from aurora_migrations.engine.steps.execution_input import ACTIONS
+    from aurora_migrations.engine.steps.execution import ACTIONS
 
     def parameter(name: str) -> dict[str, str]:
         return {"parameter": f"{PARAMETERS}/{name}"}

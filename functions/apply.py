@@ -1,4 +1,4 @@
-"""One batch of the apply function: as many files as the time of a call allows, and what remains for the next call."""
+"""Apply: runs migrations (or their down files), each in a transaction of its own, as many as a call's time allows."""
 
 from __future__ import annotations
 
@@ -8,23 +8,37 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aurora_migrations.engine.errors import Cancelled, MigratorError, StatementTimeout
-from aurora_migrations.engine.executions import read_done
+from aurora_migrations.engine.history import read_done
 from aurora_migrations.engine.interface import FileDone, Listener, Listeners, Request
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.runner import apply as apply_files
 from aurora_migrations.engine.runner import roll_back
 from aurora_migrations.engine.script import PAST, Action
-from aurora_migrations.engine.steps.deadline import Guard, out_of_time
-from aurora_migrations.engine.steps.step import Step, newest
+from aurora_migrations.engine.status import first, newest
+from aurora_migrations.engine.steps.step import Guard, Step, out_of_time
+from functions.entrypoint import Call, Deployment, lambda_handler
 
 _FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)
 _LABELS_BUDGET = 2_000  # bytes
 _CHECKS, _LOCKS, _WAITS = 10, 5, 3  # of one file
 
 
+def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
+    """Lambda's entry point. Tests pass a `deployment` of their own."""
+    return lambda_handler("apply", _apply, event, context, deployment)
+
+
+def _apply(call: Call) -> dict[str, Any]:
+    """Returns `outcome` (more or done), what remains, and what this call and those before it have done. The first thing
+    that goes wrong ends it with its error: that file is rolled back, those before it stay."""
+    progress = call.with_database_login(apply)
+    call.telemetry.count("MigrationsRemaining", progress.remaining)
+    return progress.to_dict()
+
+
 @dataclass(frozen=True)
-class Progress:
+class Batch:
     """What this call and those before it have done."""
 
     step: Step
@@ -46,10 +60,9 @@ class Progress:
         }
 
 
-def apply(step: Step) -> Progress:
+def apply(step: Step) -> Batch:
     """Applies what is pending, or rolls back what the input names, and ends in time. The first file always begins. A
-    later one that the end of the call cuts off is rolled back and left to the next call, which gives it all of its
-    time."""
+    later one that the end of the call cuts off is rolled back and left to the next call."""
     record = _CallRecord(step)
     request = Request(
         url=step.url,
@@ -75,11 +88,11 @@ def apply(step: Step) -> Progress:
         if not (step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)):
             raise record.complete(error) from error
         if not record.done:
-            first = ", though the file was the first of its call"
+            why = ", though the file was the first of its call"
             split = ", or split the work into several files or batches"
-            raise record.complete(out_of_time(error, "apply", cause=first, solution=split)) from error
-        return Progress(step, tuple(record.done), len(record.planned_files) - len(record.done))
-    return Progress(step, result.applied, result.remaining, result.running)
+            raise record.complete(out_of_time(error, "apply", cause=why, solution=split)) from error
+        return Batch(step, tuple(record.done), len(record.planned_files) - len(record.done))
+    return Batch(step, result.applied, result.remaining, result.running)
 
 
 class _CallRecord(Listener):
@@ -108,8 +121,7 @@ class _CallRecord(Listener):
     def planned(self, action: Action, migrations: Sequence[Migration]) -> None:
         self.planned_files = migrations
 
-    def begins(self, action: Action, migrations: Sequence[Migration]) -> None:
-        self.planned_files = migrations
+    begins = planned
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         self.done.append(done)
@@ -123,7 +135,7 @@ class _CallRecord(Listener):
         done = {file.migration for file in self.done}
         left = [migration.name for migration in self.planned_files if migration.label not in done]
         if left:  # the first is the one that failed, if one has
-            facts |= {"not_done": newest(left[::-1], _LABELS_BUDGET)[::-1], "not_done_count": len(left)}
+            facts |= {"not_done": first(left, _LABELS_BUDGET), "not_done_count": len(left)}
         return error.but(**facts)
 
 
@@ -131,6 +143,12 @@ def _describe_file(file: FileDone) -> dict[str, Any]:
     """A file that is done, of limited size. Locks, waits and attempts are left out where there are none."""
     locks = sorted(file.held, key=lambda held: held.held_ms, reverse=True)[:_LOCKS]
     waits = sorted(file.waits, key=lambda wait: wait.waited_ms, reverse=True)[:_WAITS]
+    known = {
+        "migration": file.migration,
+        "file": file.file,
+        "duration_ms": round(file.duration_ms, 1),
+        "verified": [{"promise": check.promise[:200], "found": check.found} for check in file.checks[:_CHECKS]],
+    }
     more = {
         "locks": [{"table": h.table, "mode": h.mode, "waited_ms": h.waited_ms, "held_ms": h.held_ms} for h in locks],
         "in_the_way": [
@@ -144,11 +162,4 @@ def _describe_file(file: FileDone) -> dict[str, Any]:
         ],
         "tries": len(file.waits) + 1 if file.waits else None,
     }
-    verified = [{"promise": check.promise[:200], "found": check.found} for check in file.checks[:_CHECKS]]
-    return {
-        "migration": file.migration,
-        "file": file.file,
-        "duration_ms": round(file.duration_ms, 1),
-        "verified": verified,
-        **{key: value for key, value in more.items() if value},
-    }
+    return known | {key: value for key, value in more.items() if value}

@@ -10,10 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from aurora_migrations.engine.errors import InsufficientPrivilege
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row
+from aurora_migrations.engine.errors import ConnectionLost, InsufficientPrivilege, MigratorError
+from aurora_migrations.engine.postgres.protocol import Command, Param, Row
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, Session
-from aurora_migrations.engine.postgres.sqlstate import connection_lost, named_error
 
 COUNTED = 16 * 1024 * 1024  # bytes on disk up to which rows are counted; a few milliseconds
 _COUNT_TIMEOUT = 2_000  # milliseconds
@@ -90,20 +89,16 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is now.
-
-    rows, size: None where unknown: the table was never analyzed and is too large to count, or may not be read.
-    counted: whether the rows were counted; otherwise they are the estimate of the last ANALYZE or VACUUM.
-    """
+    """A table as it is now."""
 
     name: str
     exists: bool
     called: tuple[str, ...] = ()  # the names that were given for it
     oid: int = 0
     kind: str = ""
-    rows: int | None = None
-    counted: bool = False
-    size: int | None = None  # bytes on disk, without its indexes
+    rows: int | None = None  # None if it was never analyzed and is too large to count, or may not be read
+    counted: bool = False  # otherwise `rows` is the estimate of the last ANALYZE or VACUUM
+    size: int | None = None  # bytes on disk, without its indexes; None as above
     indexes: tuple[Index, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -123,13 +118,9 @@ class Table:
 def inspect(
     session: Session, names: Sequence[str], count: int, in_time: Callable[[], bool] = lambda: True
 ) -> list[Table]:
-    """The tables of these names, each once; what is a view, a sequence or something else is left out.
-
-    Args:
-        names: as SQL writes them; for an index, its table is inspected.
-        count: how many tables get their rows counted at most; the others get the estimate.
-        in_time: called before each of these; if it returns False, this one gets the estimate, too.
-    """
+    """The tables of these names (as SQL writes them; for an index, its table), each once; what is a view, a sequence or
+    something else is left out. The rows of `count` tables at most are counted, each if `in_time` still returns True;
+    the others get the estimate."""
     tables: dict[str, Table] = {}
     for table in map(_table, _query(session, _TABLES, json.dumps(list(dict.fromkeys(names))))):
         known = tables.get(table.name, table)
@@ -165,8 +156,7 @@ def _table(row: Row) -> Table:
 
 
 def _counted(session: Session, table: Table) -> Table:
-    """The table with its size, and its rows counted if that is small; unchanged if they can't be read now (a lock, a
-    privilege, a policy)."""
+    """The table with its size, and its rows counted if that is small; unchanged if they can't be read now."""
     only = "" if table.kind == "p" else "ONLY "
     limits = [
         Command(f"SET LOCAL statement_timeout = {_COUNT_TIMEOUT}"),
@@ -175,9 +165,10 @@ def _counted(session: Session, table: Table) -> Table:
     ]
     asking = Command(_ROWS.format(most=COUNTED, table=f"{only}{table.name}", oid=table.oid))
     try:
-        ((size, rows),) = session.wire.execute_pipeline([BEGIN, *limits, asking, COMMIT])[len(limits) + 1]
-    except BatchError as error:
-        _survive(session, error)
+        ((size, rows),) = session.execute(BEGIN, *limits, asking, COMMIT)[len(limits) + 1]
+    except ConnectionLost:
+        raise
+    except MigratorError:
         return table
     known = replace(table, size=int(str(size)))
     return known if rows is None else replace(known, rows=int(rows), counted=True)
@@ -186,19 +177,9 @@ def _counted(session: Session, table: Table) -> Table:
 def _query(session: Session, sql: str, *params: Param) -> list[Row]:
     """Rows, with names found as the role's own search_path finds them, unlike those that the history is read with."""
     try:
-        return session.wire.execute_pipeline([BEGIN, Command(sql, params), COMMIT])[1]
-    except BatchError as error:
-        _survive(session, error)
-        found = named_error(error.error)
-        if isinstance(found, InsufficientPrivilege):
-            found = found.but(
-                cause="Somebody has taken from the role what everybody may read of PostgreSQL's own tables.",
-                solution="Grant it again, such as: GRANT SELECT ON pg_catalog.pg_index TO role;",
-            )
-        raise found from error
-
-
-def _survive(session: Session, error: BatchError) -> None:
-    if connection_lost(error.error):
-        raise named_error(error.error) from error
-    session.roll_back()
+        return session.execute(BEGIN, Command(sql, params), COMMIT)[1]
+    except InsufficientPrivilege as error:
+        raise error.but(
+            cause="Somebody has taken from the role what everybody may read of PostgreSQL's own tables.",
+            solution="Grant it again, such as: GRANT SELECT ON pg_catalog.pg_index TO role;",
+        ) from error

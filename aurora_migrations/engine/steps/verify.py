@@ -7,24 +7,21 @@ history is right even if the answer of a call was lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from aurora_migrations.engine.errors import MigratorError, NextCommand, StatementTimeout, VerificationFailed
-from aurora_migrations.engine.executions import Done, read_done
-from aurora_migrations.engine.history import Applied, Change, State, read_course, read_state
+from aurora_migrations.engine.expectations import LOCKED, Check, check_rows
+from aurora_migrations.engine.history import Applied, Change, Done, State, read_course, read_done, read_state
 from aurora_migrations.engine.interface import rollback_message, success, success_message
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.options import RowsExpectation
 from aurora_migrations.engine.plan import build_plan, find_target, read_edits
-from aurora_migrations.engine.postgres.advisory_lock import find_holder
-from aurora_migrations.engine.postgres.session import Session
+from aurora_migrations.engine.postgres.session import BEGIN, Session, find_holder
 from aurora_migrations.engine.script import ANYTHING, PAST, Outline
-from aurora_migrations.engine.steps.step import Step, newest, read_only_session, send
-from aurora_migrations.engine.verification.expectations import LOCKED, Check, check_rows
-from aurora_migrations.engine.verification.tables import Table, inspect, nowhere
+from aurora_migrations.engine.status import first, newest
+from aurora_migrations.engine.steps.step import Step, read_only_session
+from aurora_migrations.engine.steps.tables import Table, inspect, nowhere
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
 _TOO_SLOW = "Promise fewer rows, or raise `limits.statement_timeout` of the environment."
@@ -50,15 +47,13 @@ class TableEffects:
     file: str
     made: tuple[str, ...]  # names of those that certainly exist once it is applied
     taken: tuple[str, ...]  # bare names of those that it may have dropped, or ANYTHING
+    tables: tuple[str, ...] = ()  # names of those that it makes or changes
+    left: frozenset[str] = frozenset()  # names that it has taken away: it dropped, renamed or moved those tables
 
 
 def find_expected_tables(files: Iterable[TableEffects | None]) -> dict[str, str]:
-    """Each such table, with the file that has made it.
-
-    Args:
-        files: those that are applied, in their order, and with them what rollbacks took away; None for one of which
-            nothing is known.
-    """
+    """The tables that certainly exist, each with the file that has made it. `files` are those that are applied, in
+    their order, and with them what rollbacks took away; None is one of which nothing is known."""
     found: dict[str, dict[str, str]] = {}  # by bare name, as a later file may leave the schema out
     for each in files:
         if each is None or ANYTHING in each.taken:
@@ -73,16 +68,8 @@ def find_expected_tables(files: Iterable[TableEffects | None]) -> dict[str, str]
     return {name: file for names in found.values() for name, file in names.items()}
 
 
-class _Facts(NamedTuple):
-    """What is needed of a file if a table is missing. All facts of ten thousand files would fill the memory."""
-
-    tables: tuple[str, ...]
-    left: frozenset[str]  # names that it has taken away: those of tables that it dropped, renamed or moved
-    effects: TableEffects
-
-
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """What verify found, and with it what the machine answers."""
 
     step: Step
@@ -105,7 +92,11 @@ class Report:
             migration = self.target.label
         by_label = {str(file["migration"]): file for file in step.so_far.get(key, [])}
         files = [{"verified": [], **by_label.get(done.label, {}), **done.to_dict()} for done in self.done]
-        tables = [{**table.to_dict(), **self._expectations_at_commit(table)} for table in self.tables]
+        tables = [table.to_dict() for table in self.tables]
+        for shown, table in zip(tables, self.tables, strict=True):
+            # The expectations about its rows at the commit: the application may have written since.
+            named = [words for name in {table.name, *table.called} for words in self.row_expectations.get(name, ())]
+            shown |= {"promised_at_commit": named} if named else {}
         lasting_rows = [{"promise": check.promise, "found": check.found} for check in self.lasting]
         return {
             **success(step.input.action, step.execution, self.database, migration, self._message(labels)),
@@ -132,11 +123,6 @@ class Report:
             found = f"{self.missing} of {tables} {'is' if self.missing == 1 else 'are'} not there"
         return f"Verified {tables} and {_count(self.lasting, 'lasting promise')}: {found}"
 
-    def _expectations_at_commit(self, table: Table) -> dict[str, object]:
-        """The expectations about its rows at the commit: the application may have written since."""
-        found = [words for name in {table.name, *table.called} for words in self.row_expectations.get(name, ())]
-        return {"promised_at_commit": found} if found else {}
-
 
 def _milliseconds_since(start: str) -> float | None:
     try:
@@ -146,28 +132,31 @@ def _milliseconds_since(start: str) -> float | None:
     return round((datetime.now(UTC) - began.replace(tzinfo=began.tzinfo or UTC)).total_seconds() * 1_000, 1)
 
 
-def verify(step: Step) -> Report:
-    """Inspects what the execution has touched, or what its input names.
-
-    Raises:
-        VerificationFailed: a table that must exist doesn't, an index can't be used, a lasting expectation isn't met, or
-            something isn't applied.
-        MigratorError: of the families input, package, connection or history: nothing could be inspected, or what would
-            keep the next run from beginning.
-    """
+def verify(step: Step) -> Verification:
+    """Inspects what the execution has touched, or what its input names. VerificationFailed: a table that must exist
+    doesn't, an index can't be used, a lasting expectation isn't met, or something isn't applied."""
     package, action = step.source.package, step.input.action
     with read_only_session(step, "verify") as session:
         state = read_state(session)
         applied = state.applied
         target = find_target(package, step.input.target) if step.input.target else None
         if action == "verify" and target and target.version not in applied:
-            raise _not_applied(target)
+            raise VerificationFailed(
+                f"Migration {target.label} isn't applied here.",
+                cause="Its file is in the package, and the history of this database has no record of it.",
+                solution="Run it, or see with `aurora-migrations status` what is applied.",
+                state="Nothing was changed.",
+                next_command=NextCommand("run", (target.label,)),
+                migration=target.label,
+                checks=[asdict(Check(f"migration {target.label}", "applied", "pending", False))],
+            )
         done = read_done(session, step.execution, step.started_at, step.action)
         did = {each.version: each.label for each in done}
         # The migrations whose tables are inspected: those of this execution; without any, the target, or for the action
         # verify everything that is applied.
         versions = set(did) or ({target.version} if target else set(applied) if action == "verify" else set())
-        known = _outlines(step, versions | set(applied))
+        wanted = [m for m in package.migrations if m.version in versions | set(applied)]
+        known = {m.version: outline for m, outline in zip(wanted, step.source.outlines(wanted), strict=True)}
         row_expectations: dict[str, list[str]] = {}
         if action != "rollback":
             for row in (row for version in versions if version in known for row in known[version].rows):
@@ -175,9 +164,12 @@ def verify(step: Step) -> Report:
         names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
         tables = tuple(inspect(session, [*names, *row_expectations], _COUNTED, lambda: not step.deadline.is_over))
         lasting = tuple(_lasting(step, session, known, applied))
-        facts = {} if all(table.exists for table in tables) else dict(_facts(step, known))
-        missing_tables = [*_missing_tables(step, session, state, tables, facts)]
-        checks = [*missing_tables, *_indexes(tables), *lasting]
+        # Only needed if a table is missing: all scripts of ten thousand files would fill the memory.
+        effects = {} if all(table.exists for table in tables) else dict(_effects(step, wanted))
+        missing_tables = [*_missing_tables(step, session, state, tables, effects)]
+        unfit = [(table, index) for table in tables for index in table.indexes if not index.fit]
+        indexes = [Check(f"index {i.name} on {t.name}", "valid and ready", i.state, False) for t, i in unfit]
+        checks = [*missing_tables, *indexes, *lasting]
         _raise_failures([*_history(step, applied, target, done)], checks, step, bool(missing_tables))
         warnings: list[str] = []
         if action != "rollback":
@@ -185,63 +177,52 @@ def verify(step: Step) -> Report:
             warnings += build_plan(package, state, edits, step.input.target).warnings
             files = [package.by_version[version] for version in did if version in package.by_version]
             warnings += [str(hazard) for file in files for hazard in step.source.script("apply", file).open_hazards]
-        return Report(
+        return Verification(
             step,
             database=session.server.database,
             target=target,
             already=applied.get(target.version) if target and target.version not in did else None,
             done=done,
             tables=tables,
-            missing=_count_missing(tables, facts),
+            missing=_count_missing(tables, effects),
             row_expectations=row_expectations,
             lasting=lasting,
             warnings=tuple(warnings),
         )
 
 
-def _outlines(step: Step, versions: Collection[int]) -> dict[int, Outline]:
-    wanted = [migration for migration in step.source.package.migrations if migration.version in versions]
-    return {m.version: outline for m, outline in zip(wanted, step.source.outlines(wanted), strict=True)}
-
-
-def _facts(step: Step, versions: Collection[int]) -> Iterator[tuple[int, _Facts]]:
-    wanted = [migration for migration in step.source.package.migrations if migration.version in versions]
-    for migration, script in zip(wanted, step.source.scripts(wanted), strict=True):
+def _effects(step: Step, migrations: Sequence[Migration]) -> Iterator[tuple[int, TableEffects]]:
+    for migration, script in zip(migrations, step.source.scripts(migrations), strict=True):
         # As only the removal, the renaming and a change of the form of a table lock it.
         exclusive = {lock.table for each in script.statements for lock in each.locks if lock.mode == "ACCESS EXCLUSIVE"}
         left = frozenset(exclusive - {*script.tables})
-        yield migration.version, _Facts(script.tables, left, TableEffects(script.file, script.made, script.taken))
+        yield migration.version, TableEffects(script.file, script.made, script.taken, script.tables, left)
 
 
-def _count_missing(tables: Sequence[Table], facts: Mapping[int, _Facts]) -> int:
-    """How many of the tables don't exist, though by the files they should.
-
-    It is reported and no failure (see `_missing_tables`): a DO block, a function, or a job that drops old partitions
-    may have dropped them.
-    """
+def _count_missing(tables: Sequence[Table], effects: Mapping[int, TableEffects]) -> int:
+    """How many of the tables don't exist, though by the files they should. That is reported and is no failure (see
+    `_missing_tables`): a DO block, a function, or a job that drops old partitions may have dropped them."""
     there: dict[str, bool] = {}
-    for _, each in sorted(facts.items()):
+    for _, each in sorted(effects.items()):
         there.update(dict.fromkeys(each.left, False))
         there.update(dict.fromkeys(each.tables, True))
     return sum(not table.exists and there.get(table.name, True) for table in tables)
 
 
 def _missing_tables(
-    step: Step, session: Session, state: State, tables: Sequence[Table], facts: Mapping[int, _Facts]
+    step: Step, session: Session, state: State, tables: Sequence[Table], effects: Mapping[int, TableEffects]
 ) -> Iterator[Check]:
     """Tables that must be there and are nowhere. After a rollback none: a down file can't always give back what its
-    migration had dropped.
-
-    If some are missing, it checks more closely: a file may differ from what was applied, an earlier rollback may not
-    have restored a table, or another run may be in progress.
-    """
+    migration had dropped."""
     if step.input.action == "rollback" or state.unfinished:
         return
-    known = {version: facts[version].effects if version in facts else None for version in sorted(state.applied)}
+    known = {version: effects.get(version) for version in sorted(state.applied)}
     away = [table.name for table in tables if not table.exists]
     made_by = find_expected_tables(known.values())
     if not nowhere(session, [name for name in away if name in made_by]):
         return
+    # More closely: a file may differ from what was applied, an earlier rollback may not have restored a table, or
+    # another run may be in progress.
     edits = read_edits(session, step.source, state.applied)
     certain = {v: None if v in edits and edits[v].changed else each for v, each in known.items()}
     changes = read_course(session)  # what is applied and what was rolled back, one after the other
@@ -272,29 +253,21 @@ def _rolled_back(step: Step, change: Change) -> TableEffects | None:
 def _lasting(
     step: Step, session: Session, outlines: Mapping[int, Outline], applied: Mapping[int, Applied]
 ) -> Iterator[Check]:
-    """Every lasting expectation of every applied migration.
-
-    Raises:
-        LockTimeout: another session holds a lock on its table; the next call may succeed.
-        StatementTimeout: a query, or all of them together, take too long.
-    """
-    for version, each in outlines.items():
-        for expectation in each.rows:
-            if expectation.always and version in applied:
-                yield _check_expectation(step, session, each.file, expectation)
-
-
-def _check_expectation(step: Step, session: Session, file: str, expectation: RowsExpectation) -> Check:
-    if step.deadline.is_over:
-        raise StatementTimeout(f"{file}: {expectation}: could not be asked any more.", state=_STAYS)
-    send(session, "BEGIN")
-    try:
-        return replace(check_rows(session, expectation, faults=(LOCKED,)), place=file)
-    except MigratorError as error:
-        solution = _TOO_SLOW if isinstance(error, StatementTimeout) else None
-        raise error.but(message=f"{file}: {error.message}", state=_STAYS, solution=solution) from error
-    finally:
-        session.roll_back()
+    """Every lasting expectation of every applied migration. LockTimeout: another session holds a lock on its table, and
+    the next call may succeed."""
+    lasting = [(each.file, row) for v, each in outlines.items() for row in each.rows if row.always and v in applied]
+    for file, expectation in lasting:
+        if step.deadline.is_over:
+            raise StatementTimeout(f"{file}: {expectation}: could not be asked any more.", state=_STAYS)
+        session.execute(BEGIN)
+        try:
+            check = check_rows(session, expectation, faults=(LOCKED,))
+        except MigratorError as error:
+            solution = _TOO_SLOW if isinstance(error, StatementTimeout) else None
+            raise error.but(message=f"{file}: {error.message}", state=_STAYS, solution=solution) from error
+        finally:
+            session.roll_back()
+        yield replace(check, place=file)
 
 
 def _history(
@@ -312,25 +285,6 @@ def _history(
                 yield Check(f"migration {migration.label}", "applied", "pending", False)
 
 
-def _not_applied(target: Migration) -> VerificationFailed:
-    return VerificationFailed(
-        f"Migration {target.label} isn't applied here.",
-        cause="Its file is in the package, and the history of this database has no record of it.",
-        solution="Run it, or see with `aurora-migrations status` what is applied.",
-        state="Nothing was changed.",
-        next_command=NextCommand("run", (target.label,)),
-        migration=target.label,
-        checks=[asdict(Check(f"migration {target.label}", "applied", "pending", False))],
-    )
-
-
-def _indexes(tables: Sequence[Table]) -> Iterator[Check]:
-    for table in tables:
-        for index in table.indexes:
-            if not index.fit:
-                yield Check(f"index {index.name} on {table.name}", "valid and ready", index.state, False)
-
-
 def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Step, missing_tables: bool) -> None:
     failed = [*history, *(check for check in checks if not check.true)]
     if not failed:
@@ -344,7 +298,7 @@ def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Ste
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),
         migration=step.input.target,
-        checks=newest([asdict(check) for check in failed][::-1], _CHECKS_BUDGET)[::-1],
+        checks=first([asdict(check) for check in failed], _CHECKS_BUDGET),
     )
 
 

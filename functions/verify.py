@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from aurora_migrations.engine.verification.checks import verify
+from aurora_migrations.engine.steps.verify import verify
 from functions.entrypoint import Call, Deployment, lambda_handler
 
 
 def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
     """Lambda's entry point. Tests pass a `deployment` of their own."""
-    return lambda_handler("verify", verify_execution, event, context, deployment)
+    return lambda_handler("verify", _verify, event, context, deployment)
 
 
-def verify_execution(call: Call) -> dict[str, Any]:
-    """Returns the state machine's own answer: `status`, `migration`, `message`, what was applied and inspected.
-
-    Raises:
-        VerificationFailed: what was applied stays, but isn't as it should be.
-        MigratorError: nothing could be inspected.
-    """
+def _verify(call: Call) -> dict[str, Any]:
+    """Returns the state machine's own answer: `status`, `migration`, `message`, what was applied and inspected."""
     report = call.with_database_login(verify)
     call.telemetry.count("TablesVerified", len(report.tables))
     return report.to_dict()
