@@ -1,11 +1,11 @@
 """The stack on AWS, written with the CDK, one file per capability.
 
-    stack        all of it together                      naming       names of what is in it
+    stack        all of it together; its outputs         naming       names of what is in it
     workflow     the state machine, as the diagram       states       states that several machines use
     failure_branch   from a caught error to a mail       watchdogs    executions that ended, and the daily check
     functions    preflight, apply, verify                retries      which errors are retried, and how
-    network      where the functions run                 triggers     the deploy rule and its dead letters
-    alerts       key, topic, e-mail                      outputs      the stack's outputs
+    network      where they run; values of other stacks  triggers     the deploy rule and its dead letters
+    alerts       key, topic, e-mail                      compliance   findings of cdk-nag, with reasons
     compliance   findings of cdk-nag, with reasons       references   values of other stacks
     config/      environments, checked                   package/     the Lambda package
 

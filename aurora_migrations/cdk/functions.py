@@ -13,10 +13,9 @@ from constructs import Construct
 
 from aurora_migrations.cdk.config import Environment, Limits, Parameter
 from aurora_migrations.cdk.naming import ALIAS, Names
-from aurora_migrations.cdk.network import Network
+from aurora_migrations.cdk.network import Network, resolve
 from aurora_migrations.cdk.package.build import CERTIFICATES, MIGRATIONS
 from aurora_migrations.cdk.package.bundling import Package
-from aurora_migrations.cdk.references import resolve
 
 ROOT = "/var/task"  # where Lambda unpacks the package
 NAMESPACE = "AuroraMigrations"

@@ -1,15 +1,16 @@
-"""The network of the functions, with two ways out: the database's port, and Secrets Manager."""
+"""The network of the functions, with two ways out: the database's port, and Secrets Manager; and the values of other
+stacks that settings refer to."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from aurora_migrations.cdk.config import Environment, Reference
+from aurora_migrations.cdk.config import Environment, Export, Parameter, Reference
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.references import resolve, resolve_number
 
 HTTPS = 443
 
@@ -89,3 +90,17 @@ class Network(Construct):
         )
         first = cdk.Fn.select(0, made.vpc_endpoint_dns_entries)  # `Z1ABC:vpce-0a1b-xyz.secretsmanager...`
         return f"https://{cdk.Fn.select(1, cdk.Fn.split(':', first))}"
+
+
+def resolve(scope: Construct, reference: Reference[str | int]) -> str:
+    """The value, or what CloudFormation puts it in place of when it deploys."""
+    if isinstance(reference, Export):
+        return cdk.Fn.import_value(reference.export)
+    if isinstance(reference, Parameter):
+        return ssm.StringParameter.value_for_string_parameter(scope, reference.parameter)
+    return str(reference)
+
+
+def resolve_number(scope: Construct, reference: Reference[int]) -> int:
+    """The same for a number. The CDK represents an unknown number by a token that is a number."""
+    return reference if isinstance(reference, int) else int(cdk.Token.as_number(resolve(scope, reference)))
