@@ -8,10 +8,9 @@ from constructs import Construct
 from aurora_migrations.cdk import compliance
 from aurora_migrations.cdk.alerts import Alerts, make_key
 from aurora_migrations.cdk.config import Environment
-from aurora_migrations.cdk.functions import Functions
+from aurora_migrations.cdk.functions import Functions, Package
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.network import Network
-from aurora_migrations.cdk.package.bundling import Package
 from aurora_migrations.cdk.triggers import DeadLetters, DeployTrigger
 from aurora_migrations.cdk.watchdogs import DailyCheck, Notice, Watchdogs
 from aurora_migrations.cdk.workflow import Workflow
@@ -21,7 +20,7 @@ class MigrationsStack(cdk.Stack):
     """Runs one database's migrations after a deployment, on demand, and reports every failure."""
 
     def __init__(self, scope: Construct, settings: Environment, package: Package) -> None:
-        """Builds the stack. On AWS its package is `bundling.bundled(migrations)`."""
+        """Builds the stack. On AWS its package is `bundled(migrations)`."""
         super().__init__(
             scope,
             Names(settings.name).stack,
