@@ -6,7 +6,8 @@
     functions       preflight, apply, verify, their code     retries     which errors are retried, and how
     network         where they run; other stacks' values     triggers    the deploy rule and its dead letters
     alerts          key, topic, e-mail                       compliance  findings of cdk-nag, with reasons
-    config/         environments, checked                    package     builds and verifies the Lambda package
+    config          environments of cdk.json                 package     builds and verifies the Lambda package
+    config_fields   what they consist of, and mistakes
 
     import aurora_migrations.cdk as migrations     # before aws_cdk: see below
     migrations.MigrationsStack(app, environment, migrations.bundled(Path("migrations")))

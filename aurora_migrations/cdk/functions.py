@@ -15,7 +15,8 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from aurora_migrations import project
-from aurora_migrations.cdk.config import Environment, Limits, Parameter
+from aurora_migrations.cdk.config import Environment, Limits
+from aurora_migrations.cdk.config_fields import Parameter
 from aurora_migrations.cdk.naming import ALIAS, Names
 from aurora_migrations.cdk.network import Network, resolve
 from aurora_migrations.cdk.package import ARM64, CERTIFICATES, MIGRATIONS, PackagingError, build, inspect

@@ -9,7 +9,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from aurora_migrations.cdk.config import Environment, Export, Parameter, Reference
+from aurora_migrations.cdk.config import Environment
+from aurora_migrations.cdk.config_fields import Export, Parameter, Reference
 from aurora_migrations.cdk.naming import Names
 
 HTTPS = 443

@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from aurora_migrations.cdk.config import (
-    Environment,
-    Export,
-    Limits,
-    Parameter,
-    SettingsError,
-    read_environments,
-)
+from aurora_migrations.cdk.config import Environment, Limits, SettingsError, read_environments
+from aurora_migrations.cdk.config_fields import Export, Parameter
 from aurora_migrations.cdk.naming import PARTS
 from aurora_migrations.engine.steps.execution_input import ACTIONS
 from tests.cdk.cloud import some
