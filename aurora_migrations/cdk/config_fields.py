@@ -162,7 +162,9 @@ def describe_mistakes(error: ValidationError, model: type[BaseModel], path: str)
 
 
 def _line(error: ErrorDetails, model: type[BaseModel], path: str) -> str:
-    facts: dict[str, Any] = {"or_reference": "", "found": f", not {_shown(error['input'])}", **error.get("ctx", {})}
+    found = json.dumps(error["input"], default=str)
+    found = found if len(found) <= _LONGEST else f"{found[: _LONGEST - 3]}..."
+    facts: dict[str, Any] = {"or_reference": "", "found": f", not {found}", **error.get("ctx", {})}
     if error["type"] in _OF_TIMES and VALUE not in error["loc"]:
         facts["found"] = f", not {write_duration(error['input'])}" if error["input"] else ""
     for part in error["loc"]:
@@ -183,8 +185,3 @@ def _line(error: ErrorDetails, model: type[BaseModel], path: str) -> str:
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 model = field.annotation
     return f"cdk.json: `{path}` {_MESSAGES.get(error['type'], _OTHERWISE).format_map(facts)}."
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

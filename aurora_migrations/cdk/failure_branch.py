@@ -47,12 +47,8 @@ _MAIL = f"{_DOCUMENT}.mail"
 
 
 class FailureBranch(Construct):
-    """The states from `$.failure` to the topic and to Fail.
-
-    Attributes:
-        end: fails with what is in `$.failure`, and mails nobody.
-        write: has preflight write the mail, whatever the failure is.
-    """
+    """The states from `$.failure` to the topic and to Fail: `write` has preflight write the mail, whatever the failure
+    is; `end` fails, and mails nobody."""
 
     def __init__(
         self,

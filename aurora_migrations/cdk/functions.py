@@ -15,6 +15,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from aurora_migrations import project
+from aurora_migrations.cdk.alerts import make_log
 from aurora_migrations.cdk.config import Environment, Limits
 from aurora_migrations.cdk.config_fields import Parameter
 from aurora_migrations.cdk.naming import ALIAS, Names
@@ -65,14 +66,7 @@ def kinds(limits: Limits) -> tuple[Kind, Kind, Kind]:
 
 
 class Functions(Construct):
-    """The three functions.
-
-    Attributes:
-        aliases: by name, what the state machine calls: the version that was deployed with it.
-        timeouts: by name, in milliseconds.
-        logs: by name, where each writes.
-        retries: what a call of theirs tries again.
-    """
+    """The three functions."""
 
     def __init__(
         self, scope: Construct, name: str, *, settings: Environment, network: Network, key: kms.Key, package: Package
@@ -80,45 +74,36 @@ class Functions(Construct):
         super().__init__(scope, name)
         self._settings = settings
         self._network = network
-        self._key = key
-        self._package = package
-        self.timeouts = {kind.name: kind.timeout for kind in kinds(settings.limits)}
-        self.retries = settings.limits.retries
+        self.timeouts = {kind.name: kind.timeout for kind in kinds(settings.limits)}  # milliseconds
+        self.retries = settings.limits.retries  # what a call of theirs tries again
         self.logs: dict[str, logs.LogGroup] = {}
-        self.aliases = {kind.name: self._alias(kind) for kind in kinds(settings.limits)}
-
-    def _alias(self, kind: Kind) -> lambda_.Alias:
-        place = Construct(self, kind.name.capitalize())
-        name = Names(self._settings.name).of(kind.name)
-        log = logs.LogGroup(
-            place,
-            "Log",
-            log_group_name=Names(self._settings.name).function_log(kind.name),
-            retention=RETENTION[self._settings.log_retention_days],
-            encryption_key=self._key,
-            removal_policy=cdk.RemovalPolicy.DESTROY,
-        )
-        self.logs[kind.name] = log
-        function = lambda_.Function(
-            place,
-            "Function",
-            function_name=name,
-            description=kind.purpose,
-            code=self._package.code,
-            runtime=self._package.runtime,
-            architecture=self._package.architecture,
-            handler=f"functions.{kind.name}.handler.handler",
-            timeout=cdk.Duration.millis(kind.timeout),
-            memory_size=kind.memory_mb,
-            environment=self._environment(kind),
-            role=self._role(place, name, log),
-            log_group=log,
-            vpc=self._network.vpc,
-            vpc_subnets=self._network.subnets,
-            security_groups=[self._network.group],
-            current_version_options=lambda_.VersionOptions(description=self._from_parameters()),
-        )
-        return lambda_.Alias(place, "Alias", alias_name=ALIAS, version=function.current_version)
+        # What the state machine calls: the versions that were deployed with it.
+        self.aliases: dict[str, lambda_.Alias] = {}
+        for kind in kinds(settings.limits):
+            place = Construct(self, kind.name.capitalize())
+            function_name = Names(settings.name).of(kind.name)
+            log = make_log(place, settings, key, Names(settings.name).function_log(kind.name))
+            function = lambda_.Function(
+                place,
+                "Function",
+                function_name=function_name,
+                description=kind.purpose,
+                code=package.code,
+                runtime=package.runtime,
+                architecture=package.architecture,
+                handler=f"functions.{kind.name}.handler.handler",
+                timeout=cdk.Duration.millis(kind.timeout),
+                memory_size=kind.memory_mb,
+                environment=self._environment(kind),
+                role=self._role(place, function_name, log),
+                log_group=log,
+                vpc=network.vpc,
+                vpc_subnets=network.subnets,
+                security_groups=[network.group],
+                current_version_options=lambda_.VersionOptions(description=self._from_parameters()),
+            )
+            self.logs[kind.name] = log
+            self.aliases[kind.name] = lambda_.Alias(place, "Alias", alias_name=ALIAS, version=function.current_version)
 
     def _from_parameters(self) -> str | None:
         """What the function gets from the parameter store, for its version's description.
@@ -196,23 +181,6 @@ class Functions(Construct):
             iam.PolicyStatement(effect=iam.Effect.DENY, actions=actions, resources=["*"], conditions=own_code)
         )
         return role
-
-
-RETENTION = {
-    1: logs.RetentionDays.ONE_DAY,
-    3: logs.RetentionDays.THREE_DAYS,
-    5: logs.RetentionDays.FIVE_DAYS,
-    7: logs.RetentionDays.ONE_WEEK,
-    14: logs.RetentionDays.TWO_WEEKS,
-    30: logs.RetentionDays.ONE_MONTH,
-    60: logs.RetentionDays.TWO_MONTHS,
-    90: logs.RetentionDays.THREE_MONTHS,
-    180: logs.RetentionDays.SIX_MONTHS,
-    365: logs.RetentionDays.ONE_YEAR,
-    731: logs.RetentionDays.TWO_YEARS,
-    1827: logs.RetentionDays.FIVE_YEARS,
-    3653: logs.RetentionDays.TEN_YEARS,
-}
 
 
 # ---- their package ---------------------------------------------------------------------------------------------------
