@@ -17,8 +17,7 @@ from aurora_migrations.compiler.locks.effects import Effect, effects
 from aurora_migrations.compiler.locks.tables import changed_relations, created_and_removed
 from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
-from aurora_migrations.compiler.session_state import session_state
-from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true
+from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true, session_state
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text

@@ -15,11 +15,10 @@ from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler import squawk
 from aurora_migrations.compiler.locks.created_objects import on_new_objects
-from aurora_migrations.compiler.parser import Statement
-from aurora_migrations.compiler.parser_limits import longest_chain, nesting
+from aurora_migrations.compiler.parser import Statement, longest_chain, nesting
 from aurora_migrations.compiler.secret_literals import hide_passwords, password_literals
-from aurora_migrations.compiler.session_state import session_state
 from aurora_migrations.compiler.squawk import Violation
+from aurora_migrations.compiler.transaction_units import session_state
 from aurora_migrations.engine.diagnostics.redaction import Lines
 from aurora_migrations.engine.migrations import Problem
 from aurora_migrations.engine.script import Hazard

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from aurora_migrations.compiler.github_annotations import annotation, of_hazards, of_problems
+from aurora_migrations.compiler.check import annotation, of_hazards, of_problems
 from aurora_migrations.compiler.hazards import Hazard
 from aurora_migrations.engine.migrations import Problem
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aurora_migrations.compiler import squawk
-from aurora_migrations.compiler.github_annotations import of_hazards
+from aurora_migrations.compiler.check import of_hazards
 from aurora_migrations.compiler.hazards import (
     NAMELESS,
     PASSWORD,

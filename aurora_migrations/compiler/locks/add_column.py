@@ -8,7 +8,7 @@ from typing import Any
 import postgast
 
 from aurora_migrations.compiler.locks import syntax_tree
-from aurora_migrations.compiler.locks.builtins import SERIAL, STEADY, TYPES, VOLATILE
+from aurora_migrations.compiler.locks.rules import SERIAL, STEADY, TYPES, VOLATILE
 
 _C = postgast.pg_query_pb2.ConstrType
 _INDEXED = (_C.CONSTR_UNIQUE, _C.CONSTR_PRIMARY)

@@ -19,10 +19,9 @@ from typing import Any
 import postgast
 
 from aurora_migrations.compiler.locks import syntax_tree
-from aurora_migrations.compiler.locks.builtins import OF_ROWS, OF_THE_SERVER, STEADY, VOLATILE
 from aurora_migrations.compiler.locks.created_objects import CreatedObjects
 from aurora_migrations.compiler.locks.match import RELATIONS, listed, touches
-from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, ROW_SHARE
+from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, OF_ROWS, OF_THE_SERVER, ROW_SHARE, STEADY, VOLATILE
 from aurora_migrations.compiler.locks.syntax_tree import Name
 from aurora_migrations.compiler.parser import Statement, is_list
 from aurora_migrations.engine.script import ANYTHING
