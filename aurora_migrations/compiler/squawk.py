@@ -11,18 +11,15 @@ into smaller groups, until the one that causes it is alone: it counts as one tha
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +34,6 @@ _FILES_A_SECOND, _BYTES_A_SECOND = 200, 1 << 20  # what the slowest machine gets
 _GROUPS = 8  # into which the texts of a run that failed are divided: few, as each run with a text that hangs is slow
 _STACK = 64 << 20  # bytes of address space for each of its threads, which crash by deep brackets in the usual 2 MB
 _HARMLESS = b"SELECT 1;"
-_IN_MEMORY = "/dev/shm"
-_PREFIX = "aurora-migrations-hazards-"
-_LOCKED_S = 60  # a folder is locked long before it is as old as this
-_PAGE = 4096  # bytes; the least that a file takes there
 _SHOWN = 300  # characters of squawk's own words
 _OWN_COMMENTS = re.compile(rb"squawk-(?=ignore|disable)")
 
@@ -113,7 +106,8 @@ def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) ->
     if not texts:
         return found
     limit_s = _LIMIT_S + len(texts) / _FILES_A_SECOND + sum(map(len, texts)) / _BYTES_A_SECOND
-    with _private_folder(texts) as folder:
+    with tempfile.TemporaryDirectory(prefix="aurora-migrations-hazards-") as name:
+        folder = Path(name)
         (folder / "squawk.toml").touch()
         for number, text in enumerate(texts):
             (folder / f"{number:06}.sql").write_bytes(_OWN_COMMENTS.sub(b"squawk_", text))
@@ -126,41 +120,6 @@ def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) ->
                 starts[number] = [0, *(match.end() for match in re.finditer(b"\n", texts[number]))]
             found[number].append(_violation(texts[number], starts[number], record))
     return found
-
-
-@contextlib.contextmanager
-def _private_folder(texts: Sequence[bytes]) -> Iterator[Path]:
-    """A folder that only this user can read, for the block. Those of killed processes, which nobody has locked, are
-    removed from memory, because nothing else does that."""
-    memory = None
-    # In Linux's memory, if there is room: a busy disk takes up to a millisecond to make a file.
-    if os.access(_IN_MEMORY, os.W_OK | os.X_OK):
-        needed = sum(len(text) + _PAGE for text in texts)
-        memory = _IN_MEMORY if shutil.disk_usage(_IN_MEMORY).free > 2 * needed else None
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=memory) as name, contextlib.ExitStack() as locked:
-        if memory is not None:
-            _lock(Path(name), locked)
-            _sweep()
-        yield Path(name)
-
-
-def _sweep() -> None:
-    for left in Path(_IN_MEMORY).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as locked:
-            status = left.lstat()
-            old = status.st_mtime < time.time() - _LOCKED_S
-            if old and stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
-                _lock(left, locked)
-                shutil.rmtree(left)
-
-
-def _lock(folder: Path, locked: contextlib.ExitStack) -> None:
-    """Locks it until the end of the block, or of this process. Raises OSError if another has it locked."""
-    import fcntl  # there is no such folder in memory where there is no fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    locked.callback(os.close, descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def find_program(path: str | None = None) -> str:
