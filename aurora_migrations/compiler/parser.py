@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, TypeVar
@@ -149,23 +150,18 @@ def _detached(node: Any, inserts: dict[tuple[str, str], Any]) -> Any:
 
     A dump has the same INSERT for every row: those of constants share one tree per table, in `inserts`.
     """
-    if node.DESCRIPTOR.name == "InsertStmt" and _inserts_constants(node):
-        key = (node.relation.schemaname, node.relation.relname)
-        if key not in inserts:
-            inserts[key] = pb.InsertStmt()
-            inserts[key].relation.CopyFrom(node.relation)
-        return inserts[key]
+    is_insert = node.DESCRIPTOR.name == "InsertStmt"
+    if is_insert and not node.HasField("on_conflict_clause") and not node.HasField("with_clause"):
+        rows, constants = node.select_stmt.select_stmt.values_lists, ("a_const", "type_cast", "set_to_default")
+        if rows and all(item.WhichOneof("node") in constants for row in rows for item in row.list.items):
+            key = (node.relation.schemaname, node.relation.relname)
+            if key not in inserts:
+                inserts[key] = pb.InsertStmt()
+                inserts[key].relation.CopyFrom(node.relation)
+            return inserts[key]
     copy = type(node)()
     copy.CopyFrom(node)
     return copy
-
-
-def _inserts_constants(insert: Any) -> bool:
-    rows = insert.select_stmt.select_stmt.values_lists
-    if not rows or insert.HasField("on_conflict_clause") or insert.HasField("with_clause"):
-        return False
-    constants = ("a_const", "type_cast", "set_to_default")
-    return all(item.WhichOneof("node") in constants for row in rows for item in row.list.items)
 
 
 # ---- tokens ---------------------------------------------------------------------------------------------------------
@@ -275,11 +271,6 @@ def _kept_json(tree: str) -> Iterator[str]:
     yield tree[kept_to:]
 
 
-def is_list(field: Any) -> bool:
-    """Whether a field of a message holds several; older versions of protobuf have another attribute for it."""
-    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
-
-
 # ---- limits: a grammar that recurses, and a scanner that takes the square --------------------------------------------
 
 # An expression may be so deep that it needs a larger stack, or too deep for any: a sum of 50,000 terms is. A server
@@ -316,26 +307,14 @@ def with_large_stack(text: bytes, work: Callable[[], _T]) -> _T:
     """Does work on a text with a stack that is large enough for it."""
     if len(text) < _PLAIN:
         return work()
-    done: list[_T] = []
-    failed: list[BaseException] = []
-
-    def do() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:
-            failed.append(error)
-
-    with _lock:
-        before = threading.stack_size(_STACK)
-        try:
-            thread = threading.Thread(target=do)
-            thread.start()
-        finally:
-            threading.stack_size(before)
-    thread.join()
-    if failed:
-        raise failed[0]
-    return done[0]
+    with ThreadPoolExecutor(1) as threads:
+        with _lock:
+            before = threading.stack_size(_STACK)
+            try:
+                done = threads.submit(work)  # which starts the thread
+            finally:
+                threading.stack_size(before)
+        return done.result()
 
 
 def _chains(text: bytes) -> Iterator[tuple[int, int]]:

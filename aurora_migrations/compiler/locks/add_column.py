@@ -45,20 +45,16 @@ def _value(column: Any, constraints: Mapping[int, Any]) -> str:
     expression = syntax_tree.inner(constraints[_C.CONSTR_DEFAULT].raw_expr)
     if expression.DESCRIPTOR.name == "A_Const" and expression.isnull:
         return "no default"
-    called = set(_functions(expression))
+    # One with a schema of its own keeps it, so it is no known one; no parts if the tree was too deep to be kept.
+    called = set[str]()
+    for call in syntax_tree.walk(expression):
+        if call.DESCRIPTOR.name == "FuncCall":
+            parts = syntax_tree.strings(call.funcname)
+            is_known = len(parts) == 1 or parts[:1] in (["pg_catalog"], ["public"], ["extensions"])
+            called.add(parts[-1] if is_known else ".".join(parts))
     if called & VOLATILE:
         return "volatile default"
     return "default of unknown volatility" if called - STEADY else "constant default"
-
-
-def _functions(message: Any) -> Iterator[str]:
-    """The functions that an expression calls. One with a schema of its own keeps it, so it is no known one."""
-    if message.DESCRIPTOR.name == "FuncCall":
-        parts = syntax_tree.strings(message.funcname)
-        known = len(parts) == 1 or parts[:1] in (["pg_catalog"], ["public"], ["extensions"])
-        yield parts[-1] if known else ".".join(parts)  # no parts if the tree was too deep to be kept
-    for child in syntax_tree.children(message):
-        yield from _functions(child)
 
 
 def _of_the_type(type_name: Any, types: Mapping[str, bool]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from aurora_migrations.compiler.locks.created_objects import CreatedObjects
 from aurora_migrations.compiler.locks.match import RELATIONS, listed, touches
 from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, OF_ROWS, OF_THE_SERVER, ROW_SHARE, STEADY, VOLATILE
 from aurora_migrations.compiler.locks.syntax_tree import Name
-from aurora_migrations.compiler.parser import Statement, is_list
+from aurora_migrations.compiler.parser import Statement
 from aurora_migrations.engine.script import ANYTHING
 
 _pb = postgast.pg_query_pb2
@@ -40,7 +40,6 @@ _QUERIES = frozenset(
     )
 )
 _BUILT_IN = STEADY | VOLATILE | OF_ROWS | OF_THE_SERVER
-_NODE = _pb.Node.DESCRIPTOR
 
 
 def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
@@ -72,7 +71,8 @@ def created_and_removed(statements: Sequence[Statement]) -> tuple[tuple[str, ...
     created, certain, removed = CreatedObjects(), dict[str, dict[Name, None]](), dict[str, None]()
     path_is_known = True  # if not, a table without a schema in its name may be anywhere, or temporary
     for node in _nodes(statements, created):
-        calls = list(_calls(node)) if node.DESCRIPTOR.name in _QUERIES else []
+        below = syntax_tree.walk(node) if node.DESCRIPTOR.name in _QUERIES else ()
+        calls = [each for each in below if each.DESCRIPTOR.name in ("FuncCall", "ExecuteStmt")]
         if _removes_unnamed(node) or not all(map(_is_built_in, calls)):
             certain.clear()
             removed[ANYTHING] = None
@@ -162,24 +162,3 @@ def _is_built_in(call: Any) -> bool:
         return False
     names = syntax_tree.strings(call.funcname)  # none if the tree was too deep to be kept
     return names[0] in _BUILT_IN if len(names) == 1 else names[:1] == ["pg_catalog"]
-
-
-def _calls(node: Any) -> Iterator[Any]:
-    """Every call of a function in a query, however deep, and every EXECUTE of a prepared statement."""
-    waiting = [node]
-    while waiting:
-        message = waiting.pop()
-        if message.DESCRIPTOR.name in ("FuncCall", "ExecuteStmt"):
-            yield message
-        for field, value in message.ListFields():
-            if field.message_type is not None and field.message_type.name not in ("Alias", "TypeName"):
-                found = value if is_list(field) else (value,)
-                waiting += [each for each in map(_opened, found) if each is not None]
-
-
-def _opened(message: Any) -> Any:
-    """What a Node holds; None for what holds no calls."""
-    if message.DESCRIPTOR is not _NODE:
-        return message
-    which = message.WhichOneof("node")
-    return None if which is None or which in syntax_tree.LEAVES else getattr(message, which)
