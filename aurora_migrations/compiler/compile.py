@@ -13,8 +13,8 @@ from postgast import pg_query_pb2 as pb
 from aurora_migrations.compiler import token_hash as tokens
 from aurora_migrations.compiler.foreign_markers import markers, without_restrict
 from aurora_migrations.compiler.hazards import parse_allow
+from aurora_migrations.compiler.locks.created_objects import changed_relations, created_and_removed
 from aurora_migrations.compiler.locks.effects import Effect, effects
-from aurora_migrations.compiler.locks.tables import changed_relations, created_and_removed
 from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
 from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true, session_state
