@@ -20,21 +20,14 @@ from aurora_migrations.engine.script import Action, Hazard, Script
 
 @dataclass(frozen=True)
 class Checked:
-    """One file that runs: a migration's own, or its down file.
-
-    Attributes:
-        compiled: None if it can't be read.
-        problems: what forbids running it, in it and in its verify file.
-        warnings: what should be removed, such as an `allow` that covers nothing.
-        notes: per statement, why it may do more than its effects show; empty where it can't.
-    """
+    """One file that runs: a migration's own, or its down file."""
 
     action: Action
     migration: Migration
-    compiled: Compiled | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
+    compiled: Compiled | None  # None if it can't be read
+    problems: tuple[Problem, ...]  # what forbids running it, in it and in its verify file
+    warnings: tuple[Problem, ...] = ()  # what should be removed, such as an `allow` that covers nothing
+    notes: tuple[str, ...] = ()  # per statement, why it may do more than its effects show; empty where it can't
 
     @property
     def hazards(self) -> tuple[Hazard, ...]:
