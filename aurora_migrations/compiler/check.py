@@ -89,7 +89,13 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
             files.append(Checked(action, migration, compiled, compiled.problems))
         except InvalidFile as error:
             files.append(Checked(action, migration, None, tuple(error.problems)))
-    found = find_hazards([_linted_file(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
+    linted = list[LintedFile]()
+    for compiled in (file.compiled for file in files if file.compiled and file.compiled.is_parsed):
+        units = compiled.script.units
+        in_transaction = len(units) <= 1 and not any(unit.alone for unit in units)
+        last_unit = units[-1].start if len(units) > 1 else 0
+        linted.append(LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit))
+    found = find_hazards(linted)
     return [_with_hazards(file, found.get(file.file, [])) for file in files]
 
 
@@ -100,13 +106,6 @@ def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
         if file.compiled:
             scripts.setdefault(file.migration, {})[file.action] = file.compiled.script
     return manifest.write(folder, scripts)
-
-
-def _linted_file(compiled: Compiled) -> LintedFile:
-    units = compiled.script.units
-    in_transaction = len(units) <= 1 and not any(unit.alone for unit in units)
-    last_unit = units[-1].start if len(units) > 1 else 0
-    return LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit)
 
 
 def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:

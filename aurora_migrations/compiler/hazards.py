@@ -15,7 +15,7 @@ from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler import squawk
 from aurora_migrations.compiler.locks.created_objects import on_new_objects
-from aurora_migrations.compiler.parser import Statement, longest_chain, nesting
+from aurora_migrations.compiler.parser import Statement, longest_and_deepest
 from aurora_migrations.compiler.secret_literals import hide_passwords, password_literals
 from aurora_migrations.compiler.squawk import Violation
 from aurora_migrations.compiler.transaction_units import session_state
@@ -85,7 +85,11 @@ def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
     found: dict[str, list[Hazard]] = {}
     for file, (violations, unread) in zip(files, _lint(files), strict=True):
         lines = Lines(file.text)
-        hazards = [*_from_squawk(file, lines, violations), *_unread(file, lines, unread), *_own(file, lines)]
+        hazards = [*_from_squawk(file, lines, violations), *_own(file, lines)]
+        for number in unread:
+            message = "squawk can't read this statement, so nobody looked for hazards in it."
+            help_text = "Look yourself, then write `-- migration: allow = unread-statement because ...`."
+            hazards.append(_hazard(file, lines, file.statements[number].start, UNREAD, message, help_text))
         found[file.path] = sorted(hazards, key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
     return found
 
@@ -149,15 +153,9 @@ def unused(allow: Allow) -> Problem:
 
 def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
     for literals in password_literals(file.text, file.statements):
-        start = literals[0][0]
-        yield _hazard(
-            file,
-            lines,
-            start,
-            PASSWORD,
-            "A password stands in the file, and so in the repository, the history and the server's log.",
-            "Create the role without one and set it from where secrets are kept; change this one, it is known.",
-        )
+        message = "A password stands in the file, and so in the repository, the history and the server's log."
+        help_text = "Create the role without one and set it from where secrets are kept; change this one, it is known."
+        yield _hazard(file, lines, literals[0][0], PASSWORD, message, help_text)
     for statement in file.statements:
         state = session_state(statement) if statement.start < file.last_unit else None
         if state:
@@ -168,13 +166,6 @@ def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
             message = "CONCURRENTLY without a name: tried again, it would make another index each time."
             help_text = "Give the index a name: CREATE INDEX CONCURRENTLY name ON ..."
             yield _hazard(file, lines, statement.start, NAMELESS, message, help_text)
-
-
-def _unread(file: LintedFile, lines: Lines, numbers: Iterable[int]) -> Iterator[Hazard]:
-    for number in numbers:
-        message = "squawk can't read this statement, so nobody looked for hazards in it."
-        help_text = "Look yourself, then write `-- migration: allow = unread-statement because ...`."
-        yield _hazard(file, lines, file.statements[number].start, UNREAD, message, help_text)
 
 
 def _hazard(file: LintedFile, lines: Lines, offset: int, rule: str, message: str, help_text: str) -> Hazard:
@@ -189,9 +180,19 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
 
     It reports nothing for a file in which it can't read one statement. Such a file is read again without those.
     """
-    # Those so large and so nested that squawk would crash or take minutes are never given to it.
-    unread = [[number for number, each in enumerate(file.statements) if _is_too_large(each)] for file in files]
-    texts = [_squawk_text(file, numbers) for file, numbers in zip(files, unread, strict=True)]
+    texts, unread = list[bytes](), list[list[int]]()
+    for file in files:
+        # It reads no passwords, no large data and code, and nothing so nested that it would crash or take minutes.
+        left_out, nested = list[int](), list[int]()
+        for number, statement in enumerate(file.statements):
+            if len(statement.text) > _LARGE and statement.kind in _DATA_AND_CODE:
+                left_out.append(number)
+            elif len(statement.text) > _LARGE:
+                chain, depth = longest_and_deepest(statement.text)
+                if chain > _LONGEST_CHAIN or depth > _DEEPEST:
+                    nested.append(number)
+        texts.append(_without(hide_passwords(file.text, file.statements), file.statements, [*left_out, *nested]))
+        unread.append(nested)
     violations = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
     broken = [number for number, found in enumerate(violations) if _is_broken(found)]
     for number, numbers in zip(broken, _unreadable([(files[n], texts[n]) for n in broken]), strict=True):
@@ -201,23 +202,6 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
         violations[number] = [] if _is_broken(found) else found
         unread[number] = list(range(len(files[number].statements))) if _is_broken(found) else unread[number]
     return list(zip(violations, unread, strict=True))
-
-
-def _is_too_large(statement: Statement) -> bool:
-    if len(statement.text) <= _LARGE or statement.kind in _DATA_AND_CODE:
-        return False
-    return longest_chain(statement.text) > _LONGEST_CHAIN or nesting(statement.text) > _DEEPEST
-
-
-def _squawk_text(file: LintedFile, left_out: Iterable[int]) -> bytes:
-    """The text that squawk reads: no passwords, no statement that is too large for it, no large data and code."""
-    large = [
-        number
-        for number, statement in enumerate(file.statements)
-        if len(statement.text) > _LARGE and statement.kind in _DATA_AND_CODE
-    ]
-    hidden = hide_passwords(file.text, file.statements)
-    return _without(hidden, file.statements, [*large, *left_out])
 
 
 def _is_broken(violations: Sequence[Violation]) -> bool:

@@ -325,18 +325,13 @@ def _chains(text: bytes) -> Iterator[tuple[int, int]]:
     yield start, count
 
 
-def nesting(text: bytes) -> int:
-    """How deep its brackets are nested, comments and strings apart."""
+def longest_and_deepest(text: bytes) -> tuple[int, int]:
+    """The most tokens in it without a comma or semicolon between them, and how deep its brackets are nested."""
     depth = deepest = 0
     for token in _outside_comments(text):
         depth += bool(token["open"]) - bool(token["close"])
         deepest = max(deepest, depth)
-    return deepest
-
-
-def longest_chain(text: bytes) -> int:
-    """The most tokens in it without a comma or semicolon between them."""
-    return max(count for _, count in _chains(text))
+    return max(count for _, count in _chains(text)), deepest
 
 
 def _outside_comments(text: bytes) -> Iterator[re.Match[bytes]]:
