@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from aurora_migrations.compiler.compile import Compiled, compile_migration
-from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow, unused
+from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow
 from aurora_migrations.compiler.locks.effects import Effect, caveat
 from aurora_migrations.engine import interrupts, manifest
 from aurora_migrations.engine.errors import InvalidFile
@@ -114,7 +114,7 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     allows = []
     for line, value in file.compiled.script.options.allow:
         with contextlib.suppress(ValueError):  # a problem of the compiled file
-            allows.append(parse_allow(value, file.file, line))
+            allows.append(parse_allow(value, line))
     # Undoing drops what was created: in a down file that is no hazard.
     hazards = [h for h in hazards if not (file.action == "rollback" and h.rule.startswith("ban-drop-"))]
     hazards, idle = apply_allows(hazards, allows)
@@ -127,7 +127,15 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
         file,
         compiled=replace(file.compiled, script=script),
         problems=(*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
-        warnings=tuple(unused(allow) for allow in idle),
+        warnings=tuple(
+            Problem(
+                file.file,
+                f"`allow = {allow.rule}` no longer applies: the file has no such hazard; take the line out",
+                allow.line,
+                1,
+            )
+            for allow in idle
+        ),
         notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
     )
 

@@ -136,7 +136,7 @@ def compile_text(
         return Compiled(Script(file, sha256, "", options, "", (), ()), text, (), tuple(found))
     for line, value in options.allow:
         try:
-            parse_allow(value, file, line)
+            parse_allow(value, line)
         except ValueError as error:
             found.append(Problem(file, str(error), line, 1))
     found = [replace(p, excerpt=pointed(text, p.line, p.column)) if n < _SHOWN else p for n, p in enumerate(found)]

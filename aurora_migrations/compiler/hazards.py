@@ -20,7 +20,6 @@ from aurora_migrations.compiler.secret_literals import hide_passwords, password_
 from aurora_migrations.compiler.squawk import Violation
 from aurora_migrations.compiler.transaction_units import session_state
 from aurora_migrations.engine.diagnostics.redaction import Lines
-from aurora_migrations.engine.migrations import Problem
 from aurora_migrations.engine.script import Hazard
 
 PASSWORD = "password-literal"
@@ -68,12 +67,11 @@ class LintedFile:
 
 @dataclass(frozen=True)
 class Allow:
-    """A file's option that accepts a rule's hazards, and its line (0: none in particular)."""
+    """A file's option that accepts a rule's hazards, and its line."""
 
     rule: str
     reason: str
-    file: str = ""
-    line: int = 0
+    line: int
 
 
 def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
@@ -97,7 +95,7 @@ def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
 # ---- allows ---------------------------------------------------------------------------------------------------------
 
 
-def parse_allow(value: str, file: str = "", line: int = 0) -> Allow:
+def parse_allow(value: str, line: int) -> Allow:
     """The value of `-- migration: allow = `: a rule and why its hazards are accepted.
 
     Raises:
@@ -121,31 +119,22 @@ def parse_allow(value: str, file: str = "", line: int = 0) -> Allow:
         raise ValueError(
             f"allow needs a reason; write `-- migration: allow = {rule} because ...` and say why it does no harm here"
         )
-    return Allow(rule, reason, file, line)
+    return Allow(rule, reason, line)
 
 
 def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[list[Hazard], list[Allow]]:
-    """All hazards, those that an allow covers with its reason; and the allows that cover none.
-
-    An allow covers every hazard of its rule in its file, or in any file if it names none.
-    """
-    result: list[Hazard] = []
-    reasons: dict[tuple[str, str], str] = {}  # by rule and file, as a search for each hazard would take their square
+    """A file's hazards, those that one of its allows covers with its reason; and the allows that cover none."""
+    reasons: dict[str, str] = {}
     for allow in allows:
-        reasons.setdefault((allow.rule, allow.file), allow.reason)
-    used: set[tuple[str, str]] = set()
+        reasons.setdefault(allow.rule, allow.reason)
+    result: list[Hazard] = []
+    used: set[str] = set()
     for hazard in hazards:
-        covering = [key for key in ((hazard.rule, hazard.file), (hazard.rule, "")) if key in reasons]
-        if covering and not hazard.refused:
-            used.update(covering)
-            hazard = replace(hazard, allowed_because=reasons[covering[0]])
+        if hazard.rule in reasons and not hazard.refused:
+            used.add(hazard.rule)
+            hazard = replace(hazard, allowed_because=reasons[hazard.rule])
         result.append(hazard)
-    return result, [allow for allow in allows if (allow.rule, allow.file) not in used]
-
-
-def unused(allow: Allow) -> Problem:
-    reason = f"`allow = {allow.rule}` no longer applies: the file has no such hazard; take the line out"
-    return Problem(allow.file, reason, allow.line, 1 if allow.line else 0)
+    return result, [allow for allow in allows if allow.rule not in used]
 
 
 # ---- rules of our own -----------------------------------------------------------------------------------------------
@@ -195,8 +184,13 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
         unread.append(nested)
     violations = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
     broken = [number for number, found in enumerate(violations) if _is_broken(found)]
-    for number, numbers in zip(broken, _unreadable([(files[n], texts[n]) for n in broken]), strict=True):
-        unread[number] = sorted({*unread[number], *numbers})
+    # Those that it can't read are found by giving it each statement alone.
+    alone = [(texts[n][s.start : s.end] + b";", files[n].in_transaction) for n in broken for s in files[n].statements]
+    verdicts = iter([_is_broken(found) for found in squawk.lint(alone)])
+    for number in broken:
+        unread[number] = [
+            each for each, _ in enumerate(files[number].statements) if next(verdicts) or each in unread[number]
+        ]
     rest = [(_without(texts[n], files[n].statements, unread[n]), files[n].in_transaction) for n in broken]
     for number, found in zip(broken, squawk.lint(rest), strict=True):
         violations[number] = [] if _is_broken(found) else found
@@ -206,13 +200,6 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
 
 def _is_broken(violations: Sequence[Violation]) -> bool:
     return any(violation.rule == squawk.SYNTAX_ERROR for violation in violations)
-
-
-def _unreadable(broken: Sequence[tuple[LintedFile, bytes]]) -> list[list[int]]:
-    """The numbers of each file's statements that squawk can't read, found by giving it each alone."""
-    alone = [(text[s.start : s.end] + b";", file.in_transaction) for file, text in broken for s in file.statements]
-    verdicts = iter([_is_broken(found) for found in squawk.lint(alone)])
-    return [[number for number, _ in enumerate(file.statements) if next(verdicts)] for file, _ in broken]
 
 
 def _without(text: bytes, statements: Sequence[Statement], numbers: Iterable[int]) -> bytes:

@@ -344,19 +344,14 @@ def _tokens(text: bytes) -> Iterator[tuple[re.Match[bytes], int]]:
     while token := _TOKENS.search(text, at):
         at, depth = token.end(), 0
         if token["comment"]:
-            at, depth = _comment(text, token.start())
+            level, at = 0, len(text)
+            for mark in _COMMENT_MARKS.finditer(text, token.start()):
+                level += 1 if mark[0] == b"/*" else -1
+                depth = max(depth, level)
+                if level == 0:
+                    at = mark.end()
+                    break
         elif token["dollars"]:
             end = text.find(token[0], at)
             at = end + len(token[0]) if end >= 0 else len(text)
         yield token, depth
-
-
-def _comment(text: bytes, start: int) -> tuple[int, int]:
-    """Where the comment ends that begins here, and how deep others are nested in it."""
-    depth = deepest = 0
-    for mark in _COMMENT_MARKS.finditer(text, start):
-        depth += 1 if mark[0] == b"/*" else -1
-        deepest = max(deepest, depth)
-        if depth == 0:
-            return mark.end(), deepest
-    return len(text), deepest

@@ -75,7 +75,11 @@ class CreatedObjects:
     def follow(self, node: Any) -> None:
         kind = node.DESCRIPTOR.name
         if kind == "DropStmt":
-            self._drop(node)
+            if _OBJECT(node.remove_type) == "OBJECT_SCHEMA":
+                self._dropped_schemas.update((each.string.sval, self._count) for each in node.objects)
+            for name in map(self.resolve, _dropped(node)):
+                self._created.pop(name, None)
+                self._indexes.pop(name, None)
         elif kind in ("RenameStmt", "AlterObjectSchemaStmt"):
             self._move(node)
         elif kind == "TransactionStmt":
@@ -132,13 +136,6 @@ class CreatedObjects:
         if self._exists(old):
             del self._created[old]
             self._add(new)
-
-    def _drop(self, node: Any) -> None:
-        if _OBJECT(node.remove_type) == "OBJECT_SCHEMA":
-            self._dropped_schemas.update((each.string.sval, self._count) for each in node.objects)
-        for name in map(self.resolve, _dropped(node)):
-            self._created.pop(name, None)
-            self._indexes.pop(name, None)
 
     def _set_schema(self, schema: str, is_local: bool = False) -> None:
         self._schema = schema
@@ -352,7 +349,7 @@ def created_and_removed(statements: Sequence[Statement]) -> tuple[tuple[str, ...
     for node in _nodes(statements, created):
         below = syntax_tree.walk(node) if node.DESCRIPTOR.name in _QUERIES else ()
         calls = [each for each in below if each.DESCRIPTOR.name in ("FuncCall", "ExecuteStmt")]
-        if _removes_unnamed(node) or not all(map(_is_built_in, calls)):
+        if _may_remove_unnamed(node, calls):
             certain.clear()
             removed[ANYTHING] = None
         is_alter = node.DESCRIPTOR.name == "AlterTableStmt"
@@ -418,19 +415,17 @@ def _bound(node: Any) -> Iterator[Name]:
             yield syntax_tree.of_range(node.relation)
 
 
-def _removes_unnamed(node: Any) -> bool:
-    """Whether it may remove tables that it doesn't name."""
+def _may_remove_unnamed(node: Any, calls: Iterable[Any]) -> bool:
+    """Whether it may remove tables that it doesn't name. Functions of PostgreSQL's own don't; a prepared statement may
+    do anything."""
     kind = node.DESCRIPTOR.name
     if kind == "DropStmt":
         return _OBJECT(node.remove_type) in ("OBJECT_SCHEMA", "OBJECT_EXTENSION")
     if kind == "TransactionStmt":  # what was created since the savepoint
         return bool(node.kind == _pb.TRANS_STMT_ROLLBACK_TO)
+    for call in calls:
+        names = syntax_tree.strings(call.funcname) if call.DESCRIPTOR.name == "FuncCall" else []
+        is_built_in = names[0] in _BUILT_IN if len(names) == 1 else names[:1] == ["pg_catalog"]
+        if not is_built_in:  # nor is one whose tree was too deep to be kept, which has no name
+            return True
     return kind in _OPAQUE
-
-
-def _is_built_in(call: Any) -> bool:
-    """Whether it calls a function of PostgreSQL's own. A prepared statement may be anything."""
-    if call.DESCRIPTOR.name == "ExecuteStmt":
-        return False
-    names = syntax_tree.strings(call.funcname)  # none if the tree was too deep to be kept
-    return names[0] in _BUILT_IN if len(names) == 1 else names[:1] == ["pg_catalog"]
