@@ -70,13 +70,13 @@ class Workflow(Construct):
             .when(is_word("$.preflight.Payload.next", "apply"), apply)
             .when(is_word("$.preflight.Payload.next", "verify"), verify)
             .when(is_word("$.preflight.Payload.next", "done", has_result), answered)
-            .otherwise(self._misunderstood("preflight"))
+            .otherwise(self._failure.misunderstood("preflight", self._failed))
         )
         apply.next(
             sfn.Choice(self, "All applied?")
             .when(is_word("$.apply.Payload.outcome", "more"), apply)
             .when(is_word("$.apply.Payload.outcome", "done"), verify)
-            .otherwise(self._misunderstood("apply"))
+            .otherwise(self._failure.misunderstood("apply", self._failed))
         )
         verify.next(self._add_success_mail(succeeded) if self._mails_success else succeeded)
 
@@ -87,11 +87,6 @@ class Workflow(Construct):
             noted.next(self._failed)
             task.add_catch(noted, result_path=FAILURE)
         return begin.next(preflight)
-
-    def _misunderstood(self, step: str) -> sfn.Pass:
-        noted = self._failure.misunderstood(step)
-        noted.next(self._failed)
-        return noted
 
     def _add_success_mail(self, plain: sfn.Succeed) -> sfn.Choice:
         """Adds the states that send the success mail, if verify has written one. If it can't be sent, the execution
