@@ -12,7 +12,7 @@ import aws_cdk as cdk
 
 from aurora_migrations.cdk import compliance
 from aurora_migrations.cdk.config import SettingsError, read_environments
-from aurora_migrations.cdk.package.bundling import bundled, packaging_errors
+from aurora_migrations.cdk.functions import bundled, packaging_errors
 from aurora_migrations.cdk.stack import MigrationsStack
 
 ROOT = Path(__file__).resolve().parents[1]

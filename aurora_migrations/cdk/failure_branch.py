@@ -47,12 +47,8 @@ _MAIL = f"{_DOCUMENT}.mail"
 
 
 class FailureBranch(Construct):
-    """The states from `$.failure` to the topic and to Fail.
-
-    Attributes:
-        end: fails with what is in `$.failure`, and mails nobody.
-        write: has preflight write the mail, whatever the failure is.
-    """
+    """The states from `$.failure` to the topic and to Fail: `write` has preflight write the mail, whatever the failure
+    is; `end` fails, and mails nobody."""
 
     def __init__(
         self,
@@ -93,11 +89,13 @@ class FailureBranch(Construct):
         raised = sfn.Choice(self, "Raised by a function?").when(is_typed_read_only_command(), self.end, comment=TYPED)
         return raised.when(_has_form(_CAUSE, _RAISED_FORM), read_cause).otherwise(settle)
 
-    def misunderstood(self, step: str) -> sfn.Pass:
+    def misunderstood(self, step: str, then: sfn.IChainable) -> sfn.Pass:
         """A state that notes that the answer of a step isn't understood, and keeps nothing else: the answer may be all
         that there is, and no object."""
         known = sfn.Result.from_object({"failure": {**CONTRACT_BROKEN, "step": step}})
-        return sfn.Pass(self, f"Answer of {step} not understood", result=known)
+        noted = sfn.Pass(self, f"Answer of {step} not understood", result=known)
+        noted.next(then)
+        return noted
 
     def _write(self, functions: Functions, execution_input: Any, short: dict[str, str]) -> sfn.TaskStateBase:
         task = report(

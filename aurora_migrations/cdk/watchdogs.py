@@ -165,15 +165,14 @@ class DailyCheck(Construct):
         )
         wait = sfn.Wait(self, "Let it go on", time=sfn.WaitTime.duration(WHILE_AT_WORK))
         sending = send(self, "Send", watchdogs.alerts, _MAIL)
-        misunderstood = failure.misunderstood("preflight")
 
         checking.add_catch(failure.write, result_path=FAILURE)
         pending = sfn.Choice(self, "Anything pending?").when(is_true(_AGAIN), wait, comment="a run is at work")
         no_mail = sfn.Condition.and_(sfn.Condition.is_present(_MAIL), sfn.Condition.is_null(_MAIL))
         pending.when(no_mail, sfn.Succeed(self, "Nothing pending"), comment="no")
+        misunderstood = failure.misunderstood("preflight", failure.write)
         checking.next(pending.when(is_mail(_MAIL), sending).otherwise(misunderstood))
         wait.next(checking)
-        misunderstood.next(failure.write)
         sending.add_catch(failure.end, result_path=FAILURE)
         sending.next(sfn.Succeed(self, "Sent"))
         return checking

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from aurora_migrations import project
-from aurora_migrations.cdk.package.build import CERTIFICATES
+from aurora_migrations.cdk.package import CERTIFICATES
 from aurora_migrations.engine.errors import InvalidInput
 from aurora_migrations.engine.postgres.connect import open_connection, parse_url
 

@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from aurora_migrations.cdk.config import (
-    Environment,
-    Export,
-    Limits,
-    Parameter,
-    SettingsError,
-    read_environments,
-)
+from aurora_migrations.cdk.config import Limits, SettingsError, read_environments
+from aurora_migrations.cdk.config_fields import Export, Parameter
 from aurora_migrations.cdk.naming import PARTS
 from aurora_migrations.engine.steps.execution import ACTIONS
 from tests.cdk.cloud import some
@@ -479,12 +473,6 @@ def test_shortest_run_that_is_taken_has_room_for_everything_that_is_tried_again(
     for retry in some(limits.retries):
         again = limits.lock_wait / 1_000 if "LockTimeout" in retry.errors else 0
         assert retry.waits + retry.attempts * again < room, retry
-
-
-def test_every_time_that_logs_can_be_kept_is_one_that_aws_knows() -> None:
-    from aurora_migrations.cdk.functions import RETENTION
-
-    assert {*RETENTION} == {*Environment.model_json_schema()["properties"]["log_retention_days"]["enum"]}
 
 
 def test_unknown_environment_is_told_with_those_known() -> None:

@@ -33,7 +33,7 @@ with start_cloud(Path(sys.argv[1]), None, print):
 PACK = """
 import sys
 from pathlib import Path
-from aurora_migrations.cdk.package.build import HERE, add_code
+from aurora_migrations.cdk.package import HERE, add_code
 from aurora_migrations.local.cloud.cache import package_cache as package
 
 folder = Path(sys.argv[1])

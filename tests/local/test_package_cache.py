@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aurora_migrations.cdk.package.build import PackagingError
+from aurora_migrations.cdk.package import PackagingError
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.local.cloud.cache import package_cache as module
 from aurora_migrations.local.cloud.cache.artifact_cache import files_in
@@ -157,7 +157,7 @@ def test_every_module_that_makes_a_package_is_part_of_its_name() -> None:
         for path in ours
         if path.parts[:2] != ("aurora_migrations", "local") and path.parts[0] != ".venv" and path.name != "__init__.py"
     }
-    assert Path("aurora_migrations/cdk/package/build.py") in makers
+    assert Path("aurora_migrations/cdk/package.py") in makers
     assert Path("aurora_migrations/compiler/check.py") in makers
     assert makers <= {path.relative_to(ROOT) for maker in module._SOURCES for path in files_in(maker)}
 

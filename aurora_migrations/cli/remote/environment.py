@@ -186,7 +186,7 @@ def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
 @contextlib.contextmanager
 def local_errors() -> Iterator[None]:
     """Raises what can go wrong in starting the local cloud as an error of ours."""
-    from aurora_migrations.cdk.package.build import PackagingError
+    from aurora_migrations.cdk.package import PackagingError
 
     try:
         yield

@@ -9,8 +9,17 @@ import time
 from collections.abc import Sequence
 
 from aurora_migrations import project
-from aurora_migrations.cdk.package.build import ARM64, MIGRATIONS, X86_64, PackagingError, build
-from aurora_migrations.cdk.package.verify import LARGEST_ZIP, inspect, locked, zipped
+from aurora_migrations.cdk.package import (
+    ARM64,
+    LARGEST_ZIP,
+    MIGRATIONS,
+    X86_64,
+    PackagingError,
+    build,
+    inspect,
+    locked,
+    zipped,
+)
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import print_json
 from aurora_migrations.engine import MigratorError

@@ -9,8 +9,7 @@ from dataclasses import asdict
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import plural, print_json
-from aurora_migrations.compiler.check import Checked, check, write_manifest
-from aurora_migrations.compiler.github_annotations import of_hazards, of_problems
+from aurora_migrations.compiler.check import Checked, check, of_hazards, of_problems, write_manifest
 from aurora_migrations.compiler.locks.effects import Effect
 from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.errors import InvalidFile

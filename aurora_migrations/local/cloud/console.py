@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aurora_migrations.cdk.package.build import PackagingError
+from aurora_migrations.cdk.package import PackagingError
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.local.cloud.services.callers import DEPLOY, FILES
 from aurora_migrations.local.cloud.services.eventbridge import Sent

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aurora_migrations import project
-from aurora_migrations.cdk.package.build import HERE, PackagingError, add_code, add_migrations
+from aurora_migrations.cdk.package import HERE, PackagingError, add_code, add_migrations
 from aurora_migrations.local.cloud.cache import artifact_cache
 from aurora_migrations.local.cloud.cache.artifact_cache import SourcesChanged, digest_of, fingerprint
 from aurora_migrations.local.postgres.process_lifetime import end_with_the_parent, lifeline
 
 KEPT = 5  # the newest packages that are kept, beside those in use
-_PARTS = ("compiler", "engine", "cdk/package", "cdk/certificates", "project.py", "__init__.py")
+_PARTS = ("compiler", "engine", "cdk/package.py", "cdk/certificates", "project.py", "__init__.py")
 _SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
 _IMPORTED = digest_of(_SOURCES)  # the sources that this process runs
 

@@ -116,7 +116,7 @@ def main(target: Path, sslmode: str) -> int:
     import aws_cdk as cdk  # isort: skip
     from aws_cdk import aws_lambda as lambda_  # isort: skip
 
-    from aurora_migrations.cdk.package.bundling import Package
+    from aurora_migrations.cdk.functions import Package
     from aurora_migrations.cdk.stack import MigrationsStack
 
     runtime = lambda_.Runtime(f"python{sys.version_info.major}.{sys.version_info.minor}", lambda_.RuntimeFamily.PYTHON)

@@ -1,35 +1,52 @@
-"""The environments of cdk.json: what each consists of, and how they are read."""
+"""The environments of cdk.json: what each consists of, and how they are read. Nothing here loads the CDK."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, ValidationError, ValidationInfo
-from pydantic import field_validator as validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
-from aurora_migrations.cdk.config.errors import SettingsError, lines
-from aurora_migrations.cdk.config.fields import (
+from aurora_migrations.cdk.config_fields import (
     DatabaseName,
     DistinctList,
+    Duration,
     Email,
     Host,
     KeyArn,
     Model,
     Reference,
     SecretArn,
+    describe_mistakes,
 )
-from aurora_migrations.cdk.config.limits import Limits
 from aurora_migrations.cdk.naming import Names, check_environment_name
+from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, call_retries
+from aurora_migrations.engine.options import write_duration
 from aurora_migrations.engine.steps.execution import ACTIONS, ActionName
 from aurora_migrations.engine.steps.settings import Encrypted, Hazards
+from aurora_migrations.engine.steps.step import RESERVE
 
 LONGEST_PATTERN = 2_048  # characters of an EventBridge rule's pattern
 # Characters of the deploy rule's pattern, and of each stack in it beside its name, twice.
 _PATTERN, _PATTERN_OF_STACK = 200, 150
 _NEEDED = {"run-migration": "a deployment starts it", "plan": "mails report the state of the database with it"}
+_LONGEST_CALL_MS = 900_000  # of Lambda
+_SHORTEST_CALL_MS = 30_000  # RESERVE, and what reading the secret and connecting may take when they are slow
+TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
 _NAME = "<name>"  # under which the key in `environments` is put among those of its object
+
+
+class SettingsError(Exception):
+    """Mistakes in cdk.json, one a line."""
 
 
 class Network(Model):
@@ -65,6 +82,69 @@ class Database(Model):
     """The ARN of your own KMS key that encrypts the secret. Without it, AWS's own key does."""
     sslmode: Encrypted = "verify-full"
     """How the server's certificate is checked (libpq's `sslmode`)."""
+
+
+class Limits(Model):
+    """How long things may take, each strictly inside the next."""
+
+    lock_timeout: Duration = Field(default="2s", ge=1, title="a time longer than 0s", validate_default=True)
+    """How long a statement may wait for locks, if its file sets no limit."""
+    statement_timeout: Duration = Field(default="13min", validate_default=True)
+    """How long a statement may run, if its file sets no limit."""
+    lock_wait: Duration = Field(default="1min", validate_default=True)
+    """How long a call waits for others that hold locks or are running; then the state machine waits. With `0s` only the
+    state machine waits."""
+    function_timeout: Duration = Field(
+        default="15min",
+        ge=_SHORTEST_CALL_MS,
+        le=_LONGEST_CALL_MS,
+        multiple_of=1_000,
+        title="whole seconds from 30s to 15min",
+        validate_default=True,
+    )
+    """The time limit of apply and verify, in whole seconds from `30s` to `15min`. A call must reach secret and database
+    first and keeps 10 s for its end; Lambda ends it after 15 minutes."""
+    run_timeout: Duration = Field(default="12h", multiple_of=1_000, title="whole seconds", validate_default=True)
+    """The time limit of a whole execution, in whole seconds."""
+
+    @field_validator("statement_timeout", "function_timeout", "run_timeout")
+    @classmethod
+    def _longer_than_what_is_inside(cls, value: int, info: ValidationInfo) -> int:
+        """Compares with the limits before it. One that is wrong itself isn't among them, and counts as nothing."""
+        lock, statement, wait, function = (info.data.get(name, 0) for name in list(cls.model_fields)[:4])
+        end = f"and the {write_duration(RESERVE)} that each call keeps for its end"
+        tried = "function_timeout, a minute and all the time in which errors are tried again"
+        inside = {
+            "statement_timeout": [("lock_timeout", lock)],
+            "function_timeout": [
+                (f"statement_timeout {end}", statement + RESERVE),
+                (f"lock_wait {end}", wait + RESERVE),
+            ],
+            "run_timeout": [(tried, _shortest_run(function + TASK_MARGIN_MS, wait))],
+        }
+        for what, inner in inside[str(info.field_name)]:
+            if value <= inner:
+                found = write_duration(value)
+                raise ValueError(f"must be longer than {what} ({write_duration(inner)}), and is {found}")
+        return value
+
+    @property
+    def task_timeout(self) -> int:
+        """What the state machine gives a function's call."""
+        return self.function_timeout + TASK_MARGIN_MS
+
+    @property
+    def retries(self) -> tuple[Retry, ...]:
+        """What the state machine tries again."""
+        return call_retries(self.lock_wait / 1_000, (self.run_timeout - self.task_timeout) / 1_000)
+
+
+def _shortest_run(task_timeout: int, lock_wait: int) -> int:
+    """A call, and before it the longest that an error is tried again. Another run is waited for as long as there is
+    time, and so isn't counted."""
+    waiting = (retry.waits * 1_000 + retry.attempts * lock_wait for retry in (CONTENTION, CONNECTION))
+    dying = DIED.waits * 1_000 + DIED.attempts * task_timeout
+    return task_timeout + max(*waiting, SERVICE.waits * 1_000, ASLEEP.waits * 1_000, dying)
 
 
 class Environment(Model):
@@ -108,7 +188,7 @@ class Environment(Model):
     """The region to deploy to, such as eu-west-1. Without it, the credentials decide. A secret and a key that are
     written out must be in it."""
 
-    @validator("watch_stacks")
+    @field_validator("watch_stacks")
     @classmethod
     def _fit_into_one_rule(cls, stacks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         own = Names(info.data.get("name", "")).stack
@@ -119,7 +199,7 @@ class Environment(Model):
             raise ValueError(f"makes a rule of {length} characters, and EventBridge takes {LONGEST_PATTERN}")
         return stacks
 
-    @validator("allowed_actions")
+    @field_validator("allowed_actions")
     @classmethod
     def _with_those_needed(cls, actions: tuple[str, ...]) -> tuple[str, ...]:
         for action, why in _NEEDED.items():
@@ -127,7 +207,7 @@ class Environment(Model):
                 raise ValueError(f"must include `{action}`: {why}")
         return actions
 
-    @validator("region")
+    @field_validator("region")
     @classmethod
     def _of_secret_and_key(cls, region: str | None, info: ValidationInfo) -> str | None:
         """The functions ask the Secrets Manager of their own region, and may use keys of that region only."""
@@ -156,7 +236,7 @@ def read_environments(environments: Any, chosen: str | None = None) -> tuple[Env
         try:
             found.append(Environment.model_validate({**data, _NAME: name} if isinstance(data, Mapping) else data))
         except ValidationError as error:
-            wrong += lines(error, Environment, f"environments.{name}")
+            wrong += describe_mistakes(error, Environment, f"environments.{name}")
     if wrong:
         raise SettingsError("\n".join(wrong))
     return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aurora_migrations.compiler.locks.tables import changed_relations, created_and_removed
+from aurora_migrations.compiler.locks.created_objects import changed_relations, created_and_removed
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.engine.script import ANYTHING
 from aurora_migrations.engine.steps.verify import TableEffects, find_expected_tables
