@@ -5,17 +5,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C outside of a st
 
 from __future__ import annotations
 
-import contextlib  # few and small: a Ctrl-C while these are loaded is the interpreter's
-import gc
+import gc  # few and small: a Ctrl-C while these are loaded is the interpreter's
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
-from typing import TextIO, cast
-
-from aurora_migrations.cli.printable import Printable
 
 PROGRAM = "aurora-migrations"
 VERBS = {
@@ -34,6 +30,7 @@ VERBS = {
     "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
     "new": "write the next migration's file",
 }
+_MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")  # the others have their own
 _HELP = """\
 usage: {program} VERB [arguments]
 
@@ -53,9 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
     try:
-        out, err = (cast(TextIO, Printable(stream)) for stream in (sys.stdout, sys.stderr))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = _call(arguments)
+        code = _call(arguments)
         sys.stdout.flush()
     except OSError as error:
         if not _is_of_output(error):
@@ -118,21 +113,23 @@ def _call(arguments: Sequence[str]) -> int:
 
 def _run_verb(name: str, arguments: Sequence[str]) -> int:
     gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
-    module = _load(name)
+    module = _load(f"verbs.{_MODULES.get(name, name)}")
+    output = _load("output")
     gc.freeze()
     gc.enable()
-    try:
-        code: int = module.main(arguments)
-        return code
-    except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
-        return int(stop.code or 0)
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{str(interrupt) or _STOPPED}", file=sys.stderr)
-        return 130
+    with output.printable_streams():
+        try:
+            code: int = module.main(arguments) if name not in _MODULES else module.main(name, arguments)
+            return code
+        except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
+            return int(stop.code or 0)
+        except KeyboardInterrupt as interrupt:
+            output.note(f"\n{str(interrupt) or _STOPPED}")
+            return 130
 
 
 def _load(name: str) -> ModuleType:
-    """Imports the module of a verb, and only that: `run` must start fast.
+    """Imports a module, and only what it needs: `run` must start fast.
 
     Ctrl-C during the import ends the process at once, as nothing has begun; a KeyboardInterrupt could be raised inside
     any module. Where SIGINT is ignored or has another handler (`nohup`, a test), that stays.
@@ -141,7 +138,7 @@ def _load(name: str) -> ModuleType:
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
     try:
-        return importlib.import_module(f"aurora_migrations.cli.verbs.{name}")
+        return importlib.import_module(f"aurora_migrations.cli.{name}")
     finally:
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, before)

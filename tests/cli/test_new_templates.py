@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cli.main import main
-from aurora_migrations.cli.templates.drafts import TEMPLATES
+from aurora_migrations.cli.verbs.new import TEMPLATES
 from aurora_migrations.engine.options import Options, read_options
 from tests.servers import Migrations
 

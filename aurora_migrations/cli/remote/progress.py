@@ -1,26 +1,37 @@
 """Follows an execution to its end and shows its progress: states from Step Functions' history of it, and what the
-functions log."""
+functions log, read from CloudWatch while it is written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from aurora_migrations.cli.output import plural
-from aurora_migrations.cli.remote.aws_errors import CALL_ERRORS, READ_ERRORS, CloudError, is_transient, to_cloud_error
-from aurora_migrations.cli.remote.display import Display
-from aurora_migrations.cli.remote.environment import Environment
-from aurora_migrations.cli.remote.executions import RUNNING, Execution, describe_input, error_payload, read
-from aurora_migrations.cli.remote.function_logs import FunctionLogs, Line
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import Display, Line, plural
+from aurora_migrations.cli.remote.aws_errors import (
+    CALL_ERRORS,
+    READ_ERRORS,
+    CloudError,
+    error_payload,
+    is_transient,
+    parse_object,
+    to_cloud_error,
+)
+from aurora_migrations.cli.remote.environment import RUNNING, Environment, Execution
 from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.options import format_duration
+from aurora_migrations.engine.steps.layout import in_a_line
+
+STEPS = ("preflight", "apply", "verify")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds
 _PATIENCE = 60.0  # seconds that the network may be away
-_LATE = 5.0  # seconds that CloudWatch gets to show the last lines, when the execution is over
+_LAST_LINES = 5.0  # seconds that CloudWatch gets to show the last lines, when the execution is over
+_LATE = timedelta(minutes=2)  # CloudWatch may show a line later than one that was written after it
+_EARLY = timedelta(seconds=5)  # by which two clocks may differ
 _SHOWN = 300  # characters of one fact
 _SHOWN_STATES = ("Start over",)  # states without a task that mean something to people
 _ENDINGS = {
@@ -40,13 +51,11 @@ class Follower:
     environment: Environment
     execution: Execution
     display: Display
-    _history: ExecutionHistory = field(init=False)
-    _log: FunctionLogs | None = field(init=False)
     _ended_calls: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._history = ExecutionHistory(self.environment, self.execution.arn)
-        self._log = FunctionLogs(self.environment, self.execution)
+        self._log: FunctionLogs | None = FunctionLogs(self.environment, self.execution)
 
     def to_the_end(self) -> Execution:
         """Waits for the end, and shows the progress meanwhile.
@@ -57,10 +66,10 @@ class Follower:
         pause = _FIRST_PAUSE
         with self.display.busy():
             while True:
-                found = self._patiently(lambda: read(self.environment, self.execution.arn))
+                found = self._patiently(lambda: self.environment.read(self.execution.arn))
                 self._show_progress()
                 if found.status != RUNNING:
-                    deadline = time.monotonic() + _LATE
+                    deadline = time.monotonic() + _LAST_LINES
                     while self._log and self._ended_calls < self._history.calls and time.monotonic() < deadline:
                         time.sleep(_FIRST_PAUSE)
                         self.display.show(self._logged())
@@ -70,7 +79,7 @@ class Follower:
 
     def once(self) -> Execution:
         """Shows the progress until now."""
-        found = self._patiently(lambda: read(self.environment, self.execution.arn))
+        found = self._patiently(lambda: self.environment.read(self.execution.arn))
         self._show_progress()
         return self._complete(found)
 
@@ -120,17 +129,12 @@ class Follower:
 @dataclass
 class ExecutionHistory:
     """Step Functions' history of one execution: states, failures, retries. Reads only what is new; AWS's errors are
-    raised as they are.
-
-    Attributes:
-        calls: how many calls of functions have ended.
-        stopped: error and cause given by whoever stopped the execution.
-    """
+    raised as they are."""
 
     environment: Environment
     execution: str
-    calls: int = 0
-    stopped: dict[str, Any] = field(default_factory=dict)
+    calls: int = 0  # of functions, that have ended
+    stopped: dict[str, Any] = field(default_factory=dict)  # error and cause given by whoever stopped the execution
     _last: int = 0
     _state: str = ""
     _failed: bool = False
@@ -185,6 +189,37 @@ def _machine_line(event: dict[str, Any], text: str, *, bad: bool = False, doing:
 
 
 # ---- log lines ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class FunctionLogs:
+    """The log of one execution. Reads only what is new; AWS's errors are raised as they are."""
+
+    environment: Environment
+    execution: Execution
+    _seen: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._since = self.execution.started_at - _EARLY
+
+    def new_records(self) -> list[dict[str, Any]]:
+        """Records that haven't been returned yet, oldest first."""
+        outputs, names = self.environment.outputs, [f"{step.capitalize()}FunctionLog" for step in STEPS]
+        found = [event for name in names if name in outputs for event in self._events(outputs[name])]
+        fresh = [event for event in found if event["eventId"] not in self._seen]
+        self._seen |= {event["eventId"] for event in fresh}
+        if found:
+            newest = datetime.fromtimestamp(max(event["timestamp"] for event in found) / 1_000, UTC)
+            self._since = max(self._since, newest - _LATE)
+        lines = [parse_object(event["message"]) for event in sorted(fresh, key=lambda event: event["timestamp"])]
+        records = [line for line in lines if line and isinstance(line.get("message"), str)]  # metrics are lines, too
+        return [record for record in records if record.get("correlation_id") == self.execution.name]
+
+    def _events(self, group: str) -> Iterator[dict[str, Any]]:
+        pages = self.environment.client("logs").get_paginator("filter_log_events")
+        since = int(self._since.timestamp() * 1_000)
+        for page in pages.paginate(logGroupName=group, startTime=since, filterPattern=f'"{self.execution.name}"'):
+            yield from page["events"]
 
 
 def log_line(record: _Record) -> Line:
@@ -259,3 +294,11 @@ _FACTS: Mapping[str, Callable[[_Record], str]] = {
     LogEvent.MIGRATION_FINISHED: _finished,
     LogEvent.CALL_FINISHED: _answer,
 }
+
+
+def describe_input(asked: object) -> str:
+    """An execution's input in a line: `action run-migration, target 017`. Anybody may have written anything there."""
+    shown = {str(key): str(value) for key, value in asked.items()} if isinstance(asked, Mapping) else {}
+    if "requested_by" in shown:
+        shown["requested_by"] = options.initiator(shown["requested_by"])
+    return ", ".join(f"{in_a_line(key)} {in_a_line(value)}" for key, value in shown.items())

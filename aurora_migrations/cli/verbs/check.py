@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import plural, print_json
+from aurora_migrations.cli.output import note, plural, print_json, show
 from aurora_migrations.compiler.check import Checked, check, write_manifest
 from aurora_migrations.compiler.github_annotations import of_hazards, of_problems
 from aurora_migrations.compiler.locks.effects import Effect
@@ -37,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         digest = write_manifest(arguments.migrations, files) if arguments.write_manifest and not refused else None
     except MigratorError as error:
         if arguments.output == "github" and isinstance(error, InvalidFile):  # misnamed files
-            print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
+            show(*of_problems(error.problems, error.name, str(arguments.migrations)))
             return 1
         return options.fail(error, "check", arguments, options.execution_name())
     _PRINT[arguments.output](files, arguments, digest)
@@ -56,10 +55,10 @@ def _print_text(files: Sequence[Checked], arguments: argparse.Namespace, digest:
     for file in files:
         lines = list(_of_file(file, arguments))
         if lines:
-            print(*lines, sep="\n", end="\n\n")
-    print(_summary(files, arguments))
+            show(*lines, end="\n\n")
+    show(_summary(files))
     if digest:
-        print(f"Wrote {arguments.migrations / 'manifest.json'} (digest {digest[:12]})")
+        show(f"Wrote {arguments.migrations / 'manifest.json'} (digest {digest[:12]})")
 
 
 def _of_file(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
@@ -94,12 +93,12 @@ def _hazards(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
 def _effects(file: Checked) -> Iterator[str]:
     if file.compiled is None:
         return
-    for place, effects, note in zip(file.compiled.script.statements, file.effects, file.notes, strict=False):
+    for place, effects, more in zip(file.compiled.script.statements, file.effects, file.notes, strict=False):
         for effect in effects:
             yield f"  {place.line}:{place.column}  {effect.table}: {effect.lock}, {_meaning(effect)}"
             yield f"      {effect.why}"
-        if note:
-            yield f"  {place.line}:{place.column}  {note}"
+        if more:
+            yield f"  {place.line}:{place.column}  {more}"
 
 
 def _meaning(effect: Effect) -> str:
@@ -117,7 +116,7 @@ def _meaning(effect: Effect) -> str:
 _DOUBT = {"yes": "", "maybe": ", perhaps"}
 
 
-def _summary(files: Sequence[Checked], arguments: argparse.Namespace) -> str:
+def _summary(files: Sequence[Checked]) -> str:
     problems = sum(len(file.problems) for file in files)
     hazards = sum(len(file.open_hazards) for file in files)
     count = plural(len(files), "file")
@@ -142,8 +141,8 @@ def _data(file: Checked) -> dict[str, object]:
         "reason": script.reason if script else None,
         "units": [asdict(unit) for unit in script.units] if script else [],
         "statements": [
-            asdict(place) | {"effects": [effect.to_dict() for effect in effects], "note": note}
-            for place, effects, note in zip(statements, file.effects, file.notes, strict=False)
+            asdict(place) | {"effects": [effect.to_dict() for effect in effects], "note": more}
+            for place, effects, more in zip(statements, file.effects, file.notes, strict=False)
         ],
         "problems": [asdict(problem) for problem in file.problems],
         "warnings": [asdict(warning) for warning in file.warnings],
@@ -160,8 +159,8 @@ def _print_github(files: Sequence[Checked], arguments: argparse.Namespace, diges
             *of_hazards(file.hazards, folder, arguments.hazards == "refuse"),
         ]
         if lines:
-            print(*lines, sep="\n")
-    print(_summary(files, arguments), file=sys.stderr)
+            show(*lines)
+    note(_summary(files))
 
 
 _PRINT = {"text": _print_text, "json": _print_json, "github": _print_github}

@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import print_json
+from aurora_migrations.cli.output import choose_display, print_json, show
 from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
-from aurora_migrations.cli.remote.display import choose_display
 from aurora_migrations.cli.remote.environment import open_environment
-from aurora_migrations.cli.remote.executions import output_of, read
 from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import NextCommand
@@ -43,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.output == "json":
         print_json(data)
     else:
-        print(data["message"])
+        show(data["message"])
     return 0
 
 
@@ -56,7 +54,7 @@ def _deploy(arguments: argparse.Namespace) -> dict[str, Any]:
         display.note(f"Deployed; the event has started the execution {execution.rpartition(':')[2]}")
         for other in others:
             display.note(f"It has started {other.rpartition(':')[2]} too, which isn't followed here")
-        return output_of(Follower(environment, read(environment, execution), display).to_the_end())
+        return Follower(environment, environment.read(execution), display).to_the_end().result()
 
 
 def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequence[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import print_json
-from aurora_migrations.cli.queries import Data
+from aurora_migrations.cli.output import Display, choose_display, note, print_json
 from aurora_migrations.cli.verbs.run import CONTRACT, DIRECT, make_request
 from aurora_migrations.engine import MigratorError, Session, interrupts, roll_back
 from aurora_migrations.engine.diagnostics.redaction import without_password
@@ -39,10 +39,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Data:
+def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
     """Through the environment's state machine. Its list of migrations shows first what would be rolled back."""
     from aurora_migrations.cli.remote.client import check_numbers, execute_in
-    from aurora_migrations.cli.remote.display import Display, choose_display
     from aurora_migrations.cli.remote.environment import open_environment
 
     check_numbers({"target": arguments.target, "confirm": arguments.confirm})
@@ -58,7 +57,7 @@ def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Data:
         return execute_in(environment, arguments, execution, asked, display)
 
 
-def _names_from(listed: Data, target: str) -> list[str]:
+def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
     """What is applied, from the newest down to the target. The list doesn't say whether there are down files: the
     rollback refuses a missing one before it undoes anything.
 
@@ -88,11 +87,11 @@ def _names_from(listed: Data, target: str) -> list[str]:
     return [entry["name"] for entry in reversed(applied) if _number(entry) >= (lowest or 0)]
 
 
-def _number(entry: Data) -> int:
+def _number(entry: Mapping[str, Any]) -> int:
     return version_of(entry["migration"]) or 0
 
 
-def _roll_back_directly(arguments: argparse.Namespace, execution: str) -> Data:
+def _roll_back_directly(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
     request, confirm = make_request(arguments, execution), arguments.confirm
     if not confirm:
         with Session(request.url, execution) as session:
@@ -119,7 +118,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
         )
     question = f"What their down files drop is gone. Type {newest}, the newest number, to go on: "
     lines = ["This would undo, in this order:", *(f"  {name}" for name in names), question]
-    print(*lines, sep="\n", end="", file=sys.stderr, flush=True)
+    note(*lines, end="")
     answer = sys.stdin.readline().strip()
     if not answer:
         raise Cancelled(

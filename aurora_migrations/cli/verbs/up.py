@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aurora_migrations import project
 from aurora_migrations.cli import options
 from aurora_migrations.cli.keyboard import pressed
+from aurora_migrations.cli.output import note, show
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 
@@ -53,8 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from aurora_migrations import project
-    from aurora_migrations.cli.remote.environment import local_errors, reporter
+    from aurora_migrations.cli.remote.environment import local_errors
     from aurora_migrations.local import paths
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
     from aurora_migrations.local.database_login import read_login, verify_login
@@ -68,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
             if arguments.database_url:  # not DATABASE_URL: no database is migrated because a variable happens to be set
                 login = verify_login(read_login(arguments.database_url, os.environ))
             asked = login.url if login else None
-            cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, reporter(arguments), **how))
+            cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, note, **how))
             migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
             access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
             first = closing.enter_context(found_by_others(project.local(), access))
@@ -76,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> None:
         ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
         with contextlib.suppress(KeyboardInterrupt):
             _watch(cloud, news, ended, closing.enter_context(pressed()))
-        print("Ending ...", flush=True)
+        show("Ending ...")
 
 
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
@@ -97,10 +98,8 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
         if first
         else "(the commands with --local find the cloud that was up first)",
     }
-    print("The local cloud is up.")
-    for name, value in lines.items():
-        print(f"  {name:11}{value}")
-    print(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.", flush=True)
+    show("The local cloud is up.", *(f"  {name:11}{value}" for name, value in lines.items()))
+    show(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.")
 
 
 def _watch(
@@ -118,26 +117,26 @@ def _watch(
             change = news.get_nowait()
             machine = change["stateMachineArn"].rpartition(":")[2]
             error = f": {change['error']}" if change["error"] else ""
-            print(f"{machine} {change['name']} {change['status']}{error}", flush=True)
+            show(f"{machine} {change['name']} {change['status']}{error}")
         mails = cloud.mails
         for mail in mails[shown:]:
             body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
-            print(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}", flush=True)
+            show(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}")
         shown = len(mails)
         if time.monotonic() - checked > _CHECK_S:
             log = ended()
             checked = math.inf if log else time.monotonic()
             if log:
-                print(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}", flush=True)
-                print("End this command (q or Ctrl-C) and start it again; the data stay.", flush=True)
+                show(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}")
+                show("End this command (q or Ctrl-C) and start it again; the data stay.")
 
 
 def _press(key: str, cloud: Cloud) -> None:
     does = {"d": cloud.deploy, "c": cloud.daily_check}.get(key.lower())
     if does is None:
-        print(_KEYS, flush=True)
+        show(_KEYS)
         return
     try:
         does()
     except Exception as error:  # whatever is wrong with the files, the cloud stays
-        print(f"{type(error).__name__}: {error}", flush=True)
+        show(f"{type(error).__name__}: {error}")
