@@ -339,7 +339,7 @@ def test_texts_are_installed_with_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["aurora_migrations.cli"]
     texts = [path.name for path in (files("aurora_migrations.cli") / "templates").iterdir()]
-    assert sorted(texts) == sorted(f"{name.replace('-', '_')}.sql" for name in TEMPLATES)
+    assert sorted(texts) == sorted(f"{name.replace('-', '_')}.sql" for name in ("empty", *TEMPLATES))
     assert all(any(fnmatch(f"templates/{text}", pattern) for pattern in patterns) for text in texts)
 
 

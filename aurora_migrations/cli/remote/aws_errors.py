@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from botocore import exceptions as aws
@@ -32,16 +32,10 @@ CALL_ERRORS = (aws.ClientError, aws.BotoCoreError, ResponseParserError, UnicodeD
 # Where the answer is read, too: AWS's has the keys that it must have, another program's may not.
 READ_ERRORS = (*CALL_ERRORS, LookupError)
 # The last: Step Functions may not know everywhere yet what was started a moment ago.
-_TRANSIENT = (
-    "ThrottlingException",
-    "Throttling",
-    "RequestLimitExceeded",
-    "TooManyRequestsException",
-    "InternalFailure",
-    "ExecutionDoesNotExist",
-)
-_WORDS = ("message", "cause", "state", "solution", "next_command")
-_NO_FACTS = (*_WORDS, "error", "execution", "mail")  # the mail says the same once more
+_THROTTLED = ("ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException")
+_TRANSIENT = (*_THROTTLED, "InternalFailure", "ExecutionDoesNotExist")
+_TEXTS = ("message", "cause", "state", "solution", "next_command")
+_NO_FACTS = (*_TEXTS, "error", "execution", "mail")  # the mail says the same once more
 _SHOWN = 1_000  # characters of a cause that nobody has written for people
 _LOG_IN = "Log in as for the AWS CLI (aws sso login, or aws configure), or name a profile with --profile NAME."
 
@@ -206,7 +200,15 @@ def aws_errors() -> Iterator[None]:
 def to_cloud_error(error: Exception) -> CloudError:
     """AWS's error as one of ours: what is wrong, why, and what to do, without a traceback."""
     if isinstance(error, aws.ClientError):
-        return _refused(error)
+        details = error.response.get("Error", {})
+        code, words = str(details.get("Code", "")), _words(str(details.get("Message", "")))
+        # Without a code of AWS's, botocore names a page by nothing or by its HTTP status. With 5xx AWS may be out of
+        # order.
+        if (code in ("", "Unknown") or code.isdecimal()) and _status(error) < 500:
+            return _not_aws(f"{error.operation_name}: HTTP {_status(error)}{f': {words}' if words else ''}")
+        if kind := _KINDS.get(code):
+            return kind(f"{kind.what} ({error.operation_name}: {words})", code=code)
+        return CloudRefused(f"AWS refused {error.operation_name}: {code}: {words}", code=code)
     if isinstance(error, aws.ProfileNotFound):
         return LoginMissing(
             f"There is no such AWS profile. ({_words(str(error))})",
@@ -234,17 +236,6 @@ def is_unanswered(error: Exception) -> bool:
     if isinstance(error, aws.ClientError):
         return _status(error) >= 500
     return not isinstance(error, aws.BotoCoreError) or is_transient(error)
-
-
-def _refused(error: aws.ClientError) -> CloudError:
-    details = error.response.get("Error", {})
-    code, words = str(details.get("Code", "")), _words(str(details.get("Message", "")))
-    # Without a code of AWS's, botocore names a page by nothing or by its HTTP status. With 5xx AWS may be out of order.
-    if (code in ("", "Unknown") or code.isdecimal()) and _status(error) < 500:
-        return _not_aws(f"{error.operation_name}: HTTP {_status(error)}{f': {words}' if words else ''}")
-    if kind := _KINDS.get(code):
-        return kind(f"{kind.what} ({error.operation_name}: {words})", code=code)
-    return CloudRefused(f"AWS refused {error.operation_name}: {code}: {words}", code=code)
 
 
 def _not_aws(words: str) -> CloudUnreachable:
@@ -301,16 +292,23 @@ def error_of(execution: Execution) -> MigratorError:
             state=_CALL_GOES_ON,
             next_command=NextCommand("logs", (execution.name,)),
         )
-    if payload := error_payload(execution.cause):
-        return _engine_error(payload)
-    raised = parse_object(execution.cause) or {}
-    words = raised.get("errorMessage")
-    if not isinstance(words, str):
-        words = " ".join((execution.cause or "no cause was given").split())
-    error = ExecutionFailed(
-        f"The execution {execution.name} failed: {words[:_SHOWN]}", next_command=NextCommand("logs", (execution.name,))
-    )
-    error.kind = execution.error or ""
+    payload = error_payload(execution.cause)
+    if payload is None:
+        words = (parse_object(execution.cause) or {}).get("errorMessage")
+        if not isinstance(words, str):
+            words = " ".join((execution.cause or "no cause was given").split())
+        message = f"The execution {execution.name} failed: {words[:_SHOWN]}"
+        error = ExecutionFailed(message, next_command=NextCommand("logs", (execution.name,)))
+        error.kind = execution.error or ""
+        return error
+    texts: dict[str, Any] = {key: str(payload[key]) for key in _TEXTS if key in payload}
+    if "next_command" in texts:
+        texts["next_command"] = NextCommand.parse(texts["next_command"])
+    facts = {key: value for key, value in payload.items() if key not in _NO_FACTS}
+    if payload["error"] == InvalidInput.__name__:
+        return InvalidInput(**texts, **facts)
+    error = ExecutionFailed(**texts, **facts)
+    error.kind = str(payload["error"])
     return error
 
 
@@ -319,19 +317,6 @@ def error_payload(cause: str | None) -> dict[str, Any] | None:
     raised = parse_object(cause)
     found = parse_object(raised.get("errorMessage")) if raised else None
     return found if found and isinstance(found.get("error"), str) and isinstance(found.get("message"), str) else None
-
-
-def _engine_error(payload: Mapping[str, Any]) -> MigratorError:
-    words: dict[str, Any] = {key: str(payload[key]) for key in _WORDS if key in payload}
-    if "next_command" in words:
-        words["next_command"] = NextCommand.parse(words["next_command"])
-    facts = {key: value for key, value in payload.items() if key not in _NO_FACTS}
-    message = words.pop("message")
-    if payload["error"] == InvalidInput.__name__:
-        return InvalidInput(message, **words, **facts)
-    error = ExecutionFailed(message, **words, **facts)
-    error.kind = str(payload["error"])
-    return error
 
 
 def parse_object(text: object) -> dict[str, Any] | None:

@@ -111,11 +111,7 @@ class Environment:
 
     @cached_property
     def identity(self) -> tuple[str, str]:
-        """The caller, by STS: the account, and who it is there (`assumed-role/deployer/jane`, `user/jane`).
-
-        Raises:
-            CloudError: there are no credentials, or they aren't valid.
-        """
+        """The caller, by STS: the account, and who it is there (`assumed-role/deployer/jane`, `user/jane`)."""
         with aws_errors():
             found = self.client("sts").get_caller_identity()
             return found["Account"], found["Arn"].split(":", 5)[-1]
@@ -157,10 +153,10 @@ class Environment:
         status: str = self.described["StackStatus"]
         why: dict[str, Any] = {}
         if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            why = {
-                "cause": "Something else made the stack, or another version of the product did.",
-                "solution": "See whether it is the right account and region; deploy the environment with this version.",
-            }
+            why["cause"] = "Something else made the stack, or another version of the product did."
+            why["solution"] = (
+                "See whether it is the right account and region; deploy the environment with this version."
+            )
         message = f"The stack {self.stack} is {status} and has no state machine."
         raise errors.StackNotReady(message, **why, stack_status=status)
 

@@ -99,36 +99,30 @@ Check = Callable[[Environment, argparse.Namespace], Findings]
 
 def examine(environment: Environment, arguments: argparse.Namespace) -> Findings:
     """Every check in turn. Without a login or a stack there is nothing more to check."""
-    for name, check in _FIRST.items():
+    for name, check in _CHECKS.items():
+        if name == "network" and environment.endpoint is not None:  # the local cloud has none
+            continue
         found = list(_made(name, check, environment, arguments))
         yield from found
-        if any(finding.result == "FAILED" for finding in found):
+        if name in ("login", "stack") and any(finding.result == "FAILED" for finding in found):
             return
-    for name, check in _CHECKS.items():
-        if environment.endpoint is None or name not in _ON_AWS:
-            yield from _made(name, check, environment, arguments)
 
 
 def _made(name: str, check: Check, environment: Environment, arguments: argparse.Namespace) -> Findings:
     try:
         yield from check(environment, arguments)
-    except CALL_ERRORS as error:
-        yield _failed(name, to_cloud_error(error), arguments)
-    except MigratorError as error:
-        yield _failed(name, error, arguments)
+    except (MigratorError, *CALL_ERRORS) as error:
+        known = error if isinstance(error, MigratorError) else to_cloud_error(error)
+        if isinstance(known, AccessDenied) and name != "login":  # it says nothing about the environment
+            yield Finding(name, "warn", f"Can't be looked at: {known.message}", known.solution)
+            return
+        known = options.with_next_command(known, "status", arguments)
+        following = "" if known.next_command.verb == "doctor" else f" Next: {known.next_command}"
+        yield Finding(name, "FAILED", f"{known.name}: {known.message}", f"{known.solution}{following}")
     except NotShown as error:
         yield Finding(name, "warn", f"Can't be looked at: {error}", error.solution)
     except LookupError as error:
         yield Finding(name, "warn", f"Can't be looked at: the answer has no {error}", _OTHERWISE)
-
-
-def _failed(name: str, error: MigratorError, arguments: argparse.Namespace) -> Finding:
-    """A caller without the right to a check says nothing about the environment."""
-    if isinstance(error, AccessDenied) and name != "login":
-        return Finding(name, "warn", f"Can't be looked at: {error.message}", error.solution)
-    error = options.with_next_command(error, "status", arguments)
-    following = "" if error.next_command.verb == "doctor" else f" Next: {error.next_command}"
-    return Finding(name, "FAILED", f"{error.name}: {error.message}", f"{error.solution}{following}")
 
 
 def _login(environment: Environment, arguments: argparse.Namespace) -> Findings:
@@ -307,8 +301,9 @@ def _command(command: str, arguments: argparse.Namespace) -> str:
     return str(options.with_current_flags(NextCommand.parse(f"{PROGRAM} {command}"), arguments))
 
 
-_FIRST: dict[str, Check] = {"login": _login, "stack": _stack}
 _CHECKS: dict[str, Check] = {
+    "login": _login,
+    "stack": _stack,
     "machine": _machine,
     "functions": _functions,
     "e-mail": _email,
@@ -318,4 +313,3 @@ _CHECKS: dict[str, Check] = {
     "last run": _last_run,
     "database": _database,
 }
-_ON_AWS = ("network",)  # the local cloud has none

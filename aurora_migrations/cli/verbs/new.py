@@ -24,23 +24,6 @@ from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import InvalidInput
 
-_UP = """\
--- {title}
---
--- Options, if this file needs them, stand here at the top, such as:
---   -- migration: lock_timeout = 2s
---   -- migration: statement_timeout = 10min
---   -- verify: rows some_table = 0
-
-"""
-_DOWN = """\
--- Undoes {name}. Until that is written, rolling back is refused:
-DO $$ BEGIN RAISE EXCEPTION 'write what undoes {name}'; END $$;
-"""
-_VERIFY = """\
--- Each statement is a query whose one boolean must be true before {name} commits. Until one is written, it is refused:
-SELECT false;
-"""
 _TIMESTAMP_DIGITS = 14
 _BATCHES, _MOST_BATCHES = 10, 1_000
 _LONGEST = 63  # bytes that PostgreSQL keeps of a name
@@ -100,15 +83,14 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     try:
         drafts = _drafts(arguments)
-        texts = _from_template(arguments, drafts) if drafts else _empty(arguments)
-        paths = _write({arguments.migrations / name: text for name, text in texts.items()})
+        paths = _write(arguments, drafts)
     except MigratorError as error:
         command = "new --help" if isinstance(error, InvalidInput) else "check"
         return options.fail(error, command, arguments, options.execution_name())
     missing = sorted({name for draft in drafts for name in draft.missing})
     if arguments.output == "json":
         written: dict[str, object] = {"files": [str(path) for path in paths]}
-        print_json(written | {"fill_in": missing} if drafts else written)
+        print_json(written | {"fill_in": missing} if arguments.template else written)
         return 0
     show(*(f"Wrote {path}" for path in paths))
     if missing:
@@ -140,12 +122,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-# ---- texts ----------------------------------------------------------------------------------------------------------
+# ---- files ----------------------------------------------------------------------------------------------------------
 
 
 def _drafts(arguments: argparse.Namespace) -> list[Draft]:
-    """The files of the template; none without `--template`."""
     given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
+    roles = [role for role in ("down", "verify") if getattr(arguments, role)]
     if arguments.template is None:
         if given:
             raise InvalidInput(
@@ -153,9 +135,10 @@ def _drafts(arguments: argparse.Namespace) -> list[Draft]:
                 cause="No --template was named.",
                 solution=f"Add --template NAME, one of: {', '.join(TEMPLATES)}.",
             )
-        return []
+        return [each for each in _fill("empty", {}, 0) if each.role in ("", *(f".{role}" for role in roles))]
     drafts = draft(arguments.template, given)
-    if both := " and ".join(f"--{role}" for role in ("down", "verify") if getattr(arguments, role)):
+    if roles:
+        both = " and ".join(f"--{role}" for role in roles)
         raise InvalidInput(
             f"{both} can't be asked for together with --template.",
             cause="A template brings the .down.sql and .verify.sql files that it needs.",
@@ -164,27 +147,34 @@ def _drafts(arguments: argparse.Namespace) -> list[Draft]:
     return drafts
 
 
-def _from_template(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> dict[str, str]:
-    """The texts by their files' names; each step is a migration of its own, with the next number."""
+def _write(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> list[Path]:
+    """Writes all files or none, over nothing that is there; returns their paths. Each step is a migration of its own,
+    with the next number."""
     named = slug(arguments.description)
     steps = list(dict.fromkeys(draft.step for draft in drafts))
     first = next_label(arguments.migrations)
-    labels = {step: str(int(first) + number).zfill(len(first)) for number, step in enumerate(steps)}
-    title = f"-- {_title(arguments.description)}\n"
-    return {
-        f"{labels[draft.step]}_{named}{draft.step}{draft.role}.sql": draft.text if draft.role else title + draft.text
-        for draft in drafts
-    }
-
-
-def _empty(arguments: argparse.Namespace) -> dict[str, str]:
-    stem = f"{next_label(arguments.migrations)}_{slug(arguments.description)}"
-    texts = {f"{stem}.sql": _UP.format(title=_title(arguments.description))}
-    if arguments.down:
-        texts[f"{stem}.down.sql"] = _DOWN.format(name=f"{stem}.sql")
-    if arguments.verify:
-        texts[f"{stem}.verify.sql"] = _VERIFY.format(name=f"{stem}.sql")
-    return texts
+    stems = {step: f"{int(first) + number:0{len(first)}}_{named}{step}" for number, step in enumerate(steps)}
+    title = " ".join(arguments.description.split())
+    if re.match(r"(?:migration|verify)\s*:", title, re.IGNORECASE):  # without quotes it would be read as an option
+        title = f'"{title}"'
+    written: list[Path] = []
+    for draft in drafts:
+        path = arguments.migrations / f"{stems[draft.step]}{draft.role}.sql"
+        head = "" if draft.role else f"-- {title}\n"
+        text = draft.text if arguments.template else draft.text.replace("{name}", f"{stems['']}.sql")
+        try:
+            with path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                written.append(path)
+                file.write(head + text)
+        except OSError as error:
+            for each in written:
+                each.unlink(missing_ok=True)
+            raise InvalidInput(
+                f"{path} can't be written: {error.strerror}.",
+                cause="The file is there already, or the folder may not be written to.",
+                solution="Look at what is there; nothing was overwritten.",
+            ) from error
+    return written
 
 
 def next_label(folder: Path) -> str:
@@ -219,12 +209,6 @@ def slug(description: str) -> str:
     return made
 
 
-def _title(description: str) -> str:
-    """The description on one line, in quotes where it would be read as an option (`verify: rows a = 0`)."""
-    words = " ".join(description.split())
-    return f'"{words}"' if re.match(r"(?:migration|verify)\s*:", words, re.IGNORECASE) else words
-
-
 # ---- templates -------------------------------------------------------------------------------------------------------
 
 
@@ -257,10 +241,14 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
             solution=f"Take 1 to {_MOST_BATCHES}; each should be done in some seconds.",
         )
     fields = _fields({option: value for option, value in given.items() if option != "batches"}) | {"count": str(count)}
+    return _fill(name, fields, count)
+
+
+def _fill(name: str, fields: Mapping[str, str], batches: int) -> list[Draft]:
     text = (files("aurora_migrations.cli") / "templates" / f"{name.replace('-', '_')}.sql").read_text(encoding="utf-8")
 
     def repeat(batch: re.Match[str]) -> str:
-        numbers = range(2, count + 1)
+        numbers = range(2, batches + 1)
         return "".join(batch[1].replace("{before}", str(n - 1)).replace("{batch}", str(n)) for n in numbers)
 
     _, *parts = _FILE.split(_BATCH.sub(repeat, text))
@@ -346,25 +334,3 @@ def _generated_name(table: str, column: str, ending: str) -> str:
         else:
             column = column[:-1]
     return f"{table}_{column}_{ending}"
-
-
-# ---- files ----------------------------------------------------------------------------------------------------------
-
-
-def _write(texts: dict[Path, str]) -> list[Path]:
-    """Writes all files or none, over nothing that is there."""
-    written: list[Path] = []
-    for path, text in texts.items():
-        try:
-            with path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                written.append(path)
-                file.write(text)
-        except OSError as error:
-            for each in written:
-                each.unlink(missing_ok=True)
-            raise InvalidInput(
-                f"{path} can't be written: {error.strerror}.",
-                cause="The file is there already, or the folder may not be written to.",
-                solution="Look at what is there; nothing was overwritten.",
-            ) from error
-    return written

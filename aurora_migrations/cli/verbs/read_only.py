@@ -27,6 +27,7 @@ from aurora_migrations.engine import MigratorError, Session, read_entries, read_
 from aurora_migrations.engine.history import read_attempts, read_state
 from aurora_migrations.engine.plan import build_plan, read_edits
 from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.script import Source
 from aurora_migrations.engine.status import complete_answer, history_answer, list_answer, plan_answer, status_answer
 
 Data = Mapping[str, Any]
@@ -47,7 +48,7 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if verb == "status":
         parser.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
         every = "how often: by default every 2s, of an environment every 15s"
-        parser.add_argument("--every", metavar="TIME", type=options.pause, help=every)
+        parser.add_argument("--every", metavar="TIME", type=options.seconds, help=every)
     arguments = options.parse(parser, argv)
     if verb == "status" and arguments.watch:
         if arguments.output == "json":
@@ -100,20 +101,26 @@ def _readable(arguments: argparse.Namespace, execution: str) -> Iterator[None]:
         raise contract_broken(execution, what) from error
 
 
-def _ask(
-    arguments: argparse.Namespace, execution: str, action: str, read: Callable[[Session], Mapping[str, object]]
-) -> Data:
-    """What a state machine would answer, read from a database that can be reached from here."""
-    with Session(options.database_url(arguments), execution) as session:
-        return complete_answer(action, execution, session.server, read(session))
+_Read = Callable[[argparse.Namespace, str], Data]  # without a state machine; gets a name for the session
+
+
+def _reader(
+    action: str,
+    answer: Callable[[Session, Any, argparse.Namespace], Mapping[str, object]],
+    of_files: bool = True,
+) -> _Read:
+    """Reads what a state machine would answer from a database that can be reached from here. `answer` gets the folder's
+    files, if it is `of_files`."""
+
+    def read(arguments: argparse.Namespace, execution: str) -> Data:
+        source = source_of(arguments.migrations) if of_files else None
+        with Session(options.database_url(arguments), execution) as session:
+            return complete_answer(action, execution, session.server, answer(session, source, arguments))
+
+    return read
 
 
 # ---- list -----------------------------------------------------------------------------------------------------------
-
-
-def _read_list(arguments: argparse.Namespace, execution: str) -> Data:
-    source = source_of(arguments.migrations)
-    return _ask(arguments, execution, "list-migrations", lambda session: list_answer(read_entries(session, source)))
 
 
 def _show_list(data: Data, arguments: argparse.Namespace) -> None:
@@ -124,11 +131,6 @@ def _show_list(data: Data, arguments: argparse.Namespace) -> None:
 
 
 # ---- history --------------------------------------------------------------------------------------------------------
-
-
-def _read_history(arguments: argparse.Namespace, execution: str) -> Data:
-    last = arguments.last
-    return _ask(arguments, execution, "history", lambda session: history_answer(read_attempts(session, last + 1), last))
 
 
 def _show_history(data: Data, arguments: argparse.Namespace) -> None:
@@ -153,16 +155,11 @@ def _attempt_row(attempt: Data) -> tuple[str, str, str, str]:
 # ---- plan -----------------------------------------------------------------------------------------------------------
 
 
-def _read_plan(arguments: argparse.Namespace, execution: str) -> Data:
-    source = source_of(arguments.migrations)
-
-    def read(session: Session) -> dict[str, object]:
-        state = read_state(session)
-        plan = build_plan(source.package, state, read_edits(session, source, state.applied), arguments.target)
-        source.problems("apply", plan.pending)
-        return {**plan_answer(source, plan), "warnings": plan.warnings}
-
-    return _ask(arguments, execution, "plan", read)
+def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> dict[str, object]:
+    state = read_state(session)
+    plan = build_plan(source.package, state, read_edits(session, source, state.applied), arguments.target)
+    source.problems("apply", plan.pending)
+    return {**plan_answer(source, plan), "warnings": plan.warnings}
 
 
 def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
@@ -191,26 +188,15 @@ def _plan_lines(file: Data) -> Iterator[str]:
 
 def _read_verify(arguments: argparse.Namespace, execution: str) -> Data:
     """By the step that the state machine would call, for the folder and a database that can be reached from here."""
-    from aurora_migrations.engine.options import Limits
     from aurora_migrations.engine.steps.deadline import Deadline
     from aurora_migrations.engine.steps.execution_input import ACTIONS, read_input
-    from aurora_migrations.engine.steps.settings import Settings
+    from aurora_migrations.engine.steps.settings import read_settings
     from aurora_migrations.engine.steps.step import Step
     from aurora_migrations.engine.verification.checks import verify
 
-    settings = Settings(
-        environment="",
-        secret="",
-        host=None,
-        port=None,
-        database=None,
-        sslmode="prefer",
-        certificates=None,
-        actions=ACTIONS,
-        limits=Limits(),
-        hazards="warn",
-        migrations=arguments.migrations,
-    )
+    # Of a function's settings only the limits matter here, which are the usual ones.
+    given = {"ENVIRONMENT": "-", "DATABASE_SECRET_ARN": "-", "DATABASE_SSLMODE": "prefer"}
+    settings = read_settings(given | {"ALLOWED_ACTIONS": ",".join(ACTIONS)})
     step = Step(
         settings=settings,
         input=read_input({"action": "verify", "target": arguments.target}, execution, ACTIONS),
@@ -232,13 +218,6 @@ def _show_verify(data: Data, arguments: argparse.Namespace) -> None:
 
 
 # ---- status ---------------------------------------------------------------------------------------------------------
-
-
-def _read_status(arguments: argparse.Namespace, execution: str) -> Data:
-    source = source_of(arguments.migrations)
-    return _ask(
-        arguments, execution, "status", lambda session: status_answer(read_overview(session, source), session.server)
-    )
 
 
 def _status_text(data: Data) -> str:
@@ -270,7 +249,9 @@ def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
 def _watch(arguments: argparse.Namespace) -> int:
     """Prints the status until Ctrl-C, which needs no question here. A status that can't be read is shown and isn't the
     end: perhaps a failover is being watched."""
-    pause = arguments.every or (_REMOTE_PAUSE if options.is_remote(arguments) else _DIRECT_PAUSE)
+    pause = _REMOTE_PAUSE if options.is_remote(arguments) else _DIRECT_PAUSE
+    if arguments.every is not None:
+        pause = max(0.1, arguments.every)
     sound = True
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as closing:
         read = _status_reader(arguments, closing)
@@ -291,7 +272,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 def _status_reader(arguments: argparse.Namespace, closing: contextlib.ExitStack) -> Callable[[str], Data]:
     """Reads the status once, given a name for that. An environment stays open in between."""
     if not options.is_remote(arguments):
-        return lambda execution: _read_status(arguments, execution)
+        return lambda execution: _QUERIES["status"].read(arguments, execution)
     from aurora_migrations.cli.remote.client import status_reader
 
     return status_reader(arguments, closing.enter_context(contextlib.ExitStack()))
@@ -305,7 +286,7 @@ class _Query:
     action: str  # as a state machine calls it
     description: str
     examples: tuple[str, ...]
-    read: Callable[[argparse.Namespace, str], Data]  # without a state machine; gets a name for the session
+    read: _Read
     show: Callable[[Data, argparse.Namespace], None]
     target: str = ""  # an example of a TARGET, if the verb takes one
 
@@ -316,7 +297,7 @@ _QUERIES = {
         "Every migration of the folder and of the database's history, with its state: applied, pending, ahead "
         "(applied, newer than this folder), out of order, changed (edited since it was applied) or missing.",
         ("list --env dev", "list --database-url postgresql://app:secret@localhost/shop"),
-        _read_list,
+        _reader("list-migrations", lambda session, source, _: list_answer(read_entries(session, source))),
         _show_list,
     ),
     "status": _Query(
@@ -325,7 +306,7 @@ _QUERIES = {
         "what happened last. Exits with 1 if a run would be refused. With --watch it looks again and again, until "
         "Ctrl-C.",
         ("status --watch --env dev", "status --database-url postgresql://app:secret@localhost/shop"),
-        _read_status,
+        _reader("status", lambda session, source, _: status_answer(read_overview(session, source), session.server)),
         lambda data, arguments: show(_status_text(data)),
     ),
     "plan": _Query(
@@ -333,7 +314,7 @@ _QUERIES = {
         "What a run would do, and changes nothing: every file that it would apply, the locks that it takes on tables "
         "that are there already, and what may hurt. With a TARGET, up to and including it.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
-        _read_plan,
+        _reader("plan", _plan),
         _show_plan,
         target="018",
     ),
@@ -352,7 +333,11 @@ _QUERIES = {
         "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it. Of an "
         "environment at most the newest 200.",
         ("history --env dev", "history --last 5 --database-url postgresql://app:secret@localhost/shop"),
-        _read_history,
+        _reader(
+            "history",
+            lambda session, _, arguments: history_answer(read_attempts(session, arguments.last + 1), arguments.last),
+            of_files=False,
+        ),
         _show_history,
     ),
 }

@@ -32,7 +32,16 @@ def main(argv: Sequence[str]) -> int:
     arguments = options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
     execution = options.execution_name()
     try:
-        data = (_roll_back_remotely if options.is_remote(arguments) else _roll_back_directly)(arguments, execution)
+        if options.is_remote(arguments):
+            data = _roll_back_remotely(arguments, execution)
+        else:
+            request, confirm = make_request(arguments, execution), arguments.confirm
+            if not confirm:
+                with Session(request.url, execution) as session:
+                    chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
+                confirm = _confirmed([migration.name for migration in chosen], arguments)
+            with interrupts.deferred(acknowledge=arguments.output == "text"):
+                data = roll_back(request, arguments.target, confirm).to_dict()
     except MigratorError as error:
         return options.fail(error, f"rollback {arguments.target}", arguments, execution)
     print_json(data if arguments.output == "json" else {key: data[key] for key in CONTRACT})
@@ -89,16 +98,6 @@ def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
 
 def _number(entry: Mapping[str, Any]) -> int:
     return version_of(entry["migration"]) or 0
-
-
-def _roll_back_directly(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
-    request, confirm = make_request(arguments, execution), arguments.confirm
-    if not confirm:
-        with Session(request.url, execution) as session:
-            chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
-        confirm = _confirmed([migration.name for migration in chosen], arguments)
-    with interrupts.deferred(acknowledge=arguments.output == "text"):
-        return roll_back(request, arguments.target, confirm).to_dict()
 
 
 def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     except MigratorError as error:
         error = options.with_next_command(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)
-        saved = "" if options.progress_command(error) else _save(data)
+        saved = "" if getattr(error, "progress_command", None) else _save(data)
         code = print_error(error, arguments, data)
         if arguments.output == "text":
             note(saved, end="")

@@ -37,12 +37,8 @@ def main(argv: Sequence[str]) -> int:
         "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),
     )
-    parser.add_argument(
-        "--database-url",
-        metavar="URL",
-        type=str,
-        help="another database than the local PostgreSQL's; its password may be in PGPASSWORD",
-    )
+    database = "another database than the local PostgreSQL's; its password may be in PGPASSWORD"
+    parser.add_argument("--database-url", metavar="URL", type=str, help=database)
     parser.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
     arguments = parser.parse_args(argv)
     try:
@@ -112,7 +108,11 @@ def _watch(
         if key.lower() == "q":
             return
         if key:
-            _press(key, cloud)
+            does = {"d": cloud.deploy, "c": cloud.daily_check}.get(key.lower(), lambda: show(_KEYS))
+            try:
+                does()
+            except Exception as problem:  # whatever is wrong with the files, the cloud stays
+                show(f"{type(problem).__name__}: {problem}")
         while not news.empty():
             change = news.get_nowait()
             machine = change["stateMachineArn"].rpartition(":")[2]
@@ -129,14 +129,3 @@ def _watch(
             if log:
                 show(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}")
                 show("End this command (q or Ctrl-C) and start it again; the data stay.")
-
-
-def _press(key: str, cloud: Cloud) -> None:
-    does = {"d": cloud.deploy, "c": cloud.daily_check}.get(key.lower())
-    if does is None:
-        show(_KEYS)
-        return
-    try:
-        does()
-    except Exception as error:  # whatever is wrong with the files, the cloud stays
-        show(f"{type(error).__name__}: {error}")
