@@ -48,7 +48,13 @@ _STOPPED = f"{PROGRAM}: stopped by Ctrl-C."
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `aurora-migrations` with these arguments (by default the process's) and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _prepare_streams()
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # the process was started without (`>&-`): what is printed there goes nowhere
+            nothing = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w", encoding="utf-8")
+            setattr(sys, name, nothing)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
     try:
         code = _call(arguments)
         sys.stdout.flush()
@@ -62,17 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{PROGRAM}: the output can't be written: {error.strerror}.{stays}", file=sys.stderr)
         return 1
     return code
-
-
-def _prepare_streams() -> None:
-    """Opens the streams that the process was started without (`>&-`): what is printed there goes nowhere."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            nothing = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w", encoding="utf-8")
-            setattr(sys, name, nothing)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
 
 
 def _is_of_output(error: OSError) -> bool:
@@ -108,18 +103,14 @@ def _call(arguments: Sequence[str]) -> int:
         shown, verbs = without_password(str(verb))[:60], ", ".join(VERBS)
         print(f"{PROGRAM}: there is no verb {shown!r}; there are: {verbs}", file=sys.stderr)
         return 2
-    return _run_verb(verb, rest)
-
-
-def _run_verb(name: str, arguments: Sequence[str]) -> int:
     gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
-    module = _load(f"verbs.{_MODULES.get(name, name)}")
+    module = _load(f"verbs.{_MODULES.get(verb, verb)}")
     output = _load("output")
     gc.freeze()
     gc.enable()
     with output.printable_streams():
         try:
-            code: int = module.main(arguments) if name not in _MODULES else module.main(name, arguments)
+            code: int = module.main(verb, rest) if verb in _MODULES else module.main(rest)
             return code
         except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
             return int(stop.code or 0)
@@ -134,18 +125,18 @@ def _load(name: str) -> ModuleType:
     Ctrl-C during the import ends the process at once, as nothing has begun; a KeyboardInterrupt could be raised inside
     any module. Where SIGINT is ignored or has another handler (`nohup`, a test), that stays.
     """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        try:
+            os.write(2, f"\n{_STOPPED}\n".encode())
+        finally:
+            os._exit(130)
+
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, end)
     try:
         return importlib.import_module(f"aurora_migrations.cli.{name}")
     finally:
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, before)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    try:
-        os.write(2, f"\n{_STOPPED}\n".encode())
-    finally:
-        os._exit(130)

@@ -28,6 +28,8 @@ LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
 FILE_VERBS = ("check", "build", "new")  # they work on files only
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
+# What a verb that doesn't take an option has in its place.
+_DEFAULTS = {"local": False, "watch": False} | dict.fromkeys(("env", "database_url", "region", "profile", "target"))
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
 
@@ -59,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
             try:
                 arguments.migrations = project.migrations()
             except InvalidInput as error:
-                if not getattr(arguments, "env", None):
+                if not arguments.env:
                     self.error(f"{error.message} {error.solution}")
                 arguments.migrations = Path("migrations")
             self.set_defaults(migrations=arguments.migrations)  # as if it were a constant
@@ -85,7 +87,7 @@ def make_parser(
         epilog="\n".join(f"example: aurora-migrations {example}" for example in examples),
         formatter_class=_Help,
     )
-    parser.set_defaults(verb=verb)
+    parser.set_defaults(verb=verb, **_DEFAULTS)
     parser.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
     parser.add_argument("--migrations", metavar="DIR", type=_migrations, help="the folder (default: migrations/)")
     return parser
@@ -197,20 +199,19 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence
 
 def is_remote(arguments: argparse.Namespace) -> bool:
     """Whether the verb works through a state machine."""
-    return bool(getattr(arguments, "env", None) or getattr(arguments, "local", False))
+    return bool(arguments.env or arguments.local)
 
 
 def database_url(arguments: argparse.Namespace) -> str:
     """The URL of the database to work on."""
     if not arguments.database_url:
-        target = getattr(arguments, "target", None)
-        url = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+        target, url = arguments.target, "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
         raise InvalidInput(
             "No database was named, and no environment.",
             next_command=NextCommand(arguments.verb, (*([target] if target else []), "--database-url", url)),
             cause="There is neither --env, --local nor --database-url, nor the environment variable DATABASE_URL.",
-            solution="Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url "
-            "postgresql://USER:PASSWORD@HOST:5432/DATABASE for a database that you can reach.",
+            solution=f"Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url {url} "
+            "for a database that you can reach.",
         )
     return str(arguments.database_url)
 
@@ -268,9 +269,8 @@ def with_next_command(error: MigratorError, command: str, arguments: argparse.Na
 def with_current_flags(command: NextCommand, arguments: argparse.Namespace) -> NextCommand:
     """A command with those flags of this one that it needs too. A URL holds a password and isn't repeated."""
     if command.program != PROGRAM:
-        profile = getattr(arguments, "profile", None)
         takes = command.program == "aws" and "list-profiles" not in command.arguments
-        return command.plus("--profile", quoted(profile)) if profile and takes else command
+        return command.plus("--profile", quoted(arguments.profile)) if arguments.profile and takes else command
     if command == DEPLOY:
         command = _deploy_command(arguments)
     given = command.arguments
@@ -282,15 +282,15 @@ def with_current_flags(command: NextCommand, arguments: argparse.Namespace) -> N
     if "--env" in given:  # the functions know their environment's name, and no more
         at = given.index("--env")
         command = NextCommand(command.verb, (*given[:at], *given[at + 2 :]))
-    url = getattr(arguments, "database_url", None)
+    url = arguments.database_url
     direct = [*migrations, *(["--database-url", "URL"] if url and url != os.environ.get("DATABASE_URL") else [])]
     if command.verb == "up":
         return command.plus(*direct)
     if command.verb in FILE_VERBS:
         return command.plus(*migrations)
-    if getattr(arguments, "local", False):
+    if arguments.local:
         return command.plus("--local", *migrations)
-    if not getattr(arguments, "env", None):
+    if not arguments.env:
         return command.plus(*direct)
     flags = [("env", arguments.env), ("region", arguments.region), ("profile", arguments.profile)]
     return command.plus(*(word for name, value in flags if value for word in (f"--{name}", quoted(value))))
@@ -304,8 +304,7 @@ def _deploy_command(arguments: argparse.Namespace) -> NextCommand:
     verb = str(arguments.verb)
     if verb == "rollback" or find(project.local()) is not None:
         verb = "deploy"
-    target = getattr(arguments, "target", None) if verb != "deploy" else None
-    return NextCommand(verb, (target,) if target else ())
+    return NextCommand(verb, (arguments.target,) if arguments.target and verb != "deploy" else ())
 
 
 def folder(migrations: Path) -> list[str]:

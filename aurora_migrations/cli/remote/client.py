@@ -135,7 +135,7 @@ def _follow(follower: Follower, arguments: argparse.Namespace) -> Execution:
         try:
             return follower.to_the_end()
         except KeyboardInterrupt:
-            if getattr(arguments, "watch", False):  # `status --watch` has nothing to decide
+            if arguments.watch:  # `status --watch` has nothing to decide
                 raise
             _decide(follower, arguments)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import time
 from collections.abc import Sequence
@@ -29,22 +28,22 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
     arguments = parser.parse_args(argv)
-    try:
-        return _build(arguments)
-    except PackagingError as error:
-        return _print_problems([str(error)], arguments)
-    except MigratorError as error:
-        return options.fail(error, "check", arguments, options.execution_name())
-
-
-def _build(arguments: argparse.Namespace) -> int:
     started, architecture = time.monotonic(), ARCHITECTURES[arguments.architecture]
     target = project.cache() / "lambda"
     shutil.rmtree(target, ignore_errors=True)
-    digest = build(target, arguments.migrations, architecture)
-    wrong = inspect(target, architecture)
+    try:
+        digest = build(target, arguments.migrations, architecture)
+        wrong = inspect(target, architecture)
+    except PackagingError as error:
+        digest, wrong = "", [str(error)]
+    except MigratorError as error:
+        return options.fail(error, "check", arguments, options.execution_name())
     if wrong:
-        return _print_problems(wrong, arguments)
+        if arguments.output == "json":
+            print_json({"ok": False, "problems": wrong})
+        else:
+            note("The Lambda package could not be made:", *(f"  {problem}" for problem in wrong))
+        return 1
     above = project.PACKAGE if project.IS_CHECKOUT else project.local()
     size, made = len(zipped(target)), target.relative_to(above.parent).as_posix()
     if arguments.output == "json":
@@ -74,11 +73,3 @@ def missing_for_deploy() -> str:
         "(https://nodejs.org; Debian, Ubuntu: apt install nodejs npm; macOS: brew install node; "
         "Windows: winget install OpenJS.NodeJS.LTS)."
     )
-
-
-def _print_problems(wrong: Sequence[str], arguments: argparse.Namespace) -> int:
-    if arguments.output == "json":
-        print_json({"ok": False, "problems": list(wrong)})
-    else:
-        note("The Lambda package could not be made:", *(f"  {problem}" for problem in wrong))
-    return 1

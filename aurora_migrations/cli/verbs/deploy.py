@@ -61,7 +61,23 @@ def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequ
         with directly.open(signed("POST", f"{endpoint}{DEPLOY}", secret), timeout=patience_s) as response:
             executions: Sequence[str] = json.load(response)["started"]
     except urllib.error.HTTPError as error:
-        raise _refused(error) from error
+        name = message = ""
+        with contextlib.suppress(*_NO_ANSWER):
+            answer = json.load(error)
+            name, message = str(answer["error"]), str(answer["message"])
+        if error.code == http.HTTPStatus.CONFLICT and message:
+            raise LocalCloudFailed(
+                message,
+                cause="The migrations can't be packed as they are; what was deployed before stays.",
+                solution="Correct the files and deploy again; `check` tells more.",
+            ) from error
+        reason = f"{name}: {message}" if name else f"HTTP {error.code} {error.reason}"
+        raise LocalCloudFailed(
+            f"The local cloud could not deploy: {reason}.",
+            cause="Something in the local cloud itself failed, or another program answers at its address.",
+            solution="End `up` (q or Ctrl-C where it runs), start it again, and deploy again.",
+            next_command=NextCommand("deploy"),
+        ) from error
     except _NO_ANSWER as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise LocalCloudFailed(
@@ -87,24 +103,4 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
         solution="Start an execution by hand; a cloud that is started anew has the rule as the template says.",
         state="The functions have the new migrations; none of them was run.",
         next_command=NextCommand("run", ("--env", options.LOCAL)),
-    )
-
-
-def _refused(error: urllib.error.HTTPError) -> LocalCloudFailed:
-    name = message = ""
-    with contextlib.suppress(*_NO_ANSWER):
-        answer = json.load(error)
-        name, message = str(answer["error"]), str(answer["message"])
-    if error.code == http.HTTPStatus.CONFLICT and message:
-        return LocalCloudFailed(
-            message,
-            cause="The migrations can't be packed as they are; what was deployed before stays.",
-            solution="Correct the files and deploy again; `check` tells more.",
-        )
-    reason = f"{name}: {message}" if name else f"HTTP {error.code} {error.reason}"
-    return LocalCloudFailed(
-        f"The local cloud could not deploy: {reason}.",
-        cause="Something in the local cloud itself failed, or another program answers at its address.",
-        solution="End `up` (q or Ctrl-C where it runs), start it again, and deploy again.",
-        next_command=NextCommand("deploy"),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -25,39 +24,34 @@ def main(argv: Sequence[str]) -> int:
         "logs --follow --env dev",
         "logs cli-20261123T040017Z-9f3a21 --env dev",
     )
-    parser.add_argument(
-        "execution", nargs="?", metavar="EXECUTION", help="its name (default: the last run or rollback)"
-    )
+    its_name = "its name (default: the last run or rollback)"
+    parser.add_argument("execution", nargs="?", metavar="EXECUTION", help=its_name)
     parser.add_argument("--follow", action="store_true", help="go on until it has ended")
     options.add_where(parser, database=False)
     arguments = options.parse(parser, argv)
+    raw = arguments.output == "json"
     try:
-        _show(arguments)
+        with open_environment(arguments) as environment:
+            if not raw:
+                note(environment.introduction)
+            execution = environment.find(arguments.execution)
+            if not raw:
+                asked = describe_input(execution.input) or "{}"
+                show(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}")
+            follower = Follower(environment, execution, Plain(_show_record if raw else show))
+            ended = follower.to_the_end() if arguments.follow else follower.once()
+            if raw:
+                return 0
+            if ended.status == RUNNING:
+                more = options.with_current_flags(NextCommand("logs", (ended.name, "--follow")), arguments)
+                show(f"It is under way. {more}")
+            elif ended.status == "SUCCEEDED":
+                show((ended.output or {}).get("message", "Succeeded"))
+            else:
+                show(describe(options.with_next_command(error_of(ended), "run", arguments), sys.stdout))
     except MigratorError as error:
         return options.fail(error, "logs", arguments, arguments.execution or "")
     return 0
-
-
-def _show(arguments: argparse.Namespace) -> None:
-    raw = arguments.output == "json"
-    with open_environment(arguments) as environment:
-        if not raw:
-            note(environment.introduction)
-        execution = environment.find(arguments.execution)
-        if not raw:
-            asked = describe_input(execution.input) or "{}"
-            show(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}")
-        follower = Follower(environment, execution, Plain(_show_record if raw else show))
-        ended = follower.to_the_end() if arguments.follow else follower.once()
-        if raw:
-            return
-        if ended.status == RUNNING:
-            more = options.with_current_flags(NextCommand("logs", (ended.name, "--follow")), arguments)
-            show(f"It is under way. {more}")
-        elif ended.status == "SUCCEEDED":
-            show((ended.output or {}).get("message", "Succeeded"))
-        else:
-            show(describe(options.with_next_command(error_of(ended), "run", arguments), sys.stdout))
 
 
 def _show_record(line: Line) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def _positive(text: str) -> int:
 
 
 def _answer(query: _Query, arguments: argparse.Namespace) -> int:
-    execution, target = options.execution_name(options.READ_ONLY), getattr(arguments, "target", None)
+    execution, target = options.execution_name(options.READ_ONLY), arguments.target
     try:
         if options.is_remote(arguments):
             from aurora_migrations.cli.remote.client import execute
@@ -254,7 +255,11 @@ def _watch(arguments: argparse.Namespace) -> int:
         pause = max(0.1, arguments.every)
     sound = True
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as closing:
-        read = _status_reader(arguments, closing)
+        read: Callable[[str], Data] = functools.partial(_QUERIES["status"].read, arguments)
+        if options.is_remote(arguments):  # the environment stays open in between
+            from aurora_migrations.cli.remote.client import status_reader
+
+            read = status_reader(arguments, closing.enter_context(contextlib.ExitStack()))
         draw = closing.enter_context(screen())
         while True:
             execution = options.execution_name(options.READ_ONLY)
@@ -267,15 +272,6 @@ def _watch(arguments: argparse.Namespace) -> int:
             draw(f"{text}\n{'Seen':10} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, again in {pause:g} s")
             time.sleep(pause)
     return 0 if sound else 1
-
-
-def _status_reader(arguments: argparse.Namespace, closing: contextlib.ExitStack) -> Callable[[str], Data]:
-    """Reads the status once, given a name for that. An environment stays open in between."""
-    if not options.is_remote(arguments):
-        return lambda execution: _QUERIES["status"].read(arguments, execution)
-    from aurora_migrations.cli.remote.client import status_reader
-
-    return status_reader(arguments, closing.enter_context(contextlib.ExitStack()))
 
 
 # ---- the verbs ------------------------------------------------------------------------------------------------------

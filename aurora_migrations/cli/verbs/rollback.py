@@ -68,17 +68,14 @@ def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Mappin
 
 def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
     """What is applied, from the newest down to the target. The list doesn't say whether there are down files: the
-    rollback refuses a missing one before it undoes anything.
-
-    Raises:
-        InvalidInput: that isn't applied, or nobody can say what would be undone, as the list has only the newest.
-    """
-    lowest, entries = version_of(target), listed["migrations"]
+    rollback refuses a missing one before it undoes anything."""
+    lowest, entries = version_of(target) or 0, listed["migrations"]
     applied = [entry for entry in entries if entry["applied_at"]]
-    if lowest not in [version_of(entry["migration"]) for entry in applied]:
+    numbers = [version_of(entry["migration"]) or 0 for entry in applied]
+    if lowest not in numbers:
         omitted = listed.get("omitted", 0)
         shown = without_password(target)[:60]
-        if omitted and _number(entries[0]) > (lowest or 0):
+        if omitted and (version_of(entries[0]["migration"]) or 0) > lowest:
             newest = applied[-1]["migration"] if applied else "NEWEST"
             raise InvalidInput(
                 f"What a rollback down to {shown} would undo can't be shown here.",
@@ -93,20 +90,12 @@ def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
             cause="The environment's history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
-    return [entry["name"] for entry in reversed(applied) if _number(entry) >= (lowest or 0)]
-
-
-def _number(entry: Mapping[str, Any]) -> int:
-    return version_of(entry["migration"]) or 0
+    return [entry["name"] for entry, number in zip(applied, numbers, strict=True) if number >= lowest][::-1]
 
 
 def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
-    """Shows what would be undone (`names`, the newest first), and has the person type the newest number.
-
-    Raises:
-        InvalidInput: nobody is there, or it is another number: nothing is started, and nobody is mailed.
-        Cancelled: nothing was typed.
-    """
+    """Shows what would be undone (`names`, the newest first), and has the person type the newest number. Otherwise
+    nothing is started, so nobody is mailed."""
     newest = names[0].partition("_")[0]
     if not sys.stdin.isatty():
         raise InvalidInput(

@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import note, print_error, print_json, print_verified, print_warnings, show
@@ -51,11 +50,22 @@ def main(argv: Sequence[str]) -> int:
     arguments = options.parse(parser, argv, DIRECT)
     execution = options.execution_name()
     try:
-        data, warnings = _run(arguments, execution)
+        if options.is_remote(arguments):
+            from aurora_migrations.cli.remote.client import execute
+
+            asked = {"action": "run-migration", "target": arguments.target}
+            data = execute(arguments, execution, asked, progress=True)
+            warnings = data.get("warnings", [])
+        else:
+            request = make_request(arguments, execution, hazards=arguments.hazards)
+            with interrupts.deferred(acknowledge=arguments.output == "text"):
+                result = apply(request, arguments.target)
+            data, warnings = result.to_dict(), result.notices  # hazards were printed before they ran
     except MigratorError as error:
         error = options.with_next_command(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)
-        saved = "" if getattr(error, "progress_command", None) else _save(data)
+        goes_on = getattr(error, "progress_command", None)  # an execution, so this isn't its result
+        saved = "" if goes_on else _save(data)
         code = print_error(error, arguments, data)
         if arguments.output == "text":
             note(saved, end="")
@@ -70,20 +80,6 @@ def main(argv: Sequence[str]) -> int:
     print_json({key: data[key] for key in CONTRACT})
     show(saved, end="")
     return 0
-
-
-def _run(arguments: argparse.Namespace, execution: str) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """The run's document, and the warnings to print at its end."""
-    if options.is_remote(arguments):
-        from aurora_migrations.cli.remote.client import execute
-
-        asked = {"action": "run-migration", "target": arguments.target}
-        data = execute(arguments, execution, asked, progress=True)
-        return data, data.get("warnings", [])
-    request = make_request(arguments, execution, hazards=arguments.hazards)
-    with interrupts.deferred(acknowledge=arguments.output == "text"):
-        result = apply(request, arguments.target)
-    return result.to_dict(), result.notices  # hazards were printed before they ran
 
 
 def make_request(arguments: argparse.Namespace, execution: str, hazards: Hazards = "warn") -> Request:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import os
@@ -41,39 +40,36 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--database-url", metavar="URL", type=str, help=database)
     parser.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
     arguments = parser.parse_args(argv)
-    try:
-        _run(arguments)
-    except MigratorError as error:
-        if error.next_command == InvalidInput.next_command:
-            error = error.but(next_command=NextCommand("up"))
-        return options.fail(error, "up", arguments)
-    return 0
-
-
-def _run(arguments: argparse.Namespace) -> None:
     from aurora_migrations.cli.remote.environment import local_errors
     from aurora_migrations.local import paths
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
     from aurora_migrations.local.database_login import read_login, verify_login
     from aurora_migrations.local.postgres import server
 
-    news: queue.Queue[dict[str, Any]] = queue.Queue()
-    how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
-    with contextlib.ExitStack() as closing:
-        with local_errors():
-            login = None
-            if arguments.database_url:  # not DATABASE_URL: no database is migrated because a variable happens to be set
-                login = verify_login(read_login(arguments.database_url, os.environ))
-            asked = login.url if login else None
-            cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, note, **how))
-            migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
-            access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
-            first = closing.enter_context(found_by_others(project.local(), access))
-        _introduce(cloud, login.redacted_url if login else url, arguments.migrations, first)
-        ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
-        with contextlib.suppress(KeyboardInterrupt):
-            _watch(cloud, news, ended, closing.enter_context(pressed()))
-        show("Ending ...")
+    try:
+        news: queue.Queue[dict[str, Any]] = queue.Queue()
+        how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
+        with contextlib.ExitStack() as closing:
+            with local_errors():
+                login = None
+                # Not DATABASE_URL: no database is migrated because a variable happens to be set.
+                if arguments.database_url:
+                    login = verify_login(read_login(arguments.database_url, os.environ))
+                asked = login.url if login else None
+                cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, note, **how))
+                migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
+                access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
+                first = closing.enter_context(found_by_others(project.local(), access))
+            _introduce(cloud, login.redacted_url if login else url, arguments.migrations, first)
+            ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
+            with contextlib.suppress(KeyboardInterrupt):
+                _watch(cloud, news, ended, closing.enter_context(pressed()))
+            show("Ending ...")
+    except MigratorError as error:
+        if error.next_command == InvalidInput.next_command:
+            error = error.but(next_command=NextCommand("up"))
+        return options.fail(error, "up", arguments)
+    return 0
 
 
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
