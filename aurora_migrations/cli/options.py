@@ -151,8 +151,7 @@ def _positive(text: str) -> int:
 
 
 def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
-    """Adds `--env`, `--local` and, with `database`, `--database-url`, of which at most one may be given; and `--region`
-    and `--profile` for AWS."""
+    """Adds what says where a verb works: `--env`, `--local` or, with `database`, `--database-url`, and more."""
     group = parser.add_argument_group("where it works")
     places = group.add_mutually_exclusive_group(required=not database)
     places.add_argument(
@@ -282,8 +281,8 @@ def with_current_flags(command: NextCommand, arguments: argparse.Namespace) -> N
     if "--env" in given:  # the functions know their environment's name, and no more
         at = given.index("--env")
         command = NextCommand(command.verb, (*given[:at], *given[at + 2 :]))
-    url = arguments.database_url
-    direct = [*migrations, *(["--database-url", "URL"] if url and url != os.environ.get("DATABASE_URL") else [])]
+    named = arguments.database_url not in (None, "", os.environ.get("DATABASE_URL"))
+    direct = [*migrations, *(["--database-url", "URL"] if named else [])]
     if command.verb == "up":
         return command.plus(*direct)
     if command.verb in FILE_VERBS:

@@ -29,7 +29,6 @@ WIDEST = 100  # columns: beyond that an eye loses the line
 _USUAL = 80
 _NARROWEST = 20  # columns for the text itself
 _SECOND = "\0"  # the second column of a character that takes two
-_BETWEEN = "  "  # columns of a table
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Control characters but for line ends and tabs, and what changes the direction of a line. Names, errors and roles come
 # from databases and from executions, where anybody may have put escape sequences into them.
@@ -191,7 +190,7 @@ def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
     cells = [line for row in cells for line in zip_longest(*(cell.splitlines() for cell in row), fillvalue="")]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     return [
-        _BETWEEN.join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
 

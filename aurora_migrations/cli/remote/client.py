@@ -11,10 +11,11 @@ from typing import Any
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import Display, choose_display, note
 from aurora_migrations.cli.remote.aws_errors import CloudError, ExecutionFailed
-from aurora_migrations.cli.remote.environment import Environment, Execution, is_change, open_environment
+from aurora_migrations.cli.remote.environment import Environment, is_change, open_environment
 from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.plan import version_of
+from aurora_migrations.engine.steps.execution import console
 
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
 _QUESTION_OWN_CLOUD = "s: stop it, and the local cloud with it   anything else: go on watching > "
@@ -44,11 +45,7 @@ def execute(
 
 
 def check_numbers(asked: Mapping[str, str | None]) -> None:
-    """Refuses here what the functions would refuse: an execution that fails sends mails to everybody.
-
-    Raises:
-        InvalidInput: `target` or `confirm` isn't a number.
-    """
+    """Refuses here what the functions would refuse: an execution that fails sends mails to everybody."""
     for key in ("target", "confirm"):
         given = asked.get(key)
         if given is not None and version_of(given) is None:
@@ -102,19 +99,27 @@ def execute_in(
     """`execute`, in an environment that is open and was shown."""
     given = {key: value for key, value in asked.items() if value is not None}
     given |= {"trigger": "cli", "requested_by": options.requester()}
-    if not is_change(given):
-        return _follow(Follower(environment, environment.start(execution, given), display), arguments).result()
+    changes = is_change(given)
     _ = environment.machine  # raises before anything is started
     try:
-        begun = environment.start(execution, given)
-        display.note(f"Execution {execution}\n{environment.console(begun.arn) or ''}".rstrip())
-        ended = _follow(Follower(environment, begun, display), arguments)
-    except LeftRunning:
-        raise
-    except KeyboardInterrupt:  # before it is followed: there is no prompt here
+        follower = Follower(environment, environment.start(execution, given), display)
+        if changes:
+            display.note(f"Execution {execution}")
+            if environment.endpoint is None:
+                display.note(console(follower.execution.arn))
+        while True:
+            try:
+                return follower.to_the_end().result()
+            except KeyboardInterrupt:
+                if arguments.watch:  # `status --watch` has nothing to decide
+                    raise
+                _decide(follower, arguments)
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, LeftRunning) or not changes:
+            raise
+        # It came before the execution is followed: there is no prompt here.
         maybe = f"The execution {execution} may have been started. Look at it: {_logs_command(execution, arguments)}"
         raise LeftRunning(maybe if environment.lasting else _ends_with_us(execution, arguments)) from None
-    return ended.result()
 
 
 def _ends_with_us(execution: str, arguments: argparse.Namespace) -> str:
@@ -127,17 +132,6 @@ def _ends_with_us(execution: str, arguments: argparse.Namespace) -> str:
 
 def _logs_command(execution: str, arguments: argparse.Namespace) -> str:
     return str(options.with_current_flags(NextCommand("logs", (execution, "--follow")), arguments))
-
-
-def _follow(follower: Follower, arguments: argparse.Namespace) -> Execution:
-    """To the end, or until Ctrl-C and the answer to the question that it leads to."""
-    while True:
-        try:
-            return follower.to_the_end()
-        except KeyboardInterrupt:
-            if arguments.watch:  # `status --watch` has nothing to decide
-                raise
-            _decide(follower, arguments)
 
 
 def _decide(follower: Follower, arguments: argparse.Namespace) -> None:

@@ -26,7 +26,6 @@ from aurora_migrations.cli.output import note
 from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
 from aurora_migrations.engine.errors import NextCommand
-from aurora_migrations.engine.steps.execution import console
 from aurora_migrations.local.postgres.errors import ServerError
 
 # Seconds. These calls are answered at once, or not at all.
@@ -60,11 +59,7 @@ class Execution:
     cause: str | None = None
 
     def result(self) -> dict[str, Any]:
-        """Its output, when it has ended.
-
-        Raises:
-            MigratorError: it didn't succeed, or has another output than this product's.
-        """
+        """Its output, when it has ended; raises its error if it didn't succeed."""
         if self.status != "SUCCEEDED":
             raise errors.error_of(self)
         output = dict(self.output or {})
@@ -141,32 +136,20 @@ class Environment:
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        """The stack's outputs.
-
-        Raises:
-            StackNotFound: there is no stack.
-            StackNotReady: it has none yet.
-        """
+        """The stack's outputs."""
         found = {each["OutputKey"]: each["OutputValue"] for each in self.described.get("Outputs", [])}
         if "StateMachineArn" in found:
             return found
-        status: str = self.described["StackStatus"]
-        why: dict[str, Any] = {}
+        status, cause, solution = self.described["StackStatus"], None, None
         if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            why["cause"] = "Something else made the stack, or another version of the product did."
-            why["solution"] = (
-                "See whether it is the right account and region; deploy the environment with this version."
-            )
+            cause = "Something else made the stack, or another version of the product did."
+            solution = "See whether it is the right account and region; deploy the environment with this version."
         message = f"The stack {self.stack} is {status} and has no state machine."
-        raise errors.StackNotReady(message, **why, stack_status=status)
+        raise errors.StackNotReady(message, cause=cause, solution=solution, stack_status=status)
 
     @property
     def machine(self) -> str:
         return self.outputs["StateMachineArn"]
-
-    def console(self, execution: str) -> str | None:
-        """The address of an execution in AWS's console; None in the local cloud."""
-        return None if self.endpoint is not None else console(execution)
 
     def _others(self) -> list[str]:
         """The environments in this account and region; none if the caller may not list stacks."""
@@ -175,8 +158,6 @@ class Environment:
             names = [stack["StackName"] for page in pages for stack in page["Stacks"]]
             return sorted(name.removeprefix(_STACKS) for name in names if name.startswith(_STACKS))
         return []
-
-    # ---- executions of its state machine ----
 
     def start(self, name: str, asked: Mapping[str, str]) -> Execution:
         """Starts an execution of this name, which no other has: a call whose answer is lost is made again by botocore,
@@ -226,11 +207,7 @@ class Environment:
             self.client("stepfunctions").stop_execution(executionArn=arn, error="Stopped", cause=why)
 
     def find(self, name: str | None) -> Execution:
-        """The execution of this name or ARN, or the last run.
-
-        Raises:
-            ExecutionNotFound: there is none.
-        """
+        """The execution of this name or ARN, or the last run."""
         if name is not None:
             of_machine = self.machine.replace(":stateMachine:", ":execution:")
             with aws_errors():
@@ -257,13 +234,13 @@ class Environment:
         pages = self.client("stepfunctions").get_paginator("list_executions")
         machine, read_only = self.machine, f"{options.READ_ONLY}-"
         with aws_errors():
-            for page in pages.paginate(stateMachineArn=machine, PaginationConfig={"PageSize": _PAGE}):
-                for each in page["executions"]:
-                    if each["name"].startswith(read_only):
-                        continue
-                    found = self.read(each["executionArn"])
-                    if is_change(found.input):
-                        return found
+            listed = pages.paginate(stateMachineArn=machine, PaginationConfig={"PageSize": _PAGE})
+            for each in (each for page in listed for each in page["executions"]):
+                if each["name"].startswith(read_only):
+                    continue
+                found = self.read(each["executionArn"])
+                if is_change(found.input):
+                    return found
         return None
 
     def running(self) -> list[dict[str, str]]:
@@ -278,11 +255,7 @@ class Environment:
 
 @contextlib.contextmanager
 def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
-    """The environment that `--env` or `--local` names. A local cloud of our own is ended afterwards.
-
-    Raises:
-        CloudError: there is no login, region or profile; or the local cloud can't be started.
-    """
+    """The environment that `--env` or `--local` names. A local cloud of our own is ended afterwards."""
     if not arguments.local:
         with aws_errors():
             session = boto3.Session(profile_name=arguments.profile, region_name=arguments.region)

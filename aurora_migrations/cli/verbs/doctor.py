@@ -20,7 +20,6 @@ from aurora_migrations.cli.remote.progress import STEPS
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import PROGRAM, NextCommand
 
-Result = Literal["ok", "warn", "FAILED"]
 _BROKEN = ("FAILED", "ROLLBACK_COMPLETE", "DELETE")
 _STABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 _FEW_ADDRESSES = 8
@@ -74,7 +73,7 @@ class Finding:
     """What a check found, and what to do about it; nothing to do if all is well."""
 
     check: str
-    result: Result
+    result: Literal["ok", "warn", "FAILED"]
     message: str
     solution: str = ""
 
@@ -147,11 +146,8 @@ def _stack(environment: Environment, arguments: argparse.Namespace) -> Findings:
 def _machine(environment: Environment, arguments: argparse.Namespace) -> Findings:
     found = environment.client("stepfunctions").describe_state_machine(stateMachineArn=environment.machine)
     status = found.get("status", "ACTIVE")
-    message = f"{found['name']} is {status}"
-    if status == "ACTIVE":
-        yield Finding("machine", "ok", message)
-    else:
-        yield Finding("machine", "FAILED", message, _REDEPLOY)
+    active, message = status == "ACTIVE", f"{found['name']} is {status}"
+    yield Finding("machine", "ok", message) if active else Finding("machine", "FAILED", message, _REDEPLOY)
 
 
 def _functions(environment: Environment, arguments: argparse.Namespace) -> Findings:
@@ -272,9 +268,8 @@ def _last_run(environment: Environment, arguments: argparse.Namespace) -> Findin
 
 def _database(environment: Environment, arguments: argparse.Namespace) -> Findings:
     """By an execution, which needs what a run needs: function, secret and network."""
-    status = execute_in(
-        environment, arguments, options.execution_name(options.READ_ONLY), {"action": "status"}, Display()
-    )
+    name = options.execution_name(options.READ_ONLY)
+    status = execute_in(environment, arguments, name, {"action": "status"}, Display())
     message = f"{status['database']} as {status['user']}, PostgreSQL {status['server_version']}"
     yield Finding("database", "ok", message)
     if not status["sound"]:

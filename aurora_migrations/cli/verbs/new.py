@@ -178,12 +178,7 @@ def _write(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> list[Path]
 
 
 def next_label(folder: Path) -> str:
-    """The number after the folder's highest, as wide as that one; `001` in a folder without migrations.
-
-    Raises:
-        InvalidInput: the folder is missing or can't be read.
-        InvalidFile: a file in it is misnamed, so that the next number isn't sure.
-    """
+    """The number after the folder's highest, as wide as that one; `001` in a folder without migrations."""
     if os.path.isdir(folder) and not any(folder.glob("*.[sS][qQ][lL]")):  # noqa: PTH112 - pathlib's raises
         return "001"
     last = discover(folder).migrations[-1]
@@ -194,11 +189,7 @@ def next_label(folder: Path) -> str:
 
 
 def slug(description: str) -> str:
-    """`Add e-mail to "users"!` -> `add_e_mail_to_users`.
-
-    Raises:
-        InvalidInput: nothing is left that a file could be named by, or more than a name can hold.
-    """
+    """`Add e-mail to "users"!` -> `add_e_mail_to_users`."""
     made = re.sub(r"[^\w]+", "_", description.lower()).strip("_")
     if not made or len(made.encode()) > 200:
         raise InvalidInput(
@@ -214,11 +205,7 @@ def slug(description: str) -> str:
 
 def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
     """The files of a template, in the order of their steps. Options that are missing in `given` stay placeholders; of
-    `batches` there are ten.
-
-    Raises:
-        InvalidInput: there is no such template, it doesn't take one of these, or one of these isn't a name.
-    """
+    `batches` there are ten."""
     template = TEMPLATES.get(name)
     if template is None:
         near = get_close_matches(name.lower().replace("_", "-"), TEMPLATES, n=2, cutoff=0.5)
@@ -261,9 +248,6 @@ def _fill(name: str, fields: Mapping[str, str], batches: int) -> list[Draft]:
         text = f"{_UNFINISHED if missing else ''}{filled}"
         drafts.append(Draft(step, f".{role}" if role else "", text, tuple(missing)))
     return drafts
-
-
-# ---- names ----------------------------------------------------------------------------------------------------------
 
 
 def _fields(given: Mapping[str, str]) -> dict[str, str]:

@@ -55,16 +55,6 @@ def main(verb: str, argv: Sequence[str]) -> int:
         if arguments.output == "json":
             parser.error("--watch is for people; call status again and again for --output json")
         return _watch(arguments)
-    return _answer(query, arguments)
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 7 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 on")
-    return int(text)
-
-
-def _answer(query: _Query, arguments: argparse.Namespace) -> int:
     execution, target = options.execution_name(options.READ_ONLY), arguments.target
     try:
         if options.is_remote(arguments):
@@ -84,13 +74,15 @@ def _answer(query: _Query, arguments: argparse.Namespace) -> int:
     return code
 
 
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 7 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 on")
+    return int(text)
+
+
 @contextlib.contextmanager
 def _readable(arguments: argparse.Namespace, execution: str) -> Iterator[None]:
-    """For reading an environment's document: a state machine of another version may answer differently.
-
-    Raises:
-        ExecutionFailed: it did.
-    """
+    """For reading an environment's document: a state machine of another version may have answered differently."""
     try:
         yield
     except (LookupError, TypeError) as error:
@@ -121,9 +113,6 @@ def _reader(
     return read
 
 
-# ---- list -----------------------------------------------------------------------------------------------------------
-
-
 def _show_list(data: Data, arguments: argparse.Namespace) -> None:
     rows = [(entry["state"], entry["applied_at"] or "", entry["name"]) for entry in data["migrations"]]
     print_table(("State", "Applied at", "Migration"), rows, long=("Migration",))
@@ -131,29 +120,22 @@ def _show_list(data: Data, arguments: argparse.Namespace) -> None:
         note(f"The oldest {data['omitted']} are left out: an execution's answer is limited in size.")
 
 
-# ---- history --------------------------------------------------------------------------------------------------------
-
-
 def _show_history(data: Data, arguments: argparse.Namespace) -> None:
     attempts = data["attempts"][: arguments.last]
     if not attempts:
         show("No attempt yet: nothing has been applied to this database.")
         return
+    rows = []
+    for each in attempts:
+        result = each["result"] or "under way, or interrupted"
+        if each["error"]:
+            result = f"{result}: {each['error'].get('error')}"
+        file = each["name"] if each["action"] == "apply" else f"{each['name']} ({each['action']})"
+        rows.append((each["started_at"], result, file, options.initiator(each["requested_by"])))
     headers = ("Started", "Result", "File", "Requested by")
-    print_table(headers, map(_attempt_row, attempts), long=headers[2:])
+    print_table(headers, rows, long=headers[2:])
     if len(attempts) < arguments.last and data["older"]:
         note("Older ones stand in the database, in aurora_migrations.attempts.")
-
-
-def _attempt_row(attempt: Data) -> tuple[str, str, str, str]:
-    result = attempt["result"] or "under way, or interrupted"
-    if attempt["error"]:
-        result = f"{result}: {attempt['error'].get('error')}"
-    action = "" if attempt["action"] == "apply" else f" ({attempt['action']})"
-    return attempt["started_at"], result, f"{attempt['name']}{action}", options.initiator(attempt["requested_by"])
-
-
-# ---- plan -----------------------------------------------------------------------------------------------------------
 
 
 def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> dict[str, object]:
@@ -166,25 +148,17 @@ def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> di
 def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
     print_warnings(data["warnings"])
     show(data["message"])
-    for file in data["pending"]:
-        show("", *_plan_lines(file))
-    if data["omitted"]:
-        show(f"\n... and {data['omitted']} more files")
-
-
-def _plan_lines(file: Data) -> Iterator[str]:
-    parts = "one transaction" if file["parts"] <= 1 else f"{file['parts']} parts that commit by themselves"
-    yield f"{file['file']}: {plural(file['statements'], 'statement')}, {parts}"
     doubt = {"yes": "", "maybe": "perhaps "}
     words = {"rewrites": "writes all its rows anew", "scans": "reads all its rows"}
-    for lock in file["locks"]:
-        work = " and ".join(f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt)
-        yield f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}"
-    for hazard in file["hazards"]:
-        yield f"  May hurt: {hazard}"
-
-
-# ---- verify ---------------------------------------------------------------------------------------------------------
+    for file in data["pending"]:
+        parts = "one transaction" if file["parts"] <= 1 else f"{file['parts']} parts that commit by themselves"
+        lines = ["", f"{file['file']}: {plural(file['statements'], 'statement')}, {parts}"]
+        for lock in file["locks"]:
+            work = " and ".join(f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt)
+            lines.append(f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}")
+        show(*lines, *(f"  May hurt: {hazard}" for hazard in file["hazards"]))
+    if data["omitted"]:
+        show(f"\n... and {data['omitted']} more files")
 
 
 def _read_verify(arguments: argparse.Namespace, execution: str) -> Data:
@@ -216,9 +190,6 @@ def _show_verify(data: Data, arguments: argparse.Namespace) -> None:
     print_warnings(data["warnings"])
     show(data["message"])
     print_verified(data["verified"])
-
-
-# ---- status ---------------------------------------------------------------------------------------------------------
 
 
 def _status_text(data: Data) -> str:
