@@ -15,7 +15,6 @@ from aurora_migrations.cli.remote.environment import Environment, is_change, ope
 from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.plan import version_of
-from aurora_migrations.engine.steps.execution import console
 
 _QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
 _QUESTION_OWN_CLOUD = "s: stop it, and the local cloud with it   anything else: go on watching > "
@@ -104,9 +103,7 @@ def execute_in(
     try:
         follower = Follower(environment, environment.start(execution, given), display)
         if changes:
-            display.note(f"Execution {execution}")
-            if environment.endpoint is None:
-                display.note(console(follower.execution.arn))
+            display.note(f"Execution {execution}\n{environment.console(follower.execution.arn) or ''}".rstrip())
         while True:
             try:
                 return follower.to_the_end().result()

@@ -26,6 +26,7 @@ from aurora_migrations.cli.output import note
 from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
 from aurora_migrations.engine.errors import NextCommand
+from aurora_migrations.engine.steps.execution import console
 from aurora_migrations.local.postgres.errors import ServerError
 
 # Seconds. These calls are answered at once, or not at all.
@@ -150,6 +151,10 @@ class Environment:
     @property
     def machine(self) -> str:
         return self.outputs["StateMachineArn"]
+
+    def console(self, execution: str) -> str | None:
+        """The address of an execution in AWS's console; None in the local cloud."""
+        return None if self.endpoint is not None else console(execution)
 
     def _others(self) -> list[str]:
         """The environments in this account and region; none if the caller may not list stacks."""
