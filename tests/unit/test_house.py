@@ -113,3 +113,15 @@ def test_every_folders_table_of_contents_names_its_modules() -> None:
         if path.parent != verbs and not path.stem.startswith("__") and path.stem not in contents(path.parent)
     }
     assert missing == {"infra.app"}  # the only one there
+
+
+def test_one_module_of_the_command_prints() -> None:
+    """But for `main`, which prints before anything else is loaded."""
+    printing = {
+        module
+        for module, path in modules().items()
+        if room(module) == "cli"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert printing == {"aurora_migrations.cli.main", "aurora_migrations.cli.output"}

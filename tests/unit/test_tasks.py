@@ -63,7 +63,7 @@ def test_lock_names_no_address_of_a_registry(kind: str) -> None:
 def test_larger_set_up_does_for_a_smaller_one(
     done: str, wanted: str, ready: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "stamped", lambda: [tasks.environment(), tasks.wanted(done)])
+    monkeypatch.setattr(tasks, "stamped", lambda: tasks.stamp(done))
     assert tasks.is_ready(wanted) == ready
 
 

@@ -28,8 +28,8 @@ UNSEEN = {
     "engine/history_format.py read_format changed_by_hand": _TAMPERED,
     "engine/history_format.py read_format changed_by_hand 2": _TAMPERED,
     "cli/remote/progress.py _logged to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
-    "cli/remote/health_checks.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
-    "cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "cli/verbs/doctor.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "cli/verbs/doctor.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "functions/entrypoint.py _write_mail unexpected": "only logged: a mail that fails must not hide anything",
     "functions/preflight.py _read_database unexpected": "only logged and mailed: the mail is sent all the same",
     "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
