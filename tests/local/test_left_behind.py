@@ -30,6 +30,25 @@ from aurora_migrations.local.cloud.discovery import start_cloud
 with start_cloud(Path(sys.argv[1]), None, print):
     pass
 """
+# As the kernel may end a killed process: the pipe to its guard is closed first, the lock on its token later.
+DIE_SLOWLY = """
+import os, stat, sys, time
+from pathlib import Path
+from aurora_migrations.local.postgres import server
+from aurora_migrations.local.postgres.process_lifetime import guarded
+
+data = Path(sys.argv[1])
+with guarded(data):
+    server.start(data)
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                os.close(fd)
+        except OSError:
+            pass
+    time.sleep(1)
+    os._exit(1)
+"""
 PACK = """
 import sys
 from pathlib import Path
@@ -121,8 +140,15 @@ def test_nothing_is_left_of_a_process_that_ends_while_pip_works(tmp_path: Path, 
         until(lambda: not processes_of(tmp_path), "the end of pip", 10)
 
 
+def test_nothing_is_left_of_a_process_whose_locks_end_after_its_guards_pipe(home: Path) -> None:
+    data = os_account.place_for(home / f"postgres-{find().major}")
+    with running(DIE_SLOWLY, data) as process:
+        assert process.wait(60) == 1
+    until(lambda: not processes_of(home), "the end of PostgreSQL and of its guard", 20)
+
+
 def test_a_guard_ends_that_finds_nothing_to_stop(tmp_path: Path) -> None:
-    server.stop_unused(tmp_path / "never" / "made")
+    server.stop_unused(tmp_path / "never" / "made", os.getpid())
     assert not (tmp_path / "never").exists()
 
 
@@ -132,7 +158,7 @@ def test_a_server_whose_starter_died_before_it_came_up_is_waited_for(home: Path)
     folder.starting.touch()
     orphan = threading.Timer(0.5, lambda: find().run("pg_ctl", "start", "-D", data, "-l", folder.log))
     orphan.start()
-    server.stop_unused(home / data.name)
+    server.stop_unused(home / data.name, os.getpid())
     orphan.join()
     assert not folder.postmaster()
     assert not folder.starting.exists()

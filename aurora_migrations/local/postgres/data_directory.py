@@ -185,9 +185,9 @@ class Folder:
         token.unlink(missing_ok=True)
         return not self.is_used()
 
-    def is_used(self) -> bool:
-        """Whether a living process uses the server."""
-        return any(map(is_held, self._beside(".users").glob("*")))
+    def is_used(self, by: int | None = None) -> bool:
+        """Whether a living process uses the server, or the one with this process id."""
+        return any(map(is_held, self._beside(".users").glob(f"{by or '*'}-*")))
 
 
 def _command(pid: str) -> str:

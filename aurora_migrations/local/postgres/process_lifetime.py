@@ -1,6 +1,6 @@
 """How processes end: by a signal through their `with` blocks, a child with its parent, PostgreSQL with its last user.
 
-`python -m` this module, with DATA, is the guard that stops a PostgreSQL whose user died.
+`python -m` this module, with DATA and a process id, is the guard that stops the PostgreSQL of a process that died.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def guarded(data: Path) -> Iterator[None]:
     uses keeps running.
     """
     guard = subprocess.Popen(
-        [sys.executable, "-m", "aurora_migrations.local.postgres.process_lifetime", str(data)],
+        [sys.executable, "-m", "aurora_migrations.local.postgres.process_lifetime", str(data), str(os.getpid())],
         cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -94,14 +94,8 @@ def guarded(data: Path) -> Iterator[None]:
             guard.stdin.close()
 
 
-def main(data: Path) -> int:
-    """Waits for the end of stdin, then stops the server unless another process uses it."""
+if __name__ == "__main__":
     from aurora_migrations.local.postgres.server import stop_unused
 
     sys.stdin.buffer.read()
-    stop_unused(data)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    stop_unused(Path(sys.argv[1]), int(sys.argv[2]))

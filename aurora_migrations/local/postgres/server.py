@@ -156,20 +156,25 @@ def log_if_ended(data: Path) -> Path | None:
     return None if folder.runs() else folder.log
 
 
-def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
+def stop_unused(data: Path, ended: int) -> None:
     """Stop the server on the data directory, if there is one and no living process uses it.
 
-    If the process that started it died half-way, it may still be coming up: that is waited for.
+    `ended` is the process that has just ended. If it died while it started the server, that may still be coming up: it
+    is waited for.
     """
     folder = Folder(os_account.place_for(data))
     if not folder.data.parent.is_dir():
         return
+    # The kernel closes the files of a killed process in any order, so its token may be locked for some milliseconds
+    # after the pipe to its guard has ended.
+    while folder.is_used(by=ended):
+        time.sleep(0.02)
     with locked(folder.lock), signals_held_back():
         if not folder.is_used():
             deadline = time.monotonic() + RETRY_SECONDS
             while folder.starting.exists() and not folder.runs() and time.monotonic() < deadline:
                 time.sleep(0.05)
-            _stop(binaries.find(bindir), folder, "fast")
+            _stop(binaries.find(), folder, "fast")
             folder.starting.unlink(missing_ok=True)
 
 
