@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from botocore.loaders import JSONFileLoader
@@ -59,11 +59,7 @@ def isolated_environment() -> Iterator[None]:
 # botocore reads its list of regions, a megabyte of JSON, again for each session; moto's modules make a hundred
 # sessions while they are imported.
 _load_file = JSONFileLoader.load_file
-
-
-@cache
-def _load_once(path: str) -> Any:
-    return _load_file(JSONFileLoader(), path)
+_load_once = cache(partial(_load_file, JSONFileLoader()))
 
 
 def _load(self: JSONFileLoader, file_path: str) -> Any:

@@ -157,13 +157,6 @@ def test_every_module_that_makes_a_template_is_part_of_its_name(tmp_path: Path) 
     assert [path for path in ours - sources if path.name != "__init__.py" and path.parent not in helpers] == []
 
 
-@pytest.mark.parametrize("sslmode", ["../../elsewhere", "", "REQUIRE"])
-def test_an_sslmode_that_there_isnt_is_told(tmp_path: Path, sslmode: str) -> None:
-    with pytest.raises(ServerError, match=r"which PostgreSQL doesn't know(?s:.*)verify-full"):
-        template(tmp_path / "kept", sslmode, print)
-    assert not (tmp_path / "kept").exists()
-
-
 def test_a_folder_that_cant_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ServerError, match=r"can't be kept in .*file"):

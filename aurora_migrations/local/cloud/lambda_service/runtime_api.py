@@ -23,12 +23,7 @@ PREFIX = "/2018-06-01/runtime"
 
 @dataclass(frozen=True)
 class Event:
-    """An event for the function.
-
-    Attributes:
-        deadline_ms: its deadline, in milliseconds since 1970.
-        arn: the function as it was called, with the alias.
-    """
+    """An event for the function. The deadline is in milliseconds since 1970, the ARN as it was called."""
 
     request_id: str
     body: bytes
@@ -53,7 +48,6 @@ class RuntimeApi:
     """Serves one sandbox.
 
     Attributes:
-        address: host and port, as AWS_LAMBDA_RUNTIME_API names them.
         answers: one for each event, and one before the first event if the function can't be loaded.
         ready: set when the function is loaded and the process asks for its first event.
     """
@@ -70,16 +64,11 @@ class RuntimeApi:
         self.address = f"127.0.0.1:{self.port}"
 
     def serve(self, is_ours: Callable[[int], bool]) -> None:
-        """Begins to answer, once the process exists.
-
-        Args:
-            is_ours: whether that process has a connection from this port of 127.0.0.1 to ours.
-        """
+        """Begins to answer, once the process exists. `is_ours` returns whether it has a connection from that port."""
         self._server.is_ours = is_ours
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def send(self, event: Event) -> None:
-        """Sends the next event."""
         with self._lock:
             self._expected = event.request_id
         self._events.put(event)

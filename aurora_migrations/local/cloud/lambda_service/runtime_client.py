@@ -41,36 +41,26 @@ def main(arguments: list[str]) -> None:
     """Loads the handler named by the second argument, and answers events until it is killed."""
     connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
-        handler = _load(arguments[1])
+        module, _, function = arguments[1].rpartition(".")
+        handler: Handler = getattr(importlib.import_module(module), function)
     except Exception as error:
         kind = "Runtime.ImportModuleError" if isinstance(error, ImportError) else f"Runtime.{type(error).__name__}"
         _post(connection, "/init/error", {**_error_document(error), "errorType": kind})
         sys.exit(1)
     while True:
-        _answer(connection, handler)
-
-
-def _load(name: str) -> Handler:
-    module, _, function = name.rpartition(".")
-    handler: Handler = getattr(importlib.import_module(module), function)
-    return handler
-
-
-def _answer(connection: http.client.HTTPConnection, handler: Handler) -> None:
-    connection.request("GET", f"{PREFIX}/invocation/next")
-    response = connection.getresponse()
-    event, headers = json.loads(response.read()), response.headers
-    request_id = headers["Lambda-Runtime-Aws-Request-Id"]
-    try:
-        answer = handler(event, Context(headers))
-    except Exception as error:
-        _post(connection, f"/invocation/{request_id}/error", _error_document(error))
-        return
-    try:
-        _post(connection, f"/invocation/{request_id}/response", answer)
-    except (TypeError, ValueError) as error:
-        document = {**_error_document(error), "errorType": "Runtime.MarshalError"}
-        _post(connection, f"/invocation/{request_id}/error", document)
+        connection.request("GET", f"{PREFIX}/invocation/next")
+        response = connection.getresponse()
+        event, headers = json.loads(response.read()), response.headers
+        path = f"/invocation/{headers['Lambda-Runtime-Aws-Request-Id']}"
+        try:
+            answer = handler(event, Context(headers))
+        except Exception as error:
+            _post(connection, f"{path}/error", _error_document(error))
+            continue
+        try:
+            _post(connection, f"{path}/response", answer)
+        except (TypeError, ValueError) as error:
+            _post(connection, f"{path}/error", {**_error_document(error), "errorType": "Runtime.MarshalError"})
 
 
 def _error_document(error: Exception) -> dict[str, Any]:

@@ -35,13 +35,8 @@ _KEPT = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LD_LIBRARY_PATH")
 
 @dataclass(frozen=True)
 class Spec:
-    """The function to run, and its limits.
-
-    Attributes:
-        package: the folder that Lambda would unpack at /var/task.
-        variables: the function's own environment, and what Lambda adds.
-        image: top-level names that the function finds beside its package, as in Lambda's image.
-    """
+    """The function to run, and its limits. `image` are top-level names that it finds beside its package, as in
+    Lambda's image."""
 
     name: str
     package: Path
@@ -66,15 +61,11 @@ class Sandbox:
         self.peak_mb = 0.0
         self._api = RuntimeApi()
         self._process = self._start()
-        self._watched = psutil.Process(self._process.pid)
+        self.pid = self._process.pid
+        self._watched = psutil.Process(self.pid)
         self._api.serve(self._has_connection_from)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
 
     @property
     def is_alive(self) -> bool:
@@ -108,7 +99,7 @@ class Sandbox:
             if sys.platform == "win32":
                 self._process.kill()
             else:
-                os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own
+                os.killpg(self.pid, signal.SIGKILL)  # it leads a session of its own
         self._process.wait()
 
     def close(self) -> None:
@@ -126,42 +117,50 @@ class Sandbox:
         if not self.is_alive:
             with contextlib.suppress(queue.Empty):
                 return self._api.answers.get_nowait()
-            return Answer.error("Runtime.ExitError", f"{prefix}Runtime exited with error: {self._how_it_ended()}")
+            code = self._process.returncode or 0
+            end = f"exit status {code}" if code >= 0 else f"signal: {-code}"
+            if code == -9 or (code == 1 and sys.platform == "win32"):
+                end = "signal: killed"
+            return Answer.error("Runtime.ExitError", f"{prefix}Runtime exited with error: {end}")
         if time.monotonic() > until:
             self.kill()
             return Answer.error(
                 "Sandbox.Timedout", f"{prefix}Task timed out after {self.spec.timeout_ms / 1_000:.2f} seconds"
             )
-        if self._memory_mb() > self.spec.memory_mb:
+        with contextlib.suppress(psutil.Error):
+            self.peak_mb = max(self.peak_mb, self._watched.memory_info().rss / 1_048_576)
+        if self.peak_mb > self.spec.memory_mb:
             self.kill()
             return Answer.error("Runtime.OutOfMemory", f"{prefix}Runtime exited with error: signal: killed")
         return None
 
     def _has_connection_from(self, port: int) -> bool:
         """Whether the process has that port; or a child of it, as in a venv on Windows Python runs in one."""
+        # Exactly that connection: another one may have the same port at another address.
+        ends = (("127.0.0.1", port), ("127.0.0.1", self._api.port))
         with contextlib.suppress(psutil.Error):
-            processes = (self._watched, *self._watched.children(recursive=True))
-            return any(_has_connection(process, port, self._api.port) for process in processes)
+            for process in (self._watched, *self._watched.children(recursive=True)):
+                if any((each.laddr, each.raddr) == ends for each in process.net_connections("tcp4")):
+                    return True
         return False
-
-    def _memory_mb(self) -> float:
-        with contextlib.suppress(psutil.Error):
-            self.peak_mb = max(self.peak_mb, self._watched.memory_info().rss / 1_048_576)
-        return self.peak_mb
-
-    def _how_it_ended(self) -> str:
-        code = self._process.returncode or 0
-        if code == -9 or (code == 1 and sys.platform == "win32"):
-            return "signal: killed"
-        return f"exit status {code}" if code >= 0 else f"signal: {-code}"
 
     def _start(self) -> subprocess.Popen[bytes]:
         here = Path(__file__).resolve().parent
         site = sysconfig.get_paths()["platlib"]
         arguments = (str(self.spec.package), site, ",".join(self.spec.image), str(here))
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        ours = {
+            "AWS_LAMBDA_RUNTIME_API": self._api.address,
+            "LAMBDA_TASK_ROOT": str(self.spec.package),
+            "LAMBDA_RUNTIME_DIR": str(here),
+            "LANG": "en_US.UTF-8",
+            "_HANDLER": self.spec.handler,
+            "TZ": ":UTC" if sys.platform != "win32" else "UTC",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         return subprocess.Popen(
             [sys.executable, "-u", "-I", "-S", str(here / "bootstrap.py"), *arguments],
-            env=self._environment(),
+            env={**kept, **self.spec.variables, **ours},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -169,29 +168,7 @@ class Sandbox:
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
 
-    def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        ours = {
-            "AWS_LAMBDA_RUNTIME_API": self._api.address,
-            "LAMBDA_TASK_ROOT": str(self.spec.package),
-            "LAMBDA_RUNTIME_DIR": str(Path(__file__).resolve().parent),
-            "LANG": "en_US.UTF-8",
-            "_HANDLER": self.spec.handler,
-            "TZ": ":UTC" if sys.platform != "win32" else "UTC",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        return {**kept, **self.spec.variables, **ours}
-
     def _read(self) -> None:
-        stream = self._process.stdout
-        if stream is None:
-            return
         with contextlib.suppress(ValueError, OSError):
-            for line in stream:
+            for line in self._process.stdout or ():
                 self.log(line.decode("utf-8", "replace").rstrip("\n"))
-
-
-def _has_connection(process: psutil.Process, port: int, to: int) -> bool:
-    """Whether it has exactly that connection: another one may have the same port at another address."""
-    ends = (("127.0.0.1", port), ("127.0.0.1", to))
-    return any((connection.laddr, connection.raddr) == ends for connection in process.net_connections("tcp4"))

@@ -8,7 +8,6 @@ method, the path, the query, the signed headers and the body. Its age isn't chec
 from __future__ import annotations
 
 import hmac
-import secrets
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,11 +22,6 @@ from aurora_migrations.local.cloud.services.iam import Call
 Header = Callable[[str], str | None]  # a header's value by its name
 _SERVICE = "local"  # the service in signatures of requests to the console
 DEPLOY, FILES = "/local/deploy", "/local/files"  # paths of the console
-
-
-def new_secret() -> str:
-    """A secret key of 40 characters, like AWS's, that needs no quotes in a shell."""
-    return secrets.token_hex(20)
 
 
 def is_from_a_web_page(header: Header, port: int) -> bool:

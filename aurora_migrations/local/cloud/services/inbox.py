@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from aurora_migrations.local.account import ACCOUNT, REGION
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail as its reader gets it."""
-
     to: tuple[str, ...]
     subject: str
     body: str
@@ -48,10 +45,10 @@ def save_mails(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None])
 def _save(text: str, folder: Path) -> Path:
     """Writes a mail under the next number that no other process takes."""
     folder.mkdir(parents=True, exist_ok=True)
-    taken = max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
-    for number in itertools.count(taken + 1):
+    number = max((int(path.stem) for path in folder.glob("*.txt") if path.stem.isdecimal()), default=0)
+    while True:
+        number += 1
         path = folder / f"{number:03}.txt"
         with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
             file.write(text)
             return path
-    raise AssertionError("numbers don't end")

@@ -84,7 +84,6 @@ class Executions:
         return {"stopDate": (execution.stop_date or datetime.now(UTC)).timestamp()}
 
     def close(self) -> None:
-        """Stops watching."""
         self._ended.set()
         self._changed.set()
 
