@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Never
 
 from aurora_migrations import project
-from aurora_migrations.local import paths
 from aurora_migrations.local.postgres import server as postgres
-from aurora_migrations.local.postgres.process_lifetime import ended_by_signals
+from aurora_migrations.local.postgres.data_directory import local_data
+from aurora_migrations.local.postgres.processes import ended_by_signals
 from aurora_migrations.local.postgres.server import ServerError
 
 HELP = f"""\
@@ -39,9 +39,9 @@ def main() -> int:
 
 def serve() -> Never:
     """Keep the server running in the foreground."""
-    with postgres.start(paths.data()) as server:
+    with postgres.start(local_data()) as server:
         how = "already running, " if server.shared else ""
-        print(f"PostgreSQL {server.version} ({how}data in {paths.readable(server.data)}, kept between runs)")
+        print(f"PostgreSQL {server.version} ({how}data in {project.readable(server.data)}, kept between runs)")
         print(server.url())
         print(f"Use it:   aurora-migrations run --database-url {server.url()}")
         print("Stop it:  Ctrl-C", flush=True)
@@ -51,12 +51,12 @@ def serve() -> Never:
 
 def stop() -> int:
     """Stop a server that was left running."""
-    server = postgres.running(paths.data())
+    server = postgres.running(local_data())
     if server is None:
-        print(f"No PostgreSQL runs on {paths.readable(paths.data())}.")
+        print(f"No PostgreSQL runs on {project.readable(local_data())}.")
     else:
         server.stop()
-        print(f"Stopped PostgreSQL {server.version}; its data stay in {paths.readable(server.data)}.")
+        print(f"Stopped PostgreSQL {server.version}; its data stay in {project.readable(server.data)}.")
     return 0
 
 

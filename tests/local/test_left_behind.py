@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aurora_migrations.local.postgres import os_account, server
+from aurora_migrations.local.postgres import server
 from aurora_migrations.local.postgres.binaries import find
-from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.data_directory import Folder, place_for
 from tests import listeners, servers
 from tests.paths import ROOT
 
@@ -35,7 +35,7 @@ DIE_SLOWLY = """
 import os, stat, sys, time
 from pathlib import Path
 from aurora_migrations.local.postgres import server
-from aurora_migrations.local.postgres.process_lifetime import guarded
+from aurora_migrations.local.postgres.processes import guarded
 
 data = Path(sys.argv[1])
 with guarded(data):
@@ -111,7 +111,7 @@ def running(code: str, folder: Path, **environment: str) -> Iterator[subprocess.
 def test_nothing_is_left_of_a_process_that_ends_while_postgresql_starts(
     home: Path, tmp_path: Path, end: signal.Signals, appears: str
 ) -> None:
-    data = os_account.place_for(home / f"postgres-{find().major}")
+    data = place_for(home / f"postgres-{find().major}")
     mark = data / appears if appears == "postmaster.pid" else data.with_name(f"{data.name}.{appears}")
     with running(START, tmp_path, AURORA_MIGRATIONS_LOCAL=str(home)) as process:
         until(mark.exists, f"{mark} to appear")
@@ -141,7 +141,7 @@ def test_nothing_is_left_of_a_process_that_ends_while_pip_works(tmp_path: Path, 
 
 
 def test_nothing_is_left_of_a_process_whose_locks_end_after_its_guards_pipe(home: Path) -> None:
-    data = os_account.place_for(home / f"postgres-{find().major}")
+    data = place_for(home / f"postgres-{find().major}")
     with running(DIE_SLOWLY, data) as process:
         assert process.wait(60) == 1
     until(lambda: not processes_of(home), "the end of PostgreSQL and of its guard", 20)
@@ -153,7 +153,7 @@ def test_a_guard_ends_that_finds_nothing_to_stop(tmp_path: Path) -> None:
 
 
 def test_a_server_whose_starter_died_before_it_came_up_is_waited_for(home: Path) -> None:
-    data = os_account.place_for(home / f"postgres-{find().major}")
+    data = place_for(home / f"postgres-{find().major}")
     folder = Folder(data)
     folder.starting.touch()
     orphan = threading.Timer(0.5, lambda: find().run("pg_ctl", "start", "-D", data, "-l", folder.log))

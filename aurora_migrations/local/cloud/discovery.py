@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from aurora_migrations import project
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
-from aurora_migrations.local import paths
 from aurora_migrations.local.account import isolated_environment
 from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
 from aurora_migrations.local.cloud.services.callers import FILES, signed
 from aurora_migrations.local.postgres import server as postgres
+from aurora_migrations.local.postgres.data_directory import local_data
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.file_locks import hold, is_held
-from aurora_migrations.local.postgres.process_lifetime import ended_by_signals, guarded
+from aurora_migrations.local.postgres.processes import ended_by_signals, guarded, hold, is_held
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
@@ -185,7 +184,7 @@ def start_cloud(
 
 def _start_postgres(closing: contextlib.ExitStack, background: Executor) -> Future[Server]:
     """Starts the local PostgreSQL, to be used until the stack is closed. Its guard is there before it."""
-    data = paths.data()
+    data = local_data()
     closing.enter_context(guarded(data))
     starting = background.submit(postgres.start, data)
 

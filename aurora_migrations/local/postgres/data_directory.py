@@ -1,5 +1,6 @@
 """A PostgreSQL data directory, with our files beside it: password, log, lock and the list of its users."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -11,16 +12,32 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from aurora_migrations.local.postgres import os_account
+from aurora_migrations import project
+from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres.binaries import Installation
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.file_locks import hold, is_held
+from aurora_migrations.local.postgres.processes import hold, is_held
 
 SETTINGS = "aurora-migrations.conf"  # also shows that we made the data directory, completely
 LOG_BYTES = 1_000_000
 
 _users: dict[Path, IO[bytes] | None] = {}  # the tokens of this process, locked
 _numbers = count(1)
+
+
+def local_data() -> Path:
+    """The data directory of the local PostgreSQL."""
+    return project.local() / f"postgres-{binaries.find().major}"
+
+
+def place_for(data: Path) -> Path:
+    """Where the data directory goes: where it was wanted or, if the account can't get there, below /var/tmp."""
+    wanted = data.absolute()
+    if binaries.reachable(wanted.parent):
+        return wanted
+    # We don't widen the permissions of folders that aren't ours.
+    name = hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:16]
+    return binaries.root_folder() / f"{name}-{wanted.name}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ class Folder:
         """Replace whatever is at the path with an empty folder that PostgreSQL's account owns."""
         _remove(path)
         path.mkdir(mode=0o700)
-        os_account.give(path)
+        binaries.give(path)
         return path
 
     # ---- files in it and beside it
@@ -191,7 +208,7 @@ def _write(path: Path, text: str) -> None:
     """Write a file that only PostgreSQL's account (and root) can read."""
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8", newline="")
-    os_account.give(path)
+    binaries.give(path)
 
 
 def _remove(path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from aurora_migrations.local.postgres import binaries, os_account
+from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.data_directory import Folder, place_for
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.file_locks import locked, signals_held_back
+from aurora_migrations.local.postgres.processes import locked, signals_held_back
 
 __all__ = ["Server", "ServerError", "running", "start"]
 
@@ -119,7 +119,7 @@ def start(
             f"The folder {data.parent} can't be made: {error.strerror}.",
             todo="name another folder, or see to its permissions.",
         ) from error
-    folder = Folder(os_account.place_for(data))
+    folder = Folder(place_for(data))
     with locked(folder.lock), signals_held_back():
         port = _port_of_running(folder)
         shared = port is not None
@@ -135,7 +135,7 @@ def start(
 
 def running(data: Path, *, bindir: Path | None = None) -> Server | None:
     """The server that runs on the data directory, if one does. Doesn't count as using it."""
-    folder = Folder(os_account.place_for(data))
+    folder = Folder(place_for(data))
     port = _port_of_running(folder)
     if port is None:
         return None
@@ -144,7 +144,7 @@ def running(data: Path, *, bindir: Path | None = None) -> Server | None:
 
 def log_if_ended(data: Path) -> Path | None:
     """The server's log, if its process is gone. Doesn't connect to it."""
-    folder = Folder(os_account.place_for(data))
+    folder = Folder(place_for(data))
     return None if folder.runs() else folder.log
 
 
@@ -154,7 +154,7 @@ def stop_unused(data: Path, ended: int) -> None:
     `ended` is the process that has just ended. If it died while it started the server, that may still be coming up: it
     is waited for.
     """
-    folder = Folder(os_account.place_for(data))
+    folder = Folder(place_for(data))
     if not folder.data.parent.is_dir():
         return
     # The kernel closes the files of a killed process in any order, so its token may be locked for some milliseconds

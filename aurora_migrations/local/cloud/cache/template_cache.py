@@ -22,7 +22,7 @@ from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, PARAMETERS, RE
 from aurora_migrations.local.cloud.cache import artifact_cache
 from aurora_migrations.local.cloud.cache.artifact_cache import SourcesChanged, digest_of
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.process_lifetime import end_with_the_parent, run_python
+from aurora_migrations.local.postgres.processes import end_with_the_parent, run_python
 
 if TYPE_CHECKING:
     from aurora_migrations.cdk.config import Environment

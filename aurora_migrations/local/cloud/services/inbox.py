@@ -9,7 +9,7 @@ from pathlib import Path
 
 from moto.sns.models import sns_backends
 
-from aurora_migrations.local import paths
+from aurora_migrations import project
 from aurora_migrations.local.account import ACCOUNT, REGION
 
 
@@ -36,9 +36,9 @@ def save_mails(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None])
     for mail in mails:
         text = f"To: {', '.join(mail.to)}\nSubject: {mail.subject}\n\n{mail.body}\n"
         try:
-            where = paths.readable(_save(text, folder))
+            where = str(project.readable(_save(text, folder)))
         except OSError as error:
-            where = f"It can't be kept in {paths.readable(folder)} ({error}), so here it is:\n{text}"
+            where = f"It can't be kept in {project.readable(folder)} ({error}), so here it is:\n{text}"
         tell(f"Mail to {', '.join(mail.to)}: {mail.subject}\n  {where}")
 
 
