@@ -17,9 +17,8 @@ from moto.awslambda.models import lambda_backends
 
 from aurora_migrations.cdk.naming import ALIAS
 from aurora_migrations.local.account import ACCOUNT, REGION, key_of
-from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event
-from aurora_migrations.local.cloud.lambda_service.sandbox import Sandbox, Spec
 from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter
+from aurora_migrations.local.cloud.services.sandbox import Answer, Event, Sandbox, Spec
 
 LONGEST_ANSWER = 6_291_556  # bytes; Lambda's quota
 HOME = "/var/task"  # where Lambda unpacks the package; paths there in the template mean the package's folder
