@@ -18,7 +18,7 @@ ENVIRONMENT = "local"
 ACCOUNT = "123456789012"  # the account that AWS's own documentation uses
 REGION = "us-east-1"
 PARTITION = "aws"
-KEY = "local"  # access key of the person at the machine, who may do everything; callers.py has the secret key
+KEY = "local"  # access key of the person at the machine, who may do everything; the endpoint has the secret key
 PARAMETERS = "/aurora-migrations/local"  # prefix of the SSM parameters that differ from machine to machine
 
 _LOCAL_HOSTS = ("127.0.0.1", "localhost")

@@ -11,11 +11,10 @@ import pytest
 from moto import mock_aws
 
 from aurora_migrations.local.account import REGION
-from aurora_migrations.local.cloud.console import Console, Page
+from aurora_migrations.local.cloud.console import Console, Mail, Page
 from aurora_migrations.local.cloud.services import inbox
 from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
 from aurora_migrations.local.cloud.services.iam import Refused
-from aurora_migrations.local.cloud.services.inbox import Mail
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:m"
 

@@ -53,7 +53,7 @@ PACK = """
 import sys
 from pathlib import Path
 from aurora_migrations.cdk.package.build import HERE, add_code
-from aurora_migrations.local.cloud.cache import package_cache as package
+from aurora_migrations.local.cloud import package_cache as package
 
 folder = Path(sys.argv[1])
 package._BUILDERS["code"] = lambda making: add_code(making, HERE, folder / "wheels")

@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aurora_migrations.local.cloud.cache import template_cache as module
-from aurora_migrations.local.cloud.cache.artifact_cache import LOCK, files_in
-from aurora_migrations.local.cloud.cache.template_cache import template
+from aurora_migrations.local.cloud import template_cache as module
+from aurora_migrations.local.cloud.artifact_cache import LOCK, files_in
+from aurora_migrations.local.cloud.template_cache import template
 from aurora_migrations.local.postgres.errors import ServerError
 from tests.paths import ROOT
 
@@ -24,7 +24,7 @@ NODE_S = 150
 MAKES = """
 import sys
 from pathlib import Path
-from aurora_migrations.local.cloud.cache.template_cache import template
+from aurora_migrations.local.cloud.template_cache import template
 
 template(Path(sys.argv[1]), "disable", str)
 """
@@ -133,7 +133,7 @@ def test_a_process_that_ends_before_node_begins_is_told_at_once(tmp_path: Path) 
 SYNTHESIZES = """
 import sys
 from pathlib import Path
-from aurora_migrations.local.cloud.cache.template_cache import main
+from aurora_migrations.local.cloud.template_cache import main
 
 main(Path(sys.argv[1]), "disable")
 print(*(getattr(module, "__file__", None) for module in sys.modules.values()))

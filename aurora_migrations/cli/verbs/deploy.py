@@ -65,7 +65,7 @@ def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequ
     Raises:
         LocalCloudFailed: the migrations can't be packed, or the cloud doesn't do it.
     """
-    from aurora_migrations.local.cloud.services.callers import DEPLOY, signed
+    from aurora_migrations.local.cloud.services.iam import DEPLOY, signed
 
     directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

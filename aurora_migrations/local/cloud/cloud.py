@@ -13,18 +13,17 @@ from moto.moto_api._internal.models import moto_api_backend
 
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, KEY, REGION
-from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
-from aurora_migrations.local.cloud.cache.package_cache import package
-from aurora_migrations.local.cloud.cache.template_cache import template
-from aurora_migrations.local.cloud.console import Console
+from aurora_migrations.local.cloud.artifact_cache import fingerprint
+from aurora_migrations.local.cloud.console import Console, Mail, mails
 from aurora_migrations.local.cloud.endpoint import Endpoint
+from aurora_migrations.local.cloud.package_cache import package
 from aurora_migrations.local.cloud.services import cloudformation
 from aurora_migrations.local.cloud.services.cloudformation import Stack
 from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter
 from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
-from aurora_migrations.local.cloud.services.inbox import Mail, mails
 from aurora_migrations.local.cloud.services.lambda_functions import Functions
 from aurora_migrations.local.cloud.services.stepfunctions import Executions
+from aurora_migrations.local.cloud.template_cache import template
 from aurora_migrations.local.database_login import read_login
 
 

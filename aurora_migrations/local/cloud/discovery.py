@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from aurora_migrations import project
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.local.account import isolated_environment
-from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
-from aurora_migrations.local.cloud.services.callers import FILES, signed
+from aurora_migrations.local.cloud.artifact_cache import fingerprint
+from aurora_migrations.local.cloud.services.iam import FILES, signed
 from aurora_migrations.local.postgres import server as postgres
 from aurora_migrations.local.postgres.data_directory import local_data
 from aurora_migrations.local.postgres.errors import ServerError
@@ -67,7 +67,7 @@ def find_or_start(migrations: Path, tell: Callable[[str], None], *, hurry: bool 
         try:
             yield Access(cloud.endpoint, cloud.secret_key)
         finally:
-            from aurora_migrations.local.cloud.services.inbox import save_mails
+            from aurora_migrations.local.cloud.console import save_mails
 
             save_mails(cloud.mails, project.local() / "inbox", tell)
 

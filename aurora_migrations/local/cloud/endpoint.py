@@ -24,9 +24,8 @@ from werkzeug.serving import ThreadedWSGIServer
 from aurora_migrations.local.account import ACCOUNT, KEY, PARTITION, key_of
 from aurora_migrations.local.cloud.console import INBOX, PREFIX, Console
 from aurora_migrations.local.cloud.services import iam
-from aurora_migrations.local.cloud.services.callers import is_from_a_web_page, is_signed
 from aurora_migrations.local.cloud.services.eventbridge import Bus
-from aurora_migrations.local.cloud.services.iam import Call, Refused, read_call
+from aurora_migrations.local.cloud.services.iam import Call, Refused, is_from_a_web_page, is_signed, read_call
 from aurora_migrations.local.cloud.services.lambda_functions import Functions
 from aurora_migrations.local.cloud.services.stepfunctions import Executions, connect_interpreter, with_execution_name
 

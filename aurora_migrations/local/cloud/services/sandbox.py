@@ -27,7 +27,7 @@ from typing import Any
 
 import psutil
 
-from aurora_migrations.local.cloud.services.callers import is_from_a_web_page
+from aurora_migrations.local.cloud.services.iam import is_from_a_web_page
 
 # What Lambda's image for Python holds beside the standard library: the SDK and, as its wheels are for Linux, AWS's
 # runtime client. Elsewhere `bootstrap` runs its own.

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from aurora_migrations import project
 from aurora_migrations.cdk.package.build import HERE, PackagingError, add_code, add_migrations
-from aurora_migrations.local.cloud.cache import artifact_cache
-from aurora_migrations.local.cloud.cache.artifact_cache import SourcesChanged, digest_of, fingerprint
+from aurora_migrations.local.cloud import artifact_cache
+from aurora_migrations.local.cloud.artifact_cache import SourcesChanged, digest_of, fingerprint
 from aurora_migrations.local.postgres.processes import end_with_the_parent, run_python
 
 KEPT = 5  # the newest packages that are kept, beside those in use
@@ -67,7 +67,7 @@ def _build(what: str, *paths: Path) -> None:
         _BUILDERS[what](*paths)
         return
     arguments = (str(path.absolute()) for path in paths)
-    finished = run_python("-m", "aurora_migrations.local.cloud.cache.package_cache", what, *arguments)
+    finished = run_python("-m", "aurora_migrations.local.cloud.package_cache", what, *arguments)
     if finished.returncode:
         raise PackagingError(finished.stderr.strip())
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from aurora_migrations import project
 from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, PARAMETERS, REGION
-from aurora_migrations.local.cloud.cache import artifact_cache
-from aurora_migrations.local.cloud.cache.artifact_cache import SourcesChanged, digest_of
+from aurora_migrations.local.cloud import artifact_cache
+from aurora_migrations.local.cloud.artifact_cache import SourcesChanged, digest_of
 from aurora_migrations.local.postgres.errors import ServerError
 from aurora_migrations.local.postgres.processes import end_with_the_parent, run_python
 
@@ -32,7 +32,7 @@ _NAME = "template.json"
 _PARTS = ("cdk", "engine", "compiler", "local/account.py", "project.py", "__init__.py")
 _SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
 _PACKAGES = ("aws-cdk-lib", "cdk-nag", "constructs", "jsii", "pydantic")
-_SYNTHESIS = ("-m", "aurora_migrations.local.cloud.cache.template_cache")
+_SYNTHESIS = ("-m", "aurora_migrations.local.cloud.template_cache")
 
 
 def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
