@@ -35,10 +35,9 @@ DIE_SLOWLY = """
 import os, stat, sys, time
 from pathlib import Path
 from aurora_migrations.local.postgres import server
-from aurora_migrations.local.postgres.processes import guarded
 
 data = Path(sys.argv[1])
-with guarded(data):
+with server.guarded(data):
     server.start(data)
     for fd in range(3, 64):
         try:

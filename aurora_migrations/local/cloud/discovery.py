@@ -27,7 +27,7 @@ from aurora_migrations.local.cloud.services.iam import FILES, signed
 from aurora_migrations.local.postgres import server as postgres
 from aurora_migrations.local.postgres.data_directory import local_data
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.processes import ended_by_signals, guarded, hold, is_held
+from aurora_migrations.local.postgres.processes import ended_by_signals, hold, is_held
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
@@ -185,7 +185,7 @@ def start_cloud(
 def _start_postgres(closing: contextlib.ExitStack, background: Executor) -> Future[Server]:
     """Starts the local PostgreSQL, to be used until the stack is closed. Its guard is there before it."""
     data = local_data()
-    closing.enter_context(guarded(data))
+    closing.enter_context(postgres.guarded(data))
     starting = background.submit(postgres.start, data)
 
     def leave() -> None:

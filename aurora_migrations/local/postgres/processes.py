@@ -1,8 +1,4 @@
-"""How processes end (by a signal through their `with` blocks, a child with its parent, PostgreSQL with its last user),
-and the locks that end with them.
-
-`python -m` this module, with DATA and a process id, is the guard that stops the PostgreSQL of a process that died.
-"""
+"""How processes end (by a signal through their `with` blocks, a child with its parent), and locks that end with them."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import IO, Never
@@ -21,7 +17,7 @@ from typing import IO, Never
 from aurora_migrations import project
 from aurora_migrations.local.postgres.errors import ServerError
 
-_ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+Handler = Callable[[int, FrameType | None], object]
 
 
 @contextlib.contextmanager
@@ -30,43 +26,41 @@ def ended_by_signals() -> Iterator[None]:
 
     SIGINT too is set, as a shell starts background programs with it ignored; SIGHUP that is ignored stays so (nohup).
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def end(number: int, frame: FrameType | None) -> Never:
         raise SystemExit(128 + number)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-    ending = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    before |= {number: signal.signal(number, end) for number in ending}
-    try:
+    ending = {number: end for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
+    with _handled({signal.SIGINT: signal.default_int_handler, **ending}):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextlib.contextmanager
 def signals_held_back() -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP take effect at the end of the block, which must not be left half done."""
+    came: list[int] = []
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    try:
+        with _handled(dict.fromkeys(numbers, lambda number, frame: came.append(number))):
+            yield
+    finally:
+        for caught in came[:1]:
+            signal.raise_signal(caught)
+
+
+@contextlib.contextmanager
+def _handled(handlers: Mapping[int, Handler]) -> Iterator[None]:
+    """These handlers for the block. Outside the main thread nothing is changed: no signal interrupts another one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-
-    before = {number: signal.signal(number, remember) for number in _ENDING}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        for caught in came[:1]:
-            signal.raise_signal(caught)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def run_python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -159,38 +153,3 @@ def locked(path: Path, *, timeout: float = 120) -> Iterator[None]:
         time.sleep(0.02)
     with file:
         yield
-
-
-# ---- the guard ------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def guarded(data: Path) -> Iterator[None]:
-    """For the block, a guard process that stops the PostgreSQL on this data folder if our process dies.
-
-    Start it before the server. Its stdin is a pipe to us, which ends when we do. A server that another process still
-    uses keeps running.
-    """
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "aurora_migrations.local.postgres.processes", str(data), str(os.getpid())],
-        cwd=project.PACKAGE.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # a Ctrl-C is meant for us
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    )
-    try:
-        yield
-    finally:
-        guard.kill()
-        guard.wait()
-        if guard.stdin is not None:
-            guard.stdin.close()
-
-
-if __name__ == "__main__":
-    from aurora_migrations.local.postgres.server import stop_unused
-
-    sys.stdin.buffer.read()
-    stop_unused(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,14 +1,22 @@
-"""Starts, shares and stops a PostgreSQL server on a data directory of our own."""
+"""Starts, shares and stops a PostgreSQL server on a data directory of our own.
+
+`python -m` this module, with DATA and a process id, is the guard that stops the PostgreSQL of a process that died.
+"""
 
 import atexit
+import contextlib
+import os
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
+from aurora_migrations import project
 from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres.binaries import Installation
 from aurora_migrations.local.postgres.data_directory import Folder, place_for
@@ -148,6 +156,31 @@ def log_if_ended(data: Path) -> Path | None:
     return None if folder.runs() else folder.log
 
 
+@contextlib.contextmanager
+def guarded(data: Path) -> Iterator[None]:
+    """For the block, a guard process that stops the PostgreSQL on this data folder if our process dies.
+
+    Start it before the server. Its stdin is a pipe to us, which ends when we do. A server that another process still
+    uses keeps running.
+    """
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "aurora_migrations.local.postgres.server", str(data), str(os.getpid())],
+        cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is meant for us
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.wait()
+        if guard.stdin is not None:
+            guard.stdin.close()
+
+
 def stop_unused(data: Path, ended: int) -> None:
     """Stop the server on the data directory, if there is one and no living process uses it.
 
@@ -255,3 +288,8 @@ def _stop(programs: Installation, folder: Folder, mode: str) -> None:
         log=folder.log,
         todo=f"end process {''.join(folder.postmaster()[:1])}.",
     )
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    stop_unused(Path(sys.argv[1]), int(sys.argv[2]))
