@@ -11,8 +11,7 @@ import pytest
 from moto import mock_aws
 
 from aurora_migrations.local.account import REGION
-from aurora_migrations.local.cloud.console import Console, Mail, Page
-from aurora_migrations.local.cloud.services import inbox
+from aurora_migrations.local.cloud.console import Console, Mail, Page, mails
 from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
 from aurora_migrations.local.cloud.services.iam import Refused
 
@@ -132,7 +131,7 @@ def test_mails_are_what_was_published_to_topics_with_readers(cloud: Cloud) -> No
     sns.subscribe(TopicArn=read, Protocol="email", Endpoint="a@example.com")
     for topic in (read, unread):
         sns.publish(TopicArn=topic, Subject="s", Message="m")
-    assert inbox.mails() == [Mail(("a@example.com",), "s", "m")]
+    assert mails() == [Mail(("a@example.com",), "s", "m")]
 
 
 def page(method: str, path: str) -> Page:

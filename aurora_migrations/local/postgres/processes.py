@@ -1,4 +1,4 @@
-"""How processes end (by a signal through their `with` blocks, a child with its parent), and locks that end with them."""
+"""How processes end, by a signal through their `with` blocks or with their parent; and locks that end with them."""
 
 from __future__ import annotations
 

@@ -50,19 +50,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an AWS API over HTTP.
+    """A call of an AWS API over HTTP. What a signature would tell is empty if it isn't signed."""
 
-    Attributes:
-        key: the access key it is signed with; empty if it isn't signed.
-        service: as policies name it: `secretsmanager`, `logs`, `states`.
-        action: as policies name it: `GetSecretValue`.
-        signed_headers, signature: as its Authorization header has them; empty if it isn't signed.
-    """
-
-    key: str
+    key: str  # the access key that it is signed with
     region: str
-    service: str
-    action: str
+    service: str  # as policies name it: `secretsmanager`, `logs`, `states`
+    action: str  # as policies name it: `GetSecretValue`
     path: str
     body: bytes
     query: Mapping[str, list[str]]

@@ -207,7 +207,7 @@ class Sandbox:
 # ---- the Runtime API -------------------------------------------------------------------------------------------------
 
 
-class RuntimeApi:
+class RuntimeApi(ThreadingHTTPServer):
     """Serves one sandbox.
 
     Attributes:
@@ -215,26 +215,33 @@ class RuntimeApi:
         ready: set when the function is loaded and the process asks for its first event.
     """
 
+    daemon_threads = True
+    block_on_close = False
+
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: queue.Queue[Answer] = queue.Queue()
         self.ready = threading.Event()
+        self.port = self.server_port
+        self.address = f"127.0.0.1:{self.port}"
         self._events: queue.Queue[Event | None] = queue.Queue()
         self._expected: str | None = None  # the request id of the event in progress
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.api = self
-        self.port = self._server.server_port
-        self.address = f"127.0.0.1:{self.port}"
 
     def serve(self, is_ours: Callable[[int], bool]) -> None:
         """Begins to answer, once the process exists. `is_ours` returns whether it has a connection from that port."""
-        self._server.is_ours = is_ours
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._is_ours = is_ours
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def send(self, event: Event) -> None:
         with self._lock:
             self._expected = event.request_id
         self._events.put(event)
+
+    def next(self) -> Event | None:
+        """Waits for an event; None after `close`."""
+        self.ready.set()
+        return self._events.get()
 
     def take(self, request_id: str, answer: Answer) -> bool:
         """Takes the answer to the event in progress; false if it belongs to another one, or is too late."""
@@ -260,25 +267,13 @@ class RuntimeApi:
     def close(self) -> None:
         """Ends the server; the process gets no further event."""
         self._events.put(None)
-        self._server.shutdown()
-        self._server.server_close()
-
-    def next(self) -> Event | None:
-        """Waits for an event; None after `close`."""
-        self.ready.set()
-        return self._events.get()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    api: RuntimeApi
-    is_ours: Callable[[int], bool]
+        self.shutdown()
+        self.server_close()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether to accept a connection. Any user may use another address of this machine, such as 127.0.0.2."""
         address, port = client_address
-        return address == "127.0.0.1" and self.is_ours(port)
+        return address == "127.0.0.1" and self._is_ours(port)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Prints no traceback about a process that is gone: its end is reported elsewhere."""
@@ -288,13 +283,13 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: RuntimeApi
 
     def parse_request(self) -> bool:
         """Refuses requests of web pages."""
         if not super().parse_request():
             return False
-        if not is_from_a_web_page(self.headers.get, self.server.api.port):
+        if not is_from_a_web_page(self.headers.get, self.server.port):
             return True
         self._reply(403)
         self.close_connection = True  # what follows may be this request's body
@@ -304,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != f"{PREFIX}/invocation/next":
             self._reply(404)
             return
-        event = self.server.api.next()
+        event = self.server.next()
         if event is None:
             self.close_connection = True
             return
@@ -321,9 +316,9 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, last = self.path.removeprefix(f"{PREFIX}/").rpartition("/")
         answer = Answer(body, failed=last == "error")
         if (path, last) == ("init", "error"):
-            taken = self.server.api.take_init_error(answer)
+            taken = self.server.take_init_error(answer)
         elif path.startswith("invocation/") and last in ("response", "error"):
-            taken = self.server.api.take(path.removeprefix("invocation/"), answer)
+            taken = self.server.take(path.removeprefix("invocation/"), answer)
         else:
             self._reply(404)
             return

@@ -91,7 +91,7 @@ class Executions:
         while not self._ended.is_set():
             with self._lock:
                 over = [each for each in self._running if each.status != "RUNNING"]
-                self._running = [each for each in self._running if each.status == "RUNNING"]
+                self._running = [each for each in self._running if each not in over]  # it may be over by now
                 idle = not self._running
             for execution in over:
                 self._tell(_detail(execution, execution.status), execution.execution_arn)
