@@ -106,15 +106,13 @@ def opened(
     tell: Callable[[str], None] = print,
     watch: Callable[[dict[str, Any]], None] = lambda detail: None,
 ) -> Iterator[Cloud]:
-    """A cloud for the block: the deployed template, with the migrations as they are now.
+    """A cloud for the block: the deployed template, with the migrations as they are now, for the database at the URL.
 
     A process has one at a time, as moto's services are the process's own.
 
     Args:
-        url: the database to migrate.
         folder: the cache of template and packages.
         hurry: whether waits of the state machines take a second at most.
-        tell: receives a message about what takes a while.
         watch: called with the detail of each "Step Functions Execution Status Change".
 
     Raises:
@@ -130,11 +128,16 @@ def opened(
         watch(detail)
         bus.put("aws.states", "Step Functions Execution Status Change", detail, [arn])
 
+    def close_logs() -> None:
+        logs.close()
+        for loss in logs.losses():  # an incomplete log must not look complete
+            tell(loss)
+
     with contextlib.ExitStack() as closing:
         server = Endpoint()
         closing.callback(server.close)
         logs = LogWriter(lambda: server.url, server.secret)
-        closing.callback(_close, logs, tell)
+        closing.callback(close_logs)
         functions = Functions(folder, server.url, server.secret, logs)
         closing.callback(functions.close)
         bus = Bus(lambda arn, given: executions.start(arn, given))
@@ -148,10 +151,3 @@ def opened(
         server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])
         functions.prepare(cloudformation.FUNCTIONS)
         yield cloud
-
-
-def _close(logs: LogWriter, tell: Callable[[str], None]) -> None:
-    """Ends the log, and reports the lines it lost: an incomplete log must not look complete."""
-    logs.close()
-    for loss in logs.losses():
-        tell(loss)

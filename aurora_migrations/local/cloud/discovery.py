@@ -53,8 +53,7 @@ def find_or_start(migrations: Path, tell: Callable[[str], None], *, hurry: bool 
     """A local cloud that runs at least for the block. `tell` receives a message about what takes a while.
 
     Raises:
-        ServerError, PackagingError, InvalidFile, InvalidInput: there is none, and it can't be started.
-        InvalidInput: the one that runs has the migrations of another folder.
+        ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started, or has other migrations.
     """
     access = find(project.local())
     if access is not None:
@@ -174,8 +173,8 @@ def start_cloud(
             from aurora_migrations.local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
 
             url = starting.result().url() if starting else str(database_url)
-            how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
-            cloud = closing.enter_context(opened(url, migrations, project.cache() / "cloud", **how))
+            kept = project.cache() / "cloud"
+            cloud = closing.enter_context(opened(url, migrations, kept, hurry=hurry, tell=tell, watch=watch))
         finally:
             gc.freeze()
             gc.enable()

@@ -49,12 +49,7 @@ class Made:
 
 
 class Endpoint:
-    """The server. Where calls go is set before the first call.
-
-    Attributes:
-        secret: the secret key that requests must be signed with.
-        made: every call by a function.
-    """
+    """The server. Where calls go is set before the first call."""
 
     functions: Functions
     executions: Executions
@@ -65,8 +60,10 @@ class Endpoint:
         default_user_config["stepfunctions"]["execute_state_machine"] = True
         for noisy in ("werkzeug", "moto"):  # they log requests and failed executions, which are reported elsewhere
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
-        self.made: list[Made] = []
-        self.secret = secrets.token_hex(20)  # of 40 characters, like AWS's; needs no quotes in a shell
+        self.made: list[Made] = []  # every call by a function
+        self.secret = secrets.token_hex(
+            20
+        )  # requests are signed with it; of 40 characters, like AWS's; needs no quotes in a shell
         self._inbox_key = secrets.token_hex(16)  # part of a URL, so it must open nothing else
         self._roles: dict[str, str] = {}
         self._moto = DomainDispatcherApplication(create_backend_app)

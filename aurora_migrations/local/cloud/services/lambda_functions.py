@@ -25,16 +25,12 @@ HOME = "/var/task"  # where Lambda unpacks the package; paths there in the templ
 
 
 class Functions:
-    """The sandboxes of all functions.
-
-    Attributes:
-        durations_ms: how long each call so far took.
-    """
+    """The sandboxes of all functions."""
 
     def __init__(self, packages: Path, endpoint: str, secret: str, logs: LogWriter) -> None:
         """`packages` has the packages' folders by their keys. The functions call AWS at `endpoint` and sign with
         `secret`."""
-        self.durations_ms: list[float] = []
+        self.durations_ms: list[float] = []  # of each call so far
         self._packages = packages
         self._endpoint = endpoint
         self._secret = secret

@@ -78,17 +78,12 @@ class Spec:
 
 
 class Sandbox:
-    """A process with one function, warm between its events.
-
-    Attributes:
-        log: receives each line that the function writes.
-        peak_mb: the most memory it has used.
-    """
+    """A process with one function, warm between its events. `log` receives each line that the function writes."""
 
     def __init__(self, spec: Spec, log: Callable[[str], None]) -> None:
         self.spec = spec
         self.log = log
-        self.peak_mb = 0.0
+        self.peak_mb = 0.0  # the most memory it has used
         self._api = RuntimeApi()
         self._process = self._start()
         self.pid = self._process.pid
@@ -208,20 +203,16 @@ class Sandbox:
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """Serves one sandbox.
-
-    Attributes:
-        answers: one for each event, and one before the first event if the function can't be loaded.
-        ready: set when the function is loaded and the process asks for its first event.
-    """
+    """Serves one sandbox."""
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        # One for each event, and one before the first event if the function can't be loaded.
         self.answers: queue.Queue[Answer] = queue.Queue()
-        self.ready = threading.Event()
+        self.ready = threading.Event()  # set when the function is loaded and asks for its first event
         self.port = self.server_port
         self.address = f"127.0.0.1:{self.port}"
         self._events: queue.Queue[Event | None] = queue.Queue()
