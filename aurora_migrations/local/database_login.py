@@ -13,7 +13,7 @@ from aurora_migrations.cdk.package.build import CERTIFICATES
 from aurora_migrations.engine.errors import InvalidInput
 from aurora_migrations.engine.postgres.connect import open_connection, parse_url
 
-_TOLD = ("host", "port", "dbname", "user", "password", "sslmode")
+_SUPPORTED = ("host", "port", "dbname", "user", "password", "sslmode")
 _UNDECIDED = ("allow", "prefer")  # libpq's modes that leave it to the server; an environment's settings decide
 _ROOTS = project.CERTIFICATES / CERTIFICATES  # the root certificates that the functions trust
 _WRITE = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE"
@@ -63,7 +63,7 @@ def read_login(url: str, variables: Mapping[str, str]) -> Login:
             could be a password.
     """
     said = {name: str(value) for name, value in parse_url(url).items() if value not in (None, "")}
-    others = sorted(set(said) - set(_TOLD))
+    others = sorted(set(said) - set(_SUPPORTED))
     if others:
         raise InvalidInput(
             f"The database URL has parameters that the functions can't be told: {', '.join(others)}.",

@@ -103,7 +103,15 @@ def fingerprint(migrations: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in _entries(migrations):
-        kind, content = _describe(path)
+        kind, content = "other", b""
+        try:
+            if path.is_dir():
+                scripts = [each.name for each in _entries(path) if each.name.lower().endswith(".sql")]
+                kind, content = "folder", os.fsencode("\0".join(scripts))
+            elif path.is_file():
+                kind, content = "file", path.read_bytes()
+        except OSError:
+            kind = "unreadable"
         digest.update(os.fsencode(f"{kind}\0{path.name}\0{len(content)}\0") + content)
     return digest.hexdigest()
 
@@ -113,15 +121,3 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError:
         return []
-
-
-def _describe(path: Path) -> tuple[str, bytes]:
-    try:
-        if path.is_dir():
-            scripts = [each.name for each in _entries(path) if each.name.lower().endswith(".sql")]
-            return "folder", os.fsencode("\0".join(scripts))
-        if path.is_file():
-            return "file", path.read_bytes()
-    except OSError:
-        return "unreadable", b""
-    return "other", b""

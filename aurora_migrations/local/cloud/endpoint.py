@@ -91,7 +91,9 @@ class Endpoint:
             return _respond(respond, "403 Forbidden", "text/plain; charset=utf-8", _NO_WEB_PAGES)
         call = read_call(environ)
         known = call.key == KEY or call.key in self._roles
-        if not (known and is_signed(call, environ, header, self.secret)) and not self._may_read_inbox(call):
+        key = call.query.get("key", [""])[0]
+        reads_inbox = call.path == INBOX and hmac.compare_digest(key.encode(), self._inbox_key.encode())
+        if not (known and is_signed(call, environ, header, self.secret)) and not reads_inbox:
             return _respond(respond, "403 Forbidden", "text/plain; charset=utf-8", _WRONG_KEY)
         if call.path.startswith(PREFIX):
             page = self.console.answer(environ["REQUEST_METHOD"], call.path)
@@ -114,10 +116,6 @@ class Endpoint:
             return _respond_json(respond, "400 Bad Request", {"__type": refused.code, "message": refused.message})
         answer: Iterable[bytes] = self._moto(environ, respond)
         return answer
-
-    def _may_read_inbox(self, call: Call) -> bool:
-        key = call.query.get("key", [""])[0]
-        return call.path == INBOX and hmac.compare_digest(key.encode(), self._inbox_key.encode())
 
     def _invoke(self, environ: dict[str, Any], respond: Respond, call: Call) -> Iterable[bytes]:
         """As Lambda: an asynchronous call is answered at once, and one of an unknown function with 404."""

@@ -1,10 +1,7 @@
 """A process that runs one function as Lambda does: one event at a time, killed at its timeout or memory limit.
 
 The errors of such ends are those that Step Functions shows: `Sandbox.Timedout`, `Runtime.ExitError`,
-`Runtime.OutOfMemory`. The process gets its events from Lambda's Runtime API and returns its answers to it. As in Lambda
-each sandbox has a server of its own, so at most one event is in progress. The protocol is AWS's, documented as "Using
-the Lambda runtime API for custom runtimes" (version 2018-06-01). AWS's client sends no key, so only connections of the
-sandbox's own process are accepted: no web page and no other user can take an event or answer one.
+`Runtime.OutOfMemory`. The process gets its events from the Runtime API, a server of its own as in Lambda.
 """
 
 from __future__ import annotations
@@ -203,7 +200,12 @@ class Sandbox:
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """Serves one sandbox."""
+    """Lambda's Runtime API for one sandbox: its process gets events here and returns its answers, one at a time.
+
+    The protocol is AWS's, documented as "Using the Lambda runtime API for custom runtimes" (version 2018-06-01). AWS's
+    client sends no key, so only connections of the sandbox's own process are accepted: no web page and no other user
+    can take an event or answer one.
+    """
 
     daemon_threads = True
     block_on_close = False
