@@ -128,16 +128,11 @@ def opened(
         watch(detail)
         bus.put("aws.states", "Step Functions Execution Status Change", detail, [arn])
 
-    def close_logs() -> None:
-        logs.close()
-        for loss in logs.losses():  # an incomplete log must not look complete
-            tell(loss)
-
     with contextlib.ExitStack() as closing:
         server = Endpoint()
         closing.callback(server.close)
         logs = LogWriter(lambda: server.url, server.secret)
-        closing.callback(close_logs)
+        closing.callback(_close, logs, tell)
         functions = Functions(folder, server.url, server.secret, logs)
         closing.callback(functions.close)
         bus = Bus(lambda arn, given: executions.start(arn, given))
@@ -151,3 +146,10 @@ def opened(
         server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])
         functions.prepare(cloudformation.FUNCTIONS)
         yield cloud
+
+
+def _close(logs: LogWriter, tell: Callable[[str], None]) -> None:
+    """Ends the log, and reports the lines it lost: an incomplete log must not look complete."""
+    logs.close()
+    for loss in logs.losses():
+        tell(loss)
