@@ -40,8 +40,7 @@ def migrations() -> Path:
     if named:
         return Path(named)
     folder, table = _find()
-    path = folder / table.get("migrations", "migrations")
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return readable(folder / table.get("migrations", "migrations"))
 
 
 def local() -> Path:
@@ -53,6 +52,11 @@ def local() -> Path:
 def cache() -> Path:
     """The folder of what is made again if it is gone: downloaded wheels, templates, packages."""
     return PACKAGE.parent / "build" if IS_CHECKOUT else local() / "cache"
+
+
+def readable(path: Path) -> Path:
+    """The path, relative if it is below the current folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _find() -> tuple[Path, dict[str, str]]:

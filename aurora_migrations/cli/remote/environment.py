@@ -269,6 +269,7 @@ def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
     report = note if arguments.output == "text" else lambda text: None
     with contextlib.ExitStack() as closing:
         with local_errors():
+            from aurora_migrations.local.account import ENVIRONMENT, KEY, REGION
             from aurora_migrations.local.cloud.discovery import find_or_start, report_changes
 
             access = closing.enter_context(find_or_start(arguments.migrations, report, hurry=arguments.hurry))
@@ -276,12 +277,12 @@ def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
             if not ours and arguments.verb != "deploy":  # which puts the files there
                 report_changes(access, report)
         session = boto3.Session(
-            aws_access_key_id=access.access_key,
+            aws_access_key_id=KEY,
             aws_secret_access_key=access.secret_key,
-            region_name=access.region,
+            region_name=REGION,
             botocore_session=botocore.session.Session(session_vars=_NO_CONFIGURATION),
         )
-        yield Environment(access.environment, session, access.endpoint, lasting=not ours)
+        yield Environment(ENVIRONMENT, session, access.endpoint, lasting=not ours)
 
 
 @contextlib.contextmanager

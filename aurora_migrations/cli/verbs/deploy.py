@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
 def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequence[str]:
     """Makes the local cloud with this secret key deploy; returns the ARNs of the executions that this has started."""
-    from aurora_migrations.local.cloud.services.callers import DEPLOY, signed
+    from aurora_migrations.local.cloud.services.iam import DEPLOY, signed
 
     directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -41,10 +41,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
     arguments = parser.parse_args(argv)
     from aurora_migrations.cli.remote.environment import local_errors
-    from aurora_migrations.local import paths
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
     from aurora_migrations.local.database_login import read_login, verify_login
     from aurora_migrations.local.postgres import server
+    from aurora_migrations.local.postgres.data_directory import local_data
 
     try:
         news: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
                 access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
                 first = closing.enter_context(found_by_others(project.local(), access))
             _introduce(cloud, login.redacted_url if login else url, arguments.migrations, first)
-            ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
+            ended = (lambda: None) if login else (lambda: server.log_if_ended(local_data()))
             with contextlib.suppress(KeyboardInterrupt):
                 _watch(cloud, news, ended, closing.enter_context(pressed()))
             show("Ending ...")

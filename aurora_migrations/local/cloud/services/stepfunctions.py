@@ -28,7 +28,6 @@ _LONGEST_INPUT = 262_144  # bytes; Step Functions' quota
 _LONGEST_NAME = 80
 _NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
 _LONGEST_IN_EVENT = 253_952  # bytes of an escaped input; an event leaves out a longer one
-Tell = Callable[[dict[str, Any], str], None]
 
 # moto parses a definition again for every execution, which takes up to half a second. A parsed one can be shared: an
 # execution changes only its environment.
@@ -38,7 +37,7 @@ AmazonStateLanguageParser.parse = staticmethod(lru_cache(16)(AmazonStateLanguage
 class Executions:
     """Watches every execution until it ends."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Callable[[dict[str, Any], str], None]) -> None:
         """`tell` is called with each status change: the event's detail, and the execution's ARN."""
         self._tell = tell
         self._running: list[Any] = []
@@ -84,7 +83,6 @@ class Executions:
         return {"stopDate": (execution.stop_date or datetime.now(UTC)).timestamp()}
 
     def close(self) -> None:
-        """Stops watching."""
         self._ended.set()
         self._changed.set()
 
@@ -92,7 +90,7 @@ class Executions:
         while not self._ended.is_set():
             with self._lock:
                 over = [each for each in self._running if each.status != "RUNNING"]
-                self._running = [each for each in self._running if each.status == "RUNNING"]
+                self._running = [each for each in self._running if each not in over]  # it may be over by now
                 idle = not self._running
             for execution in over:
                 self._tell(_detail(execution, execution.status), execution.execution_arn)

@@ -23,13 +23,12 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.secretsmanager.models import secretsmanager_backends
 
 from aurora_migrations.local.account import ACCOUNT, KEY, REGION, key_of
-from aurora_migrations.local.cloud.console import Console
+from aurora_migrations.local.cloud.console import Console, Mail
 from aurora_migrations.local.cloud.endpoint import Endpoint
-from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event, RuntimeApi
 from aurora_migrations.local.cloud.services import stepfunctions
-from aurora_migrations.local.cloud.services.callers import signed
 from aurora_migrations.local.cloud.services.eventbridge import Sent
-from aurora_migrations.local.cloud.services.inbox import Mail
+from aurora_migrations.local.cloud.services.iam import signed
+from aurora_migrations.local.cloud.services.sandbox import Answer, Event, RuntimeApi
 
 CANARY = "canary-password"
 MAIL = "canary-mail"

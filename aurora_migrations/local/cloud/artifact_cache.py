@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from aurora_migrations.local.postgres.file_locks import hold, is_held, locked
+from aurora_migrations.local.postgres.processes import hold, is_held, locked
 
 LOCK = "cache.lock"
 LOCK_SECONDS = 900  # another process may be downloading wheels
@@ -27,11 +27,7 @@ class SourcesChanged(Exception):
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """The cache folder, locked against other processes and without unfinished artifacts.
-
-    Raises:
-        ServerError: another process has kept it locked for too long.
-    """
+    """The cache folder, locked against other processes and without unfinished artifacts."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK, timeout=LOCK_SECONDS):
         for unfinished in folder.glob("*-*.*"):
@@ -40,11 +36,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def get_or_build(folder: Path, kind: str, digest: Callable[[], str], build: Callable[[Path], None]) -> Path:
-    """The artifact of that kind and digest. It appears whole or not at all.
-
-    Args:
-        digest: computes the digest of the sources; called again after a build.
-        build: makes the folder that it is given.
+    """The artifact of that kind and digest. It appears whole or not at all. `build` makes the folder that it is given.
 
     Raises:
         SourcesChanged: during two builds in a row.
@@ -111,7 +103,15 @@ def fingerprint(migrations: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in _entries(migrations):
-        kind, content = _describe(path)
+        kind, content = "other", b""
+        try:
+            if path.is_dir():
+                scripts = [each.name for each in _entries(path) if each.name.lower().endswith(".sql")]
+                kind, content = "folder", os.fsencode("\0".join(scripts))
+            elif path.is_file():
+                kind, content = "file", path.read_bytes()
+        except OSError:
+            kind = "unreadable"
         digest.update(os.fsencode(f"{kind}\0{path.name}\0{len(content)}\0") + content)
     return digest.hexdigest()
 
@@ -121,15 +121,3 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError:
         return []
-
-
-def _describe(path: Path) -> tuple[str, bytes]:
-    try:
-        if path.is_dir():
-            scripts = [each.name for each in _entries(path) if each.name.lower().endswith(".sql")]
-            return "folder", os.fsencode("\0".join(scripts))
-        if path.is_file():
-            return "file", path.read_bytes()
-    except OSError:
-        return "unreadable", b""
-    return "other", b""

@@ -10,16 +10,15 @@ from __future__ import annotations
 import compileall
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from aurora_migrations import project
 from aurora_migrations.cdk.package import HERE, PackagingError, add_code, add_migrations
-from aurora_migrations.local.cloud.cache import artifact_cache
-from aurora_migrations.local.cloud.cache.artifact_cache import SourcesChanged, digest_of, fingerprint
-from aurora_migrations.local.postgres.process_lifetime import end_with_the_parent, lifeline
+from aurora_migrations.local.cloud import artifact_cache
+from aurora_migrations.local.cloud.artifact_cache import SourcesChanged, digest_of, fingerprint
+from aurora_migrations.local.postgres.processes import end_with_the_parent, run_python
 
 KEPT = 5  # the newest packages that are kept, beside those in use
 _PARTS = ("compiler", "engine", "cdk/package.py", "cdk/certificates", "project.py", "__init__.py")
@@ -28,11 +27,7 @@ _IMPORTED = digest_of(_SOURCES)  # the sources that this process runs
 
 
 def package(folder: Path, migrations: Path, tell: Callable[[str], None]) -> Path:
-    """The folder with the package of these migrations. It stays for as long as this process lives.
-
-    Args:
-        folder: the cache.
-        tell: receives a message if the build takes a while.
+    """The folder with the package of these migrations, in the cache. It stays for as long as this process lives.
 
     Raises:
         PackagingError: pip failed, or the package can't be written.
@@ -71,12 +66,8 @@ def _build(what: str, *paths: Path) -> None:
     if digest_of(_SOURCES) == _IMPORTED:
         _BUILDERS[what](*paths)
         return
-    arguments = [what, *(str(path.absolute()) for path in paths)]
-    command = [sys.executable, "-m", "aurora_migrations.local.cloud.cache.package_cache", *arguments]
-    environment = {**os.environ, project.LOCAL_VARIABLE: str(project.local())}  # it isn't in the project's folder
-    cwd = project.PACKAGE.parent
-    with lifeline() as stdin:
-        finished = subprocess.run(command, cwd=cwd, env=environment, stdin=stdin, capture_output=True, text=True)
+    arguments = (str(path.absolute()) for path in paths)
+    finished = run_python("-m", "aurora_migrations.local.cloud.package_cache", what, *arguments)
     if finished.returncode:
         raise PackagingError(finished.stderr.strip())
 
@@ -87,16 +78,14 @@ def _build_code(building: Path) -> None:
 
 
 def _build_package(building: Path, code: Path, migrations: Path) -> None:
-    shutil.copytree(code, building, copy_function=_link)
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links
+            shutil.copy2(source, target)
+
+    shutil.copytree(code, building, copy_function=link)
     add_migrations(building, migrations)
-
-
-def _link(source: str, target: str) -> None:
-    """Adds a hard link, or copies where the file system has none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 _BUILDERS: dict[str, Callable[..., None]] = {"code": _build_code, "package": _build_package}

@@ -8,7 +8,6 @@ with it.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import subprocess
@@ -19,12 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurora_migrations import project
-from aurora_migrations.engine.steps.settings import SSLMODES
 from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, PARAMETERS, REGION
-from aurora_migrations.local.cloud.cache import artifact_cache
-from aurora_migrations.local.cloud.cache.artifact_cache import SourcesChanged, digest_of
+from aurora_migrations.local.cloud import artifact_cache
+from aurora_migrations.local.cloud.artifact_cache import SourcesChanged, digest_of
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.process_lifetime import end_with_the_parent, lifeline
+from aurora_migrations.local.postgres.processes import end_with_the_parent, run_python
 
 if TYPE_CHECKING:
     from aurora_migrations.cdk.config import Environment
@@ -34,25 +32,15 @@ _NAME = "template.json"
 _PARTS = ("cdk", "engine", "compiler", "local/account.py", "project.py", "__init__.py")
 _SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
 _PACKAGES = ("aws-cdk-lib", "cdk-nag", "constructs", "jsii", "pydantic")
-_SYNTHESIS = ("-m", "aurora_migrations.local.cloud.cache.template_cache")
+_SYNTHESIS = ("-m", "aurora_migrations.local.cloud.template_cache")
 
 
 def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
-    """The template's text.
-
-    Args:
-        folder: the cache.
-        sslmode: libpq's, as in the database's URL.
-        tell: receives a message if the synthesis takes a while.
+    """The template's text, for an sslmode of libpq's.
 
     Raises:
-        ServerError: it could not be synthesized or kept, or there is no such sslmode.
+        ServerError: it could not be synthesized or kept.
     """
-    if sslmode not in SSLMODES:
-        raise ServerError(
-            f"The database's URL has the sslmode {sslmode!r}, which PostgreSQL doesn't know.",
-            todo=f"write one of {', '.join(SSLMODES)}.",
-        )
 
     def digest() -> str:
         versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
@@ -83,14 +71,10 @@ def _synthesize(building: Path, sslmode: str) -> None:
     jsii = building.parent / "jsii"  # where jsii keeps what it unpacks, if it can't in the person's home
 
     def run() -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))}
+        variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
         if jsii.is_dir():
-            environment["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] = str(jsii)
-        command = [sys.executable, *_SYNTHESIS, str(building / _NAME), sslmode]
-        with lifeline() as stdin:
-            return subprocess.run(
-                command, cwd=project.PACKAGE.parent, env=environment, stdin=stdin, capture_output=True, text=True
-            )
+            variables["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] = str(jsii)
+        return run_python(*_SYNTHESIS, str(building / _NAME), sslmode, **variables)
 
     finished = run()
     if "Cannot use the jsii package cache" in finished.stderr and not jsii.is_dir():
@@ -108,7 +92,7 @@ def _synthesize(building: Path, sslmode: str) -> None:
 # ---- in the process of the synthesis --------------------------------------------------------------------------------
 
 
-def main(target: Path, sslmode: str) -> int:
+def main(target: Path, sslmode: str) -> None:
     """Synthesizes into a file."""
     end_with_the_parent()
     import aurora_migrations.cdk  # noqa: F401 - sets the CDK's Node, so it comes first
@@ -128,7 +112,6 @@ def main(target: Path, sslmode: str) -> int:
         stack = MigrationsStack(app, _environment(sslmode), package)
         app.synth()
         shutil.copyfile(Path(folder) / f"{stack.stack_name}.template.json", target)
-    return 0
 
 
 def _environment(sslmode: str) -> Environment:
@@ -166,4 +149,4 @@ def _environment(sslmode: str) -> Environment:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2])
