@@ -29,8 +29,8 @@ _T = TypeVar("_T")
 
 
 class Model(BaseModel):
-    """An object of cdk.json. The text below a key describes it in the JSON Schema and in docs/settings.md. Messages use
-    its first sentence, or the key's title."""
+    """An object of cdk.json. The text below a key describes it in the JSON Schema and in docs/reference/settings.md.
+    Messages use its first sentence, or the key's title."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -256,7 +256,7 @@ def _read_error(session: Session, error: psycopg.Error) -> MigratorError:
     return changed_by_hand(
         f"The history can't be read: {found.message} ({found.sqlstate}).",
         cause="Its tables aren't as this product made them: a table or a column was dropped, renamed or changed.",
-        solution=f"Undo that, or bring {BACKUP}. docs/history.md shows its tables.",
+        solution=f"Undo that, or bring {BACKUP}. docs/reference/history.md shows its tables.",
         sqlstate=found.sqlstate,
     )
 

@@ -1,8 +1,7 @@
 """What a terminal shows of each error: what happened and where, why, in what state the database is, what to do.
 
-The texts stand in tests/golden/terminal, one file a class, to be read as a whole; docs/troubleshooting.md shows the
-first of each. After a change of words: `GOLDEN=write python -m tasks test tests/cli/test_messages.py`, read the
-difference, and `python -m tasks docs`.
+The texts stand in tests/golden/terminal, one file a class, to be read as a whole. After a change of words:
+`GOLDEN=write python -m tasks test tests/cli/test_messages.py`, and read the difference.
 """
 
 from __future__ import annotations

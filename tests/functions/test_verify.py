@@ -208,7 +208,7 @@ def test_table_of_a_file_that_is_in_again_after_a_rollback_is_missed(machine, da
 
 
 def test_trigger_that_drops_a_table_is_not_seen_and_the_remedy_holds(machine, database) -> None:
-    """As docs/functions.md says."""
+    """As docs/reference/functions.md says."""
     drops = "CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS\n"
     drops += "  'BEGIN DROP TABLE a; RETURN NEW; END';\nCREATE TABLE jobs (id int);\n"
     drops += "CREATE TRIGGER drops BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION drops();"

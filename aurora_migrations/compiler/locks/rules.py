@@ -3,7 +3,7 @@ functions and types of PostgreSQL's own that they depend on.
 
 The rules are the rows of `rules.tsv`, each with its source in PostgreSQL's documentation, and each is tried on real
 servers by `tests/database/test_effects.py`. A rule is about a relation that the statement names. What it can't see,
-such as children and partitions, is listed in docs/check.md.
+such as children and partitions, is listed in docs/reference/rules.md.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ WHO_LOCKS_HISTORY = (
 )
 # SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
-_COMPARE_HISTORY = "Compare the schema aurora_migrations with what docs/history.md says, and report it."
+_COMPARE_HISTORY = "Compare the schema aurora_migrations with what docs/reference/history.md says, and report it."
 _SHOWN = 5  # lines of a DETAIL
 _BARE = ("42704", "42725", "42809", "42883")  # functions, types and operators: named without quotation marks
 _ABOUT_OBJECTS = ("2BP01",)  # other objects depend on it: only names of the catalog are in it
