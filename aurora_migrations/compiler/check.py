@@ -17,6 +17,8 @@ from aurora_migrations.engine.migrations import Migration, Package, Problem
 from aurora_migrations.engine.options import Options
 from aurora_migrations.engine.script import Action, Hazard, Script
 
+_IDLE = "`allow = {0}` no longer applies: the file has no such hazard; take the line out"
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -127,15 +129,7 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
         file,
         compiled=replace(file.compiled, script=script),
         problems=(*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
-        warnings=tuple(
-            Problem(
-                file.file,
-                f"`allow = {allow.rule}` no longer applies: the file has no such hazard; take the line out",
-                allow.line,
-                1,
-            )
-            for allow in idle
-        ),
+        warnings=tuple(Problem(file.file, _IDLE.format(allow.rule), allow.line, 1) for allow in idle),
         notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
     )
 

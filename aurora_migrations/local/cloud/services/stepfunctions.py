@@ -23,7 +23,7 @@ from aurora_migrations.local.account import ACCOUNT, KEY, REGION
 from aurora_migrations.local.cloud.services.iam import Refused
 
 _LOOK_S = 0.03
-_STARTS_S = 2.0  # by then an execution has begun
+_STARTS_S = 10.0  # by then an execution has begun
 _LONGEST_INPUT = 262_144  # bytes; Step Functions' quota
 _LONGEST_NAME = 80
 _NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
@@ -73,10 +73,12 @@ class Executions:
             execution = find(arn)
         except Exception as error_of_moto:
             raise Refused("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'") from error_of_moto
+        until = time.monotonic() + _STARTS_S
+        while execution.status == "RUNNING" and time.monotonic() < until:
+            if (env := execution.exec_worker.env) and env.is_running():
+                break
+            time.sleep(_LOOK_S)  # moto can't stop what it hasn't begun
         if execution.status == "RUNNING":
-            until = time.monotonic() + _STARTS_S
-            while execution.exec_worker.env is None and time.monotonic() < until:
-                time.sleep(_LOOK_S)  # moto can't stop what it hasn't begun
             execution.stop(stop_date=datetime.now(UTC), error=error, cause=cause)
             execution.exec_status, execution.stop_date = ExecutionStatus.ABORTED, datetime.now(UTC)
             execution.error, execution.cause = error, cause
