@@ -35,6 +35,7 @@ ERRORS = {"SIGINT": ("Cancelled",), "backend cancelled": ("Cancelled", "Migratio
 TABLES = ("ledger", "items")  # that can be read at any time
 FOLLOWERS = ("SIGKILL", "backend terminated", "connection reset", "server crashes")  # strike a second time
 MOST_MESSAGES = 24  # of a run that resumes, about
+TRIES = 3
 ALL = 4  # units of the second file, with its record
 RELEASE = 2.0  # seconds until the locks are free
 LONGEST_RUN, LONGEST_REACH = 90.0, 30.0  # seconds
@@ -97,13 +98,22 @@ def draw(seed: int) -> Case:
         lock_wait=chance.choice(("0s", "20s")),
         wait=chance.uniform(0, 1),
         late=chance.random() < 0.5,
-        again=(second, message) if chance.random() < 0.3 else None,
+        again=(second, message) if chance.random() < 0.5 else None,
     )
 
 
 def run(stage: Stage, case: Case) -> Outcome:
-    """Tries the case."""
+    """Tries the case; again, where the statement had left the phase before the fault could strike."""
     stage.end(case.kind, case.action)  # before the case has databases of its own
+    outcome = _try(stage, case)
+    for _ in range(TRIES - 1):
+        if outcome.struck or outcome.problems:
+            break
+        outcome = _try(stage, case)
+    return outcome
+
+
+def _try(stage: Stage, case: Case) -> Outcome:
     with stage.database(case.kind, case.action) as database, Proxy(database.server.port) as proxy:
         tried = _Try(stage, case, database, proxy)
         try:
