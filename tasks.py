@@ -9,7 +9,7 @@
     torture inject faults into runs and check what they leave       (arguments go to tests.torture: --count 1000)
     build   make the Lambda package from migrations/ and check it   (arguments go to `aurora-migrations build`)
     synth   write the CloudFormation templates; the CDK calls this  (arguments go to app.py)
-    docs    write the pages and golden files that are made from the code
+    docs    write the pages and golden files that are made from the code, and build the site into build/site
     lint    check style, format and types                           (--fix repairs style and format first)
     clean   stop the local server, remove caches, .local and .venv
     setup   only make .venv ready, which run, test and lint do by themselves
@@ -22,9 +22,11 @@ later calls find them there. `make VERB ARGS="..."` does the same.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -35,7 +37,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-OLDEST = (3, 11)
+OLDEST, OLDEST_NAME = (3, 11), "3.11"
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "set-up-finished"
@@ -47,24 +49,42 @@ SETUPS = ("run", "cdk", "local", "dev")  # each holds the ones before it
 LOCKS = ("run", "lambda", "cdk", "local", "dev")  # each may name the ones before it
 COMPILE_OPTIONS = ["--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-emit-options"]
 LOCAL_PIP_SETTINGS = ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL")
-WINDOWS_ONLY = r"(?m)^((?:colorama|tzdata)==\S+)"
+WINDOWS_ONLY = r"(?m)^(tzdata==\S+)"
 LEFTOVERS = (".venv", ".local", "build", "cdk.out", "dist", "*.egg-info", "migration-*-output.json", ".coverage")
 CACHES = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "**/__pycache__")
+# Verbs that other programs do, if any: the set-up that they need, and the program with its first arguments.
+CALLED = {
+    "run": ("local", "aurora_migrations", "run", "--local"),
+    "up": ("local", "aurora_migrations", "up"),
+    "torture": ("dev", "tests.torture"),
+    "build": ("cdk", "aurora_migrations", "build"),
+    "synth": ("cdk", "app"),
+    "setup": ("dev",),
+}
+TAKE_NONE = ("docs", "setup", "clean")
 
 
-class Trouble(Exception):
-    """What is wrong and what to do, in plain sentences."""
+class TaskError(Exception):
+    """A task failed. Its text says what is wrong and what to do."""
 
 
-def run(arguments: list[str]) -> int:
-    set_up("local")
-    has_target = bool(arguments) and not arguments[0].startswith("-")
-    return hand_over("aurora_migrations", "run", "--local", *([] if has_target else [EXAMPLE]), *arguments)
+def call(verb: str, arguments: list[str]) -> int:
+    """Runs a verb that is another program's work."""
+    if verb == "torture" and sys.platform == "win32":
+        raise TaskError("torture needs signals and a process that forks: call it on Linux, macOS or in WSL.")
+    if verb == "run" and (not arguments or arguments[0].startswith("-")):
+        arguments = [EXAMPLE, *arguments]
+    kind, *command = CALLED[verb]
+    set_up(kind)
+    return hand_over(*command, *arguments) if command else 0
 
 
-def up(arguments: list[str]) -> int:
-    set_up("local")
-    return hand_over("aurora_migrations", "up", *arguments)
+def docs(arguments: list[str]) -> int:
+    """The generated parts of the pages, then the site."""
+    set_up("dev")
+    code = subprocess.run(module("tools.documents"), cwd=ROOT).returncode
+    os.environ["NO_MKDOCS_2_WARNING"] = "1"  # what it says is in docs/decisions/0025
+    return code or hand_over("mkdocs", "build", "--strict")
 
 
 def test(arguments: list[str]) -> int:
@@ -79,66 +99,37 @@ def test(arguments: list[str]) -> int:
     return together or alone
 
 
-def torture(arguments: list[str]) -> int:
-    if sys.platform == "win32":
-        raise Trouble("torture needs signals and a process that forks: call it on Linux, macOS or in WSL.")
-    set_up("dev")
-    return hand_over("tests.torture", *arguments)
-
-
-def build(arguments: list[str]) -> int:
-    set_up("cdk")
-    return hand_over("aurora_migrations", "build", *arguments)
-
-
-def synth(arguments: list[str]) -> int:
-    set_up("cdk")
-    return hand_over("app", *arguments)
-
-
-def docs(arguments: list[str]) -> int:
-    refuse(arguments)
-    set_up("dev")
-    return hand_over("tools.documents")
-
-
 def lint(arguments: list[str]) -> int:
     set_up("dev")
     fix = arguments == ["--fix"]
     if arguments and not fix:
-        raise Trouble("lint takes no argument but --fix.")
-    style = ["ruff", "check", *(["--fix"] if fix else []), "."]
+        raise TaskError("lint takes no argument but --fix.")
     layout = ["ruff", "format", *([] if fix else ["--check"]), "."]
-    codes = [subprocess.run(module(*check), cwd=ROOT).returncode for check in (style, layout, ["mypy"])]
+    checks = (["ruff", "check", *arguments, "."], layout, ["mypy"])
+    codes = [subprocess.run(module(*check), cwd=ROOT).returncode for check in checks]
     return next(filter(None, codes), 0)
 
 
-def setup(arguments: list[str]) -> int:
-    refuse(arguments)
-    set_up("dev")
-    return 0
-
-
 def clean(arguments: list[str]) -> int:
-    refuse(arguments)
     with only_one():
-        stopped = stop_server()
-        if stopped.returncode and (ROOT / ".local").exists():
-            print(stopped.stdout, file=sys.stderr)
-            raise Trouble(
-                "The local server did not stop (its words are above), so nothing was removed. "
-                "Call `python -m tasks setup` and then clean again, or stop it and delete .local by hand."
-            )
+        runs_on = (
+            "The local server did not stop (its words are above), so nothing was removed. "
+            "Call `python -m tasks setup` and then clean again, or stop it and delete .local by hand."
+        )
+        stop_server(runs_on if (ROOT / ".local").exists() else "")
         for pattern in LEFTOVERS + CACHES:
             for path in list(ROOT.glob(pattern)):
-                remove(path)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
     return 0
 
 
 def lock(arguments: list[str]) -> int:
     """The oldest Python needs the most packages. This machine's pip settings must not show in the result."""
     if sys.version_info[:2] != OLDEST:
-        raise Trouble(f"The lock is made with Python {dotted(OLDEST)}; call it with that one.")
+        raise TaskError(f"The lock is made with Python {OLDEST_NAME}; call it with that one.")
     variables = {name: value for name, value in os.environ.items() if name not in LOCAL_PIP_SETTINGS}
     variables.update(PIP_CONFIG_FILE=os.devnull, CUSTOM_COMPILE_COMMAND="python -m tasks lock")
     with tempfile.TemporaryDirectory() as folder:
@@ -166,42 +157,37 @@ def set_up(kind: str) -> None:
     with only_one():
         if is_ready(kind):
             return
-        tell(f"Setting up .venv from requirements/{kind}.txt; this happens once and takes a few minutes.")
-        if stamped()[:1] != [environment()]:  # else this Python made it: packages may be changed in place
+        report(f"Setting up .venv from requirements/{kind}.txt; this happens once and takes a few minutes.")
+        if stamped()[:1] != stamp(kind)[:1]:  # else this Python made it: packages may be changed in place
             stop_server()
             make_environment(VENV)
         STAMP.unlink(missing_ok=True)
         install("--require-hashes", "--only-binary", ":all:", "--requirement", f"requirements/{kind}.txt")
         install("--no-deps", "--no-build-isolation", "--editable", ".")
-        STAMP.write_text(f"{environment()}\n{wanted(kind)}\n", encoding="utf-8")
+        STAMP.write_text("\n".join(stamp(kind)), encoding="utf-8")
 
 
-def environment() -> str:
-    """What .venv can't outlive: another Python, or a move to another folder."""
-    return f"{sys.platform} {sys.version.split()[0]} {ROOT}"
-
-
-def wanted(kind: str) -> str:
+def stamp(kind: str) -> list[str]:
+    """What .venv can't outlive, another Python or a move to another folder; and what it holds."""
     content = b"".join((ROOT / name).read_bytes() for name in (f"requirements/{kind}.txt", "pyproject.toml"))
-    return f"{kind} {hashlib.sha256(content).hexdigest()}"
+    return [f"{sys.platform} {sys.version.split()[0]} {ROOT}", f"{kind} {hashlib.sha256(content).hexdigest()}"]
 
 
 def stamped() -> list[str]:
-    found = STAMP.exists() and python_of(VENV).exists()
-    return STAMP.read_text("utf-8").splitlines() if found else []
+    """The stamp of the last set-up that finished."""
+    return STAMP.read_text("utf-8").splitlines() if STAMP.exists() and python_of(VENV).exists() else []
 
 
 def is_ready(kind: str) -> bool:
     """dev holds what cdk needs, and cdk what run needs: a finished larger set-up will do for a smaller one."""
-    enough = SETUPS[SETUPS.index(kind) :]
-    return any(stamped() == [environment(), wanted(each)] for each in enough)
+    return any(stamped() == stamp(each) for each in SETUPS[SETUPS.index(kind) :])
 
 
 def make_environment(folder: Path) -> None:
     if Path(sys.prefix) == folder:
-        raise Trouble("This Python runs from .venv, which must be made anew: `deactivate`, then call again.")
+        raise TaskError("This Python runs from .venv, which must be made anew: `deactivate`, then call again.")
     if importlib.util.find_spec("ensurepip") is None:
-        raise Trouble(
+        raise TaskError(
             f"{sys.executable} can't make a virtual environment, because its venv part is not installed. "
             "On Debian and Ubuntu install it with `apt install python3-venv`, then call again."
         )
@@ -209,32 +195,32 @@ def make_environment(folder: Path) -> None:
 
 
 def install(*what: str) -> None:
-    pip = [*module("pip"), "install", "--quiet", "--no-input", "--disable-pip-version-check", *what]
     quietly(
-        pip,
+        [*module("pip"), "install", "--quiet", "--no-input", "--disable-pip-version-check", *what],
         f"pip could not install {what[-1]} (its words are above). If the network failed, call again; "
         "if it found no matching distribution, a package has no wheel for this Python or system: "
         "CPython 3.11 to 3.14 on Linux (glibc), macOS (Apple silicon) or Windows (x86_64) have them.",
     )
 
 
-def stop_server() -> subprocess.CompletedProcess[str]:
-    if not python_of(VENV).exists():
-        return subprocess.CompletedProcess([], 0, "")
-    return captured(module("aurora_migrations.local", "stop"))
+def stop_server(failure: str = "") -> None:
+    """Stops the local server if it runs. That this fails matters only with a text about it."""
+    if python_of(VENV).exists():
+        quietly(module("aurora_migrations.local", "stop"), failure)
 
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
     """One set-up at a time in a checkout. The lock is on this very file; the system frees it when we end."""
     with Path(__file__).open("r+b") as handle:
-        if not try_lock(handle):
-            tell("Another set-up is at work in this folder; waiting for it.")
-            deadline = time.monotonic() + WAIT_FOR_ANOTHER_SET_UP_S
-            while not try_lock(handle):
-                if time.monotonic() > deadline:
-                    raise Trouble("Another set-up in this folder does not end. End it, then call again.")
-                time.sleep(0.2)
+        deadline = None
+        while not try_lock(handle):
+            if deadline is None:
+                report("Another set-up is at work in this folder; waiting for it.")
+                deadline = time.monotonic() + WAIT_FOR_ANOTHER_SET_UP_S
+            if time.monotonic() > deadline:
+                raise TaskError("Another set-up in this folder does not end. End it, then call again.")
+            time.sleep(0.2)
         yield
 
 
@@ -255,16 +241,9 @@ def try_lock(handle: BinaryIO) -> bool:
     return True
 
 
-def quietly(command: list[str], trouble: str, variables: dict[str, str] | None = None) -> None:
-    result = captured(command, variables)
-    if result.returncode:
-        print(result.stdout, file=sys.stderr)
-        raise Trouble(trouble)
-
-
-def captured(command: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """close_fds: on POSIX a child keeps the lock as long as it lives, even if this process is killed."""
-    return subprocess.run(
+def quietly(command: list[str], failure: str, variables: dict[str, str] | None = None) -> None:
+    """Runs a command, and prints what it printed only if it fails."""
+    result = subprocess.run(
         command,
         cwd=ROOT,
         env=variables,
@@ -273,8 +252,11 @@ def captured(command: list[str], variables: dict[str, str] | None = None) -> sub
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        close_fds=sys.platform == "win32",
+        close_fds=sys.platform == "win32",  # elsewhere a child keeps the lock until it ends, even if we are killed
     )
+    if result.returncode and failure:
+        report(result.stdout)
+        raise TaskError(failure)
 
 
 def hand_over(*what: str) -> int:
@@ -299,36 +281,20 @@ def python_of(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def refuse(arguments: list[str]) -> None:
-    if arguments:
-        raise Trouble(f"This verb takes no arguments, and got {' '.join(arguments)}.")
-
-
-def dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
-
-
-def tell(sentence: str) -> None:
+def report(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (run, up, test, torture, build, synth, docs, lint, clean, setup, lock)
+    **{verb: functools.partial(call, verb) for verb in CALLED},
+    **{verb.__name__: verb for verb in (test, docs, lint, clean, lock)},
 }
 
 
 def main(words: list[str]) -> int:
     if sys.version_info < OLDEST:
-        version = dotted(sys.version_info[:3])
-        tell(
-            f"Python {dotted(OLDEST)} or newer is needed; {sys.executable} is {version}. "
+        report(
+            f"Python {OLDEST_NAME} or newer is needed; {sys.executable} is {platform.python_version()}. "
             "Install one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python; "
             "Windows: winget install Python.Python.3.13), then name it: make test PYTHON=python3.13."
         )
@@ -338,12 +304,13 @@ def main(words: list[str]) -> int:
         print(__doc__)
         return 0 if verb in ("-h", "--help", "help") else 2
     try:
-        return VERBS[verb](arguments[1:] if arguments[:1] == ["--"] else arguments)
-    except Trouble as trouble:
-        tell(str(trouble))
-        return 1
-    except OSError as error:
-        tell(f"The system refused a step of {verb}: {error}. Put that right, then call again.")
+        arguments = arguments[1:] if arguments[:1] == ["--"] else arguments
+        if arguments and verb in TAKE_NONE:
+            raise TaskError(f"This verb takes no arguments, and got {' '.join(arguments)}.")
+        return VERBS[verb](arguments)
+    except (TaskError, OSError) as error:
+        refused = f"The system refused a step of {verb}: {error}. Put that right, then call again."
+        report(refused if isinstance(error, OSError) else str(error))
         return 1
     except KeyboardInterrupt:
         return 130

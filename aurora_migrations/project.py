@@ -1,7 +1,8 @@
 """Where things are: this package's own files, and the project of whoever uses it.
 
 A project is the nearest folder, from the current one upwards, whose `pyproject.toml` has a table
-`[tool.aurora-migrations]`; without one it is the current folder.
+`[tool.aurora-migrations]`; without one it is the current folder. If a `pyproject.toml` on the way can't be read, or its
+table is wrong, all functions here raise InvalidInput.
 """
 
 from __future__ import annotations
@@ -28,46 +29,34 @@ _KEYS = ("migrations",)
 
 
 def root() -> Path:
-    """The project's folder.
-
-    Raises:
-        InvalidInput: a pyproject.toml on the way up can't be read, or its table has an unknown key or a wrong value.
-    """
+    """The project's folder."""
     return _find()[0]
 
 
 def migrations() -> Path:
     """The folder of the migrations: AURORA_MIGRATIONS_DIR, or `migrations` of the project's table, or `migrations/` in
-    the project; relative to the current folder where it is below that.
-
-    Raises:
-        InvalidInput: as for `root`.
-    """
+    the project; relative to the current folder where it is below that."""
     named = os.environ.get(MIGRATIONS_VARIABLE, "").strip()
     if named:
         return Path(named)
     folder, table = _find()
-    path = folder / table.get("migrations", "migrations")
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return readable(folder / table.get("migrations", "migrations"))
 
 
 def local() -> Path:
-    """The folder that is kept between local runs: AURORA_MIGRATIONS_LOCAL, or `.local/` of the project.
-
-    Raises:
-        InvalidInput: as for `root`.
-    """
+    """The folder that is kept between local runs: AURORA_MIGRATIONS_LOCAL, or `.local/` of the project."""
     named = os.environ.get(LOCAL_VARIABLE)
     return (Path(named) if named else root() / ".local").absolute()
 
 
 def cache() -> Path:
-    """The folder of what is made again if it is gone: downloaded wheels, templates, packages.
-
-    Raises:
-        InvalidInput: as for `root`.
-    """
+    """The folder of what is made again if it is gone: downloaded wheels, templates, packages."""
     return PACKAGE.parent / "build" if IS_CHECKOUT else local() / "cache"
+
+
+def readable(path: Path) -> Path:
+    """The path, relative if it is below the current folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _find() -> tuple[Path, dict[str, str]]:

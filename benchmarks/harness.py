@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from aurora_migrations.local.postgres import os_account
+from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres.server import Server, start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,7 +110,7 @@ def prepared(rounds: int) -> Iterator[Bench]:
     """A server as delivered (fsync on) in a temporary folder; both are gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="aurora-migrations-benchmarks-"))
     try:
-        if os_account.is_root():
+        if binaries.is_root():
             folder.chmod(0o755)  # PostgreSQL then runs as another account, which must get there
         (folder / "work").mkdir()
         with start(folder / "data") as server:

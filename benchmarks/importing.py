@@ -10,10 +10,10 @@ from benchmarks.harness import Bench, Cost, run_child, take_turns
 
 NOTHING, PEER = "sys", "psycopg, boto3"
 SIDES = {
-    "preflight": "functions.preflight.handler",
-    "apply": "functions.apply.handler",
-    "verify": "functions.verify.handler",
-    "apply, and the boto3 that its first call loads": "functions.apply.handler, boto3",
+    "preflight": "functions.preflight",
+    "apply": "functions.apply",
+    "verify": "functions.verify",
+    "apply, and the boto3 that its first call loads": "functions.apply, boto3",
 }
 GOALS = ("1.15", "1.15", "1.15", "")
 

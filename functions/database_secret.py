@@ -162,16 +162,15 @@ def _secret_error(error: Exception, secret: str) -> MigratorError:
 
 def _agreed_value(variable: str, setting: object, key: str, found: str | None, secret: str) -> str:
     """The setting, or else the secret's value. If both exist they must be the same."""
+    name = f"`database.{_SETTINGS[key]}` of the environment"
     if setting is None and found is None:
-        solution = f"Set `database.{_SETTINGS[key]}` of the environment and deploy, or write {key} into the secret."
+        solution = f"Set {name} and deploy, or write {key} into the secret."
         raise _malformed(secret, f"has no {key}, and {variable} isn't set", solution)
     if setting is None:
         return str(found)
     fold = str.lower if key == "host" else str
     if found is not None and fold(str(setting)) != fold(found):
-        solution = (
-            f"Correct whichever is wrong: `database.{_SETTINGS[key]}` of the environment, or {key} in the secret."
-        )
+        solution = f"Correct whichever is wrong: {name}, or {key} in the secret."
         raise _malformed(secret, f"has another {key} than {variable}, which is {setting}", solution)
     return str(setting)
 

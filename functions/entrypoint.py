@@ -8,6 +8,7 @@ an error leaves with the name that the workflow knows and with its facts as JSON
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import traceback
 from collections.abc import Callable, Mapping
@@ -19,15 +20,12 @@ from aurora_migrations.engine.errors import InternalError, InvalidInput, Migrato
 from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.engine.script import PAST
 from aurora_migrations.engine.steps import layout
-from aurora_migrations.engine.steps.deadline import Deadline
-from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR
-from aurora_migrations.engine.steps.execution_input import read_input
+from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR, read_input
 from aurora_migrations.engine.steps.layout import in_a_line
 from aurora_migrations.engine.steps.settings import ROOT, Settings, read_settings
-from aurora_migrations.engine.steps.step import Step, read_so_far, read_text
+from aurora_migrations.engine.steps.step import Deadline, Step, read_event_text, read_so_far
 from functions import mail
 from functions.database_secret import Login, SecretsClient, read_login, secrets_client, with_login
-from functions.error_payload import document
 from functions.remediation import in_environment
 from functions.telemetry import Telemetry
 
@@ -36,6 +34,12 @@ _DONE = 100  # the newest migrations that earlier calls did, in an error
 # Characters. https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
 _LONGEST_NAME, _LONGEST_ARN = 80, 300
 _LONGEST_FACT = 64  # of a time or a digest
+# Step Functions cuts a Cause at 32 KiB, and a truncated document isn't JSON any more. In the Cause the document is
+# escaped once more, which at worst doubles it.
+LIMIT = 15_000  # bytes of an error's document, the mail included
+FACTS_LIMIT = 8_192  # bytes
+_SIZES = ((2_000, 50), (1_000, 20), (500, 10), (200, 5), (100, 2))  # characters of a text, items of a list
+_CORE = ("error", "message", "cause", "state", "solution", "next_command", "execution")
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,8 @@ def _telemetry(step: str) -> Telemetry:
 def lambda_handler(
     step: str, work: Callable[[Call], dict[str, Any]], event: Any, context: Any, deployment: Deployment | None
 ) -> dict[str, Any]:
-    """Handles one event of the state machine: reads it, does the work, and returns its answer.
-
-    Where the event's `wants_mail` is true, the answer is `{"result": ..., "mail": ...}`.
-
-    Raises:
-        MigratorError: why not; its text is JSON, with the mail about it.
-    """
+    """Handles one event of the state machine: reads it, does the work, and returns its answer; where the event's
+    `wants_mail` is true, `{"result": ..., "mail": ...}`. The text of an error is JSON, with the mail about it."""
     payload, telemetry = event if isinstance(event, Mapping) else {}, _telemetry(step)
     run = _run(payload, step, deployment)
     telemetry.begin_call(run.execution, str(context.aws_request_id))
@@ -114,13 +113,13 @@ def _call(
             cause="The function was called by itself; it works for a state machine, which passes more than an input.",
             solution="Start an execution of the state machine instead.",
         )
-    execution = read_text(payload, "execution", _LONGEST_NAME)
+    execution = read_event_text(payload, "execution", _LONGEST_NAME)
     step = Step(
         settings=deployment.settings,
         input=read_input(payload.get("input", {}), execution, deployment.settings.actions),
         execution=execution,
-        started_at=read_text(payload, "started_at", _LONGEST_FACT),
-        package=read_text(payload, "package", _LONGEST_FACT),
+        started_at=read_event_text(payload, "started_at", _LONGEST_FACT),
+        package=read_event_text(payload, "package", _LONGEST_FACT),
         so_far=read_so_far(payload),
         deadline=Deadline(context.get_remaining_time_in_millis),
         listener=telemetry,
@@ -175,3 +174,25 @@ def unexpected(error: Exception) -> InternalError:
     places = [f"{os.path.relpath(frame.filename, ROOT)}:{frame.lineno} {frame.name}" for frame in frames]
     kind = type(error).__name__
     return InternalError(f"An unexpected {kind}, raised in {places[-1]}.", kind=kind, frames=places)
+
+
+def document(error: MigratorError, mail: Mapping[str, str] | None = None, **more: object) -> str:
+    """The error's facts, and more, as JSON of at most `LIMIT` bytes: what is cut is marked. The mail is never cut here:
+    its own size is limited."""
+    whole = {**error.to_dict(), **more}
+    core = {key: value for key, value in whole.items() if key in _CORE}
+    sizes = (whole, *(_shortened(whole, *size) for size in _SIZES))
+    facts = next((each for each in sizes if len(json.dumps(each, default=str)) <= FACTS_LIMIT), None)
+    facts = _shortened({**core, "cut": True}, 500, 0) if facts is None else facts
+    return json.dumps({**facts, "mail": mail} if mail else facts, default=str)
+
+
+def _shortened(value: Any, characters: int, items: int) -> Any:
+    if isinstance(value, str):
+        return layout.cut(value, characters)
+    if isinstance(value, Mapping):
+        return {key: _shortened(each, characters, items) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        more = [f"... ({len(value) - items} more)"] if len(value) > items else []
+        return [*(_shortened(each, characters, items) for each in value[:items]), *more]
+    return value

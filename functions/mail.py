@@ -21,8 +21,7 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
 )
 from aurora_migrations.engine.steps import layout
-from aurora_migrations.engine.steps.execution import console, initiator
-from aurora_migrations.engine.steps.execution_input import KEYS
+from aurora_migrations.engine.steps.execution import KEYS, console, initiator
 from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, quoted, wrapped
 
 LIMIT = 6_000  # bytes that a text takes as JSON
@@ -49,8 +48,7 @@ class Run:
     input: object  # of this, mails show known keys only; None if it isn't known
 
     def key(self, name: str) -> str:
-        """The value of a key of the input, in one line, so that it can't be mistaken for another section of the
-        mail."""
+        """The value of a key of the input, in one line: it can't be mistaken for another section of the mail."""
         value = self.input.get(name) if isinstance(self.input, Mapping) and name in KEYS else None
         return in_a_line(str(value)) if isinstance(value, (str, int)) else ""
 
@@ -110,13 +108,17 @@ def _in_file(facts: Mapping[str, object]) -> str:
 
 def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
     cause, solution = layout.cut(error.cause, most), layout.cut(error.solution, most)
+    # The last queries of the blockers, whose literals were removed when they were read.
+    blockers = [each for each in _list(error.facts, "blockers") if isinstance(each, Mapping) and each.get("query")]
+    last = [f"pid {each['pid']} was last at: {layout.cut(str(each['query']), 200)}" for each in blockers[:3]]
+    queries = [line for query in last for line in wrapped(query, hang="  ")]
     deployed = is_deployed(error, run)
     and_then = _AS_IT_IS if deployed else _ANEW
     if undoes(run):
         and_then = _STILL_TO_UNDO if deployed else _NO_REDRIVE
     return [
         ("What happened", _happened(error, most)),
-        ("Why", [*wrapped(cause), *_blocker_queries(error), *(wrapped(_RETRIED) if error.retryable else [])]),
+        ("Why", [*wrapped(cause), *queries, *(wrapped(_RETRIED) if error.retryable else [])]),
         ("The database now", _state(error, run, most)),
         ("What to do", [*wrapped(solution), *wrapped(and_then)]),
         ("Next command", [f"  {error.next_command}"]),
@@ -152,16 +154,6 @@ def _happened(error: MigratorError, most: int) -> list[str]:
     return lines
 
 
-def _blocker_queries(error: MigratorError) -> list[str]:
-    """The last queries of the blockers, whose literals were removed when they were read."""
-    blockers = [each for each in _list(error.facts, "blockers") if isinstance(each, Mapping) and each.get("query")]
-    return [
-        line
-        for each in blockers[:3]
-        for line in wrapped(f"pid {each['pid']} was last at: {layout.cut(str(each['query']), 200)}", hang="  ")
-    ]
-
-
 def _state(error: MigratorError, run: Run, most: int) -> list[str]:
     left = [layout.cut(str(name), _LONGEST_NAME) for name in _list(error.facts, "not_done")]
     undone = "Not rolled back" if undoes(run) else "Not applied"
@@ -191,7 +183,11 @@ def _lock(error: MigratorError, run: Run) -> str:
 def _success(answer: Mapping[str, Any], run: Run, most: int) -> list[Section]:
     key = "rolled_back" if "rolled_back" in answer else "applied"
     files, tables = answer[key], (answer.get("verified") or {}).get("tables") or []
-    changed = [f"{file.get('file') or file['migration']}, in {_seconds(file.get('duration_ms'))}" for file in files]
+    changed = []
+    for file in files:
+        ms = file.get("duration_ms")
+        duration = f"{ms / 1_000:.1f} s" if isinstance(ms, (int, float)) else "a time that isn't known"
+        changed.append(f"{file.get('file') or file['migration']}, in {duration}")
     warnings = [layout.cut(str(warning), _SIZES[-1]) for warning in answer.get("warnings", [])[:most]]
     title = "What changed" if key == "applied" else "What was undone"
     return [
@@ -217,25 +213,17 @@ def _table(table: Mapping[str, Any]) -> str:
     return f"{table['table']}: there{rows}, {indexes or 'no'} {'index' if indexes == 1 else 'indexes'}"
 
 
-def _seconds(milliseconds: object) -> str:
-    return f"{milliseconds / 1_000:.1f} s" if isinstance(milliseconds, (int, float)) else "a time that isn't known"
-
-
 def execution(run: Run, reason: str = "") -> list[str]:
     """What an execution was for, who or what started it, and the `reason` why it was stopped, as lines of a mail,
     with a link to its page."""
-    known = run.input is not None
-    began = initiator(run.key("trigger"), run.key("requested_by")) if known else "somebody; the page below may say who"
-    pairs = [("Asked for", _requested(run) if known else ""), ("Started by", began), ("Reason", reason)]
-    link = [f"  {console(run.arn)}"] if run.arn else []
-    return [*named([*pairs, ("Execution", run.execution)]), *link]
-
-
-def _requested(run: Run) -> str:
     action, target = run.key("action") or "run-migration", run.key("target")
-    if action == "run-migration":
-        return f"everything up to and including {target}" if target else "everything that is pending"
-    return f"{action} {target}".strip()
+    requested, began = f"{action} {target}".strip(), initiator(run.key("trigger"), run.key("requested_by"))
+    if run.input is None:
+        requested, began = "", "somebody; the page below may say who"
+    elif action == "run-migration":
+        requested = f"everything up to and including {target}" if target else "everything that is pending"
+    pairs = [("Asked for", requested), ("Started by", began), ("Reason", reason), ("Execution", run.execution)]
+    return [*named(pairs), *([f"  {console(run.arn)}"] if run.arn else [])]
 
 
 def _list(facts: Mapping[str, object], *names: str) -> list[Any]:

@@ -44,7 +44,15 @@ def in_environment(error: MigratorError, execution_input: object, run: mail.Run)
     known = error.but(next_command=command, solution=_TOO_LONG if general else None)
     if mail.undoes(run) and not isinstance(error, _REQUESTS):
         return _in_rollback(known, run)
-    return _by_deployment(known, execution_input, run) if mail.is_deployed(error, run) else known
+    if not mail.is_deployed(error, run):
+        return known
+    # A deployment of what was corrected starts a run; one with nothing changed starts nothing.
+    solution = f"{known.solution} {DEPLOYED}"
+    if command.verb not in _AFTER:
+        return known.but(solution=solution)
+    if known.otherwise:
+        solution += f" If {known.otherwise} instead: `{next_command(TRY_AGAIN, execution_input, run.environment)}`."
+    return known.but(solution=solution, next_command=deploy_command(run.environment))
 
 
 def next_command(command: NextCommand, execution_input: object, environment: str) -> NextCommand:
@@ -66,17 +74,6 @@ def deploy_command(environment: str) -> NextCommand:
     return NextCommand("aws-cdk@2", ("deploy", stack, "--context", f"env={environment}"), program="npx")
 
 
-def _by_deployment(error: MigratorError, execution_input: object, run: mail.Run) -> MigratorError:
-    """A deployment of what was corrected starts a run; one with nothing changed starts nothing."""
-    solution = f"{error.solution} {DEPLOYED}"
-    if error.next_command.verb not in _AFTER:
-        return error.but(solution=solution)
-    if error.otherwise:
-        again = next_command(TRY_AGAIN, execution_input, run.environment)
-        solution += f" If {error.otherwise} instead: `{again}`."
-    return error.but(solution=solution, next_command=deploy_command(run.environment))
-
-
 def _in_rollback(error: MigratorError, run: mail.Run) -> MigratorError:
     """Neither a deployment nor a run continues a rollback: both apply again what it has undone."""
     following = NextCommand("status", ("--env", run.environment)) if error.next_command.verb in _AFTER else None
@@ -95,16 +92,12 @@ def _continue_rollback(error: MigratorError, run: mail.Run) -> str:
         return ""
     # The newest that is applied after what this run has rolled back, where that is known for certain.
     left = [] if isinstance(error, InDoubt | AnotherRunInProgress) else _labels(error, "not_done")
-    target, newest, status = (
-        run.key("target"),
-        left[0] if left else None,
-        f"`aurora-migrations status --env {run.environment}`",
-    )
-    target = target if _is_number(target) else "TARGET"
+    newest, status = left[0] if left else None, f"`aurora-migrations status --env {run.environment}`"
+    target = run.key("target") if _is_number(run.key("target")) else "TARGET"
     command = f"`aurora-migrations rollback {target} --confirm {newest or 'NEWEST'} --env {run.environment}`"
-    if newest is None:
-        return f"To go on with the rollback: {command}, with the newest applied number, which {status} shows."
-    known = f"as {newest} is the newest applied number now. After a run it is another, which {status} shows."
+    known = f"with the newest applied number, which {status} shows."
+    if newest:
+        known = f"as {newest} is the newest applied number now. After a run it is another, which {status} shows."
     return f"To go on with the rollback: {command}, {known}"
 
 

@@ -15,13 +15,11 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.interface import FileDone, Listener, LogEvent
-from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.script import Action, Hazard
-from aurora_migrations.engine.steps.execution_input import IGNORED, KEYS
+from aurora_migrations.engine.postgres.session import Holder, Session
+from aurora_migrations.engine.script import Action, Hazard, RunningStatement
+from aurora_migrations.engine.steps.execution import IGNORED, KEYS
 from aurora_migrations.engine.steps.layout import in_a_line
 
 _NAMED = 10  # blockers in one line

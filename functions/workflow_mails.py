@@ -1,7 +1,7 @@
 """Mails about executions whose own functions could not write one, and about pending migrations.
 
-Preflight writes them when a state machine calls it for that (`functions/preflight/handler.py`). Two mails that
-no function writes are in `engine/steps/fixed_mails.py`.
+Preflight writes them when a state machine calls it for that (`functions/preflight.py`). Two mails that
+no function writes are in `engine/steps/layout.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from typing import Any
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError, NextCommand
-from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.steps import layout
-from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, NO_CAUSE
-from aurora_migrations.engine.steps.execution_input import KEYS
-from aurora_migrations.engine.steps.fixed_mails import SAFE, SETTLED, UNKNOWN
-from aurora_migrations.engine.steps.layout import Mail, in_a_line, wrapped
+from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, KEYS, NO_CAUSE
+from aurora_migrations.engine.steps.layout import SAFE, SETTLED, UNKNOWN, Mail, in_a_line, wrapped
 from functions import mail
 from functions.mail import Run, undoes
 from functions.remediation import deploy_command, next_command
@@ -35,25 +33,25 @@ _LOOK_AGAIN += "and the log of the function preflight, which the page below lead
 
 
 @dataclass(frozen=True)
-class Database:
+class DatabaseState:
     """The state of the database, for a mail."""
 
     lines: Sequence[str]  # what is applied and pending, or why that isn't known
     at_work: bool = False  # whether a run holds the run lock
 
 
-def database_state(applied: int, pending: Sequence[str], running: Holder | None) -> Database:
+def database_state(applied: int, pending: Sequence[str], running: Holder | None) -> DatabaseState:
     """The state that preflight has read: how many are applied, the names of pending ones, who holds the run lock."""
     lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
     at_work = f"At work now: {running}." if running else "Nobody holds the run lock."
-    return Database([*lines, *wrapped(at_work, hang="  ")], running is not None)
+    return DatabaseState([*lines, *wrapped(at_work, hang="  ")], running is not None)
 
 
-def unknown_database_state(error: MigratorError) -> Database:
+def unknown_database_state(error: MigratorError) -> DatabaseState:
     """The state if preflight couldn't read it."""
-    return Database(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
+    return DatabaseState(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
 
 
 @dataclass(frozen=True)
@@ -73,16 +71,19 @@ def read_failure(caught: object) -> Failure:
     cause = str(given.get("Cause") or "")
     message = str(_parse_object(cause).get("errorMessage") or "")
     document = _parse_object(message)
+    written = document.get("mail")
+    parts = [written.get(part) for part in ("subject", "body")] if isinstance(written, Mapping) else []
+    texts = [part for part in parts if isinstance(part, str)]
     ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
     return Failure(
         in_a_line(str(given.get("Error") or "Unknown")),
         str(document["message"]) if ours else _read_cause(cause, message),
         in_a_line(str(given.get("step") or "")),
-        _read_mail(document.get("mail")),
+        Mail(*texts) if len(texts) == 2 else None,
     )
 
 
-def failure(caught: Failure, run: Run, database: Database) -> Mail:
+def failure(caught: Failure, run: Run, database: DatabaseState) -> Mail:
     """The mail about a failure of which no function has written one: it died, was cut off, or could not be called."""
     what = "daily check of migrations" if _is_daily(run) else "run of migrations"
     where = f", in the step {caught.step}" if caught.step else ""
@@ -140,20 +141,13 @@ def _parse_object(text: str) -> Mapping[str, Any]:
 
 
 def _read_cause(cause: str, message: str) -> str:
-    """A function's message, or AWS's own words. JSON, whole or cut or within a sentence, is never shown: it may hold
-    anything."""
+    """A function's message, or AWS's own words. JSON, whole or cut, is never shown: it may hold anything."""
     for text in (message, cause):
         if text and text[0] not in "{[" and '{"' not in text:
             return text
     if _OUT_OF_TIME in cause:
         return CUT_OFF
     return CANNOT_BE_READ if cause else NO_CAUSE
-
-
-def _read_mail(written: object) -> Mail | None:
-    parts = [written.get(part) for part in ("subject", "body")] if isinstance(written, Mapping) else []
-    texts = [part for part in parts if isinstance(part, str)]
-    return Mail(*texts) if len(texts) == 2 else None
 
 
 def _is_daily(run: Run) -> bool:
@@ -173,7 +167,7 @@ def read_end(detail: Mapping[str, Any]) -> dict[str, str | None]:
     return {**texts, "executionArn": arn, "input": None if given is None else json.dumps(known_input(given))}
 
 
-def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: Database) -> Mail:
+def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, database: DatabaseState) -> Mail:
     """The mail about an execution that was stopped, timed out (after `limit_ms`), or broke inside its state machine;
     `end` is the event, as `read_end` returns it."""
     status, execution_input = str(end["status"]), json.loads(end["input"] or "null")
@@ -194,7 +188,9 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
             reason = ""  # not readable text
     elif status == "TIMED_OUT":
         headline = "ran out of time"
-        why = f"An execution may take {_span(limit_ms)} in all (the setting limits.run_timeout). "
+        hours, rest = divmod(limit_ms, 3_600_000)
+        span = f"{hours} h" if hours and not rest else f"{limit_ms / 60_000:g} min"
+        why = f"An execution may take {span} in all (the setting limits.run_timeout). "
         why += "This one had not ended."
         to_do = [*to_do, *wrapped("If it takes as long again, raise the setting.")]
     else:
@@ -212,12 +208,7 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     return _compose(run, subject, headline, f"{status}\n{happened}", why, now, to_do, command, reason)
 
 
-def _span(milliseconds: int) -> str:
-    hours, rest = divmod(milliseconds, 3_600_000)
-    return f"{hours} h" if hours and not rest else f"{milliseconds / 60_000:g} min"
-
-
-def pending(run: Run, database: Database) -> Mail:
+def pending(run: Run, database: DatabaseState) -> Mail:
     """The mail about migrations that are deployed and not applied."""
     to_do = "Start a run: that is always safe. One that is at work is waited for."
     command = NextCommand("run", ("--env", run.environment))
@@ -233,9 +224,9 @@ def pending(run: Run, database: Database) -> Mail:
 
 
 def known_input(execution_input: object) -> dict[str, str] | None:
-    """The known keys of an execution's input, each as one line of limited length; None if the input isn't known. If an
-    action or a number is changed by that, the action becomes an unknown one, so that the next command can't be for
-    something else."""
+    """The known keys of an execution's input, each as one line of limited length; None if the input isn't known. If
+    that changes an action or a number, the action becomes an unknown one: the next command can't be for something
+    else."""
     if execution_input is None:
         return None
     run, given = Run("", "", "", "", execution_input), execution_input if isinstance(execution_input, Mapping) else {}

@@ -12,7 +12,7 @@ import aws_cdk as cdk
 
 from aurora_migrations.cdk import compliance
 from aurora_migrations.cdk.config import SettingsError, read_environments
-from aurora_migrations.cdk.package.bundling import bundled, packaging_errors
+from aurora_migrations.cdk.functions import bundled, packaging_errors
 from aurora_migrations.cdk.stack import MigrationsStack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +63,8 @@ def read_context(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path.name}:{error.lineno}:{error.colno}: this isn't JSON: {error.msg}.") from error
     context = document.get("context", {}) if isinstance(document, dict) else None
     if not isinstance(context, dict):
-        raise SettingsError(f"{path.name} must be an object whose `context` is one too: see docs/settings.md.")
+        page = "docs/reference/settings.md"
+        raise SettingsError(f"{path.name} must be an object whose `context` is one too: see {page}.")
     return context
 
 

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 
 from tools.documents import ROOT
 
-PAGES = (
-    "README.md",
-    "docs/quick-reference.md",
-    "docs/runbook.md",
-    "docs/runbook.pt-BR.md",
-    "docs/terminal.md",
-    "docs/local-cloud.md",
-    "docs/not-run-on-aws.md",
-)
+_FOUND = (*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "migrations" / "README.md")
+_EVERY = sorted(path.relative_to(ROOT).as_posix() for path in _FOUND)
+PAGES = tuple(page for page in _EVERY if not page.startswith("docs/decisions/"))
+HOW_TO = tuple(page for page in PAGES if page.startswith("docs/how-to/"))
+RUNBOOKS = ("docs/how-to/deploy-on-aws.md", "docs/how-to/runbook.pt-BR.md")
 _FENCE = re.compile(r"(?ms)^( *)```(\w*)\n(.*?)^\1```$")
 _ENDS = {"bash": "\\", "powershell": "`"}  # what joins a line to the next
 _COMMENT = re.compile(r"\s+#\s.*\Z")

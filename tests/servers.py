@@ -15,10 +15,10 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from aurora_migrations.local.postgres import binaries, os_account
+from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres import server as postgres
 from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.data_directory import Folder, place_for
 from aurora_migrations.local.postgres.server import Server, ServerError
 
 SETTINGS = {"max_connections": "200"}
@@ -71,7 +71,7 @@ def folder() -> Iterator[Path]:
     """A short-lived folder that PostgreSQL's account can get to."""
     path = Path(tempfile.mkdtemp(prefix="am-", dir=_in_memory()))
     try:
-        if os_account.is_root():
+        if binaries.is_root():
             path.chmod(0o711)
         yield path
     finally:
@@ -100,7 +100,7 @@ def started(programs: Installation, settings: Mapping[str, str] | None = None) -
 def standby_of(primary: Server, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A hot standby that streams from the primary."""
     with folder() as path:
-        data = os_account.place_for(path / "standby")
+        data = place_for(path / "standby")
         _copy(primary, Folder(data))
         wanted = {**SETTINGS, **(settings or {})}
         server = postgres.start(data, bindir=primary.bindir, settings=wanted, temporary=True)

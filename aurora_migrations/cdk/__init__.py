@@ -1,13 +1,13 @@
 """The stack on AWS, written with the CDK, one file per capability.
 
-    stack        all of it together                      naming       names of what is in it
-    workflow     the state machine, as the diagram       states       states that several machines use
-    failure_branch   from a caught error to a mail       watchdogs    executions that ended, and the daily check
-    functions    preflight, apply, verify                retries      which errors are retried, and how
-    network      where the functions run                 triggers     the deploy rule and its dead letters
-    alerts       key, topic, e-mail                      outputs      the stack's outputs
-    compliance   findings of cdk-nag, with reasons       references   values of other stacks
-    config/      environments, checked                   package/     the Lambda package
+    stack           all of it together, and its outputs      naming      names of what is in it
+    workflow        the state machine, as the diagram        states      states that several machines use
+    failure_branch  from a caught error to a mail            watchdogs   executions that ended, and the daily check
+    functions       preflight, apply, verify, their code     retries     which errors are retried, and how
+    network         where they run; other stacks' values     triggers    the deploy rule and its dead letters
+    alerts          key, topic, e-mail                       compliance  findings of cdk-nag, with reasons
+    config          environments of cdk.json                 package     builds and verifies the Lambda package
+    config_fields   what they consist of, and mistakes
 
     import aurora_migrations.cdk as migrations     # before aws_cdk: see below
     migrations.MigrationsStack(app, environment, migrations.bundled(Path("migrations")))
@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aurora_migrations.cdk.config import Environment, SettingsError, read_environments
-    from aurora_migrations.cdk.package.bundling import bundled
+    from aurora_migrations.cdk.functions import bundled
     from aurora_migrations.cdk.stack import MigrationsStack
 
 __all__ = ["Environment", "MigrationsStack", "SettingsError", "bundled", "read_environments"]
-_ELSEWHERE = {"MigrationsStack": "stack", "bundled": "package.bundling"}  # all others are of config
+_ELSEWHERE = {"MigrationsStack": "stack", "bundled": "functions"}  # all others are of config
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,11 @@
-"""The alert topic: an SNS topic with e-mail subscribers, encrypted with a key that its publishers may use."""
+"""The alert topic: an SNS topic with e-mail subscribers. Also the key that encrypts it, and the logs under that key."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
@@ -62,6 +63,17 @@ def make_key(scope: Construct, settings: Environment) -> kms.Key:
         )
     )
     return key
+
+
+def make_log(scope: Construct, settings: Environment, key: kms.Key, group: str) -> logs.LogGroup:
+    """A log group, encrypted, and kept as long as the settings say."""
+    log = logs.LogGroup(
+        scope, "Log", log_group_name=group, encryption_key=key, removal_policy=cdk.RemovalPolicy.DESTROY
+    )
+    template = log.node.default_child
+    assert isinstance(template, logs.CfnLogGroup)
+    template.retention_in_days = settings.log_retention_days  # a number, where LogGroup takes a name for each
+    return log
 
 
 class Alerts(Construct):

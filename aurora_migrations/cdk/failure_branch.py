@@ -26,7 +26,7 @@ from constructs import Construct
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, is_word, report, send
-from aurora_migrations.engine.steps import execution, fixed_mails
+from aurora_migrations.engine.steps import execution, layout
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 
 FAILURE = "$.failure"
@@ -47,12 +47,8 @@ _MAIL = f"{_DOCUMENT}.mail"
 
 
 class FailureBranch(Construct):
-    """The states from `$.failure` to the topic and to Fail.
-
-    Attributes:
-        end: fails with what is in `$.failure`, and mails nobody.
-        write: has preflight write the mail, whatever the failure is.
-    """
+    """The states from `$.failure` to the topic and to Fail: `write` has preflight write the mail, whatever the failure
+    is; `end` fails, and mails nobody."""
 
     def __init__(
         self,
@@ -73,7 +69,7 @@ class FailureBranch(Construct):
         self._send.add_catch(self.end, result_path="$.unsent")
         self._send.next(self.end)
         given = sfn.JsonPath.object_at("$$.Execution.Input") if execution_input is None else dict(execution_input)
-        unwritten = fixed_mails.unwritten(environment, cdk.Stack.of(self).region, what)
+        unwritten = layout.unwritten(environment, cdk.Stack.of(self).region, what)
         self.write = self._write(functions, given, fill(unwritten, _ERROR, "$$.Execution.Id"))
 
     def read(self) -> sfn.Choice:
@@ -93,11 +89,13 @@ class FailureBranch(Construct):
         raised = sfn.Choice(self, "Raised by a function?").when(is_typed_read_only_command(), self.end, comment=TYPED)
         return raised.when(_has_form(_CAUSE, _RAISED_FORM), read_cause).otherwise(settle)
 
-    def misunderstood(self, step: str) -> sfn.Pass:
+    def misunderstood(self, step: str, then: sfn.IChainable) -> sfn.Pass:
         """A state that notes that the answer of a step isn't understood, and keeps nothing else: the answer may be all
         that there is, and no object."""
         known = sfn.Result.from_object({"failure": {**CONTRACT_BROKEN, "step": step}})
-        return sfn.Pass(self, f"Answer of {step} not understood", result=known)
+        noted = sfn.Pass(self, f"Answer of {step} not understood", result=known)
+        noted.next(then)
+        return noted
 
     def _write(self, functions: Functions, execution_input: Any, short: dict[str, str]) -> sfn.TaskStateBase:
         task = report(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import aws_cdk as cdk
+import jsii
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from aurora_migrations.cdk.config import Environment, Limits, Parameter
+from aurora_migrations import project
+from aurora_migrations.cdk.alerts import make_log
+from aurora_migrations.cdk.config import Environment, Limits
+from aurora_migrations.cdk.config_fields import Parameter
 from aurora_migrations.cdk.naming import ALIAS, Names
-from aurora_migrations.cdk.network import Network
-from aurora_migrations.cdk.package.build import CERTIFICATES, MIGRATIONS
-from aurora_migrations.cdk.package.bundling import Package
-from aurora_migrations.cdk.references import resolve
+from aurora_migrations.cdk.network import Network, resolve
+from aurora_migrations.cdk.package import ARM64, CERTIFICATES, MIGRATIONS, PackagingError, build, inspect
+from aurora_migrations.engine import MigratorError
 
 ROOT = "/var/task"  # where Lambda unpacks the package
 NAMESPACE = "AuroraMigrations"
@@ -61,14 +66,7 @@ def kinds(limits: Limits) -> tuple[Kind, Kind, Kind]:
 
 
 class Functions(Construct):
-    """The three functions.
-
-    Attributes:
-        aliases: by name, what the state machine calls: the version that was deployed with it.
-        timeouts: by name, in milliseconds.
-        logs: by name, where each writes.
-        retries: what a call of theirs tries again.
-    """
+    """The three functions."""
 
     def __init__(
         self, scope: Construct, name: str, *, settings: Environment, network: Network, key: kms.Key, package: Package
@@ -76,45 +74,36 @@ class Functions(Construct):
         super().__init__(scope, name)
         self._settings = settings
         self._network = network
-        self._key = key
-        self._package = package
-        self.timeouts = {kind.name: kind.timeout for kind in kinds(settings.limits)}
-        self.retries = settings.limits.retries
+        self.timeouts = {kind.name: kind.timeout for kind in kinds(settings.limits)}  # milliseconds
+        self.retries = settings.limits.retries  # what a call of theirs tries again
         self.logs: dict[str, logs.LogGroup] = {}
-        self.aliases = {kind.name: self._alias(kind) for kind in kinds(settings.limits)}
-
-    def _alias(self, kind: Kind) -> lambda_.Alias:
-        place = Construct(self, kind.name.capitalize())
-        name = Names(self._settings.name).of(kind.name)
-        log = logs.LogGroup(
-            place,
-            "Log",
-            log_group_name=Names(self._settings.name).function_log(kind.name),
-            retention=RETENTION[self._settings.log_retention_days],
-            encryption_key=self._key,
-            removal_policy=cdk.RemovalPolicy.DESTROY,
-        )
-        self.logs[kind.name] = log
-        function = lambda_.Function(
-            place,
-            "Function",
-            function_name=name,
-            description=kind.purpose,
-            code=self._package.code,
-            runtime=self._package.runtime,
-            architecture=self._package.architecture,
-            handler=f"functions.{kind.name}.handler.handler",
-            timeout=cdk.Duration.millis(kind.timeout),
-            memory_size=kind.memory_mb,
-            environment=self._environment(kind),
-            role=self._role(place, name, log),
-            log_group=log,
-            vpc=self._network.vpc,
-            vpc_subnets=self._network.subnets,
-            security_groups=[self._network.group],
-            current_version_options=lambda_.VersionOptions(description=self._from_parameters()),
-        )
-        return lambda_.Alias(place, "Alias", alias_name=ALIAS, version=function.current_version)
+        # What the state machine calls: the versions that were deployed with it.
+        self.aliases: dict[str, lambda_.Alias] = {}
+        for kind in kinds(settings.limits):
+            place = Construct(self, kind.name.capitalize())
+            function_name = Names(settings.name).of(kind.name)
+            log = make_log(place, settings, key, Names(settings.name).function_log(kind.name))
+            function = lambda_.Function(
+                place,
+                "Function",
+                function_name=function_name,
+                description=kind.purpose,
+                code=package.code,
+                runtime=package.runtime,
+                architecture=package.architecture,
+                handler=f"functions.{kind.name}.handler",
+                timeout=cdk.Duration.millis(kind.timeout),
+                memory_size=kind.memory_mb,
+                environment=self._environment(kind),
+                role=self._role(place, function_name, log),
+                log_group=log,
+                vpc=network.vpc,
+                vpc_subnets=network.subnets,
+                security_groups=[network.group],
+                current_version_options=lambda_.VersionOptions(description=self._from_parameters()),
+            )
+            self.logs[kind.name] = log
+            self.aliases[kind.name] = lambda_.Alias(place, "Alias", alias_name=ALIAS, version=function.current_version)
 
     def _from_parameters(self) -> str | None:
         """What the function gets from the parameter store, for its version's description.
@@ -194,18 +183,45 @@ class Functions(Construct):
         return role
 
 
-RETENTION = {
-    1: logs.RetentionDays.ONE_DAY,
-    3: logs.RetentionDays.THREE_DAYS,
-    5: logs.RetentionDays.FIVE_DAYS,
-    7: logs.RetentionDays.ONE_WEEK,
-    14: logs.RetentionDays.TWO_WEEKS,
-    30: logs.RetentionDays.ONE_MONTH,
-    60: logs.RetentionDays.TWO_MONTHS,
-    90: logs.RetentionDays.THREE_MONTHS,
-    180: logs.RetentionDays.SIX_MONTHS,
-    365: logs.RetentionDays.ONE_YEAR,
-    731: logs.RetentionDays.TWO_YEARS,
-    1827: logs.RetentionDays.FIVE_YEARS,
-    3653: logs.RetentionDays.TEN_YEARS,
-}
+# ---- their package ---------------------------------------------------------------------------------------------------
+
+packaging_errors: list[str] = []
+"""Why the package couldn't be built."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What runs in Lambda, and on what. The local cloud puts in another one and leaves the rest of the template."""
+
+    code: lambda_.Code
+    runtime: lambda_.Runtime
+    architecture: lambda_.Architecture
+
+
+@jsii.implements(cdk.ILocalBundling)
+class _Bundler:
+    def __init__(self, migrations: Path) -> None:
+        self._migrations = migrations
+
+    def try_bundle(self, output_dir: str, *args: Any, **options: Any) -> bool:
+        """Builds the package in the CDK's output directory. Errors are also kept in `packaging_errors`: on its way
+        through the CDK's core an exception loses its class and gains pages of frames."""
+        try:
+            build(Path(output_dir), self._migrations)
+            if wrong := inspect(Path(output_dir), ARM64):
+                raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
+        except (PackagingError, MigratorError) as error:
+            packaging_errors.append(str(error))
+            raise
+        return True
+
+
+def bundled(migrations: Path) -> Package:
+    """The package for AWS, with the migrations of a folder: Python 3.14 on ARM, which costs less than on Intel and
+    starts as fast. It is built by our own code instead of in Docker, and hashed by what comes out."""
+    code = lambda_.Code.from_asset(
+        str(project.FUNCTIONS),
+        asset_hash_type=cdk.AssetHashType.OUTPUT,
+        bundling=cdk.BundlingOptions(image=cdk.DockerImage.from_registry("not-used"), local=_Bundler(migrations)),
+    )
+    return Package(code, lambda_.Runtime.PYTHON_3_14, lambda_.Architecture.ARM_64)

@@ -99,17 +99,13 @@ PATIENCE = 3_600  # seconds that another run is waited for
 _LONGEST_TURN = 60  # seconds between two attempts to get the run lock; with full jitter half of it on average
 
 
-def for_another_run(lock_wait: float, room: float) -> Retry:
-    """Waits about an hour for another run, whose calls may take a quarter of one each; or half of the room, if that is
-    less. Each attempt itself waits `lock_wait` seconds; the execution has `room` seconds beside the call of a function.
-    """
-    attempts = int(min(PATIENCE, room / 2) / (lock_wait + _LONGEST_TURN / 2))
-    return Retry((ANOTHER_RUN,), first_wait=15, attempts=max(1, attempts), longest_wait=_LONGEST_TURN)
-
-
 def call_retries(lock_wait: float, room: float) -> tuple[Retry, ...]:
-    """All retry rules of a function call; see `for_another_run`."""
-    return (for_another_run(lock_wait, room), CONTENTION, CONNECTION, SERVICE, ASLEEP, DIED)
+    """All retry rules of a function call, which itself waits `lock_wait` seconds for another run; the execution has
+    `room` seconds beside one."""
+    # About an hour for another run, whose calls may take a quarter of one each; or half of the room, if that is less.
+    attempts = int(min(PATIENCE, room / 2) / (lock_wait + _LONGEST_TURN / 2))
+    another = Retry((ANOTHER_RUN,), first_wait=15, attempts=max(1, attempts), longest_wait=_LONGEST_TURN)
+    return (another, CONTENTION, CONNECTION, SERVICE, ASLEEP, DIED)
 
 
 # Publishing a mail.

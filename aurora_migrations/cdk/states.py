@@ -11,9 +11,9 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from aurora_migrations.cdk.alerts import Alerts
+from aurora_migrations.cdk.alerts import Alerts, make_log
 from aurora_migrations.cdk.config import TASK_MARGIN_MS, Environment
-from aurora_migrations.cdk.functions import RETENTION, Functions
+from aurora_migrations.cdk.functions import Functions
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.retries import MAIL, Retry
 from aurora_migrations.engine.steps import layout
@@ -27,14 +27,7 @@ def make_machine(
     """A standard state machine that may send mails, with everything it does in an encrypted log. Its name ends
     in `part`, which is empty for the main state machine."""
     names, parts = Names(settings.name), [part] if part else []
-    log = logs.LogGroup(
-        scope,
-        "Log",
-        log_group_name=names.machine_log(*parts),
-        retention=RETENTION[settings.log_retention_days],
-        encryption_key=alerts.key,
-        removal_policy=cdk.RemovalPolicy.DESTROY,
-    )
+    log = make_log(scope, settings, alerts.key, names.machine_log(*parts))
     machine = sfn.StateMachine(
         scope,
         "Machine",
@@ -52,35 +45,6 @@ def make_machine(
 # ---- calls of the functions -----------------------------------------------------------------------------------------
 
 
-def call(
-    scope: Construct,
-    name: str,
-    functions: Functions,
-    kind: str,
-    *,
-    into: str,
-    only: bool = False,
-    package: str = "",
-    so_far: Any = None,
-    wants_mail: bool = False,
-) -> tasks.LambdaInvoke:
-    """A step of the run: a call of a function with the execution's input. Its answer is in `Payload` under `into`.
-
-    Args:
-        only: whether nothing but the answer is left of the state.
-        package: a path to the digest that the run began with; empty where it begins.
-        so_far: a path to what the run has done before this call.
-        wants_mail: its answer is `result`, and with it the `mail` about it.
-    """
-    payload: dict[str, Any] = {
-        "input": sfn.JsonPath.object_at("$$.Execution.Input"),
-        "package": sfn.JsonPath.string_at(package) if package else "",
-        "so_far": sfn.JsonPath.object_at(so_far) if so_far else {},
-        **({"wants_mail": True} if wants_mail else {}),
-    }
-    return _invoke(scope, name, functions, kind, payload, into, into if only else None)
-
-
 def report(
     scope: Construct,
     name: str,
@@ -91,26 +55,23 @@ def report(
     into: str = "$",
     **more: Any,
 ) -> tasks.LambdaInvoke:
-    """A call of preflight that reads the database and returns a mail: see its handler.
-
-    Args:
-        about: failure, end or pending.
-        trigger: what started the call, for logs and mails.
-        into: where the answer is, in `Payload`; by default the answer is all that is left of the state.
-    """
+    """A call of preflight that reads the database and returns a mail about a `failure`, an `end` or what is `pending`:
+    see its handler. By default the answer is all that is left of the state."""
     payload = {"input": {"action": "plan", "trigger": trigger}, "report": {"about": about, **more}}
-    return _invoke(scope, name, functions, "preflight", payload, into, "$.Payload" if into == "$" else None)
+    return invoke(scope, name, functions, "preflight", payload, into=into, output="$.Payload" if into == "$" else None)
 
 
-def _invoke(
+def invoke(
     scope: Construct,
     name: str,
     functions: Functions,
     kind: str,
     payload: Mapping[str, Any],
+    *,
     into: str,
-    output: str | None,
+    output: str | None = None,
 ) -> tasks.LambdaInvoke:
+    """A call of a function, whose answer is in `Payload` under `into`; `output` is all that is left of the state."""
     execution = {
         "execution": sfn.JsonPath.execution_name,
         "execution_arn": sfn.JsonPath.execution_id,

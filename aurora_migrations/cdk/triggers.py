@@ -15,7 +15,7 @@ from constructs import Construct
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.engine.steps.fixed_mails import never_started
+from aurora_migrations.engine.steps.layout import never_started
 
 DEAD_LETTERS = "dead-letters"  # name of the queue and the alarm
 DEPLOYED = ["CREATE_COMPLETE", "UPDATE_COMPLETE"]

@@ -25,7 +25,7 @@ from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, make_machine, report, send
 from aurora_migrations.cdk.triggers import DeadLetters, start
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
-from aurora_migrations.engine.steps.fixed_mails import unwritten
+from aurora_migrations.engine.steps.layout import unwritten
 
 _MAIL, _AGAIN = "$.mail", "$.again"  # in preflight's answer, which is all that is left of the state
 ENDED = "A run of migrations ended early"
@@ -165,15 +165,14 @@ class DailyCheck(Construct):
         )
         wait = sfn.Wait(self, "Let it go on", time=sfn.WaitTime.duration(WHILE_AT_WORK))
         sending = send(self, "Send", watchdogs.alerts, _MAIL)
-        misunderstood = failure.misunderstood("preflight")
 
         checking.add_catch(failure.write, result_path=FAILURE)
         pending = sfn.Choice(self, "Anything pending?").when(is_true(_AGAIN), wait, comment="a run is at work")
         no_mail = sfn.Condition.and_(sfn.Condition.is_present(_MAIL), sfn.Condition.is_null(_MAIL))
         pending.when(no_mail, sfn.Succeed(self, "Nothing pending"), comment="no")
+        misunderstood = failure.misunderstood("preflight", failure.write)
         checking.next(pending.when(is_mail(_MAIL), sending).otherwise(misunderstood))
         wait.next(checking)
-        misunderstood.next(failure.write)
         sending.add_catch(failure.end, result_path=FAILURE)
         sending.next(sfn.Succeed(self, "Sent"))
         return checking

@@ -21,7 +21,7 @@ from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.failure_branch import FAILURE, FailureBranch
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import call, is_mail, is_word, make_machine, send
+from aurora_migrations.cdk.states import invoke, is_mail, is_word, make_machine, send
 from aurora_migrations.engine.errors import PackageChanged
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle
@@ -47,20 +47,20 @@ class Workflow(Construct):
         begin = sfn.Pass(
             self, "Begin", result=sfn.Result.from_object({"starts": 1, "pause": 0, "apply": {"Payload": {}}})
         )
-        preflight = call(self, "Preflight", self._functions, "preflight", into="$.preflight")
-        package, has_result = "$.preflight.Payload.package", sfn.Condition.is_present("$.preflight.Payload.result")
-        apply = call(self, "Apply", self._functions, "apply", into="$.apply", package=package, so_far="$.apply.Payload")
-        verify = call(
-            self,
-            "Verify",
-            self._functions,
-            "verify",
-            into="$.verify",
-            only=True,
-            package=package,
-            so_far="$.apply.Payload",
-            wants_mail=self._mails_success,
-        )
+        given = {"input": sfn.JsonPath.object_at("$$.Execution.Input")}
+        first = {**given, "package": "", "so_far": {}}
+        preflight = invoke(self, "Preflight", self._functions, "preflight", first, into="$.preflight")
+        has_result = sfn.Condition.is_present("$.preflight.Payload.result")
+        # The digest of the package that the run began with, and what apply has done before this call.
+        known = {
+            **given,
+            "package": sfn.JsonPath.string_at("$.preflight.Payload.package"),
+            "so_far": sfn.JsonPath.object_at("$.apply.Payload"),
+        }
+        apply = invoke(self, "Apply", self._functions, "apply", known, into="$.apply")
+        if self._mails_success:  # then verify's answer is `result`, and with it the `mail` about it
+            known["wants_mail"] = True
+        verify = invoke(self, "Verify", self._functions, "verify", known, into="$.verify", output="$.verify")
         succeeded = sfn.Succeed(self, "Succeeded", input_path="$.Payload")
         answered = sfn.Succeed(self, "Answered", input_path="$.preflight.Payload.result")
         start_over = self._start_over(preflight)
@@ -70,13 +70,13 @@ class Workflow(Construct):
             .when(is_word("$.preflight.Payload.next", "apply"), apply)
             .when(is_word("$.preflight.Payload.next", "verify"), verify)
             .when(is_word("$.preflight.Payload.next", "done", has_result), answered)
-            .otherwise(self._misunderstood("preflight"))
+            .otherwise(self._failure.misunderstood("preflight", self._failed))
         )
         apply.next(
             sfn.Choice(self, "All applied?")
             .when(is_word("$.apply.Payload.outcome", "more"), apply)
             .when(is_word("$.apply.Payload.outcome", "done"), verify)
-            .otherwise(self._misunderstood("apply"))
+            .otherwise(self._failure.misunderstood("apply", self._failed))
         )
         verify.next(self._add_success_mail(succeeded) if self._mails_success else succeeded)
 
@@ -87,11 +87,6 @@ class Workflow(Construct):
             noted.next(self._failed)
             task.add_catch(noted, result_path=FAILURE)
         return begin.next(preflight)
-
-    def _misunderstood(self, step: str) -> sfn.Pass:
-        noted = self._failure.misunderstood(step)
-        noted.next(self._failed)
-        return noted
 
     def _add_success_mail(self, plain: sfn.Succeed) -> sfn.Choice:
         """Adds the states that send the success mail, if verify has written one. If it can't be sent, the execution

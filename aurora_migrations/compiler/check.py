@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from aurora_migrations.compiler.compile import Compiled, compile_migration
-from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow, unused
-from aurora_migrations.compiler.locks.caveats import caveat
-from aurora_migrations.compiler.locks.effects import Effect
+from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow
+from aurora_migrations.compiler.locks.effects import Effect, caveat
 from aurora_migrations.engine import interrupts, manifest
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import Migration, Package, Problem
 from aurora_migrations.engine.options import Options
 from aurora_migrations.engine.script import Action, Hazard, Script
 
+_IDLE = "`allow = {0}` no longer applies: the file has no such hazard; take the line out"
+
 
 @dataclass(frozen=True)
 class Checked:
-    """One file that runs: a migration's own, or its down file.
-
-    Attributes:
-        compiled: None if it can't be read.
-        problems: what forbids running it, in it and in its verify file.
-        warnings: what should be removed, such as an `allow` that covers nothing.
-        notes: per statement, why it may do more than its effects show; empty where it can't.
-    """
+    """One file that runs: a migration's own, or its down file."""
 
     action: Action
     migration: Migration
-    compiled: Compiled | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
+    compiled: Compiled | None  # None if it can't be read
+    problems: tuple[Problem, ...]  # what forbids running it, in it and in its verify file
+    warnings: tuple[Problem, ...] = ()  # what should be removed, such as an `allow` that covers nothing
+    notes: tuple[str, ...] = ()  # per statement, why it may do more than its effects show; empty where it can't
 
     @property
     def hazards(self) -> tuple[Hazard, ...]:
@@ -96,7 +91,13 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
             files.append(Checked(action, migration, compiled, compiled.problems))
         except InvalidFile as error:
             files.append(Checked(action, migration, None, tuple(error.problems)))
-    found = find_hazards([_linted_file(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
+    linted = list[LintedFile]()
+    for compiled in (file.compiled for file in files if file.compiled and file.compiled.is_parsed):
+        units = compiled.script.units
+        in_transaction = len(units) <= 1 and not any(unit.nontransactional for unit in units)
+        last_unit = units[-1].start if len(units) > 1 else 0
+        linted.append(LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit))
+    found = find_hazards(linted)
     return [_with_hazards(file, found.get(file.file, [])) for file in files]
 
 
@@ -109,20 +110,13 @@ def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
     return manifest.write(folder, scripts)
 
 
-def _linted_file(compiled: Compiled) -> LintedFile:
-    units = compiled.script.units
-    in_transaction = len(units) <= 1 and not any(unit.nontransactional for unit in units)
-    last_unit = units[-1].start if len(units) > 1 else 0
-    return LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit)
-
-
 def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     if file.compiled is None:
         return file
     allows = []
     for line, value in file.compiled.script.options.allow:
         with contextlib.suppress(ValueError):  # a problem of the compiled file
-            allows.append(parse_allow(value, file.file, line))
+            allows.append(parse_allow(value, line))
     # Undoing drops what was created: in a down file that is no hazard.
     hazards = [h for h in hazards if not (file.action == "rollback" and h.rule.startswith("ban-drop-"))]
     hazards, idle = apply_allows(hazards, allows)
@@ -135,6 +129,50 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
         file,
         compiled=replace(file.compiled, script=script),
         problems=(*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
-        warnings=tuple(unused(allow) for allow in idle),
+        warnings=tuple(Problem(file.file, _IDLE.format(allow.rule), allow.line, 1) for allow in idle),
         notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
     )
+
+
+# ---- hazards and problems as GitHub annotations on the lines of a pull request ---------------------------------------
+
+# The commands: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands (error and warning).
+# The escaping is what the runner undoes, as GitHub's own toolkit writes it:
+# https://github.com/actions/toolkit/blob/main/packages/core/src/command.ts (escapeData, escapeProperty).
+Level = Literal["error", "warning"]
+_DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}
+_PROPERTY = {**_DATA, ":": "%3A", ",": "%2C"}
+
+
+def annotation(level: Level, file: str, line: int, column: int, title: str, message: str) -> str:
+    """One workflow command. Line and column count from 1; a line of 0 means the file as a whole."""
+    place = {"line": str(line), "col": str(column)} if line else {}
+    properties = {"file": file, **place, "title": title}
+    listed = ",".join(f"{name}={_escape(value, _PROPERTY)}" for name, value in properties.items())
+    return f"::{level} {listed}::{_escape(message, _DATA)}"
+
+
+def of_hazards(hazards: Iterable[Hazard], folder: str = "", refuse: bool = False) -> Iterator[str]:
+    """A line for each hazard that isn't allowed: an error if hazards are refused here, or this one in any case. The
+    folder is the migrations', as seen from the repository's root: GitHub finds files by their path from there."""
+    for hazard in hazards:
+        if hazard.allowed_because is None:
+            level: Level = "error" if refuse or hazard.refused else "warning"
+            message = "\n".join(filter(None, (hazard.message, hazard.help)))
+            yield annotation(level, _path(folder, hazard.file), hazard.line, hazard.column, hazard.rule, message)
+
+
+def of_problems(problems: Iterable[Problem], title: str, folder: str = "", level: Level = "error") -> Iterator[str]:
+    """A line for each problem, such as a syntax error or an allow that no longer applies."""
+    for problem in problems:
+        yield annotation(level, _path(folder, problem.file), problem.line, problem.column, title, problem.reason)
+
+
+def _path(folder: str, file: str) -> str:
+    """With slashes on every system, and without a `./` that GitHub wouldn't match."""
+    folder = folder.replace("\\", "/").removeprefix("./").rstrip("/")
+    return f"{folder}/{file}" if folder not in ("", ".") else file
+
+
+def _escape(text: str, codes: dict[str, str]) -> str:
+    return "".join(codes.get(character, character) for character in text)

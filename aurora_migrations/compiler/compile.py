@@ -13,18 +13,17 @@ from postgast import pg_query_pb2 as pb
 from aurora_migrations.compiler import token_hash as tokens
 from aurora_migrations.compiler.foreign_markers import markers, without_restrict
 from aurora_migrations.compiler.hazards import parse_allow
+from aurora_migrations.compiler.locks.created_objects import changed_relations, created_and_removed
 from aurora_migrations.compiler.locks.effects import Effect, effects
-from aurora_migrations.compiler.locks.tables import changed_relations, created_and_removed
 from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
-from aurora_migrations.compiler.session_state import session_state
-from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true
+from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true, session_state
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
+from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text
 from aurora_migrations.engine.options import Options, read_options
 from aurora_migrations.engine.script import Action, Script, TableLock
-from aurora_migrations.engine.verification.expectations import Expectation
 
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
 _COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statements instead"
@@ -140,7 +139,7 @@ def compile_text(
         return Compiled(Script(file, sha256, "", options, "", (), ()), text, (), tuple(found))
     for line, value in options.allow:
         try:
-            parse_allow(value, file, line)
+            parse_allow(value, line)
         except ValueError as error:
             found.append(Problem(file, str(error), line, 1))
     found = [replace(p, excerpt=pointed(text, p.line, p.column)) if n < _SHOWN else p for n, p in enumerate(found)]

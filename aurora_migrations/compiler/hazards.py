@@ -15,13 +15,11 @@ from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler import squawk
 from aurora_migrations.compiler.locks.created_objects import on_new_objects
-from aurora_migrations.compiler.parser import Statement
-from aurora_migrations.compiler.parser_limits import longest_chain, nesting
+from aurora_migrations.compiler.parser import Statement, longest_and_deepest
 from aurora_migrations.compiler.secret_literals import hide_passwords, password_literals
-from aurora_migrations.compiler.session_state import session_state
 from aurora_migrations.compiler.squawk import Violation
+from aurora_migrations.compiler.transaction_units import session_state
 from aurora_migrations.engine.diagnostics.redaction import Lines
-from aurora_migrations.engine.migrations import Problem
 from aurora_migrations.engine.script import Hazard
 
 PASSWORD = "password-literal"
@@ -69,12 +67,11 @@ class LintedFile:
 
 @dataclass(frozen=True)
 class Allow:
-    """A file's option that accepts a rule's hazards, and its line (0: none in particular)."""
+    """A file's option that accepts a rule's hazards, and its line."""
 
     rule: str
     reason: str
-    file: str = ""
-    line: int = 0
+    line: int
 
 
 def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
@@ -86,7 +83,11 @@ def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
     found: dict[str, list[Hazard]] = {}
     for file, (violations, unread) in zip(files, _lint(files), strict=True):
         lines = Lines(file.text)
-        hazards = [*_from_squawk(file, lines, violations), *_unread(file, lines, unread), *_own(file, lines)]
+        hazards = [*_from_squawk(file, lines, violations), *_own(file, lines)]
+        for number in unread:
+            message = "squawk can't read this statement, so nobody looked for hazards in it."
+            help_text = "Look yourself, then write `-- migration: allow = unread-statement because ...`."
+            hazards.append(_hazard(file, lines, file.statements[number].start, UNREAD, message, help_text))
         found[file.path] = sorted(hazards, key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
     return found
 
@@ -94,7 +95,7 @@ def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
 # ---- allows ---------------------------------------------------------------------------------------------------------
 
 
-def parse_allow(value: str, file: str = "", line: int = 0) -> Allow:
+def parse_allow(value: str, line: int) -> Allow:
     """The value of `-- migration: allow = `: a rule and why its hazards are accepted.
 
     Raises:
@@ -118,31 +119,22 @@ def parse_allow(value: str, file: str = "", line: int = 0) -> Allow:
         raise ValueError(
             f"allow needs a reason; write `-- migration: allow = {rule} because ...` and say why it does no harm here"
         )
-    return Allow(rule, reason, file, line)
+    return Allow(rule, reason, line)
 
 
 def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[list[Hazard], list[Allow]]:
-    """All hazards, those that an allow covers with its reason; and the allows that cover none.
-
-    An allow covers every hazard of its rule in its file, or in any file if it names none.
-    """
-    result: list[Hazard] = []
-    reasons: dict[tuple[str, str], str] = {}  # by rule and file, as a search for each hazard would take their square
+    """A file's hazards, those that one of its allows covers with its reason; and the allows that cover none."""
+    reasons: dict[str, str] = {}
     for allow in allows:
-        reasons.setdefault((allow.rule, allow.file), allow.reason)
-    used: set[tuple[str, str]] = set()
+        reasons.setdefault(allow.rule, allow.reason)
+    result: list[Hazard] = []
+    used: set[str] = set()
     for hazard in hazards:
-        covering = [key for key in ((hazard.rule, hazard.file), (hazard.rule, "")) if key in reasons]
-        if covering and not hazard.refused:
-            used.update(covering)
-            hazard = replace(hazard, allowed_because=reasons[covering[0]])
+        if hazard.rule in reasons and not hazard.refused:
+            used.add(hazard.rule)
+            hazard = replace(hazard, allowed_because=reasons[hazard.rule])
         result.append(hazard)
-    return result, [allow for allow in allows if (allow.rule, allow.file) not in used]
-
-
-def unused(allow: Allow) -> Problem:
-    reason = f"`allow = {allow.rule}` no longer applies: the file has no such hazard; take the line out"
-    return Problem(allow.file, reason, allow.line, 1 if allow.line else 0)
+    return result, [allow for allow in allows if allow.rule not in used]
 
 
 # ---- rules of our own -----------------------------------------------------------------------------------------------
@@ -150,15 +142,9 @@ def unused(allow: Allow) -> Problem:
 
 def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
     for literals in password_literals(file.text, file.statements):
-        start = literals[0][0]
-        yield _hazard(
-            file,
-            lines,
-            start,
-            PASSWORD,
-            "A password stands in the file, and so in the repository, the history and the server's log.",
-            "Create the role without one and set it from where secrets are kept; change this one, it is known.",
-        )
+        message = "A password stands in the file, and so in the repository, the history and the server's log."
+        help_text = "Create the role without one and set it from where secrets are kept; change this one, it is known."
+        yield _hazard(file, lines, literals[0][0], PASSWORD, message, help_text)
     for statement in file.statements:
         state = session_state(statement) if statement.start < file.last_unit else None
         if state:
@@ -169,13 +155,6 @@ def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
             message = "CONCURRENTLY without a name: tried again, it would make another index each time."
             help_text = "Give the index a name: CREATE INDEX CONCURRENTLY name ON ..."
             yield _hazard(file, lines, statement.start, NAMELESS, message, help_text)
-
-
-def _unread(file: LintedFile, lines: Lines, numbers: Iterable[int]) -> Iterator[Hazard]:
-    for number in numbers:
-        message = "squawk can't read this statement, so nobody looked for hazards in it."
-        help_text = "Look yourself, then write `-- migration: allow = unread-statement because ...`."
-        yield _hazard(file, lines, file.statements[number].start, UNREAD, message, help_text)
 
 
 def _hazard(file: LintedFile, lines: Lines, offset: int, rule: str, message: str, help_text: str) -> Hazard:
@@ -190,13 +169,28 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
 
     It reports nothing for a file in which it can't read one statement. Such a file is read again without those.
     """
-    # Those so large and so nested that squawk would crash or take minutes are never given to it.
-    unread = [[number for number, each in enumerate(file.statements) if _is_too_large(each)] for file in files]
-    texts = [_squawk_text(file, numbers) for file, numbers in zip(files, unread, strict=True)]
+    texts, unread = list[bytes](), list[list[int]]()
+    for file in files:
+        # It reads no passwords, no large data and code, and nothing so nested that it would crash or take minutes.
+        left_out, nested = list[int](), list[int]()
+        for number, statement in enumerate(file.statements):
+            if len(statement.text) > _LARGE and statement.kind in _DATA_AND_CODE:
+                left_out.append(number)
+            elif len(statement.text) > _LARGE:
+                chain, depth = longest_and_deepest(statement.text)
+                if chain > _LONGEST_CHAIN or depth > _DEEPEST:
+                    nested.append(number)
+        texts.append(_without(hide_passwords(file.text, file.statements), file.statements, [*left_out, *nested]))
+        unread.append(nested)
     violations = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
     broken = [number for number, found in enumerate(violations) if _is_broken(found)]
-    for number, numbers in zip(broken, _unreadable([(files[n], texts[n]) for n in broken]), strict=True):
-        unread[number] = sorted({*unread[number], *numbers})
+    # Those that it can't read are found by giving it each statement alone.
+    alone = [(texts[n][s.start : s.end] + b";", files[n].in_transaction) for n in broken for s in files[n].statements]
+    verdicts = iter([_is_broken(found) for found in squawk.lint(alone)])
+    for number in broken:
+        unread[number] = [
+            each for each, _ in enumerate(files[number].statements) if next(verdicts) or each in unread[number]
+        ]
     rest = [(_without(texts[n], files[n].statements, unread[n]), files[n].in_transaction) for n in broken]
     for number, found in zip(broken, squawk.lint(rest), strict=True):
         violations[number] = [] if _is_broken(found) else found
@@ -204,32 +198,8 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
     return list(zip(violations, unread, strict=True))
 
 
-def _is_too_large(statement: Statement) -> bool:
-    if len(statement.text) <= _LARGE or statement.kind in _DATA_AND_CODE:
-        return False
-    return longest_chain(statement.text) > _LONGEST_CHAIN or nesting(statement.text) > _DEEPEST
-
-
-def _squawk_text(file: LintedFile, left_out: Iterable[int]) -> bytes:
-    """The text that squawk reads: no passwords, no statement that is too large for it, no large data and code."""
-    large = [
-        number
-        for number, statement in enumerate(file.statements)
-        if len(statement.text) > _LARGE and statement.kind in _DATA_AND_CODE
-    ]
-    hidden = hide_passwords(file.text, file.statements)
-    return _without(hidden, file.statements, [*large, *left_out])
-
-
 def _is_broken(violations: Sequence[Violation]) -> bool:
     return any(violation.rule == squawk.SYNTAX_ERROR for violation in violations)
-
-
-def _unreadable(broken: Sequence[tuple[LintedFile, bytes]]) -> list[list[int]]:
-    """The numbers of each file's statements that squawk can't read, found by giving it each alone."""
-    alone = [(text[s.start : s.end] + b";", file.in_transaction) for file, text in broken for s in file.statements]
-    verdicts = iter([_is_broken(found) for found in squawk.lint(alone)])
-    return [[number for number, _ in enumerate(file.statements) if next(verdicts)] for file, _ in broken]
 
 
 def _without(text: bytes, statements: Sequence[Statement], numbers: Iterable[int]) -> bytes:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeVar
 
 import postgast
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 from postgast import native
 from postgast import pg_query_pb2 as pb
-
-from aurora_migrations.compiler.parser_limits import too_deep, with_large_stack
 
 _T = TypeVar("_T")
 COMMENTS = frozenset({pb.SQL_COMMENT, pb.C_COMMENT})
@@ -39,18 +39,14 @@ class NotSql(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement of a text.
+    """One statement of a text."""
 
-    Attributes:
-        start, end: its bytes in the text, without comments around it and without its semicolon.
-        source: the whole text.
-        node: its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`. In a large text an
-            INSERT of values has the tree of its table only.
-    """
-
+    # start, end: its bytes in the text, without comments around it and without its semicolon.
     start: int
     end: int
-    source: bytes = field(repr=False)
+    source: bytes = field(repr=False)  # the whole text
+    # Its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`. In a large text an INSERT
+    # of values has the tree of its table only.
     node: Any
 
     @property
@@ -150,23 +146,18 @@ def _detached(node: Any, inserts: dict[tuple[str, str], Any]) -> Any:
 
     A dump has the same INSERT for every row: those of constants share one tree per table, in `inserts`.
     """
-    if node.DESCRIPTOR.name == "InsertStmt" and _inserts_constants(node):
-        key = (node.relation.schemaname, node.relation.relname)
-        if key not in inserts:
-            inserts[key] = pb.InsertStmt()
-            inserts[key].relation.CopyFrom(node.relation)
-        return inserts[key]
+    is_insert = node.DESCRIPTOR.name == "InsertStmt"
+    if is_insert and not node.HasField("on_conflict_clause") and not node.HasField("with_clause"):
+        rows, constants = node.select_stmt.select_stmt.values_lists, ("a_const", "type_cast", "set_to_default")
+        if rows and all(item.WhichOneof("node") in constants for row in rows for item in row.list.items):
+            key = (node.relation.schemaname, node.relation.relname)
+            if key not in inserts:
+                inserts[key] = pb.InsertStmt()
+                inserts[key].relation.CopyFrom(node.relation)
+            return inserts[key]
     copy = type(node)()
     copy.CopyFrom(node)
     return copy
-
-
-def _inserts_constants(insert: Any) -> bool:
-    rows = insert.select_stmt.select_stmt.values_lists
-    if not rows or insert.HasField("on_conflict_clause") or insert.HasField("with_clause"):
-        return False
-    constants = ("a_const", "type_cast", "set_to_default")
-    return all(item.WhichOneof("node") in constants for row in rows for item in row.list.items)
 
 
 # ---- tokens ---------------------------------------------------------------------------------------------------------
@@ -256,9 +247,7 @@ def parse_deep(text: bytes) -> Any:
         tree = (result.parse_tree or b"").decode()
     finally:
         native.lib.pg_query_free_parse_result(result)
-    message = pb.ParseResult()
-    _fill(message, json.loads("".join(_kept_json(tree))))
-    return message
+    return ParseDict(json.loads("".join(_kept_json(tree))), pb.ParseResult(), ignore_unknown_fields=True)
 
 
 def _kept_json(tree: str) -> Iterator[str]:
@@ -278,38 +267,91 @@ def _kept_json(tree: str) -> Iterator[str]:
     yield tree[kept_to:]
 
 
-def _fill(message: Any, values: Mapping[str, Any]) -> None:
-    """Puts JSON into a message. protobuf's own json_format takes ten times as long."""
-    fields = _fields(message.DESCRIPTOR)
-    for key, value in values.items():
-        if key not in fields:
-            continue
-        name, is_list, enum, is_message = fields[key]
-        if is_message and is_list:
-            for each in value:
-                _fill(getattr(message, name).add(), each)
-        elif is_message:
-            child = getattr(message, name)
-            child.SetInParent()
-            _fill(child, value)
-        elif is_list:
-            getattr(message, name).extend(enum[each] if enum else each for each in value)
+# ---- limits: a grammar that recurses, and a scanner that takes the square --------------------------------------------
+
+# An expression may be so deep that it needs a larger stack, or too deep for any: a sum of 50,000 terms is. A server
+# refuses it, too (54001, stack depth limit exceeded), but it refuses; libpg_query would take the whole process with it.
+_PLAIN = 40_000  # bytes; the usual stack is enough for any shorter text
+_STACK = 1 << 30  # bytes of address space, of which only what is used is ever taken
+DEEPEST = 250_000  # terms, for which half that stack is enough
+_COMMENTS = 500  # levels; a scan takes time with their square
+_lock = threading.Lock()
+# Strings are matched by the run, not by the letter: a literal of 30 MB would take seconds.
+_TOKENS = re.compile(
+    rb"""(?P<value>'[^']*(?:''[^']*)*'?|"[^"]*(?:""[^"]*)*"?|--[^\n]*)|(?P<dollars>\$\w*\$)"""
+    rb"|(?P<comment>/\*)|(?P<separator>[,;])|(?P<open>[(\[])|(?P<close>[)\]])|[\w\x80-\xff][\w$\x80-\xff]*|[^\s\w]",
+)
+_COMMENT_MARKS = re.compile(rb"/\*|\*/")
+
+
+def too_deep(text: bytes) -> tuple[str, int] | None:
+    """Why a text can't be given to the grammar, and the byte from which on that is so; None if it can."""
+    if len(text) < _PLAIN and text.count(b"/*") < _COMMENTS:
+        return None
+    if text.count(b"/*") >= _COMMENTS:
+        for token, depth in _tokens(text):
+            if depth > _COMMENTS:
+                return f"comments are nested more than {_COMMENTS} deep", token.start()
+    if max(map(len, re.split(rb"[,;]", text))) > DEEPEST:
+        for start, count in _chains(text):
+            if count > DEEPEST:
+                return f"an expression of more than {DEEPEST} parts without a comma is too deep to be read", start
+    return None
+
+
+def with_large_stack(text: bytes, work: Callable[[], _T]) -> _T:
+    """Does work on a text with a stack that is large enough for it."""
+    if len(text) < _PLAIN:
+        return work()
+    with ThreadPoolExecutor(1) as threads:
+        with _lock:
+            before = threading.stack_size(_STACK)
+            try:
+                done = threads.submit(work)  # which starts the thread
+            finally:
+                threading.stack_size(before)
+        return done.result()
+
+
+def _chains(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where each stretch without a comma or semicolon begins, and how many tokens it has."""
+    start = count = 0
+    for token in _outside_comments(text):
+        if token["separator"]:
+            yield start, count
+            start, count = token.end(), 0
         else:
-            setattr(message, name, enum[value] if enum else value)
+            count += 1
+    yield start, count
 
 
-@lru_cache(maxsize=1024)
-def _fields(descriptor: Any) -> dict[str, tuple[str, bool, dict[str, int], bool]]:
-    """Its fields by their names in JSON: the name here, whether it is a list, numbers of an enumeration, whether it
-    holds messages."""
-    found = {}
-    for each in descriptor.fields:
-        numbers = {value.name: value.number for value in each.enum_type.values} if each.enum_type else {}
-        known = each.name, is_list(each), numbers, each.message_type is not None
-        found[each.name] = found[each.json_name] = known
-    return found
+def longest_and_deepest(text: bytes) -> tuple[int, int]:
+    """The most tokens in it without a comma or semicolon between them, and how deep its brackets are nested."""
+    depth = deepest = 0
+    for token in _outside_comments(text):
+        depth += bool(token["open"]) - bool(token["close"])
+        deepest = max(deepest, depth)
+    return max(count for _, count in _chains(text)), deepest
 
 
-def is_list(field: Any) -> bool:
-    """Whether a field of a message holds several; older versions of protobuf have another attribute for it."""
-    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
+def _outside_comments(text: bytes) -> Iterator[re.Match[bytes]]:
+    return (token for token, _ in _tokens(text) if not token["comment"])
+
+
+def _tokens(text: bytes) -> Iterator[tuple[re.Match[bytes], int]]:
+    """Each token, a comment as the mark that begins it, and how deep comments are nested in that one."""
+    at = 0
+    while token := _TOKENS.search(text, at):
+        at, depth = token.end(), 0
+        if token["comment"]:
+            level, at = 0, len(text)
+            for mark in _COMMENT_MARKS.finditer(text, token.start()):
+                level += 1 if mark[0] == b"/*" else -1
+                depth = max(depth, level)
+                if level == 0:
+                    at = mark.end()
+                    break
+        elif token["dollars"]:
+            end = text.find(token[0], at)
+            at = end + len(token[0]) if end >= 0 else len(text)
+        yield token, depth

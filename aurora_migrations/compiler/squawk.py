@@ -11,18 +11,15 @@ into smaller groups, until the one that causes it is alone: it counts as one tha
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +34,6 @@ _FILES_A_SECOND, _BYTES_A_SECOND = 200, 1 << 20  # what the slowest machine gets
 _GROUPS = 8  # into which the texts of a run that failed are divided: few, as each run with a text that hangs is slow
 _STACK = 64 << 20  # bytes of address space for each of its threads, which crash by deep brackets in the usual 2 MB
 _HARMLESS = b"SELECT 1;"
-_IN_MEMORY = "/dev/shm"
-_PREFIX = "aurora-migrations-hazards-"
-_LOCKED_S = 60  # a folder is locked long before it is as old as this
-_PAGE = 4096  # bytes; the least that a file takes there
 _SHOWN = 300  # characters of squawk's own words
 _OWN_COMMENTS = re.compile(rb"squawk-(?=ignore|disable)")
 
@@ -113,11 +106,12 @@ def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) ->
     if not texts:
         return found
     limit_s = _LIMIT_S + len(texts) / _FILES_A_SECOND + sum(map(len, texts)) / _BYTES_A_SECOND
-    with _private_folder(texts) as folder:
+    with tempfile.TemporaryDirectory(prefix="aurora-migrations-hazards-") as name:
+        folder = Path(name)
         (folder / "squawk.toml").touch()
         for number, text in enumerate(texts):
             (folder / f"{number:06}.sql").write_bytes(_OWN_COMMENTS.sub(b"squawk_", text))
-        records = _records(_run(_command(program, in_transaction), folder, limit_s))
+        records = _run(program, folder, in_transaction, limit_s)
     starts: dict[int, list[int]] = {}  # of each line, by text
     for record in records:
         if record["rule_name"] in KEPT or record["rule_name"] == SYNTAX_ERROR:
@@ -126,41 +120,6 @@ def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) ->
                 starts[number] = [0, *(match.end() for match in re.finditer(b"\n", texts[number]))]
             found[number].append(_violation(texts[number], starts[number], record))
     return found
-
-
-@contextlib.contextmanager
-def _private_folder(texts: Sequence[bytes]) -> Iterator[Path]:
-    """A folder that only this user can read, for the block. Those of killed processes, which nobody has locked, are
-    removed from memory, because nothing else does that."""
-    memory = None
-    # In Linux's memory, if there is room: a busy disk takes up to a millisecond to make a file.
-    if os.access(_IN_MEMORY, os.W_OK | os.X_OK):
-        needed = sum(len(text) + _PAGE for text in texts)
-        memory = _IN_MEMORY if shutil.disk_usage(_IN_MEMORY).free > 2 * needed else None
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=memory) as name, contextlib.ExitStack() as locked:
-        if memory is not None:
-            _lock(Path(name), locked)
-            _sweep()
-        yield Path(name)
-
-
-def _sweep() -> None:
-    for left in Path(_IN_MEMORY).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as locked:
-            status = left.lstat()
-            old = status.st_mtime < time.time() - _LOCKED_S
-            if old and stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
-                _lock(left, locked)
-                shutil.rmtree(left)
-
-
-def _lock(folder: Path, locked: contextlib.ExitStack) -> None:
-    """Locks it until the end of the block, or of this process. Raises OSError if another has it locked."""
-    import fcntl  # there is no such folder in memory where there is no fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    locked.callback(os.close, descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def find_program(path: str | None = None) -> str:
@@ -179,21 +138,19 @@ def find_program(path: str | None = None) -> str:
     return found
 
 
-def _command(program: str, in_transaction: bool) -> list[str]:
+def _run(program: str, folder: Path, in_transaction: bool, limit_s: float) -> list[Mapping[str, Any]]:
+    """The records of its JSON report about the files of a folder."""
     mode = "--assume-in-transaction" if in_transaction else "--no-assume-in-transaction"
     command = [program, "--config", "squawk.toml", "--reporter", "json", "--pg-version", _OLDEST_SERVER, mode]
     left_out = ",".join(name for name, rule in RULES.items() if not rule.kept and name not in _UNNAMEABLE)
-    return [*command, "--exclude", left_out, "--include", ",".join(sorted(KEPT)), "*.sql"]
-
-
-def _run(command: Sequence[str], folder: Path, limit_s: float) -> subprocess.CompletedProcess[bytes]:
+    command += ["--exclude", left_out, "--include", ",".join(sorted(KEPT)), "*.sql"]
     variables = {
         **os.environ,
         "SQUAWK_DISABLE_GITHUB_ANNOTATIONS": "1",  # or it mixes them into its JSON
         "RUST_MIN_STACK": str(_STACK),
     }
     try:
-        return subprocess.run(
+        done = subprocess.run(
             command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s
         )
     except subprocess.TimeoutExpired as error:
@@ -202,26 +159,22 @@ def _run(command: Sequence[str], folder: Path, limit_s: float) -> subprocess.Com
             f"squawk was still at work after {limit_s:.0f} s.", "The machine is busy, or it hangs.", again
         ) from error
     except OSError as error:
-        raise _error(f"squawk can't be started: {error.strerror}.", f"{command[0]} isn't a program here.") from error
-
-
-def _records(done: subprocess.CompletedProcess[bytes]) -> list[Mapping[str, Any]]:
-    """Its JSON. It ends with 0 if it found nothing, with 1 if it found something, and also with 1 if it failed."""
-    expected = {"file": str, "rule_name": str, "message": str, "line": int, "column": int}
-
-    def is_record(record: object) -> bool:
-        return isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in expected.items())
-
-    try:
+        raise _error(f"squawk can't be started: {error.strerror}.", f"{program} isn't a program here.") from error
+    try:  # it ends with 0 if it found nothing, with 1 if it found something, and also with 1 if it failed
         records = json.loads(done.stdout) if done.returncode in (0, 1) else None
     except ValueError:
         records = None
-    if not isinstance(records, list) or not all(map(is_record, records)):
+    if not isinstance(records, list) or not all(map(_is_record, records)):
         words = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
         silent = "It said nothing that could be read; it may be another version, or another program of that name."
         why = f"Its own words: {words}" if words else silent
         raise _error(f"squawk failed with exit code {done.returncode}.", why)
     return records
+
+
+def _is_record(record: object) -> bool:
+    expected = {"file": str, "rule_name": str, "message": str, "line": int, "column": int}
+    return isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in expected.items())
 
 
 def _error(message: str, cause: str, solution: str | None = None) -> InvalidInput:
@@ -244,13 +197,9 @@ def _violation(text: bytes, line_starts: Sequence[int], record: Mapping[str, Any
 _UNNAMEABLE = frozenset({"unused-ignore"})  # squawk reports it, but takes it neither for --exclude nor for --include
 
 
-def _read_rules() -> dict[str, Rule]:
-    lines = Path(__file__).with_name("squawk.tsv").read_text("utf-8").splitlines()
-    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    return {row["rule"]: Rule(row["kept"] == "yes", row["reason"], row["help"]) for row in rows}
-
-
 # Every rule of squawk 2.70.0. Kept: what blocks or rewrites, what breaks the release that still runs, what loses data.
 # Its default rules are kept unless there is a reason, its opt-in rules are left out unless there is one.
-RULES = _read_rules()
+_lines = Path(__file__).with_name("squawk.tsv").read_text("utf-8").splitlines()
+_rows = csv.DictReader(_lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+RULES = {row["rule"]: Rule(row["kept"] == "yes", row["reason"], row["help"]) for row in _rows}
 KEPT = frozenset(name for name, rule in RULES.items() if rule.kept)

@@ -44,7 +44,12 @@ def unit_hash(text: bytes) -> str:
 def _hash(found: Iterable[tuple[int, bytes]]) -> str:
     digest, buffer = hashlib.sha256(), list[bytes]()
     for kind, token in _merged(found):
-        meaning = _meaning(kind, token)
+        if kind in STRINGS:
+            meaning = token if token.startswith(b"$") else _joined(token)
+        elif token.startswith(b'"'):
+            meaning = token
+        else:
+            meaning = b"u&" + token[2:] if token.startswith((b"u&", b"U&")) else token.lower()
         buffer.append(b"%d:%s," % (len(meaning), meaning))
         if len(buffer) == _TOGETHER:
             digest.update(b"".join(buffer))
@@ -68,16 +73,6 @@ def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
         before = each if is_string else None
     if before is not None:
         yield before
-
-
-def _meaning(kind: int, token: bytes) -> bytes:
-    if kind in STRINGS:
-        return token if token.startswith(b"$") else _joined(token)
-    if token.startswith(b'"'):
-        return token
-    if token.startswith((b"u&", b"U&")):
-        return b"u&" + token[2:]
-    return token.lower()
 
 
 def _joined(string: bytes) -> bytes:

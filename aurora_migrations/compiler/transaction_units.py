@@ -18,7 +18,7 @@ from typing import Any
 import postgast
 from postgast import pg_query_pb2 as pb
 
-from aurora_migrations.compiler.locks.syntax_tree import option_is_on
+from aurora_migrations.compiler.locks.syntax_tree import of_range, option_is_on
 from aurora_migrations.compiler.nontransactional import nontransactional
 from aurora_migrations.compiler.parser import Statement, tokens
 from aurora_migrations.engine.script import Nontransactional, Unit
@@ -181,3 +181,35 @@ def is_true(constant: Any) -> bool:
         return bool(constant.ival.ival)
     word = constant.sval.sval.lower().strip()
     return bool(word) and (word in ("on", "1") or "true".startswith(word) or "yes".startswith(word))
+
+
+# ---- what a statement leaves in its session, and is gone with that ---------------------------------------------------
+
+# A file of several units can rely on it as long as one session runs all of them. An attempt that resumes after units
+# already applied begins without it.
+
+_WITH_HOLD = 0x0020  # CURSOR_OPT_HOLD, src/include/nodes/parsenodes.h
+
+
+def session_state(statement: Statement) -> str | None:
+    """What the statement creates in its session, such as `a temporary table`; None if nothing.
+
+    Settings don't count: they are set again, see `aurora_migrations.engine.script.Job.settings_done`.
+    """
+    node, kind = statement.node, statement.kind
+    if kind == "CreateStmt":
+        return _temporary_table(node.relation, node.oncommit)
+    if kind == "CreateTableAsStmt":
+        return _temporary_table(node.into.rel, node.into.on_commit)
+    if kind == "SelectStmt" and node.HasField("into_clause"):
+        return _temporary_table(node.into_clause.rel, node.into_clause.on_commit)
+    if kind in ("ViewStmt", "CreateSeqStmt"):
+        return _temporary_table(node.view if kind == "ViewStmt" else node.sequence)
+    if kind == "DeclareCursorStmt":
+        return "a cursor" if node.options & _WITH_HOLD else None
+    return {"PrepareStmt": "a prepared statement", "ListenStmt": "a LISTEN", "LoadStmt": "a loaded library"}.get(kind)
+
+
+def _temporary_table(relation: Any, on_commit: int = pb.ONCOMMIT_NOOP) -> str | None:
+    is_kept = of_range(relation).schema == "pg_temp" and on_commit != pb.ONCOMMIT_DROP
+    return "a temporary table" if is_kept else None

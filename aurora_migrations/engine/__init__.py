@@ -1,20 +1,20 @@
 """The engine: applies and rolls back migrations, one transaction per file, and keeps a history in the database.
 
-    migrations    the files of a folder              script         a compiled file
-    options       what a file sets for its run       manifest       the same, written down for Lambda
-    plan          pending migrations, and drift      status         the state of each migration
     runner        the run: lock, retries, resume     interface      requests, results and listeners
-    transaction   one file, its record inside        job            one file, as a transaction needs it
-    history       what is applied, and attempts      executions     what one execution has applied
-    errors        all errors, drawn as a tree        unreadable_history   why a history can't be read
-    interrupts    Ctrl-C
+    transaction   one file, its record inside        script         a file: as compiled, and as it is run
+    migrations    the files of a folder              options        what a file sets for its run
+    manifest      compiled files, for Lambda         plan           pending migrations, and drift
+    history       what is applied, and attempts      history_format its tables, and why it can't be read
+    status        the state of each migration        errors         all errors, drawn as a tree
+    expectations  what must be true after a file     interrupts     Ctrl-C
 
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
-    verification/   what must be true  steps/          the steps of an execution
+    steps/          the steps of an execution
 
 It knows PostgreSQL, and nothing of Lambda, AWS or the command line; only what `steps/` has is shared by functions,
-stack and command line. The path of a statement: `runner` takes the run
-lock and decides about retries, `transaction` runs one file, `postgres/protocol` sends it.
+stack and command line. The path of a statement: `runner` takes the run lock (`postgres/session`) and runs file by file,
+`locks/retry` decides about another attempt, `transaction` is one attempt, `script` divides a file into messages, and
+`postgres/protocol` sends them.
 """
 
 from aurora_migrations.engine.errors import MigratorError

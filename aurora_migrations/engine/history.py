@@ -14,145 +14,28 @@ changed the history.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aurora_migrations.engine import unreadable_history
-from aurora_migrations.engine.errors import InsufficientPrivilege, MigratorError
-from aurora_migrations.engine.job import Job
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.history_format import (
+    BACKUP,
+    BEFORE_FILES,
+    BY_HAND,
+    SCHEMA,
+    SHOWN,
+    WITH_STARTS,
+    WITH_UNIT_ROWS,
+    WITH_UNITS,
+    changed_by_hand,
+    read,
+    read_format,
+)
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.postgres.advisory_lock import HELD_BY_US
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row
-from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, OURS, Session
-from aurora_migrations.engine.postgres.sqlstate import diagnose, named_error
+from aurora_migrations.engine.postgres.protocol import Command, Param
+from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session
+from aurora_migrations.engine.script import PAST, Action, Job
 
-SCHEMA = "aurora_migrations"
-
-
-def _grants_like_attempts(table: str) -> str:
-    """Roles that may read or write the other tables may do so with this one."""
-    return f"""
-        DO $$
-        DECLARE statement text;
-        BEGIN
-            FOR statement IN
-                SELECT pg_catalog.format('GRANT %s ON {SCHEMA}.{table} TO %s%s', acl.privilege_type,
-                                         CASE grantee WHEN 0 THEN 'PUBLIC'
-                                              ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(grantee)) END,
-                                         CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-                  FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) AS acl
-                 WHERE c.oid = '{SCHEMA}.attempts'::pg_catalog.regclass AND acl.grantee <> c.relowner
-            LOOP
-                EXECUTE statement;
-            END LOOP;
-        END $$
-    """
-
-
-# Upgrades from one format to the next, starting with no history. Only ever append: databases out there are at any of
-# these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
-FORMATS: list[tuple[str, ...]] = [
-    (
-        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
-        f"""
-        CREATE TABLE {SCHEMA}.attempts (
-            id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            action       text NOT NULL CHECK (action IN ('apply', 'rollback')),
-            version      numeric NOT NULL,
-            name         text NOT NULL,
-            sha256       text NOT NULL,
-            package      text NOT NULL,
-            execution    text NOT NULL,
-            requested_by text NOT NULL,
-            database_user text NOT NULL DEFAULT session_user,
-            lock_holder  integer NOT NULL,
-            started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
-            finished_at  timestamptz,
-            result       text CHECK (result IN ('applied', 'rolled back', 'failed', 'interrupted')),
-            error        jsonb,
-            CHECK ((result IS NULL) = (finished_at IS NULL))
-        )
-        """,
-        f"CREATE INDEX attempts_version_idx ON {SCHEMA}.attempts (version, id)",
-        f"CREATE INDEX attempts_unfinished_idx ON {SCHEMA}.attempts (id) WHERE result IS NULL",
-        f"""
-        CREATE TABLE {SCHEMA}.applied (
-            version      numeric PRIMARY KEY,
-            name         text NOT NULL,
-            sha256       text NOT NULL,
-            sql          text NOT NULL,
-            attempt      bigint NOT NULL REFERENCES {SCHEMA}.attempts,
-            execution    text NOT NULL,
-            requested_by text NOT NULL,
-            applied_at   timestamptz NOT NULL DEFAULT clock_timestamp()
-        )
-        """,
-        f"COMMENT ON SCHEMA {SCHEMA} IS 'History of aurora-migrations; read it freely, change nothing'",
-    ),
-    (
-        # Token hashes: of an applied text, to distinguish a changed meaning from a changed comment; of the committed
-        # units of a file, so that the next attempt resumes after them.
-        f"ALTER TABLE {SCHEMA}.applied ADD COLUMN tokens text",
-        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN units text[] NOT NULL DEFAULT '{{}}'",
-    ),
-    (
-        # An execution's name can be reused; name and start time together are unique.
-        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN execution_start text NOT NULL DEFAULT ''",
-    ),
-    (
-        # A row per unit: the array `attempts.units` was rewritten for every unit, so a file took time that grew with
-        # the square of its units. The array stays, unused, for runs that are reading the older format at this moment.
-        f"""
-        CREATE TABLE {SCHEMA}.units (
-            first_attempt bigint NOT NULL REFERENCES {SCHEMA}.attempts ON DELETE CASCADE,
-            number       integer NOT NULL,
-            tokens       text NOT NULL,
-            attempt      bigint NOT NULL,
-            lock_holder  integer NOT NULL,
-            applied_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
-            PRIMARY KEY (first_attempt, number)
-        )
-        """,
-        f"ALTER TABLE {SCHEMA}.attempts ADD COLUMN resumes bigint REFERENCES {SCHEMA}.attempts",
-        f"""
-        INSERT INTO {SCHEMA}.units
-        SELECT id, number, tokens, id, lock_holder, coalesce(finished_at, started_at)
-          FROM {SCHEMA}.attempts, unnest(units) WITH ORDINALITY AS unit (tokens, number)
-        """,
-        _grants_like_attempts("units"),
-    ),
-    (
-        # What a statement outside any transaction is about to do, committed before it. Deleted with the record of its
-        # unit: one that is there belongs to a statement of which nobody knows how far it got.
-        f"""
-        CREATE TABLE {SCHEMA}.intents (
-            version      numeric NOT NULL,
-            action       text NOT NULL,
-            number       integer NOT NULL,
-            tokens       text NOT NULL,
-            statement    jsonb NOT NULL,
-            facts        jsonb NOT NULL,
-            attempt      bigint NOT NULL REFERENCES {SCHEMA}.attempts ON DELETE CASCADE,
-            lock_holder  integer NOT NULL,
-            started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
-            PRIMARY KEY (version, action, number)
-        )
-        """,
-        _grants_like_attempts("intents"),
-    ),
-]
-# In one snapshot: a history that is being created is visible with its comment, or not at all.
-_RELATIONS = """
-    SELECT c.relname, c.relkind, c.relpersistence, d.description
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-           LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
-     WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'intents', 'units') ORDER BY c.relname
-"""
-_WITH_UNITS = 2  # since this format `attempts` has the units, in an array
-WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the same name
-WITH_UNIT_ROWS = 4  # since this format they are rows of `units`
-WITH_INTENTS = 5  # since this format there are intents
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
 # The token hashes of an attempt's committed units, with those of the attempts that it resumes; the last one's number.
 _UNITS = f"""
@@ -162,24 +45,20 @@ _UNITS = f"""
 _UNITS_IN_ARRAY = "SELECT pg_catalog.array_to_string(tried.units, ',') AS tokens, cardinality(tried.units) AS last"
 
 
-def _unfinished(number: int) -> Command:
-    """The newest attempt of each version, where it didn't reach the end and has units that are committed."""
-    return Command(f"""
-        SELECT version, action, result, name, unit.tokens, unit.last
-          FROM (SELECT * FROM {SCHEMA}.attempts AS newest
-                 WHERE coalesce(result, 'interrupted') NOT IN ('applied', 'rolled back')
-                   AND NOT EXISTS (SELECT FROM {SCHEMA}.attempts AS later
-                                    WHERE later.version = newest.version AND later.id > newest.id)
-                OFFSET 0) AS tried
-               CROSS JOIN LATERAL ({_UNITS if number >= WITH_UNIT_ROWS else _UNITS_IN_ARRAY}) AS unit
-         WHERE unit.last > 0
-    """)
-
-
+# The newest attempt of each version, where it didn't reach the end and has units that are committed.
+_UNFINISHED = f"""
+    SELECT version, action, result, name, unit.tokens, unit.last
+      FROM (SELECT * FROM {SCHEMA}.attempts AS newest
+             WHERE coalesce(result, 'interrupted') NOT IN ('applied', 'rolled back')
+               AND NOT EXISTS (SELECT FROM {SCHEMA}.attempts AS later
+                                WHERE later.version = newest.version AND later.id > newest.id)
+            OFFSET 0) AS tried
+           CROSS JOIN LATERAL ({{units}}) AS unit
+     WHERE unit.last > 0
+"""
 # Of a record: its text's hash and its version. Only compared within a run, so that it may differ between servers.
 _HASH = 'pg_catalog.hashtextextended({0} COLLATE "C", pg_catalog.hash_numeric({1}::numeric))'
 _RECORDS = f"pg_catalog.count(*), coalesce(pg_catalog.sum({_HASH.format('sha256', 'version')}), 0)"
-_BEFORE_FILES = "No file was begun; the history may have been made, or brought up to date."
 _DIGITS = 249  # of a version, at most: a file's name has 255 bytes
 _COURSE = f"""
     SELECT version, name, action, sha256 FROM (
@@ -189,10 +68,36 @@ _COURSE = f"""
             WHERE action = 'rollback' AND result = 'rolled back') AS changes
      ORDER BY id
 """
+_DONE = f"""
+    SELECT version, name, finished_at,
+           pg_catalog.round(EXTRACT(epoch FROM finished_at - started_at) * 1000, 1)
+      FROM {SCHEMA}.attempts
+     WHERE execution = $1 AND execution_start = $2 AND action = $3 AND result = $4 ORDER BY id
+"""
+# Files that others have changed the database by, since an execution undid its first one.
+_OTHERS = f"""
+    SELECT name FROM {SCHEMA}.attempts AS tried
+     WHERE (execution, execution_start) <> ($1, $2) AND (result IN ('applied', 'rolled back') OR {{committed}})
+       AND id > (SELECT pg_catalog.min(id) FROM {SCHEMA}.attempts
+                  WHERE execution = $1 AND execution_start = $2 AND action = 'rollback' AND result = 'rolled back')
+     GROUP BY name ORDER BY pg_catalog.min(id)
+"""
+_COMMITTED = f"EXISTS (SELECT FROM {SCHEMA}.units WHERE first_attempt = coalesce(resumes, id) AND attempt = id)"
+
+
+class _Named:
+    """What has the name of a migration's file."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        """Its version as its file's name writes it: `017`."""
+        return self.name.partition("_")[0]
 
 
 @dataclass(frozen=True)
-class Applied:
+class Applied(_Named):
     """The record of an applied migration. `applied_at` is UTC, ISO 8601."""
 
     version: int
@@ -200,11 +105,6 @@ class Applied:
     sha256: str
     applied_at: str
     execution: str
-
-    @property
-    def label(self) -> str:
-        """Its version as its file's name writes it: `017`."""
-        return self.name.partition("_")[0]
 
 
 @dataclass(frozen=True)
@@ -231,39 +131,14 @@ class Attempt:
     error: dict[str, object] | None
 
 
-def read_format(session: Session) -> int:
-    """The format of the database's history; 0 if there is none. See `unreadable_history.format_of`."""
-    relations = session.query(_RELATIONS, SCHEMA)
-    return unreadable_history.format_of(session, len(FORMATS), relations) if relations else 0
-
-
-def read(session: Session, *commands: Command) -> list[list[Row]]:
-    """The rows of queries on the history's tables, read in one round trip.
-
-    Raises:
-        HistoryUnreadable: the tables aren't as this product created them, or row-level security hides rows.
-        MigratorError: the connection is lost, or the role may not read them.
-    """
-    try:
-        return session.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])[2:-1]
-    except BatchError as error:
-        session.roll_back()
-        raise unreadable_history.reason(session, error.error) from error
-
-
 @dataclass(frozen=True)
-class Progress:
+class Progress(_Named):
     """How far an attempt got: its result, if it has one, and the token hashes of its committed units."""
 
     action: str
     result: str | None
     units: tuple[str, ...]
     name: str = ""
-
-    @property
-    def label(self) -> str:
-        """Its migration's version as the file's name writes it: `017`."""
-        return self.name.partition("_")[0]
 
 
 class Records(NamedTuple):
@@ -286,14 +161,21 @@ def read_state(session: Session) -> State:
     number = read_format(session)
     if number == 0:
         return State({}, {})
-    rows, *parts = read(session, Command(_APPLIED), *([_unfinished(number)] if number >= _WITH_UNITS else []))
+    unfinished_sql = _UNFINISHED.format(units=_UNITS if number >= WITH_UNIT_ROWS else _UNITS_IN_ARRAY)
+    rows, *parts = read(session, Command(_APPLIED), *([Command(unfinished_sql)] if number >= WITH_UNITS else []))
     applied: dict[int, Applied] = {}
     for version, name, sha256, at, execution in rows:
-        found = Applied(version_of(version, "applied", name), str(name), str(sha256), iso(str(at)), str(execution))
+        found = Applied(_version_of(version, "applied", name), str(name), str(sha256), _iso(str(at)), str(execution))
         if applied.setdefault(found.version, found) is not found:
-            raise unreadable_history.duplicate_version(found.version)
+            raise changed_by_hand(
+                f"{SCHEMA}.applied has more than one row with the version {found.version}.",
+                cause=f"{BY_HAND} Its primary key is gone.",
+                solution=f"Look at them: SELECT * FROM {SCHEMA}.applied WHERE version = {found.version}; Delete those "
+                f"that no run has written, and add the key again: ALTER TABLE {SCHEMA}.applied ADD PRIMARY KEY "
+                "(version);",
+            )
     unfinished = {
-        version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
+        _version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
         for version, action, result, name, tokens, last in (parts[0] if parts else [])
     }
     return State(applied, unfinished)
@@ -309,7 +191,7 @@ def read_course(session: Session) -> list[Change]:
     if read_format(session) == 0:
         return []
     (rows,) = read(session, Command(_COURSE))
-    return [Change(version_of(v, "attempts", name), str(action), str(sha)) for v, name, action, sha in rows]
+    return [Change(_version_of(v, "attempts", name), str(action), str(sha)) for v, name, action, sha in rows]
 
 
 def read_attempts(session: Session, newest: int) -> list[Attempt]:
@@ -326,8 +208,8 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
             name=str(name),
             execution=str(execution),
             requested_by=str(requested_by),
-            started_at=iso(str(started)),
-            finished_at=iso(finished) if finished else None,
+            started_at=_iso(str(started)),
+            finished_at=_iso(finished) if finished else None,
             result=result,
             error=kept if isinstance(kept := json.loads(error or "null"), dict) else None,
         )
@@ -335,42 +217,32 @@ def read_attempts(session: Session, newest: int) -> list[Attempt]:
     ]
 
 
-def version_of(version: str | None, table: str, name: str | None) -> int:
+def _version_of(version: str | None, table: str, name: str | None) -> int:
     """The migration number of a row; an error if no file name can have it."""
     if version is None or not (version.isascii() and version.isdecimal() and len(version) <= _DIGITS):
-        raise unreadable_history.no_version(str(version), table, str(name))
+        shown = str(version) if len(str(version)) <= SHOWN else f"{str(version)[:SHOWN]}..."
+        raise changed_by_hand(
+            f"{SCHEMA}.{table} has a row with the version {shown} (name {str(name)[:SHOWN]!r}), which isn't a "
+            "migration's number.",
+            solution=f"Look at such rows: SELECT version, name FROM {SCHEMA}.{table} WHERE version::text !~ "
+            f"'^[0-9]{{1,{_DIGITS}}}$'; Give a row that belongs to a migration its version back, and delete one that "
+            "doesn't.",
+        )
     return int(version)
-
-
-def upgrade(session: Session) -> None:
-    """Creates the history, or upgrades it to this version's format, in one transaction. The run lock must be held."""
-    current = read_format(session)
-    if current == len(FORMATS):
-        return
-    # Even with IF NOT EXISTS, CREATE SCHEMA needs CREATE on the database.
-    exists = session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", SCHEMA)
-    needless = ("CREATE SCHEMA", "COMMENT ON SCHEMA") if exists else ()
-    steps = [Command(sql) for step in FORMATS[current:] for sql in step if not sql.startswith(needless)]
-    mark = Command(f"COMMENT ON TABLE {SCHEMA}.applied IS '{unreadable_history.COMMENT}{len(FORMATS)}'")
-    try:
-        session.wire.execute_pipeline([BEGIN, OURS, *steps, mark, COMMIT])
-    except BatchError as error:
-        session.roll_back()
-        raise _why_not_upgraded(session, error) from error
 
 
 def close_interrupted(session: Session) -> None:
     """Marks attempts that never finished as interrupted: under the run lock their runners can't be alive."""
     set_result = "SET result = 'interrupted', finished_at = clock_timestamp() WHERE result IS NULL"
-    write(session, [Command(f"UPDATE {SCHEMA}.attempts {set_result}")])
+    try:
+        session.execute(BEGIN, OURS, Command(f"UPDATE {SCHEMA}.attempts {set_result}"), COMMIT)
+    except MigratorError as error:
+        raise error.but(state=BEFORE_FILES) from error
 
 
 def begin_attempt(session: Session, job: Job) -> list[Command]:
     """Commands of a transaction that records the intent. The fourth one's row is the attempt's id, and that of the
-    attempt that began with the file's first unit: the same, unless this one resumes.
-
-    It commits asynchronously: losing the record of an intent in a server crash is harmless, and it saves a wait.
-    """
+    attempt that began with the file's first unit: the same, unless this one resumes."""
     newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
     file = job.migration.version, job.migration.name, job.migration.sha256
     insert = Command(
@@ -380,12 +252,12 @@ def begin_attempt(session: Session, job: Job) -> list[Command]:
         f"({HELD_BY_US}) RETURNING id, coalesce(resumes, id)",
         [job.action, *file, job.package, session.execution, job.execution_start, job.requested_by],
     )
+    # Losing the record of an intent in a server crash is harmless, and an asynchronous commit saves a wait.
     return [BEGIN, OURS, Command("SET LOCAL synchronous_commit = off"), insert, COMMIT]
 
 
 def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
-    """Records that a unit (`number` from 1) is committed, though not yet the whole file; belongs into the unit's own
-    transaction."""
+    """Records that a unit (`number` from 1), but not the last one, is committed; belongs into its transaction."""
     return Command(
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
         f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, ({HELD_BY_US}))",
@@ -415,10 +287,8 @@ def add_applied(session: Session, attempt: int, job: Job) -> Command:
 
 
 def remove_applied(migration: Migration) -> Command:
-    """Removes the record of a migration; belongs into the transaction of its down file.
-
-    Fails (22012, division by zero) if there is none: nothing else may change the history under the run lock.
-    """
+    """Removes the record of a migration; belongs into the transaction of its down file. Fails (22012, division by zero)
+    if there is none: nothing else may change the history under the run lock."""
     gone = f"DELETE FROM {SCHEMA}.applied WHERE version = $1::numeric RETURNING 1"
     return Command(f"WITH gone AS ({gone}) SELECT 1 / count(*) FROM gone", [migration.version])
 
@@ -433,15 +303,8 @@ def read_records(job: Job) -> list[Command]:
 
 
 def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> Command:
-    """Fails (22012, division by zero) unless what was just recorded is there, and all other records are as they were.
-
-    Belongs right before COMMIT. It reads all of `applied`: 2 ms where that has 10,000 rows.
-
-    Args:
-        number: of the unit, from 0.
-        attempt, first: see `begin_attempt`.
-        records: what `applied` must contain now.
-    """
+    """Fails (22012, division by zero) unless what a unit has just recorded is there, and `applied` has these records.
+    Belongs right before COMMIT. It reads all of `applied`: 2 ms where that has 10,000 rows."""
     made = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3"
     params: list[Param] = [first, number + 1, job.unit(number).tokens]
     if job.is_last(number):
@@ -467,42 +330,24 @@ def read_attempt(session: Session, attempt: int, job: Job) -> Progress | None:
     return _progress(*rows[0]) if rows else None
 
 
-def read_text(session: Session, version: int) -> tuple[bytes, str | None]:
+def read_applied_text(session: Session, version: int) -> tuple[bytes, str | None]:
     """The text of a migration as it was applied, and its token hash."""
     # Through JSON, as the column isn't there yet in a history that this run hasn't upgraded.
     query = f"SELECT sql, to_jsonb(a) ->> 'tokens' FROM {SCHEMA}.applied AS a WHERE version = $1::numeric"
     (rows,) = read(session, Command(query, [version]))
     if not rows:
-        raise unreadable_history.record_disappeared(version)
+        raise changed_by_hand(
+            f"The record of version {version} vanished from {SCHEMA}.applied while it was being read.",
+            cause="Another run has just rolled that migration back, or somebody has deleted its record.",
+            solution="Look again; `aurora-migrations history` shows what was rolled back.",
+        )
     ((sql, tokens),) = rows
     return (sql or "").encode(), tokens
 
 
-def write(session: Session, commands: Sequence[Command]) -> None:
-    """Writes to the history in a transaction of its own."""
-    try:
-        session.wire.execute_pipeline([BEGIN, OURS, *commands, COMMIT])
-    except BatchError as error:
-        session.roll_back()
-        raise named_error(error.error).but(state=_BEFORE_FILES) from error
-
-
-def iso(timestamp: str) -> str:
+def _iso(timestamp: str) -> str:
     """PostgreSQL's `2026-11-23 04:00:17.123456+00` as `2026-11-23T04:00:17Z`."""
     return timestamp[:19].replace(" ", "T") + "Z"
-
-
-def _why_not_upgraded(session: Session, error: BatchError) -> MigratorError:
-    found = diagnose(error.error)
-    if found.sqlstate != "42501":
-        return named_error(error.error).but(state=_BEFORE_FILES)
-    database, user = (name.replace('"', '""') for name in (session.server.database, session.server.user))
-    return InsufficientPrivilege(
-        f"The role {session.server.user} may not make the history: {found.message}.",
-        solution=f'As its owner: GRANT CREATE ON DATABASE "{database}" TO "{user}"; or make the schema for it: '
-        f'CREATE SCHEMA {SCHEMA} AUTHORIZATION "{user}";',
-        user=session.server.user,
-    )
 
 
 def _progress(
@@ -510,5 +355,55 @@ def _progress(
 ) -> Progress:
     units = tuple(tokens.split(",")) if tokens else ()
     if len(units) != int(last or 0):
-        raise unreadable_history.units_missing(str(name), len(units), str(last))
+        raise changed_by_hand(
+            f"{SCHEMA}.units has {len(units)} of the {last} parts of {str(name)[:SHOWN]!r} that were committed.",
+            solution=f"Bring {BACKUP}; or see in the database how far the file got, and finish the rest by hand.",
+        )
     return Progress(str(action), result, units, str(name))
+
+
+@dataclass(frozen=True)
+class Done(_Named):
+    """A migration that an execution applied or rolled back. `at` is UTC, ISO 8601."""
+
+    version: int
+    name: str
+    at: str
+    duration_ms: float
+
+    def to_dict(self) -> dict[str, object]:
+        """The migration as JSON-able data."""
+        return {"migration": self.label, "file": self.name, "at": self.at, "duration_ms": self.duration_ms}
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What an execution has rolled back in calls before this one, also in those that failed after it."""
+
+    versions: frozenset[int] = frozenset()
+    # Names of files that others have applied or rolled back since the first of them, wholly or in part.
+    others: tuple[str, ...] = ()
+
+
+NOTHING_UNDONE = Undone()
+
+
+def read_done(session: Session, execution: str, start: str, action: Action) -> tuple[Done, ...]:
+    """What the execution of this name that began then has applied or rolled back, in that order."""
+    if read_format(session) < WITH_STARTS:
+        return ()  # made by an earlier version of the product, and so by earlier executions
+    (rows,) = read(session, Command(_DONE, [execution, start, action, PAST[action].replace("_", " ")]))
+    return tuple(
+        Done(_version_of(version, "attempts", name), str(name), _iso(str(at)), float(str(ms)))
+        for version, name, at, ms in rows
+    )
+
+
+def read_undone(session: Session, execution: str, start: str) -> Undone:
+    """What the execution has rolled back, and what others have done since."""
+    done = read_done(session, execution, start, "rollback")
+    if not done:
+        return NOTHING_UNDONE
+    committed = _COMMITTED if read_format(session) >= WITH_UNIT_ROWS else "units <> '{}'"
+    (others,) = read(session, Command(_OTHERS.format(committed=committed), [execution, start]))
+    return Undone(frozenset(each.version for each in done), tuple(str(name) for (name,) in others))

@@ -8,17 +8,15 @@ from enum import StrEnum
 from functools import partial
 
 from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.history import Applied
-from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.locks.budget import Held
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.script import Action, Hazard, Source
+from aurora_migrations.engine.postgres.session import Holder, Session
+from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
 from aurora_migrations.engine.steps.settings import Hazards
-from aurora_migrations.engine.verification.expectations import Check
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,11 @@ class FileDone:
 
     def to_dict(self) -> dict[str, object]:
         """The file as JSON-able data."""
-        verified = [{"promise": check.promise, "found": check.found} for check in self.checks]
         return {
             "migration": self.migration,
             "file": self.file,
             "duration_ms": round(self.duration_ms, 1),
-            "verified": verified,
+            "verified": [{"promise": check.promise, "found": check.found} for check in self.checks],
             "locks": [asdict(lock) for lock in self.held],
             "waits": [asdict(wait) for wait in self.waits],
         }
@@ -80,8 +77,7 @@ class RunResult:
 
 
 def success(action: str, execution: str, database: str, migration: object, message: object) -> dict[str, object]:
-    """What every result begins with. The contract of the product: `status`, `migration` and `message` stay; more may
-    join."""
+    """What every result begins with. The product's contract: `status`, `migration` and `message` stay."""
     about = {"action": action, "execution": execution, "database": database}
     return {"status": "success", "migration": migration, "message": message, **about}
 
@@ -151,13 +147,12 @@ class Listeners(Listener):
     """Several listeners in one, notified in their order."""
 
     def __init__(self, *listeners: Listener) -> None:
+        def notify(event: str, *details: object) -> None:
+            for listener in listeners:
+                getattr(listener, event)(*details)
+
         for event in (name for name in vars(Listener) if not name.startswith("_")):
-            setattr(self, event, partial(_notify, [getattr(listener, event) for listener in listeners]))
-
-
-def _notify(handlers: Sequence[Callable[..., None]], *details: object) -> None:
-    for handler in handlers:
-        handler(*details)
+            setattr(self, event, partial(notify, event))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ def deferred(acknowledge: bool = False) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield
         return
-    _State.acknowledge = _stderr() if acknowledge else None
+    # Where stderr is closed, descriptor 2 may be a connection's.
+    with contextlib.suppress(OSError, ValueError):
+        _State.acknowledge = sys.stderr.fileno() if acknowledge and sys.stderr is not None else None
     signal.signal(signal.SIGINT, _keep)
     try:
         yield
@@ -93,11 +95,3 @@ def _keep(number: int, frame: FrameType | None) -> None:
         _State.pressed = False
         raise KeyboardInterrupt
     _State.pressed = True
-
-
-def _stderr() -> int | None:
-    """The file descriptor of stderr. Where stderr is closed, descriptor 2 may be a connection's."""
-    try:
-        return sys.stderr.fileno() if sys.stderr is not None else None
-    except (OSError, ValueError):
-        return None

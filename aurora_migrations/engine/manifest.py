@@ -7,6 +7,7 @@ JSON document a line. A run reads the index, and only what is pending of the res
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -14,9 +15,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
+from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Options, RowsExpectation
 from aurora_migrations.engine.script import (
@@ -31,7 +33,6 @@ from aurora_migrations.engine.script import (
     Unit,
 )
 from aurora_migrations.engine.steps.layout import listed
-from aurora_migrations.engine.verification.expectations import Expectation
 
 FORMAT = 4
 _UNWRITTEN = "The package was put together without one, or the folder is another one."
@@ -42,7 +43,7 @@ _SHOWN = 5  # names of files in one message
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """The index's entry of a migration."""
 
     version: int
@@ -54,24 +55,23 @@ class Entry:
 
 
 class Manifest:
-    """A written manifest as the engine's `Source`: for a run where there is no grammar, such as in Lambda.
-
-    What is read of it later raises InvalidManifest, where the details are damaged or a file has changed since.
-    """
+    """A written manifest as the engine's `Source`: for a run where there is no grammar, such as in Lambda."""
 
     def __init__(self, folder: Path) -> None:
         """Reads the index of the manifest in a folder, and compares it with the names of the files there. Their
-        contents are compared when they are run, or all at once by `check_contents`.
-
-        Raises:
-            InvalidManifest: there is none, it is damaged, of another format, or of other files.
-            InvalidInput, InvalidFile: the folder can't be what a manifest was made of.
-        """
+        contents are compared when they are run, or all at once by `check_contents`."""
         self._folder = folder
         digest, entries = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
-        self.package = _package(discover(folder), self._entries)
-        """All migrations, in order, with the hashes that the manifest knows."""
+        found = discover(folder)
+        here = {name for migration in found.migrations for name in migration.files}
+        there = {name for entry in entries for name in entry.hashes}
+        if here != there or {migration.version for migration in found.migrations} != set(self._entries):
+            names = ", ".join(sorted(here ^ there)[:_SHOWN])
+            raise _invalid(f"The manifest in {folder} is of other files: {names or 'their versions differ'}.")
+        # With the hashes that the manifest knows.
+        migrations = (m.with_hashes(self._entries[m.version].hashes) for m in found.migrations)
+        self.package = Package(folder, tuple(migrations))
         if self.package.digest != digest:
             raise _invalid(f"{folder / INDEX} is damaged: its digest isn't that of the hashes in it.", cause=_DAMAGED)
         self._versions = {next(iter(entry.hashes.values())): entry.version for entry in entries}
@@ -106,15 +106,19 @@ class Manifest:
 
     def _read_details(self, migrations: Iterable[Migration]) -> Iterator[dict[str, Any]]:
         path = self._folder / DETAILS
-        try:
-            _check_regular_file(path)
-            file = path.open("rb")
-        except OSError as error:
-            raise _unread(path, error) from error
-        with file:
+        with contextlib.ExitStack() as stack:
+            try:
+                _check_regular_file(path)
+                file = stack.enter_context(path.open("rb"))
+            except OSError as error:
+                raise _unread(path, error) from error
             for migration in migrations:
                 entry = self._entries[migration.version]
-                line = _read_line(file, path, entry.offset, entry.length)
+                try:
+                    file.seek(entry.offset)
+                    line = file.read(entry.length)
+                except (OSError, OverflowError, ValueError) as error:
+                    raise _unread(path, error) from error
                 if hashlib.sha256(line).hexdigest() != entry.details:
                     what = f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with."
                     raise _invalid(what, cause=_DAMAGED)
@@ -128,29 +132,32 @@ class Manifest:
 
 def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> str:
     """Writes a manifest into a folder and returns its digest. Each file is there as a whole, or as it was before.
-
-    Args:
-        scripts: by migration, the scripts by action (`apply`, and `rollback` where there is a down file).
-
-    Raises:
-        InvalidManifest: a file was changed after the compiler had read it.
-        InvalidInput: the folder can't be written to.
-    """
+    `scripts` are by migration and action (`apply`, and `rollback` where there is a down file)."""
     migrations = sorted(scripts, key=lambda migration: migration.version)
     package = Package(folder, tuple(migrations))
     lines: list[bytes] = []
-    entries: list[Entry] = []
+    entries: list[IndexEntry] = []
     for migration in migrations:
         data = {action: script_to_json(script) for action, script in scripts[migration].items()}
         line = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
         lines.append(line)
         tokens, details = scripts[migration]["apply"].tokens, hashlib.sha256(line).hexdigest()
         offset = entries[-1].offset + entries[-1].length if entries else 0
-        entries.append(Entry(migration.version, migration.hashes, tokens, details, offset, len(line)))
-    _check_unchanged(scripts, entries)
+        entries.append(IndexEntry(migration.version, migration.hashes, tokens, details, offset, len(line)))
+    # The files were read to be understood and again for their hashes: both must have seen the same.
+    hashes = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
+    for script in (script for by_action in scripts.values() for script in by_action.values()):
+        if hashes[script.file] != script.sha256:
+            what = f"{script.file} was changed while the manifest was being written."
+            raise _invalid(what, script.file, "An editor, or a build beside this one, wrote to the folder then.")
+    # The index is a header line, then one line per migration. The checksum covers all but the header.
+    body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
+    rest = f"{body}\n]}}\n".encode()
+    known = {"digest": package.digest, "checksum": hashlib.sha256(rest).hexdigest()}
+    head = json.dumps({"name": _NAME, "format": FORMAT, **known})
     try:
         _replace(folder / DETAILS, b"".join(lines))
-        _replace(folder / INDEX, _index(package.digest, entries))
+        _replace(folder / INDEX, f'{head[:-1]}, "migrations": [\n'.encode() + rest)
     except OSError as error:
         raise InvalidInput(
             f"The manifest can't be written to {folder}: {error.strerror}.",
@@ -196,25 +203,6 @@ def _unit(data: dict[str, Any]) -> Unit:
     return Unit(**{**data, "statements": tuple(data["statements"]), "nontransactional": found})
 
 
-def _check_unchanged(scripts: Mapping[Migration, Mapping[str, Script]], entries: Iterable[Entry]) -> None:
-    """The files were read to be understood and are read again for their hashes: both must have seen the same."""
-    hashes = {name: sha256 for entry in entries for name, sha256 in entry.hashes.items()}
-    for by_action in scripts.values():
-        for script in by_action.values():
-            if hashes[script.file] != script.sha256:
-                what = f"{script.file} was changed while the manifest was being written."
-                raise _invalid(what, script.file, "An editor, or a build beside this one, wrote to the folder then.")
-
-
-def _index(digest: str, entries: Iterable[Entry]) -> bytes:
-    """A header line, then one line per migration. The checksum covers all but the header."""
-    body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
-    rest = f"{body}\n]}}\n".encode()
-    checksum = hashlib.sha256(rest).hexdigest()
-    head = json.dumps({"name": _NAME, "format": FORMAT, "digest": digest, "checksum": checksum})
-    return f'{head[:-1]}, "migrations": [\n'.encode() + rest
-
-
 def _replace(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -224,7 +212,7 @@ def _replace(path: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _read_index(folder: Path) -> tuple[str, list[Entry]]:
+def _read_index(folder: Path) -> tuple[str, list[IndexEntry]]:
     path = folder / INDEX
     try:
         _check_regular_file(path)
@@ -247,22 +235,13 @@ def _read_index(folder: Path) -> tuple[str, list[Entry]]:
         raise _invalid(f"{path} is damaged: an entry isn't as this version writes it.", cause=_DAMAGED) from error
 
 
-def _entry(data: dict[str, Any]) -> Entry:
-    entry = Entry(**data)
+def _entry(data: dict[str, Any]) -> IndexEntry:
+    entry = IndexEntry(**data)
     hashes = list(entry.hashes.values()) if isinstance(entry.hashes, dict) else [None]
     texts, numbers = (entry.tokens, entry.details, *hashes), (entry.version, entry.offset, entry.length)
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
         raise TypeError("an entry's members are texts and numbers")
     return entry
-
-
-def _package(found: Package, entries: Mapping[int, Entry]) -> Package:
-    here = {name for migration in found.migrations for name in migration.files}
-    there = {name for entry in entries.values() for name in entry.hashes}
-    if here != there or {migration.version for migration in found.migrations} != set(entries):
-        names = ", ".join(sorted(here ^ there)[:_SHOWN])
-        raise _invalid(f"The manifest in {found.folder} is of other files: {names or 'their versions differ'}.")
-    return Package(found.folder, tuple(m.with_hashes(entries[m.version].hashes) for m in found.migrations))
 
 
 def _check_contents(migrations: Iterable[Migration]) -> None:
@@ -276,14 +255,6 @@ def _check_contents(migrations: Iterable[Migration]) -> None:
         names = listed(edited, _SHOWN)
         word = "was" if len(edited) == 1 else "were"
         raise _invalid(f"{names} {word} changed after the manifest had been written.", edited[0])
-
-
-def _read_line(file: BinaryIO, path: Path, offset: int, length: int) -> bytes:
-    try:
-        file.seek(offset)
-        return file.read(length)
-    except (OSError, OverflowError, ValueError) as error:
-        raise _unread(path, error) from error
 
 
 def _unread(path: Path, error: Exception) -> InvalidManifest:

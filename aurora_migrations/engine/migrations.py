@@ -45,8 +45,8 @@ class Migration:
     path: Path
     down: Path | None = None
     verify: Path | None = None
+    # Hashes by file name, where a manifest has them: then no file is read to know its hash.
     known: Mapping[str, str] | None = field(default=None, compare=False)
-    """Hashes by file name, where a manifest has them: then no file is read to know its hash."""
 
     @property
     def name(self) -> str:
@@ -97,12 +97,8 @@ class Package:
 
 
 def discover(folder: Path) -> Package:
-    """The migrations in a folder.
-
-    Raises:
-        InvalidInput: the folder is missing, isn't a folder, can't be read or holds no migration.
-        InvalidFile: a `.sql` file with an invalid name, or two files with one version; names all such files.
-    """
+    """The migrations in a folder. InvalidInput: it is missing, can't be read or holds none; InvalidFile names every
+    `.sql` file with an invalid name, or with the version of another."""
     entries = _list(folder)
     problems = [
         Problem(entry.name, "is a folder with .sql files; migrations lie in one flat folder, move them up")
@@ -115,16 +111,21 @@ def discover(folder: Path) -> Package:
         name = entry.name
         if not _is_sql(name) or _is_folder(entry):
             continue
-        special = _special(entry)
-        if special:
+        if special := _special(entry):
             problems.append(Problem(name, f"is {special}, not a regular file; put the text into a file of this name"))
         match = _NAME.fullmatch(name)
-        if match is None:
-            problems.append(Problem(name, _why_misnamed(name)))
-        elif match["role"]:
+        if match and match["role"]:
             helpers[match["role"]][f"{match['label']}_{match['description']}"] = folder / name
-        else:
+        elif match:
             mains[f"{match['label']}_{match['description']}"] = match["label"]
+        elif not name.endswith(".sql"):
+            problems.append(Problem(name, f"the ending must be lower case; rename it to {name[:-4]}.sql"))
+        elif not name[0].isdecimal():
+            problems.append(Problem(name, "the name must begin with its version, as in 018_add_email.sql"))
+        else:
+            form = "VERSION_description.sql, .down.sql or .verify.sql"
+            rest = "the description has letters, digits, _ and - only, as in 018_add_email.sql"
+            problems.append(Problem(name, f"the name must be {form}; {rest}"))
     for role, found in helpers.items():
         for stem, path in found.items():
             if stem not in mains:
@@ -227,17 +228,6 @@ def _names_in(entry: os.DirEntry[str]) -> list[str]:
         return [path.name for path in Path(entry).iterdir()]
     except OSError:  # a folder that we can't read contains no migrations of ours
         return []
-
-
-def _why_misnamed(name: str) -> str:
-    if not name.endswith(".sql"):
-        return f"the ending must be lower case; rename it to {name[:-4]}.sql"
-    if not name[0].isdecimal():
-        return "the name must begin with its version, as in 018_add_email.sql"
-    return (
-        "the name must be VERSION_description.sql, .down.sql or .verify.sql; "
-        "the description has letters, digits, _ and - only, as in 018_add_email.sql"
-    )
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

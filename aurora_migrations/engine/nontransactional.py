@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aurora_migrations.engine.errors import MigrationFailed
-from aurora_migrations.engine.history import SCHEMA, WITH_INTENTS, read, read_format, write
-from aurora_migrations.engine.job import Job
-from aurora_migrations.engine.postgres.advisory_lock import HELD_BY_US
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row, Watch
-from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, OURS, Session
+from aurora_migrations.engine.history_format import SCHEMA, WITH_INTENTS, read, read_format
+from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
+from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, HELD_BY_US, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import named_error
 from aurora_migrations.engine.progress import read_progress
-from aurora_migrations.engine.script import PROBE, Nontransactional
+from aurora_migrations.engine.script import PROBE, Job, Nontransactional
 
 _POLL = 0.5  # seconds between two checks whether somebody else's build has ended
 _BUILDING = "waiting for another session's index build"
@@ -101,7 +99,8 @@ def resolve(session: Session, version: int, outcome: Literal["applied", "again"]
         f"FROM {SCHEMA}.attempts a, (SELECT * {doubtful}) i WHERE a.id = i.attempt",
         [version],
     )
-    write(session, [*([record] if outcome == "applied" else []), Command(f"DELETE {doubtful}", [version])])
+    records = [record] if outcome == "applied" else []
+    session.execute(BEGIN, OURS, *records, Command(f"DELETE {doubtful}", [version]), COMMIT)
     return str(rows[0][0]) if rows else None
 
 
@@ -120,11 +119,7 @@ def forget(session: Session, job: Job, number: int) -> None:
 
 def _as_ourselves(session: Session, command: Command) -> list[Row]:
     """Reads or writes the history in the middle of a file, which may have set a role."""
-    try:
-        return session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, command, COMMIT])[-2]
-    except BatchError as error:
-        session.roll_back()
-        raise named_error(error.error) from error
+    return session.execute(BEGIN, *AS_OURSELVES, command, COMMIT)[-2]
 
 
 # ---- the catalogue before the statement, and what it shows after an interruption ------------------------------------
@@ -235,7 +230,7 @@ def clear_all(session: Session) -> list[str]:
     settled = f"FROM {SCHEMA}.intents WHERE statement ->> 'settlement' <> 'unknown' AND NOT EXISTS ({_PENDING})"
     (rows,) = read(session, Command(f"SELECT number, tokens, statement, facts {settled}"))
     dropped = [name for row in rows for name in clear(session, _intent(row))]
-    write(session, [Command(f"DELETE {settled}")])
+    session.execute(BEGIN, OURS, Command(f"DELETE {settled}"), COMMIT)
     return dropped
 
 
@@ -265,7 +260,10 @@ def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lam
         claim = f"UPDATE {SCHEMA}.intents SET lock_holder = ({HELD_BY_US}) WHERE number = $1::integer AND tokens = $2"
         _as_ourselves(session, Command(claim, [intent.number, intent.tokens]))
         with without_limits(session):
-            _execute(session, Command(text), check)
+            try:
+                session.wire.execute_pipeline([Command(text)], check)
+            except BatchError as error:
+                raise named_error(error.error) from error
     return names
 
 
@@ -334,11 +332,7 @@ def _same_definition(session: Session, statement: Nontransactional, oid: int) ->
     table = f"CREATE TEMPORARY TABLE {PROBE} (LIKE {statement.relation})"
     definitions = [Command(_DEFINITION.format(oid=each)) for each in (oid, f"'pg_temp.{PROBE}_index'::regclass")]
     commands = [BEGIN, Command(table), Command(statement.probe), OURS]
-    try:
-        answers = session.wire.execute_pipeline([*commands, *definitions])
-    except BatchError as error:
-        session.roll_back()
-        raise named_error(error.error) from error
+    answers = session.execute(*commands, *definitions)
     session.roll_back()
     first, second = (_definition(rows[0]) for rows in answers[-2:])
     return first == second
@@ -353,10 +347,7 @@ def _definition(row: Row) -> tuple[bool, str]:
 
 def _oid(session: Session, name: str) -> int | None:
     """What a relation's name means in the session, whose search_path the file may have set."""
-    try:
-        rows = session.wire.execute_pipeline([Command("SELECT pg_catalog.to_regclass($1)::oid", [name])])[0]
-    except BatchError as error:
-        raise named_error(error.error) from error
+    (rows,) = session.execute(Command("SELECT pg_catalog.to_regclass($1)::oid", [name]))
     return int(rows[0][0]) if rows[0][0] else None
 
 
@@ -395,7 +386,7 @@ def without_limits(session: Session, settings: Sequence[str] = _LIMITS) -> Itera
     """Runs the block without time limits: one that ends a statement with CONCURRENTLY leaves an invalid index. Nor does
     the server look after its client: it finishes a build whose runner has died, and holds the run lock as long."""
     names = ", ".join(f"pg_catalog.current_setting('{name}', true)" for name in settings)
-    (values,) = _execute(session, Command(f"SELECT {names}"))
+    ((values,),) = session.execute(Command(f"SELECT {names}"))
     known = [(name, value) for name, value in zip(settings, values, strict=True) if value is not None]
     _set(session, [(name, "0") for name, _ in known])
     try:
@@ -407,11 +398,4 @@ def without_limits(session: Session, settings: Sequence[str] = _LIMITS) -> Itera
 
 def _set(session: Session, values: Sequence[tuple[str, str]]) -> None:
     calls = ", ".join(f"pg_catalog.set_config('{name}', ${n}, false)" for n, (name, _) in enumerate(values, 1))
-    _execute(session, Command(f"SELECT {calls}", [value for _, value in values]))
-
-
-def _execute(session: Session, command: Command, watch: Watch | None = None) -> list[Row]:
-    try:
-        return session.wire.execute_pipeline([command], watch)[0]
-    except BatchError as error:
-        raise named_error(error.error) from error
+    session.execute(Command(f"SELECT {calls}", [value for _, value in values]))

@@ -16,11 +16,7 @@ _LONGEST = 2_147_483_647  # PostgreSQL keeps its timeouts in 32 bits of millisec
 
 
 def parse_duration(text: str) -> int:
-    """Milliseconds of a span such as `2s`.
-
-    Raises:
-        ValueError: the text is no such span, or is longer than PostgreSQL's timeouts can be (24 days).
-    """
+    """Milliseconds of a span such as `2s`; ValueError for a text that is none, or that is too long."""
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a span of time; write a whole number and a unit: 500ms, 2s, 10min, 1h")
@@ -121,11 +117,8 @@ class Limits:
 
 
 def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, list[Problem]]:
-    """The options at the top of a text, and everything wrong with them.
-
-    The top ends at the first line that is neither blank nor a `--` comment. An option below it would be silently
-    without effect, so it is a problem too.
-    """
+    """The options at the top of a text, and everything wrong with them. The top ends at the first line that is neither
+    blank nor a `--` comment. An option below it would be silently without effect, so it is a problem too."""
     options, problems = defaults, []
     header = match[0] if (match := _HEADER.match(text)) else b""
     given: dict[str, int] = {}
@@ -147,11 +140,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
 
 
 def _read_line(line: str, number: int, options: Options, given: dict[str, int]) -> Options:
-    """The options, with the one of a line added.
-
-    Args:
-        given: by name, the lines that have given an option; this one joins them.
-    """
+    """The options, with the one of a line added, whose name joins `given`: by name, the lines that have given one."""
     match = _OPTION.fullmatch(line)
     if match is None:
         _refuse_near_miss(line)

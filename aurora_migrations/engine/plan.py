@@ -13,9 +13,7 @@ from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_password, without_values
 from aurora_migrations.engine.errors import InvalidInput, MigrationChanged, MigrationMissing, NextCommand, OutOfOrder
-from aurora_migrations.engine.executions import NOTHING_UNDONE, Undone
-from aurora_migrations.engine.history import Applied, Progress, State
-from aurora_migrations.engine.history import read_text as read_applied_text
+from aurora_migrations.engine.history import NOTHING_UNDONE, Applied, Progress, State, Undone, read_applied_text
 from aurora_migrations.engine.migrations import Migration, Package, read_text
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import Source
@@ -96,20 +94,20 @@ class Plan:
 
 
 def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target: str | None = None) -> Plan:
-    """What a run would do, up to and including `target`, or all.
-
-    If the target is applied already, nothing is pending, whatever came after it.
-
-    Raises:
-        InvalidInput: there is no migration of that number.
-        MigrationChanged: a file up to the target isn't the one that was applied, or is rolled back in part.
-        MigrationMissing: an applied or partly applied version up to the target isn't in the folder, though later ones
-            are; or it has another number there.
-        OutOfOrder: a pending file has a lower version than an applied one.
-    """
+    """What a run would do, up to and including `target`, or all. If the target is applied already, nothing is pending,
+    whatever came after it. Raises an error of the family history if a run up to the target would be refused."""
     wanted = find_target(package, target) if target is not None else None
     applied, limit = state.applied, (wanted or package.migrations[-1]).version
-    _check_changed(applied, edits, limit)
+    changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
+    _check_numbers_taken([edit.migration for edit in changed], applied)
+    if changed:
+        details = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
+        raise MigrationChanged(
+            f"Changed since {'it was' if len(changed) == 1 else 'they were'} applied: {details}.",
+            solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
+            files=[edit.migration.name for edit in changed],
+            difference="\n".join(edit.difference for edit in changed),
+        )
     _check_renumbered(package, applied, limit)
     highest = package.migrations[-1].version
     gone = [record for v, record in sorted(applied.items()) if v < highest and v not in package.by_version]
@@ -117,7 +115,7 @@ def build_plan(package: Package, state: State, edits: Mapping[int, Edit], target
         raise MigrationMissing(f"Applied, but not in {_place(package)}: {', '.join(missing)}.", files=missing)
     left = _check_partly_applied(package, state, limit)
     ahead = tuple(record for version, record in applied.items() if version > highest)
-    known = [(m, applied[m.version]) for m in package.migrations if m.version in applied]
+    known = [(m, r) for m in package.migrations if (r := applied.get(m.version))]
     renamed = tuple((migration, record) for migration, record in known if migration.name != record.name)
     pending: tuple[Migration, ...] = ()
     if wanted is None or wanted.version not in applied:
@@ -137,16 +135,7 @@ def plan_rollback(
     undone: Undone = NOTHING_UNDONE,
 ) -> list[Migration]:
     """What a rollback to before `target` would undo, newest first; nothing if this execution has undone all of it.
-
-    Args:
-        confirm: the newest applied migration before this execution undid anything.
-        undone: what it has undone already.
-
-    Raises:
-        InvalidInput: the target isn't applied, `confirm` isn't the newest, another run has changed the database since
-            this execution began to undo, or a file is missing.
-        MigrationChanged: a file has the number of another one that is applied.
-    """
+    `confirm` is the newest applied migration before this execution undid anything, `undone` what it has undone."""
     lowest = find_target(package, target).version
     if lowest in undone.versions and lowest not in applied:
         return []
@@ -156,21 +145,6 @@ def plan_rollback(
             cause="The history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
-    _check_confirmation(applied, target, confirm, undone)
-    chosen = [(v, package.by_version.get(v)) for v in sorted(applied, reverse=True) if v >= lowest]
-    found = [migration for _, migration in chosen if migration and migration.down]
-    missing = [applied[version].name for version, migration in chosen if migration not in found]
-    if missing:
-        raise InvalidInput(
-            f"There is no down file for: {', '.join(missing)}.",
-            cause="A migration is rolled back by its file VERSION_description.down.sql.",
-            solution="Write the missing down files, or undo the change with a new migration.",
-        )
-    _check_numbers_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
-    return found
-
-
-def _check_confirmation(applied: Mapping[int, Applied], target: str, confirm: str | None, undone: Undone) -> None:
     newest = applied[max(applied)]
     again = f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}."
     if undone.others:
@@ -186,6 +160,17 @@ def _check_confirmation(applied: Mapping[int, Applied], target: str, confirm: st
             cause="The number is wrong, or somebody has applied another migration meanwhile.",
             solution=again,
         )
+    chosen = [version for version in sorted(applied, reverse=True) if version >= lowest]
+    found = [m for version in chosen if (m := package.by_version.get(version)) and m.down]
+    missing = [applied[version].name for version in chosen if package.by_version.get(version) not in found]
+    if missing:
+        raise InvalidInput(
+            f"There is no down file for: {', '.join(missing)}.",
+            cause="A migration is rolled back by its file VERSION_description.down.sql.",
+            solution="Write the missing down files, or undo the change with a new migration.",
+        )
+    _check_numbers_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
+    return found
 
 
 def version_of(text: str) -> int | None:
@@ -221,23 +206,9 @@ def _place(package: Package) -> str:
     return "the package" if built else str(package.folder)
 
 
-def _check_changed(applied: Mapping[int, Applied], edits: Mapping[int, Edit], limit: int) -> None:
-    changed = [edit for version, edit in sorted(edits.items()) if edit.changed and version <= limit]
-    _check_numbers_taken([edit.migration for edit in changed], applied)
-    if changed:
-        details = "; ".join(f"{e.migration.name}, applied {applied[e.migration.version].applied_at}" for e in changed)
-        raise MigrationChanged(
-            f"Changed since {'it was' if len(changed) == 1 else 'they were'} applied: {details}.",
-            solution=f"{MigrationChanged.solution} The applied text is in aurora_migrations.applied, column sql.",
-            files=[edit.migration.name for edit in changed],
-            difference="\n".join(edit.difference for edit in changed),
-        )
-
-
 def _check_numbers_taken(changed: Sequence[Migration], applied: Mapping[int, Applied]) -> None:
     """Refuses changed files whose name has changed, too: most likely they are other migrations."""
-    others = [(migration, applied[migration.version]) for migration in changed]
-    others = [(migration, record) for migration, record in others if migration.name != record.name]
+    others = [(m, record) for m in changed if m.name != (record := applied[m.version]).name]
     if others:
         highest = applied[max(applied)]
         details = "; ".join(f"{m.name} has the number of {r.name}, applied {r.applied_at}" for m, r in others)
@@ -254,8 +225,7 @@ def _check_renumbered(package: Package, applied: Mapping[int, Applied], limit: i
     """Refuses a pending file with the text of an applied one whose number isn't in the folder any more."""
     gone = {record.sha256: record for version, record in applied.items() if version not in package.by_version}
     pending = [m for m in package.migrations if m.version not in applied] if gone else []
-    found = [(m, gone[m.sha256]) for m in pending if m.sha256 in gone]
-    found = [(migration, record) for migration, record in found if min(migration.version, record.version) <= limit]
+    found = [(m, r) for m in pending if (r := gone.get(m.sha256)) and min(m.version, r.version) <= limit]
     if found:
         details = "; ".join(f"{m.name} is {r.name}, applied {r.applied_at}" for m, r in found)
         raise MigrationMissing(

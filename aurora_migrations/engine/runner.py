@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
-from aurora_migrations.engine import history, interrupts, nontransactional
+from aurora_migrations.engine import history, history_format, interrupts, nontransactional
 from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
     hazards_refused,
@@ -37,9 +37,8 @@ from aurora_migrations.engine.errors import (
     NextCommand,
     PackageChanged,
 )
-from aurora_migrations.engine.executions import NOTHING_UNDONE, read_undone
+from aurora_migrations.engine.history import NOTHING_UNDONE, read_undone
 from aurora_migrations.engine.interface import FileDone, Request, RunResult, rollback_message, success_message
-from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, invalid_files, read_text
@@ -52,10 +51,9 @@ from aurora_migrations.engine.plan import (
     plan_rollback,
     read_edits,
 )
-from aurora_migrations.engine.postgres import advisory_lock
-from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.script import PAST, Action
-from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, run_file
+from aurora_migrations.engine.postgres.session import Session, acquire_run_lock, find_holder
+from aurora_migrations.engine.script import PAST, Action, Job
+from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, RunningAttempt
 
 SETTLE_TIME = 30.0  # seconds in which a lost session must be replaced and a commit's fate be found out
 _CONNECTING = "connecting to the database"
@@ -64,11 +62,8 @@ _CONNECTING = "connecting to the database"
 def apply(request: Request, target: str | None = None) -> RunResult:
     """Applies what is pending, up to and including `target`, or all; each file in a transaction of its own.
 
-    The first error ends the run: its file is rolled back, those before it stay. With nothing to do, nothing is locked
-    and nothing written.
-
-    Raises:
-        MigratorError: of any family; its fact `applied` names the files that this run had applied before.
+    The first error (a MigratorError) ends the run: its file is rolled back, those before it stay, and its fact
+    `applied` names them. With nothing to do, nothing is locked and nothing written.
     """
     with _Runner(request) as runner:
         plan = runner.build_plan(target)
@@ -93,13 +88,9 @@ def apply(request: Request, target: str | None = None) -> RunResult:
 def roll_back(request: Request, target: str, confirm: str) -> RunResult:
     """Runs the down files of every applied migration from the newest down to and including `target`.
 
-    Args:
-        confirm: the number of the newest applied migration, as the initiator knows it. Compared with the history under
-            the lock: if another one was applied since, nothing is rolled back.
-
-    Raises:
-        InvalidInput: the target isn't applied, `confirm` isn't the newest, or a down file is missing.
-        MigratorError: of any other family; its fact `rolled_back` names what this run had rolled back before.
+    `confirm` is the number of the newest applied migration, as the initiator knows it. It is compared with the history
+    under the lock: if another one was applied since, nothing is rolled back. The fact `rolled_back` of an error names
+    what this run had rolled back before.
     """
     with _Runner(request) as runner:
         chosen = runner.plan_rollback(target, confirm)
@@ -191,8 +182,8 @@ class _Runner:
     def take_lock(self) -> None:
         """Takes the run lock, which the session holds until it ends, and brings the history up to date."""
         self._session.prepare_to_write()
-        advisory_lock.acquire(self._session, self._request.wait, self._listener.waiting, doing=self.doing)
-        history.upgrade(self._session)
+        acquire_run_lock(self._session, self._request.wait, self._listener.waiting, doing=self.doing)
+        history_format.upgrade(self._session)
         history.close_interrupted(self._session)
 
     def resolve(self, migration: Migration, outcome: Literal["applied", "again"]) -> str:
@@ -210,7 +201,7 @@ class _Runner:
 
     def cancel(self) -> str:
         """Ends the statement of the run that holds the lock, clears what it left, and says what was done."""
-        holder = advisory_lock.find_holder(self._session)
+        holder = find_holder(self._session)
         if holder is None:
             raise InvalidInput(
                 "No run is in progress.",
@@ -221,8 +212,8 @@ class _Runner:
         doing = nontransactional.read_running(self._session, holder.pid)
         self._session.query("SELECT pg_catalog.pg_cancel_backend($1::int)", holder.pid)
         self._session.prepare_to_write()
-        advisory_lock.acquire(self._session, SETTLE_TIME, self._listener.waiting)
-        history.upgrade(self._session)
+        acquire_run_lock(self._session, SETTLE_TIME, self._listener.waiting)
+        history_format.upgrade(self._session)
         history.close_interrupted(self._session)
         dropped = nontransactional.clear_all(self._session)
         done = f"Cancelled {doing or 'the statement'} of {holder}"
@@ -286,7 +277,7 @@ class _Runner:
             job = replace(job, done=self._units_done(job), limits=self._request.limits_now(wanted))
             attempt_ms, on_running = self._retry.attempt_ms, self._listener.statement_running
             try:
-                return run_file(self._session, job, self._observer, attempt_ms, on_running)
+                return RunningAttempt(self._session, job, self._observer, attempt_ms, on_running).run()
             except CommitUnknown as unknown:
                 if self.resolve_unknown_commit(unknown, job):
                     return unknown.result
@@ -314,12 +305,7 @@ class _Runner:
 
     def replace_session(self, job: Job, lost: ConnectionLost, doing: str) -> None:
         """Continues in a new session where the connection was lost between two attempts: no transaction of ours was
-        open.
-
-        Raises:
-            ConnectionLost: the connection isn't replaced.
-            AnotherRunInProgress: another run has worked on the database since.
-        """
+        open. Raises AnotherRunInProgress if another run has worked on the database since."""
         if not self._retry.may_reconnect:
             raise lost
         try:
@@ -336,12 +322,9 @@ class _Runner:
     def resolve_unknown_commit(self, unknown: CommitUnknown, job: Job) -> bool:
         """Finds out whether a commit whose answer never came went through, in a session that replaces the lost one.
 
-        Returns:
-            Whether the file is done: applied, or rolled back. If not, its next unit can begin.
-
-        Raises:
-            MigratorError: the commit didn't go through and isn't retried (why the connection broke); or it did, but
-                another run is at work; or the history can't be read (InDoubt).
+        Returns whether the file is done: applied, or rolled back. If not, its next unit can begin. Raises the error
+        with which the connection broke, if the commit didn't go through and isn't retried; or an error if it did, but
+        another run is at work, or if the history can't be read (InDoubt).
         """
         if not (unknown.commit_sent or self._retry.may_reconnect):
             raise unknown.error
@@ -358,8 +341,7 @@ class _Runner:
             raise InDoubt(
                 f"The connection was lost while {job.file} {doing}, and then: {error.message}",
                 state=in_doubt(job, unknown.units),
-                migration=job.migration.label,
-                file=job.file,
+                **job.facts,
             ) from error
         version, applied, self._unfinished = job.migration.version, set(state.applied), state.unfinished
         file_done = progress is not None and progress.result == job.result
@@ -383,13 +365,8 @@ class _Runner:
         """Replaces a lost session by one that holds the run lock.
 
         As long as the lost session lives, its commit may still happen. So the new one must get the lock, or see that
-        another session has it: either proves that the lost session is gone.
-
-        Returns:
-            The error, if another run has the lock.
-
-        Raises:
-            AnotherRunInProgress: the holder is unknown, or is still the lost session.
+        another session has it: either proves that the lost session is gone. Returns the error, if another run has the
+        lock; raises it, if the holder is unknown, or is still the lost session.
         """
         lost_pid, interrupted = self._session.server.pid, self._session.wire.interrupted
         self._session.close()
@@ -399,7 +376,7 @@ class _Runner:
         other_run = None
         try:
             waiting = self._listener.waiting
-            advisory_lock.acquire(self._session, SETTLE_TIME, waiting, yields_to_others=lost_pid, doing=self.doing)
+            acquire_run_lock(self._session, SETTLE_TIME, waiting, yields_to_others=lost_pid, doing=self.doing)
         except AnotherRunInProgress as error:
             if error.facts.get("holder_pid") in (None, lost_pid):
                 raise
@@ -408,8 +385,7 @@ class _Runner:
         return other_run
 
     def check(self, action: Action, migrations: Sequence[Migration]) -> None:
-        """Refuses files that can't be run as they are, hazards where those are refused, and a package that can't be
-        read."""
+        """Refuses files that can't be run as they are, and hazards where those are refused."""
         source, limits = self._request.source, self._request.limits
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = source.problems(action, fresh)
@@ -476,8 +452,7 @@ class _Runner:
                 f"{job.file} is partly in ({count_units(progress)}), but doesn't begin with what is in any more.",
                 cause="It was edited above the place where an earlier attempt had failed.",
                 solution="Put its beginning back as it was; what comes after the part that failed may change.",
-                migration=job.migration.label,
-                file=job.file,
+                **job.facts,
             )
         return len(progress.units)
 
@@ -501,8 +476,7 @@ class _Runner:
             else "Another run began in the moment in which this one had lost its connection.",
             solution="See `aurora-migrations status`, then run again: the run goes on from what is true.",
             state=f"{reached} What came after it in this run was not begun.",
-            migration=job.migration.label,
-            file=job.file,
+            **job.facts,
         )
 
 

@@ -1,22 +1,34 @@
-"""A migration's texts as the compiler understood them before the run.
+"""A file as the compiler understood it before the run (`Script`), and as it is run (`Job`): units and messages.
 
-The engine reads them from a `Source`. There are two: the compiler itself (`compiler/compile.py`, which needs
+The engine reads scripts from a `Source`. There are two: the compiler itself (`compiler/compile.py`, which needs
 PostgreSQL's grammar), and a manifest that the compiler has written (`engine/manifest.py`, which needs nothing).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal, Protocol
 
+from aurora_migrations.engine.diagnostics.redaction import position
+from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
-from aurora_migrations.engine.options import Options, RowsExpectation
-from aurora_migrations.engine.verification.expectations import Expectation
+from aurora_migrations.engine.options import Limits, Options, RowsExpectation
+from aurora_migrations.engine.progress import Progress
 
 Action = Literal["apply", "rollback"]
 ANYTHING = "*"  # among what a file may have dropped: it may be any table. No name is written so, without quotes
 PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
+# Those that keep other sessions from reading or writing rows. https://www.postgresql.org/docs/current/explicit-locking.html
+_BLOCKING = frozenset({"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"})
+# A query that only sets something to a constant, so that it can be repeated safely.
+_SETS = re.compile(
+    rb"select\s+(?:pg_catalog\.)?set_config\s*\(\s*'[^']*'\s*,\s*'[^']*'\s*,\s*(?:true|false)\s*\)", re.IGNORECASE
+)
+_SETS_LOCK_TIMEOUT = re.compile(rb"set_config\s*\(\s*'lock_timeout'", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,16 @@ class Statement:
     locks: tuple[TableLock, ...] = ()  # on each relation that it names and that was there before
     # What it leaves in the session and nowhere else, such as `a temporary table`; None if nothing.
     keeps: str | None = None
+
+    @property
+    def blocking_locks(self) -> list[TableLock]:
+        """Its locks that block the application."""
+        return [lock for lock in self.locks if lock.mode in _BLOCKING]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it holds such a lock for as long as it takes to rewrite or read a table."""
+        return any(lock.rewrites != "no" or lock.scans != "no" for lock in self.blocking_locks)
 
 
 @dataclass(frozen=True)
@@ -120,7 +142,7 @@ class Script:
     expectations: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
-    # made, taken: see `Standing` in verification/checks.py.
+    # made, taken: see `Standing` in steps/verify.py.
     made: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
 
@@ -164,3 +186,142 @@ class Source(Protocol):
 
     def token_hash(self, text: bytes) -> str | None:
         """The token hash of a text; None where it can't be computed."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is sent of a unit in one message."""
+
+    # start, end: its bytes in the text.
+    start: int
+    end: int
+    statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
+    alone: Statement | None = None  # its statement, if it is one that needs a lock which blocks the application
+
+
+@dataclass(frozen=True)
+class RunningStatement:
+    """What the server is running of a file: one statement, or several that were sent in one message."""
+
+    file: str
+    line: int  # of the first one, from 1
+    # first, last: which ones, from 1.
+    first: int
+    last: int
+    count: int  # how many the file has
+    progress: Progress | None = None  # how far it is, where the server shows that
+
+    @property
+    def statements(self) -> str:
+        """`statement 2 of 5`, or `statements 2 to 4 of 5`."""
+        which = f"statement {self.first}" if self.first == self.last else f"statements {self.first} to {self.last}"
+        return f"{which} of {self.count}"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}, {self.statements}" + (f", {self.progress}" if self.progress else "")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to run, unit by unit."""
+
+    action: Action
+    migration: Migration
+    script: Script
+    text: bytes  # the whole file; the script's positions refer to it
+    done: int  # how many units an earlier attempt has committed
+    package: str  # the package's digest
+    requested_by: str
+    limits: Limits  # the environment's, and the file's own
+    execution_start: str = ""  # when the execution began, as its initiator passes it
+    # Whether the run's time is up; what can outlive the run is then left to the server.
+    is_time_up: Callable[[], bool] = lambda: False
+
+    @property
+    def file(self) -> str:
+        """The name of the file whose text this is: the down file, for a rollback."""
+        return self.script.file
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What each error of the file says of it."""
+        return {"migration": self.migration.label, "file": self.file}
+
+    @property
+    def result(self) -> str:
+        """The result that the history records for this action."""
+        return PAST[self.action].replace("_", " ")
+
+    @property
+    def detaches(self) -> bool:
+        """Whether the file is one transaction that may outlive the run."""
+        units = self.script.units
+        return self.script.options.detach and len(units) == 1 and units[0].nontransactional is None
+
+    @property
+    def remaining(self) -> range:
+        """The numbers of the units to run; if all are committed but not the file's record, one more, an empty one."""
+        return range(self.done, max(self.done + 1, self._count))
+
+    @property
+    def _count(self) -> int:
+        """How many units it takes. The file's record, and the checks before it, need a transaction: after a unit that
+        runs outside one comes an empty one."""
+        units = self.script.units
+        return len(units) + bool(units and units[-1].nontransactional)
+
+    def unit(self, number: int) -> Unit:
+        """A unit; after the last one, an empty one."""
+        units, end = self.script.units, len(self.text)
+        if number < len(units):
+            return units[number]
+        count = len(self.script.statements)
+        return Unit(0 if not units else end, end, (count, count), "", None, self.script.tokens)
+
+    def messages(self, number: int) -> list[Message]:
+        """A unit's text in the messages in which it is sent: one, cut before and after each statement that needs a lock
+        which blocks the application, so that a lock_timeout can be set for it."""
+        unit, statements = self.unit(number), self.script.statements
+        first, end = unit.statements
+        alone = [] if end > self._first_own_limit else [i for i in range(first, end) if statements[i].blocking_locks]
+        cuts = sorted({first, *alone, *(i + 1 for i in alone), end} if alone else {first, end})
+        starts = [unit.start if i == first else statements[i].start if i < end else unit.end for i in cuts]
+        if len(cuts) == 1:  # no statement
+            return [Message(unit.start, unit.end, (first, end))]
+        return [
+            Message(start, stop, (i, j), statements[i] if i in alone else None)
+            for (start, i), (stop, j) in pairwise(zip(starts, cuts, strict=True))
+        ]
+
+    def at(self, message: Message) -> RunningStatement:
+        """Where in the file a message is."""
+        statements, (first, end) = self.script.statements, message.statements
+        start = statements[first].start if first < end else message.start
+        return RunningStatement(
+            self.file, position(self.text, start)[0], first + 1, max(first + 1, end), len(statements)
+        )
+
+    @cached_property
+    def _first_own_limit(self) -> int:
+        """The number of the first statement that sets lock_timeout: in its unit and those after it that holds, and
+        nothing of ours. Where none does, how many statements there are."""
+        sets = {"VariableSetStmt": re.compile(b"lock_timeout", re.IGNORECASE), "SelectStmt": _SETS_LOCK_TIMEOUT}
+        for number, each in enumerate(self.script.statements):
+            if each.kind in sets and sets[each.kind].search(self.text[each.start : each.end]):
+                return number
+        return len(self.script.statements)
+
+    def is_last(self, number: int) -> bool:
+        """Whether this is the file's last unit."""
+        return number + 1 >= self._count
+
+    @property
+    def settings_done(self) -> list[int]:
+        """The numbers of the statements in committed units that set something in their session, which is gone."""
+        upto = self.unit(self.done - 1).statements[1] if self.done else 0
+        return [
+            number
+            for number, each in enumerate(self.script.statements[:upto])
+            if each.kind == "VariableSetStmt"
+            or (each.kind == "SelectStmt" and _SETS.fullmatch(self.text, each.start, each.end))
+        ]

@@ -7,18 +7,16 @@ items were left out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
-from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import Plan, read_edits
-from aurora_migrations.engine.postgres import advisory_lock
-from aurora_migrations.engine.postgres.session import Server, Session
-from aurora_migrations.engine.script import Script, Source
-from aurora_migrations.engine.steps.step import newest
+from aurora_migrations.engine.postgres.session import Holder, Server, Session, find_holder
+from aurora_migrations.engine.script import Source
 
 # From healthy to not: what `list` and `status` call a migration.
 STATES = ("applied", "pending", "partly in", "ahead", "out of order", "changed", "partly out", "missing")
@@ -53,36 +51,13 @@ class Overview:
     """The status of a database."""
 
     entries: tuple[Entry, ...]  # every migration, by version
-    running: advisory_lock.Holder | None  # the holder of the run lock
+    running: Holder | None  # the holder of the run lock
     last: Attempt | None  # the newest attempt
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many migrations are in each state."""
-        found = [entry.state for entry in self.entries]
-        return {state: found.count(state) for state in STATES}
 
     @property
     def refused(self) -> list[Entry]:
         """The migrations because of which a run would be refused."""
         return [entry for entry in self.entries if entry.state not in _SOUND]
-
-    def to_dict(self, server: Server) -> dict[str, object]:
-        """The overview as JSON-able data, with the server that it is of."""
-        applied = [entry for entry in self.entries if entry.applied_at]
-        return {
-            "database": server.database,
-            "user": server.user,
-            "server_version": server.version,
-            "standby": server.in_recovery,
-            "sound": not self.refused,
-            "counts": self.counts,
-            "newest": applied[-1].to_dict() if applied else None,
-            **{word: [e.name for e in self.entries if e.state == word] for word in ("pending", "ahead")},
-            "refused": [entry.to_dict() for entry in self.refused],
-            "running": asdict(self.running) if self.running else None,
-            "last_attempt": asdict(self.last) if self.last else None,
-        }
 
 
 def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
@@ -114,7 +89,7 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
 def read_overview(session: Session, source: Source) -> Overview:
     """The status of the database, the holder of the run lock, and the newest attempt."""
     attempts = read_attempts(session, 1)
-    entries, running = read_entries(session, source), advisory_lock.find_holder(session)
+    entries, running = read_entries(session, source), find_holder(session)
     return Overview(entries, running, attempts[0] if attempts else None)
 
 
@@ -140,13 +115,26 @@ def list_answer(entries: Sequence[Entry], budget: int = UNLIMITED) -> dict[str, 
 
 def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -> dict[str, object]:
     """The status. Of the names in each list the first, if they are too many; `counts` has their number."""
-    document = replace(overview, last=_cut(overview.last) if overview.last else None).to_dict(server)
-    lists = {key: first(value, budget) if isinstance(value, list) else value for key, value in document.items()}
-    left = overview.counts["pending"] + overview.counts["partly in"]
+    refused, states = overview.refused, [entry.state for entry in overview.entries]
+    applied = [entry for entry in overview.entries if entry.applied_at]
+    left = states.count("pending") + states.count("partly in")
     message = f"{_count(left)} pending" if left else "Every migration is applied"
-    if overview.refused:
-        message = f"A run would be refused for {_count(len(overview.refused))}"
-    return {"message": message, **lists}
+    if refused:
+        message = f"A run would be refused for {_count(len(refused))}"
+    return {
+        "message": message,
+        "database": server.database,
+        "user": server.user,
+        "server_version": server.version,
+        "standby": server.in_recovery,
+        "sound": not refused,
+        "counts": {state: states.count(state) for state in STATES},
+        "newest": applied[-1].to_dict() if applied else None,
+        **{word: first([e.name for e in overview.entries if e.state == word], budget) for word in ("pending", "ahead")},
+        "refused": first([entry.to_dict() for entry in refused], budget),
+        "running": asdict(overview.running) if overview.running else None,
+        "last_attempt": asdict(_cut(overview.last)) if overview.last else None,
+    }
 
 
 def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMITED) -> dict[str, object]:
@@ -158,7 +146,21 @@ def history_answer(attempts: Sequence[Attempt], most: int, budget: int = UNLIMIT
 
 def plan_answer(source: Source, plan: Plan, budget: int = UNLIMITED) -> dict[str, object]:
     """What a run would do, file by file; if they are too many, the first."""
-    files = [_planned(migration, source.script("apply", migration)) for migration in plan.pending]
+    files: list[dict[str, object]] = []
+    for migration in plan.pending:  # and what each will do to tables that are there already
+        script = source.script("apply", migration)
+        locks = dict.fromkeys(lock for statement in script.statements for lock in statement.locks)
+        files.append(
+            {
+                "migration": migration.label,
+                "file": migration.name,
+                "parts": len(script.units),
+                "statements": len(script.statements),
+                "tables": list(script.tables[:_LISTED]),
+                "locks": [asdict(lock) for lock in locks][:_LISTED],
+                "hazards": [str(hazard) for hazard in script.open_hazards[:_LISTED]],
+            }
+        )
     shown = first(files, budget)
     message = "Nothing to do: every migration is applied"
     if plan.pending:
@@ -177,18 +179,15 @@ def first(items: Sequence[_Item], budget: int) -> list[_Item]:
     return list(items) if budget == UNLIMITED else newest(items[::-1], budget)[::-1]
 
 
-def _planned(migration: Migration, script: Script) -> dict[str, object]:
-    """A pending file, and what it will do to tables that are there already."""
-    locks = [lock for statement in script.statements for lock in statement.locks]
-    return {
-        "migration": migration.label,
-        "file": migration.name,
-        "parts": len(script.units),
-        "statements": len(script.statements),
-        "tables": list(script.tables[:_LISTED]),
-        "locks": [asdict(lock) for lock in dict.fromkeys(locks)][:_LISTED],
-        "hazards": [str(hazard) for hazard in script.open_hazards[:_LISTED]],
-    }
+def newest(items: Sequence[_Item], budget: int) -> list[_Item]:
+    """The last items whose JSON takes no more than `budget` bytes in all: the state that steps hand on is limited."""
+    kept: list[_Item] = []
+    for item in reversed(items):
+        budget -= len(json.dumps(item).encode()) + 2
+        if budget < 0:
+            break
+        kept.append(item)
+    return kept[::-1]
 
 
 def _count(number: int) -> str:

@@ -26,15 +26,15 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     with_unit_state,
 )
 from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
+from aurora_migrations.engine.expectations import Check, check_expectations
 from aurora_migrations.engine.history import Records
-from aurora_migrations.engine.job import Job, Message, RunningStatement
 from aurora_migrations.engine.locks.blockers import Observer
-from aurora_migrations.engine.locks.budget import Budget, Held, is_long
+from aurora_migrations.engine.locks.budget import Budget, Held
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
-from aurora_migrations.engine.script import Nontransactional
-from aurora_migrations.engine.verification.expectations import Check, check_expectations
+from aurora_migrations.engine.progress import Progress
+from aurora_migrations.engine.script import Job, Message, Nontransactional, RunningStatement
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 _A_WHILE = 2.0  # seconds; a statement that takes longer is reported
@@ -53,23 +53,6 @@ class AttemptResult:
     held: list[Held] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    """What the history contained when the file began."""
-
-    attempt: int  # the id of this attempt
-    first: int  # the id of the attempt that began with the file's first unit; the same, unless this one resumes
-    records: Records  # of `applied`
-    own: int  # the hash of this migration's record
-
-    def after(self, job: Job, number: int) -> Records:
-        """What `applied` must contain after a unit."""
-        if not job.is_last(number):
-            return self.records
-        sign = 1 if job.action == "apply" else -1
-        return Records(self.records.number + sign, self.records.hashes + sign * self.own)
-
-
 class CommitUnknown(Exception):
     """The connection was lost, in most cases after COMMIT was sent."""
 
@@ -81,97 +64,368 @@ class CommitUnknown(Exception):
         self.commit_sent = commit_sent  # if not, the unit is certainly rolled back
 
 
-def run_file(
-    session: Session, job: Job, observer: Observer, attempt_ms: int, on_running: Callable[[RunningStatement], None]
-) -> AttemptResult:
-    """Runs a file, unit by unit.
+class RunningAttempt:
+    """One attempt to run a file, unit by unit."""
 
-    Args:
-        attempt_ms: how long each unit may queue, in this attempt, for locks that block the application.
-        on_running: called once for each message that the server has been running for a while.
+    def __init__(
+        self,
+        session: Session,
+        job: Job,
+        observer: Observer,
+        attempt_ms: int,
+        on_running: Callable[[RunningStatement], None],
+    ) -> None:
+        self._session, self._job, self._observer = session, job, observer
+        self._attempt_ms = attempt_ms  # how long each unit may queue for locks that block the application
+        self._on_running = on_running  # called once for each message that the server has been running for a while
+        self._id = 0  # in the history
+        self._first = 0  # the id of the attempt that began with the file's first unit: this one, unless it resumes
+        self._records = Records(0, 0)  # of `applied`, when the attempt began
+        self._own_hash = 0  # of this migration's record
 
-    Raises:
-        MigratorError: of the families sql, contention, verify or connection; the unit is rolled back, the attempt
-            recorded.
-        CommitUnknown: the connection broke after COMMIT was sent.
-    """
-    began = _begin(session, job)
-    result = AttemptResult()
-    for number in job.remaining:
-        long = sum(is_long(message.alone) for message in job.messages(number) if message.alone)
-        budget = Budget(job.limits.lock_timeout, attempt_ms, session.server.pid, observer, long)
+    def run(self) -> AttemptResult:
+        """Runs the units that aren't committed yet.
+
+        Raises:
+            MigratorError: of the families sql, contention, verify or connection; the unit is rolled back, the attempt
+                recorded.
+            CommitUnknown: the connection broke, in most cases after COMMIT was sent.
+            LeftToServer: the run's time is up before a statement has ended that may outlive it.
+        """
+        session, job, result = self._session, self._job, AttemptResult()
+        self._begin()
+        for number in job.remaining:
+            long = sum(message.alone.is_long for message in job.messages(number) if message.alone)
+            budget = Budget(job.limits.lock_timeout, self._attempt_ms, session.server.pid, self._observer, long)
+            try:
+                if session.wire.interrupted:
+                    raise interrupts.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
+                if job.done and number == job.done:
+                    self._resume()
+                if job.detaches:
+                    self._run_detached(number)
+                    continue
+                if statement := job.unit(number).nontransactional:
+                    self._run_nontransactional(number, statement)
+                    continue
+                self._run_text(number, budget)
+                result.checks = self._check(budget) if job.is_last(number) else ()
+                self._commit(number, budget)
+                result.held += budget.held()
+            except CommitUnknown as unknown:
+                unknown.result = AttemptResult(result.checks, [*result.held, *budget.held()])
+                raise
+            except MigratorError as error:
+                failed = with_unit_state(job, number, error)
+                if isinstance(error, ConnectionLost | NotAWriter):
+                    raise CommitUnknown(self._id, number, failed, commit_sent=False) from error
+                self._record_failure(failed)
+                raise failed from error
+        session.records = self._records_after(job.remaining[-1])
+        if job.detaches:
+            result.checks = self._check_applied()
+        return result
+
+    def _begin(self) -> None:
+        """Records the attempt and opens the first transaction. Nothing in that transaction takes a snapshot, so that a
+        file may begin with SET TRANSACTION."""
+        session, job = self._session, self._job
+        intent, (own, *records) = history.begin_attempt(session, job), history.read_records(job)
+        known, session.records = session.records, None
+        # For the session, so that a SET of the file's own overrides them in all of its units. The reset undoes them.
+        limits = _limits("SESSION", job.limits.lock_timeout, job.limits.statement_timeout)
+        reading = [own] if known else [own, *records]
+        opening = [] if job.done else self._opening(0)
         try:
-            if session.wire.interrupted:
-                raise interrupts.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
-            if job.done and number == job.done:
-                _resume(session, job)
-            if job.detaches:
-                _run_detached(session, job, number, began, observer, on_running)
-                continue
-            if statement := job.unit(number).nontransactional:
-                _run_nontransactional(session, job, number, statement, began, observer, on_running)
-                continue
-            _run_text(session, job, number, budget, on_running)
-            result.checks = _check(session, job, budget) if job.is_last(number) else ()
-            _commit(session, job, number, began, budget)
-            result.held += budget.held()
-        except CommitUnknown as unknown:
-            unknown.result = AttemptResult(result.checks, [*result.held, *budget.held()])
-            raise
-        except MigratorError as error:
-            failed = with_unit_state(job, number, error)
-            if isinstance(error, ConnectionLost | NotAWriter):
-                raise CommitUnknown(began.attempt, number, failed, commit_sent=False) from error
-            _record_failure(session, began.attempt, failed)
-            raise failed from error
-    session.records = began.after(job, job.remaining[-1])
-    if job.detaches:
-        result.checks = _check_applied(session, job)
-    return result
+            answers = session.wire.execute_pipeline([*intent[:-1], *reading, *limits, COMMIT, *opening])
+        except BatchError as error:
+            session.roll_back()
+            state = partial_state(job, job.done) if job.done else None
+            raise runner_error(session, job, error).but(state=state) from error
+        ids, hashes, whole = answers[3:6]
+        if not (ids and hashes):
+            raise history_changed(session, job, MigratorError.state)
+        self._id, self._first, self._own_hash = (int(str(number)) for number in (*ids[0], *hashes[0]))
+        self._records = Records(*(known or (int(str(number)) for number in whole[0])))
 
+    def _resume(self) -> None:
+        """Repeats the settings that committed units had made in their session, and opens the next transaction."""
+        job = self._job
+        for number in job.settings_done:
+            statement = job.script.statements[number]
+            try:
+                self._session.wire.execute_script(job.text[statement.start : statement.end])
+            except ScriptError as error:
+                message = Message(statement.start, statement.end, (number, number + 1))
+                raise file_error(self._session, job, message, error) from error
+        self._execute(self._opening(job.done))
 
-def _begin(session: Session, job: Job) -> _Attempt:
-    """Records the attempt and opens the first transaction. Nothing in that transaction takes a snapshot, so that a file
-    may begin with SET TRANSACTION."""
-    intent, (own, *records) = history.begin_attempt(session, job), history.read_records(job)
-    known, session.records = session.records, None
-    # For the session, so that a SET of the file's own overrides them in all of its units. The reset undoes them.
-    limits = _limits("SESSION", job.limits.lock_timeout, job.limits.statement_timeout)
-    opening = [] if job.done else _opening(job, 0)
-    reading = [own] if known else [own, *records]
-    try:
-        answers = session.wire.execute_pipeline([*intent[:-1], *reading, *limits, COMMIT, *opening])
-    except BatchError as error:
-        session.roll_back()
-        state = partial_state(job, job.done) if job.done else None
-        raise runner_error(session, job, error).but(state=state) from error
-    ids, hashes, whole = answers[3:6]
-    if not (ids and hashes):
-        raise history_changed(session, job, MigratorError.state)
-    attempt, first, own_hash = (int(str(number)) for number in (*ids[0], *hashes[0]))
-    return _Attempt(attempt, first, Records(*(known or (int(str(number)) for number in whole[0]))), own_hash)
+    def _opening(self, number: int) -> list[Command]:
+        """What opens a unit's transaction; nothing after the last unit, and before one without or with its own."""
+        job, unit = self._job, self._job.unit(number)
+        opens = number in job.remaining and not (unit.nontransactional or job.detaches)
+        return [Command(f"BEGIN {unit.modes}")] if opens else []
 
+    def _run_text(self, number: int, budget: Budget) -> None:
+        session, job, tags = self._session, self._job, set[str]()
+        for message in job.messages(number):
+            if message.alone:
+                budget.start()
+                session.wire.interrupted |= budget.observer.interrupted
+            tags |= self._send(message, budget)
+            if not session.in_transaction:
+                break
+        if tags & _BREAKS_OUT or not session.in_transaction:
+            raise MigrationFailed(
+                f"{job.file} ended its transaction itself ({', '.join(sorted(tags & _BREAKS_OUT)) or 'ROLLBACK'}).",
+                cause="The file commits or rolls back by itself, and the check before the run didn't see it.",
+                solution="See what of the file is in the database, take it out of the file, and report this.",
+                state="What the file committed by itself stays; nothing is recorded as applied.",
+                **job.facts,
+                rolled_back=False,
+            )
 
-def _resume(session: Session, job: Job) -> None:
-    """Repeats the settings that committed units had made in their session, and opens the next unit's transaction."""
-    for number in job.settings_done:
-        statement = job.script.statements[number]
+    def _send(self, message: Message, budget: Budget) -> frozenset[str]:
+        """Sends a message within the lock budget, and returns the command tags of its statements."""
+        if budget.is_over:
+            raise held_too_long(self._job, message)
+        began = time.monotonic()
         try:
-            session.wire.execute_script(job.text[statement.start : statement.end])
+            if budget.is_running:
+                # How long it may wait for another lock, and how long the server waits for us, should our process be
+                # frozen.
+                idle = max(_IDLE_MS, budget.limit_ms)
+                wait = Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}")
+                self._execute([wait, Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}")])
+            began = time.monotonic()
+            text = self._job.text[message.start : message.end]
+            return self._session.wire.execute_script(text, self._watch(message, budget))
         except ScriptError as error:
-            message = Message(statement.start, statement.end, (number, number + 1))
-            raise file_error(session, job, message, error) from error
-    try:
-        session.wire.execute_pipeline(_opening(job, job.done))
-    except BatchError as error:
-        raise runner_error(session, job, error) from error
+            raise file_error(self._session, self._job, message, error, budget) from error
+        finally:
+            budget.consume(message.alone, (time.monotonic() - began) * 1_000)
 
+    def _watch(self, message: Message, budget: Budget | None) -> Watch:
+        """Called while a message is running: reports it if it takes long, cancels it at the end of its budget."""
+        watch, reported = budget.watch() if budget else None, False
 
-def _opening(job: Job, number: int) -> list[Command]:
-    """What opens a unit's transaction; nothing after the last unit, and before one that runs outside."""
-    unit = job.unit(number)
-    no_transaction = unit.nontransactional or job.detaches or number not in job.remaining
-    return [] if no_transaction else [Command(f"BEGIN {unit.modes}")]
+        def check(elapsed: float) -> tuple[bool, float]:
+            nonlocal reported
+            if elapsed > _A_WHILE and not reported:
+                reported = True
+                self._on_running(self._job.at(message))
+            if watch is None:
+                return False, _A_WHILE
+            answer = watch(elapsed)
+            # A Ctrl-C during the second session's query counts for this session at once, so that the next one isn't
+            # taken for the first.
+            self._session.wire.interrupted |= self._observer.interrupted
+            return answer
+
+        return check
+
+    def _run_nontransactional(self, number: int, statement: Nontransactional) -> None:
+        """Runs a unit that is one statement outside any transaction: its intent, the statement, its record. What an
+        earlier attempt has left of it is settled first, also where the file has another statement there now."""
+        session, job = self._session, self._job
+        intents = nontransactional.read_intents(session, job)
+        for intent in intents:
+            if not intent.matches(job):
+                nontransactional.clear(session, intent, job.is_time_up)
+                nontransactional.forget(session, job, intent.number)
+        ours = next((intent for intent in intents if intent.number == number and intent.matches(job)), None)
+        if ours and ours.statement.settlement == "unknown":
+            raise nobody_knows(job, number, ours.statement)
+        text = nontransactional.settle(session, job, number, statement, ours)
+        if text is not None:
+            facts = ours.facts if ours else nontransactional.describe(session, statement)
+            begun = nontransactional.add_intent(job, number, statement, self._id, facts)
+            self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
+        record = [*self._record(number), nontransactional.remove_intent(job, number)]
+        done = [BEGIN, *record, COMMIT, *self._opening(number + 1)]
+        if text is not None and job.unit(number).may_commit:
+            self._run_with_record(number, text, done)
+            return
+        if text is not None:
+            self._run_alone(number, text)
+        try:
+            self._execute(done)
+        except ConnectionLost as lost:
+            raise CommitUnknown(self._id, number, lost) from lost
+
+    def _run_with_record(self, number: int, text: bytes, record: Sequence[Command]) -> None:
+        """Runs a statement that may commit by itself, with its record in the same round trip. The record's BEGIN puts
+        what the statement did after its own last commit into one transaction with the record. If the statement fails
+        after a commit of its own, it has to start again from its beginning: a person must decide that, so no error of
+        it is retried."""
+        session, job = self._session, self._job
+        (message,) = job.messages(number)
+        commands = [Command(text.decode()), *record]
+        sent = time.monotonic()
+        try:
+            session.wire.execute_pipeline(commands, self._watch(message, None))
+        except BatchError as error:
+            if connection_lost(error.error):
+                raise CommitUnknown(self._id, number, not_retried(runner_error(session, job, error))) from error
+            if error.index in (0, commands.index(COMMIT)):  # the statement, or what it deferred
+                failed = ScriptError(0, error.error, (time.monotonic() - sent) * 1_000)
+                found = file_error(session, job, None if error.index else message, failed)
+            else:
+                found = runner_error(session, job, error)
+            session.roll_back()
+            with contextlib.suppress(MigratorError):
+                nontransactional.forget(session, job, number)  # it is known how it ended
+            raise not_retried(found) from error
+
+    def _run_alone(self, number: int, text: bytes) -> None:
+        """Runs a statement that PostgreSQL refuses to run in a transaction. What it has left where it fails is
+        dropped."""
+        session, job = self._session, self._job
+        (message,) = job.messages(number)
+        try:
+            with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
+                session.wire.execute_script(text, self._watch_progress(message))
+        except ScriptError as error:
+            failed = file_error(session, job, message, error)
+            if connection_lost(error.error):
+                raise CommitUnknown(self._id, number, failed) from error
+            raise self._cleared(number, failed) from error
+
+    def _cleared(self, number: int, error: MigratorError) -> MigratorError:
+        """The error of a statement outside any transaction, after what it has left was dropped."""
+        session, job = self._session, self._job
+        try:
+            left = [intent for intent in nontransactional.read_intents(session, job) if intent.number == number]
+            names = ", ".join(name for intent in left for name in nontransactional.clear(session, intent))
+            if not any(nontransactional.is_half_done(session, intent) for intent in left):
+                nontransactional.forget(session, job, number)
+        except MigratorError as failed:
+            left_there = f"What it left couldn't be dropped: {failed.message} The next run does it."
+            return error.but(cause=f"{error.cause} {left_there}")
+        return error.but(cause=f"{error.cause} It left {names} invalid, which has been dropped.") if names else error
+
+    def _run_detached(self, number: int) -> None:
+        """Runs a file's transaction in one message that ends with its record and its COMMIT, so that the server needs
+        nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
+        session, job, unit = self._session, self._job, self._job.unit(number)
+        message, statement = (
+            Message(unit.start, unit.end, unit.statements),
+            Nontransactional("the transaction of", object=job.file),
+        )
+        begun = nontransactional.add_intent(job, number, statement, self._id, {})
+        self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
+        try:
+            with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
+                self._execute([Command(f"BEGIN {unit.modes}")])
+                # The record's reset must not make the server look after its client again before the COMMIT.
+                record = [each for each in self._record(number) if each.sql != CHECK_INTERVAL]
+                end = [_DEFERRED, *record, nontransactional.remove_intent(job, number), COMMIT]
+                text = job.text[unit.start : unit.end] + b"\n;" + session.wire.as_message(end)
+                session.wire.execute_script(text, self._watch_progress(message))
+        except ScriptError as error:
+            in_file = error.completed <= len(job.script.statements)  # or at SET CONSTRAINTS, for what it deferred
+            if in_file:
+                failed = file_error(session, job, message, error)
+            else:
+                failed = runner_error(session, job, BatchError(error.completed, error.error))
+            if connection_lost(error.error):
+                raise CommitUnknown(self._id, number, failed) from error
+            raise failed from error
+
+    def _watch_progress(self, message: Message) -> Watch:
+        """Called while a statement is running that may outlive the run: reports its progress; leaves it to the server
+        at the end of the run's time."""
+        session, job, at = self._session, self._job, self._job.at(message)
+        progress: Progress | None = None
+        read, reported = 0.0, None
+
+        def check(elapsed: float) -> tuple[bool, float]:
+            nonlocal progress, read, reported
+            if job.is_time_up():
+                raise nontransactional.LeftToServer(str(replace(at, progress=progress)))
+            if elapsed > _A_WHILE and elapsed - read > _BETWEEN_READS:
+                read = elapsed
+                progress = self._observer.read_progress(session.server.pid, progress)
+                session.wire.interrupted |= self._observer.interrupted
+                found = (progress.phase, progress.waits_for, progress.percent) if progress else ()
+                if found != reported:
+                    reported = found
+                    self._on_running(replace(at, progress=progress))
+            return False, _POLL
+
+        return check
+
+    def _check_applied(self) -> list[Check]:
+        """Checks the expectations of a file whose transaction could outlive the run, after its COMMIT."""
+        job = self._job
+        budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
+        try:
+            self._execute([BEGIN])
+            return self._check(budget)
+        except MigratorError as error:
+            state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
+            raise error.but(state=state) from error
+        finally:
+            self._session.roll_back()
+
+    def _check(self, budget: Budget) -> list[Check]:
+        """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
+        session, job = self._session, self._job
+        rows, queries = job.script.options.rows, job.script.expectations
+        if not rows and not queries:
+            return []
+        statement_timeout = budget.cap_timeout(job.limits.statement_timeout)
+        limits = _limits("LOCAL", job.limits.lock_timeout, statement_timeout)
+        self._execute([_DEFERRED, *session.reset_commands, *limits], of_file=(0,))
+        try:
+            return check_expectations(session, job.migration.label, job.file, rows, queries)
+        except MigratorError as error:
+            raise with_expectations_state(job, error) from error
+
+    def _commit(self, number: int, budget: Budget) -> None:
+        """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
+        # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
+        statement_timeout = budget.cap_timeout(self._job.limits.statement_timeout)
+        limits = _limits("LOCAL", budget.remaining_ms(), statement_timeout) if budget.is_running else []
+        commands = [*limits, _DEFERRED, *self._record(number, limits), COMMIT]
+        try:  # a failure of COMMIT: what the file deferred, or serialization
+            self._execute([*commands, *self._opening(number + 1)], of_file=(len(limits), len(commands) - 1))
+        except ConnectionLost as lost:
+            raise CommitUnknown(self._id, number, lost) from lost
+
+    def _execute(self, commands: Sequence[Command], of_file: Sequence[int] = ()) -> None:
+        """Sends statements of our own. The failure of one of those with these indexes is an error of the file."""
+        try:
+            self._session.wire.execute_pipeline(commands)
+        except BatchError as error:
+            if error.index in of_file and not connection_lost(error.error):
+                raise file_error(self._session, self._job, None, ScriptError(0, error.error, 0)) from error
+            raise runner_error(self._session, self._job, error) from error
+
+    def _record(self, number: int, limits: Sequence[Command] = ()) -> list[Command]:
+        job, attempt, first = self._job, self._id, self._first
+        proof = history.prove(job, number, attempt, first, self._records_after(number))
+        if not job.is_last(number):
+            return [*AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
+        applies = job.action == "apply"
+        done = history.add_applied(self._session, attempt, job) if applies else history.remove_applied(job.migration)
+        reset = self._session.reset_commands
+        return [*reset, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
+
+    def _records_after(self, number: int) -> Records:
+        """What `applied` must contain after a unit."""
+        if not self._job.is_last(number):
+            return self._records
+        sign = 1 if self._job.action == "apply" else -1
+        return Records(self._records.number + sign, self._records.hashes + sign * self._own_hash)
+
+    def _record_failure(self, error: MigratorError) -> None:
+        """Rolls back and records the failed attempt. If that fails, too, the first error is raised all the same: the
+        next run marks the attempt as interrupted."""
+        self._session.roll_back()
+        with contextlib.suppress(MigratorError):
+            done = history.finish_attempt(self._id, "failed", error)
+            self._session.execute(BEGIN, *AS_OURSELVES, done, COMMIT)
 
 
 def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:
@@ -179,320 +433,3 @@ def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Comma
         Command(f"SET {scope} lock_timeout = {lock_timeout}"),
         Command(f"SET {scope} statement_timeout = {statement_timeout}"),
     ]
-
-
-def _run_text(
-    session: Session, job: Job, number: int, budget: Budget, on_running: Callable[[RunningStatement], None]
-) -> None:
-    tags: set[str] = set()
-    for message in job.messages(number):
-        if message.alone:
-            budget.start()
-            session.wire.interrupted |= budget.observer.interrupted
-        tags |= _send(session, job, message, budget, on_running)
-        if not session.in_transaction:
-            break
-    if tags & _BREAKS_OUT or not session.in_transaction:
-        raise MigrationFailed(
-            f"{job.file} ended its transaction itself ({', '.join(sorted(tags & _BREAKS_OUT)) or 'ROLLBACK'}).",
-            cause="The file commits or rolls back by itself, and the check before the run didn't see it.",
-            solution="See what of the file is in the database, take it out of the file, and report this.",
-            state="What the file committed by itself stays; nothing is recorded as applied.",
-            migration=job.migration.label,
-            file=job.file,
-            rolled_back=False,
-        )
-
-
-def _run_nontransactional(
-    session: Session,
-    job: Job,
-    number: int,
-    statement: Nontransactional,
-    began: _Attempt,
-    observer: Observer,
-    on_running: Callable[[RunningStatement], None],
-) -> None:
-    """Runs a unit that is one statement outside any transaction: its intent, the statement, its record. What an earlier
-    attempt has left of it is settled first, also where the file has another statement there now.
-
-    Raises:
-        LeftToServer: the run's time is up before the statement has ended.
-        InDoubt: the statement commits by itself, and nothing shows how far an earlier attempt got.
-    """
-    intents = nontransactional.read_intents(session, job)
-    for intent in intents:
-        if not intent.matches(job):
-            nontransactional.clear(session, intent, job.is_time_up)
-            nontransactional.forget(session, job, intent.number)
-    ours = next((intent for intent in intents if intent.number == number and intent.matches(job)), None)
-    if ours and ours.statement.settlement == "unknown":
-        raise nobody_knows(job, number, ours.statement)
-    text = nontransactional.settle(session, job, number, statement, ours)
-    if text is not None:
-        facts = ours.facts if ours else nontransactional.describe(session, statement)
-        try:
-            begun = nontransactional.add_intent(job, number, statement, began.attempt, facts)
-            session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, begun, COMMIT])
-        except BatchError as error:
-            raise runner_error(session, job, error) from error
-    record = [*_record(session, job, number, began), nontransactional.remove_intent(job, number)]
-    done = [BEGIN, *record, COMMIT, *_opening(job, number + 1)]
-    if text is not None and job.unit(number).may_commit:
-        _run_with_record(session, job, number, began, [Command(text.decode()), *done], on_running)
-        return
-    if text is not None:
-        _run_alone(session, job, number, text, began, observer, on_running)
-    try:
-        session.wire.execute_pipeline(done)
-    except BatchError as error:
-        if connection_lost(error.error):
-            raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
-        raise runner_error(session, job, error) from error
-
-
-def _run_with_record(
-    session: Session,
-    job: Job,
-    number: int,
-    began: _Attempt,
-    commands: Sequence[Command],
-    on_running: Callable[[RunningStatement], None],
-) -> None:
-    """Runs a statement that may commit by itself, with its record in the same round trip. The record's BEGIN puts what
-    the statement did after its own last commit into one transaction with the record. If the statement fails after a
-    commit of its own, it has to start again from its beginning: a person must decide that, so no error of it is
-    retried."""
-    (message,) = job.messages(number)
-    commit = next(index for index, command in enumerate(commands) if command is COMMIT)
-    sent = time.monotonic()
-    try:
-        session.wire.execute_pipeline(commands, _watch(session, None, lambda: on_running(job.at(message))))
-    except BatchError as error:
-        if connection_lost(error.error):
-            raise CommitUnknown(began.attempt, number, not_retried(runner_error(session, job, error))) from error
-        if error.index in (0, commit):  # the statement, or what it deferred
-            failed = ScriptError(0, error.error, (time.monotonic() - sent) * 1_000)
-            found = file_error(session, job, None if error.index else message, failed)
-        else:
-            found = runner_error(session, job, error)
-        session.roll_back()
-        with contextlib.suppress(MigratorError):
-            nontransactional.forget(session, job, number)  # it is known how it ended
-        raise not_retried(found) from error
-
-
-def _run_alone(
-    session: Session,
-    job: Job,
-    number: int,
-    text: bytes,
-    began: _Attempt,
-    observer: Observer,
-    on_running: Callable[[RunningStatement], None],
-) -> None:
-    """Runs a statement that PostgreSQL refuses to run in a transaction. What it has left where it fails is dropped."""
-    (message,) = job.messages(number)
-    try:
-        with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
-            session.wire.execute_script(text, _watch_progress(session, job, message, observer, on_running))
-    except ScriptError as error:
-        failed = file_error(session, job, message, error)
-        if connection_lost(error.error):
-            raise CommitUnknown(began.attempt, number, failed) from error
-        raise _nontransactional_failed(session, job, number, failed) from error
-
-
-def _run_detached(
-    session: Session,
-    job: Job,
-    number: int,
-    began: _Attempt,
-    observer: Observer,
-    on_running: Callable[[RunningStatement], None],
-) -> None:
-    """Runs a file's transaction in one message that ends with its record and its COMMIT, so that the server needs
-    nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
-    unit = job.unit(number)
-    message = Message(unit.start, unit.end, unit.statements)
-    intent = nontransactional.add_intent(
-        job, number, Nontransactional("the transaction of", object=job.file), began.attempt, {}
-    )
-    try:
-        session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, intent, COMMIT])
-        with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
-            session.wire.execute_pipeline([Command(f"BEGIN {unit.modes}")])
-            # The record's reset must not make the server look after its client again before the COMMIT.
-            record = [each for each in _record(session, job, number, began) if each.sql != CHECK_INTERVAL]
-            end = [_DEFERRED, *record, nontransactional.remove_intent(job, number), COMMIT]
-            text = job.text[unit.start : unit.end] + b"\n;" + session.wire.as_message(end)
-            session.wire.execute_script(text, _watch_progress(session, job, message, observer, on_running))
-    except BatchError as error:
-        raise runner_error(session, job, error) from error
-    except ScriptError as error:
-        in_file = error.completed <= len(job.script.statements)  # or at SET CONSTRAINTS, for what it deferred
-        failed = file_error(session, job, message, error) if in_file else runner_error(session, job, _at_end(error))
-        if connection_lost(error.error):
-            raise CommitUnknown(began.attempt, number, failed) from error
-        raise failed from error
-
-
-def _at_end(error: ScriptError) -> BatchError:
-    return BatchError(error.completed, error.error)
-
-
-def _check_applied(session: Session, job: Job) -> list[Check]:
-    """Checks the expectations of a file whose transaction could outlive the run, after its COMMIT."""
-    budget = Budget(job.limits.lock_timeout, job.limits.lock_timeout, session.server.pid, Observer("", ""))
-    try:
-        session.wire.execute_pipeline([BEGIN])
-        return _check(session, job, budget)
-    except BatchError as error:
-        raise runner_error(session, job, error).but(state=f"{job.file} is applied.") from error
-    except MigratorError as error:
-        raise error.but(
-            state=f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
-        ) from error
-    finally:
-        session.roll_back()
-
-
-def _watch_progress(
-    session: Session, job: Job, message: Message, observer: Observer, on_running: Callable[[RunningStatement], None]
-) -> Watch:
-    """Called while a statement outside any transaction is running: reports its progress; leaves it to the server at the
-    end of the run's time."""
-    at, progress, read = job.at(message), None, 0.0
-    reported: tuple[object, ...] | None = None
-
-    def check(elapsed: float) -> tuple[bool, float]:
-        nonlocal progress, read, reported
-        if job.is_time_up():
-            raise nontransactional.LeftToServer(str(replace(at, progress=progress)))
-        if elapsed > _A_WHILE and elapsed - read > _BETWEEN_READS:
-            read = elapsed
-            progress = observer.read_progress(session.server.pid, progress)
-            session.wire.interrupted |= observer.interrupted
-            found = (progress.phase, progress.waits_for, progress.percent) if progress else ()
-            if found != reported:
-                reported = found
-                on_running(replace(at, progress=progress))
-        return False, _POLL
-
-    return check
-
-
-def _nontransactional_failed(session: Session, job: Job, number: int, error: MigratorError) -> MigratorError:
-    """The error of a statement outside any transaction, after what it has left was dropped."""
-    try:
-        left = [intent for intent in nontransactional.read_intents(session, job) if intent.number == number]
-        names = ", ".join(name for intent in left for name in nontransactional.clear(session, intent))
-        if not any(nontransactional.is_half_done(session, intent) for intent in left):
-            nontransactional.forget(session, job, number)
-    except MigratorError as failed:
-        return error.but(
-            cause=f"{error.cause} What it left couldn't be dropped: {failed.message} The next run does it."
-        )
-    return error.but(cause=f"{error.cause} It left {names} invalid, which has been dropped.") if names else error
-
-
-def _send(
-    session: Session, job: Job, message: Message, budget: Budget, on_running: Callable[[RunningStatement], None]
-) -> frozenset[str]:
-    if budget.is_over:
-        raise held_too_long(job, message)
-    began = time.monotonic()
-    try:
-        if budget.is_running:
-            # How long it may wait for another lock, and how long the server waits for us, should our process be frozen.
-            idle = max(_IDLE_MS, budget.limit_ms)
-            session.wire.execute_pipeline(
-                [
-                    Command(f"SET LOCAL lock_timeout = {budget.remaining_ms()}"),
-                    Command(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"),
-                ]
-            )
-        began = time.monotonic()
-        watch = _watch(session, budget, lambda: on_running(job.at(message)))
-        return session.wire.execute_script(job.text[message.start : message.end], watch)
-    except ScriptError as error:
-        raise file_error(session, job, message, error, budget) from error
-    except BatchError as error:
-        raise runner_error(session, job, error) from error
-    finally:
-        budget.consume(message.alone, (time.monotonic() - began) * 1_000)
-
-
-def _watch(session: Session, budget: Budget | None, report: Callable[[], None]) -> Watch:
-    """Called while a message is running: reports it, once, if it takes long; cancels it at the end of its budget."""
-    watch, reported = budget.watch() if budget else None, False
-
-    def check(elapsed: float) -> tuple[bool, float]:
-        nonlocal reported
-        if elapsed > _A_WHILE and not reported:
-            reported = True
-            report()
-        if budget is None or watch is None:
-            return False, _A_WHILE
-        answer = watch(elapsed)
-        # A Ctrl-C during the second session's query counts for this session at once, so that the next one isn't
-        # taken for the first.
-        session.wire.interrupted |= budget.observer.interrupted
-        return answer
-
-    return check
-
-
-def _check(session: Session, job: Job, budget: Budget) -> list[Check]:
-    """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
-    options, expectations, limits = job.script.options, job.script.expectations, job.limits
-    if not options.rows and not expectations:
-        return []
-    statement = budget.cap_timeout(limits.statement_timeout)
-    own_limits = _limits("LOCAL", limits.lock_timeout, statement)
-    try:
-        session.wire.execute_pipeline([_DEFERRED, *session.reset_commands, *own_limits])
-    except BatchError as error:
-        if error.index == 0 and not connection_lost(error.error):
-            raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
-        raise runner_error(session, job, error) from error
-    try:
-        return check_expectations(session, job.migration.label, job.file, options.rows, expectations)
-    except MigratorError as error:
-        raise with_expectations_state(job, error) from error
-
-
-def _commit(session: Session, job: Job, number: int, began: _Attempt, budget: Budget) -> None:
-    """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
-    # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
-    statement = budget.cap_timeout(job.limits.statement_timeout)
-    limits = _limits("LOCAL", budget.remaining_ms(), statement) if budget.is_running else []
-    commands = [*limits, _DEFERRED, *_record(session, job, number, began, limits), COMMIT]
-    try:
-        session.wire.execute_pipeline([*commands, *_opening(job, number + 1)])
-    except BatchError as error:
-        if connection_lost(error.error):
-            raise CommitUnknown(began.attempt, number, runner_error(session, job, error)) from error
-        if error.index in (len(limits), len(commands) - 1):  # what the file deferred; serialization
-            raise file_error(session, job, None, ScriptError(0, error.error, 0)) from error
-        raise runner_error(session, job, error) from error
-
-
-def _record(session: Session, job: Job, number: int, began: _Attempt, limits: Sequence[Command] = ()) -> list[Command]:
-    attempt, first = began.attempt, began.first
-    proof = history.prove(job, number, attempt, first, began.after(job, number))
-    if not job.is_last(number):
-        return [*AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
-    applies = job.action == "apply"
-    done = history.add_applied(session, attempt, job) if applies else history.remove_applied(job.migration)
-    return [*session.reset_commands, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
-
-
-def _record_failure(session: Session, attempt: int, error: MigratorError) -> None:
-    """Rolls back and records the failed attempt. If that fails, too, the first error is raised all the same: the next
-    run marks the attempt as interrupted."""
-    session.roll_back()
-    try:
-        session.wire.execute_pipeline([BEGIN, *AS_OURSELVES, history.finish_attempt(attempt, "failed", error), COMMIT])
-    except BatchError:
-        session.roll_back()

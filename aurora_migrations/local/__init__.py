@@ -1,6 +1,5 @@
 """The local cloud: all that the product needs, on one machine, without Docker or an AWS account.
 
-paths           where data and files are kept, and the local PostgreSQL, started
 account         the AWS account that is simulated
 database_login  the database to migrate, by its URL
 

@@ -3,16 +3,14 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Never
 
 from aurora_migrations import project
-from aurora_migrations.local import paths
 from aurora_migrations.local.postgres import server as postgres
-from aurora_migrations.local.postgres.process_lifetime import ended_by_signals
+from aurora_migrations.local.postgres.data_directory import local_data
+from aurora_migrations.local.postgres.processes import ended_by_signals
 from aurora_migrations.local.postgres.server import ServerError
-
-DONE, FAILED, USAGE = 0, 1, 2
 
 HELP = f"""\
 python -m aurora_migrations.local serve     start the local PostgreSQL and keep it running until Ctrl-C
@@ -22,26 +20,28 @@ Its data are kept between runs, in .local/ of the project or where {project.LOCA
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    verb, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+def main() -> int:
+    verb, *arguments = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help"):
         print(HELP, end="")
-        return DONE
+        return 0
     if verb not in VERBS or arguments:
         print(f"Unknown: {' '.join([verb, *arguments])}\n\n{HELP}", end="", file=sys.stderr)
-        return USAGE
+        return 2
     try:
-        return VERBS[verb](arguments)
+        return VERBS[verb]()
     except ServerError as error:
         print(error, file=sys.stderr)
-        return FAILED
+        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
-def serve(arguments: Sequence[str]) -> Never:
+def serve() -> Never:
     """Keep the server running in the foreground."""
-    with paths.start() as server:
+    with postgres.start(local_data()) as server:
+        how = "already running, " if server.shared else ""
+        print(f"PostgreSQL {server.version} ({how}data in {project.readable(server.data)}, kept between runs)")
         print(server.url())
         print(f"Use it:   aurora-migrations run --database-url {server.url()}")
         print("Stop it:  Ctrl-C", flush=True)
@@ -49,18 +49,18 @@ def serve(arguments: Sequence[str]) -> Never:
             time.sleep(1)  # not longer, as on Windows Ctrl-C doesn't interrupt a sleep
 
 
-def stop(arguments: Sequence[str]) -> int:
+def stop() -> int:
     """Stop a server that was left running."""
-    server = postgres.running(paths.data())
+    server = postgres.running(local_data())
     if server is None:
-        print(f"No PostgreSQL runs on {paths.readable(paths.data())}.")
+        print(f"No PostgreSQL runs on {project.readable(local_data())}.")
     else:
         server.stop()
-        print(f"Stopped PostgreSQL {server.version}; its data stay in {paths.readable(server.data)}.")
-    return DONE
+        print(f"Stopped PostgreSQL {server.version}; its data stay in {project.readable(server.data)}.")
+    return 0
 
 
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {"serve": serve, "stop": stop}
+VERBS: dict[str, Callable[[], int]] = {"serve": serve, "stop": stop}
 
 
 if __name__ == "__main__":

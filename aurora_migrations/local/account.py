@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from botocore.loaders import JSONFileLoader
@@ -18,11 +18,10 @@ ENVIRONMENT = "local"
 ACCOUNT = "123456789012"  # the account that AWS's own documentation uses
 REGION = "us-east-1"
 PARTITION = "aws"
-KEY = "local"  # access key of the person at the machine, who may do everything; callers.py has the secret key
+KEY = "local"  # access key of the person at the machine, who may do everything; the endpoint has the secret key
 PARAMETERS = "/aurora-migrations/local"  # prefix of the SSM parameters that differ from machine to machine
 
 _LOCAL_HOSTS = ("127.0.0.1", "localhost")
-_PROFILES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
 _FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
 _NO_PROXY = ("NO_PROXY", "no_proxy")  # some clients read the one, some the other
 
@@ -39,31 +38,25 @@ def isolated_environment() -> Iterator[None]:
     moto's interpreter and our log writer call the local cloud by boto3, which reads the process's environment
     variables. moto reads them when it is imported.
     """
-    before = {name: os.environ.get(name) for name in (*_PROFILES, *_FILES, *_NO_PROXY)}
+    names = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", *_FILES, *_NO_PROXY)
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
     os.environ.update(dict.fromkeys(_FILES, os.devnull))
-    for name in _PROFILES:
-        os.environ.pop(name, None)
-    no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    no_proxy = before.get("no_proxy") or before.get("NO_PROXY") or ""
     if no_proxy.strip() != "*":
-        os.environ.update(dict.fromkeys(_NO_PROXY, ",".join(filter(None, [no_proxy, *_LOCAL_HOSTS]))))
+        no_proxy = ",".join(filter(None, [no_proxy, *_LOCAL_HOSTS]))
+    os.environ.update(dict.fromkeys(_NO_PROXY, no_proxy))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 # botocore reads its list of regions, a megabyte of JSON, again for each session; moto's modules make a hundred
 # sessions while they are imported.
 _load_file = JSONFileLoader.load_file
-
-
-@cache
-def _load_once(path: str) -> Any:
-    return _load_file(JSONFileLoader(), path)
+_load_once = cache(partial(_load_file, JSONFileLoader()))
 
 
 def _load(self: JSONFileLoader, file_path: str) -> Any:

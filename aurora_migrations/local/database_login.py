@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from aurora_migrations import project
-from aurora_migrations.cdk.package.build import CERTIFICATES
+from aurora_migrations.cdk.package import CERTIFICATES
 from aurora_migrations.engine.errors import InvalidInput
 from aurora_migrations.engine.postgres.connect import open_connection, parse_url
 
-_TOLD = ("host", "port", "dbname", "user", "password", "sslmode")
+_SUPPORTED = ("host", "port", "dbname", "user", "password", "sslmode")
 _UNDECIDED = ("allow", "prefer")  # libpq's modes that leave it to the server; an environment's settings decide
 _ROOTS = project.CERTIFICATES / CERTIFICATES  # the root certificates that the functions trust
 _WRITE = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE"
@@ -21,11 +21,7 @@ _WRITE = "Write postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 @dataclass(frozen=True)
 class Login:
-    """Where the database is, and the user to log in as. The password is shown nowhere.
-
-    Attributes:
-        sslmode: libpq's; `prefer` where the URL leaves it to the server.
-    """
+    """Where the database is, and the user to log in as. The password is shown nowhere; `sslmode` is libpq's."""
 
     host: str
     port: int
@@ -42,12 +38,10 @@ class Login:
 
     @property
     def url(self) -> str:
-        """The URL, password included."""
         return self._url(f":{quote(self.password, safe='')}")
 
     @property
     def redacted_url(self) -> str:
-        """The URL without its password."""
         return self._url(":***" if self.password else "")
 
     @property
@@ -62,27 +56,45 @@ class Login:
 
 
 def read_login(url: str, variables: Mapping[str, str]) -> Login:
-    """The login in a database's URL.
-
-    Args:
-        variables: PGPASSWORD is the password where the URL has none.
+    """The login in a database's URL. PGPASSWORD of the variables is the password where the URL has none.
 
     Raises:
         InvalidInput: it isn't a URL, or has a part that the functions don't support. Never repeats any of it that
             could be a password.
     """
     said = {name: str(value) for name, value in parse_url(url).items() if value not in (None, "")}
-    _refuse_what_cannot_be_told(said)
+    others = sorted(set(said) - set(_SUPPORTED))
+    if others:
+        raise InvalidInput(
+            f"The database URL has parameters that the functions can't be told: {', '.join(others)}.",
+            cause="On AWS, a function knows of its database host, port, name, user, password and sslmode, and nothing "
+            "else.",
+            solution=f"Take them away. {_WRITE}?sslmode=MODE.",
+        )
+    host, user, port = said.get("host", ""), said.get("user"), said.get("port", "5432")
+    if not host or host.startswith(("/", "@")):
+        raise InvalidInput(
+            "The database URL leads to a socket of this machine." if host else "The database URL names no host.",
+            cause="The functions reach a database by TCP, at one host and port.",
+            solution=f"{_WRITE}, with localhost as the host for a server of this machine.",
+        )
+    if "," in host or "," in port:
+        raise InvalidInput(
+            "The database URL names several hosts.",
+            cause="The functions reach a database at one host and port; on AWS it is the cluster's writer endpoint.",
+            solution=f"Leave the one that takes writes. {_WRITE}.",
+        )
+    if not user:
+        cause = "The functions' secret must hold one."
+        raise InvalidInput("The database URL names no user.", cause=cause, solution=f"{_WRITE}.")
     password = said.get("password") or variables.get("PGPASSWORD")
     if not password:
-        raise _refused(
+        raise InvalidInput(
             "The database URL has no password, and PGPASSWORD isn't set.",
-            "The functions read the login from a secret, which must hold one.",
-            "Set PGPASSWORD. Where the server asks for none (trust), any text will do.",
+            cause="The functions read the login from a secret, which must hold one.",
+            solution="Set PGPASSWORD. Where the server asks for none (trust), any text will do.",
         )
-    user = said["user"]
-    port, database = int(said.get("port", "5432")), said.get("dbname", user)
-    return Login(said["host"], port, database, user, password, said.get("sslmode", "prefer"))
+    return Login(host, int(port), said.get("dbname", user), user, password, said.get("sslmode", "prefer"))
 
 
 def verify_login(login: Login) -> Login:
@@ -96,32 +108,3 @@ def verify_login(login: Login) -> Login:
         if login.sslmode not in _UNDECIDED:
             return login
         return dataclasses.replace(login, sslmode="require" if connection.pgconn.ssl_in_use else "disable")
-
-
-def _refuse_what_cannot_be_told(said: Mapping[str, str]) -> None:
-    others = sorted(set(said) - set(_TOLD))
-    if others:
-        raise _refused(
-            f"The database URL has parameters that the functions can't be told: {', '.join(others)}.",
-            "On AWS, a function knows of its database host, port, name, user, password and sslmode, and nothing else.",
-            f"Take them away. {_WRITE}?sslmode=MODE.",
-        )
-    host = said.get("host", "")
-    if not host or host.startswith(("/", "@")):
-        raise _refused(
-            "The database URL leads to a socket of this machine." if host else "The database URL names no host.",
-            "The functions reach a database by TCP, at one host and port.",
-            f"{_WRITE}, with localhost as the host for a server of this machine.",
-        )
-    if "," in host or "," in said.get("port", ""):
-        raise _refused(
-            "The database URL names several hosts.",
-            "The functions reach a database at one host and port; on AWS it is the cluster's writer endpoint.",
-            f"Leave the one that takes writes. {_WRITE}.",
-        )
-    if "user" not in said:
-        raise _refused("The database URL names no user.", "The functions' secret must hold one.", f"{_WRITE}.")
-
-
-def _refused(message: str, cause: str, solution: str) -> InvalidInput:
-    return InvalidInput(message, cause=cause, solution=solution)

@@ -23,7 +23,7 @@ from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.engine import Migration, MigratorError, Request, apply
 from aurora_migrations.engine.migrations import Package
 from aurora_migrations.engine.options import Options
-from aurora_migrations.local.postgres import os_account
+from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres import server as postgres
 from aurora_migrations.local.postgres.server import Server
 
@@ -54,7 +54,7 @@ def apply_both(package: Package, bindir: Path | None) -> tuple[Side, Side]:
     sides = []
     for by in (by_us, by_psql):
         with tempfile.TemporaryDirectory(prefix="histories-", ignore_cleanup_errors=True) as folder:
-            if os_account.is_root():
+            if binaries.is_root():
                 Path(folder).chmod(0o711)
             with postgres.start(Path(folder) / "data", bindir=bindir, temporary=True) as server:
                 sides.append(by(server, package))

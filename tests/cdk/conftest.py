@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.package.build import ARM64, build
+from aurora_migrations.cdk.package import ARM64, build
 from tests.cdk.cloud import Machine, Template, some
 from tests.paths import ROOT
 

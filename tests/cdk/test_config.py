@@ -10,16 +10,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from aurora_migrations.cdk.config import (
-    Environment,
-    Export,
-    Limits,
-    Parameter,
-    SettingsError,
-    read_environments,
-)
+from aurora_migrations.cdk.config import Limits, SettingsError, read_environments
+from aurora_migrations.cdk.config_fields import Export, Parameter
 from aurora_migrations.cdk.naming import PARTS
-from aurora_migrations.engine.steps.execution_input import ACTIONS
+from aurora_migrations.engine.steps.execution import ACTIONS
 from tests.cdk.cloud import some
 from tests.paths import ROOT
 
@@ -481,12 +475,6 @@ def test_shortest_run_that_is_taken_has_room_for_everything_that_is_tried_again(
         assert retry.waits + retry.attempts * again < room, retry
 
 
-def test_every_time_that_logs_can_be_kept_is_one_that_aws_knows() -> None:
-    from aurora_migrations.cdk.functions import RETENTION
-
-    assert {*RETENTION} == {*Environment.model_json_schema()["properties"]["log_retention_days"]["enum"]}
-
-
 def test_unknown_environment_is_told_with_those_known() -> None:
     with pytest.raises(SettingsError, match=r"no environment 'test'; `environments` in cdk.json has dev\.$"):
         read_environments({"dev": DEV}, "test")
@@ -525,7 +513,7 @@ def test_secret_and_key_may_lie_in_the_region_of_the_environment() -> None:
 
 
 def test_shortest_function_is_one_that_has_time_for_something() -> None:
-    from aurora_migrations.engine.steps.deadline import RESERVE
+    from aurora_migrations.engine.steps.step import RESERVE
 
     shortest = {"lock_timeout": "1s", "lock_wait": "1s", "statement_timeout": "2s", "function_timeout": "30s"}
     assert read(put("limits", shortest)).limits.function_timeout >= 2 * RESERVE

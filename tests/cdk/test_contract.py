@@ -11,8 +11,8 @@ import pytest
 
 from aurora_migrations.cdk.config import read_environments
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.package.build import CERTIFICATES, HANDLERS, MIGRATIONS
-from aurora_migrations.engine.steps.execution_input import ACTIONS, read_input
+from aurora_migrations.cdk.package import CERTIFICATES, HANDLERS, MIGRATIONS
+from aurora_migrations.engine.steps.execution import ACTIONS, read_input
 from aurora_migrations.engine.steps.settings import read_settings
 from tests.cdk.cloud import Template
 from tests.cdk.conftest import context

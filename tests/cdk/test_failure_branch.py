@@ -10,7 +10,7 @@ from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.cdk.workflow import STARTS
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 from functions import mail
-from functions.error_payload import document
+from functions.entrypoint import document
 from functions.workflow_mails import NO_CAUSE
 from tests.cdk.cloud import Machine
 from tests.cdk.running import run

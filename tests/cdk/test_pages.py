@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cdk import retries
+from aurora_migrations.cdk.failure_branch import SETTLE
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.states import fill
+from aurora_migrations.cdk.watchdogs import GRACE, HOUR
+from aurora_migrations.cdk.workflow import STARTS
+from aurora_migrations.cli import main as command_line
 from aurora_migrations.engine.steps.layout import Mail
 from tests.cdk.cloud import Template, some
-from tools.documents import RENEW, ROOT, golden, pipeline, settings, troubleshooting
+from tests.pages import RUNBOOKS
+from tools.documents import RENEW, ROOT, cli, errors, golden, rules, settings
+from tools.documents import state_machine as diagrams
+from tools.pictures import state_machine
 
 
 def assert_fresh(path: Path, text: str) -> None:
@@ -39,7 +46,7 @@ def test_every_error_has_a_golden_mail() -> None:
     assert {error.__name__ for error in retries.every_error()} <= {path.stem for path in golden.MAILS.glob("*.txt")}
 
 
-@pytest.mark.parametrize("page", [settings, troubleshooting], ids=["settings", "troubleshooting"])
+@pytest.mark.parametrize("page", [cli, errors, rules, settings], ids=["cli", "errors", "rules", "settings"])
 def test_page_is_what_the_code_makes(page: Any) -> None:
     assert_fresh(page.PATH, page.render())
 
@@ -48,45 +55,61 @@ def test_schema_of_cdk_json_is_what_the_code_makes() -> None:
     assert_fresh(settings.SCHEMA, settings.schema())
 
 
-def test_troubleshooting_shows_the_first_golden_text_of_every_class() -> None:
-    text = troubleshooting.PATH.read_text("utf-8")
-    shown = [re.split(r"\n\n# ", path.read_text("utf-8"))[0] for path in golden.TERMINAL.glob("*.txt")]
-    assert len(shown) > 40
-    assert [words for words in shown if words.partition("\n\n")[2].strip() not in text] == []
+def test_errors_page_has_an_entry_for_every_error() -> None:
+    """Of the engine, and of the command line: a terminal has shown each of them."""
+    entries = set(re.findall(r"(?m)^### (\w+)$", errors.PATH.read_text("utf-8")))
+    kinds = {path.stem.partition("-")[0] for path in golden.TERMINAL.glob("*.txt")}
+    assert len(kinds) > 40
+    assert {error.__name__ for error in retries.every_error()} | kinds <= entries
 
 
-def test_troubleshooting_has_an_entry_for_every_error_and_its_links_lead_somewhere() -> None:
-    text = troubleshooting.PATH.read_text("utf-8")
-    headings = re.findall(r"^###? (.+)$", text, re.MULTILINE)
-    assert {error.__name__ for error in retries.every_error()} <= set(headings)
-    assert {path.stem.partition("-")[0] for path in golden.TERMINAL.glob("*.txt")} <= set(headings)
-    anchors = {heading.lower().replace(" ", "-").replace("'", "") for heading in headings}
-    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= anchors
+def test_numbers_on_the_page_about_the_state_machines_are_those_of_the_template() -> None:
+    text = diagrams.PATH.read_text("utf-8")
+    for words in (
+        f"It begins at most {STARTS} times.",
+        f"the machine waits {SETTLE.to_seconds()} seconds",
+        f"It waits {GRACE.to_seconds()} seconds",
+        f"starts at {HOUR.zfill(2)}:00 UTC",
+    ):
+        assert words in text
+
+
+def test_every_command_is_on_the_page_with_its_options() -> None:
+    text = cli.PATH.read_text("utf-8")
+    for verb in command_line.VERBS:
+        entry = text.partition(f"\n## {verb}\n")[2].partition("\n## ")[0]
+        options = {word for action in cli.parser_of(verb)._actions for word in action.option_strings[-1:]} - {"--help"}
+        assert sorted(word for word in options if f"`{word}" not in entry) == [], verb
 
 
 @pytest.fixture
 def environment() -> str:
-    return pipeline.ENVIRONMENT
+    return diagrams.ENVIRONMENT
 
 
-def test_pipeline_shows_the_state_machine_of_the_template(template: Template) -> None:
+def test_page_shows_the_state_machines_of_the_template(template: Template) -> None:
     machines = {name: machine.definition for name, machine in template.machines.items()}
-    assert_fresh(pipeline.PATH, pipeline.render(machines))
+    assert_fresh(diagrams.PATH, diagrams.render(machines))
 
 
 def test_ways_out_of_a_choice_are_told_apart(template: Template) -> None:
     for machine in template.machines.values():
         choices = {name: state["Choices"] for name, state in machine.states.items() if state["Type"] == "Choice"}
         for name, ways in some(choices).items():
-            words = some([pipeline.condition_text(choice) for choice in ways])
+            words = some([diagrams.condition_text(choice) for choice in ways])
             assert len({*words, "else"}) == len(words) + 1, (name, words)
             assert all(len(each) < 30 for each in words), (name, words)
 
 
 def test_every_state_of_the_machine_is_in_one_of_the_diagrams(template: Template, names: Names) -> None:
-    text = pipeline.PATH.read_text("utf-8")
+    text = diagrams.PATH.read_text("utf-8")
     states = template.machine(names.of()).states
     assert [name for name in states if f'"{name}"' not in text] == []
+
+
+def test_every_box_of_the_picture_is_a_state_of_the_machine(template: Template, names: Names) -> None:
+    assert {box.state for box in state_machine.BOXES} <= set(template.machine(names.of()).states)
+    assert len(state_machine.BOXES) == 7
 
 
 def test_every_mail_is_of_72_columns() -> None:
@@ -104,7 +127,7 @@ def test_text_that_would_break_the_machines_language_is_refused(character: str) 
 
 # ---- pages that people write ----------------------------------------------------------------------------------------
 
-WRITTEN = ("quick-reference.md", "runbook.md", "runbook.pt-BR.md", "not-run-on-aws.md")
+WRITTEN = (*RUNBOOKS, "docs/how-to/monitor.md", "docs/explanation/not-run-on-aws.md")
 _NAMED = re.compile(r"[\w/]*aurora-migrations-dev[a-z-]*|AuroraMigrationsRunnerStack-dev")
 
 
@@ -118,20 +141,20 @@ def names_of(template: Template) -> set[str]:
 def test_names_that_a_page_tells_are_those_of_the_template(page: str, templates: dict[str, Template]) -> None:
     names = {text for text in names_of(templates["dev"]) if isinstance(text, str)}
     names |= {group.properties["GroupName"] for group in templates["dev"].of("EC2::SecurityGroup")}
-    told = set(_NAMED.findall((ROOT / "docs" / page).read_text("utf-8")))
+    told = set(_NAMED.findall((ROOT / page).read_text("utf-8")))
     assert told
     assert told - names == set()
 
 
-def test_quick_reference_names_everything_that_the_template_names(templates: dict[str, Template]) -> None:
-    text = (ROOT / "docs" / "quick-reference.md").read_text("utf-8")
+def test_monitor_names_everything_that_the_template_names(templates: dict[str, Template]) -> None:
+    text = (ROOT / "docs" / "how-to" / "monitor.md").read_text("utf-8")
     names = {name for name in names_of(templates["dev"]) if isinstance(name, str) and _NAMED.fullmatch(name)}
     assert sorted(name for name in names if f"`{name}`" not in text) == []
 
 
-@pytest.mark.parametrize("page", ["runbook.md", "runbook.pt-BR.md"])
+@pytest.mark.parametrize("page", RUNBOOKS)
 def test_outputs_that_the_runbook_shows_are_the_stacks(page: str, templates: dict[str, Template]) -> None:
-    text = (ROOT / "docs" / page).read_text("utf-8")
+    text = (ROOT / page).read_text("utf-8")
     shown = re.findall(r"(?m)^AuroraMigrationsRunnerStack-dev\.(\w+) = ", text)
     assert shown
     assert set(shown) <= set(templates["dev"].body["Outputs"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from aurora_migrations.cdk.config import SettingsError, read_environments
-from aurora_migrations.cdk.config.environment import LONGEST_PATTERN
+from aurora_migrations.cdk.config import LONGEST_PATTERN, SettingsError, read_environments
 from tests.cdk.cloud import ACCOUNT
 from tests.cdk.conftest import context, synthesised
 

@@ -13,7 +13,7 @@ from statelint.problem import ProblemType
 from aurora_migrations.cdk.retries import CONNECTION, CONTENTION, every_error
 from aurora_migrations.cdk.workflow import PAUSE, STARTS
 from aurora_migrations.engine.errors import MigratorError
-from functions.preflight.handler import ATTEMPTS
+from functions.preflight import DATABASE_ATTEMPTS
 from tests.cdk.cloud import Machine, Template, some
 from tests.cdk.running import run
 
@@ -156,7 +156,7 @@ def test_table_of_the_design_is_what_is_built(error: str, retried: bool, templat
 
 
 def test_no_retry_is_over_before_preflight_writes_the_mail_without_a_look() -> None:
-    assert min(CONNECTION.attempts, CONTENTION.attempts) >= ATTEMPTS
+    assert min(CONNECTION.attempts, CONTENTION.attempts) >= DATABASE_ATTEMPTS
 
 
 @pytest.mark.parametrize("error", ["Lambda.Unknown", "Sandbox.Timedout", "Runtime.ExitError", "Runtime.OutOfMemory"])
@@ -281,7 +281,7 @@ def called(template: Template, task: dict[str, Any]) -> dict[str, Any]:
 def test_calls_go_through_the_alias_of_their_own_function(template: Template, workflow: Machine) -> None:
     handlers = {name: called(template, task)["Handler"] for name, task in workflow.calls.items()}
     assert handlers.pop("Write the mail") == handlers["Preflight"]
-    assert handlers == {name: f"functions.{name.lower()}.handler.handler" for name in ("Preflight", "Apply", "Verify")}
+    assert handlers == {name: f"functions.{name.lower()}.handler" for name in ("Preflight", "Apply", "Verify")}
 
 
 def test_execution_is_logged_wholly_and_traced(template: Template) -> None:

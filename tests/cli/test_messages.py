@@ -1,8 +1,7 @@
 """What a terminal shows of each error: what happened and where, why, in what state the database is, what to do.
 
-The texts stand in tests/golden/terminal, one file a class, to be read as a whole; docs/troubleshooting.md shows the
-first of each. After a change of words: `GOLDEN=write python -m tasks test tests/cli/test_messages.py`, read the
-difference, and `python -m tasks docs`.
+The texts stand in tests/golden/terminal, one file a class, to be read as a whole. After a change of words:
+`GOLDEN=write python -m tasks test tests/cli/test_messages.py`, and read the difference.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ VARYING = [
     (r"Tried \d+ times", "Tried N times"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r"\d\d:\d\d:\d\dZ", "TIME"),
-    (r"(cli|look)-\d{8}T\d{6}Z-[0-9a-f]{6}", "EXECUTION"),
+    (r"(cli|read)-\d{8}T\d{6}Z-[0-9a-f]{6}", "EXECUTION"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
     (r"\.py:\d+", ".py:LINE"),
     (r"(\.sql:\d+):\d{3,}", r"\1:COLUMN"),

@@ -1,4 +1,4 @@
-"""docs/terminal.md lists what a role needs: it is what the verbs call, no more and no less."""
+"""docs/reference/cli.md lists what a role needs: it is what the verbs call, no more and no less."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cli.test_remote_doctor import healthy
 from tests.cli.test_remote_read_only import ALL, ROLLED
 from tests.cli.test_remote_run import RAN
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "terminal.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
 PREFIXES = {"stepfunctions": "states", "sfn": "states"}
 
 

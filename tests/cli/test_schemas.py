@@ -17,7 +17,7 @@ from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.interface import LogEvent
 from aurora_migrations.local.postgres.server import Server
 from functions.database_secret import secrets_client
-from functions.error_payload import document
+from functions.entrypoint import document
 from tests.cli.cloud import Cloud, answering, caused
 from tests.cli.conftest import Call
 from tests.database.helpers import holding_run_lock

@@ -24,8 +24,7 @@ from aurora_migrations.engine import Listener, Migration, Request, RunResult, Se
 from aurora_migrations.engine.interface import FileDone
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres import advisory_lock
-from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.postgres.session import RUN_LOCK, Holder
 from aurora_migrations.engine.status import Entry
 from aurora_migrations.local.postgres.server import Server
 from tests.servers import Database, Migrations
@@ -342,5 +341,5 @@ def released_after(database: Database, statement: str, seconds: float) -> Iterat
 def holding_run_lock(url: str, **options: Any) -> Iterator[psycopg.Connection[Any]]:
     """A session of somebody else that has the run lock, as one gets it in psql."""
     with psycopg.connect(url, autocommit=True, **options) as connection:
-        connection.execute(sql.SQL("SELECT pg_advisory_lock({})").format(advisory_lock.KEY))
+        connection.execute(sql.SQL("SELECT pg_advisory_lock({})").format(RUN_LOCK))
         yield connection

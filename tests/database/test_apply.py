@@ -19,7 +19,7 @@ from aurora_migrations.engine.errors import (
     OutOfOrder,
     PackageChanged,
 )
-from aurora_migrations.engine.job import RunningStatement
+from aurora_migrations.engine.script import RunningStatement
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,

@@ -6,10 +6,9 @@ import time
 import psycopg
 import pytest
 
-from aurora_migrations.engine import RunResult, Session, history
+from aurora_migrations.engine import RunResult, Session, history_format
 from aurora_migrations.engine.errors import AnotherRunInProgress, ConnectionLost
-from aurora_migrations.engine.postgres import advisory_lock
-from aurora_migrations.engine.postgres.session import application_name
+from aurora_migrations.engine.postgres.session import RUN_LOCK, acquire_run_lock, application_name
 from tests.database.helpers import (
     Task,
     Watcher,
@@ -72,19 +71,19 @@ def test_history_in_the_making_is_never_taken_for_something_else(database) -> No
         seen = set()
         with Session(database.url, "reads") as session:
             while not ended:
-                seen.add(history.read_format(session))
+                seen.add(history_format.read_format(session))
         return seen
 
     readers = [Task(read) for _ in range(3)]
     try:
         with Session(database.url, "makes") as session, database.connect() as other:
-            advisory_lock.acquire(session, 1, lambda holder: None)
+            acquire_run_lock(session, 1, lambda holder: None)
             for _ in range(60):
-                history.upgrade(session)
+                history_format.upgrade(session)
                 other.execute("DROP SCHEMA aurora_migrations CASCADE")
     finally:
         ended = True
-    assert set.union(*(reader.result() for reader in readers)) == {0, len(history.FORMATS)}
+    assert set.union(*(reader.result() for reader in readers)) == {0, len(history_format.FORMATS)}
 
 
 # Somebody else has the lock
@@ -136,7 +135,7 @@ def test_run_that_may_not_see_since_when_says_which_grant_it_lacks(database, mig
 def test_run_that_waits_for_a_run_names_its_execution(database, migrations) -> None:
     write_steps(migrations, 1)
     with Session(database.url, "nightly-17") as session:
-        advisory_lock.acquire(session, 0, lambda holder: None)
+        acquire_run_lock(session, 0, lambda holder: None)
         with pytest.raises(AnotherRunInProgress, match="nightly-17") as caught:
             apply(database, migrations, wait=0)
     assert caught.value.cause == AnotherRunInProgress.cause
@@ -154,7 +153,7 @@ def test_run_goes_on_as_soon_as_the_lock_is_free_and_looks_again_at_what_is_pend
     write_steps(migrations, 5)
     watcher = Watcher()
     with Session(database.url, "other") as other:
-        advisory_lock.acquire(other, 0, lambda holder: None)
+        acquire_run_lock(other, 0, lambda holder: None)
         run = Task(apply, database, migrations, listener=watcher)
         until(lambda: watcher.waited_for, "it waits")
         other.close()
@@ -171,7 +170,7 @@ def test_listener_is_told_of_each_holder_in_turn(database, migrations) -> None:
         run = Task(apply, database, migrations, listener=watcher)
         until(lambda: watcher.waited_for, "it waits")
         with psycopg.connect(database.url, autocommit=True) as two:
-            takes = Task(two.execute, "SELECT pg_advisory_lock(%s)", [advisory_lock.KEY])
+            takes = Task(two.execute, "SELECT pg_advisory_lock(%s)", [RUN_LOCK])
             until(
                 lambda: database.query("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"), "queued"
             )

@@ -25,7 +25,7 @@ from aurora_migrations.engine.errors import (
 from aurora_migrations.engine.locks import retry
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres import advisory_lock, connect
+from aurora_migrations.engine.postgres import connect
 from aurora_migrations.engine.script import Action
 from tests.database.helpers import (
     ROLLED_BACK,
@@ -272,9 +272,8 @@ def test_lock_that_somebody_else_has_after_a_lost_commit_leaves_doubt_only_where
     """Whoever else has the lock proves that our old session is gone, and with it every doubt: ask at once."""
     steps = work.write(3)
     if not seen:
-        monkeypatch.setattr(
-            advisory_lock, "find_holder", lambda session: None
-        )  # another each time, and gone when we look
+        # another each time, and gone when we look
+        monkeypatch.setattr("aurora_migrations.engine.postgres.session.find_holder", lambda session: None)
     with contextlib.ExitStack() as stack:
         between(lambda: stack.enter_context(holding_run_lock(work.database.url)))
         cut = proxy.cut_after if happened else proxy.cut_before

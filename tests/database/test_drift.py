@@ -10,9 +10,9 @@ import pytest
 
 from aurora_migrations.cli.main import main
 from aurora_migrations.compiler import token_hash
-from aurora_migrations.engine import Session, history
+from aurora_migrations.engine import Session, history_format
 from aurora_migrations.engine.errors import MigrationChanged, MigrationMissing, OutOfOrder
-from aurora_migrations.engine.postgres import advisory_lock
+from aurora_migrations.engine.postgres.session import acquire_run_lock
 from tests.database.helpers import applied, apply, ask, entries, labels, roll_back, tables
 from tests.servers import Database, Migrations
 
@@ -250,10 +250,10 @@ def test_rolling_back_needs_no_unchanged_file(database, migrations) -> None:
 def apply_as_format_1(database: Database, migrations: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a version that knew no token hashes leaves behind."""
     with monkeypatch.context() as older:
-        older.setattr(history, "FORMATS", history.FORMATS[:1])
+        older.setattr(history_format, "FORMATS", history_format.FORMATS[:1])
         with Session(database.url, "older-1") as session:
-            advisory_lock.acquire(session, 5, lambda holder: None)
-            history.upgrade(session)
+            acquire_run_lock(session, 5, lambda holder: None)
+            history_format.upgrade(session)
     with database.connect() as connection:
         for path in sorted(migrations.dir.glob("*.sql")):
             text = path.read_text("utf-8")
@@ -282,7 +282,7 @@ def older(database, migrations, monkeypatch) -> Migrations:
 
 def number_of_format(database: Database) -> int:
     with Session(database.url, "looks") as session:
-        return history.read_format(session)
+        return history_format.read_format(session)
 
 
 def test_history_without_token_hashes_is_read_as_it_is(database, older) -> None:
@@ -308,7 +308,7 @@ def test_change_of_meaning_is_known_in_a_history_without_token_hashes(database, 
 def test_history_without_token_hashes_gets_them_and_still_tells_edits_apart(database, older) -> None:
     older.write("003_c.sql", "CREATE TABLE c ();\n")
     assert labels(apply(database, older)) == ["003"]
-    assert number_of_format(database) == len(history.FORMATS)
+    assert number_of_format(database) == len(history_format.FORMATS)
     older.write("001_a.sql", "-- new\n" + TEXT.replace("CREATE TABLE", "create table"))
     assert len(apply(database, older).warnings) == 1
     assert states(database, older) == dict.fromkeys(("001", "002", "003"), "applied")
@@ -323,7 +323,7 @@ def test_upgrade_happens_with_an_edited_file_in_the_folder(database, older) -> N
     older.write("003_c.sql", "CREATE TABLE c ();\n")
     result = apply(database, older)
     assert (labels(result), len(result.warnings)) == (["003"], 1)
-    assert number_of_format(database) == len(history.FORMATS)
+    assert number_of_format(database) == len(history_format.FORMATS)
 
 
 def test_hash_made_another_way_is_not_taken_for_another_text(database, migrations, monkeypatch) -> None:

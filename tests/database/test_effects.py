@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from aurora_migrations.compiler.locks import builtins, rules
+from aurora_migrations.compiler.locks import rules
 from aurora_migrations.compiler.locks.effects import Answer, Effect, effects
 from aurora_migrations.compiler.locks.syntax_tree import quoted
 from aurora_migrations.compiler.parser import parse
@@ -945,8 +945,8 @@ def test_functions_called_steady_are_and_functions_called_volatile_are(server: S
         volatility: dict[str, set[str]] = {}
         for name, kind in database.query("select proname, provolatile from pg_proc where prokind = 'f'"):
             volatility.setdefault(name, set()).add(kind)
-    steady = {name: volatility[name] for name in builtins.STEADY if name in volatility}
-    volatile = {name: volatility[name] for name in builtins.VOLATILE if name in volatility}
+    steady = {name: volatility[name] for name in rules.STEADY if name in volatility}
+    volatile = {name: volatility[name] for name in rules.VOLATILE if name in volatility}
     assert steady
     assert [name for name, kinds in steady.items() if "v" in kinds] == []
     assert volatile
@@ -955,14 +955,14 @@ def test_functions_called_steady_are_and_functions_called_volatile_are(server: S
 
 def test_functions_of_rows_and_of_the_server_are_postgresqls_own(shared: Database):
     rows = shared.query("select proname from pg_proc where pronamespace = 'pg_catalog'::regnamespace")
-    assert {name for (name,) in rows} >= builtins.OF_ROWS | builtins.OF_THE_SERVER
+    assert {name for (name,) in rows} >= rules.OF_ROWS | rules.OF_THE_SERVER
 
 
 def test_types_called_builtin_are_no_domains(shared: Database):
     rows = shared.query("select typname, typtype from pg_type where typnamespace = 'pg_catalog'::regnamespace")
     kinds = dict(rows)
-    assert [name for name in builtins.TYPES if kinds.get(name) == "d"] == []
-    assert set(kinds) >= builtins.TYPES - builtins.EXTENSION_TYPES
+    assert [name for name in rules.TYPES if kinds.get(name) == "d"] == []
+    assert set(kinds) >= rules.TYPES - rules.EXTENSION_TYPES
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aurora_migrations.compiler.folder_source import Compiler
-from aurora_migrations.engine import Session, discover, history, read_overview
+from aurora_migrations.engine import Session, discover, history, history_format, read_overview
 from aurora_migrations.engine.errors import (
     HistoryUnreadable,
     InsufficientPrivilege,
@@ -17,8 +17,8 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
 )
 from aurora_migrations.engine.history import SCHEMA
-from aurora_migrations.engine.job import Job
 from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.script import Job
 from tests.database.helpers import (
     applied,
     apply,
@@ -279,10 +279,10 @@ def test_row_without_the_run_lock_cant_be_written(database, migrations) -> None:
     job = Job("apply", migration, source.script("apply", migration), b"", 0, source.digest, "nobody", Limits())
     with Session(database.url, "no-lock") as session:
         session.prepare_to_write()
-        history.upgrade(session)
+        history_format.upgrade(session)
         intent = history.begin_attempt(session, job)
         with pytest.raises(MigrationFailed, match="lock_holder"):
-            history.write(session, intent[3:4])
+            session.execute(intent[3])
     assert attempts(database) == []
 
 
@@ -294,14 +294,14 @@ def test_older_history_is_brought_up_to_date_under_the_lock_with_its_rows(databa
     apply(database, migrations)
     before = database.query(f"SELECT version, name, sha256, sql, attempt, execution, applied_at FROM {SCHEMA}.applied")
     formats = [
-        *history.FORMATS,
+        *history_format.FORMATS,
         (
             f"ALTER TABLE {SCHEMA}.applied ADD COLUMN extra text NOT NULL DEFAULT 'old'",
             f"UPDATE {SCHEMA}.attempts SET requested_by = requested_by || '!'",
         ),
         (f"CREATE TABLE {SCHEMA}.more (id integer)",),
     ]
-    monkeypatch.setattr(history, "FORMATS", formats)
+    monkeypatch.setattr(history_format, "FORMATS", formats)
 
     assert apply(database, migrations).applied == ()  # nothing to do: the old format will do
     assert not exists(database, f"{SCHEMA}.more")
@@ -320,7 +320,7 @@ def test_older_history_is_brought_up_to_date_under_the_lock_with_its_rows(databa
         "tester@here!"
     }
     with Session(database.url, "looks") as session:
-        assert history.read_format(session) == len(formats)
+        assert history_format.read_format(session) == len(formats)
 
 
 def test_upgrade_that_fails_changes_nothing(database, migrations, monkeypatch) -> None:
@@ -328,7 +328,7 @@ def test_upgrade_that_fails_changes_nothing(database, migrations, monkeypatch) -
     apply(database, migrations)
     made = shape(database), rows(database)
     steps = (f"ALTER TABLE {SCHEMA}.applied ADD COLUMN extra text", "SELECT 1 / 0")
-    monkeypatch.setattr(history, "FORMATS", [*history.FORMATS, steps])
+    monkeypatch.setattr(history_format, "FORMATS", [*history_format.FORMATS, steps])
     write_steps(migrations, 2)
     with pytest.raises(MigrationFailed):
         apply(database, migrations)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from aurora_migrations.local.postgres import binaries, os_account
+from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres import server as postgres
 from aurora_migrations.local.postgres.binaries import Installation
 from aurora_migrations.local.postgres.data_directory import Folder
@@ -23,7 +23,7 @@ from tests.conftest import StartServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
-only_root = pytest.mark.skipif(not os_account.is_root(), reason="only root runs PostgreSQL as someone else")
+only_root = pytest.mark.skipif(not binaries.is_root(), reason="only root runs PostgreSQL as someone else")
 
 OTHER_PROCESS = """
 import sys
@@ -204,9 +204,9 @@ def test_stale_pid_file_whose_number_is_another_programs(programs: Installation,
     pid_file = server.data / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     server.stop()
-    with subprocess.Popen(["sleep", "60"], **os_account.process_arguments()) as stranger:
+    with subprocess.Popen(["sleep", "60"], **binaries.process_arguments()) as stranger:
         pid_file.write_text("\n".join([str(stranger.pid), *lines[1:], ""]))
-        os_account.give(pid_file)
+        binaries.give(pid_file)
         with start(programs, data) as again:
             assert not again.shared
         stranger.kill()
@@ -217,7 +217,7 @@ def test_folder_of_a_killed_initdb_is_made_anew(programs: Installation, data: Pa
         half_made = data.with_name(name)
         (half_made / "base").mkdir(parents=True)
         (half_made / "PG_VERSION").write_text(f"{programs.major}\n")
-        os_account.give(half_made)
+        binaries.give(half_made)
     with start(programs, data) as server:
         assert value(server.url(), "SELECT 1") == 1
     assert not data.with_name("pg.new").exists()
@@ -287,7 +287,7 @@ def test_permissions_of_the_folders_above_stay(programs: Installation, tmp_path:
     tmp_path.chmod(0o700)
     with start(programs, tmp_path / "pg") as server:
         assert value(server.url(), "SELECT 1") == 1
-        assert server.data.is_relative_to(os_account.SHARED_TEMPORARY if os_account.is_root() else tmp_path)
+        assert server.data.is_relative_to(binaries.SHARED_TEMPORARY if binaries.is_root() else tmp_path)
         assert postgres.running(tmp_path / "pg", bindir=programs.bindir)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700 or sys.platform == "win32"
     servers.remove(server.data)
@@ -297,7 +297,7 @@ def test_permissions_of_the_folders_above_stay(programs: Installation, tmp_path:
 def test_programs_out_of_reach_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """As they are for root when its virtual environment is in its home."""
     with servers.folder() as folder:
-        monkeypatch.setattr(os_account, "SHARED_TEMPORARY", folder)
+        monkeypatch.setattr(binaries, "SHARED_TEMPORARY", folder)
         package = binaries._embedded().parents[1]
         copied = binaries._copied(package)
         assert binaries._copied(package) == copied
@@ -309,10 +309,10 @@ def test_programs_out_of_reach_are_copied(monkeypatch: pytest.MonkeyPatch) -> No
 
 @only_root
 def test_folder_planted_by_someone_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os_account, "SHARED_TEMPORARY", tmp_path)
-    os_account.give(os_account.root_folder())
+    monkeypatch.setattr(binaries, "SHARED_TEMPORARY", tmp_path)
+    binaries.give(binaries.root_folder())
     with pytest.raises(ServerError, match="isn't a folder that belongs to root"):
-        os_account.root_folder()
+        binaries.root_folder()
 
 
 def test_programs_are_found_without_importing_the_wheel() -> None:

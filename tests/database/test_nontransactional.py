@@ -22,9 +22,9 @@ from aurora_migrations.engine.errors import (
     MigrationFailed,
     VerificationFailed,
 )
-from aurora_migrations.engine.job import RunningStatement
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.postgres.session import Holder
+from aurora_migrations.engine.script import RunningStatement
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,

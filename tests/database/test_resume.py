@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from aurora_migrations.compiler.folder_source import Compiler
-from aurora_migrations.engine import Session, discover, history
+from aurora_migrations.engine import Session, discover, history_format
 from aurora_migrations.engine.errors import (
     Cancelled,
     MigrationFailed,
@@ -15,8 +15,8 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     VerificationFailed,
 )
-from aurora_migrations.engine.postgres import advisory_lock
 from aurora_migrations.engine.postgres.protocol import Command, Row, Wire
+from aurora_migrations.engine.postgres.session import acquire_run_lock
 from tests.database.helpers import (
     applied,
     apply,
@@ -307,10 +307,10 @@ def begun_by_format(number: int, database: Database, migrations: Migrations, don
     migration = discover(migrations.dir).migrations[0]
     script = Compiler(discover(migrations.dir)).script(action, migration)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(history, "FORMATS", history.FORMATS[:number])
+        older.setattr(history_format, "FORMATS", history_format.FORMATS[:number])
         with Session(database.url, "older-1") as session:
-            advisory_lock.acquire(session, 5, lambda holder: None)
-            history.upgrade(session)
+            acquire_run_lock(session, 5, lambda holder: None)
+            history_format.upgrade(session)
     with database.connect() as connection:
         for tried in range(1, done + 1):
             connection.execute(

@@ -14,8 +14,8 @@ from aurora_migrations.engine.errors import (
     StatementTimeout,
 )
 from aurora_migrations.engine.options import Limits, parse_duration
-from aurora_migrations.engine.postgres import advisory_lock, connect
-from aurora_migrations.engine.postgres.session import application_name
+from aurora_migrations.engine.postgres import connect
+from aurora_migrations.engine.postgres.session import RUN_LOCK, application_name
 from tests.database.helpers import (
     ROLLED_BACK,
     Task,
@@ -491,7 +491,7 @@ def test_run_lock_that_another_session_has_taken_meanwhile_is_not_ours(database,
     pause = f"DO $$ BEGIN {wait} LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;"
     migrations.write("001_drops.sql", f"CREATE TABLE a ();\n{DROPS['by its key']}\n{pause}\n")
     with database.connect() as other:
-        take = (other.execute, f"SELECT pg_advisory_lock({advisory_lock.KEY})")
+        take = (other.execute, f"SELECT pg_advisory_lock({RUN_LOCK})")
         others: list[Task] = []
         taken = Watcher(at("001", lambda: others.append(Task(*take))))
         with pytest.raises(MigrationFailed, match="released the run lock"):

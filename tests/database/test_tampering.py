@@ -13,7 +13,8 @@ from aurora_migrations.engine.errors import (
     MigrationFailed,
     MigratorError,
 )
-from aurora_migrations.engine.history import FORMATS, read_attempts
+from aurora_migrations.engine.history import read_attempts
+from aurora_migrations.engine.history_format import FORMATS
 from tests.database.helpers import (
     ROLLED_BACK,
     apply,

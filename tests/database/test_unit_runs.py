@@ -13,7 +13,7 @@ import pytest
 from aurora_migrations.compiler.nontransactional import nontransactional
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.compiler.transaction_units import control_of
-from aurora_migrations.engine import job
+from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.errors import (
     InvalidFile,
     LockTimeout,
@@ -158,8 +158,8 @@ def test_what_a_unit_costs_does_not_grow_with_the_number_of_units(database, migr
     costs = []
     for version, number in enumerate((count, 2 * count), 1):
         sent |= {"messages": 0, "bytes": 0}
-        looked = Counted(job._SETS_LOCK_TIMEOUT)
-        monkeypatch.setattr(job, "_SETS_LOCK_TIMEOUT", looked)
+        looked = Counted(scripts._SETS_LOCK_TIMEOUT)
+        monkeypatch.setattr(scripts, "_SETS_LOCK_TIMEOUT", looked)
         steps = [f"BEGIN;\nSELECT pg_current_xact_id();\nCOMMIT;\nSELECT {step};\n" for step in range(number // 2)]
         migrations.write(f"{version:03}_a.sql", "".join(steps))
         apply(database, migrations)

@@ -17,9 +17,9 @@ from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history import Applied, State
 from aurora_migrations.engine.migrations import Migration, Package, Problem, invalid_files
 from aurora_migrations.engine.plan import Edit, build_plan, find_target
-from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.script import Hazard
-from aurora_migrations.engine.steps.execution_input import read_input
+from aurora_migrations.engine.steps.execution import read_input
 from aurora_migrations.engine.steps.settings import read_settings
 from functions.database_secret import Login, read_login, with_login
 from tests.examples import sql

@@ -9,10 +9,10 @@ from aurora_migrations.engine import errors
 from aurora_migrations.engine.diagnostics.file_errors import more_time
 from aurora_migrations.engine.diagnostics.redaction import excerpt, position
 from aurora_migrations.engine.errors import MigratorError, NextCommand
+from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.locks.blockers import Blocker, LockWait
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.steps.deadline import RESERVE
-from aurora_migrations.engine.verification.expectations import Check
+from aurora_migrations.engine.steps.step import RESERVE
 
 FILE = "018_add_email_to_users.sql"
 PARTS_FILE = "018_fill_in_email.sql"
@@ -44,7 +44,7 @@ def known(needle: bytes, statement: int, begins: bytes, **more: Any) -> dict[str
 
 
 def left() -> dict[str, Any]:
-    """What `functions.apply.batch` adds to an error of its second of three files."""
+    """What `functions.apply` adds to an error of its second of three files."""
     return {"applied": ["017"], "not_done": [FILE, NEXT_FILE], "not_done_count": 2}
 
 

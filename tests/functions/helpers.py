@@ -11,13 +11,13 @@ import pytest
 
 from aurora_migrations.compiler.check import check, write_manifest
 from aurora_migrations.engine import MigratorError, discover
-from aurora_migrations.engine.steps.execution_input import ACTIONS
+from aurora_migrations.engine.steps.execution import ACTIONS
 from aurora_migrations.engine.steps.settings import Settings, read_settings
-from functions.apply.handler import handler as apply
+from functions.apply import handler as apply
 from functions.database_secret import SecretsClient
 from functions.entrypoint import Deployment
-from functions.preflight.handler import handler as preflight
-from functions.verify.handler import handler as verify
+from functions.preflight import handler as preflight
+from functions.verify import handler as verify
 from tests.servers import Database, Migrations
 
 STEPS = {"preflight": preflight, "apply": apply, "verify": verify}

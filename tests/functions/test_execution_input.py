@@ -9,7 +9,7 @@ import pytest
 
 from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.steps.execution_input import ACTIONS, ExecutionInput, read_input
+from aurora_migrations.engine.steps.execution import ACTIONS, ExecutionInput, read_input
 from aurora_migrations.engine.steps.settings import ROOT, read_settings
 
 VARIABLES = {

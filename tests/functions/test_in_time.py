@@ -17,8 +17,8 @@ from aurora_migrations.engine.errors import (
     StatementTimeout,
 )
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.steps.deadline import RESERVE, Deadline
-from functions.apply.handler import handler
+from aurora_migrations.engine.steps.step import RESERVE, Deadline
+from functions.apply import handler
 from tests.database.helpers import agreed, applied, ask, backend, holding, holding_run_lock, tables, write_steps
 from tests.functions.helpers import Context, Machine, story
 

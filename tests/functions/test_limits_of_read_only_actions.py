@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from aurora_migrations.engine.errors import LockTimeout, StatementTimeout
-from aurora_migrations.engine.steps.deadline import RESERVE
+from aurora_migrations.engine.steps.step import RESERVE
 from tests.database.helpers import holding
 from tests.functions.helpers import Context, Machine
 from tests.servers import Database

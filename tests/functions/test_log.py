@@ -18,11 +18,10 @@ from aurora_migrations.engine.errors import (
     PackageChanged,
 )
 from aurora_migrations.engine.interface import LogEvent
-from aurora_migrations.engine.steps.deadline import RESERVE
+from aurora_migrations.engine.steps.step import RESERVE
 from functions import entrypoint, remediation
-from functions.apply.handler import handler as apply
-from functions.entrypoint import Deployment
-from functions.error_payload import LIMIT, document
+from functions.apply import handler as apply
+from functions.entrypoint import LIMIT, Deployment, document
 from tests.database.helpers import holding, holding_run_lock
 from tests.functions.helpers import EXECUTION, Context, Machine, lines, story
 
@@ -189,7 +188,7 @@ def test_error_leaves_without_the_errors_that_it_came_from(machine) -> None:
     assert (type(error), error.__cause__, error.__suppress_context__) == (MigrationFailed, None, True)
     frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     assert frames[-1] == "lambda_handler"
-    assert "run_file" not in frames
+    assert "run_with_retries" not in frames
 
 
 # ---- errors as documents --------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ import pytest
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.engine import errors
 from aurora_migrations.engine.errors import MigratorError, NextCommand
-from aurora_migrations.engine.steps.deadline import RESERVE
 from aurora_migrations.engine.steps.execution import SEEN_BY_INITIATOR
+from aurora_migrations.engine.steps.step import RESERVE
 from functions import mail, remediation
-from functions.preflight.handler import ATTEMPTS
+from functions.preflight import DATABASE_ATTEMPTS
 from tests.database.helpers import holding, holding_run_lock
 from tests.examples import sql
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine, lines
@@ -237,7 +237,7 @@ def test_mistake_of_ours_is_mailed_without_a_traceback(shop: Machine, monkeypatc
 @pytest.mark.parametrize("asked", [None, [], "x", {"odd\n": 1}, {"requested_by": "a\nb" * 500}, {"target": ["\n"]}])
 def test_input_that_is_refused_is_mailed_in_one_piece(asked: Any, shop: Machine) -> None:
     event = {"execution": EXECUTION, "execution_arn": ARN, "input": asked}
-    from functions.preflight.handler import handler
+    from functions.preflight import handler
 
     if asked is None:
         event.pop("input")
@@ -312,11 +312,11 @@ def test_database_that_is_away_is_tried_again_and_then_does_not_keep_the_mail(
     about: str, given: dict[str, Any], away: Machine
 ) -> None:
     asked = {"action": "plan"}
-    for retries in (0, ATTEMPTS - 1):
+    for retries in (0, DATABASE_ATTEMPTS - 1):
         away.refused(
             "preflight", errors.DatabaseUnreachable, asked, report={"about": about, **given, "retries": retries}
         )
-    told = reported(away, about, **given, retries=ATTEMPTS)
+    told = reported(away, about, **given, retries=DATABASE_ATTEMPTS)
     assert "It could not be looked at: DatabaseUnreachable: " in section(told, "THE DATABASE NOW")
 
 
@@ -330,7 +330,7 @@ def test_mistake_in_a_look_is_told_by_its_kind_only(shop: Machine, monkeypatch) 
     def broken(*_: Any) -> None:
         raise KeyError(ROW)
 
-    monkeypatch.setattr("functions.preflight.handler.preflight", broken)
+    monkeypatch.setattr("functions.preflight.preflight", broken)
     told = reported(shop, "failure", failure=DIED, input={}, retries=0)
     assert "InternalError: An unexpected KeyError" in section(told, "THE DATABASE NOW")
     assert ROW not in json.dumps(told)

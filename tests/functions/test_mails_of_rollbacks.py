@@ -10,7 +10,7 @@ import pytest
 from aurora_migrations.cdk.retries import every_error
 from aurora_migrations.engine import errors
 from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.steps.deadline import RESERVE
+from aurora_migrations.engine.steps.step import RESERVE
 from functions import mail, remediation
 from tests.database.helpers import applied, holding, write_steps
 from tests.functions.helpers import ARN, EXECUTION, Context, Machine

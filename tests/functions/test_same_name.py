@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aurora_migrations.engine.errors import InvalidInput
-from aurora_migrations.engine.history import SCHEMA, WITH_STARTS
+from aurora_migrations.engine.history_format import SCHEMA, WITH_STARTS
 from tests.database.helpers import agreed, applied, write_steps
 from tests.functions.helpers import Machine
 

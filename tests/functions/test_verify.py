@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from aurora_migrations.engine.errors import MigrationChanged, MigrationFailed, VerificationFailed
-from aurora_migrations.engine.postgres.advisory_lock import KEY
-from aurora_migrations.engine.verification import tables
+from aurora_migrations.engine.postgres.session import RUN_LOCK
+from aurora_migrations.engine.steps import tables
 from tests.database.helpers import holding
 from tests.functions.helpers import Machine
 
@@ -208,7 +208,7 @@ def test_table_of_a_file_that_is_in_again_after_a_rollback_is_missed(machine, da
 
 
 def test_trigger_that_drops_a_table_is_not_seen_and_the_remedy_holds(machine, database) -> None:
-    """As docs/functions.md says."""
+    """As docs/reference/functions.md says."""
     drops = "CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS\n"
     drops += "  'BEGIN DROP TABLE a; RETURN NEW; END';\nCREATE TABLE jobs (id int);\n"
     drops += "CREATE TRIGGER drops BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION drops();"
@@ -236,7 +236,7 @@ def test_nothing_is_missed_while_another_run_is_at_work(machine, database) -> No
     run(machine, "CREATE TABLE a (id int);")
     database.execute("DROP TABLE a")
     machine.execution = "later"
-    with holding(database.url, f"SELECT pg_advisory_lock({KEY})"):
+    with holding(database.url, f"SELECT pg_advisory_lock({RUN_LOCK})"):
         assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
     machine.refused("verify", VerificationFailed, {"action": "verify"})
 
@@ -426,12 +426,12 @@ def test_migration_that_is_not_applied_after_all_fails(machine) -> None:
 
 def test_verify_can_write_nothing(machine, database) -> None:
     from aurora_migrations.engine.errors import NotAWriter
-    from aurora_migrations.engine.steps.deadline import Deadline
-    from aurora_migrations.engine.steps.step import Step, read_only_session, send
+    from aurora_migrations.engine.postgres.protocol import Command
+    from aurora_migrations.engine.steps.step import Deadline, Step, read_only_session
     from functions.database_secret import read_login
 
     run(machine, "CREATE TABLE a (id int);")
     url = read_login(machine.aws, machine.settings).url
     step = Step(machine.settings, None, "e", "", "", {}, Deadline(lambda: 60_000), url=url)  # type: ignore[arg-type]
     with read_only_session(step, "verify") as session, pytest.raises(NotAWriter):
-        send(session, "INSERT INTO a VALUES (1)")
+        session.execute(Command("INSERT INTO a VALUES (1)"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
+from aurora_migrations.local.cloud.artifact_cache import fingerprint
 
 
 def _link(folder: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from aurora_migrations.local.cloud.console import Mail, save_mails
 from aurora_migrations.local.cloud.discovery import Access, find, found_by_others
-from aurora_migrations.local.cloud.services.inbox import Mail, save_mails
 from aurora_migrations.local.postgres.errors import ServerError
 from tests.paths import ROOT
 

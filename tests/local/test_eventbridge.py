@@ -11,11 +11,9 @@ import pytest
 from moto import mock_aws
 
 from aurora_migrations.local.account import REGION
-from aurora_migrations.local.cloud.console import Console, Page
-from aurora_migrations.local.cloud.services import inbox
+from aurora_migrations.local.cloud.console import Console, Mail, Page, mails
 from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
 from aurora_migrations.local.cloud.services.iam import Refused
-from aurora_migrations.local.cloud.services.inbox import Mail
 
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:m"
 
@@ -133,7 +131,7 @@ def test_mails_are_what_was_published_to_topics_with_readers(cloud: Cloud) -> No
     sns.subscribe(TopicArn=read, Protocol="email", Endpoint="a@example.com")
     for topic in (read, unread):
         sns.publish(TopicArn=topic, Subject="s", Message="m")
-    assert inbox.mails() == [Mail(("a@example.com",), "s", "m")]
+    assert mails() == [Mail(("a@example.com",), "s", "m")]
 
 
 def page(method: str, path: str) -> Page:

@@ -12,8 +12,8 @@ SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:local/database-Ab
 READ = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": SECRET}
 
 
-def decided(*statements: dict[str, Any], action: str = "secretsmanager:GetSecretValue", **context: str) -> bool:
-    return allows([{"Statement": list(statements)}], action, SECRET, context)
+def decided(*statements: dict[str, Any], action: str = "secretsmanager:GetSecretValue") -> bool:
+    return allows([{"Statement": list(statements)}], action, SECRET)
 
 
 def test_what_a_statement_names_is_allowed_and_nothing_else() -> None:
@@ -36,23 +36,17 @@ def test_a_deny_goes_before_any_allow() -> None:
     assert not decided(READ, {"Effect": "Deny", "Action": "*", "Resource": "*"})
 
 
-def test_conditions_hold_for_keys_that_are_known_only() -> None:
-    only = {**READ, "Condition": {"StringEquals": {"kms:ViaService": "secretsmanager"}}}
-    assert decided(only, **{"kms:ViaService": "secretsmanager"})
-    assert not decided(only, **{"kms:ViaService": "s3"})
-    assert not decided(only)
-
-
-def test_an_operator_that_is_not_known_never_grants_and_always_denies() -> None:
-    odd = {"Condition": {"NumericLessThan": {"a": "1"}}}
-    assert not decided({**READ, **odd})
-    assert not decided(READ, {"Effect": "Deny", "Action": "*", "Resource": "*", **odd})
+@pytest.mark.parametrize("operator", ["StringEquals", "NumericLessThan"])
+def test_a_statement_with_a_condition_never_grants_and_always_denies(operator: str) -> None:
+    condition = {"Condition": {operator: {"kms:ViaService": "1"}}}
+    assert not decided({**READ, **condition})
+    assert not decided(READ, {"Effect": "Deny", "Action": "*", "Resource": "*", **condition})
 
 
 def test_a_bracket_in_a_resource_is_a_bracket() -> None:
     statement = {"Effect": "Allow", "Action": "a:B", "Resource": "arn:[x]:*"}
-    assert allows([{"Statement": statement}], "a:B", "arn:[x]:1", {})
-    assert not allows([{"Statement": statement}], "a:B", "arn:x:1", {})
+    assert allows([{"Statement": statement}], "a:B", "arn:[x]:1")
+    assert not allows([{"Statement": statement}], "a:B", "arn:x:1")
 
 
 def called(service: str, action: str, body: bytes) -> Call:
@@ -88,4 +82,4 @@ def called(service: str, action: str, body: bytes) -> Call:
 )
 def test_resources_are_named_as_policies_name_them(call: Call, resource: str) -> None:
     assert (call.key, call.region) == ("KEY", "us-east-1")
-    assert resource_of(call, "123456789012") == resource
+    assert resource_of(call) == resource

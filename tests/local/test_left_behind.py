@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aurora_migrations.local.postgres import os_account, server
+from aurora_migrations.local.postgres import server
 from aurora_migrations.local.postgres.binaries import find
-from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.data_directory import Folder, place_for
 from tests import listeners, servers
 from tests.paths import ROOT
 
@@ -30,11 +30,29 @@ from aurora_migrations.local.cloud.discovery import start_cloud
 with start_cloud(Path(sys.argv[1]), None, print):
     pass
 """
+# As the kernel may end a killed process: the pipe to its guard is closed first, the lock on its token later.
+DIE_SLOWLY = """
+import os, stat, sys, time
+from pathlib import Path
+from aurora_migrations.local.postgres import server
+
+data = Path(sys.argv[1])
+with server.guarded(data):
+    server.start(data)
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                os.close(fd)
+        except OSError:
+            pass
+    time.sleep(1)
+    os._exit(1)
+"""
 PACK = """
 import sys
 from pathlib import Path
-from aurora_migrations.cdk.package.build import HERE, add_code
-from aurora_migrations.local.cloud.cache import package_cache as package
+from aurora_migrations.cdk.package import HERE, add_code
+from aurora_migrations.local.cloud import package_cache as package
 
 folder = Path(sys.argv[1])
 package._BUILDERS["code"] = lambda making: add_code(making, HERE, folder / "wheels")
@@ -92,7 +110,7 @@ def running(code: str, folder: Path, **environment: str) -> Iterator[subprocess.
 def test_nothing_is_left_of_a_process_that_ends_while_postgresql_starts(
     home: Path, tmp_path: Path, end: signal.Signals, appears: str
 ) -> None:
-    data = os_account.place_for(home / f"postgres-{find().major}")
+    data = place_for(home / f"postgres-{find().major}")
     mark = data / appears if appears == "postmaster.pid" else data.with_name(f"{data.name}.{appears}")
     with running(START, tmp_path, AURORA_MIGRATIONS_LOCAL=str(home)) as process:
         until(mark.exists, f"{mark} to appear")
@@ -121,18 +139,25 @@ def test_nothing_is_left_of_a_process_that_ends_while_pip_works(tmp_path: Path, 
         until(lambda: not processes_of(tmp_path), "the end of pip", 10)
 
 
+def test_nothing_is_left_of_a_process_whose_locks_end_after_its_guards_pipe(home: Path) -> None:
+    data = place_for(home / f"postgres-{find().major}")
+    with running(DIE_SLOWLY, data) as process:
+        assert process.wait(60) == 1
+    until(lambda: not processes_of(home), "the end of PostgreSQL and of its guard", 20)
+
+
 def test_a_guard_ends_that_finds_nothing_to_stop(tmp_path: Path) -> None:
-    server.stop_unused(tmp_path / "never" / "made")
+    server.stop_unused(tmp_path / "never" / "made", os.getpid())
     assert not (tmp_path / "never").exists()
 
 
 def test_a_server_whose_starter_died_before_it_came_up_is_waited_for(home: Path) -> None:
-    data = os_account.place_for(home / f"postgres-{find().major}")
+    data = place_for(home / f"postgres-{find().major}")
     folder = Folder(data)
     folder.starting.touch()
     orphan = threading.Timer(0.5, lambda: find().run("pg_ctl", "start", "-D", data, "-l", folder.log))
     orphan.start()
-    server.stop_unused(home / data.name)
+    server.stop_unused(home / data.name, os.getpid())
     orphan.join()
     assert not folder.postmaster()
     assert not folder.starting.exists()

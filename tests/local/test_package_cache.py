@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from aurora_migrations.cdk.package.build import PackagingError
+from aurora_migrations.cdk.package import PackagingError
 from aurora_migrations.engine.errors import InvalidFile
-from aurora_migrations.local.cloud.cache import package_cache as module
-from aurora_migrations.local.cloud.cache.artifact_cache import files_in
-from aurora_migrations.local.cloud.cache.package_cache import KEPT, package
+from aurora_migrations.local.cloud import package_cache as module
+from aurora_migrations.local.cloud.artifact_cache import files_in
+from aurora_migrations.local.cloud.package_cache import KEPT, package
 from tests.paths import ROOT
 
 USES = """
 import sys
 from pathlib import Path
-from aurora_migrations.local.cloud.cache.package_cache import package
+from aurora_migrations.local.cloud.package_cache import package
 
 print(package(Path(sys.argv[1]), Path(sys.argv[2]), str), flush=True)
 sys.stdin.read()
@@ -148,7 +148,7 @@ def test_a_process_older_than_the_sources_has_a_new_one_make_it(
 
 
 def test_every_module_that_makes_a_package_is_part_of_its_name() -> None:
-    loaded = "import sys, aurora_migrations.local.cloud.cache.package_cache\n"
+    loaded = "import sys, aurora_migrations.local.cloud.package_cache\n"
     loaded += "print(*(getattr(m, '__file__', None) for m in sys.modules.values()))"
     said = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     ours = {path.relative_to(ROOT) for path in map(Path, said.split()) if path.is_relative_to(ROOT)}
@@ -157,7 +157,7 @@ def test_every_module_that_makes_a_package_is_part_of_its_name() -> None:
         for path in ours
         if path.parts[:2] != ("aurora_migrations", "local") and path.parts[0] != ".venv" and path.name != "__init__.py"
     }
-    assert Path("aurora_migrations/cdk/package/build.py") in makers
+    assert Path("aurora_migrations/cdk/package.py") in makers
     assert Path("aurora_migrations/compiler/check.py") in makers
     assert makers <= {path.relative_to(ROOT) for maker in module._SOURCES for path in files_in(maker)}
 

@@ -17,8 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from aurora_migrations.local.cloud.lambda_service.runtime_api import Answer, Event
-from aurora_migrations.local.cloud.lambda_service.sandbox import CLIENT, SDK, Sandbox, Spec
+from aurora_migrations.local.cloud.services.sandbox import CLIENT, SDK, Answer, Event, Sandbox, Spec
 
 HANDLER = """
 import os, sys, time
@@ -207,7 +206,7 @@ def test_no_variable_of_ours_reaches_a_function(make: Make, monkeypatch: pytest.
 ORPHAN = """
 import sys, time
 from pathlib import Path
-from aurora_migrations.local.cloud.lambda_service.sandbox import Sandbox, Spec
+from aurora_migrations.local.cloud.services.sandbox import Sandbox, Spec
 folder = Path(sys.argv[1])
 names = ("NAME", "VERSION", "MEMORY_SIZE")
 spec = Spec("toy", folder, "toy.handler", {f"AWS_LAMBDA_FUNCTION_{n}": "1" for n in names}, 20_000, 256)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.local.postgres import os_account
 from aurora_migrations.local.postgres.binaries import find
+from aurora_migrations.local.postgres.data_directory import place_for
 from tests import servers
 from tests.paths import ROOT
 
@@ -25,7 +25,7 @@ def test_a_home_that_cant_be_made_is_told(verb: tuple[str, ...], tmp_path: Path)
 
 def test_a_lock_that_cant_be_opened_is_told() -> None:
     with servers.folder() as home:
-        data = os_account.place_for(home / f"postgres-{find().major}")
+        data = place_for(home / f"postgres-{find().major}")
         data.with_name(f"{data.name}.lock").mkdir(parents=True)
         answer = typed(("list", "--local"), home)
     assert "LocalCloudFailed: The local cloud can't be started: " in answer

@@ -3,9 +3,8 @@
 import pytest
 
 from aurora_migrations.compiler.locks import rules
-from aurora_migrations.compiler.locks.caveats import caveat
 from aurora_migrations.compiler.locks.created_objects import CreatedObjects
-from aurora_migrations.compiler.locks.effects import Answer, Effect, effects
+from aurora_migrations.compiler.locks.effects import Answer, Effect, caveat, effects
 from aurora_migrations.compiler.locks.match import touches
 from aurora_migrations.compiler.parser import parse
 from tests.bounds import NO_HANG

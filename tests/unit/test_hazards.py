@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aurora_migrations.compiler import squawk
-from aurora_migrations.compiler.github_annotations import of_hazards
+from aurora_migrations.compiler.check import of_hazards
 from aurora_migrations.compiler.hazards import (
     NAMELESS,
     PASSWORD,
@@ -23,7 +23,6 @@ from aurora_migrations.compiler.hazards import (
     apply_allows,
     find_hazards,
     parse_allow,
-    unused,
 )
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.compiler.secret_literals import hide_passwords
@@ -244,7 +243,7 @@ def test_a_file_that_squawk_reads_by_the_statement_but_not_as_a_whole_is_unread(
 
 
 def test_such_a_statement_can_be_allowed():
-    told, rest = apply_allows(find(f"{UNREADABLE};"), [parse_allow(f"{UNREAD} because I looked at it myself")])
+    told, rest = apply_allows(find(f"{UNREADABLE};"), [parse_allow(f"{UNREAD} because I looked at it myself", 1)])
     assert [h.allowed_because for h in told] == ["I looked at it myself"]
     assert rest == []
 
@@ -450,7 +449,7 @@ def test_no_code_makes_it_crash_or_hang(code):
     ],
 )
 def test_an_allow_has_a_rule_and_a_reason(value, rule, reason):
-    assert parse_allow(value) == Allow(rule, reason)
+    assert parse_allow(value, 3) == Allow(rule, reason, 3)
 
 
 @pytest.mark.parametrize(
@@ -474,41 +473,41 @@ def test_an_allow_has_a_rule_and_a_reason(value, rule, reason):
 )
 def test_what_is_no_allow_says_what_to_write(value, said):
     with pytest.raises(ValueError, match=r"allow|rule") as caught:
-        parse_allow(value)
+        parse_allow(value, 1)
     assert said in str(caught.value)
 
 
 def test_every_rule_but_the_refused_can_be_allowed():
     allowed = RULES - REFUSED
-    assert {parse_allow(f"{rule} because it is known").rule for rule in allowed} == allowed != set()
+    assert {parse_allow(f"{rule} because it is known", 1).rule for rule in allowed} == allowed != set()
 
 
-def test_an_allow_covers_every_hazard_of_its_rule_in_its_file():
-    files = [source("DROP TABLE a;\nDROP TABLE b;\nDROP VIEW v;", "1.sql"), source("DROP TABLE a;", "2.sql")]
-    hazards = [hazard for found in find_hazards(files).values() for hazard in found]
-    told, rest = apply_allows(hazards, [parse_allow("ban-drop-table because nobody reads it", "1.sql", 1)])
-    assert [(h.file, h.rule, h.allowed_because) for h in told] == [
-        ("1.sql", "ban-drop-table", "nobody reads it"),
-        ("1.sql", "ban-drop-table", "nobody reads it"),
-        ("1.sql", "ban-drop-view", None),
-        ("2.sql", "ban-drop-table", None),
+def test_an_allow_covers_every_hazard_of_its_rule():
+    allows = [
+        parse_allow("ban-drop-table because nobody reads it", 1),
+        parse_allow("ban-drop-table because this is the second reason", 2),
+    ]
+    told, rest = apply_allows(find("DROP TABLE a;\nDROP TABLE b;\nDROP VIEW v;"), allows)
+    assert [(h.rule, h.allowed_because) for h in told] == [
+        ("ban-drop-table", "nobody reads it"),
+        ("ban-drop-table", "nobody reads it"),
+        ("ban-drop-view", None),
     ]
     assert rest == []
 
 
-def test_an_allow_that_no_longer_applies_is_told_with_its_place():
-    allow = parse_allow("ban-drop-table because nobody reads it", "017_x.sql", 3)
+def test_an_allow_that_no_longer_applies_is_told():
+    allow = parse_allow("ban-drop-table because nobody reads it", 3)
     told, rest = apply_allows(find("DROP VIEW v;"), [allow])
     assert rest == [allow]
     assert [h.allowed_because for h in told] == [None]
-    assert str(unused(allow)).startswith("017_x.sql:3:1: `allow = ban-drop-table` no longer applies")
 
 
 def test_a_refused_hazard_stays_refused_whatever_is_allowed():
     hazards = find("CREATE INDEX CONCURRENTLY ON t (a);", in_transaction=False)
-    told, rest = apply_allows(hazards, [Allow(NAMELESS, "forced")])
+    told, rest = apply_allows(hazards, [Allow(NAMELESS, "forced", 1)])
     assert [h.allowed_because for h in told] == [None]
-    assert rest == [Allow(NAMELESS, "forced")]
+    assert rest == [Allow(NAMELESS, "forced", 1)]
 
 
 def test_a_hazard_can_be_built_without_the_rest():

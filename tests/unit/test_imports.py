@@ -16,7 +16,7 @@ ENGINE = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in sorted((ROOT / "aurora_migrations" / "engine").rglob("[!_]*.py"))
 ]
-VERBS = ("run", "list", "status", "history", "rollback", "new")
+VERBS = ("run", "read_only", "rollback", "new")
 
 
 def loaded_by(*modules: str) -> set[str]:
@@ -74,7 +74,7 @@ def test_every_module_of_the_benchmarks_can_be_imported() -> None:
     assert loaded_by(*imported) >= {"benchmarks", *rooms("compiler", "engine")}
 
 
-HANDLERS = [f"functions.{step}.handler" for step in ("preflight", "apply", "verify")]
+HANDLERS = [f"functions.{step}" for step in ("preflight", "apply", "verify")]
 
 
 def test_handlers_load_neither_compiler_nor_command_line_nor_boto3_before_they_must() -> None:

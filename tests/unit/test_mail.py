@@ -15,7 +15,7 @@ from aurora_migrations.engine.locks.blockers import Blocker
 from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import initiator
 from functions import mail
-from functions.error_payload import FACTS_LIMIT, LIMIT, document
+from functions.entrypoint import FACTS_LIMIT, LIMIT, document
 from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
 from tests.unit.test_errors import ALL
 

@@ -17,8 +17,7 @@ from aurora_migrations.engine.errors import (
     MigratorError,
     OutOfOrder,
 )
-from aurora_migrations.engine.executions import Undone
-from aurora_migrations.engine.history import Applied, Progress, State
+from aurora_migrations.engine.history import Applied, Progress, State, Undone
 from aurora_migrations.engine.migrations import Package, discover
 from aurora_migrations.engine.plan import Edit, Plan, find_target, plan_rollback
 from aurora_migrations.engine.plan import build_plan as build_plan_of

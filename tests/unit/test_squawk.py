@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -55,34 +53,6 @@ def test_squawk_takes_every_name_of_the_table():
         command = [squawk.find_program(), "--exclude", rule, "--no-error-on-unmatched-pattern", "none/*.sql"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
         assert b"invalid rule name" not in done.stderr, rule
-
-
-KILLED = """
-import os, signal, sys
-from aurora_migrations.compiler import squawk
-
-squawk._IN_MEMORY, squawk._run = sys.argv[1], lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-squawk.lint([(b"SELECT 'canary';", True)])
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there, nothing is written to a shared folder")
-def test_texts_that_a_killed_process_left_in_memory_are_removed_and_those_in_use_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(squawk, "_IN_MEMORY", str(tmp_path))
-    (tmp_path / "hazards-of-another-program").mkdir()
-    (tmp_path / "aurora-migrations-hazards-that-is-a-file").touch()
-    others = set(tmp_path.iterdir())
-    root = Path(squawk.__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root).returncode == -signal.SIGKILL
-    (left,) = set(tmp_path.iterdir()) - others
-    assert left.stat().st_mode & 0o077 == 0
-    assert (left / "000000.sql").read_bytes() == b"SELECT 'canary';"
-    with squawk._private_folder([INDEX]) as used:
-        for path in tmp_path.iterdir():
-            os.utime(path, (0, 0))  # old enough
-        assert rules(INDEX)
-        assert set(tmp_path.iterdir()) == {*others, used}
-    assert set(tmp_path.iterdir()) == others
 
 
 def test_it_is_the_version_whose_rules_the_table_lists():

@@ -63,15 +63,14 @@ def test_lock_names_no_address_of_a_registry(kind: str) -> None:
 def test_larger_set_up_does_for_a_smaller_one(
     done: str, wanted: str, ready: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "stamped", lambda: [tasks.environment(), tasks.wanted(done)])
+    monkeypatch.setattr(tasks, "stamped", lambda: tasks.stamp(done))
     assert tasks.is_ready(wanted) == ready
 
 
 def test_packages_that_only_windows_needs_are_marked(tmp_path: Path) -> None:
     locked = tmp_path / "run.txt"
-    locked.write_text("colorama==0.4.6 \\\n    --hash=sha256:1\nrich==15.0.0\ntzdata==2026.6\n", encoding="utf-8")
+    locked.write_text("rich==15.0.0\ntzdata==2026.6 \\\n    --hash=sha256:1\n", encoding="utf-8")
     tasks.mark_windows_only(locked)
     assert locked.read_text("utf-8") == (
-        'colorama==0.4.6 ; sys_platform == "win32" \\\n    --hash=sha256:1\n'
-        'rich==15.0.0\ntzdata==2026.6 ; sys_platform == "win32"\n'
+        'rich==15.0.0\ntzdata==2026.6 ; sys_platform == "win32" \\\n    --hash=sha256:1\n'
     )

@@ -10,7 +10,7 @@ import pytest
 
 from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.engine.errors import DatabaseUnreachable
-from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.steps import layout
 from functions import workflow_mails
 from functions.workflow_mails import CANNOT_BE_READ, CUT_OFF, NO_CAUSE, read_failure

@@ -156,7 +156,7 @@ def test_it_installs_one_package(base: Installed) -> None:
     ours = {path.name for path in base.site.iterdir() if not path.is_symlink()}
     assert {name for name in ours if not name.endswith(".dist-info")} - {"bin", "__pycache__"} == {"aurora_migrations"}
     package = base.site / "aurora_migrations"
-    for name in ("functions/apply/handler.py", "lambda.txt", "cdk/certificates/rds-ca.pem", "py.typed"):
+    for name in ("functions/apply.py", "lambda.txt", "cdk/certificates/rds-ca.pem", "py.typed"):
         assert (package / name).is_file(), name
 
 
@@ -230,6 +230,6 @@ def test_a_stack_with_the_projects_migrations_is_synthesised(wheel: Path, tmp_pa
     made = installed.python(SYNTHESIS, SECRET)
     assert made.returncode == 0, made.stderr
     (template,) = (installed.project / "cdk.out").glob("*.template.json")
-    assert re.search(r'"Handler": ?"functions\.apply\.handler\.', template.read_text())
+    assert re.search(r'"Handler": ?"functions\.apply\.handler"', template.read_text())
     packed = list((installed.project / "cdk.out").glob("asset.*/migrations/*.sql"))
     assert [path.name for path in packed] == ["001_wheel_test.sql"]

@@ -18,8 +18,8 @@ from moto.sns.models import sns_backends
 
 from aurora_migrations.cdk.naming import ALIAS
 from aurora_migrations.local.cloud.cloud import Cloud
+from aurora_migrations.local.cloud.console import Mail
 from aurora_migrations.local.cloud.services import stepfunctions as executions
-from aurora_migrations.local.cloud.services.inbox import Mail
 from aurora_migrations.local.postgres.server import Server
 
 PATIENCE_S = 60

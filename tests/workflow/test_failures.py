@@ -15,7 +15,7 @@ from moto.iam.models import iam_backends
 
 from aurora_migrations.cdk.retries import CONNECTION
 from aurora_migrations.local.account import PARTITION
-from aurora_migrations.local.cloud.services.inbox import Mail
+from aurora_migrations.local.cloud.console import Mail
 from tests.database.work import ENDS, ENDS_AT_COMMIT, MAKES_IT_END
 from tests.proxy import Proxy
 from tests.workflow.helpers import DATABASE, Ended, Execution, Workflow, unmailable, until

@@ -6,11 +6,13 @@ page says of a command that fails that it does: `# fails ...`. What can't be typ
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +25,7 @@ from aurora_migrations.cli.main import main
 from tests import servers
 from tests.cli.conftest import Answer, checked, environment
 from tests.examples.examples import examples
-from tests.pages import PAGES, Command, blocks, commands
+from tests.pages import HOW_TO, PAGES, RUNBOOKS, Command, blocks, commands
 from tests.workflow.helpers import until
 from tests.workflow.test_terminal import Terminal, processes_of
 from tools.documents import ROOT
@@ -38,17 +40,20 @@ NOT_RUN = {
     "aws ": "there is no account; tests/unit looks whether the operation and its options exist",
     "npx aws-cdk@2 bootstrap": "changes an account",
     "npx aws-cdk@2 ls": "npx gets the CDK's command line from npm; tests/cdk calls what it calls, `python -m app`",
-    "npx aws-cdk@2 synth": "as `ls`",
     "psql ": "isn't part of the product, and the embedded server brings none",
     "cd ": "leads to the reader's own folder",
+    ". activate": "finds the command, which is found here",
     "git ": "tells of the reader's own checkout",
+    "pip install ": "tests/wheel installs the package",
     "make up": "is what runs meanwhile: the local cloud that all others find",
     "aurora-migrations up": "as `make up`",
     "make clean": "would remove the set-up that this runs in",
+    "make test": "runs this",
 }
 ASKS = "aurora-migrations rollback 017"  # exit code 2: nobody is there to confirm it
 ENDLESS = "aurora-migrations status --watch"
-TWINS = {"docs/runbook.pt-BR.md": "docs/runbook.md"}  # what is in one is in the other: tests/unit says so
+RUNBOOK, TWIN = RUNBOOKS  # what is in one is in the other: tests/unit says so
+SHOWING = (RUNBOOK, "docs/tutorial.md")  # pages whose blocks of text are what the commands print
 ROW = {
     "tenant_id": "test-001",
     "lead_id": None,
@@ -72,6 +77,7 @@ class Reader(Terminal):
     """
 
     database: str = ""
+    inbox: str = ""
     said: str = ""
     _deployed: dict[str, bytes] = field(default_factory=dict)
     _built: str = ""
@@ -101,6 +107,11 @@ class Reader(Terminal):
     def _deploy(self) -> list[str]:
         self._deployed = self._files()
         return ["deploy", "--local"]
+
+    def mails(self) -> str:
+        """What the inbox of the local cloud shows."""
+        with urllib.request.urlopen(self.inbox) as page:
+            return html.unescape(re.sub(r"<[^>]*>", "\n", page.read().decode()))
 
     def words_of(self, command: Command) -> list[str] | None:
         """What of `aurora-migrations` a command is here; None for nothing to do."""
@@ -148,7 +159,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         reader = Reader(tmp_path_factory.mktemp("pages"), home)
         shutil.copytree(ROOT / "migrations", reader.migrations)
         _, said = reader.up()
-        reader.database = said["Database"]
+        reader.database, reader.inbox = said["Database"], said["Inbox"]
         reader._deployed = reader._files()
         yield reader
         reader.close()
@@ -172,18 +183,20 @@ def plain(words: Sequence[str]) -> str:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in TWINS])
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TWIN])
 def test_what_a_page_says_can_be_typed(
     page: str, reader: Reader, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if page in HOW_TO and page != RUNBOOK:  # these begin where the tutorial ends
+        assert main(["run", "--local"]) == 0
     for block in blocks(page, "bash", "sql"):
         if block.language == "sql":
             write(block.text, reader.folder)
             continue
         for command in filter(is_run, block.commands()):
             run(command, reader, monkeypatch, capsys)
-    if page in TWINS.values():
-        assert_shown(page, reader.said)
+    if page in SHOWING:
+        assert_shown(page, reader.said + reader.mails())
 
 
 def run(command: Command, reader: Reader, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,7 +289,7 @@ def test_errors_that_the_runbook_shows_are_what_is_told_of_them(
     assert main(["run", "--database-url", reader.database]) == 1
     told = [*capsys.readouterr().err.splitlines(), *(TERMINAL / "SecretNotFound.txt").read_text("utf-8").splitlines()]
     told += [f"{example.error.name}: {example.error.message}" for example in examples()]
-    shown = [block.text.strip() for block in blocks("docs/runbook.md", "text") if re.match(r"\w+: .+\n\Z", block.text)]
+    shown = [block.text.strip() for block in blocks(RUNBOOK, "text") if re.match(r"\w+: .+\n\Z", block.text)]
     assert len(shown) == 3
     assert [line for line in shown if line not in told] == []
 
@@ -284,7 +297,7 @@ def test_errors_that_the_runbook_shows_are_what_is_told_of_them(
 # ---- the agent's code -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", ["docs/runbook.md", "docs/runbook.pt-BR.md"])
+@pytest.mark.parametrize("page", RUNBOOKS)
 def test_agents_code_writes_a_row(page: str, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["run", "017", "--database-url", reader.database]) == 0
     monkeypatch.setenv("ENV", "dev")

@@ -21,9 +21,8 @@ import psutil
 import psycopg
 import pytest
 
-from aurora_migrations.local.postgres import os_account
 from aurora_migrations.local.postgres.binaries import find
-from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.data_directory import Folder, place_for
 from tests import servers
 from tests.cli.conftest import Answer, calling, checked, environment
 from tests.paths import ROOT
@@ -217,7 +216,7 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(
     assert subjects(said) == ["[local] InvalidInput in preflight"]
 
     assert process.stdout
-    data = os_account.place_for(terminal.home / f"postgres-{find().major}")
+    data = place_for(terminal.home / f"postgres-{find().major}")
     psutil.Process(int(Folder(data).postmaster()[0])).kill()
     read_until(process.stdout, "PostgreSQL has ended, so every execution fails from now on")
     process.send_signal(signal.SIGINT)

@@ -1,10 +1,10 @@
-"""Writes the golden files, and then the pages that show them."""
+"""Writes the golden files of mails and the generated parts of pages."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tools.documents import ROOT, golden, pipeline, settings, troubleshooting
+from tools.documents import ROOT, cli, errors, golden, rules, settings, state_machine
 
 
 def main() -> None:
@@ -15,10 +15,10 @@ def main() -> None:
         print(f"removed {path.relative_to(ROOT)}")
     for path, text in wanted.items():
         _write(path, text)
-    _write(troubleshooting.PATH, troubleshooting.render())
     _write(settings.SCHEMA, settings.schema())
-    _write(settings.PATH, settings.render())
-    _write(pipeline.PATH, pipeline.render(pipeline.definitions()))
+    for page in (cli, errors, rules, settings):
+        _write(page.PATH, page.render())
+    _write(state_machine.PATH, state_machine.render(state_machine.definitions()))
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,7 +4,6 @@ tests/cli/test_messages.py, which has every error come about."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,9 @@ from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN, FAILED
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.triggers import DEAD_LETTERS
 from aurora_migrations.cdk.watchdogs import ENDED
-from aurora_migrations.engine.errors import DatabaseUnreachable, MigratorError
-from aurora_migrations.engine.postgres.advisory_lock import Holder
-from aurora_migrations.engine.postgres.session import application_name
-from aurora_migrations.engine.steps import fixed_mails
+from aurora_migrations.engine.errors import DatabaseUnreachable
+from aurora_migrations.engine.postgres.session import Holder, application_name
+from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.layout import Mail
 from functions import mail, workflow_mails
 from functions.mail import Run
@@ -49,12 +47,6 @@ ENDS = ("TIMED_OUT", "ABORTED", "FAILED")
 def files() -> dict[Path, str]:
     """What every golden mail must hold."""
     return {MAILS / f"{name}.txt": text for name, text in (*errors(), *successes(), *machines())}
-
-
-def first_of(kind: type[MigratorError]) -> str:
-    """The first of what terminals have shown of a class: the golden file has each under a heading and its command."""
-    text = (TERMINAL / f"{kind.__name__}.txt").read_text("utf-8")
-    return re.split(r"(?m)^# ", text)[1].partition("\n\n")[2].strip()
 
 
 def errors() -> Iterator[tuple[str, str]]:
@@ -96,7 +88,7 @@ def machines() -> Iterator[tuple[str, str]]:
         yield name, _format_mail(each.subject, each.body)
     name = Names(ENVIRONMENT).of(DEAD_LETTERS)
     alarm = f'ALARM: "{name}" in EU (Ireland)'  # CloudWatch's own subject
-    yield "run-never-started", _format_mail(alarm, fixed_mails.never_started(ENVIRONMENT, name))
+    yield "run-never-started", _format_mail(alarm, layout.never_started(ENVIRONMENT, name))
 
 
 def ends() -> Iterator[tuple[str, Mail]]:
@@ -118,7 +110,7 @@ def end(status: str, execution_input: Mapping[str, str] | None = ASKED) -> dict[
 
 def unwritten(what: str, *details: str) -> Mail:
     """A state machine's own mail, with what it knows in its places."""
-    text = fixed_mails.unwritten(ENVIRONMENT, REGION, what)
+    text = layout.unwritten(ENVIRONMENT, REGION, what)
     return replace(text, body=text.body.format(*details, ARN))
 
 

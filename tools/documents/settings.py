@@ -1,4 +1,4 @@
-"""docs/schemas/cdk.json, the JSON Schema of cdk.json for editors, and the table of keys in docs/settings.md."""
+"""docs/schemas/cdk.json, the JSON Schema of cdk.json for editors; the table of keys in docs/reference/settings.md."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from aurora_migrations.cdk.config import Environment
 from aurora_migrations.cdk.naming import ENVIRONMENT
-from tools.documents import RENEW, ROOT
+from tools.documents import REFERENCE, RENEW, ROOT, fill
 
-PATH = ROOT / "docs" / "settings.md"
+PATH = REFERENCE / "settings.md"
 SCHEMA = ROOT / "docs" / "schemas" / "cdk.json"
 _HEAD = "| key | what | default |\n| --- | --- | --- |\n"
 
@@ -49,13 +49,9 @@ def schema() -> str:
 
 
 def render() -> str:
-    """The page: as it is, but for its table."""
-    before, _, rest = PATH.read_text("utf-8").partition(_HEAD)
-    table, _, after = rest.partition("\n\n")
-    assert table, f"{PATH} has no table of keys"
     whole = json.loads(schema())
     environment = whole["properties"]["context"]["properties"]["environments"]["additionalProperties"]
-    return "\n".join([before + _HEAD + "\n".join(_rows(environment, whole["$defs"])), "", after])
+    return fill(PATH, _HEAD + "\n".join(_rows(environment, whole["$defs"])))
 
 
 def _rows(model: Mapping[str, Any], definitions: Mapping[str, Any], path: str = "") -> Iterator[str]:

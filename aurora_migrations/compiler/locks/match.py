@@ -8,8 +8,8 @@ from typing import Any
 
 import postgast
 
-from aurora_migrations.compiler.locks import add_column, syntax_tree
-from aurora_migrations.compiler.locks.rules import MODES, Rule, find_rule
+from aurora_migrations.compiler.locks import syntax_tree
+from aurora_migrations.compiler.locks.rules import MODES, SERIAL, STEADY, TYPES, VOLATILE, Rule, find_rule
 from aurora_migrations.compiler.locks.syntax_tree import Name
 
 _pb = postgast.pg_query_pb2
@@ -24,19 +24,12 @@ Types = Mapping[str, bool]
 
 @dataclass(frozen=True)
 class Touch:
-    """One relation that a statement touches.
-
-    Attributes:
-        name: the relation.
-        rule: None if no rule is known.
-        runs: False if the query around it is only analysed, so it reads nothing.
-        on_table: if `name` is an index: the rule for its table, if the file shows which that is.
-    """
+    """One relation that a statement touches."""
 
     name: Name
-    rule: Rule | None
-    runs: bool = True
-    on_table: Rule | None = None
+    rule: Rule | None  # None if no rule is known
+    runs: bool = True  # False if the query around it is only analysed, so it reads nothing
+    on_table: Rule | None = None  # if `name` is an index: the rule for its table, if the file shows which that is
 
 
 def touches(node: Any, types: Types) -> Iterator[Touch]:
@@ -49,75 +42,7 @@ def touches(node: Any, types: Types) -> Iterator[Touch]:
     return _MATCHERS[kind](node) if kind in _MATCHERS else iter(())
 
 
-# ALTER TABLE and its kind
-
-
-def _alter_table(node: Any, types: Types) -> Iterator[Touch]:
-    kind = _OBJECT(node.objtype)
-    if kind == "OBJECT_TYPE":
-        return
-    name = syntax_tree.of_range(node.relation)
-    for wrapped in node.cmds:
-        command = wrapped.alter_table_cmd
-        if kind == "OBJECT_VIEW":
-            yield Touch(name, find_rule("AlterTableStmt", "", "a view"))
-        elif kind == "OBJECT_INDEX":
-            yield from _alter_index(name, command)
-        else:
-            subtype = _COMMAND(command.subtype)
-            for when, other in _cases(subtype, command, types):
-                yield Touch(other or name, find_rule("AlterTableStmt", subtype, when))
-    yield from _replaced(node.cmds)
-
-
-def _replaced(commands: Iterable[Any]) -> Iterator[Touch]:
-    """DROP CONSTRAINT k, ADD CONSTRAINT k FOREIGN KEY: the old one most likely referenced the same table."""
-    dropped: set[str] = set()
-    for wrapped in commands:
-        command = wrapped.alter_table_cmd
-        if command.subtype == _pb.AT_DropConstraint:
-            dropped.add(command.name)
-        elif dropped and command.subtype == _pb.AT_AddConstraint:
-            constraint = getattr(command, "def").constraint
-            if constraint.contype == _CONSTRAINT.CONSTR_FOREIGN and constraint.conname in dropped:
-                rule = find_rule("AlterTableStmt", "AT_DropConstraint", _REPLACED)
-                yield Touch(syntax_tree.of_range(constraint.pktable), rule)
-
-
-_Cases = Iterable[tuple[str, Name | None]]
-"""The cases that apply, and the relation of each if it isn't the altered one."""
-
-
-def _cases(subtype: str, command: Any, types: Types) -> _Cases:
-    if subtype == "AT_AddColumn":
-        return _add_column(command, types)
-    return _ALTER[subtype](command) if subtype in _ALTER else [("", None)]
-
-
-def _add_column(command: Any, types: Types) -> _Cases:
-    definition = getattr(command, "def").column_def
-    for when in add_column.cases(definition, types):
-        yield when, None
-    for each in add_column.foreign_keys(definition):
-        yield "the referenced table", syntax_tree.of_range(each.pktable)
-
-
-def _add_constraint(command: Any) -> _Cases:
-    constraint = getattr(command, "def").constraint
-    case = _CONSTRAINT_CASES.get(constraint.contype)
-    if not case:
-        return
-    when = case
-    if constraint.indexname:
-        when += " USING INDEX"
-    elif constraint.contype in _CAN_BE_NOT_ENFORCED and not constraint.is_enforced:
-        when += " NOT ENFORCED"
-    elif constraint.contype in (*_CAN_BE_NOT_ENFORCED, _CONSTRAINT.CONSTR_NOTNULL) and constraint.skip_validation:
-        when += " NOT VALID"
-    yield when, None
-    if case == "FOREIGN KEY":
-        yield f"{when}: the referenced table", syntax_tree.of_range(constraint.pktable)
-
+# ---- ALTER TABLE and its kind ---------------------------------------------------------------------------------------
 
 _CONSTRAINT_CASES = {
     _CONSTRAINT.CONSTR_CHECK: "CHECK",
@@ -132,35 +57,125 @@ _SOFT = frozenset({"fillfactor", "parallel_workers", "toast_tuple_target", "vacu
 _SOFT_STARTS = ("autovacuum_", "log_autovacuum_", "vacuum_")
 
 
-def _parameters(command: Any) -> _Cases:
-    """The strongest lock that any of the parameters needs."""
-    names = [each.def_elem.defname.lower() for each in getattr(command, "def").list.items]
-    soft = all(name in _SOFT or name.startswith(_SOFT_STARTS) for name in names)
-    yield "" if soft else "a strong one", None
+def _alter_table(node: Any, types: Types) -> Iterator[Touch]:
+    kind = _OBJECT(node.objtype)
+    if kind == "OBJECT_TYPE":
+        return
+    name, dropped = syntax_tree.of_range(node.relation), set[str]()
+    replacing = find_rule("AlterTableStmt", "AT_DropConstraint", _REPLACED)
+    for wrapped in node.cmds:
+        command = wrapped.alter_table_cmd
+        if kind == "OBJECT_VIEW":
+            yield Touch(name, find_rule("AlterTableStmt", "", "a view"))
+        elif kind == "OBJECT_INDEX":
+            yield from _alter_index(name, command)
+        else:
+            subtype = _COMMAND(command.subtype)
+            for when, other in _cases(subtype, getattr(command, "def"), types):
+                yield Touch(other or name, find_rule("AlterTableStmt", subtype, when))
+    for wrapped in node.cmds:
+        # DROP CONSTRAINT k, ADD CONSTRAINT k FOREIGN KEY: the old one most likely referenced the same table.
+        command = wrapped.alter_table_cmd
+        constraint = getattr(command, "def").constraint
+        is_added = command.subtype == _pb.AT_AddConstraint and constraint.contype == _CONSTRAINT.CONSTR_FOREIGN
+        if command.subtype == _pb.AT_DropConstraint:
+            dropped.add(command.name)
+        elif is_added and constraint.conname in dropped:
+            yield Touch(syntax_tree.of_range(constraint.pktable), replacing)
 
 
-def _partition(command: Any) -> _Cases:
-    partition = getattr(command, "def").partition_cmd
-    concurrently = "CONCURRENTLY" if partition.concurrent else ""  # of DETACH only
-    yield concurrently, None
-    yield ": ".join(part for part in (concurrently, "the partition") if part), syntax_tree.of_range(partition.name)
+def _cases(subtype: str, definition: Any, types: Types) -> Iterator[tuple[str, Name | None]]:
+    """The cases that apply, and the relation of each if it isn't the altered one."""
+    if subtype == "AT_AddColumn":
+        yield from ((when, None) for when in _cases_of_column(definition.column_def, types))
+        for each in _foreign_keys(definition.column_def):
+            yield "the referenced table", syntax_tree.of_range(each.pktable)
+    elif subtype == "AT_AddConstraint":
+        yield from _cases_of_constraint(definition.constraint)
+    elif subtype in ("AT_SetRelOptions", "AT_ResetRelOptions"):  # the strongest lock that any of them needs
+        names = [each.def_elem.defname.lower() for each in definition.list.items]
+        yield "" if all(name in _SOFT or name.startswith(_SOFT_STARTS) for name in names) else "a strong one", None
+    elif subtype in ("AT_AttachPartition", "AT_DetachPartition", "AT_DetachPartitionFinalize"):
+        partition = definition.partition_cmd
+        concurrently = "CONCURRENTLY" if partition.concurrent else ""  # of DETACH only
+        yield concurrently, None
+        yield ": ".join(part for part in (concurrently, "the partition") if part), syntax_tree.of_range(partition.name)
+    else:
+        yield "", None
+        if subtype in ("AT_AddInherit", "AT_DropInherit"):
+            yield "the parent", syntax_tree.of_range(definition.range_var)
 
 
-def _inherit(command: Any) -> _Cases:
-    yield "", None
-    yield "the parent", syntax_tree.of_range(getattr(command, "def").range_var)
+def _cases_of_constraint(constraint: Any) -> Iterator[tuple[str, Name | None]]:
+    case = when = _CONSTRAINT_CASES.get(constraint.contype)
+    if not case or not when:
+        return
+    if constraint.indexname:
+        when += " USING INDEX"
+    elif constraint.contype in _CAN_BE_NOT_ENFORCED and not constraint.is_enforced:
+        when += " NOT ENFORCED"
+    elif constraint.contype in (*_CAN_BE_NOT_ENFORCED, _CONSTRAINT.CONSTR_NOTNULL) and constraint.skip_validation:
+        when += " NOT VALID"
+    yield when, None
+    if case == "FOREIGN KEY":
+        yield f"{when}: the referenced table", syntax_tree.of_range(constraint.pktable)
 
 
-_ALTER: Mapping[str, Callable[[Any], _Cases]] = {
-    "AT_AddConstraint": _add_constraint,
-    "AT_SetRelOptions": _parameters,
-    "AT_ResetRelOptions": _parameters,
-    "AT_AttachPartition": _partition,
-    "AT_DetachPartition": _partition,
-    "AT_DetachPartitionFinalize": _partition,
-    "AT_AddInherit": _inherit,
-    "AT_DropInherit": _inherit,
-}
+def _cases_of_column(column: Any, types: Types) -> Iterator[str]:
+    """What the definition of a new column requires."""
+    constraints = {each.constraint.contype: each.constraint for each in column.constraints}
+    value = _value_of_column(column, constraints)
+    yield value
+    parts = syntax_tree.strings(column.type_name.names)
+    name, is_array = "".join(parts[-1:]), column.type_name.array_bounds or column.type_name.setof
+    if parts[:1] != ["pg_catalog"] and not is_array:  # only a domain matters
+        if types.get(name):
+            yield "constrained domain"
+        elif name not in types and name not in TYPES | SERIAL:
+            yield "unknown type"
+    if _CONSTRAINT.CONSTR_NOTNULL in constraints and value in ("virtual", "no default"):
+        yield "virtual NOT NULL" if value == "virtual" else "NOT NULL"
+    if _CONSTRAINT.CONSTR_CHECK in constraints:
+        yield "CHECK"
+    if _CONSTRAINT.CONSTR_UNIQUE in constraints or _CONSTRAINT.CONSTR_PRIMARY in constraints:
+        yield "UNIQUE"
+    if _CONSTRAINT.CONSTR_FOREIGN in constraints:
+        yield "REFERENCES" if value == "no default" else "REFERENCES with a default"
+
+
+def _value_of_column(column: Any, constraints: Mapping[int, Any]) -> str:
+    """Where existing rows get the new column's value from."""
+    if is_serial(column):
+        return "serial"
+    if _CONSTRAINT.CONSTR_IDENTITY in constraints:
+        return "identity"
+    if _CONSTRAINT.CONSTR_GENERATED in constraints:
+        return "virtual" if constraints[_CONSTRAINT.CONSTR_GENERATED].generated_kind == "v" else "stored"
+    if _CONSTRAINT.CONSTR_DEFAULT not in constraints:
+        return "no default"
+    expression = syntax_tree.inner(constraints[_CONSTRAINT.CONSTR_DEFAULT].raw_expr)
+    if expression.DESCRIPTOR.name == "A_Const" and expression.isnull:
+        return "no default"
+    # One with a schema of its own keeps it, so it is no known one; no parts if the tree was too deep to be kept.
+    called = set[str]()
+    for call in syntax_tree.walk(expression):
+        if call.DESCRIPTOR.name == "FuncCall":
+            parts = syntax_tree.strings(call.funcname)
+            is_known = len(parts) == 1 or parts[:1] in (["pg_catalog"], ["public"], ["extensions"])
+            called.add(parts[-1] if is_known else ".".join(parts))
+    if called & VOLATILE:
+        return "volatile default"
+    return "default of unknown volatility" if called - STEADY else "constant default"
+
+
+def is_serial(column: Any) -> bool:
+    """Whether a column has a sequence of its own by its type."""
+    parts = syntax_tree.strings(column.type_name.names)
+    return len(parts) == 1 and parts[0] in SERIAL
+
+
+def _foreign_keys(column: Any) -> Iterator[Any]:
+    return (each.constraint for each in column.constraints if each.constraint.contype == _CONSTRAINT.CONSTR_FOREIGN)
 
 
 def _alter_index(name: Name, command: Any) -> Iterator[Touch]:
@@ -175,10 +190,12 @@ def _alter_index(name: Name, command: Any) -> Iterator[Touch]:
         yield Touch(partition, find_rule("AlterTableStmt", subtype, f"{when}: the part"))
 
 
-# CREATE TABLE
+# ---- CREATE TABLE ---------------------------------------------------------------------------------------------------
 
 
 def _create_table(node: Any) -> Iterator[Touch]:
+    if node.DESCRIPTOR.name == "CreateForeignTableStmt":
+        node = node.base_stmt
     yield Touch(syntax_tree.of_range(node.relation), None)
     when = "PARTITION OF" if node.HasField("partbound") else "INHERITS"
     yield from _ranges(node.inh_relations, find_rule("CreateStmt", "", when))
@@ -186,8 +203,10 @@ def _create_table(node: Any) -> Iterator[Touch]:
         if element.HasField("table_like_clause"):
             like = syntax_tree.of_range(element.table_like_clause.relation)
             yield Touch(like, find_rule("CreateStmt", "", "LIKE"))
-    for each in add_column.all_foreign_keys(node.table_elts):
-        yield Touch(syntax_tree.of_range(each.pktable), find_rule("CreateStmt", "", "the referenced table"))
+    for element in node.table_elts:
+        own = [element.constraint] if element.constraint.contype == _CONSTRAINT.CONSTR_FOREIGN else []
+        for each in (*_foreign_keys(element.column_def), *own):
+            yield Touch(syntax_tree.of_range(each.pktable), find_rule("CreateStmt", "", "the referenced table"))
 
 
 def _create_table_as(node: Any) -> Iterator[Touch]:
@@ -196,7 +215,7 @@ def _create_table_as(node: Any) -> Iterator[Touch]:
     yield from _query(node.query, reads=rule, runs=not node.into.skip_data)
 
 
-# Queries and data
+# ---- queries and data -----------------------------------------------------------------------------------------------
 
 
 def _query(message: Any, reads: Rule | None = None, runs: bool = True) -> Iterator[Touch]:
@@ -231,7 +250,7 @@ def _copy(node: Any) -> Iterator[Touch]:
         yield from _query(node.query)
 
 
-# Views, functions, and what hangs on a table
+# ---- views, functions, and what hangs on a table --------------------------------------------------------------------
 
 
 def _view(node: Any) -> Iterator[Touch]:
@@ -277,7 +296,7 @@ def _publication(node: Any) -> Iterator[Touch]:
             yield Touch(syntax_tree.of_range(table.relation), find_rule(node.DESCRIPTOR.name))
 
 
-# Indexes and maintenance
+# ---- indexes and maintenance ----------------------------------------------------------------------------------------
 
 
 def _on_relations(node: Any) -> Iterator[Touch]:
@@ -315,7 +334,7 @@ def _ranges(nodes: Iterable[Any], rule: Rule | None) -> Iterator[Touch]:
         yield Touch(syntax_tree.of_range(node.range_var if node.DESCRIPTOR.name == "Node" else node), rule)
 
 
-# Names in lists: DROP, COMMENT, RENAME, SET SCHEMA, GRANT
+# ---- names in lists: DROP, COMMENT, RENAME, SET SCHEMA, GRANT -------------------------------------------------------
 
 _IN_A_TABLE = ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY", "OBJECT_TABCONSTRAINT", "OBJECT_COLUMN")
 RELATIONS = ("OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE", "OBJECT_INDEX")
@@ -363,7 +382,7 @@ def _plain(kind: str) -> str:
     return "OBJECT_TABLE" if kind == "OBJECT_FOREIGN_TABLE" else kind
 
 
-# Sequences
+# ---- sequences ------------------------------------------------------------------------------------------------------
 
 
 def _sequence(node: Any) -> Iterator[Touch]:
@@ -376,37 +395,24 @@ def _sequence(node: Any) -> Iterator[Touch]:
                 yield Touch(name, find_rule(node.DESCRIPTOR.name, "", "OWNED BY"))
 
 
-_MATCHERS: Mapping[str, Callable[[Any], Iterator[Touch]]] = {
-    "AlterObjectSchemaStmt": _move,
-    "AlterPolicyStmt": _policy,
-    "AlterPublicationStmt": _publication,
-    "AlterSeqStmt": _sequence,
-    "ClusterStmt": _on_relations,
-    "CommentStmt": _comment,
-    "CopyStmt": _copy,
-    "CreateForeignTableStmt": lambda node: _create_table(node.base_stmt),
-    "CreateFunctionStmt": _function,
-    "CreatePolicyStmt": _policy,
-    "CreatePublicationStmt": _publication,
-    "CreateSeqStmt": _sequence,
-    "CreateStatsStmt": _on_relations,
-    "CreateStmt": _create_table,
-    "CreateTableAsStmt": _create_table_as,
-    "CreateTrigStmt": _trigger,
-    "DeleteStmt": _data,
-    "DropStmt": _drop,
-    "GrantStmt": _grant,
-    "IndexStmt": _on_relations,
-    "InsertStmt": _data,
-    "LockStmt": _on_relations,
-    "MergeStmt": _data,
-    "RefreshMatViewStmt": _on_relations,
-    "ReindexStmt": _reindex,
-    "RenameStmt": _move,
-    "RuleStmt": _rewrite_rule,
-    "SelectStmt": _data,
-    "TruncateStmt": _on_relations,
-    "UpdateStmt": _data,
-    "VacuumStmt": _vacuum,
-    "ViewStmt": _view,
+_KINDS: Mapping[Callable[[Any], Iterator[Touch]], tuple[str, ...]] = {
+    _move: ("AlterObjectSchemaStmt", "RenameStmt"),
+    _policy: ("AlterPolicyStmt", "CreatePolicyStmt"),
+    _publication: ("AlterPublicationStmt", "CreatePublicationStmt"),
+    _sequence: ("AlterSeqStmt", "CreateSeqStmt"),
+    _comment: ("CommentStmt",),
+    _copy: ("CopyStmt",),
+    _function: ("CreateFunctionStmt",),
+    _create_table: ("CreateForeignTableStmt", "CreateStmt"),
+    _create_table_as: ("CreateTableAsStmt",),
+    _trigger: ("CreateTrigStmt",),
+    _data: ("DeleteStmt", "InsertStmt", "MergeStmt", "SelectStmt", "UpdateStmt"),
+    _drop: ("DropStmt",),
+    _grant: ("GrantStmt",),
+    _on_relations: ("ClusterStmt", "CreateStatsStmt", "IndexStmt", "LockStmt", "RefreshMatViewStmt", "TruncateStmt"),
+    _reindex: ("ReindexStmt",),
+    _rewrite_rule: ("RuleStmt",),
+    _vacuum: ("VacuumStmt",),
+    _view: ("ViewStmt",),
 }
+_MATCHERS = {kind: matcher for matcher, kinds in _KINDS.items() for kind in kinds}

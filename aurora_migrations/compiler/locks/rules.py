@@ -1,8 +1,9 @@
-"""The lock rules: which lock each kind of statement takes on a table, and whether it rewrites or scans it.
+"""The lock rules: which lock each kind of statement takes on a table, and whether it rewrites or scans it; and the
+functions and types of PostgreSQL's own that they depend on.
 
-They are the rows of `rules.tsv`, each with its source in PostgreSQL's documentation, and each is tried on real servers
-by `tests/database/test_effects.py`. A rule is about a relation that the statement names. What it can't see, such as
-children and partitions, is listed in docs/check.md.
+The rules are the rows of `rules.tsv`, each with its source in PostgreSQL's documentation, and each is tried on real
+servers by `tests/database/test_effects.py`. A rule is about a relation that the statement names. What it can't see,
+such as children and partitions, is listed in docs/reference/rules.md.
 """
 
 from __future__ import annotations
@@ -50,31 +51,18 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """What one kind of statement does to one relation that it names: a row of the table.
+    """What one kind of statement does to one relation that it names: a row of the table."""
 
-    Attributes:
-        statement: the kind of the statement's tree, such as `AlterTableStmt`.
-        command: the sub-command or the kind of object, in the tree's words, such as `AT_AddColumn`; or empty.
-        when: the case, in our words, such as `volatile default` or `the referenced table`; or empty.
-        lock: the strongest mode it takes on the relation.
-        why: a sentence for people.
-        source: the section of PostgreSQL's documentation, or that it is measured because that is silent.
-        rewrites: whether the relation's rows are written again, into another file.
-        scans: whether all rows are read while the lock is held.
-        index_lock: the mode it takes on the relation's indexes, where that is stronger than `lock`.
-        since: the first major version of PostgreSQL that has this statement (or lock); 0 for all supported versions.
-    """
-
-    statement: str
-    command: str
-    when: str
-    lock: str
-    why: str
-    source: str
-    rewrites: Answer = Answer.NO
-    scans: Answer = Answer.NO
-    index_lock: str = ""
-    since: int = 0
+    statement: str  # the kind of its tree, such as `AlterTableStmt`
+    command: str  # the sub-command or the kind of object, in the tree's words, such as `AT_AddColumn`; or empty
+    when: str  # the case, in our words, such as `volatile default` or `the referenced table`; or empty
+    lock: str  # the strongest mode it takes on the relation
+    why: str  # a sentence for people
+    source: str  # the section of PostgreSQL's documentation, or that it is measured because that is silent
+    rewrites: Answer  # whether the relation's rows are written again, into another file
+    scans: Answer  # whether all rows are read while the lock is held
+    index_lock: str  # the mode it takes on the relation's indexes, where that is stronger than `lock`
+    since: int  # the first major version of PostgreSQL that has this statement (or lock); 0 for all supported versions
 
     @property
     def id(self) -> str:
@@ -96,28 +84,99 @@ class Rule:
         return MODES.index(self.lock), self.rewrites, self.scans
 
 
-def _read_rules() -> tuple[Rule, ...]:
-    lines = Path(__file__).with_name("rules.tsv").read_text("utf-8").splitlines()
-    return tuple(
-        Rule(
-            statement=row["statement"],
-            command=row["command"],
-            when=row["when"],
-            lock=row["lock"],
-            why=row["why"],
-            source=_DOCUMENTATION + row["source"],
-            rewrites=Answer[row["rewrites"].upper()],
-            scans=Answer[row["scans"].upper()],
-            index_lock=row["index_lock"],
-            since=int(row["since"] or 0),
-        )
-        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+_lines = Path(__file__).with_name("rules.tsv").read_text("utf-8").splitlines()
+RULES = tuple(
+    Rule(
+        statement=row["statement"],
+        command=row["command"],
+        when=row["when"],
+        lock=row["lock"],
+        why=row["why"],
+        source=_DOCUMENTATION + row["source"],
+        rewrites=Answer[row["rewrites"].upper()],
+        scans=Answer[row["scans"].upper()],
+        index_lock=row["index_lock"],
+        since=int(row["since"] or 0),
     )
-
-
-RULES = _read_rules()
+    for row in csv.DictReader(_lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+)
 _BY_CASE = {(rule.statement, rule.command, rule.when): rule for rule in RULES}
 
 
 def find_rule(statement: str, command: str = "", when: str = "") -> Rule | None:
     return _BY_CASE.get((statement, command, when))
+
+
+# ---- PostgreSQL's own functions, by volatility, and types: tests/database/test_effects.py checks them ----------------
+
+
+def _words(*lines: str) -> frozenset[str]:
+    return frozenset(word for line in lines for word in line.split())
+
+
+VOLATILE = _words(
+    "clock_timestamp currval gen_random_bytes gen_random_uuid gen_salt lastval nextval random random_normal set_config",
+    "setval timeofday uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4 uuidv4 uuidv7",
+)
+"""Functions whose value differs from row to row (provolatile `v`): those that people write into a DEFAULT."""
+
+STEADY = _words(
+    "abs age array_append array_cat array_fill array_length array_position array_prepend array_remove array_to_json",
+    "array_to_string ascii bit_length btrim cardinality ceil ceiling char_length chr concat concat_ws convert_from",
+    "convert_to current_database current_schema current_setting date date_bin date_part date_trunc daterange decode",
+    "degrees div encode exp extract float8 floor format host hstore inet_client_addr initcap int4 int4range int8",
+    "int8range isfinite json_array_length json_build_array json_build_object json_object jsonb_array_length",
+    "jsonb_build_array jsonb_build_object jsonb_object jsonb_set justify_days justify_hours justify_interval",
+    "left length like_escape ln localtimestamp log lower lpad ltrim make_date make_interval make_time make_timestamp",
+    "make_timestamptz md5 mod network now numeric numrange octet_length overlay pg_backend_pid pg_current_xact_id",
+    "pi point polygon position power quote_ident quote_literal radians regexp_replace repeat replace reverse right",
+    "round row_to_json rpad rtrim session_user sha256 sha512 sign split_part sqrt statement_timestamp string_to_array",
+    "strpos substr substring text timestamp timestamptz timezone to_char to_date to_hex to_json to_jsonb to_number",
+    "to_timestamp to_tsquery to_tsvector transaction_timestamp translate trim_array trunc tsrange tstzrange upper",
+    "version",
+)
+"""Functions whose value holds for a whole statement (immutable or stable)."""
+
+OF_ROWS = _words(
+    "array_agg avg bool_and bool_or count cume_dist dense_rank every first_value generate_series generate_subscripts",
+    "json_agg json_array_elements json_array_elements_text json_each json_each_text json_object_agg json_object_keys",
+    "json_to_record json_to_recordset jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_each",
+    "jsonb_each_text jsonb_object_agg jsonb_object_keys jsonb_to_record jsonb_to_recordset lag last_value lead max min",
+    "mode nth_value ntile percent_rank percentile_cont percentile_disc rank regexp_matches regexp_split_to_table",
+    "row_number stddev string_agg string_to_table sum unnest variance",
+)
+"""Functions that take or return several rows: aggregates, those of windows, and sets."""
+
+OF_THE_SERVER = _words(
+    "has_any_column_privilege has_column_privilege has_database_privilege has_function_privilege has_schema_privilege",
+    "has_sequence_privilege has_table_privilege has_type_privilege pg_advisory_lock pg_advisory_lock_shared",
+    "pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_blocking_pids",
+    "pg_cancel_backend pg_client_encoding pg_collation_for pg_column_compression pg_column_size pg_current_snapshot",
+    "pg_current_wal_lsn pg_current_xact_id pg_current_xact_id_if_assigned pg_database_size pg_describe_object",
+    "pg_encoding_to_char pg_get_constraintdef pg_get_expr pg_get_function_arguments pg_get_function_result",
+    "pg_get_functiondef pg_get_indexdef pg_get_partkeydef pg_get_ruledef pg_get_serial_sequence pg_get_triggerdef",
+    "pg_get_userbyid pg_get_viewdef pg_has_role pg_indexes_size pg_is_in_recovery pg_listening_channels",
+    "pg_logical_emit_message pg_my_temp_schema pg_notify pg_partition_ancestors pg_partition_root pg_partition_tree",
+    "pg_postmaster_start_time pg_relation_size pg_sequence_last_value pg_sequence_parameters pg_size_bytes",
+    "pg_size_pretty pg_sleep pg_sleep_for pg_sleep_until pg_stat_clear_snapshot pg_table_is_visible pg_table_size",
+    "pg_terminate_backend pg_total_relation_size pg_trigger_depth pg_try_advisory_lock pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared pg_type_is_visible pg_typeof pg_xact_status to_ascii",
+    "to_regclass to_regnamespace to_regoper to_regproc to_regprocedure to_regrole to_regtype txid_current",
+    "txid_current_if_assigned txid_current_snapshot txid_status txid_visible_in_snapshot",
+)
+"""Functions about the server and its sessions, which change no table."""
+
+SERIAL = _words("bigserial serial serial2 serial4 serial8 smallserial")
+"""Not types: an integer, a sequence and a default of nextval()."""
+
+EXTENSION_TYPES = _words("box2d box3d citext cube geography geometry halfvec hstore lquery ltree ltxtquery vector")
+"""Base types of extensions that are in wide use."""
+
+TYPES = EXTENSION_TYPES | _words(
+    "bit bool box bpchar bytea char cidr circle date datemultirange daterange float4 float8 inet int2 int2vector int4",
+    "int4multirange int4range int8 int8multirange int8range interval json jsonb jsonpath line lseg macaddr macaddr8",
+    "money name nummultirange numeric numrange oid path pg_lsn pg_snapshot point polygon regclass regproc regtype",
+    "text time timestamp timestamptz timetz tsmultirange tsquery tsrange tstzmultirange tstzrange tsvector",
+    "txid_snapshot uuid varbit varchar xid xid8 xml",
+)
+"""Types of PostgreSQL and of those extensions: none is a domain."""

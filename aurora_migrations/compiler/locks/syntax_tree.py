@@ -9,8 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import postgast
-
-from aurora_migrations.compiler.parser import is_list
+from google.protobuf.message import Message
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
@@ -95,16 +94,11 @@ def sets_search_path(call: Any) -> bool:
 
 @dataclass(frozen=True)
 class Use:
-    """A relation that a query uses.
-
-    Attributes:
-        how: the statement inside it that does: `SelectStmt`, `InsertStmt` ...; `FuncCall` for a sequence.
-        what: for `SelectStmt`: `FOR UPDATE` if its rows are locked; for `FuncCall`: the function.
-    """
+    """A relation that a query uses."""
 
     name: Name
-    how: str
-    what: str = ""
+    how: str  # the statement inside it that does: `SelectStmt`, `InsertStmt` ...; `FuncCall` for a sequence
+    what: str = ""  # for `SelectStmt`: `FOR UPDATE` if its rows are locked; for `FuncCall`: the function
 
 
 _WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
@@ -114,7 +108,7 @@ _SEQUENCE_FUNCTIONS = ("nextval", "setval")
 def uses(message: Any) -> list[Use]:
     """The relations that a query, or an expression in one, names."""
     found: list[Use] = []
-    _collect(_opened(message), frozenset(), found)
+    _collect(inner(message) if message.DESCRIPTOR is _NODE else message, frozenset(), found)
     return found
 
 
@@ -135,7 +129,7 @@ def _collect(message: Any, hidden: frozenset[str], found: list[Use]) -> None:
         hidden, skipped = _with(message, hidden, found), "into_clause"
         if message.locking_clause:
             found.extend(_locked(message, hidden))
-    for child in children(message, skipped):
+    for child in children(message, "with_clause", "locking_clause", skipped):
         _collect(child, hidden, found)
 
 
@@ -187,41 +181,29 @@ def _sequence(call: Any) -> Iterator[Use]:
 
 # Going down a tree, past what holds no names of relations or functions
 
-LEAVES = frozenset(
+_NODE = postgast.pg_query_pb2.Node.DESCRIPTOR
+_LEAVES = frozenset(
     ("a_const", "a_star", "boolean", "column_ref", "float", "integer", "param_ref", "set_to_default", "string")
 )
-_PLAIN_PARTS = frozenset({"Alias", "TypeName", "LockingClause", "WithClause"})
 
 
-def children(message: Any, skipped: str = "") -> Iterator[Any]:
-    """The messages right below one, WITH and locking clauses apart."""
-    for name, repeated in _parts(message.DESCRIPTOR):
-        if name == skipped:
+def children(message: Any, *skipped: str) -> Iterator[Any]:
+    """The messages right below one, but those in the skipped fields."""
+    for field, value in message.ListFields():
+        kind = field.message_type
+        if kind is None or kind.name in ("Alias", "TypeName") or field.name in skipped:
             continue
-        if repeated:
-            for each in getattr(message, name):
-                if not (each.DESCRIPTOR is _NODE and each.WhichOneof("node") in LEAVES):
-                    yield _opened(each)
-        elif message.HasField(name):
-            each = getattr(message, name)
-            if not (each.DESCRIPTOR is _NODE and each.WhichOneof("node") in LEAVES):
-                yield _opened(each)
+        for each in (value,) if isinstance(value, Message) else value:
+            if kind is not _NODE:
+                yield each
+            elif each.WhichOneof("node") not in (None, *_LEAVES):
+                yield inner(each)
 
 
-_NODE = postgast.pg_query_pb2.Node.DESCRIPTOR
-
-
-def _opened(message: Any) -> Any:
-    return inner(message) if message.DESCRIPTOR is _NODE else message
-
-
-@lru_cache(maxsize=1024)
-def _parts(descriptor: Any) -> tuple[tuple[str, bool], ...]:
-    """The fields of a kind of message that may hold something of interest, and whether each is a list."""
-    kinds = {field.name: field.message_type.name for field in descriptor.fields if field.message_type is not None}
-    lists = {field.name for field in descriptor.fields if is_list(field)}
-    return tuple(
-        (name, name in lists)
-        for name, kind in kinds.items()
-        if kind not in _PLAIN_PARTS and name not in ("with_clause", "locking_clause")
-    )
+def walk(message: Any) -> Iterator[Any]:
+    """A message and all that is below it."""
+    waiting = [message]
+    while waiting:
+        message = waiting.pop()
+        yield message
+        waiting += children(message)

@@ -21,8 +21,7 @@ from aurora_migrations.engine.errors import (
     NotAWriter,
     StatementTimeout,
 )
-from aurora_migrations.engine.job import Job, Message
-from aurora_migrations.engine.locks.blockers import GRANT
+from aurora_migrations.engine.locks.blockers import GRANT, LockWait
 from aurora_migrations.engine.locks.budget import Budget
 from aurora_migrations.engine.options import Limits, format_duration, write_duration
 from aurora_migrations.engine.postgres.protocol import BatchError, ScriptError
@@ -37,12 +36,12 @@ from aurora_migrations.engine.postgres.sqlstate import (
     is_prepared,
     kind_of,
 )
-from aurora_migrations.engine.script import Hazard, Nontransactional, Script
+from aurora_migrations.engine.script import Hazard, Job, Message, Nontransactional, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
 _OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
-_CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
+CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _WORTH_IT = 1.25  # raising a limit by less than this factor is no remedy
 _HELP = "\n      "
 # Triggers and rules on the history's tables, which aren't ours, and how to drop them.
@@ -108,7 +107,7 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             cause="The file unlocks advisory locks that it didn't take (pg_advisory_unlock_all, DISCARD ALL).",
             solution="Unlock by key what the file itself locked, with pg_advisory_unlock(key).",
             state=_ROLLED_BACK,
-            **_where(job),
+            **job.facts,
         )
     if found.sqlstate == "25006":
         return _read_only(session, job, found)
@@ -121,7 +120,7 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
             solution=WHO_LOCKS_HISTORY if kind is LockTimeout else None,
             state=_ROLLED_BACK,
             sqlstate=found.sqlstate,
-            **_where(job),
+            **job.facts,
         )
     explanation = explain(found.sqlstate)
     return _unrecorded(
@@ -136,11 +135,8 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
 
 
 def history_changed(session: Session, job: Job, state: str | None = None) -> MigrationFailed:
-    """The error if the record isn't as it was written, or another record was added, changed or removed.
-
-    Args:
-        state: the state of the database, if the file hasn't been rolled back.
-    """
+    """The error if the record isn't as it was written, or another record was added, changed or removed. `state`: the
+    state of the database, if the file hasn't been rolled back."""
     what = "its record isn't in the history as it was written, or records of other migrations have changed"
     return _unrecorded(session, job, what, _TAMPERED, state=state or _ROLLED_BACK)
 
@@ -148,11 +144,8 @@ def history_changed(session: Session, job: Job, state: str | None = None) -> Mig
 def _unrecorded(
     session: Session, job: Job, what: str, explanation: Explanation, check_triggers: bool = True, **facts: Any
 ) -> MigrationFailed:
-    """The error of a file whose record couldn't be written to the history.
-
-    Args:
-        check_triggers: whether a trigger or a rule on the history's tables may be, and then is, the likely cause.
-    """
+    """The error of a file whose record couldn't be written to the history. With `check_triggers`, a trigger or a rule
+    on its tables may be the cause."""
     session.roll_back()
     try:
         found = session.query(_TRIGGERS_AND_RULES) if check_triggers else []
@@ -162,7 +155,7 @@ def _unrecorded(
     if found:
         cause = f"{', '.join(str(name) for name, _ in found)} may discard or change what is written."
         solution = f"Remove it and run again: {' '.join(str(drop) for _, drop in found)}"
-    return MigrationFailed(f"{job.file}: {what}.", cause=cause, solution=solution, **facts, **_where(job))
+    return MigrationFailed(f"{job.file}: {what}.", cause=cause, solution=solution, **facts, **job.facts)
 
 
 def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
@@ -172,26 +165,22 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
     except MigratorError:
         standby = False
     if standby:
-        return NotAWriter("The server has become a standby: a failover is under way.", **_where(job))
+        return NotAWriter("The server has become a standby: a failover is under way.", **job.facts)
     return MigrationFailed(
         f"{job.file}: {found.message} (25006).",
         cause="The transaction is read-only: the file, the role or the database says so.",
         solution="Take SET TRANSACTION READ ONLY out of the file, or default_transaction_read_only off the role.",
         state=_ROLLED_BACK,
         sqlstate="25006",
-        **_where(job),
+        **job.facts,
     )
 
 
 def file_error(
     session: Session, job: Job, sent: Message | None, error: ScriptError, budget: Budget | None = None
 ) -> MigratorError:
-    """The error of a statement of a file, with its place in the file.
-
-    Args:
-        sent: the message that failed; None if it was the commit.
-        budget: how long the statement could wait, and the blockers that were seen.
-    """
+    """The error of a statement of a file, with its place in the file. `sent` is the message that failed, None if it was
+    the commit; `budget` knows how long the statement could wait, and the blockers that were seen."""
     number, offset = _failed(job, sent, error) if sent else (None, None)
     statement = job.script.statements[number] if number is not None else None
     found = diagnose(error.error, job.text, job.text[statement.start : statement.end] if statement else b"")
@@ -206,52 +195,50 @@ def file_error(
         "hint": found.hint,
         "detail": found.detail,
         "state": _ROLLED_BACK,
+        **job.facts,
+        **place,
     }
-    known |= _where(job) | place
     if place:
         where = f"{job.file}:{place['line']}:{place['column']}"
-    if budget and found.sqlstate == "57014" and not session.wire.interrupted and (budget.stopped or budget.overran):
-        return _held_too_long(job, where, known) if budget.overran else _waited_too_long(job, where, known, budget)
+    wait = budget.last if budget else None
+    if budget and found.sqlstate == "57014" and not session.wire.interrupted:
+        if budget.overran:
+            return _held_too_long(job, where, known)
+        if budget.stopped and wait:
+            return _waited_too_long(job, where, known, wait)
     kind = kind_of(found, error.elapsed_ms, job.limits.statement_timeout)
-    if kind is LockTimeout and budget and budget.last:
-        return _waited_too_long(job, where, known, budget)
+    if kind is LockTimeout and wait:
+        return _waited_too_long(job, where, known, wait)
     ours = kind is Cancelled and session.wire.interrupted
-    cause, solution = (CTRL_C, "Run again when you like.") if ours else _why(kind, job, found, sent, error.elapsed_ms)
-    if not in_body:
-        cause += f" The error is in {found.function}." if found.function else ""
-    message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
     explanation = explain(found.sqlstate) if kind is MigrationFailed else None
+    cause, solution = explanation.cause if explanation else kind.cause, explanation.solution if explanation else None
+    if ours:
+        cause, solution = CTRL_C, "Run again when you like."
+    elif kind is LockTimeout:
+        limit = format_duration(job.limits.lock_timeout)
+        cause = f"Another session holds a lock that the statement needs; lock_timeout is {limit}."
+    elif kind is StatementTimeout:
+        limit = format_duration(job.limits.statement_timeout)
+        early = sent is not None and error.elapsed_ms + CLOCKS < job.limits.statement_timeout
+        cause, solution = _OWN_LIMIT, _OWN_LIMIT_RAISED
+        if job.limits.statement_timeout and not early:
+            cause = f"The statement takes longer than statement_timeout allows, which is {limit}."
+            solution = more_time(job.limits)
+    else:
+        for words in (found.detail if kind is MigrationFailed else None, found.hint):
+            cause += f" {words[0].upper()}{words[1:].rstrip('.')}." if words else ""
+    if found.function and not in_body:
+        cause += f" The error is in {found.function}."
+    message = f"{where}: {'stopped by Ctrl-C' if ours else found.message} ({found.sqlstate})."
     in_file = explanation.in_file if explanation else None
     return kind(message, cause=cause, solution=solution, by_deployment=in_file, **known)
 
 
-def _why(
-    kind: type[MigratorError], job: Job, found: Diagnosis, sent: Message | None, elapsed_ms: float
-) -> tuple[str, str | None]:
-    """Cause and solution; the solution is None where the class's own fits."""
-    lock, statement = (format_duration(time) for time in (job.limits.lock_timeout, job.limits.statement_timeout))
-    if kind is LockTimeout:
-        return f"Another session holds a lock that the statement needs; lock_timeout is {lock}.", None
-    if kind is StatementTimeout:
-        early = sent is not None and elapsed_ms + _CLOCKS < job.limits.statement_timeout
-        if early or not job.limits.statement_timeout:
-            return _OWN_LIMIT, _OWN_LIMIT_RAISED
-        return f"The statement takes longer than statement_timeout allows, which is {statement}.", more_time(job.limits)
-    explanation = explain(found.sqlstate) if kind is MigrationFailed else None
-    detail = found.detail if kind is MigrationFailed else None
-    more = [f"{words[0].upper()}{words[1:].rstrip('.')}." for words in (detail, found.hint) if words]
-    cause = " ".join([explanation.cause if explanation else kind.cause, *more])
-    return cause, explanation.solution if explanation else None
-
-
-def _waited_too_long(job: Job, where: str, known: dict[str, Any], budget: Budget) -> LockTimeout:
+def _waited_too_long(job: Job, where: str, known: dict[str, Any], wait: LockWait) -> LockTimeout:
     """The error of a lock timeout, with the blockers."""
-    wait = budget.last
-    if wait is None:
-        return LockTimeout(f"{where}: waited too long for locks.", **known)
     ended = [blocker.pid for blocker in wait.blockers if blocker.pid and blocker.kind is None]  # no autovacuum
     ends = [f"SELECT pg_terminate_backend({pid});" for pid in ended]
-    hidden = any(blocker.is_hidden for blocker in wait.blockers)
+    hidden = any(blocker.state is None and blocker.kind is None for blocker in wait.blockers)
     grant = f" {GRANT.format(user='the role')}." if hidden else ""
     never = any(blocker.never_yields for blocker in wait.blockers)
     against = " An autovacuum against wraparound never gives way: let it end." if never else ""
@@ -273,7 +260,7 @@ def held_too_long(job: Job, sent: Message) -> StatementTimeout:
     """The error if locks had been held for as long as allowed before the next message was sent."""
     first, statements = sent.statements[0], job.script.statements
     line, column = (statements[first].line, statements[first].column) if first < len(statements) else (0, 0)
-    known = {"state": _ROLLED_BACK, "line": line, "column": column, "statement": first + 1, **_where(job)}
+    known = {"state": _ROLLED_BACK, "line": line, "column": column, "statement": first + 1, **job.facts}
     return _held_too_long(job, f"{job.file}:{line}:{column}", known)
 
 
@@ -298,8 +285,7 @@ def _more_waiting(limits: Limits) -> str:
 
 
 def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, int | None]:
-    """Which statement failed, from 0, and where in the file: at the place that PostgreSQL names, else at its beginning.
-    None where that isn't known."""
+    """Which statement failed, from 0, and where: at the place that PostgreSQL names, else at its beginning."""
     statements = job.script.statements
     number = sent.statements[0] + error.completed
     at_work = statements[number] if number < len(statements) else None
@@ -333,8 +319,7 @@ def _place(job: Job, number: int | None, offset: int, found: Diagnosis) -> tuple
 
 
 def more_time(limits: Limits) -> str:
-    """The solution for a statement that ran into these limits. It names a value only if that would help and is
-    possible."""
+    """The solution for a statement that ran into these limits. It names a value only if that would help."""
     hit, longest = limits.statement_timeout, limits.longest
     wanted = _in_steps(2 * hit)
     if longest is not None and wanted >= longest:
@@ -360,12 +345,8 @@ def _lost(job: Job, found: Diagnosis) -> ConnectionLost:
         f"The connection was lost while {job.file} was running: {found.message}.",
         state=_ROLLED_BACK,
         sqlstate=found.sqlstate,
-        **_where(job),
+        **job.facts,
     )
-
-
-def _where(job: Job) -> dict[str, Any]:
-    return {"migration": job.migration.label, "file": job.file}
 
 
 _ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
@@ -378,7 +359,7 @@ def with_expectations_state(job: Job, error: MigratorError) -> MigratorError:
     if "file" in error.facts:
         return found
     message = f"{job.file}, while its promises were checked: {error.message}"
-    return found.but(message=message, state=_ROLLED_BACK, **_where(job))
+    return found.but(message=message, state=_ROLLED_BACK, **job.facts)
 
 
 def with_unit_state(job: Job, number: int, error: MigratorError) -> MigratorError:
@@ -435,7 +416,7 @@ def nobody_knows(job: Job, number: int, statement: Nontransactional) -> InDoubt:
         f"{job.migration.label} applied. If it can run once more from its beginning: {resolve}.",
         state=partial_state(job, number),
         next_command=resolve,
-        **_where(job),
+        **job.facts,
     )
 
 

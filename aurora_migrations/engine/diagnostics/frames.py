@@ -61,10 +61,7 @@ def read_frames(context: str) -> tuple[Frame, ...]:
 
 def written_text(context: str, query: str | None = None) -> tuple[bool, str | None]:
     """Whether all frames ran literal text, as far as that is certain; and the innermost text, where that is known.
-
-    Args:
-        query: the text that the parser refused, which isn't in the CONTEXT.
-    """
+    `query` is the text that the parser refused, which isn't in the CONTEXT."""
     rest, innermost, is_first = context, query, query is None
     kind = "" if query is None else "SQL statement"
     while rest:
@@ -81,20 +78,18 @@ def written_text(context: str, query: str | None = None) -> tuple[bool, str | No
 def find_frame(
     frames: Sequence[Frame], text: bytes, functions: Sequence[Span], block: Span | None
 ) -> tuple[int, Span] | None:
-    """Where the line of the innermost frame whose body is in the file begins, and that body; in bytes.
-
-    Args:
-        functions: the earlier statements of the file that create functions.
-        block: the statement that failed, if it is a DO.
-    """
+    """Where the line of the innermost frame whose body is in the file begins, and that body; in bytes. `functions` are
+    the earlier statements of the file that create functions, `block` is the statement that failed, if it is a DO."""
     for number, frame in enumerate(frames):
-        statement = block if frame.is_block else _maker(frame, text, functions)
-        if statement is None or (frame.is_block and number < len(frames) - 1):
-            continue  # the last block is the file's own
-        body = _BODY.search(text, *statement)
-        start = _line_start(text, body.span("body"), frame.line) if body else None
-        if body and start is not None:
-            return start, body.span("body")
+        if frame.is_block:
+            made = [block] if block and number == len(frames) - 1 else []  # the last block is the file's own
+        else:
+            name = frame.name.encode()
+            made = [span for span in functions if (m := _FUNCTION.match(text, *span)) and m[1].lower() == name]
+        if len(made) == 1 and (body := _BODY.search(text, *made[0])):  # of several it isn't known which
+            start = _line_start(text, body.span("body"), frame.line)
+            if start is not None:
+                return start, body.span("body")
     return None
 
 
@@ -108,13 +103,6 @@ def find_query(query: bytes, text: bytes, span: Span) -> int | None:
         return start + 1
     is_same = all(sent in (written, ord(" ")) for sent, written in zip(query, text[start:end], strict=False))
     return start if is_same and len(query) <= end - start else None
-
-
-def _maker(frame: Frame, text: bytes, functions: Sequence[Span]) -> Span | None:
-    """The statement that creates a function; None if several do."""
-    name = frame.name.encode()
-    found = [span for span in functions if (made := _FUNCTION.match(text, *span)) and made[1].lower() == name]
-    return found[0] if len(found) == 1 else None
 
 
 def _line_start(text: bytes, body: Span, line: int) -> int | None:

@@ -72,9 +72,15 @@ def speaks_of_secrets(text: str | bytes) -> bool:
 
 
 def without_values(sql: str, numbers: bool = True) -> str:
-    """SQL with dots for its strings, its comments and, with `numbers`, its numbers; of the same length, with the same
-    lines."""
-    return _replaced(sql, lambda kind, text: text if kind == "number" and not numbers else _dotted(text))
+    """SQL of the same length, with dots for its strings, its comments and, with `numbers`, its numbers."""
+
+    def dotted(kind: str, value: str) -> str:
+        if kind == "number" and not numbers:
+            return value
+        dots = re.sub(r"[^\n]", ".", value)
+        return f"'{dots[1:-1]}'" if len(value) > 1 and value[0] == value[-1] == "'" else dots
+
+    return _replaced(sql, dotted)
 
 
 def without_literals(sql: str) -> str:
@@ -110,12 +116,6 @@ def _comment_end(sql: str, start: int) -> int:
     return len(sql)
 
 
-def _dotted(value: str) -> str:
-    quoted = len(value) > 1 and value[0] == value[-1] == "'"
-    dots = re.sub(r"[^\n]", ".", value)
-    return f"'{dots[1:-1]}'" if quoted else dots
-
-
 def pointed(text: bytes, line: int, column: int) -> str:
     """The line and a caret under the column; of a long line an extract. Empty for a line about a password."""
     lines = text.split(b"\n", line)
@@ -125,10 +125,7 @@ def pointed(text: bytes, line: int, column: int) -> str:
 
 def excerpt(text: bytes, offset: int, statement: tuple[int, int] | None, hide_values: bool = False) -> str:
     """The line of a byte offset and a caret; of a statement about secrets, or with `hide_values`, without its values.
-
-    Args:
-        statement: the bytes of the statement that the offset is in; None where they aren't known.
-    """
+    `statement` is the span of the statement that the offset is in, where that is known."""
     begin = text.rfind(b"\n", 0, offset) + 1
     end = text.find(b"\n", offset)
     line = text[begin : end if end >= 0 else len(text)].decode(errors="replace")
@@ -209,11 +206,8 @@ _HOLES = re.compile(r"\?(?:\s+\?)+")
 
 
 def is_raised(sqlstate: str, function: str | None, file: str | None) -> bool:
-    """Whether SQL, and not the server itself, wrote the message of an error.
-
-    Args:
-        function, file: in the server's source, as the server reports them.
-    """
+    """Whether SQL, and not the server itself, wrote the message of an error. `function` and `file` are those of the
+    server's source, as the server reports them."""
     by_language = (file or "").rpartition("/")[2].startswith(_LANGUAGES)
     return function in _RAISED_IN or by_language or sqlstate.startswith(_SAID_BY_RAISE)
 
@@ -231,10 +225,12 @@ def redact(message: str, sqlstate: str, origin: Origin, text: str, names: Collec
         line = (message.splitlines() or [""])[0]
         shown = " ".join(_words(line, _words_of(text)).split())
         return shown if re.search(r"\w", shown) else ""
+    head, quoted, tail = _in_marks(message)
     if origin is Origin.NAMES:
         names = ()  # they are as likely values as those in the message
-        if not _is_servers_own(message):
-            return condition(sqlstate)
+        tokens = f"{head} {tail}".split()
+        if 2 * sum(_is_known(token, _SERVERS) for token in tokens) < len(tokens):
+            return condition(sqlstate)  # most words aren't PostgreSQL's, in English: nothing is known about the message
     about_values = sqlstate.startswith(VALUE_CLASSES)
     words = _SERVERS if about_values else _SERVERS | _words_of(text)
 
@@ -250,7 +246,6 @@ def redact(message: str, sqlstate: str, origin: Origin, text: str, names: Collec
             before = _NUMBER.sub(lambda number: number[0] if number[0] in words else "?", before)
         return before + _words(after, () if about_values else words)
 
-    head, quoted, tail = _in_marks(message)
     return f"{plain(head)}{_quoted(quoted, is_known, words)}{plain(tail)}"
 
 
@@ -304,13 +299,6 @@ def _is_known(token: str, known: Container[str]) -> bool:
     if not parts:  # punctuation, but no operator
         return not token.strip(".,:;()")
     return bare in known or all(part in known or part.lower() in known for part in parts)
-
-
-def _is_servers_own(message: str) -> bool:
-    """Whether most words are PostgreSQL's, in English: otherwise nothing is known about the message."""
-    head, _, tail = _in_marks(message)
-    tokens = f"{head} {tail}".split()
-    return 2 * sum(_is_known(token, _SERVERS) for token in tokens) >= len(tokens)
 
 
 def _words_of(text: str) -> frozenset[str]:

@@ -67,11 +67,6 @@ class Blocker:
     kind: str | None = None  # `autovacuum worker` or `prepared transaction`, if it is one
 
     @property
-    def is_hidden(self) -> bool:
-        """Whether our role may not see what it does."""
-        return self.state is None and self.kind is None
-
-    @property
     def never_yields(self) -> bool:
         """Whether it is an autovacuum against wraparound, which never gives way to a waiting session."""
         return self.kind is not None and "to prevent wraparound" in (self.query or "")
@@ -83,20 +78,13 @@ class Blocker:
 
     def __str__(self) -> str:
         who = self.kind or f"{self.application or 'a session'} of {self.user or 'somebody'}"
-        facts = [
-            f"pid {self.pid}" if self.pid else None,
-            self.state,
-            None if self.age_s is None else f"transaction {_age(self.age_s)} old",
-            self.mode,
-        ]
-        return f"{who} ({', '.join(fact for fact in facts if fact)})"
-
-
-def _age(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+        age = None
+        if self.age_s is not None:
+            hours, minutes = divmod(int(self.age_s // 60), 60)
+            span = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{self.age_s:.1f} s"
+            age = f"transaction {span} old"
+        facts = (f"pid {self.pid}" if self.pid else None, self.state, age, self.mode)
+        return f"{who} ({', '.join(filter(None, facts))})"
 
 
 @dataclass(frozen=True)
@@ -113,16 +101,14 @@ class LockWait:
 
 
 class Observer:
-    """The second session; opened when it is first needed. If it can't be opened, blockers aren't named, but all else
-    works."""
+    """The second session; opened when it is first needed. If that fails, blockers aren't named."""
 
     def __init__(self, url: str, execution: str) -> None:
         self._url = url
         self._execution = execution
         self._session: Session | None = None
         self._failed = False
-        self.interrupted = False
-        """Whether Ctrl-C was pressed while one of its queries was running."""
+        self.interrupted = False  # whether Ctrl-C was pressed while one of its queries was running
 
     def open(self) -> bool:
         """Opens it, if it isn't open, and returns whether it is. After a failure it isn't tried again."""

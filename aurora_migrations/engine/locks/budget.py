@@ -15,23 +15,11 @@ from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.protocol import Watch
 from aurora_migrations.engine.script import Statement, TableLock
 
-# Those that keep other sessions from reading or writing rows. https://www.postgresql.org/docs/current/explicit-locking.html
-BLOCKING = frozenset({"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"})
 _SHARE = 0.9  # of the limit; the rest is for the check, the rollback and waking up waiting sessions
 _CAP = 0.95  # of the limit: how long locks may be held
 _LEAST = 10  # ms; PostgreSQL takes 0 for no limit
 _OF_WORK = 0.25  # an attempt that has worked for a minute may wait longer than one that has just begun
 _INTERVALS = (0.03, 0.05, 1.0)  # seconds: to the first check, between checks, between checks of a long statement
-
-
-def blocking(statement: Statement) -> list[TableLock]:
-    """The locks of a statement that block the application."""
-    return [lock for lock in statement.locks if lock.mode in BLOCKING]
-
-
-def is_long(statement: Statement) -> bool:
-    """Whether a statement holds such a lock for as long as it takes to rewrite or read a table."""
-    return any(lock.rewrites != "no" or lock.scans != "no" for lock in blocking(statement))
 
 
 @dataclass(frozen=True)
@@ -98,13 +86,13 @@ class Budget:
         """Counts the time of a statement that has ended: all of it, or if it is long by nature, what it has waited."""
         if not self.is_running:
             return
-        waited = self._waited(statement) if statement and is_long(statement) else elapsed_ms
+        waited = self._waited(statement) if statement and statement.is_long else elapsed_ms
         self._used += min(waited, elapsed_ms)
-        if statement and is_long(statement):
+        if statement and statement.is_long:
             self.long_left -= 1
             self._first = time.monotonic()  # its own time isn't limited; from here on it is
         granted = time.monotonic() - max(0.0, elapsed_ms - (self._waited(statement) if statement else 0)) / 1_000
-        self._locks += [(lock, granted) for lock in blocking(statement)] if statement else []
+        self._locks += [(lock, granted) for lock in statement.blocking_locks] if statement else []
 
     def cap_timeout(self, statement_timeout: int) -> int:
         """The timeout of one of our own statements at the end of a unit, in milliseconds; 0 for none."""
@@ -156,7 +144,7 @@ class Budget:
         return (time.monotonic() - (self._first or time.monotonic())) * 1_000
 
     def _waited(self, statement: Statement) -> float:
-        names = [lock.table for lock in blocking(statement)]
+        names = [lock.table for lock in statement.blocking_locks]
         waits = [wait.waited_ms for (table, _), wait in self.waits.items() if any(_same(table, name) for name in names)]
         return sum(waits)
 

@@ -31,12 +31,7 @@ _PAUSE = (0.2, 10.0)  # the same, where no blocker was seen
 
 
 class RetryPolicy:
-    """Decides whether a failed attempt is retried, and when. All files of a run share the time for it.
-
-    Attributes:
-        attempt_ms: how long the next attempt may queue for locks that block the application.
-        waits: what failed attempts of the file had waited for, in order.
-    """
+    """Decides whether a failed attempt is retried, and when. All files of a run share the time for it."""
 
     def __init__(
         self, limits: Limits, limits_now: Callable[[Limits], Limits], on_wait: Callable[[LockWait], None]
@@ -55,8 +50,9 @@ class RetryPolicy:
         self._counted = time.monotonic()
         self._queued_for: set[str] = set()
         self._tries = 0
+        # How long the next attempt may queue for locks that block the application.
         self.attempt_ms = min(FIRST_TRY, limits.lock_timeout) if limits.lock_wait else limits.lock_timeout
-        self.waits: list[LockWait] = []
+        self.waits: list[LockWait] = []  # what failed attempts of the file had waited for, in order
 
     def on_failure(self, error: MigratorError) -> None:
         """Raises the error of a failed attempt, if it isn't retried; after several attempts, with their number."""
@@ -68,7 +64,13 @@ class RetryPolicy:
         if not isinstance(error, LockTimeout | Deadlock) or self._limits.lock_wait == 0:
             raise error
         if self._remaining_s <= 0 or self._tries >= MOST_TRIES:
-            raise self._given_up(error)
+            elapsed = format_duration((time.monotonic() - self._began) * 1_000)
+            message = f"{error.message} Tried {self._tries} times in {elapsed}, as lock_wait allows."
+            facts: dict[str, Any] = {"tries": self._tries}
+            if self.waits and "blockers" not in error.facts:  # the last attempt may have been too short to see them
+                message += f" An earlier try waited for {self.waits[-1]}."
+                facts["blockers"] = [asdict(blocker) for blocker in self.waits[-1].blockers]
+            raise error.but(message=message, **facts)
 
     def wait(self, session: Session, error: MigratorError) -> None:
         """Waits, after a failed attempt, until the next one has a chance."""
@@ -140,13 +142,3 @@ class RetryPolicy:
             if waited_for:
                 session.pause(random.uniform(pause / 2, pause), MEANWHILE)
                 pause = min(longest, pause * 1.3)
-
-    def _given_up(self, error: MigratorError) -> MigratorError:
-        """The error of the last attempt, with those before it."""
-        elapsed = format_duration((time.monotonic() - self._began) * 1_000)
-        message = f"{error.message} Tried {self._tries} times in {elapsed}, as lock_wait allows."
-        facts: dict[str, Any] = {"tries": self._tries}
-        if self.waits and "blockers" not in error.facts:  # the last attempt may have been too short to see them
-            message += f" An earlier try waited for {self.waits[-1]}."
-            facts["blockers"] = [asdict(blocker) for blocker in self.waits[-1].blockers]
-        return error.but(message=message, **facts)

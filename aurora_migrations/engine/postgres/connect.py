@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import threading
@@ -59,12 +60,8 @@ def pooler_found() -> InvalidInput:
 
 
 def open_connection(url: str, application: str) -> Connection:
-    """Opens an autocommit connection set up for migrations.
-
-    Raises:
-        InvalidInput: the URL can't be understood, or leads to a connection pooler.
-        DatabaseUnreachable, DatabaseBusy, AuthenticationFailed, DatabaseNotFound, InsufficientPrivilege: no connection.
-    """
+    """Opens an autocommit connection set up for migrations. Raises InvalidInput if the URL can't be understood or leads
+    to a connection pooler, else an error of the family connection."""
     params = parse_url(url)
     host, port = str(params.get("host") or ""), str(params.get("port") or "5432")
     params = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVES, **params}
@@ -109,23 +106,22 @@ def _no_url(cause: str) -> InvalidInput:
 
 def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
     """Resolves a host name for libpq, which would do it without a time limit."""
-    found: list[str] = []
-    failure: list[OSError] = []
+    found, reason = list[str](), f"no answer within {CONNECT_TIMEOUT} s"
 
     def look_up() -> None:
+        nonlocal reason
         try:
             answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             found.extend(dict.fromkeys(str(answer[4][0]) for answer in answers))
         except OSError as error:
-            failure.append(error)
+            reason = error.strerror or str(error)
         except UnicodeError:
-            failure.append(OSError("not a host name"))
+            reason = "not a host name"
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()
     thread.join(CONNECT_TIMEOUT)
     if not found:
-        reason = failure[0].strerror or str(failure[0]) if failure else f"no answer within {CONNECT_TIMEOUT} s"
         raise DatabaseUnreachable(
             f"The host name {host} doesn't resolve: {reason}.",
             cause="The host name is misspelt, or its private DNS zone isn't visible from here.",
@@ -145,14 +141,13 @@ def _addresses(host: str, port: str, timeout: int) -> dict[str, str | int]:
 def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) -> MigratorError:
     """The named error for libpq's message. Before login there is no SQLSTATE, only the message."""
 
-    def matches(pattern: str) -> bool:
-        return bool(re.search(pattern, text))
+    def matches(*patterns: str) -> bool:
+        return any(re.search(pattern, text) for pattern in patterns)
 
     message, place = _server_message(text), _place(host, port)
     user, database = params.get("user"), params.get("dbname")
-    if matches("authentication failed|pg_hba.conf|no password supplied|is not permitted to log in") or matches(
-        'role ".*" does not exist|PAM authentication'
-    ):
+    login = "authentication failed|pg_hba.conf|no password supplied|is not permitted to log in"
+    if matches(login, 'role ".*" does not exist|PAM authentication'):
         return AuthenticationFailed(f"{place} refused the login: {message}.", host=host, user=user)
     if matches('database ".*" does not exist'):
         return DatabaseNotFound(f"{place} refused: {message}.", host=host, database=database)
@@ -166,9 +161,8 @@ def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) 
             solution=f'Ask who did it; they open it by ALTER DATABASE "{database}" ALLOW_CONNECTIONS true;',
             host=host,
         )
-    if matches("too many (?:clients|connections)|remaining connection slots|starting up|shutting down") or matches(
-        "recovery mode|not (?:yet )?accepting connections"
-    ):
+    busy = "too many (?:clients|connections)|remaining connection slots|starting up|shutting down"
+    if matches(busy, "recovery mode|not (?:yet )?accepting connections"):
         return DatabaseBusy(f"{place} takes no connection now: {message}.", host=host)
     if matches("session is read-only|server is in hot standby mode"):
         return NotAWriter(f"{place} is a standby (a reader), and the URL asks for a writer.", host=host)
@@ -206,7 +200,12 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
             step="startup",
             host=host,
         )
-    if _tcp_opens(str(params.get("hostaddr") or host).split(",")[0], port):
+    opens = False
+    with contextlib.suppress(OSError, ValueError):
+        address = str(params.get("hostaddr") or host).split(",")[0], int(port.split(",")[0])
+        socket.create_connection(address, timeout=1).close()
+        opens = True
+    if opens:
         return DatabaseUnreachable(
             f"{place} takes connections but doesn't answer as PostgreSQL does.",
             cause="Something else listens on this port, or the server hangs.",
@@ -230,11 +229,3 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
 
 def _place(host: str, port: str) -> str:
     return f"{f'[{host}]' if ':' in host else host or 'the local server'}:{port}"
-
-
-def _tcp_opens(host: str, port: str) -> bool:
-    try:
-        with socket.create_connection((host, int(port.split(",")[0])), timeout=1):
-            return True
-    except (OSError, ValueError):
-        return False

@@ -29,7 +29,7 @@ Param = str | bytes | int | bool | None
 Watch = Callable[[float], tuple[bool, float]]
 
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
-_COPYING = (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
+_COPYING = (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
 _POLL = 1.0  # seconds; Windows delivers Ctrl-C only between waits
 
 
@@ -75,16 +75,13 @@ class Wire:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._pgconn = connection.pgconn
         # Ctrl-C was pressed while we waited; what was under way has been cancelled, or had just ended.
         self.interrupted = False
         self._selector = selectors.DefaultSelector()
         self._events = 0
         self._watch: Watch | None = None
         self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to call next
-
-    @property
-    def _pgconn(self) -> pq.abc.PGconn:
-        return self.connection.pgconn
 
     @property
     def lost(self) -> bool:
@@ -127,8 +124,11 @@ class Wire:
                     if result.status in _FAILED:
                         failure = failure or errors.error_from_result(result)
                         continue  # not cleared: the error reads its position, hint and names from it, later
-                    if result.status in _COPYING:
-                        _end_copy(self._pgconn, result.status)
+                    if result.status == pq.ExecStatus.COPY_IN:
+                        self._pgconn.put_copy_end(b"a migration file can't carry the data of COPY FROM STDIN")
+                    elif result.status in _COPYING:  # what COPY TO STDOUT sends is dropped, as rows are
+                        while self._pgconn.get_copy_data(0)[0] > 0:
+                            pass
                     elif result.status not in (pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.EMPTY_QUERY) and not failure:
                         completed += 1
                         # `INSERT 0 5` -> `INSERT`; `CREATE TABLE` stays.
@@ -163,7 +163,9 @@ class Wire:
                 if result.status in _FAILED:
                     failure = failure or errors.error_from_result(result)
                 elif failure is None:
-                    answers.append(_rows(result))
+                    columns = range(result.nfields)
+                    rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
+                    answers.append([tuple(None if value is None else value.decode() for value in row) for row in rows])
             if self._pgconn.status == pq.ConnStatus.BAD:
                 return failure or psycopg.OperationalError("the connection is lost")
 
@@ -200,38 +202,16 @@ class Wire:
             change = self._selector.modify if self._events else self._selector.register
             change(self._pgconn.socket, events)
             self._events = events
-        next_call = self._watch_timer[1]
-        pause = _POLL if next_call is None else min(_POLL, max(0.001, next_call - time.monotonic()))
-        ready = self._selector.select(pause)
-        if not ready and self._watch is not None:
-            self._call_watch(self._watch)
-        return ready[0][1] if ready else 0
-
-    def _call_watch(self, watch: Watch) -> None:
         began, next_call = self._watch_timer
-        if next_call is None or time.monotonic() < next_call:
-            return
-        stop, pause = watch(time.monotonic() - began)
-        if stop:
-            self._watch_timer = (began, None)
-            self.connection.cancel_safe(timeout=5)
-        else:
-            self._watch_timer = (began, time.monotonic() + pause)
-
-
-def _end_copy(pgconn: pq.abc.PGconn, status: int) -> None:
-    """A file can't carry data for COPY FROM STDIN: fails it. What COPY TO STDOUT sends is dropped, as rows are."""
-    if status == pq.ExecStatus.COPY_IN:
-        pgconn.put_copy_end(b"a migration file can't carry the data of COPY FROM STDIN")
-    else:
-        while pgconn.get_copy_data(0)[0] > 0:
-            pass
-
-
-def _rows(result: pq.abc.PGresult) -> list[Row]:
-    columns = range(result.nfields)
-    values = [[result.get_value(row, column) for column in columns] for row in range(result.ntuples)]
-    return [tuple(None if value is None else value.decode() for value in row) for row in values]
+        pause = _POLL if next_call is None else min(_POLL, max(0.001, next_call - time.monotonic()))
+        if ready := self._selector.select(pause):
+            return ready[0][1]
+        if self._watch is not None and next_call is not None and time.monotonic() >= next_call:
+            stop, pause = self._watch(time.monotonic() - began)
+            self._watch_timer = (began, None if stop else time.monotonic() + pause)
+            if stop:
+                self.connection.cancel_safe(timeout=5)
+        return 0
 
 
 def _text(param: Param) -> bytes | None:

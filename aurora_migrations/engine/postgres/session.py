@@ -1,23 +1,48 @@
-"""A database session, set up so that a migration can neither leak into the next one nor outlive its runner.
+"""A database session, set up so that a migration can neither leak into the next one nor outlive its runner, and the run
+lock that it holds. What each line is needed for is shown by the tests in tests/database/test_session.py, test_killed.py
+and test_concurrency.py.
 
-What each line is needed for is shown by the tests in tests/database/test_session.py and test_killed.py.
+The run lock is a session-level advisory lock, so that at most one run changes a database at any time. It is polled from
+outside any transaction: a runner waiting inside pg_advisory_lock() would hold a snapshot, and a CREATE INDEX
+CONCURRENTLY of the runner that has the lock would wait for it, a deadlock. The server releases it when the session
+ends: a runner that died leaves nothing that a person has to clear.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 
 from psycopg.pq import TransactionStatus
 
 from aurora_migrations.engine import interrupts
-from aurora_migrations.engine.errors import NotAWriter
+from aurora_migrations.engine.errors import AnotherRunInProgress, NotAWriter
+from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.connect import open_connection, pooler_found
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row, ScriptError, Wire
 from aurora_migrations.engine.postgres.sqlstate import named_error
 
 # The run lock's key: one for the product; PostgreSQL keeps advisory locks apart by database.
 RUN_LOCK = int.from_bytes(hashlib.sha256(b"aurora-migrations run lock").digest()[:8], "big", signed=True)
+# The row of pg_locks for that key when it is ours. A 64-bit key is shown in two halves, with objsubid 1. The database
+# needn't be compared: a session has advisory locks in its own only.
+_IS_RUN_LOCK = (
+    f"l.locktype = 'advisory' AND l.granted AND l.classid = {(RUN_LOCK >> 32) & 0xFFFFFFFF} "
+    f"AND l.objid = {RUN_LOCK & 0xFFFFFFFF} AND l.objsubid = 1"
+)
+HELD_BY_US = f"SELECT l.pid FROM pg_catalog.pg_locks l WHERE {_IS_RUN_LOCK} AND l.pid = pg_catalog.pg_backend_pid()"
+_HOLDER = f"""
+    SELECT l.pid, a.usename, a.application_name,
+           pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+      FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a USING (pid)
+     WHERE {_IS_RUN_LOCK}
+       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+"""
+_WAITING = "waiting for another run to end"
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds, between two polls
 # Our own statements must mean the same whatever a file, a role or a database has set.
 OURS = Command(
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
@@ -67,17 +92,29 @@ class Server:
     user: str
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who has the run lock. `since` is when that session began; None where our role may not see it."""
+
+    pid: int
+    user: str | None
+    application: str | None
+    since: str | None
+    doing: str | None = None  # the statement that it runs outside any transaction, and how far that is
+
+    def __str__(self) -> str:
+        who = self.application or "a session without a name"
+        since = self.since or "a time that only a member of pg_read_all_stats may see"
+        doing = f", running {self.doing}" if self.doing else ""
+        return f"{who} (pid {self.pid}, user {self.user or 'unknown'}), connected since {since}{doing}"
+
+
 class Session:
     """A connection in autocommit mode: a transaction is open only after a `BEGIN` of ours."""
 
     def __init__(self, url: str, execution: str, role: str = "") -> None:
-        """Connects; for the errors see `connect.open_connection`.
-
-        Args:
-            execution: the name of this run, shown in pg_stat_activity and kept in the history.
-            role: what this session is for, if it isn't the one that runs the migrations.
-        """
-        self.url = url
+        """Connects. `execution` is the name of this run, shown in pg_stat_activity and kept in the history; `role` is
+        what this session is for, if it doesn't run the migrations."""
         self.execution = execution
         self.wire = Wire(open_connection(url, application_name(execution, role)))
         self._settings_after_reset: tuple[Command, ...] = ()
@@ -110,8 +147,13 @@ class Session:
 
     def query(self, sql: str, *params: Param) -> list[Row]:
         """Reads with a statement of ours, in a transaction of its own that ends at once."""
+        return self.execute(BEGIN, OURS, Command(sql, params), COMMIT)[2]
+
+    def execute(self, *commands: Command) -> list[list[Row]]:
+        """Sends statements of ours in one round trip and returns the rows of each. If one fails, it rolls back and
+        raises the named error."""
         try:
-            return self.wire.execute_pipeline([BEGIN, OURS, Command(sql, params), COMMIT])[2]
+            return self.wire.execute_pipeline(commands)
         except BatchError as error:
             self.roll_back()
             raise named_error(error.error) from error
@@ -123,21 +165,12 @@ class Session:
             raise interrupts.cancelled(f"while {meanwhile}")
 
     def reset_session(self, complete: bool) -> None:
-        """Undoes what a rolled back file has left in the session. The run lock stays.
-
-        Args:
-            complete: not only its role, but also its settings, temporary objects, prepared statements and advisory
-                locks: for a file of which nothing is committed.
-        """
-        commands = (*self.reset_commands, _UNLOCK_ITS) if complete else self.reset_commands[:2]
-        try:
-            self.wire.execute_pipeline(commands)
-        except BatchError as error:
-            raise named_error(error.error) from error
+        """Undoes what a rolled back file has left in the session: its role and, if `complete`, for a file of which
+        nothing is committed, everything else but the run lock."""
+        self.execute(*((*self.reset_commands, _UNLOCK_ITS) if complete else self.reset_commands[:2]))
 
     def roll_back(self) -> None:
-        """Rolls back an open transaction; if that fails, closes the session, and the first error is raised all the
-        same."""
+        """Rolls back an open transaction; if that fails, closes the session, and doesn't hide the first error."""
         try:
             self.wire.execute_script(b"ROLLBACK")
         except ScriptError:
@@ -165,10 +198,7 @@ class Session:
             SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),
                    pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user
         """
-        try:
-            ((pid, recovery, version, database, user),) = self.wire.execute_pipeline([Command(sql)])[0]
-        except BatchError as error:
-            raise named_error(error.error) from error
+        ((pid, recovery, version, database, user),) = self.execute(Command(sql))[0]
         if pid != str(self.wire.connection.pgconn.backend_pid):
             raise pooler_found()
         return Server(int(pid), recovery == "t", str(version), str(database), str(user))
@@ -177,3 +207,55 @@ class Session:
 def application_name(execution: str, role: str = "") -> str:
     """The name of a run in pg_stat_activity (63 bytes at most)."""
     return f"aurora-migrations{f'-{role}' if role else ''} {execution}"[:63]
+
+
+def acquire_run_lock(
+    session: Session,
+    budget: float,
+    on_wait: Callable[[Holder | None], None],
+    yields_to_others: int | None = None,
+    doing: Callable[[int], str | None] = lambda pid: None,
+) -> None:
+    """Takes the run lock, polling with growing, jittered pauses.
+
+    Args:
+        budget: seconds to wait at most. They don't count while the holder is `doing` something that outlives a run.
+        on_wait: called when a wait begins, and whenever the holder or what it does changes.
+        yields_to_others: if another process than this one has the lock, it isn't waited for.
+        doing: what the process of this id runs outside any transaction, if it does; called every second or so.
+    """
+    deadline = time.monotonic() + budget
+    pause, holder = _FIRST_PAUSE, None
+    while session.query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", RUN_LOCK) != [("t",)]:
+        seen = find_holder(session)
+        if seen is not None and (running := doing(seen.pid)):
+            seen, deadline = replace(seen, doing=running), time.monotonic() + max(budget, _FIRST_PAUSE)
+        if seen is not None and seen != holder:
+            holder = seen
+            if budget > 0:
+                on_wait(holder)
+        left = deadline - time.monotonic()
+        if yields_to_others is not None and seen is not None and seen.pid != yields_to_others:
+            left = 0
+        if left <= 0:
+            has_it = f"is held by {holder}" if holder else "was held by ever-changing sessions"
+            foreign = holder is not None and not (holder.application or "").startswith(application_name(""))
+            end = f" To end it by force: SELECT pg_terminate_backend({holder.pid});" if holder else ""
+            raise AnotherRunInProgress(
+                f"Another run is in progress: the run lock {has_it}; waited {format_duration(budget * 1_000)}.",
+                cause="A session that isn't a run of this product holds the run lock's key." if foreign else None,
+                solution=f"{AnotherRunInProgress.solution}{end}",
+                holder=asdict(holder) if holder else None,
+                holder_pid=holder.pid if holder else None,
+            )
+        session.pause(min(left, random.uniform(pause / 2, pause)), _WAITING)
+        pause = min(_LONGEST_PAUSE, pause * 1.5)
+
+
+def find_holder(session: Session) -> Holder | None:
+    """Who has the run lock now, if anybody."""
+    rows = session.query(_HOLDER)
+    if not rows:
+        return None
+    pid, user, application, since = rows[0]
+    return Holder(int(pid or 0), user, application, since)

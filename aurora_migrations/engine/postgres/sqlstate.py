@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -40,7 +39,7 @@ WHO_LOCKS_HISTORY = (
 )
 # SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
-_COMPARE_HISTORY = "Compare the schema aurora_migrations with what docs/history.md says, and report it."
+_COMPARE_HISTORY = "Compare the schema aurora_migrations with what docs/reference/history.md says, and report it."
 _SHOWN = 5  # lines of a DETAIL
 _BARE = ("42704", "42725", "42809", "42883")  # functions, types and operators: named without quotation marks
 _ABOUT_OBJECTS = ("2BP01",)  # other objects depend on it: only names of the catalog are in it
@@ -177,17 +176,13 @@ class Diagnosis:
     detail: str | None = None  # PostgreSQL's DETAIL, where it can't hold a value
     frames: tuple[Frame, ...] = ()  # the PL/pgSQL functions and blocks that were at work, the innermost first
     function: str | None = None  # the innermost of them and its line, for people
+    # A text inside one of them that the parser refused, and where in it, in characters from 0.
     query: tuple[str, int] | None = None
-    """A text inside one of them that the parser refused, and where in it, in characters from 0."""
 
 
 def diagnose(error: psycopg.Error, text: bytes | None = None, statement: bytes = b"") -> Diagnosis:
-    """What may be shown and stored of an error.
-
-    Args:
-        text: the file whose statement met it; None of a statement of ours.
-        statement: the one of its statements, where that is known.
-    """
+    """What may be shown and stored of an error. `text` is the file whose statement met it, None for a statement of
+    ours; `statement` is that statement, where it is known."""
     diag, state = error.diag, error.sqlstate
     if not state:
         ours = str(error).strip().removeprefix("consuming input failed: ")
@@ -202,28 +197,26 @@ def diagnose(error: psycopg.Error, text: bytes | None = None, statement: bytes =
     message = (shown(diag.message_primary).splitlines() or [""])[0] or NOT_SHOWN
     if origin is Origin.RAISED and speaks_of_secrets(diag.message_primary or ""):
         message = _SECRETIVE
-    hint, detail = shown(diag.message_hint), diag.message_detail if origin is Origin.TEXT else None
+    hint, details = shown(diag.message_hint), (diag.message_detail or "").splitlines() if origin is Origin.TEXT else []
+    # The objects that depend on one are each on a line of a DETAIL, up to a hundred.
+    more = [f"and {len(details) - _SHOWN} more"] if len(details) > _SHOWN else []
     is_whole = origin is Origin.RAISED or hint == diag.message_hint  # a server's hint with holes helps nobody
     at, inner = diag.statement_position, diag.internal_position
-    frames = read_frames(diag.context or "")
+    frames, function = read_frames(diag.context or ""), None
+    # A function's name is one of a value if a statement was put together with it.
+    if frames and (written_text(diag.context or "")[0] or occurs_in(frames[0].name, file)):
+        what = "the DO block" if frames[0].is_block else f"the PL/pgSQL function {frames[0].function}"
+        function = f"line {frames[0].line} of {what}"
     return Diagnosis(
         state,
         message,
         _HINTS.get(state) or (hint if is_whole else None) or None,
         int(at) - 1 if at else None,
-        detail and _listed(detail.splitlines()),
+        "; ".join([*details[:_SHOWN], *more]) or None,
         frames,
-        _function(frames, written_text(diag.context or "")[0], file),
+        function,
         (diag.internal_query or "", int(inner) - 1) if inner else None,
     )
-
-
-def _function(frames: Sequence[Frame], is_written: bool, file: str) -> str | None:
-    """The innermost function and its line; its name is one of a value if a statement was put together with it."""
-    if not frames or not (is_written or occurs_in(frames[0].name, file)):
-        return None
-    what = "the DO block" if frames[0].is_block else f"the PL/pgSQL function {frames[0].function}"
-    return f"line {frames[0].line} of {what}"
 
 
 def _origin(diag: psycopg.errors.Diagnostic, state: str, file: str | None, statement: str) -> Origin:
@@ -253,12 +246,6 @@ def _origin(diag: psycopg.errors.Diagnostic, state: str, file: str | None, state
 def is_prepared(statement: bytes) -> bool:
     """Whether a statement runs another that was prepared: its places are in the text of that one."""
     return bool(_PREPARED.match(statement))
-
-
-def _listed(lines: Sequence[str]) -> str:
-    """The objects that depend on one are each on a line of a DETAIL, up to a hundred."""
-    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "; ".join([*lines[:_SHOWN], *more])
 
 
 def connection_lost(error: psycopg.Error) -> bool:
@@ -318,13 +305,9 @@ def named_error(error: psycopg.Error) -> MigratorError:
 
 
 def kind_of(found: Diagnosis, elapsed_ms: float, statement_timeout: int) -> type[MigratorError]:
-    """Which error a file's failing statement is.
-
-    The SQLSTATE 57014 means either a timeout or a cancel request. An English message distinguishes the two; in other
-    languages the elapsed time is a good guess.
-    """
+    """Which error a file's failing statement is."""
     state = found.sqlstate or ""
-    if state == "57014":
+    if state == "57014":  # a timeout or a cancel request: in languages other than English, the elapsed time is a guess
         late = "user request" not in found.message and 0 < statement_timeout <= elapsed_ms
         return StatementTimeout if "statement timeout" in found.message or late else Cancelled
     return {"55P03": LockTimeout, "40P01": Deadlock}.get(state, MigrationFailed)

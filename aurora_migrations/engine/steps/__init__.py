@@ -1,7 +1,6 @@
-"""What the steps of an execution have in common.
+"""The steps of an execution: what they have in common, and the step Verify.
 
-execution_input   the input of an execution      settings      an environment's settings
-step              one call of one step           deadline      the time that a call has left
-execution         its initiator and its page     layout        how a mail is laid out
-fixed_mails       the two mails that no function writes
+execution   its input, its initiator and its page      step      one call of one step, and its deadline
+settings    an environment's settings                  layout    how a mail is laid out, and two fixed mails
+verify      checks the database after a run            tables    tables, rows and indexes as they are
 """

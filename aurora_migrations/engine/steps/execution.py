@@ -1,14 +1,94 @@
-"""An execution: who or what started it, its page in the console, and names in its state."""
+"""An execution: its input, parsed and validated, who or what started it, and its page in the console."""
 
 from __future__ import annotations
 
-from aurora_migrations.engine.steps.execution_input import ACTIONS
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
+from aurora_migrations.engine.diagnostics.redaction import without_password
+from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
+
+ActionName = Literal["run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback"]
+ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in ("run-migration", "rollback"))
+KEYS = ("action", "target", "confirm", "trigger", "requested_by")
+# What AWS writes there itself: the console into its default input, Step Functions into that of an
+# execution that another one has started. See docs/decisions/0018.
+IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
+_WITH_TARGET = ("run-migration", "plan", "verify", "rollback")
+_LONGEST = 256  # characters of a value
+_EXAMPLE = '{"action": "run-migration", "target": "017"}'
 CONTRACT_BROKEN = "ContractBroken"  # the error of a state machine that doesn't understand an answer
 NO_CAUSE = "No cause was given."
 SEEN_BY_INITIATOR = "seen_by_asker"  # the fact that marks an error about which no mail is sent
 _CONSOLES = {"cn-": "console.amazonaws.cn", "us-gov-": "console.amazonaws-us-gov.com"}  # by how regions begin
+
+
+@dataclass(frozen=True)
+class ExecutionInput:
+    """A valid execution input."""
+
+    action: str
+    target: str | None  # a migration's number; None means all
+    confirm: str | None  # for a rollback, the number of the newest applied migration, as the initiator knows it
+    trigger: str | None  # what started the execution, if it is given: `deploy`, `daily`, `cli`
+    requested_by: str  # the initiator's name, as it gives it; else the execution's
+
+
+def read_input(data: object, execution: str, allowed: Sequence[str]) -> ExecutionInput:
+    """Reads and validates an input. All keys are optional: `{}` runs everything that is pending."""
+    if not isinstance(data, Mapping):
+        raise _invalid(f"The input must be a JSON object, such as {{}} or {_EXAMPLE}.")
+    unknown = sorted(str(key)[:60] for key in data if key not in (*KEYS, *IGNORED))
+    if unknown:
+        raise _invalid(f"The input has unknown keys: {', '.join(unknown[:10])}. Known are: {', '.join(KEYS)}.")
+    action = _text(data, "action") or ACTIONS[0]
+    if action not in ACTIONS:
+        raise _invalid(f"There is no action {action!r}. There are: {', '.join(ACTIONS)}.")
+    if action not in allowed:
+        message = f"The action {action} isn't allowed in this environment, which allows {', '.join(allowed) or 'none'}."
+        raise ActionNotAllowed(message, action=action, allowed=list(allowed))
+    given = ExecutionInput(
+        action,
+        _text(data, "target", number=True),
+        _text(data, "confirm", number=True),
+        _text(data, "trigger"),
+        _text(data, "requested_by") or execution,
+    )
+    # Nothing in an input may be ignored silently.
+    if given.target is not None and given.action not in _WITH_TARGET:
+        raise _invalid(f"The action {given.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
+    if given.confirm is not None and given.action != "rollback":
+        raise _invalid(f"Only the action rollback takes `confirm`, not {given.action}.")
+    if given.action == "rollback" and (given.target is None or given.confirm is None):
+        raise _invalid(
+            "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
+            '{"action": "rollback", "target": "017", "confirm": "018"}.'
+        )
+    return given
+
+
+def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | None:
+    """A key's text; None where it is missing, null or empty. Of a migration's number 17 is taken as 17."""
+    value = data.get(key)
+    if number and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**20:
+        value = str(value)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > _LONGEST or not value.isprintable():
+        raise _invalid(f"The input's key {key} must be a text of at most {_LONGEST} printable characters.")
+    if without_password(value) != value:
+        raise _invalid(f"The input's key {key} has a password in it; an execution's input is kept and mailed.")
+    return value
+
+
+def _invalid(message: str) -> InvalidInput:
+    return InvalidInput(
+        without_password(message),
+        cause="The execution was started with an input that this version doesn't understand.",
+        solution=f"Start it again with {{}} for everything that is pending, or {_EXAMPLE}.",
+    )
 
 
 def console(arn: str) -> str:

@@ -1,4 +1,4 @@
-"""Layout of mails: plain text in 72 columns under headings, and a subject that Amazon SNS takes."""
+"""Layout of mails: plain text in 72 columns, a subject that Amazon SNS takes. And the mails that no function writes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
+from aurora_migrations.engine.steps.execution import console_page
 
 WIDTH = 72
 LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 characters
@@ -15,6 +16,12 @@ _INDENT = "  "
 _IN_BACKTICKS = re.compile("`[^`]{1,100}`")  # two that don't belong together may be far apart
 _HARD_SPACE = "\u00a0"
 _KEPT_END = 12  # characters of a long subject's end, which contain the line number
+
+# What is true whatever has failed.
+SETTLED = "A file is in with its record in the history, or not at all; one of several parts goes on where it was. "
+SETTLED += "A dead run leaves no lock behind: its session ends within 5 seconds. Nothing has to be cleaned up by hand."
+SAFE = "That is always safe, and goes on from what is true; a redrive is not needed."
+UNKNOWN = "Look first: the page below has what was asked for, and a run applies anew what a rollback has undone."
 
 Section = tuple[str, Sequence[str]]
 
@@ -79,11 +86,8 @@ def named(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def listed(items: Sequence[str], most: int, count: int | None = None) -> str:
-    """The first items with commas between them, and how many there are beyond those.
-
-    Args:
-        count: how many there are in all, if `items` holds only the first.
-    """
+    """The first items with commas between them, and how many there are beyond those; `count` is how many there are in
+    all, if `items` holds only the first."""
     shown, total = list(items[:most]), max(len(items), count or 0)
     return ", ".join(shown) + (f" and {total - len(shown)} more" if total > len(shown) else "")
 
@@ -117,3 +121,36 @@ def in_a_line(text: str) -> str:
 def clean(text: str) -> str:
     """A text without what isn't printable, but for line ends."""
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def unwritten(environment: str, region: str, what: str) -> Mail:
+    """What a state machine mails where preflight could not write the mail either; its body has two places: for what
+    failed, and the execution's ARN."""
+    headline = f"{what} on {environment}, and the function that writes the mail about it failed too."
+    sections: list[Section] = [
+        ("What happened", ["  {}"]),
+        ("The database now", wrapped(f"It was not looked at. {SETTLED}")),
+        ("What to do", wrapped(f"{UNKNOWN} Then start the same again. {SAFE}")),
+        ("Next command", [f"  aurora-migrations status --env {environment}"]),
+        ("This execution", [f"  {console_page(region)}{{}}"]),
+    ]
+    return Mail(subject(environment, what), body(headline, sections))
+
+
+def never_started(environment: str, queue: str) -> str:
+    """The description of the dead-letter queue's alarm. CloudWatch puts it into its mail, cut at 1024 bytes."""
+    why = (
+        "The message tells in the attribute ERROR_MESSAGE the reason, mostly a right that is missing, and in RULE_ARN "
+    )
+    why += "what is missing: the run after a deployment (on-deploy), the mail about a run that was ended "
+    sections: list[Section] = [
+        ("What happened", wrapped(f"An event could not start its state machine, and lies in the queue {queue}.")),
+        ("Why", wrapped(f"{why}(on-end), or the daily check (daily).")),
+        ("The database now", wrapped("The event has changed nothing.")),
+        (
+            "What to do",
+            wrapped("Start a run by hand: that makes up for all three. Mend the reason, delete the message."),
+        ),
+        ("Next command", [f"  aurora-migrations run --env {environment}"]),
+    ]
+    return body(f"An event about the migrations of {environment} started nothing.", sections)

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, cast, get_args
 
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.steps.execution_input import ACTIONS
+from aurora_migrations.engine.steps.execution import ACTIONS
 
 Hazards = Literal["refuse", "warn"]
 HAZARDS: tuple[Hazards, ...] = get_args(Hazards)

@@ -1,17 +1,21 @@
-"""One call of one function of the workflow: its input, and what all functions have in common."""
+"""One call of one function of the workflow: its input, the time that it has left, and its read-only session."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
+import psycopg
+
+from aurora_migrations.engine.diagnostics.file_errors import CLOCKS
 from aurora_migrations.engine.errors import (
     Cancelled,
     InvalidInput,
+    MigratorError,
     NextCommand,
     NotAWriter,
     PackageChanged,
@@ -19,16 +23,66 @@ from aurora_migrations.engine.errors import (
 )
 from aurora_migrations.engine.interface import Listener
 from aurora_migrations.engine.manifest import Manifest
-from aurora_migrations.engine.postgres.protocol import BatchError, Command
+from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.postgres.protocol import Command
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.postgres.sqlstate import named_error
 from aurora_migrations.engine.script import PAST, Action, Source
-from aurora_migrations.engine.steps.deadline import Deadline, Guard, out_of_time
-from aurora_migrations.engine.steps.execution_input import ExecutionInput
+from aurora_migrations.engine.steps.execution import ExecutionInput
 from aurora_migrations.engine.steps.settings import Settings
 
-_Item = TypeVar("_Item")
+RESERVE = 10_000  # milliseconds kept for rolling back, the history, closing, and saying what happened
+_LEAST = 1_000  # milliseconds that any file gets, whatever is left
+_LOCK_SHARE = 2  # a lock's limit is at most half of a statement's, so that the blockers are reported
+_GRACE = 0.5  # seconds in which a statement's own limit may end it first: that error is more precise
+_AGAIN = 2.0  # seconds; a cancel request that arrives between two statements is lost
 _LONGEST_NUMBER = 255  # characters: as long as a file's name can be
+
+
+class Deadline:
+    """The end of a call, by the clock of the service that limits it."""
+
+    def __init__(self, remaining_ms: Callable[[], float]) -> None:
+        """Begins to count. `remaining_ms` returns the milliseconds until the call is ended from outside."""
+        self._remaining_ms = remaining_ms
+        self._at_first = self._left
+        self._fair = self._at_first // 4  # the least time that a file of unknown duration must have
+        self._longest = 0.0
+
+    @property
+    def left(self) -> int:
+        """Milliseconds that a file may take now."""
+        return max(_LEAST, self._left)
+
+    @property
+    def _left(self) -> int:
+        return int(self._remaining_ms()) - RESERVE
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a file's time is up: nothing but the call's end has to have stopped it."""
+        return self._left <= CLOCKS
+
+    def limits(self, wanted: Limits) -> Limits:
+        """What is left of these limits. None may outlast the call: the next run would meet a server that still works
+        for a caller which is gone. Blockers are waited for only while another attempt would have a fair chance."""
+        ends_sooner = 0 < wanted.statement_timeout <= self.left
+        statement = wanted.statement_timeout if ends_sooner else self.left
+        return replace(
+            wanted,
+            lock_timeout=min(wanted.lock_timeout, max(1, statement // _LOCK_SHARE)),
+            statement_timeout=statement,
+            lock_wait=min(wanted.lock_wait, max(0, self._left - self._fair)),
+            longest=self._at_first,
+        )
+
+    def file_done(self, duration_ms: float) -> None:
+        """Records how long a file took."""
+        self._longest = max(self._longest, duration_ms)
+
+    def allows_another_file(self) -> bool:
+        """Whether the next file, whose duration is unknown, has a fair chance in the time left: a quarter of what the
+        call began with, and twice what the longest file has taken so far."""
+        return self._left >= max(self._fair, 2 * self._longest)
 
 
 @dataclass(frozen=True)
@@ -65,15 +119,48 @@ class Step:
         return manifest
 
 
+def out_of_time(error: MigratorError, step: str, cause: str = "", solution: str = "") -> StatementTimeout:
+    """The error where the end of a call, and no limit of a statement, ended a statement."""
+    return StatementTimeout(
+        error.message,
+        cause=f"One call of {step} has only so much time. Its end, not a limit of the statement, ended it{cause}.",
+        solution=f"Give the {step} function a longer timeout (`limits.function_timeout`), up to Lambda's limit of 15min"
+        f"{solution}.",
+        state=error.state,
+        **error.facts,
+    )
+
+
+class Guard:
+    """Cancels a session's statements when the time is up: a file of many short statements has no limit as a whole."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._over = threading.Event()
+
+    def watch(self, session: Session) -> None:
+        """Begins to watch a session."""
+        self._over = over = threading.Event()
+        first = self._deadline.left / 1_000 + _GRACE
+
+        def cancel() -> None:
+            seconds = first
+            while not over.wait(seconds):
+                with contextlib.suppress(psycopg.Error):
+                    session.wire.connection.cancel_safe(timeout=_AGAIN)
+                seconds = _AGAIN
+
+        threading.Thread(target=cancel, daemon=True).start()
+
+    def rest(self) -> None:
+        """Stops watching."""
+        self._over.set()
+
+
 @contextlib.contextmanager
 def read_only_session(step: Step, function: str) -> Iterator[Session]:
-    """Opens a read-only session on the writer, with the environment's limits, that ends before the call does.
-
-    Raises:
-        NotAWriter: the server is a standby.
-        StatementTimeout: a statement took too long, or the time of the call is over.
-        LockTimeout: others hold a lock on the history.
-    """
+    """Opens a read-only session on the writer, with the environment's limits, that ends before the call does. Raises
+    NotAWriter on a standby, and StatementTimeout when the time of the call is over."""
     session, guard = Session(step.url, step.execution), Guard(step.deadline)
     step.listener.connected(session)
     try:
@@ -81,9 +168,11 @@ def read_only_session(step: Step, function: str) -> Iterator[Session]:
             raise NotAWriter("The server is a standby (a reader): migrations need the writer.")
         guard.watch(session)
         limits = step.deadline.limits(step.settings.limits)
-        send(session, "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
-        send(session, f"SET statement_timeout = {limits.statement_timeout}")
-        send(session, f"SET lock_timeout = {limits.lock_timeout}")
+        session.execute(
+            Command("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
+            Command(f"SET statement_timeout = {limits.statement_timeout}"),
+            Command(f"SET lock_timeout = {limits.lock_timeout}"),
+        )
         yield session
     except (StatementTimeout, Cancelled) as error:
         if not step.deadline.is_over:
@@ -95,7 +184,7 @@ def read_only_session(step: Step, function: str) -> Iterator[Session]:
         step.listener.closed()
 
 
-def read_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
+def read_event_text(payload: Mapping[str, Any], key: str, longest: int) -> str:
     """A text of the event with which the state machine calls a function; empty where it is missing."""
     value = payload.get(key)
     if value is None:
@@ -140,22 +229,3 @@ def _malformed(key: str, what: str) -> InvalidInput:
         state="This call changed nothing. Earlier calls of the execution may have changed something; see the history.",
         next_command=NextCommand("status"),
     )
-
-
-def send(session: Session, sql: str) -> None:
-    """Runs one of our own statements outside any transaction."""
-    try:
-        session.wire.execute_pipeline([Command(sql)])
-    except BatchError as error:
-        raise named_error(error.error) from error
-
-
-def newest(items: Sequence[_Item], budget: int) -> list[_Item]:
-    """The last items whose JSON takes no more than `budget` bytes in all: the state that steps hand on is limited."""
-    kept: list[_Item] = []
-    for item in reversed(items):
-        budget -= len(json.dumps(item).encode()) + 2
-        if budget < 0:
-            break
-        kept.append(item)
-    return kept[::-1]

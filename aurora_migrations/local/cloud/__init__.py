@@ -4,13 +4,13 @@ cloud           all of it, put together: `with opened(...) as cloud`
 discovery       the cloud that `up` keeps running, or one started for the moment
 endpoint        the HTTP server where every AWS call arrives
 console         inbox and deployments, beside AWS's services
+template_cache  the CloudFormation template, built when its sources change
+package_cache   the Lambda package for this machine, built when its sources change
+artifact_cache  the folder of both: lock, digests, what is in use
 
-cache/          template and package, built when their sources change
-services/       what moto lacks of AWS's services
-lambda_service/ Lambda: the functions in processes of their own
+services/       what moto lacks of AWS's services, Lambda among them
 
-moto keeps the services' state and interprets the state machines. Each room imports only those below it:
-cloud > lambda_service > services, cloud > cache, and all of them `local/account.py`.
+moto keeps the services' state and interprets the state machines. No service imports a module of this folder.
 """
 
 from aurora_migrations.local import account  # before moto, which any module here may import

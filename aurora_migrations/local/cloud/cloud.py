@@ -13,31 +13,23 @@ from moto.moto_api._internal.models import moto_api_backend
 
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, KEY, REGION
-from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
-from aurora_migrations.local.cloud.cache.package_cache import package
-from aurora_migrations.local.cloud.cache.template_cache import template
-from aurora_migrations.local.cloud.console import Console
+from aurora_migrations.local.cloud.artifact_cache import fingerprint
+from aurora_migrations.local.cloud.console import Console, Mail, mails
 from aurora_migrations.local.cloud.endpoint import Endpoint
-from aurora_migrations.local.cloud.lambda_service.service import Functions
+from aurora_migrations.local.cloud.package_cache import package
 from aurora_migrations.local.cloud.services import cloudformation
 from aurora_migrations.local.cloud.services.cloudformation import Stack
 from aurora_migrations.local.cloud.services.cloudwatch_logs import LogWriter
 from aurora_migrations.local.cloud.services.eventbridge import Bus, Sent
-from aurora_migrations.local.cloud.services.inbox import Mail, mails
+from aurora_migrations.local.cloud.services.lambda_functions import Functions
 from aurora_migrations.local.cloud.services.stepfunctions import Executions
+from aurora_migrations.local.cloud.template_cache import template
 from aurora_migrations.local.database_login import read_login
-
-Watch = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """A running local cloud.
-
-    Attributes:
-        endpoint: the URL for every AWS client.
-        files: the fingerprint of the migrations that are deployed, as the last item.
-    """
+    """A running local cloud. The last of `files` is the fingerprint of the migrations that are deployed."""
 
     endpoint: str
     migrations: Path
@@ -56,7 +48,6 @@ class Cloud:
 
     @property
     def secret_key(self) -> str:
-        """The key to sign requests with."""
         return self.server.secret
 
     @property
@@ -71,7 +62,6 @@ class Cloud:
 
     @property
     def mails(self) -> list[Mail]:
-        """All mails so far."""
         return mails()
 
     def publish(self) -> None:
@@ -85,11 +75,7 @@ class Cloud:
         self.files.append(files)
 
     def deploy(self) -> Sent:
-        """Deploys the migrations as they are now, and sends CloudFormation's event of a finished deployment.
-
-        Raises:
-            PackagingError, InvalidFile: as `publish`.
-        """
+        """As `publish`; then sends CloudFormation's event of a finished deployment."""
         self.publish()
         return self.deployed("UPDATE_COMPLETE")
 
@@ -118,23 +104,19 @@ def opened(
     *,
     hurry: bool = False,
     tell: Callable[[str], None] = print,
-    watch: Watch = lambda detail: None,
+    watch: Callable[[dict[str, Any]], None] = lambda detail: None,
 ) -> Iterator[Cloud]:
-    """A cloud for the block: the deployed template, with the migrations as they are now.
+    """A cloud for the block: the deployed template, with the migrations as they are now, for the database at the URL.
 
     A process has one at a time, as moto's services are the process's own.
 
     Args:
-        url: the database to migrate.
         folder: the cache of template and packages.
         hurry: whether waits of the state machines take a second at most.
-        tell: receives a message about what takes a while.
         watch: called with the detail of each "Step Functions Execution Status Change".
 
     Raises:
-        ServerError: the template could not be made.
-        PackagingError, InvalidFile: the migrations can't be packaged.
-        InvalidInput: the URL has a part that the functions don't support.
+        ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
     """
     login = read_login(url, os.environ)
     moto_api_backend.reset()

@@ -17,17 +17,17 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from aurora_migrations import project
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
-from aurora_migrations.local import paths
-from aurora_migrations.local.account import ENVIRONMENT, KEY, REGION, isolated_environment
-from aurora_migrations.local.cloud.cache.artifact_cache import fingerprint
-from aurora_migrations.local.cloud.services.callers import FILES, signed
+from aurora_migrations.local.account import isolated_environment
+from aurora_migrations.local.cloud.artifact_cache import fingerprint
+from aurora_migrations.local.cloud.services.iam import FILES, signed
+from aurora_migrations.local.postgres import server as postgres
+from aurora_migrations.local.postgres.data_directory import local_data
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.file_locks import hold, is_held
-from aurora_migrations.local.postgres.process_lifetime import ended_by_signals, guarded
+from aurora_migrations.local.postgres.processes import ended_by_signals, hold, is_held
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
@@ -39,37 +39,21 @@ _PROBE_S = 0.02  # much longer than anybody who only looks holds the lock
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach a local cloud.
-
-    Attributes:
-        endpoint: the URL of all its services.
-        secret_key: the key to sign requests with.
-        pid: the process that runs it.
-        migrations: the folder that it deploys, absolute.
-        hurry: whether its waits are a second at most.
-    """
+    """How to reach a local cloud. `migrations` is the folder that it deploys, absolute."""
 
     endpoint: str
     secret_key: str = field(repr=False)
     pid: int = field(default_factory=os.getpid)
-    environment: str = ENVIRONMENT
-    region: str = REGION
-    access_key: str = KEY
     migrations: str | None = None
     hurry: bool = False
 
 
 @contextlib.contextmanager
 def find_or_start(migrations: Path, tell: Callable[[str], None], *, hurry: bool = False) -> Iterator[Access]:
-    """A local cloud that runs at least for the block.
-
-    Args:
-        migrations: what a cloud of our own deploys; one that runs already must have the same.
-        tell: receives a message about what takes a while.
+    """A local cloud that runs at least for the block. `tell` receives a message about what takes a while.
 
     Raises:
-        ServerError, PackagingError, InvalidFile, InvalidInput: there is none, and it can't be started.
-        InvalidInput: the one that runs has the migrations of another folder.
+        ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started, or has other migrations.
     """
     access = find(project.local())
     if access is not None:
@@ -82,7 +66,7 @@ def find_or_start(migrations: Path, tell: Callable[[str], None], *, hurry: bool 
         try:
             yield Access(cloud.endpoint, cloud.secret_key)
         finally:
-            from aurora_migrations.local.cloud.services.inbox import save_mails
+            from aurora_migrations.local.cloud.console import save_mails
 
             save_mails(cloud.mails, project.local() / "inbox", tell)
 
@@ -92,11 +76,11 @@ def find_or_start(migrations: Path, tell: Callable[[str], None], *, hurry: bool 
 
 def find(home: Path) -> Access | None:
     """The cloud that runs on this folder, if one does."""
-    found = _read(home) if _is_up(home) else None
+    found = _read(home)
     if found is None:
         return None
     time.sleep(_PROBE_S)  # the lock may have been that of another who looks, and the file a dead cloud's
-    return found if _is_up(home) and _read(home) == found else None
+    return found if _read(home) == found else None
 
 
 @contextlib.contextmanager
@@ -109,10 +93,16 @@ def found_by_others(home: Path, access: Access) -> Iterator[bool]:
     with contextlib.ExitStack() as closing:
         try:
             home.mkdir(parents=True, exist_ok=True)
-            lock = _take_lock(home)
+            deadline = time.monotonic() + 20 * _PROBE_S
+            while (lock := hold(home / _LOCK)) is None and time.monotonic() < deadline:
+                time.sleep(_PROBE_S / 10)  # someone who only looks has it for a moment
             if lock is not None:
                 closing.enter_context(lock)
-                _write(home, access)
+                making = home / f"{_FILE}.new"
+                making.unlink(missing_ok=True)  # or it would keep the permissions that it has
+                making.touch(mode=0o600, exist_ok=False)
+                making.write_text(json.dumps(asdict(access)), encoding="utf-8")
+                making.replace(home / _FILE)  # it appears whole
                 closing.callback((home / _FILE).unlink, missing_ok=True)  # before the lock is released
         except OSError as error:
             raise ServerError(
@@ -123,15 +113,8 @@ def found_by_others(home: Path, access: Access) -> Iterator[bool]:
 
 
 def ensure_same_migrations(access: Access, migrations: Path) -> None:
-    """Refuses a cloud with other migrations.
-
-    Args:
-        migrations: the folder that a command was given. Where none was typed and the usual one doesn't exist, the
-            command takes the cloud as it is.
-
-    Raises:
-        InvalidInput: the cloud has the migrations of another folder.
-    """
+    """Refuses a cloud with the migrations of another folder. Where none was typed and the usual one doesn't exist, the
+    command takes the cloud as it is."""
     wanted = migrations.resolve()
     nothing_typed = migrations == project.migrations() and not wanted.is_dir()
     if nothing_typed or not access.migrations or Path(access.migrations) == wanted:
@@ -156,31 +139,11 @@ def report_changes(access: Access, tell: Callable[[str], None]) -> None:
             tell("The files have changed since they were deployed: aurora-migrations deploy --local puts them in.")
 
 
-def _is_up(home: Path) -> bool:
-    return is_held(home / _LOCK, leftover=home / _FILE)
-
-
-def _take_lock(home: Path) -> IO[bytes] | None:
-    """The lock, unless another cloud has it. Someone who only looks has it for a moment: that is waited for."""
-    deadline = time.monotonic() + 20 * _PROBE_S
-    while (lock := hold(home / _LOCK)) is None and time.monotonic() < deadline:
-        time.sleep(_PROBE_S / 10)
-    return lock
-
-
 def _read(home: Path) -> Access | None:
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return Access(**json.loads((home / _FILE).read_text("utf-8")))
+    if is_held(home / _LOCK, leftover=home / _FILE):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return Access(**json.loads((home / _FILE).read_text("utf-8")))
     return None
-
-
-def _write(home: Path, access: Access) -> None:
-    """Replaces the file of a dead cloud. The new one appears whole."""
-    making = home / f"{_FILE}.new"
-    making.unlink(missing_ok=True)  # or it would keep the permissions that it has
-    making.touch(mode=0o600, exist_ok=False)
-    making.write_text(json.dumps(asdict(access)), encoding="utf-8")
-    making.replace(home / _FILE)
 
 
 # ---- a cloud of our own ---------------------------------------------------------------------------------------------
@@ -195,14 +158,8 @@ def start_cloud(
     hurry: bool = False,
     watch: Callable[[dict[str, Any]], None] = lambda detail: None,
 ) -> Iterator[tuple[Cloud, str]]:
-    """A cloud of our own for the block, on the local PostgreSQL or on another database; and that database's URL.
-
-    Args:
-        watch: called with the detail of each "Step Functions Execution Status Change".
-
-    Raises:
-        ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
-    """
+    """A cloud of our own for the block, as of `opened`, on the local PostgreSQL or on another database; and that
+    database's URL."""
     tell("Starting the local cloud ...")
     with (
         isolated_environment(),
@@ -210,20 +167,25 @@ def start_cloud(
         contextlib.ExitStack() as closing,
         ThreadPoolExecutor(1) as background,
     ):
-        with _without_garbage_collection():
+        gc.disable()  # what is imported and deployed stays: to look through it again and again would take a second
+        try:
             starting = _start_postgres(closing, background) if database_url is None else None
             from aurora_migrations.local.cloud.cloud import opened  # takes seconds, as PostgreSQL does
 
             url = starting.result().url() if starting else str(database_url)
-            how: dict[str, Any] = {"hurry": hurry, "tell": tell, "watch": watch}
-            cloud = closing.enter_context(opened(url, migrations, project.cache() / "cloud", **how))
+            kept = project.cache() / "cloud"
+            cloud = closing.enter_context(opened(url, migrations, kept, hurry=hurry, tell=tell, watch=watch))
+        finally:
+            gc.freeze()
+            gc.enable()
         yield cloud, url
 
 
 def _start_postgres(closing: contextlib.ExitStack, background: Executor) -> Future[Server]:
     """Starts the local PostgreSQL, to be used until the stack is closed. Its guard is there before it."""
-    closing.enter_context(guarded(paths.data()))
-    starting = background.submit(paths.start, None)
+    data = local_data()
+    closing.enter_context(postgres.guarded(data))
+    starting = background.submit(postgres.start, data)
 
     def leave() -> None:
         if starting.exception() is None:  # also if it came up after an exception here
@@ -231,14 +193,3 @@ def _start_postgres(closing: contextlib.ExitStack, background: Executor) -> Futu
 
     closing.callback(leave)
     return starting
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """What is imported and deployed stays: to look through it for garbage again and again would take a second."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()

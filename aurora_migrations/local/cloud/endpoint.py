@@ -9,7 +9,7 @@ import logging
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -22,18 +22,15 @@ from werkzeug.datastructures import EnvironHeaders
 from werkzeug.serving import ThreadedWSGIServer
 
 from aurora_migrations.local.account import ACCOUNT, KEY, PARTITION, key_of
-from aurora_migrations.local.cloud.console import INBOX, PREFIX, Console, Page
-from aurora_migrations.local.cloud.lambda_service.service import Functions
+from aurora_migrations.local.cloud.console import INBOX, PREFIX, Console
 from aurora_migrations.local.cloud.services import iam
-from aurora_migrations.local.cloud.services.callers import is_from_a_web_page, is_signed, new_secret
 from aurora_migrations.local.cloud.services.eventbridge import Bus
-from aurora_migrations.local.cloud.services.iam import Call, Refused, read_call
+from aurora_migrations.local.cloud.services.iam import Call, Refused, is_from_a_web_page, is_signed, read_call
+from aurora_migrations.local.cloud.services.lambda_functions import Functions
 from aurora_migrations.local.cloud.services.stepfunctions import Executions, connect_interpreter, with_execution_name
 
 Respond = Callable[..., Any]
 backends.list_of_moto_modules = cache(partial(tuple, backends.list_of_moto_modules()))  # moto lists it for every call
-_JSON = [("Content-Type", "application/x-amz-json-1.1")]
-_NOT_FOUND = [("x-amzn-ErrorType", "ResourceNotFoundException")]
 _NO_WEB_PAGES = "The local cloud doesn't answer web pages. Open its inbox by the address that `up` prints.\n"
 _WRONG_KEY = (
     "This request isn't signed with the keys of this local cloud. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to "
@@ -52,13 +49,7 @@ class Made:
 
 
 class Endpoint:
-    """The server.
-
-    Attributes:
-        secret: the secret key that requests must be signed with.
-        made: every call by a function.
-        functions, executions, bus, console: where calls go; set before the first call.
-    """
+    """The server. Where calls go is set before the first call."""
 
     functions: Functions
     executions: Executions
@@ -69,8 +60,10 @@ class Endpoint:
         default_user_config["stepfunctions"]["execute_state_machine"] = True
         for noisy in ("werkzeug", "moto"):  # they log requests and failed executions, which are reported elsewhere
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
-        self.made: list[Made] = []
-        self.secret = new_secret()
+        self.made: list[Made] = []  # every call by a function
+        self.secret = secrets.token_hex(
+            20
+        )  # requests are signed with it; of 40 characters, like AWS's; needs no quotes in a shell
         self._inbox_key = secrets.token_hex(16)  # part of a URL, so it must open nothing else
         self._roles: dict[str, str] = {}
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -89,20 +82,22 @@ class Endpoint:
         self._roles[key_of(role_arn)] = role_arn
 
     def close(self) -> None:
-        """Ends the server."""
         self._server.shutdown()
         self._server.server_close()
 
     def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
         header = EnvironHeaders(environ).get
         if is_from_a_web_page(header, self._server.server_port):
-            return _respond_page(respond, Page("403 Forbidden", "text/plain", _NO_WEB_PAGES))
+            return _respond(respond, "403 Forbidden", "text/plain; charset=utf-8", _NO_WEB_PAGES)
         call = read_call(environ)
         known = call.key == KEY or call.key in self._roles
-        if not (known and is_signed(call, environ, header, self.secret)) and not self._may_read_inbox(call):
-            return _respond_page(respond, Page("403 Forbidden", "text/plain", _WRONG_KEY))
+        key = call.query.get("key", [""])[0]
+        reads_inbox = call.path == INBOX and hmac.compare_digest(key.encode(), self._inbox_key.encode())
+        if not (known and is_signed(call, environ, header, self.secret)) and not reads_inbox:
+            return _respond(respond, "403 Forbidden", "text/plain; charset=utf-8", _WRONG_KEY)
         if call.path.startswith(PREFIX):
-            return _respond_page(respond, self.console.answer(environ["REQUEST_METHOD"], call.path))
+            page = self.console.answer(environ["REQUEST_METHOD"], call.path)
+            return _respond(respond, page.status, f"{page.kind}; charset=utf-8", page.text)
         denied = self._denied(call)
         if denied is not None:
             return _respond_json(respond, "400 Bad Request", denied)
@@ -112,10 +107,8 @@ class Endpoint:
             if call.name == "events:PutEvents":
                 return _respond_json(respond, "200 OK", self.bus.put_entries(call.parameters.get("Entries")))
             if call.name == "states:StopExecution":
-                parameters = call.parameters
-                stopped = self.executions.stop(
-                    str(parameters.get("executionArn")), parameters.get("error"), parameters.get("cause")
-                )
+                asked = call.parameters
+                stopped = self.executions.stop(str(asked.get("executionArn")), asked.get("error"), asked.get("cause"))
                 return _respond_json(respond, "200 OK", stopped)
             if call.name == "states:StartExecution":
                 return self._start_execution(environ, respond, call)
@@ -124,33 +117,28 @@ class Endpoint:
         answer: Iterable[bytes] = self._moto(environ, respond)
         return answer
 
-    def _may_read_inbox(self, call: Call) -> bool:
-        key = call.query.get("key", [""])[0]
-        return call.path == INBOX and hmac.compare_digest(key.encode(), self._inbox_key.encode())
-
     def _invoke(self, environ: dict[str, Any], respond: Respond, call: Call) -> Iterable[bytes]:
         """As Lambda: an asynchronous call is answered at once, and one of an unknown function with 404."""
         try:
             deployed = self.functions.find(call.function)
         except LookupError as error:
-            return _respond_json(respond, "404 Not Found", {"Type": "User", "Message": str(error)}, _NOT_FOUND)
+            why = {"Type": "User", "Message": str(error)}
+            return _respond_json(respond, "404 Not Found", why, ("x-amzn-ErrorType", "ResourceNotFoundException"))
         if environ.get("HTTP_X_AMZ_INVOCATION_TYPE") == "Event":
             threading.Thread(target=self.functions.invoke, args=(call.function, call.body), daemon=True).start()
             return _respond_json(respond, "202 Accepted", {})
         answer = self.functions.invoke(call.function, call.body)
-        headers = [("Content-Type", "application/json"), ("X-Amz-Executed-Version", str(deployed.version))]
-        if answer.failed:
-            headers.append(("X-Amz-Function-Error", "Unhandled"))
-        respond("200 OK", [*headers, ("Content-Length", str(len(answer.body)))])
-        return [answer.body]
+        failed = [("X-Amz-Function-Error", "Unhandled")] if answer.failed else []
+        version = ("X-Amz-Executed-Version", str(deployed.version))
+        return _respond(respond, "200 OK", "application/json", answer.body, version, *failed)
 
     def _denied(self, call: Call) -> dict[str, str] | None:
         """AWS's error, if the caller is a function whose role doesn't allow the call."""
         role = self._roles.get(call.key)
         if role is None:
             return None
-        resource = iam.resource_of(call, ACCOUNT)
-        allowed = iam.allows(policies_of(role), call.name, resource, {})
+        resource = iam.resource_of(call)
+        allowed = iam.allows(policies_of(role), call.name, resource)
         self.made.append(Made(role, call.name, resource, allowed))
         if allowed:
             return None
@@ -184,15 +172,13 @@ def policies_of(role_arn: str) -> list[dict[str, Any]]:
     return [json.loads(text) for text in role.policies.values()]
 
 
-def _respond_page(respond: Respond, page: Page) -> Iterable[bytes]:
-    body = page.text.encode()
-    respond(page.status, [("Content-Type", f"{page.kind}; charset=utf-8"), ("Content-Length", str(len(body)))])
-    return [body]
-
-
 def _respond_json(
-    respond: Respond, status: str, document: dict[str, Any], more: Sequence[tuple[str, str]] = ()
+    respond: Respond, status: str, document: Mapping[str, Any], *more: tuple[str, str]
 ) -> Iterable[bytes]:
-    body = json.dumps(document).encode()
-    respond(status, [*_JSON, *more, ("Content-Length", str(len(body)))])
+    return _respond(respond, status, "application/x-amz-json-1.1", json.dumps(document), *more)
+
+
+def _respond(respond: Respond, status: str, kind: str, text: str | bytes, *more: tuple[str, str]) -> Iterable[bytes]:
+    body = text.encode() if isinstance(text, str) else text
+    respond(status, [("Content-Type", kind), *more, ("Content-Length", str(len(body)))])
     return [body]

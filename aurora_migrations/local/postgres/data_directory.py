@@ -1,5 +1,6 @@
 """A PostgreSQL data directory, with our files beside it: password, log, lock and the list of its users."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -11,16 +12,32 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from aurora_migrations.local.postgres import os_account
+from aurora_migrations import project
+from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres.binaries import Installation
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.file_locks import hold, is_held
+from aurora_migrations.local.postgres.processes import hold, is_held
 
 SETTINGS = "aurora-migrations.conf"  # also shows that we made the data directory, completely
 LOG_BYTES = 1_000_000
 
-_users: dict[Path, IO[bytes]] = {}  # the tokens of this process, locked
+_users: dict[Path, IO[bytes] | None] = {}  # the tokens of this process, locked
 _numbers = count(1)
+
+
+def local_data() -> Path:
+    """The data directory of the local PostgreSQL."""
+    return project.local() / f"postgres-{binaries.find().major}"
+
+
+def place_for(data: Path) -> Path:
+    """Where the data directory goes: where it was wanted or, if the account can't get there, below /var/tmp."""
+    wanted = data.absolute()
+    if binaries.reachable(wanted.parent):
+        return wanted
+    # We don't widen the permissions of folders that aren't ours.
+    name = hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:16]
+    return binaries.root_folder() / f"{name}-{wanted.name}"
 
 
 @dataclass(frozen=True)
@@ -28,9 +45,6 @@ class Folder:
     """A data directory. Our files are beside it, as PostgreSQL owns everything inside."""
 
     data: Path
-
-    def _beside(self, suffix: str) -> Path:
-        return self.data.with_name(self.data.name + suffix)
 
     @property
     def log(self) -> Path:
@@ -48,11 +62,7 @@ class Folder:
     # ---- making it
 
     def make(self, programs: Installation, *, temporary: bool) -> None:
-        """Make the data directory unless it exists. It appears whole or not at all.
-
-        Raises:
-            ServerError: another version made it, it isn't ours, or initdb failed.
-        """
+        """Make the data directory unless it exists. It appears whole or not at all."""
         if (self.data / SETTINGS).exists():
             made_by = (self.data / "PG_VERSION").read_text().strip()
             if made_by != str(programs.major):
@@ -70,21 +80,6 @@ class Folder:
             )
         making = self.empty(self._beside(".new"))
         self.keep_password(secrets.token_urlsafe(18))
-        self._initdb(programs, making, temporary=temporary)
-        with (making / "postgresql.conf").open("a", encoding="utf-8") as file:
-            file.write(f"\ninclude_if_exists = '{SETTINGS}'\n")
-        _write(making / SETTINGS, "")
-        _remove(self.data)
-        making.rename(self.data)
-
-    def empty(self, path: Path) -> Path:
-        """Replace whatever is at the path with an empty folder that PostgreSQL's account owns."""
-        _remove(path)
-        path.mkdir(mode=0o700)
-        os_account.give(path)
-        return path
-
-    def _initdb(self, programs: Installation, making: Path, *, temporary: bool) -> None:
         finished = programs.run(
             "initdb",
             *("-D", making, "-U", "postgres", "-E", "UTF8", "--locale=C"),
@@ -98,8 +93,23 @@ class Folder:
                 output=finished.output,
                 todo=f"make room and permissions for {self.data.parent}, or name another folder.",
             )
+        with (making / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(f"\ninclude_if_exists = '{SETTINGS}'\n")
+        _write(making / SETTINGS, "")
+        _remove(self.data)
+        making.rename(self.data)
+
+    def empty(self, path: Path) -> Path:
+        """Replace whatever is at the path with an empty folder that PostgreSQL's account owns."""
+        _remove(path)
+        path.mkdir(mode=0o700)
+        binaries.give(path)
+        return path
 
     # ---- files in it and beside it
+
+    def _beside(self, suffix: str) -> Path:
+        return self.data.with_name(self.data.name + suffix)
 
     @property
     def _password_file(self) -> Path:
@@ -121,8 +131,8 @@ class Folder:
 
     def write_settings(self, settings: Mapping[str, str]) -> None:
         """Settings for the next start. In a file, as each shell quotes a command line differently."""
-        lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
-        _write(self.data / SETTINGS, "".join(lines))
+        quoted = {name: value.replace("\\", "\\\\").replace("'", "''") for name, value in settings.items()}
+        _write(self.data / SETTINGS, "".join(f"{name} = '{value}'\n" for name, value in quoted.items()))
 
     def fresh_log(self) -> int:
         """Make a log that PostgreSQL's account can write to; returns the size it has now."""
@@ -153,7 +163,14 @@ class Folder:
         lines = self.postmaster()
         if not lines or sys.platform == "win32":  # PostgreSQL isn't misled there
             return bool(lines)
-        return str(self.data) in _command(lines[0].strip())
+        pid = lines[0].strip()
+        if not Path("/proc/self/cmdline").exists():
+            shown = subprocess.run(["ps", "-o", "command=", "-p", pid], capture_output=True, text=True).stdout
+            return str(self.data) in shown
+        try:
+            return str(self.data) in Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
+        except OSError:
+            return False
 
     def correct(self) -> None:
         """Correct a misleading postmaster.pid, so that PostgreSQL can start.
@@ -172,10 +189,7 @@ class Folder:
         users = self._beside(".users")
         users.mkdir(exist_ok=True)
         token = users / f"{os.getpid()}-{next(_numbers)}"
-        file = hold(token)
-        if file is None:
-            raise AssertionError(f"{token} is this process's own")
-        _users[token] = file
+        _users[token] = hold(token)
         return token
 
     def leave(self, token: Path) -> bool:
@@ -185,30 +199,16 @@ class Folder:
         token.unlink(missing_ok=True)
         return not self.is_used()
 
-    def is_used(self) -> bool:
-        """Whether a living process uses the server."""
-        return any(map(is_held, self._beside(".users").glob("*")))
-
-
-def _command(pid: str) -> str:
-    """The command line of a process; empty if it is dead."""
-    if not Path("/proc/self/cmdline").exists():
-        return subprocess.run(["ps", "-o", "command=", "-p", pid], capture_output=True, text=True).stdout
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+    def is_used(self, by: int | None = None) -> bool:
+        """Whether a living process uses the server, or the one with this process id."""
+        return any(map(is_held, self._beside(".users").glob(f"{by or '*'}-*")))
 
 
 def _write(path: Path, text: str) -> None:
     """Write a file that only PostgreSQL's account (and root) can read."""
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8", newline="")
-    os_account.give(path)
+    binaries.give(path)
 
 
 def _remove(path: Path) -> None:

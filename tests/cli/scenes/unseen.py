@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 _NO_ERROR_OF_ITS_OWN = "a line in a table or a note, not an error that ends a command: see tests/cli/test_remote_"
-_UNREACHABLE = "nothing reaches it today; kept in case that changes: "
 _TAMPERED = "somebody has changed the history by hand; each text is shown by tests/database/test_tampering.py"
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
@@ -12,48 +11,35 @@ UNSEEN = {
     "compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
     "compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
-    "engine/history.py _progress units_missing": _TAMPERED,
-    "engine/history.py read_state duplicate_version": _TAMPERED,
-    "engine/history.py read_text record_disappeared": _TAMPERED,
-    "engine/manifest.py _read_line _unread": "a disk that fails between opening a file and reading it",
+    "engine/history.py _progress changed_by_hand": _TAMPERED,
+    "engine/history.py read_state changed_by_hand": _TAMPERED,
+    "engine/history.py read_applied_text changed_by_hand": _TAMPERED,
+    "engine/manifest.py _read_details _unread 2": "a disk that fails between opening a file and reading it",
     "engine/runner.py wait_for_next_attempt cancelled": "Ctrl-C within the millisecond of a statement of "
     "ours; the message is that of `session.pause`, which has a scene",
     "engine/postgres/sqlstate.py named_error MigrationFailed": "an error of the server in a statement of "
     "ours; the messages are those of a file's statement, which have scenes",
     "engine/transaction.py _begin history_changed": _TAMPERED,
-    "engine/transaction.py _resume runner_error": "a connection that breaks between two "
-    "messages of a file that is resumed, in the words of one that breaks in it",
     "engine/transaction.py _run_outside file_error": _OUTSIDE,
     "engine/transaction.py _run_outside not_retried": _OUTSIDE,
     "engine/transaction.py _run_outside not_retried 2": _OUTSIDE,
-    "engine/transaction.py _run_outside not_retried 3": _OUTSIDE,
     "engine/transaction.py _run_outside runner_error": _OUTSIDE,
-    "engine/transaction.py _run_outside runner_error 2": _OUTSIDE,
-    "engine/unreadable_history.py _applied_missing _changed_by_hand": _TAMPERED,
-    "engine/unreadable_history.py _unlogged_table _changed_by_hand": _TAMPERED,
-    "engine/unreadable_history.py format_of _applied_missing": _TAMPERED,
-    "engine/unreadable_history.py format_of _foreign": _TAMPERED,
-    "engine/unreadable_history.py format_of _unlogged_table": _TAMPERED,
-    "engine/unreadable_history.py duplicate_version _changed_by_hand": _TAMPERED,
-    "engine/unreadable_history.py units_missing _changed_by_hand": _TAMPERED,
-    "engine/unreadable_history.py record_disappeared _changed_by_hand": _TAMPERED,
+    "engine/history_format.py read_format _foreign": _TAMPERED,
+    "engine/history_format.py read_format changed_by_hand": _TAMPERED,
+    "engine/history_format.py read_format changed_by_hand 2": _TAMPERED,
     "cli/remote/progress.py _logged to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
-    "cli/remote/health_checks.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
-    "cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "cli/verbs/doctor.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "cli/verbs/doctor.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "functions/entrypoint.py _write_mail unexpected": "only logged: a mail that fails must not hide anything",
-    "functions/preflight/handler.py _read_database unexpected": "only logged and mailed: the mail is sent all the same",
+    "functions/preflight.py _read_database unexpected": "only logged and mailed: the mail is sent all the same",
     "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "
     "nearly: no test can hit the moment between",
-    "engine/diagnostics/file_errors.py _waited_too_long LockTimeout": f"{_UNREACHABLE}whoever stops a wait has "
-    "seen what was waited for",
     "engine/locks/retry.py wait as_cancelled": "a second Ctrl-C within the millisecond of a query; the message is "
     "that of `session.pause`, which has a scene",
     "engine/postgres/session.py pause cancelled": "Ctrl-C within the millisecond of a query; the message is that of "
     "`interrupts.as_cancelled`, which has a scene",
     "engine/runner.py connect pause": "the message is that of `connect as_cancelled`, which has a scene; here "
     "the connection is retried",
-    "engine/postgres/session.py reset_session named_error": "a new connection takes the lost one's place at once; "
-    "this error needs five more to be lost",
     "engine/postgres/sqlstate.py named_error DatabaseBusy": "servers say 57P03 before a login, where "
     "`connect._why_not_connected` makes it, which has a scene",
 }

@@ -1,21 +1,18 @@
-"""CloudFormation: deploys the template into moto, with the resources that moto lacks or doesn't run.
-
-An account is made first that has what the template expects: network, secret, parameters, bucket.
-"""
+"""CloudFormation: deploys the template into moto, with the resources that moto lacks or doesn't run."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 from moto.awslambda.models import lambda_backends
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import get_model_map
 from moto.cloudwatch.models import cloudwatch_backends
-from moto.core.common_models import CloudFormationModel
 from moto.ec2.models import ec2_backends
 from moto.logs.models import LogGroup as MotoLogGroup
 from moto.s3.models import s3_backends
@@ -38,7 +35,7 @@ _Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Stack:
-    """The deployed stack: its ARN, its outputs, and the ARN of the database's secret."""
+    """The deployed stack. `secret` is the ARN of the database's secret."""
 
     arn: str
     outputs: Mapping[str, str]
@@ -46,15 +43,10 @@ class Stack:
 
 
 def deploy(template: str, package: str, login: Login, *, hurry: bool) -> Stack:
-    """Makes everything in the template.
-
-    Args:
-        package: the key of the functions' package.
-        hurry: whether waits of the state machines are shortened.
-    """
-    StateMachine.hurry = hurry
-    kinds: dict[str, Any] = {resource.kind: resource for resource in RESOURCES}
-    get_model_map().update(dict.fromkeys(_IGNORED, _Resource) | kinds)
+    """Makes everything in the template. `package` is the key of the functions' package."""
+    kinds: dict[str, Any] = {kind: _Kind(make) for kind, make in _MAKERS.items()}
+    kinds["AWS::StepFunctions::StateMachine"] = _Kind(partial(_make_state_machine, hurry))
+    get_model_map().update(kinds)
     secret = _make_account(login, package)
     places = {"LambdaSourceBucketName": BUCKET, "LambdaSourceObjectKey": package}
     names = json.loads(template)["Parameters"]
@@ -108,10 +100,7 @@ def _upload(package: str) -> None:
 
 
 def shorten_waits(definition: str) -> str:
-    """A state machine's definition in which waits, and the pauses between attempts, take a second at most.
-
-    What is retried, and how often, stays as it is.
-    """
+    """A state machine's definition in which waits, and the pauses between attempts, take a second at most."""
     machine = json.loads(definition)
     for state in machine["States"].values():
         if state["Type"] == "Wait" and "Seconds" in state:
@@ -128,140 +117,99 @@ def shorten_waits(definition: str) -> str:
 # ---- resources ------------------------------------------------------------------------------------------------------
 
 
-class _Resource(CloudFormationModel):
-    """A kind of resource for moto's CloudFormation. This base class has no effect on a laptop.
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of resource, as far as moto's CloudFormation needs one of its models.
 
     Resources are only ever created: what changes later is deployed as a new package.
     """
 
-    kind: ClassVar[str] = "AWS::Local::Resource"
+    make: Callable[[_Json], Any]
 
+    def has_cfn_attr(self, attr: str) -> bool:
+        return True
+
+    def create_from_cloudformation_json(self, name: str, given: _Json, *where: str, **more: Any) -> Any:
+        return self.make(given["Properties"])
+
+
+class _Resource:
     def __init__(self, physical_id: str, **attributes: str) -> None:
         self.physical_resource_id = physical_id
         self._attributes = attributes
 
-    @classmethod
-    def cloudformation_type(cls) -> str:
-        return cls.kind
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        return ""
-
-    @classmethod
-    def has_cfn_attr(cls, attr: str) -> bool:
-        return True
-
     def get_cfn_attribute(self, name: str) -> str:
         return self._attributes[name]
 
-    @classmethod
-    def create_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: _Json, account_id: str, region_name: str, **more: Any
-    ) -> Any:
-        return cls.make(cloudformation_json["Properties"], account_id, region_name)
-
-    @classmethod
-    def make(cls, properties: _Json, account: str, region: str) -> Any:
-        """Makes it in moto's service."""
-        return cls(cls.kind)
+    def is_created(self) -> bool:
+        return True
 
 
-class LogGroup(_Resource):
-    """A log group whose ARN ends in `:*` as on AWS, so that a right to write to it covers its streams."""
-
-    kind = "AWS::Logs::LogGroup"
-
-    @classmethod
-    def create_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: _Json, account_id: str, region_name: str, **more: Any
-    ) -> LogGroup:
-        made = MotoLogGroup.create_from_cloudformation_json(
-            resource_name, cloudformation_json, account_id, region_name, **more
-        )
-        return cls(made.name, Arn=f"{made.arn}:*")
+def _make_nothing(properties: _Json) -> _Resource:
+    return _Resource("without effect on a laptop")
 
 
-class Version(_Resource):
-    """A function's version, whose number an alias refers to."""
-
-    kind = "AWS::Lambda::Version"
-
-    @classmethod
-    def make(cls, properties: _Json, account: str, region: str) -> Version:
-        name = properties["FunctionName"]
-        made: Any = lambda_backends[account][region].publish_version(name)
-        return cls(f"{name}:{made.version}", Version=str(made.version))
+def _make_log_group(properties: _Json) -> _Resource:
+    made = MotoLogGroup.create_from_cloudformation_json(
+        properties["LogGroupName"], {"Properties": properties}, ACCOUNT, REGION
+    )
+    return _Resource(made.name, Arn=f"{made.arn}:*")  # as on AWS: a right to write to the group covers its streams
 
 
-class Alias(_Resource):
-    """A function's alias."""
-
-    kind = "AWS::Lambda::Alias"
-
-    @classmethod
-    def make(cls, properties: _Json, account: str, region: str) -> Alias:
-        wanted = (properties["Name"], properties["FunctionName"], properties["FunctionVersion"], "", "")
-        return cls(lambda_backends[account][region].create_alias(*wanted).arn)
+def _make_version(properties: _Json) -> _Resource:
+    name = properties["FunctionName"]
+    made: Any = lambda_backends[ACCOUNT][REGION].publish_version(name)
+    return _Resource(f"{name}:{made.version}", Version=str(made.version))
 
 
-class StateMachine(_Resource):
-    """A state machine, made in the backend that interprets it: moto's CloudFormation uses one that runs nothing."""
-
-    kind = "AWS::StepFunctions::StateMachine"
-    hurry: ClassVar[bool]
-
-    @classmethod
-    def make(cls, properties: _Json, account: str, region: str) -> Any:
-        backend = stepfunctions_parser_backends[account][region]
-        definition = properties["DefinitionString"]
-        # Without moto's own check of the definition, which takes half a second: it is read again by each execution.
-        return StepFunctionBackend.create_state_machine(
-            backend,
-            properties["StateMachineName"],
-            shorten_waits(definition) if cls.hurry else definition,
-            properties["RoleArn"],
-        )
+def _make_alias(properties: _Json) -> _Resource:
+    wanted = (properties["Name"], properties["FunctionName"], properties["FunctionVersion"], "", "")
+    return _Resource(lambda_backends[ACCOUNT][REGION].create_alias(*wanted).arn)
 
 
-class Subscription(_Resource):
-    """A topic's subscriber."""
-
-    kind = "AWS::SNS::Subscription"
-
-    @classmethod
-    def make(cls, properties: _Json, account: str, region: str) -> Subscription:
-        wanted = (properties["TopicArn"], properties["Endpoint"], properties["Protocol"])
-        return cls(sns_backends[account][region].subscribe(*wanted).arn)
-
-
-class Alarm(_Resource):
-    """An alarm. moto only keeps it; eventbridge.py raises the one for dead letters."""
-
-    kind = "AWS::CloudWatch::Alarm"
-
-    @classmethod
-    def make(cls, properties: _Json, account: str, region: str) -> Alarm:
-        made = cloudwatch_backends[account][region].put_metric_alarm(
-            name=properties["AlarmName"],
-            namespace=properties["Namespace"],
-            metric_name=properties["MetricName"],
-            comparison_operator=properties["ComparisonOperator"],
-            evaluation_periods=properties["EvaluationPeriods"],
-            period=properties["Period"],
-            threshold=properties["Threshold"],
-            statistic=properties["Statistic"],
-            description=properties["AlarmDescription"],
-            dimensions=properties["Dimensions"],
-            alarm_actions=properties["AlarmActions"],
-        )
-        return cls(made.name, Arn=made.alarm_arn)
+def _make_state_machine(hurry: bool, properties: _Json) -> Any:
+    """Makes it in the backend that interprets it: moto's CloudFormation uses one that runs nothing."""
+    definition = properties["DefinitionString"]
+    # Without moto's own check of the definition, which takes half a second: it is read again by each execution.
+    return StepFunctionBackend.create_state_machine(
+        stepfunctions_parser_backends[ACCOUNT][REGION],
+        properties["StateMachineName"],
+        shorten_waits(definition) if hurry else definition,
+        properties["RoleArn"],
+    )
 
 
-RESOURCES: tuple[type[_Resource], ...] = (LogGroup, Version, Alias, StateMachine, Subscription, Alarm)
-_IGNORED = (
-    "AWS::EC2::SecurityGroupEgress",
-    "AWS::EC2::SecurityGroupIngress",
-    "AWS::SNS::TopicPolicy",
-    "AWS::SQS::QueuePolicy",
-)
+def _make_subscription(properties: _Json) -> _Resource:
+    wanted = (properties["TopicArn"], properties["Endpoint"], properties["Protocol"])
+    return _Resource(sns_backends[ACCOUNT][REGION].subscribe(*wanted).arn)
+
+
+def _make_alarm(properties: _Json) -> _Resource:
+    """Only kept by moto; eventbridge.py raises the one for dead letters."""
+    made = cloudwatch_backends[ACCOUNT][REGION].put_metric_alarm(
+        name=properties["AlarmName"],
+        namespace=properties["Namespace"],
+        metric_name=properties["MetricName"],
+        comparison_operator=properties["ComparisonOperator"],
+        evaluation_periods=properties["EvaluationPeriods"],
+        period=properties["Period"],
+        threshold=properties["Threshold"],
+        statistic=properties["Statistic"],
+        description=properties["AlarmDescription"],
+        dimensions=properties["Dimensions"],
+        alarm_actions=properties["AlarmActions"],
+    )
+    return _Resource(made.name, Arn=made.alarm_arn)
+
+
+_MAKERS: Mapping[str, Callable[[_Json], Any]] = {
+    "AWS::Logs::LogGroup": _make_log_group,
+    "AWS::Lambda::Version": _make_version,
+    "AWS::Lambda::Alias": _make_alias,
+    "AWS::SNS::Subscription": _make_subscription,
+    "AWS::CloudWatch::Alarm": _make_alarm,
+    "AWS::EC2::SecurityGroupEgress": _make_nothing,
+    "AWS::EC2::SecurityGroupIngress": _make_nothing,
+    "AWS::SNS::TopicPolicy": _make_nothing,
+    "AWS::SQS::QueuePolicy": _make_nothing,
+}

@@ -35,31 +35,11 @@ class Stream:
         self.lines.put((self, (int(time.time() * 1_000), text)))
 
 
-@dataclass
-class Lost:
-    """Lines of a log group that could not be written: their number, and the reason for the first."""
-
-    why: str
-    count: int = 0
-
-    def message(self, group: str) -> str:
-        """This as a sentence."""
-        lines, them = ("line", "it") if self.count == 1 else ("lines", "them")
-        return (
-            f"{self.count} {lines} of {group} could not be written to the log of the local cloud, so `logs` doesn't "
-            f"show {them}: {self.why}"
-        )
-
-
 class LogWriter:
-    """Sends lines in batches.
-
-    Attributes:
-        lost: lines that could not be written, by log group.
-    """
+    """Sends lines in batches."""
 
     def __init__(self, endpoint: Callable[[], str], secret: str) -> None:
-        self.lost: dict[str, Lost] = {}
+        self._lost: dict[str, list[str]] = defaultdict(list)  # by log group, why each line could not be written
         self._endpoint = endpoint
         self._secret = secret
         self._lines: queue.Queue[Any] = queue.Queue()
@@ -83,15 +63,26 @@ class LogWriter:
         self._thread.join(timeout)
         if self._thread.is_alive():
             for stream in [item[0] for item in (*self._sending, *self._rest()) if item is not _END]:
-                self._lose(stream, 1, f"the local cloud didn't take them within {timeout:g} s of its end")
+                self._lost[stream.group].append(f"the local cloud didn't take them within {timeout:g} s of its end")
 
     def losses(self) -> list[str]:
         """Messages about lost lines, one per log group."""
-        return [lost.message(group) for group, lost in self.lost.items()]
+        messages = []
+        for group, reasons in self._lost.items():
+            lines, them = ("line", "it") if len(reasons) == 1 else ("lines", "them")
+            messages.append(
+                f"{len(reasons)} {lines} of {group} could not be written to the log of the local cloud, so `logs` "
+                f"doesn't show {them}: {reasons[0]}"
+            )
+        return messages
 
     def _work(self) -> None:
         while True:
-            items = self._sending = self._next()
+            items = [self._lines.get()]
+            if items[0] is not _END:
+                time.sleep(_EVERY_S)  # in which more may come
+            items += self._rest()
+            self._sending = items
             batches: dict[Stream, list[_Line]] = defaultdict(list)
             for stream, line in (item for item in items if item is not _END):
                 batches[stream].append(line)
@@ -102,13 +93,6 @@ class LogWriter:
                 self._lines.task_done()
             if _END in items:
                 return
-
-    def _next(self) -> list[Any]:
-        """The waiting lines, after a moment in which more may come."""
-        items = [self._lines.get()]
-        if items[0] is not _END:
-            time.sleep(_EVERY_S)
-        return [*items, *self._rest()]
 
     def _rest(self) -> list[Any]:
         """All that wait to be sent."""
@@ -128,10 +112,7 @@ class LogWriter:
             events = [{"timestamp": at, "message": text or " "} for at, text in lines]
             client.put_log_events(**where, logEvents=events)
         except Exception as error:  # of any kind: later lines must still be sent
-            self._lose(stream, len(lines), f"{type(error).__name__}: {error}")
-
-    def _lose(self, stream: Stream, count: int, why: str) -> None:
-        self.lost.setdefault(stream.group, Lost(why)).count += count
+            self._lost[stream.group] += [f"{type(error).__name__}: {error}"] * len(lines)
 
     def _client(self, key: str) -> Any:
         if key not in self._clients:

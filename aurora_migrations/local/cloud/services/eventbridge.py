@@ -23,7 +23,6 @@ from aurora_migrations.local.cloud.services.iam import Refused
 
 _PLACEHOLDER = re.compile(r"<([\w.-]+)>")
 _MOST = 10  # events per call
-Start = Callable[[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Sent:
 class Bus:
     """The default event bus."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Callable[[str, str], str]) -> None:
         """`start` takes a state machine's ARN and an input in JSON, and returns the execution's ARN."""
         self._start = start
 
@@ -96,19 +95,13 @@ class Bus:
             try:
                 yield self._start(target["Arn"], text)
             except Exception as error:  # whatever it is, EventBridge keeps the event
-                self._send_to_dead_letters(rule, target, event, error)
-
-    def _send_to_dead_letters(
-        self, rule: Any, target: Mapping[str, Any], event: Mapping[str, Any], error: Exception
-    ) -> None:
-        queue = str(target.get("DeadLetterConfig", {}).get("Arn", "")).rpartition(":")[2]
-        if not queue:
-            return
-        why = {"ERROR_CODE": type(error).__name__, "ERROR_MESSAGE": str(error)[:1_000]}
-        why |= {"RULE_ARN": rule.arn, "TARGET_ARN": target["Arn"]}
-        attributes = {name: {"DataType": "String", "StringValue": value} for name, value in why.items()}
-        sqs_backends[ACCOUNT][REGION].send_message(queue, json.dumps(event), message_attributes=attributes)
-        _raise_alarms(queue)
+                queue = str(target.get("DeadLetterConfig", {}).get("Arn", "")).rpartition(":")[2]
+                if queue:
+                    why = {"ERROR_CODE": type(error).__name__, "ERROR_MESSAGE": str(error)[:1_000]}
+                    why |= {"RULE_ARN": rule.arn, "TARGET_ARN": target["Arn"]}
+                    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in why.items()}
+                    sqs_backends[ACCOUNT][REGION].send_message(queue, json.dumps(event), message_attributes=attributes)
+                    _raise_alarms(queue)
 
 
 def _rules() -> dict[str, Any]:

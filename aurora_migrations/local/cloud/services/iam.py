@@ -1,19 +1,35 @@
-"""IAM of the size that the template needs: one call of an AWS API, and whether a role may make it.
+"""IAM of the size that the template needs: a call of an AWS API, who makes it, and whether a role may.
+
+Every cloud has its own secret key, with which each call must be signed, as on AWS. `up` prints it, `cloud.json` keeps
+it for the commands, and the functions get it in their environment; other users of the machine can read none of these. A
+signature (AWS Signature Version 4) covers the method, the path, the query, the signed headers and the body. Its age
+isn't checked: nobody else sees a request. No web page may call.
 
 The functions' calls are checked against the policies of the deployed template, so a right that the template forgot is
-missed here as on AWS. What isn't understood (a condition's operator, say) never grants.
+missed here as on AWS. Conditions aren't evaluated: a statement that has one never grants, and always denies.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import hmac
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
+
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from aurora_migrations.local.account import ACCOUNT, KEY, REGION
+
+DEPLOY, FILES = "/local/deploy", "/local/files"  # paths of the console
+Header = Callable[[str], str | None]  # a header's value by its name
 
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request, *SignedHeaders=([^,]+), *Signature=(\w+)",
@@ -21,7 +37,6 @@ _AUTHORIZATION = re.compile(
 )
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 _RPC = re.compile(r"/service/[^/]+/operation/(\w+)")
-_OPERATORS = {"StringEquals": False, "ArnEquals": True, "ArnLike": True, "StringLike": True}  # with wildcards or not
 
 
 class Refused(Exception):
@@ -35,19 +50,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an AWS API over HTTP.
+    """A call of an AWS API over HTTP. What a signature would tell is empty if it isn't signed."""
 
-    Attributes:
-        key: the access key it is signed with; empty if it isn't signed.
-        service: as policies name it: `secretsmanager`, `logs`, `states`.
-        action: as policies name it: `GetSecretValue`.
-        signed_headers, signature: as its Authorization header has them; empty if it isn't signed.
-    """
-
-    key: str
+    key: str  # the access key that it is signed with
     region: str
-    service: str
-    action: str
+    service: str  # as policies name it: `secretsmanager`, `logs`, `states`
+    action: str  # as policies name it: `GetSecretValue`
     path: str
     body: bytes
     query: Mapping[str, list[str]]
@@ -100,51 +108,63 @@ def _action(environ: Mapping[str, Any], path: str, body: bytes) -> str:
     return ""
 
 
+# ---- signatures -----------------------------------------------------------------------------------------------------
+
+
+def is_from_a_web_page(header: Header, port: int) -> bool:
+    """Whether a browser sends the request for a web page. It then names the page's origin or site or, if the page's
+    domain resolves to this machine, that domain as the host. A URL typed by hand has `Sec-Fetch-Site: none`."""
+    if header("Origin") is not None or (header("Sec-Fetch-Site") or "none") != "none":
+        return True
+    return (header("Host") or "").lower() not in (f"127.0.0.1:{port}", f"localhost:{port}")
+
+
+def signed(method: str, url: str, secret: str) -> urllib.request.Request:
+    """A signed request without a body to the cloud's console."""
+    request = AWSRequest(method, url)
+    SigV4Auth(Credentials(KEY, secret), "local", REGION).add_auth(request)
+    return urllib.request.Request(url, method=method, headers=dict(request.headers.items()))
+
+
+def is_signed(call: Call, environ: Mapping[str, Any], header: Header, secret: str) -> bool:
+    """Whether the call's signature was made with this secret key."""
+    headers = {name: header(name) or "" for name in call.signed_headers}
+    url = f"http://{header('Host')}{environ['RAW_URI']}"  # the path as it was sent, which is what was signed
+    request = AWSRequest(environ["REQUEST_METHOD"], url, headers, call.body)
+    request.context["timestamp"] = header("X-Amz-Date") or ""
+    kind = S3SigV4Auth if call.service == "s3" else SigV4Auth
+    signer = kind(Credentials(call.key, secret), call.service, call.region)
+    expected = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    return hmac.compare_digest(expected, call.signature)
+
+
 # ---- policies -------------------------------------------------------------------------------------------------------
 
 
-def allows(policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, str]) -> bool:
-    """Whether policies allow an action on a resource: some statement does, and none denies.
-
-    Args:
-        context: the condition keys of the request and their values.
-    """
+def allows(policies: Iterable[Mapping[str, Any]], action: str, resource: str) -> bool:
+    """Whether policies allow an action on a resource: some statement does, and none denies."""
     effects = [
         statement["Effect"]
         for policy in policies
         for statement in _many(policy["Statement"])
-        if _covers(statement, action, resource) and _holds(statement, context)
+        if any(_like(action.lower(), each.lower()) for each in _many(statement["Action"]))
+        and any(_like(resource, each) for each in _many(statement["Resource"]))
+        and (statement["Effect"] == "Deny" or "Condition" not in statement)
     ]
     return "Allow" in effects and "Deny" not in effects
 
 
-def resource_of(call: Call, account: str) -> str:
+def resource_of(call: Call) -> str:
     """The resource that a call is about, as AWS's service authorization reference names it for its action; `*` where
     it names none."""
     parameters = call.parameters
     if call.service == "secretsmanager":
         return str(parameters.get("SecretId", "*"))
     if call.service == "logs" and "logGroupName" in parameters:
-        group = f"arn:aws:logs:{call.region}:{account}:log-group:{parameters['logGroupName']}"
+        group = f"arn:aws:logs:{call.region}:{ACCOUNT}:log-group:{parameters['logGroupName']}"
         stream = parameters.get("logStreamName") if call.action == "PutLogEvents" else None
         return f"{group}:log-stream:{stream}" if stream else f"{group}:*"
     return "*"
-
-
-def _covers(statement: Mapping[str, Any], action: str, resource: str) -> bool:
-    actions, resources = _many(statement["Action"]), _many(statement["Resource"])
-    return any(_like(action.lower(), each.lower()) for each in actions) and any(_like(resource, r) for r in resources)
-
-
-def _holds(statement: Mapping[str, Any], context: Mapping[str, str]) -> bool:
-    for operator, wanted in statement.get("Condition", {}).items():
-        if operator not in _OPERATORS:
-            return bool(statement["Effect"] == "Deny")
-        for key, values in wanted.items():
-            matches = _like if _OPERATORS[operator] else str.__eq__
-            if key not in context or not any(matches(context[key], value) for value in _many(values)):
-                return False
-    return True
 
 
 def _like(value: str, pattern: str) -> bool:

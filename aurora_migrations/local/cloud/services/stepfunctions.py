@@ -23,12 +23,11 @@ from aurora_migrations.local.account import ACCOUNT, KEY, REGION
 from aurora_migrations.local.cloud.services.iam import Refused
 
 _LOOK_S = 0.03
-_STARTS_S = 2.0  # by then an execution has begun
+_STARTS_S = 10.0  # by then an execution has begun
 _LONGEST_INPUT = 262_144  # bytes; Step Functions' quota
 _LONGEST_NAME = 80
 _NOT_IN_NAMES = re.compile(r"""[\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\U0010ffff]""")
 _LONGEST_IN_EVENT = 253_952  # bytes of an escaped input; an event leaves out a longer one
-Tell = Callable[[dict[str, Any], str], None]
 
 # moto parses a definition again for every execution, which takes up to half a second. A parsed one can be shared: an
 # execution changes only its environment.
@@ -38,7 +37,7 @@ AmazonStateLanguageParser.parse = staticmethod(lru_cache(16)(AmazonStateLanguage
 class Executions:
     """Watches every execution until it ends."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Callable[[dict[str, Any], str], None]) -> None:
         """`tell` is called with each status change: the event's detail, and the execution's ARN."""
         self._tell = tell
         self._running: list[Any] = []
@@ -74,17 +73,18 @@ class Executions:
             execution = find(arn)
         except Exception as error_of_moto:
             raise Refused("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'") from error_of_moto
+        until = time.monotonic() + _STARTS_S
+        while execution.status == "RUNNING" and time.monotonic() < until:
+            if (env := execution.exec_worker.env) and env.is_running():
+                break
+            time.sleep(_LOOK_S)  # moto can't stop what it hasn't begun
         if execution.status == "RUNNING":
-            until = time.monotonic() + _STARTS_S
-            while execution.exec_worker.env is None and time.monotonic() < until:
-                time.sleep(_LOOK_S)  # moto can't stop what it hasn't begun
             execution.stop(stop_date=datetime.now(UTC), error=error, cause=cause)
             execution.exec_status, execution.stop_date = ExecutionStatus.ABORTED, datetime.now(UTC)
             execution.error, execution.cause = error, cause
         return {"stopDate": (execution.stop_date or datetime.now(UTC)).timestamp()}
 
     def close(self) -> None:
-        """Stops watching."""
         self._ended.set()
         self._changed.set()
 
@@ -92,7 +92,7 @@ class Executions:
         while not self._ended.is_set():
             with self._lock:
                 over = [each for each in self._running if each.status != "RUNNING"]
-                self._running = [each for each in self._running if each.status == "RUNNING"]
+                self._running = [each for each in self._running if each not in over]  # it may be over by now
                 idle = not self._running
             for execution in over:
                 self._tell(_detail(execution, execution.status), execution.execution_arn)

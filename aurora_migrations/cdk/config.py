@@ -1,0 +1,242 @@
+"""The environments of cdk.json: what each consists of, and how they are read. Nothing here loads the CDK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
+
+from aurora_migrations.cdk.config_fields import (
+    DatabaseName,
+    DistinctList,
+    Duration,
+    Email,
+    Host,
+    KeyArn,
+    Model,
+    Reference,
+    SecretArn,
+    describe_mistakes,
+)
+from aurora_migrations.cdk.naming import Names, check_environment_name
+from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, call_retries
+from aurora_migrations.engine.options import write_duration
+from aurora_migrations.engine.steps.execution import ACTIONS, ActionName
+from aurora_migrations.engine.steps.settings import Encrypted, Hazards
+from aurora_migrations.engine.steps.step import RESERVE
+
+LONGEST_PATTERN = 2_048  # characters of an EventBridge rule's pattern
+# Characters of the deploy rule's pattern, and of each stack in it beside its name, twice.
+_PATTERN, _PATTERN_OF_STACK = 200, 150
+_NEEDED = {"run-migration": "a deployment starts it", "plan": "mails report the state of the database with it"}
+_LONGEST_CALL_MS = 900_000  # of Lambda
+_SHORTEST_CALL_MS = 30_000  # RESERVE, and what reading the secret and connecting may take when they are slow
+TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
+_NAME = "<name>"  # under which the key in `environments` is put among those of its object
+
+
+class SettingsError(Exception):
+    """Mistakes in cdk.json, one a line."""
+
+
+class Network(Model):
+    """Where the functions run and what they reach."""
+
+    vpc: Reference[Annotated[str, Field(pattern="^vpc-[0-9a-f]+$")]]
+    """The ID of the database's VPC."""
+    subnets: DistinctList[Reference[Annotated[str, Field(pattern="^subnet-[0-9a-f]+$")]]] = Field(
+        min_length=1, max_length=16, title="the ID of a private subnet"
+    )
+    """The IDs of private subnets, 16 at most. Two or more in different zones survive the loss of one."""
+    database_security_group: Reference[Annotated[str, Field(pattern="^sg-[0-9a-f]+$")]]
+    """The ID of the cluster's security group. It gets one rule, for the functions."""
+    secrets_endpoint: Reference[Annotated[str, Field(pattern="^(create|sg-[0-9a-f]+)$")]]
+    """`create`, or the ID of an existing endpoint's security group. The existing one is a VPC endpoint for Secrets
+    Manager with private DNS; `create` makes one without private DNS, which only the functions use."""
+
+
+class Database(Model):
+    """The database to migrate."""
+
+    host: Reference[Host] = Field(repr=False)
+    """The cluster's writer endpoint. A reader endpoint, a custom endpoint and RDS Proxy are refused where they are
+    written out."""
+    port: Reference[Annotated[int, Field(strict=True, ge=1, le=65_535)]] = 5432
+    """The database's port, a whole number from 1 to 65535."""
+    name: Reference[DatabaseName]
+    """The database's name."""
+    secret: Reference[SecretArn] = Field(repr=False)
+    """The complete ARN of the secret with user and password, which ends in a hyphen and six characters. Secrets Manager
+    has added those to the name."""
+    secret_key: Reference[KeyArn] | None = None
+    """The ARN of your own KMS key that encrypts the secret. Without it, AWS's own key does."""
+    sslmode: Encrypted = "verify-full"
+    """How the server's certificate is checked (libpq's `sslmode`)."""
+
+
+class Limits(Model):
+    """How long things may take, each strictly inside the next."""
+
+    lock_timeout: Duration = Field(default="2s", ge=1, title="a time longer than 0s", validate_default=True)
+    """How long a statement may wait for locks, if its file sets no limit."""
+    statement_timeout: Duration = Field(default="13min", validate_default=True)
+    """How long a statement may run, if its file sets no limit."""
+    lock_wait: Duration = Field(default="1min", validate_default=True)
+    """How long a call waits for others that hold locks or are running; then the state machine waits. With `0s` only the
+    state machine waits."""
+    function_timeout: Duration = Field(
+        default="15min",
+        ge=_SHORTEST_CALL_MS,
+        le=_LONGEST_CALL_MS,
+        multiple_of=1_000,
+        title="whole seconds from 30s to 15min",
+        validate_default=True,
+    )
+    """The time limit of apply and verify, in whole seconds from `30s` to `15min`. A call must reach secret and database
+    first and keeps 10 s for its end; Lambda ends it after 15 minutes."""
+    run_timeout: Duration = Field(default="12h", multiple_of=1_000, title="whole seconds", validate_default=True)
+    """The time limit of a whole execution, in whole seconds."""
+
+    @field_validator("statement_timeout", "function_timeout", "run_timeout")
+    @classmethod
+    def _longer_than_what_is_inside(cls, value: int, info: ValidationInfo) -> int:
+        """Compares with the limits before it. One that is wrong itself isn't among them, and counts as nothing."""
+        lock, statement, wait, function = (info.data.get(name, 0) for name in list(cls.model_fields)[:4])
+        end = f"and the {write_duration(RESERVE)} that each call keeps for its end"
+        tried = "function_timeout, a minute and all the time in which errors are tried again"
+        inside = {
+            "statement_timeout": [("lock_timeout", lock)],
+            "function_timeout": [
+                (f"statement_timeout {end}", statement + RESERVE),
+                (f"lock_wait {end}", wait + RESERVE),
+            ],
+            "run_timeout": [(tried, _shortest_run(function + TASK_MARGIN_MS, wait))],
+        }
+        for what, inner in inside[str(info.field_name)]:
+            if value <= inner:
+                found = write_duration(value)
+                raise ValueError(f"must be longer than {what} ({write_duration(inner)}), and is {found}")
+        return value
+
+    @property
+    def task_timeout(self) -> int:
+        """What the state machine gives a function's call."""
+        return self.function_timeout + TASK_MARGIN_MS
+
+    @property
+    def retries(self) -> tuple[Retry, ...]:
+        """What the state machine tries again."""
+        return call_retries(self.lock_wait / 1_000, (self.run_timeout - self.task_timeout) / 1_000)
+
+
+def _shortest_run(task_timeout: int, lock_wait: int) -> int:
+    """A call, and before it the longest that an error is tried again. Another run is waited for as long as there is
+    time, and so isn't counted."""
+    waiting = (retry.waits * 1_000 + retry.attempts * lock_wait for retry in (CONTENTION, CONNECTION))
+    dying = DIED.waits * 1_000 + DIED.attempts * task_timeout
+    return task_timeout + max(*waiting, SERVICE.waits * 1_000, ASLEEP.waits * 1_000, dying)
+
+
+class Environment(Model):
+    """All settings of one environment."""
+
+    name: SkipJsonSchema[Annotated[str, AfterValidator(check_environment_name)]] = Field(validation_alias=_NAME)
+    """The environment's key in `environments`."""
+    network: Network
+    """Where the functions run and what they reach."""
+    database: Database
+    """The database to migrate."""
+    emails: DistinctList[Email] = Field(min_length=1, title="a plain e-mail address, such as team@example.com")
+    """The addresses that failures are mailed to. Each is plain, as `team@example.com`, in ASCII."""
+    watch_stacks: DistinctList[Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9-]{0,127}$")]] = Field(
+        default=(), title="a stack's name"
+    )
+    """The names of other stacks whose deployment starts a run too. What runs is the package of this stack. All names
+    must fit into one EventBridge rule of 2,048 characters: about eight."""
+    allowed_actions: DistinctList[ActionName] = ACTIONS[:-1]
+    """The actions that an execution may ask for, always with `run-migration` and `plan`."""
+    hazards: Hazards = "warn"
+    """Whether hazards that no file accepts stop a run before its first file or are only reported."""
+    daily_check: StrictBool = True
+    """At 06:00 UTC, mail if anything is pending, has drifted or can't be checked."""
+    success_mail: StrictBool = False
+    """Mail also what a run has changed: its files, the tables they touched, what is worth knowing."""
+    limits: Limits = Field(default={}, validate_default=True)
+    """How long things may take."""
+    log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
+    """What the functions log. With `WARNING` no line says what ran: `logs` and the live view of `run` show little."""
+    log_retention_days: Annotated[
+        Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653],
+        BeforeValidator(lambda days: repr(days) if isinstance(days, bool) else days),  # True == 1
+    ] = 90
+    """How many days logs are kept."""
+    account: Annotated[str, Field(pattern="^[0-9]{12}$")] | None = None
+    """The account to deploy to, 12 digits. Without it, the credentials decide."""
+    region: Annotated[str, Field(pattern="^[a-z]{2}(-[a-z]+)+-[0-9]$")] | None = Field(
+        default=None, validate_default=True
+    )
+    """The region to deploy to, such as eu-west-1. Without it, the credentials decide. A secret and a key that are
+    written out must be in it."""
+
+    @field_validator("watch_stacks")
+    @classmethod
+    def _fit_into_one_rule(cls, stacks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        own = Names(info.data.get("name", "")).stack
+        if own in stacks:
+            raise ValueError(f"lists the environment's own stack, {own}, which is always watched")
+        length = _PATTERN + sum(_PATTERN_OF_STACK + 2 * len(stack) for stack in (own, *stacks))
+        if length > LONGEST_PATTERN:
+            raise ValueError(f"makes a rule of {length} characters, and EventBridge takes {LONGEST_PATTERN}")
+        return stacks
+
+    @field_validator("allowed_actions")
+    @classmethod
+    def _with_those_needed(cls, actions: tuple[str, ...]) -> tuple[str, ...]:
+        for action, why in _NEEDED.items():
+            if action not in actions:
+                raise ValueError(f"must include `{action}`: {why}")
+        return actions
+
+    @field_validator("region")
+    @classmethod
+    def _of_secret_and_key(cls, region: str | None, info: ValidationInfo) -> str | None:
+        """The functions ask the Secrets Manager of their own region, and may use keys of that region only."""
+        arns = {key: getattr(info.data.get("database"), key, None) for key in ("secret", "secret_key")}
+        found = {f"`database.{key}`": arn.split(":")[3] for key, arn in arns.items() if isinstance(arn, str)}
+        if len({region or next(iter(found.values()), None), *found.values()}) > 1:
+            where = " and ".join(f"{key} is in {its}" for key, its in found.items())
+            raise ValueError(f"is {region or 'not set'}, and {where}: all must be in one region")
+        return region
+
+
+def read_environments(environments: Any, chosen: str | None = None) -> tuple[Environment, ...]:
+    """Those of cdk.json's context `environments`, or the one that `--context env=NAME` has chosen.
+
+    Raises:
+        SettingsError: mistakes in any of them, or there is none of that name.
+    """
+    if not isinstance(environments, Mapping) or not environments:
+        raise SettingsError("cdk.json: `context.environments` must be an object with an object per environment.")
+    if chosen is not None and chosen not in environments:
+        known = ", ".join(environments)
+        raise SettingsError(f"There is no environment {chosen!r}; `environments` in cdk.json has {known}.")
+    found, wrong = [], []
+    for name in environments if chosen is None else (chosen,):
+        data = environments[name]
+        try:
+            found.append(Environment.model_validate({**data, _NAME: name} if isinstance(data, Mapping) else data))
+        except ValidationError as error:
+            wrong += describe_mistakes(error, Environment, f"environments.{name}")
+    if wrong:
+        raise SettingsError("\n".join(wrong))
+    return tuple(found)

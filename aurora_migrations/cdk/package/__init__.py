@@ -1,4 +1,0 @@
-"""The Lambda package.
-
-build      makes it         verify   checks what is in it         bundling   the same, for the CDK
-"""

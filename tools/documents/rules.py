@@ -1,0 +1,17 @@
+"""docs/reference/rules.md: the hazards that `check` reports, from squawk.tsv and our own rules."""
+
+from __future__ import annotations
+
+from aurora_migrations.compiler.hazards import OWN_RULES, REFUSED
+from aurora_migrations.compiler.squawk import RULES
+from tools.documents import REFERENCE, fill
+
+PATH = REFERENCE / "rules.md"
+
+
+def render() -> str:
+    lines = ["| rule | why it is a hazard |", "| --- | --- |"]
+    for name, reason in OWN_RULES.items():
+        lines.append(f"| `{name}`{', always an error' if name in REFUSED else ''} | {reason} |")
+    lines += [f"| `{name}` | {rule.reason} |" for name, rule in RULES.items() if rule.kept]
+    return fill(PATH, "\n".join(lines))
