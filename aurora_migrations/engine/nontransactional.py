@@ -126,9 +126,10 @@ def _as_ourselves(session: Session, command: Command) -> list[Row]:
 
 # The tables on whose indexes, and on whose TOAST table's, a killed REINDEX CONCURRENTLY may leave others. $1 is the
 # scope's oid.
+_TABLE = "t.oid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid))"
 _SCOPES = {
-    "INDEX": "t.oid = (SELECT indrelid FROM pg_index WHERE indexrelid = $1::oid)",
-    "TABLE": "t.oid IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid))",
+    "INDEX": _TABLE,
+    "TABLE": _TABLE,
     "SCHEMA": "t.relnamespace = $1::oid",
     "DATABASE": "$1::oid IS NOT NULL",
 }
@@ -351,8 +352,12 @@ def _oid(session: Session, name: str) -> int | None:
 
 
 def _scope(session: Session, statement: Nontransactional) -> int | None:
-    if statement.relation in ("INDEX", "TABLE"):
+    if statement.relation == "TABLE":
         return _oid(session, statement.object)
+    if statement.relation == "INDEX":  # its table: the index that a REINDEX CONCURRENTLY has built is another one
+        index = _oid(session, statement.object)
+        rows = session.query("SELECT indrelid FROM pg_index WHERE indexrelid = $1::oid", index)
+        return int(str(rows[0][0])) if rows else None
     rows = session.query("SELECT oid FROM pg_namespace WHERE nspname = $1", statement.object)
     return int(str(rows[0][0])) if rows and statement.relation == "SCHEMA" else 0
 

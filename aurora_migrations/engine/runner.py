@@ -328,6 +328,7 @@ class _Runner:
         """
         if not (unknown.commit_sent or self._retry.may_reconnect):
             raise unknown.error
+        doing = "was running" if job.unit(unknown.units).nontransactional else "was committing"
         try:
             other_run = self.reconnect()
             progress = history.read_attempt(self._session, unknown.attempt, job)
@@ -338,7 +339,7 @@ class _Runner:
             if not unknown.error.retryable:
                 raise unknown.error.but(state=in_doubt(job, unknown.units)) from error
             raise InDoubt(
-                f"The connection was lost while {job.file} was committing, and then: {error.message}",
+                f"The connection was lost while {job.file} {doing}, and then: {error.message}",
                 state=in_doubt(job, unknown.units),
                 **job.facts,
             ) from error
@@ -356,7 +357,7 @@ class _Runner:
         self._applied = applied
         as_expected = expected <= applied if job.action == "apply" else expected == applied
         if other_run or not as_expected:
-            raise self._overtaken(job, "was committing", state, other_run)
+            raise self._overtaken(job, doing, state, other_run)
         self._close_interrupted()
         return file_done or (job.action == "apply" and version in applied)  # by another run
 

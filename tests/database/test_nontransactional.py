@@ -15,6 +15,7 @@ from aurora_migrations import engine
 from aurora_migrations.engine import Listener
 from aurora_migrations.engine.errors import (
     Cancelled,
+    ConnectionLost,
     InDoubt,
     InvalidFile,
     InvalidInput,
@@ -244,6 +245,24 @@ def test_what_a_killed_reindex_left_on_a_toast_table_is_dropped(books, migration
             run.result()
     assert caught.value.cause.endswith("invalid, which has been dropped.")
     assert ask(books, invalid) == []
+
+
+def test_what_a_killed_reindex_left_is_dropped_also_after_one_that_had_ended(books, migrations, proxy) -> None:
+    """The index has another oid since."""
+    books.execute("CREATE INDEX book_title_idx ON book (title)")
+    migrations.write("001_a.sql", "REINDEX INDEX CONCURRENTLY book_title_idx;")
+    proxy.cut_before(b"DELETE FROM aurora_migrations.intents")
+    with pytest.raises(ConnectionLost):
+        apply(books, migrations, url=proxy.url(books.url))
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"):
+        run = Task(apply, books, migrations)
+        until(lambda: len(indexes(books)) == 2, "the new index")
+        books.execute(f"SELECT pg_terminate_backend({backend(books, 'REINDEX')})")
+        with pytest.raises(ConnectionLost):
+            run.result()
+    assert indexes(books) == [("book_title_idx", True), ("book_title_idx_ccnew", False)]
+    assert labels(apply(books, migrations)) == ["001"]
+    assert indexes(books) == [("book_title_idx", True)]
 
 
 def test_limits_of_the_environment_do_not_end_a_build(books, migrations) -> None:

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from aurora_migrations.engine import Session
-from aurora_migrations.engine.errors import ConnectionLost, DatabaseUnreachable
+from aurora_migrations.engine import Session, runner
+from aurora_migrations.engine.errors import ConnectionLost, DatabaseUnreachable, InDoubt
 from aurora_migrations.engine.postgres import connect
 from tests.database.helpers import (
     Task,
@@ -17,6 +17,7 @@ from tests.database.helpers import (
     apply,
     backend,
     backends,
+    holding,
     labels,
     locks,
     on_server,
@@ -73,6 +74,36 @@ def test_session_of_a_runner_that_vanished_is_gone_within_four_seconds(own_serve
     for session in (between_statements, answered, takes_none):
         session.close()
     answer.join()
+
+
+def test_build_of_a_runner_that_vanished_is_finished_and_its_session_ends_within_five_seconds(
+    own_server, migrations, cable, monkeypatch
+) -> None:
+    """While it builds, the server doesn't look after its client; it sees at the end that nobody takes the answer."""
+    monkeypatch.setattr(runner, "SETTLE_TIME", 1.0)
+    migrations.write("001_index.sql", "CREATE INDEX CONCURRENTLY a_id ON a (id);\nCREATE TABLE b ();")
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('a_id')"
+    with cable.at(SERVER):
+        database = on_server(server := own_server({"listen_addresses": "*"}))
+        allowed = server.data / "pg_hba.conf"
+        allowed.write_text(f"{allowed.read_text()}\nhost all all {CLIENT}/32 scram-sha-256\n")
+        database.query("SELECT pg_reload_conf()")
+        database.execute("CREATE TABLE a (id integer)")
+        with holding(database.url, "LOCK TABLE a IN ROW EXCLUSIVE MODE") as holder:
+            with cable.at(CLIENT):
+                url = f"{database.url.replace('127.0.0.1', SERVER)}?{IMPATIENT}"
+                run_ = Task(apply, database, migrations, url=url)
+            until(lambda: database.query(valid), "the build")
+            cable.fall_silent()
+            with pytest.raises(InDoubt, match=r"while 001_index\.sql was running"):
+                run_.result(20)
+            holder.rollback()
+            until(lambda: database.query(valid) == [(True,)], "the end of the build")
+            began = time.monotonic()
+            until(lambda: not backends(database), "the end of its session", 6)
+            assert time.monotonic() - began < 5
+        assert labels(apply(database, migrations)) == ["001"]
+        assert (tables(database), locks(database)) == (["a", "b"], [])
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has other names for it")

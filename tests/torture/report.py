@@ -43,23 +43,33 @@ class Report:
         return f"seed {self.seed}: {self.injections} injections, {len(self.violations)} violations"
 
     def __str__(self) -> str:
-        parts = [_table(self._cells() if self.nontransactional else self._rows())]
-        parts += [f"No fault of this kind met a run: {kind}" for kind in self.missed]
+        if self.nontransactional:
+            parts = [_table(self._phases()), "", _table(self._kinds())]
+        else:
+            parts = [_table(self._rows())]
+            parts += [f"No fault of this kind met a run: {kind}" for kind in self.missed]
         longest = max((outcome.released_s for outcome in self.found), default=0.0)
         parts.append(f"After a run had ended, its locks were free within {longest:.2f} s.")
         return "\n".join([*parts, self.last_line])
 
-    def _cells(self) -> Iterable[Sequence[str]]:
-        """How many faults of each kind met a statement in each phase, and how many of the checks failed."""
+    def _kinds(self) -> Iterable[Sequence[str]]:
+        """How many faults of each kind met statements of each kind, and how many of the checks failed."""
         faults = list(dict.fromkeys(outcome.fault for outcome in self.found))
-        struck = Counter((outcome.action, outcome.fault) for outcome in self.found if outcome.struck)
-        failed = Counter(outcome.action for outcome in self.violations)
-        yield "statement: phase", *faults, "all", "violations"
+        yield "statement", *faults, "all", "violations"
+        for kind in (*sorted({_statement(outcome) for outcome in self.found}), "all"):
+            of_kind = [outcome for outcome in self.found if kind in ("all", _statement(outcome))]
+            struck = Counter(outcome.fault for outcome in of_kind if outcome.struck)
+            failed = sum(bool(outcome.problems) for outcome in of_kind)
+            yield kind, *(str(struck[fault]) for fault in faults), str(struck.total()), str(failed)
+
+    def _phases(self) -> Iterable[Sequence[str]]:
+        """How many faults met statements in each phase."""
+        yield "statement: phase", "struck", "not met", "violations"
         for action in sorted({outcome.action for outcome in self.found}):
-            counts = [struck[action, fault] for fault in faults]
-            yield action, *map(str, counts), str(sum(counts)), str(failed[action])
-        totals = [sum(struck[action, fault] for action in {a for a, _ in struck}) for fault in faults]
-        yield "all", *map(str, totals), str(sum(totals)), str(len(self.violations))
+            of_phase = [outcome for outcome in self.found if outcome.action == action]
+            counts = Counter(outcome.struck for outcome in of_phase)
+            failed = sum(bool(outcome.problems) for outcome in of_phase)
+            yield action, str(counts[True]), str(counts[False]), str(failed)
 
     def _rows(self) -> Iterable[Sequence[str]]:
         yield "fault", "action", "cases", "struck", "nothing", "a part", "all", "the run ended with"
@@ -74,6 +84,10 @@ def violation(outcome: Outcome, options: str = "") -> str:
     problems = "\n".join(f"  - {problem}".replace("\n", "\n    ") for problem in outcome.problems)
     repeat = f"  python -m tests.torture --seed {outcome.seed} --count 1{options}"
     return f"VIOLATION with seed {outcome.seed}: {outcome.case}\n{problems}\n{repeat}"
+
+
+def _statement(outcome: Outcome) -> str:
+    return outcome.action.partition(":")[0]
 
 
 def _kind(outcome: Outcome) -> str:

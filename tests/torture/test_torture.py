@@ -48,4 +48,4 @@ def test_a_statement_outside_a_transaction_struck_in_any_phase_is_done_once(prog
     print(report)
     options = f" --nontransactional --postgres {programs.major}"
     assert not report.violations, "\n".join(violation(found, options) for found in report.violations)
-    assert report.injections >= FEWEST
+    assert report.injections

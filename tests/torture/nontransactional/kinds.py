@@ -20,7 +20,7 @@ BEFORE = """
     INSERT INTO items SELECT n, repeat(n::text, 40) FROM generate_series(1, 400) n WHERE n <> 2;
 """
 _WANTED = "CREATE INDEX wanted ON items (halt(id), note);"
-_LARGE = "CREATE TABLE large AS SELECT n AS id, n % 1000 AS part FROM generate_series(1, 60000) n;"
+_LARGE = "CREATE TABLE large AS SELECT n AS id, n % 1000 AS part FROM generate_series(1, 150000) n;"
 _SALES = """
     CREATE TABLE sales (at date) PARTITION BY RANGE (at);
     CREATE TABLE sales_1 PARTITION OF sales FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
@@ -73,6 +73,7 @@ KINDS = (
     Kind("CREATE INDEX, large", "CREATE INDEX CONCURRENTLY wanted ON large (part, id)", phases.IN_LARGE, _LARGE),
     Kind("REINDEX INDEX", "REINDEX INDEX CONCURRENTLY wanted", phases.REBUILDING, _WANTED, renews="wanted"),
     Kind("REINDEX TABLE", "REINDEX TABLE CONCURRENTLY items", phases.REBUILDING, _WANTED, renews="wanted"),
+    Kind("REINDEX SCHEMA", "REINDEX SCHEMA CONCURRENTLY public", phases.REBUILDING, _WANTED, renews="wanted"),
     Kind("DROP INDEX", "DROP INDEX CONCURRENTLY wanted", phases.DROPPING, _WANTED),
     Kind("DETACH PARTITION", "ALTER TABLE sales DETACH PARTITION sales_1 CONCURRENTLY", phases.DETACHING, _SALES),
     Kind("VACUUM FREEZE", "VACUUM (FREEZE) items", phases.FREEZING, _DELETED),

@@ -18,12 +18,13 @@ from aurora_migrations.local.postgres.binaries import Installation
 from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.database.helpers import ask, request
-from tests.servers import Database, Migrations
+from tests.servers import Database, Migrations, Role
 from tests.torture.nontransactional.kinds import BEFORE, DATABASES, KINDS, Kind
 from tests.torture.nontransactional.phases import LATE_ROW
 from tests.torture.world import snapshot, sorted_rows
 
 TARGET = "torture"
+OWNER = Role("torture_owner", "secret")  # of everything; no superuser, as there is none for users of Aurora
 _SIGNS = "INSERT INTO ledger VALUES ('{}');\n"
 # What `snapshot` doesn't see: every flag of an index, what is half-way, what a view holds, and other databases.
 _MORE = """
@@ -60,6 +61,11 @@ class Stage:
     _ends: dict[tuple[str, Action], tuple[frozenset[str], str]] = field(default_factory=dict)
     _admin: psycopg.Connection[Any] | None = None
 
+    def make_owner(self) -> None:
+        with psycopg.connect(self.server.url(), autocommit=True) as connection:
+            statement = sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}")
+            connection.execute(statement.format(sql.Identifier(OWNER.name), sql.Literal(OWNER.password)))
+
     def migrations(self, kind: Kind, action: Action) -> Path:
         """Three migrations. Of the second, the file that the action runs has the statement between two units that
         can't run twice without a trace."""
@@ -81,10 +87,10 @@ class Stage:
         start = f"start_{action}_{KINDS.index(kind)}"
         if (kind.name, action) not in self._starts:
             self._make_start(kind, action, start)
-        self._on_server("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, start)
+        self._on_server("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy", name, start, OWNER.name)
         self._drop_others()
         for other in kind.databases:
-            self._on_server("CREATE DATABASE {}", other)
+            self._on_server("CREATE DATABASE {} OWNER {}", other, OWNER.name)
         made = Database(self.server, name)
         try:
             yield made
@@ -121,10 +127,12 @@ class Stage:
 
     def _make_start(self, kind: Kind, action: Action, name: str) -> None:
         made = Database(self.server, name)
-        made.create()
-        made.execute(BEFORE + kind.setup)
+        self._on_server("CREATE DATABASE {} OWNER {}", name, OWNER.name)
+        with psycopg.connect(made.url_as(OWNER), autocommit=True) as connection:
+            connection.execute((BEFORE + kind.setup).encode())
         if action == "rollback":
-            engine.apply(request(made, Migrations(self.migrations(kind, action)), execution="undisturbed"))
+            undisturbed = {"url": made.url_as(OWNER), "execution": "undisturbed"}
+            engine.apply(request(made, Migrations(self.migrations(kind, action)), **undisturbed))
         self._starts.add((kind.name, action))
 
     def _drop_others(self) -> None:
@@ -152,4 +160,6 @@ def traces(database: Database, kind: Kind) -> Traces:
 def stage(programs: Installation, folder: Path, longest: float) -> Iterator[Stage]:
     """A stage of one's own."""
     with servers.started(programs) as server:
-        yield Stage(server, folder, longest)
+        made = Stage(server, folder, longest)
+        made.make_owner()
+        yield made
