@@ -1,8 +1,7 @@
 """The command `aurora-migrations VERB`.
 
-main      finds the verb, prints errors, exit codes      options    arguments, and the command to type next
-queries   read-only verbs, here or on AWS                output     tables, paragraphs, JSON
-keyboard  single keys                                    printable  nothing printed controls the terminal
+main      finds the verb, exit codes        options    arguments, and the command to type next
+output    everything that is printed        keyboard   single keys
 
-verbs/    one module per verb       remote/   environments on AWS       templates/   migrations to start from
+verbs/    the verbs       remote/   environments on AWS       templates/   SQL that `new --template` fills in
 """

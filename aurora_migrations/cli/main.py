@@ -5,17 +5,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C outside of a st
 
 from __future__ import annotations
 
-import contextlib  # few and small: a Ctrl-C while these are loaded is the interpreter's
-import gc
+import gc  # few and small: a Ctrl-C while these are loaded is the interpreter's
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
-from typing import TextIO, cast
-
-from aurora_migrations.cli.printable import Printable
 
 PROGRAM = "aurora-migrations"
 VERBS = {
@@ -34,6 +30,7 @@ VERBS = {
     "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
     "new": "write the next migration's file",
 }
+_MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")  # the others have their own
 _HELP = """\
 usage: {program} VERB [arguments]
 
@@ -51,11 +48,15 @@ _STOPPED = f"{PROGRAM}: stopped by Ctrl-C."
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `aurora-migrations` with these arguments (by default the process's) and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _prepare_streams()
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # the process was started without (`>&-`): what is printed there goes nowhere
+            nothing = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w", encoding="utf-8")
+            setattr(sys, name, nothing)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
     try:
-        out, err = (cast(TextIO, Printable(stream)) for stream in (sys.stdout, sys.stderr))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = _call(arguments)
+        code = _call(arguments)
         sys.stdout.flush()
     except OSError as error:
         if not _is_of_output(error):
@@ -67,17 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{PROGRAM}: the output can't be written: {error.strerror}.{stays}", file=sys.stderr)
         return 1
     return code
-
-
-def _prepare_streams() -> None:
-    """Opens the streams that the process was started without (`>&-`): what is printed there goes nowhere."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            nothing = os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w", encoding="utf-8")
-            setattr(sys, name, nothing)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a file's name may not fit a terminal's encoding
 
 
 def _is_of_output(error: OSError) -> bool:
@@ -113,42 +103,40 @@ def _call(arguments: Sequence[str]) -> int:
         shown, verbs = without_password(str(verb))[:60], ", ".join(VERBS)
         print(f"{PROGRAM}: there is no verb {shown!r}; there are: {verbs}", file=sys.stderr)
         return 2
-    return _run_verb(verb, rest)
-
-
-def _run_verb(name: str, arguments: Sequence[str]) -> int:
     gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
-    module = _load(name)
+    module = _load(f"verbs.{_MODULES.get(verb, verb)}")
+    output = _load("output")
     gc.freeze()
     gc.enable()
-    try:
-        code: int = module.main(arguments)
-        return code
-    except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
-        return int(stop.code or 0)
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{str(interrupt) or _STOPPED}", file=sys.stderr)
-        return 130
+    with output.printable_streams():
+        try:
+            code: int = module.main(verb, rest) if verb in _MODULES else module.main(rest)
+            return code
+        except SystemExit as stop:  # argparse: 2 for wrong usage, 0 after --help
+            return int(stop.code or 0)
+        except KeyboardInterrupt as interrupt:
+            output.note(f"\n{str(interrupt) or _STOPPED}")
+            return 130
 
 
 def _load(name: str) -> ModuleType:
-    """Imports the module of a verb, and only that: `run` must start fast.
+    """Imports a module, and only what it needs: `run` must start fast.
 
     Ctrl-C during the import ends the process at once, as nothing has begun; a KeyboardInterrupt could be raised inside
     any module. Where SIGINT is ignored or has another handler (`nohup`, a test), that stays.
     """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        try:
+            os.write(2, f"\n{_STOPPED}\n".encode())
+        finally:
+            os._exit(130)
+
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, end)
     try:
-        return importlib.import_module(f"aurora_migrations.cli.verbs.{name}")
+        return importlib.import_module(f"aurora_migrations.cli.{name}")
     finally:
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, before)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    try:
-        os.write(2, f"\n{_STOPPED}\n".encode())
-    finally:
-        os._exit(130)

@@ -11,7 +11,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +27,9 @@ from aurora_migrations.engine.steps.settings import HAZARDS
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
 FILE_VERBS = ("check", "build", "new")  # they work on files only
-READ_ONLY = "look"  # the beginning of a read-only execution's name
+READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
+# What a verb that doesn't take an option has in its place.
+_DEFAULTS = {"local": False, "watch": False} | dict.fromkeys(("env", "database_url", "region", "profile", "target"))
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
 
@@ -59,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
             try:
                 arguments.migrations = project.migrations()
             except InvalidInput as error:
-                if not getattr(arguments, "env", None):
+                if not arguments.env:
                     self.error(f"{error.message} {error.solution}")
                 arguments.migrations = Path("migrations")
             self.set_defaults(migrations=arguments.migrations)  # as if it were a constant
@@ -85,65 +87,39 @@ def make_parser(
         epilog="\n".join(f"example: aurora-migrations {example}" for example in examples),
         formatter_class=_Help,
     )
-    parser.set_defaults(verb=verb)
+    parser.set_defaults(verb=verb, **_DEFAULTS)
     parser.add_argument("--output", choices=outputs, default="text", help="how to print (default: text)")
-    parser.add_argument(
-        "--migrations",
-        metavar="DIR",
-        type=_migrations,
-        help="the folder (default: migrations/)",
-    )
+    parser.add_argument("--migrations", metavar="DIR", type=_migrations, help="the folder (default: migrations/)")
     return parser
 
 
 def add_target(parser: argparse.ArgumentParser, example: str) -> None:
     """Adds `TARGET`, which may be left out."""
-    parser.add_argument(
-        "target", nargs="?", metavar="TARGET", help=f"a migration's number, such as {example} (default: all)"
-    )
+    number = f"a migration's number, such as {example} (default: all)"
+    parser.add_argument("target", nargs="?", metavar="TARGET", help=number)
 
 
 def add_direct(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a direct connection: waits, timeouts and `--end-idle`."""
-    parser.add_argument(
-        "--wait",
-        metavar="TIME",
-        type=_seconds,
-        default=60.0,
-        help="how long to wait for another run to end, such as 10s or 5min (default: 60s)",
-    )
-    parser.add_argument(
-        "--lock-timeout",
-        metavar="TIME",
-        type=_positive,
-        default=Limits.lock_timeout,
-        help="the longest that a query of the application may wait because of a migration (default: 2s)",
-    )
-    parser.add_argument(
-        "--statement-timeout", metavar="TIME", type=_milliseconds, default=0, help="the longest that a statement takes"
-    )
-    parser.add_argument(
-        "--lock-wait",
-        metavar="TIME",
-        type=_milliseconds,
-        default=Limits.lock_wait,
-        help="how long to try again, in all, where others hold locks or the connection is lost (default: 10min)",
-    )
-    parser.add_argument(
-        "--end-idle",
-        metavar="AGE",
-        type=_milliseconds,
-        help="end sessions that are in the way and sit idle in a transaction for longer than AGE (default: never)",
-    )
+    wait = "how long to wait for another run to end, such as 10s or 5min (default: 60s)"
+    lock_timeout = "the longest that a query of the application may wait because of a migration (default: 2s)"
+    statement_timeout = "the longest that a statement takes"
+    lock_wait = "how long to try again, in all, where others hold locks or the connection is lost (default: 10min)"
+    end_idle = "end sessions that are in the way and sit idle in a transaction for longer than AGE (default: never)"
+
+    def add(option: str, metavar: str, text: str, default: float | None, kind: Callable[[str], float]) -> None:
+        parser.add_argument(option, metavar=metavar, type=kind, default=default, help=text)
+
+    add("--wait", "TIME", wait, 60.0, seconds)
+    add("--lock-timeout", "TIME", lock_timeout, Limits.lock_timeout, _positive)
+    add("--statement-timeout", "TIME", statement_timeout, 0, _milliseconds)
+    add("--lock-wait", "TIME", lock_wait, Limits.lock_wait, _milliseconds)
+    add("--end-idle", "AGE", end_idle, None, _milliseconds)
 
 
 def add_hazards(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--hazards",
-        choices=HAZARDS,
-        default="warn",
-        help="what happens where a file may hurt and doesn't say why it accepts that (default: warn)",
-    )
+    what = "what happens where a file may hurt and doesn't say why it accepts that (default: warn)"
+    parser.add_argument("--hazards", choices=HAZARDS, default="warn", help=what)
 
 
 def _migrations(text: str) -> Path:
@@ -152,7 +128,8 @@ def _migrations(text: str) -> Path:
     return Path(plain(text))
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """The type of a time, such as `10s`, that is wanted in seconds."""
     return _milliseconds(text) / 1_000
 
 
@@ -161,11 +138,6 @@ def _milliseconds(text: str) -> int:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def pause(text: str) -> float:
-    """The type of `--every`: seconds."""
-    return max(0.1, _seconds(text))
 
 
 def _positive(text: str) -> int:
@@ -198,9 +170,8 @@ def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
             default=os.environ.get("DATABASE_URL"),
             help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
         )
-    group.add_argument(
-        "--hurry", action="store_true", help="with --local: no wait of the state machine is longer than a second"
-    )
+    hurry = "with --local: no wait of the state machine is longer than a second"
+    group.add_argument("--hurry", action="store_true", help=hurry)
     group.add_argument("--region", metavar="NAME", help="with --env: the region (default: as for the AWS CLI)")
     group.add_argument("--profile", metavar="NAME", help="with --env: the profile of your AWS configuration")
 
@@ -228,20 +199,19 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence
 
 def is_remote(arguments: argparse.Namespace) -> bool:
     """Whether the verb works through a state machine."""
-    return bool(getattr(arguments, "env", None) or getattr(arguments, "local", False))
+    return bool(arguments.env or arguments.local)
 
 
 def database_url(arguments: argparse.Namespace) -> str:
     """The URL of the database to work on."""
     if not arguments.database_url:
-        target = getattr(arguments, "target", None)
-        url = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+        target, url = arguments.target, "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
         raise InvalidInput(
             "No database was named, and no environment.",
             next_command=NextCommand(arguments.verb, (*([target] if target else []), "--database-url", url)),
             cause="There is neither --env, --local nor --database-url, nor the environment variable DATABASE_URL.",
-            solution="Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url "
-            "postgresql://USER:PASSWORD@HOST:5432/DATABASE for a database that you can reach.",
+            solution=f"Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url {url} "
+            "for a database that you can reach.",
         )
     return str(arguments.database_url)
 
@@ -256,8 +226,7 @@ def _environment(text: str) -> str:
 
 
 def execution_name(kind: str = "cli") -> str:
-    """A unique name for an execution, with the time. Read-only actions have the kind READ_ONLY, so that `logs` and
-    `doctor` can skip those and find the last run."""
+    """A unique name for an execution, with the time; its `kind` is READ_ONLY or the usual one."""
     return f"{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
 
 
@@ -271,11 +240,9 @@ def requester() -> str:
 
 
 def initiator(requested_by: str) -> str:
-    """Who or what started an execution, for people: of a deployment the history has its stack's ARN, of 120
-    characters."""
-    return executions.initiator(
-        "deploy" if requested_by.startswith("arn:") and ":stack/" in requested_by else "", requested_by
-    )
+    """Who or what started an execution, for people. Of a deployment the history has its stack's ARN, which is long."""
+    is_stack = requested_by.startswith("arn:") and ":stack/" in requested_by
+    return executions.initiator("deploy" if is_stack else "", requested_by)
 
 
 # ---- the next command -----------------------------------------------------------------------------------------------
@@ -292,25 +259,18 @@ def with_next_command(error: MigratorError, command: str, arguments: argparse.Na
     to be tried again or, of a verb that works on files, how to list migrations; there it is `command`. In a solution,
     the command that shows a running execution gets the flags, too."""
     solution = None
-    if shows := progress_command(error):
+    if shows := getattr(error, "progress_command", None):  # of an execution that is running, or may be
         solution = error.solution.replace(str(shows), str(with_current_flags(shows, arguments)))
     unknown = (MigratorError.next_command, *([InvalidInput.next_command] if arguments.verb in FILE_VERBS else []))
     following = NextCommand.parse(f"{PROGRAM} {command}") if error.next_command in unknown else error.next_command
     return error.but(solution=solution, next_command=with_current_flags(following, arguments))
 
 
-def progress_command(error: MigratorError) -> NextCommand | None:
-    """The command that shows an execution which is running, or may be, after an error of following it (see
-    `cli/remote/aws_errors.py`)."""
-    return getattr(error, "progress_command", None)
-
-
 def with_current_flags(command: NextCommand, arguments: argparse.Namespace) -> NextCommand:
     """A command with those flags of this one that it needs too. A URL holds a password and isn't repeated."""
     if command.program != PROGRAM:
-        profile = getattr(arguments, "profile", None)
         takes = command.program == "aws" and "list-profiles" not in command.arguments
-        return command.plus("--profile", quoted(profile)) if profile and takes else command
+        return command.plus("--profile", quoted(arguments.profile)) if arguments.profile and takes else command
     if command == DEPLOY:
         command = _deploy_command(arguments)
     given = command.arguments
@@ -322,15 +282,15 @@ def with_current_flags(command: NextCommand, arguments: argparse.Namespace) -> N
     if "--env" in given:  # the functions know their environment's name, and no more
         at = given.index("--env")
         command = NextCommand(command.verb, (*given[:at], *given[at + 2 :]))
-    url = getattr(arguments, "database_url", None)
+    url = arguments.database_url
     direct = [*migrations, *(["--database-url", "URL"] if url and url != os.environ.get("DATABASE_URL") else [])]
     if command.verb == "up":
         return command.plus(*direct)
     if command.verb in FILE_VERBS:
         return command.plus(*migrations)
-    if getattr(arguments, "local", False):
+    if arguments.local:
         return command.plus("--local", *migrations)
-    if not getattr(arguments, "env", None):
+    if not arguments.env:
         return command.plus(*direct)
     flags = [("env", arguments.env), ("region", arguments.region), ("profile", arguments.profile)]
     return command.plus(*(word for name, value in flags if value for word in (f"--{name}", quoted(value))))
@@ -344,8 +304,7 @@ def _deploy_command(arguments: argparse.Namespace) -> NextCommand:
     verb = str(arguments.verb)
     if verb == "rollback" or find(project.local()) is not None:
         verb = "deploy"
-    target = getattr(arguments, "target", None) if verb != "deploy" else None
-    return NextCommand(verb, (target,) if target else ())
+    return NextCommand(verb, (arguments.target,) if arguments.target and verb != "deploy" else ())
 
 
 def folder(migrations: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Literal
 from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow, unused
 from aurora_migrations.compiler.locks.effects import Effect, caveat
+from aurora_migrations.compiler.unknown_tables import unknown_tables
 from aurora_migrations.engine import interrupts, manifest
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import Migration, Package, Problem
@@ -20,21 +21,14 @@ from aurora_migrations.engine.script import Action, Hazard, Script
 
 @dataclass(frozen=True)
 class Checked:
-    """One file that runs: a migration's own, or its down file.
-
-    Attributes:
-        compiled: None if it can't be read.
-        problems: what forbids running it, in it and in its verify file.
-        warnings: what should be removed, such as an `allow` that covers nothing.
-        notes: per statement, why it may do more than its effects show; empty where it can't.
-    """
+    """One file that runs: a migration's own, or its down file."""
 
     action: Action
     migration: Migration
-    compiled: Compiled | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
+    compiled: Compiled | None  # None if it can't be read
+    problems: tuple[Problem, ...]  # what forbids running it, in it and in its verify file
+    warnings: tuple[Problem, ...] = ()  # what should be removed, such as an `allow` that covers nothing
+    notes: tuple[str, ...] = ()  # per statement, why it may do more than its effects show; empty where it can't
 
     @property
     def hazards(self) -> tuple[Hazard, ...]:
@@ -97,7 +91,8 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
         except InvalidFile as error:
             files.append(Checked(action, migration, None, tuple(error.problems)))
     found = find_hazards([_linted_file(file.compiled) for file in files if file.compiled and file.compiled.is_parsed])
-    return [_with_hazards(file, found.get(file.file, [])) for file in files]
+    unknown = unknown_tables([file.compiled for file in files if file.compiled and file.action == "apply"])
+    return [_with_hazards(file, found.get(file.file, []), unknown.get(file.file, ())) for file in files]
 
 
 def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
@@ -116,7 +111,7 @@ def _linted_file(compiled: Compiled) -> LintedFile:
     return LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit)
 
 
-def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
+def _with_hazards(file: Checked, hazards: Sequence[Hazard], unknown: Sequence[Problem]) -> Checked:
     if file.compiled is None:
         return file
     allows = []
@@ -135,7 +130,7 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
         file,
         compiled=replace(file.compiled, script=script),
         problems=(*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
-        warnings=tuple(unused(allow) for allow in idle),
+        warnings=(*unknown, *(unused(allow) for allow in idle)),
         notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
     )
 

@@ -39,18 +39,14 @@ class NotSql(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement of a text.
+    """One statement of a text."""
 
-    Attributes:
-        start, end: its bytes in the text, without comments around it and without its semicolon.
-        source: the whole text.
-        node: its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`. In a large text an
-            INSERT of values has the tree of its table only.
-    """
-
+    # start, end: its bytes in the text, without comments around it and without its semicolon.
     start: int
     end: int
-    source: bytes = field(repr=False)
+    source: bytes = field(repr=False)  # the whole text
+    # Its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`. In a large text an INSERT
+    # of values has the tree of its table only.
     node: Any
 
     @property

@@ -47,6 +47,8 @@ def _index(node: Any) -> str:
     if not node.idxname:  # PostgreSQL would make up another name at each try
         columns = [param.index_elem.name or "expr" for param in node.index_params]
         better.idxname = "_".join([node.relation.relname, *columns, "idx"])
+    if node.access_method == "btree":  # the default, which hardly anybody writes
+        better.access_method = ""
     return _deparse("index_stmt", better)
 
 

@@ -40,11 +40,11 @@ _OWN_COMMENTS = re.compile(rb"squawk-(?=ignore|disable)")
 
 @dataclass(frozen=True)
 class Rule:
-    """Whether a rule of squawk's is kept: it reports a hazard of a deployment. `help` is used where squawk has none."""
+    """A rule of squawk's."""
 
-    kept: bool
-    reason: str
-    help: str = ""
+    kept: bool  # whether it reports a hazard of a deployment
+    reason: str  # what happens to the running application; of one that isn't kept, why not
+    help: str = ""  # what to do instead
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,6 @@ class Violation:
     rule: str
     start: int
     end: int
-    message: str
-    help: str
 
 
 def lint(texts: Sequence[tuple[bytes, bool]]) -> list[list[Violation]]:
@@ -88,7 +86,7 @@ def lint(texts: Sequence[tuple[bytes, bool]]) -> list[list[Violation]]:
 def _lint_divided(program: str, texts: Sequence[bytes], in_transaction: bool) -> list[list[Violation]]:
     """The violations in texts one of which, at least, makes squawk fail."""
     if len(texts) == 1:
-        return [[Violation(SYNTAX_ERROR, 0, len(texts[0]), "squawk can't read this.", "")]]
+        return [[Violation(SYNTAX_ERROR, 0, len(texts[0]))]]
     found: list[list[Violation]] = []
     size = -(-len(texts) // _GROUPS)
     for start in range(0, len(texts), size):
@@ -111,7 +109,7 @@ def _lint_at_once(program: str, texts: Sequence[bytes], in_transaction: bool) ->
         (folder / "squawk.toml").touch()
         for number, text in enumerate(texts):
             (folder / f"{number:06}.sql").write_bytes(_OWN_COMMENTS.sub(b"squawk_", text))
-        records = _records(_run(_command(program, in_transaction), folder, limit_s))
+        records = _run(program, folder, in_transaction, limit_s)
     starts: dict[int, list[int]] = {}  # of each line, by text
     for record in records:
         if record["rule_name"] in KEPT or record["rule_name"] == SYNTAX_ERROR:
@@ -138,21 +136,19 @@ def find_program(path: str | None = None) -> str:
     return found
 
 
-def _command(program: str, in_transaction: bool) -> list[str]:
+def _run(program: str, folder: Path, in_transaction: bool, limit_s: float) -> list[Mapping[str, Any]]:
+    """The records of its JSON report about the files of a folder."""
     mode = "--assume-in-transaction" if in_transaction else "--no-assume-in-transaction"
     command = [program, "--config", "squawk.toml", "--reporter", "json", "--pg-version", _OLDEST_SERVER, mode]
     left_out = ",".join(name for name, rule in RULES.items() if not rule.kept and name not in _UNNAMEABLE)
-    return [*command, "--exclude", left_out, "--include", ",".join(sorted(KEPT)), "*.sql"]
-
-
-def _run(command: Sequence[str], folder: Path, limit_s: float) -> subprocess.CompletedProcess[bytes]:
+    command += ["--exclude", left_out, "--include", ",".join(sorted(KEPT)), "*.sql"]
     variables = {
         **os.environ,
         "SQUAWK_DISABLE_GITHUB_ANNOTATIONS": "1",  # or it mixes them into its JSON
         "RUST_MIN_STACK": str(_STACK),
     }
     try:
-        return subprocess.run(
+        done = subprocess.run(
             command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s
         )
     except subprocess.TimeoutExpired as error:
@@ -161,26 +157,22 @@ def _run(command: Sequence[str], folder: Path, limit_s: float) -> subprocess.Com
             f"squawk was still at work after {limit_s:.0f} s.", "The machine is busy, or it hangs.", again
         ) from error
     except OSError as error:
-        raise _error(f"squawk can't be started: {error.strerror}.", f"{command[0]} isn't a program here.") from error
-
-
-def _records(done: subprocess.CompletedProcess[bytes]) -> list[Mapping[str, Any]]:
-    """Its JSON. It ends with 0 if it found nothing, with 1 if it found something, and also with 1 if it failed."""
-    expected = {"file": str, "rule_name": str, "message": str, "line": int, "column": int}
-
-    def is_record(record: object) -> bool:
-        return isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in expected.items())
-
-    try:
+        raise _error(f"squawk can't be started: {error.strerror}.", f"{program} isn't a program here.") from error
+    try:  # it ends with 0 if it found nothing, with 1 if it found something, and also with 1 if it failed
         records = json.loads(done.stdout) if done.returncode in (0, 1) else None
     except ValueError:
         records = None
-    if not isinstance(records, list) or not all(map(is_record, records)):
+    if not isinstance(records, list) or not all(map(_is_record, records)):
         words = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
         silent = "It said nothing that could be read; it may be another version, or another program of that name."
         why = f"Its own words: {words}" if words else silent
         raise _error(f"squawk failed with exit code {done.returncode}.", why)
     return records
+
+
+def _is_record(record: object) -> bool:
+    expected = {"file": str, "rule_name": str, "message": str, "line": int, "column": int}
+    return isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in expected.items())
 
 
 def _error(message: str, cause: str, solution: str | None = None) -> InvalidInput:
@@ -196,20 +188,15 @@ def _violation(text: bytes, line_starts: Sequence[int], record: Mapping[str, Any
     name = record["rule_name"]
     start = offset(record["line"], record["column"])
     end = offset(record.get("line_end", record["line"]), record.get("column_end", record["column"]))
-    help_text = record.get("help") or (RULES[name].help if name in RULES else "")
-    return Violation(name, start, max(start, end), record["message"], help_text)
+    return Violation(name, start, max(start, end))
 
 
 _UNNAMEABLE = frozenset({"unused-ignore"})  # squawk reports it, but takes it neither for --exclude nor for --include
 
 
-def _read_rules() -> dict[str, Rule]:
-    lines = Path(__file__).with_name("squawk.tsv").read_text("utf-8").splitlines()
-    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    return {row["rule"]: Rule(row["kept"] == "yes", row["reason"], row["help"]) for row in rows}
-
-
 # Every rule of squawk 2.70.0. Kept: what blocks or rewrites, what breaks the release that still runs, what loses data.
 # Its default rules are kept unless there is a reason, its opt-in rules are left out unless there is one.
-RULES = _read_rules()
+_lines = Path(__file__).with_name("squawk.tsv").read_text("utf-8").splitlines()
+_rows = csv.DictReader(_lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+RULES = {row["rule"]: Rule(row["kept"] == "yes", row["reason"], row["help"]) for row in _rows}
 KEPT = frozenset(name for name, rule in RULES.items() if rule.kept)

@@ -189,6 +189,12 @@ _ALWAYS = {
     "AlterSystemStmt": "ALTER SYSTEM",
     "DropSubscriptionStmt": "DROP SUBSCRIPTION",
 }
+_REINDEX_MANY = (pb.REINDEX_OBJECT_SCHEMA, pb.REINDEX_OBJECT_SYSTEM, pb.REINDEX_OBJECT_DATABASE)
+_SET_PUBLICATIONS = (
+    pb.ALTER_SUBSCRIPTION_SET_PUBLICATION,
+    pb.ALTER_SUBSCRIPTION_ADD_PUBLICATION,
+    pb.ALTER_SUBSCRIPTION_DROP_PUBLICATION,
+)
 
 
 def needs_no_transaction(statement: Statement) -> str | None:
@@ -198,18 +204,17 @@ def needs_no_transaction(statement: Statement) -> str | None:
     says of each: "cannot be executed inside a transaction block".
     """
     node, kind = statement.node, statement.kind
-    name: str | None = None
-    if kind in ("IndexStmt", "DropStmt"):
-        name = f"{'CREATE' if kind == 'IndexStmt' else 'DROP'} INDEX CONCURRENTLY" if node.concurrent else None
-    elif kind == "ReindexStmt":
-        if option_is_on(node.params, "concurrently"):
-            name = "REINDEX CONCURRENTLY"
-        elif node.kind in (pb.REINDEX_OBJECT_SCHEMA, pb.REINDEX_OBJECT_SYSTEM, pb.REINDEX_OBJECT_DATABASE):
-            name = "REINDEX of a whole schema or database"
-    elif kind == "VacuumStmt":
-        name = "VACUUM" if node.is_vacuumcmd else None
-    elif kind == "ClusterStmt":
-        name = None if node.HasField("relation") else "CLUSTER of all tables"
+    name = _ALWAYS.get(kind)
+    if kind in ("IndexStmt", "DropStmt") and node.concurrent:
+        name = f"{'CREATE' if kind == 'IndexStmt' else 'DROP'} INDEX CONCURRENTLY"
+    elif kind == "ReindexStmt" and option_is_on(node.params, "concurrently"):
+        name = "REINDEX CONCURRENTLY"
+    elif kind == "ReindexStmt" and node.kind in _REINDEX_MANY:
+        name = "REINDEX of a whole schema or database"
+    elif kind == "VacuumStmt" and node.is_vacuumcmd:
+        name = "VACUUM"
+    elif kind == "ClusterStmt" and not node.HasField("relation"):
+        name = "CLUSTER of all tables"
     elif kind == "AlterTableStmt":
         detached = (each.alter_table_cmd for each in node.cmds if each.alter_table_cmd.subtype == pb.AT_DetachPartition)
         if any(getattr(command, "def").partition_cmd.concurrent for command in detached):
@@ -217,30 +222,17 @@ def needs_no_transaction(statement: Statement) -> str | None:
     elif kind == "CreateSubscriptionStmt":
         connects = option_is_on(node.options, "connect", default=True)
         name = "CREATE SUBSCRIPTION with a slot" if option_is_on(node.options, "create_slot", connects) else None
-    elif kind == "AlterSubscriptionStmt":
-        name = _altered_subscription(node)
-    elif kind == "AlterDatabaseStmt":
+    elif kind in ("AlterSubscriptionStmt", "AlterDatabaseStmt"):
         named = {option.def_elem.defname for option in node.options}
-        name = "ALTER DATABASE ... SET TABLESPACE" if "tablespace" in named else None
-    else:
-        name = _ALWAYS.get(kind)
+        if kind == "AlterDatabaseStmt":
+            name = "ALTER DATABASE ... SET TABLESPACE" if "tablespace" in named else None
+        elif node.kind == pb.ALTER_SUBSCRIPTION_REFRESH:
+            name = "ALTER SUBSCRIPTION ... REFRESH"
+        elif node.kind in _SET_PUBLICATIONS and option_is_on(node.options, "refresh", default=True):
+            name = "ALTER SUBSCRIPTION with refresh"
+        elif node.kind == pb.ALTER_SUBSCRIPTION_OPTIONS and named & {"failover", "two_phase"}:
+            name = "ALTER SUBSCRIPTION ... SET (failover or two_phase)"
     return name
-
-
-def _altered_subscription(node: Any) -> str | None:
-    publications = (
-        pb.ALTER_SUBSCRIPTION_SET_PUBLICATION,
-        pb.ALTER_SUBSCRIPTION_ADD_PUBLICATION,
-        pb.ALTER_SUBSCRIPTION_DROP_PUBLICATION,
-    )
-    if node.kind == pb.ALTER_SUBSCRIPTION_REFRESH:
-        return "ALTER SUBSCRIPTION ... REFRESH"
-    if node.kind in publications and option_is_on(node.options, "refresh", default=True):
-        return "ALTER SUBSCRIPTION with refresh"
-    named = {option.def_elem.defname for option in node.options}
-    if node.kind == pb.ALTER_SUBSCRIPTION_OPTIONS and named & {"failover", "two_phase"}:
-        return "ALTER SUBSCRIPTION ... SET (failover or two_phase)"
-    return None
 
 
 # ---- what a statement leaves in its session, and is gone with that ---------------------------------------------------

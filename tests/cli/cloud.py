@@ -76,9 +76,9 @@ def stops_explained(patch: pytest.MonkeyPatch) -> None:
 
 def interrupted(patch: pytest.MonkeyPatch) -> None:
     """Ctrl-C, when an execution is read for the third time."""
-    import aurora_migrations.cli.remote.progress as module
+    from aurora_migrations.cli.remote.environment import Environment
 
-    reads, real = [], module.read
+    reads, real = [], Environment.read
 
     def read(*arguments: Any) -> Any:
         reads.append(arguments)
@@ -86,7 +86,7 @@ def interrupted(patch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    patch.setattr(module, "read", read)
+    patch.setattr(Environment, "read", read)
 
 
 def spoilt(

@@ -46,7 +46,7 @@ VARYING = [
     (r"Tried \d+ times", "Tried N times"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r"\d\d:\d\d:\d\dZ", "TIME"),
-    (r"(cli|look)-\d{8}T\d{6}Z-[0-9a-f]{6}", "EXECUTION"),
+    (r"(cli|read)-\d{8}T\d{6}Z-[0-9a-f]{6}", "EXECUTION"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
     (r"\.py:\d+", ".py:LINE"),
     (r"(\.sql:\d+):\d{3,}", r"\1:COLUMN"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cli.main import main
-from aurora_migrations.cli.templates.drafts import TEMPLATES
+from aurora_migrations.cli.verbs.new import TEMPLATES
 from aurora_migrations.engine.options import Options, read_options
 from tests.servers import Migrations
 
@@ -122,7 +122,16 @@ def test_check_says_what_else_the_author_owes(say: Say, migrations: Migrations) 
 
 @pytest.mark.parametrize("template", [name for name in TEMPLATES if name != "index"])
 def test_check_finds_nothing_to_say_of_what_is_filled_in(say: Say, migrations: Migrations, template: str) -> None:
-    values = {"column": "a", "table": "b", "references": "c", "to": "d", "type": "text", "key": "id", "value": "'x'"}
+    values = {
+        "column": "a",
+        "table": "b",
+        "references": "c",
+        "to": "d",
+        "type": "text",
+        "key": "id",
+        "value": "'x'",
+        "batches": "3",
+    }
     names_ = [word for name in TEMPLATES[template].takes for word in (f"--{name}", values[name])]
     assert say("new", "change", "--template", template, *names_).code == 0
     checked = say("check", "--hazards", "refuse", "--quiet")

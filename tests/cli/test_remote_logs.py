@@ -103,7 +103,7 @@ def test_looks_since_the_last_run_are_passed_over(cloud: Cloud, call: Call) -> N
     answer = call("logs", "--env", "dev")
     assert answer.out.startswith("Execution deploy-1, started 20")
     assert "LockTimeout" in answer.out
-    looks = [each["name"] for each in cloud.executions() if each["name"].startswith("look-")]
+    looks = [each["name"] for each in cloud.executions() if each["name"].startswith("read-")]
     assert len(looks) == 5
     assert call("logs", looks[0], "--env", "dev").out.startswith(f"Execution {looks[0]}, started 20")
 

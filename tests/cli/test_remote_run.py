@@ -154,7 +154,7 @@ def test_answer_that_lacks_what_this_version_shows_is_a_named_error(cloud: Cloud
     for verb in verbs.values():
         answer = call(verb, "--env", "dev")
         assert (answer.code, answer.out) == (1, "")
-        assert "\nContractBroken: The execution look-" in answer.err
+        assert "\nContractBroken: The execution read-" in answer.err
         assert "but its answer has no '" in answer.err
 
 

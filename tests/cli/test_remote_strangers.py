@@ -12,11 +12,10 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from aurora_migrations.cli.output import Display
 from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import aws_errors
-from aurora_migrations.cli.remote.display import Display
-from aurora_migrations.cli.remote.environment import Environment
-from aurora_migrations.cli.remote.executions import Execution, read, start
+from aurora_migrations.cli.remote.environment import Environment, Execution
 from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from tests.cli.conftest import Call
@@ -88,7 +87,7 @@ def test_whatever_is_asked_it_is_said_that_this_is_not_aws(
     asked: list[Callable[[], object]] = [
         lambda: environment.identity,
         lambda: environment.described,
-        lambda: start(environment, "x", {}),
+        lambda: environment.start("x", {}),
         lambda: Follower(environment, _begun(environment), Display()).to_the_end(),
     ]
     for ask in asked:
@@ -107,7 +106,7 @@ def _begun(environment: Environment) -> Execution:
 def test_aws_itself_out_of_order_is_called_otherwise(environment: Environment, stranger: Stranger) -> None:
     stranger(503, b"<html>Service Unavailable</html>")
     with pytest.raises(errors.CloudRefused, match="AWS refused DescribeExecution: 503"), aws_errors():
-        read(environment, RUN)
+        environment.read(RUN)
 
 
 def test_terminal_is_told_what_to_do(stranger: Stranger, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

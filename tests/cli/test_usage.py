@@ -209,6 +209,9 @@ def test_file_name_that_is_no_text_is_a_named_error(call: Call, two: Migrations)
         assert "InvalidFile" in answer.out + answer.err
 
 
+GIVEN = vars(options.make_parser("run", "").parse_args(["--migrations", "migrations"]))
+
+
 @pytest.mark.parametrize(
     ("typed", "is_up", "command"),
     [
@@ -223,13 +226,13 @@ def test_corrected_files_are_deployed_to_the_local_cloud_that_is_up(
 ) -> None:
     """One for the moment packs them anew with the same command."""
     monkeypatch.setenv("AURORA_MIGRATIONS_LOCAL", str(tmp_path))
-    arguments = argparse.Namespace(local=True, env=None, migrations=Path("migrations"), **typed)
+    arguments = argparse.Namespace(**GIVEN | {"local": True} | typed)
     following = deploy_command("local")
     with found_by_others(tmp_path, Access("http://127.0.0.1:1", "secret")) if is_up else contextlib.nullcontext():
         assert str(options.with_current_flags(following, arguments)) == f"aurora-migrations {command}"
 
 
 def test_command_of_another_program_stays_as_it_is() -> None:
-    arguments = argparse.Namespace(env="prod", region="eu-west-1", profile="ana", migrations=Path("migrations"))
+    arguments = argparse.Namespace(**GIVEN | {"env": "prod", "region": "eu-west-1", "profile": "ana"})
     command = deploy_command("prod")
     assert options.with_current_flags(command, arguments) == command

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from aurora_migrations.cli.templates.drafts import Draft, draft
+from aurora_migrations.cli.verbs.new import Draft, draft
 from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.engine import Request, apply, discover, roll_back
 from aurora_migrations.engine.errors import LockTimeout, MigrationFailed, VerificationFailed
@@ -141,7 +141,8 @@ def of(deployment: Deployment) -> Callable[..., list[str]]:
         if case.startswith("backfill"):
             table = 'app."Order" ADD "Late" text' if "odd" in case else "users ADD late text"
             deployment.connection.execute(f"ALTER TABLE {table}")
-        return deployment.write(draft(case.partition(",")[0], CASES[case] | names, batches))
+        given = CASES[case] | names | ({} if batches is None else {"batches": batches})
+        return deployment.write(draft(case.partition(",")[0], given))
 
     return write
 

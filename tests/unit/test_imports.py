@@ -16,7 +16,7 @@ ENGINE = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in sorted((ROOT / "aurora_migrations" / "engine").rglob("[!_]*.py"))
 ]
-VERBS = ("run", "list", "status", "history", "rollback", "new")
+VERBS = ("run", "read_only", "rollback", "new")
 
 
 def loaded_by(*modules: str) -> set[str]:

@@ -8,10 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from aurora_migrations.cli.printable import Printable, printable, stream_of
-from aurora_migrations.cli.remote.display import Live
-from aurora_migrations.cli.remote.function_logs import Line
-from aurora_migrations.cli.verbs import status
+from aurora_migrations.cli.output import Line, Live, Printable, printable, screen
 
 EVIL = "a\x1b[2J\x07\x9b1A\u202eb\rc"
 SHOWN = r"a\x1b[2J\x07\x9b1A\u202eb\rc"
@@ -43,7 +40,6 @@ def test_printed_text_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
     print(EVIL)
     print(EVIL, file=sys.stderr)
     assert terminal.getvalue() == f"{SHOWN}\n{SHOWN}\n"
-    assert stream_of(sys.stdout) is terminal
     assert sys.stdout.isatty()
 
 
@@ -60,7 +56,7 @@ def test_live_progress_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_look_that_is_drawn_again_and_again_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = opened(monkeypatch)
-    with status._screen() as show:
+    with screen() as show:
         show(EVIL)
     assert SHOWN in terminal.getvalue()
     assert "\x1b[2J" not in terminal.getvalue()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora_migrations.cli.templates.drafts import TEMPLATES, Draft, draft
+from aurora_migrations.cli.verbs.new import TEMPLATES, Draft, draft
 from aurora_migrations.compiler.check import Checked, check
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.compiler.folder_source import Compiler
@@ -318,29 +318,29 @@ def test_unknown_template_tells_what_is_near(name: str, told: str) -> None:
 
 def test_name_that_a_template_has_no_use_for_is_refused() -> None:
     with pytest.raises(InvalidInput, match="The template index doesn't take --to, --batches") as caught:
-        draft("index", {"table": "users", "to": "x"}, batches=3)
+        draft("index", {"table": "users", "to": "x", "batches": 3})
     assert "It takes --table, --column;" in caught.value.solution
 
 
 @pytest.mark.parametrize("batches", [0, -1, 1_001])
 def test_senseless_number_of_batches_is_refused(batches: int) -> None:
     with pytest.raises(InvalidInput, match="is none or too many"):
-        draft("backfill", {}, batches)
+        draft("backfill", {"batches": batches})
 
 
 @pytest.mark.parametrize("batches", [1, 2, 25])
 def test_each_batch_is_a_unit_of_its_own(batches: int) -> None:
-    up = draft("backfill", FILLED["backfill"], batches)[0]
+    up = draft("backfill", FILLED["backfill"] | {"batches": batches})[0]
     units = compile_text("x.sql", up.text.encode(), Options()).script.units
     assert len(units) == batches + 2  # and what makes and drops the table of batches
 
 
 def test_texts_are_installed_with_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
-    patterns = project["tool"]["setuptools"]["package-data"]["aurora_migrations.cli.templates"]
-    texts = [path.name for path in files("aurora_migrations.cli.templates").iterdir() if path.name.endswith(".sql")]
-    assert sorted(texts) == sorted(f"{name.replace('-', '_')}.sql" for name in TEMPLATES)
-    assert all(any(fnmatch(text, pattern) for pattern in patterns) for text in texts)
+    patterns = project["tool"]["setuptools"]["package-data"]["aurora_migrations.cli"]
+    texts = [path.name for path in (files("aurora_migrations.cli") / "templates").iterdir()]
+    assert sorted(texts) == sorted(f"{name.replace('-', '_')}.sql" for name in ("empty", *TEMPLATES))
+    assert all(any(fnmatch(f"templates/{text}", pattern) for pattern in patterns) for text in texts)
 
 
 def test_texts_say_when_a_step_may_be_deployed() -> None:

@@ -1,9 +1,7 @@
 """Environments from a terminal: on AWS, or in the local cloud, always through their state machine.
 
-    environment   account, region and clients of one        executions      start, read, stop and find them
-    client        run an action and wait for its result     progress        what an execution is doing
-    display       progress, live or as plain lines          function_logs   log lines of the functions
-    aws_errors    every way this can fail                   health_checks   the checks of `doctor`
+    client       run an action and wait for its result     environment   one of them, and its executions
+    progress     what an execution is doing                aws_errors    every way this can fail
 
 Verbs that work on a database directly load nothing from here.
 """

@@ -1,4 +1,5 @@
-"""Every way to fail between a terminal and a state machine, and which of AWS's errors are which of ours.
+"""Every way to fail between a terminal and a state machine; and as which error of ours AWS's error, or the end of an
+execution, is raised.
 
 MigratorError
 └── cloud   LoginMissing · LoginExpired · LoginRefused · RegionMissing · AccessDenied · CloudUnreachable
@@ -11,47 +12,44 @@ The engine's own errors pass through unchanged.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
-from aurora_migrations.engine.errors import MigratorError, NextCommand
+from aurora_migrations.engine.errors import Cancelled, InvalidInput, MigratorError, NextCommand
+from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN
+
+if TYPE_CHECKING:
+    from aurora_migrations.cli.remote.environment import Execution
 
 # What a call of botocore raises. The last two, where something else than AWS answers, are no errors of its own family.
 CALL_ERRORS = (aws.ClientError, aws.BotoCoreError, ResponseParserError, UnicodeDecodeError)
 # Where the answer is read, too: AWS's has the keys that it must have, another program's may not.
 READ_ERRORS = (*CALL_ERRORS, LookupError)
 # The last: Step Functions may not know everywhere yet what was started a moment ago.
-_TRANSIENT = (
-    "ThrottlingException",
-    "Throttling",
-    "RequestLimitExceeded",
-    "TooManyRequestsException",
-    "InternalFailure",
-    "ExecutionDoesNotExist",
-)
+_THROTTLED = ("ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException")
+_TRANSIENT = (*_THROTTLED, "InternalFailure", "ExecutionDoesNotExist")
+_TEXTS = ("message", "cause", "state", "solution", "next_command")
+_NO_FACTS = (*_TEXTS, "error", "execution", "mail")  # the mail says the same once more
+_SHOWN = 1_000  # characters of a cause that nobody has written for people
 _LOG_IN = "Log in as for the AWS CLI (aws sso login, or aws configure), or name a profile with --profile NAME."
 
 
 class CloudError(MigratorError):
-    """Base of these.
-
-    Attributes:
-        codes: what AWS calls it: error codes of its services, and names of botocore's classes (as text, because older
-            versions don't have all of them), with spaces in between.
-        what: the message for those.
-        progress_command: what shows the execution that is running, or may be, though nobody follows it any more.
-    """
+    """Base of these."""
 
     family = "cloud"
     next_command = NextCommand("doctor")
+    # What AWS calls it: error codes of its services, and names of botocore's classes (as text, because older versions
+    # don't have all of them), with spaces in between.
     codes: ClassVar[str] = ""
-    what: ClassVar[str] = ""
-    progress_command: NextCommand | None = None
+    what: ClassVar[str] = ""  # the message for those
+    progress_command: NextCommand | None = None  # shows the execution that is running, or may be, and isn't followed
 
     def while_running(self, execution: str, state: str) -> CloudError:
         """The same error while an execution is running, or may be; the next command shows that one."""
@@ -202,7 +200,15 @@ def aws_errors() -> Iterator[None]:
 def to_cloud_error(error: Exception) -> CloudError:
     """AWS's error as one of ours: what is wrong, why, and what to do, without a traceback."""
     if isinstance(error, aws.ClientError):
-        return _refused(error)
+        details = error.response.get("Error", {})
+        code, words = str(details.get("Code", "")), _words(str(details.get("Message", "")))
+        # Without a code of AWS's, botocore names a page by nothing or by its HTTP status. With 5xx AWS may be out of
+        # order.
+        if (code in ("", "Unknown") or code.isdecimal()) and _status(error) < 500:
+            return _not_aws(f"{error.operation_name}: HTTP {_status(error)}{f': {words}' if words else ''}")
+        if kind := _KINDS.get(code):
+            return kind(f"{kind.what} ({error.operation_name}: {words})", code=code)
+        return CloudRefused(f"AWS refused {error.operation_name}: {code}: {words}", code=code)
     if isinstance(error, aws.ProfileNotFound):
         return LoginMissing(
             f"There is no such AWS profile. ({_words(str(error))})",
@@ -232,17 +238,6 @@ def is_unanswered(error: Exception) -> bool:
     return not isinstance(error, aws.BotoCoreError) or is_transient(error)
 
 
-def _refused(error: aws.ClientError) -> CloudError:
-    details = error.response.get("Error", {})
-    code, words = str(details.get("Code", "")), _words(str(details.get("Message", "")))
-    # Without a code of AWS's, botocore names a page by nothing or by its HTTP status. With 5xx AWS may be out of order.
-    if (code in ("", "Unknown") or code.isdecimal()) and _status(error) < 500:
-        return _not_aws(f"{error.operation_name}: HTTP {_status(error)}{f': {words}' if words else ''}")
-    if kind := _KINDS.get(code):
-        return kind(f"{kind.what} ({error.operation_name}: {words})", code=code)
-    return CloudRefused(f"AWS refused {error.operation_name}: {code}: {words}", code=code)
-
-
 def _not_aws(words: str) -> CloudUnreachable:
     return CloudUnreachable(
         f"Something else than AWS answered. ({_words(words)})",
@@ -262,3 +257,72 @@ def _words(text: str) -> str:
     an encoded message of a thousand characters."""
     line = re.sub(r"\s+", " ", without_password(text.split("Encoded authorization failure message")[0])).strip()
     return "".join(each if each.isprintable() else "?" for each in line)[:500]
+
+
+# ---- how an execution ended -----------------------------------------------------------------------------------------
+
+_CALL_GOES_ON = "A call that was under way goes on to its end by itself. " + ExecutionFailed.state
+
+
+def contract_broken(execution: str, what: str) -> ExecutionFailed:
+    """The error of an execution that succeeded with an output that this version can't read."""
+    error = ExecutionFailed(
+        f"The execution {execution} succeeded, but {what}.",
+        cause="The stack was made by something else, or: is the state machine of another version?",
+        solution="Deploy the environment with this version of the product, or use that one's command line.",
+        next_command=NextCommand("logs", (execution,)),
+    )
+    error.kind = CONTRACT_BROKEN
+    return error
+
+
+def error_of(execution: Execution) -> MigratorError:
+    """The error of an execution that didn't succeed: with the name and the facts of the engine's, if it raised one."""
+    if execution.status == "ABORTED":
+        return Cancelled(
+            f"The execution {execution.name} was stopped: {execution.cause or 'nobody said why'}.",
+            cause="Somebody stopped it, here or in the console.",
+            state=_CALL_GOES_ON,
+            next_command=NextCommand("status"),
+        )
+    if execution.status == "TIMED_OUT":
+        return ExecutionFailed(
+            f"The execution {execution.name} took longer than the environment's limits.run_timeout allows.",
+            cause="It waited for others all the time, or there was more to do than fits into that time.",
+            state=_CALL_GOES_ON,
+            next_command=NextCommand("logs", (execution.name,)),
+        )
+    payload = error_payload(execution.cause)
+    if payload is None:
+        words = (parse_object(execution.cause) or {}).get("errorMessage")
+        if not isinstance(words, str):
+            words = " ".join((execution.cause or "no cause was given").split())
+        message = f"The execution {execution.name} failed: {words[:_SHOWN]}"
+        error = ExecutionFailed(message, next_command=NextCommand("logs", (execution.name,)))
+        error.kind = execution.error or ""
+        return error
+    texts: dict[str, Any] = {key: str(payload[key]) for key in _TEXTS if key in payload}
+    if "next_command" in texts:
+        texts["next_command"] = NextCommand.parse(texts["next_command"])
+    facts = {key: value for key, value in payload.items() if key not in _NO_FACTS}
+    if payload["error"] == InvalidInput.__name__:
+        return InvalidInput(**texts, **facts)
+    error = ExecutionFailed(**texts, **facts)
+    error.kind = str(payload["error"])
+    return error
+
+
+def error_payload(cause: str | None) -> dict[str, Any] | None:
+    """The engine's error in a Cause of Step Functions: JSON, as the text of what Lambda raised."""
+    raised = parse_object(cause)
+    found = parse_object(raised.get("errorMessage")) if raised else None
+    return found if found and isinstance(found.get("error"), str) and isinstance(found.get("message"), str) else None
+
+
+def parse_object(text: object) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aurora_migrations.cli import options
+from aurora_migrations.cli.output import Display, choose_display, note
 from aurora_migrations.cli.remote.aws_errors import CloudError, ExecutionFailed
-from aurora_migrations.cli.remote.display import Display, choose_display
-from aurora_migrations.cli.remote.environment import Environment, open_environment
-from aurora_migrations.cli.remote.executions import Execution, is_change, output_of, running, start, stop
+from aurora_migrations.cli.remote.environment import Environment, Execution, is_change, open_environment
 from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.plan import version_of
@@ -65,7 +64,7 @@ def _status(
 ) -> dict[str, Any]:
     """The status, with the running executions: between its calls, one holds no lock that the database could show."""
     data = execute_in(environment, arguments, execution, {"action": "status"}, display)
-    return {**data, "executions": running(environment)}
+    return {**data, "executions": environment.running()}
 
 
 def status_reader(arguments: argparse.Namespace, closing: contextlib.ExitStack) -> Callable[[str], dict[str, Any]]:
@@ -82,7 +81,7 @@ def status_reader(arguments: argparse.Namespace, closing: contextlib.ExitStack) 
                 environment = closing.enter_context(open_environment(arguments))
             if environment.introduction != introduced:
                 introduced = environment.introduction
-                print(introduced, file=sys.stderr, flush=True)
+                note(introduced)
             return _status(environment, arguments, execution, Display())
         except CloudError as error:
             if not isinstance(error, ExecutionFailed):
@@ -104,10 +103,10 @@ def execute_in(
     given = {key: value for key, value in asked.items() if value is not None}
     given |= {"trigger": "cli", "requested_by": options.requester()}
     if not is_change(given):
-        return output_of(_follow(Follower(environment, start(environment, execution, given), display), arguments))
+        return _follow(Follower(environment, environment.start(execution, given), display), arguments).result()
     _ = environment.machine  # raises before anything is started
     try:
-        begun = start(environment, execution, given)
+        begun = environment.start(execution, given)
         display.note(f"Execution {execution}\n{environment.console(begun.arn) or ''}".rstrip())
         ended = _follow(Follower(environment, begun, display), arguments)
     except LeftRunning:
@@ -115,7 +114,7 @@ def execute_in(
     except KeyboardInterrupt:  # before it is followed: there is no prompt here
         maybe = f"The execution {execution} may have been started. Look at it: {_logs_command(execution, arguments)}"
         raise LeftRunning(maybe if environment.lasting else _ends_with_us(execution, arguments)) from None
-    return output_of(ended)
+    return ended.result()
 
 
 def _ends_with_us(execution: str, arguments: argparse.Namespace) -> str:
@@ -136,7 +135,7 @@ def _follow(follower: Follower, arguments: argparse.Namespace) -> Execution:
         try:
             return follower.to_the_end()
         except KeyboardInterrupt:
-            if getattr(arguments, "watch", False):  # `status --watch` has nothing to decide
+            if arguments.watch:  # `status --watch` has nothing to decide
                 raise
             _decide(follower, arguments)
 
@@ -145,33 +144,24 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     """Asks whether to stop the execution. Without a terminal, and at a second Ctrl-C, it is left running; in a local
     cloud of our own it ends with that."""
     name, lasting = follower.execution.name, follower.environment.lasting
-    left = f"The execution {name} goes on by itself. Look at it: {_logs_command(name, arguments)}"
-    left = left if lasting else _ends_with_us(name, arguments)
+    logs = _logs_command(name, arguments)
+    left = f"The execution {name} goes on by itself. Look at it: {logs}" if lasting else _ends_with_us(name, arguments)
     if not sys.stdin.isatty():
         raise LeftRunning(left)
-    question = _QUESTION if lasting else _QUESTION_OWN_CLOUD
-    print(f"\nThe execution {name} is under way.\n{question}", end="", file=sys.stderr, flush=True)
+    note(f"\nThe execution {name} is under way.\n{_QUESTION if lasting else _QUESTION_OWN_CLOUD}", end="")
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
         raise LeftRunning(left) from None
-    if answer.strip().lower() in ("l", "leave") or not answer:
+    stops = answer.strip().lower() in ("s", "stop")
+    if not answer or answer.strip().lower() in ("l", "leave") or (stops and not lasting):
         raise LeftRunning(left)
-    if answer.strip().lower() in ("s", "stop"):
-        if not lasting:
-            raise LeftRunning(left)
-        _stop(follower, arguments)
-        print("It is being stopped.", file=sys.stderr, flush=True)
-
-
-def _stop(follower: Follower, arguments: argparse.Namespace) -> None:
-    name = follower.execution.name
+    if not stops:
+        return
     try:
-        stop(follower.environment, follower.execution.arn, f"Ctrl-C by {options.requester()}")
+        follower.environment.stop(follower.execution.arn, f"Ctrl-C by {options.requester()}")
     except CloudError as error:
         raise follower.lost(error) from error
     except KeyboardInterrupt:
-        maybe = (
-            f"The execution {name} may have been stopped, or may go on. Look at it: {_logs_command(name, arguments)}"
-        )
-        raise LeftRunning(maybe) from None
+        raise LeftRunning(f"The execution {name} may have been stopped, or may go on. Look at it: {logs}") from None
+    note("It is being stopped.")

@@ -1,16 +1,17 @@
-"""An environment: its stack, account and region, and AWS's clients for it.
+"""An environment: its account, region and stack, and the executions of its state machine: start, read, stop, find.
 
-On AWS these come from the caller's own configuration; the local cloud brings its own, and an endpoint.
+On AWS the clients come from the caller's own configuration; the local cloud brings its own, and an endpoint.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -20,8 +21,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from aurora_migrations.cdk.naming import Names
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import note
 from aurora_migrations.cli.remote import aws_errors as errors
-from aurora_migrations.cli.remote.aws_errors import aws_errors
+from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
 from aurora_migrations.engine.errors import NextCommand
 from aurora_migrations.engine.steps.execution import console
 from aurora_migrations.local.postgres.errors import ServerError
@@ -37,22 +40,57 @@ _NO_CONFIGURATION: dict[str, tuple[None, None, str | None, None]] = {
 }
 _STACKS = Names("").stack
 _NAMED = 10
+_PAGE = 1_000  # the most that one call returns: `status --watch` starts 240 executions an hour
+RUNNING = "RUNNING"
+CHANGES = ("run-migration", "rollback")
 _ROOM = "See to permissions and room there; AURORA_MIGRATIONS_LOCAL names another folder for what is kept."
 
 
 @dataclass(frozen=True)
-class Environment:
-    """An environment, and the clients of AWS's services for it.
+class Execution:
+    """An execution, as it was when it was read."""
 
-    Attributes:
-        endpoint: of all services; None means AWS's own.
-        lasting: whether it outlives this program; a local cloud of our own doesn't.
-    """
+    arn: str
+    name: str
+    status: str  # RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED
+    started_at: datetime
+    input: Mapping[str, Any]  # empty where that isn't an object
+    output: Mapping[str, Any] | None = None  # if it succeeded
+    error: str | None = None  # what it ended with otherwise; may be missing, as may its cause
+    cause: str | None = None
+
+    def result(self) -> dict[str, Any]:
+        """Its output, when it has ended.
+
+        Raises:
+            MigratorError: it didn't succeed, or has another output than this product's.
+        """
+        if self.status != "SUCCEEDED":
+            raise errors.error_of(self)
+        output = dict(self.output or {})
+        if not {"status", "migration", "message"} <= output.keys():
+            raise errors.contract_broken(self.name, "its answer isn't one of this product's")
+        return output
+
+
+def is_change(asked: Mapping[str, Any]) -> bool:
+    """Whether an input asks for a run (as it does without an action) or a rollback; all else is read-only."""
+    return (asked.get("action") or CHANGES[0]) in CHANGES
+
+
+def iso(moment: datetime) -> str:
+    """As everywhere: `2026-11-23T04:00:17Z`."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment, its state machine's executions, and the clients of AWS's services for it."""
 
     name: str
     session: Any
-    endpoint: str | None = None
-    lasting: bool = True
+    endpoint: str | None = None  # of all services; None means AWS's own
+    lasting: bool = True  # whether it outlives this program; a local cloud of our own doesn't
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def client(self, service: str) -> Any:
@@ -73,11 +111,7 @@ class Environment:
 
     @cached_property
     def identity(self) -> tuple[str, str]:
-        """The caller, by STS: the account, and who it is there (`assumed-role/deployer/jane`, `user/jane`).
-
-        Raises:
-            CloudError: there are no credentials, or they aren't valid.
-        """
+        """The caller, by STS: the account, and who it is there (`assumed-role/deployer/jane`, `user/jane`)."""
         with aws_errors():
             found = self.client("sts").get_caller_identity()
             return found["Account"], found["Arn"].split(":", 5)[-1]
@@ -119,10 +153,10 @@ class Environment:
         status: str = self.described["StackStatus"]
         why: dict[str, Any] = {}
         if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            why = {
-                "cause": "Something else made the stack, or another version of the product did.",
-                "solution": "See whether it is the right account and region; deploy the environment with this version.",
-            }
+            why["cause"] = "Something else made the stack, or another version of the product did."
+            why["solution"] = (
+                "See whether it is the right account and region; deploy the environment with this version."
+            )
         message = f"The stack {self.stack} is {status} and has no state machine."
         raise errors.StackNotReady(message, **why, stack_status=status)
 
@@ -142,6 +176,105 @@ class Environment:
             return sorted(name.removeprefix(_STACKS) for name in names if name.startswith(_STACKS))
         return []
 
+    # ---- executions of its state machine ----
+
+    def start(self, name: str, asked: Mapping[str, str]) -> Execution:
+        """Starts an execution of this name, which no other has: a call whose answer is lost is made again by botocore,
+        and finds what it has started.
+
+        Raises:
+            CloudError: it wasn't started; or a run or rollback may have been, which the error's state says.
+        """
+        machine = self.machine
+        try:
+            started = self.client("stepfunctions").start_execution(
+                stateMachineArn=machine, name=name, input=json.dumps(asked)
+            )
+            return Execution(str(started["executionArn"]), name, RUNNING, started["startDate"].astimezone(UTC), asked)
+        except errors.READ_ERRORS as error:
+            if (
+                isinstance(error, ClientError)
+                and error.response.get("Error", {}).get("Code") == "ExecutionAlreadyExists"
+            ):
+                try:  # a call whose answer was lost had started it, and it has ended since
+                    return self.find(name)
+                except CloudError as lost:
+                    raise lost.while_running(name, f"The execution {name} has been started, and has ended.") from lost
+            known = errors.to_cloud_error(error)
+            if errors.is_unanswered(error) and is_change(asked):
+                known.solution += " But look first whether this one was started."
+                known = known.while_running(name, f"The execution {name} may have been started.")
+            raise known from error
+
+    def read(self, arn: str) -> Execution:
+        """An execution as it is now. AWS's errors are raised as they are."""
+        found = self.client("stepfunctions").describe_execution(executionArn=arn)
+        return Execution(
+            arn=arn,
+            name=found["name"],
+            status=found["status"],
+            started_at=found["startDate"].astimezone(UTC),
+            input=parse_object(found.get("input")) or {},
+            output=parse_object(found.get("output")) if found["status"] == "SUCCEEDED" else None,
+            error=found.get("error"),
+            cause=found.get("cause"),
+        )
+
+    def stop(self, arn: str, why: str) -> None:
+        """Stops an execution. A call of a function that is under way goes on to its end."""
+        with aws_errors():
+            self.client("stepfunctions").stop_execution(executionArn=arn, error="Stopped", cause=why)
+
+    def find(self, name: str | None) -> Execution:
+        """The execution of this name or ARN, or the last run.
+
+        Raises:
+            ExecutionNotFound: there is none.
+        """
+        if name is not None:
+            of_machine = self.machine.replace(":stateMachine:", ":execution:")
+            with aws_errors():
+                return self.read(f"{of_machine}:{name.rpartition(':')[2]}")
+        if found := self.last_run():
+            return found
+        if self.endpoint is not None:
+            raise errors.ExecutionNotFound(
+                "This local cloud has run nothing so far.",
+                cause="A local cloud is there for one command only, unless `up` keeps it running; of what earlier ones "
+                "did, the database's history is left.",
+                solution="See `aurora-migrations history --local`, or keep one running in another terminal.",
+                next_command=NextCommand("up"),
+            )
+        raise errors.ExecutionNotFound(
+            f"Nothing has been run in {self.name} so far.",
+            cause="No deployment, console or command has started a run yet.",
+            solution="Start the first run.",
+            next_command=NextCommand("run", ("--env", self.name)),
+        )
+
+    def last_run(self) -> Execution | None:
+        """The run or rollback that was started last, whatever was only read since."""
+        pages = self.client("stepfunctions").get_paginator("list_executions")
+        machine, read_only = self.machine, f"{options.READ_ONLY}-"
+        with aws_errors():
+            for page in pages.paginate(stateMachineArn=machine, PaginationConfig={"PageSize": _PAGE}):
+                for each in page["executions"]:
+                    if each["name"].startswith(read_only):
+                        continue
+                    found = self.read(each["executionArn"])
+                    if is_change(found.input):
+                        return found
+        return None
+
+    def running(self) -> list[dict[str, str]]:
+        """Executions that haven't ended, the newest first: of very many the newest hundred."""
+        machine = self.machine
+        with aws_errors():
+            found = self.client("stepfunctions").list_executions(
+                stateMachineArn=machine, statusFilter=RUNNING, maxResults=100
+            )["executions"]
+        return [{"execution": each["name"], "started_at": iso(each["startDate"])} for each in found]
+
 
 @contextlib.contextmanager
 def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
@@ -155,15 +288,15 @@ def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
             session = boto3.Session(profile_name=arguments.profile, region_name=arguments.region)
         yield Environment(arguments.env, session)
         return
-    hurry = bool(getattr(arguments, "hurry", False))
+    report = note if arguments.output == "text" else lambda text: None
     with contextlib.ExitStack() as closing:
         with local_errors():
             from aurora_migrations.local.cloud.discovery import find_or_start, report_changes
 
-            access = closing.enter_context(find_or_start(arguments.migrations, reporter(arguments), hurry=hurry))
+            access = closing.enter_context(find_or_start(arguments.migrations, report, hurry=arguments.hurry))
             ours = access.pid == os.getpid()
             if not ours and arguments.verb != "deploy":  # which puts the files there
-                report_changes(access, reporter(arguments))
+                report_changes(access, report)
         session = boto3.Session(
             aws_access_key_id=access.access_key,
             aws_secret_access_key=access.secret_key,
@@ -171,16 +304,6 @@ def open_environment(arguments: argparse.Namespace) -> Iterator[Environment]:
             botocore_session=botocore.session.Session(session_vars=_NO_CONFIGURATION),
         )
         yield Environment(access.environment, session, access.endpoint, lasting=not ours)
-
-
-def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
-    """Prints what takes a while, unless the output is for programs."""
-
-    def report(text: str) -> None:
-        if arguments.output == "text":
-            print(text, file=sys.stderr, flush=True)
-
-    return report
 
 
 @contextlib.contextmanager

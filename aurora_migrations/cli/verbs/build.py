@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 
@@ -21,7 +19,7 @@ from aurora_migrations.cdk.package import (
     zipped,
 )
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import print_json
+from aurora_migrations.cli.output import note, print_json, show
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.options import format_duration
 
@@ -39,22 +37,22 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
     arguments = parser.parse_args(argv)
-    try:
-        return _build(arguments)
-    except PackagingError as error:
-        return _print_problems([str(error)], arguments)
-    except MigratorError as error:
-        return options.fail(error, "check", arguments, options.execution_name())
-
-
-def _build(arguments: argparse.Namespace) -> int:
     started, architecture = time.monotonic(), ARCHITECTURES[arguments.architecture]
     target = project.cache() / "lambda"
     shutil.rmtree(target, ignore_errors=True)
-    digest = build(target, arguments.migrations, architecture)
-    wrong = inspect(target, architecture)
+    try:
+        digest = build(target, arguments.migrations, architecture)
+        wrong = inspect(target, architecture)
+    except PackagingError as error:
+        digest, wrong = "", [str(error)]
+    except MigratorError as error:
+        return options.fail(error, "check", arguments, options.execution_name())
     if wrong:
-        return _print_problems(wrong, arguments)
+        if arguments.output == "json":
+            print_json({"ok": False, "problems": wrong})
+        else:
+            note("The Lambda package could not be made:", *(f"  {problem}" for problem in wrong))
+        return 1
     above = project.PACKAGE if project.IS_CHECKOUT else project.local()
     size, made = len(zipped(target)), target.relative_to(above.parent).as_posix()
     if arguments.output == "json":
@@ -62,14 +60,16 @@ def _build(arguments: argparse.Namespace) -> int:
         print_json({"ok": True, "package": made, "digest": digest, **facts})
         return 0
     took = format_duration((time.monotonic() - started) * 1000)
-    print(f"Made {made} for {architecture.name} in {took}, and found all as it should be:")
-    print(f"  {len(list((target / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})")
-    print(f"  {', '.join(f'{name} {version}' for name, version in locked().items())}")
-    print(f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}")
+    show(
+        f"Made {made} for {architecture.name} in {took}, and found all as it should be:",
+        f"  {len(list((target / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})",
+        f"  {', '.join(f'{name} {version}' for name, version in locked().items())}",
+        f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}",
+    )
     if project.IS_CHECKOUT:  # elsewhere nobody knows what the stacks are called
-        print("Next: npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev")
+        show("Next: npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-dev --context env=dev")
     if missing := missing_for_deploy():
-        print(f"Note: {missing}")
+        show(f"Note: {missing}")
     return 0
 
 
@@ -82,11 +82,3 @@ def missing_for_deploy() -> str:
         "(https://nodejs.org; Debian, Ubuntu: apt install nodejs npm; macOS: brew install node; "
         "Windows: winget install OpenJS.NodeJS.LTS)."
     )
-
-
-def _print_problems(wrong: Sequence[str], arguments: argparse.Namespace) -> int:
-    if arguments.output == "json":
-        print_json({"ok": False, "problems": list(wrong)})
-    else:
-        print("The Lambda package could not be made:", *wrong, sep="\n  ", file=sys.stderr)
-    return 1

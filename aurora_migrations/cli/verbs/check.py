@@ -2,103 +2,85 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from aurora_migrations.cli import options
-from aurora_migrations.cli.output import plural, print_json
+from aurora_migrations.cli import findings, options
+from aurora_migrations.cli.output import note, print_json, show, show_styled
 from aurora_migrations.compiler.check import Checked, check, of_hazards, of_problems, write_manifest
 from aurora_migrations.compiler.locks.effects import Effect
 from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.errors import InvalidFile
+from aurora_migrations.engine.script import Statement
 
 
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "check",
-        "Reads every file with PostgreSQL's own grammar and says what is wrong with it, what may hurt when it is "
-        "deployed, in which transactions it runs and why, and which locks each statement takes on which table. Needs "
-        "no database. Exits with 1 if a run would be refused.",
+        "Checks every file with PostgreSQL's own grammar: what is wrong with it, and which statements are risky for a "
+        "running application, with what to write instead. Needs no database. Exits with 1 if a run would be refused.",
         "check --hazards refuse --output github",
         outputs=("text", "json", "github"),
     )
     options.add_hazards(parser)
-    parser.add_argument(
-        "--write-manifest", action="store_true", help="write manifest.json beside the files, if all is well"
-    )
-    parser.add_argument("--quiet", action="store_true", help="say only what is wrong or may hurt")
+    manifest = "write manifest.json beside the files, if all is well"
+    parser.add_argument("--write-manifest", action="store_true", help=manifest)
+    locks = "list the locks that each statement takes, too"
+    parser.add_argument("--locks", action="store_true", help=locks)
     arguments = parser.parse_args(argv)
     try:
         files = check(discover(arguments.migrations))
-        refused = _is_refused(files, arguments)
+        refuse = arguments.hazards == "refuse"
+        refused = any(file.problems or (refuse and file.open_hazards) for file in files)
         digest = write_manifest(arguments.migrations, files) if arguments.write_manifest and not refused else None
     except MigratorError as error:
         if arguments.output == "github" and isinstance(error, InvalidFile):  # misnamed files
-            print(*of_problems(error.problems, error.name, str(arguments.migrations)), sep="\n")
+            show(*of_problems(error.problems, error.name, str(arguments.migrations)))
             return 1
         return options.fail(error, "check", arguments, options.execution_name())
-    _PRINT[arguments.output](files, arguments, digest)
+    found = list(findings.find(files, "error" if refuse else "warning"))
+    if arguments.output == "json":
+        print_json({"ok": not refused, "digest": digest, "files": list(map(_data, files))})
+    elif arguments.output == "github":
+        folder = str(arguments.migrations)
+        for file in files:
+            lines = [
+                *of_problems(file.problems, "InvalidFile", folder),
+                *of_problems(file.warnings, "allow", folder, "warning"),
+                *of_hazards(file.hazards, folder, refuse),
+            ]
+            if lines:
+                show(*lines)
+        note(findings.summary(files, found))
+    else:
+        if arguments.locks:
+            for file in files:
+                show(*_locks(file), end="\n\n")
+        findings.show(found)
+        show_styled(findings.summary(files, found))
+        if digest:
+            show(f"Wrote {arguments.migrations / 'manifest.json'} (digest {digest[:12]})")
     return 1 if refused else 0
 
 
-def _is_refused(files: Sequence[Checked], arguments: argparse.Namespace) -> bool:
-    wrong = any(file.problems for file in files)
-    return wrong or (arguments.hazards == "refuse" and any(file.open_hazards for file in files))
-
-
-# ---- text -----------------------------------------------------------------------------------------------------------
-
-
-def _print_text(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
-    for file in files:
-        lines = list(_of_file(file, arguments))
-        if lines:
-            print(*lines, sep="\n", end="\n\n")
-    print(_summary(files, arguments))
-    if digest:
-        print(f"Wrote {arguments.migrations / 'manifest.json'} (digest {digest[:12]})")
-
-
-def _of_file(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
-    findings = [*_problems(file), *_hazards(file, arguments)]
-    if arguments.quiet and not findings:
-        return
+def _locks(file: Checked) -> Iterator[str]:
+    """What each statement of a file locks, and which of its hazards it accepts."""
     reason = file.compiled.script.reason if file.compiled else ""
     yield f"{file.file}: {reason}" if reason else f"{file.file}:"
-    if not arguments.quiet:
-        yield from _effects(file)
-        for hazard in file.accepted:
-            yield f"  {hazard.line}:{hazard.column}  accepted: {hazard.rule}, because {hazard.allowed_because}"
-    yield from findings
-
-
-def _problems(file: Checked) -> Iterator[str]:
-    for problem in file.problems:
-        yield f"  error: {problem}"
-        yield from (f"      {line}" for line in problem.excerpt.splitlines())
-    for warning in file.warnings:
-        yield f"  warning: {warning}"
-
-
-def _hazards(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
-    word = "error" if arguments.hazards == "refuse" else "warning"
-    for hazard in file.open_hazards:
-        yield f"  {word}: {hazard}"
-        if hazard.help:
-            yield f"      {hazard.help}"
-
-
-def _effects(file: Checked) -> Iterator[str]:
-    if file.compiled is None:
-        return
-    for place, effects, note in zip(file.compiled.script.statements, file.effects, file.notes, strict=False):
+    for place, effects, more in _statements(file):
         for effect in effects:
             yield f"  {place.line}:{place.column}  {effect.table}: {effect.lock}, {_meaning(effect)}"
             yield f"      {effect.why}"
-        if note:
-            yield f"  {place.line}:{place.column}  {note}"
+        if more:
+            yield f"  {place.line}:{place.column}  {more}"
+    for hazard in file.accepted:
+        yield f"  {hazard.line}:{hazard.column}  accepted: {hazard.rule}, because {hazard.allowed_because}"
+
+
+def _statements(file: Checked) -> Iterator[tuple[Statement, Sequence[Effect], str]]:
+    """Each statement with its effects and a note about it."""
+    if file.compiled:
+        yield from zip(file.compiled.script.statements, file.effects, file.notes, strict=False)
 
 
 def _meaning(effect: Effect) -> str:
@@ -109,58 +91,24 @@ def _meaning(effect: Effect) -> str:
         waits = "writers wait, readers don't"
     else:
         waits = "readers and writers go on"
+    doubt = {"yes": "", "maybe": ", perhaps"}
     work = (("rewrites it", str(effect.rewrites)), ("scans it", str(effect.scans)))
-    return "; ".join([waits, *(f"{word}{_DOUBT[answer]}" for word, answer in work if answer in _DOUBT)])
-
-
-_DOUBT = {"yes": "", "maybe": ", perhaps"}
-
-
-def _summary(files: Sequence[Checked], arguments: argparse.Namespace) -> str:
-    problems = sum(len(file.problems) for file in files)
-    hazards = sum(len(file.open_hazards) for file in files)
-    count = plural(len(files), "file")
-    if not problems and not hazards:
-        return f"{count} checked: nothing wrong"
-    return f"{count} checked: {plural(problems, 'error')}, {plural(hazards, 'hazard')}"
-
-
-# ---- for programs ---------------------------------------------------------------------------------------------------
-
-
-def _print_json(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
-    print_json({"ok": not _is_refused(files, arguments), "digest": digest, "files": list(map(_data, files))})
+    return "; ".join([waits, *(f"{word}{doubt[answer]}" for word, answer in work if answer in doubt)])
 
 
 def _data(file: Checked) -> dict[str, object]:
+    """The same, for programs."""
     script = file.compiled.script if file.compiled else None
-    statements = script.statements if script else ()
     return {
         "file": file.file,
         "migration": file.migration.label,
         "reason": script.reason if script else None,
         "units": [asdict(unit) for unit in script.units] if script else [],
         "statements": [
-            asdict(place) | {"effects": [effect.to_dict() for effect in effects], "note": note}
-            for place, effects, note in zip(statements, file.effects, file.notes, strict=False)
+            asdict(place) | {"effects": [effect.to_dict() for effect in effects], "note": more}
+            for place, effects, more in _statements(file)
         ],
         "problems": [asdict(problem) for problem in file.problems],
         "warnings": [asdict(warning) for warning in file.warnings],
         "hazards": [asdict(hazard) for hazard in file.hazards],
     }
-
-
-def _print_github(files: Sequence[Checked], arguments: argparse.Namespace, digest: str | None) -> None:
-    folder = str(arguments.migrations)
-    for file in files:
-        lines = [
-            *of_problems(file.problems, "InvalidFile", folder),
-            *of_problems(file.warnings, "allow", folder, "warning"),
-            *of_hazards(file.hazards, folder, arguments.hazards == "refuse"),
-        ]
-        if lines:
-            print(*lines, sep="\n")
-    print(_summary(files, arguments), file=sys.stderr)
-
-
-_PRINT = {"text": _print_text, "json": _print_json, "github": _print_github}

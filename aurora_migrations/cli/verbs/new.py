@@ -1,4 +1,9 @@
-"""`aurora-migrations new "description"`: writes the next migration's file, or those of a template."""
+"""`aurora-migrations new "description"`: writes the next migration's file, or those of a template.
+
+Templates are migrations that are safe by construction, each a text in `cli/templates/`. A line `-- >>> ENDING` begins
+a file; a word with a colon, such as `:table`, is replaced by the option of that name. One that isn't given stays as it
+is: PostgreSQL doesn't take that as SQL, so `check` and `run` refuse the file until somebody has filled it in.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +11,90 @@ import argparse
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import print_json
-from aurora_migrations.cli.templates import drafts as templates
+from aurora_migrations.cli.output import print_json, show
 from aurora_migrations.engine import MigratorError, discover
+from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import InvalidInput
 
-_UP = """\
--- {title}
---
--- Options, if this file needs them, stand here at the top, such as:
---   -- migration: lock_timeout = 2s
---   -- migration: statement_timeout = 10min
---   -- verify: rows some_table = 0
-
-"""
-_DOWN = """\
--- Undoes {name}. Until that is written, rolling back is refused:
-DO $$ BEGIN RAISE EXCEPTION 'write what undoes {name}'; END $$;
-"""
-_VERIFY = """\
--- Each statement is a query whose one boolean must be true before {name} commits. Until one is written, it is refused:
-SELECT false;
-"""
 _TIMESTAMP_DIGITS = 14
+_BATCHES, _MOST_BATCHES = 10, 1_000
+_LONGEST = 63  # bytes that PostgreSQL keeps of a name
+_FILE = re.compile(r"^-- >>> (\S+)\n", re.MULTILINE)
+_BATCH = re.compile(r"^-- <batch>\n(.*?)^-- </batch>\n", re.MULTILINE | re.DOTALL)
+_FIELD = re.compile(r"(?<![:\w]):([a-z_]+)|\{([a-z]+)\}")
+_PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
+_UNFINISHED = "-- Fill in each name that begins with a colon; until then `check` and `run` refuse this file.\n\n"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template's summary, and the options that it takes."""
+
+    summary: str
+    takes: tuple[str, ...]
+
+    @property
+    def options(self) -> str:
+        return " ".join(f"--{each}" for each in self.takes)
+
+
+_RENAME = ("table", "column", "to", "type", "key", "batches")
+_BACKFILL = ("table", "column", "key", "value", "batches")
+TEMPLATES: Mapping[str, Template] = {
+    "index": Template("an index; writers wait while it is built", ("table", "column")),
+    "not-null": Template("NOT NULL on a column that is there: check, validate, set", ("table", "column")),
+    "foreign-key": Template("a foreign key: add, validate", ("table", "column", "references")),
+    "rename": Template("another name for a column, in steps: expand, backfill, contract", _RENAME),
+    "backfill": Template("values for a column's NULLs, in batches that commit by themselves", _BACKFILL),
+}
+_OPTIONS = {
+    "table": "the table as it is called, such as users or app.users",
+    "column": "the column",
+    "references": "foreign-key: the table that it refers to",
+    "to": "rename: the new name",
+    "type": "rename: the column's type",
+    "key": "rename, backfill: the primary key, which batches go by",
+    "value": "backfill: what to fill in, an SQL expression",
+    "batches": f"rename, backfill: in how many parts (default: {_BATCHES})",
+}
+_TABLES = ("table", "references")
+_AS_WRITTEN = ("type", "value")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One file to write."""
+
+    step: str  # the part of its name after the description, such as `_1_check`
+    role: str  # the part of its name before `.sql`: `.down`, `.verify` or nothing
+    text: str
+    missing: tuple[str, ...]  # the placeholders in it, such as `:table`
 
 
 def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     try:
         drafts = _drafts(arguments)
-        texts = _from_template(arguments, drafts) if drafts else _empty(arguments)
-        paths = _write({arguments.migrations / name: text for name, text in texts.items()})
+        paths = _write(arguments, drafts)
     except MigratorError as error:
         command = "new --help" if isinstance(error, InvalidInput) else "check"
         return options.fail(error, command, arguments, options.execution_name())
-    _print_result(paths, drafts, arguments)
+    missing = sorted({name for draft in drafts for name in draft.missing})
+    if arguments.output == "json":
+        written: dict[str, object] = {"files": [str(path) for path in paths]}
+        print_json(written | {"fill_in": missing} if arguments.template else written)
+        return 0
+    show(*(f"Wrote {path}" for path in paths))
+    if missing:
+        show(f"Fill in {', '.join(missing)}; until then `check` and `run` refuse these files.")
     return 0
 
 
@@ -59,78 +109,72 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--down", action="store_true", help="write a .down.sql too, which undoes it")
     parser.add_argument("--verify", action="store_true", help="write a .verify.sql too, which says what must be true")
     group = parser.add_argument_group("templates")
-    group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(templates.TEMPLATES)} (see below)")
-    for name, text in templates.NAMES.items():
-        kind = str if name in templates.AS_WRITTEN else options.plain
-        group.add_argument(f"--{name}", metavar=name.upper(), type=kind, help=text)
-    group.add_argument(
-        "--batches", metavar="N", type=int, help=f"rename, backfill: in how many parts (default: {templates.BATCHES})"
-    )
+    group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(TEMPLATES)} (see below)")
+    types = {"batches": int} | dict.fromkeys(_AS_WRITTEN, str)
+    for name, text in _OPTIONS.items():
+        metavar = "N" if name == "batches" else name.upper()
+        group.add_argument(f"--{name}", metavar=metavar, type=types.get(name, options.plain), help=text)
     lines = ["templates, each with its down files; what isn't named stays to be filled in:"]
-    for name, template in templates.TEMPLATES.items():
-        lines += [f"  {name:12} {template.summary}", f"  {'':12} {' '.join(template.options)}"]
+    for name, template in TEMPLATES.items():
+        lines += [f"  {name:12} {template.summary}", f"  {'':12} {template.options}"]
     second = '         aurora-migrations new "index users by email" --template index --table users --column email'
     parser.epilog = "\n".join([*lines, "", str(parser.epilog), second])
     return parser.parse_args(argv)
 
 
-def _print_result(paths: Sequence[Path], drafts: list[templates.Draft], arguments: argparse.Namespace) -> None:
-    missing = sorted({name for draft in drafts for name in draft.missing})
-    if arguments.output == "json":
-        files: dict[str, object] = {"files": [str(path) for path in paths]}
-        print_json(files | {"fill_in": missing} if drafts else files)
-        return
-    print(*(f"Wrote {path}" for path in paths), sep="\n")
-    if missing:
-        print(f"Fill in {', '.join(missing)}; until then `check` and `run` refuse these files.")
+# ---- files ----------------------------------------------------------------------------------------------------------
 
 
-# ---- texts ----------------------------------------------------------------------------------------------------------
-
-
-def _drafts(arguments: argparse.Namespace) -> list[templates.Draft]:
-    """The files of the template; none without `--template`."""
-    given = {name: value for name in templates.NAMES if (value := getattr(arguments, name)) is not None}
-    if arguments.template is not None:
-        drafts = templates.draft(arguments.template, given, arguments.batches)
-        if both := " and ".join(f"--{role}" for role in ("down", "verify") if getattr(arguments, role)):
+def _drafts(arguments: argparse.Namespace) -> list[Draft]:
+    given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
+    roles = [role for role in ("down", "verify") if getattr(arguments, role)]
+    if arguments.template is None:
+        if given:
             raise InvalidInput(
-                f"{both} can't be asked for together with --template.",
-                cause="A template brings the .down.sql and .verify.sql files that it needs.",
-                solution=f"Leave {both} out.",
+                f"{', '.join(f'--{name}' for name in given)}: only a template has a use for this.",
+                cause="No --template was named.",
+                solution=f"Add --template NAME, one of: {', '.join(TEMPLATES)}.",
             )
-        return drafts
-    if given or arguments.batches is not None:
-        names = [f"--{name}" for name in (*given, *(["batches"] if arguments.batches is not None else []))]
+        return [each for each in _fill("empty", {}, 0) if each.role in ("", *(f".{role}" for role in roles))]
+    drafts = draft(arguments.template, given)
+    if roles:
+        both = " and ".join(f"--{role}" for role in roles)
         raise InvalidInput(
-            f"{', '.join(names)}: only a template has a use for this.",
-            cause="No --template was named.",
-            solution=f"Add --template NAME, one of: {', '.join(templates.TEMPLATES)}.",
+            f"{both} can't be asked for together with --template.",
+            cause="A template brings the .down.sql and .verify.sql files that it needs.",
+            solution=f"Leave {both} out.",
         )
-    return []
+    return drafts
 
 
-def _from_template(arguments: argparse.Namespace, drafts: Sequence[templates.Draft]) -> dict[str, str]:
-    """The texts by their files' names; each step is a migration of its own, with the next number."""
+def _write(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> list[Path]:
+    """Writes all files or none, over nothing that is there; returns their paths. Each step is a migration of its own,
+    with the next number."""
     named = slug(arguments.description)
     steps = list(dict.fromkeys(draft.step for draft in drafts))
     first = next_label(arguments.migrations)
-    labels = {step: str(int(first) + number).zfill(len(first)) for number, step in enumerate(steps)}
-    title = f"-- {_title(arguments.description)}\n"
-    return {
-        f"{labels[draft.step]}_{named}{draft.step}{draft.role}.sql": draft.text if draft.role else title + draft.text
-        for draft in drafts
-    }
-
-
-def _empty(arguments: argparse.Namespace) -> dict[str, str]:
-    stem = f"{next_label(arguments.migrations)}_{slug(arguments.description)}"
-    texts = {f"{stem}.sql": _UP.format(title=_title(arguments.description))}
-    if arguments.down:
-        texts[f"{stem}.down.sql"] = _DOWN.format(name=f"{stem}.sql")
-    if arguments.verify:
-        texts[f"{stem}.verify.sql"] = _VERIFY.format(name=f"{stem}.sql")
-    return texts
+    stems = {step: f"{int(first) + number:0{len(first)}}_{named}{step}" for number, step in enumerate(steps)}
+    title = " ".join(arguments.description.split())
+    if re.match(r"(?:migration|verify)\s*:", title, re.IGNORECASE):  # without quotes it would be read as an option
+        title = f'"{title}"'
+    written: list[Path] = []
+    for draft in drafts:
+        path = arguments.migrations / f"{stems[draft.step]}{draft.role}.sql"
+        head = "" if draft.role else f"-- {title}\n"
+        text = draft.text if arguments.template else draft.text.replace("{name}", f"{stems['']}.sql")
+        try:
+            with path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                written.append(path)
+                file.write(head + text)
+        except OSError as error:
+            for each in written:
+                each.unlink(missing_ok=True)
+            raise InvalidInput(
+                f"{path} can't be written: {error.strerror}.",
+                cause="The file is there already, or the folder may not be written to.",
+                solution="Look at what is there; nothing was overwritten.",
+            ) from error
+    return written
 
 
 def next_label(folder: Path) -> str:
@@ -165,29 +209,128 @@ def slug(description: str) -> str:
     return made
 
 
-def _title(description: str) -> str:
-    """The description on one line, in quotes where it would be read as an option (`verify: rows a = 0`)."""
-    words = " ".join(description.split())
-    return f'"{words}"' if re.match(r"(?:migration|verify)\s*:", words, re.IGNORECASE) else words
+# ---- templates -------------------------------------------------------------------------------------------------------
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
+    """The files of a template, in the order of their steps. Options that are missing in `given` stay placeholders; of
+    `batches` there are ten.
+
+    Raises:
+        InvalidInput: there is no such template, it doesn't take one of these, or one of these isn't a name.
+    """
+    template = TEMPLATES.get(name)
+    if template is None:
+        near = get_close_matches(name.lower().replace("_", "-"), TEMPLATES, n=2, cutoff=0.5)
+        raise InvalidInput(
+            f"There is no template {name[:60]!r}.",
+            cause=f"Did you mean {' or '.join(near)}?" if near else "That is the name of none.",
+            solution=f"There are: {', '.join(TEMPLATES)}.",
+        )
+    if wrong := [f"--{each}" for each in given if each not in template.takes]:
+        raise InvalidInput(
+            f"The template {name} doesn't take {', '.join(wrong)}.",
+            cause="It has no use for it.",
+            solution=f"It takes {template.options.replace(' ', ', ')}; each may be left out.",
+        )
+    count = given.get("batches", _BATCHES)
+    if not 1 <= count <= _MOST_BATCHES:
+        raise InvalidInput(
+            f"--batches {count} is none or too many.",
+            cause="Each batch is a statement in the file.",
+            solution=f"Take 1 to {_MOST_BATCHES}; each should be done in some seconds.",
+        )
+    fields = _fields({option: value for option, value in given.items() if option != "batches"}) | {"count": str(count)}
+    return _fill(name, fields, count)
 
 
-def _write(texts: dict[Path, str]) -> list[Path]:
-    """Writes all files or none, over nothing that is there."""
-    written: list[Path] = []
-    for path, text in texts.items():
-        try:
-            with path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                written.append(path)
-                file.write(text)
-        except OSError as error:
-            for each in written:
-                each.unlink(missing_ok=True)
-            raise InvalidInput(
-                f"{path} can't be written: {error.strerror}.",
-                cause="The file is there already, or the folder may not be written to.",
-                solution="Look at what is there; nothing was overwritten.",
-            ) from error
-    return written
+def _fill(name: str, fields: Mapping[str, str], batches: int) -> list[Draft]:
+    text = (files("aurora_migrations.cli") / "templates" / f"{name.replace('-', '_')}.sql").read_text(encoding="utf-8")
+
+    def repeat(batch: re.Match[str]) -> str:
+        numbers = range(2, batches + 1)
+        return "".join(batch[1].replace("{before}", str(n - 1)).replace("{batch}", str(n)) for n in numbers)
+
+    _, *parts = _FILE.split(_BATCH.sub(repeat, text))
+    drafts = []
+    for ending, body in zip(parts[::2], parts[1::2], strict=True):
+        step, _, role = ending.removesuffix(".sql").partition(".")
+        missing = sorted({f":{field}" for field, _ in _FIELD.findall(body) if field and field not in fields})
+        # All fields at once, so that what is filled in is never taken for a field.
+        filled = _FIELD.sub(lambda match: fields.get(match[1] or match[2], match[0]), body)
+        text = f"{_UNFINISHED if missing else ''}{filled}"
+        drafts.append(Draft(step, f".{role}" if role else "", text, tuple(missing)))
+    return drafts
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def _fields(given: Mapping[str, str]) -> dict[str, str]:
+    """The text of each field: names as PostgreSQL quotes them, and names generated from those."""
+    from aurora_migrations.compiler.locks.syntax_tree import quoted  # only a template needs the grammar
+
+    fields = {name: _as_written(name, value) for name, value in given.items() if name in _AS_WRITTEN}
+    parts = {name: _split_name(name, value) for name, value in given.items() if name not in _AS_WRITTEN}
+    fields |= {name: ".".join(map(quoted, each)) for name, each in parts.items()}
+    if "table" in parts and "column" in parts:
+        table, column = parts["table"][-1], parts["column"][-1]
+        fields |= {name: quoted(_generated_name(table, column, ending)) for name, ending in _GENERATED.items()}
+    fields["schema"] = "".join(f"{quoted(each)}." for each in parts.get("table", [])[:-1])
+    text = "\n".join(fields.values())  # a dollar quote for a function's body must not occur in it
+    marks = ("$$", *(f"$body{number}$" for number in range(1_000)))
+    return fields | {"quote": next(mark for mark in marks if mark not in text)}
+
+
+_GENERATED = {
+    "index": "idx",
+    "not_null": "not_null",
+    "foreign_key": "fkey",
+    "batches": "batches",
+    "sync": "sync",
+    "on_insert": "sync_insert",
+    "on_update": "sync_update",
+}
+
+
+def _split_name(option: str, value: str) -> list[str]:
+    """`app."User"` -> `app`, `User`. Without quotes letters keep their case: it is the name as it is, not SQL."""
+    parts, end = [], 0
+    for match in _PART.finditer(value):
+        if match.start() != end:
+            break
+        parts.append(match[2] or match[1].replace('""', '"'))
+        end = match.end() + 1
+        if value[match.end() : end] != ".":
+            break
+    most = 2 if option in _TABLES else 1
+    too_long = any(len(part.encode(errors="surrogatepass")) > _LONGEST for part in parts)
+    if end != len(value) + 1 or len(parts) > most or not value.isprintable() or too_long:
+        raise InvalidInput(
+            f"--{option} {value[:100]!r} is not a name.",
+            cause=f"A name is letters, digits and _, at most {_LONGEST} bytes"
+            + (", with its schema before a dot where it needs one." if most == 2 else "."),
+            solution=f"Write it as it is called in the database; with anything else in it, in double quotes: "
+            f"--{option} '\"odd name\"'.",
+        )
+    return parts
+
+
+def _as_written(option: str, value: str) -> str:
+    if not value.strip() or not value.isprintable():
+        raise InvalidInput(
+            f"--{option} {without_password(value)[:100]!r} can't be written into a file.",
+            cause="It is empty, or has line ends or other signs that don't print.",
+            solution="Write it as SQL, on one line; or leave it out, and fill it in in the file.",
+        )
+    return value.strip()
+
+
+def _generated_name(table: str, column: str, ending: str) -> str:
+    """`users_email_idx`; if that is too long, the longer of table and column is cut, as PostgreSQL does."""
+    while len(f"{table}_{column}_{ending}".encode()) > _LONGEST:
+        if len(table.encode()) > len(column.encode()):
+            table = table[:-1]
+        else:
+            column = column[:-1]
+    return f"{table}_{column}_{ending}"

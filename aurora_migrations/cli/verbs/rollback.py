@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import print_json
-from aurora_migrations.cli.queries import Data
+from aurora_migrations.cli.output import Display, choose_display, note, print_json
 from aurora_migrations.cli.verbs.run import CONTRACT, DIRECT, make_request
 from aurora_migrations.engine import MigratorError, Session, interrupts, roll_back
 from aurora_migrations.engine.diagnostics.redaction import without_password
@@ -32,17 +32,25 @@ def main(argv: Sequence[str]) -> int:
     arguments = options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
     execution = options.execution_name()
     try:
-        data = (_roll_back_remotely if options.is_remote(arguments) else _roll_back_directly)(arguments, execution)
+        if options.is_remote(arguments):
+            data = _roll_back_remotely(arguments, execution)
+        else:
+            request, confirm = make_request(arguments, execution), arguments.confirm
+            if not confirm:
+                with Session(request.url, execution) as session:
+                    chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
+                confirm = _confirmed([migration.name for migration in chosen], arguments)
+            with interrupts.deferred(acknowledge=arguments.output == "text"):
+                data = roll_back(request, arguments.target, confirm).to_dict()
     except MigratorError as error:
         return options.fail(error, f"rollback {arguments.target}", arguments, execution)
     print_json(data if arguments.output == "json" else {key: data[key] for key in CONTRACT})
     return 0
 
 
-def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Data:
+def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
     """Through the environment's state machine. Its list of migrations shows first what would be rolled back."""
     from aurora_migrations.cli.remote.client import check_numbers, execute_in
-    from aurora_migrations.cli.remote.display import Display, choose_display
     from aurora_migrations.cli.remote.environment import open_environment
 
     check_numbers({"target": arguments.target, "confirm": arguments.confirm})
@@ -58,19 +66,16 @@ def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Data:
         return execute_in(environment, arguments, execution, asked, display)
 
 
-def _names_from(listed: Data, target: str) -> list[str]:
+def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
     """What is applied, from the newest down to the target. The list doesn't say whether there are down files: the
-    rollback refuses a missing one before it undoes anything.
-
-    Raises:
-        InvalidInput: that isn't applied, or nobody can say what would be undone, as the list has only the newest.
-    """
-    lowest, entries = version_of(target), listed["migrations"]
+    rollback refuses a missing one before it undoes anything."""
+    lowest, entries = version_of(target) or 0, listed["migrations"]
     applied = [entry for entry in entries if entry["applied_at"]]
-    if lowest not in [version_of(entry["migration"]) for entry in applied]:
+    numbers = [version_of(entry["migration"]) or 0 for entry in applied]
+    if lowest not in numbers:
         omitted = listed.get("omitted", 0)
         shown = without_password(target)[:60]
-        if omitted and _number(entries[0]) > (lowest or 0):
+        if omitted and (version_of(entries[0]["migration"]) or 0) > lowest:
             newest = applied[-1]["migration"] if applied else "NEWEST"
             raise InvalidInput(
                 f"What a rollback down to {shown} would undo can't be shown here.",
@@ -85,30 +90,12 @@ def _names_from(listed: Data, target: str) -> list[str]:
             cause="The environment's history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
-    return [entry["name"] for entry in reversed(applied) if _number(entry) >= (lowest or 0)]
-
-
-def _number(entry: Data) -> int:
-    return version_of(entry["migration"]) or 0
-
-
-def _roll_back_directly(arguments: argparse.Namespace, execution: str) -> Data:
-    request, confirm = make_request(arguments, execution), arguments.confirm
-    if not confirm:
-        with Session(request.url, execution) as session:
-            chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
-        confirm = _confirmed([migration.name for migration in chosen], arguments)
-    with interrupts.deferred(acknowledge=arguments.output == "text"):
-        return roll_back(request, arguments.target, confirm).to_dict()
+    return [entry["name"] for entry, number in zip(applied, numbers, strict=True) if number >= lowest][::-1]
 
 
 def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
-    """Shows what would be undone (`names`, the newest first), and has the person type the newest number.
-
-    Raises:
-        InvalidInput: nobody is there, or it is another number: nothing is started, and nobody is mailed.
-        Cancelled: nothing was typed.
-    """
+    """Shows what would be undone (`names`, the newest first), and has the person type the newest number. Otherwise
+    nothing is started, so nobody is mailed."""
     newest = names[0].partition("_")[0]
     if not sys.stdin.isatty():
         raise InvalidInput(
@@ -119,7 +106,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
         )
     question = f"What their down files drop is gone. Type {newest}, the newest number, to go on: "
     lines = ["This would undo, in this order:", *(f"  {name}" for name in names), question]
-    print(*lines, sep="\n", end="", file=sys.stderr, flush=True)
+    note(*lines, end="")
     answer = sys.stdin.readline().strip()
     if not answer:
         raise Cancelled(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import print_error, print_json, print_verified, print_warnings
+from aurora_migrations.cli.output import note, print_error, print_json, print_verified, print_warnings, show
 from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import (
     Listener,
@@ -52,31 +50,36 @@ def main(argv: Sequence[str]) -> int:
     arguments = options.parse(parser, argv, DIRECT)
     execution = options.execution_name()
     try:
-        data, warnings = _run(arguments, execution)
+        if options.is_remote(arguments):
+            from aurora_migrations.cli.remote.client import execute
+
+            asked = {"action": "run-migration", "target": arguments.target}
+            data = execute(arguments, execution, asked, progress=True)
+            warnings = data.get("warnings", [])
+        else:
+            request = make_request(arguments, execution, hazards=arguments.hazards)
+            with interrupts.deferred(acknowledge=arguments.output == "text"):
+                result = apply(request, arguments.target)
+            data, warnings = result.to_dict(), result.notices  # hazards were printed before they ran
     except MigratorError as error:
         error = options.with_next_command(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)
-        saved = "" if options.progress_command(error) else _save(data)
+        goes_on = getattr(error, "progress_command", None)  # an execution, so this isn't its result
+        saved = "" if goes_on else _save(data)
         code = print_error(error, arguments, data)
         if arguments.output == "text":
-            print(saved, file=sys.stderr, end="")
+            note(saved, end="")
         return code
-    _print_result(data, warnings, arguments)
+    saved = _save(data)
+    if arguments.output == "json":
+        print_json(data)
+        return 0
+    print_warnings(warnings)
+    if "verified" in data:
+        print_verified(data["verified"])
+    print_json({key: data[key] for key in CONTRACT})
+    show(saved, end="")
     return 0
-
-
-def _run(arguments: argparse.Namespace, execution: str) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """The run's document, and the warnings to print at its end."""
-    if options.is_remote(arguments):
-        from aurora_migrations.cli.remote.client import execute
-
-        asked = {"action": "run-migration", "target": arguments.target}
-        data = execute(arguments, execution, asked, progress=True)
-        return data, data.get("warnings", [])
-    request = make_request(arguments, execution, hazards=arguments.hazards)
-    with interrupts.deferred(acknowledge=arguments.output == "text"):
-        result = apply(request, arguments.target)
-    return result.to_dict(), result.notices  # hazards were printed before they ran
 
 
 def make_request(arguments: argparse.Namespace, execution: str, hazards: Hazards = "warn") -> Request:
@@ -95,43 +98,31 @@ def make_request(arguments: argparse.Namespace, execution: str, hazards: Hazards
 
 class _Printer(Listener):
     def waiting(self, holder: Holder | None) -> None:
-        print(f"Waiting for another run to end: {holder}", file=sys.stderr, flush=True)
+        note(f"Waiting for another run to end: {holder}")
 
     def hazard_found(self, hazard: Hazard) -> None:
-        print(f"Warning: {hazard}", file=sys.stderr, flush=True)
+        note(f"Warning: {hazard}")
         if hazard.help:
-            print(f"    {hazard.help}", file=sys.stderr, flush=True)
+            note(f"    {hazard.help}")
 
     def blocked(self, wait: LockWait) -> None:
-        print(f"  Waiting outside the queue: {wait}", file=sys.stderr, flush=True)
+        note(f"  Waiting outside the queue: {wait}")
 
     def executing(self, action: Action, migration: Migration) -> None:
         verb = "Executing" if action == "apply" else "Rolling back"
-        print(f"{verb} {migration.name} ...", flush=True)
+        show(f"{verb} {migration.name} ...")
 
     def statement_running(self, at: RunningStatement) -> None:
-        print(f"  At work: {at}", flush=True)
+        show(f"  At work: {at}")
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         verb = "Executed" if action == "apply" else "Rolled back"
-        print(f"{verb} {migration.name} in {format_duration(done.duration_ms)}", flush=True)
+        show(f"{verb} {migration.name} in {format_duration(done.duration_ms)}")
         for check in done.checks:
             found = "" if check.found == check.expected else f" (found {check.found})"
-            print(f"  verified: {check.promise}{found}", flush=True)
+            show(f"  verified: {check.promise}{found}")
         for lock in done.held:
-            print(f"  {lock}", flush=True)
-
-
-def _print_result(data: Mapping[str, Any], warnings: Sequence[str], arguments: argparse.Namespace) -> None:
-    saved = _save(data)
-    if arguments.output == "json":
-        print_json(data)
-        return
-    print_warnings(warnings)
-    if "verified" in data:
-        print_verified(data["verified"])
-    print_json({key: data[key] for key in CONTRACT})
-    print(saved, end="")
+            show(f"  {lock}")
 
 
 def _save(data: Mapping[str, object]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import os
@@ -13,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aurora_migrations import project
 from aurora_migrations.cli import options
 from aurora_migrations.cli.keyboard import pressed
+from aurora_migrations.cli.output import note, show
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 
@@ -35,48 +36,40 @@ def main(argv: Sequence[str]) -> int:
         "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),
     )
-    parser.add_argument(
-        "--database-url",
-        metavar="URL",
-        type=str,
-        help="another database than the local PostgreSQL's; its password may be in PGPASSWORD",
-    )
+    database = "another database than the local PostgreSQL's; its password may be in PGPASSWORD"
+    parser.add_argument("--database-url", metavar="URL", type=str, help=database)
     parser.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
     arguments = parser.parse_args(argv)
-    try:
-        _run(arguments)
-    except MigratorError as error:
-        if error.next_command == InvalidInput.next_command:
-            error = error.but(next_command=NextCommand("up"))
-        return options.fail(error, "up", arguments)
-    return 0
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    from aurora_migrations import project
-    from aurora_migrations.cli.remote.environment import local_errors, reporter
+    from aurora_migrations.cli.remote.environment import local_errors
     from aurora_migrations.local import paths
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
     from aurora_migrations.local.database_login import read_login, verify_login
     from aurora_migrations.local.postgres import server
 
-    news: queue.Queue[dict[str, Any]] = queue.Queue()
-    how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
-    with contextlib.ExitStack() as closing:
-        with local_errors():
-            login = None
-            if arguments.database_url:  # not DATABASE_URL: no database is migrated because a variable happens to be set
-                login = verify_login(read_login(arguments.database_url, os.environ))
-            asked = login.url if login else None
-            cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, reporter(arguments), **how))
-            migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
-            access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
-            first = closing.enter_context(found_by_others(project.local(), access))
-        _introduce(cloud, login.redacted_url if login else url, arguments.migrations, first)
-        ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
-        with contextlib.suppress(KeyboardInterrupt):
-            _watch(cloud, news, ended, closing.enter_context(pressed()))
-        print("Ending ...", flush=True)
+    try:
+        news: queue.Queue[dict[str, Any]] = queue.Queue()
+        how: dict[str, Any] = {"hurry": arguments.hurry, "watch": news.put}
+        with contextlib.ExitStack() as closing:
+            with local_errors():
+                login = None
+                # Not DATABASE_URL: no database is migrated because a variable happens to be set.
+                if arguments.database_url:
+                    login = verify_login(read_login(arguments.database_url, os.environ))
+                asked = login.url if login else None
+                cloud, url = closing.enter_context(start_cloud(arguments.migrations, asked, note, **how))
+                migrations, hurry = str(arguments.migrations.resolve()), arguments.hurry
+                access = Access(cloud.endpoint, cloud.secret_key, migrations=migrations, hurry=hurry)
+                first = closing.enter_context(found_by_others(project.local(), access))
+            _introduce(cloud, login.redacted_url if login else url, arguments.migrations, first)
+            ended = (lambda: None) if login else (lambda: server.log_if_ended(paths.data()))
+            with contextlib.suppress(KeyboardInterrupt):
+                _watch(cloud, news, ended, closing.enter_context(pressed()))
+            show("Ending ...")
+    except MigratorError as error:
+        if error.next_command == InvalidInput.next_command:
+            error = error.but(next_command=NextCommand("up"))
+        return options.fail(error, "up", arguments)
+    return 0
 
 
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
@@ -97,10 +90,8 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
         if first
         else "(the commands with --local find the cloud that was up first)",
     }
-    print("The local cloud is up.")
-    for name, value in lines.items():
-        print(f"  {name:11}{value}")
-    print(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.", flush=True)
+    show("The local cloud is up.", *(f"  {name:11}{value}" for name, value in lines.items()))
+    show(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.")
 
 
 def _watch(
@@ -113,31 +104,24 @@ def _watch(
         if key.lower() == "q":
             return
         if key:
-            _press(key, cloud)
+            does = {"d": cloud.deploy, "c": cloud.daily_check}.get(key.lower(), lambda: show(_KEYS))
+            try:
+                does()
+            except Exception as problem:  # whatever is wrong with the files, the cloud stays
+                show(f"{type(problem).__name__}: {problem}")
         while not news.empty():
             change = news.get_nowait()
             machine = change["stateMachineArn"].rpartition(":")[2]
             error = f": {change['error']}" if change["error"] else ""
-            print(f"{machine} {change['name']} {change['status']}{error}", flush=True)
+            show(f"{machine} {change['name']} {change['status']}{error}")
         mails = cloud.mails
         for mail in mails[shown:]:
             body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
-            print(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}", flush=True)
+            show(f"Mail to {', '.join(mail.to)}: {mail.subject}\n{body}")
         shown = len(mails)
         if time.monotonic() - checked > _CHECK_S:
             log = ended()
             checked = math.inf if log else time.monotonic()
             if log:
-                print(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}", flush=True)
-                print("End this command (q or Ctrl-C) and start it again; the data stay.", flush=True)
-
-
-def _press(key: str, cloud: Cloud) -> None:
-    does = {"d": cloud.deploy, "c": cloud.daily_check}.get(key.lower())
-    if does is None:
-        print(_KEYS, flush=True)
-        return
-    try:
-        does()
-    except Exception as error:  # whatever is wrong with the files, the cloud stays
-        print(f"{type(error).__name__}: {error}", flush=True)
+                show(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}")
+                show("End this command (q or Ctrl-C) and start it again; the data stay.")

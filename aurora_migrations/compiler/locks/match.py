@@ -24,19 +24,12 @@ Types = Mapping[str, bool]
 
 @dataclass(frozen=True)
 class Touch:
-    """One relation that a statement touches.
-
-    Attributes:
-        name: the relation.
-        rule: None if no rule is known.
-        runs: False if the query around it is only analysed, so it reads nothing.
-        on_table: if `name` is an index: the rule for its table, if the file shows which that is.
-    """
+    """One relation that a statement touches."""
 
     name: Name
-    rule: Rule | None
-    runs: bool = True
-    on_table: Rule | None = None
+    rule: Rule | None  # None if no rule is known
+    runs: bool = True  # False if the query around it is only analysed, so it reads nothing
+    on_table: Rule | None = None  # if `name` is an index: the rule for its table, if the file shows which that is
 
 
 def touches(node: Any, types: Types) -> Iterator[Touch]:

@@ -51,31 +51,18 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """What one kind of statement does to one relation that it names: a row of the table.
+    """What one kind of statement does to one relation that it names: a row of the table."""
 
-    Attributes:
-        statement: the kind of the statement's tree, such as `AlterTableStmt`.
-        command: the sub-command or the kind of object, in the tree's words, such as `AT_AddColumn`; or empty.
-        when: the case, in our words, such as `volatile default` or `the referenced table`; or empty.
-        lock: the strongest mode it takes on the relation.
-        why: a sentence for people.
-        source: the section of PostgreSQL's documentation, or that it is measured because that is silent.
-        rewrites: whether the relation's rows are written again, into another file.
-        scans: whether all rows are read while the lock is held.
-        index_lock: the mode it takes on the relation's indexes, where that is stronger than `lock`.
-        since: the first major version of PostgreSQL that has this statement (or lock); 0 for all supported versions.
-    """
-
-    statement: str
-    command: str
-    when: str
-    lock: str
-    why: str
-    source: str
-    rewrites: Answer = Answer.NO
-    scans: Answer = Answer.NO
-    index_lock: str = ""
-    since: int = 0
+    statement: str  # the kind of its tree, such as `AlterTableStmt`
+    command: str  # the sub-command or the kind of object, in the tree's words, such as `AT_AddColumn`; or empty
+    when: str  # the case, in our words, such as `volatile default` or `the referenced table`; or empty
+    lock: str  # the strongest mode it takes on the relation
+    why: str  # a sentence for people
+    source: str  # the section of PostgreSQL's documentation, or that it is measured because that is silent
+    rewrites: Answer  # whether the relation's rows are written again, into another file
+    scans: Answer  # whether all rows are read while the lock is held
+    index_lock: str  # the mode it takes on the relation's indexes, where that is stronger than `lock`
+    since: int  # the first major version of PostgreSQL that has this statement (or lock); 0 for all supported versions
 
     @property
     def id(self) -> str:
@@ -97,26 +84,22 @@ class Rule:
         return MODES.index(self.lock), self.rewrites, self.scans
 
 
-def _read_rules() -> tuple[Rule, ...]:
-    lines = Path(__file__).with_name("rules.tsv").read_text("utf-8").splitlines()
-    return tuple(
-        Rule(
-            statement=row["statement"],
-            command=row["command"],
-            when=row["when"],
-            lock=row["lock"],
-            why=row["why"],
-            source=_DOCUMENTATION + row["source"],
-            rewrites=Answer[row["rewrites"].upper()],
-            scans=Answer[row["scans"].upper()],
-            index_lock=row["index_lock"],
-            since=int(row["since"] or 0),
-        )
-        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+_lines = Path(__file__).with_name("rules.tsv").read_text("utf-8").splitlines()
+RULES = tuple(
+    Rule(
+        statement=row["statement"],
+        command=row["command"],
+        when=row["when"],
+        lock=row["lock"],
+        why=row["why"],
+        source=_DOCUMENTATION + row["source"],
+        rewrites=Answer[row["rewrites"].upper()],
+        scans=Answer[row["scans"].upper()],
+        index_lock=row["index_lock"],
+        since=int(row["since"] or 0),
     )
-
-
-RULES = _read_rules()
+    for row in csv.DictReader(_lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+)
 _BY_CASE = {(rule.statement, rule.command, rule.when): rule for rule in RULES}
 
 

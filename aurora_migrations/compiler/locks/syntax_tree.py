@@ -94,16 +94,11 @@ def sets_search_path(call: Any) -> bool:
 
 @dataclass(frozen=True)
 class Use:
-    """A relation that a query uses.
-
-    Attributes:
-        how: the statement inside it that does: `SelectStmt`, `InsertStmt` ...; `FuncCall` for a sequence.
-        what: for `SelectStmt`: `FOR UPDATE` if its rows are locked; for `FuncCall`: the function.
-    """
+    """A relation that a query uses."""
 
     name: Name
-    how: str
-    what: str = ""
+    how: str  # the statement inside it that does: `SelectStmt`, `InsertStmt` ...; `FuncCall` for a sequence
+    what: str = ""  # for `SelectStmt`: `FOR UPDATE` if its rows are locked; for `FuncCall`: the function
 
 
 _WRITERS = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})

@@ -38,8 +38,8 @@ UNSEEN = {
     "engine/unreadable_history.py units_missing _changed_by_hand": _TAMPERED,
     "engine/unreadable_history.py record_disappeared _changed_by_hand": _TAMPERED,
     "cli/remote/progress.py _logged to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}rights.py",
-    "cli/remote/health_checks.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
-    "cli/remote/health_checks.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "cli/verbs/doctor.py _made to_cloud_error": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
+    "cli/verbs/doctor.py _last_run error_of": f"{_NO_ERROR_OF_ITS_OWN}doctor.py",
     "functions/entrypoint.py _write_mail unexpected": "only logged: a mail that fails must not hide anything",
     "functions/preflight/handler.py _read_database unexpected": "only logged and mailed: the mail is sent all the same",
     "engine/diagnostics/file_errors.py _read_only NotAWriter": "a server that becomes a standby ends every session, or "

@@ -1,0 +1,339 @@
+"""The verbs that only read: `list`, `status`, `plan`, `verify`, `history`. Each prints a document, as text or JSON,
+that is read from a database or by an environment's state machine."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import (
+    note,
+    plural,
+    print_json,
+    print_table,
+    print_verified,
+    print_warnings,
+    screen,
+    show,
+)
+from aurora_migrations.compiler.folder_source import source_of
+from aurora_migrations.engine import MigratorError, Session, read_entries, read_overview
+from aurora_migrations.engine.history import read_attempts, read_state
+from aurora_migrations.engine.plan import build_plan, read_edits
+from aurora_migrations.engine.postgres.advisory_lock import Holder
+from aurora_migrations.engine.script import Source
+from aurora_migrations.engine.status import complete_answer, history_answer, list_answer, plan_answer, status_answer
+
+Data = Mapping[str, Any]
+_NOT_IN = ("pending", "partly in", "out of order")
+_DIRECT_PAUSE, _REMOTE_PAUSE = 2.0, 15.0  # seconds; each status of an environment is an execution
+_HOUR_MS = 3_600_000
+
+
+def main(verb: str, argv: Sequence[str]) -> int:
+    """Runs one of these verbs; returns the exit code."""
+    query = _QUERIES[verb]
+    parser = options.make_parser(verb, query.description, *query.examples)
+    if query.target:
+        options.add_target(parser, query.target)
+    options.add_where(parser)
+    if verb == "history":
+        parser.add_argument("--last", metavar="N", type=_positive, default=20, help="how many attempts (default: 20)")
+    if verb == "status":
+        parser.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+        every = "how often: by default every 2s, of an environment every 15s"
+        parser.add_argument("--every", metavar="TIME", type=options.seconds, help=every)
+    arguments = options.parse(parser, argv)
+    if verb == "status" and arguments.watch:
+        if arguments.output == "json":
+            parser.error("--watch is for people; call status again and again for --output json")
+        return _watch(arguments)
+    return _answer(query, arguments)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 7 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 on")
+    return int(text)
+
+
+def _answer(query: _Query, arguments: argparse.Namespace) -> int:
+    execution, target = options.execution_name(options.READ_ONLY), arguments.target
+    try:
+        if options.is_remote(arguments):
+            from aurora_migrations.cli.remote.client import execute
+
+            data: Data = execute(arguments, execution, {"action": query.action, "target": target})
+        else:
+            data = query.read(arguments, execution)
+        with _readable(arguments, execution):
+            code = 1 if query.action == "status" and not data["sound"] else 0
+            if arguments.output == "text":
+                query.show(data, arguments)
+    except MigratorError as error:
+        return options.fail(error, f"{arguments.verb} {target or ''}".rstrip(), arguments, execution)
+    if arguments.output == "json":
+        print_json(data)
+    return code
+
+
+@contextlib.contextmanager
+def _readable(arguments: argparse.Namespace, execution: str) -> Iterator[None]:
+    """For reading an environment's document: a state machine of another version may answer differently.
+
+    Raises:
+        ExecutionFailed: it did.
+    """
+    try:
+        yield
+    except (LookupError, TypeError) as error:
+        if not options.is_remote(arguments):
+            raise
+        from aurora_migrations.cli.remote.aws_errors import contract_broken
+
+        what = f"its answer has no {error}" if isinstance(error, KeyError) else "its answer can't be read"
+        raise contract_broken(execution, what) from error
+
+
+_Read = Callable[[argparse.Namespace, str], Data]  # without a state machine; gets a name for the session
+
+
+def _reader(
+    action: str,
+    answer: Callable[[Session, Any, argparse.Namespace], Mapping[str, object]],
+    of_files: bool = True,
+) -> _Read:
+    """Reads what a state machine would answer from a database that can be reached from here. `answer` gets the folder's
+    files, if it is `of_files`."""
+
+    def read(arguments: argparse.Namespace, execution: str) -> Data:
+        source = source_of(arguments.migrations) if of_files else None
+        with Session(options.database_url(arguments), execution) as session:
+            return complete_answer(action, execution, session.server, answer(session, source, arguments))
+
+    return read
+
+
+# ---- list -----------------------------------------------------------------------------------------------------------
+
+
+def _show_list(data: Data, arguments: argparse.Namespace) -> None:
+    rows = [(entry["state"], entry["applied_at"] or "", entry["name"]) for entry in data["migrations"]]
+    print_table(("State", "Applied at", "Migration"), rows, long=("Migration",))
+    if data["omitted"]:
+        note(f"The oldest {data['omitted']} are left out: an execution's answer is limited in size.")
+
+
+# ---- history --------------------------------------------------------------------------------------------------------
+
+
+def _show_history(data: Data, arguments: argparse.Namespace) -> None:
+    attempts = data["attempts"][: arguments.last]
+    if not attempts:
+        show("No attempt yet: nothing has been applied to this database.")
+        return
+    headers = ("Started", "Result", "File", "Requested by")
+    print_table(headers, map(_attempt_row, attempts), long=headers[2:])
+    if len(attempts) < arguments.last and data["older"]:
+        note("Older ones stand in the database, in aurora_migrations.attempts.")
+
+
+def _attempt_row(attempt: Data) -> tuple[str, str, str, str]:
+    result = attempt["result"] or "under way, or interrupted"
+    if attempt["error"]:
+        result = f"{result}: {attempt['error'].get('error')}"
+    action = "" if attempt["action"] == "apply" else f" ({attempt['action']})"
+    return attempt["started_at"], result, f"{attempt['name']}{action}", options.initiator(attempt["requested_by"])
+
+
+# ---- plan -----------------------------------------------------------------------------------------------------------
+
+
+def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> dict[str, object]:
+    state = read_state(session)
+    plan = build_plan(source.package, state, read_edits(session, source, state.applied), arguments.target)
+    source.problems("apply", plan.pending)
+    return {**plan_answer(source, plan), "warnings": plan.warnings}
+
+
+def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
+    print_warnings(data["warnings"])
+    show(data["message"])
+    for file in data["pending"]:
+        show("", *_plan_lines(file))
+    if data["omitted"]:
+        show(f"\n... and {data['omitted']} more files")
+
+
+def _plan_lines(file: Data) -> Iterator[str]:
+    parts = "one transaction" if file["parts"] <= 1 else f"{file['parts']} parts that commit by themselves"
+    yield f"{file['file']}: {plural(file['statements'], 'statement')}, {parts}"
+    doubt = {"yes": "", "maybe": "perhaps "}
+    words = {"rewrites": "writes all its rows anew", "scans": "reads all its rows"}
+    for lock in file["locks"]:
+        work = " and ".join(f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt)
+        yield f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}"
+    for hazard in file["hazards"]:
+        yield f"  May hurt: {hazard}"
+
+
+# ---- verify ---------------------------------------------------------------------------------------------------------
+
+
+def _read_verify(arguments: argparse.Namespace, execution: str) -> Data:
+    """By the step that the state machine would call, for the folder and a database that can be reached from here."""
+    from aurora_migrations.engine.steps.deadline import Deadline
+    from aurora_migrations.engine.steps.execution_input import ACTIONS, read_input
+    from aurora_migrations.engine.steps.settings import read_settings
+    from aurora_migrations.engine.steps.step import Step
+    from aurora_migrations.engine.verification.checks import verify
+
+    # Of a function's settings only the limits matter here, which are the usual ones.
+    given = {"ENVIRONMENT": "-", "DATABASE_SECRET_ARN": "-", "DATABASE_SSLMODE": "prefer"}
+    settings = read_settings(given | {"ALLOWED_ACTIONS": ",".join(ACTIONS)})
+    step = Step(
+        settings=settings,
+        input=read_input({"action": "verify", "target": arguments.target}, execution, ACTIONS),
+        execution=execution,
+        started_at=datetime.now(UTC).isoformat(),
+        package="",
+        so_far={},
+        deadline=Deadline(lambda: _HOUR_MS),
+        url=options.database_url(arguments),
+        folder=source_of(arguments.migrations),
+    )
+    return verify(step).to_dict()
+
+
+def _show_verify(data: Data, arguments: argparse.Namespace) -> None:
+    print_warnings(data["warnings"])
+    show(data["message"])
+    print_verified(data["verified"])
+
+
+# ---- status ---------------------------------------------------------------------------------------------------------
+
+
+def _status_text(data: Data) -> str:
+    return "\n".join(f"{name:10} {value}" for name, value in _status_facts(data))
+
+
+def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
+    standby = ", a standby (reader)" if data["standby"] else ""
+    yield "Database", f"{data['database']} as {data['user']} (PostgreSQL {data['server_version']}{standby})"
+    counts, newest, pending = data["counts"], data["newest"], data["pending"]
+    applied = sum(count for state, count in counts.items() if state not in _NOT_IN)
+    yield "Applied", f"{applied}, the newest {newest['name']} at {newest['applied_at']}" if newest else "0"
+    yield "Pending", f"{counts['pending']}, the next {pending[0]}" if pending else "0"
+    if data["ahead"]:
+        yield "Ahead", f"{', '.join(data['ahead'])} applied, but not in this folder: is it an older one?"
+    for entry in data["refused"]:
+        yield "Refused", f"{entry['name']} is {entry['state']}; a run would be refused"
+    if data["last_attempt"]:
+        attempt = data["last_attempt"]
+        word = attempt["result"] or ("under way" if data["running"] else "interrupted")
+        at = attempt["finished_at"] or attempt["started_at"]
+        asked = f"{attempt['action']}, {options.initiator(attempt['requested_by'])}"
+        yield "Last", f"{attempt['name']} {word} at {at} ({asked})"
+    yield "Running", str(Holder(**data["running"])) if data["running"] else "nobody"
+    for execution in data.get("executions", []):
+        yield "Execution", f"{execution['execution']} is under way since {execution['started_at']}"
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    """Prints the status until Ctrl-C, which needs no question here. A status that can't be read is shown and isn't the
+    end: perhaps a failover is being watched."""
+    pause = _REMOTE_PAUSE if options.is_remote(arguments) else _DIRECT_PAUSE
+    if arguments.every is not None:
+        pause = max(0.1, arguments.every)
+    sound = True
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as closing:
+        read: Callable[[str], Data] = functools.partial(_QUERIES["status"].read, arguments)
+        if options.is_remote(arguments):  # the environment stays open in between
+            from aurora_migrations.cli.remote.client import status_reader
+
+            read = status_reader(arguments, closing.enter_context(contextlib.ExitStack()))
+        draw = closing.enter_context(screen())
+        while True:
+            execution = options.execution_name(options.READ_ONLY)
+            try:
+                data = read(execution)
+                with _readable(arguments, execution):
+                    sound, text = bool(data["sound"]), _status_text(data)
+            except MigratorError as error:
+                sound, text = False, f"{error.name}: {error.message}"
+            draw(f"{text}\n{'Seen':10} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, again in {pause:g} s")
+            time.sleep(pause)
+    return 0 if sound else 1
+
+
+# ---- the verbs ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Query:
+    action: str  # as a state machine calls it
+    description: str
+    examples: tuple[str, ...]
+    read: _Read
+    show: Callable[[Data, argparse.Namespace], None]
+    target: str = ""  # an example of a TARGET, if the verb takes one
+
+
+_QUERIES = {
+    "list": _Query(
+        "list-migrations",
+        "Every migration of the folder and of the database's history, with its state: applied, pending, ahead "
+        "(applied, newer than this folder), out of order, changed (edited since it was applied) or missing.",
+        ("list --env dev", "list --database-url postgresql://app:secret@localhost/shop"),
+        _reader("list-migrations", lambda session, source, _: list_answer(read_entries(session, source))),
+        _show_list,
+    ),
+    "status": _Query(
+        "status",
+        "Where the database stands: how much is applied and pending, what a run would refuse, who is at work on it, "
+        "what happened last. Exits with 1 if a run would be refused. With --watch it looks again and again, until "
+        "Ctrl-C.",
+        ("status --watch --env dev", "status --database-url postgresql://app:secret@localhost/shop"),
+        _reader("status", lambda session, source, _: status_answer(read_overview(session, source), session.server)),
+        lambda data, arguments: show(_status_text(data)),
+    ),
+    "plan": _Query(
+        "plan",
+        "What a run would do, and changes nothing: every file that it would apply, the locks that it takes on tables "
+        "that are there already, and what may hurt. With a TARGET, up to and including it.",
+        ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
+        _reader("plan", _plan),
+        _show_plan,
+        target="018",
+    ),
+    "verify": _Query(
+        "verify",
+        "Looks at every table that the applied migrations touch, or that TARGET touches: is it there, how many rows, "
+        "are its indexes fit for use; and whether every lasting promise is kept. Changes nothing. Exits with 1 if "
+        "something isn't as it should be.",
+        ("verify 017 --env dev", "verify --database-url postgresql://app:secret@localhost/shop"),
+        _read_verify,
+        _show_verify,
+        target="017",
+    ),
+    "history": _Query(
+        "history",
+        "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it. Of an "
+        "environment at most the newest 200.",
+        ("history --env dev", "history --last 5 --database-url postgresql://app:secret@localhost/shop"),
+        _reader(
+            "history",
+            lambda session, _, arguments: history_answer(read_attempts(session, arguments.last + 1), arguments.last),
+            of_files=False,
+        ),
+        _show_history,
+    ),
+}
