@@ -98,7 +98,7 @@ def show(findings: Sequence[Finding]) -> None:
 def _lines(finding: Finding) -> Iterator[Styled]:
     colour = _COLOURS[finding.level]
     rule = f"[{finding.rule}]" if finding.rule else ""
-    yield Styled((f"{finding.level}{rule}", colour), (f": {finding.message}", "bold"))
+    yield Styled((f"{finding.level}{rule}", colour), (f": {finding.message}", "bold"), wrap=True)
     number = str(finding.line)
     edge = " " * len(number)
     yield Styled((f"{edge}--> ", _EDGE), (f"{finding.file}:{finding.line}:{finding.column}", ""))
@@ -108,7 +108,7 @@ def _lines(finding: Finding) -> Iterator[Styled]:
         yield Styled((f"{number} | ", _EDGE), (line, ""))
         yield Styled((f"{edge} | ", _EDGE), (mark, colour))
     if finding.help:
-        yield Styled((f"{edge} = ", _EDGE), ("do: ", "bold"), (finding.help, ""))
+        yield Styled((f"{edge} = ", _EDGE), ("do: ", "bold"), (finding.help, ""), wrap=True)
     for line in finding.sql.splitlines():
         yield Styled((f"{edge}       {line}", "cyan"))
     if finding.rule:

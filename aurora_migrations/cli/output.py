@@ -47,10 +47,15 @@ def note(*lines: object, end: str = "\n") -> None:
 
 
 class Styled:
-    """A line for people: texts, each with a style of rich; only a terminal shows the styles."""
+    """A line for people: texts, each with a style of rich; only a terminal shows the styles.
 
-    def __init__(self, *parts: tuple[str, str]) -> None:
+    Args:
+        wrap: whether a terminal that is too narrow breaks it between words; if not, it can be copied as one line.
+    """
+
+    def __init__(self, *parts: tuple[str, str], wrap: bool = False) -> None:
         self.parts = parts
+        self.wrap = wrap
 
     def __str__(self) -> str:
         return "".join(text for text, _ in self.parts).rstrip()
@@ -66,7 +71,7 @@ def show_styled(*lines: Styled) -> None:
     console = _console(sys.stdout)
     for line in lines:
         text = Text.assemble(*((printable(words), style) for words, style in line.parts))
-        console.print(text, soft_wrap=True)
+        console.print(text, soft_wrap=not line.wrap)
 
 
 def print_json(data: Mapping[str, object]) -> None:
