@@ -33,6 +33,7 @@ VERBS = {
     "up": "keep the local cloud running: state machine, functions, database, inbox",
     "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
     "new": "write the next migration's file",
+    "import": "lay out another tool's migrations as ours",
 }
 _HELP = """\
 usage: {program} VERB [arguments]

@@ -26,7 +26,7 @@ from aurora_migrations.engine.steps.settings import HAZARDS
 
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
-FILE_VERBS = ("check", "build", "new")  # they work on files only
+FILE_VERBS = ("check", "build", "new", "import")  # they work on files only
 READ_ONLY = "look"  # the beginning of a read-only execution's name
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
