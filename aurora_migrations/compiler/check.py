@@ -11,6 +11,7 @@ from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow, unused
 from aurora_migrations.compiler.locks.caveats import caveat
 from aurora_migrations.compiler.locks.effects import Effect
+from aurora_migrations.compiler.unit_dependencies import doubtful_enum_values
 from aurora_migrations.engine import interrupts, manifest
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import Migration, Package, Problem
@@ -49,11 +50,6 @@ class Checked:
     def file(self) -> str:
         path = self.migration.path if self.action == "apply" else self.migration.down
         return path.name if path else self.migration.name
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether it can't be read, or isn't SQL."""
-        return self.compiled is None or not self.compiled.script.tokens
 
     def without_trees(self) -> Checked:
         """The same without the text and its syntax, which take far more memory than all else."""
@@ -113,7 +109,8 @@ def _linted_file(compiled: Compiled) -> LintedFile:
     units = compiled.script.units
     in_transaction = len(units) <= 1 and not any(unit.nontransactional for unit in units)
     last_unit = units[-1].start if len(units) > 1 else 0
-    return LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit)
+    enum_values = tuple(doubtful_enum_values(compiled.statements, units))
+    return LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit, enum_values)
 
 
 def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:

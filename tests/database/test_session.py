@@ -564,7 +564,8 @@ def test_statement_that_ends_the_transaction_is_refused_before_anything_runs(dat
 
 def test_new_enum_value_in_its_own_transaction_is_told_with_the_way_out(database, migrations) -> None:
     database.execute("CREATE TYPE mood AS ENUM ('sad')")
-    migrations.write("001_enum.sql", "ALTER TYPE mood ADD VALUE 'happy';\nCREATE TABLE a AS SELECT 'happy'::mood;")
+    text = "ALTER TYPE mood ADD VALUE 'happy';\nCREATE TABLE a AS SELECT CAST('happy' AS mood);"
+    migrations.write("001_enum.sql", text)
     with pytest.raises(MigrationFailed) as caught:
         apply(database, migrations)
     assert caught.value.facts["sqlstate"] == "55P04"
