@@ -8,7 +8,7 @@ is replaced by the option of that name. One that isn't given stays as it is: Pos
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -22,7 +22,8 @@ LONGEST = 63  # bytes that PostgreSQL keeps of a name
 
 _FILE = re.compile(r"^-- >>> (\S+)\n", re.MULTILINE)
 _BATCH = re.compile(r"^-- <batch>\n(.*?)^-- </batch>\n", re.MULTILINE | re.DOTALL)
-_FIELD = re.compile(r"(?<![:\w]):([a-z_]+)|\{([a-z]+)\}")
+_PARTITION = re.compile(r"^-- <partition>\n(.*?)^-- </partition>\n", re.MULTILINE | re.DOTALL)
+_FIELD = re.compile(r"(?<![:\w]):([a-z_][a-z_0-9]*)|\{([a-z0-9]+)\}")
 _PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z_]+)")
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
 _UNFINISHED = "-- Fill in each name that begins with a colon; until then `check` and `run` refuse this file.\n\n"
@@ -42,7 +43,10 @@ class Template:
 
 
 TEMPLATES: Mapping[str, Template] = {
-    "index": Template("an index; writers wait while it is built", ("table", "column")),
+    "index": Template(
+        "an index, built CONCURRENTLY; with --partitioned on each --partition, and attached",
+        ("table", "column"),
+    ),
     "not-null": Template("NOT NULL on a column that is there: check, validate, set", ("table", "column")),
     "foreign-key": Template("a foreign key: add, validate", ("table", "column", "references")),
     "rename": Template(
@@ -63,7 +67,7 @@ NAMES = {
     "key": "rename, backfill: the primary key, which batches go by",
     "value": "backfill: what to fill in, an SQL expression",
 }
-_TABLES = ("table", "references")
+_TABLES = ("table", "references", "partition")
 AS_WRITTEN = ("type", "value")
 
 
@@ -83,9 +87,11 @@ class Draft:
     missing: tuple[str, ...]
 
 
-def draft(name: str, given: Mapping[str, str], batches: int | None = None) -> list[Draft]:
+def draft(
+    name: str, given: Mapping[str, str], batches: int | None = None, partitions: Sequence[str] | None = None
+) -> list[Draft]:
     """The files of a template, in the order of their steps. The options that are missing in `given` (see NAMES) stay
-    placeholders.
+    placeholders. `partitions` are those of a partitioned table; None if it isn't one.
 
     Raises:
         InvalidInput: there is no such template, it doesn't take one of these, or one of these isn't a name.
@@ -100,6 +106,7 @@ def draft(name: str, given: Mapping[str, str], batches: int | None = None) -> li
         )
     wrong = [each for each in given if each not in template.takes]
     wrong += ["batches"] if batches is not None and not template.batched else []
+    wrong += ["partitioned"] if partitions is not None and name != "index" else []
     if wrong:
         raise InvalidInput(
             f"The template {name} doesn't take {', '.join(f'--{each}' for each in wrong)}.",
@@ -113,14 +120,19 @@ def draft(name: str, given: Mapping[str, str], batches: int | None = None) -> li
             cause="Each batch is a statement in the file.",
             solution=f"Take 1 to {MOST_BATCHES}; each should be done in some seconds.",
         )
-    fields = _fields(given) | {"count": str(count)}
-    text = (files(__package__) / f"{name.replace('-', '_')}.sql").read_text(encoding="utf-8")
+    fields = _fields(given) | {"count": str(count)} | _partition_fields(given, partitions or ())
+    file = f"{name.replace('-', '_')}{'' if partitions is None else '_partitioned'}.sql"
+    text = (files(__package__) / file).read_text(encoding="utf-8")
 
     def repeat(batch: re.Match[str]) -> str:
         numbers = range(2, count + 1)
         return "".join(batch[1].replace("{before}", str(n - 1)).replace("{batch}", str(n)) for n in numbers)
 
-    _, *parts = _FILE.split(_BATCH.sub(repeat, text))
+    def repeat_partition(block: re.Match[str]) -> str:
+        numbers = range(1, len(partitions or ()) + 1)
+        return "".join(re.sub(r"([:{])partition", rf"\1partition{n}", block[1]) for n in numbers) or block[1]
+
+    _, *parts = _FILE.split(_PARTITION.sub(repeat_partition, _BATCH.sub(repeat, text)))
     return [_draft(ending, body, fields) for ending, body in zip(parts[::2], parts[1::2], strict=True)]
 
 
@@ -149,6 +161,21 @@ def _fields(given: Mapping[str, str]) -> dict[str, str]:
     text = "\n".join(fields.values())  # a dollar quote for a function's body must not occur in it
     marks = ("$$", *(f"$body{number}$" for number in range(1_000)))
     return fields | {"quote": next(mark for mark in marks if mark not in text)}
+
+
+def _partition_fields(given: Mapping[str, str], partitions: Sequence[str]) -> dict[str, str]:
+    """Of each partition its name, its index's name, and its schema before that; of none, no schema."""
+    from aurora_migrations.compiler.locks.syntax_tree import quoted
+
+    fields = {"partitionschema": ""}
+    for number, value in enumerate(partitions, 1):
+        *schema, name = _split_name("partition", value)
+        fields[f"partition{number}"] = ".".join(map(quoted, [*schema, name]))
+        fields[f"partition{number}schema"] = "".join(f"{quoted(each)}." for each in schema)
+        if "column" in given:
+            (column,) = _split_name("column", given["column"])
+            fields[f"partition{number}_index"] = quoted(_generated_name(name, column, "idx"))
+    return fields
 
 
 _GENERATED = {

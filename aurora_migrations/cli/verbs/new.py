@@ -66,6 +66,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     group.add_argument(
         "--batches", metavar="N", type=int, help=f"rename, backfill: in how many parts (default: {templates.BATCHES})"
     )
+    group.add_argument("--partitioned", action="store_true", help="index: the table is partitioned")
+    group.add_argument(
+        "--partition", metavar="PARTITION", action="append", help="index: a partition of the table; once for each"
+    )
     lines = ["templates, each with its down files; what isn't named stays to be filled in:"]
     for name, template in templates.TEMPLATES.items():
         lines += [f"  {name:12} {template.summary}", f"  {'':12} {' '.join(template.options)}"]
@@ -91,8 +95,9 @@ def _print_result(paths: Sequence[Path], drafts: list[templates.Draft], argument
 def _drafts(arguments: argparse.Namespace) -> list[templates.Draft]:
     """The files of the template; none without `--template`."""
     given = {name: value for name in templates.NAMES if (value := getattr(arguments, name)) is not None}
+    partitions = arguments.partition or ([] if arguments.partitioned else None)
     if arguments.template is not None:
-        drafts = templates.draft(arguments.template, given, arguments.batches)
+        drafts = templates.draft(arguments.template, given, arguments.batches, partitions)
         if both := " and ".join(f"--{role}" for role in ("down", "verify") if getattr(arguments, role)):
             raise InvalidInput(
                 f"{both} can't be asked for together with --template.",
@@ -100,8 +105,10 @@ def _drafts(arguments: argparse.Namespace) -> list[templates.Draft]:
                 solution=f"Leave {both} out.",
             )
         return drafts
-    if given or arguments.batches is not None:
-        names = [f"--{name}" for name in (*given, *(["batches"] if arguments.batches is not None else []))]
+    if given or arguments.batches is not None or partitions is not None:
+        names = [f"--{name}" for name in given]
+        names += ["--batches"] if arguments.batches is not None else []
+        names += ["--partitioned"] if partitions is not None else []
         raise InvalidInput(
             f"{', '.join(names)}: only a template has a use for this.",
             cause="No --template was named.",
