@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from aurora_migrations.engine.errors import InvalidInput
+from aurora_migrations.engine.errors import InvalidFile, InvalidInput
 from aurora_migrations.engine.migrations import Problem, invalid_files, read_text
 
 OFF = "-- migration: transaction = off\n"
@@ -495,7 +495,12 @@ def _bytes(path: Path) -> bytes:
 
 def _read(path: Path) -> str:
     """A file's text as our files have it: without byte order mark, with LF line ends."""
-    return read_text(path).decode()
+    try:
+        return read_text(path).decode()
+    except InvalidFile as error:  # many tools have one name in each folder, such as up.sql
+        raise invalid_files(
+            replace(problem, file=f"{path.parent.name}/{path.name}") for problem in error.problems
+        ) from error
 
 
 def _relative(folder: Path, path: Path) -> str:

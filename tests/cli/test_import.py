@@ -62,6 +62,16 @@ def test_without_a_terminal_it_only_shows(call: Call, here: Migrations, theirs: 
     )
 
 
+def test_of_many_files_that_are_left_out_the_first_are_shown(call: Call, here: Migrations, theirs: Path) -> None:
+    for number in range(10, 40):
+        (theirs / f"{number}_code.go").touch()
+    answer = call("import", "goose")
+    assert answer.out.count("_code.go ") == 20
+    assert "... and 11 more  left out" in answer.out
+    assert "3 files, 31 left out" in answer.out
+    assert len(call("import", "goose", "--output", "json").json["left_out"]) == 31
+
+
 def test_with_yes_it_writes(call: Call, here: Migrations, theirs: Path) -> None:
     answer = call("import", "goose", "--yes")
     assert (answer.code, answer.err, written(here)) == (0, "", OURS)

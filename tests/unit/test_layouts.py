@@ -265,9 +265,11 @@ def test_a_file_without_an_up_part_is_refused(tmp_path, tool):
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
-    (tmp_path / "V1__a.sql").write_bytes(b"SELECT '\xff';")
-    with pytest.raises(InvalidFile, match="isn't UTF-8"):
-        lay_out(tmp_path, "flyway")
+    folder = tmp_path / "2024-01-31_a"
+    folder.mkdir()
+    (folder / "up.sql").write_bytes(b"SELECT '\xff';")
+    with pytest.raises(InvalidFile, match=r"2024-01-31_a/up\.sql:1:9: isn't UTF-8"):
+        lay_out(tmp_path, "diesel")
 
 
 UNKNOWN = {

@@ -14,6 +14,8 @@ from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
 from aurora_migrations.engine.migrations import Package
 
+_LEFT_OUT_SHOWN = 20  # files of one reason; --output json lists them all
+
 
 def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
@@ -103,8 +105,14 @@ def _package_in(folder: Path) -> Package | None:
 
 def _show(layout: Layout, warning: str | None) -> None:
     rows = [("\n".join(each.sources), "\n".join(each.texts), "; ".join(each.notes)) for each in layout.migrations]
-    left_out = [(problem.file, "left out", problem.reason) for problem in layout.left_out]
-    print_table((f"{layout.tool}'s file", "Becomes", "Note"), [*rows, *left_out], long=("Note",))
+    by_reason: dict[str, list[str]] = {}
+    for problem in layout.left_out:
+        by_reason.setdefault(problem.reason, []).append(problem.file)
+    for reason, files in by_reason.items():
+        more = len(files) - _LEFT_OUT_SHOWN
+        shown = files if more <= 1 else [*files[:_LEFT_OUT_SHOWN], f"... and {more} more"]
+        rows += [(file, "left out", reason) for file in shown]
+    print_table((f"{layout.tool}'s file", "Becomes", "Note"), rows, long=("Note",))
     print()
     if warning:
         print(f"Warning: {warning}\n")
