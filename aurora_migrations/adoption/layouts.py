@@ -164,7 +164,7 @@ def recognize(folder: Path) -> str:
     )
 
 
-_OURS = re.compile(r"\d+_[\w-]+(?:\.down|\.verify)?\.sql")
+_OURS = re.compile(r"[0-9]+_[\w-]+(?:\.down|\.verify)?\.sql")
 _MARKERS = {
     "goose": re.compile(rb"^--[ \t]*\+goose[ \t]+up\b", re.IGNORECASE | re.MULTILINE),
     "sql-migrate": re.compile(rb"^-- \+migrate[ \t]+Up\b", re.MULTILINE),
@@ -185,7 +185,7 @@ def _candidates(folder: Path) -> Iterator[str]:
         yield "prisma"
     if "up.sql" in inside:
         yield "diesel"
-    if any(_FLYWAY.fullmatch(path.name) for path in folder.rglob("V*.[sS][qQ][lL]")):
+    if any(_FLYWAY.fullmatch(path.name) for path in _files(folder, "**/V*.[sS][qQ][lL]")):
         yield "flyway"
     yield from _by_directions(names, entries)
     committed = folder / "committed"
@@ -197,7 +197,7 @@ def _candidates(folder: Path) -> Iterator[str]:
 
 def _by_directions(names: Sequence[str], entries: Sequence[Path]) -> Iterator[str]:
     """The tools that have a file for each direction."""
-    ups = [name for name in names if re.fullmatch(r"\d+_.*\.up\.(?:sql|fizz)", name)]
+    ups = [name for name in names if re.fullmatch(r"[0-9]+_.*\.up\.(?:sql|fizz)", name)]
     if any(name.endswith(".fizz") or _FIZZ_ONLY.search(name) for name in ups):
         yield "fizz"
     elif ups:
@@ -218,7 +218,7 @@ def _versions(written: Sequence[str], folder: Path, how: Tool, found: Sequence[F
 
     Otherwise all get the same width, and a digit that counts those of one number.
     """
-    if without := [_relative(folder, each.sources[0]) for each in found if not each.version.isdecimal()]:
+    if without := [_relative(folder, each.sources[0]) for each in found if not re.fullmatch("[0-9]+", each.version)]:
         raise InvalidInput(
             f"The order can't be kept: {_listed(without)}: no number is in the name.",
             cause="The tool sorts by whole names; here numbers give the order.",
@@ -257,19 +257,19 @@ def _ascend(versions: Sequence[str]) -> bool:
 
 def _prisma(folder: Path) -> Iterator[Found]:
     """`20240131120000_name/migration.sql`; there is no down."""
-    for file in folder.glob("*/migration.sql"):
+    for file in _files(folder, "*/migration.sql"):
         version, _, name = file.parent.name.partition("_")
         yield Found((file,), version, name, _read(file))
 
 
 def _diesel(folder: Path) -> Iterator[Found]:
     """`2024-01-31-120000_name/up.sql`, `down.sql`, `metadata.toml`."""
-    for file in folder.glob("*/up.sql"):
+    for file in _files(folder, "*/up.sql"):
         version, _, name = file.parent.name.partition("_")
         metadata, down = file.with_name("metadata.toml"), file.with_name("down.sql")
         head = "" if _runs_in_transaction(metadata) else OFF
-        sources = tuple(path for path in (file, down, metadata) if path.exists())
-        down_text = head + _read(down) if down.exists() else ""
+        sources = tuple(path for path in (file, down, metadata) if path.is_file())
+        down_text = head + _read(down) if down.is_file() else ""
         yield Found(sources, version.replace("-", ""), name, head + _read(file), down_text)
 
 
@@ -280,13 +280,13 @@ def _runs_in_transaction(metadata: Path) -> bool:
         return True
 
 
-_UP_DOWN = re.compile(r"(?P<version>\d+)_(?P<name>.*?)(?:\.(?P<role>up|down))?\.sql")
+_UP_DOWN = re.compile(r"(?P<version>[0-9]+)_(?P<name>.*?)(?:\.(?P<role>up|down))?\.sql")
 _SQLX_OFF = b"-- no-transaction"
 
 
 def _golang_migrate(folder: Path) -> Iterator[Found]:
     """`1_name.up.sql`, `1_name.down.sql`."""
-    for file in folder.glob("*.up.sql"):
+    for file in _files(folder, "*.up.sql"):
         if match := _UP_DOWN.fullmatch(file.name):
             sources, texts = _both(file)
             yield Found(sources, match["version"], match["name"], *texts)
@@ -294,7 +294,7 @@ def _golang_migrate(folder: Path) -> Iterator[Found]:
 
 def _sqlx(folder: Path) -> Iterator[Found]:
     """`1_name.up.sql` with `1_name.down.sql`, or `1_name.sql`; `-- no-transaction` at the beginning of a file."""
-    for file in folder.glob("*.sql"):
+    for file in _files(folder, "*.sql"):
         if (match := _UP_DOWN.fullmatch(file.name)) and match["role"] != "down":
             sources, texts = _both(file) if match["role"] else ((file,), [_read(file)])
             heads = (OFF if text.startswith(_SQLX_OFF.decode()) else "" for text in texts)
@@ -304,12 +304,12 @@ def _sqlx(folder: Path) -> Iterator[Found]:
 def _both(up: Path) -> tuple[tuple[Path, ...], list[str]]:
     """The files of both directions that are there, and their texts."""
     down = up.with_name(f"{up.name.removesuffix('.up.sql')}.down.sql")
-    sources = (up, down) if down.exists() else (up,)
+    sources = (up, down) if down.is_file() else (up,)
     return sources, [_read(path) for path in sources]
 
 
 _FIZZ = re.compile(
-    r"(?P<version>\d+)_(?P<name>[^.]+)(?:\.(?P<dialect>[a-z0-9]+?))??(?P<off>\.autocommit)?\.(?P<role>up|down)\.sql"
+    r"(?P<version>[0-9]+)_(?P<name>[^.]+)(?:\.(?P<dialect>[a-z0-9]+?))??(?P<off>\.autocommit)?\.(?P<role>up|down)\.sql"
 )
 _FIZZ_ONLY = re.compile(
     r"\.(?:autocommit|cockroach(?:db)?|mariadb|mysql|postgres(?:ql)?|sqlite3?)(?:\.autocommit)?\.up\."
@@ -322,7 +322,7 @@ def _fizz(folder: Path) -> Iterator[Found]:
     files: dict[tuple[str, str], dict[str, tuple[Path, str]]] = {}
     of_its_own = [
         (match["dialect"] is not None, file, match)
-        for file in folder.rglob("*.sql")
+        for file in _files(folder, "**/*.sql")
         if (match := _FIZZ.fullmatch(file.name))
     ]
     for _, file, match in sorted(of_its_own, key=lambda each: (each[0], each[1])):
@@ -336,14 +336,14 @@ def _fizz(folder: Path) -> Iterator[Found]:
             yield Found(sources, version, name, by_role["up"][1], down[1] if down else "")
 
 
-_FLYWAY = re.compile(r"(?P<kind>[VU])(?P<version>\d+(?:[._]\d+)*)(?:__(?P<name>.*))?\.sql", re.IGNORECASE)
+_FLYWAY = re.compile(r"(?P<kind>[VU])(?P<version>[0-9]+(?:[._][0-9]+)*)(?:__(?P<name>.*))?\.sql", re.IGNORECASE)
 _NOT_IN_TRANSACTION = re.compile(r"^\s*executeInTransaction\s*=\s*false\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 def _flyway(folder: Path) -> Iterator[Found]:
     """`V1__name.sql`, `V1.2__name.sql`, `U1__name.sql`, in any subfolder; `V1__name.sql.conf` with its options."""
-    matches = [(path, match) for path in folder.rglob("*") if (match := _FLYWAY.fullmatch(path.name))]
-    files = [(path, match) for path, match in matches if match["kind"] in "VU" and path.is_file()]
+    matches = [(path, match) for path in _files(folder, "**/*") if (match := _FLYWAY.fullmatch(path.name))]
+    files = [(path, match) for path, match in matches if match["kind"] in "VU"]
     parts = {path: tuple(map(int, re.split(r"[._]", match["version"]))) for path, match in files}
     widths = [
         max(len(str(each[place])) for each in parts.values() if place < len(each))
@@ -374,14 +374,14 @@ def _flyway_text(path: Path) -> tuple[str, tuple[Path, ...]]:
     return head + _read(path), (path, options)
 
 
-_GRAPHILE = re.compile(r"(?P<version>\d+)(?:-(?P<name>[-_a-zA-Z0-9]*))?\.sql")
+_GRAPHILE = re.compile(r"(?P<version>[0-9]+)(?:-(?P<name>[-_a-zA-Z0-9]*))?\.sql")
 _HEADER = re.compile(r"(?:--! [A-Z]\w*(?::.*)?\n)*\s*")
 
 
 def _graphile_migrate(folder: Path) -> Iterator[Found]:
     """`committed/000001-name.sql`; `--! no-transaction` in the first line below the header. There is no down."""
     committed = folder / "committed"
-    for file in (committed if committed.is_dir() else folder).glob("*.sql"):
+    for file in _files(committed if committed.is_dir() else folder, "*.sql"):
         if match := _GRAPHILE.fullmatch(file.name):
             text = _read(file)
             head = OFF if re.match(r"--!\s*no-transaction\b", _HEADER.sub("", text, count=1)) else ""
@@ -394,23 +394,23 @@ def _graphile_migrate(folder: Path) -> Iterator[Found]:
 def _goose(folder: Path) -> Iterator[Found]:
     """`-- +goose Up`, `-- +goose Down`, `-- +goose StatementBegin`, `-- +goose NO TRANSACTION`."""
     annotation = re.compile(r"\s*--\s*\+goose\s+(?P<word>\w+)(?P<rest>.*)", re.IGNORECASE)
-    return _annotated(folder, r"(\d+)_(.*)\.sql", annotation, "transaction")
+    return _annotated(folder, r"([0-9]+)_(.*)\.sql", annotation, "transaction")
 
 
 def _sql_migrate(folder: Path) -> Iterator[Found]:
     """`-- +migrate Up notransaction`, `-- +migrate Down`, `-- +migrate StatementBegin`."""
     annotation = re.compile(r"-- \+migrate\s+(?P<word>\w+)(?P<rest>.*)")
-    return _annotated(folder, r"(\d*)[_-]?(.*)\.sql", annotation, "notransaction")
+    return _annotated(folder, r"([0-9]*)[_-]?(.*)\.sql", annotation, "notransaction")
 
 
 def _dbmate(folder: Path) -> Iterator[Found]:
     """`-- migrate:up transaction:false`, `-- migrate:down`."""
     annotation = re.compile(r"--\s*migrate:(?P<word>up|down)\b(?P<rest>.*)")
-    return _annotated(folder, r"(\d+)[_-]?(.*)\.sql", annotation, "transaction:false")
+    return _annotated(folder, r"([0-9]+)[_-]?(.*)\.sql", annotation, "transaction:false")
 
 
 def _annotated(folder: Path, name: str, annotation: re.Pattern[str], off: str) -> Iterator[Found]:
-    for file in folder.glob("*.sql"):
+    for file in _files(folder, "*.sql"):
         match = re.fullmatch(name, file.name)
         if match:
             sections = _sections(_read(file), annotation, off)
@@ -450,8 +450,8 @@ def _ending(lines: Sequence[str]) -> list[str]:
 
 def _tern(folder: Path) -> Iterator[Found]:
     """`001_name.sql`: above `---- create above / drop below ----` what creates, below what drops."""
-    for file in folder.glob("*.sql"):
-        if match := re.fullmatch(r"(\d+)_(.+)\.sql", file.name):
+    for file in _files(folder, "*.sql"):
+        if match := re.fullmatch(r"([0-9]+)_(.+)\.sql", file.name):
             up, _, down = _read(file).partition("---- create above / drop below ----")
             up, down = (f"{OFF if _TERN_OFF.search(part) else ''}{part}" for part in (up, down.lstrip("\n")))
             yield Found((file,), match[1], match[2], up, down)
@@ -474,9 +474,14 @@ def _entries(folder: Path) -> list[Path]:
         ) from error
 
 
+def _files(folder: Path, pattern: str) -> Iterator[Path]:
+    """Regular files only: reading from a named pipe would never end."""
+    return (path for path in folder.glob(pattern) if path.is_file())
+
+
 def _all_files(folder: Path) -> Iterator[Path]:
     for path in _entries(folder):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             yield from _all_files(path)
         else:
             yield path
@@ -570,13 +575,13 @@ TOOLS = {
         "V1__name.sql",
         others=(
             (r"R__.*\.sql", _REPEATABLE),
-            (r"U\d.*\.sql", _NO_UP),
-            (r"B\d.*\.sql", "a baseline, which is for databases that have none of the migrations before it"),
+            (r"U[0-9].*\.sql", _NO_UP),
+            (r"B[0-9].*\.sql", "a baseline, which is for databases that have none of the migrations before it"),
             (r"(?:before|after|create)[A-Z].*\.sql", "a callback: put what it does into the migrations that need it"),
         ),
         fills_in=r"\$\{[^}\n]+\}",
     ),
-    "golang-migrate": Tool(_golang_migrate, _by_number, "1_name.up.sql", others=((r"\d+_.*\.down\.sql", _NO_UP),)),
+    "golang-migrate": Tool(_golang_migrate, _by_number, "1_name.up.sql", others=((r"[0-9]+_.*\.down\.sql", _NO_UP),)),
     "goose": Tool(_goose, _by_number, "1_name.sql with `-- +goose Up`", fills_in=r"(?i)-- \+goose ENVSUB ON"),
     "graphile-migrate": Tool(
         _graphile_migrate,
@@ -587,6 +592,6 @@ TOOLS = {
     ),
     "prisma": Tool(_prisma, _by_folder, "20240131120000_name/migration.sql", is_unique=False),
     "sql-migrate": Tool(_sql_migrate, _numbers_first, "1_name.sql with `-- +migrate Up`", is_unique=False),
-    "sqlx": Tool(_sqlx, _by_number, "1_name.up.sql and 1_name.sql", others=((r"\d+_.*\.down\.sql", _NO_UP),)),
+    "sqlx": Tool(_sqlx, _by_number, "1_name.up.sql and 1_name.sql", others=((r"[0-9]+_.*\.down\.sql", _NO_UP),)),
     "tern": Tool(_tern, _by_number, "001_name.sql", fills_in=r"\{\{.*?\}\}"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,17 @@ def test_a_folder_that_is_not_recognized_says_what_to_do(tmp_path, case):
         recognize(write(tmp_path, texts))
     assert message in caught.value.message
     assert "--tool" in caught.value.solution
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    write(tmp_path, CASES["flyway"][0])
+    os.mkfifo(tmp_path / "V9__pipe.sql")
+    (tmp_path / "V10__folder.sql").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert recognize(tmp_path) == "flyway"
+    layout = lay_out(tmp_path, "flyway")
+    assert list(layout.texts) == list(CASES["flyway"][1])
+    assert "V9__pipe.sql" in [problem.file for problem in layout.left_out]
 
 
 def test_a_missing_folder_is_told(tmp_path):

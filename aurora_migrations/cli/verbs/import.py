@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ def _check_destination(layout: Layout, arguments: argparse.Namespace) -> str | N
         InvalidFile: it has misnamed files.
     """
     destination, folder = arguments.migrations, arguments.folder
-    if destination.resolve() == folder.resolve():
+    if os.path.realpath(destination) == os.path.realpath(folder):
         raise InvalidInput(
             f"{folder} is the folder to import from and the one to write to.",
             cause="Each file would lie beside the one that it was made of, and both would run.",
@@ -96,7 +97,7 @@ def _check_destination(layout: Layout, arguments: argparse.Namespace) -> str | N
 
 
 def _package_in(folder: Path) -> Package | None:
-    is_used = folder.is_dir() and any(path.suffix.lower() == ".sql" for path in folder.iterdir())
+    is_used = os.path.isdir(folder) and any(folder.glob("*.[sS][qQ][lL]"))  # noqa: PTH112 - pathlib's raises
     return discover(folder) if is_used else None
 
 
