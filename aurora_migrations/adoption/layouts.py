@@ -222,7 +222,7 @@ def _versions(written: Sequence[str], folder: Path, how: Tool, found: Sequence[F
         raise InvalidInput(
             f"The order can't be kept: {_listed(without)}: no number is in the name.",
             cause="The tool sorts by whole names; here numbers give the order.",
-            solution="Put a number in front of each of these names, such that the order stays, and import again.",
+            solution="In a copy of the folder, put numbers before these names that keep the order, and import the copy.",
         )
     same = next((pair for pair in pairwise(found) if int(pair[0].version) == int(pair[1].version)), None)
     if same and how.is_unique:
@@ -241,7 +241,7 @@ def _versions(written: Sequence[str], folder: Path, how: Tool, found: Sequence[F
         raise InvalidInput(
             "The order can't be kept: it is neither that of the numbers nor that of their digits.",
             cause="Here numbers give the order of migrations.",
-            solution="Rename the tool's files so that their numbers ascend, and import again.",
+            solution="In a copy of the folder, rename the files so that their numbers ascend, and import the copy.",
         )
     counted = [list(group) for _, group in groupby(written, int)]
     digits = len(str(max(map(len, counted)) - 1))

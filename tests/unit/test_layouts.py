@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -297,6 +298,7 @@ def test_a_folder_that_is_not_recognized_says_what_to_do(tmp_path, case):
     assert "--tool" in caught.value.solution
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes in folders")
 def test_what_is_no_file_is_not_read(tmp_path):
     write(tmp_path, CASES["flyway"][0])
     os.mkfifo(tmp_path / "V9__pipe.sql")

@@ -12,7 +12,7 @@ from aurora_migrations.adoption.layouts import TOOLS, Layout, lay_out, recognize
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import plural, print_json, print_table
 from aurora_migrations.engine import MigratorError, discover
-from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
+from aurora_migrations.engine.errors import Cancelled, InvalidFile, InvalidInput, NextCommand
 from aurora_migrations.engine.migrations import Package
 
 _LEFT_OUT_SHOWN = 20  # files of one reason; --output json lists them all
@@ -21,7 +21,7 @@ _LEFT_OUT_SHOWN = 20  # files of one reason; --output json lists them all
 def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     try:
-        layout = lay_out(arguments.folder, arguments.tool or recognize(arguments.folder))
+        layout = _lay_out(arguments)
         warning = _check_destination(layout, arguments)
         is_written = arguments.yes
         if arguments.output == "text":
@@ -60,6 +60,14 @@ def _folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the folder's name is empty")
     return Path(options.plain(text))
+
+
+def _lay_out(arguments: argparse.Namespace) -> Layout:
+    try:
+        return lay_out(arguments.folder, arguments.tool or recognize(arguments.folder))
+    except InvalidFile as error:
+        cause = "The other tool's folder holds files that can't be laid out as they are."
+        raise error.but(cause=cause, next_command=_command(arguments)) from error
 
 
 def _check_destination(layout: Layout, arguments: argparse.Namespace) -> str | None:
