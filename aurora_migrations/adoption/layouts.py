@@ -222,7 +222,7 @@ def _versions(written: Sequence[str], folder: Path, how: Tool, found: Sequence[F
         raise InvalidInput(
             f"The order can't be kept: {_listed(without)}: no number is in the name.",
             cause="The tool sorts by whole names; here numbers give the order.",
-            solution="In a copy of the folder, put numbers before these names that keep the order, and import the copy.",
+            solution="In a copy of the folder, put numbers before these names that keep the order, and import that.",
         )
     same = next((pair for pair in pairwise(found) if int(pair[0].version) == int(pair[1].version)), None)
     if same and how.is_unique:
