@@ -8,7 +8,8 @@
 
     engine     runs migrations on a database          compiler   reads, checks and hashes migration files
     cdk        the stack on AWS                       cli        the command `aurora-migrations`
-    local      PostgreSQL and AWS on a laptop         project    where a project and its migrations are
+    local      PostgreSQL and AWS on a laptop         adoption   other tools' folders, laid out as ours
+    project    where a project and its migrations are
 
 `__all__` is the public interface. Each name is imported when it is first used, so that a Lambda function or a command
 loads no more than it needs.

@@ -29,6 +29,7 @@ VERBS = {
     "up": "keep the local cloud running: state machine, functions, database, inbox",
     "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
     "new": "write the next migration's file",
+    "import": "lay out another tool's migrations as ours",
 }
 _MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")  # the others have their own
 _HELP = """\

@@ -26,7 +26,7 @@ from aurora_migrations.engine.steps.settings import HAZARDS
 
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
-FILE_VERBS = ("check", "build", "new")  # they work on files only
+FILE_VERBS = ("check", "build", "new", "import")  # they work on files only
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
 # What a verb that doesn't take an option has in its place.
 _DEFAULTS = {"local": False, "watch": False} | dict.fromkeys(("env", "database_url", "region", "profile", "target"))

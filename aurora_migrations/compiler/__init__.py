@@ -6,6 +6,7 @@
     transaction_units  what commits together, and what a unit leaves in its session
     hazards            risky statements                   squawk            the part of them that squawk finds
     nontransactional   statements that PostgreSQL refuses to run in a transaction
+    unit_dependencies  what a later statement of a file lacks
     token_hash         whether an edit changes a file     secret_literals   passwords in a text
     remedies           what to write instead              unknown_tables    tables that no earlier file creates
     foreign_markers    markers of other tools             locks/            locks, rewrites and scans

@@ -11,6 +11,7 @@ from typing import Literal
 from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow
 from aurora_migrations.compiler.locks.effects import Effect, caveat
+from aurora_migrations.compiler.unit_dependencies import doubtful_enum_values
 from aurora_migrations.compiler.unknown_tables import unknown_tables
 from aurora_migrations.engine import interrupts, manifest
 from aurora_migrations.engine.errors import InvalidFile
@@ -45,11 +46,6 @@ class Checked:
     def file(self) -> str:
         path = self.migration.path if self.action == "apply" else self.migration.down
         return path.name if path else self.migration.name
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether it can't be read, or isn't SQL."""
-        return self.compiled is None or not self.compiled.script.tokens
 
     def without_trees(self) -> Checked:
         """The same without the text and its syntax, which take far more memory than all else."""
@@ -97,7 +93,9 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
         units = compiled.script.units
         in_transaction = len(units) <= 1 and not any(unit.nontransactional for unit in units)
         last_unit = units[-1].start if len(units) > 1 else 0
-        linted.append(LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit))
+        enum_values = tuple(doubtful_enum_values(compiled.statements, units))
+        of_file = compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit, enum_values
+        linted.append(LintedFile(*of_file))
     found = find_hazards(linted)
     unknown = unknown_tables([file.compiled for file in files if file.compiled and file.action == "apply"])
     return [_with_hazards(file, found.get(file.file, []), unknown.get(file.file, ())) for file in files]

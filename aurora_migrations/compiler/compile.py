@@ -18,6 +18,7 @@ from aurora_migrations.compiler.locks.effects import Effect, effects
 from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
 from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true, session_state
+from aurora_migrations.compiler.unit_dependencies import unmet_needs
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
 from aurora_migrations.engine.expectations import Expectation
@@ -149,6 +150,7 @@ def compile_text(
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     if options.detach and (len(layout.units) != 1 or layout.units[0].nontransactional):
         wrong.append((0, _DETACH))
+    wrong += unmet_needs(statements, layout.units)
     wrong += markers(file, text, statements, in_one)
     lines = Lines(text)
     found += _problems(file, text, lines, statements, wrong)

@@ -48,13 +48,10 @@ class Compiler:
         return self.package.digest
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
-        """Everything that forbids running these files. The down files of what would be applied are checked, too: one
-        that isn't SQL is found before it is needed."""
-        downs = [migration for migration in migrations if migration.down] if action == "apply" else []
-        self._compile([*((action, migration) for migration in migrations), *(("rollback", down) for down in downs)])
-        found = [problem for migration in migrations for problem in self._known[action, migration.version].problems]
-        beside = (self._known["rollback", down.version] for down in downs)
-        return found + [problem for file in beside if file.is_broken for problem in file.problems]
+        """Everything that forbids running these files. What is wrong with a down file forbids rolling back, not
+        applying; `check` finds it before that."""
+        self._compile([(action, migration) for migration in migrations])
+        return [problem for migration in migrations for problem in self._known[action, migration.version].problems]
 
     def script(self, action: Action, migration: Migration) -> Script:
         """A migration's file (or its down file), compiled.

@@ -27,10 +27,12 @@ PASSWORD = "password-literal"
 NAMELESS = "concurrently-without-name"
 UNREAD = "unread-statement"
 SESSION_STATE = "session-state-between-parts"
+ENUM_VALUE = "enum-value-in-its-transaction"
 OWN_RULES: Mapping[str, str] = {
     PASSWORD: "a password in the repository, the package, the history and the server's log",
     NAMELESS: "tried again, it would make another index each time: _idx, _idx1, _idx2",
     SESSION_STATE: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
+    ENUM_VALUE: "PostgreSQL refuses a new value of an enum in the transaction that adds it",
     UNREAD: "PostgreSQL can read the statement but squawk can't, so nobody looked for hazards in it",
 }
 REFUSED = frozenset({NAMELESS})  # wrong in any case: no reason makes it right
@@ -57,13 +59,14 @@ _MORE_EXACT = frozenset(
 @dataclass(frozen=True)
 class LintedFile:
     """A file to find hazards in. `text` is as `read_text` returns it; `last_unit` is the byte where the last of several
-    units begins."""
+    units begins; `enum_values` are the bytes of strings that may be values of an enum before they can be used."""
 
     path: str
     text: bytes
     statements: Sequence[Statement]
     in_transaction: bool
     last_unit: int = 0
+    enum_values: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,13 @@ def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
         message = "A password stands in the file, and so in the repository, the history and the server's log."
         help_text = "Create the role without one and set it from where secrets are kept; change this one, it is known."
         yield _hazard(file, lines, literals[0][0], PASSWORD, message, help_text)
+    for start in file.enum_values:
+        message = "If this is the enum's value that the same transaction adds, PostgreSQL refuses to use it there."
+        help_text = (
+            "Use it in the next file, or write `-- migration: transaction = off` at the top. Where the same "
+            "transaction has created the type, PostgreSQL 17 and later allow it."
+        )
+        yield _hazard(file, lines, start, ENUM_VALUE, message, help_text)
     for statement in file.statements:
         state = session_state(statement) if statement.start < file.last_unit else None
         if state:

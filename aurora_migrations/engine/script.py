@@ -173,7 +173,7 @@ class Source(Protocol):
         """One hash over all files: `Package.digest`."""
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
-        """Everything that forbids to run these files: in them, and in the files beside them."""
+        """Everything that forbids to run these files: in them, and in their verify files."""
 
     def script(self, action: Action, migration: Migration) -> Script:
         """A migration's file (or its down file), understood. InvalidFile, where `problems` would have refused it."""

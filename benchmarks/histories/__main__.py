@@ -1,12 +1,10 @@
 """Applies a folder of migrations by us and by psql, each on a fresh database, and compares what they made.
 
-    python -m benchmarks.histories DIR [--without-concurrently] [--without-down] [--leave-out VERSION]... [--bindir DIR]
+    python -m benchmarks.histories DIR [--tool NAME] [--without-down] [--leave-out VERSION]... [--bindir DIR]
     python -m benchmarks.histories DIR --check-only
 
-Runs what comes before the first file that this version refuses (such as one with CREATE INDEX CONCURRENTLY, which no
-transaction can hold), and says where that is. A broken down file, which real histories have and `run` refuses, stops it
-all: see --without-down. Exits with 0 if both databases have the same schema and every file that
-was tried is in, and with 1 if not.
+Runs what comes before the first file that this version refuses, and says where that is. Exits with 0 if both databases
+have the same schema and every file was applied, and with 1 if not.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from pathlib import Path
 
 import postgast
 
+from aurora_migrations.adoption.layouts import TOOLS, lay_out, write_files
 from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.engine import Migration, MigratorError, discover
 from aurora_migrations.engine.diagnostics.redaction import pointed
@@ -33,7 +32,6 @@ from aurora_migrations.engine.migrations import Package, Problem
 from aurora_migrations.engine.options import Options
 from aurora_migrations.engine.script import Action
 from benchmarks.histories.applying import Side, apply_both
-from benchmarks.histories.concurrently import copy_without
 
 SHOWN = 60  # lines of differences
 
@@ -42,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Does what is asked for; returns the exit code."""
     arguments = _parse(argv)
     try:
-        package = _without(discover(arguments.folder), arguments.leave_out)
-        if arguments.without_down:
-            package = _without_down(package)
-        with _to_run(package, arguments.without_concurrently) as package:
+        with _laid_out(arguments.folder, arguments.tool) as folder:
+            package = _without(discover(folder), arguments.leave_out)
+            if arguments.without_down:
+                package = _without_down(package)
             return _check(package) if arguments.check_only else _compare(package, arguments.bindir)
     except MigratorError as error:
         print(error.message, file=sys.stderr)
@@ -57,9 +55,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder of VERSION_description.sql files")
     parser.add_argument("--check-only", action="store_true", help="only compile: units, reasons, every problem, time")
-    parser.add_argument(
-        "--without-concurrently", action="store_true", help="do it on a copy in which nothing is done CONCURRENTLY"
-    )
+    parser.add_argument("--tool", choices=TOOLS, help="whose folder it is, if it isn't laid out as ours")
     parser.add_argument(
         "--without-down", action="store_true", help="as if no file had a down file: nothing here is rolled back"
     )
@@ -84,14 +80,16 @@ def _without_down(package: Package) -> Package:
 
 
 @contextmanager
-def _to_run(package: Package, without_concurrently: bool) -> Iterator[Package]:
-    if not without_concurrently:
-        yield package
+def _laid_out(folder: Path, tool: str | None) -> Iterator[Path]:
+    """The folder, or a copy of it that is laid out as ours."""
+    if tool is None:
+        yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="histories-") as folder:
-        changed = copy_without(package, Path(folder))
-        print(f"CONCURRENTLY taken out of {_count(len(changed), 'file')}, for both sides")
-        yield discover(Path(folder))
+    layout = lay_out(folder, tool)
+    print(*(f"left out: {problem}" for problem in layout.left_out if problem.reason != "not a migration"), sep="\n")
+    with tempfile.TemporaryDirectory(prefix="histories-") as copy:
+        write_files(Path(copy), layout.texts)
+        yield Path(copy)
 
 
 # ---- compile --------------------------------------------------------------------------------------------------------

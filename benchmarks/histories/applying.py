@@ -91,8 +91,10 @@ def by_psql(server: Server, package: Package) -> Side:
 def in_one(migration: Migration) -> bool:
     """Whether a runner must open the one transaction of this file: it has one, and no BEGIN of its own."""
     compiled = compile_migration("apply", migration, Options())
-    units, whole = compiled.script.units, (0, len(compiled.statements))
-    return compiled.script.options.transaction != "off" and len(units) == 1 and units[0].statements == whole
+    script, whole = compiled.script, (0, len(compiled.statements))
+    if script.options.transaction == "off" or len(script.units) != 1 or script.units[0].nontransactional:
+        return False
+    return script.units[0].statements == whole
 
 
 def _side(server: Server, run: Callable[[], tuple[str | None, str]]) -> Side:

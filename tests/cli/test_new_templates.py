@@ -77,7 +77,9 @@ def test_steps_where_the_folder_numbers_by_time(say: Say, migrations: Migrations
 def test_one_file_keeps_its_name(say: Say, migrations: Migrations) -> None:
     say("new", "index users by email", *INDEX)
     assert names(migrations) == ["001_index_users_by_email.down.sql", "001_index_users_by_email.sql"]
-    assert (migrations.dir / "001_index_users_by_email.sql").read_bytes().startswith(b"-- index users by email\n-- mig")
+    assert (
+        (migrations.dir / "001_index_users_by_email.sql").read_bytes().startswith(b"-- index users by email\n-- Runs")
+    )
 
 
 def test_json_lists_the_files_and_what_is_to_be_filled_in(say: Say, migrations: Migrations) -> None:
@@ -108,19 +110,22 @@ def test_check_and_run_refuse_what_is_not_filled_in(say: Say, migrations: Migrat
         assert line in checked.out
 
 
-def test_check_says_what_else_the_author_owes(say: Say, migrations: Migrations) -> None:
-    say("new", "index users by email", *INDEX)
-    checked = say("check", "--quiet")
-    assert checked.code == 1
-    assert "001_index_users_by_email.sql:4:1: allow needs a reason" in checked.out
-    path = migrations.dir / "001_index_users_by_email.sql"
-    path.write_text(path.read_text("utf-8").replace("because ...", "because it has 200 rows"), "utf-8")
+def test_the_index_of_a_partitioned_table_is_one_file(say: Say, migrations: Migrations) -> None:
+    answer = say("new", "index users by email", *INDEX, "--partition", "users_1", "--partition", "users_2")
+    assert (answer.code, answer.err) == (0, "")
+    assert names(migrations) == ["001_index_users_by_email.down.sql", "001_index_users_by_email.sql"]
+    assert (migrations.dir / "001_index_users_by_email.sql").read_text("utf-8").count("ATTACH PARTITION") == 2
     checked = say("check", "--hazards", "refuse")
     assert (checked.code, checked.err) == (0, "")
-    assert "accepted: require-concurrent-index-creation, because it has 200 rows" in checked.out
+    assert "accepted: require-concurrent-index-creation, because with ON ONLY nothing is built" in checked.out
 
 
-@pytest.mark.parametrize("template", [name for name in TEMPLATES if name != "index"])
+def test_partitions_can_be_filled_in_later(say: Say, migrations: Migrations) -> None:
+    answer = say("new", "index users by email", *INDEX, "--partitioned")
+    assert "Fill in :partition, :partition_index; until then" in answer.out
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_check_finds_nothing_to_say_of_what_is_filled_in(say: Say, migrations: Migrations, template: str) -> None:
     values = {
         "column": "a",
@@ -158,6 +163,9 @@ REFUSED = [
     (("--template", "index", "--column", "a.b"), "--column 'a.b' is not a name", "double quotes"),
     (("--template", "rename", "--type", ""), "--type '' can't be written into a file", "leave it out"),
     (("--template", "backfill", "--batches", "0"), "--batches 0 is none or too many", "1 to 1000"),
+    (("--partitioned",), "--partitioned: only a template has a use for this", "--template"),
+    ((*NOT_NULL, "--partitioned"), "The template not-null doesn't take --partitioned", "It takes --table, --column"),
+    ((*INDEX, "--partition", "a b"), "--partition 'a b' is not a name", "double quotes"),
     ((*INDEX, "--down"), "--down can't be asked for together with --template", "Leave --down out"),
     ((*INDEX, "--verify", "--down"), "--down and --verify can't be asked for", "Leave --down and --verify out"),
 ]

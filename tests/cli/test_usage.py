@@ -60,7 +60,7 @@ def test_help_of_a_verb_has_an_example_that_can_be_copied(
         assert len(examples) == (1 if verb in ("check", "build", "deploy") else 2)
         if verb in ("logs", "doctor"):
             assert all("--env dev" in example for example in examples)
-        elif verb not in ("new", "check", "build", "deploy", "up"):
+        elif verb not in ("new", "import", "check", "build", "deploy", "up"):
             assert examples[0].endswith("--env dev")
             assert examples[1].endswith("postgresql://app:secret@localhost/shop")
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from aurora_migrations.compiler.check import check
+from aurora_migrations.engine import discover
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     InvalidFile,
@@ -111,6 +113,22 @@ def test_missing_down_file_is_refused_before_anything_runs(database, migrations)
         roll_back(database, migrations, "001", "004")
     assert agreed(database) == steps
     assert labels(roll_back(database, migrations, "003", "004")) == ["004", "003"]
+
+
+def test_a_down_file_that_is_no_sql_is_told_by_check_and_a_rollback_and_keeps_nothing_from_running(
+    database, migrations
+) -> None:
+    steps = write_steps(migrations, 3)
+    migrations.write("002_step.down.sql", "DROP TABEL step;")
+    problem = '002_step.down.sql:1:6: syntax error at or near "TABEL"'
+    checked = check(discover(migrations.dir))
+    assert [str(found) for file in checked for found in file.problems] == [problem]
+    apply(database, migrations)
+    with pytest.raises(InvalidFile) as caught:
+        roll_back(database, migrations, "001", "003")
+    assert caught.value.message == problem
+    assert agreed(database) == steps
+    assert labels(roll_back(database, migrations, "003", "003")) == ["003"]
 
 
 def test_migration_that_isnt_in_the_folder_cant_be_rolled_back(database, migrations) -> None:

@@ -564,7 +564,8 @@ def test_statement_that_ends_the_transaction_is_refused_before_anything_runs(dat
 
 def test_new_enum_value_in_its_own_transaction_is_told_with_the_way_out(database, migrations) -> None:
     database.execute("CREATE TYPE mood AS ENUM ('sad')")
-    migrations.write("001_enum.sql", "ALTER TYPE mood ADD VALUE 'happy';\nCREATE TABLE a AS SELECT 'happy'::mood;")
+    text = "ALTER TYPE mood ADD VALUE 'happy';\nCREATE TABLE a AS SELECT CAST('happy' AS mood);"
+    migrations.write("001_enum.sql", text)
     with pytest.raises(MigrationFailed) as caught:
         apply(database, migrations)
     assert caught.value.facts["sqlstate"] == "55P04"
@@ -591,3 +592,32 @@ def test_nothing_of_a_run_stays_on_the_server(database, migrations) -> None:
     migrations.write("001_first.sql", "CREATE TABLE a (id integer);")
     apply(database, migrations)
     assert locks(database) == []
+
+
+ROLES = [
+    "GRANT SELECT ON t TO CURRENT_USER, missing_role",
+    "REVOKE ALL ON t FROM missing_role",
+    "GRANT missing_role TO CURRENT_USER",
+    "ALTER TABLE t OWNER TO missing_role",
+    "CREATE POLICY p ON t TO missing_role",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE missing_role GRANT SELECT ON TABLES TO CURRENT_USER",
+    "ALTER ROLE missing_role SET work_mem = '4MB'",
+    "DO $$ BEGIN EXECUTE format('GRANT SELECT ON t TO %I', 'missing_role'); END $$",
+]
+
+
+def test_missing_role_is_named_with_what_to_do(database, migrations, subtests) -> None:
+    for statement in ROLES:
+        with subtests.test(statement):
+            migrations.write("001_grant.sql", f"CREATE TABLE t (a int);\n{statement};")
+            with pytest.raises(MigrationFailed, match='role "missing_role" does not exist') as caught:
+                apply(database, migrations)
+            assert "create the role in an earlier migration" in caught.value.cause
+            assert caught.value.facts["line"] == 2
+
+
+def test_other_missing_objects_are_not_taken_for_roles(database, migrations) -> None:
+    migrations.write("001_type.sql", "CREATE TABLE t (a missing_role);")
+    with pytest.raises(MigrationFailed, match='type "missing_role" does not exist') as caught:
+        apply(database, migrations)
+    assert "role in an earlier" not in caught.value.cause

@@ -251,7 +251,7 @@ def test_hint_is_told_in_any_unit(database, migrations) -> None:
 
 def test_new_enum_value_used_too_early_names_the_way_out(database, migrations) -> None:
     migrations.write("001_a.sql", "CREATE TYPE mood AS ENUM ('ok');")
-    migrations.write("002_b.sql", "ALTER TYPE mood ADD VALUE 'glad';\nSELECT 'glad'::mood;")
+    migrations.write("002_b.sql", "ALTER TYPE mood ADD VALUE 'glad';\nSELECT CAST('glad' AS mood);")
     error = failing(database, migrations)
     assert error.facts["sqlstate"] == "55P04"
     assert "transaction = off" in error.facts["hint"]
@@ -307,14 +307,14 @@ def test_settings_and_temporary_tables_go_on_to_the_next_unit(database, migratio
         "CREATE SCHEMA s;\nSET search_path = s;\nSET work_mem = '5MB';\n"
         "BEGIN;\nSET LOCAL work_mem = '7MB';\nCREATE TEMP TABLE here (a int);\n"
         "CREATE TEMP TABLE gone () ON COMMIT DROP;\nCOMMIT;\n"
-        "BEGIN;\nINSERT INTO here VALUES (1);\nCREATE TABLE t AS SELECT a, current_setting('work_mem') AS memory, "
-        "to_regclass('gone') AS gone FROM here;\nCOMMIT;\n",
+        "BEGIN;\nCREATE TABLE t AS SELECT to_regclass('pg_temp.here')::text AS here, "
+        "current_setting('work_mem') AS memory, to_regclass('gone') AS gone;\nCOMMIT;\n",
     )
     migrations.write(
         "002_b.sql", "CREATE TABLE u AS SELECT current_schema() AS s, to_regclass('pg_temp.here') AS here;"
     )
     assert labels(apply(database, migrations)) == ["001", "002"]
-    assert ask(database, "SELECT a, memory, gone FROM s.t") == [(1, "5MB", None)]
+    assert ask(database, "SELECT here, memory, gone FROM s.t") == [("here", "5MB", None)]
     assert ask(database, "SELECT s, here FROM public.u") == [("public", None)]
 
 

@@ -328,7 +328,6 @@ def test_problems_of_all_files_are_told_each_file_once(broken: Migrations):
         ("3_c.sql", 2),
         ("4_d.sql", 1),
         ("5_e.verify.sql", 0),
-        ("2_b.down.sql", 1),  # it isn't run; but the day that it is needed is a bad one to find out
     ]
     down = compiler.problems("rollback", [package.by_version[2]])
     assert [str(problem) for problem in down] == ['2_b.down.sql:1:6: syntax error at or near "TABL"']

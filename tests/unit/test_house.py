@@ -20,9 +20,10 @@ MAY = {
     "engine": set(),
     "project": {"engine"},
     "compiler": {"engine"},
+    "adoption": {"compiler", "engine"},
     "cdk": {"compiler", "engine", "project"},
     "local": {"cdk", "compiler", "engine", "project"},
-    "cli": {"local", "cdk", "compiler", "engine", "project"},
+    "cli": {"adoption", "local", "cdk", "compiler", "engine", "project"},
     "": {"cli", "compiler", "engine"},  # the package's own __init__.py and __main__.py
     "functions": {"engine"},
     "infra": {"cdk", "compiler", "engine", "project"},

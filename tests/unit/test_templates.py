@@ -38,6 +38,8 @@ ODD = {
     "rename": {"table": "app.Order", "column": '"$$ :to"', "to": "Ação", "type": "varchar(20)", "key": "end"},
     "backfill": {"table": '"a.b"', "column": '"{count}"', "key": '":value"', "value": "':table' || '{key}'"},
 }
+PARTITIONED = {"table": "app.sale", "column": "at"}
+PARTITIONS = ["app.sale_1", 'old."Sale 2"', "sale_3"]
 ALL = [*FILLED.items(), *ODD.items()]
 IDS = [*FILLED, *(f"{name}, odd names" for name in ODD)]
 
@@ -92,7 +94,9 @@ def test_comments_say_who_waits_as_the_compiler_does() -> None:
         "readers and writers go on": set(),
         "writers wait, readers go on": set(),
     }
-    for each in (made for name, names in ALL for made in draft(name, names)):
+    every = [made for name, names in ALL for made in draft(name, names)]
+    every += draft("index", {**PARTITIONED, "partition": PARTITIONS})
+    for each in every:
         for statement, of_one in zip(parse(each.text.encode()), effects(parse(each.text.encode())), strict=True):
             above = each.text.encode()[: statement.start].decode().rpartition("\n\n")[2]
             for said in blocked:
@@ -194,12 +198,49 @@ def test_promise_is_called_by_its_own_comment_even_if_the_note_above_stays(migra
     assert promise.name == "Every row has the same value under both names"
 
 
-def test_index_is_refused_until_its_author_gives_a_reason(migrations: Migrations) -> None:
-    (up, down) = draft("index", FILLED["index"])
-    migrations.write("001_x.sql", up.text)
-    migrations.write("001_x.down.sql", down.text)
-    (problem,) = checked(migrations)[0].problems
-    assert "allow needs a reason" in problem.reason
+# ---- the index of a partitioned table -------------------------------------------------------------------------------
+
+
+def test_index_of_a_partitioned_table_is_built_on_each_partition_and_attached(migrations: Migrations) -> None:
+    up, down = drafts = draft("index", {**PARTITIONED, "partition": PARTITIONS})
+    statements = [statement.text.decode() for statement in parse(up.text.encode())]
+    assert statements == [
+        "CREATE INDEX sale_at_idx ON ONLY app.sale (at)",
+        "CREATE INDEX CONCURRENTLY sale_1_at_idx ON app.sale_1 (at)",
+        "ALTER INDEX app.sale_at_idx ATTACH PARTITION app.sale_1_at_idx",
+        'CREATE INDEX CONCURRENTLY "Sale 2_at_idx" ON old."Sale 2" (at)',
+        'ALTER INDEX app.sale_at_idx ATTACH PARTITION old."Sale 2_at_idx"',
+        "CREATE INDEX CONCURRENTLY sale_3_at_idx ON sale_3 (at)",
+        "ALTER INDEX app.sale_at_idx ATTACH PARTITION sale_3_at_idx",
+    ]
+    assert [statement.text for statement in parse(down.text.encode())] == [b"DROP INDEX app.sale_at_idx"]
+    write(migrations, drafts)
+    assert [(file.problems, file.open_hazards, file.warnings) for file in checked(migrations)] == [((), (), ())] * 2
+    assert len(compile_text("x.sql", up.text.encode(), Options()).script.units) == len(statements)
+
+
+def test_locks_of_a_partitioned_index_are_those_that_the_compiler_tells() -> None:
+    for each in draft("index", {**PARTITIONED, "partition": PARTITIONS}):
+        claimed = re.findall(r"(?m)^-- Takes ([A-Z ]+) on (.+?)(?=[,:])", each.text)
+        alone = [parse(statement.text) for statement in parse(each.text.encode())]
+        assert claimed == [(e.lock, e.table) for statements in alone for e in effects(statements)[0]]
+
+
+def test_partitions_that_are_not_named_stay_to_be_filled_in(migrations: Migrations) -> None:
+    drafts = draft("index", {**PARTITIONED, "partitioned": True})
+    assert [each.missing for each in drafts] == [(":partition", ":partition_index"), ()]
+    write(migrations, drafts)
+    told = refusals(migrations)
+    assert "write its value" in told["001_x.sql"]
+    write(migrations, [Draft(e.step, e.role, e.text.replace(":partition", "sale_1"), ()) for e in drafts])
+    assert not any(refusals(migrations).values())
+
+
+def test_only_an_index_is_of_a_partitioned_table() -> None:
+    with pytest.raises(InvalidInput, match="The template not-null doesn't take --partitioned"):
+        draft("not-null", {"partitioned": True})
+    with pytest.raises(InvalidInput, match="--partition 'a b' is not a name"):
+        draft("index", {"partition": ["a b"]})
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -339,7 +380,9 @@ def test_texts_are_installed_with_the_package() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["aurora_migrations.cli"]
     texts = [path.name for path in (files("aurora_migrations.cli") / "templates").iterdir()]
-    assert sorted(texts) == sorted(f"{name.replace('-', '_')}.sql" for name in ("empty", *TEMPLATES))
+    assert sorted(texts) == sorted(
+        f"{name.replace('-', '_')}.sql" for name in ("empty", "index-partitioned", *TEMPLATES)
+    )
     assert all(any(fnmatch(f"templates/{text}", pattern) for pattern in patterns) for text in texts)
 
 
@@ -351,5 +394,7 @@ def test_texts_say_when_a_step_may_be_deployed() -> None:
 
 
 def test_lines_are_no_longer_than_the_house_has_them() -> None:
-    lines = [line for each in TEMPLATES for made in draft(each, FILLED[each]) for line in made.text.splitlines()]
+    every = [made for each in TEMPLATES for made in draft(each, FILLED[each])]
+    every += draft("index", {**PARTITIONED, "partition": PARTITIONS})
+    lines = [line for made in every for line in made.text.splitlines()]
     assert max(map(len, lines)) <= 120

@@ -29,7 +29,8 @@ _BATCHES, _MOST_BATCHES = 10, 1_000
 _LONGEST = 63  # bytes that PostgreSQL keeps of a name
 _FILE = re.compile(r"^-- >>> (\S+)\n", re.MULTILINE)
 _BATCH = re.compile(r"^-- <batch>\n(.*?)^-- </batch>\n", re.MULTILINE | re.DOTALL)
-_FIELD = re.compile(r"(?<![:\w]):([a-z_]+)|\{([a-z]+)\}")
+_PARTITION = re.compile(r"^-- <partition>\n(.*?)^-- </partition>\n", re.MULTILINE | re.DOTALL)
+_FIELD = re.compile(r"(?<![:\w]):([a-z_][a-z_0-9]*)|\{([a-z0-9]+)\}")
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
 _UNFINISHED = "-- Fill in each name that begins with a colon; until then `check` and `run` refuse this file.\n\n"
 
@@ -49,7 +50,10 @@ class Template:
 _RENAME = ("table", "column", "to", "type", "key", "batches")
 _BACKFILL = ("table", "column", "key", "value", "batches")
 TEMPLATES: Mapping[str, Template] = {
-    "index": Template("an index; writers wait while it is built", ("table", "column")),
+    "index": Template(
+        "an index, built CONCURRENTLY; with --partitioned on each --partition, and attached",
+        ("table", "column", "partitioned", "partition"),
+    ),
     "not-null": Template("NOT NULL on a column that is there: check, validate, set", ("table", "column")),
     "foreign-key": Template("a foreign key: add, validate", ("table", "column", "references")),
     "rename": Template("another name for a column, in steps: expand, backfill, contract", _RENAME),
@@ -64,8 +68,11 @@ _OPTIONS = {
     "key": "rename, backfill: the primary key, which batches go by",
     "value": "backfill: what to fill in, an SQL expression",
     "batches": f"rename, backfill: in how many parts (default: {_BATCHES})",
+    "partitioned": "index: the table is partitioned",
+    "partition": "index: a partition of the table; once for each",
 }
-_TABLES = ("table", "references")
+_SHAPES = ("batches", "partitioned", "partition")  # options that say how often a part of the text is repeated
+_TABLES = ("table", "references", "partition")
 _AS_WRITTEN = ("type", "value")
 
 
@@ -110,10 +117,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--verify", action="store_true", help="write a .verify.sql too, which says what must be true")
     group = parser.add_argument_group("templates")
     group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(TEMPLATES)} (see below)")
-    types = {"batches": int} | dict.fromkeys(_AS_WRITTEN, str)
+    special: dict[str, dict[str, Any]] = {
+        **{name: {"type": str} for name in _AS_WRITTEN},
+        "batches": {"type": int, "metavar": "N"},
+        "partition": {"action": "append"},
+    }
     for name, text in _OPTIONS.items():
-        metavar = "N" if name == "batches" else name.upper()
-        group.add_argument(f"--{name}", metavar=metavar, type=types.get(name, options.plain), help=text)
+        if name == "partitioned":
+            group.add_argument("--partitioned", action="store_const", const=True, help=text)
+        else:
+            how: dict[str, Any] = {"type": options.plain, "metavar": name.upper()} | special.get(name, {})
+            group.add_argument(f"--{name}", help=text, **how)
     lines = ["templates, each with its down files; what isn't named stays to be filled in:"]
     for name, template in TEMPLATES.items():
         lines += [f"  {name:12} {template.summary}", f"  {'':12} {template.options}"]
@@ -227,18 +241,24 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
             cause="Each batch is a statement in the file.",
             solution=f"Take 1 to {_MOST_BATCHES}; each should be done in some seconds.",
         )
-    fields = _fields({option: value for option, value in given.items() if option != "batches"}) | {"count": str(count)}
-    return _fill(name, fields, count)
+    partitions = given.get("partition", [] if given.get("partitioned") else None)
+    fields = _fields({option: value for option, value in given.items() if option not in _SHAPES})
+    fields |= {"count": str(count)} | _partition_fields(given, partitions or ())
+    return _fill(name if partitions is None else f"{name}-partitioned", fields, count, len(partitions or ()))
 
 
-def _fill(name: str, fields: Mapping[str, str], batches: int) -> list[Draft]:
+def _fill(name: str, fields: Mapping[str, str], batches: int, partitions: int = 0) -> list[Draft]:
     text = (files("aurora_migrations.cli") / "templates" / f"{name.replace('-', '_')}.sql").read_text(encoding="utf-8")
+
+    def repeat_partition(block: re.Match[str]) -> str:
+        numbers = range(1, partitions + 1)
+        return "".join(re.sub(r"([:{])partition", rf"\1partition{n}", block[1]) for n in numbers) or block[1]
 
     def repeat(batch: re.Match[str]) -> str:
         numbers = range(2, batches + 1)
         return "".join(batch[1].replace("{before}", str(n - 1)).replace("{batch}", str(n)) for n in numbers)
 
-    _, *parts = _FILE.split(_BATCH.sub(repeat, text))
+    _, *parts = _FILE.split(_PARTITION.sub(repeat_partition, _BATCH.sub(repeat, text)))
     drafts = []
     for ending, body in zip(parts[::2], parts[1::2], strict=True):
         step, _, role = ending.removesuffix(".sql").partition(".")
@@ -264,6 +284,21 @@ def _fields(given: Mapping[str, str]) -> dict[str, str]:
     text = "\n".join(fields.values())  # a dollar quote for a function's body must not occur in it
     marks = ("$$", *(f"$body{number}$" for number in range(1_000)))
     return fields | {"quote": next(mark for mark in marks if mark not in text)}
+
+
+def _partition_fields(given: Mapping[str, Any], partitions: Sequence[str]) -> dict[str, str]:
+    """Of each partition its name, its index's name, and its schema before that; of none, no schema."""
+    from aurora_migrations.compiler.locks.syntax_tree import quoted
+
+    fields = {"partitionschema": ""}
+    for number, value in enumerate(partitions, 1):
+        *schema, name = _split_name("partition", value)
+        fields[f"partition{number}"] = ".".join(map(quoted, [*schema, name]))
+        fields[f"partition{number}schema"] = "".join(f"{quoted(each)}." for each in schema)
+        if "column" in given:
+            (column,) = _split_name("column", given["column"])
+            fields[f"partition{number}_index"] = quoted(_generated_name(name, column, "idx"))
+    return fields
 
 
 _GENERATED = {

@@ -76,6 +76,15 @@ _HINTS = {
 }
 
 
+# The server's functions that look a role up (acl.c): its message may be in any language.
+_FIND_ROLES = ("get_role_oid", "get_rolespec_oid", "get_rolespec_tuple")
+_NO_ROLE = (
+    "Roles belong to the server and not to a database, so each environment has its own: create the role in an earlier "
+    "migration, or where the environment's roles are managed, and run again. Where it may be missing, ask first: DO $$ "
+    "BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = '...') THEN GRANT ...; END IF; END $$;"
+)
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Cause and solution of an error that a change of the file doesn't fix, or not in the first place."""
@@ -210,13 +219,17 @@ def diagnose(error: psycopg.Error, text: bytes | None = None, statement: bytes =
     return Diagnosis(
         state,
         message,
-        _HINTS.get(state) or (hint if is_whole else None) or None,
+        _HINTS.get(state) or (hint if is_whole else None) or _missing_role(diag) or None,
         int(at) - 1 if at else None,
         "; ".join([*details[:_SHOWN], *more]) or None,
         frames,
         function,
         (diag.internal_query or "", int(inner) - 1) if inner else None,
     )
+
+
+def _missing_role(diag: psycopg.errors.Diagnostic) -> str | None:
+    return _NO_ROLE if diag.sqlstate == "42704" and diag.source_function in _FIND_ROLES else None
 
 
 def _origin(diag: psycopg.errors.Diagnostic, state: str, file: str | None, statement: str) -> Origin:

@@ -9,6 +9,7 @@ from aurora_migrations.engine import errors
 from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from tests.cli.cloud import answering
 from tests.cli.conftest import Answer
+from tests.cli.scenes import imported
 from tests.cli.stage import Stage
 from tests.database.helpers import holding
 from tests.listeners import PLAIN, another_pid, listening, refuse_startup, url_to
@@ -239,7 +240,10 @@ FILES = [
         lambda s: s.write(f003_c="-- migration: statement_timeout = 1s\nSELECT 1;\n").on("run"),
     ),
     ("a plan shows a file that is no SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("plan")),
-    ("a down file is no SQL", lambda s: s.write(f002_orders_down="DROP TABLE;\n").on("run")),
+    (
+        "a down file is no SQL",
+        lambda s: s.ran().write(f002_orders_down="DROP TABLE;\n").on("rollback", "2", "--confirm", "2"),
+    ),
 ]
 ALTER = "ALTER TABLE orders DROP COLUMN id;\n"
 
@@ -268,8 +272,8 @@ def _only_plan(stage: Stage) -> Answer:
 
 
 SCENES = {
-    "InvalidInput": INPUT,
-    "InvalidFile": FILES,
+    "InvalidInput": [*INPUT, *imported.INPUT],
+    "InvalidFile": [*FILES, *imported.FILES],
     "HazardRefused": HAZARDS,
     "ActionNotAllowed": [("the environment only plans", _only_plan)],
 }

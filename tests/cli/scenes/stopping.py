@@ -15,6 +15,7 @@ from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.locks.retry import RetryPolicy
 from tests.cli.cloud import stops_explained, waiting
 from tests.cli.conftest import Answer
+from tests.cli.scenes import imported
 from tests.cli.scenes.contention import busy
 from tests.cli.stage import Stage
 from tests.database.helpers import Task, backend, holding, holding_run_lock, until
@@ -141,6 +142,7 @@ def _stopped(stage: Stage) -> Answer:
 SCENES = {
     "Cancelled": [
         ("nothing was typed", lambda s: s.ran().types("").on("rollback", "2")),
+        *imported.CANCELLED,
         ("Ctrl-C in a statement", _in_a_statement),
         ("Ctrl-C at a COMMIT that goes through", lambda s: _at_commit(s, STUBBORN)),
         ("the same, of a part", lambda s: _at_commit(s, f"BEGIN;\n{STUBBORN}COMMIT;\nBEGIN;\nSELECT 1;\nCOMMIT;\n")),
