@@ -1,7 +1,8 @@
 """The command `aurora-migrations VERB`.
 
 main      finds the verb, exit codes        options    arguments, and the command to type next
-output    everything that is printed        keyboard   single keys
+output    everything that is printed        findings   what `check` found
+keyboard  single keys
 
 verbs/    the verbs       remote/   environments on AWS       templates/   SQL that `new --template` fills in
 """

@@ -45,6 +45,34 @@ def note(*lines: object, end: str = "\n") -> None:
     print(*lines, sep="\n", end=end, file=sys.stderr, flush=True)
 
 
+class Styled:
+    """A line for people: texts, each with a style of rich; only a terminal shows the styles.
+
+    Args:
+        wrap: whether a terminal that is too narrow breaks it between words; if not, it can be copied as one line.
+    """
+
+    def __init__(self, *parts: tuple[str, str], wrap: bool = False) -> None:
+        self.parts = parts
+        self.wrap = wrap
+
+    def __str__(self) -> str:
+        return "".join(text for text, _ in self.parts).rstrip()
+
+
+def show_styled(*lines: Styled) -> None:
+    """Prints lines on stdout, with colours where it is a terminal that has them."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        show(*lines)
+        return
+    from rich.text import Text
+
+    console = _console(sys.stdout)
+    for line in lines:
+        text = Text.assemble(*((printable(words), style) for words, style in line.parts))
+        console.print(text, soft_wrap=not line.wrap)
+
+
 def print_json(data: Mapping[str, object]) -> None:
     show(json.dumps(data, indent=2))
 

@@ -5,7 +5,9 @@
     parser             statements and tokens, their positions; texts too deep for the grammar
     transaction_units  what commits together, and what a unit leaves in its session
     hazards            risky statements                   squawk            the part of them that squawk finds
+    nontransactional   statements that PostgreSQL refuses to run in a transaction
     token_hash         whether an edit changes a file     secret_literals   passwords in a text
+    remedies           what to write instead              unknown_tables    tables that no earlier file creates
     foreign_markers    markers of other tools             locks/            locks, rewrites and scans
 
 Lambda reads its result, the manifest, and never loads it.

@@ -11,6 +11,7 @@ from typing import Literal
 from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow
 from aurora_migrations.compiler.locks.effects import Effect, caveat
+from aurora_migrations.compiler.unknown_tables import unknown_tables
 from aurora_migrations.engine import interrupts, manifest
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import Migration, Package, Problem
@@ -98,7 +99,8 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
         last_unit = units[-1].start if len(units) > 1 else 0
         linted.append(LintedFile(compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit))
     found = find_hazards(linted)
-    return [_with_hazards(file, found.get(file.file, [])) for file in files]
+    unknown = unknown_tables([file.compiled for file in files if file.compiled and file.action == "apply"])
+    return [_with_hazards(file, found.get(file.file, []), unknown.get(file.file, ())) for file in files]
 
 
 def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
@@ -110,7 +112,7 @@ def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
     return manifest.write(folder, scripts)
 
 
-def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
+def _with_hazards(file: Checked, hazards: Sequence[Hazard], unknown: Sequence[Problem]) -> Checked:
     if file.compiled is None:
         return file
     allows = []
@@ -129,7 +131,7 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
         file,
         compiled=replace(file.compiled, script=script),
         problems=(*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
-        warnings=tuple(Problem(file.file, _IDLE.format(allow.rule), allow.line, 1) for allow in idle),
+        warnings=(*unknown, *(Problem(file.file, _IDLE.format(allow.rule), allow.line, 1) for allow in idle)),
         notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
     )
 

@@ -16,6 +16,7 @@ from postgast import pg_query_pb2 as pb
 from aurora_migrations.compiler import squawk
 from aurora_migrations.compiler.locks.created_objects import on_new_objects
 from aurora_migrations.compiler.parser import Statement, longest_and_deepest
+from aurora_migrations.compiler.remedies import table_of
 from aurora_migrations.compiler.secret_literals import hide_passwords, password_literals
 from aurora_migrations.compiler.squawk import Violation
 from aurora_migrations.compiler.transaction_units import session_state
@@ -223,7 +224,9 @@ def _from_squawk(file: LintedFile, lines: Lines, violations: Sequence[Violation]
         exact = [violation for violation in found if violation.rule in _MORE_EXACT]
         for violation in found:
             if number < 0 or not (number in harmless or _is_moot(file.statements[number], violation, exact)):
-                yield _hazard(file, lines, violation.start, violation.rule, violation.message, violation.help)
+                rule = squawk.RULES[violation.rule]
+                message = rule.reason.format(table=table_of(file.statements[max(0, number)]))
+                yield _hazard(file, lines, violation.start, violation.rule, message, rule.help)
 
 
 def _is_moot(statement: Statement, violation: Violation, exact: Sequence[Violation]) -> bool:

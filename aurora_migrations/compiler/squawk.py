@@ -40,11 +40,11 @@ _OWN_COMMENTS = re.compile(rb"squawk-(?=ignore|disable)")
 
 @dataclass(frozen=True)
 class Rule:
-    """Whether a rule of squawk's is kept: it reports a hazard of a deployment. `help` is used where squawk has none."""
+    """A rule of squawk's."""
 
-    kept: bool
-    reason: str
-    help: str = ""
+    kept: bool  # whether it reports a hazard of a deployment
+    reason: str  # what happens to the running application; of one that isn't kept, why not
+    help: str = ""  # what to do instead
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,6 @@ class Violation:
     rule: str
     start: int
     end: int
-    message: str
-    help: str
 
 
 def lint(texts: Sequence[tuple[bytes, bool]]) -> list[list[Violation]]:
@@ -88,7 +86,7 @@ def lint(texts: Sequence[tuple[bytes, bool]]) -> list[list[Violation]]:
 def _lint_divided(program: str, texts: Sequence[bytes], in_transaction: bool) -> list[list[Violation]]:
     """The violations in texts one of which, at least, makes squawk fail."""
     if len(texts) == 1:
-        return [[Violation(SYNTAX_ERROR, 0, len(texts[0]), "squawk can't read this.", "")]]
+        return [[Violation(SYNTAX_ERROR, 0, len(texts[0]))]]
     found: list[list[Violation]] = []
     size = -(-len(texts) // _GROUPS)
     for start in range(0, len(texts), size):
@@ -190,8 +188,7 @@ def _violation(text: bytes, line_starts: Sequence[int], record: Mapping[str, Any
     name = record["rule_name"]
     start = offset(record["line"], record["column"])
     end = offset(record.get("line_end", record["line"]), record.get("column_end", record["column"]))
-    help_text = record.get("help") or (RULES[name].help if name in RULES else "")
-    return Violation(name, start, max(start, end), record["message"], help_text)
+    return Violation(name, start, max(start, end))
 
 
 _UNNAMEABLE = frozenset({"unused-ignore"})  # squawk reports it, but takes it neither for --exclude nor for --include

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from aurora_migrations.engine.errors import MigrationFailed
 from aurora_migrations.engine.history_format import SCHEMA, WITH_INTENTS, read, read_format
+from aurora_migrations.engine.postgres.progress import read_progress
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, HELD_BY_US, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import named_error
-from aurora_migrations.engine.progress import read_progress
 from aurora_migrations.engine.script import PROBE, Job, Nontransactional
 
 _POLL = 0.5  # seconds between two checks whether somebody else's build has ended

@@ -17,7 +17,7 @@ from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
 from aurora_migrations.engine.options import Limits, Options, RowsExpectation
-from aurora_migrations.engine.progress import Progress
+from aurora_migrations.engine.postgres.progress import Progress
 
 Action = Literal["apply", "rollback"]
 ANYTHING = "*"  # among what a file may have dropped: it may be any table. No name is written so, without quotes

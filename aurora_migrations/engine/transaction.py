@@ -30,10 +30,10 @@ from aurora_migrations.engine.expectations import Check, check_expectations
 from aurora_migrations.engine.history import Records
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held
+from aurora_migrations.engine.postgres.progress import Progress
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
-from aurora_migrations.engine.progress import Progress
 from aurora_migrations.engine.script import Job, Message, Nontransactional, RunningStatement
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")

@@ -119,11 +119,11 @@ REFUSED = [
     ("-- migration: statement_timeout = 5 minutes", "is not a span of time"),
     (
         "-- migration: locktimeout = 2s",
-        "no option `locktimeout`; there are: allow, lock_timeout, statement_timeout, transaction",
+        "no option `locktimeout`; there are: allow, detach, lock_timeout, statement_timeout, transaction",
     ),
     (
         "-- migration: LOCK_TIMEOUT = 2s",
-        "no option `LOCK_TIMEOUT`; there are: allow, lock_timeout, statement_timeout, transaction",
+        "no option `LOCK_TIMEOUT`; there are: allow, detach, lock_timeout, statement_timeout, transaction",
     ),
     ("-- migration: transaction = maybe", "either on or off"),
     ("-- migration: detach = yes", "detach is either on or off"),

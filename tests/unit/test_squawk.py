@@ -108,13 +108,11 @@ def test_there_is_an_example_of_every_rule_kept():
 
 
 @pytest.mark.parametrize("in_transaction", [True, False])
-def test_each_rule_kept_speaks_of_its_example_and_gives_help(in_transaction):
+def test_each_rule_kept_finds_its_example_and_has_help(in_transaction):
     found = squawk.lint([(text.encode(), in_transaction) for text in KEPT.values()])
     for rule, findings in zip(KEPT, found, strict=True):
-        told = {finding.rule: finding for finding in findings}
-        assert rule in told
-        assert told[rule].message
-        assert told[rule].help, rule
+        assert rule in {finding.rule for finding in findings}
+        assert squawk.RULES[rule].help, rule
 
 
 @pytest.mark.parametrize("in_transaction", [True, False])

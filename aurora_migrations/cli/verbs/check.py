@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from aurora_migrations.cli import options
-from aurora_migrations.cli.output import note, plural, print_json, show
+from aurora_migrations.cli import findings, options
+from aurora_migrations.cli.output import note, print_json, show, show_styled
 from aurora_migrations.compiler.check import Checked, check, of_hazards, of_problems, write_manifest
 from aurora_migrations.compiler.locks.effects import Effect
 from aurora_migrations.engine import MigratorError, discover
@@ -18,16 +17,16 @@ from aurora_migrations.engine.script import Statement
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "check",
-        "Reads every file with PostgreSQL's own grammar and says what is wrong with it, what may hurt when it is "
-        "deployed, in which transactions it runs and why, and which locks each statement takes on which table. Needs "
-        "no database. Exits with 1 if a run would be refused.",
+        "Checks every file with PostgreSQL's own grammar: what is wrong with it, and which statements are risky for a "
+        "running application, with what to write instead. Needs no database. Exits with 1 if a run would be refused.",
         "check --hazards refuse --output github",
         outputs=("text", "json", "github"),
     )
     options.add_hazards(parser)
     manifest = "write manifest.json beside the files, if all is well"
     parser.add_argument("--write-manifest", action="store_true", help=manifest)
-    parser.add_argument("--quiet", action="store_true", help="say only what is wrong or may hurt")
+    locks = "list the locks that each statement takes, too"
+    parser.add_argument("--locks", action="store_true", help=locks)
     arguments = parser.parse_args(argv)
     try:
         files = check(discover(arguments.migrations))
@@ -39,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
             show(*of_problems(error.problems, error.name, str(arguments.migrations)))
             return 1
         return options.fail(error, "check", arguments, options.execution_name())
+    found = list(findings.find(files, "error" if refuse else "warning"))
     if arguments.output == "json":
         print_json({"ok": not refused, "digest": digest, "files": list(map(_data, files))})
     elif arguments.output == "github":
@@ -51,49 +51,30 @@ def main(argv: Sequence[str]) -> int:
             ]
             if lines:
                 show(*lines)
-        note(_summary(files))
+        note(findings.summary(files, found))
     else:
-        for file in files:
-            if lines := list(_lines(file, arguments)):
-                show(*lines, end="\n\n")
-        show(_summary(files))
+        if arguments.locks:
+            for file in files:
+                show(*_locks(file), end="\n\n")
+        findings.show(found)
+        show_styled(findings.summary(files, found))
         if digest:
             show(f"Wrote {arguments.migrations / 'manifest.json'} (digest {digest[:12]})")
     return 1 if refused else 0
 
 
-def _summary(files: Sequence[Checked]) -> str:
-    problems = sum(len(file.problems) for file in files)
-    hazards = sum(len(file.open_hazards) for file in files)
-    count = plural(len(files), "file")
-    if not problems and not hazards:
-        return f"{count} checked: nothing wrong"
-    return f"{count} checked: {plural(problems, 'error')}, {plural(hazards, 'hazard')}"
-
-
-def _lines(file: Checked, arguments: argparse.Namespace) -> Iterator[str]:
-    """What is known of a file, for people."""
-    findings = []
-    for problem in file.problems:
-        findings += [f"  error: {problem}", *(f"      {line}" for line in problem.excerpt.splitlines())]
-    findings += [f"  warning: {warning}" for warning in file.warnings]
-    word = "error" if arguments.hazards == "refuse" else "warning"
-    for hazard in file.open_hazards:
-        findings += [f"  {word}: {hazard}", *([f"      {hazard.help}"] if hazard.help else [])]
-    if arguments.quiet and not findings:
-        return
+def _locks(file: Checked) -> Iterator[str]:
+    """What each statement of a file locks, and which of its hazards it accepts."""
     reason = file.compiled.script.reason if file.compiled else ""
     yield f"{file.file}: {reason}" if reason else f"{file.file}:"
-    if not arguments.quiet:
-        for place, effects, more in _statements(file):
-            for effect in effects:
-                yield f"  {place.line}:{place.column}  {effect.table}: {effect.lock}, {_meaning(effect)}"
-                yield f"      {effect.why}"
-            if more:
-                yield f"  {place.line}:{place.column}  {more}"
-        for hazard in file.accepted:
-            yield f"  {hazard.line}:{hazard.column}  accepted: {hazard.rule}, because {hazard.allowed_because}"
-    yield from findings
+    for place, effects, more in _statements(file):
+        for effect in effects:
+            yield f"  {place.line}:{place.column}  {effect.table}: {effect.lock}, {_meaning(effect)}"
+            yield f"      {effect.why}"
+        if more:
+            yield f"  {place.line}:{place.column}  {more}"
+    for hazard in file.accepted:
+        yield f"  {hazard.line}:{hazard.column}  accepted: {hazard.rule}, because {hazard.allowed_because}"
 
 
 def _statements(file: Checked) -> Iterator[tuple[Statement, Sequence[Effect], str]]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from aurora_migrations.engine.diagnostics.redaction import without_literals
 from aurora_migrations.engine.errors import Cancelled, MigratorError
+from aurora_migrations.engine.postgres.progress import Progress, read_progress
 from aurora_migrations.engine.postgres.protocol import Row
 from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.progress import Progress, read_progress
 
 GRANT = "GRANT pg_read_all_stats TO {user}; lets the runner see what they do"
 _SHOWN = 200  # characters of a query

@@ -1,0 +1,83 @@
+"""Tables that a file uses and no earlier file creates: most often a typing error, found before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from aurora_migrations.compiler.compile import Compiled
+from aurora_migrations.engine.diagnostics.redaction import pointed
+from aurora_migrations.engine.migrations import Problem
+
+# Statements whose words may be names of what exists after them: also those that are in a function's or block's text.
+_NAMING = frozenset(
+    (
+        *("CreateStmt", "CreateTableAsStmt", "CreateForeignTableStmt", "CreateSeqStmt", "IndexStmt", "ViewStmt"),
+        *("RenameStmt", "AlterObjectSchemaStmt", "DoStmt", "CreateFunctionStmt", "CallStmt", "CreateExtensionStmt"),
+        *("AlterTableStmt", "SelectStmt", "ImportForeignSchemaStmt"),
+    )
+)
+_CREATING = _NAMING - {"AlterTableStmt", "SelectStmt", "IndexStmt"}
+_TABLE_OF: dict[str, Callable[[Any], Any]] = {
+    "CreateStmt": lambda node: node.relation,
+    "CreateTableAsStmt": lambda node: node.into.rel,
+    "ViewStmt": lambda node: node.view,
+}
+_WORD = re.compile(rb'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
+_ALIKE = 0.8
+_ENOUGH = 3  # files whose tables were all known, before the folder is taken for the whole history
+_SYSTEM = ("pg_", "information_schema")
+
+
+def unknown_tables(files: Sequence[Compiled]) -> dict[str, list[Problem]]:
+    """The uses of tables that neither an earlier file nor the file itself creates, by file.
+
+    A folder may begin with a database that has tables already. So a table without a similar name among the known ones
+    is reported only after a few files that use no unknown table.
+    """
+    known: set[str] = set()  # and much else: whatever could be the name of a table
+    created: set[str] = set()
+    found: dict[str, list[Problem]] = {}
+    complete = 0  # files in a row that use tables and know them all
+    for file in files:
+        for statement in file.statements:
+            if statement.kind in _CREATING or (statement.kind == "SelectStmt" and b"into" in statement.text.lower()):
+                known.update(_words(statement.text))
+            if statement.kind in _TABLE_OF:
+                created.add(_TABLE_OF[statement.kind](statement.node).relname)
+        used = list(_used(file))
+        unknown = [(name, line, column) for name, line, column in used if _bare(name) not in known]
+        for name, line, column in unknown:
+            near = get_close_matches(_bare(name), created, n=1, cutoff=_ALIKE)
+            if near or complete >= _ENOUGH:
+                meant = f"; did you mean {near[0]}?" if near else ""
+                reason = f"no earlier file creates {name}{meant}"
+                shown = pointed(file.text, line, column)
+                found.setdefault(file.script.file, []).append(Problem(file.script.file, reason, line, column, shown))
+        complete = 0 if unknown else complete + bool(used)
+        known.update(_bare(name) for name, _, _ in unknown)  # once is enough
+    return found
+
+
+def _used(file: Compiled) -> Iterator[tuple[str, int, int]]:
+    """The tables that existed before the file, as its statements name them, each once."""
+    seen: set[str] = set()
+    for place, effects in zip(file.script.statements, file.effects, strict=False):
+        for effect in effects:
+            if effect.table not in seen and not _bare(effect.table).startswith(_SYSTEM):
+                seen.add(effect.table)
+                yield effect.table, place.line, place.column
+
+
+def _words(text: bytes) -> Iterator[str]:
+    for quoted, plain in _WORD.findall(text):
+        yield (quoted or plain.lower()).decode(errors="replace")
+
+
+def _bare(name: str) -> str:
+    """The name of a relation without its schema and its quotes."""
+    found = _WORD.findall(name.encode())
+    quoted, plain = found[-1] if found else (b"", name.encode())
+    return str((quoted or plain).decode(errors="replace"))
