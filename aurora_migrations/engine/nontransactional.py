@@ -164,10 +164,6 @@ _CATALOGUES = {
     " WHERE subname = $1 AND datname = current_database()",
 }
 _ATTACHED = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid AND inhparent = $2::oid"
-_PENDING = (
-    "SELECT FROM pg_inherits WHERE inhdetachpending"
-    " AND inhrelid = (facts ->> 'partition')::oid AND inhparent = (facts ->> 'parent')::oid"
-)
 _KIND = re.compile(r"(?:CREATE|DROP) (\w+)")
 
 
@@ -198,18 +194,18 @@ def settle(session: Session, job: Job, number: int, statement: Nontransactional,
     text = job.text[unit.start : unit.end]
     if statement.settlement == "create index":
         return None if _is_index_there(session, job, statement, intent) else text
+    if statement.settlement == "detach partition":
+        facts = intent.facts if intent else describe(session, statement)
+        attached = session.query(_ATTACHED, facts["partition"], facts["parent"])
+        if attached == [("t",)]:  # PostgreSQL refuses the statement then, whoever began it
+            return f"ALTER TABLE {statement.relation} DETACH PARTITION {statement.object} FINALIZE".encode()
+        return None if intent and facts["partition"] and not attached else text
     if intent is None:
         return text
     clear(session, intent, job.is_time_up)
     if statement.settlement == "drop index":
         gone = not session.query("SELECT FROM pg_class WHERE oid = $1::oid", intent.facts["index"])
         return None if intent.facts["index"] and gone else text
-    if statement.settlement == "detach partition":
-        attached = session.query(_ATTACHED, intent.facts["partition"], intent.facts["parent"])
-        if not attached:
-            return None if intent.facts["partition"] else text
-        final = f"ALTER TABLE {statement.relation} DETACH PARTITION {statement.object} FINALIZE"
-        return final.encode() if is_half_done(session, intent) else text
     if statement.settlement in ("create", "drop"):
         kind = _KIND.match(statement.name)
         exists = bool(kind and session.query(_CATALOGUES[kind[1]], statement.object))
@@ -217,17 +213,10 @@ def settle(session: Session, job: Job, number: int, statement: Nontransactional,
     return text
 
 
-def is_half_done(session: Session, intent: Intent) -> bool:
-    """Whether an interrupted statement has left what can't be undone, and only the rest of it must be run."""
-    if intent.statement.settlement != "detach partition":
-        return False
-    return session.query(_ATTACHED, intent.facts["partition"], intent.facts["parent"]) == [("t",)]
-
-
 def clear_all(session: Session) -> list[str]:
     """Drops what all interrupted statements have left invalid, forgets them, and returns the names of the indexes. One
-    that only a person can settle stays, and one that can only be finished."""
-    settled = f"FROM {SCHEMA}.intents WHERE statement ->> 'settlement' <> 'unknown' AND NOT EXISTS ({_PENDING})"
+    that only a person can settle stays."""
+    settled = f"FROM {SCHEMA}.intents WHERE statement ->> 'settlement' <> 'unknown'"
     (rows,) = read(session, Command(f"SELECT number, tokens, statement, facts {settled}"))
     dropped = [name for row in rows for name in clear(session, _intent(row))]
     session.execute(BEGIN, OURS, Command(f"DELETE {settled}"), COMMIT)

@@ -297,8 +297,7 @@ class RunningAttempt:
         try:
             left = [intent for intent in nontransactional.read_intents(session, job) if intent.number == number]
             names = ", ".join(name for intent in left for name in nontransactional.clear(session, intent))
-            if not any(nontransactional.is_half_done(session, intent) for intent in left):
-                nontransactional.forget(session, job, number)
+            nontransactional.forget(session, job, number)
         except MigratorError as failed:
             left_there = f"What it left couldn't be dropped: {failed.message} The next run does it."
             return error.but(cause=f"{error.cause} {left_there}")
