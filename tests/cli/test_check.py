@@ -224,7 +224,7 @@ def test_programs_see_units_statements_and_effects(call: Call, fine: Migrations)
     assert answer.json["ok"]
     second, third = answer.json["files"][1:]
     assert second["migration"] == "002"
-    assert [(unit["statements"], unit["modes"], unit["alone"]) for unit in second["units"]] == [
+    assert [(unit["statements"], unit["modes"], unit["nontransactional"]) for unit in second["units"]] == [
         ([1, 2], "", None),
         ([3, 4], "", None),
     ]
@@ -416,7 +416,7 @@ def test_broken_down_file_keeps_nothing_from_running_but_a_rollback(on: Call, ca
     here.write("001_a.down.sql", "DROP TABL users;\n")
     assert on("run").code == 0
     checked = call("check")
-    assert (checked.code, "error: 001_a.down.sql:1:6" in checked.out) == (1, True)
+    assert (checked.code, " --> 001_a.down.sql:1:6" in checked.out) == (1, True)
     answer = on("rollback", "001", "--confirm", "001")
     assert (answer.code, "001_a.down.sql:1:6" in answer.err) == (1, True)
     here.write("001_a.down.sql", "DROP TABLE users;\n")

@@ -360,7 +360,7 @@ def test_unknown_template_tells_what_is_near(name: str, told: str) -> None:
 def test_name_that_a_template_has_no_use_for_is_refused() -> None:
     with pytest.raises(InvalidInput, match="The template index doesn't take --to, --batches") as caught:
         draft("index", {"table": "users", "to": "x", "batches": 3})
-    assert "It takes --table, --column;" in caught.value.solution
+    assert "It takes --table, --column, --partitioned, --partition;" in caught.value.solution
 
 
 @pytest.mark.parametrize("batches", [0, -1, 1_001])

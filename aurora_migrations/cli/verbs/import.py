@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aurora_migrations.adoption.layouts import TOOLS, Layout, lay_out, recognize, write_files
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import plural, print_json, print_table
+from aurora_migrations.cli.output import note, plural, print_json, print_table, show
 from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.errors import Cancelled, InvalidFile, InvalidInput, NextCommand
 from aurora_migrations.engine.migrations import Package
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.output == "json":
         print_json(_data(layout, warning, arguments, is_written))
     else:
-        print(*_outcome(layout, arguments, is_written), sep="\n")
+        show(*_outcome(layout, arguments, is_written))
     return 0
 
 
@@ -122,14 +122,14 @@ def _show(layout: Layout, warning: str | None) -> None:
         shown = files if more <= 1 else [*files[:_LEFT_OUT_SHOWN], f"... and {more} more"]
         rows += [(file, "left out", reason) for file in shown]
     print_table((f"{layout.tool}'s file", "Becomes", "Note"), rows, long=("Note",))
-    print()
+    show()
     if warning:
-        print(f"Warning: {warning}\n")
+        show(f"Warning: {warning}\n")
 
 
 def _is_confirmed(layout: Layout, arguments: argparse.Namespace) -> bool:
     question = f"Write {plural(len(layout.texts), 'file')} to {arguments.migrations}? Type yes to go on: "
-    print(question, end="", file=sys.stderr, flush=True)
+    note(question, end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Cancelled(
             "Nothing was written.",
