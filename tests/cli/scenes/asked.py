@@ -151,6 +151,11 @@ def _bytes(stage: Stage, name: str, data: bytes) -> Stage:
     return stage
 
 
+def _longer_than_a_call(stage: Stage) -> Answer:
+    stage.write(f003_c="-- migration: statement_timeout = 20min\nSELECT 1;\n")
+    return stage.refused(errors.InvalidInput, step="apply", package=stage.machine.write_manifest())
+
+
 INPUT = [
     ("no migration has that number", lambda s: s.on("run", "999")),
     ("the target is no number", lambda s: s.on("run", "users")),
@@ -226,6 +231,7 @@ INPUT = [
         "the local cloud knows no such parameter",
         lambda s: _up(s, "postgresql://app:secret@one/shop?channel_binding=require"),
     ),
+    ("a file allows a statement more time than a call has", _longer_than_a_call),
 ]
 FILES = [
     ("a file is no SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("run")),

@@ -63,6 +63,11 @@ def _setting_gone(stage: Stage) -> Answer:
     return stage.write(f003_c=text.format("2")).on("run")
 
 
+def _name_taken(made: str) -> Callable[[Stage], Answer]:
+    text = "CREATE INDEX CONCURRENTLY orders_id ON orders (id);\n"
+    return lambda stage: stage.ran().sql(made).write(f003_c=text).on("run")
+
+
 # ---- time -----------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +173,26 @@ SCENES = {
         ("the file ends its transaction where nobody saw it", _breaks_out),
         ("a setting of a part that is in can't be made again", _setting_gone),
         ("a trigger discards the file's record", _record_discarded),
+        (
+            "an index can't be built, and what it leaves is dropped",
+            _fails(
+                "CREATE TABLE c (id integer);\nINSERT INTO c VALUES (7), (7);\n"
+                "CREATE UNIQUE INDEX CONCURRENTLY c_id ON c (id);\n"
+            ),
+        ),
+        (
+            "an index of that name has another definition",
+            _name_taken("CREATE INDEX orders_id ON orders (id) WHERE id > 1"),
+        ),
+        (
+            "an index of that name is invalid, and no run has begun it",
+            _name_taken(
+                "CREATE INDEX orders_id ON orders (id);"
+                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'orders_id'::regclass"
+            ),
+        ),
+        ("a table has the index's name", _name_taken("CREATE TABLE orders_id ()")),
+        ("a transaction that may outlive its run fails", _fails("-- migration: detach = on\nSELECT missing;\n")),
     ],
     "StatementTimeout": [
         (
