@@ -492,9 +492,36 @@ def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations
         assert message.startswith("Cancelled CREATE INDEX CONCURRENTLY book_title_idx: waiting for writers")
         if alive:
             assert runner.finish()[1]["error"] == "Cancelled"
-    assert (indexes(books), intents(books)) == ([], [])
+    assert indexes(books) == []
     assert labels(apply(books, migrations)) == ["001"]
-    assert indexes(books) == [("book_title_idx", True)]
+    assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(books, stuck, migrations, detached) -> None:
+    text = f"{DETACHED}CREATE TABLE a ();\nLOCK TABLE book;" if detached else f"CREATE TABLE a ();\n{INDEX}"
+    migrations.write("001_a.sql", text)
+    with start_runner(books, migrations) as runner:
+        waits = "SELECT FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock'"
+        until(lambda: books.query(waits), "the statement")
+        runner.kill()
+
+    class Watching(Listener):
+        def waiting(self, holder: Holder | None) -> None:
+            seen.append(holder)
+
+    seen: list[Holder | None] = []
+    waiting = Task(apply, books, migrations, listener=Watching())
+    until(lambda: seen, "the run that waits")
+    cancelling = Task(engine.cancel, request(books, migrations))
+    until(lambda: not books.query(waits), "the end of the statement")
+    stuck.rollback()
+    assert cancelling.result().message.startswith("Cancelled ")
+    with pytest.raises(Cancelled, match=r"001_a.sql:[12] was cancelled while this run waited for its end"):
+        waiting.result()
+    assert indexes(books) == []
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (exists(books, "a"), intents(books)) == (True, [])
 
 
 def test_cancel_needs_something_to_cancel(books, migrations) -> None:
