@@ -73,7 +73,7 @@ def test_cancel_shows_what_it_ends_and_asks(on: Call, here: Migrations, database
         answer = on("cancel", "--yes", "--output", "json")
         ending.result()
     fits("cancel", answer.json)
-    assert answer.json["message"].endswith("dropped book_idx, which it had left invalid")
+    assert answer.json["message"].endswith("dropped public.book_idx, which it had left invalid")
     fits("cancel", on("cancel", "--yes", "--output", "json").json, failed=True)
 
 

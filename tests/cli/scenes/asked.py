@@ -10,7 +10,7 @@ from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from tests.cli.cloud import answering
 from tests.cli.conftest import Answer
 from tests.cli.stage import Stage
-from tests.database.helpers import holding
+from tests.database.helpers import holding, holding_run_lock
 from tests.listeners import PLAIN, another_pid, listening, refuse_startup, url_to
 
 # What the grammar, the options and our own rules refuse, each in a file of its own.
@@ -75,6 +75,12 @@ def _left_out(stage: Stage) -> Answer:
     listed = {"status": "success", "migration": None, "message": "18 migrations", "migrations": [entry], "omitted": 17}
     stage.cloud.deploy_bare(answering({"list-migrations": listed}))
     return stage.env("rollback", "5")
+
+
+def _busy(stage: Stage) -> Stage:
+    """Somebody holds the run lock."""
+    stage.enter(holding_run_lock(stage.database.url, application_name="aurora-migrations run-1"))
+    return stage
 
 
 def _no_squawk(stage: Stage) -> Answer:
@@ -181,6 +187,11 @@ INPUT = [
     ("another number was confirmed", lambda s: s.ran().on("rollback", "1", "--confirm", "1")),
     ("a down file is missing", lambda s: s.write(f001_users_down=None).ran().on("rollback", "1", "--confirm", "2")),
     ("others came between two calls of a rollback", _interrupted_rollback),
+    # ---- resolving and cancelling ----
+    ("nothing is in doubt", lambda s: s.ran().on("resolve", "1", "applied", "--confirm", "applied")),
+    ("nothing runs that could be cancelled", lambda s: s.on("cancel", "--yes")),
+    ("nobody is there to confirm a cancel", lambda s: _busy(s).on("cancel")),
+    ("a resolve lacks what it needs", lambda s: s.refused(errors.InvalidInput, {"action": "resolve", "target": "1"})),
     # ---- an execution's input ----
     ("the input is no object", lambda s: s.refused(errors.InvalidInput, "run 017")),
     ("the input has an unknown key", lambda s: s.refused(errors.InvalidInput, {"migration": "001"})),
