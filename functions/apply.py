@@ -92,7 +92,8 @@ def apply(step: Step) -> Batch:
         else:
             result = roll_back(request, step.input.target or "", step.input.confirm or "")
     except MigratorError as error:
-        if not (step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)):
+        by_deadline = step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)
+        if not by_deadline or "ended_by" in error.facts:
             raise record.complete(error) from error
         if not record.done:
             why = ", though the file was the first of its call"

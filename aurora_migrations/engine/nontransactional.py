@@ -197,6 +197,7 @@ def check_cancelled(session: Session, job: Job, number: int) -> None:
             f"{job.file}:{job.at(job.messages(number)[0]).line} was cancelled while this run waited for its end.",
             cause="Somebody has ended it with `aurora-migrations cancel`, so this run doesn't start it again.",
             solution="Find out who and why. A new run starts it again.",
+            ended_by="aurora-migrations cancel",
             **job.facts,
         )
 

@@ -428,6 +428,25 @@ def test_progress_names_whom_a_build_waits_for(books, stuck, migrations) -> None
     )
 
 
+def test_a_build_that_fails_names_whom_it_was_waiting_for(books, stuck, migrations) -> None:
+    migrations.write("001_a.sql", INDEX)
+    reports: list[RunningStatement] = []
+
+    class Watching(Listener):
+        def statement_running(self, at: RunningStatement) -> None:
+            reports.append(at)
+
+    run = Task(apply, books, migrations, listener=Watching())
+    until(lambda: reports, "the progress")
+    books.query("SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index")
+    stuck.rollback()
+    with pytest.raises(Cancelled) as caught:
+        run.result()
+    last = reports[-1].progress
+    assert last and caught.value.facts["waits_for"] == last.waits_for
+    assert f"It was waiting for {last.waits_for}." in caught.value.cause
+
+
 # ---- statements that commit by themselves ---------------------------------------------------------------------------
 
 FILL = """
