@@ -443,7 +443,8 @@ def test_a_build_that_fails_names_whom_it_was_waiting_for(books, stuck, migratio
     with pytest.raises(Cancelled) as caught:
         run.result()
     last = reports[-1].progress
-    assert last and caught.value.facts["waits_for"] == last.waits_for
+    assert last is not None
+    assert caught.value.facts["waits_for"] == last.waits_for
     assert f"It was waiting for {last.waits_for}." in caught.value.cause
 
 
@@ -518,7 +519,8 @@ def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations
 
 @pytest.mark.parametrize("detached", [False, True])
 def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(books, stuck, migrations, detached) -> None:
-    text = f"{DETACHED}CREATE TABLE a ();\nLOCK TABLE book;" if detached else f"CREATE TABLE a ();\n{INDEX}"
+    patient = f"-- migration: lock_timeout = 1min\n{DETACHED}"
+    text = f"{patient}CREATE TABLE a ();\nLOCK TABLE book;" if detached else f"CREATE TABLE a ();\n{INDEX}"
     migrations.write("001_a.sql", text)
     with start_runner(books, migrations) as runner:
         waits = "SELECT FROM pg_stat_activity WHERE state = 'active' AND wait_event_type = 'Lock'"
