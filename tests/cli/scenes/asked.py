@@ -77,6 +77,11 @@ def _left_out(stage: Stage) -> Answer:
     return stage.env("rollback", "5")
 
 
+def _longer_than_a_call(stage: Stage) -> Answer:
+    stage.write(f003_c="-- migration: statement_timeout = 1h\nSELECT 1;\n")
+    return stage.refused(errors.InvalidInput, step="apply")
+
+
 def _busy(stage: Stage) -> Stage:
     """Somebody holds the run lock."""
     stage.enter(holding_run_lock(stage.database.url, application_name="aurora-migrations run-1"))
@@ -167,6 +172,7 @@ INPUT = [
         "a file's limits and the environment's don't go together",
         lambda s: s.write(f003_c="-- migration: statement_timeout = 3s\nSELECT 1;\n").on("run", "--lock-timeout", "5s"),
     ),
+    ("a file allows more time than a call has", _longer_than_a_call),
     # ---- the address ----
     ("the address is of another database", lambda s: s.on("run", url="mysql://app:secret@127.0.0.1/shop")),
     ("the address is no URL", lambda s: s.on("run", url="postgresql://app:a%zz@127.0.0.1/shop")),

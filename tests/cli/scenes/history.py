@@ -87,6 +87,14 @@ def _hidden(stage: Stage) -> Answer:
     return stage.on("status", url=stage.database.url_as(role))
 
 
+def _interrupted_block(stage: Stage) -> Answer:
+    """Its run ends when somebody ends its session."""
+    block = "DO $$ BEGIN COMMIT; PERFORM pg_sleep(60); END $$;"
+    stage.write(f003_c=f"-- migration: transaction = off\n{block}\n")
+    stage.beside(stage.end("pg_sleep"), "run")
+    return stage.on("run")
+
+
 SCENES = {
     "MigrationChanged": [
         (
@@ -107,6 +115,7 @@ SCENES = {
     ],
     "OutOfOrder": [("a new file has an old number", lambda s: s.ran().write(f000_late="SELECT 1;\n").on("run"))],
     "InDoubt": [
+        ("nothing shows how far a block got that commits by itself", _interrupted_block),
         ("the answer to COMMIT was lost, and the server is gone", lambda s: _in_doubt(s, f003_c="SELECT 1;\n")),
         (
             "the same, in a file of several parts",

@@ -13,6 +13,11 @@ UNSEEN = {
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
     "engine/nontransactional.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
     "tests/database/test_nontransactional.py",
+    "engine/nontransactional.py clear named_error": _OUTSIDE,
+    "engine/transaction.py _run_detached runner_error": _OUTSIDE,
+    "engine/transaction.py _run_with_record not_retried": _OUTSIDE,
+    "engine/transaction.py _run_with_record runner_error": _OUTSIDE,
+    "engine/transaction.py _run_with_record runner_error 2": _OUTSIDE,
     "engine/history.py _progress changed_by_hand": _TAMPERED,
     "engine/history.py read_state changed_by_hand": _TAMPERED,
     "engine/history.py read_applied_text changed_by_hand": _TAMPERED,
@@ -22,10 +27,6 @@ UNSEEN = {
     "engine/postgres/sqlstate.py named_error MigrationFailed": "an error of the server in a statement of "
     "ours; the messages are those of a file's statement, which have scenes",
     "engine/transaction.py _begin history_changed": _TAMPERED,
-    "engine/transaction.py _run_outside file_error": _OUTSIDE,
-    "engine/transaction.py _run_outside not_retried": _OUTSIDE,
-    "engine/transaction.py _run_outside not_retried 2": _OUTSIDE,
-    "engine/transaction.py _run_outside runner_error": _OUTSIDE,
     "engine/history_format.py read_format _foreign": _TAMPERED,
     "engine/history_format.py read_format changed_by_hand": _TAMPERED,
     "engine/history_format.py read_format changed_by_hand 2": _TAMPERED,
