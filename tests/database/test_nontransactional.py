@@ -22,8 +22,9 @@ from aurora_migrations.engine.errors import (
     MigrationFailed,
     VerificationFailed,
 )
+from aurora_migrations.engine.nontransactional import find_running
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres.session import Holder
+from aurora_migrations.engine.postgres.session import Holder, Session
 from aurora_migrations.engine.script import RunningStatement
 from tests.database.helpers import (
     ROLLED_BACK,
@@ -426,6 +427,26 @@ def test_progress_names_whom_a_build_waits_for(books, stuck, migrations) -> None
         r"transaction .+ old\) \(1 of 1\)",
         reports[0],
     )
+
+
+def test_how_fast_another_run_is_and_how_long_it_still_takes_is_measured(database, migrations) -> None:
+    database.execute("CREATE TABLE big AS SELECT n, repeat('x', 500) FROM generate_series(1, 40000) n")
+    slow = "SET vacuum_cost_delay = '20ms'; SET vacuum_cost_limit = 100;"
+    migrations.write("001_a.sql", f"{slow}\nVACUUM big;")
+    with start_runner(database, migrations) as runner, Session(database.url, "status") as session:
+        until(
+            lambda: database.query("SELECT 1 FROM pg_stat_progress_vacuum WHERE heap_blks_scanned > 0"), "its progress"
+        )
+        found = find_running(session)
+        runner.interrupt()
+        runner.finish()
+    assert found
+    match = re.search(
+        r"scanning heap \d+ % \([\d,]+ of ([\d,]+) blocks, ([\d,]+)/s, about .+ left\)", found.doing or ""
+    )
+    assert match, found
+    total, speed = (int(number.replace(",", "")) for number in match.groups())
+    assert 0 < speed < total, "what was done before it was looked at doesn't count"
 
 
 def test_a_build_that_fails_names_whom_it_was_waiting_for(books, stuck, migrations) -> None:

@@ -16,6 +16,7 @@ UNSEEN = {
     "engine/nontransactional.py clear named_error": _OUTSIDE,
     "engine/transaction.py _run_detached runner_error": _OUTSIDE,
     "engine/transaction.py _run_with_record not_retried": _OUTSIDE,
+    "engine/transaction.py _run_with_record not_retried 2": _OUTSIDE,
     "engine/transaction.py _run_with_record runner_error": _OUTSIDE,
     "engine/transaction.py _run_with_record runner_error 2": _OUTSIDE,
     "engine/history.py _progress changed_by_hand": _TAMPERED,
