@@ -13,7 +13,7 @@ from aurora_migrations.engine.interface import FileDone, Listener, Listeners, Re
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.runner import apply as apply_files
-from aurora_migrations.engine.runner import roll_back
+from aurora_migrations.engine.runner import cancel, resolve, roll_back
 from aurora_migrations.engine.script import PAST, Action
 from aurora_migrations.engine.status import first, newest
 from aurora_migrations.engine.steps.step import Guard, Step, out_of_time
@@ -45,6 +45,7 @@ class Batch:
     done: tuple[FileDone, ...]  # the files of this call
     remaining: int  # files that are still to be done; 0 when the run is complete
     running: str | None = None  # the statement that the server goes on with after this call
+    message: str | None = None  # what was done that isn't a file
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine; of many files the newest, so that it stays small."""
@@ -54,6 +55,7 @@ class Batch:
             "outcome": "more" if self.remaining else "done",
             "remaining": self.remaining,
             **({"running": self.running} if self.running else {}),
+            **({"message": self.message} if self.message else {}),
             key: newest(files, _FILES_BUDGET),
             f"{key}_count": int(so_far.get(f"{key}_count", 0)) + len(self.done),
             "calls": int(so_far.get("calls", 0)) + 1,
@@ -80,12 +82,18 @@ def apply(step: Step) -> Batch:
         resumes=True,
     )
     try:
+        if step.input.action == "cancel":
+            return Batch(step, (), 0, message=cancel(request).message)
+        if step.input.action == "resolve":
+            outcome: Any = step.input.confirm
+            return Batch(step, (), 0, message=resolve(request, step.input.target or "", outcome).message)
         if step.action == "apply":
             result = apply_files(request, step.input.target)
         else:
             result = roll_back(request, step.input.target or "", step.input.confirm or "")
     except MigratorError as error:
-        if not (step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)):
+        by_deadline = step.deadline.is_over and isinstance(error, StatementTimeout | Cancelled)
+        if not by_deadline or "ended_by" in error.facts:
             raise record.complete(error) from error
         if not record.done:
             why = ", though the file was the first of its call"

@@ -28,6 +28,7 @@ LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one item: the first size with which everything fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
+_NOUNS |= {"resolve": "action resolve", "cancel": "action cancel"}
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
 _AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."
 _RETRIED = "The state machine has tried it again, with growing pauses, and has now given up."

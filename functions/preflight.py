@@ -15,8 +15,9 @@ from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state, read_undone
 from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.nontransactional import find_in_doubt, find_running, find_what_to_cancel
 from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, read_edits
-from aurora_migrations.engine.postgres.session import Holder, Session, find_holder
+from aurora_migrations.engine.postgres.session import Holder, Session
 from aurora_migrations.engine.steps.step import Step, read_only_session
 from functions import workflow_mails
 from functions.entrypoint import Call, Deployment, lambda_handler, unexpected
@@ -73,7 +74,8 @@ class Report:
     warnings: tuple[str, ...]
     server: Mapping[str, object]  # server, database, role and TLS of our session
     result: Mapping[str, object] | None = None  # the machine's output, where it is done
-    running: Holder | None = None  # the holder of the run lock; read only for the action plan
+    running: Holder | None = None  # the holder of the run lock; read only for the actions plan and cancel
+    in_doubt: str | None = None  # the statement that the action resolve settles
 
     def to_dict(self) -> dict[str, object]:
         """The answer to the state machine: counts, not lists, so that it stays small."""
@@ -90,6 +92,7 @@ class Report:
             "trigger": given.trigger,
             "server": dict(self.server),
             "running": str(self.running) if self.running else None,
+            **({"in_doubt": self.in_doubt} if self.in_doubt else {}),
             **({"result": dict(self.result)} if self.result is not None else {}),
         }
 
@@ -107,7 +110,7 @@ def _run(step: Step, session: Session) -> Report:
 
 
 def _show_plan(step: Step, session: Session) -> Report:
-    running = find_holder(session)  # first: if no run is in progress then, what is read after it stays true
+    running = find_running(session)  # first: if no run is in progress then, what is read after it stays true
     plan = _plan(step, session)
     answer = status.plan_answer(step.source, plan, _PLAN_BUDGET)
     answer["warnings"] = status.newest(plan.warnings, _WARNINGS_BUDGET)
@@ -146,6 +149,18 @@ def _roll_back(step: Step, session: Session) -> Report:
     return _report(step, session, tuple(chosen), applied, "apply" if chosen else "verify")
 
 
+def _resolve(step: Step, session: Session) -> Report:
+    migration = find_target(step.source.package, step.input.target or "")
+    name = find_in_doubt(session, migration)
+    report = _report(step, session, (), read_applied(session), "apply")
+    return replace(report, in_doubt=f"{name} of {migration.name}")
+
+
+def _cancel(step: Step, session: Session) -> Report:
+    running = find_what_to_cancel(session)
+    return replace(_report(step, session, (), read_applied(session), "apply"), running=running)
+
+
 _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
     "run-migration": _run,
     "list-migrations": _read_only,
@@ -154,6 +169,8 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
     "plan": _show_plan,
     "verify": _verify,
     "rollback": _roll_back,
+    "resolve": _resolve,
+    "cancel": _cancel,
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -24,6 +25,7 @@ from aurora_migrations.engine.steps.layout import in_a_line
 
 _NAMED = 10  # blockers in one line
 _SHOWN = 100  # keys
+_SOONEST, _LATEST = 2.0, 60.0  # seconds between two lines about the progress of statements: it doubles
 NAMESPACE = "AuroraMigrations"
 _VERBS: dict[Action, tuple[str, str]] = {
     "apply": ("Executing", "Executed"),
@@ -50,10 +52,12 @@ class Telemetry(Listener):
         self.logger = Logger(service=step, logger_handler=_Stdout(), utc=True, use_rfc3339=True)
         self.metrics = Metrics(namespace=NAMESPACE, service=step)
         self._connected = False
+        self._pause, self._next = _SOONEST, 0.0  # of lines about progress: for how long, and until when
 
     def begin_call(self, execution: str, request_id: str) -> None:
         """Begins a call: from here on each line carries the execution's name."""
         self._connected = False
+        self._pause, self._next = _SOONEST, 0.0
         self.logger.clear_state()
         self.logger.set_correlation_id(execution)
         self.logger.append_keys(request_id=request_id)
@@ -92,6 +96,12 @@ class Telemetry(Listener):
         )
 
     def waiting(self, holder: Holder | None) -> None:
+        if holder and holder.doing:  # which changes every second
+            if self._is_time_for_progress():
+                self.logger.info(
+                    "At work", event=LogEvent.STATEMENT_RUNNING, holder=str(holder), statement=holder.doing
+                )
+            return
         self.logger.warning("Waiting for another run to end", event=LogEvent.WAITING_FOR_RUN, holder=str(holder))
 
     def hazard_found(self, hazard: Hazard) -> None:
@@ -115,9 +125,21 @@ class Telemetry(Listener):
         self.logger.info(message, event=LogEvent.MIGRATION_STARTED, **what)
 
     def statement_running(self, at: RunningStatement) -> None:
-        self.logger.info(
-            "At work", event=LogEvent.STATEMENT_RUNNING, file=at.file, line=at.line, statements=at.statements
-        )
+        place: dict[str, Any] = {"file": at.file, "line": at.line, "statements": at.statements}
+        if at.progress and not self._is_time_for_progress():
+            return
+        if at.progress:
+            facts = ("phase", "percent", "waits_for")
+            place |= {fact: getattr(at.progress, fact) for fact in facts} | {"progress": str(at.progress)}
+        self.logger.info("At work", event=LogEvent.STATEMENT_RUNNING, **place)
+
+    def _is_time_for_progress(self) -> bool:
+        """An hour's build takes less than a hundred lines."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next, self._pause = now + self._pause, min(2 * self._pause, _LATEST)
+        return True
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         duration = round(done.duration_ms, 1)

@@ -31,7 +31,7 @@ from aurora_migrations.cdk.config_fields import (
 from aurora_migrations.cdk.naming import Names, check_environment_name
 from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, call_retries
 from aurora_migrations.engine.options import write_duration
-from aurora_migrations.engine.steps.execution import ACTIONS, ActionName
+from aurora_migrations.engine.steps.execution import USUAL_ACTIONS, ActionName
 from aurora_migrations.engine.steps.settings import Encrypted, Hazards
 from aurora_migrations.engine.steps.step import RESERVE
 
@@ -163,7 +163,7 @@ class Environment(Model):
     )
     """The names of other stacks whose deployment starts a run too. What runs is the package of this stack. All names
     must fit into one EventBridge rule of 2,048 characters: about eight."""
-    allowed_actions: DistinctList[ActionName] = ACTIONS[:-1]
+    allowed_actions: DistinctList[ActionName] = USUAL_ACTIONS
     """The actions that an execution may ask for, always with `run-migration` and `plan`."""
     hazards: Hazards = "warn"
     """Whether hazards that no file accepts stop a run before its first file or are only reported."""

@@ -22,6 +22,8 @@ VERBS = {
     "verify": "what is there: tables, rows, indexes, lasting promises",
     "history": "every attempt, newest first",
     "rollback": "undo migrations by their down files, newest first",
+    "resolve": "say how a statement ended that nothing shows the end of",
+    "cancel": "end the statement that is running, and what it leaves invalid",
     "logs": "what an execution did, as one story",
     "doctor": "whether an environment is as it must be, and what to do",
     "check": "what is wrong with the files, what may hurt, what they will do",
@@ -31,7 +33,8 @@ VERBS = {
     "new": "write the next migration's file",
     "import": "lay out another tool's migrations as ours",
 }
-_MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")  # the others have their own
+_MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")
+_MODULES |= dict.fromkeys(("resolve", "cancel"), "resolve")  # the others have their own
 _HELP = """\
 usage: {program} VERB [arguments]
 
@@ -64,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
         if not isinstance(error, BrokenPipeError):  # `aurora-migrations list | head` is no failure
-            changes = bool(arguments) and arguments[0] in ("run", "rollback", "deploy")
+            changes = bool(arguments) and arguments[0] in ("run", "rollback", "resolve", "cancel", "deploy")
             stays = f" What was committed before stays; `{PROGRAM} status` shows it." if changes else ""
             print(f"{PROGRAM}: the output can't be written: {error.strerror}.{stays}", file=sys.stderr)
         return 1

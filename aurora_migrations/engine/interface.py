@@ -191,7 +191,7 @@ class LogEvent(StrEnum):
     HAZARD_FOUND = "hazard_found"
     BLOCKED = "blocked"  # by sessions that hold locks; the attempt was rolled back
     MIGRATION_STARTED = "migration_started"  # applied, or rolled back: the key `action`
-    STATEMENT_RUNNING = "statement_running"  # for more than two seconds
+    STATEMENT_RUNNING = "statement_running"  # for more than two seconds; also one that another call has left
     MIGRATION_FINISHED = "migration_finished"
     CONNECTION_CLOSED = "connection_closed"
     MAIL_FAILED = "mail_failed"  # one couldn't be written; the call goes on

@@ -11,19 +11,31 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from aurora_migrations.engine.errors import MigrationFailed
+from aurora_migrations.engine.errors import Cancelled, InvalidInput, MigrationFailed, NextCommand
 from aurora_migrations.engine.history_format import SCHEMA, WITH_INTENTS, read, read_format
-from aurora_migrations.engine.postgres.progress import read_progress
+from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.engine.postgres.progress import Progress, read_progress
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
-from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, COMMIT, HELD_BY_US, OURS, Session
+from aurora_migrations.engine.postgres.session import (
+    AS_OURSELVES,
+    BEGIN,
+    COMMIT,
+    HELD_BY_US,
+    OURS,
+    Holder,
+    Session,
+    find_holder,
+)
 from aurora_migrations.engine.postgres.sqlstate import named_error
 from aurora_migrations.engine.script import PROBE, Job, Nontransactional
 
 _POLL = 0.5  # seconds between two checks whether somebody else's build has ended
 _BUILDING = "waiting for another session's index build"
+_MEASURED = 1.1  # seconds
+_IN_DOUBT = f"FROM {SCHEMA}.intents WHERE version = $1::numeric AND statement ->> 'settlement' = 'unknown'"
 
 
 class LeftToServer(Exception):
@@ -57,16 +69,74 @@ def _intent(row: Row) -> Intent:
     return Intent(int(number), tokens, Nontransactional(**json.loads(statement)), json.loads(facts))
 
 
-def read_running(session: Session, pid: int) -> str | None:
-    """The statement outside any transaction that another run's process is at, and how far it is."""
+@dataclass(frozen=True)
+class Running:
+    """A statement that outlives a run: its name and its object, and how far it is where the server shows that."""
+
+    statement: str
+    progress: Progress | None
+
+    def __str__(self) -> str:
+        return f"{self.statement}: {self.progress}" if self.progress else self.statement
+
+
+def read_running(session: Session, pid: int, before: Running | None = None) -> Running | None:
+    """The statement outside any transaction that another run's process is at.
+
+    Args:
+        before: what was read before, to compute the speed from.
+    """
     if read_format(session) < WITH_INTENTS:
         return None
     query = f"SELECT statement FROM {SCHEMA}.intents WHERE lock_holder = $1::int ORDER BY started_at DESC LIMIT 1"
     (rows,) = read(session, Command(query, [pid]))
     if not rows:
         return None
-    statement, progress = Nontransactional(**json.loads(str(rows[0][0]))), read_progress(session, pid)
-    return f"{statement.name} {statement.object}".rstrip() + (f": {progress}" if progress else "")
+    statement = Nontransactional(**json.loads(str(rows[0][0])))
+    name = f"{statement.name} {statement.object}".rstrip()
+    known = before.progress if before and before.statement == name else None
+    return Running(name, read_progress(session, pid, known))
+
+
+def find_running(session: Session) -> Holder | None:
+    """Who has the run lock, with the statement outside any transaction that it runs, if it does. Takes a second more
+    where the speed of one can be measured."""
+    holder = find_holder(session)
+    running = read_running(session, holder.pid) if holder else None
+    if holder is None or running is None:
+        return holder
+    if running.progress and running.progress.percent is not None and not running.progress.waits_for:
+        session.pause(_MEASURED, "measuring the speed of a statement")
+        running = read_running(session, holder.pid, running) or running
+    return replace(holder, doing=str(running))
+
+
+def find_what_to_cancel(session: Session) -> Holder:
+    """Who has the run lock, and what it runs. Raises InvalidInput if nobody has it."""
+    if holder := find_running(session):
+        return holder
+    raise InvalidInput(
+        "No run is in progress.",
+        cause="The run lock is free: neither a run nor a statement that one has left to the server is there.",
+        solution="See what is applied and what has failed.",
+        next_command=NextCommand("status"),
+    )
+
+
+def find_in_doubt(session: Session, migration: Migration) -> str:
+    """The name of the migration's statement of which only a person can find out how far it got. Raises InvalidInput if
+    there is none."""
+    if read_format(session) >= WITH_INTENTS:
+        query = f"SELECT statement ->> 'name' {_IN_DOUBT}"
+        for (name,) in read(session, Command(query, [migration.version]))[0]:
+            return str(name)
+    raise InvalidInput(
+        f"Nothing of migration {migration.label} is in doubt.",
+        cause="No statement of it that commits by itself was interrupted, or it has been resolved.",
+        solution="See what is applied and what has failed.",
+        next_command=NextCommand("status"),
+        migration=migration.label,
+    )
 
 
 def add_intent(job: Job, number: int, statement: Nontransactional, attempt: int, facts: dict[str, Any]) -> Command:
@@ -85,23 +155,51 @@ def add_intent(job: Job, number: int, statement: Nontransactional, attempt: int,
     )
 
 
-def resolve(session: Session, version: int, outcome: Literal["applied", "again"]) -> str | None:
-    """Settles a statement of which only a person can find out how far it got; returns its name, None if there is none.
+def resolve(session: Session, migration: Migration, outcome: Literal["applied", "again"]) -> str:
+    """Settles a statement of which only a person can find out how far it got; returns its name.
 
     Args:
         outcome: `applied` records its unit as done; with `again` the next run starts it from its beginning.
+
+    Raises:
+        InvalidInput: nothing of the migration is in doubt.
     """
-    doubtful = f"FROM {SCHEMA}.intents WHERE version = $1::numeric AND statement ->> 'settlement' = 'unknown'"
-    (rows,) = read(session, Command(f"SELECT statement ->> 'name' {doubtful}", [version]))
+    name, version = find_in_doubt(session, migration), migration.version
     record = Command(
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
         f"SELECT coalesce(a.resumes, a.id), i.number + 1, i.tokens, a.id, ({HELD_BY_US}) "
-        f"FROM {SCHEMA}.attempts a, (SELECT * {doubtful}) i WHERE a.id = i.attempt",
+        f"FROM {SCHEMA}.attempts a, (SELECT * {_IN_DOUBT}) i WHERE a.id = i.attempt",
         [version],
     )
     records = [record] if outcome == "applied" else []
-    session.execute(BEGIN, OURS, *records, Command(f"DELETE {doubtful}", [version]), COMMIT)
-    return str(rows[0][0]) if rows else None
+    session.execute(BEGIN, OURS, *records, Command(f"DELETE {_IN_DOUBT}", [version]), COMMIT)
+    return name
+
+
+def mark_cancelled(session: Session, pid: int) -> None:
+    """Marks what another run's process is at: runs that began before this don't start it again."""
+    marked = "facts || jsonb_build_object('cancelled', extract(epoch FROM clock_timestamp()))"
+    update = Command(f"UPDATE {SCHEMA}.intents SET facts = {marked} WHERE lock_holder = $1::int", [pid])
+    session.execute(BEGIN, OURS, update, COMMIT)
+
+
+def check_cancelled(session: Session, job: Job, number: int) -> None:
+    """Raises Cancelled where a unit was cancelled after this run had begun."""
+    began = "coalesce(nullif($4, '')::timestamptz, backend_start)"
+    query = Command(
+        f"SELECT FROM {SCHEMA}.intents, pg_stat_activity WHERE version = $1::numeric AND action = $2"
+        " AND number = $3::int AND pid = pg_backend_pid()"
+        f" AND (facts ->> 'cancelled')::numeric > extract(epoch FROM {began})",
+        [job.migration.version, job.action, number, job.execution_start],
+    )
+    if _as_ourselves(session, query):
+        raise Cancelled(
+            f"{job.file}:{job.at(job.messages(number)[0]).line} was cancelled while this run waited for its end.",
+            cause="Somebody has ended it with `aurora-migrations cancel`, so this run doesn't start it again.",
+            solution="Find out who and why. A new run starts it again.",
+            ended_by="aurora-migrations cancel",
+            **job.facts,
+        )
 
 
 def remove_intent(job: Job, number: int) -> Command:
@@ -217,9 +315,10 @@ def clear_all(session: Session) -> list[str]:
     """Drops what all interrupted statements have left invalid, forgets them, and returns the names of the indexes. One
     that only a person can settle stays."""
     settled = f"FROM {SCHEMA}.intents WHERE statement ->> 'settlement' <> 'unknown'"
+    marked = "facts ? 'cancelled'"  # these stay for the runs that wait for it: see `check_cancelled`
     (rows,) = read(session, Command(f"SELECT number, tokens, statement, facts {settled}"))
     dropped = [name for row in rows for name in clear(session, _intent(row))]
-    session.execute(BEGIN, OURS, Command(f"DELETE {settled}"), COMMIT)
+    session.execute(BEGIN, OURS, Command(f"DELETE {settled} AND NOT {marked}"), COMMIT)
     return dropped
 
 

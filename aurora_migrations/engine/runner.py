@@ -31,10 +31,8 @@ from aurora_migrations.engine.errors import (
     ConnectionLost,
     DatabaseBusy,
     InDoubt,
-    InvalidInput,
     MigrationChanged,
     MigratorError,
-    NextCommand,
     PackageChanged,
 )
 from aurora_migrations.engine.history import NOTHING_UNDONE, read_undone
@@ -51,7 +49,7 @@ from aurora_migrations.engine.plan import (
     plan_rollback,
     read_edits,
 )
-from aurora_migrations.engine.postgres.session import Session, acquire_run_lock, find_holder
+from aurora_migrations.engine.postgres.session import Session, acquire_run_lock
 from aurora_migrations.engine.script import PAST, Action, Job
 from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, RunningAttempt
 
@@ -154,6 +152,7 @@ class _Runner:
         self._hazards: list[str] = []
         self.done: list[FileDone] = []
         self._running: str | None = None  # what was left to the server
+        self._adopted: nontransactional.Running | None = None  # what another run has left, and this one waits for
         self._retry = RetryPolicy(request.limits, request.limits_now, request.listener.blocked)
         self._observer = Observer(request.url, request.execution)
         self._session = connect(request)
@@ -188,30 +187,16 @@ class _Runner:
 
     def resolve(self, migration: Migration, outcome: Literal["applied", "again"]) -> str:
         """Settles the migration's statement in doubt, and returns its name."""
-        name = nontransactional.resolve(self._session, migration.version, outcome)
-        if name is None:
-            raise InvalidInput(
-                f"Nothing of migration {migration.label} is in doubt.",
-                cause="No statement of it that commits by itself was interrupted, or it has been resolved.",
-                solution="See what is applied and what has failed.",
-                next_command=NextCommand("status"),
-                migration=migration.label,
-            )
-        return name
+        return nontransactional.resolve(self._session, migration, outcome)
 
     def cancel(self) -> str:
         """Ends the statement of the run that holds the lock, clears what it left, and says what was done."""
-        holder = find_holder(self._session)
-        if holder is None:
-            raise InvalidInput(
-                "No run is in progress.",
-                cause="The run lock is free: neither a run nor a statement that one has left to the server is there.",
-                solution="See what is applied and what has failed.",
-                next_command=NextCommand("status"),
-            )
-        doing = nontransactional.read_running(self._session, holder.pid)
-        self._session.query("SELECT pg_catalog.pg_cancel_backend($1::int)", holder.pid)
+        holder = nontransactional.find_what_to_cancel(self._session)
+        doing, holder = holder.doing, replace(holder, doing=None)
         self._session.prepare_to_write()
+        if doing:
+            nontransactional.mark_cancelled(self._session, holder.pid)
+        self._session.query("SELECT pg_catalog.pg_cancel_backend($1::int)", holder.pid)
         acquire_run_lock(self._session, SETTLE_TIME, self._listener.waiting)
         history_format.upgrade(self._session)
         history.close_interrupted(self._session)
@@ -225,10 +210,10 @@ class _Runner:
         Raises:
             LeftToServer: it does, and this run's time is up.
         """
-        running = nontransactional.read_running(self._session, pid)
+        self._adopted = running = nontransactional.read_running(self._session, pid, self._adopted)
         if running and self._request.is_time_up():
-            raise nontransactional.LeftToServer(running)
-        return running
+            raise nontransactional.LeftToServer(str(running))
+        return str(running) if running else None
 
     @contextlib.contextmanager
     def leaving_to_server(self) -> Iterator[None]:

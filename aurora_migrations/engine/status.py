@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
+from aurora_migrations.engine.nontransactional import find_running
 from aurora_migrations.engine.plan import Plan, read_edits
-from aurora_migrations.engine.postgres.session import Holder, Server, Session, find_holder
+from aurora_migrations.engine.postgres.session import Holder, Server, Session
 from aurora_migrations.engine.script import Source
 
 # From healthy to not: what `list` and `status` call a migration.
@@ -89,7 +90,7 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
 def read_overview(session: Session, source: Source) -> Overview:
     """The status of the database, the holder of the run lock, and the newest attempt."""
     attempts = read_attempts(session, 1)
-    entries, running = read_entries(session, source), find_holder(session)
+    entries, running = read_entries(session, source), find_running(session)
     return Overview(entries, running, attempts[0] if attempts else None)
 
 

@@ -78,6 +78,7 @@ class RunningAttempt:
         self._session, self._job, self._observer = session, job, observer
         self._attempt_ms = attempt_ms  # how long each unit may queue for locks that block the application
         self._on_running = on_running  # called once for each message that the server has been running for a while
+        self._progress: Progress | None = None  # of a statement that may outlive the run
         self._id = 0  # in the history
         self._first = 0  # the id of the attempt that began with the file's first unit: this one, unless it resumes
         self._records = Records(0, 0)  # of `applied`, when the attempt began
@@ -102,6 +103,8 @@ class RunningAttempt:
                     raise interrupts.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
                 if job.done and number == job.done:
                     self._resume()
+                if job.detaches or job.unit(number).nontransactional:
+                    nontransactional.check_cancelled(session, job, number)
                 if job.detaches:
                     self._run_detached(number)
                     continue
@@ -239,6 +242,7 @@ class RunningAttempt:
         text = nontransactional.settle(session, job, number, statement, ours)
         if text is not None:
             facts = ours.facts if ours else nontransactional.describe(session, statement)
+            facts = {key: value for key, value in facts.items() if key != "cancelled"}
             begun = nontransactional.add_intent(job, number, statement, self._id, facts)
             self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
         record = [*self._record(number), nontransactional.remove_intent(job, number)]
@@ -287,6 +291,8 @@ class RunningAttempt:
                 session.wire.execute_script(text, self._watch_progress(message))
         except ScriptError as error:
             failed = file_error(session, job, message, error)
+            if waits_for := self._progress and self._progress.waits_for:
+                failed = failed.but(cause=f"{failed.cause} It was waiting for {waits_for}.", waits_for=waits_for)
             if connection_lost(error.error):
                 raise CommitUnknown(self._id, number, failed) from error
             raise self._cleared(number, failed) from error
@@ -335,16 +341,15 @@ class RunningAttempt:
         """Called while a statement is running that may outlive the run: reports its progress; leaves it to the server
         at the end of the run's time."""
         session, job, at = self._session, self._job, self._job.at(message)
-        progress: Progress | None = None
-        read, reported = 0.0, None
+        self._progress, read, reported = None, 0.0, None
 
         def check(elapsed: float) -> tuple[bool, float]:
-            nonlocal progress, read, reported
+            nonlocal read, reported
             if job.is_time_up():
-                raise nontransactional.LeftToServer(str(replace(at, progress=progress)))
+                raise nontransactional.LeftToServer(str(replace(at, progress=self._progress)))
             if elapsed > _A_WHILE and elapsed - read > _BETWEEN_READS:
                 read = elapsed
-                progress = self._observer.read_progress(session.server.pid, progress)
+                self._progress = progress = self._observer.read_progress(session.server.pid, self._progress)
                 session.wire.interrupted |= self._observer.interrupted
                 found = (progress.phase, progress.waits_for, progress.percent) if progress else ()
                 if found != reported:

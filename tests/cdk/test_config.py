@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from aurora_migrations.cdk.config import Limits, SettingsError, read_environments
 from aurora_migrations.cdk.config_fields import Export, Parameter
 from aurora_migrations.cdk.naming import PARTS
-from aurora_migrations.engine.steps.execution import ACTIONS
+from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
 from tests.cdk.cloud import some
 from tests.paths import ROOT
 
@@ -65,7 +65,7 @@ def test_what_is_not_set_has_a_careful_default() -> None:
     settings = read()
     assert settings.database.sslmode == "verify-full"
     assert settings.database.port == 5432
-    assert settings.allowed_actions == tuple(action for action in ACTIONS if action != "rollback")
+    assert settings.allowed_actions == ("run-migration", *READ_ONLY_ACTIONS)
     assert settings.limits == Limits()
     assert (settings.account, settings.region, settings.watch_stacks) == (None, None, ())
 
@@ -281,7 +281,7 @@ MISTAKES = {
     "unknown action": (
         put("allowed_actions", ["plan", "drop"]),
         "allowed_actions[1]` must be 'run-migration', 'list-migrations', 'status', 'history', 'plan', "
-        "'verify' or 'rollback', not \"drop\".",
+        "'verify', 'rollback', 'resolve' or 'cancel', not \"drop\".",
     ),
     "no plan": (
         put("allowed_actions", ["run-migration"]),

@@ -237,6 +237,8 @@ def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Ma
     [
         {"action": "run-migration", **CLI},
         {"action": "rollback", **CLI},
+        {"action": "resolve", **CLI},
+        {"action": "cancel", **CLI},
         {"action": "", **CLI},
         {"action": "sing", **CLI},
         {"action": 7, **CLI},
@@ -245,7 +247,19 @@ def test_look_that_was_typed_and_has_no_cause_ends_in_its_own_error(workflow: Ma
         {"action": "status", "trigger": "schedule"},
         {"action": "status", "trigger": ["cli"]},
     ],
-    ids=["run", "rollback", "empty", "unknown", "odd-action", "no-action", "console", "schedule", "odd-trigger"],
+    ids=[
+        "run",
+        "rollback",
+        "resolve",
+        "cancel",
+        "empty",
+        "unknown",
+        "odd-action",
+        "no-action",
+        "console",
+        "schedule",
+        "odd-trigger",
+    ],
 )
 def test_everything_else_is_mailed(asked: dict[str, object], workflow: Machine) -> None:
     ran = run(workflow, "In preflight", {**asked, **DIED}, answers=ANSWER)

@@ -22,8 +22,9 @@ from aurora_migrations.engine.errors import (
     MigrationFailed,
     VerificationFailed,
 )
+from aurora_migrations.engine.nontransactional import find_running
 from aurora_migrations.engine.options import Limits
-from aurora_migrations.engine.postgres.session import Holder
+from aurora_migrations.engine.postgres.session import Holder, Session
 from aurora_migrations.engine.script import RunningStatement
 from tests.database.helpers import (
     ROLLED_BACK,
@@ -429,6 +430,46 @@ def test_progress_names_whom_a_build_waits_for(books, stuck, migrations) -> None
     )
 
 
+def test_how_fast_another_run_is_and_how_long_it_still_takes_is_measured(database, migrations) -> None:
+    database.execute("CREATE TABLE big AS SELECT n, repeat('x', 500) FROM generate_series(1, 40000) n")
+    slow = "SET vacuum_cost_delay = '20ms'; SET vacuum_cost_limit = 100;"
+    migrations.write("001_a.sql", f"{slow}\nVACUUM big;")
+    with start_runner(database, migrations) as runner, Session(database.url, "status") as session:
+        until(
+            lambda: database.query("SELECT 1 FROM pg_stat_progress_vacuum WHERE heap_blks_scanned > 0"), "its progress"
+        )
+        found = find_running(session)
+        runner.interrupt()
+        runner.finish()
+    assert found
+    match = re.search(
+        r"scanning heap \d+ % \([\d,]+ of ([\d,]+) blocks, ([\d,]+)/s, about .+ left\)", found.doing or ""
+    )
+    assert match, found
+    total, speed = (int(number.replace(",", "")) for number in match.groups())
+    assert 0 < speed < total, "what was done before it was looked at doesn't count"
+
+
+def test_a_build_that_fails_names_whom_it_was_waiting_for(books, stuck, migrations) -> None:
+    migrations.write("001_a.sql", INDEX)
+    reports: list[RunningStatement] = []
+
+    class Watching(Listener):
+        def statement_running(self, at: RunningStatement) -> None:
+            reports.append(at)
+
+    run = Task(apply, books, migrations, listener=Watching())
+    until(lambda: reports, "the progress")
+    books.query("SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index")
+    stuck.rollback()
+    with pytest.raises(Cancelled) as caught:
+        run.result()
+    last = reports[-1].progress
+    assert last is not None
+    assert caught.value.facts["waits_for"] == last.waits_for
+    assert f"It was waiting for {last.waits_for}." in caught.value.cause
+
+
 # ---- statements that commit by themselves ---------------------------------------------------------------------------
 
 FILL = """
@@ -493,9 +534,37 @@ def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations
         assert message.startswith("Cancelled CREATE INDEX CONCURRENTLY book_title_idx: waiting for writers")
         if alive:
             assert runner.finish()[1]["error"] == "Cancelled"
-    assert (indexes(books), intents(books)) == ([], [])
+    assert indexes(books) == []
     assert labels(apply(books, migrations)) == ["001"]
-    assert indexes(books) == [("book_title_idx", True)]
+    assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_run_that_waits_for_what_is_cancelled_does_not_start_it_again(books, stuck, migrations, detached) -> None:
+    patient = f"-- migration: lock_timeout = 1min\n{DETACHED}"
+    text = f"{patient}CREATE TABLE a ();\nLOCK TABLE book;" if detached else f"CREATE TABLE a ();\n{INDEX}"
+    migrations.write("001_a.sql", text)
+    with start_runner(books, migrations) as runner:
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query NOT LIKE 'DROP INDEX%'"
+        until(lambda: books.query(waits), "the statement")
+        runner.kill()
+
+    class Watching(Listener):
+        def waiting(self, holder: Holder | None) -> None:
+            seen.append(holder)
+
+    seen: list[Holder | None] = []
+    waiting = Task(apply, books, migrations, listener=Watching())
+    until(lambda: seen, "the run that waits")
+    cancelling = Task(engine.cancel, request(books, migrations))
+    until(lambda: not books.query(waits), "the end of the statement")
+    stuck.rollback()
+    assert cancelling.result().message.startswith("Cancelled ")
+    with pytest.raises(Cancelled, match=r"001_a.sql:[23] was cancelled while this run waited for its end"):
+        waiting.result()
+    assert indexes(books) == []
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (exists(books, "a"), intents(books)) == (True, [])
 
 
 def test_cancel_needs_something_to_cancel(books, migrations) -> None:

@@ -93,7 +93,12 @@ WRONG: list[tuple[Any, str]] = [
     ({"trigger": "cli", "requested_by": "postgresql://app:hunter2@h/shop"}, "key requested_by has a password in it"),
     ({"postgresql://app:hunter2@h/shop": "x"}, "unknown keys: postgresql://app:...@h/shop."),
     ({"action": "list-migrations", "target": "017"}, "takes no target"),
-    ({"action": "run-migration", "confirm": "017"}, "Only the action rollback takes `confirm`"),
+    ({"action": "run-migration", "confirm": "017"}, "run-migration takes no `confirm`; these do: rollback, resolve"),
+    ({"action": "resolve", "target": "017"}, "confirm, which is `applied` or `again`"),
+    ({"action": "resolve", "confirm": "again"}, "needs a target, the migration in doubt"),
+    ({"action": "resolve", "target": "017", "confirm": "017"}, "confirm, which is `applied` or `again`"),
+    ({"action": "cancel", "target": "017"}, "The action cancel takes no target"),
+    ({"action": "cancel", "confirm": "applied"}, "The action cancel takes no `confirm`"),
     ({"action": "rollback"}, "needs a target"),
     ({"action": "rollback", "target": "017"}, "confirm, the newest applied one"),
 ]

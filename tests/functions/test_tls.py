@@ -11,9 +11,10 @@ import psycopg
 import pytest
 
 from aurora_migrations.engine.errors import DatabaseUnreachable
+from aurora_migrations.engine.steps.step import RESERVE
 from aurora_migrations.local.postgres.server import Server
-from tests.database.helpers import on_server, until
-from tests.functions.helpers import Machine
+from tests.database.helpers import holding, on_server, until
+from tests.functions.helpers import Context, Machine
 
 
 @pytest.fixture
@@ -80,3 +81,21 @@ def test_certificate_of_nobody_that_we_trust_is_refused(secured, tmp_path) -> No
     subprocess.run([*made, "-keyout", os.devnull, "-out", str(other)], check=True, capture_output=True)
     secured.variables["DATABASE_SSLROOTCERT"] = str(other)
     assert secured.refused("preflight", DatabaseUnreachable)["step"] == "TLS"
+
+
+def test_a_build_outlives_its_call_over_tls(secured) -> None:
+    database = secured.database
+    database.execute("CREATE TABLE book (id int)")
+    secured.migrations.write("002_index.sql", "CREATE INDEX CONCURRENTLY book_idx ON book (id);")
+    secured.write_manifest()
+    with holding(database.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE") as holder:
+        for _ in range(2):
+            left = secured.call("apply", context=Context(RESERVE + 4_000))
+            assert (left["outcome"], "CREATE INDEX" in left["running"] or "002_index" in left["running"]) == (
+                "more",
+                True,
+            )
+            assert database.query("SELECT FROM pg_stat_progress_create_index"), "the server goes on"
+        holder.rollback()
+    assert secured.run({})["status"] == "success"
+    assert database.query("SELECT indisvalid FROM pg_index WHERE indexrelid = 'book_idx'::regclass") == [(True,)]

@@ -26,7 +26,7 @@ from aurora_migrations.cli.output import note
 from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
 from aurora_migrations.engine.errors import NextCommand
-from aurora_migrations.engine.steps.execution import console
+from aurora_migrations.engine.steps.execution import CHANGES, console
 from aurora_migrations.local.postgres.errors import ServerError
 
 # Seconds. These calls are answered at once, or not at all.
@@ -42,7 +42,6 @@ _STACKS = Names("").stack
 _NAMED = 10
 _PAGE = 1_000  # the most that one call returns: `status --watch` starts 240 executions an hour
 RUNNING = "RUNNING"
-CHANGES = ("run-migration", "rollback")
 _ROOM = "See to permissions and room there; AURORA_MIGRATIONS_LOCAL names another folder for what is kept."
 
 
@@ -70,7 +69,7 @@ class Execution:
 
 
 def is_change(asked: Mapping[str, Any]) -> bool:
-    """Whether an input asks for a run (as it does without an action) or a rollback; all else is read-only."""
+    """Whether an input asks for a run (as it does without an action) or another change; all else is read-only."""
     return (asked.get("action") or CHANGES[0]) in CHANGES
 
 

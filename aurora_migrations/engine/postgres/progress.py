@@ -45,8 +45,9 @@ class Progress:
     done: int
     total: int  # 0 where the server doesn't know it
     waits_for: str | None = None  # the session that it waits for
-    per_second: float | None = None  # of `what`, since the phase began
+    per_second: float | None = None  # of `what`, since the phase was first seen
     began: float = 0.0  # when the phase was first seen, by time.monotonic()
+    done_then: int = 0
 
     @property
     def percent(self) -> int | None:
@@ -91,7 +92,9 @@ def read_progress(session: Session, pid: int, before: Progress | None = None) ->
         waits_for = f"{application or 'a session'} of {user or 'somebody'} ({', '.join(x for x in about if x)})"
     now = time.monotonic()
     found = Progress(str(phase), str(what), int(done or 0), int(total or 0), waits_for, began=now)
+    found = replace(found, done_then=found.done)
     if before is None or (before.phase, before.what) != (found.phase, found.what):
         return found
     elapsed = now - before.began
-    return replace(found, began=before.began, per_second=found.done / elapsed if elapsed > 1 else None)
+    speed = (found.done - before.done_then) / elapsed if elapsed > 1 else None
+    return replace(found, began=before.began, done_then=before.done_then, per_second=speed)

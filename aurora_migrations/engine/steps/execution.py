@@ -9,14 +9,20 @@ from typing import Literal, get_args
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
 
-ActionName = Literal["run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback"]
+ActionName = Literal[
+    "run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback", "resolve", "cancel"
+]
 ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
-READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in ("run-migration", "rollback"))
+CHANGES: tuple[ActionName, ...] = ("run-migration", "rollback", "resolve", "cancel")
+READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in CHANGES)
+USUAL_ACTIONS = ACTIONS[: ACTIONS.index("rollback")]  # the others only where an environment allows them
 KEYS = ("action", "target", "confirm", "trigger", "requested_by")
 # What AWS writes there itself: the console into its default input, Step Functions into that of an
 # execution that another one has started. See docs/decisions/0018.
 IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
-_WITH_TARGET = ("run-migration", "plan", "verify", "rollback")
+_WITH_TARGET = ("run-migration", "plan", "verify", "rollback", "resolve")
+_WITH_CONFIRM = ("rollback", "resolve")
+OUTCOMES = ("applied", "again")  # what `confirm` is for the action resolve
 _LONGEST = 256  # characters of a value
 _EXAMPLE = '{"action": "run-migration", "target": "017"}'
 CONTRACT_BROKEN = "ContractBroken"  # the error of a state machine that doesn't understand an answer
@@ -31,7 +37,8 @@ class ExecutionInput:
 
     action: str
     target: str | None  # a migration's number; None means all
-    confirm: str | None  # for a rollback, the number of the newest applied migration, as the initiator knows it
+    # For a rollback, the number of the newest applied migration, as the initiator knows it; for resolve an outcome.
+    confirm: str | None
     trigger: str | None  # what started the execution, if it is given: `deploy`, `daily`, `cli`
     requested_by: str  # the initiator's name, as it gives it; else the execution's
 
@@ -59,12 +66,17 @@ def read_input(data: object, execution: str, allowed: Sequence[str]) -> Executio
     # Nothing in an input may be ignored silently.
     if given.target is not None and given.action not in _WITH_TARGET:
         raise _invalid(f"The action {given.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
-    if given.confirm is not None and given.action != "rollback":
-        raise _invalid(f"Only the action rollback takes `confirm`, not {given.action}.")
+    if given.confirm is not None and given.action not in _WITH_CONFIRM:
+        raise _invalid(f"The action {given.action} takes no `confirm`; these do: {', '.join(_WITH_CONFIRM)}.")
     if given.action == "rollback" and (given.target is None or given.confirm is None):
         raise _invalid(
             "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
             '{"action": "rollback", "target": "017", "confirm": "018"}.'
+        )
+    if given.action == "resolve" and (given.target is None or given.confirm not in OUTCOMES):
+        raise _invalid(
+            "To resolve needs a target, the migration in doubt, and confirm, which is `applied` or `again`: "
+            '{"action": "resolve", "target": "018", "confirm": "applied"}.'
         )
     return given
 

@@ -116,6 +116,8 @@ class Verification:
     def _message(self, labels: Sequence[str]) -> str:
         if self.step.input.action == "rollback":
             return rollback_message(labels)
+        if self.step.input.action in ("resolve", "cancel"):
+            return str(self.step.so_far.get("message") or "Done")
         if self.step.input.action != "verify":
             return success_message(labels, self.target.label if self.target else None, self.already)
         tables, found = _count(self.tables, "table"), "all is as it should be"
@@ -154,7 +156,8 @@ def verify(step: Step) -> Verification:
         did = {each.version: each.label for each in done}
         # The migrations whose tables are inspected: those of this execution; without any, the target, or for the action
         # verify everything that is applied.
-        versions = set(did) or ({target.version} if target else set(applied) if action == "verify" else set())
+        named = target if action != "resolve" else None  # of which nothing may be there yet
+        versions = set(did) or ({named.version} if named else set(applied) if action == "verify" else set())
         wanted = [m for m in package.migrations if m.version in versions | set(applied)]
         known = {m.version: outline for m, outline in zip(wanted, step.source.outlines(wanted), strict=True)}
         row_expectations: dict[str, list[str]] = {}

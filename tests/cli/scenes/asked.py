@@ -11,7 +11,7 @@ from tests.cli.cloud import answering
 from tests.cli.conftest import Answer
 from tests.cli.scenes import imported
 from tests.cli.stage import Stage
-from tests.database.helpers import holding
+from tests.database.helpers import holding, holding_run_lock
 from tests.listeners import PLAIN, another_pid, listening, refuse_startup, url_to
 
 # What the grammar, the options and our own rules refuse, each in a file of its own.
@@ -76,6 +76,17 @@ def _left_out(stage: Stage) -> Answer:
     listed = {"status": "success", "migration": None, "message": "18 migrations", "migrations": [entry], "omitted": 17}
     stage.cloud.deploy_bare(answering({"list-migrations": listed}))
     return stage.env("rollback", "5")
+
+
+def _longer_than_a_call(stage: Stage) -> Answer:
+    stage.write(f003_c="-- migration: statement_timeout = 1h\nSELECT 1;\n")
+    return stage.refused(errors.InvalidInput, step="apply")
+
+
+def _busy(stage: Stage) -> Stage:
+    """Somebody holds the run lock."""
+    stage.enter(holding_run_lock(stage.database.url, application_name="aurora-migrations run-1"))
+    return stage
 
 
 def _no_squawk(stage: Stage) -> Answer:
@@ -167,6 +178,7 @@ INPUT = [
         "a file's limits and the environment's don't go together",
         lambda s: s.write(f003_c="-- migration: statement_timeout = 3s\nSELECT 1;\n").on("run", "--lock-timeout", "5s"),
     ),
+    ("a file allows more time than a call has", _longer_than_a_call),
     # ---- the address ----
     ("the address is of another database", lambda s: s.on("run", url="mysql://app:secret@127.0.0.1/shop")),
     ("the address is no URL", lambda s: s.on("run", url="postgresql://app:a%zz@127.0.0.1/shop")),
@@ -187,6 +199,11 @@ INPUT = [
     ("another number was confirmed", lambda s: s.ran().on("rollback", "1", "--confirm", "1")),
     ("a down file is missing", lambda s: s.write(f001_users_down=None).ran().on("rollback", "1", "--confirm", "2")),
     ("others came between two calls of a rollback", _interrupted_rollback),
+    # ---- resolving and cancelling ----
+    ("nothing is in doubt", lambda s: s.ran().on("resolve", "1", "applied", "--confirm", "applied")),
+    ("nothing runs that could be cancelled", lambda s: s.on("cancel", "--yes")),
+    ("nobody is there to confirm a cancel", lambda s: _busy(s).on("cancel")),
+    ("a resolve lacks what it needs", lambda s: s.refused(errors.InvalidInput, {"action": "resolve", "target": "1"})),
     # ---- an execution's input ----
     ("the input is no object", lambda s: s.refused(errors.InvalidInput, "run 017")),
     ("the input has an unknown key", lambda s: s.refused(errors.InvalidInput, {"migration": "001"})),

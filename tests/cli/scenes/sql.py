@@ -145,8 +145,26 @@ def _mistake(stage: Stage) -> Answer:
     return stage.refused(errors.InternalError)
 
 
+BLOCK = "DO $$ BEGIN COMMIT; PERFORM 1 / 0; END $$;\n"
+LEFT_INVALID = (
+    "CREATE INDEX book_idx ON book (id); UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'book_idx'::regclass"
+)
+
+
+def _indexes(before: str, unique: str = "") -> Callable[[Stage], Answer]:
+    """An index that is built outside any transaction, on a table that somebody has changed before."""
+    text = f"CREATE {unique}INDEX CONCURRENTLY book_idx ON book (id);\n"
+    return lambda stage: stage.sql(f"CREATE TABLE book (id int); {before}").write(f003_c=text).on("run")
+
+
 SCENES = {
     "MigrationFailed": [
+        ("an index fails to be built outside a transaction", _indexes("INSERT INTO book VALUES (1), (1)", "UNIQUE ")),
+        ("another index has the name of one", _indexes("CREATE INDEX book_idx ON book (id DESC)")),
+        ("something else has the name of an index", _indexes("CREATE TABLE book_idx ()")),
+        ("somebody else has left an invalid index", _indexes(LEFT_INVALID)),
+        ("a block that commits by itself fails", _fails(f"-- migration: transaction = off\n{BLOCK}")),
+        ("a transaction that may outlive its run fails", _fails("-- migration: detach = on\nSELECT 1 / 0;\n")),
         ("a statement is refused", _fails("SELECT 1;\nSELECT missing\n  FROM users;\n")),
         ("a file of several parts is in in part", _fails(PARTS)),
         ("row values aren't told", _fails("CREATE TABLE c (id integer UNIQUE);\nINSERT INTO c VALUES (7), (7);\n")),

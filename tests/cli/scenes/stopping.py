@@ -139,10 +139,16 @@ def _stopped(stage: Stage) -> Answer:
     return answer
 
 
+def _not_confirmed(stage: Stage) -> Answer:
+    stage.enter(holding_run_lock(stage.database.url, application_name="aurora-migrations run-1"))
+    return stage.types("no").on("cancel")
+
+
 SCENES = {
     "Cancelled": [
         ("nothing was typed", lambda s: s.ran().types("").on("rollback", "2")),
         *imported.CANCELLED,
+        ("a cancel wasn't confirmed", _not_confirmed),
         ("Ctrl-C in a statement", _in_a_statement),
         ("Ctrl-C at a COMMIT that goes through", lambda s: _at_commit(s, STUBBORN)),
         ("the same, of a part", lambda s: _at_commit(s, f"BEGIN;\n{STUBBORN}COMMIT;\nBEGIN;\nSELECT 1;\nCOMMIT;\n")),
