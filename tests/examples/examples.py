@@ -97,7 +97,7 @@ def _package() -> list[Example]:
     manifest = errors.InvalidManifest(f"{sql.FILE} was changed after the manifest had been written.", file=sql.FILE)
     package = errors.PackageChanged(
         "The package isn't the one that this execution began with: another was deployed meanwhile.",
-        state="What this execution has applied so far stays and is in the history.",
+        state="What this execution has applied so far stays applied.",
         began_with="5f1c0e2a",
         found="9b7d4410",
     )

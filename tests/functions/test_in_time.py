@@ -132,7 +132,7 @@ def test_more_time_is_advised_only_where_the_call_has_it(machine, timeout: float
     package = machine.write_manifest()
     told = machine.refused("apply", StatementTimeout, package=package, context=Context(timeout))
     assert ("statement_timeout =" in told["solution"]) == (advice is not None)
-    assert (advice or "Split the work over several files or batches.") in told["solution"]
+    assert (advice or "Split the work into several files or batches.") in told["solution"]
 
 
 def test_limit_that_the_file_sets_itself_is_told_as_such(machine) -> None:

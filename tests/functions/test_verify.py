@@ -85,7 +85,7 @@ def test_run_whose_table_is_gone_when_it_is_verified_fails(machine, database) ->
     database.execute("DROP TABLE a")
     told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
     assert [check["promise"] for check in told["checks"]] == ["table a"]
-    assert told["state"] == "What is applied stays applied: the checks come after the commit."
+    assert told["state"] == "The migrations stay applied: the checks run after the commit."
 
 
 UNCERTAIN = {  # what the first file makes, and what a later one does
@@ -339,7 +339,7 @@ def test_invalid_index_on_a_touched_table_fails_though_the_file_is_in(machine, d
     told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
     (check,) = told["checks"]
     assert (check["promise"], check["expected"], check["found"]) == ("index a_id on a", "valid and ready", "invalid")
-    assert told["state"] == "What is applied stays applied: the checks come after the commit."
+    assert told["state"] == "The migrations stay applied: the checks run after the commit."
     assert "make it anew in a new migration. A run doesn't: the file is applied." in told["solution"]
     assert told["next_command"] == "aurora-migrations verify --env dev"
 
