@@ -41,7 +41,7 @@ _RETRIED = "Automatic retries failed as well."
 _NOW, _LATER = "Look at this now", "Can wait until morning"
 _PLACE_AND_CODE = re.compile(r"\S+\.sql(?::\d+:\d+|, at COMMIT)?: (.+?)(?: \([0-9A-Z]{5}\))?\.?")
 _ROLLED_BACK = "was rolled back"  # in the state of a file
-_SQL = re.compile(r"\b(?:SELECT|GRANT|CREATE|REINDEX|ALTER|DROP) [^`]*;|pg_stat_activity")
+_SQL = re.compile(r"\b(?:SELECT|GRANT|CREATE|REINDEX|ALTER|DROP) [^`]*;|pg_stat_activity|has committed\.")
 _WITHOUT_BASTION = (
     "No access to the VPC? The query editor of the RDS console runs SQL if the cluster's Data API is enabled."
 )
@@ -53,7 +53,6 @@ _LEADS = {
     "logs": "See how far it got:",
     "verify": "Check again:",
     "plan": "Check again:",
-    "resolve": "Then, if the file can run again from its beginning:",
 }
 
 
@@ -224,7 +223,7 @@ def _lock(error: MigratorError, run: Run) -> str:
     """The state of the run lock, which only apply holds. If another run holds it, the message names that one."""
     if run.step != "apply" or isinstance(error, AnotherRunInProgress):
         return ""
-    if isinstance(error, _UNSURE):
+    if isinstance(error, _UNSURE) and error.next_command.verb != "resolve":
         return "The run lock is released within 5 seconds, when the server ends the lost session."
     clean = "." if error.facts.get("rolled_back") is False else "; nothing needs cleaning up."
     return f"The run lock has been released{clean}"

@@ -32,6 +32,7 @@ _TOO_LONG = (
 )
 _REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: their solution is a correct request
 _RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")
+_RESOLVE = re.compile(r"aurora-migrations resolve \S+ applied")
 _NAMED = 12  # migrations
 _LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 
@@ -42,6 +43,8 @@ def in_environment(error: MigratorError, execution_input: object, run: mail.Run)
     command = next_command(error.next_command, execution_input, run.environment)
     general = isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution
     known = error.but(next_command=command, solution=_TOO_LONG if general else None)
+    if command.verb == "resolve":
+        known = known.but(solution=_RESOLVE.sub(rf"\g<0> --env {run.environment}", known.solution))
     if mail.undoes(run) and not isinstance(error, _REQUESTS):
         return _in_rollback(known, run)
     if not mail.is_deployed(error, run):

@@ -149,7 +149,7 @@ def plan_rollback(
     again = f"Check the status; to undo everything from {newest.label} down to {target}, confirm {newest.label}."
     if undone.others:
         raise InvalidInput(
-            f"The database was changed since this rollback began: {', '.join(undone.others)}.",
+            f"The database has been changed since this rollback began: {', '.join(undone.others)}.",
             cause=f"It was interrupted after {len(undone.versions)}; then another run changed the database.",
             solution=again,
             state="What this execution has rolled back stays rolled back; nothing else was changed.",

@@ -131,7 +131,7 @@ DIED: dict[str, object] = {
 
 def without_execution(mail: tuple[str, str]) -> tuple[str, list[str]]:
     """Subject and words: an environment's name decides where lines end."""
-    return mail[0], mail[1].partition("THIS EXECUTION")[0].split()
+    return mail[0], mail[1].partition("EXECUTION")[0].split()
 
 
 def golden_mail(name: str, environment: str) -> tuple[str, str]:
@@ -166,7 +166,7 @@ def test_where_preflight_fails_too_a_short_mail_is_sent_whatever_the_error_is_ca
     data = {"failure": {"Error": name, "Cause": "why"}, "unwritten": {"Error": "Runtime.ExitError", "Cause": "-"}}
     ran = run(workflow, caught["Next"], data)
     ((subject, body),) = ran.mails
-    assert (subject, f"WHAT HAPPENED\n  {name}\n" in body) == (golden_mail(SHORT, "dev")[0], True)
+    assert (subject, f"WHAT HAPPENED\n  Reported error: {name}\n" in body) == (golden_mail(SHORT, "dev")[0], True)
     assert (ran.status, ran.error, ran.cause) == ("FAILED", name, "why")
 
 

@@ -140,7 +140,7 @@ def test_doubt_about_a_unit_does_not_deny_those_before_it(work, server, between,
         cut = Watcher(at("001", lambda: proxy.cut_after(mark(work, 7))))
         with pytest.raises(InDoubt) as caught:
             work.run(url=proxy.url(work.database.url), listener=cut)
-    assert "wholly in" not in caught.value.state
+    assert "completely" not in caught.value.state
     assert "units 1 to 7 are applied" in caught.value.state
     assert work.rest() == ["001"]
     assert_done(work, ("interrupted", 8))

@@ -223,6 +223,7 @@ def _history() -> list[Example]:
         Example(missing, "preflight"),
         Example(late, "preflight"),
         Example(sql.in_doubt(), "apply"),
+        Example(sql.interrupted(), "apply", case="of-an-interrupted-call"),
         Example(unreadable, "preflight"),
     ]
 

@@ -162,6 +162,24 @@ def in_doubt() -> MigratorError:
     )
 
 
+def interrupted() -> MigratorError:
+    """The function was killed during a CALL, which commits on its own."""
+    resolve = NextCommand("resolve", ("018", "again"))
+    return errors.InDoubt(
+        f"{PARTS_FILE}:6: it isn't known how far CALL got: its run ended first.",
+        cause="The statement commits on its own, and the run was killed or lost its connection before it ended.",
+        solution="Find out what the statement has committed.\nIf it did everything, type `aurora-migrations "
+        "resolve 018 applied`.\nIf it can run again from its beginning:",
+        state=f"{PARTS_FILE} has 2 units that commit separately: unit 1 is applied. What unit 2 has committed stays.",
+        next_command=resolve,
+        migration="018",
+        file=PARTS_FILE,
+        applied=[],
+        not_done=[PARTS_FILE],
+        not_done_count=1,
+    )
+
+
 def broken_promise() -> MigratorError:
     """What the file promised wasn't true before its commit."""
     check = Check("every user has an address", "true", "false", False, "018_add_email_to_users.verify.sql:2:1")
@@ -176,8 +194,8 @@ def unfit_index() -> MigratorError:
     return errors.VerificationFailed(
         f"{check}.",
         cause="What the run should have left is missing, or has been changed since.",
-        solution="An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A "
-        "run doesn't: the file is applied. A lasting promise that is out of date: take its line out of the file, as "
+        solution="If an index is invalid: REINDEX INDEX CONCURRENTLY NAME; or drop and create it again in a new "
+        "migration. A run doesn't repair it. If a lasting expectation is out of date, remove its line from the file; "
         "comments of an applied file may change.",
         state="The migrations stay applied: the checks run after the commit.",
         next_command=NextCommand("verify"),

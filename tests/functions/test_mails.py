@@ -110,7 +110,7 @@ def test_no_statement_is_advised_to_take_longer_than_lambda_lets_it() -> None:
     assert "15min at most" in there.solution
     known = errors.StatementTimeout("It held locks.", solution="Move slow statements into a file of their own.")
     known = remediation.in_environment(known, {}, mail.Run("prod", "apply", EXECUTION, ARN, {}))
-    assert known.solution == f"Move slow statements into a file of their own. {remediation.DEPLOYED}"
+    assert known.solution == f"Move slow statements into a file of their own.\n{remediation.DEPLOYED}"
 
 
 def test_history_of_a_newer_version_takes_a_deployment_and_a_strange_table_does_not(machine: Machine) -> None:

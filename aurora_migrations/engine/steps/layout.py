@@ -130,16 +130,16 @@ def clean(text: str) -> str:
 def unwritten(environment: str, region: str, what: str) -> Mail:
     """What a state machine mails where preflight could not write the mail either; its body has two places: for what
     failed, and the execution's ARN."""
-    verdict = f"Look at this now. {what}, and the state of the database is unknown: the function that reads it failed "
-    verdict += "too. If the application works, this can wait until morning."
+    verdict = "Can wait until morning if the application works. The state of the database is unknown, because the "
+    verdict += "function that reads it failed too."
     steps = [UNKNOWN, "See what is applied, then start the same action again:"]
     sections: list[Section] = [
         ("What to do", numbered(steps, f"aurora-migrations status --env {environment}")),
-        ("What happened", ["  {}"]),
+        ("What happened", ["  Reported error: {}"]),
         ("Database", wrapped(SETTLED)),
         ("Execution", [f"  {console_page(region)}{{}}"]),
     ]
-    return Mail(subject(environment, what), body(verdict, sections))
+    return Mail(subject(environment, what, "the cause is not known yet"), body(verdict, sections))
 
 
 def never_started(environment: str, queue: str) -> str:
