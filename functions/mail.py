@@ -108,6 +108,7 @@ def _verdict(error: MigratorError, run: Run) -> str:
         return f"{_NOW}: the migrations are applied, but {failed}. The application may be affected."
     rolled_back = _ROLLED_BACK in error.state
     state = f"{file} was rolled back" if rolled_back else "nothing was changed"
+    state = state if unchanged else "what this run has applied so far is complete"
     if isinstance(error, _UNREACHABLE):
         return f"{_NOW} if the application can't reach the database either; else it can wait until morning: {state}."
     if not unchanged and (error.facts.get("file") or isinstance(error, InternalError)):

@@ -44,7 +44,8 @@ def in_environment(error: MigratorError, execution_input: object, run: mail.Run)
     general = isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution
     known = error.but(next_command=command, solution=_TOO_LONG if general else None)
     if command.verb == "resolve":
-        known = known.but(solution=_RESOLVE.sub(rf"\g<0> --env {run.environment}", known.solution))
+        steps = known.solution.replace(". If", ".\nIf")
+        known = known.but(solution=_RESOLVE.sub(rf"\g<0> --env {run.environment}", steps))
     if mail.undoes(run) and not isinstance(error, _REQUESTS):
         return _in_rollback(known, run)
     if not mail.is_deployed(error, run):

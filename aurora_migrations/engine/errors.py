@@ -63,7 +63,8 @@ class MigratorError(Exception):
 
     Args:
         message: what happened, in one sentence, without row values or secrets.
-        cause, solution, state, next_command, by_deployment: where this occurrence knows better than its class.
+        cause, solution, state, next_command, by_deployment: where this occurrence knows better than its class. Each
+            line of a solution is a step.
         about: an object for callers that goes into no result: a LockTimeout's wait, an InvalidFile's problems.
         facts: JSON-able values (file, line, sqlstate ...) that go into results, logs and mails as they are.
     """
@@ -142,7 +143,7 @@ class MigratorError(Exception):
             "message": self.message,
             "cause": self.cause,
             "state": self.state,
-            "solution": self.solution,
+            "solution": " ".join(self.solution.splitlines()),
             "next_command": str(self.next_command),
             **self.facts,
         }
@@ -165,7 +166,7 @@ class InvalidFile(MigratorError):
     headline = "a migration file is invalid"
     by_deployment = True
     cause = "The migrations folder contains invalid files."
-    solution = "Correct the files listed above."
+    solution = "Correct the files listed here."
 
     @property
     def problems(self) -> tuple[Any, ...]:
@@ -181,9 +182,7 @@ class HazardRefused(MigratorError):
     by_deployment = True
     next_command = NextCommand("check")
     cause = "Risky statements are refused here (--hazards; on AWS the setting `hazards`) unless the file allows them."
-    solution = (
-        "Rewrite the statement as shown above, or allow it in the file: `-- migration: allow = RULE because REASON`."
-    )
+    solution = "Rewrite the statement as shown, or allow it in the file: `-- migration: allow = RULE because REASON`."
 
 
 class ActionNotAllowed(MigratorError):
@@ -217,7 +216,7 @@ class PackageChanged(MigratorError):
     family = "package"
     headline = "the files changed during the run"
     cause = "The folder was changed, or another version was deployed, during the run."
-    solution = "Run again: the new run uses the files as they are now."
+    solution = "The new run uses the files as they are now."
 
 
 class SecretNotFound(MigratorError):
@@ -393,8 +392,8 @@ class MigrationMissing(MigratorError):
     next_command = NextCommand("status")
     cause = "A file that was applied to this database is missing from the folder, although later ones are there."
     solution = (
-        "Restore the file (its text is in aurora_migrations.applied, column sql), or check that this is the right "
-        "folder."
+        "Restore the file (from version control, or from aurora_migrations.applied, column sql), or check that this is "
+        "the right folder."
     )
 
 

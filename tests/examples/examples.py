@@ -152,8 +152,8 @@ def _connection() -> list[Example]:
     busy = errors.DatabaseBusy(f"{place} takes no connection now: sorry, too many clients already.", host=HOST)
     missing = errors.DatabaseNotFound(f'{place} refused: database "shopp" does not exist.', host=HOST, database="shopp")
     privilege = errors.InsufficientPrivilege(
-        "The role migrator may not make the history: permission denied for database shop.",
-        solution='As its owner: GRANT CREATE ON DATABASE "shop" TO "migrator"; or make the schema for it: '
+        "The role migrator can't create the history: permission denied for database shop.",
+        solution='As its owner: GRANT CREATE ON DATABASE "shop" TO "migrator"; or create the schema for it: '
         'CREATE SCHEMA aurora_migrations AUTHORIZATION "migrator";',
         user="migrator",
         **sql.left() | {"applied": [], "not_done": list(NAMES[1:]), "not_done_count": 3},

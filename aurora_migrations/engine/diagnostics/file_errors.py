@@ -413,8 +413,8 @@ def nobody_knows(job: Job, number: int, statement: Nontransactional) -> InDoubt:
     return InDoubt(
         f"{job.file}:{line}: it isn't known how far {statement.name} got: its run ended first.",
         cause="The statement commits on its own, and the run was killed or lost its connection before it ended.",
-        solution=f"Find out what the statement has committed.\nIf it did everything, type `aurora-migrations resolve "
-        f"{job.migration.label} applied`.\nIf it can run again from its beginning:",
+        solution=f"Find out what the statement has committed. If it did everything, type `aurora-migrations resolve "
+        f"{job.migration.label} applied`. If it can run again from its beginning:",
         state=f"{_committed_units(job, number)}. {stays}" if number else stays,
         next_command=resolve,
         **job.facts,
