@@ -79,7 +79,9 @@ def failure(error: MigratorError, run: Run) -> Mail:
     details = ", ".join(filter(None, [where(error), _in_a_few_words(error)]))
     subject = layout.subject(run.environment, f"{noun} FAILED", details)
     verdict = layout.cut(_verdict(error, run), _SIZES[-1])
-    return Mail(subject, _fit_limit(lambda most: layout.body(verdict, _failure(error, run, most)), _SIZES))
+    text = _fit_limit(lambda most: layout.body(verdict, _failure(error, run, most)), _SIZES)
+    migration = in_a_line(str(error.facts.get("migration") or layout.NONE))
+    return Mail(subject, text, "high" if verdict.startswith(_NOW) else "low", error.name, migration)
 
 
 def _in_a_few_words(error: MigratorError) -> str:
@@ -135,7 +137,9 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     what = names[0] if count == 1 else f"{count} migrations, {'up' if key == 'applied' else 'down'} to {names[-1]}"
     verdict = layout.cut(f"Nothing to do. {run.environment}: {answer['message']}.", _SIZES[-1])
     text = _fit_limit(lambda most: layout.body(verdict, _success(answer, run, most)), (_NAMES, 3, 1))
-    return Mail(layout.subject(run.environment, word, what), text)
+    return Mail(
+        layout.subject(run.environment, word, what), text, "info", migration=str(files[-1]["migration"])[:_LONGEST_NAME]
+    )
 
 
 def _fit_limit(write: Callable[[int], str], sizes: Sequence[int]) -> str:

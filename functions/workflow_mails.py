@@ -16,7 +16,18 @@ from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError, NextComman
 from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, KEYS, NO_CAUSE
-from aurora_migrations.engine.steps.layout import NO_REDRIVE, SETTLED, UNKNOWN, Mail, in_a_line, numbered, wrapped
+from aurora_migrations.engine.steps.layout import (
+    ATTRIBUTES,
+    NO_REDRIVE,
+    NONE,
+    SETTLED,
+    UNKNOWN,
+    Mail,
+    Severity,
+    in_a_line,
+    numbered,
+    wrapped,
+)
 from functions import mail
 from functions.mail import Run, undoes
 from functions.remediation import deploy_command, next_command
@@ -45,6 +56,7 @@ class DatabaseState:
 
     lines: Sequence[str]  # what is applied and pending, or why that isn't known
     at_work: bool = False  # whether a run holds the run lock
+    is_known: bool = False
     summary: str = "the database could not be read"
     pending: int = 0
 
@@ -56,7 +68,7 @@ def database_state(applied: int, pending: Sequence[str], running: Holder | None)
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
     in_progress = f"In progress: {running}." if running else "No run is in progress."
-    return DatabaseState([*lines, *wrapped(in_progress, hang="  ")], running is not None, summary, len(pending))
+    return DatabaseState([*lines, *wrapped(in_progress, hang="  ")], running is not None, True, summary, len(pending))
 
 
 def unknown_database_state(error: MigratorError) -> DatabaseState:
@@ -82,14 +94,15 @@ def read_failure(caught: object) -> Failure:
     message = str(_parse_object(cause).get("errorMessage") or "")
     document = _parse_object(message)
     written = document.get("mail")
-    parts = [written.get(part) for part in ("subject", "body")] if isinstance(written, Mapping) else []
-    texts = [part for part in parts if isinstance(part, str)]
+    parts = ("subject", "body", *ATTRIBUTES)
+    texts = {part: written.get(part) for part in parts} if isinstance(written, Mapping) else {}
+    is_mail = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
     ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
     return Failure(
         in_a_line(str(given.get("Error") or "Unknown")),
         str(document["message"]) if ours else _read_cause(cause, message),
         in_a_line(str(given.get("step") or "")),
-        Mail(*texts) if len(texts) == 2 else None,
+        Mail(**texts) if is_mail else None,
     )
 
 
@@ -122,7 +135,9 @@ def _compose(
         ("Database", [*database.lines, *wrapped(SETTLED)]),
         ("Execution", mail.execution(run, reason, error)),
     ]
-    return Mail(layout.subject(run.environment, what, details), layout.body(verdict, sections))
+    severity: Severity = "low" if database.is_known else "high"
+    subject = layout.subject(run.environment, what, details)
+    return Mail(subject, layout.body(verdict, sections), severity, error or NONE)
 
 
 def _noun(run: Run) -> str:

@@ -69,6 +69,14 @@ def test_mail_says_what_where_why_the_state_and_what_to_do(example: Example) -> 
     assert lines[-1].strip() == mail.console(ARN)
 
 
+@each
+def test_attributes_are_texts_that_are_not_empty(example: Example) -> None:
+    told = written(example)
+    assert told.severity == ("high" if told.body.startswith("Look at this now") else "low")
+    assert told.error == example.error.name
+    assert told.migration == example.error.facts.get("migration", "none")
+
+
 def test_mails_are_short() -> None:
     """Half of them have at most 120 words, with the subject."""
     words = [len(text.split()) for text in golden.files().values()]
@@ -268,7 +276,8 @@ def test_whatever_stands_in_an_error_its_mail_can_be_sent_and_survives_the_cutti
 
 
 def test_limits_of_facts_and_mail_add_up() -> None:
-    assert FACTS_LIMIT + mail.LIMIT + len(json.dumps({"mail": {"subject": "s" * 99, "body": ""}})) <= LIMIT
+    longest = layout.Mail("s" * 99, "", "high", "E" * 40, "9" * 100)
+    assert FACTS_LIMIT + mail.LIMIT + len(json.dumps({"mail": longest.to_dict()})) <= LIMIT
 
 
 # ---- success, and where a database stands ---------------------------------------------------------------------------

@@ -76,8 +76,9 @@ def test_what_is_said_to_people_is_shown_and_nothing_else(cause: Any, why: str) 
 
 
 def test_mail_of_the_function_that_failed_is_read() -> None:
-    told = json.dumps({"error": "X", "mail": {"subject": "s", "body": 'b "\\'}})
-    assert read_failure({"Error": "X", "Cause": raised(told)}).mail == layout.Mail("s", 'b "\\')
+    written = layout.Mail("s", 'b "\\', "high", "X", "018")
+    told = json.dumps({"error": "X", "mail": written.to_dict()})
+    assert read_failure({"Error": "X", "Cause": raised(told)}).mail == written
 
 
 @pytest.mark.parametrize("caught", [None, 7, [], "x", {}, {"Error": None}, {"Error": {"a": 1}, "step": 7}], ids=str)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.steps.execution import console_page
@@ -22,18 +23,25 @@ NO_REDRIVE = "always safe; don't redrive"
 UNKNOWN = "Find out what was requested: see the page below. A run would apply again what a rollback has undone."
 
 Section = tuple[str, Sequence[str]]
+Severity = Literal["high", "low", "info"]  # look at it now; it can wait until morning; nothing to do
+NONE = "none"  # the value of an attribute that a mail doesn't have
+ATTRIBUTES = ("severity", "error", "migration")
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail. The subject is one that SNS takes."""
+    """A mail. The subject is one that SNS takes; `severity`, `error` and `migration` become message attributes, which
+    SNS doesn't take empty."""
 
     subject: str
     body: str
+    severity: Severity = "low"
+    error: str = NONE
+    migration: str = NONE
 
     def to_dict(self) -> dict[str, str]:
         """The mail as JSON-able data."""
-        return {"subject": self.subject, "body": self.body}
+        return asdict(self)
 
 
 def subject(environment: str, what: str, details: str = "") -> str:
@@ -139,7 +147,7 @@ def unwritten(environment: str, region: str, what: str) -> Mail:
         ("Database", wrapped(SETTLED)),
         ("Execution", [f"  {console_page(region)}{{}}"]),
     ]
-    return Mail(subject(environment, what, "the cause is not known yet"), body(verdict, sections))
+    return Mail(subject(environment, what, "the cause is not known yet"), body(verdict, sections), "high")
 
 
 def never_started(environment: str, queue: str) -> str:
