@@ -95,7 +95,7 @@ def read_failure(caught: object) -> Failure:
     document = _parse_object(message)
     written = document.get("mail")
     parts = ("subject", "body", *ATTRIBUTES)
-    texts = {part: written.get(part) for part in parts} if isinstance(written, Mapping) else {}
+    texts: dict[str, Any] = {part: written.get(part) for part in parts} if isinstance(written, Mapping) else {}
     is_mail = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
     ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
     return Failure(
