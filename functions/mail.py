@@ -8,6 +8,7 @@ passwords nor rows: an error's words and facts (`aurora_migrations.engine.errors
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,27 +16,45 @@ from typing import Any
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
     ConnectionLost,
+    DatabaseBusy,
+    DatabaseUnreachable,
     InDoubt,
+    InternalError,
+    InvalidFile,
     InvalidInput,
+    MigrationFailed,
     MigratorError,
     NotAWriter,
+    VerificationFailed,
 )
 from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import KEYS, console, initiator
-from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, quoted, wrapped
+from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, numbered, quoted, wrapped
 
 LIMIT = 6_000  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one item: the first size with which everything fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
-_NOUNS = {"": "run of migrations", "run-migration": "run of migrations", "rollback": "rollback of migrations"}
-_NOUNS |= {"resolve": "action resolve", "cancel": "action cancel"}
+_NOUNS = {"": "Migration", "run-migration": "Migration", "rollback": "Rollback"}
+_NOUNS |= {"resolve": "Action resolve", "cancel": "Action cancel"}
 _UNSURE = (ConnectionLost, NotAWriter, InDoubt)  # the session was lost, not closed
-_AS_IT_IS = "Without a change, a new run would fail in the same way, and so would a redrive."
-_RETRIED = "The state machine has tried it again, with growing pauses, and has now given up."
-_ANEW = "Start a new execution: that is always safe. A redrive of this one would only fail again."
-# A new execution of what? One of a run's would apply what a rollback has undone.
-_STILL_TO_UNDO = "Without a change, a new rollback would fail in the same way, and so would a redrive."
-_NO_REDRIVE = "A redrive of this execution would only fail again."
+_UNREACHABLE = (ConnectionLost, DatabaseBusy, DatabaseUnreachable)
+_RETRIED = "Automatic retries failed as well."
+_NOW, _LATER = "Look at this now", "Can wait until morning"
+_PLACE_AND_CODE = re.compile(r"\S+\.sql(?::\d+:\d+|, at COMMIT)?: (.+?)(?: \([0-9A-Z]{5}\))?\.?")
+_ROLLED_BACK = "was rolled back"  # in the state of a file
+_SQL = re.compile(r"\b(?:SELECT|GRANT|CREATE|REINDEX|ALTER|DROP) [^`]*;|pg_stat_activity|has committed\.")
+_WITHOUT_BASTION = (
+    "No access to the VPC? The query editor of the RDS console runs SQL if the cluster's Data API is enabled."
+)
+_LEADS = {
+    "run": f"Start a new run ({layout.NO_REDRIVE}):",
+    "status": "See what is applied:",
+    "list": "See which migrations there are:",
+    "history": "See what was done and when:",
+    "logs": "See how far it got:",
+    "verify": "Check again:",
+    "plan": "Check again:",
+}
 
 
 @dataclass(frozen=True)
@@ -56,13 +75,56 @@ class Run:
 
 def failure(error: MigratorError, run: Run) -> Mail:
     """The mail about an error with which an execution ends."""
-    place = where(error)
-    subject = layout.subject(run.environment, error.name if place else f"{error.name} in {run.step}", place)
-    noun = _NOUNS.get(run.key("action"), f"action {run.key('action')}")
-    headline = f"The {noun} on {run.environment} failed, in its step {run.step}."
+    noun = _NOUNS.get(run.key("action"), f"Action {run.key('action')}")
+    noun = "Daily check" if run.key("trigger") == "daily" else noun
+    details = ", ".join(filter(None, [where(error), _in_a_few_words(error)]))
+    subject = layout.subject(run.environment, f"{noun} FAILED", details)
+    verdict = layout.cut(_verdict(error, run), _SIZES[-1])
+    text = _fit_limit(lambda most: layout.body(verdict, _failure(error, run, most)), _SIZES)
+    migration = in_a_line(str(error.facts.get("migration") or layout.NONE))
+    return Mail(subject, text, "high" if verdict.startswith(_NOW) else "low", error.name, migration)
+
+
+def _in_a_few_words(error: MigratorError) -> str:
+    """PostgreSQL's or the parser's own words where they are about a file, else those of the class."""
+    told = _PLACE_AND_CODE.fullmatch(error.message[: _SIZES[-1]].partition("\n")[0])
+    return told[1] if told and isinstance(error, InvalidFile | MigrationFailed) else error.headline
+
+
+def _verdict(error: MigratorError, run: Run) -> str:
+    """Whether it can wait, the state of the database, and whether the application is affected."""
+    file = str(error.facts.get("file") or "the migration")
+    undone = [str(each) for each in _list(error.facts, "rolled_back")]
+    unchanged = _is_unchanged(error) or run.step == "preflight"
+    if undoes(run) and undone:
+        return (
+            f"{_NOW}: the rollback stopped halfway. Rolled back: {listed(undone, _NAMES)}; the rest is still applied."
+        )
+    if undoes(run) and unchanged:
+        return f"{_LATER}, unless the application needs this rollback: nothing was rolled back."
+    if isinstance(error, InDoubt) and error.next_command.verb == "resolve":
+        return f"{_NOW}: {file} was interrupted and may be partly committed. Migrations stay blocked until you decide."
+    if isinstance(error, InDoubt):
+        return f"{_NOW}: the connection was lost during COMMIT. It isn't known yet whether {file} is applied."
+    if run.step == "verify":
+        failed = "a check failed afterwards" if isinstance(error, VerificationFailed) else "could not be verified"
+        return f"{_NOW}: the migrations are applied, but {failed}. The application may be affected."
+    rolled_back = _ROLLED_BACK in error.state
+    state = f"{file} was rolled back" if rolled_back else "nothing was changed"
+    state = state if unchanged else "what this run has applied so far is complete"
+    if isinstance(error, _UNREACHABLE):
+        return f"{_NOW} if the application can't reach the database either; else it can wait until morning: {state}."
+    if not unchanged and (error.facts.get("file") or isinstance(error, InternalError)):
+        return f"{_NOW}: {file} may be partly applied, and the application may be affected."
     if run.key("trigger") == "daily":
-        headline = f"The daily check of {run.environment} failed, and so would a run of its migrations."
-    return Mail(subject, _fit_limit(lambda most: layout.body(headline, _failure(error, run, most)), _SIZES))
+        return f"{_LATER}: {state}, and the application isn't affected. But no migration can run until this is fixed."
+    needed = "it" if rolled_back else "a pending migration"
+    return f"{_LATER}: {state}, and the application isn't affected unless a deployed release needs {needed}."
+
+
+def _is_unchanged(error: MigratorError) -> bool:
+    """Whether the database is as it was before what failed: the verdict says so, and the rest needn't repeat it."""
+    return error.state == MigratorError.state or _ROLLED_BACK in error.state
 
 
 def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
@@ -73,10 +135,12 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
         return None
     names = [str(file.get("file") or file["migration"]) for file in files]
     count = int(answer.get(f"{key}_count") or len(files))
-    what = names[0] if count == 1 else f"{count} files, {'up' if key == 'applied' else 'down'} to {names[-1]}"
-    headline = layout.cut(f"{run.environment}: {answer['message']}.", _SIZES[-1])
-    text = _fit_limit(lambda most: layout.body(headline, _success(answer, run, most)), (_NAMES, 3, 1))
-    return Mail(layout.subject(run.environment, word, what), text)
+    what = names[0] if count == 1 else f"{count} migrations, {'up' if key == 'applied' else 'down'} to {names[-1]}"
+    verdict = layout.cut(f"Nothing to do. {run.environment}: {answer['message']}.", _SIZES[-1])
+    text = _fit_limit(lambda most: layout.body(verdict, _success(answer, run, most)), (_NAMES, 3, 1))
+    return Mail(
+        layout.subject(run.environment, word, what), text, "info", migration=str(files[-1]["migration"])[:_LONGEST_NAME]
+    )
 
 
 def _fit_limit(write: Callable[[int], str], sizes: Sequence[int]) -> str:
@@ -91,40 +155,34 @@ def _fit_limit(write: Callable[[int], str], sizes: Sequence[int]) -> str:
 
 
 def where(error: MigratorError) -> str:
-    """The place of an error in a few characters; empty if it has none."""
+    """The files that an error is about, shortened; empty if it is about none."""
     facts = error.facts
-    files = [_in_file(each) if isinstance(each, Mapping) else str(each) for each in _list(facts, "files", "hazards")]
-    if facts.get("file"):
-        return _in_file(facts)
-    if files:
-        return listed(files, 1)
-    if facts.get("host"):
-        return f"{facts['host']} ({facts['step']})" if facts.get("step") else str(facts["host"])
-    return str(facts.get("secret") or "").rpartition(":")[2]
-
-
-def _in_file(facts: Mapping[str, object]) -> str:
-    return f"{facts['file']}:{facts['line']}" if facts.get("line") else str(facts["file"])
+    files = [str(each["file"] if isinstance(each, Mapping) else each) for each in _list(facts, "files", "hazards")]
+    return str(facts.get("file") or listed(files, 1))
 
 
 def _failure(error: MigratorError, run: Run, most: int) -> list[Section]:
-    cause, solution = layout.cut(error.cause, most), layout.cut(error.solution, most)
     # The last queries of the blockers, whose literals were removed when they were read.
     blockers = [each for each in _list(error.facts, "blockers") if isinstance(each, Mapping) and each.get("query")]
-    last = [f"pid {each['pid']} was last at: {layout.cut(str(each['query']), 200)}" for each in blockers[:3]]
+    last = [f"Last query of pid {each['pid']}: {layout.cut(str(each['query']), 200)}" for each in blockers[:3]]
     queries = [line for query in last for line in wrapped(query, hang="  ")]
-    deployed = is_deployed(error, run)
-    and_then = _AS_IT_IS if deployed else _ANEW
-    if undoes(run):
-        and_then = _STILL_TO_UNDO if deployed else _NO_REDRIVE
+    retried = f" {_RETRIED}" if error.retryable else ""
     return [
-        ("What happened", _happened(error, most)),
-        ("Why", [*wrapped(cause), *queries, *(wrapped(_RETRIED) if error.retryable else [])]),
-        ("The database now", _state(error, run, most)),
-        ("What to do", [*wrapped(solution), *wrapped(and_then)]),
-        ("Next command", [f"  {error.next_command}"]),
-        ("This execution", execution(run)),
+        ("What to do", numbered(_steps(error, run, most), error.next_command)),
+        ("What happened", [*_happened(error, most), *wrapped(f"{layout.cut(error.cause, most)}{retried}"), *queries]),
+        ("Database", _state(error, run, most)),
+        ("Execution", execution(run, error=f"{error.name} in {run.step}")),
     ]
+
+
+def _steps(error: MigratorError, run: Run, most: int) -> list[str]:
+    """What to do, step by step; the last is about the next command. A line of a solution is a step."""
+    steps = [step for step in layout.cut(error.solution, most).splitlines() if step.strip()]
+    if _SQL.search(error.solution) and run.environment != "local":
+        steps.insert(1, _WITHOUT_BASTION)
+    if steps and steps[-1].endswith(":"):
+        return steps
+    return [*steps, _LEADS.get(error.next_command.verb, "Then:")]
 
 
 def undoes(run: Run) -> bool:
@@ -144,41 +202,37 @@ def is_seen_by_initiator(error: MigratorError, run: Run) -> bool:
 
 
 def _happened(error: MigratorError, most: int) -> list[str]:
-    lines = wrapped(f"{error.name}: {layout.cut(error.message, most)}")
+    lines = wrapped(layout.cut(error.message, most))
     excerpt, difference = (str(error.facts.get(fact) or "") for fact in ("excerpt", "difference"))
-    number = error.facts.get("statement")
     if excerpt:
-        place = f"  Statement {number} of the file:" if isinstance(number, int) else "  There:"
-        lines += ["", place, "", *layout.pointed(excerpt)]
+        lines += ["", *layout.pointed(excerpt), ""]
     if difference:
-        lines += ["", "  What differs:", "", *quoted(difference, _DIFFERENCE if most > _SIZES[-1] else 4)]
+        lines += ["", *quoted(difference, _DIFFERENCE if most > _SIZES[-1] else 4), ""]
     return lines
 
 
 def _state(error: MigratorError, run: Run, most: int) -> list[str]:
     left = [layout.cut(str(name), _LONGEST_NAME) for name in _list(error.facts, "not_done")]
-    undone = "Not rolled back" if undoes(run) else "Not applied"
-    undone = f"In doubt, or {undone.lower()}" if isinstance(error, InDoubt) else undone
+    rest = "Still applied" if undoes(run) else "Still pending"
+    rest = f"Not known, or {rest.lower()}" if isinstance(error, InDoubt) else rest
     count = error.facts.get("not_done_count")
     names = listed(left, _NAMES if most > _SIZES[-1] else 3, count if isinstance(count, int) else None)
     return [
-        *wrapped(layout.cut(error.whole_state, most)),
-        *(wrapped(f"{undone} of what this run was for: {names}.") if left else []),
+        *wrapped("" if _is_unchanged(error) else layout.cut(error.state, most)),
+        *wrapped(layout.cut(error.done, most)),
+        *(wrapped(f"{rest}: {names}.") if left else []),
         *wrapped(_lock(error, run)),
     ]
 
 
 def _lock(error: MigratorError, run: Run) -> str:
-    holder = error.facts.get("holder")
-    if isinstance(error, AnotherRunInProgress) and isinstance(holder, Mapping):
-        who = holder.get("application") or "a session without a name"
-        return f"The run lock is held by {who}, pid {holder.get('pid')}, user {holder.get('user') or 'unknown'}."
-    clean = "" if error.facts.get("rolled_back") is False else " Nothing has to be cleaned up by hand."
-    if run.step != "apply":
-        return f"This run doesn't hold the run lock.{clean}"
-    if isinstance(error, _UNSURE):
-        return f"The run lock is free as soon as the server ends the lost session: within 5 seconds.{clean}"
-    return f"This run has let go of the run lock.{clean}"
+    """The state of the run lock, which only apply holds. If another run holds it, the message names that one."""
+    if run.step != "apply" or isinstance(error, AnotherRunInProgress):
+        return ""
+    if isinstance(error, _UNSURE) and error.next_command.verb != "resolve":
+        return "The run lock is released within 5 seconds, when the server ends the lost session."
+    clean = "." if error.facts.get("rolled_back") is False else "; nothing needs cleaning up."
+    return f"The run lock has been released{clean}"
 
 
 def _success(answer: Mapping[str, Any], run: Run, most: int) -> list[Section]:
@@ -187,15 +241,15 @@ def _success(answer: Mapping[str, Any], run: Run, most: int) -> list[Section]:
     changed = []
     for file in files:
         ms = file.get("duration_ms")
-        duration = f"{ms / 1_000:.1f} s" if isinstance(ms, (int, float)) else "a time that isn't known"
-        changed.append(f"{file.get('file') or file['migration']}, in {duration}")
+        duration = f" in {ms / 1_000:.1f} s" if isinstance(ms, (int, float)) else ""
+        changed.append(f"{file.get('file') or file['migration']}{duration}")
     warnings = [layout.cut(str(warning), _SIZES[-1]) for warning in answer.get("warnings", [])[:most]]
-    title = "What changed" if key == "applied" else "What was undone"
+    title = "Applied" if key == "applied" else "Rolled back"
     return [
         (title, _newest_lines(changed, most, answer.get(f"{key}_count"))),
-        ("What is there now", _newest_lines([_table(table) for table in tables], most)),
-        ("Worth knowing", [line for warning in warnings for line in wrapped(warning, hang="  ")]),
-        ("This execution", execution(run)),
+        ("Tables", _newest_lines([_table(table) for table in tables], most)),
+        ("Warnings", [line for warning in warnings for line in wrapped(warning, hang="  ")]),
+        ("Execution", execution(run)),
     ]
 
 
@@ -203,27 +257,28 @@ def _newest_lines(items: Sequence[str], most: int, count: int | None = None) -> 
     """The newest items, one a line."""
     total = max(len(items), count or 0)
     lines = [line for item in items[-most:] for line in wrapped(item, hang="  ")]
-    return [*([f"  {total - most} before these"] if total > most else []), *lines]
+    return [*([f"  ... and {total - most} before these"] if total > most else []), *lines]
 
 
 def _table(table: Mapping[str, Any]) -> str:
     if not table.get("exists"):
-        return f"{table['table']}: isn't there"
+        return f"{table['table']}: doesn't exist"
     rows = "" if table.get("rows") is None else f", {'' if table.get('counted') else 'about '}{table['rows']:,} rows"
     indexes = len(table.get("indexes") or [])
-    return f"{table['table']}: there{rows}, {indexes or 'no'} {'index' if indexes == 1 else 'indexes'}"
+    return f"{table['table']}: exists{rows}, {indexes or 'no'} {'index' if indexes == 1 else 'indexes'}"
 
 
-def execution(run: Run, reason: str = "") -> list[str]:
-    """What an execution was for, who or what started it, and the `reason` why it was stopped, as lines of a mail,
-    with a link to its page."""
+def execution(run: Run, reason: str = "", error: str = "") -> list[str]:
+    """What an execution was for, who or what started it, the `reason` why it was stopped and the name of its error, as
+    lines of a mail, with a link to its page."""
     action, target = run.key("action") or "run-migration", run.key("target")
     requested, began = f"{action} {target}".strip(), initiator(run.key("trigger"), run.key("requested_by"))
     if run.input is None:
-        requested, began = "", "somebody; the page below may say who"
+        requested, began = "", "unknown; see the page below"
     elif action == "run-migration":
-        requested = f"everything up to and including {target}" if target else "everything that is pending"
-    pairs = [("Asked for", requested), ("Started by", began), ("Reason", reason), ("Execution", run.execution)]
+        requested = f"run up to {target}" if target else "run everything pending"
+    pairs = [("Action", requested), ("Started by", began), ("Reason", reason), ("Error", error)]
+    pairs += [] if run.arn else [("Name", run.execution)]
     return [*named(pairs), *([f"  {console(run.arn)}"] if run.arn else [])]
 
 

@@ -22,16 +22,17 @@ from functions import mail
 # The verb that does the same again. A rollback that failed may be half done: check the status first.
 _AGAIN = {"run-migration": "run", "list-migrations": "list", "rollback": "status"}
 _AGAIN |= {name: name for name in ("status", "history", "plan", "verify")}
-DEPLOYED = "A changed file or setting takes a deployment first, which starts a run by itself."
+DEPLOYED = "After the fix, deploy; the deployment starts a new run:"
+_DEPLOY_FIRST = "After changing a file or a setting, deploy; the deployment starts a new run."
 _WITHOUT_ENVIRONMENT = ("check", "build", "new")
 _AFTER = ("run", "check", "status")  # verbs that are of no use before what was corrected is deployed
 _TOO_LONG = (
-    "Split the work over several files. No statement can take longer than a call of the function, which Lambda ends "
-    "after 15min at most (the setting `limits.function_timeout`). Where the limit that it ran into lies well below "
-    "that, a first line `-- migration: statement_timeout = TIME` raises it for this file."
+    "Split the work into several files. A statement can run for at most one Lambda call (`limits.function_timeout`, "
+    "15min at most); below that, a first line `-- migration: statement_timeout = TIME` raises the limit for this file."
 )
 _REQUESTS = (InvalidInput, ActionNotAllowed)  # about the request itself: their solution is a correct request
 _RUN_AGAIN = re.compile(r"\b([Rr])un (?:it )?again\b")
+_RESOLVE = re.compile(r"aurora-migrations resolve \S+ applied")
 _NAMED = 12  # migrations
 _LOCAL = "local"  # the environment of the local cloud, which the CDK doesn't deploy to
 
@@ -42,17 +43,21 @@ def in_environment(error: MigratorError, execution_input: object, run: mail.Run)
     command = next_command(error.next_command, execution_input, run.environment)
     general = isinstance(error, StatementTimeout) and error.solution == StatementTimeout.solution
     known = error.but(next_command=command, solution=_TOO_LONG if general else None)
+    if command.verb == "resolve":
+        steps = known.solution.replace(". If", ".\nIf")
+        known = known.but(solution=_RESOLVE.sub(rf"\g<0> --env {run.environment}", steps))
     if mail.undoes(run) and not isinstance(error, _REQUESTS):
         return _in_rollback(known, run)
     if not mail.is_deployed(error, run):
         return known
     # A deployment of what was corrected starts a run; one with nothing changed starts nothing.
-    solution = f"{known.solution} {DEPLOYED}"
     if command.verb not in _AFTER:
-        return known.but(solution=solution)
+        return known.but(solution=f"{known.solution}\n{_DEPLOY_FIRST}")
+    solution = known.solution
     if known.otherwise:
-        solution += f" If {known.otherwise} instead: `{next_command(TRY_AGAIN, execution_input, run.environment)}`."
-    return known.but(solution=solution, next_command=deploy_command(run.environment))
+        run_again = next_command(TRY_AGAIN, execution_input, run.environment)
+        solution += f"\nIf {known.otherwise} instead, run `{run_again}`."
+    return known.but(solution=f"{solution}\n{DEPLOYED}", next_command=deploy_command(run.environment))
 
 
 def next_command(command: NextCommand, execution_input: object, environment: str) -> NextCommand:
@@ -78,11 +83,10 @@ def _in_rollback(error: MigratorError, run: mail.Run) -> MigratorError:
     """Neither a deployment nor a run continues a rollback: both apply again what it has undone."""
     following = NextCommand("status", ("--env", run.environment)) if error.next_command.verb in _AFTER else None
     again = _RUN_AGAIN.sub(lambda match: f"{'R' if match[1] == 'R' else 'r'}oll back again", error.solution)
-    first = "A corrected file or setting takes a deployment first. " if mail.is_deployed(error, run) else ""
-    undone = _labels(error, "rolled_back")
-    details = f": {listed(undone, _NAMED)}" if undone else ""
-    caution = f"Careful: a deployment starts a run, and any run applies anew what is rolled back{details}."
-    solution = " ".join(filter(None, [again, f"{first}{caution}", _continue_rollback(error, run)]))
+    first = "A corrected file or setting must be deployed first. " if mail.is_deployed(error, run) else ""
+    undone = listed(_labels(error, "rolled_back"), _NAMED) or "what was rolled back"
+    caution = f"Careful: a deployment starts a run, and any run applies {undone} again."
+    solution = "\n".join(filter(None, [again, f"{first}{caution}", _continue_rollback(error, run)]))
     return error.but(solution=solution, next_command=following)
 
 
@@ -92,13 +96,12 @@ def _continue_rollback(error: MigratorError, run: mail.Run) -> str:
         return ""
     # The newest that is applied after what this run has rolled back, where that is known for certain.
     left = [] if isinstance(error, InDoubt | AnotherRunInProgress) else _labels(error, "not_done")
-    newest, status = left[0] if left else None, f"`aurora-migrations status --env {run.environment}`"
+    newest = left[0] if left else None
     target = run.key("target") if _is_number(run.key("target")) else "TARGET"
     command = f"`aurora-migrations rollback {target} --confirm {newest or 'NEWEST'} --env {run.environment}`"
-    known = f"with the newest applied number, which {status} shows."
     if newest:
-        known = f"as {newest} is the newest applied number now. After a run it is another, which {status} shows."
-    return f"To go on with the rollback: {command}, {known}"
+        return f"To continue the rollback: {command}. {newest} is the newest applied number now; a run changes it."
+    return f"To continue the rollback: {command}, where NEWEST is the newest applied number."
 
 
 def _labels(error: MigratorError, fact: str) -> list[str]:

@@ -16,20 +16,38 @@ from aurora_migrations.engine.errors import TRY_AGAIN, MigratorError, NextComman
 from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import CONTRACT_BROKEN, KEYS, NO_CAUSE
-from aurora_migrations.engine.steps.layout import SAFE, SETTLED, UNKNOWN, Mail, in_a_line, wrapped
+from aurora_migrations.engine.steps.layout import (
+    ATTRIBUTES,
+    NO_REDRIVE,
+    NONE,
+    SETTLED,
+    UNKNOWN,
+    Mail,
+    Severity,
+    in_a_line,
+    numbered,
+    wrapped,
+)
 from functions import mail
 from functions.mail import Run, undoes
 from functions.remediation import deploy_command, next_command
 
-CANNOT_BE_READ = "What it said is no text for people; the page of the execution has it."
-CUT_OFF = "AWS cut the call off when the time limit of the function was over."
+CANNOT_BE_READ = "Its message isn't readable text; see the page of the execution."
+CUT_OFF = "AWS stopped the call at the time limit of the function."
 _OUT_OF_TIME = "Task timed out after"  # Lambda's message, also as JSON within a sentence (`Lambda.Unknown`)
 _LONGEST_WHY, _LONGEST_ARN = 1_000, 300  # characters
 _NAMES = 12
-_SAFE_BUT_NO_REDRIVE = "That is always safe, and goes on from what is true; a redrive would only fail again."
 _NO_ACTION = "?"  # the action of an input that can't be shown unchanged
-_LOOK_AGAIN = "The check has changed nothing. Look again; if that fails in the same way, so would a run of migrations, "
-_LOOK_AGAIN += "and the log of the function preflight, which the page below leads to, says more."
+_START = f"Start a new run ({NO_REDRIVE}):"
+# What an error of Lambda's or Step Functions' own means. The first that its name begins with holds.
+_MEANINGS = {
+    CONTRACT_BROKEN: "the state machine did not understand the answer",
+    "Runtime.OutOfMemory": "the function ran out of memory",
+    "Runtime.": "the function crashed",
+    "Sandbox.Timedout": "the function was cut off by its time limit",
+    "States.Timeout": "the function was cut off by its time limit",
+    "Lambda.": "the function could not be called",
+}
 
 
 @dataclass(frozen=True)
@@ -38,20 +56,24 @@ class DatabaseState:
 
     lines: Sequence[str]  # what is applied and pending, or why that isn't known
     at_work: bool = False  # whether a run holds the run lock
+    is_known: bool = False
+    summary: str = "the database could not be read"
+    pending: int = 0
 
 
 def database_state(applied: int, pending: Sequence[str], running: Holder | None) -> DatabaseState:
     """The state that preflight has read: how many are applied, the names of pending ones, who holds the run lock."""
-    lines = wrapped(f"{applied} applied, {len(pending)} pending{':' if pending else '.'}")
+    summary = f"{applied} applied, {len(pending)} pending"
+    lines = wrapped(f"{summary}{':' if pending else '.'}")
     lines += [f"    {name}" for name in pending[:_NAMES]]
     lines += [f"    and {len(pending) - _NAMES} more"] if len(pending) > _NAMES else []
-    at_work = f"At work now: {running}." if running else "Nobody holds the run lock."
-    return DatabaseState([*lines, *wrapped(at_work, hang="  ")], running is not None)
+    in_progress = f"In progress: {running}." if running else "No run is in progress."
+    return DatabaseState([*lines, *wrapped(in_progress, hang="  ")], running is not None, True, summary, len(pending))
 
 
 def unknown_database_state(error: MigratorError) -> DatabaseState:
     """The state if preflight couldn't read it."""
-    return DatabaseState(wrapped(f"It could not be looked at: {error.name}: {layout.cut(error.message, _LONGEST_WHY)}"))
+    return DatabaseState(wrapped(f"It could not be read: {layout.cut(error.message, _LONGEST_WHY)}"))
 
 
 @dataclass(frozen=True)
@@ -72,63 +94,67 @@ def read_failure(caught: object) -> Failure:
     message = str(_parse_object(cause).get("errorMessage") or "")
     document = _parse_object(message)
     written = document.get("mail")
-    parts = [written.get(part) for part in ("subject", "body")] if isinstance(written, Mapping) else []
-    texts = [part for part in parts if isinstance(part, str)]
+    parts = ("subject", "body", *ATTRIBUTES)
+    texts: dict[str, Any] = {part: written.get(part) for part in parts} if isinstance(written, Mapping) else {}
+    is_mail = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
     ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
     return Failure(
         in_a_line(str(given.get("Error") or "Unknown")),
         str(document["message"]) if ours else _read_cause(cause, message),
         in_a_line(str(given.get("step") or "")),
-        Mail(*texts) if len(texts) == 2 else None,
+        Mail(**texts) if is_mail else None,
     )
 
 
 def failure(caught: Failure, run: Run, database: DatabaseState) -> Mail:
     """The mail about a failure of which no function has written one: it died, was cut off, or could not be called."""
-    what = "daily check of migrations" if _is_daily(run) else "run of migrations"
-    where = f", in the step {caught.step}" if caught.step else ""
-    happened = f"{caught.error}{where}\nA function died, was cut off by its time limit, could not be called, or "
-    to_do, command = _after_failure(caught, run)
+    meaning = next((words for name, words in _MEANINGS.items() if caught.error.startswith(name)), "a step failed")
+    meaning = _MEANINGS["Sandbox.Timedout"] if caught.why == CUT_OFF else meaning
+    meaning += f" in step {caught.step}" if caught.step else ""
+    verdict = f"Can wait until morning if the application works: {meaning}; {database.summary}."
     why = layout.cut(without_password(caught.why), _LONGEST_WHY)
-    headline = f"The {what} on {run.environment} failed, and no function was left to say why."
-    subject = f"{caught.error} in {caught.step}" if caught.step else caught.error
-    now = [*database.lines, *wrapped(SETTLED)]
-    return _compose(run, subject, headline, f"{happened}answered amiss.", why, now, to_do, command)
+    to_do = _after_failure(caught, run)
+    what = "Daily check FAILED" if _is_daily(run) else f"{_noun(run)} FAILED"
+    return _compose(run, what, meaning, verdict, why, database, to_do, error=caught.error)
 
 
 def _compose(
     run: Run,
-    subject: str,
-    headline: str,
-    happened: str,
+    what: str,
+    details: str,
+    verdict: str,
     why: str,
-    now: Sequence[str],
-    to_do: Sequence[str],
-    command: NextCommand,
+    database: DatabaseState,
+    to_do: tuple[Sequence[str], NextCommand],
     reason: str = "",
+    error: str = "",
 ) -> Mail:
     sections = [
-        ("What happened", wrapped(happened)),
-        ("Why", wrapped(why)),
-        ("The database now", now),
-        ("What to do", to_do),
-        ("Next command", [f"  {command}"]),
-        ("This execution", mail.execution(run, reason)),
+        ("What to do", numbered(*to_do)),
+        ("What happened", wrapped(why)),
+        ("Database", [*database.lines, *wrapped(SETTLED)]),
+        ("Execution", mail.execution(run, reason, error)),
     ]
-    return Mail(layout.subject(run.environment, subject), layout.body(headline, sections))
+    severity: Severity = "low" if database.is_known else "high"
+    subject = layout.subject(run.environment, what, details)
+    return Mail(subject, layout.body(verdict, sections), severity, error or NONE)
+
+
+def _noun(run: Run) -> str:
+    return "Rollback" if undoes(run) else "Migration"
 
 
 def _after_failure(caught: Failure, run: Run) -> tuple[list[str], NextCommand]:
-    """What to do, and the next command."""
+    """What to do, and the next command, which the last step is about."""
     environment = run.environment
     if caught.error == CONTRACT_BROKEN:
-        deploy = f"Deploy again: state machine and functions then fit each other, and a run starts by itself. {SAFE}"
-        return wrapped(deploy), deploy_command(environment)
+        deploy = "Deploy again, so that the state machine and the functions match; the deployment starts a new run:"
+        return [deploy], deploy_command(environment)
     if _is_daily(run):
-        return wrapped(_LOOK_AGAIN), _status(environment)
-    to_do, command = _start_again(run, _SAFE_BUT_NO_REDRIVE)
-    log = wrapped("If it fails in the same way again, this shows what the function has said:")
-    return [*to_do, *log, f"  {_logs(run)}"], command
+        log = f"If it fails again, read the log: `{_logs(run)}`. Runs would fail, too."
+        return [log, "Check now:"], _status(environment)
+    to_do, command = _start_again(run)
+    return [f"If it has failed like this before, read the log: `{_logs(run)}`.", *to_do], command
 
 
 def _parse_object(text: str) -> Mapping[str, Any]:
@@ -172,55 +198,51 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
     `end` is the event, as `read_end` returns it."""
     status, execution_input = str(end["status"]), json.loads(end["input"] or "null")
     run = Run(environment, "", str(end["name"]), str(end["executionArn"]), execution_input)
-    happened = "A call of a function that was under way goes on to its end, and what it has committed counts."
-    to_do, command = _start_again(run, SAFE)
-    reason = ""
+    to_do, command = _start_again(run)
+    reason = error = ""
+    what = f"{_noun(run)} STOPPED"
     if status == "ABORTED":
-        headline = "was stopped before its end"
-        why = "A person or a program stopped the execution, at a terminal or at the console: it did not fail. If a "
-        why += "reason was given, it stands below, or on the page of the execution."
-        advice = (
-            "Do not fight whoever stopped it: ask first who did it and why. Its log shows how far it came. When all "
-        )
-        to_do, command = [*wrapped(f"{advice}agree that it shall go on:"), *to_do], _logs(run)
+        details = "by a person or a program"
+        why = "Somebody stopped the execution; it did not fail. A function call that was already running continues to "
+        why += "its end, and what it commits stays."
+        again = f"Or, when everybody agrees, continue: `{command}`."
+        to_do = ["Ask whoever stopped it why, before you start anything.", *to_do[:-1], again, "See how far it got:"]
+        command = _logs(run)
         reason = str(end["cause"])
         if reason[:1] in ("{", "[") or '{"' in reason:
             reason = ""  # not readable text
     elif status == "TIMED_OUT":
-        headline = "ran out of time"
         hours, rest = divmod(limit_ms, 3_600_000)
         span = f"{hours} h" if hours and not rest else f"{limit_ms / 60_000:g} min"
-        why = f"An execution may take {span} in all (the setting limits.run_timeout). "
-        why += "This one had not ended."
-        to_do = [*to_do, *wrapped("If it takes as long again, raise the setting.")]
+        details = f"it took longer than {span}"
+        why = f"An execution can take at most {span} in all."
+        to_do = ["If it needs more time, raise `limits.run_timeout` and deploy.", *to_do]
     else:
-        headline = "broke inside its state machine"
-        why = f"{end['error']}\n" if end["error"] else ""
-        why += "Step Functions itself ended the execution, where its failure branch could not catch it: mostly because "
-        why += "of data that do not fit, or a right that is missing. The page of the execution has its words."
-        deploy = "If it breaks in the same way again, deploy anew: state machine and functions may not fit each other."
-        to_do = [*to_do, *wrapped(deploy)]
+        what, error = f"{_noun(run)} FAILED", str(end["error"] or "")
+        details = "Step Functions ended the execution"
+        why = "Step Functions ended the execution for an error in the state machine, often a missing permission. "
+        why += "The page of the execution has the message."
+        deploy = "If it fails in the same way again, deploy: state machine and functions may not match."
+        to_do = [deploy, *to_do]
+    verdict = f"Can wait until morning if the application works. The {_noun(run).lower()} ended early "
+    verdict += f"({details}); {database.summary}."
     if database.at_work:
-        wait = wrapped("Wait until the run that is at work has ended: a new one would only wait for it. Then:")
-        to_do, command = [*wait, *to_do], _watch(environment)
-    subject, headline = f"{status}: migrations ended", f"A run of migrations on {environment} {headline}."
-    now = [*database.lines, *wrapped(SETTLED)]
-    return _compose(run, subject, headline, f"{status}\n{happened}", why, now, to_do, command, reason)
+        wait = "A run is in progress. Watch it until it has ended; a new run would only wait for it:"
+        to_do, command = [wait], _watch(environment)
+    return _compose(run, what, details, verdict, why, database, (to_do, command), reason, error)
 
 
 def pending(run: Run, database: DatabaseState) -> Mail:
     """The mail about migrations that are deployed and not applied."""
-    to_do = "Start a run: that is always safe. One that is at work is waited for."
-    command = NextCommand("run", ("--env", run.environment))
+    to_do, command = ["Start a run (always safe):"], NextCommand("run", ("--env", run.environment))
     if database.at_work:
-        to_do = "Wait until the run that is at work has ended, and see whether it has left anything: a new one would "
-        to_do, command = f"{to_do}only wait for it.", _watch(run.environment)
-    why = "The event of a deployment was missed, or a run failed and was not started again. Or a run is under way and "
-    happened = "The daily check found migrations that were deployed and are not applied."
-    headline = f"Migrations are waiting on {run.environment}."
-    now = [*database.lines, *wrapped("The check changed nothing.")]
-    why += "waits between two tries."
-    return _compose(run, "Migrations pending", headline, happened, why, now, wrapped(to_do), command)
+        wait = "A run is in progress. Watch it, and see whether anything is still pending when it has ended:"
+        to_do, command = [wait], _watch(run.environment)
+    details = f"{database.pending} not applied"
+    verdict = "Can wait until morning unless a deployed release needs a pending migration. The daily check found "
+    verdict += f"migrations that are deployed but not applied ({database.summary})."
+    why = "Either no run was started after a deployment, or a run failed or is waiting for a retry."
+    return _compose(run, "Migrations PENDING", details, verdict, why, database, (to_do, command))
 
 
 def known_input(execution_input: object) -> dict[str, str] | None:
@@ -235,14 +257,15 @@ def known_input(execution_input: object) -> dict[str, str] | None:
     return known if exact else {**known, "action": _NO_ACTION}
 
 
-def _start_again(run: Run, safe: str) -> tuple[list[str], NextCommand]:
+def _start_again(run: Run) -> tuple[list[str], NextCommand]:
     """What to do, and the command that does the same again, up to the same migration. After a rollback, or if the input
     isn't known, the command is `status`."""
     if run.input is None or run.key("action") == _NO_ACTION:
-        return wrapped(f"{UNKNOWN} Then start the same again. {safe}"), _status(run.environment)
-    caution = "Look first (status): a run applies anew what the rollback has undone. Then start"
-    first = caution if undoes(run) else "Start"
-    return wrapped(f"{first} a new execution. {safe}"), next_command(TRY_AGAIN, run.input, run.environment)
+        return [UNKNOWN, "See what is applied, then start the same action again:"], _status(run.environment)
+    if undoes(run):
+        caution = "Careful: a run applies again what the rollback has undone."
+        return [caution, "See what is applied, then start the rollback again:"], _status(run.environment)
+    return [_START], next_command(TRY_AGAIN, run.input, run.environment)
 
 
 def _logs(run: Run) -> NextCommand:

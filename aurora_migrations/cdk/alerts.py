@@ -82,6 +82,7 @@ class Alerts(Construct):
     def __init__(self, scope: Construct, name: str, *, settings: Environment, key: kms.Key) -> None:
         super().__init__(scope, name)
         self.key = key
+        self.environment = settings.name
         self.topic = sns.Topic(
             self,
             "Topic",

@@ -31,7 +31,7 @@ from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_
 
 FAILURE = "$.failure"
 SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
-FAILED = "A run of migrations failed"
+FAILED = "Migration FAILED"
 CONTRACT_BROKEN = {
     "Error": execution.CONTRACT_BROKEN,
     "Cause": "Function and state machine do not fit each other; deploy them again.",

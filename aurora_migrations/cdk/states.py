@@ -108,13 +108,19 @@ def _try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
 
 
 def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPublish:
-    """A state that sends the mail under a path, and leaves the state's data as they are."""
+    """A state that sends the mail under a path, and leaves the state's data as they are. The message has attributes,
+    by which a subscription can filter."""
+    attributes = {key: sfn.JsonPath.string_at(f"{path}.{key}") for key in layout.ATTRIBUTES}
     task = tasks.SnsPublish(
         scope,
         name,
         topic=alerts.topic,
         subject=sfn.JsonPath.string_at(f"{path}.subject"),
         message=sfn.TaskInput.from_json_path_at(f"{path}.body"),
+        message_attributes={
+            key: tasks.MessageAttribute(value=value)
+            for key, value in {"environment": alerts.environment, **attributes}.items()
+        },
         result_path=sfn.JsonPath.DISCARD,
         task_timeout=sfn.Timeout.duration(_SENDING),
     )
@@ -131,7 +137,7 @@ def fill(written: layout.Mail, *paths: str) -> dict[str, str]:
     if set("'\\") & set(written.body):
         raise ValueError(f"An apostrophe or backslash would end the text of a States.Format: {written.body!r}")
     arguments = ", ".join((f"'{written.body}'", *paths))
-    return {"subject": written.subject, "body": sfn.JsonPath.string_at(f"States.Format({arguments})")}
+    return {**written.to_dict(), "body": sfn.JsonPath.string_at(f"States.Format({arguments})")}
 
 
 # ---- conditions: a missing path is an error that can't be caught, so each checks for presence first -----------------
@@ -155,4 +161,4 @@ def is_true(path: str) -> sfn.Condition:
 
 def is_mail(path: str) -> sfn.Condition:
     """Whether a function has written a mail there."""
-    return sfn.Condition.and_(*(is_text(f"{path}.{part}") for part in ("subject", "body")))
+    return sfn.Condition.and_(*(is_text(f"{path}.{part}") for part in ("subject", "body", *layout.ATTRIBUTES)))

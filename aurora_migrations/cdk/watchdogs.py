@@ -28,7 +28,7 @@ from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
 from aurora_migrations.engine.steps.layout import unwritten
 
 _MAIL, _AGAIN = "$.mail", "$.again"  # in preflight's answer, which is all that is left of the state
-ENDED = "A run of migrations ended early"
+ENDED = "Migration STOPPED"
 GRACE = cdk.Duration.seconds(60)  # before the notice machine's first check, and between checks
 WHILE_AT_WORK = cdk.Duration.minutes(5)  # between two checks of the daily check
 TIMEOUT_MS = 21_600_000
@@ -63,7 +63,7 @@ class Notice(Construct):
             self,
             "Rule",
             rule_name=Names(settings.name).of("on-end"),
-            description="An execution of the migrations that ended without telling anybody.",
+            description="An execution of the migrations ended without a mail of its own.",
             event_pattern=events.EventPattern(
                 source=["aws.states"],
                 detail_type=["Step Functions Execution Status Change"],
@@ -139,7 +139,7 @@ class DailyCheck(Construct):
             self,
             "Rule",
             rule_name=Names(settings.name).of("daily"),
-            description="The net under: it was deployed, and nothing ran.",
+            description="Checks every day that nothing that was deployed is still pending.",
             schedule=events.Schedule.cron(hour=HOUR, minute="0"),
             targets=[start(own, watchdogs.dead_letters, events.RuleTargetInput.from_object({"trigger": "daily"}))],
         )
@@ -151,7 +151,7 @@ class DailyCheck(Construct):
             environment=watchdogs.settings.name,
             alerts=watchdogs.alerts,
             functions=watchdogs.functions,
-            what="The daily check of migrations failed",
+            what="Daily check FAILED",
             execution_input={"action": "plan", "trigger": "daily"},
         )
         checking = report(

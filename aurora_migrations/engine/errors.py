@@ -13,9 +13,10 @@
     └── internal     InternalError
 
 An error has a message, facts (place, SQLSTATE, blockers), a cause (`cause`), the state in which it leaves the database
-(`state`), what to do (`solution`) and what to type next (`next_command`). `retryable` marks transient faults;
-`by_deployment` those whose remedy is a changed file or setting, which needs a deployment on AWS; `otherwise` names, for
-those, what else may have been corrected, after which a run is enough.
+(`state`), what to do (`solution`) and what to type next (`next_command`). `headline` is the error in a few words, for
+the subject of a mail. `retryable` marks transient faults; `by_deployment` those whose remedy is a changed file or
+setting, which needs a deployment on AWS; `otherwise` names, for those, what else may have been corrected, after which a
+run is enough.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 PROGRAM = "aurora-migrations"
-_DONE = (("applied", "Applied by this run and staying"), ("rolled_back", "Rolled back by this run"))
+_DONE = (("applied", "Applied by this run"), ("rolled_back", "Rolled back by this run"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class MigratorError(Exception):
 
     Args:
         message: what happened, in one sentence, without row values or secrets.
-        cause, solution, state, next_command, by_deployment: where this occurrence knows better than its class.
+        cause, solution, state, next_command, by_deployment: where this occurrence knows better than its class. Each
+            line of a solution is a step.
         about: an object for callers that goes into no result: a LockTimeout's wait, an InvalidFile's problems.
         facts: JSON-able values (file, line, sqlstate ...) that go into results, logs and mails as they are.
     """
@@ -71,6 +73,7 @@ class MigratorError(Exception):
     retryable: ClassVar[bool] = False
     by_deployment: bool = False
     otherwise: ClassVar[str] = ""
+    headline: ClassVar[str] = ""
     next_command: NextCommand = TRY_AGAIN
     cause: str = ""
     solution: str = ""
@@ -121,12 +124,17 @@ class MigratorError(Exception):
     @property
     def whole_state(self) -> str:
         """The state, and with it what the run had done before it failed."""
+        done = self.done
+        return f"{self.state.replace(MigratorError.state, 'Nothing else was changed.')} {done}" if done else self.state
+
+    @property
+    def done(self) -> str:
+        """What the run had done before it failed; empty if nothing."""
         for fact, words in _DONE:
             done = self.facts.get(fact)
             if isinstance(done, list) and done:
-                rest = self.state.replace(MigratorError.state, "Nothing else was changed.")
-                return f"{rest} {words}: {', '.join(map(str, done))}."
-        return self.state
+                return f"{words}: {', '.join(map(str, done))}."
+        return ""
 
     def to_dict(self) -> dict[str, object]:
         """The error as JSON-able data."""
@@ -135,28 +143,30 @@ class MigratorError(Exception):
             "message": self.message,
             "cause": self.cause,
             "state": self.state,
-            "solution": self.solution,
+            "solution": " ".join(self.solution.splitlines()),
             "next_command": str(self.next_command),
             **self.facts,
         }
 
 
 class InvalidInput(MigratorError):
-    """What was asked for can't be done as it was asked."""
+    """The request can't be carried out as it is."""
 
     family = "input"
+    headline = "the request is invalid"
     next_command = NextCommand("list")
-    cause = "The request doesn't fit the migrations or the database it names."
-    solution = "Correct the request and run it again."
+    cause = "The request doesn't match the migrations or the database."
+    solution = "Correct the request."
 
 
 class InvalidFile(MigratorError):
-    """Files in the migrations folder that are misnamed, unreadable or hold what may not run. Names all of them."""
+    """Misnamed, unreadable or invalid files in the migrations folder. Lists all of them."""
 
     family = "input"
+    headline = "a migration file is invalid"
     by_deployment = True
-    cause = "The migrations folder holds files that can't be run as they are."
-    solution = "Correct the files named above and run again."
+    cause = "The migrations folder contains invalid files."
+    solution = "Correct the files listed here."
 
     @property
     def problems(self) -> tuple[Any, ...]:
@@ -165,117 +175,129 @@ class InvalidFile(MigratorError):
 
 
 class HazardRefused(MigratorError):
-    """Files that may hurt when they are deployed, where hazards are refused; the fact `hazards` lists them."""
+    """Risky statements, in an environment that refuses them; the fact `hazards` lists them."""
 
     family = "input"
+    headline = "a risky statement was refused"
     by_deployment = True
     next_command = NextCommand("check")
-    cause = "Hazards are refused here (--hazards; on AWS the setting `hazards`), and no file says why it accepts these."
-    solution = "Write it as the help above says, or accept it in the file: `-- migration: allow = RULE because REASON`."
+    cause = "Risky statements are refused here (--hazards; on AWS the setting `hazards`) unless the file allows them."
+    solution = "Rewrite the statement as shown, or allow it in the file: `-- migration: allow = RULE because REASON`."
 
 
 class ActionNotAllowed(MigratorError):
-    """The environment doesn't allow the action; the fact `allowed` lists those that it does."""
+    """The environment doesn't allow the action; the fact `allowed` lists the allowed ones."""
 
     family = "input"
+    headline = "the action is not allowed"
     by_deployment = True
     next_command = NextCommand("list")
-    cause = "Each environment lists the actions it allows, and this one isn't among them."
-    solution = "Use an environment that allows it, or add it to the environment's allowed actions and deploy."
+    cause = "The action isn't in the environment's list of allowed actions."
+    solution = "Use an environment that allows it, or add it to the environment's allowed actions."
 
 
 class InvalidManifest(MigratorError):
-    """The manifest is missing, damaged, of another format, or of other files than those beside it."""
+    """The manifest is missing, damaged, in another format, or doesn't match the files beside it."""
 
     family = "package"
+    headline = "the manifest does not match the files"
     by_deployment = True
     next_command = NextCommand("check", ("--write-manifest",))
-    cause = (
-        "The folder was changed after its manifest had been written, or the manifest was not written by this version."
-    )
+    cause = "The folder was changed after its manifest was written, or another version wrote the manifest."
     solution = (
-        "Write it anew (`aurora-migrations check --write-manifest`; a build for AWS does so), or delete manifest.json "
-        "where files can be read instead."
+        "Write the manifest again: `aurora-migrations check --write-manifest`. A build for AWS does this. Where the "
+        "files can be read without one, delete manifest.json."
     )
 
 
 class PackageChanged(MigratorError):
-    """The files aren't those that the run began with."""
+    """The files differ from those that the run started with."""
 
     family = "package"
-    cause = "The folder was changed, or another version was deployed, while the run was under way."
-    solution = "Run again: the run starts over with the files as they are now."
+    headline = "the files changed during the run"
+    cause = "The folder was changed, or another version was deployed, during the run."
+    solution = "The new run uses the files as they are now."
 
 
 class SecretNotFound(MigratorError):
     """Secrets Manager has no such secret, or no current value of it."""
 
     family = "secret"
+    headline = "the database secret was not found"
     by_deployment = True
     otherwise = "the secret was restored"
-    cause = "The secret's ARN is wrong, or the secret was deleted, or is of another account or region."
-    solution = "Correct the secret's ARN in the environment's settings and deploy, or restore the secret."
+    cause = "The secret's ARN is wrong, or the secret was deleted or belongs to another account or region."
+    solution = "Correct the secret's ARN in the environment's settings, or restore the secret."
 
 
 class SecretAccessDenied(MigratorError):
     """The function may not read the secret, or may not use the key that it is encrypted with."""
 
     family = "secret"
-    cause = "The function's role, the secret's policy or the VPC endpoint's policy doesn't let it read the secret."
+    headline = "access to the database secret is denied"
+    cause = "The function's role, the secret's policy or the VPC endpoint's policy doesn't allow reading the secret."
     solution = (
-        "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if it is a customer's own. "
-        "If all is granted, see whether the ARN in the settings is complete: AWS adds six characters at its end."
+        "Grant secretsmanager:GetSecretValue on the secret, and kms:Decrypt on its key if that is customer managed. "
+        "Also check that the ARN in the settings is complete: AWS adds a hyphen and six characters at its end."
     )
 
 
 class SecretMalformed(MigratorError):
-    """The secret isn't one of a PostgreSQL database, or contradicts the settings. None of its values is told."""
+    """The secret isn't one of a PostgreSQL database, or contradicts the settings. Its values are never shown."""
 
     family = "secret"
-    cause = "The secret is of another database or another product, or was written by hand."
-    solution = "Write it as Amazon RDS does: a JSON object with username and password; host, port and dbname may join."
+    headline = "the database secret is incomplete"
+    cause = "The secret belongs to another database or product, or was written by hand."
+    solution = (
+        "Write it as Amazon RDS does: a JSON object with username and password, and optionally host, port and dbname."
+    )
 
 
 class SecretsUnreachable(MigratorError):
-    """Secrets Manager didn't answer in time, or is out of order."""
+    """Secrets Manager didn't answer in time, or is unavailable."""
 
     family = "secret"
+    headline = "Secrets Manager is unreachable"
     retryable = True
-    cause = "There is no way from the function's subnets to Secrets Manager: no VPC endpoint, or port 443 is closed."
+    cause = "The function's subnets have no route to Secrets Manager: no VPC endpoint, or port 443 is closed."
     solution = "Check the VPC endpoint for Secrets Manager, its security group's rule for port 443, and its DNS name."
 
 
 class DatabaseUnreachable(MigratorError):
-    """No connection; the fact `step` says where it ended: DNS, TCP, TLS or startup."""
+    """No connection; the fact `step` is where it failed: DNS, TCP, TLS or startup."""
 
     family = "connection"
+    headline = "the database is unreachable"
     retryable = True
-    cause = "The database's address is wrong, or the network between here and there doesn't let us through."
-    solution = "Check host and port, the security group's rule for the port, and that the database is up."
+    cause = "The database's address is wrong, or the network blocks the connection."
+    solution = "Check the host and the port, the security group's rule for the port, and that the database is running."
 
 
 class DatabaseBusy(MigratorError):
-    """The server is there and takes no connection now."""
+    """The server is running but accepts no connections now."""
 
     family = "connection"
+    headline = "the database accepts no connections"
     retryable = True
-    cause = "All connections are taken, or the server is starting up or shutting down."
-    solution = "Wait and run again; if it lasts, see who holds the connections (pg_stat_activity)."
+    cause = "All connections are in use, or the server is starting up or shutting down."
+    solution = "Wait, then run again. If it persists, see who holds the connections (pg_stat_activity)."
 
 
 class ConnectionLost(MigratorError):
-    """The connection broke while a run was under way."""
+    """The connection was lost during a run."""
 
     family = "connection"
+    headline = "the connection was lost"
     retryable = True
     cause = "The server was restarted or failed over, an administrator ended the session, or the network broke."
-    solution = "Run again: what is applied is in the history, and the run goes on after it."
+    solution = "Run again: the new run continues after the last applied migration."
 
 
 class NotAWriter(MigratorError):
     """The server is a standby (a reader), or became one."""
 
     family = "connection"
+    headline = "connected to a reader"
     retryable = True
     next_command = NextCommand("status")
     cause = "The address leads to a reader, or a failover has just happened."
@@ -286,34 +308,39 @@ class AuthenticationFailed(MigratorError):
     """The server refused the user or the password."""
 
     family = "connection"
-    cause = "User or password are wrong, or pg_hba.conf doesn't admit this user from here."
+    headline = "the database refused the login"
+    cause = "The user or the password is wrong, or pg_hba.conf doesn't allow this user to connect from here."
     solution = (
-        "Check user and password: on AWS those in the secret; in a URL, where an @ or / of a password is %40 or %2F."
+        "Check the user and the password: on AWS in the secret, otherwise in the URL, where @ and / in a password are "
+        "written %40 and %2F."
     )
 
 
 class DatabaseNotFound(MigratorError):
-    """The server has no database of that name."""
+    """The server has no database with that name."""
 
     family = "connection"
+    headline = "the database does not exist"
     by_deployment = True
     otherwise = "the database was created"
-    cause = "The database's name is wrong, or it hasn't been created yet."
+    cause = "The database's name is wrong, or the database hasn't been created yet."
     solution = "Check the name (the setting `database.name`, or the end of the URL), or create the database."
 
 
 class InsufficientPrivilege(MigratorError):
-    """The role may not do what the runner itself needs (a file's own statement is MigrationFailed)."""
+    """The role lacks a privilege that the runner itself needs (for a file's own statement: MigrationFailed)."""
 
     family = "connection"
+    headline = "the database role lacks a privilege"
     cause = "The database role lacks a privilege that the runner needs for its history."
-    solution = "Grant it, or connect as another role."
+    solution = "Grant it to the role, or connect as another role."
 
 
 class LockTimeout(MigratorError):
-    """A statement waited longer than it may for a lock that somebody else holds; the fact `blockers` says who."""
+    """A statement waited too long for a lock that another session holds; the fact `blockers` says which."""
 
     family = "contention"
+    headline = "another session holds a lock"
     retryable = True
     cause = "Another session holds a lock that the statement needs."
     solution = "Run again when that session has ended, or end it."
@@ -325,122 +352,134 @@ class LockTimeout(MigratorError):
 
 
 class Deadlock(MigratorError):
-    """PostgreSQL broke a deadlock by ending our transaction."""
+    """PostgreSQL resolved a deadlock by aborting our transaction."""
 
     family = "contention"
+    headline = "deadlock"
     retryable = True
-    cause = "The file and another session took the same locks in different order."
+    cause = "The file and another session took the same locks in a different order."
     solution = "Run again."
 
 
 class AnotherRunInProgress(MigratorError):
-    """The run lock is held by somebody else, and was so for the whole budget."""
+    """Another session held the run lock for as long as this run could wait."""
 
     family = "contention"
+    headline = "another run is in progress"
     retryable = True
     next_command = NextCommand("status")
-    cause = "Another run works on this database; only one may."
-    solution = "Wait for it to end and run again, or give this run more time (--wait; on AWS the setting `lock_wait`)."
+    cause = "Only one run can work on a database at a time."
+    solution = "Run again when it has ended, or let this run wait longer (--wait; on AWS the setting `lock_wait`)."
 
 
 class MigrationChanged(MigratorError):
-    """A file isn't the one that was applied."""
+    """A file differs from the one that was applied."""
 
     family = "history"
+    headline = "changed after it was applied"
     by_deployment = True
     next_command = NextCommand("status")
-    cause = "The file was edited after it had been applied to this database."
-    solution = "Put the file back as it was, and write what you want to change as a new migration."
+    cause = "The file was edited after it was applied to this database."
+    solution = "Restore the file, and write the change as a new migration."
 
 
 class MigrationMissing(MigratorError):
-    """The history knows a version in the middle that the folder doesn't have."""
+    """The history has a version below the newest one that the folder lacks."""
 
     family = "history"
+    headline = "applied, but its file is missing"
     by_deployment = True
     next_command = NextCommand("status")
-    cause = "A file that is applied to this database is not in the folder, though later ones are."
+    cause = "A file that was applied to this database is missing from the folder, although later ones are there."
     solution = (
-        "Bring the file back (its text is in aurora_migrations.applied, column sql), or check that this is the right "
-        "folder."
+        "Restore the file (from version control, or from aurora_migrations.applied, column sql), or check that this is "
+        "the right folder."
     )
 
 
 class OutOfOrder(MigratorError):
-    """A file that isn't applied has a lower version than one that is."""
+    """A pending file has a lower version than an applied one."""
 
     family = "history"
+    headline = "its number is too low"
     by_deployment = True
     next_command = NextCommand("status")
-    cause = "Its number was taken before the others were applied, often on another branch."
-    solution = "Give the file a version above the highest applied one and run again."
+    cause = "The file was numbered before the others were applied, often on another branch."
+    solution = "Give the file a version above the highest applied one."
 
 
 class InDoubt(MigratorError):
-    """The connection broke at COMMIT and the history couldn't be asked what became of it."""
+    """Whether a commit took effect isn't known: the connection was lost, and the history couldn't be read."""
 
     family = "history"
+    headline = "not known if it was applied"
     next_command = NextCommand("status")
-    cause = "The connection was lost while a commit was under way, and the database could not be reached again in time."
-    solution = "Run again: the runner reads the history first and goes on from what is true."
-    state = "The last file is either wholly in, with its history, or not at all; the next run finds out which."
+    cause = "The connection was lost during a commit, and the database could not be reached again in time."
+    solution = "Run again: a run reads the history first, and continues from there."
+    state = "The last file is applied either completely or not at all; the next run finds out which."
 
 
 class HistoryUnreadable(MigratorError):
-    """The schema aurora_migrations is there but isn't a history that this version can use."""
+    """The schema aurora_migrations exists but isn't a history that this version can read."""
 
     family = "history"
+    headline = "the history cannot be read"
     by_deployment = True
-    cause = "The history was made by a newer version of the product, or the schema is something else."
-    solution = "Check out the newest version of the product and deploy it."
+    cause = "A newer version of aurora-migrations wrote the history, or the schema is something else."
+    solution = "Use the newest version of aurora-migrations."
 
 
 class MigrationFailed(MigratorError):
-    """PostgreSQL refused a statement of a file."""
+    """PostgreSQL rejected a statement of a file."""
 
     family = "sql"
+    headline = "a statement failed"
     by_deployment = True
-    otherwise = "data or privileges in the database were put right"
-    cause = "PostgreSQL refused a statement of the file."
-    solution = "Correct the file and run again."
+    otherwise = "data or privileges in the database were corrected"
+    cause = "PostgreSQL rejected a statement in the file."
+    solution = "Correct the file."
 
 
 class StatementTimeout(MigratorError):
-    """A statement ran longer than statement_timeout."""
+    """A statement ran longer than statement_timeout allows."""
 
     family = "sql"
+    headline = "a statement took too long"
     by_deployment = True
-    cause = "The statement takes longer than its time limit allows."
+    cause = "The statement takes longer than its time limit."
     solution = (
-        "Split the work over several files or batches, or raise the limit for this file with a first line "
-        "`-- migration: statement_timeout = TIME`, such as 30min, if that is more than it was."
+        "Split the work into several files or batches, or raise the limit for this file with a first line "
+        "`-- migration: statement_timeout = TIME`, such as 30min."
     )
 
 
 class Cancelled(MigratorError):
-    """Somebody cancelled the statement, or pressed Ctrl-C."""
+    """Somebody canceled the statement, or pressed Ctrl-C."""
 
     family = "sql"
+    headline = "a statement was canceled"
     next_command = NextCommand("history")
-    cause = "Somebody asked PostgreSQL or this program to stop."
-    solution = "Ask who did it and why before you run again."
+    cause = "Somebody canceled the statement, or stopped this program."
+    solution = "Find out who did it and why before you run again."
 
 
 class VerificationFailed(MigratorError):
-    """The file ran, and what it promised isn't true; the fact `checks` lists each expectation that failed."""
+    """The file ran, but an expectation isn't met; the fact `checks` lists each one that failed."""
 
     family = "verify"
+    headline = "a check failed"
     by_deployment = True
-    otherwise = "data in the database was put right"
-    cause = "The file ran without an error, and what it promised is not true afterwards."
-    solution = "Correct the file, or its promise, and run again."
+    otherwise = "data in the database was corrected"
+    cause = "The file ran without an error, but its expectations are not met."
+    solution = "Correct the file, or its expectation."
 
 
 class InternalError(MigratorError):
-    """Something that the product doesn't know how to tell; the facts `kind` and `frames` say what and where."""
+    """An unexpected exception; the facts `kind` and `frames` say which and where."""
 
     family = "internal"
+    headline = "internal error"
     next_command = NextCommand("status")
-    cause = "A mistake in the product itself."
-    solution = "Look where the database stands, run again, and report this if it lasts."
-    state = "What is applied is in the history; a file that was under way is rolled back, or goes on in the next run."
+    cause = "A bug in aurora-migrations."
+    solution = "Check the status, then run again. If it happens again, report it."
+    state = "Applied migrations are in the history; an unfinished file is rolled back, or continues in the next run."

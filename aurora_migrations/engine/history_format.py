@@ -218,8 +218,8 @@ def upgrade(session: Session) -> None:
             raise named_error(error.error).but(state=BEFORE_FILES) from error
         database, user = (name.replace('"', '""') for name in (server.database, server.user))
         raise InsufficientPrivilege(
-            f"The role {server.user} may not make the history: {found.message}.",
-            solution=f'As its owner: GRANT CREATE ON DATABASE "{database}" TO "{user}"; or make the schema for it: '
+            f"The role {server.user} can't create the history: {found.message}.",
+            solution=f'As its owner: GRANT CREATE ON DATABASE "{database}" TO "{user}"; or create the schema for it: '
             f'CREATE SCHEMA {SCHEMA} AUTHORIZATION "{user}";',
             user=server.user,
         ) from error

@@ -83,7 +83,7 @@ def as_cancelled(meanwhile: str) -> Iterator[None]:
 
 def cancelled(when: str) -> Cancelled:
     """The error of a run that Ctrl-C stopped: `between two files`."""
-    return Cancelled(f"Stopped by Ctrl-C {when}.", cause="Ctrl-C was pressed.", solution="Run again when you like.")
+    return Cancelled(f"Stopped by Ctrl-C {when}.", cause="Ctrl-C was pressed.", solution="Run again when you want.")
 
 
 def _keep(number: int, frame: FrameType | None) -> None:

@@ -89,7 +89,7 @@ class Plan:
         if self.ahead:
             names = ", ".join(record.name for record in self.ahead)
             warnings.append(f"The database is ahead of this folder: {names} applied, but not here. {older}")
-        warnings += [f"{name} is partly in, but not in this folder. {older}" for name in self.left]
+        warnings += [f"{name} is partly applied, but not in this folder. {older}" for name in self.left]
         return warnings
 
 
@@ -142,22 +142,22 @@ def plan_rollback(
     if lowest not in applied:
         raise InvalidInput(
             f"Migration {target} isn't applied, so it can't be rolled back.",
-            cause="The history doesn't have it.",
+            cause="It isn't in the history.",
             solution="See `aurora-migrations list` for what is applied.",
         )
     newest = applied[max(applied)]
-    again = f"Look again; to undo everything from {newest.label} down to {target}, confirm {newest.label}."
+    again = f"Check the status; to undo everything from {newest.label} down to {target}, confirm {newest.label}."
     if undone.others:
         raise InvalidInput(
-            f"Others have changed the database since this rollback began: {', '.join(undone.others)}.",
-            cause=f"It had undone {len(undone.versions)} and was interrupted; then another run had its turn.",
+            f"The database has been changed since this rollback began: {', '.join(undone.others)}.",
+            cause=f"It was interrupted after {len(undone.versions)}; then another run changed the database.",
             solution=again,
-            state="What this execution has undone stays undone; nothing more was.",
+            state="What this execution has rolled back stays rolled back; nothing else was changed.",
         )
     if confirm is not None and version_of(confirm) != max(undone.versions | {newest.version}):
         raise InvalidInput(
             f"The confirmation is {confirm[:40]!r}, but the newest applied migration is {newest.name}.",
-            cause="The number is wrong, or somebody has applied another migration meanwhile.",
+            cause="The number is wrong, or another migration has been applied since.",
             solution=again,
         )
     chosen = [version for version in sorted(applied, reverse=True) if version >= lowest]
@@ -184,7 +184,7 @@ def find_target(package: Package, target: str) -> Migration:
         raise InvalidInput(
             f"The target {without_password(target)[:60]!r} isn't a migration's number.",
             cause="A target is the number at the beginning of a file's name.",
-            solution="Name it by its number, such as 017; `aurora-migrations list` shows them.",
+            solution="Use a number, such as 017; `aurora-migrations list` shows them.",
         )
     version = version_of(target)
     found = None if version is None else package.by_version.get(version)
@@ -194,8 +194,8 @@ def find_target(package: Package, target: str) -> Migration:
             f"There is no migration {target[:40]} in {_place(package)} "
             f"({len(package.migrations)} files, {first} to {last}).",
             cause="The number is wrong, or the file isn't in this folder.",
-            solution="See `aurora-migrations list`. If the file isn't there, name its folder with --migrations DIR; on "
-            "AWS, deploy it.",
+            solution="See `aurora-migrations list`. If the file is missing there, set its folder with --migrations "
+            "DIR; on AWS, deploy it.",
         )
     return found
 
@@ -215,8 +215,8 @@ def _check_numbers_taken(changed: Sequence[Migration], applied: Mapping[int, App
         raise MigrationChanged(
             f"A number is taken: {details}.",
             cause="Two migrations have the same number, often from two branches; or a file was renamed and edited.",
-            solution=f"Give the file here a number above {highest.label}, and bring back the one that is applied: its "
-            "text is in aurora_migrations.applied, column sql. If it is the same one, put back its name and its text.",
+            solution=f"Give the file here a number above {highest.label}, and restore the applied one: its text is "
+            "in aurora_migrations.applied, column sql. If both are the same migration, restore its name and its text.",
             files=[migration.name for migration, _ in others],
         )
 
@@ -230,7 +230,7 @@ def _check_renumbered(package: Package, applied: Mapping[int, Applied], limit: i
         details = "; ".join(f"{m.name} is {r.name}, applied {r.applied_at}" for m, r in found)
         raise MigrationMissing(
             f"Applied under another number: {details}.",
-            cause="The file was renamed. The history knows a migration by its number, so this one would run again.",
+            cause="The file was renamed. The history identifies migrations by number, so this one would run again.",
             solution=f"Rename it back: {', '.join(f'{m.name} to {r.name}' for m, r in found)}. To run the same "
             "statements once more, keep both files.",
             files=[migration.name for migration, _ in found],
@@ -244,10 +244,10 @@ def _check_partly_applied(package: Package, state: State, limit: int) -> tuple[s
     for version, progress in below.items():
         if progress.action == "rollback" and version in state.applied:
             raise MigrationChanged(
-                f"{progress.name} is rolled back in part: {count_units(progress)} of its down file ran, what follows "
+                f"{progress.name} is partly rolled back: {count_units(progress)} of its down file ran, the next one "
                 "failed.",
-                cause="A down file of several parts, which commit by themselves, didn't get to its end.",
-                solution="Roll it back to the end; the rollback goes on where it had failed.",
+                cause="Its down file has several units, which commit separately, and did not finish.",
+                solution="Finish the rollback; it continues where it failed.",
                 next_command=NextCommand("rollback", (progress.label, "--confirm", str(max(state.applied)))),
                 files=[progress.name],
             )
@@ -265,13 +265,13 @@ def partly_missing(progress: Progress, instead: str | None = None) -> MigrationM
     """The error of a partly applied file that isn't in the folder, or has another number there."""
     begins = f", and {instead} begins with the same" if instead else ""
     return MigrationMissing(
-        f"{progress.name} is partly in ({count_units(progress)}), but not in this folder{begins}.",
-        cause="The file was renamed to another number, or taken away, after an attempt had failed in the middle of it.",
-        solution=f"Give it its number {progress.label} back, so that the run goes on where it had failed.",
+        f"{progress.name} is partly applied ({count_units(progress)}), but not in this folder{begins}.",
+        cause="The file was renumbered or removed after an attempt had failed halfway through it.",
+        solution=f"Restore it with its number {progress.label}; the run then continues where it failed.",
         files=[progress.name],
     )
 
 
 def count_units(progress: Progress) -> str:
-    """Its committed units, for messages: `1 part`, `2 parts`."""
-    return f"{len(progress.units)} part{'' if len(progress.units) == 1 else 's'}"
+    """Its committed units, for messages: `1 unit`, `2 units`."""
+    return f"{len(progress.units)} unit{'' if len(progress.units) == 1 else 's'}"

@@ -181,9 +181,9 @@ class RunningAttempt:
         if tags & _BREAKS_OUT or not session.in_transaction:
             raise MigrationFailed(
                 f"{job.file} ended its transaction itself ({', '.join(sorted(tags & _BREAKS_OUT)) or 'ROLLBACK'}).",
-                cause="The file commits or rolls back by itself, and the check before the run didn't see it.",
-                solution="See what of the file is in the database, take it out of the file, and report this.",
-                state="What the file committed by itself stays; nothing is recorded as applied.",
+                cause="The file commits or rolls back on its own, which the check before the run did not detect.",
+                solution="Find out what the file has committed, remove that from the file, and report this.",
+                state="What the file committed stays; nothing is recorded as applied.",
                 **job.facts,
                 rolled_back=False,
             )

@@ -28,6 +28,7 @@ class Ran:
     cause: str | None
     output: Any
     mails: list[tuple[str, str]]
+    attributes: list[dict[str, str]]  # of each mail's message
 
 
 def run(
@@ -49,8 +50,9 @@ def run(
         told = _ended(states, began["executionArn"])
         sent = sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics[arn].sent_notifications if topic else []
         mails = [(subject, message) for _, message, subject, *_ in sent]
+        attributes = [{key: str(each["Value"]) for key, each in given.items()} for _, _, _, given, *_ in sent]
     output = json.loads(told["output"]) if told.get("output") else None
-    return Ran(told["status"], told.get("error"), told.get("cause"), output, mails)
+    return Ran(told["status"], told.get("error"), told.get("cause"), output, mails, attributes)
 
 
 def _from(machine: Machine, start: str, topic: str, answers: dict[str, Any]) -> dict[str, Any]:

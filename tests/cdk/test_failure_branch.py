@@ -9,6 +9,7 @@ import pytest
 from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.cdk.workflow import STARTS
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
+from aurora_migrations.engine.steps.layout import Mail
 from functions import mail
 from functions.entrypoint import document
 from functions.workflow_mails import NO_CAUSE
@@ -19,6 +20,7 @@ from tools.documents import golden
 
 BRANCH = "In apply"
 WRITTEN = {"subject": "[dev] Runtime.ExitError in apply", "body": "Written by preflight, with a \\ and a ' and {}."}
+WRITTEN |= {"severity": "low", "error": "Runtime.ExitError", "migration": "018"}
 ANSWER = {"Write the mail": {"mail": WRITTEN}}
 MAIL = (WRITTEN["subject"], WRITTEN["body"])
 
@@ -38,7 +40,8 @@ def environment() -> str:
 def as_it_leaves(example: Example) -> str:
     """The document of an example's error, with its mail, as `functions.entrypoint` makes it."""
     subject, body = golden.failure_mail(example)
-    return document(example.error, {"subject": subject, "body": body}, execution=EXECUTION)
+    written = Mail(subject, body, "high", example.error.name, "018")
+    return document(example.error, written.to_dict(), execution=EXECUTION)
 
 
 PASSED_ON = ("InvalidInput", "HazardRefused", "LockTimeout", "MigrationChanged", "MigrationFailed")
@@ -50,6 +53,8 @@ PASSED_ON = ("InvalidInput", "HazardRefused", "LockTimeout", "MigrationChanged",
 def test_mail_of_an_error_of_ours_is_passed_on_unchanged(example: Example, workflow: Machine) -> None:
     ran = run(workflow, BRANCH, raised(example.error.name, as_it_leaves(example)))
     assert ran.mails == [golden.failure_mail(example)]
+    known = {"severity": "high", "environment": "dev", "error": example.error.name, "migration": "018"}
+    assert ran.attributes == [known]
     assert (ran.status, ran.error) == ("FAILED", example.error.name)
     assert json.loads(str(ran.cause))["errorType"] == example.error.name
 
@@ -131,7 +136,7 @@ DIED: dict[str, object] = {
 
 def without_execution(mail: tuple[str, str]) -> tuple[str, list[str]]:
     """Subject and words: an environment's name decides where lines end."""
-    return mail[0], mail[1].partition("THIS EXECUTION")[0].split()
+    return mail[0], mail[1].partition("EXECUTION")[0].split()
 
 
 def golden_mail(name: str, environment: str) -> tuple[str, str]:
@@ -166,7 +171,7 @@ def test_where_preflight_fails_too_a_short_mail_is_sent_whatever_the_error_is_ca
     data = {"failure": {"Error": name, "Cause": "why"}, "unwritten": {"Error": "Runtime.ExitError", "Cause": "-"}}
     ran = run(workflow, caught["Next"], data)
     ((subject, body),) = ran.mails
-    assert (subject, f"WHAT HAPPENED\n  {name}\n" in body) == (golden_mail(SHORT, "dev")[0], True)
+    assert (subject, f"WHAT HAPPENED\n  Reported error: {name}\n" in body) == (golden_mail(SHORT, "dev")[0], True)
     assert (ran.status, ran.error, ran.cause) == ("FAILED", name, "why")
 
 

@@ -114,7 +114,7 @@ def assert_short(told: tuple[str, str]) -> None:
     """It is the notice machine's own mail."""
     assert without_execution(told) == without_execution(golden_mail("end-no-function-could-tell", "dev"))
     page = f"https://console.aws.amazon.com/states/home?region={REGION}#/v2/executions/details/{ARN}"
-    assert told[1].endswith(f"THIS EXECUTION\n  {page}\n")
+    assert told[1].endswith(f"EXECUTION\n  {page}\n")
 
 
 @pytest.mark.parametrize("answer", NO_MAIL, ids=str)
@@ -272,8 +272,8 @@ def test_daily_check_mails_why_it_could_not_look(daily: Machine) -> None:
 def test_daily_check_of_which_preflight_can_tell_nothing_is_mailed_shortly(daily: Machine) -> None:
     (caught,) = daily.states["Write the mail"]["Catch"]
     ((subject, body),) = run(daily, caught["Next"], {**DIED, "unwritten": {}}).mails
-    assert subject == "[dev] The daily check of migrations failed"
-    assert "WHAT HAPPENED\n  Runtime.ExitError\n" in body
+    assert subject == "[dev] Daily check FAILED: the cause is not known yet"
+    assert "WHAT HAPPENED\n  Reported error: Runtime.ExitError\n" in body
 
 
 def test_daily_check_whose_mail_cannot_be_sent_fails(daily: Machine) -> None:

@@ -439,7 +439,7 @@ def test_folder_with_a_manifest_is_run_by_it(call: Call, on: Call, runnable: Mig
     answer = on("run")
     assert answer.code == 1
     assert "InvalidManifest" in answer.err
-    assert "or delete manifest.json" in answer.err
+    assert "delete manifest.json" in answer.err
     assert call("check", "--write-manifest", "--output", "json").json["digest"] == digest
     assert on("run").code == on("list").code == on("status").code == 0
 

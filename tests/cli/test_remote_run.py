@@ -102,7 +102,7 @@ def test_error_of_the_engine_is_told_as_if_it_had_happened_here(cloud: Cloud, ca
     assert shown == (
         "\nLockTimeout: A lock on orders was not to be had within 2 s.\n\n"
         "  Why    Another session holds a lock that the statement needs.\n"
-        "  State  Nothing else was changed. Applied by this run and staying: 017.\n"
+        "  State  Nothing else was changed. Applied by this run: 017.\n"
         "  Do     Run again when that session has ended, or end it.\n"
         "  Next   aurora-migrations run 018 --env dev --region eu-west-1\n"
         "Saved to migration-018-output.json\n"

@@ -82,8 +82,8 @@ def test_file_whose_session_ended_is_told_as_not_done_or_is_tried_again(work, be
         assert "terminating connection due to administrator command" in caught.value.message
         assert caught.value.facts["sqlstate"] == "57P01"
     assert caught.value.retryable
-    parts = f"{file} has 3 parts that commit by themselves: parts 1 to 2 are in; the rest isn't. The next "
-    parts += f"{'run' if work.action == 'apply' else 'rollback'} goes on there."
+    parts = f"{file} has 3 units that commit separately: units 1 to 2 are applied; the rest isn't. The next "
+    parts += f"{'run' if work.action == 'apply' else 'rollback'} continues there."
     assert caught.value.state == (parts if where == "in its last unit" else ROLLED_BACK)
     assert work.told(caught.value) == steps[:1] == work.done
 
@@ -160,7 +160,7 @@ def test_run_that_ends_after_it_lost_its_connection_says_which_parts_are_in(
     with pytest.raises(Cancelled if then == "Ctrl-C" else ConnectionLost) as caught:
         work.run(url=proxy.url(work.database.url), listener=cut, limits=PATIENT)
     assert proxy.wait()
-    assert caught.value.state.startswith(f"{work.path(steps[0]).name} has 3 parts that commit by themselves: part 1 is")
+    assert caught.value.state.startswith(f"{work.path(steps[0]).name} has 3 units that commit separately: part 1 is")
     assert work.parts == [1]
     monkeypatch.undo()
     assert work.rest() == steps
@@ -351,7 +351,7 @@ def test_connection_lost_while_others_are_waited_for_is_told_if_no_more_are_repl
     with pytest.raises(ConnectionLost) as caught:
         work.run(listener=Watcher(blocked=lambda wait: end_our_session(work)), limits=PATIENT)
     assert again == []
-    assert "3 parts that commit by themselves: parts 1 to 2 are in" in caught.value.state
+    assert "3 units that commit separately: units 1 to 2 are applied" in caught.value.state
     assert work.told(caught.value) == work.steps[:1] == work.done
 
 

@@ -128,7 +128,7 @@ def test_change_of_a_part_that_is_in_is_refused_and_nothing_runs(database, migra
         migrations.write("001_a.sql", (text.replace(BROKEN, "SELECT 3;\n") if corrected else text).format("a"))
         error = failing(database, migrations, MigratorError)
         assert (what, error.name) == (what, "MigrationChanged")
-        assert "partly in (3 parts" in error.message
+        assert "partly applied (3 units" in error.message
         assert (error.facts["file"], error.facts["migration"]) == ("001_a.sql", "001")
         assert ask(database, "SELECT id FROM a ORDER BY id") == [(1,), (2,)]
     assert units(database) == [("failed", 3)]
@@ -143,9 +143,9 @@ def test_failing_again_and_again_keeps_what_is_in(database, migrations) -> None:
     for _ in range(2):
         error = failing(database, migrations)
         assert (error.facts["line"], error.facts["statement"]) == (6, 6)
-        assert "parts 1 to 3 are in" in error.state
+        assert "units 1 to 3 are applied" in error.state
     migrations.write("001_a.sql", text.replace(BROKEN, "") + "SELECT nowhere")
-    assert "parts 1 to 4 are in" in failing(database, migrations).state
+    assert "units 1 to 4 are applied" in failing(database, migrations).state
     migrations.write("001_a.sql", text.replace(BROKEN, "") + "INSERT INTO a VALUES (5)")
     assert labels(apply(database, migrations)) == ["001"]
     assert units(database) == [("failed", 3), ("failed", 3), ("failed", 4), ("applied", 4)]
@@ -165,7 +165,7 @@ def test_promises_are_checked_though_all_parts_are_in(database, migrations) -> N
     migrations.write("001_a.sql", FAILS.format("a"))
     failing(database, migrations)
     migrations.write("001_a.sql", "-- verify: rows a = 3\n" + FAILS.replace(REST, "").format("a"))
-    assert "All parts of 001_a.sql are in" in failing(database, migrations, VerificationFailed).state
+    assert "All units of 001_a.sql are in" in failing(database, migrations, VerificationFailed).state
     migrations.write("001_a.sql", "-- verify: rows a = 2\n" + FAILS.replace(REST, "").format("a"))
     assert [check.true for check in apply(database, migrations).applied[0].checks] == [True]
     assert units(database) == [("failed", 3), ("failed", 3), ("applied", 3)]
@@ -295,7 +295,7 @@ def test_setting_that_can_not_be_made_again_is_told_with_its_place(database, mig
 def test_error_of_a_resumed_unit_is_recorded(database, migrations) -> None:
     migrations.write("001_a.sql", FAILS.format("a"))
     failing(database, migrations)
-    assert last_error(database)["state"].startswith("001_a.sql has 5 parts that commit by themselves")
+    assert last_error(database)["state"].startswith("001_a.sql has 5 units that commit separately")
     assert last_error(database)["line"] == 6
 
 
@@ -331,7 +331,7 @@ def test_file_that_an_older_version_had_begun_is_gone_on_with(database, migratio
     begun_by_format(number, database, migrations, 2)
     assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly in", 2)]
     migrations.write("001_a.sql", text.format(BROKEN))
-    assert "parts 1 to 2 are in" in failing(database, migrations).state
+    assert "units 1 to 2 are applied" in failing(database, migrations).state
     migrations.write("001_a.sql", text.format("").replace("(1)", "(9)"))
     assert failing(database, migrations, MigratorError).name == "MigrationChanged"
     migrations.write("001_a.sql", text.format(""))
@@ -379,7 +379,7 @@ def test_partly_applied_file_that_is_renumbered_is_refused(database, migrations,
     failing(database, migrations)
     path.rename(migrations.dir / f"{after}_a.sql")
     error = failing(database, migrations, MigrationMissing)
-    assert f"{before}_a.sql is partly in (1 part), but not in this folder" in error.message
+    assert f"{before}_a.sql is partly applied (1 unit), but not in this folder" in error.message
     assert before in error.solution
     assert tables(database) == ["a"]
     assert not set(attempts(database)) - {(before, "failed"), (after, "failed")}
@@ -393,7 +393,7 @@ def test_partly_applied_file_that_is_gone_is_missed(database, migrations) -> Non
     migrations.write("002_b.sql", "CREATE TABLE b ();")
     failing(database, migrations)
     path.unlink()
-    assert "001_a.sql is partly in (1 part)" in failing(database, migrations, MigrationMissing).message
+    assert "001_a.sql is partly applied (1 unit)" in failing(database, migrations, MigrationMissing).message
     migrations.write("001_a.sql", "CREATE TABLE a ();\n-- what followed isn't needed any more\nBEGIN;\nCOMMIT;\n")
     assert labels(apply(database, migrations)) == ["001", "002"]
     assert tables(database) == ["a", "b"]
@@ -430,6 +430,6 @@ def test_ctrl_c_between_two_parts_stops_there(database, migrations) -> None:
         patched.setattr(Wire, "execute_pipeline", pressed)
         error = failing(database, migrations, Cancelled)
     assert "between two parts" in error.message
-    assert "part 1 is in" in error.state
+    assert "unit 1 is applied" in error.state
     assert tables(database) == ["a"]
     assert labels(apply(database, migrations)) == ["001"]

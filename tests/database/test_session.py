@@ -482,7 +482,7 @@ def test_unit_that_drops_the_run_lock_is_rolled_back_though_its_file_goes_on(dat
     migrations.write("001_drops.sql", f"CREATE TABLE a ();\nBEGIN;\nCREATE TABLE b ();\n{drop}\nCOMMIT;\nSELECT 1;\n")
     with pytest.raises(MigrationFailed, match=re.escape("001_drops.sql released the run lock")) as caught:
         apply(database, migrations)
-    assert "part 1 is in" in caught.value.state
+    assert "unit 1 is applied" in caught.value.state
     assert tables(database) == ["a"]
 
 

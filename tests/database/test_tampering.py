@@ -179,7 +179,7 @@ def test_unit_that_changes_the_records_of_others_is_rolled_back_and_those_before
     for number, statements in enumerate((OTHERS["one deleted"], OTHERS["one forged"], OTHERS["another hash"])):
         two.write("003_tampers.sql", f"CREATE TABLE a ();\nBEGIN;\n{statements};\nCOMMIT;\nCREATE TABLE c ();\n")
         error = refused(MigrationFailed, database, two)
-        assert "part 1 is in" in error.state
+        assert "unit 1 is applied" in error.state
         assert (records(database), units(database)[-1]) == (before, ("failed", 1)), number
     two.write("003_tampers.sql", "CREATE TABLE a ();\nCREATE TABLE c ();\n")
     two.write("003_tampers.sql", "-- migration: transaction = off\nCREATE TABLE a ();\nCREATE TABLE c ();\n")

@@ -357,7 +357,7 @@ def test_backfill_that_fails_goes_on_where_it_was(deployment: Deployment, of) ->
     execute("ALTER TABLE users ADD CONSTRAINT not_yet CHECK (id <> 555 OR late IS NULL)")
     with pytest.raises(MigrationFailed) as caught:
         deployment.apply()
-    assert "parts 1 to 6 are in" in caught.value.state
+    assert "units 1 to 6 are applied" in caught.value.state
     assert deployment.value("SELECT count(*) FROM users WHERE late IS NOT NULL") == 500
     done = deployment.query("SELECT id, xmin::text FROM users WHERE late IS NOT NULL ORDER BY id")
     execute("ALTER TABLE users DROP CONSTRAINT not_yet")

@@ -100,7 +100,7 @@ def test_unit_whose_connection_was_lost_is_told_as_not_done(work, proxy, number:
         work.run(url=proxy.url(work.database.url), listener=cut)
     assert proxy.wait()
     assert caught.value.retryable
-    state = {0: ROLLED_BACK, 1: "part 1 is in"}.get(number, f"parts 1 to {number} are in")
+    state = {0: ROLLED_BACK, 1: "unit 1 is applied"}.get(number, f"units 1 to {number} are applied")
     assert state in caught.value.state
     assert signed(work) == ALL[:number]
     assert tries(work) == [(None, number)]
@@ -114,7 +114,7 @@ def test_connection_lost_before_a_file_is_resumed_does_not_deny_what_is_done(wor
         with pytest.raises(ConnectionLost, match="001_step") as caught:
             work.run(url=proxy.url(work.database.url), listener=cut)
         assert proxy.wait()
-        assert "parts 1 to 5 are in" in caught.value.state
+        assert "units 1 to 5 are applied" in caught.value.state
         assert signed(work) == ALL[:5]
     assert work.rest() == ["001"]
     assert signed(work) == ALL
@@ -140,8 +140,8 @@ def test_doubt_about_a_unit_does_not_deny_those_before_it(work, server, between,
         cut = Watcher(at("001", lambda: proxy.cut_after(mark(work, 7))))
         with pytest.raises(InDoubt) as caught:
             work.run(url=proxy.url(work.database.url), listener=cut)
-    assert "wholly in" not in caught.value.state
-    assert "parts 1 to 7 are in" in caught.value.state
+    assert "completely" not in caught.value.state
+    assert "units 1 to 7 are applied" in caught.value.state
     assert work.rest() == ["001"]
     assert_done(work, ("interrupted", 8))
 
@@ -154,7 +154,7 @@ def test_file_whose_units_are_all_done_is_not_told_as_done_before_its_record_is(
         between(lambda: stack.enter_context(holding_run_lock(work.database.url)))
         with pytest.raises(AnotherRunInProgress) as caught:
             work.run(url=proxy.url(work.database.url), listener=cut)
-    assert caught.value.state.startswith(f"All parts of {work.path('001').name} are in, but not its record.")
+    assert caught.value.state.startswith(f"All units of {work.path('001').name} are applied, but not recorded.")
     assert signed(work) == [1]
     assert work.rest() == ["001"]
     assert signed(work) == [1]

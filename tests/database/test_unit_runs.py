@@ -182,9 +182,9 @@ PARTS = ["CREATE TABLE a ();", "BEGIN;\n  CREATE TABLE b ();\n{}COMMIT;", "CREAT
     ("number", "line", "statement", "there", "state"),
     [
         (0, 2, 1, [], ROLLED_BACK),
-        (1, 5, 4, ["a"], "part 1 is in"),
-        (2, 6, 5, ["a", "b"], "parts 1 to 2 are in"),
-        (3, 7, 6, ["a", "b", "c"], "parts 1 to 3 are in"),
+        (1, 5, 4, ["a"], "unit 1 is applied"),
+        (2, 6, 5, ["a", "b"], "units 1 to 2 are applied"),
+        (3, 7, 6, ["a", "b", "c"], "units 1 to 3 are applied"),
     ],
 )
 def test_units_before_the_failing_one_stay_and_it_is_said(
@@ -199,7 +199,7 @@ def test_units_before_the_failing_one_stay_and_it_is_said(
     assert error.message == f'001_a.sql:{line}:14: column "nowhere" does not exist (42703).'
     assert error.facts["excerpt"] == " SELECT 'é', nowhere;\n             ^"
     assert state in error.state
-    assert ("4 parts that commit by themselves" in error.state) == (number > 0)
+    assert ("4 units that commit separately" in error.state) == (number > 0)
     assert tables(database) == there
     assert applied(database) == []
     assert units(database) == [("failed", number)]
@@ -270,7 +270,7 @@ def test_deferred_checks_are_made_at_the_end_of_each_block(database, migrations)
     error = failing(database, migrations)
     assert error.message.startswith("001_a.sql, at COMMIT: ")
     assert error.facts["sqlstate"] == "23505"
-    assert "parts 1 to 2 are in" in error.state
+    assert "units 1 to 2 are applied" in error.state
     assert ask(database, "SELECT id FROM a ORDER BY id") == [(1,), (2,)]
 
 
@@ -291,7 +291,7 @@ def test_limits_of_the_file_hold_in_each_unit(database, migrations) -> None:
 def test_promise_is_checked_in_the_last_unit_and_undoes_only_that(database, migrations) -> None:
     migrations.write("001_a.sql", "-- verify: rows b = 1\nCREATE TABLE a ();\nBEGIN;\nCREATE TABLE b ();\nCOMMIT;")
     error = failing(database, migrations, VerificationFailed)
-    assert "part 1 is in" in error.state
+    assert "unit 1 is applied" in error.state
     assert tables(database) == ["a"]
     migrations.write("001_a.sql", "-- verify: rows b = 0\nCREATE TABLE a ();\nBEGIN;\nCREATE TABLE b ();\nCOMMIT;")
     assert [check.promise for check in apply(database, migrations).applied[0].checks] == ["rows b = 0"]
@@ -377,7 +377,7 @@ def test_unprivileged_role_fails_in_its_unit_and_the_failure_is_recorded(databas
     migrations.write("001_a.sql", f"SET ROLE {owner};\nBEGIN;\nCREATE TABLE a ();\nCOMMIT;\nCREATE SCHEMA s;")
     error = failing(database, migrations)
     assert error.facts["sqlstate"] == "42501"
-    assert "parts 1 to 2 are in" in error.state
+    assert "units 1 to 2 are applied" in error.state
     assert units(database) == [("failed", 2)]
 
 
@@ -447,7 +447,7 @@ def test_read_only_block_says_what_to_take_out(database, migrations) -> None:
     )
     error = failing(database, migrations)
     assert error.facts["sqlstate"] == "25006"
-    assert "part 1 is in" in error.state
+    assert "unit 1 is applied" in error.state
 
 
 def test_savepoints_work_in_any_unit(database, migrations) -> None:
@@ -491,12 +491,12 @@ def test_down_file_of_several_units_goes_on_where_it_failed(database, migrations
     apply(database, migrations)
     with pytest.raises(MigrationFailed) as caught:
         roll_back(database, migrations, "001", "001")
-    assert "001_a.down.sql has 2 parts that commit by themselves: part 1 is in" in caught.value.state
+    assert "001_a.down.sql has 2 units that commit separately: unit 1 is applied" in caught.value.state
     assert tables(database) == ["b"]
     assert applied(database) == ["001"]
     assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly out", 1)]
     migrations.write("002_b.sql", "CREATE TABLE c ();")
-    with pytest.raises(MigrationChanged, match=r"001_a\.sql is rolled back in part") as caught:
+    with pytest.raises(MigrationChanged, match=r"001_a\.sql is partly rolled back") as caught:
         apply(database, migrations)
     assert str(caught.value.next_command) == "aurora-migrations rollback 001 --confirm 1"
     (migrations.dir / "002_b.sql").unlink()
@@ -540,7 +540,7 @@ def test_call_that_fails_keeps_what_it_has_committed_and_is_run_again_from_its_b
     error = failing(database, migrations)
     assert (error.facts["sqlstate"], error.facts["line"]) == ("22012", 2)
     assert error.state == (
-        "Nothing of 001_a.sql is recorded. What part 1 has committed by itself stays, and the next run starts it again "
+        "Nothing of 001_a.sql is recorded. What unit 1 has committed stays, and the next run starts it again "
         "from its beginning."
     )
     assert signed(database) == ["1", "2", "3"]

@@ -251,7 +251,7 @@ def test_function_that_is_called_by_a_value_is_not_named(people: Session) -> Non
 TROUBLES = {
     "53100": ("disk is full", False),
     "53200": ("out of memory", False),
-    "53300": ("connections are taken", False),
+    "53300": ("connections are in use", False),
     "53400": ("temp_file_limit", False),
     "54000": ("PostgreSQL's own limits", True),
     "54001": ("max_stack_depth", True),

@@ -97,7 +97,7 @@ def _package() -> list[Example]:
     manifest = errors.InvalidManifest(f"{sql.FILE} was changed after the manifest had been written.", file=sql.FILE)
     package = errors.PackageChanged(
         "The package isn't the one that this execution began with: another was deployed meanwhile.",
-        state="What this execution has applied so far stays and is in the history.",
+        state="What this execution has applied so far stays applied.",
         began_with="5f1c0e2a",
         found="9b7d4410",
     )
@@ -152,8 +152,8 @@ def _connection() -> list[Example]:
     busy = errors.DatabaseBusy(f"{place} takes no connection now: sorry, too many clients already.", host=HOST)
     missing = errors.DatabaseNotFound(f'{place} refused: database "shopp" does not exist.', host=HOST, database="shopp")
     privilege = errors.InsufficientPrivilege(
-        "The role migrator may not make the history: permission denied for database shop.",
-        solution='As its owner: GRANT CREATE ON DATABASE "shop" TO "migrator"; or make the schema for it: '
+        "The role migrator can't create the history: permission denied for database shop.",
+        solution='As its owner: GRANT CREATE ON DATABASE "shop" TO "migrator"; or create the schema for it: '
         'CREATE SCHEMA aurora_migrations AUTHORIZATION "migrator";',
         user="migrator",
         **sql.left() | {"applied": [], "not_done": list(NAMES[1:]), "not_done_count": 3},
@@ -223,6 +223,7 @@ def _history() -> list[Example]:
         Example(missing, "preflight"),
         Example(late, "preflight"),
         Example(sql.in_doubt(), "apply"),
+        Example(sql.interrupted(), "apply", case="of-an-interrupted-call"),
         Example(unreadable, "preflight"),
     ]
 

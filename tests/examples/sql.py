@@ -63,8 +63,8 @@ def partly_in() -> MigratorError:
     statement = b"UPDATE user_ SET email = name;"
     return errors.MigrationFailed(
         f'{PARTS_FILE}:6:8: relation "user_" does not exist (42P01).',
-        state=f"{PARTS_FILE} has 2 parts that commit by themselves: part 1 is in; the rest isn't. "
-        "The next run goes on there.",
+        state=f"{PARTS_FILE} has 2 units that commit separately: unit 1 is applied; the rest isn't. "
+        "The next run continues there.",
         migration="018",
         file=PARTS_FILE,
         line=6,
@@ -104,8 +104,8 @@ def locked() -> MigratorError:
     end = f"SELECT pg_terminate_backend({_BLOCKER.pid});"
     return errors.LockTimeout(
         f"{FILE}:2:1: waited 2 s for {wait} (55P03). Tried 7 times in 1min, as lock_wait allows.",
-        cause="Others hold locks that conflict with what it needs; lock_timeout is 2s.",
-        solution=f"Run again when they have ended, or end them: {end}",
+        cause="Other sessions hold conflicting locks; lock_timeout is 2s.",
+        solution=f"Run again when those sessions have ended, or end them: {end}",
         table=wait.table,
         mode=wait.mode,
         blockers=[asdict(_BLOCKER)],
@@ -125,7 +125,7 @@ def too_long() -> MigratorError:
     """Filling a large table takes longer than the environment allows."""
     return errors.StatementTimeout(
         f"{FILE}:3:1: canceling statement due to statement timeout (57014).",
-        cause="The statement takes longer than statement_timeout allows, which is 13 min 0 s.",
+        cause="The statement took longer than statement_timeout allows (13 min 0 s).",
         solution=more_time(Limits(statement_timeout=780_000, longest=900_000 - RESERVE)),
         **known(b"UPDATE", 2, b"UPDATE", sqlstate="57014"),
     )
@@ -162,6 +162,24 @@ def in_doubt() -> MigratorError:
     )
 
 
+def interrupted() -> MigratorError:
+    """The function was killed during a CALL, which commits on its own."""
+    resolve = NextCommand("resolve", ("018", "again"))
+    return errors.InDoubt(
+        f"{PARTS_FILE}:6: it isn't known how far CALL got: its run ended first.",
+        cause="The statement commits on its own, and the run was killed or lost its connection before it ended.",
+        solution="Find out what the statement has committed. If it did everything, type `aurora-migrations "
+        "resolve 018 applied`. If it can run again from its beginning:",
+        state=f"{PARTS_FILE} has 2 units that commit separately: unit 1 is applied. What unit 2 has committed stays.",
+        next_command=resolve,
+        migration="018",
+        file=PARTS_FILE,
+        applied=[],
+        not_done=[PARTS_FILE],
+        not_done_count=1,
+    )
+
+
 def broken_promise() -> MigratorError:
     """What the file promised wasn't true before its commit."""
     check = Check("every user has an address", "true", "false", False, "018_add_email_to_users.verify.sql:2:1")
@@ -175,11 +193,11 @@ def unfit_index() -> MigratorError:
     check = Check("index users_email_idx on public.users", "valid and ready", "not valid", False)
     return errors.VerificationFailed(
         f"{check}.",
-        cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
-        solution="An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A "
-        "run doesn't: the file is applied. A lasting promise that is out of date: take its line out of the file, as "
+        cause="What the run should have left is missing, or has been changed since.",
+        solution="If an index is invalid: REINDEX INDEX CONCURRENTLY NAME; or drop and create it again in a new "
+        "migration. A run doesn't repair it. If a lasting expectation is out of date, remove its line from the file; "
         "comments of an applied file may change.",
-        state="What is applied stays applied: the checks come after the commit.",
+        state="The migrations stay applied: the checks run after the commit.",
         next_command=NextCommand("verify"),
         checks=[asdict(check)],
         applied=["017", "018", "019"],

@@ -120,7 +120,7 @@ def test_statement_ends_before_the_call_does(machine, database) -> None:
     began = time.monotonic()
     told = machine.refused("apply", StatementTimeout, package=package, context=short(1_500))
     assert time.monotonic() - began < 5
-    assert "One call of apply has only so much time" in told["cause"]
+    assert "The time limit of the apply function ended the statement" in told["cause"]
     assert "longer timeout" in told["solution"]
     assert tables(database) == []
 
@@ -132,13 +132,13 @@ def test_more_time_is_advised_only_where_the_call_has_it(machine, timeout: float
     package = machine.write_manifest()
     told = machine.refused("apply", StatementTimeout, package=package, context=Context(timeout))
     assert ("statement_timeout =" in told["solution"]) == (advice is not None)
-    assert (advice or "Split the work over several files or batches.") in told["solution"]
+    assert (advice or "Split the work into several files or batches.") in told["solution"]
 
 
 def test_limit_that_the_file_sets_itself_is_told_as_such(machine) -> None:
     machine.migrations.write("001_a.sql", "SET statement_timeout = '300ms';\nSELECT pg_sleep(60);")
     told = machine.refused("apply", StatementTimeout, package=machine.write_manifest())
-    assert "that the file itself has set" in told["cause"]
+    assert "that the file itself set" in told["cause"]
     assert told["solution"].startswith("Raise it where the file sets it, or split the work")
 
 
@@ -165,7 +165,7 @@ def test_file_that_allows_more_than_a_call_has_is_refused_before_it_starts(machi
     machine.migrations.write("001_a.sql", f"{limit}CREATE TABLE a ();")
     package = machine.write_manifest()
     told = machine.refused("apply", InvalidInput, package=package)
-    assert told["message"].startswith("001_a.sql allows a statement 20min, and a call of the function has 14 min")
+    assert told["message"].startswith("001_a.sql allows a statement 20min, but a function call lasts 14 min")
     assert "detach = on" in told["solution"]
     machine.migrations.write("001_a.sql", f"{limit}-- migration: detach = on\nCREATE TABLE a ();")
     machine.write_manifest()
@@ -179,7 +179,7 @@ def test_statements_that_are_short_each_but_not_together_end_in_time_too(machine
     began = time.monotonic()
     told = machine.refused("apply", StatementTimeout, package=package, context=short(1_500))
     assert time.monotonic() - began < 6
-    assert "One call of apply has only so much time" in told["cause"]
+    assert "The time limit of the apply function ended the statement" in told["cause"]
     assert tables(database) == []
 
 
@@ -269,7 +269,7 @@ def test_session_that_takes_a_lost_ones_place_ends_in_time_too_and_is_told(machi
     told = machine.refused("apply", StatementTimeout, package=package, context=short(4_000))
     killer.join()
     assert time.monotonic() - began < 8
-    assert "One call of apply has only so much time" in told["cause"]
+    assert "The time limit of the apply function ended the statement" in told["cause"]
     lines = [
         line for line in story(capsys.readouterr().out) if line != "At work"
     ]  # may be told, if time is left for it

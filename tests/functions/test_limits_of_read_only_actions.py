@@ -56,7 +56,7 @@ def test_history_that_takes_too_long_to_read_is_a_timeout_and_nobodys_wish(promi
     )
     with within(4):
         told = promising.refused(step, StatementTimeout, {"action": "verify"})
-    assert "raise `limits.statement_timeout` of the environment" in told["solution"]
+    assert "raise the environment's `limits.statement_timeout`" in told["solution"]
 
 
 def test_promise_that_takes_longer_than_the_environment_allows_is_a_timeout(promising, database) -> None:
@@ -65,8 +65,8 @@ def test_promise_that_takes_longer_than_the_environment_allows_is_a_timeout(prom
     with within(4):
         told = promising.refused("verify", StatementTimeout, {"action": "verify"})
     assert told["message"].startswith("001_slow.sql: rows slow0 = 1: canceling statement due to statement timeout")
-    assert told["solution"].startswith("Promise fewer rows, or raise `limits.statement_timeout`")
-    assert told["state"].startswith("What is applied stays applied")
+    assert told["solution"].startswith("Expect fewer rows, or raise the environment's")
+    assert told["state"].startswith("The migrations stay applied")
 
 
 def test_promise_about_a_table_that_others_lock_is_not_broken_and_may_be_asked_again(promising, database) -> None:
@@ -81,7 +81,7 @@ def test_promise_that_outlasts_the_call_ends_with_it(promising, database) -> Non
     database.execute("UPDATE pace SET seconds = 60")
     with within(4):
         told = promising.refused("verify", StatementTimeout, {"action": "verify"}, context=Context(RESERVE + 1_500))
-    assert "One call of verify has only so much time" in told["cause"]
+    assert "The time limit of the verify function ended the statement" in told["cause"]
     assert "limits.function_timeout" in told["solution"]
 
 
@@ -90,8 +90,8 @@ def test_promises_that_outlast_the_call_together_end_with_it_too(promising, data
     database.execute("UPDATE pace SET seconds = 0.6")
     with within(4):
         told = promising.refused("verify", StatementTimeout, {"action": "verify"}, context=Context(RESERVE + 1_500))
-    assert "One call of verify has only so much time" in told["cause"]
-    assert told["state"].startswith("What is applied stays applied")
+    assert "The time limit of the verify function ended the statement" in told["cause"]
+    assert told["state"].startswith("The migrations stay applied")
 
 
 def test_promises_that_all_fit_into_the_call_are_asked(promising, database) -> None:

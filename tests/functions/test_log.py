@@ -270,7 +270,7 @@ def test_state_that_no_step_has_written_is_refused_by_name(
         refused = one.refused(step, InvalidInput, **state)
         assert refused["message"].startswith(told)
         assert "Earlier calls of the execution may have changed something" in refused["state"]
-        assert refused["mail"]["subject"] == f"[dev] InvalidInput in {step}"
+        assert refused["mail"]["subject"] == "[dev] Migration FAILED: the request is invalid"
         assert refused["mail"]["body"].count("\nWHAT TO DO") == 1
         assert len(json.dumps(refused)) < LIMIT
         assert len(capsys.readouterr().out) < 2 * LIMIT

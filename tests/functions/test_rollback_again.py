@@ -73,7 +73,7 @@ def test_call_after_one_that_failed_is_refused_if_others_had_their_turn(undoing,
     before = applied(database)
     for step in ("preflight", "apply"):
         told = undoing.refused(step, InvalidInput, ASKED)
-        assert told["message"].startswith("Others have changed the database since this rollback began: 00")
+        assert told["message"].startswith("The database has been changed since this rollback began: 00")
         assert told["solution"].endswith(f"confirm {before[-1]}.")
     assert applied(database) == before
 
@@ -87,7 +87,7 @@ def test_call_is_refused_if_others_have_applied_a_part_of_something(undoing, dat
     assert applied(database) == ["001", "002", "003"]
     undoing.execution = "undo"
     told = undoing.refused("apply", InvalidInput, ASKED)
-    assert told["message"] == "Others have changed the database since this rollback began: 004_step.sql."
+    assert told["message"] == "The database has been changed since this rollback began: 004_step.sql."
     assert applied(database) == ["001", "002", "003"]
 
 
@@ -98,7 +98,7 @@ def test_call_is_refused_if_an_execution_of_the_same_name_at_another_time_had_it
     undoing.run({"target": "004"})
     undoing.started_at = ours
     told = undoing.refused("apply", InvalidInput, ASKED)
-    assert told["message"] == "Others have changed the database since this rollback began: 004_step.sql."
+    assert told["message"] == "The database has been changed since this rollback began: 004_step.sql."
 
 
 def test_call_is_refused_if_others_did_and_undid_something(undoing, database) -> None:

@@ -57,7 +57,7 @@ def test_table_that_a_file_has_made_and_none_has_taken_away_is_missed(machine, d
     machine.execution = "later"
     told = machine.refused("verify", VerificationFailed, {"action": "verify", "target": target})
     assert told["message"] == "table a: expected there, found not there (001_step.sql)."
-    assert told["solution"].startswith("A table that isn't there: find out who (or which trigger) dropped")
+    assert told["solution"].startswith("If a table is missing, find out who (or which trigger) dropped")
     assert told["next_command"] == "aurora-migrations verify --env dev"
     machine.migrations.write("003_gone.sql", "DROP TABLE IF EXISTS a;")  # as it says there
     machine.write_manifest()
@@ -85,7 +85,7 @@ def test_run_whose_table_is_gone_when_it_is_verified_fails(machine, database) ->
     database.execute("DROP TABLE a")
     told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
     assert [check["promise"] for check in told["checks"]] == ["table a"]
-    assert told["state"] == "What is applied stays applied: the checks come after the commit."
+    assert told["state"] == "The migrations stay applied: the checks run after the commit."
 
 
 UNCERTAIN = {  # what the first file makes, and what a later one does
@@ -339,8 +339,8 @@ def test_invalid_index_on_a_touched_table_fails_though_the_file_is_in(machine, d
     told = machine.refused("verify", VerificationFailed, package=package, so_far=so_far)
     (check,) = told["checks"]
     assert (check["promise"], check["expected"], check["found"]) == ("index a_id on a", "valid and ready", "invalid")
-    assert told["state"] == "What is applied stays applied: the checks come after the commit."
-    assert "make it anew in a new migration. A run doesn't: the file is applied." in told["solution"]
+    assert told["state"] == "The migrations stay applied: the checks run after the commit."
+    assert "create it again in a new migration. A run doesn't repair it." in told["solution"]
     assert told["next_command"] == "aurora-migrations verify --env dev"
 
 
@@ -405,7 +405,7 @@ def test_lasting_promise_may_be_taken_back_as_comments_may_change(machine, datab
     database.execute("DROP TABLE a")
     told = machine.refused("verify", VerificationFailed, {"action": "verify"})
     assert [check["found"] for check in told["checks"]] == ["not there", "no such table"]
-    assert "take its line out of the file" in told["solution"]
+    assert "remove its line from the file" in told["solution"]
     machine.execution = "later"
     database.execute("CREATE TABLE a AS SELECT 1 AS id")
     assert run(machine, "CREATE TABLE a (id int);", asked={"action": "verify"})["always"] == []

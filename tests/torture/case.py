@@ -259,7 +259,7 @@ class _Try:
             self.problems.append(f"pg_dump differs from that of a run without a fault:\n{lines}")
 
     def go_forward(self, database: Database, known: Known) -> None:
-        """A file that is rolled back in part has to be rolled back to its end first; the error names the command."""
+        """A file that is partly rolled back has to be rolled back to its end first; the error names the command."""
         forward = ["run", FILES[self.case.start - 1].label]
         applied = known.applied
         if known.units:

@@ -17,10 +17,10 @@ from tests.torture.world import Way, snapshot
 
 NOT_BEGUN = "No file was begun; the history may have been made, or brought up to date."
 PARTLY = re.compile(
-    r"(?P<file>\S+) has (?P<of>\d+) parts that commit by themselves: (?:part 1 is|parts 1 to (?P<last>\d+) are) in"
-    r"(?:; the rest isn't\. The next (?P<next>run|rollback) goes on there)?\."
+    r"(?P<file>\S+) has (?P<of>\d+) units that commit separately: (?:unit 1 is|units 1 to (?P<last>\d+) are) applied"
+    r"(?:; the rest isn't\. The next (?P<next>run|rollback) continues there)?\."
 )
-DOUBTFUL = re.compile(r"Part (?P<part>\d+) of (?P<file>\S+) is either in or not; the next run finds out\.")
+DOUBTFUL = re.compile(r"Unit (?P<part>\d+) of (?P<file>\S+) is either applied or not; the next run finds out\.")
 _ATTEMPTS = """
     SELECT action, version::int, result, (
            SELECT count(*)::int FROM aurora_migrations.units WHERE first_attempt = coalesce(tried.resumes, tried.id))
@@ -218,8 +218,8 @@ def judge_record(way: Way, known: Known, database: Database) -> list[str]:
 
 
 def judge_refusal(way: Way, known: Known, ended: Ended) -> list[str]:
-    """Whether a run over a file that is rolled back in part is refused, and the error is true."""
-    parts = f"{known.units} part{'' if known.units == 1 else 's'} of its down file ran"
+    """Whether a run over a file that is partly rolled back is refused, and the error is true."""
+    parts = f"{known.units} unit{'' if known.units == 1 else 's'} of its down file ran"
     true = parts in str(ended.answer.get("message")) and ended.answer.get("state") == MigratorError.state
     if ended.code == 1 and ended.answer.get("error") == "MigrationChanged" and true:
         return []

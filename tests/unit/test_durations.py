@@ -71,7 +71,7 @@ MINUTE = 60_000
 def test_advised_limit_lies_above_what_was_hit_and_below_what_can_be_had(hit: int, longest: int | None) -> None:
     text = more_time(Limits(statement_timeout=hit, longest=longest))
     found = re.search(r"statement_timeout = (\w+)`", text)
-    assert (found is None) == text.startswith("Split the work over several files")
+    assert (found is None) == text.startswith("Split the work into several files")
     if found:
         assert hit < parse_duration(found[1]) < (longest or 10**9)
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import statistics
 from itertools import pairwise
 from typing import Any
 
@@ -18,8 +20,10 @@ from functions import mail
 from functions.entrypoint import FACTS_LIMIT, LIMIT, document
 from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, Example, examples
 from tests.unit.test_errors import ALL
+from tools.documents import golden
 
-HEADINGS = ("WHAT HAPPENED", "WHY", "THE DATABASE NOW", "WHAT TO DO", "NEXT COMMAND", "THIS EXECUTION")
+HEADINGS = ("WHAT TO DO", "WHAT HAPPENED", "DATABASE", "EXECUTION")
+VERDICTS = ("Can wait until morning", "Look at this now")
 each = pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
 
 
@@ -49,13 +53,51 @@ def test_examples_have_names_of_their_own() -> None:
 def test_mail_says_what_where_why_the_state_and_what_to_do(example: Example) -> None:
     told = written(example)
     lines = told.body.splitlines()
-    assert tuple(line for line in lines if line.isupper()) == HEADINGS
-    assert told.subject.startswith(f"[prod] {example.error.name}")
+    assert lines[0].startswith(VERDICTS)
+    assert "WHAT TO DO" in lines[:5]
+    headings = [line for line in lines if line in HEADINGS]
+    assert headings == [line for line in HEADINGS if line in headings]
+    assert re.match(r"\[prod\] (Migration|Rollback|Daily check) FAILED: ", told.subject)
     flat = " ".join(told.body.split())
-    for words in (example.error.message, example.error.cause, example.error.whole_state, example.error.solution):
+    for words in (example.error.message, example.error.cause, example.error.done):
         assert " ".join(words.split()) in flat
-    assert lines[lines.index("NEXT COMMAND") + 1] == f"  {example.error.next_command}"
+    steps = "\n".join(lines).partition("WHAT TO DO\n")[2].partition("\n\n")[0]
+    for step in example.error.solution.splitlines():
+        assert step in " ".join(steps.split())
+    assert steps.splitlines()[-1] == f"     {example.error.next_command}"
+    assert f"Error       {example.error.name} in {example.step}" in told.body
     assert lines[-1].strip() == mail.console(ARN)
+
+
+@each
+def test_attributes_are_texts_that_are_not_empty(example: Example) -> None:
+    told = written(example)
+    assert told.severity == ("high" if told.body.startswith("Look at this now") else "low")
+    assert told.error == example.error.name
+    assert told.migration == example.error.facts.get("migration", "none")
+
+
+def test_mails_are_short() -> None:
+    """Half of them have at most 120 words, with the subject."""
+    words = [len(text.split()) for text in golden.files().values()]
+    assert statistics.median(words) <= 120
+
+
+def test_first_lines_of_every_mail_are_a_verdict_and_what_to_do() -> None:
+    """But that about a success, which needs nothing done."""
+    for path, text in golden.files().items():
+        lines = text.splitlines()[2:]
+        if path.stem.startswith("success"):
+            assert lines[0].startswith("Nothing to do.")
+            continue
+        assert lines[0].startswith(VERDICTS), path
+        assert "  1. " in lines[lines.index("WHAT TO DO") + 1][:5]
+        assert lines.index("WHAT TO DO") < 6, path
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_error_has_a_headline_for_subjects(kind: type[MigratorError]) -> None:
+    assert 0 < len(kind.headline) < 45
 
 
 @each
@@ -77,26 +119,38 @@ def test_subject_is_one_that_sns_takes(example: Example) -> None:
 @pytest.mark.parametrize(
     ("facts", "where"),
     [
-        ({"file": "018_a.sql", "line": 3, "column": 4}, ": 018_a.sql:3"),
-        ({"file": "018_a.sql"}, ": 018_a.sql"),
-        ({"files": ["018_a.sql", "019_b.sql", "020_c.sql"]}, ": 018_a.sql and 2 more"),
-        ({"files": [{"file": "018_a.sql", "line": 2, "column": 1, "reason": "x"}]}, ": 018_a.sql:2"),
-        ({"host": "db.internal", "step": "DNS"}, ": db.internal (DNS)"),
-        ({"host": "db.internal"}, ": db.internal"),
-        ({"secret": "arn:aws:secretsmanager:eu-west-1:1:secret:shop-AbCdEf"}, ": shop-AbCdEf"),
-        ({}, " in apply"),
+        ({"file": "018_a.sql", "line": 3, "column": 4}, "018_a.sql, "),
+        ({"file": "018_a.sql"}, "018_a.sql, "),
+        ({"files": ["018_a.sql", "019_b.sql", "020_c.sql"]}, "018_a.sql and 2 more, "),
+        ({"files": [{"file": "018_a.sql", "line": 2, "column": 1, "reason": "x"}]}, "018_a.sql, "),
+        ({"host": "db.internal", "step": "DNS"}, ""),
+        ({}, ""),
     ],
     ids=str,
 )
 def test_subject_says_where(facts: dict[str, Any], where: str) -> None:
-    assert mail.failure(MigrationFailed("x", **facts), run()).subject == f"[prod] MigrationFailed{where}"
+    subject = mail.failure(MigrationFailed("x", **facts), run()).subject
+    assert subject == f"[prod] Migration FAILED: {where}a statement failed"
 
 
-def test_long_subject_keeps_the_line_at_its_end() -> None:
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ('018_a.sql:3:32: column "emial" does not exist (42703).', 'column "emial" does not exist'),
+        ("018_a.sql, at COMMIT: it broke (23505).", "it broke"),
+        ("The connection was lost.", "a statement failed"),
+    ],
+)
+def test_subject_has_the_words_of_postgresql(message: str, words: str) -> None:
+    subject = mail.failure(MigrationFailed(message, file="018_a.sql"), run()).subject
+    assert subject == f"[prod] Migration FAILED: 018_a.sql, {words}"
+
+
+def test_long_subject_is_cut() -> None:
     subject = mail.failure(MigrationFailed("x", file=f"018_{'é' * 200}.sql", line=1234), run()).subject
     assert is_subject(subject)
-    assert subject.startswith("[prod] MigrationFailed: 018_")
-    assert subject.endswith(".sql:1234")
+    assert subject.startswith("[prod] Migration FAILED: 018_")
+    assert subject.endswith("...")
 
 
 def test_long_line_is_shown_around_the_caret() -> None:
@@ -117,7 +171,7 @@ def test_long_line_is_shown_around_the_caret() -> None:
         ("cli", "ana@laptop", "ana@laptop (cli)"),
         ("", "ana@laptop", "ana@laptop"),
         ("cli", "", "somebody (cli)"),
-        ("", "", "hand, and nobody is named (the console, or AWS's own tools)"),
+        ("", "", "an unnamed user (the console or AWS tools)"),
     ],
 )
 def test_who_or_what_started_it_is_told(trigger: str, requested_by: str, words: str) -> None:
@@ -133,7 +187,7 @@ def test_nothing_that_somebody_typed_breaks_a_mail(key: str, text: str) -> None:
     told = "\n".join(lines)
     assert "hunter2" not in told
     assert len(told) < 800
-    begins = ("  Asked for", "  Started by", "  Reason", "  Execution", "  https://", " " * 14)
+    begins = ("  Action", "  Started by", "  Reason", "  https://", " " * 14)
     assert all(line.startswith(begins) for line in told.split("\n"))
     assert all(c.isprintable() or c == "\n" for c in told)
 
@@ -143,7 +197,7 @@ def test_nothing_that_somebody_typed_breaks_a_mail(key: str, text: str) -> None:
 )
 def test_odd_input_is_no_reason_not_to_write(asked: object) -> None:
     told = mail.failure(MigrationFailed("x"), mail.Run(ENVIRONMENT, "preflight", "", "", asked))
-    assert "MigrationFailed" in told.subject
+    assert "Migration" in told.subject or "Action" in told.subject
     assert "hunter2" not in told.body
 
 
@@ -163,27 +217,29 @@ def test_link_leads_to_the_execution_in_its_own_partition(arn: str, page: str) -
 @pytest.mark.parametrize(
     ("error", "step", "words"),
     [
-        (MigrationFailed("x"), "apply", "This run has let go of the run lock. Nothing has to be cleaned up by hand."),
-        (MigrationFailed("x", rolled_back=False), "apply", "This run has let go of the run lock."),
-        (ConnectionLost("x"), "apply", "The run lock is free as soon as the server ends the lost session"),
-        (ConnectionLost("x"), "preflight", "This run doesn't hold the run lock."),
+        (MigrationFailed("x"), "apply", "The run lock has been released; nothing needs cleaning up."),
+        (MigrationFailed("x", rolled_back=False), "apply", "The run lock has been released."),
+        (
+            ConnectionLost("x"),
+            "apply",
+            "The run lock is released within 5 seconds, when the server ends the lost session.",
+        ),
     ],
 )
 def test_run_lock_is_told(error: MigratorError, step: str, words: str) -> None:
     text = " ".join(mail.failure(error, run(step)).body.split())
     assert words in text
-    assert ("cleaned up by hand" in text) == (error.facts.get("rolled_back") is not False)
 
 
 def test_what_was_done_before_is_not_called_nothing() -> None:
     error = LockTimeout("x", applied=["017"])
-    assert error.whole_state == "Nothing else was changed. Applied by this run and staying: 017."
+    assert error.whole_state == "Nothing else was changed. Applied by this run: 017."
     assert LockTimeout("x", applied=[]).whole_state == "Nothing was changed."
 
 
 def test_file_in_doubt_is_not_called_unapplied() -> None:
     text = " ".join(mail.failure(InDoubt("x", not_done=["018_a.sql"], not_done_count=1), run()).body.split())
-    assert "In doubt, or not applied of what this run was for: 018_a.sql." in text
+    assert "Not known, or still pending: 018_a.sql." in text
 
 
 def test_only_some_of_very_many_files_are_named() -> None:
@@ -220,7 +276,8 @@ def test_whatever_stands_in_an_error_its_mail_can_be_sent_and_survives_the_cutti
 
 
 def test_limits_of_facts_and_mail_add_up() -> None:
-    assert FACTS_LIMIT + mail.LIMIT + len(json.dumps({"mail": {"subject": "s" * 99, "body": ""}})) <= LIMIT
+    longest = layout.Mail("s" * 99, "", "high", "E" * 40, "9" * 100)
+    assert FACTS_LIMIT + mail.LIMIT + len(json.dumps({"mail": longest.to_dict()})) <= LIMIT
 
 
 # ---- success, and where a database stands ---------------------------------------------------------------------------
@@ -242,10 +299,10 @@ def test_success_says_what_changed_and_what_is_there() -> None:
     assert told.subject == "[prod] Migrated: 018_a.sql"
     for words in (
         "prod: Migration 018 executed successfully.",
-        "018_a.sql, in 1.2 s",
-        "public.a: there, 1,200 rows, 1 index",
-        "public.b: isn't there",
-        "public.c: there, no indexes",
+        "018_a.sql in 1.2 s",
+        "public.a: exists, 1,200 rows, 1 index",
+        "public.b: doesn't exist",
+        "public.c: exists, no indexes",
         "Mind the gap.",
         mail.console(ARN),
     ):

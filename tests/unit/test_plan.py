@@ -293,7 +293,7 @@ def test_file_that_is_partly_in_is_pending(folder: Path) -> None:
 @pytest.mark.parametrize("target", [None, "3"])
 def test_file_that_is_partly_in_and_gone_is_missed(folder: Path, target: str | None) -> None:
     package = package_of(folder, (1, 3))
-    with pytest.raises(MigrationMissing, match=r"002_m\.sql is partly in \(2 parts\)") as caught:
+    with pytest.raises(MigrationMissing, match=r"002_m\.sql is partly applied \(2 units\)") as caught:
         build_plan(package, history_of(folder, (1,)), target, partly(2, parts=2))
     assert "002" in caught.value.solution
 
@@ -306,14 +306,14 @@ def test_file_that_is_partly_in_and_above_the_target_is_nobodys_business(folder:
 def test_file_that_is_partly_in_and_newer_than_the_package_is_told_of(folder: Path) -> None:
     plan = build_plan(package_of(folder, (1, 2)), {}, None, partly(3))
     assert len(plan.pending) == 2
-    assert "003_m.sql is partly in, but not in this folder" in plan.warnings[0]
+    assert "003_m.sql is partly applied, but not in this folder" in plan.warnings[0]
 
 
 @pytest.mark.parametrize("target", [None, "2", "3"])
 def test_nothing_is_applied_over_a_file_that_is_partly_rolled_back(folder: Path, target: str | None) -> None:
     """Least of all is it applied already."""
     package = package_of(folder, (1, 2, 3))
-    with pytest.raises(MigrationChanged, match=r"002_m\.sql is rolled back in part") as caught:
+    with pytest.raises(MigrationChanged, match=r"002_m\.sql is partly rolled back") as caught:
         build_plan(package, history_of(folder, (1, 2)), target, partly(2, "rollback"))
     assert str(caught.value.next_command) == "aurora-migrations rollback 002 --confirm 2"
 

@@ -69,14 +69,16 @@ def test_what_is_said_to_people_is_shown_and_nothing_else(cause: Any, why: str) 
     caught = read_failure({"Error": "Some.Error", "Cause": cause, "step": "apply"})
     assert (caught.error, caught.step, caught.mail) == ("Some.Error", "apply", None)
     written = workflow_mails.failure(caught, golden.RUN, golden.PENDING)
-    assert written.subject == f"[{ENVIRONMENT}] Some.Error in apply"
-    assert "WHAT HAPPENED\n  Some.Error, in the step apply\n" in written.body
-    assert one_line(why) == one_line(written.body.partition("\nWHY\n")[2].partition("\n\n")[0])
+    what = "the function was cut off by its time limit" if why == CUT_OFF else "a step failed"
+    assert written.subject == f"[{ENVIRONMENT}] Migration FAILED: {what} in step apply"
+    assert "\n  Error       Some.Error\n" in written.body
+    assert one_line(why) == one_line(written.body.partition("\nWHAT HAPPENED\n")[2].partition("\n\n")[0])
 
 
 def test_mail_of_the_function_that_failed_is_read() -> None:
-    told = json.dumps({"error": "X", "mail": {"subject": "s", "body": 'b "\\'}})
-    assert read_failure({"Error": "X", "Cause": raised(told)}).mail == layout.Mail("s", 'b "\\')
+    written = layout.Mail("s", 'b "\\', "high", "X", "018")
+    told = json.dumps({"error": "X", "mail": written.to_dict()})
+    assert read_failure({"Error": "X", "Cause": raised(told)}).mail == written
 
 
 @pytest.mark.parametrize("caught", [None, 7, [], "x", {}, {"Error": None}, {"Error": {"a": 1}, "step": 7}], ids=str)
@@ -91,7 +93,7 @@ def test_subject_is_one_that_sns_takes_whatever_the_error_is_called(name: str) -
     run = replace(golden.RUN, environment="e" * 20)
     subject = workflow_mails.failure(read_failure({"Error": name, "step": "apply"}), run, golden.PENDING).subject
     assert (subject.isascii(), subject.isprintable(), len(subject) <= 99) == (True, True, True)
-    assert subject.endswith("in apply")
+    assert subject.endswith("in step apply")
 
 
 @pytest.mark.parametrize("cause", ["x" * 32_768, "'\\\"{}\n" * 5_000, "é\U0001f600 " * 8_000], ids=["x", "odd", "wide"])
@@ -110,7 +112,7 @@ def test_answer_that_is_not_understood_takes_a_deployment() -> None:
     caught = read_failure({**CONTRACT_BROKEN, "step": "apply"})
     written = workflow_mails.failure(caught, golden.RUN, golden.PENDING)
     deploy = f"npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-{ENVIRONMENT} --context env={ENVIRONMENT}"
-    assert f"NEXT COMMAND\n  {deploy}\n" in written.body
+    assert f"     {deploy}\n\n" in written.body
 
 
 # ---- what was asked for ---------------------------------------------------------------------------------------------
@@ -136,8 +138,9 @@ def test_answer_that_is_not_understood_takes_a_deployment() -> None:
 def test_next_command_asks_for_the_same_or_looks(asked: Any, command: str) -> None:
     run = replace(golden.RUN, input=workflow_mails.known_input(asked))
     for written in (workflow_mails.failure(golden.DIED, run, golden.PENDING), end("TIMED_OUT", json.dumps(asked))):
-        assert f"NEXT COMMAND\n  aurora-migrations {command} --env {ENVIRONMENT}\n" in written.body
-        assert ("a run applies anew what" in one_line(written.body)) == (command == "status")
+        body = one_line(written.body)
+        assert f"     aurora-migrations {command} --env {ENVIRONMENT}\n\nWHAT HAPPENED" in written.body
+        assert ("apply again what" in body or "applies again what" in body) == (command == "status")
 
 
 # ---- an execution that ended ----------------------------------------------------------------------------------------
@@ -156,27 +159,27 @@ def end(status: str, asked: Any = "{}", **more: Any) -> layout.Mail:
             '{"trigger": "deploy", "requested_by": "arn:aws:cloudformation:eu-west-1:1:stack/shop/1"}',
             "the deployment of",
         ),
-        ("{}", "hand, and nobody is named"),
-        ('"text"', "hand, and nobody is named"),
-        (7, "hand, and nobody is named"),
-        (None, "somebody; the page below may say who"),
-        ("", "somebody;"),
-        ("null", "somebody;"),
-        ("{cut", "somebody;"),
-        ("[" * 100_000, "somebody;"),
-        ('{"requested_by": "ana\\n\\nNEXT COMMAND\\n  rm -r /"}', "ana NEXT COMMAND rm -r /"),
+        ("{}", "an unnamed user"),
+        ('"text"', "an unnamed user"),
+        (7, "an unnamed user"),
+        (None, "unknown; see the page below"),
+        ("", "unknown;"),
+        ("null", "unknown;"),
+        ("{cut", "unknown;"),
+        ("[" * 100_000, "unknown;"),
+        ('{"requested_by": "ana\\n\\nWHAT TO DO\\n  rm -r /"}', "ana WHAT TO DO rm -r /"),
     ],
     ids=["terminal", "deploy", "hand", "text", "odd", "left-out", "empty", "null", "cut", "deep", "forged"],
 )
 def test_who_started_it_is_told(given: Any, who: str) -> None:
-    about = end("ABORTED", given).body.partition("THIS EXECUTION\n")[2]
+    about = end("ABORTED", given).body.partition("EXECUTION\n")[2]
     assert f"Started by {who}" in one_line(about)
     assert len(about) < 1_000
 
 
 def test_event_without_anything_is_mailed_too() -> None:
     written = workflow_mails.ended(workflow_mails.read_end({}), ENVIRONMENT, golden.LIMIT_MS, golden.PENDING)
-    assert "broke inside its state machine" in written.body
+    assert "Step Functions ended the execution" in written.body
 
 
 def test_what_was_read_of_an_end_is_small_and_stays_as_it_is_when_it_is_read_again() -> None:
@@ -193,7 +196,7 @@ def test_what_was_read_of_an_end_is_small_and_stays_as_it_is_when_it_is_read_aga
     ("reason", "told"),
     [
         ("Ctrl-C by ben@build-8", "Ctrl-C by ben@build-8"),
-        ("wrong\n\nNEXT COMMAND\n  rm -r /", "wrong NEXT COMMAND rm -r /"),
+        ("wrong\n\nWHAT TO DO\n  rm -r /", "wrong WHAT TO DO rm -r /"),
         ('{"a": 1}', None),
         ('Cancelled by {"a": 1}', None),
         ({"a": 1}, None),
@@ -234,7 +237,7 @@ def test_subject_of_an_end_is_one_that_sns_takes() -> None:
 def test_what_is_pending_is_named(pending: list[str], lines: list[str]) -> None:
     told = workflow_mails.database_state(16, pending, None)
     assert [line for line in told.lines if line in lines] == lines
-    assert told.lines[-1] == "  Nobody holds the run lock."
+    assert told.lines[-1] == "  No run is in progress."
     assert (len(told.lines) <= 15, told.at_work) == (True, False)
 
 
@@ -242,11 +245,11 @@ def test_who_is_at_work_is_named() -> None:
     told = workflow_mails.database_state(16, [], Holder(7, None, None, None))
     assert told.at_work
     words = one_line(" ".join(told.lines))
-    assert "At work now: a session without a name (pid 7, user unknown), connected since" in words
+    assert "In progress: a session without a name (pid 7, user unknown), connected since" in words
     assert all(len(line) <= 72 for line in told.lines)
 
 
 def test_why_it_was_not_seen_is_told_in_lines_of_a_mail() -> None:
     told = workflow_mails.unknown_database_state(DatabaseUnreachable("x " * 3_000))
-    assert "It could not be looked at: DatabaseUnreachable: x x" in told.lines[0]
+    assert "It could not be read: x x" in told.lines[0]
     assert sum(map(len, told.lines)) < 1_300

@@ -29,7 +29,7 @@ def assert_failed(ended: Ended, error: str) -> str:
     """It ended by its own error and one mail, whose text is returned."""
     assert (ended.status, ended.error) == ("FAILED", error)
     (mail,) = ended.mails
-    assert error in mail.subject
+    assert f"\n  Error       {error} in " in mail.body
     assert mail.subject.isascii()
     assert len(mail.subject) <= 100
     return mail.body
@@ -37,7 +37,7 @@ def assert_failed(ended: Ended, error: str) -> str:
 
 def next_command(mail: Mail) -> str:
     """What the mail says to type."""
-    return mail.body.partition("NEXT COMMAND\n")[2].splitlines()[0].strip()
+    return mail.body.partition("WHAT TO DO\n")[2].partition("\n\n")[0].splitlines()[-1].strip()
 
 
 def in_the_middle_of(workflow: Workflow, execution: Execution, statement: str) -> int:
@@ -262,14 +262,14 @@ def test_an_aborted_run_is_told_by_the_notice_machine(workflow: Workflow) -> Non
     ended = execution.ended(mails=1)
     (mail,) = ended.mails
     assert ended.status == "ABORTED"
-    assert "ABORTED" in mail.subject
+    assert mail.subject == "[local] Migration STOPPED: by a person or a program"
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
     assert "\n  Reason      Ctrl-C by ben@build-8\n" in mail.body
-    assert "ask first who did it and why" in mail.body
+    assert "Ask whoever stopped it why" in mail.body
     assert next_command(mail) == f"aurora-migrations logs {ended.arn.rpartition(':')[2]} --env local"
     assert ended.arn in mail.body
     assert "2 applied, 0 pending." in mail.body, "the call goes on when its execution is over, and so does the look"
-    assert "At work now" not in mail.body
+    assert "In progress" not in mail.body
     (notice,) = notices_of(workflow, execution)
     assert notice.ended().largest_state < 32_768
 
@@ -298,8 +298,7 @@ def test_a_run_that_takes_too_long_is_told_by_the_notice_machine(workflow: Workf
         workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=machine)
     (mail,) = ended.mails
     assert ended.status == "TIMED_OUT"
-    assert "TIMED_OUT" in mail.subject
-    assert "ran out of time" in mail.body
+    assert mail.subject.startswith("[local] Migration STOPPED: it took longer than")
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
     assert next_command(mail) == "aurora-migrations run --env local"
 
@@ -309,7 +308,7 @@ def test_the_daily_check_mails_what_is_pending_and_nothing_else(workflow: Workfl
     before = len(workflow.cloud.mails)
     workflow.cloud.daily_check()
     until(lambda: len(workflow.cloud.mails) == before + 1, "a mail about what is pending")
-    assert "pending" in workflow.cloud.mails[-1].subject
+    assert "PENDING" in workflow.cloud.mails[-1].subject
     workflow.run()
     workflow.cloud.daily_check()
     (newest, *_) = workflow.executions("daily")
@@ -350,8 +349,8 @@ def test_where_preflight_dies_too_the_machine_sends_a_short_mail(workflow: Workf
     (mail,) = ended.mails
     assert (ended.status, ended.error) == ("FAILED", "Runtime.OutOfMemory")
     assert ended.entered.count("Write the mail") == 1
-    assert mail.subject == "[local] A run of migrations failed"
-    assert "WHAT HAPPENED\n  Runtime.OutOfMemory\n" in mail.body
+    assert mail.subject == "[local] Migration FAILED: the cause is not known yet"
+    assert "WHAT HAPPENED\n  Reported error: Runtime.OutOfMemory\n" in mail.body
     assert next_command(mail) == "aurora-migrations status --env local"
     assert mail.body.rstrip().endswith(ended.arn)
 
@@ -366,8 +365,8 @@ def test_a_function_that_dies_while_the_database_is_away_is_told_without_a_look(
             (mail,) = execution.ended(mails=1).mails
         finally:
             workflow.server.restart()
-    assert mail.subject == "[local] Runtime.OutOfMemory in apply"
-    assert "It could not be looked at: DatabaseUnreachable: " in mail.body
+    assert mail.subject == "[local] Migration FAILED: the function ran out of memory in step apply"
+    assert "It could not be read: " in mail.body
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
     assert next_command(mail) == "aurora-migrations run 001 --env local"
 
@@ -378,7 +377,7 @@ def test_a_function_that_dies_twice_is_told_with_a_look_at_the_database(workflow
         ended = workflow.run(ANA, mails=1)
     (mail,) = ended.mails
     assert ended.error == "Runtime.OutOfMemory"
-    assert mail.subject == "[local] Runtime.OutOfMemory in apply"
+    assert mail.subject == "[local] Migration FAILED: the function ran out of memory in step apply"
     assert "001_a.sql" in mail.body
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
     assert ended.largest_state < 32_768
@@ -408,7 +407,7 @@ def test_a_daily_check_whose_function_dies_each_time_is_mailed_shortly(workflow:
         (arn,) = workflow.cloud.daily_check().started
         ended = Execution(workflow, arn, before).ended(mails=1)
     assert (ended.status, ended.error) == ("FAILED", "Runtime.OutOfMemory")
-    assert [mail.subject for mail in ended.mails] == ["[local] The daily check of migrations failed"]
+    assert [mail.subject for mail in ended.mails] == ["[local] Daily check FAILED: the cause is not known yet"]
 
 
 def test_what_cannot_be_mailed_fails_the_machines_that_only_mail(workflow: Workflow) -> None:
@@ -436,8 +435,8 @@ def test_an_aborted_run_is_told_where_preflight_dies(workflow: Workflow) -> None
         ended = execution.ended(mails=1)
     (mail,) = ended.mails
     assert ended.status == "ABORTED"
-    assert mail.subject == "[local] A run of migrations ended early"
-    assert "WHAT HAPPENED\n  ABORTED\n" in mail.body
+    assert mail.subject == "[local] Migration STOPPED: the cause is not known yet"
+    assert "WHAT HAPPENED\n  Reported error: ABORTED\n" in mail.body
     assert mail.body.rstrip().endswith(ended.arn)
 
 
@@ -453,8 +452,8 @@ def test_a_run_that_breaks_inside_the_state_machine_is_told_by_the_notice_machin
         workflow.states.update_state_machine(stateMachineArn=workflow.cloud.machine, definition=machine)
     (mail,) = ended.mails
     assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
-    assert "broke inside its state machine" in mail.body
-    assert "\nWHY\n  States.Runtime\n" in mail.body
+    assert "Step Functions ended the execution" in mail.body
+    assert "\n  Error       States.Runtime\n" in mail.body
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
     assert workflow.tables == []
 
@@ -469,7 +468,7 @@ def test_a_database_that_is_away_does_not_hide_who_started_the_run_that_was_stop
         (mail,) = execution.ended(mails=1).mails
     finally:
         workflow.server.restart()
-    assert "It could not be looked at: DatabaseUnreachable: " in mail.body
+    assert "It could not be read: " in mail.body
     assert "\n  Started by  ana@build-7 (cli)\n" in mail.body
 
 

@@ -155,7 +155,7 @@ def test_newcomer_sees_017_go_through_the_state_machine_and_then_already_applied
     assert "MigrationFailed: 018_mistake.sql:1:1" in third.err
     assert "aurora-migrations run 018 --local" in third.err
     assert "Mail to you@example.com: [local] MigrationFailed: 018_mistake.sql:1" in third.err
-    assert "Subject: [local] MigrationFailed" in (terminal.home / "inbox" / "001.txt").read_text("utf-8")
+    assert "Subject: [local] Migration FAILED" in (terminal.home / "inbox" / "001.txt").read_text("utf-8")
 
 
 def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(

@@ -39,8 +39,8 @@ from aurora_migrations.engine.postgres.sqlstate import (
 from aurora_migrations.engine.script import Hazard, Job, Message, Nontransactional, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
-_OWN_LIMIT = "The statement takes longer than the statement_timeout that the file itself has set."
-_OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work over several files or batches."
+_OWN_LIMIT = "The statement took longer than the statement_timeout that the file itself set."
+_OWN_LIMIT_RAISED = "Raise it where the file sets it, or split the work into several files or batches."
 CLOCKS = 100  # milliseconds by which the server's clock may be ahead of ours
 _WORTH_IT = 1.25  # raising a limit by less than this factor is no remedy
 _HELP = "\n      "
@@ -55,12 +55,12 @@ _TRIGGERS_AND_RULES = """
      WHERE nspname = 'aurora_migrations' ORDER BY relname, name
 """
 _TAMPERED = Explanation(
-    "The file itself, or somebody by hand, has changed the schema aurora_migrations meanwhile.",
-    "Leave that schema alone; see in `aurora-migrations history` what was done, and run again.",
+    "The file, or somebody by hand, changed the schema aurora_migrations during the run.",
+    "Don't change that schema. See `aurora-migrations history`, then run again.",
 )
 _HISTORY_CHANGED = Explanation(
     "A statement of the runner failed in the file's transaction; the file may have changed the history.",
-    "Leave the schema aurora_migrations alone in migrations; see what the message says.",
+    "Don't change the schema aurora_migrations in migrations; the message above has the details.",
 )
 
 
@@ -78,8 +78,8 @@ def check_limits(limits: Limits, scripts: Sequence[Script], longest: int | None)
     wrong = [script.file for script in scripts if limits.of(script.options).contradict]
     if wrong:
         raise InvalidInput(
-            f"lock_timeout must be below statement_timeout, and isn't for: {', '.join(wrong[:5])}.",
-            cause="The file sets one of them, the environment the other, or its default is 2 s for lock_timeout.",
+            f"lock_timeout must be below statement_timeout, but isn't for: {', '.join(wrong[:5])}.",
+            cause="One comes from the file, the other from the environment or from lock_timeout's default of 2 s.",
             solution="Raise statement_timeout, or lower lock_timeout, in the file or for the run.",
             next_command=NextCommand("check"),
         )
@@ -87,11 +87,11 @@ def check_limits(limits: Limits, scripts: Sequence[Script], longest: int | None)
         own, outlives = script.options.statement_timeout, all(unit.nontransactional for unit in script.units)
         if own and longest is not None and own > longest and not (script.options.detach or outlives):
             raise InvalidInput(
-                f"{script.file} allows a statement {write_duration(own)}, and a call of the function has "
+                f"{script.file} allows a statement {write_duration(own)}, but a function call lasts "
                 f"{format_duration(longest)}.",
-                cause="The call would end the statement and roll it back before its own limit does.",
-                solution="Let the file outlive the call with `-- migration: detach = on`; or lower its "
-                "statement_timeout; or split the work over several files.",
+                cause="The call would end and roll back the statement before its own limit is reached.",
+                solution="Let the file outlive the call (`-- migration: detach = on`), lower its "
+                "statement_timeout, or split the work into several files.",
                 file=script.file,
             )
 
@@ -104,8 +104,8 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
     if found.sqlstate == "23502" and "lock_holder" in found.message:
         return MigrationFailed(
             f"{job.file} released the run lock.",
-            cause="The file unlocks advisory locks that it didn't take (pg_advisory_unlock_all, DISCARD ALL).",
-            solution="Unlock by key what the file itself locked, with pg_advisory_unlock(key).",
+            cause="The file releases advisory locks that it didn't take (pg_advisory_unlock_all, DISCARD ALL).",
+            solution="Release only the file's own locks, by key: pg_advisory_unlock(key).",
             state=_ROLLED_BACK,
             **job.facts,
         )
@@ -137,7 +137,7 @@ def runner_error(session: Session, job: Job, error: BatchError) -> MigratorError
 def history_changed(session: Session, job: Job, state: str | None = None) -> MigrationFailed:
     """The error if the record isn't as it was written, or another record was added, changed or removed. `state`: the
     state of the database, if the file hasn't been rolled back."""
-    what = "its record isn't in the history as it was written, or records of other migrations have changed"
+    what = "its record in the history differs from what was written, or records of other migrations have changed"
     return _unrecorded(session, job, what, _TAMPERED, state=state or _ROLLED_BACK)
 
 
@@ -168,8 +168,8 @@ def _read_only(session: Session, job: Job, found: Diagnosis) -> MigratorError:
         return NotAWriter("The server has become a standby: a failover is under way.", **job.facts)
     return MigrationFailed(
         f"{job.file}: {found.message} (25006).",
-        cause="The transaction is read-only: the file, the role or the database says so.",
-        solution="Take SET TRANSACTION READ ONLY out of the file, or default_transaction_read_only off the role.",
+        cause="The transaction is read-only, as set by the file, the role or the database.",
+        solution="Remove SET TRANSACTION READ ONLY from the file, or default_transaction_read_only from the role.",
         state=_ROLLED_BACK,
         sqlstate="25006",
         **job.facts,
@@ -213,7 +213,7 @@ def file_error(
     explanation = explain(found.sqlstate) if kind is MigrationFailed else None
     cause, solution = explanation.cause if explanation else kind.cause, explanation.solution if explanation else None
     if ours:
-        cause, solution = CTRL_C, "Run again when you like."
+        cause, solution = CTRL_C, "Run again when you want."
     elif kind is LockTimeout:
         limit = format_duration(job.limits.lock_timeout)
         cause = f"Another session holds a lock that the statement needs; lock_timeout is {limit}."
@@ -222,7 +222,7 @@ def file_error(
         early = sent is not None and error.elapsed_ms + CLOCKS < job.limits.statement_timeout
         cause, solution = _OWN_LIMIT, _OWN_LIMIT_RAISED
         if job.limits.statement_timeout and not early:
-            cause = f"The statement takes longer than statement_timeout allows, which is {limit}."
+            cause = f"The statement took longer than statement_timeout allows ({limit})."
             solution = more_time(job.limits)
     else:
         for words in (found.detail if kind is MigrationFailed else None, found.hint):
@@ -241,12 +241,12 @@ def _waited_too_long(job: Job, where: str, known: dict[str, Any], wait: LockWait
     hidden = any(blocker.state is None and blocker.kind is None for blocker in wait.blockers)
     grant = f" {GRANT.format(user='the role')}." if hidden else ""
     never = any(blocker.never_yields for blocker in wait.blockers)
-    against = " An autovacuum against wraparound never gives way: let it end." if never else ""
+    against = " An autovacuum to prevent wraparound doesn't yield: let it finish." if never else ""
     limit = format_duration(job.limits.lock_timeout)
     return LockTimeout(
         f"{where}: waited {format_duration(wait.waited_ms)} for {wait} (55P03).",
-        cause=f"Others hold locks that conflict with what it needs; lock_timeout is {limit}.{against}{grant}",
-        solution=f"Run again when they have ended, or end them: {' '.join(ends)}" if ends else None,
+        cause=f"Other sessions hold conflicting locks; lock_timeout is {limit}.{against}{grant}",
+        solution=f"Run again when those sessions have ended, or end them: {' '.join(ends)}" if ends else None,
         table=wait.table,
         mode=wait.mode,
         waited_ms=round(wait.waited_ms, 1),
@@ -267,10 +267,10 @@ def held_too_long(job: Job, sent: Message) -> StatementTimeout:
 def _held_too_long(job: Job, where: str, known: dict[str, Any]) -> StatementTimeout:
     limit = format_duration(job.limits.lock_timeout)
     return StatementTimeout(
-        f"{where}: stopped, as the file had held locks that block the application for {limit}.",
-        cause=f"No query may wait longer than lock_timeout ({limit}) because of a migration; statements after the one "
-        "that took the lock were still at work.",
-        solution=f"Put what takes long into a file of its own, before or after{_more_waiting(job.limits)}.",
+        f"{where}: stopped, because the file had held locks that block the application for {limit}.",
+        cause=f"No query may wait longer than lock_timeout ({limit}) for a migration; statements after the one that "
+        "took the lock were still running.",
+        solution=f"Move slow statements into a file of their own, before or after{_more_waiting(job.limits)}.",
         **known,
     )
 
@@ -281,7 +281,7 @@ def _more_waiting(limits: Limits) -> str:
     if any(limit and wanted >= limit for limit in (limits.statement_timeout, limits.longest)):
         return ""
     line = f"`-- migration: lock_timeout = {write_duration(wanted)}`"
-    return f"; or, where nobody waits for the table, allow more with a first line {line}"
+    return f"; or, if nobody waits for the table, raise the limit with a first line {line}"
 
 
 def _failed(job: Job, sent: Message, error: ScriptError) -> tuple[int | None, int | None]:
@@ -326,11 +326,11 @@ def more_time(limits: Limits) -> str:
         wanted = (longest - 1) // 60_000 * 60_000
     if wanted >= hit * _WORTH_IT:
         line = f"`-- migration: statement_timeout = {write_duration(wanted)}`"
-        return f"Raise it for this file with a first line {line}, or split the work over several files or batches."
+        return f"Raise it for this file with a first line {line}, or split the work into several files or batches."
     limit = format_duration(longest or hit)
     return (
-        f"Split the work over several files or batches. No statement can take longer than a call of the function, in "
-        f"which it has {limit} here; the setting `limits.function_timeout`, of 15min at most, says how long that is."
+        f"Split the work into several files or batches. A statement can run for at most {limit} here: one Lambda call "
+        f"(`limits.function_timeout`, 15min at most)."
     )
 
 
@@ -358,7 +358,7 @@ def with_expectations_state(job: Job, error: MigratorError) -> MigratorError:
     found = error.but(solution=more_time(job.limits) if timed_out else None)
     if "file" in error.facts:
         return found
-    message = f"{job.file}, while its promises were checked: {error.message}"
+    message = f"{job.file}, while its expectations were checked: {error.message}"
     return found.but(message=message, state=_ROLLED_BACK, **job.facts)
 
 
@@ -366,7 +366,7 @@ def with_unit_state(job: Job, number: int, error: MigratorError) -> MigratorErro
     """An error in a unit, with the state of its file."""
     upto = job.unit(job.done - 1).statements[1] if job.done else 0
     gone = [f"line {s.line} made {s.keeps}" for s in job.script.statements[:upto] if s.keeps]
-    behind = "It went on behind parts that are in, in a new session; what they had left in theirs is gone"
+    behind = "It resumed after the units already applied, in a new session; what those units set in theirs is gone"
     cause = f"{error.cause} {behind}: {', '.join(gone)}." if gone else None
     return error.but(state=partial_state(job, number), cause=cause)
 
@@ -375,20 +375,20 @@ def partial_state(job: Job, number: int) -> str | None:
     """The state of a file whose first `number` units are committed; None if nothing of it can be."""
     run = "run" if job.action == "apply" else "rollback"  # a run that applies is refused until then
     again = (
-        f"What part {number + 1} has committed by itself stays, and the next {run} starts it again from its beginning."
+        f"What unit {number + 1} has committed stays, and the next {run} starts it again from its beginning."
         if job.unit(number).may_commit
-        else f"The next {run} goes on there."
+        else f"The next {run} continues there."
     )
     if number == 0:
         return f"Nothing of {job.file} is recorded. {again}" if job.unit(0).nontransactional else None
     if number >= len(job.script.units):
-        return f"All parts of {job.file} are in, but not its record. The next {run} checks and records it."
+        return f"All units of {job.file} are applied, but not recorded. The next {run} checks and records them."
     return f"{_committed_units(job, number)}; the rest isn't. {again}"
 
 
 def _committed_units(job: Job, number: int) -> str:
-    which = "part 1 is" if number == 1 else f"parts 1 to {number} are"
-    return f"{job.file} has {len(job.script.units)} parts that commit by themselves: {which} in"
+    which = "unit 1 is" if number == 1 else f"units 1 to {number} are"
+    return f"{job.file} has {len(job.script.units)} units that commit separately: {which} applied"
 
 
 def not_retried(error: MigratorError) -> MigratorError:
@@ -398,8 +398,8 @@ def not_retried(error: MigratorError) -> MigratorError:
         return error
     return MigrationFailed(
         error.message,
-        cause=f"{error.cause} It isn't retried automatically, because the statement may have committed by itself.",
-        solution="See what it has committed. If it may start again from its beginning, run again.",
+        cause=f"{error.cause} It isn't retried automatically, as the statement may have committed some of its work.",
+        solution="Find out what it has committed. If it can run again from its beginning, run again.",
         state=error.state,
         **error.facts,
     )
@@ -409,12 +409,13 @@ def nobody_knows(job: Job, number: int, statement: Nontransactional) -> InDoubt:
     """The error of a statement that commits by itself and whose run ended before it did."""
     line = job.script.statements[job.unit(number).statements[0]].line
     resolve = NextCommand("resolve", (job.migration.label, "again"))
+    stays = f"What unit {number + 1} has committed stays."
     return InDoubt(
-        f"{job.file}:{line}: nothing shows how far {statement.name} got: its run ended before it did.",
-        cause="The statement commits by itself. The run was killed, or lost its connection, before it was recorded.",
-        solution=f"See what the statement has committed. If it has done everything: aurora-migrations resolve "
-        f"{job.migration.label} applied. If it can run once more from its beginning: {resolve}.",
-        state=partial_state(job, number),
+        f"{job.file}:{line}: it isn't known how far {statement.name} got: its run ended first.",
+        cause="The statement commits on its own, and the run was killed or lost its connection before it ended.",
+        solution=f"Find out what the statement has committed. If it did everything, type `aurora-migrations resolve "
+        f"{job.migration.label} applied`. If it can run again from its beginning:",
+        state=f"{_committed_units(job, number)}. {stays}" if number else stays,
         next_command=resolve,
         **job.facts,
     )
@@ -425,4 +426,4 @@ def in_doubt(job: Job, number: int) -> str | None:
     if len(job.script.units) < 2:
         return None
     before = f"{_committed_units(job, number)}. " if number else ""
-    return f"{before}Part {number + 1} of {job.file} is either in or not; the next run finds out."
+    return f"{before}Unit {number + 1} of {job.file} is either applied or not; the next run finds out."

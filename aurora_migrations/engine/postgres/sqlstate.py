@@ -31,15 +31,15 @@ from aurora_migrations.engine.errors import (
 )
 
 READ_ONLY = (
-    "The server has become a reader, or default_transaction_read_only is on for this role, this database or the server."
+    "The server became a reader, or default_transaction_read_only is on for this role, this database or the server."
 )
 WHO_LOCKS_HISTORY = (
-    "Run again when that session has ended, or end it. Who it is: SELECT pid, mode FROM pg_locks WHERE granted AND "
+    "Run again when that session has ended, or end it. To find it: SELECT pid, mode FROM pg_locks WHERE granted AND "
     "relation::regclass::text LIKE 'aurora_migrations.%';"
 )
 # SQLSTATE classes and codes: PostgreSQL's documentation, appendix A.
 _LOST = ("08", "57P01", "57P02", "57P04", "57P05", "25P03", "25P04")
-_COMPARE_HISTORY = "Compare the schema aurora_migrations with what docs/reference/history.md says, and report it."
+_COMPARE_HISTORY = "Compare the schema aurora_migrations with docs/reference/history.md, and report it."
 _SHOWN = 5  # lines of a DETAIL
 _BARE = ("42704", "42725", "42809", "42883")  # functions, types and operators: named without quotation marks
 _ABOUT_OBJECTS = ("2BP01",)  # other objects depend on it: only names of the catalog are in it
@@ -63,14 +63,14 @@ _PREPARED = re.compile(
     rf"{_BLANK}*(?:explain\b.*?\b)?(?:create\s+(?:\w+\s+){{0,3}}table\b.*?\bas{_BLANK}+)?execute\b".encode(),
     re.IGNORECASE | re.DOTALL,
 )
-_SECRETIVE = "an exception that was raised speaks of a password, and isn't shown"
+_SECRETIVE = "the raised exception mentions a password and isn't shown"
 _HINTS = {
     "25001": "Every statement of a migration runs inside a transaction. What sets that transaction (SET TRANSACTION) "
-    "must come first in it. What PostgreSQL runs in none can't be in a migration: write it in another way, such as "
-    "REINDEX of each partition by name, or an index without CONCURRENTLY, which keeps writers of its table waiting.",
+    "must come first in it. A statement that can't run in a transaction must be written in another way, such as "
+    "REINDEX of each partition by name, or an index without CONCURRENTLY, which blocks writes to its table.",
     "2D000": "A procedure or a DO block can commit or roll back only outside a transaction block: write `-- migration: "
-    "transaction = off` at the top, and the statement outside BEGIN ... COMMIT. It can't where it has a SET clause, is "
-    "SECURITY DEFINER, or is called by a function or from a block that handles exceptions.",
+    "transaction = off` at the top, and the statement outside BEGIN ... COMMIT. It can't if it has a SET clause, is "
+    "SECURITY DEFINER, or is called from a function or from a block that handles exceptions.",
     "55P04": "A new enum value can't be used in the transaction that adds it: use it in the next file, "
     "or write `-- migration: transaction = off` at the top, so that each statement is its own transaction.",
 }
@@ -102,19 +102,19 @@ _EXPLANATIONS = {
         in_file=True,
     ),
     "40001": Explanation(
-        "Another transaction has changed the same rows.",
-        "Run again. If it happens often, run it when the application is less busy.",
+        "Another transaction changed the same rows.",
+        "Run again. If it happens often, run when the application is less busy.",
     ),
     "42501": Explanation(
         "The role that the statement runs as lacks a privilege, or a row-level security policy refuses the row.",
-        "Grant what is missing to that role, or have the owner of the object do so, and run again.",
+        "Grant the missing privilege to that role, as the owner of the object, and run again.",
     ),
-    "53": Explanation("The server has run out of a resource.", "Make more of it available, and run again."),
+    "53": Explanation("The server has run out of a resource.", "Free some of it or add more, and run again."),
     "53100": Explanation(
-        "The server's disk is full, or its space for temporary files. Sorts, index builds and table rewrites need room "
-        "for a copy of what they work on; on Aurora temporary files are on the instance's local storage.",
+        "The server's disk is full, or its space for temporary files. Sorts, index builds and table rewrites need "
+        "space for a copy of their data; on Aurora temporary files are on the instance's local storage.",
         "Free space, or choose an instance class with more local storage, and run again. The file needs no change, "
-        "unless its work can be split into batches that need less room.",
+        "unless its work can be split into batches that need less space.",
     ),
     "53200": Explanation(
         "The server has run out of memory.",
@@ -122,8 +122,8 @@ _EXPLANATIONS = {
         "file, split a file that locks very many objects, or choose a larger instance class.",
     ),
     "53300": Explanation(
-        "All of the server's connections are taken.",
-        "Wait and run again; if it lasts, see who holds the connections (pg_stat_activity).",
+        "All of the server's connections are in use.",
+        "Wait, then run again. If it persists, see who holds the connections (pg_stat_activity).",
     ),
     "53400": Explanation(
         "A limit in the server's settings was reached, such as temp_file_limit.",
@@ -131,7 +131,7 @@ _EXPLANATIONS = {
     ),
     "54": Explanation(
         "The statement exceeds one of PostgreSQL's own limits, which no setting raises.",
-        "Change the file so that it stays below the limit, and run again.",
+        "Change the file so that it stays within the limit, and run again.",
         in_file=True,
     ),
     "54001": Explanation(
@@ -141,7 +141,7 @@ _EXPLANATIONS = {
     ),
     "57": Explanation(
         "An administrator or the server's state stopped the statement.",
-        "Find out why before you run again; PostgreSQL's log has more.",
+        "Find out why before you run again; see PostgreSQL's log.",
     ),
     "58": Explanation(
         "The server's operating system reported an error.",
@@ -149,12 +149,12 @@ _EXPLANATIONS = {
     ),
     "58P01": Explanation(
         "The server doesn't have a file that the statement needs, such as an extension's library.",
-        "Check the path where the file names one; else install on the server what is missing. Then run again.",
+        "If the file names a path, check it; otherwise install what is missing on the server. Then run again.",
         in_file=True,
     ),
     "XX": Explanation(
         "An internal error of PostgreSQL or of an extension.",
-        "Look for it in PostgreSQL's log. Write the statement in another way, or update the server or the extension.",
+        "See PostgreSQL's log. Write the statement in another way, or update the server or the extension.",
         in_file=True,
     ),
     "XX001": Explanation(
@@ -275,20 +275,21 @@ def named_error(error: psycopg.Error) -> MigratorError:
     if found.sqlstate == "42501":
         return InsufficientPrivilege(
             f"The database role may not do what the runner needs: {found.message}.",
-            solution="To look, the role needs, as the schema's owner: GRANT USAGE ON SCHEMA aurora_migrations TO role; "
+            solution="To read, the role needs these, granted by the schema's owner: GRANT USAGE ON SCHEMA "
+            "aurora_migrations TO role; "
             "GRANT SELECT ON ALL TABLES IN SCHEMA aurora_migrations TO role; to run, it must own the schema.",
         )
     if found.sqlstate == "25006":
         return NotAWriter(
             f"The database can't be written to: {found.message}.",
             cause=READ_ONLY,
-            solution=f"{NotAWriter.solution} Where it is the writer, take default_transaction_read_only off.",
+            solution=f"{NotAWriter.solution} If it is the writer, turn default_transaction_read_only off.",
             sqlstate="25006",
         )
     if found.sqlstate == "57014" and "statement timeout" in found.message:
         return StatementTimeout(
             f"The runner's own statement took too long: {found.message}.",
-            solution="See what keeps the server busy, or raise `limits.statement_timeout` of the environment.",
+            solution="Find out what keeps the server busy, or raise the environment's `limits.statement_timeout`.",
             sqlstate=found.sqlstate,
         )
     if found.sqlstate == "57014":
@@ -311,7 +312,7 @@ def named_error(error: psycopg.Error) -> MigratorError:
         )
     return MigrationFailed(
         f"A statement of the runner itself failed: {found.message} ({found.sqlstate}).",
-        cause=explanation.cause if explanation else "This shouldn't happen; the history may have been changed by hand.",
+        cause=explanation.cause if explanation else "Not expected; the history may have been changed by hand.",
         solution=explanation.solution if explanation else _COMPARE_HISTORY,
         sqlstate=found.sqlstate,
     )

@@ -121,5 +121,5 @@ def initiator(trigger: str, requested_by: str) -> str:
     if trigger == "daily":
         return "the daily check"
     if not (trigger or requested_by):
-        return "hand, and nobody is named (the console, or AWS's own tools)"
+        return "an unnamed user (the console or AWS tools)"
     return f"{requested_by or 'somebody'}{f' ({trigger})' if trigger else ''}"

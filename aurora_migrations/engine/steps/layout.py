@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.steps.execution import console_page
@@ -15,43 +16,54 @@ LONGEST_SUBJECT = 99  # SNS: ASCII, no control characters, less than 100 charact
 _INDENT = "  "
 _IN_BACKTICKS = re.compile("`[^`]{1,100}`")  # two that don't belong together may be far apart
 _HARD_SPACE = "\u00a0"
-_KEPT_END = 12  # characters of a long subject's end, which contain the line number
 
-# What is true whatever has failed.
-SETTLED = "A file is in with its record in the history, or not at all; one of several parts goes on where it was. "
-SETTLED += "A dead run leaves no lock behind: its session ends within 5 seconds. Nothing has to be cleaned up by hand."
-SAFE = "That is always safe, and goes on from what is true; a redrive is not needed."
-UNKNOWN = "Look first: the page below has what was asked for, and a run applies anew what a rollback has undone."
+# True whatever has failed.
+SETTLED = "Nothing needs cleaning up: the next run continues from what is applied."
+NO_REDRIVE = "always safe; don't redrive"
+UNKNOWN = "Find out what was requested: see the page below. A run would apply again what a rollback has undone."
 
 Section = tuple[str, Sequence[str]]
+Severity = Literal["high", "low", "info"]  # look at it now; it can wait until morning; nothing to do
+NONE = "none"  # the value of an attribute that a mail doesn't have
+ATTRIBUTES = ("severity", "error", "migration")
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail. The subject is one that SNS takes."""
+    """A mail. The subject is one that SNS takes; `severity`, `error` and `migration` become message attributes, which
+    SNS doesn't take empty."""
 
     subject: str
     body: str
+    severity: Severity = "low"
+    error: str = NONE
+    migration: str = NONE
 
     def to_dict(self) -> dict[str, str]:
         """The mail as JSON-able data."""
-        return {"subject": self.subject, "body": self.body}
+        return asdict(self)
 
 
-def subject(environment: str, what: str, where: str = "") -> str:
-    """`[prod] MigrationFailed: 018_add_email.sql:3`; of a long one its beginning and its end."""
-    text = f"[{environment}] {what}{f': {where}' if where else ''}"
+def subject(environment: str, what: str, details: str = "") -> str:
+    """`[prod] Migration FAILED: 018_add_email.sql, column "emial" does not exist`, truncated if it is long."""
+    text = f"[{environment}] {what}{f': {details}' if details else ''}"
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).encode("ascii", "replace").decode().split())
     if len(plain) <= LONGEST_SUBJECT:
         return plain
-    return f"{plain[: LONGEST_SUBJECT - 3 - _KEPT_END]}...{plain[-_KEPT_END:]}"
+    return f"{plain[: LONGEST_SUBJECT - 3]}..."
 
 
-def body(headline: str, sections: Iterable[Section]) -> str:
+def body(verdict: str, sections: Iterable[Section]) -> str:
     """A mail's text. Sections without lines are left out."""
-    blocks = [wrapped(headline, "")]
+    blocks = [wrapped(verdict, "")]
     blocks += [[title.upper(), *lines] for title, lines in sections if lines]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def numbered(steps: Iterable[str], command: object) -> list[str]:
+    """Numbered steps, and under the last one the command that it is about, unwrapped."""
+    lines = [line for number, step in enumerate(steps, 1) for line in wrapped(f"{number}. {step}", hang="   ")]
+    return [*lines, f"     {command}"]
 
 
 def wrapped(text: str, indent: str = _INDENT, hang: str = "") -> list[str]:
@@ -126,31 +138,33 @@ def clean(text: str) -> str:
 def unwritten(environment: str, region: str, what: str) -> Mail:
     """What a state machine mails where preflight could not write the mail either; its body has two places: for what
     failed, and the execution's ARN."""
-    headline = f"{what} on {environment}, and the function that writes the mail about it failed too."
+    verdict = "Can wait until morning if the application works. The state of the database is unknown, because the "
+    verdict += "function that reads it failed too."
+    steps = [UNKNOWN, "See what is applied, then start the same action again:"]
     sections: list[Section] = [
-        ("What happened", ["  {}"]),
-        ("The database now", wrapped(f"It was not looked at. {SETTLED}")),
-        ("What to do", wrapped(f"{UNKNOWN} Then start the same again. {SAFE}")),
-        ("Next command", [f"  aurora-migrations status --env {environment}"]),
-        ("This execution", [f"  {console_page(region)}{{}}"]),
+        ("What to do", numbered(steps, f"aurora-migrations status --env {environment}")),
+        ("What happened", ["  Reported error: {}"]),
+        ("Database", wrapped(SETTLED)),
+        ("Execution", [f"  {console_page(region)}{{}}"]),
     ]
-    return Mail(subject(environment, what), body(headline, sections))
+    return Mail(subject(environment, what, "the cause is not known yet"), body(verdict, sections), "high")
 
 
 def never_started(environment: str, queue: str) -> str:
     """The description of the dead-letter queue's alarm. CloudWatch puts it into its mail, cut at 1024 bytes."""
-    why = (
-        "The message tells in the attribute ERROR_MESSAGE the reason, mostly a right that is missing, and in RULE_ARN "
-    )
-    why += "what is missing: the run after a deployment (on-deploy), the mail about a run that was ended "
-    sections: list[Section] = [
-        ("What happened", wrapped(f"An event could not start its state machine, and lies in the queue {queue}.")),
-        ("Why", wrapped(f"{why}(on-end), or the daily check (daily).")),
-        ("The database now", wrapped("The event has changed nothing.")),
-        (
-            "What to do",
-            wrapped("Start a run by hand: that makes up for all three. Mend the reason, delete the message."),
-        ),
-        ("Next command", [f"  aurora-migrations run --env {environment}"]),
+    steps = [
+        "Read the message: SQS console, Send and receive messages, Poll for messages. ERROR_MESSAGE is the reason, "
+        "often a missing permission.",
+        "Fix the reason, then delete the message.",
+        "Start a run, which makes up for what was missed:",
     ]
-    return body(f"An event about the migrations of {environment} started nothing.", sections)
+    lost = (
+        "The rule in RULE_ARN shows what is missing: the run after a deployment (on-deploy), the mail about a run that "
+    )
+    lost += "ended early (on-end), or the daily check (daily)."
+    sections: list[Section] = [
+        ("What to do", numbered(steps, f"aurora-migrations run --env {environment}")),
+        ("What happened", wrapped(f"EventBridge put an event into the queue {queue}. {lost}")),
+    ]
+    verdict = f"Can wait until morning, unless {environment} was just deployed: an event could not start its state "
+    return body(f"{verdict}machine. It changed nothing in the database.", sections)

@@ -112,7 +112,7 @@ class Step:
         if self.package not in ("", manifest.digest):
             raise PackageChanged(
                 "The package isn't the one that this execution began with: another was deployed meanwhile.",
-                state="What this execution has applied so far stays and is in the history.",
+                state="What this execution has applied so far stays applied.",
                 began_with=self.package,
                 found=manifest.digest,
             )
@@ -123,7 +123,7 @@ def out_of_time(error: MigratorError, step: str, cause: str = "", solution: str 
     """The error where the end of a call, and no limit of a statement, ended a statement."""
     return StatementTimeout(
         error.message,
-        cause=f"One call of {step} has only so much time. Its end, not a limit of the statement, ended it{cause}.",
+        cause=f"The time limit of the {step} function ended the statement, not a limit of the statement itself{cause}.",
         solution=f"Give the {step} function a longer timeout (`limits.function_timeout`), up to Lambda's limit of 15min"
         f"{solution}.",
         state=error.state,

@@ -24,17 +24,17 @@ from aurora_migrations.engine.steps.step import Step, read_only_session
 from aurora_migrations.engine.steps.tables import Table, inspect, nowhere
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
-_TOO_SLOW = "Promise fewer rows, or raise `limits.statement_timeout` of the environment."
+_TOO_SLOW = "Expect fewer rows, or raise the environment's `limits.statement_timeout`."
 _GONE = (
-    "A table that isn't there: find out who (or which trigger) dropped or renamed it; restore it, or make it anew in a "
-    "new migration. If it is to be gone, say so in a new migration: DROP TABLE IF EXISTS NAME. "
+    "If a table is missing, find out who (or which trigger) dropped or renamed it; restore it, or create it again in a "
+    "new migration. If it should be gone, drop it in a new migration: DROP TABLE IF EXISTS NAME. "
 )
 _UNFIT = (
-    "An invalid index: REINDEX INDEX CONCURRENTLY NAME; or drop it and make it anew in a new migration. A run doesn't: "
-    "the file is applied. A lasting promise that is out of date: take its line out of the file, as comments of an "
-    "applied file may change."
+    "If an index is invalid: REINDEX INDEX CONCURRENTLY NAME; or drop and create it again in a new migration. A run "
+    "doesn't repair it. If a lasting expectation is out of date, remove its line from the file; comments of an applied "
+    "file may change."
 )
-_STAYS = "What is applied stays applied: the checks come after the commit."
+_STAYS = "The migrations stay applied: the checks run after the commit."
 _LAST = re.compile(r'(?:"(?:[^"]|"")*"|[^".]+)\Z')  # part of a name, quoted as it was
 _SHOWN = 10  # failed checks in the message
 _COUNTED = 50  # tables whose rows are counted
@@ -145,8 +145,8 @@ def verify(step: Step) -> Verification:
         if action == "verify" and target and target.version not in applied:
             raise VerificationFailed(
                 f"Migration {target.label} isn't applied here.",
-                cause="Its file is in the package, and the history of this database has no record of it.",
-                solution="Run it, or see with `aurora-migrations status` what is applied.",
+                cause="Its file is in the package, but not in the history of this database.",
+                solution="Run it, or see `aurora-migrations status` for what is applied.",
                 state="Nothing was changed.",
                 next_command=NextCommand("run", (target.label,)),
                 migration=target.label,
@@ -261,7 +261,7 @@ def _lasting(
     lasting = [(each.file, row) for v, each in outlines.items() for row in each.rows if row.always and v in applied]
     for file, expectation in lasting:
         if step.deadline.is_over:
-            raise StatementTimeout(f"{file}: {expectation}: could not be asked any more.", state=_STAYS)
+            raise StatementTimeout(f"{file}: {expectation}: could not be checked in time.", state=_STAYS)
         session.execute(BEGIN)
         try:
             check = check_rows(session, expectation, faults=(LOCKED,))
@@ -296,7 +296,7 @@ def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Ste
     more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     raise VerificationFailed(
         f"{details}{more}.",
-        cause="What the execution was to leave behind isn't there, or somebody has changed it since.",
+        cause="What the run should have left is missing, or has been changed since.",
         solution=f"{_GONE if missing_tables else ''}{_UNFIT}",
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),

@@ -103,7 +103,7 @@ SCENES = {
         ),
         ("two were", lambda s: s.ran().write(f001_users="SELECT 1;\n", f002_orders="SELECT 2;\n").on("run")),
         ("the beginning of a file that is partly in was edited", _beginning_edited),
-        ("a file is rolled back in part", _partly_out),
+        ("a file is partly rolled back", _partly_out),
         ("another file has the number of an applied one", _taken),
     ],
     "MigrationMissing": [
