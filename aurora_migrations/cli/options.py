@@ -122,6 +122,11 @@ def add_hazards(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hazards", choices=HAZARDS, default="warn", help=what)
 
 
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    what = "print every step: what begins, what was verified, the locks held, the functions' log"
+    parser.add_argument("--verbose", action="store_true", help=what)
+
+
 def _migrations(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the folder's name is empty; leave --migrations out for migrations/")

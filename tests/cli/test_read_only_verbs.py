@@ -75,7 +75,7 @@ def test_status_before_anything_is_applied(on: Call, two: Migrations, database: 
     assert (answer.code, answer.err) == (0, "")
     lines = {line[:10].strip(): line[11:] for line in answer.out.splitlines()}
     assert lines["Database"].startswith(f"{database.name} as postgres (PostgreSQL {database.server.version}")
-    assert (lines["Applied"], lines["Pending"], lines["Running"]) == ("0", "2, the next 001_users.sql", "nobody")
+    assert (lines["Applied"], lines["Pending"], lines["Running"]) == ("0", "2, the next 001_users.sql", "nothing")
 
 
 def test_status_says_what_a_run_would_refuse(on: Call, mixed: Migrations) -> None:

@@ -10,10 +10,11 @@ import urllib.request
 from collections.abc import Sequence
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import choose_display, print_json, show
+from aurora_migrations.cli.output import choose_display, print_json, print_warnings
 from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
 from aurora_migrations.cli.remote.environment import open_environment
 from aurora_migrations.cli.remote.progress import Follower
+from aurora_migrations.cli.verbs.run import print_done, print_summary
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import NextCommand
 
@@ -29,11 +30,12 @@ def main(argv: Sequence[str]) -> int:
         "npx aws-cdk@2 deploy.",
         "deploy --local",
     )
+    options.add_verbose(parser)
     options.add_where(parser, database=False)
     arguments = options.parse(parser, argv)
     if arguments.env:
         parser.error(f"on AWS the CDK deploys: npx aws-cdk@2 deploy --context env={arguments.env}")
-    display = choose_display(arguments.output)
+    display = choose_display(arguments.output, arguments.verbose)
     try:
         with open_environment(arguments) as environment:
             display.note(environment.introduction)
@@ -48,7 +50,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.output == "json":
         print_json(data)
     else:
-        show(data["message"])
+        print_done(data)
+        print_warnings(data.get("warnings", ()))
+        print_summary(data, arguments.verbose)
     return 0
 
 

@@ -12,7 +12,17 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import Display, note, paragraph, plural, print_json, show
+from aurora_migrations.cli.output import (
+    Display,
+    Styled,
+    note,
+    paragraph,
+    plural,
+    print_json,
+    show,
+    show_styled,
+    state_style,
+)
 from aurora_migrations.cli.remote.aws_errors import CALL_ERRORS, AccessDenied, error_of, to_cloud_error
 from aurora_migrations.cli.remote.client import execute_in
 from aurora_migrations.cli.remote.environment import RUNNING, Environment, iso, open_environment
@@ -64,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.output == "json":
         print_json({"ok": well, "checks": [asdict(finding) for finding in found]})
     elif not well:
-        note("\nSomething has failed; what to do stands beneath it.")
+        note("\nSome checks failed. The fix is under each.")
     return 0 if well else 1
 
 
@@ -79,7 +89,8 @@ class Finding:
 
     def print(self) -> None:
         """Prints the finding for people."""
-        show(paragraph(f"{self.result:6}  {self.check:12}  ", self.message, sys.stdout))
+        text = paragraph(f"{self.result:6}  {self.check:12}  ", self.message, sys.stdout)
+        show_styled(Styled((text[:6], state_style(self.result)), (text[6:], "")))
         if self.solution:
             show(paragraph(f"{'':22}Do: ", self.solution, sys.stdout))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import (
+    Styled,
     note,
     plural,
     print_json,
@@ -22,6 +23,8 @@ from aurora_migrations.cli.output import (
     print_warnings,
     screen,
     show,
+    show_styled,
+    state_style,
 )
 from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import MigratorError, Session, read_entries, read_overview
@@ -115,9 +118,9 @@ def _reader(
 
 def _show_list(data: Data, arguments: argparse.Namespace) -> None:
     rows = [(entry["state"], entry["applied_at"] or "", entry["name"]) for entry in data["migrations"]]
-    print_table(("State", "Applied at", "Migration"), rows, long=("Migration",))
+    print_table(("State", "Applied at", "Migration"), rows, long=("Migration",), state="State")
     if data["omitted"]:
-        note(f"The oldest {data['omitted']} are left out: an execution's answer is limited in size.")
+        note(f"The oldest {data['omitted']} aren't shown: an execution's output is limited in size.")
 
 
 def _show_history(data: Data, arguments: argparse.Namespace) -> None:
@@ -133,9 +136,9 @@ def _show_history(data: Data, arguments: argparse.Namespace) -> None:
         file = each["name"] if each["action"] == "apply" else f"{each['name']} ({each['action']})"
         rows.append((each["started_at"], result, file, options.initiator(each["requested_by"])))
     headers = ("Started", "Result", "File", "Requested by")
-    print_table(headers, rows, long=headers[2:])
+    print_table(headers, rows, long=headers[2:], state="Result")
     if len(attempts) < arguments.last and data["older"]:
-        note("Older ones stand in the database, in aurora_migrations.attempts.")
+        note("Older attempts are in the database, in aurora_migrations.attempts.")
 
 
 def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> dict[str, object]:
@@ -147,16 +150,19 @@ def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> di
 
 def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
     print_warnings(data["warnings"])
-    show(data["message"])
+    show_styled(Styled((data["message"], "bold")))
     doubt = {"yes": "", "maybe": "perhaps "}
-    words = {"rewrites": "writes all its rows anew", "scans": "reads all its rows"}
+    words = {"rewrites": "rewrites all its rows", "scans": "reads all its rows"}
     for file in data["pending"]:
-        parts = "one transaction" if file["parts"] <= 1 else f"{file['parts']} parts that commit by themselves"
-        lines = ["", f"{file['file']}: {plural(file['statements'], 'statement')}, {parts}"]
+        units = "one transaction" if file["parts"] <= 1 else f"{file['parts']} units that commit separately"
+        what = f": {plural(file['statements'], 'statement')}, {units}"
+        lines = [Styled(), Styled((file["file"], state_style("pending")), (what, ""))]
         for lock in file["locks"]:
             work = " and ".join(f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt)
-            lines.append(f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}")
-        show(*lines, *(f"  May hurt: {hazard}" for hazard in file["hazards"]))
+            lines.append(Styled((f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}", "")))
+        for hazard in file["hazards"]:
+            lines.append(Styled(("  Warning:", state_style("warn")), (f" {hazard}", "")))
+        show_styled(*lines)
     if data["omitted"]:
         show(f"\n... and {data['omitted']} more files")
 
@@ -187,15 +193,23 @@ def _read_verify(arguments: argparse.Namespace, execution: str) -> Data:
 
 def _show_verify(data: Data, arguments: argparse.Namespace) -> None:
     print_warnings(data["warnings"])
-    show(data["message"])
+    show_styled(Styled((data["message"], "bold")))
     print_verified(data["verified"])
 
 
-def _status_text(data: Data) -> str:
-    return "\n".join(f"{name:10} {value}" for name, value in _status_facts(data))
+def _status_lines(data: Data) -> list[Styled]:
+    styles = {"Pending": "pending", "Ahead": "ahead", "Refused": "failed"}
+    lines = []
+    for name, value in _status_facts(data):
+        style = "" if value == "0" else state_style(styles.get(name, ""))
+        if name == "Last":
+            style = state_style(value.partition(" ")[2])  # after the file's name
+        lines.append(Styled((f"{name:10} ", "bold"), (value, style)))
+    return lines
 
 
 def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
+    """Each line of the status: its label and text."""
     standby = ", a standby (reader)" if data["standby"] else ""
     yield "Database", f"{data['database']} as {data['user']} (PostgreSQL {data['server_version']}{standby})"
     counts, newest, pending = data["counts"], data["newest"], data["pending"]
@@ -212,7 +226,7 @@ def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
         at = attempt["finished_at"] or attempt["started_at"]
         asked = f"{attempt['action']}, {options.initiator(attempt['requested_by'])}"
         yield "Last", f"{attempt['name']} {word} at {at} ({asked})"
-    yield "Running", str(Holder(**data["running"])) if data["running"] else "nobody"
+    yield "Running", str(Holder(**data["running"])) if data["running"] else "nothing"
     for execution in data.get("executions", []):
         yield "Execution", f"{execution['execution']} is under way since {execution['started_at']}"
 
@@ -236,10 +250,11 @@ def _watch(arguments: argparse.Namespace) -> int:
             try:
                 data = read(execution)
                 with _readable(arguments, execution):
-                    sound, text = bool(data["sound"]), _status_text(data)
+                    sound, lines = bool(data["sound"]), _status_lines(data)
             except MigratorError as error:
-                sound, text = False, f"{error.name}: {error.message}"
-            draw(f"{text}\n{'Seen':10} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, again in {pause:g} s")
+                sound, lines = False, [Styled((f"{error.name}: ", state_style("failed")), (error.message, ""))]
+            seen = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            draw([*lines, Styled((f"{'Seen':10} ", "bold"), (f"{seen}, again in {pause:g} s", "dim"))])
             time.sleep(pause)
     return 0 if sound else 1
 
@@ -273,7 +288,7 @@ _QUERIES = {
         "Ctrl-C.",
         ("status --watch --env dev", "status --database-url postgresql://app:secret@localhost/shop"),
         _reader("status", lambda session, source, _: status_answer(read_overview(session, source), session.server)),
-        lambda data, arguments: show(_status_text(data)),
+        lambda data, arguments: show_styled(*_status_lines(data)),
     ),
     "plan": _Query(
         "plan",

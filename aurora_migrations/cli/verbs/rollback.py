@@ -9,7 +9,7 @@ from typing import Any
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import Display, choose_display, note, print_json
-from aurora_migrations.cli.verbs.run import CONTRACT, DIRECT, make_request
+from aurora_migrations.cli.verbs.run import DIRECT, Progress, make_request, print_done, print_summary
 from aurora_migrations.engine import MigratorError, Session, interrupts, roll_back
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("target", metavar="TARGET", help="the lowest migration to undo, such as 017")
     parser.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
+    options.add_verbose(parser)
     options.add_where(parser)
     options.add_direct(parser)
     arguments = options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
@@ -35,16 +36,22 @@ def main(argv: Sequence[str]) -> int:
         if options.is_remote(arguments):
             data = _roll_back_remotely(arguments, execution)
         else:
-            request, confirm = make_request(arguments, execution), arguments.confirm
+            progress, confirm = Progress(arguments.verbose), arguments.confirm
+            request = make_request(arguments, execution, progress)
             if not confirm:
                 with Session(request.url, execution) as session:
                     chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
                 confirm = _confirmed([migration.name for migration in chosen], arguments)
-            with interrupts.deferred(acknowledge=arguments.output == "text"):
+            with progress.shown(), interrupts.deferred(acknowledge=arguments.output == "text"):
                 data = roll_back(request, arguments.target, confirm).to_dict()
     except MigratorError as error:
         return options.fail(error, f"rollback {arguments.target}", arguments, execution)
-    print_json(data if arguments.output == "json" else {key: data[key] for key in CONTRACT})
+    if arguments.output == "json":
+        print_json(data)
+        return 0
+    if options.is_remote(arguments):
+        print_done(data)
+    print_summary(data, arguments.verbose)
     return 0
 
 
@@ -54,7 +61,7 @@ def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Mappin
     from aurora_migrations.cli.remote.environment import open_environment
 
     check_numbers({"target": arguments.target, "confirm": arguments.confirm})
-    display = choose_display(arguments.output)
+    display = choose_display(arguments.output, arguments.verbose)
     with open_environment(arguments) as environment:
         display.note(environment.introduction)
         confirm = arguments.confirm
