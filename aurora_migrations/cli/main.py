@@ -15,32 +15,32 @@ from types import FrameType, ModuleType
 
 PROGRAM = "aurora-migrations"
 VERBS = {
-    "run": "apply what is pending, or everything up to a number",
-    "list": "every migration and its state",
-    "status": "where the database stands, who is at work on it",
-    "plan": "what a run would do, file by file",
-    "verify": "what is there: tables, rows, indexes, lasting promises",
-    "history": "every attempt, newest first",
-    "rollback": "undo migrations by their down files, newest first",
-    "logs": "what an execution did, as one story",
-    "doctor": "whether an environment is as it must be, and what to do",
-    "check": "what is wrong with the files, what may hurt, what they will do",
-    "build": "make the package that runs in Lambda, and check it",
+    "run": "apply pending migrations, all of them or up to a number",
+    "list": "list every migration and its state",
+    "status": "show what is applied and pending, and what is running",
+    "plan": "show what a run would do, file by file",
+    "verify": "check tables, rows, indexes and lasting expectations",
+    "history": "list every attempt, newest first",
+    "rollback": "undo migrations with their down files, newest first",
+    "logs": "print the log of an execution",
+    "doctor": "check an environment and say how to fix it",
+    "check": "check the files for errors and risky statements",
+    "build": "build the package that runs in Lambda, and test it",
     "up": "keep the local cloud running: state machine, functions, database, inbox",
-    "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
-    "new": "write the next migration's file",
+    "deploy": "deploy the migrations to the local cloud, as `cdk deploy` does on AWS",
+    "new": "create the next migration's file",
 }
 _MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")  # the others have their own
 _HELP = """\
 usage: {program} VERB [arguments]
 
-Changes the schema of a PostgreSQL database by plain SQL files, each in a transaction of its own.
+Changes the schema of a PostgreSQL database with plain SQL files, each in its own transaction.
 
 {verbs}
 
-Each verb tells more:  {program} run --help
-Examples:              {program} run 017 --env dev
-                       {program} run 017 --database-url postgresql://app:secret@localhost/shop
+Help about a verb:  {program} run --help
+Examples:           {program} run 017 --env dev
+                    {program} run 017 --database-url postgresql://app:secret@localhost/shop
 """
 _STOPPED = f"{PROGRAM}: stopped by Ctrl-C."
 
@@ -98,10 +98,14 @@ def _call(arguments: Sequence[str]) -> int:
             print(f"{PROGRAM} (not installed; running from its source)")
         return 0
     if verb not in VERBS:
+        import difflib
+
         from aurora_migrations.engine.diagnostics.redaction import without_password
 
         shown, verbs = without_password(str(verb))[:60], ", ".join(VERBS)
-        print(f"{PROGRAM}: there is no verb {shown!r}; there are: {verbs}", file=sys.stderr)
+        near = difflib.get_close_matches(shown.lower(), VERBS, 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        print(f"{PROGRAM}: there is no verb {shown!r}.{meant} The verbs: {verbs}", file=sys.stderr)
         return 2
     gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
     module = _load(f"verbs.{_MODULES.get(verb, verb)}")

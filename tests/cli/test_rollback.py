@@ -56,7 +56,7 @@ def test_without_a_terminal_the_next_command_has_the_confirmation(
         monkeypatch.setattr("sys.stdin", nobody)
         answer = on("rollback", "001")
     assert answer.code == 2
-    assert "it would undo: 002_orders.sql, 001_users.sql." in answer.err
+    assert "it would undo: 002_orders.down.sql, 001_users.down.sql." in answer.err
     assert "Next   aurora-migrations rollback 001 --confirm 002" in answer.err
     assert applied(database) == ["001", "002"]
 
@@ -76,6 +76,17 @@ def test_missing_down_file_undoes_nothing(on: Call, ran: Migrations, database: D
     assert answer.code == 2
     assert "There is no down file for: 001_users.sql." in answer.err
     assert applied(database) == ["001", "002"]
+
+
+def test_missing_down_file_is_reported_before_anything_is_asked(
+    on: Call, ran: Migrations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ran.dir / "001_users.down.sql").unlink()
+    monkeypatch.setattr("sys.stdin", Keyboard("002\n"))
+    answer = on("rollback", "1")
+    assert answer.code == 2
+    assert "There is no down file for: 001_users.sql." in answer.err
+    assert "Type" not in answer.err
 
 
 def test_failing_down_file_says_what_is_rolled_back_and_stays_so(on: Call, ran: Migrations, database: Database) -> None:

@@ -44,7 +44,13 @@ def test_without_arguments_it_helps_and_exits_with_2(call: Call) -> None:
 def test_unknown_verb_exits_with_2_and_names_those_there_are(call: Call, verb: str) -> None:
     answer = call(verb)
     assert (answer.code, answer.out) == (2, "")
-    assert f"there is no verb {verb!r}; there are: run, list, status" in answer.err
+    assert f"there is no verb {verb!r}." in answer.err
+    assert "The verbs: run, list, status" in answer.err
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("runn", "run"), ("stauts", "status"), ("Check", "check")])
+def test_typo_in_a_verb_suggests_one(call: Call, typed: str, meant: str) -> None:
+    assert f"Did you mean {meant!r}?" in call(typed).err
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -268,13 +268,13 @@ def test_keys_deploy_check_and_end_on_the_database_that_was_named(terminal: Term
         for set_up in ("AWS_ACCESS_KEY_ID=local", f"AWS_SECRET_ACCESS_KEY={secret_key}", "--region us-east-1"):
             assert set_up in said["Start"]
         os.write(outside, b"d")
-        read_until(process.stdout, r"^aurora-migrations-local \S+ SUCCEEDED")
+        read_until(process.stdout, r"^[\d:]{8}Z  aurora-migrations-local \S+ SUCCEEDED  [\d.]+ (ms|s)")
         with psycopg.connect(database.url) as connection:
             assert connection.execute("SELECT count(*) FROM dry_run_log").fetchone() == (0,)
         os.write(outside, b"x")
         read_until(process.stdout, "Keys: d deploys")
         os.write(outside, b"c")
-        read_until(process.stdout, r"^aurora-migrations-local-daily \S+ SUCCEEDED")
+        read_until(process.stdout, r"aurora-migrations-local-daily \S+ SUCCEEDED")
         os.write(outside, b"Q")
         read_until(process.stdout, r"Ending \.\.\.")
         assert process.wait(30) == 0

@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING, Any
 from aurora_migrations import project
 from aurora_migrations.cli import options
 from aurora_migrations.cli.keyboard import pressed
-from aurora_migrations.cli.output import note, show
+from aurora_migrations.cli.output import Styled, note, show, show_styled
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
+from aurora_migrations.engine.options import format_duration
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
 
 _CHECK_S = 2  # between two checks whether PostgreSQL still runs
-_KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
+_KEYS = "Keys: d deploys the migrations as they are now · c runs the daily check · q ends"
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb until q, Ctrl-C or a signal; returns the exit code."""
     parser = options.make_parser(
         "up",
-        "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Says where everything "
-        "is and what happens. Ctrl-C ends it, and every process with it; the database's data stay.",
+        "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Prints their addresses "
+        "and every execution and mail. Ctrl-C ends it with all its processes; the database's data stay.",
         "up",
         "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),
@@ -94,6 +95,24 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
     show(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.")
 
 
+def status_line(change: dict[str, Any]) -> Styled | None:
+    """A change of an execution's status in a line; None if the execution only reads, as those of `status --watch`."""
+    if change["name"].startswith(f"{options.READ_ONLY}-"):
+        return None
+    machine, status, error = change["stateMachineArn"].rpartition(":")[2], change["status"], change["error"]
+    began, ended = change["startDate"], change["stopDate"]  # in milliseconds
+    took = f"  {format_duration(ended - began)}" if ended else ""
+    style = {"RUNNING": "", "SUCCEEDED": "green"}.get(status, "bold red")
+    at = time.strftime("%H:%M:%SZ", time.gmtime((ended or began) / 1_000))
+    return Styled(
+        (f"{at}  ", "dim"),
+        (f"{machine} {change['name']} ", ""),
+        (status, style),
+        (took, "dim"),
+        (f"  {error}" if error else "", ""),
+    )
+
+
 def _watch(
     cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None], keys: Iterator[str]
 ) -> None:
@@ -110,10 +129,8 @@ def _watch(
             except Exception as problem:  # whatever is wrong with the files, the cloud stays
                 show(f"{type(problem).__name__}: {problem}")
         while not news.empty():
-            change = news.get_nowait()
-            machine = change["stateMachineArn"].rpartition(":")[2]
-            error = f": {change['error']}" if change["error"] else ""
-            show(f"{machine} {change['name']} {change['status']}{error}")
+            if line := status_line(news.get_nowait()):
+                show_styled(line)
         mails = cloud.mails
         for mail in mails[shown:]:
             body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
