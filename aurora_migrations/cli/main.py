@@ -12,6 +12,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 PROGRAM = "aurora-migrations"
 VERBS = {
@@ -29,6 +33,7 @@ VERBS = {
     "up": "keep the local cloud running: state machine, functions, database, inbox",
     "deploy": "deploy the migrations to the local cloud, as `cdk deploy` does on AWS",
     "new": "create the next migration's file",
+    "completion": "print a script that completes verbs and options in a shell",
 }
 _MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")  # the others have their own
 _HELP = """\
@@ -86,7 +91,7 @@ def _call(arguments: Sequence[str]) -> int:
     if verb == "help" and rest:  # `help run` is `run --help`
         verb, rest = rest[0], ["--help"]
     if verb in (None, "-h", "--help", "help"):
-        verbs = "\n".join(f"  {name:9} {text}" for name, text in VERBS.items())
+        verbs = "\n".join(f"  {name:11} {text}" for name, text in VERBS.items())
         print(_HELP.format(program=PROGRAM, verbs=verbs), end="")
         return 0 if verb else 2
     if verb == "--version":
@@ -121,6 +126,18 @@ def _call(arguments: Sequence[str]) -> int:
         except KeyboardInterrupt as interrupt:
             output.note(f"\n{str(interrupt) or _STOPPED}")
             return 130
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The parser of a verb's arguments."""
+    from aurora_migrations.cli import options
+
+    module = importlib.import_module(f"aurora_migrations.cli.verbs.{_MODULES.get(verb, verb)}")
+    try:
+        module.main(*([verb] if verb in _MODULES else []), [options.DESCRIBE])
+    except options.Described as described:
+        return described.parser
+    raise AssertionError(f"{verb} parses nothing")
 
 
 def _load(name: str) -> ModuleType:

@@ -27,6 +27,7 @@ from aurora_migrations.engine.steps.settings import HAZARDS
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
 FILE_VERBS = ("check", "build", "new")  # they work on files only
+DESCRIBE = "\0"  # in place of all arguments, where nobody can type it: the parser is wanted, see `Described`
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
 # What a verb that doesn't take an option has in its place.
 _DEFAULTS = {"local": False, "watch": False} | dict.fromkeys(("env", "database_url", "region", "profile", "target"))
@@ -44,6 +45,14 @@ class _Help(argparse.HelpFormatter):
         return text if "example: " in text else super()._fill_text(text, width, indent)
 
 
+class Described(Exception):
+    """A verb's parser, for what describes all verbs: shell completion, the reference."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__(parser.prog)
+        self.parser = parser
+
+
 class _Parser(argparse.ArgumentParser):
     """Accepts passwords only in arguments that have a type of their own, and shows none in its messages."""
 
@@ -56,6 +65,8 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses, and finds the usual migrations folder where none was given. An environment needs none."""
+        if list(args or ()) == [DESCRIBE]:
+            raise Described(self)
         arguments = super().parse_args(args, namespace)
         if arguments.migrations is None:
             try:

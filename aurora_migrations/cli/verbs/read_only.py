@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from aurora_migrations.cli import options
 from aurora_migrations.cli.output import (
     Styled,
     note,
+    paragraph,
     plural,
     print_json,
     print_table,
@@ -204,7 +206,8 @@ def _status_lines(data: Data) -> list[Styled]:
         style = "" if value == "0" else state_style(styles.get(name, ""))
         if name == "Last":
             style = state_style(value.partition(" ")[2])  # after the file's name
-        lines.append(Styled((f"{name:10} ", "bold"), (value, style)))
+        label = f"{name:10} "
+        lines.append(Styled((label, "bold"), (paragraph(label, value, sys.stdout).removeprefix(label), style)))
     return lines
 
 

@@ -139,7 +139,7 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
         )
     if version_of(answer) != version_of(newest):
         raise InvalidInput(
-            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {names[0]}.",
+            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {newest}.",
             cause="Only that number confirms a rollback of everything shown.",
             solution=f"Type {newest} to continue.",
             next_command=NextCommand("rollback", (arguments.target,)),

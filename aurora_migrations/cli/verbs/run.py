@@ -243,7 +243,7 @@ def _running(at: RunningStatement) -> str:
     if progress.waits_for or progress.percent is None or progress.what == "sessions":
         return f"{place}, {progress}"
     left = "" if progress.remaining_ms is None else f", about {format_duration(progress.remaining_ms)} left"
-    return f"{bar(progress.percent)} {progress.percent} %  {place}, {progress.phase}{left}"
+    return f"{bar(progress.percent)} {progress.percent} %  {progress.phase}{left}  {place}"
 
 
 def _save(data: Mapping[str, object]) -> str:
