@@ -22,4 +22,5 @@ SCENES: dict[str, Sequence[Scene]] = {
     **sql.SCENES,
     **stopping.SCENES,
     **cloud.SCENES,
+    "InvalidFile": [*asked.FILES, *cloud.FILES],
 }

@@ -269,7 +269,6 @@ def _only_plan(stage: Stage) -> Answer:
 
 SCENES = {
     "InvalidInput": INPUT,
-    "InvalidFile": FILES,
     "HazardRefused": HAZARDS,
     "ActionNotAllowed": [("the environment only plans", _only_plan)],
 }
