@@ -288,7 +288,7 @@ def print_verified(verified: Mapping[str, Any]) -> None:
     if more := verified["tables_count"] - len(tables):
         show(f"... and {more} more tables")
     for check in verified["always"]:
-        show(f"Kept: {check['promise']} (found {check['found']})")
+        show(f"Holds: {check['promise']} (found {check['found']})")
 
 
 def _verified_row(table: Mapping[str, Any]) -> tuple[str, str, str, str]:

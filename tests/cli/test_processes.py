@@ -211,7 +211,7 @@ class Terminal:
         os.set_blocking(self._process.stdout.fileno(), False)
         os.set_blocking(self._process.stderr.fileno(), False)
         seen = {self._process.stdout: b"", self._process.stderr: b""}
-        while b"to go on: " not in b"".join(seen.values()):
+        while b"to continue: " not in b"".join(seen.values()):
             assert time.monotonic() < deadline, seen
             for stream in seen:
                 seen[stream] += stream.read() or b""
@@ -262,7 +262,7 @@ def test_person_who_types_the_newest_number_goes_on(ran: Migrations, database: D
         code, out, err = person.answer(b" 2 \n")
     assert code == 0, err
     shown = out + err
-    assert shown.index("002_orders.sql") < shown.index("001_users.sql") < shown.index("Type 002")
+    assert shown.index("002_orders.down.sql") < shown.index("001_users.down.sql") < shown.index("Type 002")
     assert applied(database) == []
 
 

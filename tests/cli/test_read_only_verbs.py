@@ -111,7 +111,7 @@ def test_times_are_told_in_one_form(on: Call, two: Migrations, database: Databas
 
 def test_history_of_a_new_database(on: Call, two: Migrations) -> None:
     answer = on("history")
-    assert (answer.code, answer.out) == (0, "No attempt yet: nothing has been applied to this database.\n")
+    assert (answer.code, answer.out) == (0, "No attempts yet: nothing has been applied to this database.\n")
     told = on("history", "--output", "json").json
     assert (told["attempts"], told["older"], told["status"]) == ([], False, "success")
 

@@ -278,7 +278,7 @@ def test_wrong_number_at_the_prompt_starts_no_rollback(
     monkeypatch.setattr("sys.stdin", Keyboard(f"{typed}\n"))
     answer = call("rollback", "17", "--env", "dev")
     assert answer.code == 2
-    assert f"'{typed[:40]}' was typed, but the newest applied migration is 018_b.sql." in answer.err
+    assert f"'{typed[:40]}' was typed, but the newest applied migration is 018." in answer.err
     assert "Next   aurora-migrations rollback 17 --env dev\n" in answer.err
     assert [each["input"]["action"] for each in cloud.executions()] == ["list-migrations"]
 

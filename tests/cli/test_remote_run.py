@@ -182,7 +182,7 @@ def test_execution_that_somebody_stopped_says_so(cloud: Cloud, call: Call) -> No
     assert answer.code == 1
     assert "\nCancelled: The execution " in answer.err
     assert "was stopped: by the on-call person." in answer.err
-    assert "A call that was under way goes on to its end by itself." in answer.err
+    assert "A function call that was running continues to its end." in answer.err
     assert "Next   aurora-migrations status --env dev\n" in answer.err
 
 
@@ -380,7 +380,7 @@ def test_ctrl_c_asks_and_may_leave_it_running(
     (execution,) = cloud.executions()
     assert execution["status"] == "RUNNING"
     look = f"aurora-migrations logs {execution['name']} --follow --env dev"
-    assert answer.err.endswith(f"\nThe execution {execution['name']} goes on by itself. Look at it: {look}\n")
+    assert answer.err.endswith(f"\nThe execution {execution['name']} is still running. To follow it: {look}\n")
 
 
 @pytest.mark.usefixtures("ctrl_c", "_stops_are_explained")
@@ -409,7 +409,7 @@ def test_ctrl_c_without_anybody_to_ask_leaves_it_running(cloud: Cloud, call: Cal
     answer = call("run", "--env", "dev")
     assert answer.code == 130
     assert cloud.executions()[0]["status"] == "RUNNING"
-    assert "goes on by itself. Look at it: aurora-migrations logs " in answer.err
+    assert "is still running. To follow it: aurora-migrations logs " in answer.err
 
 
 STOP_FAILS = [
@@ -430,7 +430,7 @@ def test_stop_that_fails_says_that_the_execution_goes_on(
     (execution,) = cloud.executions()
     assert (answer.code, execution["status"]) == (1, "RUNNING")
     assert f"\n{name}: " in answer.err
-    assert f"  State  The execution {execution['name']} has been started and goes on by itself.\n" in answer.err
+    assert f"  State  The execution {execution['name']} has been started and is still running.\n" in answer.err
     assert answer.err.endswith(f"  Next   aurora-migrations logs {execution['name']} --follow --env dev\n")
     assert not Path("migration-017-output.json").exists()
 
@@ -446,7 +446,7 @@ def test_login_that_has_expired_when_it_is_to_be_stopped(
     (execution,) = cloud.executions()
     assert (answer.code, answer.json["error"]) == (1, "LoginExpired")
     look = f"aurora-migrations logs {execution['name']} --follow --env dev --region eu-west-1"
-    assert answer.json["solution"] == f"Log in again, and look at it without starting another one: {look}"
+    assert answer.json["solution"] == f"Log in again, and follow it without starting another one: {look}"
     assert answer.json["next_command"] == "aws sso login"
 
 
@@ -462,7 +462,7 @@ def test_ctrl_c_while_it_is_being_started_names_it(
     (execution,) = cloud.executions()
     assert answer.code == 130
     look = f"aurora-migrations logs {execution['name']} --follow --env dev"
-    assert answer.err.endswith(f"\nThe execution {execution['name']} may have been started. Look at it: {look}\n")
+    assert answer.err.endswith(f"\nThe execution {execution['name']} may have been started. To follow it: {look}\n")
 
 
 @pytest.mark.usefixtures("ctrl_c")
@@ -474,7 +474,7 @@ def test_ctrl_c_while_it_is_being_stopped_names_it(cloud: Cloud, call: Call, mon
     assert answer.code == 130
     (execution,) = cloud.executions()
     look = f"aurora-migrations logs {execution['name']} --follow --env dev"
-    said = f"\nThe execution {execution['name']} may have been stopped, or may go on. Look at it: {look}\n"
+    said = f"\nThe execution {execution['name']} may have been stopped, or may still be running. To follow it: {look}\n"
     assert answer.err.endswith(said)
 
 

@@ -224,7 +224,7 @@ def test_wrong_use_exits_with_2(on: Call, two: Migrations, arguments: list[str],
 def test_without_an_address_the_next_command_names_one(call: Call, two: Migrations, typed: str) -> None:
     answer = call(*typed.split())
     assert answer.code == 2
-    assert "No database was named" in answer.err
+    assert "No database and no environment was given" in answer.err
     (following,) = re.findall(r"Next +(.+)", answer.err)
     assert following.startswith(f"aurora-migrations {typed} --database-url ")
 

@@ -150,8 +150,8 @@ def test_password_of_an_address_in_the_wrong_place_is_not_shown(call: Call, two:
 def test_address_in_the_wrong_place_is_said_to_have_another(call: Call) -> None:
     answer = call("run", "postgresql://app:hunter2@h/shop")
     assert (
-        "error: argument TARGET: 'postgresql://app:...@h/shop' has a password in it: the address of a database goes "
-        "after --database-url" in answer.err
+        "error: argument TARGET: 'postgresql://app:...@h/shop' contains a password: give the database's URL "
+        "with --database-url" in answer.err
     )
 
 

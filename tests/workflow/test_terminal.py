@@ -243,7 +243,7 @@ def test_ctrl_c_says_that_an_execution_ends_with_a_cloud_of_its_own(terminal: Te
     said = process.stderr.read()
     assert process.wait(30) == 130
     assert "ends here, with the local cloud of this command" in said
-    assert "goes on by itself" not in said
+    assert "is still running" not in said
     history = terminal.type("history", "--local", "--output", "json")
     assert [(each["name"], each["result"]) for each in history.json["attempts"]][1:] == [
         ("017_create_dry_run_log_micro_agente.sql", "applied")

@@ -17,10 +17,9 @@ _FOLDERS = ("--migrations",)  # options whose value is a folder
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "completion",
-        "Prints a script with which a shell completes verbs, options and their values. Evaluate it in the shell's "
-        'start-up file: eval "$(aurora-migrations completion bash)" in ~/.bashrc, the same with zsh in ~/.zshrc after '
-        "compinit; aurora-migrations completion fish | source; or, in PowerShell's $PROFILE, "
-        "aurora-migrations completion powershell | Out-String | Invoke-Expression.",
+        "Prints a script with which a shell completes verbs, options and their values. Have the shell's start-up file "
+        "evaluate the output: by eval in ~/.bashrc, or in ~/.zshrc after compinit; by `| source` in fish; by "
+        "`| Out-String | Invoke-Expression` in PowerShell's $PROFILE.",
         "completion bash",
         outputs=("text",),
     )

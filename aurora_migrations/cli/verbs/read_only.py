@@ -52,13 +52,13 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if verb == "history":
         parser.add_argument("--last", metavar="N", type=_positive, default=20, help="how many attempts (default: 20)")
     if verb == "status":
-        parser.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+        parser.add_argument("--watch", action="store_true", help="repeat it until Ctrl-C")
         every = "how often: by default every 2s, of an environment every 15s"
         parser.add_argument("--every", metavar="TIME", type=options.seconds, help=every)
     arguments = options.parse(parser, argv)
     if verb == "status" and arguments.watch:
         if arguments.output == "json":
-            parser.error("--watch is for people; call status again and again for --output json")
+            parser.error("--watch prints for people only; with --output json, call status repeatedly")
         return _watch(arguments)
     execution, target = options.execution_name(options.READ_ONLY), arguments.target
     try:
@@ -128,7 +128,7 @@ def _show_list(data: Data, arguments: argparse.Namespace) -> None:
 def _show_history(data: Data, arguments: argparse.Namespace) -> None:
     attempts = data["attempts"][: arguments.last]
     if not attempts:
-        show("No attempt yet: nothing has been applied to this database.")
+        show("No attempts yet: nothing has been applied to this database.")
         return
     rows = []
     for each in attempts:
@@ -137,7 +137,7 @@ def _show_history(data: Data, arguments: argparse.Namespace) -> None:
             result = f"{result}: {each['error'].get('error')}"
         file = each["name"] if each["action"] == "apply" else f"{each['name']} ({each['action']})"
         rows.append((each["started_at"], result, file, options.initiator(each["requested_by"])))
-    headers = ("Started", "Result", "File", "Requested by")
+    headers = ("Started", "Result", "File", "Started by")
     print_table(headers, rows, long=headers[2:], state="Result")
     if len(attempts) < arguments.last and data["older"]:
         note("Older attempts are in the database, in aurora_migrations.attempts.")
@@ -278,7 +278,7 @@ class _Query:
 _QUERIES = {
     "list": _Query(
         "list-migrations",
-        "Every migration of the folder and of the database's history, with its state: applied, pending, ahead "
+        "Lists every migration of the folder and of the database's history, with its state: applied, pending, ahead "
         "(applied, newer than this folder), out of order, changed (edited since it was applied) or missing.",
         ("list --env dev", "list --database-url postgresql://app:secret@localhost/shop"),
         _reader("list-migrations", lambda session, source, _: list_answer(read_entries(session, source))),
@@ -286,8 +286,8 @@ _QUERIES = {
     ),
     "status": _Query(
         "status",
-        "Where the database stands: how much is applied and pending, what a run would refuse, who is at work on it, "
-        "what happened last. Exits with 1 if a run would be refused. With --watch it looks again and again, until "
+        "Shows how much is applied and pending, what a run would refuse, what is running "
+        "and the last attempt. Exits with 1 if a run would be refused. With --watch, repeats it until "
         "Ctrl-C.",
         ("status --watch --env dev", "status --database-url postgresql://app:secret@localhost/shop"),
         _reader("status", lambda session, source, _: status_answer(read_overview(session, source), session.server)),
@@ -295,8 +295,8 @@ _QUERIES = {
     ),
     "plan": _Query(
         "plan",
-        "What a run would do, and changes nothing: every file that it would apply, the locks that it takes on tables "
-        "that are there already, and what may hurt. With a TARGET, up to and including it.",
+        "Shows what a run would do, and changes nothing: every file that it would apply, its locks on existing tables "
+        "and its risky statements. With a TARGET, up to and including it.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
         _reader("plan", _plan),
         _show_plan,
@@ -304,9 +304,9 @@ _QUERIES = {
     ),
     "verify": _Query(
         "verify",
-        "Looks at every table that the applied migrations touch, or that TARGET touches: is it there, how many rows, "
-        "are its indexes fit for use; and whether every lasting promise is kept. Changes nothing. Exits with 1 if "
-        "something isn't as it should be.",
+        "Checks every table that the applied migrations touch, or that TARGET touches: does it exist, how many rows, "
+        "are its indexes valid; and every lasting expectation. Changes nothing. Exits with 1 if "
+        "something is wrong.",
         ("verify 017 --env dev", "verify --database-url postgresql://app:secret@localhost/shop"),
         _read_verify,
         _show_verify,
@@ -314,8 +314,8 @@ _QUERIES = {
     ),
     "history": _Query(
         "history",
-        "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it. Of an "
-        "environment at most the newest 200.",
+        "Lists every attempt to apply or roll back a file, newest first: when, its result, its initiator. For an "
+        "environment, at most the newest 200.",
         ("history --env dev", "history --last 5 --database-url postgresql://app:secret@localhost/shop"),
         _reader(
             "history",

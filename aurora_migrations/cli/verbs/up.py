@@ -37,9 +37,9 @@ def main(argv: Sequence[str]) -> int:
         "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),
     )
-    database = "another database than the local PostgreSQL's; its password may be in PGPASSWORD"
+    database = "use this database instead of the local PostgreSQL; the password may be in PGPASSWORD"
     parser.add_argument("--database-url", metavar="URL", type=str, help=database)
-    parser.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
+    parser.add_argument("--hurry", action="store_true", help="shorten the state machine's waits to a second")
     arguments = parser.parse_args(argv)
     from aurora_migrations.cli.remote.environment import local_errors
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
@@ -81,7 +81,7 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
     asked = f"stepfunctions start-execution --state-machine-arn {cloud.machine} --input '{{}}'"
     lines = {
         "Endpoint": f"{cloud.endpoint}   (region {cloud.region}, access key {cloud.access_key})",
-        "Secret": f"{cloud.secret_key}   (the secret access key; every start makes a new one)",
+        "Secret": f"{cloud.secret_key}   (the secret access key; new at every start)",
         "Machine": cloud.machine,
         "Database": url,
         "Inbox": cloud.inbox,
@@ -141,4 +141,4 @@ def _watch(
             checked = math.inf if log else time.monotonic()
             if log:
                 show(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}")
-                show("End this command (q or Ctrl-C) and start it again; the data stay.")
+                show("Stop this command (q or Ctrl-C) and start it again; the data stay.")
