@@ -63,8 +63,8 @@ def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wh
     """Makes the package in an empty folder; returns the digest of its migrations.
 
     Raises:
-        PackagingError: pip is missing or found no wheel, or migrations can't be run.
-        InvalidFile, InvalidInput: the migrations folder can't be read as one.
+        PackagingError: pip is missing or found no wheel.
+        InvalidFile, InvalidInput: migrations can't be read or can't be run.
     """
     add_code(target, architecture, wheels)
     digest = add_migrations(target, migrations)
@@ -102,8 +102,7 @@ def add_migrations(target: Path, migrations: Path) -> str:
     """Puts the migrations and their manifest beside the code; returns their digest.
 
     Raises:
-        PackagingError: migrations can't be run.
-        InvalidFile, InvalidInput: the migrations folder can't be read as one.
+        InvalidFile, InvalidInput: migrations can't be read or can't be run.
     """
     target /= MIGRATIONS
     found = [migrations / name for migration in discover(migrations).migrations for name in migration.files]
@@ -119,10 +118,9 @@ def add_migrations(target: Path, migrations: Path) -> str:
     for path in found:
         shutil.copyfile(path, target / path.name)
     files = check(discover(target))
-    wrong = [str(problem) for file in files for problem in file.problems]
+    wrong = [problem for file in files for problem in file.problems]
     if wrong:
-        lines = "\n".join(f"  {line}" for line in wrong)
-        raise PackagingError(f"Migrations can't be run as they are; `aurora-migrations check` tells more:\n{lines}")
+        raise invalid_files(wrong)
     return write_manifest(target, files)
 
 

@@ -12,39 +12,44 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType, ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 PROGRAM = "aurora-migrations"
 VERBS = {
-    "run": "apply what is pending, or everything up to a number",
-    "list": "every migration and its state",
-    "status": "where the database stands, who is at work on it",
-    "plan": "what a run would do, file by file",
-    "verify": "what is there: tables, rows, indexes, lasting promises",
-    "history": "every attempt, newest first",
-    "rollback": "undo migrations by their down files, newest first",
-    "resolve": "say how a statement ended that nothing shows the end of",
-    "cancel": "end the statement that is running, and what it leaves invalid",
-    "logs": "what an execution did, as one story",
-    "doctor": "whether an environment is as it must be, and what to do",
-    "check": "what is wrong with the files, what may hurt, what they will do",
-    "build": "make the package that runs in Lambda, and check it",
+    "run": "apply pending migrations, all of them or up to a number",
+    "list": "list every migration and its state",
+    "status": "show what is applied and pending, and what is running",
+    "plan": "show what a run would do, file by file",
+    "verify": "check tables, rows, indexes and lasting expectations",
+    "history": "list every attempt, newest first",
+    "rollback": "undo migrations with their down files, newest first",
+    "resolve": "record how an interrupted statement ended",
+    "cancel": "stop the running statement, and drop what it leaves invalid",
+    "logs": "print the log of an execution",
+    "doctor": "check an environment and say how to fix it",
+    "check": "check the files for errors and risky statements",
+    "build": "build the package that runs in Lambda, and test it",
     "up": "keep the local cloud running: state machine, functions, database, inbox",
-    "deploy": "put the migrations into the local cloud, as `cdk deploy` does on AWS",
-    "new": "write the next migration's file",
+    "deploy": "deploy the migrations to the local cloud, as `cdk deploy` does on AWS",
+    "new": "create the next migration's file",
     "import": "lay out another tool's migrations as ours",
+    "completion": "print a script that completes verbs and options in a shell",
 }
 _MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")
 _MODULES |= dict.fromkeys(("resolve", "cancel"), "resolve")  # the others have their own
 _HELP = """\
 usage: {program} VERB [arguments]
 
-Changes the schema of a PostgreSQL database by plain SQL files, each in a transaction of its own.
+Changes the schema of a PostgreSQL database with plain SQL files, each in its own transaction.
 
 {verbs}
 
-Each verb tells more:  {program} run --help
-Examples:              {program} run 017 --env dev
-                       {program} run 017 --database-url postgresql://app:secret@localhost/shop
+Help about a verb:  {program} run --help
+Examples:           {program} run 017 --env dev
+                    {program} run 017 --database-url postgresql://app:secret@localhost/shop
 """
 _STOPPED = f"{PROGRAM}: stopped by Ctrl-C."
 
@@ -90,7 +95,7 @@ def _call(arguments: Sequence[str]) -> int:
     if verb == "help" and rest:  # `help run` is `run --help`
         verb, rest = rest[0], ["--help"]
     if verb in (None, "-h", "--help", "help"):
-        verbs = "\n".join(f"  {name:9} {text}" for name, text in VERBS.items())
+        verbs = "\n".join(f"  {name:11} {text}" for name, text in VERBS.items())
         print(_HELP.format(program=PROGRAM, verbs=verbs), end="")
         return 0 if verb else 2
     if verb == "--version":
@@ -102,10 +107,14 @@ def _call(arguments: Sequence[str]) -> int:
             print(f"{PROGRAM} (not installed; running from its source)")
         return 0
     if verb not in VERBS:
+        import difflib
+
         from aurora_migrations.engine.diagnostics.redaction import without_password
 
         shown, verbs = without_password(str(verb))[:60], ", ".join(VERBS)
-        print(f"{PROGRAM}: there is no verb {shown!r}; there are: {verbs}", file=sys.stderr)
+        near = difflib.get_close_matches(shown.lower(), VERBS, 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        print(f"{PROGRAM}: there is no verb {shown!r}.{meant} The verbs: {verbs}", file=sys.stderr)
         return 2
     gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
     module = _load(f"verbs.{_MODULES.get(verb, verb)}")
@@ -121,6 +130,18 @@ def _call(arguments: Sequence[str]) -> int:
         except KeyboardInterrupt as interrupt:
             output.note(f"\n{str(interrupt) or _STOPPED}")
             return 130
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The parser of a verb's arguments."""
+    from aurora_migrations.cli import options
+
+    module = importlib.import_module(f"aurora_migrations.cli.verbs.{_MODULES.get(verb, verb)}")
+    try:
+        module.main(*([verb] if verb in _MODULES else []), [options.DESCRIBE])
+    except options.Described as described:
+        return described.parser
+    raise AssertionError(f"{verb} parses nothing")
 
 
 def _load(name: str) -> ModuleType:

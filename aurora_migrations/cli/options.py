@@ -27,6 +27,7 @@ from aurora_migrations.engine.steps.settings import HAZARDS
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
 FILE_VERBS = ("check", "build", "new", "import")  # they work on files only
+DESCRIBE = "\0"  # in place of all arguments, where nobody can type it: the parser is wanted, see `Described`
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
 # What a verb that doesn't take an option has in its place.
 _DEFAULTS = {"local": False, "watch": False} | dict.fromkeys(("env", "database_url", "region", "profile", "target"))
@@ -44,6 +45,14 @@ class _Help(argparse.HelpFormatter):
         return text if "example: " in text else super()._fill_text(text, width, indent)
 
 
+class Described(Exception):
+    """A verb's parser, for what describes all verbs: shell completion, the reference."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__(parser.prog)
+        self.parser = parser
+
+
 class _Parser(argparse.ArgumentParser):
     """Accepts passwords only in arguments that have a type of their own, and shows none in its messages."""
 
@@ -56,6 +65,8 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses, and finds the usual migrations folder where none was given. An environment needs none."""
+        if list(args or ()) == [DESCRIBE]:
+            raise Described(self)
         arguments = super().parse_args(args, namespace)
         if arguments.migrations is None:
             try:
@@ -71,9 +82,7 @@ class _Parser(argparse.ArgumentParser):
 def plain(text: str) -> str:
     """The type of all other arguments: text without a password in it."""
     if (shown := without_password(text)) != text:
-        raise argparse.ArgumentTypeError(
-            f"{shown!r} has a password in it: the address of a database goes after --database-url"
-        )
+        raise argparse.ArgumentTypeError(f"{shown!r} contains a password: give the database's URL with --database-url")
     return text
 
 
@@ -101,11 +110,11 @@ def add_target(parser: argparse.ArgumentParser, example: str) -> None:
 
 def add_direct(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a direct connection: waits, timeouts and `--end-idle`."""
-    wait = "how long to wait for another run to end, such as 10s or 5min (default: 60s)"
-    lock_timeout = "the longest that a query of the application may wait because of a migration (default: 2s)"
-    statement_timeout = "the longest that a statement takes"
-    lock_wait = "how long to try again, in all, where others hold locks or the connection is lost (default: 10min)"
-    end_idle = "end sessions that are in the way and sit idle in a transaction for longer than AGE (default: never)"
+    wait = "how long to wait for another run, such as 10s or 5min (default: 60s)"
+    lock_timeout = "how long a query of the application may wait behind a migration, at most (default: 2s)"
+    statement_timeout = "how long a statement may take (default: no limit)"
+    lock_wait = "how long to retry, in all, while others hold locks or the connection is lost (default: 10min)"
+    end_idle = "end blockers that have been idle in a transaction for longer than AGE (default: never)"
 
     def add(option: str, metavar: str, text: str, default: float | None, kind: Callable[[str], float]) -> None:
         parser.add_argument(option, metavar=metavar, type=kind, default=default, help=text)
@@ -118,13 +127,18 @@ def add_direct(parser: argparse.ArgumentParser) -> None:
 
 
 def add_hazards(parser: argparse.ArgumentParser) -> None:
-    what = "what happens where a file may hurt and doesn't say why it accepts that (default: warn)"
+    what = "what to do about risky statements that no file allows: warn or refuse (default: warn)"
     parser.add_argument("--hazards", choices=HAZARDS, default="warn", help=what)
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    what = "print every step: what begins, what was verified, the locks held, the functions' log"
+    parser.add_argument("--verbose", action="store_true", help=what)
 
 
 def _migrations(text: str) -> Path:
     if not text:
-        raise argparse.ArgumentTypeError("the folder's name is empty; leave --migrations out for migrations/")
+        raise argparse.ArgumentTypeError("the folder's name is empty; for migrations/, omit --migrations")
     return Path(plain(text))
 
 
@@ -143,7 +157,7 @@ def _milliseconds(text: str) -> int:
 def _positive(text: str) -> int:
     milliseconds = _milliseconds(text)
     if milliseconds == 0:
-        raise argparse.ArgumentTypeError("0 would wait for ever and stop the application meanwhile; give it a limit")
+        raise argparse.ArgumentTypeError("0 would wait for ever and block the application meanwhile; set a limit")
     return milliseconds
 
 
@@ -152,15 +166,17 @@ def _positive(text: str) -> int:
 
 def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
     """Adds what says where a verb works: `--env`, `--local` or, with `database`, `--database-url`, and more."""
-    group = parser.add_argument_group("where it works")
+    group = parser.add_argument_group("where to run")
     places = group.add_mutually_exclusive_group(required=not database)
     places.add_argument(
         "--env",
         metavar="NAME",
         type=_environment,
-        help="an environment on AWS, through its state machine, such as dev; with the migrations that were deployed",
+        help="an environment on AWS, such as dev: runs there, with the migrations that were deployed",
     )
-    places.add_argument("--local", action="store_true", help="the local cloud, through its state machine")
+    places.add_argument(
+        "--local", action="store_true", help="the local cloud: runs there, through the same state machine"
+    )
     if database:
         places.add_argument(
             "--database-url",
@@ -169,7 +185,7 @@ def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
             default=os.environ.get("DATABASE_URL"),
             help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
         )
-    hurry = "with --local: no wait of the state machine is longer than a second"
+    hurry = "with --local: shorten the state machine's waits to a second"
     group.add_argument("--hurry", action="store_true", help=hurry)
     group.add_argument("--region", metavar="NAME", help="with --env: the region (default: as for the AWS CLI)")
     group.add_argument("--profile", metavar="NAME", help="with --env: the profile of your AWS configuration")
@@ -192,7 +208,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str], direct: Sequence
     if arguments.hurry and not arguments.local:
         parser.error("--hurry belongs to --local: on AWS, the waits are those of the state machine that was deployed")
     if not arguments.env and (arguments.region or arguments.profile):
-        parser.error("--region and --profile belong to --env NAME, which says which environment on AWS is meant")
+        parser.error("--region and --profile need --env NAME: the environment on AWS")
     return arguments
 
 
@@ -206,9 +222,9 @@ def database_url(arguments: argparse.Namespace) -> str:
     if not arguments.database_url:
         target, url = arguments.target, "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
         raise InvalidInput(
-            "No database was named, and no environment.",
+            "No database and no environment was given.",
             next_command=NextCommand(arguments.verb, (*([target] if target else []), "--database-url", url)),
-            cause="There is neither --env, --local nor --database-url, nor the environment variable DATABASE_URL.",
+            cause="None of --env, --local, --database-url and the environment variable DATABASE_URL is set.",
             solution=f"Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url {url} "
             "for a database that you can reach.",
         )
@@ -217,7 +233,7 @@ def database_url(arguments: argparse.Namespace) -> str:
 
 def _environment(text: str) -> str:
     if not _ENVIRONMENT.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no environment's name; those are such as dev or prod")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} isn't the name of an environment, such as dev or prod")
     return text
 
 

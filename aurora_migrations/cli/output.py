@@ -29,6 +29,13 @@ WIDEST = 100  # columns: beyond that an eye loses the line
 _USUAL = 80
 _NARROWEST = 20  # columns for the text itself
 _SECOND = "\0"  # the second column of a character that takes two
+_STATE_STYLES = {
+    **dict.fromkeys(("applied", "ok"), "green"),
+    **dict.fromkeys(("pending", "under way"), "cyan"),
+    **dict.fromkeys(("warn", "Warning", "partly in", "out of order", "ahead", "rolled back", "interrupted"), "yellow"),
+    **dict.fromkeys(("failed", "FAILED", "changed", "missing", "not there"), "bold red"),
+}
+_BAR = 20  # columns
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Control characters but for line ends and tabs, and what changes the direction of a line. Names, errors and roles come
 # from databases and from executions, where anybody may have put escape sequences into them.
@@ -59,18 +66,35 @@ class Styled:
     def __str__(self) -> str:
         return "".join(text for text, _ in self.parts).rstrip()
 
+    def rich(self) -> Text:
+        """The same for rich."""
+        from rich.text import Text
+
+        return Text.assemble(*((printable(words), style) for words, style in self.parts))
+
+
+def state_style(state: str) -> str:
+    """The colour of a state, a result or a level; the first words of a text decide."""
+    return next((style for words, style in _STATE_STYLES.items() if state.startswith(words)), "")
+
 
 def show_styled(*lines: Styled) -> None:
     """Prints lines on stdout, with colours where it is a terminal that has them."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        show(*lines)
-        return
-    from rich.text import Text
+    _print_styled(sys.stdout, lines)
 
-    console = _console(sys.stdout)
+
+def note_styled(*lines: Styled) -> None:
+    """The same on stderr."""
+    _print_styled(sys.stderr, lines)
+
+
+def _print_styled(stream: TextIO, lines: Sequence[Styled]) -> None:
+    if not _is_live(stream):
+        print(*lines, sep="\n", file=stream, flush=True)
+        return
+    console = _console(stream)
     for line in lines:
-        text = Text.assemble(*((printable(words), style) for words, style in line.parts))
-        console.print(text, soft_wrap=not line.wrap)
+        console.print(line.rich(), soft_wrap=not line.wrap)
 
 
 def print_json(data: Mapping[str, object]) -> None:
@@ -79,7 +103,16 @@ def print_json(data: Mapping[str, object]) -> None:
 
 def print_warnings(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        note(f"Warning: {warning}")
+        note_styled(Styled(("Warning:", state_style("warn")), (f" {warning}", "")))
+
+
+def tick() -> str:
+    """The mark of a success, as stdout's encoding has one."""
+    try:
+        "✓".encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "ok"
+    return "✓"
 
 
 def plural(count: int, noun: str) -> str:
@@ -142,7 +175,7 @@ def print_error(error: MigratorError, arguments: argparse.Namespace, data: Mappi
     if arguments.output == "json":
         print_json(data)
     else:
-        note(describe(error, sys.stderr))
+        _note_error(describe(error, sys.stderr))
     return 2 if isinstance(error, InvalidInput) else 1
 
 
@@ -157,6 +190,19 @@ def describe(error: MigratorError, stream: TextIO) -> str:
     lines += ["", *(paragraph(f"  {name:7}", text, stream) for name, text in parts.items())]
     lines += [f"  Next   {error.next_command}"]
     return "\n".join(lines)
+
+
+def _note_error(text: str) -> None:
+    if not _is_live(sys.stderr):
+        note(text)
+        return
+    from rich.text import Text
+
+    styled = Text(printable(text))
+    styled.highlight_regex(r"\A\n\w[\w.]*:", "bold red")
+    styled.highlight_regex(r"(?m)^  (Why|State|Do|Next) ", "bold")
+    styled.highlight_regex(r"(?m)^ +\^+$", "bold red")
+    _console(sys.stderr).print(styled, soft_wrap=True)
 
 
 # ---- paragraphs -----------------------------------------------------------------------------------------------------
@@ -189,37 +235,39 @@ def _columns(stream: TextIO) -> int | None:
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Sequence[str]) -> None:
-    """Prints rows under headers on stdout. The cells of `long` columns are continued on further lines where a terminal
-    is too narrow."""
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], long: Sequence[str], state: str = "") -> None:
+    """Prints rows under headers on stdout, with the column `state` in colour. Where a terminal is too narrow, the cells
+    of `long` columns get lines of their own under the row, so that no word is broken."""
     cells = [headers, *([printable(cell) for cell in row] for row in rows)]
-    if not sys.stdout.isatty():
-        show(*_aligned(cells))
-        return
-    from rich.table import Table
-    from rich.text import Text
+    beside, below = list(range(len(headers))), list[int]()
+    table = _aligned(cells, beside)
+    if sys.stdout.isatty():
+        width, movable = _console(sys.stdout).width, [headers.index(name) for name in long]
+        while movable and len(beside) > 1 and max(_width("  ".join(line)) for row in table for line in row) > width:
+            below.insert(0, movable.pop())
+            beside.remove(below[0])
+            table = _aligned(cells, beside)
+    lines = []
+    for number, row in enumerate(table):
+        for line in row:
+            parts = []
+            for column, cell in zip(beside, line, strict=True):
+                style = state_style(cell) if headers[column] == state else ""
+                parts.append((f"{cell}  ", style if number else "bold"))
+            lines.append(Styled(*parts))
+        for text in (text for column in below for text in cells[number][column].splitlines()):
+            lines.append(Styled((paragraph("    ", text, sys.stdout), "" if number else "bold")))
+    show_styled(*lines)
 
-    console = _console(sys.stdout)
-    first, *others = _aligned(cells)
-    if max(map(_width, (first, *others))) <= console.width:  # rich takes seconds to lay out thousands of rows
-        console.print(Text(first, style="bold"))
-        show(*others, end="\n" if others else "")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold", highlight=False)
-    for header in headers:
-        table.add_column(header, overflow="fold", no_wrap=header not in long)
-    for row in cells[1:]:
-        table.add_row(*row)
-    console.print(table)
 
-
-def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Each row in one line, however wide, with its cells below each other; a cell of several lines takes as many."""
-    cells = [line for row in cells for line in zip_longest(*(cell.splitlines() for cell in row), fillvalue="")]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+def _aligned(cells: Sequence[Sequence[str]], columns: Sequence[int]) -> list[list[list[str]]]:
+    """Of each row its lines, of each line the cells of these columns, padded to the column's width. A cell of several
+    lines takes as many."""
+    rows = [list(zip_longest(*(row[column].splitlines() for column in columns), fillvalue="")) for row in cells]
+    widths = [max(map(_width, column)) for column in zip(*(line for row in rows for line in row), strict=True)]
     return [
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
+        [[cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)] for line in row]
+        for row in rows
     ]
 
 
@@ -236,11 +284,11 @@ def print_verified(verified: Mapping[str, Any]) -> None:
     """Prints what verify found: tables, their rows and size, their indexes; nothing where nothing was checked."""
     tables = verified["tables"]
     if tables:
-        print_table(("Table", "Rows", "Size", "Indexes"), map(_verified_row, tables), long=("Table", "Indexes"))
+        print_table(("Table", "Rows", "Size", "Indexes"), map(_verified_row, tables), ("Table", "Indexes"), "Rows")
     if more := verified["tables_count"] - len(tables):
         show(f"... and {more} more tables")
     for check in verified["always"]:
-        show(f"Kept: {check['promise']} (found {check['found']})")
+        show(f"Holds: {check['promise']} (found {check['found']})")
 
 
 def _verified_row(table: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -323,7 +371,7 @@ class Live(Display):
         self._progress = progress
         self._console = _console(sys.stderr)
         self._doing, self._since = "Starting", time.monotonic()
-        self._status = Status(self._now(), console=self._console, spinner="line")
+        self._status = Status(cast(Any, self), console=self._console, spinner="line", spinner_style="cyan")
 
     def note(self, text: str) -> None:
         self._console.print(printable(text), soft_wrap=True)
@@ -333,20 +381,58 @@ class Live(Display):
             if self._progress:
                 self._console.print(printable(str(line)), style="red" if line.bad else None, soft_wrap=True)
             if line.doing is not None:
-                self._doing, self._since = line.doing, time.monotonic()
-        self._status.update(self._now())
+                self.doing(line.doing)
+
+    def doing(self, text: str, since: float | None = None) -> None:
+        """Shows this from now on, with a clock that began at `since`, by time.monotonic(): now, unless given."""
+        self._doing, self._since = text, time.monotonic() if since is None else since
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
         with self._status:
             yield
 
-    def _now(self) -> Text:
+    def __rich__(self) -> Text:  # at every refresh, so the clock runs
         from rich.text import Text
 
-        width = max(20, self._console.width - 12)
+        width = max(_NARROWEST, self._console.width - 12)
         doing = self._doing if len(self._doing) <= width else self._doing[: width - 3] + "..."
         return Text(f"{printable(doing)}  {time.monotonic() - self._since:.0f} s")
+
+
+class Activity:
+    """What is being done, on one line of a terminal, with a clock; a pipe or a file gets nothing. The line is drawn at
+    the first text only, as importing rich takes longer than most migrations."""
+
+    def __init__(self) -> None:
+        self._drawn = contextlib.ExitStack()
+        self._live: Live | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a terminal for it."""
+        return _is_live(sys.stderr)
+
+    def show(self, text: str, since: float | None = None) -> None:
+        """Shows a text; its clock began at `since`, by time.monotonic(): now, unless given."""
+        if not self.is_shown:
+            return
+        if self._live is None:
+            self._live = Live(progress=False)
+            self._live.doing(text, since)
+            self._drawn.enter_context(self._live.busy())
+        self._live.doing(text, since)
+
+    def clear(self) -> None:
+        """Takes the line away, so that others can be printed."""
+        self._drawn.close()
+        self._live = None
+
+
+def bar(percent: int) -> str:
+    """A bar of this length: `━━━━━━──────────────`."""
+    done = _BAR * percent // 100
+    return "━" * done + "─" * (_BAR - done)
 
 
 def choose_display(output: str, progress: bool = True) -> Display:
@@ -359,13 +445,13 @@ def choose_display(output: str, progress: bool = True) -> Display:
 
 
 @contextlib.contextmanager
-def screen() -> Iterator[Callable[[str], None]]:
-    """Shows a text in the place of the last one. What else is written to the terminal stays above it."""
+def screen() -> Iterator[Callable[[Sequence[Styled]], None]]:
+    """Shows lines in the place of the last ones. What else is written to the terminal stays above them."""
     if not _is_live(sys.stdout):
-        yield lambda text: show(text, end="\n\n")
+        yield lambda lines: show(*lines, end="\n\n")
         return
     from rich.live import Live
     from rich.text import Text
 
     with Live(console=_console(sys.stdout), auto_refresh=False, redirect_stderr=sys.stderr.isatty()) as live:
-        yield lambda text: live.update(Text(printable(text)), refresh=True)
+        yield lambda lines: live.update(Text("\n").join(line.rich() for line in lines), refresh=True)

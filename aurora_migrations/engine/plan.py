@@ -160,16 +160,22 @@ def plan_rollback(
             cause="The number is wrong, or another migration has been applied since.",
             solution=again,
         )
-    chosen = [version for version in sorted(applied, reverse=True) if version >= lowest]
+    found = with_down_files(package, {version: applied[version].name for version in applied if version >= lowest})
+    _check_numbers_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
+    return found
+
+
+def with_down_files(package: Package, names: Mapping[int, str]) -> list[Migration]:
+    """The migrations of these versions and names, newest first. InvalidInput, if one has no down file."""
+    chosen = sorted(names, reverse=True)
     found = [m for version in chosen if (m := package.by_version.get(version)) and m.down]
-    missing = [applied[version].name for version in chosen if package.by_version.get(version) not in found]
+    missing = [names[version] for version in chosen if package.by_version.get(version) not in found]
     if missing:
         raise InvalidInput(
             f"There is no down file for: {', '.join(missing)}.",
             cause="A migration is rolled back by its file VERSION_description.down.sql.",
             solution="Write the missing down files, or undo the change with a new migration.",
         )
-    _check_numbers_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
     return found
 
 

@@ -33,6 +33,7 @@ from aurora_migrations.cdk.package import (
     zipped,
 )
 from aurora_migrations.cli.verbs.build import missing_for_deploy
+from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.manifest import Manifest
 from tests.paths import ROOT
 
@@ -262,7 +263,7 @@ def test_migration_that_cannot_be_run_stops_the_build(tmp_path: Path) -> None:
     folder = tmp_path / "migrations"
     folder.mkdir()
     (folder / "001_a.sql").write_text("CREATE TABEL a ();\n", "utf-8")
-    with pytest.raises(PackagingError, match=r"(?s)can't be run.*001_a\.sql:1:8"):
+    with pytest.raises(InvalidFile, match=r"001_a\.sql:1:8"):
         build(tmp_path / "package", folder, ARM64)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -38,9 +39,10 @@ class Answer:
         return json.loads(self.out)
 
     @property
-    def contract(self) -> Any:
-        """The JSON object among what it printed for people."""
-        return json.loads(self.out[self.out.index("{\n") : self.out.index("\n}") + 2])
+    def message(self) -> str:
+        """How it ended, in the words of the contract: one line among what it printed for people."""
+        (line,) = re.findall(r"(?m)^(?:Migrations? .*|\d+ migrations executed .*|Nothing to do: .*)$", self.out)
+        return str(line)
 
 
 Call = Callable[..., Answer]

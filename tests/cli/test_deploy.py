@@ -89,7 +89,7 @@ def broken() -> Sent:
 @pytest.mark.parametrize(
     ("does", "told"),
     [
-        (odd_file, ["LocalCloudFailed: 019_broken.sql:1:8", "can't be packed"]),
+        (odd_file, ["InvalidFile: 019_broken.sql:1:8", "deployed before stays"]),
         (broken, ["could not deploy: RuntimeError: a disk that is full.", "start it again"]),
         (whatever, ["could not deploy: HTTP 502 Bad Gateway."]),
     ],

@@ -74,7 +74,7 @@ def test_options_that_the_made_file_shows_work_when_written_there(on: Call, call
     assert len(shown) == 3
     options = "".join(f"-- {option}\n" for option in shown)
     path.write_text(f"{options}{text}CREATE TABLE some_table (id integer);\n", encoding="utf-8")
-    answer = on("run")
+    answer = on("run", "--verbose")
     assert answer.code == 0
     assert "verified: rows some_table = 0" in answer.out
 

@@ -101,10 +101,11 @@ def test_json_lists_the_files_and_what_is_to_be_filled_in(say: Say, migrations: 
 def test_check_and_run_refuse_what_is_not_filled_in(say: Say, migrations: Migrations) -> None:
     answer = say("new", "require email", "--template", "not-null", "--table", "users")
     assert "Fill in :column, :not_null; until then `check` and `run` refuse these files." in answer.out
-    checked = say("check", "--quiet")
+    checked = say("check")
     assert checked.code == 1
     for line in (
-        "001_require_email_1_check.sql:8:34: this is a psql variable, and nobody is there to fill it in",
+        "This is a psql variable, and nobody is there to fill it in",
+        "--> 001_require_email_1_check.sql:8:34",
         "ALTER TABLE users ADD CONSTRAINT :not_null CHECK",
     ):
         assert line in checked.out
@@ -139,7 +140,7 @@ def test_check_finds_nothing_to_say_of_what_is_filled_in(say: Say, migrations: M
     }
     names_ = [word for name in TEMPLATES[template].takes for word in (f"--{name}", values[name])]
     assert say("new", "change", "--template", template, *names_).code == 0
-    checked = say("check", "--hazards", "refuse", "--quiet")
+    checked = say("check", "--hazards", "refuse")
     assert (checked.code, checked.err) == (0, "")
     assert checked.out.endswith("nothing wrong\n")
 
@@ -155,7 +156,7 @@ def test_help_shows_the_templates_and_an_example(say: Say) -> None:
 
 REFUSED = [
     (("--template", "indx"), "There is no template 'indx'", "Did you mean index?"),
-    (("--table", "users", "--batches", "3"), "--table, --batches: only a template has a use for this", "--template"),
+    (("--table", "users", "--batches", "3"), "--table, --batches: only used with a template", "--template"),
     ((*INDEX, "--to", "x"), "The template index doesn't take --to", "It takes --table, --column"),
     ((*INDEX, "--batches", "2"), "The template index doesn't take --batches", "It takes --table, --column"),
     (("--template", "index", "--table", "a b"), "--table 'a b' is not a name", "--table '\"odd name\"'"),
@@ -166,8 +167,8 @@ REFUSED = [
     (("--partitioned",), "--partitioned: only a template has a use for this", "--template"),
     ((*NOT_NULL, "--partitioned"), "The template not-null doesn't take --partitioned", "It takes --table, --column"),
     ((*INDEX, "--partition", "a b"), "--partition 'a b' is not a name", "double quotes"),
-    ((*INDEX, "--down"), "--down can't be asked for together with --template", "Leave --down out"),
-    ((*INDEX, "--verify", "--down"), "--down and --verify can't be asked for", "Leave --down and --verify out"),
+    ((*INDEX, "--down"), "--down can't be combined with --template", "Leave --down out"),
+    ((*INDEX, "--verify", "--down"), "--down and --verify can't be combined", "Leave --down and --verify out"),
 ]
 
 

@@ -75,7 +75,7 @@ def test_status_before_anything_is_applied(on: Call, two: Migrations, database: 
     assert (answer.code, answer.err) == (0, "")
     lines = {line[:10].strip(): line[11:] for line in answer.out.splitlines()}
     assert lines["Database"].startswith(f"{database.name} as postgres (PostgreSQL {database.server.version}")
-    assert (lines["Applied"], lines["Pending"], lines["Running"]) == ("0", "2, the next 001_users.sql", "nobody")
+    assert (lines["Applied"], lines["Pending"], lines["Running"]) == ("0", "2, the next 001_users.sql", "nothing")
 
 
 def test_status_says_what_a_run_would_refuse(on: Call, mixed: Migrations) -> None:
@@ -111,7 +111,7 @@ def test_times_are_told_in_one_form(on: Call, two: Migrations, database: Databas
 
 def test_history_of_a_new_database(on: Call, two: Migrations) -> None:
     answer = on("history")
-    assert (answer.code, answer.out) == (0, "No attempt yet: nothing has been applied to this database.\n")
+    assert (answer.code, answer.out) == (0, "No attempts yet: nothing has been applied to this database.\n")
     told = on("history", "--output", "json").json
     assert (told["attempts"], told["older"], told["status"]) == ([], False, "success")
 

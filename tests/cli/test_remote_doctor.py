@@ -71,7 +71,7 @@ def test_login_that_fails_is_the_only_finding(cloud: Cloud, call: Call, monkeypa
     answer = call("doctor", "--env", "dev")
     assert answer.code == 1
     (line,) = lines(answer, "login")
-    assert line.startswith("FAILED  login         LoginMissing: There are no AWS credentials")
+    assert line.startswith("FAILED  login         LoginMissing: No usable AWS credentials")
     assert "Do: Log in as for the AWS CLI" in answer.out
 
 
@@ -79,7 +79,7 @@ def test_missing_stack_ends_the_examination(cloud: Cloud, call: Call) -> None:
     answer = call("doctor", "--env", "dev")
     assert answer.code == 1
     assert [line[:6].strip() for line in lines(answer, "login") + lines(answer, "stack")] == ["ok", "FAILED"]
-    assert "There is no environment at all" in answer.out
+    assert "There are no environments" in answer.out
 
 
 def test_what_is_missing_is_told_each_with_what_to_do(cloud: Cloud, call: Call) -> None:
@@ -224,7 +224,7 @@ def test_stack_of_another_version_is_told_for_each_thing_that_it_does_not_tell(
     }
     for name, output in missing.items():
         stack = "AuroraMigrationsRunnerStack-dev"
-        told = f"Can't be looked at: {stack} was deployed by another version: it doesn't tell {output}"
+        told = f"Can't be checked: {stack} was deployed by another version: it has no output {output}"
         assert (found[name]["result"], found[name]["message"]) == ("warn", told)
         assert found[name]["solution"].startswith("Deploy the environment again.")
     assert found["database"]["result"] == "ok"
@@ -235,7 +235,7 @@ def test_stack_of_another_version_is_told_for_each_thing_that_it_does_not_tell(
     ("code", "solution"),
     [
         ("AccessDeniedException", "Ask whoever manages your role for kms:Decrypt"),
-        ("KMSNotFoundException", "See in the console"),
+        ("KMSNotFoundException", "Check in the console"),
     ],
 )
 def test_variables_that_may_not_be_decrypted_are_told_with_the_right_that_is_missing(
@@ -247,7 +247,7 @@ def test_variables_that_may_not_be_decrypted_are_told_with_the_right_that_is_mis
     answer = call("doctor", "--env", "dev", "--output", "json")
     (found,) = [check for check in answer.json["checks"] if check["check"] == "secret"]
     assert found["result"] == "warn"
-    assert found["message"] == f"Can't be looked at: Lambda couldn't decrypt the variables of preflight ({code})"
+    assert found["message"] == f"Can't be checked: Lambda couldn't decrypt the variables of preflight ({code})"
     assert found["solution"].startswith(solution)
 
 
@@ -264,5 +264,5 @@ def test_function_without_the_variable_was_deployed_by_another_version(
 def test_answer_of_a_machine_of_another_version_is_no_traceback(cloud: Cloud, call: Call) -> None:
     healthy(cloud, {key: value for key, value in SOUND.items() if key != "sound"})
     answer = call("doctor", "--env", "dev")
-    assert lines(answer, "database")[1] == "warn    database      Can't be looked at: the answer has no 'sound'"
+    assert lines(answer, "database")[1] == "warn    database      Can't be checked: the answer has no 'sound'"
     assert "Another version may have deployed the environment" in answer.out

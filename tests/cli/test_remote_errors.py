@@ -147,9 +147,9 @@ def test_login_that_expires_meanwhile_says_that_the_execution_goes_on(refusing: 
     answer = call("list", "--env", "dev", "--output", "json")
     name = cloud.executions()[0]["name"]
     assert (answer.code, answer.json["error"]) == (1, "LoginExpired")
-    assert answer.json["state"] == f"The execution {name} has been started and goes on by itself."
+    assert answer.json["state"] == f"The execution {name} has been started and is still running."
     look = f"aurora-migrations logs {name} --follow --env dev"
-    assert answer.json["solution"] == f"Log in again, and look at it without starting another one: {look}"
+    assert answer.json["solution"] == f"Log in again, and follow it without starting another one: {look}"
 
 
 PASSING = [
@@ -190,13 +190,13 @@ WRONG = [
     ("run --env dev --hazards refuse", "--hazards has no meaning with --env"),
     ("rollback 1 --local --wait 3s", "--wait has no meaning with --local"),
     ("list --env dev --migrations other", "the environment has the migrations that were deployed to it"),
-    ("list --region eu-west-1", "--region and --profile belong to --env NAME"),
-    ("list --local --profile x", "--region and --profile belong to --env NAME"),
-    ("list --env Dev", "'Dev' is no environment's name"),
+    ("list --region eu-west-1", "--region and --profile need --env NAME"),
+    ("list --local --profile x", "--region and --profile need --env NAME"),
+    ("list --env Dev", "'Dev' isn't the name of an environment"),
     ("list --env", "expected one argument"),
     ("logs", "one of the arguments --env --local is required"),
     ("doctor", "one of the arguments --env --local is required"),
-    ("status --watch --env dev --output json", "--watch is for people"),
+    ("status --watch --env dev --output json", "--watch prints for people only"),
     ("status --watch --env dev --every soon", "argument --every"),
 ]
 

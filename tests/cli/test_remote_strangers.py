@@ -91,11 +91,11 @@ def test_whatever_is_asked_it_is_said_that_this_is_not_aws(
         lambda: Follower(environment, _begun(environment), Display()).to_the_end(),
     ]
     for ask in asked:
-        with pytest.raises(errors.CloudUnreachable, match=r"^Something else than AWS answered\. \(.+\)$") as told:
+        with pytest.raises(errors.CloudUnreachable, match=r"^The answer didn't come from AWS\. \(.+\)$") as told:
             ask()
         assert told.value.message.isprintable()
         assert "AWS_ENDPOINT_URL" in told.value.solution
-    assert told.value.state == "The execution 1 has been started and goes on by itself."
+    assert told.value.state == "The execution 1 has been started and is still running."
 
 
 def _begun(environment: Environment) -> Execution:
@@ -115,7 +115,7 @@ def test_terminal_is_told_what_to_do(stranger: Stranger, call: Call, monkeypatch
     monkeypatch.setenv("AWS_ENDPOINT_URL", stranger(200, HTML.encode()))
     answer = call("list", "--env", "dev", "--region", "eu-west-1")
     assert answer.code == 1
-    assert "CloudUnreachable: Something else than AWS answered. (ResponseParserError: " in answer.err
+    assert "CloudUnreachable: The answer didn't come from AWS. (ResponseParserError: " in answer.err
     assert "  State  Nothing was changed.\n" in answer.err
     assert "  Next   aurora-migrations doctor --env dev --region eu-west-1\n" in answer.err
 
@@ -127,5 +127,5 @@ def test_address_of_a_local_cloud_that_another_program_has_taken(
     with found_by_others(tmp_path / "home", Access(stranger(200, HTML.encode()), "secret")):
         answer = call("list", "--local")
     assert answer.code == 1
-    assert "CloudUnreachable: Something else than AWS answered." in answer.err
+    assert "CloudUnreachable: The answer didn't come from AWS." in answer.err
     assert "start it again" in answer.err

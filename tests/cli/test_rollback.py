@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Call
 from tests.cli.test_remote_run import Keyboard
+from tests.cli.test_run import TOOK
 from tests.database.helpers import applied, tables
 from tests.servers import Database, Migrations
 
@@ -22,18 +24,11 @@ def ran(on: Call, two: Migrations) -> Migrations:
 def test_confirmed_rollback_undoes_newest_first(on: Call, ran: Migrations, database: Database) -> None:
     answer = on("rollback", "001", "--confirm", "002")
     assert (answer.code, answer.err) == (0, "")
-    steps = [line for line in answer.out.splitlines() if line.startswith("Roll")]
-    assert [step.split(" in ")[0] for step in steps] == [
-        "Rolling back 002_orders.sql ...",
-        "Rolled back 002_orders.sql",
-        "Rolling back 001_users.sql ...",
-        "Rolled back 001_users.sql",
-    ]
-    assert answer.contract == {
-        "status": "success",
-        "migration": "001",
-        "message": "Migrations 002, 001 rolled back successfully",
-    }
+    assert re.fullmatch(
+        rf"✓ 002_orders rolled back  {TOOK}\n✓ 001_users rolled back  {TOOK}\n"
+        rf"Migrations 002, 001 rolled back successfully\n2 migrations rolled back, database \w+, {TOOK}\n",
+        answer.out,
+    )
     assert (applied(database), tables(database)) == ([], [])
     assert on("run").code == 0
 
@@ -61,7 +56,7 @@ def test_without_a_terminal_the_next_command_has_the_confirmation(
         monkeypatch.setattr("sys.stdin", nobody)
         answer = on("rollback", "001")
     assert answer.code == 2
-    assert "it would undo: 002_orders.sql, 001_users.sql." in answer.err
+    assert "it would undo: 002_orders.down.sql, 001_users.down.sql." in answer.err
     assert "Next   aurora-migrations rollback 001 --confirm 002" in answer.err
     assert applied(database) == ["001", "002"]
 
@@ -81,6 +76,17 @@ def test_missing_down_file_undoes_nothing(on: Call, ran: Migrations, database: D
     assert answer.code == 2
     assert "There is no down file for: 001_users.sql." in answer.err
     assert applied(database) == ["001", "002"]
+
+
+def test_missing_down_file_is_reported_before_anything_is_asked(
+    on: Call, ran: Migrations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ran.dir / "001_users.down.sql").unlink()
+    monkeypatch.setattr("sys.stdin", Keyboard("002\n"))
+    answer = on("rollback", "1")
+    assert answer.code == 2
+    assert "There is no down file for: 001_users.sql." in answer.err
+    assert "Type" not in answer.err
 
 
 def test_failing_down_file_says_what_is_rolled_back_and_stays_so(on: Call, ran: Migrations, database: Database) -> None:

@@ -1,9 +1,10 @@
-"""`up` on a database of one's own that isn't there, or can't be: refused before anything is started."""
+"""`up`: a database that can't be used is refused before anything is started; the board of executions."""
 
 from __future__ import annotations
 
 import pytest
 
+from aurora_migrations.cli.verbs.up import status_line
 from tests.cli.conftest import Call
 
 
@@ -23,3 +24,12 @@ def test_database_that_cannot_be_migrated_is_refused_without_its_password(
     assert told in answer.err
     assert "cret" not in answer.err
     assert "Starting" not in answer.err
+
+
+def test_board_shows_when_and_how_long_and_no_execution_that_only_reads() -> None:
+    arn, began = "arn:aws:states:us-east-1:1:stateMachine:aurora-migrations-local", 1_764_554_400_000
+    running = {"stateMachineArn": arn, "name": "cli-1", "status": "RUNNING", "startDate": began, "stopDate": None}
+    failed = running | {"status": "FAILED", "stopDate": began + 1_500, "error": "LockTimeout"}
+    assert str(status_line(running | {"error": None})) == "02:00:00Z  aurora-migrations-local cli-1 RUNNING"
+    assert str(status_line(failed)) == "02:00:01Z  aurora-migrations-local cli-1 FAILED  1.5 s  LockTimeout"
+    assert status_line(failed | {"name": "read-20261123T040017Z-9f3a21"}) is None

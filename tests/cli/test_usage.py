@@ -44,7 +44,13 @@ def test_without_arguments_it_helps_and_exits_with_2(call: Call) -> None:
 def test_unknown_verb_exits_with_2_and_names_those_there_are(call: Call, verb: str) -> None:
     answer = call(verb)
     assert (answer.code, answer.out) == (2, "")
-    assert f"there is no verb {verb!r}; there are: run, list, status" in answer.err
+    assert f"there is no verb {verb!r}." in answer.err
+    assert "The verbs: run, list, status" in answer.err
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("runn", "run"), ("stauts", "status"), ("Check", "check")])
+def test_typo_in_a_verb_suggests_one(call: Call, typed: str, meant: str) -> None:
+    assert f"Did you mean {meant!r}?" in call(typed).err
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -57,10 +63,10 @@ def test_help_of_a_verb_has_an_example_that_can_be_copied(
         assert (answer.code, answer.err) == (0, "")
         assert answer.out.startswith(f"usage: aurora-migrations {verb} ")
         examples = [line for line in answer.out.splitlines() if f"aurora-migrations {verb} " in f"{line} "][1:]
-        assert len(examples) == (1 if verb in ("check", "build", "deploy") else 2)
+        assert len(examples) == (1 if verb in ("check", "build", "deploy", "completion") else 2)
         if verb in ("logs", "doctor"):
             assert all("--env dev" in example for example in examples)
-        elif verb not in ("new", "import", "check", "build", "deploy", "up"):
+        elif verb not in ("new", "import", "check", "build", "deploy", "up", "completion"):
             assert examples[0].endswith("--env dev")
             assert examples[1].endswith("postgresql://app:secret@localhost/shop")
 
@@ -144,8 +150,8 @@ def test_password_of_an_address_in_the_wrong_place_is_not_shown(call: Call, two:
 def test_address_in_the_wrong_place_is_said_to_have_another(call: Call) -> None:
     answer = call("run", "postgresql://app:hunter2@h/shop")
     assert (
-        "error: argument TARGET: 'postgresql://app:...@h/shop' has a password in it: the address of a database goes "
-        "after --database-url" in answer.err
+        "error: argument TARGET: 'postgresql://app:...@h/shop' contains a password: give the database's URL "
+        "with --database-url" in answer.err
     )
 
 

@@ -91,7 +91,7 @@ def test_lasting_promise_that_is_not_kept_fails_the_verification(
 ) -> None:
     here.write("001_users.sql", "-- verify always: rows users = 0\nCREATE TABLE users (id integer);\n")
     on("run")
-    assert "Kept: rows users = 0 (found 0)" in on("verify").out
+    assert "Holds: rows users = 0 (found 0)" in on("verify").out
     database.execute("INSERT INTO users VALUES (1)")
     answer = on("verify")
     assert answer.code == 1

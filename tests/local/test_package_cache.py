@@ -143,7 +143,7 @@ def test_a_process_older_than_the_sources_has_a_new_one_make_it(
     assert made != old
     assert (made / "migrations" / "manifest.json").read_bytes() == (old / "migrations" / "manifest.json").read_bytes()
     (migrations / "002_broken.sql").write_text("CREATE TABL broken (id int);\n", encoding="utf-8")
-    with pytest.raises(PackagingError, match=r"002_broken.sql:1:8"):
+    with pytest.raises(InvalidFile, match=r"002_broken.sql:1:8"):
         package(folder, migrations, quietly)
 
 

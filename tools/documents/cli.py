@@ -14,37 +14,14 @@ from tools.documents import REFERENCE, fill
 PATH = REFERENCE / "cli.md"
 
 
-class _Help(Exception):
-    """Raised in place of printing the help of a parser."""
-
-
 def render() -> str:
-    parsers = {verb: parser_of(verb) for verb in command_line.VERBS}
+    parsers = {verb: command_line.parser_of(verb) for verb in command_line.VERBS}
     count = Counter(row for parser in parsers.values() for row in set(_options(parser)))
     shared = [row for row in count if count[row] > 1]
     order = [row for parser in parsers.values() for row in _options(parser)]
     common = [row for row in dict.fromkeys(order) if row in shared]
     verbs = (_verb(verb, parser, shared) for verb, parser in parsers.items())
     return fill(PATH, "\n".join(["## Options of several commands\n", _table("option", common), "", *verbs]))
-
-
-def parser_of(verb: str) -> argparse.ArgumentParser:
-    """The parser that `aurora-migrations VERB --help` prints."""
-    found: list[argparse.ArgumentParser] = []
-    printed = argparse.ArgumentParser.print_help
-
-    def keep(parser: argparse.ArgumentParser, file: object = None) -> None:
-        found.append(parser)
-        raise _Help
-
-    argparse.ArgumentParser.print_help = keep  # type: ignore[method-assign, assignment]
-    try:
-        command_line.main([verb, "--help"])
-    except _Help:
-        return found[0]
-    finally:
-        argparse.ArgumentParser.print_help = printed  # type: ignore[method-assign]
-    raise AssertionError(f"{verb} has no parser")
 
 
 def _verb(verb: str, parser: argparse.ArgumentParser, shared: list[tuple[str, str]]) -> str:

@@ -55,7 +55,7 @@ class CloudError(MigratorError):
         """The same error while an execution is running, or may be; the next command shows that one."""
         follow = NextCommand("logs", (execution, "--follow"))
         logs_in = isinstance(self, LoginExpired | LoginMissing)  # by its next command
-        login = f"Log in again, and look at it without starting another one: {follow}" if logs_in else None
+        login = f"Log in again, and follow it without starting another one: {follow}" if logs_in else None
         made = self.but(state=state, solution=login, next_command=None if logs_in else follow)
         made.progress_command = follow
         return made
@@ -65,9 +65,9 @@ class LoginMissing(CloudError):
     """There are no AWS credentials."""
 
     codes = "NoCredentialsError PartialCredentialsError CredentialRetrievalError ConfigNotFound ConfigParseError"
-    what = "There are no AWS credentials that can be used."
+    what = "No usable AWS credentials were found."
     next_command = NextCommand("sts", ("get-caller-identity",), program="aws")
-    cause = "Neither the environment variables nor the AWS configuration hold credentials."
+    cause = "Neither the environment variables nor the AWS configuration contain credentials."
     solution = _LOG_IN
 
 
@@ -80,20 +80,20 @@ class LoginExpired(CloudError):
     )
     what = "The AWS login has expired."
     next_command = NextCommand("sso", ("login",), program="aws")
-    cause = "The AWS session is over; it lasts some hours."
-    solution = "Log in again (aws sso login), or get new temporary credentials, and type the same command once more."
+    cause = "An AWS session lasts a few hours."
+    solution = "Log in again (aws sso login), or get new temporary credentials, and run the same command again."
 
 
 class LoginRefused(CloudError):
-    """AWS doesn't know these credentials."""
+    """AWS doesn't accept these credentials."""
 
     codes = (
         "InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch "
         "InvalidSignatureException IncompleteSignature AuthFailure"
     )
-    what = "AWS doesn't know these credentials."
+    what = "AWS doesn't accept these credentials."
     next_command = NextCommand("sts", ("get-caller-identity",), program="aws")
-    cause = "The access key is wrong, was deleted or is switched off, or this machine's clock is wrong."
+    cause = "The access key is wrong, deleted or inactive, or this machine's clock is wrong."
     solution = _LOG_IN
 
 
@@ -101,9 +101,9 @@ class RegionMissing(CloudError):
     """Nothing says which region is meant."""
 
     codes = "NoRegionError InvalidRegionError"
-    what = "No region was named, or none of that name."
+    what = "No AWS region was given, or it doesn't exist."
     next_command = NextCommand("configure", ("get", "region"), program="aws")
-    cause = "Neither --region, AWS_REGION, AWS_DEFAULT_REGION nor the AWS configuration name a region that there is."
+    cause = "Neither --region, AWS_REGION, AWS_DEFAULT_REGION nor the AWS configuration has a valid region."
     solution = "Add --region NAME, such as eu-west-1: the region that the stack was deployed to."
 
 
@@ -116,7 +116,9 @@ class AccessDenied(CloudError):
     )
     what = "Access denied."
     cause = "The policies of your role don't allow it, or it is the role of another account."
-    solution = "Compare account and role above with where the stack is, and ask whoever manages them for the right."
+    solution = (
+        "Compare the account and role above with those of the stack, and ask their administrator for the permission."
+    )
 
 
 class CloudUnreachable(CloudError):
@@ -124,15 +126,15 @@ class CloudUnreachable(CloudError):
 
     codes = "HTTPClientError ConnectionError"
     what = "AWS didn't answer."
-    cause = "This machine has no way there (network, proxy, VPN), the region's name is wrong, or AWS is out of order."
+    cause = "This machine can't reach AWS (network, proxy, VPN), the region's name is wrong, or AWS has an outage."
     solution = "Check the network and the region's name, and try again."
 
 
 class CloudRefused(CloudError):
     """AWS refused a call for a reason that we have no word of our own for."""
 
-    cause = "AWS's own words are above."
-    solution = "Look at the state of the stack in the console, and try again."
+    cause = "AWS's message is above."
+    solution = "Check the stack in the console, and try again."
 
 
 class StackNotFound(CloudError):
@@ -140,7 +142,7 @@ class StackNotFound(CloudError):
 
     next_command = NextCommand("aws-cdk@2", ("ls",), program="npx")
     cause = "The environment's name, the region or the account isn't the one that the stack was deployed with."
-    solution = "Correct --env, --region or --profile; or deploy the environment first."
+    solution = "Correct --env, --region or --profile, or deploy the environment first."
 
 
 class StackNotReady(CloudError):
@@ -156,25 +158,25 @@ class ExecutionNotFound(CloudError):
     codes = "ExecutionDoesNotExist"
     what = "There is no such execution."
     next_command = NextCommand("history")
-    cause = "The name is wrong, it was never started, or it ended more than 90 days ago: so long AWS keeps them."
-    solution = "The column Execution of `history --output json` has the names; without a name the last run is meant."
+    cause = "The name is wrong, it was never started, or it ended more than 90 days ago; AWS keeps no older ones."
+    solution = "`history --output json` lists the names; without a name, `logs` shows the last run."
 
 
 class LocalCloudFailed(CloudError):
     """The local cloud could not be started."""
 
     next_command = NextCommand("check")
-    cause = "What it is made of (PostgreSQL, the template, the package of the functions) could not be made."
-    solution = "The words above say what to do."
+    cause = "One of its parts (PostgreSQL, the template, the package of the functions) could not be built."
+    solution = "The message above says what to do."
 
 
 class ExecutionFailed(CloudError):
     """An execution ended otherwise than well. Its name is the error's that the state machine ended with."""
 
     next_command = NextCommand("logs")
-    cause = "The workflow ended by an error that is none of the migrations' own."
+    cause = "The state machine failed with an error that doesn't come from a migration."
     solution = "Read the log of the execution. A new execution is always safe; a redrive is not."
-    state = "A file is in with its record in the history, or not at all; `aurora-migrations status` tells which."
+    state = "Each file was applied with its history record, or not at all; `aurora-migrations status` shows which."
 
     kind: str = ""
 
@@ -212,8 +214,8 @@ def to_cloud_error(error: Exception) -> CloudError:
     if isinstance(error, aws.ProfileNotFound):
         return LoginMissing(
             f"There is no such AWS profile. ({_words(str(error))})",
-            cause="Neither the configuration nor the credentials of the AWS CLI on this machine name it.",
-            solution="Correct --profile (or AWS_PROFILE) to one of those that there are, or add it: aws configure sso.",
+            cause="It is neither in the configuration nor in the credentials of the AWS CLI on this machine.",
+            solution="Correct --profile (or AWS_PROFILE), or add the profile: aws configure sso.",
             next_command=NextCommand("configure", ("list-profiles",), program="aws"),
         )
     if not isinstance(error, aws.BotoCoreError):
@@ -240,9 +242,9 @@ def is_unanswered(error: Exception) -> bool:
 
 def _not_aws(words: str) -> CloudUnreachable:
     return CloudUnreachable(
-        f"Something else than AWS answered. ({_words(words)})",
-        cause="At the address that was asked is a proxy or a sign-in page of the network, what AWS_ENDPOINT_URL names, "
-        "or (with --local) another program in the place of a local cloud that has ended.",
+        f"The answer didn't come from AWS. ({_words(words)})",
+        cause="A proxy or a sign-in page of the network answered, or the endpoint in AWS_ENDPOINT_URL, "
+        "or (with --local) another program at the address of a local cloud that has ended.",
         solution="Check network, proxy and VPN, and the variables AWS_ENDPOINT_URL and HTTPS_PROXY. With --local, end "
         "`aurora-migrations up` and start it again.",
     )
@@ -261,15 +263,15 @@ def _words(text: str) -> str:
 
 # ---- how an execution ended -----------------------------------------------------------------------------------------
 
-_CALL_GOES_ON = "A call that was under way goes on to its end by itself. " + ExecutionFailed.state
+_CALL_GOES_ON = "A function call that was running continues to its end. " + ExecutionFailed.state
 
 
 def contract_broken(execution: str, what: str) -> ExecutionFailed:
     """The error of an execution that succeeded with an output that this version can't read."""
     error = ExecutionFailed(
         f"The execution {execution} succeeded, but {what}.",
-        cause="The stack was made by something else, or: is the state machine of another version?",
-        solution="Deploy the environment with this version of the product, or use that one's command line.",
+        cause="Something else deployed the stack, or: is the state machine of another version?",
+        solution="Deploy the environment with this version, or use the command of the version that deployed it.",
         next_command=NextCommand("logs", (execution,)),
     )
     error.kind = CONTRACT_BROKEN
@@ -280,15 +282,15 @@ def error_of(execution: Execution) -> MigratorError:
     """The error of an execution that didn't succeed: with the name and the facts of the engine's, if it raised one."""
     if execution.status == "ABORTED":
         return Cancelled(
-            f"The execution {execution.name} was stopped: {execution.cause or 'nobody said why'}.",
-            cause="Somebody stopped it, here or in the console.",
+            f"The execution {execution.name} was stopped: {execution.cause or 'no reason was given'}.",
+            cause="Someone stopped it, here or in the console.",
             state=_CALL_GOES_ON,
             next_command=NextCommand("status"),
         )
     if execution.status == "TIMED_OUT":
         return ExecutionFailed(
             f"The execution {execution.name} took longer than the environment's limits.run_timeout allows.",
-            cause="It waited for others all the time, or there was more to do than fits into that time.",
+            cause="It waited for other sessions, or there was more work than fits into that time.",
             state=_CALL_GOES_ON,
             next_command=NextCommand("logs", (execution.name,)),
         )

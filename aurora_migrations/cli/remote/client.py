@@ -16,8 +16,8 @@ from aurora_migrations.cli.remote.progress import Follower
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.plan import version_of
 
-_QUESTION = "s: stop it   l: leave it running   anything else: go on watching > "
-_QUESTION_OWN_CLOUD = "s: stop it, and the local cloud with it   anything else: go on watching > "
+_QUESTION = "s: stop it   l: leave it running   anything else: keep watching > "
+_QUESTION_OWN_CLOUD = "s: stop it, and the local cloud with it   anything else: keep watching > "
 
 
 class LeftRunning(KeyboardInterrupt):
@@ -115,15 +115,15 @@ def execute_in(
         if isinstance(interrupt, LeftRunning) or not changes:
             raise
         # It came before the execution is followed: there is no prompt here.
-        maybe = f"The execution {execution} may have been started. Look at it: {_logs_command(execution, arguments)}"
+        maybe = f"The execution {execution} may have been started. To follow it: {_logs_command(execution, arguments)}"
         raise LeftRunning(maybe if environment.lasting else _ends_with_us(execution, arguments)) from None
 
 
 def _ends_with_us(execution: str, arguments: argparse.Namespace) -> str:
     history = options.with_current_flags(NextCommand("history"), arguments)
     return (
-        f"The execution {execution} ends here, with the local cloud of this command. A file that was under way is "
-        f"rolled back, or in with its record: {history}. The next run goes on from there."
+        f"The execution {execution} ends here, with the local cloud of this command. A file that was running is "
+        f"rolled back, or applied with its record: {history}. The next run continues from there."
     )
 
 
@@ -136,10 +136,10 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     cloud of our own it ends with that."""
     name, lasting = follower.execution.name, follower.environment.lasting
     logs = _logs_command(name, arguments)
-    left = f"The execution {name} goes on by itself. Look at it: {logs}" if lasting else _ends_with_us(name, arguments)
+    left = f"The execution {name} is still running. To follow it: {logs}" if lasting else _ends_with_us(name, arguments)
     if not sys.stdin.isatty():
         raise LeftRunning(left)
-    note(f"\nThe execution {name} is under way.\n{_QUESTION if lasting else _QUESTION_OWN_CLOUD}", end="")
+    note(f"\nThe execution {name} is running.\n{_QUESTION if lasting else _QUESTION_OWN_CLOUD}", end="")
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
@@ -154,5 +154,7 @@ def _decide(follower: Follower, arguments: argparse.Namespace) -> None:
     except CloudError as error:
         raise follower.lost(error) from error
     except KeyboardInterrupt:
-        raise LeftRunning(f"The execution {name} may have been stopped, or may go on. Look at it: {logs}") from None
+        raise LeftRunning(
+            f"The execution {name} may have been stopped, or may still be running. To follow it: {logs}"
+        ) from None
     note("It is being stopped.")

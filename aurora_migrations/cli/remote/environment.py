@@ -129,7 +129,7 @@ class Environment:
                 if "does not exist" not in str(error):
                     raise
                 others = self._others()
-                there = f"There: {', '.join(others[:_NAMED])}." if others else "There is no environment at all."
+                there = f"There: {', '.join(others[:_NAMED])}." if others else "There are no environments."
                 missing = f"There is no stack {self.stack} in account {self.identity[0]}, region {self.region}. {there}"
                 raise errors.StackNotFound(missing, environments=others) from error
         return found
@@ -221,7 +221,7 @@ class Environment:
         if self.endpoint is not None:
             raise errors.ExecutionNotFound(
                 "This local cloud has run nothing so far.",
-                cause="A local cloud is there for one command only, unless `up` keeps it running; of what earlier ones "
+                cause="A local cloud lasts for one command, unless `up` keeps it running; of what earlier ones "
                 "did, the database's history is left.",
                 solution="See `aurora-migrations history --local`, or keep one running in another terminal.",
                 next_command=NextCommand("up"),

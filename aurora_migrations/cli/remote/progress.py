@@ -89,7 +89,7 @@ class Follower:
     def lost(self, error: CloudError) -> CloudError:
         """The same error; but the execution goes on."""
         name = self.execution.name
-        return error.while_running(name, f"The execution {name} has been started and goes on by itself.")
+        return error.while_running(name, f"The execution {name} has been started and is still running.")
 
     def _complete(self, found: Execution) -> Execution:
         """With the reason for which it was stopped: that is always in its history, and elsewhere only sometimes."""
@@ -110,7 +110,7 @@ class Follower:
             if not is_transient(error):
                 self._log = None
                 why = to_cloud_error(error)
-                self.display.note(f"The functions' logs can't be read, so not everything is shown. {why}")
+                self.display.note(f"The functions' logs can't be read, so only the states are shown. {why}")
             return []
         self._ended_calls += sum(line.ends for line in lines)
         return lines

@@ -21,6 +21,7 @@ from aurora_migrations.cdk.package import (
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import note, print_json, show
 from aurora_migrations.engine import MigratorError
+from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.options import format_duration
 
 ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
@@ -29,10 +30,10 @@ ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "build",
-        "Makes the package that runs in Lambda: our code, its locked dependencies for Lambda's Linux, the migrations "
-        "with their manifest, and the certificates of AWS's databases. Then looks through it: everything in it, of the "
-        "right version and processor, and nothing else. Needs no Docker and no AWS account, and the network only the "
-        "first time. `cdk deploy` makes the same by itself.",
+        "Builds the package that runs in Lambda: the code, its locked dependencies for Lambda's Linux, the migrations "
+        "with their manifest, and the certificates of AWS's databases. Then checks that it is complete, of the right "
+        "versions and processor, with nothing else in it. Needs no Docker and no AWS account, and the network only the "
+        "first time. `cdk deploy` builds the same package.",
         "build --migrations migrations",
     )
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
@@ -45,13 +46,17 @@ def main(argv: Sequence[str]) -> int:
         wrong = inspect(target, architecture)
     except PackagingError as error:
         digest, wrong = "", [str(error)]
+    except InvalidFile as error:
+        if arguments.output != "json":
+            return options.fail(error, "check", arguments)
+        digest, wrong = "", [error.message]
     except MigratorError as error:
         return options.fail(error, "check", arguments, options.execution_name())
     if wrong:
         if arguments.output == "json":
             print_json({"ok": False, "problems": wrong})
         else:
-            note("The Lambda package could not be made:", *(f"  {problem}" for problem in wrong))
+            note("The Lambda package could not be built:", *(f"  {problem}" for problem in wrong))
         return 1
     above = project.PACKAGE if project.IS_CHECKOUT else project.local()
     size, made = len(zipped(target)), target.relative_to(above.parent).as_posix()
@@ -61,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     took = format_duration((time.monotonic() - started) * 1000)
     show(
-        f"Made {made} for {architecture.name} in {took}, and found all as it should be:",
+        f"Built {made} for {architecture.name} in {took}:",
         f"  {len(list((target / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})",
         f"  {', '.join(f'{name} {version}' for name, version in locked().items())}",
         f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}",

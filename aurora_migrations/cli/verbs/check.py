@@ -23,9 +23,9 @@ def main(argv: Sequence[str]) -> int:
         outputs=("text", "json", "github"),
     )
     options.add_hazards(parser)
-    manifest = "write manifest.json beside the files, if all is well"
+    manifest = "write manifest.json beside the files, if there are no errors"
     parser.add_argument("--write-manifest", action="store_true", help=manifest)
-    locks = "list the locks that each statement takes, too"
+    locks = "also list the locks that each statement takes"
     parser.add_argument("--locks", action="store_true", help=locks)
     arguments = parser.parse_args(argv)
     try:

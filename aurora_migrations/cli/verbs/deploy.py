@@ -10,12 +10,13 @@ import urllib.request
 from collections.abc import Sequence
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import choose_display, print_json, show
+from aurora_migrations.cli.output import choose_display, print_json, print_warnings
 from aurora_migrations.cli.remote.aws_errors import LocalCloudFailed
 from aurora_migrations.cli.remote.environment import open_environment
 from aurora_migrations.cli.remote.progress import Follower
+from aurora_migrations.cli.verbs.run import print_done, print_summary
 from aurora_migrations.engine import MigratorError
-from aurora_migrations.engine.errors import NextCommand
+from aurora_migrations.engine.errors import InvalidFile, NextCommand
 
 _PATIENCE_S = 120  # a package is put together within that, or never
 _NO_ANSWER = (OSError, http.client.HTTPException, ValueError, LookupError, TypeError)
@@ -24,16 +25,16 @@ _NO_ANSWER = (OSError, http.client.HTTPException, ValueError, LookupError, TypeE
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "deploy",
-        "Puts the migrations as they are now into the local cloud that `up` keeps running (or one for the moment), and "
-        "sends the event that ends a deployment, which starts a run. On AWS the CDK does that: "
-        "npx aws-cdk@2 deploy.",
+        "Deploys the migrations as they are now to the local cloud that `up` keeps running, or to a temporary one, "
+        "and sends the event that ends a deployment, which starts a run. On AWS, use the CDK: npx aws-cdk@2 deploy.",
         "deploy --local",
     )
+    options.add_verbose(parser)
     options.add_where(parser, database=False)
     arguments = options.parse(parser, argv)
     if arguments.env:
         parser.error(f"on AWS the CDK deploys: npx aws-cdk@2 deploy --context env={arguments.env}")
-    display = choose_display(arguments.output)
+    display = choose_display(arguments.output, arguments.verbose)
     try:
         with open_environment(arguments) as environment:
             display.note(environment.introduction)
@@ -41,14 +42,16 @@ def main(argv: Sequence[str]) -> int:
             execution, *others = ours_first(environment.machine, executions)
             display.note(f"Deployed; the event has started the execution {execution.rpartition(':')[2]}")
             for other in others:
-                display.note(f"It has started {other.rpartition(':')[2]} too, which isn't followed here")
+                display.note(f"It has also started {other.rpartition(':')[2]}, which isn't followed here")
             data = Follower(environment, environment.read(execution), display).to_the_end().result()
     except MigratorError as error:
         return options.fail(error, "deploy", arguments)
     if arguments.output == "json":
         print_json(data)
     else:
-        show(data["message"])
+        print_done(data)
+        print_warnings(data.get("warnings", ()))
+        print_summary(data, arguments.verbose)
     return 0
 
 
@@ -65,11 +68,13 @@ def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequ
         with contextlib.suppress(*_NO_ANSWER):
             answer = json.load(error)
             name, message = str(answer["error"]), str(answer["message"])
+        if error.code == http.HTTPStatus.CONFLICT and name == InvalidFile.__name__:  # as `run` and `check` name it
+            raise InvalidFile(message, state="What was deployed before stays.") from error
         if error.code == http.HTTPStatus.CONFLICT and message:
             raise LocalCloudFailed(
                 message,
-                cause="The migrations can't be packed as they are; what was deployed before stays.",
-                solution="Correct the files and deploy again; `check` tells more.",
+                cause="The package of the functions can't be built; what was deployed before stays.",
+                solution="Correct that and deploy again.",
             ) from error
         reason = f"{name}: {message}" if name else f"HTTP {error.code} {error.reason}"
         raise LocalCloudFailed(
@@ -83,8 +88,8 @@ def started(endpoint: str, secret: str, patience_s: float = _PATIENCE_S) -> Sequ
         raise LocalCloudFailed(
             f"The local cloud at {endpoint} didn't answer as it should: {reason}.",
             cause="It has ended or was ended meanwhile, it is stopped (Ctrl-Z), or another program is at its address.",
-            solution="Look where `up` runs; start it again if it is gone, and deploy again.",
-            state="Whether the migrations were deployed isn't known; to deploy them again does no harm.",
+            solution="Check the terminal where `up` runs, start it again if it has ended, and deploy again.",
+            state="Whether the migrations were deployed isn't known; deploying them again does no harm.",
             next_command=NextCommand("deploy"),
         ) from error
     return executions
@@ -100,7 +105,7 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
         "The migrations are deployed, but the event of the deployment has started no execution.",
         cause="The rule that starts one is disabled or has another pattern or target, or the start was refused: then "
         "the event is in the queue of dead letters, and a mail says so.",
-        solution="Start an execution by hand; a cloud that is started anew has the rule as the template says.",
+        solution="Start an execution by hand, or restart `up`: a new local cloud has the rule of the template.",
         state="The functions have the new migrations; none of them was run.",
         next_command=NextCommand("run", ("--env", options.LOCAL)),
     )

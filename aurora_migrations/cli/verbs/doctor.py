@@ -12,7 +12,17 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import Display, note, paragraph, plural, print_json, show
+from aurora_migrations.cli.output import (
+    Display,
+    Styled,
+    note,
+    paragraph,
+    plural,
+    print_json,
+    show,
+    show_styled,
+    state_style,
+)
 from aurora_migrations.cli.remote.aws_errors import CALL_ERRORS, AccessDenied, error_of, to_cloud_error
 from aurora_migrations.cli.remote.client import execute_in
 from aurora_migrations.cli.remote.environment import RUNNING, Environment, iso, open_environment
@@ -35,20 +45,20 @@ _REDEPLOY = "Deploy the environment again."
 _SETTINGS = "Correct the environment's settings in cdk.json, and deploy."
 _OTHERWISE = "Another version may have deployed the environment: deploy it again, with this one."
 _ANOTHER_VERSION = f"{_REDEPLOY} Until then, use the version of aurora-migrations that deployed it."
-_MAY_NOT_DECRYPT = "Ask whoever manages your role for kms:Decrypt on the key of the variables, and look again."
-_KEY_UNFIT = "See in the console whether the key of the functions' variables is there and switched on."
+_MAY_NOT_DECRYPT = "Ask whoever manages your role for kms:Decrypt on the key of the variables, and check again."
+_KEY_UNFIT = "Check in the console that the key of the functions' variables exists and is enabled."
 
 
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "doctor",
-        "Looks at everything that an environment needs: login, stack, functions, e-mail, network, secret, the last "
-        "run, and by an execution of its own, which changes nothing, at the database. Says of each what to do. "
-        "Exits with 1 if something has FAILED.",
+        "Checks everything that an environment needs: login, stack, functions, e-mail, network, secret, the last "
+        "run and, with a read-only execution, the database. Says how to fix what is wrong. "
+        "Exits with 1 if a check FAILED.",
         "doctor --env dev",
         "doctor --env dev --send-test-mail",
     )
-    parser.add_argument("--send-test-mail", action="store_true", help="send a mail to all who are mailed failures")
+    parser.add_argument("--send-test-mail", action="store_true", help="send a mail to everyone who is mailed failures")
     options.add_where(parser, database=False)
     arguments = options.parse(parser, argv)
     found: list[Finding] = []
@@ -64,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.output == "json":
         print_json({"ok": well, "checks": [asdict(finding) for finding in found]})
     elif not well:
-        note("\nSomething has failed; what to do stands beneath it.")
+        note("\nSome checks failed. The fix is under each.")
     return 0 if well else 1
 
 
@@ -79,7 +89,8 @@ class Finding:
 
     def print(self) -> None:
         """Prints the finding for people."""
-        show(paragraph(f"{self.result:6}  {self.check:12}  ", self.message, sys.stdout))
+        text = paragraph(f"{self.result:6}  {self.check:12}  ", self.message, sys.stdout)
+        show_styled(Styled((text[:6], state_style(self.result)), (text[6:], "")))
         if self.solution:
             show(paragraph(f"{'':22}Do: ", self.solution, sys.stdout))
 
@@ -113,15 +124,15 @@ def _made(name: str, check: Check, environment: Environment, arguments: argparse
     except (MigratorError, *CALL_ERRORS) as error:
         known = error if isinstance(error, MigratorError) else to_cloud_error(error)
         if isinstance(known, AccessDenied) and name != "login":  # it says nothing about the environment
-            yield Finding(name, "warn", f"Can't be looked at: {known.message}", known.solution)
+            yield Finding(name, "warn", f"Can't be checked: {known.message}", known.solution)
             return
         known = options.with_next_command(known, "status", arguments)
         following = "" if known.next_command.verb == "doctor" else f" Next: {known.next_command}"
         yield Finding(name, "FAILED", f"{known.name}: {known.message}", f"{known.solution}{following}")
     except NotShown as error:
-        yield Finding(name, "warn", f"Can't be looked at: {error}", error.solution)
+        yield Finding(name, "warn", f"Can't be checked: {error}", error.solution)
     except LookupError as error:
-        yield Finding(name, "warn", f"Can't be looked at: the answer has no {error}", _OTHERWISE)
+        yield Finding(name, "warn", f"Can't be checked: the answer has no {error}", _OTHERWISE)
 
 
 def _login(environment: Environment, arguments: argparse.Namespace) -> Findings:
@@ -156,10 +167,10 @@ def _functions(environment: Environment, arguments: argparse.Namespace) -> Findi
         name, state = found["FunctionName"], found.get("State", "Active")
         update = found.get("LastUpdateStatus", "Successful")
         if state == "Failed" or update == "Failed":
-            why = found.get("StateReason") or found.get("LastUpdateStatusReason") or "AWS doesn't say why"
+            why = found.get("StateReason") or found.get("LastUpdateStatusReason") or "AWS gives no reason"
             yield Finding("functions", "FAILED", f"{name} can't be called: {why}", _SETTINGS)
         elif "Pending" in state or update == "InProgress":
-            yield Finding("functions", "warn", f"{name} is being made ready", "Wait a minute and look again.")
+            yield Finding("functions", "warn", f"{name} is being updated", "Wait a minute and check again.")
         else:
             yield Finding("functions", "ok", f"{name} is {state.lower()}")
 
@@ -190,7 +201,7 @@ def _email(environment: Environment, arguments: argparse.Namespace) -> Findings:
 def _network(environment: Environment, arguments: argparse.Namespace) -> Findings:
     found = _configuration(environment, "apply").get("VpcConfig") or {}
     if not found.get("SubnetIds"):
-        yield Finding("network", "FAILED", "The functions stand in no VPC", _REDEPLOY)
+        yield Finding("network", "FAILED", "The functions aren't in a VPC", _REDEPLOY)
         return
     ec2 = environment.client("ec2")
     try:
@@ -206,10 +217,10 @@ def _network(environment: Environment, arguments: argparse.Namespace) -> Finding
     message = f"{vpc['VpcId']}: {', '.join(subnet['SubnetId'] for subnet in subnets)} in {', '.join(zones)}"
     full = [subnet["SubnetId"] for subnet in subnets if subnet.get("AvailableIpAddressCount", 256) < _FEW_ADDRESSES]
     if full:
-        message += f"; hardly an address is free in {', '.join(full)}"
+        message += f"; hardly any free addresses in {', '.join(full)}"
         yield Finding("network", "warn", message, "Free some, or use another subnet.")
     elif len(zones) == 1:
-        another = "All subnets are in one zone: add one in another, so that the loss of a zone stops no run."
+        another = "All subnets are in one zone: add one in another, so that runs survive the loss of a zone."
         yield Finding("network", "warn", message, another)
     else:
         yield Finding("network", "ok", message)
@@ -250,7 +261,7 @@ def _dead_letters(environment: Environment, arguments: argparse.Namespace) -> Fi
         purge = "Run what is pending, then purge the queue in the console."
         yield Finding("dead letters", "warn", f"{plural(count, 'event')} started nothing", purge)
     else:
-        yield Finding("dead letters", "ok", "Every event has started what it should")
+        yield Finding("dead letters", "ok", "Every event started its execution")
 
 
 def _last_run(environment: Environment, arguments: argparse.Namespace) -> Findings:
@@ -288,7 +299,9 @@ def _configuration(environment: Environment, step: str) -> dict[str, Any]:
 
 def _output(environment: Environment, name: str) -> str:
     if name not in environment.outputs:
-        raise NotShown(f"{environment.stack} was deployed by another version: it doesn't tell {name}", _ANOTHER_VERSION)
+        raise NotShown(
+            f"{environment.stack} was deployed by another version: it has no output {name}", _ANOTHER_VERSION
+        )
     return environment.outputs[name]
 
 

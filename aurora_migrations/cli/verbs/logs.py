@@ -18,15 +18,15 @@ from aurora_migrations.engine.errors import NextCommand
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "logs",
-        "What an execution did, as one story, oldest first: the states of the state machine, and what the three "
-        "functions logged of it. Without EXECUTION, the last run or rollback. With --output json, the functions' "
-        "log lines as they are, one a line.",
+        "Prints what an execution did, oldest first: the states of the state machine, and what the three "
+        "functions logged. Without EXECUTION, the last run or rollback. With --output json, the functions' "
+        "log lines as they are, one per line.",
         "logs --follow --env dev",
         "logs cli-20261123T040017Z-9f3a21 --env dev",
     )
     its_name = "its name (default: the last run or rollback)"
     parser.add_argument("execution", nargs="?", metavar="EXECUTION", help=its_name)
-    parser.add_argument("--follow", action="store_true", help="go on until it has ended")
+    parser.add_argument("--follow", action="store_true", help="follow it to its end")
     options.add_where(parser, database=False)
     arguments = options.parse(parser, argv)
     raw = arguments.output == "json"

@@ -56,18 +56,18 @@ TEMPLATES: Mapping[str, Template] = {
     ),
     "not-null": Template("NOT NULL on a column that is there: check, validate, set", ("table", "column")),
     "foreign-key": Template("a foreign key: add, validate", ("table", "column", "references")),
-    "rename": Template("another name for a column, in steps: expand, backfill, contract", _RENAME),
-    "backfill": Template("values for a column's NULLs, in batches that commit by themselves", _BACKFILL),
+    "rename": Template("a new name for a column, in steps: expand, backfill, contract", _RENAME),
+    "backfill": Template("values for a column's NULLs, in batches that commit separately", _BACKFILL),
 }
 _OPTIONS = {
-    "table": "the table as it is called, such as users or app.users",
+    "table": "the table, such as users or app.users",
     "column": "the column",
     "references": "foreign-key: the table that it refers to",
     "to": "rename: the new name",
     "type": "rename: the column's type",
-    "key": "rename, backfill: the primary key, which batches go by",
+    "key": "rename, backfill: the primary key, by which batches are made",
     "value": "backfill: what to fill in, an SQL expression",
-    "batches": f"rename, backfill: in how many parts (default: {_BATCHES})",
+    "batches": f"rename, backfill: how many batches (default: {_BATCHES})",
     "partitioned": "index: the table is partitioned",
     "partition": "index: a partition of the table; once for each",
 }
@@ -112,9 +112,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "with the time. With --template, the files of a change that would hurt if it were done at once.",
         'new "add email to users" --down',
     )
-    parser.add_argument("description", metavar="DESCRIPTION", help="a few words; they become the file's name")
-    parser.add_argument("--down", action="store_true", help="write a .down.sql too, which undoes it")
-    parser.add_argument("--verify", action="store_true", help="write a .verify.sql too, which says what must be true")
+    parser.add_argument("description", metavar="DESCRIPTION", help="a few words, from which the file is named")
+    parser.add_argument("--down", action="store_true", help="also write a .down.sql, which undoes it")
+    parser.add_argument(
+        "--verify", action="store_true", help="also write a .verify.sql, with what must be true afterwards"
+    )
     group = parser.add_argument_group("templates")
     group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(TEMPLATES)} (see below)")
     special: dict[str, dict[str, Any]] = {
@@ -145,7 +147,7 @@ def _drafts(arguments: argparse.Namespace) -> list[Draft]:
     if arguments.template is None:
         if given:
             raise InvalidInput(
-                f"{', '.join(f'--{name}' for name in given)}: only a template has a use for this.",
+                f"{', '.join(f'--{name}' for name in given)}: only used with a template.",
                 cause="No --template was named.",
                 solution=f"Add --template NAME, one of: {', '.join(TEMPLATES)}.",
             )
@@ -154,7 +156,7 @@ def _drafts(arguments: argparse.Namespace) -> list[Draft]:
     if roles:
         both = " and ".join(f"--{role}" for role in roles)
         raise InvalidInput(
-            f"{both} can't be asked for together with --template.",
+            f"{both} can't be combined with --template.",
             cause="A template brings the .down.sql and .verify.sql files that it needs.",
             solution=f"Leave {both} out.",
         )

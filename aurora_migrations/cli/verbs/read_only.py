@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from typing import Any
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import (
+    Styled,
     note,
+    paragraph,
     plural,
     print_json,
     print_table,
@@ -22,6 +25,8 @@ from aurora_migrations.cli.output import (
     print_warnings,
     screen,
     show,
+    show_styled,
+    state_style,
 )
 from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import MigratorError, Session, read_entries, read_overview
@@ -47,13 +52,13 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if verb == "history":
         parser.add_argument("--last", metavar="N", type=_positive, default=20, help="how many attempts (default: 20)")
     if verb == "status":
-        parser.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+        parser.add_argument("--watch", action="store_true", help="repeat it until Ctrl-C")
         every = "how often: by default every 2s, of an environment every 15s"
         parser.add_argument("--every", metavar="TIME", type=options.seconds, help=every)
     arguments = options.parse(parser, argv)
     if verb == "status" and arguments.watch:
         if arguments.output == "json":
-            parser.error("--watch is for people; call status again and again for --output json")
+            parser.error("--watch prints for people only; with --output json, call status repeatedly")
         return _watch(arguments)
     execution, target = options.execution_name(options.READ_ONLY), arguments.target
     try:
@@ -115,15 +120,15 @@ def _reader(
 
 def _show_list(data: Data, arguments: argparse.Namespace) -> None:
     rows = [(entry["state"], entry["applied_at"] or "", entry["name"]) for entry in data["migrations"]]
-    print_table(("State", "Applied at", "Migration"), rows, long=("Migration",))
+    print_table(("State", "Applied at", "Migration"), rows, long=("Migration",), state="State")
     if data["omitted"]:
-        note(f"The oldest {data['omitted']} are left out: an execution's answer is limited in size.")
+        note(f"The oldest {data['omitted']} aren't shown: an execution's output is limited in size.")
 
 
 def _show_history(data: Data, arguments: argparse.Namespace) -> None:
     attempts = data["attempts"][: arguments.last]
     if not attempts:
-        show("No attempt yet: nothing has been applied to this database.")
+        show("No attempts yet: nothing has been applied to this database.")
         return
     rows = []
     for each in attempts:
@@ -132,10 +137,10 @@ def _show_history(data: Data, arguments: argparse.Namespace) -> None:
             result = f"{result}: {each['error'].get('error')}"
         file = each["name"] if each["action"] == "apply" else f"{each['name']} ({each['action']})"
         rows.append((each["started_at"], result, file, options.initiator(each["requested_by"])))
-    headers = ("Started", "Result", "File", "Requested by")
-    print_table(headers, rows, long=headers[2:])
+    headers = ("Started", "Result", "File", "Started by")
+    print_table(headers, rows, long=headers[2:], state="Result")
     if len(attempts) < arguments.last and data["older"]:
-        note("Older ones stand in the database, in aurora_migrations.attempts.")
+        note("Older attempts are in the database, in aurora_migrations.attempts.")
 
 
 def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> dict[str, object]:
@@ -147,16 +152,19 @@ def _plan(session: Session, source: Source, arguments: argparse.Namespace) -> di
 
 def _show_plan(data: Data, arguments: argparse.Namespace) -> None:
     print_warnings(data["warnings"])
-    show(data["message"])
+    show_styled(Styled((data["message"], "bold")))
     doubt = {"yes": "", "maybe": "perhaps "}
-    words = {"rewrites": "writes all its rows anew", "scans": "reads all its rows"}
+    words = {"rewrites": "rewrites all its rows", "scans": "reads all its rows"}
     for file in data["pending"]:
-        parts = "one transaction" if file["parts"] <= 1 else f"{file['parts']} parts that commit by themselves"
-        lines = ["", f"{file['file']}: {plural(file['statements'], 'statement')}, {parts}"]
+        units = "one transaction" if file["parts"] <= 1 else f"{file['parts']} units that commit separately"
+        what = f": {plural(file['statements'], 'statement')}, {units}"
+        lines = [Styled(), Styled((file["file"], state_style("pending")), (what, ""))]
         for lock in file["locks"]:
             work = " and ".join(f"{doubt[lock[key]]}{word}" for key, word in words.items() if lock[key] in doubt)
-            lines.append(f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}")
-        show(*lines, *(f"  May hurt: {hazard}" for hazard in file["hazards"]))
+            lines.append(Styled((f"  {lock['mode']} on {lock['table']}{f', {work}' if work else ''}", "")))
+        for hazard in file["hazards"]:
+            lines.append(Styled(("  Warning:", state_style("warn")), (f" {hazard}", "")))
+        show_styled(*lines)
     if data["omitted"]:
         show(f"\n... and {data['omitted']} more files")
 
@@ -187,15 +195,24 @@ def _read_verify(arguments: argparse.Namespace, execution: str) -> Data:
 
 def _show_verify(data: Data, arguments: argparse.Namespace) -> None:
     print_warnings(data["warnings"])
-    show(data["message"])
+    show_styled(Styled((data["message"], "bold")))
     print_verified(data["verified"])
 
 
-def _status_text(data: Data) -> str:
-    return "\n".join(f"{name:10} {value}" for name, value in _status_facts(data))
+def _status_lines(data: Data) -> list[Styled]:
+    styles = {"Pending": "pending", "Ahead": "ahead", "Refused": "failed"}
+    lines = []
+    for name, value in _status_facts(data):
+        style = "" if value == "0" else state_style(styles.get(name, ""))
+        if name == "Last":
+            style = state_style(value.partition(" ")[2])  # after the file's name
+        label = f"{name:10} "
+        lines.append(Styled((label, "bold"), (paragraph(label, value, sys.stdout).removeprefix(label), style)))
+    return lines
 
 
 def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
+    """Each line of the status: its label and text."""
     standby = ", a standby (reader)" if data["standby"] else ""
     yield "Database", f"{data['database']} as {data['user']} (PostgreSQL {data['server_version']}{standby})"
     counts, newest, pending = data["counts"], data["newest"], data["pending"]
@@ -212,7 +229,7 @@ def _status_facts(data: Data) -> Iterator[tuple[str, str]]:
         at = attempt["finished_at"] or attempt["started_at"]
         asked = f"{attempt['action']}, {options.initiator(attempt['requested_by'])}"
         yield "Last", f"{attempt['name']} {word} at {at} ({asked})"
-    yield "Running", str(Holder(**data["running"])) if data["running"] else "nobody"
+    yield "Running", str(Holder(**data["running"])) if data["running"] else "nothing"
     for execution in data.get("executions", []):
         yield "Execution", f"{execution['execution']} is under way since {execution['started_at']}"
 
@@ -236,10 +253,11 @@ def _watch(arguments: argparse.Namespace) -> int:
             try:
                 data = read(execution)
                 with _readable(arguments, execution):
-                    sound, text = bool(data["sound"]), _status_text(data)
+                    sound, lines = bool(data["sound"]), _status_lines(data)
             except MigratorError as error:
-                sound, text = False, f"{error.name}: {error.message}"
-            draw(f"{text}\n{'Seen':10} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, again in {pause:g} s")
+                sound, lines = False, [Styled((f"{error.name}: ", state_style("failed")), (error.message, ""))]
+            seen = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            draw([*lines, Styled((f"{'Seen':10} ", "bold"), (f"{seen}, again in {pause:g} s", "dim"))])
             time.sleep(pause)
     return 0 if sound else 1
 
@@ -260,7 +278,7 @@ class _Query:
 _QUERIES = {
     "list": _Query(
         "list-migrations",
-        "Every migration of the folder and of the database's history, with its state: applied, pending, ahead "
+        "Lists every migration of the folder and of the database's history, with its state: applied, pending, ahead "
         "(applied, newer than this folder), out of order, changed (edited since it was applied) or missing.",
         ("list --env dev", "list --database-url postgresql://app:secret@localhost/shop"),
         _reader("list-migrations", lambda session, source, _: list_answer(read_entries(session, source))),
@@ -268,17 +286,17 @@ _QUERIES = {
     ),
     "status": _Query(
         "status",
-        "Where the database stands: how much is applied and pending, what a run would refuse, who is at work on it, "
-        "what happened last. Exits with 1 if a run would be refused. With --watch it looks again and again, until "
+        "Shows how much is applied and pending, what a run would refuse, what is running "
+        "and the last attempt. Exits with 1 if a run would be refused. With --watch, repeats it until "
         "Ctrl-C.",
         ("status --watch --env dev", "status --database-url postgresql://app:secret@localhost/shop"),
         _reader("status", lambda session, source, _: status_answer(read_overview(session, source), session.server)),
-        lambda data, arguments: show(_status_text(data)),
+        lambda data, arguments: show_styled(*_status_lines(data)),
     ),
     "plan": _Query(
         "plan",
-        "What a run would do, and changes nothing: every file that it would apply, the locks that it takes on tables "
-        "that are there already, and what may hurt. With a TARGET, up to and including it.",
+        "Shows what a run would do, and changes nothing: every file that it would apply, its locks on existing tables "
+        "and its risky statements. With a TARGET, up to and including it.",
         ("plan --env dev", "plan 018 --database-url postgresql://app:secret@localhost/shop"),
         _reader("plan", _plan),
         _show_plan,
@@ -286,9 +304,9 @@ _QUERIES = {
     ),
     "verify": _Query(
         "verify",
-        "Looks at every table that the applied migrations touch, or that TARGET touches: is it there, how many rows, "
-        "are its indexes fit for use; and whether every lasting promise is kept. Changes nothing. Exits with 1 if "
-        "something isn't as it should be.",
+        "Checks every table that the applied migrations touch, or that TARGET touches: does it exist, how many rows, "
+        "are its indexes valid; and every lasting expectation. Changes nothing. Exits with 1 if "
+        "something is wrong.",
         ("verify 017 --env dev", "verify --database-url postgresql://app:secret@localhost/shop"),
         _read_verify,
         _show_verify,
@@ -296,8 +314,8 @@ _QUERIES = {
     ),
     "history": _Query(
         "history",
-        "Every attempt to apply or to roll back a file, newest first: when, how it ended, who asked for it. Of an "
-        "environment at most the newest 200.",
+        "Lists every attempt to apply or roll back a file, newest first: when, its result, its initiator. For an "
+        "environment, at most the newest 200.",
         ("history --env dev", "history --last 5 --database-url postgresql://app:secret@localhost/shop"),
         _reader(
             "history",

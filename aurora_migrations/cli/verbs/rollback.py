@@ -9,24 +9,26 @@ from typing import Any
 
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import Display, choose_display, note, print_json
-from aurora_migrations.cli.verbs.run import CONTRACT, DIRECT, make_request
-from aurora_migrations.engine import MigratorError, Session, interrupts, roll_back
+from aurora_migrations.cli.verbs.run import DIRECT, Progress, make_request, print_done, print_summary
+from aurora_migrations.compiler.folder_source import source_of
+from aurora_migrations.engine import Migration, MigratorError, Session, interrupts, roll_back
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
 from aurora_migrations.engine.history import read_applied
-from aurora_migrations.engine.plan import plan_rollback, version_of
+from aurora_migrations.engine.plan import plan_rollback, version_of, with_down_files
 
 
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "rollback",
-        "Undoes every applied migration from the newest down to and including TARGET, by their down files, each in a "
-        "transaction of its own. Asks first; --confirm answers, by the number of the newest applied migration.",
+        "Undoes every applied migration from the newest down to and including TARGET with their down files, each in "
+        "its own transaction. Asks first; --confirm NEWEST, the number of the newest applied migration, answers.",
         "rollback 017 --confirm 018 --env dev",
         "rollback 017 --confirm 018 --database-url postgresql://app:secret@localhost/shop",
     )
     parser.add_argument("target", metavar="TARGET", help="the lowest migration to undo, such as 017")
     parser.add_argument("--confirm", metavar="NEWEST", help="the number of the newest applied migration")
+    options.add_verbose(parser)
     options.add_where(parser)
     options.add_direct(parser)
     arguments = options.parse(parser, argv, [name for name in DIRECT if name != "hazards"])
@@ -35,35 +37,51 @@ def main(argv: Sequence[str]) -> int:
         if options.is_remote(arguments):
             data = _roll_back_remotely(arguments, execution)
         else:
-            request, confirm = make_request(arguments, execution), arguments.confirm
+            progress, confirm = Progress(arguments.verbose), arguments.confirm
+            request = make_request(arguments, execution, progress)
             if not confirm:
                 with Session(request.url, execution) as session:
                     chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
-                confirm = _confirmed([migration.name for migration in chosen], arguments)
-            with interrupts.deferred(acknowledge=arguments.output == "text"):
+                confirm = _confirmed([down_name(migration) for migration in chosen], arguments)
+            with progress.shown(), interrupts.deferred(acknowledge=arguments.output == "text"):
                 data = roll_back(request, arguments.target, confirm).to_dict()
     except MigratorError as error:
         return options.fail(error, f"rollback {arguments.target}", arguments, execution)
-    print_json(data if arguments.output == "json" else {key: data[key] for key in CONTRACT})
+    if arguments.output == "json":
+        print_json(data)
+        return 0
+    if options.is_remote(arguments):
+        print_done(data)
+    print_summary(data, arguments.verbose)
     return 0
 
 
 def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
-    """Through the environment's state machine. Its list of migrations shows first what would be rolled back."""
+    """Rolls back through the environment's state machine. Its list of migrations shows what would be rolled back."""
     from aurora_migrations.cli.remote.client import check_numbers, execute_in
     from aurora_migrations.cli.remote.environment import open_environment
 
     check_numbers({"target": arguments.target, "confirm": arguments.confirm})
-    display = choose_display(arguments.output)
+    display = choose_display(arguments.output, arguments.verbose)
     with open_environment(arguments) as environment:
         display.note(environment.introduction)
         confirm = arguments.confirm
         if not confirm:
             name, listing = options.execution_name(options.READ_ONLY), {"action": "list-migrations"}
             listed = execute_in(environment, arguments, name, listing, Display())
-            confirm = _confirmed(_names_from(listed, arguments.target), arguments)
+            names = _names_from(listed, arguments.target)
+            if arguments.local:  # which has the files of this folder
+                versions = {version_of(name.partition("_")[0]) or 0: name for name in names}
+                chosen = with_down_files(source_of(arguments.migrations).package, versions)
+                names = [down_name(migration) for migration in chosen]
+            confirm = _confirmed(names, arguments)
         asked = {"action": "rollback", "target": arguments.target, "confirm": confirm}
         return execute_in(environment, arguments, execution, asked, display)
+
+
+def down_name(migration: Migration) -> str:
+    """The name of its down file."""
+    return f"{migration.name.removesuffix('.sql')}.down.sql"
 
 
 def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
@@ -100,26 +118,30 @@ def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
     if not sys.stdin.isatty():
         raise InvalidInput(
             f"Rolling back needs a confirmation; it would undo: {', '.join(names)}.",
-            cause="Nobody is there to be asked, and --confirm wasn't given.",
+            cause="Standard input is no terminal to ask at, and --confirm wasn't given.",
             solution=f"Add --confirm {newest}, the number of the newest applied migration.",
             next_command=NextCommand("rollback", (arguments.target, "--confirm", newest)),
         )
-    question = f"What their down files drop is gone. Type {newest}, the newest number, to go on: "
-    lines = ["This would undo, in this order:", *(f"  {name}" for name in names), question]
+    question = f"Data that they drop is lost. Type {newest}, the newest number, to continue: "
+    lines = [
+        "This would run, in this order:" if names[0].endswith(".down.sql") else "This would undo, in this order:",
+        *(f"  {name}" for name in names),
+        question,
+    ]
     note(*lines, end="")
     answer = sys.stdin.readline().strip()
     if not answer:
         raise Cancelled(
             "Nothing was confirmed, so nothing was rolled back.",
             cause="Nothing was typed.",
-            solution=f"Type {newest} to go on.",
+            solution=f"Type {newest} to continue.",
             next_command=NextCommand("rollback", (arguments.target,)),
         )
     if version_of(answer) != version_of(newest):
         raise InvalidInput(
-            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {names[0]}.",
-            cause="Only its number confirms that all that was shown may go.",
-            solution=f"Type {newest} to go on.",
+            f"{without_password(answer)[:40]!r} was typed, but the newest applied migration is {newest}.",
+            cause="Only that number confirms a rollback of everything shown.",
+            solution=f"Type {newest} to continue.",
             next_command=NextCommand("rollback", (arguments.target,)),
         )
     return answer

@@ -15,30 +15,31 @@ from typing import TYPE_CHECKING, Any
 from aurora_migrations import project
 from aurora_migrations.cli import options
 from aurora_migrations.cli.keyboard import pressed
-from aurora_migrations.cli.output import note, show
+from aurora_migrations.cli.output import Styled, note, show, show_styled
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
+from aurora_migrations.engine.options import format_duration
 
 if TYPE_CHECKING:
     from aurora_migrations.local.cloud.cloud import Cloud
 
 _CHECK_S = 2  # between two checks whether PostgreSQL still runs
-_KEYS = "Keys: d deploys the migrations as they are now · c does the daily check · q ends"
+_KEYS = "Keys: d deploys the migrations as they are now · c runs the daily check · q ends"
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb until q, Ctrl-C or a signal; returns the exit code."""
     parser = options.make_parser(
         "up",
-        "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Says where everything "
-        "is and what happens. Ctrl-C ends it, and every process with it; the database's data stay.",
+        "Keeps the local cloud running: PostgreSQL, the state machine, the functions, an inbox. Prints their addresses "
+        "and every execution and mail. Ctrl-C ends it with all its processes; the database's data stay.",
         "up",
         "up --database-url postgresql://app@localhost/shop",
         outputs=("text",),
     )
-    database = "another database than the local PostgreSQL's; its password may be in PGPASSWORD"
+    database = "use this database instead of the local PostgreSQL; the password may be in PGPASSWORD"
     parser.add_argument("--database-url", metavar="URL", type=str, help=database)
-    parser.add_argument("--hurry", action="store_true", help="no wait of the state machine is longer than a second")
+    parser.add_argument("--hurry", action="store_true", help="shorten the state machine's waits to a second")
     arguments = parser.parse_args(argv)
     from aurora_migrations.cli.remote.environment import local_errors
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
@@ -80,7 +81,7 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
     asked = f"stepfunctions start-execution --state-machine-arn {cloud.machine} --input '{{}}'"
     lines = {
         "Endpoint": f"{cloud.endpoint}   (region {cloud.region}, access key {cloud.access_key})",
-        "Secret": f"{cloud.secret_key}   (the secret access key; every start makes a new one)",
+        "Secret": f"{cloud.secret_key}   (the secret access key; new at every start)",
         "Machine": cloud.machine,
         "Database": url,
         "Inbox": cloud.inbox,
@@ -92,6 +93,24 @@ def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
     }
     show("The local cloud is up.", *(f"  {name:11}{value}" for name, value in lines.items()))
     show(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.")
+
+
+def status_line(change: dict[str, Any]) -> Styled | None:
+    """A change of an execution's status in a line; None if the execution only reads, as those of `status --watch`."""
+    if change["name"].startswith(f"{options.READ_ONLY}-"):
+        return None
+    machine, status, error = change["stateMachineArn"].rpartition(":")[2], change["status"], change["error"]
+    began, ended = change["startDate"], change["stopDate"]  # in milliseconds
+    took = f"  {format_duration(ended - began)}" if ended else ""
+    style = {"RUNNING": "", "SUCCEEDED": "green"}.get(status, "bold red")
+    at = time.strftime("%H:%M:%SZ", time.gmtime((ended or began) / 1_000))
+    return Styled(
+        (f"{at}  ", "dim"),
+        (f"{machine} {change['name']} ", ""),
+        (status, style),
+        (took, "dim"),
+        (f"  {error}" if error else "", ""),
+    )
 
 
 def _watch(
@@ -110,10 +129,8 @@ def _watch(
             except Exception as problem:  # whatever is wrong with the files, the cloud stays
                 show(f"{type(problem).__name__}: {problem}")
         while not news.empty():
-            change = news.get_nowait()
-            machine = change["stateMachineArn"].rpartition(":")[2]
-            error = f": {change['error']}" if change["error"] else ""
-            show(f"{machine} {change['name']} {change['status']}{error}")
+            if line := status_line(news.get_nowait()):
+                show_styled(line)
         mails = cloud.mails
         for mail in mails[shown:]:
             body = "\n".join(f"  | {line}".rstrip() for line in mail.body.splitlines())
@@ -124,4 +141,4 @@ def _watch(
             checked = math.inf if log else time.monotonic()
             if log:
                 show(f"PostgreSQL has ended, so every execution fails from now on. Its log: {log}")
-                show("End this command (q or Ctrl-C) and start it again; the data stay.")
+                show("Stop this command (q or Ctrl-C) and start it again; the data stay.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import html
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from moto.sns.models import sns_backends
 from aurora_migrations import project
 from aurora_migrations.cdk.package import PackagingError
 from aurora_migrations.engine import MigratorError
+from aurora_migrations.engine.steps.execution import console_page
 from aurora_migrations.local.account import ACCOUNT, REGION
 from aurora_migrations.local.cloud.services.eventbridge import Sent
 from aurora_migrations.local.cloud.services.iam import DEPLOY, FILES
 
 PREFIX = "/local/"
+_CONSOLE = re.compile(re.escape(console_page(REGION)) + r"\S+:([^\s:]+)")
 INBOX, DAILY = f"{PREFIX}inbox", f"{PREFIX}daily"
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}"
@@ -88,8 +91,13 @@ def mails() -> list[Mail]:
     for topic in list(backend.topics.values()):
         readers = [s.endpoint for s in backend.subscriptions.values() if s.topic is topic and s.protocol == "email"]
         sent = list(topic.sent_notifications)
-        found += [Mail(tuple(readers), subject or "", message) for _, message, subject, *_ in sent if readers]
+        found += [Mail(tuple(readers), subject or "", _local(message)) for _, message, subject, *_ in sent if readers]
     return found
+
+
+def _local(text: str) -> str:
+    """A mail's text with commands in the place of links: the account that the links lead to doesn't exist."""
+    return _CONSOLE.sub(lambda found: f"aurora-migrations logs {found[1]} --local", text)
 
 
 def save_mails(mails: Sequence[Mail], folder: Path, tell: Callable[[str], None]) -> None:

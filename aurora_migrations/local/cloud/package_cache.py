@@ -23,6 +23,7 @@ from aurora_migrations.local.postgres.processes import end_with_the_parent, run_
 KEPT = 5  # the newest packages that are kept, beside those in use
 _PARTS = ("compiler", "engine", "cdk/package.py", "cdk/certificates", "project.py", "__init__.py")
 _SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
+_INVALID_FILE = 3  # exit code of the process that builds
 _IMPORTED = digest_of(_SOURCES)  # the sources that this process runs
 
 
@@ -68,6 +69,10 @@ def _build(what: str, *paths: Path) -> None:
         return
     arguments = (str(path.absolute()) for path in paths)
     finished = run_python("-m", "aurora_migrations.local.cloud.package_cache", what, *arguments)
+    if finished.returncode == _INVALID_FILE:
+        from aurora_migrations.engine.errors import InvalidFile
+
+        raise InvalidFile(finished.stderr.strip())
     if finished.returncode:
         raise PackagingError(finished.stderr.strip())
 
@@ -94,13 +99,14 @@ _BUILDERS: dict[str, Callable[..., None]] = {"code": _build_code, "package": _bu
 def main(what: str, *paths: str) -> int:
     """Builds with the sources as they are now; prints what is wrong."""
     from aurora_migrations.engine import MigratorError
+    from aurora_migrations.engine.errors import InvalidFile
 
     end_with_the_parent()
     try:
         _BUILDERS[what](*map(Path, paths))
     except (PackagingError, MigratorError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return _INVALID_FILE if isinstance(error, InvalidFile) else 1
     return 0
 
 

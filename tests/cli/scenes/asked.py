@@ -296,7 +296,6 @@ def _only_plan(stage: Stage) -> Answer:
 
 SCENES = {
     "InvalidInput": [*INPUT, *imported.INPUT],
-    "InvalidFile": [*FILES, *imported.FILES],
     "HazardRefused": HAZARDS,
     "ActionNotAllowed": [("the environment only plans", _only_plan)],
 }

@@ -204,8 +204,10 @@ def _no_lock(stage: Stage) -> Answer:
     return stage.call("list", "--local")
 
 
+CHANGING = '{"error": "PackagingError", "message": "Migrations or sources change while they are packed. Deploy again."}'
 ODD_FILE = '{"error": "InvalidFile", "message": "019_broken.sql:1:8: syntax error at end of input"}'
 FULL = '{"error": "OSError", "message": "no space is left on the disk"}'
+FILES = [("it is deployed to the local cloud", lambda s: _up(s, "409 Conflict", ODD_FILE).call("deploy", "--local"))]
 SCENES = {
     "LoginMissing": [
         ("there are no credentials", _without_login),
@@ -272,7 +274,7 @@ SCENES = {
         ("what it needs isn't installed", _nothing_installed),
         ("its folder can't be made", _no_home),
         ("its lock can't be opened", _no_lock),
-        ("a file can't be packed", lambda s: _up(s, "409 Conflict", ODD_FILE).call("deploy", "--local")),
+        ("the package can't be built", lambda s: _up(s, "409 Conflict", CHANGING).call("deploy", "--local")),
         ("the cloud fails", lambda s: _up(s, "500 Internal Server Error", FULL).call("deploy", "--local")),
         ("another program is there", lambda s: _up(s, "502 Bad Gateway", "<h1>no</h1>").call("deploy", "--local")),
         ("the cloud has ended", _ended),
