@@ -116,7 +116,7 @@ def test_the_index_of_a_partitioned_table_is_one_file(say: Say, migrations: Migr
     assert (answer.code, answer.err) == (0, "")
     assert names(migrations) == ["001_index_users_by_email.down.sql", "001_index_users_by_email.sql"]
     assert (migrations.dir / "001_index_users_by_email.sql").read_text("utf-8").count("ATTACH PARTITION") == 2
-    checked = say("check", "--hazards", "refuse")
+    checked = say("check", "--hazards", "refuse", "--locks")
     assert (checked.code, checked.err) == (0, "")
     assert "accepted: require-concurrent-index-creation, because with ON ONLY nothing is built" in checked.out
 

@@ -333,4 +333,4 @@ def test_server_looks_for_its_client_in_every_file(work) -> None:
     work.add(second, "RESET ALL; SET client_connection_check_interval = 0; SET tcp_keepalives_idle = 60;")
     work.run()
     assert ask(work.database, "TABLE tests.shown") == [(["500ms", "1", "1", "2"],)] * 2
-    assert "500ms" in session._CHECK_INTERVAL
+    assert "500ms" in session.CHECK_INTERVAL

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import choose_display, note, print_json
-from aurora_migrations.cli.verbs.run import CONTRACT, DIRECT, make_request
+from aurora_migrations.cli.output import choose_display, note, print_json, show
+from aurora_migrations.cli.verbs.run import DIRECT, Progress, make_request
 from aurora_migrations.engine import MigratorError, Session, interrupts
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
 from aurora_migrations.engine.nontransactional import find_in_doubt, find_what_to_cancel
@@ -56,19 +56,23 @@ def main(verb: str, argv: Sequence[str]) -> int:
             data = _directly(arguments, execution)
     except MigratorError as error:
         return options.fail(error, command, arguments, execution)
-    print_json(data if arguments.output == "json" else {key: data[key] for key in CONTRACT})
+    if arguments.output == "json":
+        print_json(data)
+    else:
+        show(data["message"])
     return 0
 
 
 def _directly(arguments: argparse.Namespace, execution: str) -> Mapping[str, Any]:
-    request = make_request(arguments, execution)
+    progress = Progress(verbose=False)
+    request = make_request(arguments, execution, progress)
     with Session(request.url, execution) as session:
         if arguments.verb == "cancel":
             _confirm(f"This ends what is running: {find_what_to_cancel(session)}.", arguments)
         else:
             migration = find_target(request.source.package, arguments.target)
             _confirm(f"In doubt: {find_in_doubt(session, migration)} of {migration.name}.", arguments)
-    with interrupts.deferred(acknowledge=arguments.output == "text"):
+    with progress.shown(), interrupts.deferred(acknowledge=arguments.output == "text"):
         if arguments.verb == "cancel":
             return cancel(request).to_dict()
         return resolve(request, arguments.target, arguments.outcome).to_dict()
