@@ -138,7 +138,7 @@ def test_check_finds_nothing_to_say_of_what_is_filled_in(say: Say, migrations: M
         "value": "'x'",
         "batches": "3",
     }
-    names_ = [word for name in TEMPLATES[template].takes for word in (f"--{name}", values[name])]
+    names_ = [word for name in TEMPLATES[template].takes if name in values for word in (f"--{name}", values[name])]
     assert say("new", "change", "--template", template, *names_).code == 0
     checked = say("check", "--hazards", "refuse")
     assert (checked.code, checked.err) == (0, "")
