@@ -164,7 +164,7 @@ REFUSED = [
     (("--template", "index", "--column", "a.b"), "--column 'a.b' is not a name", "double quotes"),
     (("--template", "rename", "--type", ""), "--type '' can't be written into a file", "leave it out"),
     (("--template", "backfill", "--batches", "0"), "--batches 0 is none or too many", "1 to 1000"),
-    (("--partitioned",), "--partitioned: only a template has a use for this", "--template"),
+    (("--partitioned",), "--partitioned: only used with a template", "--template"),
     ((*NOT_NULL, "--partitioned"), "The template not-null doesn't take --partitioned", "It takes --table, --column"),
     ((*INDEX, "--partition", "a b"), "--partition 'a b' is not a name", "double quotes"),
     ((*INDEX, "--down"), "--down can't be combined with --template", "Leave --down out"),
