@@ -434,9 +434,9 @@ class _Runner:
             return 0
         if list(progress.units) != ours[: len(progress.units)]:
             raise MigrationChanged(
-                f"{job.file} is partly in ({count_units(progress)}), but doesn't begin with what is in any more.",
-                cause="It was edited above the place where an earlier attempt had failed.",
-                solution="Put its beginning back as it was; what comes after the part that failed may change.",
+                f"{job.file} is partly applied ({count_units(progress)}), but its applied units were changed.",
+                cause="It was edited above the statement at which an earlier attempt failed.",
+                solution="Restore the applied units; the unit that failed, and those after it, can be changed.",
                 **job.facts,
             )
         return len(progress.units)

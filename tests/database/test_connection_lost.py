@@ -160,7 +160,7 @@ def test_run_that_ends_after_it_lost_its_connection_says_which_parts_are_in(
     with pytest.raises(Cancelled if then == "Ctrl-C" else ConnectionLost) as caught:
         work.run(url=proxy.url(work.database.url), listener=cut, limits=PATIENT)
     assert proxy.wait()
-    assert caught.value.state.startswith(f"{work.path(steps[0]).name} has 3 units that commit separately: part 1 is")
+    assert caught.value.state.startswith(f"{work.path(steps[0]).name} has 3 units that commit separately: unit 1 is")
     assert work.parts == [1]
     monkeypatch.undo()
     assert work.rest() == steps

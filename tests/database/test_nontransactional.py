@@ -495,7 +495,7 @@ def test_a_block_that_was_killed_waits_for_a_person_who_resolves_it(books, migra
     for _ in range(2):
         with pytest.raises(InDoubt) as caught:
             apply(books, migrations)
-    assert caught.value.message == "001_fill.sql:3: it isn't known how far DO got: its run ended before it did."
+    assert caught.value.message == "001_fill.sql:3: it isn't known how far DO got: its run ended first."
     assert str(caught.value.next_command) == "aurora-migrations resolve 001 again"
     assert [n for (n,) in books.query("TABLE step")] == [1], "nothing was run again"
     engine.resolve(request(books, migrations), "1", outcome)

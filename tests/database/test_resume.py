@@ -165,7 +165,7 @@ def test_promises_are_checked_though_all_parts_are_in(database, migrations) -> N
     migrations.write("001_a.sql", FAILS.format("a"))
     failing(database, migrations)
     migrations.write("001_a.sql", "-- verify: rows a = 3\n" + FAILS.replace(REST, "").format("a"))
-    assert "All units of 001_a.sql are in" in failing(database, migrations, VerificationFailed).state
+    assert "All units of 001_a.sql are applied" in failing(database, migrations, VerificationFailed).state
     migrations.write("001_a.sql", "-- verify: rows a = 2\n" + FAILS.replace(REST, "").format("a"))
     assert [check.true for check in apply(database, migrations).applied[0].checks] == [True]
     assert units(database) == [("failed", 3), ("failed", 3), ("applied", 3)]

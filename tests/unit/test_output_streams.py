@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from aurora_migrations.cli.output import Line, Live, Printable, printable, screen
+from aurora_migrations.cli.output import Line, Live, Printable, Styled, printable, screen
 
 EVIL = "a\x1b[2J\x07\x9b1A\u202eb\rc"
 SHOWN = r"a\x1b[2J\x07\x9b1A\u202eb\rc"
@@ -57,6 +57,6 @@ def test_live_progress_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_look_that_is_drawn_again_and_again_is_printable(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = opened(monkeypatch)
     with screen() as show:
-        show(EVIL)
+        show([Styled((EVIL, ""))])
     assert SHOWN in terminal.getvalue()
     assert "\x1b[2J" not in terminal.getvalue()
