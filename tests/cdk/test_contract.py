@@ -51,7 +51,7 @@ def test_handler_is_where_the_template_says(step: str, package: Path, tmp_path: 
     code = (
         "import sys\n"
         "for name in ('postgast', 'rich'): sys.modules[name] = None\n"
-        f"import functions.{step}.handler as module\n"
+        f"import functions.{step} as module\n"
         f"assert module.lambda_handler.__code__.co_filename.startswith({str(tmp_path)!r})\n"
         "import aurora_migrations.engine as engine\n"
         f"assert engine.__file__.startswith({str(tmp_path)!r}), engine.__file__\n"

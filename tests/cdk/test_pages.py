@@ -78,7 +78,9 @@ def test_every_command_is_on_the_page_with_its_options() -> None:
     text = cli.PATH.read_text("utf-8")
     for verb in command_line.VERBS:
         entry = text.partition(f"\n## {verb}\n")[2].partition("\n## ")[0]
-        options = {word for action in cli.parser_of(verb)._actions for word in action.option_strings[-1:]} - {"--help"}
+        options = {word for action in command_line.parser_of(verb)._actions for word in action.option_strings[-1:]} - {
+            "--help"
+        }
         assert sorted(word for word in options if f"`{word}" not in entry) == [], verb
 
 

@@ -41,7 +41,7 @@ def test_resolve_asks_for_its_word_and_does_what_was_typed(on: Call, in_doubt, d
     assert "was not confirmed, so nothing was done" in answer.err
     monkeypatch.setattr("sys.stdin", Keyboard("applied\n"))
     answer = on("resolve", "1", "applied")
-    assert (answer.code, answer.contract["message"]) == (0, "The DO of migration 001 is recorded as done")
+    assert (answer.code, answer.out) == (0, "The DO of migration 001 is recorded as done\n")
     assert on("run").code == 0
     assert applied(database) == ["001"]
 
@@ -88,6 +88,6 @@ def test_an_environment_gets_them_as_actions(cloud: Cloud, call: Call, words: st
     result = {"status": "success", "migration": None, "message": "Done"}
     cloud.deploy(answering({asked["action"]: result}))
     answer = call(*words.split(), "--env", "dev")
-    assert (answer.code, answer.contract) == (0, result)
+    assert (answer.code, answer.out) == (0, "Done\n")
     (execution,) = cloud.executions()
     assert asked.items() <= execution["input"].items()

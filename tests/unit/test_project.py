@@ -115,7 +115,7 @@ def test_check_reads_the_migrations_of_the_project_from_below(shop: Path, capsys
     (shop / "pyproject.toml").write_text(TABLE)
     (shop / "db" / "changes").mkdir(parents=True)
     (shop / "db" / "changes" / "001_a.sql").write_text("CREATE TABLE a (id int);\n")
-    assert main(["check"]) == 0
+    assert main(["check", "--locks"]) == 0
     assert "001_a.sql" in capsys.readouterr().out
     assert main(["new", "b"]) == 0
     assert (shop / "db" / "changes" / "002_b.sql").is_file()

@@ -214,7 +214,8 @@ def run(command: Command, reader: Reader, patch: pytest.MonkeyPatch, capsys: pyt
         watch(reader, words)
         return
     answer = reader.do(words, capsys)
-    expected = 1 if command.fails else 2 if plain(words).startswith(ASKS) else 0
+    asks = plain(words).startswith(ASKS) and "--confirm" not in words
+    expected = 1 if command.fails else 2 if asks else 0
     assert answer.code == expected, f"{command}\n{answer.out}\n{answer.err}"
 
 

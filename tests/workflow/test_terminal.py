@@ -154,7 +154,7 @@ def test_newcomer_sees_017_go_through_the_state_machine_and_then_already_applied
     assert third.code == 1
     assert "MigrationFailed: 018_mistake.sql:1:1" in third.err
     assert "aurora-migrations run 018 --local" in third.err
-    assert "Mail to you@example.com: [local] MigrationFailed: 018_mistake.sql:1" in third.err
+    assert "Mail to you@example.com: [local] Migration FAILED: 018_mistake.sql" in third.err
     assert "Subject: [local] Migration FAILED" in (terminal.home / "inbox" / "001.txt").read_text("utf-8")
 
 
@@ -213,7 +213,7 @@ def test_what_is_up_serves_aws_clients_and_the_commands_beside_it(
     asked = json.dumps({"action": "rollback", "target": "018", "confirm": "018"})
     states.start_execution(stateMachineArn=said["Machine"], input=asked)
     until(lambda: subjects(said), "the mail about a rollback that failed, started in the console")
-    assert subjects(said) == ["[local] InvalidInput in preflight"]
+    assert subjects(said) == ["[local] Rollback FAILED: the request is invalid"]
 
     assert process.stdout
     data = place_for(terminal.home / f"postgres-{find().major}")

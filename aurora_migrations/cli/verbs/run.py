@@ -131,7 +131,7 @@ def print_summary(data: Mapping[str, Any], verbose: bool) -> None:
     """Prints the result's message and how much was done, where and how fast. What was verified is printed in full with
     `verbose`, and where something of it isn't fit for use."""
     verified = data.get("verified")
-    if verified and (verbose or not _is_fit(verified)):
+    if verified and (verbose or not ("rolled_back" in data or _is_fit(verified))):  # what was undone isn't there
         print_verified(verified)
     show_styled(Styled((data["message"], "bold green")))
     word = "rolled back" if "rolled_back" in data else "applied"
@@ -146,7 +146,7 @@ def print_summary(data: Mapping[str, Any], verbose: bool) -> None:
 
 
 def _is_fit(verified: Mapping[str, Any]) -> bool:
-    states = [index["state"] for table in verified["tables"] for index in table["indexes"]]
+    states = [index["state"] for table in verified["tables"] for index in table.get("indexes", ())]
     return all(table["exists"] for table in verified["tables"]) and set(states) <= {VALID}
 
 

@@ -29,8 +29,7 @@ UNSEEN = {
     "engine/postgres/sqlstate.py named_error MigrationFailed": "an error of the server in a statement of "
     "ours; the messages are those of a file's statement, which have scenes",
     "engine/transaction.py _begin history_changed": _TAMPERED,
-    "engine/transaction.py _run_with_record file_error": _OUTSIDE,
-    "local/cloud/package_cache.py _build InvalidFile": "the words of another process, which makes the package; shown by "
+    "local/cloud/package_cache.py _build InvalidFile": "the words of the process that makes the package; shown by "
     "tests/workflow/test_terminal.py",
     "engine/history_format.py read_format _foreign": _TAMPERED,
     "engine/history_format.py read_format changed_by_hand": _TAMPERED,
