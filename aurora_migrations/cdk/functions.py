@@ -39,7 +39,7 @@ INTERFACE_ACTIONS = (
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the three functions: its folder in functions/, what it is for, and its limits in milliseconds."""
+    """One of the three functions: its module in functions/, what it is for, and its limits in milliseconds."""
 
     name: str
     purpose: str

@@ -1,4 +1,4 @@
-"""Triggers: the end of a deployment starts the state machine."""
+"""Triggers: the end of a deployment starts the state machine, and an alarm for events that started nothing."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class Script:
     expectations: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
-    # made, taken: see `Standing` in steps/verify.py.
+    # made, taken: tables that exist after it for certain, and those that it may have removed; see steps/verify.py.
     made: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
 
