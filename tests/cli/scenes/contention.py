@@ -46,7 +46,7 @@ def _hidden(stage: Stage) -> Answer:
     stage.sql(f'GRANT CREATE ON DATABASE "{stage.database.name}" TO {role.name}; ALTER TABLE busy OWNER TO {role.name}')
     stage.write(f001_users=ADD, f001_users_down=None, f002_orders=None, f002_orders_down=None)
     stage.enter(holding(stage.database.url, "LOCK TABLE busy IN SHARE MODE"))
-    return stage.on("run", "--lock-wait", "0s", "--lock-timeout", "500ms", url=stage.database.url_as(role))
+    return stage.on("run", "--lock-wait", "0s", "--lock-timeout", "3s", url=stage.database.url_as(role))
 
 
 def _nobody_looks(stage: Stage) -> Answer:
@@ -186,7 +186,7 @@ def _changed_by_another(stage: Stage) -> Answer:
 
 SCENES = {
     "LockTimeout": [
-        ("others hold a lock on its table", lambda s: _locked(s, "--lock-timeout", "400ms", "--lock-wait", "1s")),
+        ("others hold a lock on its table", lambda s: _locked(s, "--lock-timeout", "1s", "--lock-wait", "2s")),
         ("several tables, one after the other", _several_locks),
         ("the role may not see who does", _hidden),
         ("there is no connection left to look who does", _nobody_looks),
