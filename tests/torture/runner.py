@@ -93,4 +93,12 @@ def _run(argv: list[str], folder: Path, settle_time: float | None) -> None:
     if settle_time is not None:
         runner.SETTLE_TIME = settle_time
     Path(BEGUN).touch()
-    sys.exit(main(argv))
+    try:
+        code = main(argv)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except KeyboardInterrupt:  # after the command's own handling: Python would end with this code
+        code = 130
+    os._exit(code)  # here, as a signal that comes while the fork server ends the process makes it exit with 1
