@@ -42,6 +42,7 @@ _HOLDER = f"""
        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 """
 _WAITING = "waiting for another run to end"
+_ENDING = 2.0  # seconds in which a session must be gone whose statement has outlived its run and is done
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds, between two polls
 # Our own statements must mean the same whatever a file, a role or a database has set.
 OURS = Command(
@@ -229,7 +230,7 @@ def acquire_run_lock(
     while session.query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", RUN_LOCK) != [("t",)]:
         seen = find_holder(session)
         if seen is not None and (running := doing(seen.pid)):
-            seen, deadline = replace(seen, doing=running), time.monotonic() + max(budget, _FIRST_PAUSE)
+            seen, deadline = replace(seen, doing=running), time.monotonic() + max(budget, _ENDING)
         if seen is not None and seen != holder:
             holder = seen
             if budget > 0:
