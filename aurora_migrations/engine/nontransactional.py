@@ -50,7 +50,7 @@ class Intent:
     number: int  # of the unit in its file, from 0
     tokens: str  # the unit's token hash
     statement: Nontransactional
-    facts: dict[str, Any]  # the catalogue before it: see `_FACTS`
+    facts: dict[str, Any]  # the catalogue before it: see `describe`
 
     def matches(self, job: Job) -> bool:
         """Whether the file still has this statement at this place."""
@@ -143,7 +143,7 @@ def add_intent(job: Job, number: int, statement: Nontransactional, attempt: int,
     """Records the intent to run a unit; it replaces that of an earlier attempt."""
     unit = job.unit(number)
     return Command(
-        f"INSERT INTO {SCHEMA}.intents AS old (version, action, number, tokens, statement, facts, attempt, lock_holder)"
+        f"INSERT INTO {SCHEMA}.intents (version, action, number, tokens, statement, facts, attempt, lock_holder)"
         f" VALUES ($1::numeric, $2, $3::integer, $4, $5::jsonb, $6::jsonb, $7::bigint, ({HELD_BY_US}))"
         " ON CONFLICT (version, action, number) DO UPDATE SET (tokens, statement, facts, attempt, lock_holder,"
         " started_at) = (excluded.tokens, excluded.statement, excluded.facts, excluded.attempt, excluded.lock_holder,"

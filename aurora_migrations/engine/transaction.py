@@ -313,10 +313,8 @@ class RunningAttempt:
         """Runs a file's transaction in one message that ends with its record and its COMMIT, so that the server needs
         nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
         session, job, unit = self._session, self._job, self._job.unit(number)
-        message, statement = (
-            Message(unit.start, unit.end, unit.statements),
-            Nontransactional("the transaction of", object=job.file),
-        )
+        message = Message(unit.start, unit.end, unit.statements)
+        statement = Nontransactional("the transaction of", object=job.file)
         begun = nontransactional.add_intent(job, number, statement, self._id, {})
         self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
         try:
