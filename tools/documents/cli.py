@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 from aurora_migrations.cli import main as command_line
@@ -16,28 +15,38 @@ PATH = REFERENCE / "cli.md"
 
 def render() -> str:
     parsers = {verb: command_line.parser_of(verb) for verb in command_line.VERBS}
-    count = Counter(row for parser in parsers.values() for row in set(_options(parser)))
-    shared = [row for row in count if count[row] > 1]
-    order = [row for parser in parsers.values() for row in _options(parser)]
-    common = [row for row in dict.fromkeys(order) if row in shared]
-    verbs = (_verb(verb, parser, shared) for verb, parser in parsers.items())
-    return fill(PATH, "\n".join(["## Options of several commands\n", _table("option", common), "", *verbs]))
+    verbs_of: dict[tuple[str, str], list[str]] = {}
+    for verb, parser in parsers.items():
+        for row in _options(parser):
+            verbs_of.setdefault(row, []).append(verb)
+    shared = {row: verbs for row, verbs in verbs_of.items() if len(verbs) > 1}
+    sections = (_verb(verb, parser, shared) for verb, parser in parsers.items())
+    return fill(PATH, "\n".join(["## Options of several commands\n", _shared_table(shared), "", *sections]))
 
 
-def _verb(verb: str, parser: argparse.ArgumentParser, shared: list[tuple[str, str]]) -> str:
-    options = list(_options(parser))
+def _shared_table(shared: dict[tuple[str, str], list[str]]) -> str:
+    """Each option once, below the commands that have it."""
+    rows: list[tuple[str, str]] = []
+    for verbs in dict.fromkeys(map(tuple, shared.values())):
+        missing = [verb for verb in command_line.VERBS if verb not in verbs]
+        names = f"all but {', '.join(missing)}" if len(missing) < len(verbs) else ", ".join(verbs)
+        rows += [(f"**{names if missing else 'all'}**", ""), *(row for row in shared if tuple(shared[row]) == verbs)]
+    return _table("option", rows)
+
+
+def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, str], list[str]]) -> str:
     targets = [action for action in parser._actions if not action.option_strings]
     words = [f"[{each.metavar}]" if each.nargs == "?" else str(each.metavar) for each in targets]
     own = [(f"`{each.metavar}`", _help(parser, each)) for each in targets]
-    own += [row for row in options if row not in shared]
-    others = [f"`{row[0].strip('`').split()[0]}`" for row in options if row in shared]
+    own += [row for row in _options(parser) if row not in shared]
     usage = " ".join([command_line.PROGRAM, verb, *words, "[OPTIONS]"])
+    # The same on a database is at the top of the page.
+    epilog = re.sub(r"(?m)^example: .* --database-url .*\n?", "", inspect.cleandoc(parser.epilog or "")).strip()
     parts = [
         f"## {verb}\n",
-        f"```text\n{usage}\n\n{inspect.cleandoc(parser.epilog or '')}\n```\n",
+        f"```text\n{usage}\n{epilog}\n```\n",
         f"{parser.description}\n",
         *([_table("argument or option", own), ""] if own else []),
-        *([f"Also: {', '.join(others)}.\n"] if others else []),
     ]
     return "\n".join(parts)
 

@@ -45,21 +45,22 @@ def _entries() -> Iterator[str]:
 def _entry(example: Example) -> str:
     kind = type(example.error)
     command = in_environment(kind(""), {}, mail.Run(ENVIRONMENT, "apply", "", "", {})).next_command
-    following = "" if command.verb == "run" or "deploy" in kind.solution else f"Next command: `{command}`."
+    following = "" if command.verb == "run" or "deploy" in kind.solution else f"Next: `{command}`."
     following = "Then deploy." if kind.by_deployment and following else following
     return _format_entry(kind, example.error.state, following, _retried(kind))
 
 
 def _cloud_entry(kind: type[cloud.CloudError]) -> str:
     ours = kind.next_command.program == PROGRAM and kind.next_command.verb != "check"
-    following = f"Next command: `{kind.next_command}{f' --env {ENVIRONMENT}' if ours else ''}`."
+    following = f"Next: `{kind.next_command}{f' --env {ENVIRONMENT}' if ours else ''}`."
     return _format_entry(kind, kind.state, following)
 
 
 def _format_entry(kind: type[MigratorError], state: str, following: str, retried: str = "") -> str:
-    """An entry: the cause, the state of the database if it was changed, what to do."""
-    meaning = kind.cause if state == MigratorError.state else f"{kind.cause} {state}"
-    paragraphs = [f"### {kind.__name__}", _one_line(meaning), f"**What to do**: {_one_line(kind.solution)} {following}"]
+    """An entry: the cause, the state of the database if the page's beginning doesn't describe it, what to do."""
+    usual = state == MigratorError.state or state.startswith("The file was rolled back as a whole;")
+    meaning = kind.cause if usual else f"{kind.cause} {state}"
+    paragraphs = [f"### {kind.__name__}", _one_line(meaning), f"**Fix**: {_one_line(kind.solution)} {following}"]
     return "\n\n".join([*(each.strip() for each in paragraphs), *([retried] if retried else [])]) + "\n"
 
 
@@ -71,5 +72,5 @@ def _retried(kind: type[MigratorError]) -> str:
     found = next((retry for retry in Limits().retries if kind.__name__ in retry.errors), None)
     if found is None:
         return ""
-    waits = [min(found.longest_wait or 10**6, found.first_wait * 2**number) for number in range(found.attempts)]
-    return f"Retried up to {found.attempts} times, after up to {waits[0]} to {waits[-1]} seconds."
+    longest = min(found.longest_wait or 10**6, found.first_wait * 2 ** (found.attempts - 1))
+    return f"Retried {found.attempts} times, after up to {longest} s each."
