@@ -46,7 +46,7 @@ def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, st
         f"## {verb}\n",
         f"```text\n{usage}\n{epilog}\n```\n",
         f"{parser.description}\n",
-        *([_table("argument or option", own), ""] if own else []),
+        *([*(f"- {name}: {text}" for name, text in own), ""] if own else []),
     ]
     return "\n".join(parts)
 
