@@ -39,12 +39,12 @@ def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, st
     words = [f"[{each.metavar}]" if each.nargs == "?" else str(each.metavar) for each in targets]
     own = [(f"`{each.metavar}`", _help(parser, each)) for each in targets]
     own += [row for row in _options(parser) if row not in shared]
-    usage = " ".join([command_line.PROGRAM, verb, *words, "[OPTIONS]"])
+    usage = f"{' '.join([command_line.PROGRAM, verb, *words])}\n" if words else ""
     # The same on a database is at the top of the page.
     epilog = re.sub(r"(?m)^example: .* --database-url .*\n?", "", inspect.cleandoc(parser.epilog or "")).strip()
     parts = [
         f"## {verb}\n",
-        f"```text\n{usage}\n{epilog}\n```\n",
+        f"```text\n{usage}{epilog}\n```\n",
         f"{parser.description}\n",
         *([*(f"- {name}: {text}" for name, text in own), ""] if own else []),
     ]

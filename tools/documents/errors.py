@@ -73,4 +73,4 @@ def _retried(kind: type[MigratorError]) -> str:
     if found is None:
         return ""
     longest = min(found.longest_wait or 10**6, found.first_wait * 2 ** (found.attempts - 1))
-    return f"Retried {found.attempts} times, after up to {longest} s each."
+    return f"Retried {found.attempts} times, {longest} s apart at most."
