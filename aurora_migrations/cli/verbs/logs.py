@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
             execution = environment.find(arguments.execution)
             if not raw:
                 asked = describe_input(execution.input) or "{}"
-                show(f"Execution {execution.name}, started {iso(execution.started_at)}, asked: {asked}")
+                show(f"Execution {execution.name}, started {iso(execution.started_at)}, input: {asked}")
             follower = Follower(environment, execution, Plain(_show_record if raw else show))
             ended = follower.to_the_end() if arguments.follow else follower.once()
             if raw:
