@@ -39,9 +39,10 @@ def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, st
     words = [f"[{each.metavar}]" if each.nargs == "?" else str(each.metavar) for each in targets]
     own = [(f"`{each.metavar}`", _help(parser, each)) for each in targets]
     own += [row for row in _options(parser) if row not in shared]
-    usage = f"{' '.join([command_line.PROGRAM, verb, *words])}\n" if words else ""
+    usage = f"{' '.join([command_line.PROGRAM, verb, *words])}\n\n" if words else ""
     # The same on a database is at the top of the page.
     epilog = re.sub(r"(?m)^example: .* --database-url .*\n?", "", inspect.cleandoc(parser.epilog or "")).strip()
+    epilog = re.sub(r"(?m)^(example:|        ) (?=aurora-migrations )", "", epilog)
     parts = [
         f"## {verb}\n",
         f"```text\n{usage}{epilog}\n```\n",
