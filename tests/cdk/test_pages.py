@@ -75,17 +75,18 @@ def test_numbers_on_the_page_about_the_state_machines_are_those_of_the_template(
 
 
 def test_every_command_is_on_the_page_with_its_options() -> None:
-    """In its own entry, or in the table of shared options below a row that names the command."""
+    """In its own entry, or among the shared options below a line that names the command."""
     text = cli.PATH.read_text("utf-8")
     shared: dict[str, set[str]] = {verb: set() for verb in command_line.VERBS}
     verbs: set[str] = set()
-    for cell in re.findall(r"(?m)^\| (\*\*.+?\*\*|`--.+?`) \|", text.partition("\n## Options of several")[2]):
-        if option := re.match(r"`(--[\w-]+)", cell):
+    for line in text.partition("\n## Options of several")[2].partition("\n## ")[0].splitlines():
+        if option := re.match(r"- `(--[\w-]+)", line):
             for verb in verbs:
                 shared[verb].add(option[1])
             continue
-        names = set(re.findall(r"[\w-]+", cell))
-        verbs = set(command_line.VERBS) - names if "all" in names else names
+        if line.startswith("**"):
+            names = set(re.findall(r"[\w-]+", line))
+            verbs = set(command_line.VERBS) - names if "all" in names else names
     for verb in command_line.VERBS:
         entry = text.partition(f"\n## {verb}\n")[2].partition("\n## ")[0]
         options = {word for action in command_line.parser_of(verb)._actions for word in action.option_strings[-1:]}

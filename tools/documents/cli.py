@@ -21,17 +21,18 @@ def render() -> str:
             verbs_of.setdefault(row, []).append(verb)
     shared = {row: verbs for row, verbs in verbs_of.items() if len(verbs) > 1}
     sections = (_verb(verb, parser, shared) for verb, parser in parsers.items())
-    return fill(PATH, "\n".join(["## Options of several commands\n", _shared_table(shared), "", *sections]))
+    return fill(PATH, "\n".join(["## Options of several commands\n", _shared_options(shared), *sections]))
 
 
-def _shared_table(shared: dict[tuple[str, str], list[str]]) -> str:
+def _shared_options(shared: dict[tuple[str, str], list[str]]) -> str:
     """Each option once, below the commands that have it."""
-    rows: list[tuple[str, str]] = []
+    paragraphs = []
     for verbs in dict.fromkeys(map(tuple, shared.values())):
         missing = [verb for verb in command_line.VERBS if verb not in verbs]
         names = f"all but {', '.join(missing)}" if len(missing) < len(verbs) else ", ".join(verbs)
-        rows += [(f"**{names if missing else 'all'}**", ""), *(row for row in shared if tuple(shared[row]) == verbs)]
-    return _table("option", rows)
+        rows = [row for row in shared if tuple(shared[row]) == verbs]
+        paragraphs.append(f"**{names if missing else 'all'}**\n\n{_list(rows)}\n")
+    return "\n".join(paragraphs)
 
 
 def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, str], list[str]]) -> str:
@@ -47,7 +48,7 @@ def _verb(verb: str, parser: argparse.ArgumentParser, shared: dict[tuple[str, st
         f"## {verb}\n",
         f"```text\n{usage}{epilog}\n```\n",
         f"{parser.description}\n",
-        *([*(f"- {name}: {text}" for name, text in own), ""] if own else []),
+        *([f"{_list(own)}\n"] if own else []),
     ]
     return "\n".join(parts)
 
@@ -69,8 +70,5 @@ def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     return parser._get_formatter()._expand_help(action) if action.help else ""
 
 
-def _table(heading: str, rows: list[tuple[str, str]]) -> str:
-    cells = [
-        tuple(re.sub(r"\|", r"\\|", cell) for cell in row) for row in [(heading, "meaning"), ("---", "---"), *rows]
-    ]
-    return "\n".join(f"| {left} | {right} |" for left, right in cells)
+def _list(rows: list[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {text}" for name, text in rows)

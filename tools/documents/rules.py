@@ -10,8 +10,6 @@ PATH = REFERENCE / "rules.md"
 
 
 def render() -> str:
-    lines = ["| rule | why it is a hazard |", "| --- | --- |"]
-    for name, reason in OWN_RULES.items():
-        lines.append(f"| `{name}`{', always an error' if name in REFUSED else ''} | {reason} |")
-    lines += [f"| `{name}` | {rule.reason.format(table='the table')} |" for name, rule in RULES.items() if rule.kept]
+    lines = [f"- `{name}`{', always an error' if name in REFUSED else ''}: {why}" for name, why in OWN_RULES.items()]
+    lines += [f"- `{name}`: {rule.reason.format(table='the table')}" for name, rule in RULES.items() if rule.kept]
     return fill(PATH, "\n".join(lines))
