@@ -94,7 +94,7 @@ def read_failure(caught: object) -> Failure:
     message = str(_parse_object(cause).get("errorMessage") or "")
     document = _parse_object(message)
     written = document.get("mail")
-    parts = ("subject", "body", *ATTRIBUTES)
+    parts = ("subject", "body", *ATTRIBUTES, "chat")
     texts: dict[str, Any] = {part: written.get(part) for part in parts} if isinstance(written, Mapping) else {}
     is_mail = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
     ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
@@ -137,7 +137,8 @@ def _compose(
     ]
     severity: Severity = "low" if database.is_known else "high"
     subject = layout.subject(run.environment, what, details)
-    return Mail(subject, layout.body(verdict, sections), severity, error or NONE)
+    written = Mail(subject, layout.body(verdict, sections), severity, error or NONE)
+    return layout.for_chat(written, run.environment, verdict, *to_do, mail.link(run))
 
 
 def _noun(run: Run) -> str:

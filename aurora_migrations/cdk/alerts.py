@@ -83,6 +83,7 @@ class Alerts(Construct):
         super().__init__(scope, name)
         self.key = key
         self.environment = settings.name
+        self.chat = settings.chat
         self.topic = sns.Topic(
             self,
             "Topic",

@@ -171,6 +171,9 @@ class Environment(Model):
     """At 06:00 UTC, mail if anything is pending, has drifted or can't be checked."""
     success_mail: StrictBool = False
     """Mail also what a run has changed: its files, the tables they touched, what is worth knowing."""
+    chat: StrictBool = False
+    """Send HTTPS subscribers each message in the form that Amazon Q Developer in chat applications (formerly AWS Chatbot)
+    shows. Mails stay as they are, and so do messages to queues and functions."""
     limits: Limits = Field(default={}, validate_default=True)
     """How long things may take."""
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
