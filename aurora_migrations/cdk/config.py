@@ -172,7 +172,7 @@ class Environment(Model):
     success_mail: StrictBool = False
     """Mail also what a run has changed: its files, the tables they touched, what is worth knowing."""
     chat: StrictBool = False
-    """Send HTTPS subscribers each message in the form that Amazon Q Developer in chat applications (formerly AWS Chatbot)
+    """Send HTTPS subscribers each message in the form that Amazon Q Developer in chat applications (once AWS Chatbot)
     shows. Mails stay as they are, and so do messages to queues and functions."""
     limits: Limits = Field(default={}, validate_default=True)
     """How long things may take."""

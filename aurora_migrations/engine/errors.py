@@ -413,9 +413,8 @@ class InDoubt(MigratorError):
 
     family = "history"
     headline = "not known if it was applied"
-    next_command = NextCommand("status")
     cause = "The connection was lost during a commit, and the database could not be reached again in time."
-    solution = "Run again: a run reads the history first, and continues from there."
+    solution = "Wait until the database can be reached; the next attempt reads the history and continues from there."
     state = "The last file is applied either completely or not at all; the next run finds out which."
 
 
