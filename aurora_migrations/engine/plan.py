@@ -160,23 +160,28 @@ def plan_rollback(
             cause="The number is wrong, or another migration has been applied since.",
             solution=again,
         )
-    found = with_down_files(package, {version: applied[version].name for version in applied if version >= lowest})
+    found = _with_down_files(package, {version: applied[version].name for version in applied if version >= lowest})
     _check_numbers_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
     return found
 
 
-def with_down_files(package: Package, names: Mapping[int, str]) -> list[Migration]:
+def _with_down_files(package: Package, names: Mapping[int, str]) -> list[Migration]:
     """The migrations of these versions and names, newest first. InvalidInput, if one has no down file."""
     chosen = sorted(names, reverse=True)
     found = [m for version in chosen if (m := package.by_version.get(version)) and m.down]
     missing = [names[version] for version in chosen if package.by_version.get(version) not in found]
     if missing:
-        raise InvalidInput(
-            f"There is no down file for: {', '.join(missing)}.",
-            cause="A migration is rolled back by its file VERSION_description.down.sql.",
-            solution="Write the missing down files, or undo the change with a new migration.",
-        )
+        raise no_down_files(missing)
     return found
+
+
+def no_down_files(names: Sequence[str]) -> InvalidInput:
+    """The error for migrations that can't be rolled back."""
+    return InvalidInput(
+        f"There is no down file for: {', '.join(names)}.",
+        cause="A migration is rolled back by its file VERSION_description.down.sql.",
+        solution="Write the missing down files, or undo the change with a new migration.",
+    )
 
 
 def version_of(text: str) -> int | None:

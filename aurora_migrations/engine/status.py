@@ -33,7 +33,7 @@ _Item = TypeVar("_Item")
 @dataclass(frozen=True)
 class Entry:
     """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts`: of a file that is applied
-    (or rolled back) in part, how many of its units."""
+    (or rolled back) in part, how many of its units; `has_down_file`: whether the package can undo it."""
 
     migration: str
     name: str
@@ -41,6 +41,7 @@ class Entry:
     applied_at: str | None = None
     execution: str | None = None
     parts: int | None = None
+    has_down_file: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """The entry as JSON-able data."""
@@ -82,7 +83,9 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
             word = "partly in" if progress else "pending"
         parts = len(progress.units) if progress and (word.startswith("partly") or record is None) else None
         at, execution = (record.applied_at, record.execution) if record else (None, None)
-        return Entry(name.partition("_")[0], name, word, at, execution, parts)
+        migration = package.by_version.get(version)
+        has_down_file = migration is not None and migration.down is not None
+        return Entry(name.partition("_")[0], name, word, at, execution, parts, has_down_file)
 
     return tuple(entry(version, name) for version, name in sorted(names.items()))
 

@@ -64,6 +64,7 @@ def _interrupted_rollback(stage: Stage) -> Answer:
 def _not_there(stage: Stage) -> Answer:
     """Without --confirm, the environment is asked first what is applied."""
     entry = {"migration": "001", "name": "001_users.sql", "applied_at": "2026-11-23T04:00:17Z"}
+    entry = {**entry, "has_down_file": True}
     listed = {"status": "success", "migration": None, "message": "1 migration", "migrations": [entry]}
     stage.cloud.deploy_bare(answering({"list-migrations": listed}))
     return stage.env("rollback", "2")
