@@ -110,7 +110,7 @@ def _call(
     if not isinstance(execution, str) or not execution:
         raise InvalidInput(
             "The event doesn't name its execution.",
-            cause="The function was called by itself; it works for a state machine, which passes more than an input.",
+            cause="The function was called directly; it works for a state machine, which passes more than an input.",
             solution="Start an execution of the state machine instead.",
         )
     execution = read_event_text(payload, "execution", _LONGEST_NAME)

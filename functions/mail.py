@@ -125,7 +125,7 @@ def _verdict(error: MigratorError, run: Run) -> str:
 
 
 def _is_unchanged(error: MigratorError) -> bool:
-    """Whether the database is as it was before what failed: the verdict says so, and the rest needn't repeat it."""
+    """Whether the database is as it was before what failed: the verdict states it, and the rest doesn't repeat it."""
     return error.state == MigratorError.state or _ROLLED_BACK in error.state
 
 

@@ -32,7 +32,8 @@ _SECOND = "\0"  # the second column of a character that takes two
 _STATE_STYLES = {
     **dict.fromkeys(("applied", "ok"), "green"),
     **dict.fromkeys(("pending", "under way"), "cyan"),
-    **dict.fromkeys(("warn", "Warning", "partly in", "out of order", "ahead", "rolled back", "interrupted"), "yellow"),
+    **dict.fromkeys(("warn", "Warning", "partly applied", "out of order", "ahead"), "yellow"),
+    **dict.fromkeys(("rolled back", "interrupted"), "yellow"),
     **dict.fromkeys(("failed", "FAILED", "changed", "missing", "not there"), "bold red"),
 }
 _BAR = 20  # columns

@@ -130,7 +130,7 @@ def find_program(path: str | None = None) -> str:
     found = shutil.which("squawk", path=beside) or shutil.which("squawk", path=path)
     if found is None:
         raise _error(
-            "squawk, which looks for hazards in migrations, is not installed.",
+            "squawk, which finds hazards in migrations, is not installed.",
             "It is neither beside this Python nor on the PATH.",
         )
     return found
@@ -164,7 +164,7 @@ def _run(program: str, folder: Path, in_transaction: bool, limit_s: float) -> li
         records = None
     if not isinstance(records, list) or not all(map(_is_record, records)):
         words = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
-        silent = "It said nothing that could be read; it may be another version, or another program of that name."
+        silent = "Its output can't be read; it may be another version, or another program of that name."
         why = f"Its own words: {words}" if words else silent
         raise _error(f"squawk failed with exit code {done.returncode}.", why)
     return records

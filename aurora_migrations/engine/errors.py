@@ -337,7 +337,7 @@ class InsufficientPrivilege(MigratorError):
 
 
 class LockTimeout(MigratorError):
-    """A statement waited too long for a lock that another session holds; the fact `blockers` says which."""
+    """A statement waited too long for a lock that another session holds; the fact `blockers` lists them."""
 
     family = "contention"
     headline = "another session holds a lock"
@@ -474,7 +474,7 @@ class VerificationFailed(MigratorError):
 
 
 class InternalError(MigratorError):
-    """An unexpected exception; the facts `kind` and `frames` say which and where."""
+    """An unexpected exception; the facts `kind` and `frames` show which and where."""
 
     family = "internal"
     headline = "internal error"

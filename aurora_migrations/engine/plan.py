@@ -212,7 +212,7 @@ def find_target(package: Package, target: str) -> Migration:
 
 
 def _place(package: Package) -> str:
-    """Its folder, or `the package` if it was built, with a manifest: nobody looks into the folder of a built one."""
+    """Its folder, or `the package` if it was built, with a manifest: a built one has no folder of interest."""
     built = any(migration.known is not None for migration in package.migrations)
     return "the package" if built else str(package.folder)
 

@@ -53,7 +53,7 @@ STATUS = {
     "server_version": "16.4",
     "standby": False,
     "sound": True,
-    "counts": {"applied": 2, "pending": 1, "partly in": 0, "out of order": 0},
+    "counts": {"applied": 2, "pending": 1, "partly applied": 0, "out of order": 0},
     "newest": entry("018_b.sql"),
     "pending": ["019_c.sql"],
     "ahead": [],
@@ -80,7 +80,7 @@ PLAN = {
     "omitted": 0,
     "warnings": [],
 }
-VERIFY = {**RAN, "action": "verify", "message": "Verified 1 table and 0 lasting promises: all is as it should be"}
+VERIFY = {**RAN, "action": "verify", "message": "Verified 1 table and 0 lasting expectations: all is as it should be"}
 RUNS = {"run-migration": RAN}
 ALL = {"list-migrations": LIST, "status": STATUS, "history": HISTORY, "plan": PLAN, "verify": VERIFY}
 
@@ -152,7 +152,7 @@ def test_plan_tells_files_locks_and_hazards(there: Call, cloud: Cloud) -> None:
 
 def test_verify_tells_tables_rows_and_indexes_in_80_columns(there: Call) -> None:
     lines = there("verify").out.splitlines()
-    assert lines[0] == "Verified 1 table and 0 lasting promises: all is as it should be"
+    assert lines[0] == "Verified 1 table and 0 lasting expectations: all is as it should be"
     assert lines[1].split() == ["Table", "Rows", "Size", "Indexes"]
     assert lines[2].split() == ["dry_run_log", "0", "16", "kB", "dry_run_log_pkey"]
     assert lines[3].split() == ["dry_run_log_at", "(being", "built)"]

@@ -213,7 +213,7 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
         cloud.log(
             "apply",
             name,
-            "Others are in the way",
+            "Waiting for other locks",
             event="blocked",
             level="WARNING",
             table="orders",
@@ -233,7 +233,7 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
         "machine    Apply",
         "apply      Executing migration 018: 018_add.sql",
         "apply      At work: 018_add.sql:3, statement 2 of 5",
-        "apply      Others are in the way: SHARE on orders, held by psql of jane (pid 7, idle in transaction)",
+        "apply      Waiting for other locks: SHARE on orders, held by psql of jane (pid 7, idle in transaction)",
         "machine    Succeeded",
     ]
 

@@ -77,12 +77,12 @@ def test_verify_tells_tables_rows_and_indexes(on: Call, two: Migrations, databas
     database.execute("INSERT INTO orders VALUES (1), (2)")
     answer = on("verify")
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out.startswith("Verified 2 tables and 0 lasting promises: all is as it should be\n")
+    assert answer.out.startswith("Verified 2 tables and 0 lasting expectations: all is as it should be\n")
     rows = table("\n".join(answer.out.splitlines()[1:]))
     assert sorted(row[:2] for row in rows) == [["orders", "2"], ["users", "0"]]
     assert {row[-1] for row in rows} == {"orders_id", "none"}
     first, *rest = on("verify", "1").out.splitlines()
-    assert first == "Verified 1 table and 0 lasting promises: all is as it should be"
+    assert first == "Verified 1 table and 0 lasting expectations: all is as it should be"
     assert [row[0] for row in table("\n".join(rest))] == ["users"]
 
 
@@ -113,7 +113,7 @@ def test_verify_before_anything_is_applied(on: Call, two: Migrations) -> None:
     answer = on("verify")
     assert (answer.code, answer.out) == (
         0,
-        "Verified 0 tables and 0 lasting promises: all is as it should be\n",
+        "Verified 0 tables and 0 lasting expectations: all is as it should be\n",
     )
 
 
@@ -145,4 +145,4 @@ def test_verify_says_that_a_table_is_not_there_that_may_be_gone_by_rights(
     answer = on("verify")
     first = answer.out.splitlines()[0]
     assert answer.code == 0
-    assert first == "Verified 2 tables and 0 lasting promises: 1 of 2 tables is not there"
+    assert first == "Verified 2 tables and 0 lasting expectations: 1 of 2 tables is not there"

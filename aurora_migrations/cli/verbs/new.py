@@ -71,7 +71,7 @@ _OPTIONS = {
     "partitioned": "index: the table is partitioned",
     "partition": "index: a partition of the table; once for each",
 }
-_SHAPES = ("batches", "partitioned", "partition")  # options that say how often a part of the text is repeated
+_SHAPES = ("batches", "partitioned", "partition")  # options for how often a block of the text is repeated
 _TABLES = ("table", "references", "partition")
 _AS_WRITTEN = ("type", "value")
 
@@ -109,7 +109,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "new",
         "Writes the next migration's file, with the next number; where the folder numbers by time (14 digits), "
-        "with the time. With --template, the files of a change that would hurt if it were done at once.",
+        "with the time. With --template, the files of a change that is risky in one step.",
         'new "add email to users" --down',
     )
     parser.add_argument("description", metavar="DESCRIPTION", help="a few words, from which the file is named")

@@ -116,7 +116,7 @@ def status_line(change: dict[str, Any]) -> Styled | None:
 def _watch(
     cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None], keys: Iterator[str]
 ) -> None:
-    """Prints what happens, and does what a key stands for, until q or the end of what is typed. `ended` returns
+    """Prints what happens, and runs the command of each key, until q or the end of the input. `ended` returns
     PostgreSQL's log when its process is gone."""
     shown, checked = 0, time.monotonic()  # infinity once that was reported
     for key in keys:

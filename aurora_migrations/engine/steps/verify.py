@@ -123,7 +123,7 @@ class Verification:
         tables, found = _count(self.tables, "table"), "all is as it should be"
         if self.missing:
             found = f"{self.missing} of {tables} {'is' if self.missing == 1 else 'are'} not there"
-        return f"Verified {tables} and {_count(self.lasting, 'lasting promise')}: {found}"
+        return f"Verified {tables} and {_count(self.lasting, 'lasting expectation')}: {found}"
 
 
 def _milliseconds_since(start: str) -> float | None:

@@ -70,6 +70,14 @@ def _not_there(stage: Stage) -> Answer:
     return stage.env("rollback", "2")
 
 
+def _without_down_file(stage: Stage) -> Answer:
+    """The package of the environment lacks one."""
+    entry = {"migration": "018", "name": "018_b.sql", "applied_at": "2026-11-23T04:00:17Z", "has_down_file": False}
+    listed = {"status": "success", "migration": None, "message": "1 migration", "migrations": [entry]}
+    stage.cloud.deploy_bare(answering({"list-migrations": listed}))
+    return stage.env("rollback", "18")
+
+
 def _left_out(stage: Stage) -> Answer:
     """The answer of the environment has no room for its oldest migrations."""
     at = "2026-11-23T04:00:17Z"
@@ -199,6 +207,7 @@ INPUT = [
     ("another number was typed", lambda s: s.ran().types("001").on("rollback", "1")),
     ("another number was confirmed", lambda s: s.ran().on("rollback", "1", "--confirm", "1")),
     ("a down file is missing", lambda s: s.write(f001_users_down=None).ran().on("rollback", "1", "--confirm", "2")),
+    ("the package of an environment has no down file", _without_down_file),
     ("others came between two calls of a rollback", _interrupted_rollback),
     # ---- resolving and cancelling ----
     ("nothing is in doubt", lambda s: s.ran().on("resolve", "1", "applied", "--confirm", "applied")),

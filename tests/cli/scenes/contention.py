@@ -192,7 +192,7 @@ SCENES = {
         ("there is no connection left to look who does", _nobody_looks),
         ("others hold a lock on the history", lambda s: _history_locked(s, "status")),
         ("others take one while a file runs", _record_locked),
-        ("others hold a lock on what a lasting promise is about", _locked_promise),
+        ("others hold a lock on what a lasting expectation is about", _locked_promise),
     ],
     "Deadlock": [("another session takes the same locks in another order", _deadlock)],
     "AnotherRunInProgress": [

@@ -225,7 +225,7 @@ SCENES = {
         ),
         ("many short statements hold a lock for too long", _many_short_statements),
         ("the runner's own statement takes too long", _slow_history),
-        ("a lasting promise takes too long", _slow_promise),
+        ("a lasting expectation takes too long", _slow_promise),
         ("a call of apply is over", _end_of_call),
         ("a call of verify is over inside a promise", lambda s: _end_of_verify(s, 60)),
         ("a call of verify is over before the last promise", lambda s: _end_of_verify(s, 0.93)),
@@ -233,7 +233,7 @@ SCENES = {
     "VerificationFailed": [
         ("a promise isn't kept", _fails("-- verify: rows c = 1\nCREATE TABLE c (id integer);\n")),
         ("an index isn't fit for use", _unfit_index),
-        ("a lasting promise isn't kept any more", _broken_for_ever),
+        ("a lasting expectation isn't kept any more", _broken_for_ever),
         ("what is to be verified isn't applied", _not_applied),
         ("a table that an applied file has made is gone", _table_gone),
         ("what a run has applied isn't in the history", _not_in),
