@@ -155,8 +155,8 @@ def _secret_error(error: Exception, secret: str) -> MigratorError:
         what = f"The secret {secret} may not be read ({kind})."
         return SecretAccessDenied(what, cause=cause, solution=renew if own else None, secret=secret)
     answered = "answered with an error" if code else "can't be reached"
-    cause = "Secrets Manager is out of order, or has too many requests." if code else None
-    solution = "Run again in a while; if it lasts, check AWS's health page." if code else None
+    cause = "Secrets Manager has an outage, or gets too many requests." if code else None
+    solution = "Run again in a while; if it lasts, check the AWS Health Dashboard." if code else None
     return SecretsUnreachable(f"Secrets Manager {answered} ({kind}).", cause=cause, solution=solution, secret=secret)
 
 

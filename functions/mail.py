@@ -277,6 +277,8 @@ def execution(run: Run, reason: str = "", error: str = "") -> list[str]:
     requested, began = f"{action} {target}".strip(), initiator(run.key("trigger"), run.key("requested_by"))
     if run.input is None:
         requested, began = "", "unknown; see the page below"
+    elif action == "plan":
+        requested = "check what is pending"
     elif action == "run-migration":
         requested = f"run up to {target}" if target else "run everything pending"
     pairs = [("Action", requested), ("Started by", began), ("Reason", reason), ("Error", error)]

@@ -206,9 +206,9 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         details = "by a person or a program"
         why = "Somebody stopped the execution; it did not fail. A function call that was already running continues to "
         why += "its end, and what it commits stays."
-        again = f"Or, when everybody agrees, continue: `{command}`."
-        to_do = ["Ask whoever stopped it why, before you start anything.", *to_do[:-1], again, "See how far it got:"]
-        command = _logs(run)
+        agreed = f"When everybody agrees: {to_do[-1][:1].lower()}{to_do[-1][1:]}"
+        first = ["Ask whoever stopped it why, before you start anything.", f"See how far it got: `{_logs(run)}`."]
+        to_do = [*first, *to_do[:-1], agreed]
         reason = str(end["cause"])
         if reason[:1] in ("{", "[") or '{"' in reason:
             reason = ""  # not readable text
@@ -222,11 +222,13 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         what, error = f"{_noun(run)} FAILED", str(end["error"] or "")
         details = "Step Functions ended the execution"
         why = "Step Functions ended the execution for an error in the state machine, often a missing permission. "
-        why += "The page of the execution has the message."
-        deploy = "If it fails in the same way again, deploy: state machine and functions may not match."
-        to_do = [deploy, *to_do]
-    verdict = f"Can wait until morning if the application works. The {_noun(run).lower()} ended early "
-    verdict += f"({details}); {database.summary}."
+        why += ""
+        read = "Read the message on the page of the execution."
+        deploy = "Correct what it names; or deploy again, if the state machine and the functions don't match."
+        to_do = [read, deploy, *to_do]
+    ended = "was stopped" if status == "ABORTED" else "ended early:"
+    verdict = f"Can wait until morning if the application works. The {_noun(run).lower()} {ended} {details}; "
+    verdict += f"{database.summary}."
     if database.at_work:
         wait = "A run is in progress. Watch it until it has ended; a new run would only wait for it:"
         to_do, command = [wait], _watch(environment)

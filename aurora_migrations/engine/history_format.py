@@ -145,7 +145,7 @@ WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the 
 WITH_UNIT_ROWS = 4  # since this format they are rows of `units`
 WITH_INTENTS = 5  # since this format there are intents
 COMMENT = "aurora-migrations history, format "  # on the table `applied`, and after it the number
-BEFORE_FILES = "No file was begun; the history may have been made, or brought up to date."
+BEFORE_FILES = "No file was begun; the history may have been created or upgraded."
 _FORMAT = re.compile(rf"{COMMENT}([1-9][0-9]{{0,5}})")
 _KINDS = {"v": "view", "m": "materialized view", "S": "sequence", "f": "foreign table", "p": "partitioned table"}
 # What a format has and older ones don't: this identifies the format if the comment is lost.

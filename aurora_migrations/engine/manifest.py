@@ -120,7 +120,7 @@ class Manifest:
                 except (OSError, OverflowError, ValueError) as error:
                     raise _unread(path, error) from error
                 if hashlib.sha256(line).hexdigest() != entry.details:
-                    what = f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with."
+                    what = f"The details of {migration.name} in {DETAILS} don't match {INDEX}."
                     raise _invalid(what, cause=_DAMAGED)
                 yield json.loads(line)
 

@@ -201,20 +201,26 @@ def find_target(package: Package, target: str) -> Migration:
     found = None if version is None else package.by_version.get(version)
     if found is None:
         first, last = package.migrations[0].label, package.migrations[-1].label
+        built = _is_built(package)
         raise InvalidInput(
             f"There is no migration {target[:40]} in {_place(package)} "
             f"({len(package.migrations)} files, {first} to {last}).",
-            cause="The number is wrong, or the file isn't in this folder.",
-            solution="See `aurora-migrations list`. If the file is missing there, set its folder with --migrations "
-            "DIR; on AWS, deploy it.",
+            cause=f"The number is wrong, or the file isn't {'deployed' if built else 'in this folder'}.",
+            solution="Correct the number. If the migration is new, deploy it first."
+            if built
+            else "See `aurora-migrations list`. If the file is missing there, set its folder with --migrations DIR.",
         )
     return found
 
 
+def _is_built(package: Package) -> bool:
+    """Whether it was built, with a manifest."""
+    return any(migration.known is not None for migration in package.migrations)
+
+
 def _place(package: Package) -> str:
-    """Its folder, or `the package` if it was built, with a manifest: a built one has no folder of interest."""
-    built = any(migration.known is not None for migration in package.migrations)
-    return "the package" if built else str(package.folder)
+    """Its folder, or `the package` if it was built: nobody knows the folder of a built one."""
+    return "the package" if _is_built(package) else str(package.folder)
 
 
 def _check_numbers_taken(changed: Sequence[Migration], applied: Mapping[int, Applied]) -> None:

@@ -51,14 +51,14 @@ def test_newest_execution_is_told_as_one_story_oldest_first(cloud: Cloud, call: 
     answer = call("logs", "--env", "dev")
     assert answer.code == 0
     assert answer.out.startswith("Execution newer, started 20")
-    assert "asked: action run-migration, requested_by jane\n" in answer.out
+    assert "input: action run-migration, requested_by jane\n" in answer.out
     assert [line for line in story(answer.out) if not line.startswith("machine")] == [
         "preflight  Event received: target 017",
         "preflight  Credentials fetched: user app",
         "preflight  Connected: shop on db:5432 as app, PostgreSQL 16, with TLS",
         "preflight  Step done: next apply, pending 1",
         "apply      Executing migration 017: 017_a.sql",
-        "apply      Executed migration 017: 017_a.sql, 12 ms, 1 promise kept",
+        "apply      Executed migration 017: 017_a.sql, 12 ms, 1 expectation met",
     ]
     assert answer.out.endswith("Migration 017 executed successfully\n")
 
@@ -89,7 +89,7 @@ def test_input_of_any_kind_is_told_in_a_line_without_passwords(cloud: Cloud, cal
     cloud.log("preflight", "odd", "Event received", event="call_started", asked="odd", unknown_keys=[])
     answer = call("logs", "--env", "dev")
     told = f"requested_by j [31m x, target postgresql://a:...@h/d, x ['{'y' * 98}, n None"
-    assert f", asked: action run-migration, {told}\n" in answer.out
+    assert f", input: action run-migration, {told}\n" in answer.out
     assert answer.code == 0
 
 

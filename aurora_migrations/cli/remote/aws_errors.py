@@ -268,7 +268,7 @@ def contract_broken(execution: str, what: str) -> ExecutionFailed:
     """The error of an execution that succeeded with an output that this version can't read."""
     error = ExecutionFailed(
         f"The execution {execution} succeeded, but {what}.",
-        cause="Something else deployed the stack, or: is the state machine of another version?",
+        cause="Another version of aurora-migrations deployed the stack, or it isn't one of its stacks.",
         solution="Deploy the environment with this version, or use the command of the version that deployed it.",
         next_command=NextCommand("logs", (execution,)),
     )

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
             display.note(environment.introduction)
             executions = started(str(environment.endpoint), environment.session.get_credentials().secret_key)
             execution, *others = ours_first(environment.machine, executions)
-            display.note(f"Deployed; the event has started the execution {execution.rpartition(':')[2]}")
+            display.note(f"Deployed; started execution {execution.rpartition(':')[2]}")
             for other in others:
                 display.note(f"It has also started {other.rpartition(':')[2]}, which isn't followed here")
             data = Follower(environment, environment.read(execution), display).to_the_end().result()

@@ -239,9 +239,9 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
     count = given.get("batches", _BATCHES)
     if not 1 <= count <= _MOST_BATCHES:
         raise InvalidInput(
-            f"--batches {count} is none or too many.",
+            f"--batches must be from 1 to {_MOST_BATCHES}, not {count}.",
             cause="Each batch is a statement in the file.",
-            solution=f"Take 1 to {_MOST_BATCHES}; each should be done in some seconds.",
+            solution="Take as many as make each batch a matter of a few seconds.",
         )
     partitions = given.get("partition", [] if given.get("partitioned") else None)
     fields = _fields({option: value for option, value in given.items() if option not in _SHAPES})

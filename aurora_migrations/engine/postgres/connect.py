@@ -174,8 +174,8 @@ def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) 
         return _no_url(_PARAMETER)
     if matches("SSL|certificate|TLS"):
         return DatabaseUnreachable(
-            f"{place} is there, but no secure connection: {message.rpartition('failed: ')[2]}.",
-            cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
+            f"{place} answers, but a secure connection failed: {message.rpartition('failed: ')[2]}.",
+            cause="The server's certificate doesn't fit the host name or the given root, or one side allows no TLS.",
             solution="Check sslmode and sslrootcert (in the URL; on AWS the setting `database.sslmode`), and that the "
             "host name is the one in the certificate.",
             step="TLS",

@@ -136,7 +136,7 @@ def report_changes(access: Access, tell: Callable[[str], None]) -> None:
         with directly.open(signed("GET", f"{access.endpoint}{FILES}", access.secret_key), timeout=5) as response:
             deployed = json.load(response)["fingerprint"]
         if access.migrations and deployed != fingerprint(Path(access.migrations)):
-            tell("The files have changed since they were deployed: aurora-migrations deploy --local puts them in.")
+            tell("The files have changed since they were deployed. To deploy them:\n  aurora-migrations deploy --local")
 
 
 def _read(home: Path) -> Access | None:

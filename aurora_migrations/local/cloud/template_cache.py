@@ -47,7 +47,7 @@ def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
         return digest_of(_SOURCES, sslmode, f"{sys.version_info.major}.{sys.version_info.minor}", *versions)
 
     def build(building: Path) -> None:
-        tell("Synthesising the template, as nothing is kept of it or something has changed ...")
+        tell("Synthesising the template (the first time, and after changes) ...")
         _synthesize(building.absolute(), sslmode)
 
     try:
