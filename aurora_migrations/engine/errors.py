@@ -205,8 +205,8 @@ class InvalidManifest(MigratorError):
     next_command = NextCommand("check", ("--write-manifest",))
     cause = "The folder was changed after its manifest was written, or another version wrote the manifest."
     solution = (
-        "Write the manifest again: `aurora-migrations check --write-manifest`. Or delete manifest.json: a build for AWS "
-        "writes its own."
+        "Write the manifest again: `aurora-migrations check --write-manifest`. Or delete manifest.json: a build for "
+        "AWS writes its own."
     )
 
 
