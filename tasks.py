@@ -12,7 +12,7 @@
     docs    write the pages and golden files that are made from the code, and build the site into build/site
     lint    check style, format and types                           (--fix repairs style and format first)
     clean   stop the local server, remove caches, .local and .venv
-    setup   only make .venv ready, which run, test and lint do by themselves
+    setup   only make .venv ready, which run, test and lint do anyway
     lock    compile requirements/*.in again, for maintainers        (arguments go to pip-compile)
 
 Only Python 3.11 or newer must be on the machine. The first call installs the locked packages into .venv;
@@ -65,7 +65,7 @@ TAKE_NONE = ("docs", "setup", "clean")
 
 
 class TaskError(Exception):
-    """A task failed. Its text says what is wrong and what to do."""
+    """A task failed. Its text is the reason and the remedy."""
 
 
 def call(verb: str, arguments: list[str]) -> int:
@@ -83,7 +83,7 @@ def docs(arguments: list[str]) -> int:
     """The generated parts of the pages, then the site."""
     set_up("dev")
     code = subprocess.run(module("tools.documents"), cwd=ROOT).returncode
-    os.environ["NO_MKDOCS_2_WARNING"] = "1"  # what it says is in docs/decisions/0025
+    os.environ["NO_MKDOCS_2_WARNING"] = "1"  # why: docs/decisions/0025
     return code or hand_over("mkdocs", "build", "--strict")
 
 
@@ -185,7 +185,7 @@ def is_ready(kind: str) -> bool:
 
 def make_environment(folder: Path) -> None:
     if Path(sys.prefix) == folder:
-        raise TaskError("This Python runs from .venv, which must be made anew: `deactivate`, then call again.")
+        raise TaskError("This Python runs from .venv, which must be made again: `deactivate`, then call again.")
     if importlib.util.find_spec("ensurepip") is None:
         raise TaskError(
             f"{sys.executable} can't make a virtual environment, because its venv part is not installed. "

@@ -50,7 +50,7 @@ def local() -> Path:
 
 
 def cache() -> Path:
-    """The folder of what is made again if it is gone: downloaded wheels, templates, packages."""
+    """The folder of everything that is made again if it is gone: downloaded wheels, templates, packages."""
     return PACKAGE.parent / "build" if IS_CHECKOUT else local() / "cache"
 
 
@@ -107,7 +107,7 @@ def _read_table(path: Path) -> dict[str, str] | None:
 def _wrong(path: Path, reason: str) -> InvalidInput:
     return InvalidInput(
         f"{path}: {reason}.",
-        cause=f"The table [{_TABLE}] of pyproject.toml says where a project's migrations are.",
+        cause=f"The table [{_TABLE}] of pyproject.toml sets where a project's migrations are.",
         solution=f"Correct the file, or name the folder with --migrations or {MIGRATIONS_VARIABLE}.",
         state="Nothing was changed.",
     )

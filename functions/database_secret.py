@@ -150,13 +150,13 @@ def _secret_error(error: Exception, secret: str) -> MigratorError:
         return SecretNotFound(f"There is no secret {secret} ({kind}).", cause=_NOT_FOUND[code], secret=secret)
     if code in _DENIED or kind in ("NoCredentialsError", "PartialCredentialsError"):
         cause = _DENIED.get(code) or (None if code else "The function's AWS credentials are missing.")
-        renew = "Run again: Lambda renews them by itself. If it lasts, see whether the function's role is still there."
+        renew = "Run again: Lambda renews them automatically. If it lasts, check the function's role."
         own = cause is not None and cause.startswith("The function's AWS credentials")
         what = f"The secret {secret} may not be read ({kind})."
         return SecretAccessDenied(what, cause=cause, solution=renew if own else None, secret=secret)
     answered = "answered with an error" if code else "can't be reached"
-    cause = "Secrets Manager is out of order, or has too many requests." if code else None
-    solution = "Run again in a while; if it lasts, see what AWS says of its health in this region." if code else None
+    cause = "Secrets Manager has an outage, or gets too many requests." if code else None
+    solution = "Run again in a while; if it lasts, check the AWS Health Dashboard." if code else None
     return SecretsUnreachable(f"Secrets Manager {answered} ({kind}).", cause=cause, solution=solution, secret=secret)
 
 

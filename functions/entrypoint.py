@@ -37,7 +37,7 @@ _LONGEST_FACT = 64  # of a time or a digest
 # Step Functions cuts a Cause at 32 KiB, and a truncated document isn't JSON any more. In the Cause the document is
 # escaped once more, which at worst doubles it.
 LIMIT = 15_000  # bytes of an error's document, the mail included
-FACTS_LIMIT = 8_192  # bytes
+FACTS_LIMIT = 6_800  # bytes
 _SIZES = ((2_000, 50), (1_000, 20), (500, 10), (200, 5), (100, 2))  # characters of a text, items of a list
 _CORE = ("error", "message", "cause", "state", "solution", "next_command", "execution")
 
@@ -110,7 +110,7 @@ def _call(
     if not isinstance(execution, str) or not execution:
         raise InvalidInput(
             "The event doesn't name its execution.",
-            cause="The function was called by itself; it works for a state machine, which passes more than an input.",
+            cause="The function was called directly; it works for a state machine, which passes more than an input.",
             solution="Start an execution of the state machine instead.",
         )
     execution = read_event_text(payload, "execution", _LONGEST_NAME)

@@ -31,7 +31,7 @@ from aurora_migrations.engine.steps import layout
 from aurora_migrations.engine.steps.execution import KEYS, console, initiator
 from aurora_migrations.engine.steps.layout import Mail, Section, in_a_line, listed, named, numbered, quoted, wrapped
 
-LIMIT = 6_000  # bytes that a text takes as JSON
+LIMIT = 5_500  # bytes that a text takes as JSON
 _SIZES = (1_500, 600, 300)  # characters of one item: the first size with which everything fits
 _NAMES, _DIFFERENCE, _LONGEST_NAME = 12, 20, 100
 _NOUNS = {"": "Migration", "run-migration": "Migration", "rollback": "Rollback"}
@@ -82,7 +82,9 @@ def failure(error: MigratorError, run: Run) -> Mail:
     verdict = layout.cut(_verdict(error, run), _SIZES[-1])
     text = _fit_limit(lambda most: layout.body(verdict, _failure(error, run, most)), _SIZES)
     migration = in_a_line(str(error.facts.get("migration") or layout.NONE))
-    return Mail(subject, text, "high" if verdict.startswith(_NOW) else "low", error.name, migration)
+    written = Mail(subject, text, "high" if verdict.startswith(_NOW) else "low", error.name, migration)
+    steps = _steps(error, run, _SIZES[0])
+    return layout.for_chat(written, run.environment, verdict, steps, error.next_command, link(run))
 
 
 def _in_a_few_words(error: MigratorError) -> str:
@@ -123,7 +125,7 @@ def _verdict(error: MigratorError, run: Run) -> str:
 
 
 def _is_unchanged(error: MigratorError) -> bool:
-    """Whether the database is as it was before what failed: the verdict says so, and the rest needn't repeat it."""
+    """Whether the database is as it was before what failed: the verdict states it, and the rest doesn't repeat it."""
     return error.state == MigratorError.state or _ROLLED_BACK in error.state
 
 
@@ -138,9 +140,9 @@ def success(answer: Mapping[str, Any], run: Run) -> Mail | None:
     what = names[0] if count == 1 else f"{count} migrations, {'up' if key == 'applied' else 'down'} to {names[-1]}"
     verdict = layout.cut(f"Nothing to do. {run.environment}: {answer['message']}.", _SIZES[-1])
     text = _fit_limit(lambda most: layout.body(verdict, _success(answer, run, most)), (_NAMES, 3, 1))
-    return Mail(
-        layout.subject(run.environment, word, what), text, "info", migration=str(files[-1]["migration"])[:_LONGEST_NAME]
-    )
+    migration = str(files[-1]["migration"])[:_LONGEST_NAME]
+    written = Mail(layout.subject(run.environment, word, what), text, "info", migration=migration)
+    return layout.for_chat(written, run.environment, verdict, link=link(run))
 
 
 def _fit_limit(write: Callable[[int], str], sizes: Sequence[int]) -> str:
@@ -275,11 +277,18 @@ def execution(run: Run, reason: str = "", error: str = "") -> list[str]:
     requested, began = f"{action} {target}".strip(), initiator(run.key("trigger"), run.key("requested_by"))
     if run.input is None:
         requested, began = "", "unknown; see the page below"
+    elif action == "plan":
+        requested = "check what is pending"
     elif action == "run-migration":
         requested = f"run up to {target}" if target else "run everything pending"
     pairs = [("Action", requested), ("Started by", began), ("Reason", reason), ("Error", error)]
     pairs += [] if run.arn else [("Name", run.execution)]
-    return [*named(pairs), *([f"  {console(run.arn)}"] if run.arn else [])]
+    return [*named(pairs), *([f"  {link(run)}"] if run.arn else [])]
+
+
+def link(run: Run) -> str:
+    """The link to the page of an execution; empty if its ARN isn't known."""
+    return console(run.arn) if run.arn else ""
 
 
 def _list(facts: Mapping[str, object], *names: str) -> list[Any]:

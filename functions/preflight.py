@@ -129,7 +129,7 @@ def _read_only(step: Step, session: Session) -> Report:
         if step.input.action == "history":
             answer = status.history_answer(attempts, status.ATTEMPTS, _LIST_BUDGET)
     known = {migration.label: migration for migration in step.source.package.migrations}
-    pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly in"))
+    pending = tuple(known[entry.migration] for entry in entries if entry.state in ("pending", "partly applied"))
     return _report(step, session, pending, read_applied(session), "done", (), answer)
 
 

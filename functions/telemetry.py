@@ -105,11 +105,11 @@ class Telemetry(Listener):
         self.logger.warning("Waiting for another run to end", event=LogEvent.WAITING_FOR_RUN, holder=str(holder))
 
     def hazard_found(self, hazard: Hazard) -> None:
-        self.logger.warning("May hurt", event=LogEvent.HAZARD_FOUND, hazard=str(hazard), help=hazard.help)
+        self.logger.warning("Hazard found", event=LogEvent.HAZARD_FOUND, hazard=str(hazard), help=hazard.help)
 
     def blocked(self, wait: LockWait) -> None:
         self.logger.warning(
-            "Others are in the way",
+            "Waiting for other locks",
             event=LogEvent.BLOCKED,
             table=wait.table,
             mode=wait.mode,

@@ -94,7 +94,7 @@ def read_failure(caught: object) -> Failure:
     message = str(_parse_object(cause).get("errorMessage") or "")
     document = _parse_object(message)
     written = document.get("mail")
-    parts = ("subject", "body", *ATTRIBUTES)
+    parts = ("subject", "body", *ATTRIBUTES, "chat")
     texts: dict[str, Any] = {part: written.get(part) for part in parts} if isinstance(written, Mapping) else {}
     is_mail = bool(texts) and all(isinstance(text, str) and text for text in texts.values())
     ours = isinstance(document.get("message"), str) and document.get("error") == _parse_object(cause).get("errorType")
@@ -137,7 +137,8 @@ def _compose(
     ]
     severity: Severity = "low" if database.is_known else "high"
     subject = layout.subject(run.environment, what, details)
-    return Mail(subject, layout.body(verdict, sections), severity, error or NONE)
+    written = Mail(subject, layout.body(verdict, sections), severity, error or NONE)
+    return layout.for_chat(written, run.environment, verdict, *to_do, mail.link(run))
 
 
 def _noun(run: Run) -> str:
@@ -205,9 +206,9 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         details = "by a person or a program"
         why = "Somebody stopped the execution; it did not fail. A function call that was already running continues to "
         why += "its end, and what it commits stays."
-        again = f"Or, when everybody agrees, continue: `{command}`."
-        to_do = ["Ask whoever stopped it why, before you start anything.", *to_do[:-1], again, "See how far it got:"]
-        command = _logs(run)
+        agreed = f"When everybody agrees: {to_do[-1][:1].lower()}{to_do[-1][1:]}"
+        first = ["Ask whoever stopped it why, before you start anything.", f"See how far it got: `{_logs(run)}`."]
+        to_do = [*first, *to_do[:-1], agreed]
         reason = str(end["cause"])
         if reason[:1] in ("{", "[") or '{"' in reason:
             reason = ""  # not readable text
@@ -221,11 +222,13 @@ def ended(end: Mapping[str, str | None], environment: str, limit_ms: int, databa
         what, error = f"{_noun(run)} FAILED", str(end["error"] or "")
         details = "Step Functions ended the execution"
         why = "Step Functions ended the execution for an error in the state machine, often a missing permission. "
-        why += "The page of the execution has the message."
-        deploy = "If it fails in the same way again, deploy: state machine and functions may not match."
-        to_do = [deploy, *to_do]
-    verdict = f"Can wait until morning if the application works. The {_noun(run).lower()} ended early "
-    verdict += f"({details}); {database.summary}."
+        why += ""
+        read = "Read the message on the page of the execution."
+        deploy = "Correct what it names; or deploy again, if the state machine and the functions don't match."
+        to_do = [read, deploy, *to_do]
+    ended = "was stopped" if status == "ABORTED" else "ended early:"
+    verdict = f"Can wait until morning if the application works. The {_noun(run).lower()} {ended} {details}; "
+    verdict += f"{database.summary}."
     if database.at_work:
         wait = "A run is in progress. Watch it until it has ended; a new run would only wait for it:"
         to_do, command = [wait], _watch(environment)

@@ -1,7 +1,7 @@
 """How other migration tools name and split their files, and what those files are called here.
 
 Names, order and markers are read as each tool's source reads them. SQL is never edited: a file is cut where its tool
-says so, and where the tool runs it outside a transaction, the option line `transaction = off` is put above it.
+marks it, and where the tool runs it outside a transaction, the option line `transaction = off` is put above it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Tool:
     looks_for: str  # a name such as its migrations have
     is_unique: bool = True  # whether the tool refuses two migrations of one version
     others: tuple[tuple[str, str], ...] = ()  # patterns of names that it doesn't run as a migration, and why
-    fills_in: str = r"(?!)"  # a pattern of what it replaces in a text
+    fills_in: str = r"(?!)"  # a pattern of the text that it replaces
 
 
 def lay_out(folder: Path, tool: str) -> Layout:
@@ -154,12 +154,12 @@ def recognize(folder: Path) -> str:
             f"The migrations in {_shown(folder)} are named as ours already.",
             cause="Their names are VERSION_description.sql, and they have no other tool's markers.",
             solution="There is nothing to import: use the folder as it is, with --migrations. If another tool runs "
-            f"them, say which with --tool: {', '.join(TOOLS)}.",
+            f"them, choose it with --tool: {', '.join(TOOLS)}.",
         )
     raise InvalidInput(
         f"{_shown(folder)} has the layout of no tool that is known here.",
         cause="It holds no SQL." if not sql else f"It holds {_listed([path.name for path in sql])}.",
-        solution=f"Name the folder in which the migrations themselves are, or say which tool runs them with --tool: "
+        solution=f"Name the folder in which the migrations themselves are, or their tool with --tool: "
         f"{', '.join(TOOLS)}.",
     )
 
@@ -388,7 +388,7 @@ def _graphile_migrate(folder: Path) -> Iterator[Found]:
             yield Found((file,), match["version"], match["name"] or "", head + text)
 
 
-# ---- tools with both directions in one file, told apart by comments -------------------------------------------------
+# ---- tools with both directions in one file, separated by comments -------------------------------------------------
 
 
 def _goose(folder: Path) -> Iterator[Found]:
@@ -420,7 +420,7 @@ def _annotated(folder: Path, name: str, annotation: re.Pattern[str], off: str) -
 
 
 def _sections(text: str, annotation: re.Pattern[str], off: str) -> dict[str, str] | None:
-    """The texts of `up` and `down`; None if there is no `up`. `off` is what an annotation says where there is to be no
+    """The texts of `up` and `down`; None if there is no `up`. `off` is the annotation for no
     transaction."""
     lines: dict[str, list[str]] = {"up": [], "down": [], "before": []}
     without: set[str] = set()
@@ -432,7 +432,7 @@ def _sections(text: str, annotation: re.Pattern[str], off: str) -> dict[str, str
             now = word
             begun.add(word)
         if match and off in match["rest"].lower():
-            without |= {word} if word == now else {"up", "down"}  # goose says it of the whole file
+            without |= {word} if word == now else {"up", "down"}  # in goose it applies to the whole file
         if word == "statementend":
             lines[now] += _ending(lines[now])
         elif word not in ("up", "down", "statementbegin", "no"):

@@ -66,7 +66,7 @@ def make_key(scope: Construct, settings: Environment) -> kms.Key:
 
 
 def make_log(scope: Construct, settings: Environment, key: kms.Key, group: str) -> logs.LogGroup:
-    """A log group, encrypted, and kept as long as the settings say."""
+    """A log group, encrypted, and kept as long as the settings require."""
     log = logs.LogGroup(
         scope, "Log", log_group_name=group, encryption_key=key, removal_policy=cdk.RemovalPolicy.DESTROY
     )
@@ -83,6 +83,7 @@ class Alerts(Construct):
         super().__init__(scope, name)
         self.key = key
         self.environment = settings.name
+        self.chat = settings.chat
         self.topic = sns.Topic(
             self,
             "Topic",

@@ -164,17 +164,20 @@ class Environment(Model):
     """The names of other stacks whose deployment starts a run too. What runs is the package of this stack. All names
     must fit into one EventBridge rule of 2,048 characters: about eight."""
     allowed_actions: DistinctList[ActionName] = USUAL_ACTIONS
-    """The actions that an execution may ask for, always with `run-migration` and `plan`."""
+    """The actions that an execution may request, always with `run-migration` and `plan`."""
     hazards: Hazards = "warn"
     """Whether hazards that no file accepts stop a run before its first file or are only reported."""
     daily_check: StrictBool = True
     """At 06:00 UTC, mail if anything is pending, has drifted or can't be checked."""
     success_mail: StrictBool = False
     """Mail also what a run has changed: its files, the tables they touched, what is worth knowing."""
+    chat: StrictBool = False
+    """Send HTTPS subscribers each message in the form that Amazon Q Developer in chat applications (once AWS Chatbot)
+    shows. Mails stay as they are, and so do messages to queues and functions."""
     limits: Limits = Field(default={}, validate_default=True)
     """How long things may take."""
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
-    """What the functions log. With `WARNING` no line says what ran: `logs` and the live view of `run` show little."""
+    """What the functions log. With `WARNING` no line shows what ran: `logs` and the live view of `run` show little."""
     log_retention_days: Annotated[
         Literal[1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653],
         BeforeValidator(lambda days: repr(days) if isinstance(days, bool) else days),  # True == 1
@@ -210,7 +213,7 @@ class Environment(Model):
     @field_validator("region")
     @classmethod
     def _of_secret_and_key(cls, region: str | None, info: ValidationInfo) -> str | None:
-        """The functions ask the Secrets Manager of their own region, and may use keys of that region only."""
+        """The functions use the Secrets Manager of their own region, and may use keys of that region only."""
         arns = {key: getattr(info.data.get("database"), key, None) for key in ("secret", "secret_key")}
         found = {f"`database.{key}`": arn.split(":")[3] for key, arn in arns.items() if isinstance(arn, str)}
         if len({region or next(iter(found.values()), None), *found.values()}) > 1:

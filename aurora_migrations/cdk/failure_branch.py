@@ -9,7 +9,7 @@
     Fail                 with the original Error and Cause, whether the mail could be sent or not; Error is prefixed
                          with `Workflow.` if it is one of Step Functions' own names, which a Fail can't use
 
-A text is parsed only if it has the form of what Lambda and our functions write, because a failing `States.StringToJson`
+A text is parsed only if it has the form that Lambda and our functions write, because a failing `States.StringToJson`
 can't be caught. Preflight reads whatever has another form, and passes on a mail that it finds there. Functions keep
 their errors below 15 KB; Step Functions cuts a Cause at 32 KB, SNS takes 256 KB.
 """
@@ -30,7 +30,7 @@ from aurora_migrations.engine.steps import execution, layout
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 
 FAILURE = "$.failure"
-SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left behind
+SETTLE = cdk.Duration.seconds(10)  # in which the server ends what a dead function left
 FAILED = "Migration FAILED"
 CONTRACT_BROKEN = {
     "Error": execution.CONTRACT_BROKEN,

@@ -54,7 +54,7 @@ def kinds(limits: Limits) -> tuple[Kind, Kind, Kind]:
     """Preflight, apply, verify. Preflight only reads small things and must not keep anybody waiting."""
     preflight = Kind(
         "preflight",
-        "Checks secret, connection and history; says what is pending. Changes nothing.",
+        "Checks secret, connection and history; reports what is pending. Changes nothing.",
         lock_timeout=min(limits.lock_timeout, 2_000),
         lock_wait=min(limits.lock_wait, 30_000),
         statement_timeout=min(limits.statement_timeout, 60_000),
@@ -62,7 +62,7 @@ def kinds(limits: Limits) -> tuple[Kind, Kind, Kind]:
     )
     same = (limits.lock_timeout, limits.lock_wait, limits.statement_timeout, limits.function_timeout)
     apply = Kind("apply", "Applies pending migrations, each all or not at all.", *same, memory_mb=1024)
-    return preflight, apply, Kind("verify", "Looks whether what was promised is true now.", *same)
+    return preflight, apply, Kind("verify", "Checks the expectations of the migrations.", *same)
 
 
 class Functions(Construct):
@@ -153,7 +153,7 @@ class Functions(Construct):
             place,
             "Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            description=f"What {function} may do: write its log, read the database's secret, stand in the VPC.",
+            description=f"What {function} may do: write its log, read the database's secret, run in the VPC.",
         )
         log.grant_write(role)
         role.add_to_policy(

@@ -111,12 +111,17 @@ def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPub
     """A state that sends the mail under a path, and leaves the state's data as they are. The message has attributes,
     by which a subscription can filter."""
     attributes = {key: sfn.JsonPath.string_at(f"{path}.{key}") for key in layout.ATTRIBUTES}
+    message = sfn.TaskInput.from_json_path_at(f"{path}.body")
+    if alerts.chat:  # which subscribes by HTTPS
+        text, for_chat = sfn.JsonPath.string_at(f"{path}.body"), sfn.JsonPath.string_at(f"{path}.chat")
+        message = sfn.TaskInput.from_object({"default": text, "https": for_chat})
     task = tasks.SnsPublish(
         scope,
         name,
         topic=alerts.topic,
         subject=sfn.JsonPath.string_at(f"{path}.subject"),
-        message=sfn.TaskInput.from_json_path_at(f"{path}.body"),
+        message=message,
+        message_per_subscription_type=alerts.chat,
         message_attributes={
             key: tasks.MessageAttribute(value=value)
             for key, value in {"environment": alerts.environment, **attributes}.items()
@@ -129,7 +134,8 @@ def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPub
 
 
 def fill(written: layout.Mail, *paths: str) -> dict[str, str]:
-    """A mail as a state writes it, with the values of the paths in the placeholders of its body.
+    """A mail as a state writes it, with the values of the paths in the placeholders of its body; the first is of its
+    error.
 
     Raises:
         ValueError: the text can't be quoted in the state language.
@@ -137,7 +143,8 @@ def fill(written: layout.Mail, *paths: str) -> dict[str, str]:
     if set("'\\") & set(written.body):
         raise ValueError(f"An apostrophe or backslash would end the text of a States.Format: {written.body!r}")
     arguments = ", ".join((f"'{written.body}'", *paths))
-    return {**written.to_dict(), "body": sfn.JsonPath.string_at(f"States.Format({arguments})")}
+    body = sfn.JsonPath.string_at(f"States.Format({arguments})")
+    return {**written.to_dict(), "body": body, "error": sfn.JsonPath.string_at(paths[0])}
 
 
 # ---- conditions: a missing path is an error that can't be caught, so each checks for presence first -----------------
@@ -161,4 +168,5 @@ def is_true(path: str) -> sfn.Condition:
 
 def is_mail(path: str) -> sfn.Condition:
     """Whether a function has written a mail there."""
-    return sfn.Condition.and_(*(is_text(f"{path}.{part}") for part in ("subject", "body", *layout.ATTRIBUTES)))
+    parts = ("subject", "body", *layout.ATTRIBUTES, "chat")
+    return sfn.Condition.and_(*(is_text(f"{path}.{part}") for part in parts))

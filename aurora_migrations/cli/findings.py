@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aurora_migrations.cli.output import Styled, plural, show_styled
+from aurora_migrations.cli.output import Styled, columns_of, plural, show_styled
 from aurora_migrations.compiler.check import Checked
 from aurora_migrations.compiler.remedies import remedy
 from aurora_migrations.engine.diagnostics.redaction import excerpt
@@ -110,10 +112,17 @@ def _lines(finding: Finding) -> Iterator[Styled]:
     if finding.help:
         yield Styled((f"{edge} = ", _EDGE), ("do: ", "bold"), (finding.help, ""), wrap=True)
     for line in finding.sql.splitlines():
-        yield Styled((f"{edge}       {line}", "cyan"))
+        # A break between words changes nothing, unless it is in a text or ends a comment.
+        copyable = not any(mark in line for mark in ("'", '"', "--"))
+        yield Styled((f"{edge}       {line}", "cyan"), wrap=copyable)
     if finding.rule:
         accepted = f"-- migration: allow = {finding.rule} because REASON"
-        yield Styled((f"{edge} = ", _EDGE), ("or accept it: ", "bold"), (accepted, "dim"))
+        offer = Styled((f"{edge} = ", _EDGE), ("or accept it: ", "bold"), (accepted, "dim"))
+        if len(str(offer)) <= (columns_of(sys.stdout) or math.inf):
+            yield offer
+        else:  # it must stay one line to be copied
+            yield Styled((f"{edge} = ", _EDGE), ("or accept it:", "bold"))
+            yield Styled((f"{edge}       {accepted}", "dim"))
 
 
 def summary(files: Sequence[Checked], findings: Sequence[Finding]) -> Styled:

@@ -29,7 +29,7 @@ VERBS = {
     "resolve": "record how an interrupted statement ended",
     "cancel": "stop the running statement, and drop what it leaves invalid",
     "logs": "print the log of an execution",
-    "doctor": "check an environment and say how to fix it",
+    "doctor": "check an environment and show how to fix it",
     "check": "check the files for errors and risky statements",
     "build": "build the package that runs in Lambda, and test it",
     "up": "keep the local cloud running: state machine, functions, database, inbox",
@@ -116,7 +116,7 @@ def _call(arguments: Sequence[str]) -> int:
         meant = f" Did you mean {near[0]!r}?" if near else ""
         print(f"{PROGRAM}: there is no verb {shown!r}.{meant} The verbs: {verbs}", file=sys.stderr)
         return 2
-    gc.disable()  # what is imported stays: looking through it again and again costs a third of a short run
+    gc.disable()  # what is imported stays: scanning it again and again costs a third of a short run
     module = _load(f"verbs.{_MODULES.get(verb, verb)}")
     output = _load("output")
     gc.freeze()

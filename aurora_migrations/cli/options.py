@@ -111,7 +111,7 @@ def add_target(parser: argparse.ArgumentParser, example: str) -> None:
 def add_direct(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a direct connection: waits, timeouts and `--end-idle`."""
     wait = "how long to wait for another run, such as 10s or 5min (default: 60s)"
-    lock_timeout = "how long a query of the application may wait behind a migration, at most (default: 2s)"
+    lock_timeout = "how long a query of the application may wait because of a migration, at most (default: 2s)"
     statement_timeout = "how long a statement may take (default: no limit)"
     lock_wait = "how long to retry, in all, while others hold locks or the connection is lost (default: 10min)"
     end_idle = "end blockers that have been idle in a transaction for longer than AGE (default: never)"
@@ -165,7 +165,7 @@ def _positive(text: str) -> int:
 
 
 def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
-    """Adds what says where a verb works: `--env`, `--local` or, with `database`, `--database-url`, and more."""
+    """Adds the options for where a verb works: `--env`, `--local` or, with `database`, `--database-url`, and more."""
     group = parser.add_argument_group("where to run")
     places = group.add_mutually_exclusive_group(required=not database)
     places.add_argument(

@@ -32,7 +32,8 @@ _SECOND = "\0"  # the second column of a character that takes two
 _STATE_STYLES = {
     **dict.fromkeys(("applied", "ok"), "green"),
     **dict.fromkeys(("pending", "under way"), "cyan"),
-    **dict.fromkeys(("warn", "Warning", "partly in", "out of order", "ahead", "rolled back", "interrupted"), "yellow"),
+    **dict.fromkeys(("warn", "Warning", "partly applied", "out of order", "ahead"), "yellow"),
+    **dict.fromkeys(("rolled back", "interrupted"), "yellow"),
     **dict.fromkeys(("failed", "FAILED", "changed", "missing", "not there"), "bold red"),
 }
 _BAR = 20  # columns
@@ -90,7 +91,10 @@ def note_styled(*lines: Styled) -> None:
 
 def _print_styled(stream: TextIO, lines: Sequence[Styled]) -> None:
     if not _is_live(stream):
-        print(*lines, sep="\n", file=stream, flush=True)
+        columns = columns_of(stream)  # of a terminal without colours
+        for line in lines:
+            broken = wrap(str(line), columns) if columns and line.wrap else []
+            print("\n".join(broken) or line, file=stream, flush=True)
         return
     console = _console(stream)
     for line in lines:
@@ -211,7 +215,7 @@ def _note_error(text: str) -> None:
 def paragraph(begin: str, text: str, stream: TextIO) -> str:
     """A text as it is to be written to a stream: wrapped on a terminal, one line in a pipe, where people use grep. Its
     first line begins with `begin`; the others are indented by that width."""
-    width = _columns(stream)
+    width = columns_of(stream)
     if width is None:
         return begin + text
     hang = " " * len(begin)
@@ -222,7 +226,7 @@ def paragraph(begin: str, text: str, stream: TextIO) -> str:
     return begin + f"\n{hang}".join(lines).replace(_SECOND, "")
 
 
-def _columns(stream: TextIO) -> int | None:
+def columns_of(stream: TextIO) -> int | None:
     """How many columns a terminal has; None for what is no terminal."""
     if not stream.isatty():
         return None

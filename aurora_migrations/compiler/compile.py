@@ -28,13 +28,13 @@ from aurora_migrations.engine.script import Action, Script, TableLock
 
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
 _COPY = "COPY FROM STDIN needs data that a file can't carry; write INSERT statements instead"
-_META = "this is a psql command, not SQL; write the SQL that it stands for"
+_META = "this is a psql command, not SQL; write its SQL instead"
 _RESTRICT = "pg_dump's line is passed over above the first statement or below the last only; delete it"
 _LINE_END = (
     "holds a lone carriage return (CR), which ends a line in PostgreSQL but not in most editors; "
     "save the file with LF or CRLF line ends"
 )
-_VARIABLE = "this is a psql variable, and nobody is there to fill it in; write its value"
+_VARIABLE = "variables of psql aren't replaced here; write the value"
 _DISCARD = "DISCARD ALL would drop the run lock; write what you need of it, such as DISCARD TEMP or RESET ALL"
 _STRINGS = (
     "standard_conforming_strings can't change within a file: the file is read as a whole before it is set; "
@@ -47,7 +47,7 @@ _DETACH = (
     "detach = on is for a file that runs in one transaction; take it out: a statement that runs outside any "
     "transaction may outlive its run anyway"
 )
-_SHOWN = 20  # problems of a file that are shown with their line; the position says enough of the rest
+_SHOWN = 20  # problems of a file that are shown with their line; for the rest, the position is enough
 _NEAR = re.compile(r"(?: at or near)? ?\".*\Z", re.DOTALL)
 _LONG_TOKEN = re.compile(r'(at or near ".{60}).{2,}\Z', re.DOTALL)
 _AT_BACKSLASH = 'syntax error at or near "\\"'
@@ -56,7 +56,7 @@ _NEAR_STRING = re.compile(r"""at or near "(?:[eEbBxXnN]|[uU]&)?['$].*\Z""", re.D
 _UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
 _DEFINITIONS = ("CreateFunctionStmt", "CommentStmt")
 _NOT_A_QUERY = "a verify file holds queries only (SELECT ...), each with one boolean that must be true"
-_INTO = "INTO would make a table, and a verify file only looks; take INTO out"
+_INTO = "INTO would make a table, and a verify file may only read; take INTO out"
 _ONE_COLUMN = "this query has {0} columns; each query of a verify file has one, a boolean that must be true"
 _NO_QUERY = "holds no query, so it would verify nothing; write one (SELECT ...), or delete the file"
 _COMMENT_ABOVE = re.compile(rb"(?:--[^\n]*\n[ \t]*)+\Z")
@@ -174,7 +174,7 @@ def compile_text(
 def _problems(
     file: str, text: bytes, lines: Lines, statements: Sequence[Statement], wrong: Iterable[tuple[int, str]]
 ) -> list[Problem]:
-    """In the order of the text, one problem per position: the first says enough. The first few show their statement."""
+    """In the order of the text, one problem per position: the first is enough. The first few show their statement."""
     first: dict[int, str] = {}
     for start, reason in wrong:
         first.setdefault(start, reason)

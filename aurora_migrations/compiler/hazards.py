@@ -33,7 +33,7 @@ OWN_RULES: Mapping[str, str] = {
     NAMELESS: "tried again, it would make another index each time: _idx, _idx1, _idx2",
     SESSION_STATE: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
     ENUM_VALUE: "PostgreSQL refuses a new value of an enum in the transaction that adds it",
-    UNREAD: "PostgreSQL can read the statement but squawk can't, so nobody looked for hazards in it",
+    UNREAD: "PostgreSQL can read the statement but squawk can't, so it wasn't checked for hazards",
 }
 REFUSED = frozenset({NAMELESS})  # wrong in any case: no reason makes it right
 RULES = squawk.KEPT | OWN_RULES.keys()
@@ -89,7 +89,7 @@ def find_hazards(files: Sequence[LintedFile]) -> dict[str, list[Hazard]]:
         lines = Lines(file.text)
         hazards = [*_from_squawk(file, lines, violations), *_own(file, lines)]
         for number in unread:
-            message = "squawk can't read this statement, so nobody looked for hazards in it."
+            message = "squawk can't read this statement, so it wasn't checked for hazards."
             help_text = "Look yourself, then write `-- migration: allow = unread-statement because ...`."
             hazards.append(_hazard(file, lines, file.statements[number].start, UNREAD, message, help_text))
         found[file.path] = sorted(hazards, key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
@@ -103,7 +103,7 @@ def parse_allow(value: str, line: int) -> Allow:
     """The value of `-- migration: allow = `: a rule and why its hazards are accepted.
 
     Raises:
-        ValueError: the reason is missing, or the rule is unknown or can't be accepted. Its message says what to write.
+        ValueError: the reason is missing, or the rule is unknown or can't be accepted. Its message shows what to write.
     """
     match = _ALLOW.fullmatch(value.strip())
     if match is None:
@@ -121,7 +121,7 @@ def parse_allow(value: str, line: int) -> Allow:
         raise ValueError(f"`{rule}` can't be allowed ({OWN_RULES[rule]}); change the statement")
     if not re.search(r"\w", reason):
         raise ValueError(
-            f"allow needs a reason; write `-- migration: allow = {rule} because ...` and say why it does no harm here"
+            f"allow needs a reason; write `-- migration: allow = {rule} because ...` and write why it does no harm here"
         )
     return Allow(rule, reason, line)
 
@@ -146,7 +146,7 @@ def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[li
 
 def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
     for literals in password_literals(file.text, file.statements):
-        message = "A password stands in the file, and so in the repository, the history and the server's log."
+        message = "A password is in the file, and so in the repository, the history and the server's log."
         help_text = "Create the role without one and set it from where secrets are kept; change this one, it is known."
         yield _hazard(file, lines, literals[0][0], PASSWORD, message, help_text)
     for start in file.enum_values:

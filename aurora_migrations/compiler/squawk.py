@@ -27,6 +27,7 @@ from typing import Any
 from aurora_migrations.engine.errors import InvalidInput
 
 VERSION = "2.70.0"  # whose rules squawk.tsv lists
+_INSTALL = f"python -m pip install squawk-cli=={VERSION}"
 SYNTAX_ERROR = "syntax-error"  # what squawk calls a text that its own parser can't read; it isn't a rule
 _OLDEST_SERVER = "14"  # the oldest server supported; the kept rules report the same for 12 and all later ones
 _LIMIT_S = 5.0  # of one run, and more for many files: a thousand take a tenth of a second on a machine at rest
@@ -130,7 +131,7 @@ def find_program(path: str | None = None) -> str:
     found = shutil.which("squawk", path=beside) or shutil.which("squawk", path=path)
     if found is None:
         raise _error(
-            "squawk, which looks for hazards in migrations, is not installed.",
+            "squawk, which finds hazards in migrations, is not installed.",
             "It is neither beside this Python nor on the PATH.",
         )
     return found
@@ -164,9 +165,9 @@ def _run(program: str, folder: Path, in_transaction: bool, limit_s: float) -> li
         records = None
     if not isinstance(records, list) or not all(map(_is_record, records)):
         words = " ".join(done.stderr.decode(errors="replace").split())[:_SHOWN]
-        silent = "It said nothing that could be read; it may be another version, or another program of that name."
+        silent = "Its output can't be read; it may be another version, or another program of that name."
         why = f"Its own words: {words}" if words else silent
-        raise _error(f"squawk failed with exit code {done.returncode}.", why)
+        raise _error(f"squawk failed with exit code {done.returncode}.", why, f"Install it again: {_INSTALL}")
     return records
 
 
@@ -176,8 +177,7 @@ def _is_record(record: object) -> bool:
 
 
 def _error(message: str, cause: str, solution: str | None = None) -> InvalidInput:
-    install = f"Install it: python -m pip install squawk-cli=={VERSION}"
-    return InvalidInput(message, cause=cause, solution=solution or install, program="squawk")
+    return InvalidInput(message, cause=cause, solution=solution or f"Install it: {_INSTALL}", program="squawk")
 
 
 def _violation(text: bytes, line_starts: Sequence[int], record: Mapping[str, Any]) -> Violation:

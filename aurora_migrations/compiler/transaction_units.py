@@ -1,9 +1,9 @@
 """The units of a file, in the order written: what commits together, and why.
 
-one unit          nothing in the file says otherwise, or one BEGIN ... COMMIT is around the whole file
+one unit          by default, or one BEGIN ... COMMIT is around the whole file
 several units     the file has blocks of its own, or a statement that PostgreSQL refuses inside a transaction, or says
                   `transaction = off`: each top-level block is a unit, and so is each statement outside one;
-                  a CALL, or a DO whose text has COMMIT, ROLLBACK or CALL, may commit by itself, and so runs outside a
+                  a CALL, or a DO whose text has COMMIT, ROLLBACK or CALL, may commit on its own, and so runs outside a
                   transaction
 """
 
@@ -23,18 +23,18 @@ from aurora_migrations.compiler.nontransactional import nontransactional
 from aurora_migrations.compiler.parser import Statement, tokens
 from aurora_migrations.engine.script import Nontransactional, Unit
 
-_NESTED = "this BEGIN stands inside another block; PostgreSQL would only warn, and go on in the first"
+_NESTED = "this BEGIN is inside another block; PostgreSQL would only warn, and go on in the first"
 _LONE_COMMIT = (
     "there is no BEGIN that this COMMIT ends; take it out, or write `-- migration: transaction = off` at the top "
     "and a BEGIN where the block begins"
 )
 _ROLLBACK = (
-    "a ROLLBACK would undo what stands above it; take both out (with `-- migration: transaction = off` each block is "
+    "a ROLLBACK would undo all above it; take both out (with `-- migration: transaction = off` each block is "
     "its own unit, but none may undo itself)"
 )
 _OTHER = "two-phase commit and AND CHAIN have no place in a migration; write BEGIN ... COMMIT"
 _NO_COMMIT = "this BEGIN has no COMMIT; take it out: a file runs in a transaction anyway"
-_BLOCKS_BUT_ON = "the file has blocks of its own, but `transaction = on` asks for one transaction"
+_BLOCKS_BUT_ON = "the file has blocks of its own, but `transaction = on` demands one transaction"
 _COMMITS = re.compile(rb"\b(?:commit|rollback|call)\b", re.IGNORECASE)
 _BEGIN_WORDS = frozenset({pb.BEGIN_P, pb.START, pb.TRANSACTION, pb.WORK})
 _READ_ONLY_SETTINGS = ("transaction_read_only", "default_transaction_read_only")
@@ -76,16 +76,16 @@ def find_units(text: bytes, statements: Sequence[Statement], transaction: str | 
     apart = [nontransactional(statement) for statement in statements]
     if transaction != "off" and not any(controls) and not any(apart):
         whole = Unit(0, len(text), (0, len(statements)), "", None, "")
-        return Layout((whole,), "one transaction: nothing in the file asks for anything else")
+        return Layout((whole,), "one transaction")
     if transaction != "off" and _is_wrapped(controls) and not any(apart):
         block = _block(text, statements, 0, len(statements) - 1)
         return Layout((block,), "one transaction: the file's own BEGIN ... COMMIT")
     if transaction == "off":
-        reason = "each statement and block apart: the file says transaction = off"
+        reason = "each statement and block on its own: transaction = off"
     elif any(apart):
-        reason = f"each statement and block apart: {next(filter(None, apart)).name} can't run inside a transaction"
+        reason = f"each statement and block on its own: {next(filter(None, apart)).name} can't run inside a transaction"
     else:
-        reason = "each block apart: the file has BEGIN ... COMMIT blocks of its own"
+        reason = "each block on its own: the file has BEGIN ... COMMIT blocks of its own"
     units, problems = _several(text, statements, controls, apart, transaction)
     return Layout(tuple(units), reason, tuple(problems))
 
@@ -143,7 +143,7 @@ def _several(
                 found = Nontransactional("CALL" if statement.kind == "CallStmt" else "DO", "unknown")
             units.append(Unit(statement.start, statement.end, (number, number + 1), "", found, ""))
             if found and found.settlement != "unknown" and transaction == "on":
-                reason = f"{found.name} can't run inside a transaction, but `transaction = on` asks for one"
+                reason = f"{found.name} can't run inside a transaction, but `transaction = on` demands one"
                 problems.append((number, reason))
     if begun is not None:
         problems.append((begun, _NO_COMMIT))

@@ -205,8 +205,8 @@ class InvalidManifest(MigratorError):
     next_command = NextCommand("check", ("--write-manifest",))
     cause = "The folder was changed after its manifest was written, or another version wrote the manifest."
     solution = (
-        "Write the manifest again: `aurora-migrations check --write-manifest`. A build for AWS does this. Where the "
-        "files can be read without one, delete manifest.json."
+        "Write the manifest again: `aurora-migrations check --write-manifest`. Or delete manifest.json: a build for "
+        "AWS writes its own."
     )
 
 
@@ -337,7 +337,7 @@ class InsufficientPrivilege(MigratorError):
 
 
 class LockTimeout(MigratorError):
-    """A statement waited too long for a lock that another session holds; the fact `blockers` says which."""
+    """A statement waited too long for a lock that another session holds; the fact `blockers` lists them."""
 
     family = "contention"
     headline = "another session holds a lock"
@@ -413,9 +413,8 @@ class InDoubt(MigratorError):
 
     family = "history"
     headline = "not known if it was applied"
-    next_command = NextCommand("status")
     cause = "The connection was lost during a commit, and the database could not be reached again in time."
-    solution = "Run again: a run reads the history first, and continues from there."
+    solution = "Wait until the database can be reached; the next attempt reads the history and continues from there."
     state = "The last file is applied either completely or not at all; the next run finds out which."
 
 
@@ -475,7 +474,7 @@ class VerificationFailed(MigratorError):
 
 
 class InternalError(MigratorError):
-    """An unexpected exception; the facts `kind` and `frames` say which and where."""
+    """An unexpected exception; the facts `kind` and `frames` show which and where."""
 
     family = "internal"
     headline = "internal error"

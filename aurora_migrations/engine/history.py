@@ -356,7 +356,7 @@ def _progress(
     units = tuple(tokens.split(",")) if tokens else ()
     if len(units) != int(last or 0):
         raise changed_by_hand(
-            f"{SCHEMA}.units has {len(units)} of the {last} parts of {str(name)[:SHOWN]!r} that were committed.",
+            f"{SCHEMA}.units has {len(units)} of the {last} units of {str(name)[:SHOWN]!r} that were committed.",
             solution=f"Bring {BACKUP}; or see in the database how far the file got, and finish the rest by hand.",
         )
     return Progress(str(action), result, units, str(name))

@@ -115,7 +115,7 @@ FORMATS: list[tuple[str, ...]] = [
     ),
     (
         # What a statement outside any transaction is about to do, committed before it. Deleted with the record of its
-        # unit: one that is there belongs to a statement of which nobody knows how far it got.
+        # unit: one that is there belongs to a statement that may have got anywhere.
         f"""
         CREATE TABLE {SCHEMA}.intents (
             version      numeric NOT NULL,
@@ -145,7 +145,7 @@ WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the 
 WITH_UNIT_ROWS = 4  # since this format they are rows of `units`
 WITH_INTENTS = 5  # since this format there are intents
 COMMENT = "aurora-migrations history, format "  # on the table `applied`, and after it the number
-BEFORE_FILES = "No file was begun; the history may have been made, or brought up to date."
+BEFORE_FILES = "No file was begun; the history may have been created or upgraded."
 _FORMAT = re.compile(rf"{COMMENT}([1-9][0-9]{{0,5}})")
 _KINDS = {"v": "view", "m": "materialized view", "S": "sequence", "f": "foreign table", "p": "partitioned table"}
 # What a format has and older ones don't: this identifies the format if the comment is lost.
@@ -165,7 +165,7 @@ SHOWN = 60  # characters of a value in the history
 
 
 def read_format(session: Session) -> int:
-    """The format of the database's history, as the comment on `applied` says; 0 if there is no history."""
+    """The format of the database's history, from the comment on `applied`; 0 if there is no history."""
     relations = session.query(_RELATIONS, SCHEMA)
     if not relations:
         return 0
@@ -275,7 +275,7 @@ def _comment_lost(session: Session, comment: str | None) -> HistoryUnreadable:
     number = sum(mark in columns for mark in _MARKS)
     if not number:
         return _foreign("table")
-    found = "is missing" if comment is None else f"says {comment[:SHOWN]!r} instead"
+    found = "is missing" if comment is None else f"is {comment[:SHOWN]!r} instead"
     return changed_by_hand(
         f"The comment on aurora_migrations.applied, which holds the history's format, {found}.",
         cause="Somebody has changed it, or the database was restored without its comments.",

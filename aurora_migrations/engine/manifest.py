@@ -120,7 +120,7 @@ class Manifest:
                 except (OSError, OverflowError, ValueError) as error:
                     raise _unread(path, error) from error
                 if hashlib.sha256(line).hexdigest() != entry.details:
-                    what = f"The details of {migration.name} in {DETAILS} aren't those that {INDEX} was written with."
+                    what = f"The details of {migration.name} in {DETAILS} don't match {INDEX}."
                     raise _invalid(what, cause=_DAMAGED)
                 yield json.loads(line)
 
@@ -161,7 +161,7 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
     except OSError as error:
         raise InvalidInput(
             f"The manifest can't be written to {folder}: {error.strerror}.",
-            cause="The folder may not be written to, or something else of that name is in the way.",
+            cause="The folder may not be written to, or something else has that name.",
             solution="Look at what is there, and write it again.",
         ) from error
     return package.digest

@@ -132,7 +132,7 @@ def find_in_doubt(session: Session, migration: Migration) -> str:
             return str(name)
     raise InvalidInput(
         f"Nothing of migration {migration.label} is in doubt.",
-        cause="No statement of it that commits by itself was interrupted, or it has been resolved.",
+        cause="No statement of it that commits on its own was interrupted, or it has been resolved.",
         solution="See what is applied and what has failed.",
         next_command=NextCommand("status"),
         migration=migration.label,
@@ -462,7 +462,7 @@ _LIMITS = ("lock_timeout", "statement_timeout", "client_connection_check_interva
 
 def limits_of(job: Job, number: int) -> list[str]:
     """The limits that don't hold for a unit's statement. A file's own statement_timeout does, and lock_timeout where
-    a statement that gives up leaves nothing behind."""
+    a statement that gives up leaves nothing."""
     holding = {"statement_timeout": job.script.options.statement_timeout is not None}
     statement = job.unit(number).nontransactional
     holding |= {"lock_timeout": not (statement and statement.is_concurrent)}

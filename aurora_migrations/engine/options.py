@@ -133,7 +133,7 @@ def read_options(file: str, text: bytes, defaults: Options) -> tuple[Options, li
         last = max((given[name] for name in ("lock_timeout", "statement_timeout") if name in given), default=1)
         problems.append(Problem(file, reason, last, 1))
     lines = Lines(text)
-    reason = "options stand at the top of the file, before its first statement; here it would have no effect"
+    reason = "options belong at the top of the file, before its first statement; here it would have no effect"
     for stray in _STRAY.finditer(text, len(header)):
         problems.append(Problem(file, reason, *lines.position(stray.start())))
     return options, sorted(problems, key=lambda problem: problem.line)

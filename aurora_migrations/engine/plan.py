@@ -160,23 +160,28 @@ def plan_rollback(
             cause="The number is wrong, or another migration has been applied since.",
             solution=again,
         )
-    found = with_down_files(package, {version: applied[version].name for version in applied if version >= lowest})
+    found = _with_down_files(package, {version: applied[version].name for version in applied if version >= lowest})
     _check_numbers_taken([m for m in found if m.sha256 != applied[m.version].sha256], applied)
     return found
 
 
-def with_down_files(package: Package, names: Mapping[int, str]) -> list[Migration]:
+def _with_down_files(package: Package, names: Mapping[int, str]) -> list[Migration]:
     """The migrations of these versions and names, newest first. InvalidInput, if one has no down file."""
     chosen = sorted(names, reverse=True)
     found = [m for version in chosen if (m := package.by_version.get(version)) and m.down]
     missing = [names[version] for version in chosen if package.by_version.get(version) not in found]
     if missing:
-        raise InvalidInput(
-            f"There is no down file for: {', '.join(missing)}.",
-            cause="A migration is rolled back by its file VERSION_description.down.sql.",
-            solution="Write the missing down files, or undo the change with a new migration.",
-        )
+        raise no_down_files(missing)
     return found
+
+
+def no_down_files(names: Sequence[str]) -> InvalidInput:
+    """The error for migrations that can't be rolled back."""
+    return InvalidInput(
+        f"There is no down file for: {', '.join(names)}.",
+        cause="A migration is rolled back by its file VERSION_description.down.sql.",
+        solution="Write the missing down files, or undo the change with a new migration.",
+    )
 
 
 def version_of(text: str) -> int | None:
@@ -196,20 +201,26 @@ def find_target(package: Package, target: str) -> Migration:
     found = None if version is None else package.by_version.get(version)
     if found is None:
         first, last = package.migrations[0].label, package.migrations[-1].label
+        built = _is_built(package)
         raise InvalidInput(
             f"There is no migration {target[:40]} in {_place(package)} "
             f"({len(package.migrations)} files, {first} to {last}).",
-            cause="The number is wrong, or the file isn't in this folder.",
-            solution="See `aurora-migrations list`. If the file is missing there, set its folder with --migrations "
-            "DIR; on AWS, deploy it.",
+            cause=f"The number is wrong, or the file isn't {'deployed' if built else 'in this folder'}.",
+            solution="Correct the number. If the migration is new, deploy it first."
+            if built
+            else "See `aurora-migrations list`. If the file is missing there, set its folder with --migrations DIR.",
         )
     return found
 
 
+def _is_built(package: Package) -> bool:
+    """Whether it was built, with a manifest."""
+    return any(migration.known is not None for migration in package.migrations)
+
+
 def _place(package: Package) -> str:
-    """Its folder, or `the package` if it was built, with a manifest: nobody looks into the folder of a built one."""
-    built = any(migration.known is not None for migration in package.migrations)
-    return "the package" if built else str(package.folder)
+    """Its folder, or `the package` if it was built: nobody knows the folder of a built one."""
+    return "the package" if _is_built(package) else str(package.folder)
 
 
 def _check_numbers_taken(changed: Sequence[Migration], applied: Mapping[int, Applied]) -> None:

@@ -109,7 +109,7 @@ def roll_back(request: Request, target: str, confirm: str) -> RunResult:
 
 
 def resolve(request: Request, target: str, outcome: Literal["applied", "again"]) -> RunResult:
-    """Settles a statement that commits by itself (CALL, DO) and whose run ended before it did, as a person has found
+    """Settles a statement that commits on its own (CALL, DO) and whose run ended before it did, as a person has found
     out: it is done, or the next run starts it from its beginning.
 
     Raises:
@@ -190,7 +190,7 @@ class _Runner:
         return nontransactional.resolve(self._session, migration, outcome)
 
     def cancel(self) -> str:
-        """Ends the statement of the run that holds the lock, clears what it left, and says what was done."""
+        """Ends the statement of the run that holds the lock, clears what it left, and reports what was done."""
         holder = nontransactional.find_what_to_cancel(self._session)
         doing, holder = holder.doing, replace(holder, doing=None)
         self._session.prepare_to_write()
@@ -375,7 +375,7 @@ class _Runner:
         fresh = [migration for migration in migrations if (action, migration.version) not in self._checked]
         problems = source.problems(action, fresh)
         # First: Ctrl-C may have ended the linter, and with it cut its findings short.
-        interrupts.raise_if_pressed("looking for hazards")
+        interrupts.raise_if_pressed("checking for hazards")
         if problems:
             raise invalid_files(problems)
         self._checked |= {(action, migration.version) for migration in fresh}
@@ -451,7 +451,7 @@ class _Runner:
     ) -> AnotherRunInProgress:
         """The error where another run took the lock in the moment in which this one had lost it."""
         if (job.migration.version in state.applied) == (job.action == "apply"):
-            reached = f"{job.file} {'is in' if job.action == 'apply' else 'is rolled back'}."
+            reached = f"{job.file} {'is applied' if job.action == 'apply' else 'is rolled back'}."
         else:
             reached = partial_state(job, self._units_done(job)) or f"Nothing of {job.file} is through."
         return AnotherRunInProgress(

@@ -124,7 +124,7 @@ class Unit:
 
     @property
     def may_commit(self) -> bool:
-        """Whether it is a CALL or a DO that may commit by itself."""
+        """Whether it is a CALL or a DO that may commit on its own."""
         return self.nontransactional is not None and self.nontransactional.settlement == "unknown"
 
 
@@ -244,7 +244,7 @@ class Job:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What each error of the file says of it."""
+        """What each error of the file repeats of it."""
         return {"migration": self.migration.label, "file": self.file}
 
     @property

@@ -20,8 +20,8 @@ from aurora_migrations.engine.postgres.session import Holder, Server, Session
 from aurora_migrations.engine.script import Source
 
 # From healthy to not: what `list` and `status` call a migration.
-STATES = ("applied", "pending", "partly in", "ahead", "out of order", "changed", "partly out", "missing")
-_SOUND = frozenset({"applied", "pending", "partly in", "ahead"})
+STATES = ("applied", "pending", "partly applied", "ahead", "out of order", "changed", "partly rolled back", "missing")
+_SOUND = frozenset({"applied", "pending", "partly applied", "ahead"})
 ATTEMPTS = 200  # how many the state machine returns at most
 UNLIMITED = 2**40
 _LISTED = 20  # locks, tables or hazards of one file
@@ -33,7 +33,7 @@ _Item = TypeVar("_Item")
 @dataclass(frozen=True)
 class Entry:
     """A migration and its state, one of `STATES`. `applied_at` is UTC, ISO 8601; `parts`: of a file that is applied
-    (or rolled back) in part, how many of its units."""
+    (or rolled back) in part, how many of its units; `has_down_file`: whether the package can undo it."""
 
     migration: str
     name: str
@@ -41,6 +41,7 @@ class Entry:
     applied_at: str | None = None
     execution: str | None = None
     parts: int | None = None
+    has_down_file: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """The entry as JSON-able data."""
@@ -75,14 +76,16 @@ def read_entries(session: Session, source: Source) -> tuple[Entry, ...]:
         if version not in package.by_version:
             word = "ahead" if version > package.migrations[-1].version else "missing"
         elif record is not None:
-            word = "changed" if edit and edit.changed else "partly out" if progress else "applied"
+            word = "changed" if edit and edit.changed else "partly rolled back" if progress else "applied"
         elif version < newest_applied:
             word = "out of order"
         else:
-            word = "partly in" if progress else "pending"
+            word = "partly applied" if progress else "pending"
         parts = len(progress.units) if progress and (word.startswith("partly") or record is None) else None
         at, execution = (record.applied_at, record.execution) if record else (None, None)
-        return Entry(name.partition("_")[0], name, word, at, execution, parts)
+        migration = package.by_version.get(version)
+        has_down_file = migration is not None and migration.down is not None
+        return Entry(name.partition("_")[0], name, word, at, execution, parts, has_down_file)
 
     return tuple(entry(version, name) for version, name in sorted(names.items()))
 
@@ -118,7 +121,7 @@ def status_answer(overview: Overview, server: Server, budget: int = UNLIMITED) -
     """The status. Of the names in each list the first, if they are too many; `counts` has their number."""
     refused, states = overview.refused, [entry.state for entry in overview.entries]
     applied = [entry for entry in overview.entries if entry.applied_at]
-    left = states.count("pending") + states.count("partly in")
+    left = states.count("pending") + states.count("partly applied")
     message = f"{_count(left)} pending" if left else "Every migration is applied"
     if refused:
         message = f"A run would be refused for {_count(len(refused))}"

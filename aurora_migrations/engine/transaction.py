@@ -39,7 +39,7 @@ from aurora_migrations.engine.script import Job, Message, Nontransactional, Runn
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 _A_WHILE = 2.0  # seconds; a statement that takes longer is reported
 _BETWEEN_READS = 1.0  # seconds between two reads of its progress
-_POLL = 0.2  # seconds between two looks at the clock, where a statement may outlive the run
+_POLL = 0.2  # seconds between two readings of the clock, where a statement may outlive the run
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
@@ -100,7 +100,7 @@ class RunningAttempt:
             budget = Budget(job.limits.lock_timeout, self._attempt_ms, session.server.pid, self._observer, long)
             try:
                 if session.wire.interrupted:
-                    raise interrupts.cancelled(f"{'between two parts' if number else 'at the beginning'} of {job.file}")
+                    raise interrupts.cancelled(f"{'between two units' if number else 'at the beginning'} of {job.file}")
                 if job.done and number == job.done:
                     self._resume()
                 if job.detaches or job.unit(number).nontransactional:
@@ -258,7 +258,7 @@ class RunningAttempt:
             raise CommitUnknown(self._id, number, lost) from lost
 
     def _run_with_record(self, number: int, text: bytes, record: Sequence[Command]) -> None:
-        """Runs a statement that may commit by itself, with its record in the same round trip. The record's BEGIN puts
+        """Runs a statement that may commit on its own, with its record in the same round trip. The record's BEGIN puts
         what the statement did after its own last commit into one transaction with the record. If the statement fails
         after a commit of its own, it has to start again from its beginning: a person must decide that, so no error of
         it is retried."""

@@ -16,7 +16,7 @@ HELP = f"""\
 python -m aurora_migrations.local serve     start the local PostgreSQL and keep it running until Ctrl-C
 python -m aurora_migrations.local stop      stop it if it was left running
 
-Its data are kept between runs, in .local/ of the project or where {project.LOCAL_VARIABLE} says.
+Its data are kept between runs, in .local/ of the project or in the folder {project.LOCAL_VARIABLE}.
 """
 
 

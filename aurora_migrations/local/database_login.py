@@ -66,7 +66,7 @@ def read_login(url: str, variables: Mapping[str, str]) -> Login:
     others = sorted(set(said) - set(_SUPPORTED))
     if others:
         raise InvalidInput(
-            f"The database URL has parameters that the functions can't be told: {', '.join(others)}.",
+            f"The database URL has parameters that the functions don't support: {', '.join(others)}.",
             cause="On AWS, a function knows of its database host, port, name, user, password and sslmode, and nothing "
             "else.",
             solution=f"Take them away. {_WRITE}?sslmode=MODE.",
@@ -92,7 +92,7 @@ def read_login(url: str, variables: Mapping[str, str]) -> Login:
         raise InvalidInput(
             "The database URL has no password, and PGPASSWORD isn't set.",
             cause="The functions read the login from a secret, which must hold one.",
-            solution="Set PGPASSWORD. Where the server asks for none (trust), any text will do.",
+            solution="Set PGPASSWORD. Where the server needs none (trust), any text will do.",
         )
     return Login(host, int(port), said.get("dbname", user), user, password, said.get("sslmode", "prefer"))
 

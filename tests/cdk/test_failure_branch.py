@@ -20,7 +20,7 @@ from tools.documents import golden
 
 BRANCH = "In apply"
 WRITTEN = {"subject": "[dev] Runtime.ExitError in apply", "body": "Written by preflight, with a \\ and a ' and {}."}
-WRITTEN |= {"severity": "low", "error": "Runtime.ExitError", "migration": "018"}
+WRITTEN |= {"severity": "low", "error": "Runtime.ExitError", "migration": "018", "chat": "{}"}
 ANSWER = {"Write the mail": {"mail": WRITTEN}}
 MAIL = (WRITTEN["subject"], WRITTEN["body"])
 
@@ -172,6 +172,7 @@ def test_where_preflight_fails_too_a_short_mail_is_sent_whatever_the_error_is_ca
     ran = run(workflow, caught["Next"], data)
     ((subject, body),) = ran.mails
     assert (subject, f"WHAT HAPPENED\n  Reported error: {name}\n" in body) == (golden_mail(SHORT, "dev")[0], True)
+    assert ran.attributes == [{"severity": "high", "environment": "dev", "error": name, "migration": "none"}]
     assert (ran.status, ran.error, ran.cause) == ("FAILED", name, "why")
 
 

@@ -38,7 +38,7 @@ def test_golden_file_is_what_the_code_makes(path: Path) -> None:
 
 
 def test_there_is_no_golden_file_too_many() -> None:
-    found = {*golden.MAILS.glob("*")}
+    found = {*golden.MAILS.glob("*"), *golden.CHAT.glob("*")}
     assert found - WANTED.keys() == set(), f"Renew them with {RENEW}."
 
 

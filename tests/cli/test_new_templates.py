@@ -104,7 +104,7 @@ def test_check_and_run_refuse_what_is_not_filled_in(say: Say, migrations: Migrat
     checked = say("check")
     assert checked.code == 1
     for line in (
-        "This is a psql variable, and nobody is there to fill it in",
+        "Variables of psql aren't replaced here",
         "--> 001_require_email_1_check.sql:8:34",
         "ALTER TABLE users ADD CONSTRAINT :not_null CHECK",
     ):

@@ -15,7 +15,7 @@ from tests.cli.conftest import Answer, Call
 from tests.cli.test_remote_read_only import STATUS, entry
 from tests.cli.test_remote_run import RAN
 
-SOUND = {**STATUS, "message": "Every migration is applied", "counts": {"applied": 2, "pending": 0, "partly in": 0}}
+SOUND = {**STATUS, "message": "Every migration is applied", "counts": {"applied": 2, "pending": 0, "partly applied": 0}}
 
 
 FAILING = ("LockTimeout", caused(DOCUMENT))

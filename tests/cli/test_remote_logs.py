@@ -58,7 +58,7 @@ def test_newest_execution_is_told_as_one_story_oldest_first(cloud: Cloud, call: 
         "preflight  Connected: shop on db:5432 as app, PostgreSQL 16, with TLS",
         "preflight  Step done: next apply, pending 1",
         "apply      Executing migration 017: 017_a.sql",
-        "apply      Executed migration 017: 017_a.sql, 12 ms, 1 promise kept",
+        "apply      Executed migration 017: 017_a.sql, 12 ms, 1 expectation met",
     ]
     assert answer.out.endswith("Migration 017 executed successfully\n")
 

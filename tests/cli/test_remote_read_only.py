@@ -22,7 +22,8 @@ ABOUT = {"status": "success", "migration": None, "execution": "any", "database":
 def entry(name: str, state: str = "applied") -> dict[str, Any]:
     at = "2026-11-23T04:00:17Z" if state == "applied" else None
     label = name.partition("_")[0]
-    return {"migration": label, "name": name, "state": state, "applied_at": at, "execution": None, "parts": None}
+    told = {"migration": label, "name": name, "state": state, "applied_at": at, "execution": None, "parts": None}
+    return {**told, "has_down_file": True}
 
 
 ATTEMPT = {
@@ -52,7 +53,7 @@ STATUS = {
     "server_version": "16.4",
     "standby": False,
     "sound": True,
-    "counts": {"applied": 2, "pending": 1, "partly in": 0, "out of order": 0},
+    "counts": {"applied": 2, "pending": 1, "partly applied": 0, "out of order": 0},
     "newest": entry("018_b.sql"),
     "pending": ["019_c.sql"],
     "ahead": [],
@@ -196,7 +197,7 @@ def test_failure_of_a_look_is_told_with_the_same_look_as_next_command(cloud: Clo
 ROLLED = {**ABOUT, "migration": "017", "action": "rollback", "message": "Migrations 018, 017 rolled back successfully"}
 
 
-def test_rollback_shows_the_migrations_that_would_go_no_down_file_that_it_cannot_know_and_asks_for_the_newest(
+def test_rollback_shows_the_down_files_that_would_run_and_asks_for_the_newest(
     cloud: Cloud, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.deploy(answering({"list-migrations": LIST, "rollback": ROLLED}))
@@ -204,11 +205,19 @@ def test_rollback_shows_the_migrations_that_would_go_no_down_file_that_it_cannot
     answer = call("rollback", "17", "--env", "dev")
     assert answer.code == 0
     shown = answer.err
-    assert shown.index("  018_b.sql\n") < shown.index("  017_a.sql\n") < shown.index("Type 018")
-    assert "_b.down.sql" not in shown
+    assert shown.index("  018_b.down.sql\n") < shown.index("  017_a.down.sql\n") < shown.index("Type 018")
     assert answer.message == ROLLED["message"]
     asked = cloud.executions()[0]["input"]
     assert (asked["action"], asked["target"], asked["confirm"]) == ("rollback", "17", "018")
+
+
+def test_rollback_without_a_down_file_is_refused_before_anything_is_asked(cloud: Cloud, call: Call) -> None:
+    lacking = {**LIST, "migrations": [{**entry("017_a.sql"), "has_down_file": False}, entry("018_b.sql")]}
+    cloud.deploy(answering({"list-migrations": lacking, "rollback": ROLLED}))
+    answer = call("rollback", "17", "--env", "dev")
+    assert (answer.code, "There is no down file for: 017_a.sql." in answer.err) == (2, True)
+    assert "This would run" not in answer.err
+    assert [each["input"]["action"] for each in cloud.executions()] == ["list-migrations"]
 
 
 def test_confirmed_rollback_asks_nobody(cloud: Cloud, call: Call) -> None:

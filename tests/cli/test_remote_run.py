@@ -144,7 +144,7 @@ def test_answer_that_is_none_of_ours_is_a_named_error(cloud: Cloud, call: Call) 
     answer = call("run", "--env", "dev")
     assert answer.code == 1
     assert "\nContractBroken: The execution " in answer.err
-    assert "is the state machine of another version?" in answer.err
+    assert "Another version of aurora-migrations deployed the stack" in answer.err
 
 
 def test_answer_that_lacks_what_this_version_shows_is_a_named_error(cloud: Cloud, call: Call) -> None:
@@ -213,7 +213,7 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
         cloud.log(
             "apply",
             name,
-            "Others are in the way",
+            "Waiting for other locks",
             event="blocked",
             level="WARNING",
             table="orders",
@@ -233,7 +233,7 @@ def test_states_and_log_lines_are_told_as_they_happen(cloud: Cloud, call: Call) 
         "machine    Apply",
         "apply      Executing migration 018: 018_add.sql",
         "apply      At work: 018_add.sql:3, statement 2 of 5",
-        "apply      Others are in the way: SHARE on orders, held by psql of jane (pid 7, idle in transaction)",
+        "apply      Waiting for other locks: SHARE on orders, held by psql of jane (pid 7, idle in transaction)",
         "machine    Succeeded",
     ]
 
@@ -301,7 +301,7 @@ def test_start_whose_answer_is_lost_names_what_may_have_been_started(
     assert answer.code == 1
     assert f"\n{name}: " in answer.err
     assert f"  State  The execution {execution['name']} may have been started.\n" in answer.err
-    assert ". But look first whether this one was started.\n" in answer.err
+    assert ". But check first whether this one was started.\n" in answer.err
     assert answer.err.endswith(f"  Next   aurora-migrations logs {execution['name']} --follow --env dev\n")
     assert not Path("migration-017-output.json").exists()
 

@@ -56,7 +56,7 @@ def test_without_a_terminal_the_next_command_has_the_confirmation(
         monkeypatch.setattr("sys.stdin", nobody)
         answer = on("rollback", "001")
     assert answer.code == 2
-    assert "it would undo: 002_orders.down.sql, 001_users.down.sql." in answer.err
+    assert "it would run: 002_orders.down.sql, 001_users.down.sql." in answer.err
     assert "Next   aurora-migrations rollback 001 --confirm 002" in answer.err
     assert applied(database) == ["001", "002"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aurora_migrations.cli.verbs.up import status_line
+from aurora_migrations.cli.verbs.up import in_lines, status_line
 from tests.cli.conftest import Call
 
 
@@ -33,3 +33,8 @@ def test_board_shows_when_and_how_long_and_no_execution_that_only_reads() -> Non
     assert str(status_line(running | {"error": None})) == "02:00:00Z  aurora-migrations-local cli-1 RUNNING"
     assert str(status_line(failed)) == "02:00:01Z  aurora-migrations-local cli-1 FAILED  1.5 s  LockTimeout"
     assert status_line(failed | {"name": "read-20261123T040017Z-9f3a21"}) is None
+
+
+@pytest.mark.parametrize(("windows", "mark"), [(False, "\\"), (True, "`")])
+def test_long_command_is_broken_where_a_shell_joins_it(windows: bool, mark: str) -> None:
+    assert in_lines(["A=1", "aws x", "y"], windows) == [f"A=1 {mark}", f"aws x {mark}", "y"]

@@ -91,7 +91,7 @@ WRONG_FILES = {
     "stray option": (
         "004_x.sql",
         "SELECT 1;\n-- migration: lock_timeout = 1s",
-        "004_x.sql:2:1: options stand at the top",
+        "004_x.sql:2:1: options belong at the top",
     ),
     "own transaction": ("004_x.sql", "SELECT 1;\nCOMMIT;", "004_x.sql:2:1: there is no BEGIN that this COMMIT ends"),
     "psql command": ("004_x.sql", "\\i other.sql\n", "004_x.sql:1:1: this is a psql command"),

@@ -329,7 +329,7 @@ def test_file_that_an_older_version_had_begun_is_gone_on_with(database, migratio
     migrations.write("001_a.sql", text.format(""))
     database.execute("CREATE TABLE a (id int); INSERT INTO a VALUES (1)")
     begun_by_format(number, database, migrations, 2)
-    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly in", 2)]
+    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly applied", 2)]
     migrations.write("001_a.sql", text.format(BROKEN))
     assert "units 1 to 2 are applied" in failing(database, migrations).state
     migrations.write("001_a.sql", text.format("").replace("(1)", "(9)"))
@@ -403,7 +403,7 @@ def test_state_of_a_file_that_is_partly_in_is_shown(database, migrations) -> Non
     migrations.write("001_a.sql", "CREATE TABLE a ();\nCREATE TABLE b ();\nBEGIN;\nSELECT nowhere;\nCOMMIT;\n")
     failing(database, migrations)
     (entry,) = entries(database, migrations)
-    assert (entry.state, entry.parts, entry.applied_at) == ("partly in", 2, None)
+    assert (entry.state, entry.parts, entry.applied_at) == ("partly applied", 2, None)
 
 
 def test_what_a_part_had_left_in_its_session_is_named_when_the_rest_misses_it(database, migrations) -> None:
@@ -429,7 +429,7 @@ def test_ctrl_c_between_two_parts_stops_there(database, migrations) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Wire, "execute_pipeline", pressed)
         error = failing(database, migrations, Cancelled)
-    assert "between two parts" in error.message
+    assert "between two units" in error.message
     assert "unit 1 is applied" in error.state
     assert tables(database) == ["a"]
     assert labels(apply(database, migrations)) == ["001"]

@@ -298,7 +298,7 @@ def test_attempt_with_a_result_that_nobody_writes_is_unfinished(database, migrat
         "ALTER TABLE aurora_migrations.attempts DROP CONSTRAINT attempts_result_check;"
         "UPDATE aurora_migrations.attempts SET result = 'done?', error = '[1]'"
     )
-    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly in", 1)]
+    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly applied", 1)]
     with Session(database.url, "looks") as session:
         assert [(attempt.result, attempt.error) for attempt in read_attempts(session, 9)] == [("done?", None)]
     migrations.write("001_a.sql", "CREATE TABLE a ();\nBEGIN;\nSELECT 1;\nCOMMIT;\n")

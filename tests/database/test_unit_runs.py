@@ -120,7 +120,7 @@ def test_unit_is_there_with_its_record_while_the_next_one_runs(database, migrati
         assert tables(database) == ["a"]
         assert units(database) == [(None, 1)]
         assert applied(database) == []
-        assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly in", 1)]
+        assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly applied", 1)]
     assert labels(run.result()) == ["001"]
     assert units(database) == [("applied", 1)]
 
@@ -494,7 +494,7 @@ def test_down_file_of_several_units_goes_on_where_it_failed(database, migrations
     assert "001_a.down.sql has 2 units that commit separately: unit 1 is applied" in caught.value.state
     assert tables(database) == ["b"]
     assert applied(database) == ["001"]
-    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly out", 1)]
+    assert [(entry.state, entry.parts) for entry in entries(database, migrations)] == [("partly rolled back", 1)]
     migrations.write("002_b.sql", "CREATE TABLE c ();")
     with pytest.raises(MigrationChanged, match=r"001_a\.sql is partly rolled back") as caught:
         apply(database, migrations)

@@ -215,9 +215,9 @@ def test_defaults_hold_where_the_file_says_nothing():
         ("-- migration: transaction = on\nVACUUM;", "1_a.sql:2:1: VACUUM can't run inside a transaction, but"),
         ("SELECT 1;\n\tCOMMIT;", "1_a.sql:2:2: there is no BEGIN that this COMMIT ends"),
         ("-- migration: transation = off\nSELECT 1", "1_a.sql:1:1: there is no option `transation`"),
-        ("SELECT 1;\n-- migration: transaction = off\n", "1_a.sql:2:1: options stand at the top"),
+        ("SELECT 1;\n-- migration: transaction = off\n", "1_a.sql:2:1: options belong at the top"),
         ("SELECT 1;\nSELECT 2 +;\n", '1_a.sql:2:11: syntax error at or near ";"'),
-        ("SELECT ':é' || :name", "1_a.sql:1:16: this is a psql variable"),
+        ("SELECT ':é' || :name", "1_a.sql:1:16: variables of psql aren't replaced here"),
     ],
 )
 def test_problem_is_told_with_its_place(text: str, told: str):

@@ -94,7 +94,7 @@ def test_copy_from_stdin_is_refused_with_or_without_its_data(text: str) -> None:
 @pytest.mark.parametrize("line", ["\\i other.sql", "\\set name value", "\\c shop", "\\echo done", "\\.", "\\"])
 def test_psql_command_is_refused(line: str) -> None:
     (problem,) = problems(f"SELECT 1;\n  {line}\nSELECT 2;\n")
-    assert problem == f"{FILE}:2:3: this is a psql command, not SQL; write the SQL that it stands for"
+    assert problem == f"{FILE}:2:3: this is a psql command, not SQL; write its SQL instead"
 
 
 @pytest.mark.parametrize("command", ["\\gset", "\\gexec", "\\g", "\\watch 2"])

@@ -79,13 +79,13 @@ def test_attributes_are_texts_that_are_not_empty(example: Example) -> None:
 
 def test_mails_are_short() -> None:
     """Half of them have at most 120 words, with the subject."""
-    words = [len(text.split()) for text in golden.files().values()]
+    words = [len(text.split()) for text in golden.mails().values()]
     assert statistics.median(words) <= 120
 
 
 def test_first_lines_of_every_mail_are_a_verdict_and_what_to_do() -> None:
     """But that about a success, which needs nothing done."""
-    for path, text in golden.files().items():
+    for path, text in golden.mails().items():
         lines = text.splitlines()[2:]
         if path.stem.startswith("success"):
             assert lines[0].startswith("Nothing to do.")
@@ -266,6 +266,9 @@ def test_whatever_stands_in_an_error_its_mail_can_be_sent_and_survives_the_cutti
     told = mail.failure(error, run(asked=asked))
     assert is_subject(told.subject)
     assert len(json.dumps(told.body)) <= mail.LIMIT
+    assert len(json.dumps(told.chat)) <= layout.CHAT_LIMIT
+    content = json.loads(told.chat)["content"]
+    assert not {"<", ">"} & set("".join([content["title"], content["description"], *content["nextSteps"]]))
     text = document(error, told.to_dict(), execution=EXECUTION)
     assert json.loads(text)["mail"] == told.to_dict()
     assert len(text) <= LIMIT
@@ -277,7 +280,8 @@ def test_whatever_stands_in_an_error_its_mail_can_be_sent_and_survives_the_cutti
 
 def test_limits_of_facts_and_mail_add_up() -> None:
     longest = layout.Mail("s" * 99, "", "high", "E" * 40, "9" * 100)
-    assert FACTS_LIMIT + mail.LIMIT + len(json.dumps({"mail": longest.to_dict()})) <= LIMIT
+    parts = (FACTS_LIMIT, mail.LIMIT, layout.CHAT_LIMIT, len(json.dumps({"mail": longest.to_dict()})))
+    assert sum(parts) <= LIMIT
 
 
 # ---- success, and where a database stands ---------------------------------------------------------------------------

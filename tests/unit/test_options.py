@@ -229,13 +229,13 @@ def test_all_problems_are_told_at_once() -> None:
 @pytest.mark.parametrize("first", ["SELECT 1;", "/* licence */", ";", "x", "\x0c"])
 def test_top_ends_at_the_first_line_that_is_no_comment(first: str) -> None:
     (problem,) = refused(f"{first}\n -- migration: lock_timeout = 5s\n")
-    assert problem.startswith(f"{FILE}:2:1: options stand at the top of the file")
+    assert problem.startswith(f"{FILE}:2:1: options belong at the top of the file")
 
 
 @pytest.mark.parametrize("line", ["-- migration: anything = 1", "-- Migration: x=", "-- VERIFY: rows t = 0"])
 def test_option_below_the_top_is_refused_as_it_would_have_no_effect(line: str) -> None:
     (problem,) = refused(f"SELECT 'é';\n\n  {line}\n")
-    assert problem.startswith(f"{FILE}:3:1: options stand at the top")
+    assert problem.startswith(f"{FILE}:3:1: options belong at the top")
 
 
 @pytest.mark.parametrize(

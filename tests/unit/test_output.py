@@ -11,13 +11,17 @@ from typing import TextIO
 import pytest
 from rich.cells import cell_len
 
-from aurora_migrations.cli.output import WIDEST, paragraph
+from aurora_migrations.cli import findings
+from aurora_migrations.cli.output import WIDEST, Styled, paragraph, show_styled
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
 TEXT = (
     "Raise the setting `limits.statement_timeout` of the environment, and deploy with `npx aws-cdk@2 deploy X`; see "
     "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a-secret-with-a-name-that-is-longer-than-a-line for more."
 )
+
+
+OUTSIDE: dict[TextIO, int] = {}  # the other end of each terminal
 
 
 class Terminal:
@@ -32,6 +36,7 @@ class Terminal:
         self.outside, inside = pty.openpty()
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.stream: TextIO = os.fdopen(inside, "w")
+        OUTSIDE[self.stream] = self.outside
 
     def close(self) -> None:
         self.stream.close()
@@ -98,3 +103,34 @@ def test_characters_of_two_columns_count_as_two(columns: TextIO, word: str) -> N
     assert max(widths) <= 40
     assert min(widths[:-1]) + cell_len(f" {word}") > 40
     assert " ".join(line.removeprefix("  Do").strip() for line in lines) == text
+
+
+@pytest.mark.parametrize("columns", [80], indirect=True)
+def test_terminal_without_colours_breaks_between_words_only_what_may_be_broken(
+    columns: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", columns)
+        show_styled(Styled((TEXT, "bold"), wrap=True), Styled((TEXT, "bold")))
+    columns.flush()
+    shown = os.read(OUTSIDE[columns], 65_536).decode().replace("\r", "")
+    assert shown.endswith(f"\n{TEXT}\n")
+    assert widest(shown.removesuffix(f"{TEXT}\n")) <= 80
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("columns", [80], indirect=True)
+def test_option_that_accepts_a_hazard_can_be_copied_as_one_line(
+    columns: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", columns)
+        for rule in ("short", "require-concurrent-index-creation"):
+            findings.show([findings.Finding("warning", "It waits.", "018_a.sql", 1, 1, "", rule)])
+    columns.flush()
+    shown = os.read(OUTSIDE[columns], 65_536).decode().replace("\r", "")
+    assert "  = or accept it: -- migration: allow = short because REASON\n" in shown
+    option = "-- migration: allow = require-concurrent-index-creation because REASON"
+    assert f"  = or accept it:\n        {option}\n" in shown

@@ -147,7 +147,7 @@ def test_nothing_filled_in_is_refused_and_says_so(migrations: Migrations, name: 
     expected = {f"{each.step}{each.role}.sql" for each in drafts if each.missing and each.role != ".verify"}
     refused = [reason for reason in told.values() if reason]
     assert {file.removeprefix(file[:5]) for file, reason in told.items() if reason} == expected
-    assert all("nobody is there to fill it in; write its value" in reason for reason in refused)
+    assert all("variables of psql aren't replaced here; write the value" in reason for reason in refused)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -231,7 +231,7 @@ def test_partitions_that_are_not_named_stay_to_be_filled_in(migrations: Migratio
     assert [each.missing for each in drafts] == [(":partition", ":partition_index"), ()]
     write(migrations, drafts)
     told = refusals(migrations)
-    assert "write its value" in told["001_x.sql"]
+    assert "write the value" in told["001_x.sql"]
     write(migrations, [Draft(e.step, e.role, e.text.replace(":partition", "sale_1"), ()) for e in drafts])
     assert not any(refusals(migrations).values())
 

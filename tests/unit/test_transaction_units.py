@@ -10,14 +10,14 @@ from aurora_migrations.compiler.nontransactional import nontransactional
 from aurora_migrations.compiler.parser import parse, tokens
 from aurora_migrations.compiler.transaction_units import Layout, find_units, is_read_only
 
-PLAIN = "one transaction: nothing in the file asks for anything else"
+PLAIN = "one transaction"
 WRAPPED = "one transaction: the file's own BEGIN ... COMMIT"
-BLOCKS = "each block apart: the file has BEGIN ... COMMIT blocks of its own"
-OFF = "each statement and block apart: the file says transaction = off"
+BLOCKS = "each block on its own: the file has BEGIN ... COMMIT blocks of its own"
+OFF = "each statement and block on its own: transaction = off"
 
 
 def alone(what: str) -> str:
-    return f"each statement and block apart: {what} can't run inside a transaction"
+    return f"each statement and block on its own: {what} can't run inside a transaction"
 
 
 def layout(text: str, transaction: str | None = None) -> Layout:

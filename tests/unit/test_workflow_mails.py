@@ -76,7 +76,7 @@ def test_what_is_said_to_people_is_shown_and_nothing_else(cause: Any, why: str) 
 
 
 def test_mail_of_the_function_that_failed_is_read() -> None:
-    written = layout.Mail("s", 'b "\\', "high", "X", "018")
+    written = layout.Mail("s", 'b "\\', "high", "X", "018", '{"version": "1.0"}')
     told = json.dumps({"error": "X", "mail": written.to_dict()})
     assert read_failure({"Error": "X", "Cause": raised(told)}).mail == written
 

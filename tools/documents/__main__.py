@@ -10,7 +10,7 @@ from tools.documents import ROOT, cli, errors, golden, rules, settings, state_ma
 def main() -> None:
     """Writes the files that differ from what the code makes, and prints their names."""
     wanted = golden.files()
-    for path in sorted({*golden.MAILS.glob("*.txt")} - wanted.keys()):
+    for path in sorted({*golden.MAILS.glob("*"), *golden.CHAT.glob("*")} - wanted.keys()):
         path.unlink()
         print(f"removed {path.relative_to(ROOT)}")
     for path, text in wanted.items():

@@ -25,7 +25,7 @@ from tests.examples.examples import ARN, ENVIRONMENT, EXECUTION, REGION, Example
 from tools.documents import ROOT
 
 FOLDER = ROOT / "tests" / "golden"
-MAILS, TERMINAL = FOLDER / "mails", FOLDER / "terminal"
+MAILS, CHAT, TERMINAL = FOLDER / "mails", FOLDER / "chat", FOLDER / "terminal"
 HOLDER = Holder(5120, "migrator", application_name(EXECUTION), "2026-11-23T04:00:17Z")
 ASKED = {"target": "018", "trigger": "cli", "requested_by": "ana@build-7"}
 UNDOING = {**ASKED, "action": "rollback", "confirm": "018"}
@@ -45,7 +45,12 @@ ENDS = ("TIMED_OUT", "ABORTED", "FAILED")
 
 
 def files() -> dict[Path, str]:
-    """What every golden mail must hold."""
+    """What every golden file must hold."""
+    return mails() | {CHAT / f"{name}.json": text for name, text in chats()}
+
+
+def mails() -> dict[Path, str]:
+    """The same for the mails alone."""
     return {MAILS / f"{name}.txt": text for name, text in (*errors(), *successes(), *machines())}
 
 
@@ -56,9 +61,29 @@ def errors() -> Iterator[tuple[str, str]]:
 
 def failure_mail(example: Example) -> tuple[str, str]:
     """Subject and body of the mail about an example, written as `functions.entrypoint` has it written."""
-    run = mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked)
-    written = mail.failure(in_environment(example.error, example.asked, run), run)
+    written = _failure(example)
     return written.subject, written.body
+
+
+def _failure(example: Example) -> Mail:
+    run = mail.Run(ENVIRONMENT, example.step, EXECUTION, ARN, example.asked)
+    return mail.failure(in_environment(example.error, example.asked, run), run)
+
+
+def chats() -> Iterator[tuple[str, str]]:
+    """Some mails as messages for chat: of each writer one, and a success."""
+    by_name = {example.name: example for example in examples()}
+    answer, execution_input = results.ANSWERS["success"]
+    success = mail.success(answer, mail.Run(ENVIRONMENT, "verify", EXECUTION, ARN, execution_input))
+    assert success is not None
+    written = {
+        "MigrationFailed": _failure(by_name["MigrationFailed"]),
+        "function-died": workflow_mails.failure(DIED, RUN, PENDING),
+        "failure-no-function-could-tell": unwritten(FAILED, DIED.error),
+        "success": success,
+    }
+    for name, each in written.items():
+        yield name, json.dumps(json.loads(each.chat), indent=2, ensure_ascii=False) + "\n"
 
 
 def successes() -> Iterator[tuple[str, str]]:
@@ -111,7 +136,7 @@ def end(status: str, execution_input: Mapping[str, str] | None = ASKED) -> dict[
 def unwritten(what: str, *details: str) -> Mail:
     """A state machine's own mail, with what it knows in its places."""
     text = layout.unwritten(ENVIRONMENT, REGION, what)
-    return replace(text, body=text.body.format(*details, ARN))
+    return replace(text, body=text.body.format(*details, ARN), error=details[0])
 
 
 def _format_mail(subject: str, body: str) -> str:

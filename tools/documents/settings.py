@@ -38,7 +38,7 @@ def schema() -> str:
     context = {"type": "object", "required": ["environments"], "properties": {"environments": environments}}
     whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$comment": f"Made from aurora_migrations/cdk/config by {RENEW}; a test says when it is stale.",
+        "$comment": f"Made from aurora_migrations/cdk/config by {RENEW}; a test fails when it is stale.",
         "title": "cdk.json",
         "type": "object",
         "required": ["context"],

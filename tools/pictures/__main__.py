@@ -33,7 +33,7 @@ SCENE = (
 
 
 def main() -> None:
-    """Writes docs/img/, and prints the names of what it has written."""
+    """Writes docs/img/, and prints the names of the files."""
     screen = _play()
     IMAGES.mkdir(exist_ok=True)
     for theme in svg.THEMES:

@@ -33,7 +33,7 @@ class Cell:
 
 
 class Screen:
-    """Lines of cells. It grows downwards; the cursor moves as the escape sequences of colours and live lines say."""
+    """Lines of cells. It grows downwards; the cursor moves as the escape sequences of colours and live lines demand."""
 
     def __init__(self, columns: int) -> None:
         self.columns = columns

@@ -14,7 +14,7 @@ _SANS = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 @dataclass(frozen=True)
 class Box:
-    """A state; `column` and `row` say where it is, `color` is a field of Theme."""
+    """A state; `column` and `row` are its place, `color` is a field of Theme."""
 
     state: str
     what: str

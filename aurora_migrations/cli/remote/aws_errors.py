@@ -35,7 +35,7 @@ READ_ERRORS = (*CALL_ERRORS, LookupError)
 _THROTTLED = ("ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException")
 _TRANSIENT = (*_THROTTLED, "InternalFailure", "ExecutionDoesNotExist")
 _TEXTS = ("message", "cause", "state", "solution", "next_command")
-_NO_FACTS = (*_TEXTS, "error", "execution", "mail")  # the mail says the same once more
+_NO_FACTS = (*_TEXTS, "error", "execution", "mail")  # the mail repeats it
 _SHOWN = 1_000  # characters of a cause that nobody has written for people
 _LOG_IN = "Log in as for the AWS CLI (aws sso login, or aws configure), or name a profile with --profile NAME."
 
@@ -98,7 +98,7 @@ class LoginRefused(CloudError):
 
 
 class RegionMissing(CloudError):
-    """Nothing says which region is meant."""
+    """No region is set."""
 
     codes = "NoRegionError InvalidRegionError"
     what = "No AWS region was given, or it doesn't exist."
@@ -108,7 +108,7 @@ class RegionMissing(CloudError):
 
 
 class AccessDenied(CloudError):
-    """The role that asks may not do this."""
+    """The role in use may not do this."""
 
     codes = (
         "AccessDenied AccessDeniedException AuthorizationError AuthorizationErrorException "
@@ -116,9 +116,7 @@ class AccessDenied(CloudError):
     )
     what = "Access denied."
     cause = "The policies of your role don't allow it, or it is the role of another account."
-    solution = (
-        "Compare the account and role above with those of the stack, and ask their administrator for the permission."
-    )
+    solution = "Compare the account and role above with those of the stack, and have their administrator allow it."
 
 
 class CloudUnreachable(CloudError):
@@ -167,7 +165,7 @@ class LocalCloudFailed(CloudError):
 
     next_command = NextCommand("check")
     cause = "One of its parts (PostgreSQL, the template, the package of the functions) could not be built."
-    solution = "The message above says what to do."
+    solution = "The message above has the remedy."
 
 
 class ExecutionFailed(CloudError):
@@ -227,14 +225,14 @@ def to_cloud_error(error: Exception) -> CloudError:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether asking again about an execution may help: throttled, or a network that is away for a moment."""
+    """Whether another request about an execution may help: throttled, or a network that is away for a moment."""
     if isinstance(error, aws.ClientError):
         return error.response.get("Error", {}).get("Code") in _TRANSIENT or _status(error) >= 500
     return isinstance(error, (aws.HTTPClientError, aws.ConnectionError))
 
 
 def is_unanswered(error: Exception) -> bool:
-    """Whether the call may have done its work all the same: the answer was lost, broken, or none that says no."""
+    """Whether the call may have done its work all the same: the answer was lost, broken, or no refusal."""
     if isinstance(error, aws.ClientError):
         return _status(error) >= 500
     return not isinstance(error, aws.BotoCoreError) or is_transient(error)
@@ -270,7 +268,7 @@ def contract_broken(execution: str, what: str) -> ExecutionFailed:
     """The error of an execution that succeeded with an output that this version can't read."""
     error = ExecutionFailed(
         f"The execution {execution} succeeded, but {what}.",
-        cause="Something else deployed the stack, or: is the state machine of another version?",
+        cause="Another version of aurora-migrations deployed the stack, or it isn't one of its stacks.",
         solution="Deploy the environment with this version, or use the command of the version that deployed it.",
         next_command=NextCommand("logs", (execution,)),
     )
@@ -315,7 +313,7 @@ def error_of(execution: Execution) -> MigratorError:
 
 
 def error_payload(cause: str | None) -> dict[str, Any] | None:
-    """The engine's error in a Cause of Step Functions: JSON, as the text of what Lambda raised."""
+    """The engine's error in a Cause of Step Functions: JSON, as the text of Lambda's exception."""
     raised = parse_object(cause)
     found = parse_object(raised.get("errorMessage")) if raised else None
     return found if found and isinstance(found.get("error"), str) and isinstance(found.get("message"), str) else None

@@ -31,7 +31,7 @@ from aurora_migrations.local.postgres.errors import ServerError
 
 # Seconds. These calls are answered at once, or not at all.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
-_DIRECT = Config(proxies={})  # the local cloud is on this machine, whatever HTTP_PROXY says
+_DIRECT = Config(proxies={})  # the local cloud is on this machine, whatever HTTP_PROXY is
 # What a session for the local cloud would take from the caller's AWS configuration: nothing, though a profile be named.
 _NO_CONFIGURATION: dict[str, tuple[None, None, str | None, None]] = {
     "profile": (None, None, None, None),
@@ -42,7 +42,7 @@ _STACKS = Names("").stack
 _NAMED = 10
 _PAGE = 1_000  # the most that one call returns: `status --watch` starts 240 executions an hour
 RUNNING = "RUNNING"
-_ROOM = "See to permissions and room there; AURORA_MIGRATIONS_LOCAL names another folder for what is kept."
+_ROOM = "Check permissions and free space there; AURORA_MIGRATIONS_LOCAL names another folder for what is kept."
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Execution:
 
 
 def is_change(asked: Mapping[str, Any]) -> bool:
-    """Whether an input asks for a run (as it does without an action) or another change; all else is read-only."""
+    """Whether an input starts a run (as it does without an action) or another change; all else is read-only."""
     return (asked.get("action") or CHANGES[0]) in CHANGES
 
 
@@ -168,7 +168,7 @@ class Environment:
         and finds what it has started.
 
         Raises:
-            CloudError: it wasn't started; or a run or rollback may have been, which the error's state says.
+            CloudError: it wasn't started; or a run or rollback may have been, which the error's state shows.
         """
         machine = self.machine
         try:
@@ -187,7 +187,7 @@ class Environment:
                     raise lost.while_running(name, f"The execution {name} has been started, and has ended.") from lost
             known = errors.to_cloud_error(error)
             if errors.is_unanswered(error) and is_change(asked):
-                known.solution += " But look first whether this one was started."
+                known.solution += " But check first whether this one was started."
                 known = known.while_running(name, f"The execution {name} may have been started.")
             raise known from error
 
@@ -221,8 +221,8 @@ class Environment:
         if self.endpoint is not None:
             raise errors.ExecutionNotFound(
                 "This local cloud has run nothing so far.",
-                cause="A local cloud lasts for one command, unless `up` keeps it running; of what earlier ones "
-                "did, the database's history is left.",
+                cause="A local cloud lasts for one command, unless `up` keeps it running; of earlier ones, "
+                "the database's history is left.",
                 solution="See `aurora-migrations history --local`, or keep one running in another terminal.",
                 next_command=NextCommand("up"),
             )

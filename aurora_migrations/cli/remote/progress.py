@@ -264,7 +264,7 @@ def _facts(event: str, record: _Record) -> str:
         case LogEvent.MIGRATION_FINISHED:
             duration, kept = fact("duration_ms"), len(fact("verified") or ())
             took = format_duration(duration) if isinstance(duration, int | float) else ""
-            found = [str(fact("file") or ""), took, f"{plural(kept, 'promise')} kept" if kept else ""]
+            found = [str(fact("file") or ""), took, f"{plural(kept, 'expectation')} met" if kept else ""]
             return ", ".join(filter(None, [*found, *map(str, fact("locks") or ())]))
         case LogEvent.CALL_FINISHED:
             return ", ".join(f"{key} {value}" for key, value in (fact("answer") or {}).items() if value is not None)

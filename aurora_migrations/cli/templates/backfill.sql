@@ -1,9 +1,9 @@
 -- >>> .sql
 -- migration: transaction = off
 --
--- Each statement commits by itself, so rows stay locked for one batch only. A run that fails leaves the batches before
+-- Each statement commits on its own, so rows stay locked for one batch only. A run that fails leaves the batches before
 -- in; the next run goes on at the one that failed.
--- Deploy it when whatever writes rows of :table fills :column by itself: rows that come in meanwhile are not looked at.
+-- Deploy it when whatever writes rows of :table fills :column, too: rows that come in meanwhile are not covered.
 
 -- Where each batch ends, by :key: the primary key, or another column with an index and without NULLs.
 -- Takes ACCESS SHARE on :table: readers and writers go on.

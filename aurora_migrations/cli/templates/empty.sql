@@ -1,6 +1,6 @@
 -- >>> .sql
 --
--- Options, if this file needs them, stand here at the top, such as:
+-- Options, if this file needs them, belong here at the top, such as:
 --   -- migration: lock_timeout = 2s
 --   -- migration: statement_timeout = 10min
 --   -- verify: rows some_table = 0

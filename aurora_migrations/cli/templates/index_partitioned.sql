@@ -1,7 +1,7 @@
 -- >>> .sql
 -- migration: allow = require-concurrent-index-creation because with ON ONLY nothing is built
 --
--- Each statement commits by itself, and a run that was interrupted goes on at the one that it was in. The index of the
+-- Each statement commits on its own, and a run that was interrupted continues with the same one. The index of the
 -- parent is invalid until that of every partition is attached; partitions that are made meanwhile get theirs at once. A
 -- partition that has partitions itself needs the same three steps.
 

@@ -21,9 +21,9 @@ ALTER TABLE :table
     ADD CONSTRAINT :not_null CHECK (:column IS NOT NULL) NOT VALID;
 -- >>> _3_not_null.sql
 -- migration: allow = adding-not-nullable-field because the constraint validated in step 2 proves it: no row is read
--- migration: allow = ban-drop-constraint because NOT NULL says the same
+-- migration: allow = ban-drop-constraint because NOT NULL replaces it
 --
--- Step 3 of 3: the column itself says so, and the constraint goes.
+-- Step 3 of 3: the column itself is NOT NULL, and the constraint goes.
 -- Deploy it any time after step 2, in the same release or a later one.
 
 -- Takes ACCESS EXCLUSIVE on :table, for a moment. First NOT NULL, while the constraint proves it, then away with that.
@@ -32,7 +32,7 @@ ALTER TABLE :table DROP CONSTRAINT :not_null;
 -- >>> _3_not_null.down.sql
 -- migration: transaction = off
 --
--- Each statement commits by itself, so that no strong lock is held while the second one reads the table.
+-- Each statement commits on its own, so that no strong lock is held while the second one reads the table.
 
 -- Takes ACCESS EXCLUSIVE on :table, for a moment.
 ALTER TABLE :table ADD CONSTRAINT :not_null CHECK (:column IS NOT NULL) NOT VALID;

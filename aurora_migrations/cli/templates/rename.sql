@@ -35,7 +35,7 @@ ALTER TABLE :table DROP COLUMN :to;
 -- migration: transaction = off
 --
 -- Step 2 of 3: :to in the rows that are there.
--- Each statement commits by itself, so rows stay locked for one batch only. A run that fails leaves the batches before
+-- Each statement commits on its own, so rows stay locked for one batch only. A run that fails leaves the batches before
 -- in; the next run goes on at the one that failed.
 -- Deploy it any time after step 1, and before the release that reads :to.
 

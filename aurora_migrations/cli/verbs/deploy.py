@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
             display.note(environment.introduction)
             executions = started(str(environment.endpoint), environment.session.get_credentials().secret_key)
             execution, *others = ours_first(environment.machine, executions)
-            display.note(f"Deployed; the event has started the execution {execution.rpartition(':')[2]}")
+            display.note(f"Deployed; started execution {execution.rpartition(':')[2]}")
             for other in others:
                 display.note(f"It has also started {other.rpartition(':')[2]}, which isn't followed here")
             data = Follower(environment, environment.read(execution), display).to_the_end().result()
@@ -104,7 +104,7 @@ def ours_first(machine: str, executions: Sequence[str]) -> Sequence[str]:
     raise LocalCloudFailed(
         "The migrations are deployed, but the event of the deployment has started no execution.",
         cause="The rule that starts one is disabled or has another pattern or target, or the start was refused: then "
-        "the event is in the queue of dead letters, and a mail says so.",
+        "the event is in the queue of dead letters, and a mail reports it.",
         solution="Start an execution by hand, or restart `up`: a new local cloud has the rule of the template.",
         state="The functions have the new migrations; none of them was run.",
         next_command=NextCommand("run", ("--env", options.LOCAL)),

@@ -1,4 +1,4 @@
-"""`aurora-migrations doctor`: checks an environment and says how to fix it: its stack, what it consists of and depends
+"""`aurora-migrations doctor`: checks an environment and shows how to fix it: its stack, what it consists of and depends
 on, its last run and its database. A check that can't be made doesn't keep the others from being made."""
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _made(name: str, check: Check, environment: Environment, arguments: argparse
         yield from check(environment, arguments)
     except (MigratorError, *CALL_ERRORS) as error:
         known = error if isinstance(error, MigratorError) else to_cloud_error(error)
-        if isinstance(known, AccessDenied) and name != "login":  # it says nothing about the environment
+        if isinstance(known, AccessDenied) and name != "login":  # it shows nothing about the environment
             yield Finding(name, "warn", f"Can't be checked: {known.message}", known.solution)
             return
         known = options.with_next_command(known, "status", arguments)
@@ -285,7 +285,7 @@ def _database(environment: Environment, arguments: argparse.Namespace) -> Findin
     yield Finding("database", "ok", message)
     if not status["sound"]:
         yield Finding("migrations", "FAILED", status["message"], _command("status", arguments))
-    elif status["counts"]["pending"] or status["counts"]["partly in"]:
+    elif status["counts"]["pending"] or status["counts"]["partly applied"]:
         yield Finding("migrations", "warn", status["message"], _command("run", arguments))
     else:
         yield Finding("migrations", "ok", status["message"])

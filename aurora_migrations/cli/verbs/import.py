@@ -43,8 +43,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "import",
         "Lays the migrations of another tool out as ours: names, and the parts that apply and undo. Shows what it will "
-        "write and asks; --yes answers. The other tool's folder stays as it is, nothing is overwritten, and no SQL is "
-        "edited: files are only cut where their tool says so.",
+        "write, and asks first unless --yes is given. The other tool's folder stays as it is, nothing is overwritten, "
+        "and no SQL is edited: files are only cut at their tool's own markers.",
         "import db/migrations --migrations migrations",
         "import prisma/migrations --tool prisma --yes",
     )

@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
                 note(environment.introduction)
             execution = environment.find(arguments.execution)
             if not raw:
-                asked = describe_input(execution.input) or "{}"
-                show(f"Execution {execution.name}, started {iso(execution.started_at)}, input: {asked}")
+                given = describe_input(execution.input) or "{}"
+                show(f"Execution {execution.name}, started {iso(execution.started_at)}, input: {given}")
             follower = Follower(environment, execution, Plain(_show_record if raw else show))
             ended = follower.to_the_end() if arguments.follow else follower.once()
             if raw:

@@ -71,7 +71,7 @@ _OPTIONS = {
     "partitioned": "index: the table is partitioned",
     "partition": "index: a partition of the table; once for each",
 }
-_SHAPES = ("batches", "partitioned", "partition")  # options that say how often a part of the text is repeated
+_SHAPES = ("batches", "partitioned", "partition")  # options for how often a block of the text is repeated
 _TABLES = ("table", "references", "partition")
 _AS_WRITTEN = ("type", "value")
 
@@ -109,7 +109,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = options.make_parser(
         "new",
         "Writes the next migration's file, with the next number; where the folder numbers by time (14 digits), "
-        "with the time. With --template, the files of a change that would hurt if it were done at once.",
+        "with the time. With --template, the files of a change that is risky in one step.",
         'new "add email to users" --down',
     )
     parser.add_argument("description", metavar="DESCRIPTION", help="a few words, from which the file is named")
@@ -239,9 +239,9 @@ def draft(name: str, given: Mapping[str, Any]) -> list[Draft]:
     count = given.get("batches", _BATCHES)
     if not 1 <= count <= _MOST_BATCHES:
         raise InvalidInput(
-            f"--batches {count} is none or too many.",
+            f"--batches must be from 1 to {_MOST_BATCHES}, not {count}.",
             cause="Each batch is a statement in the file.",
-            solution=f"Take 1 to {_MOST_BATCHES}; each should be done in some seconds.",
+            solution="Take as many as make each batch a matter of a few seconds.",
         )
     partitions = given.get("partition", [] if given.get("partitioned") else None)
     fields = _fields({option: value for option, value in given.items() if option not in _SHAPES})

@@ -37,7 +37,7 @@ from aurora_migrations.engine.script import Source
 from aurora_migrations.engine.status import complete_answer, history_answer, list_answer, plan_answer, status_answer
 
 Data = Mapping[str, Any]
-_NOT_IN = ("pending", "partly in", "out of order")
+_NOT_IN = ("pending", "partly applied", "out of order")
 _DIRECT_PAUSE, _REMOTE_PAUSE = 2.0, 15.0  # seconds; each status of an environment is an execution
 _HOUR_MS = 3_600_000
 

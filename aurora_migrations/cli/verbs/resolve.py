@@ -24,8 +24,8 @@ def main(verb: str, argv: Sequence[str]) -> int:
     if resolves:
         parser = options.make_parser(
             "resolve",
-            "Settles a statement that commits by itself (CALL, DO) and whose run ended before it did. Check in the "
-            "database how far it got. Then say `applied` if it is done; with `again` the next run starts it from its "
+            "Settles a statement that commits on its own (CALL, DO) and whose run ended before it did. Check in the "
+            "database how far it got. Then type `applied` if it is done; with `again` the next run starts it from its "
             "beginning. Asks first; --confirm answers, with the same word.",
             "resolve 018 applied --env dev",
             "resolve 018 again --database-url postgresql://app:secret@localhost/shop",

@@ -10,12 +10,11 @@ from typing import Any
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import Display, choose_display, note, print_json
 from aurora_migrations.cli.verbs.run import DIRECT, Progress, make_request, print_done, print_summary
-from aurora_migrations.compiler.folder_source import source_of
-from aurora_migrations.engine import Migration, MigratorError, Session, interrupts, roll_back
+from aurora_migrations.engine import MigratorError, Session, interrupts, roll_back
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import Cancelled, InvalidInput, NextCommand
 from aurora_migrations.engine.history import read_applied
-from aurora_migrations.engine.plan import plan_rollback, version_of, with_down_files
+from aurora_migrations.engine.plan import no_down_files, plan_rollback, version_of
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
             if not confirm:
                 with Session(request.url, execution) as session:
                     chosen = plan_rollback(request.source.package, read_applied(session), arguments.target)
-                confirm = _confirmed([down_name(migration) for migration in chosen], arguments)
+                confirm = _confirmed([migration.name for migration in chosen], arguments)
             with progress.shown(), interrupts.deferred(acknowledge=arguments.output == "text"):
                 data = roll_back(request, arguments.target, confirm).to_dict()
     except MigratorError as error:
@@ -69,24 +68,14 @@ def _roll_back_remotely(arguments: argparse.Namespace, execution: str) -> Mappin
         if not confirm:
             name, listing = options.execution_name(options.READ_ONLY), {"action": "list-migrations"}
             listed = execute_in(environment, arguments, name, listing, Display())
-            names = _names_from(listed, arguments.target)
-            if arguments.local:  # which has the files of this folder
-                versions = {version_of(name.partition("_")[0]) or 0: name for name in names}
-                chosen = with_down_files(source_of(arguments.migrations).package, versions)
-                names = [down_name(migration) for migration in chosen]
-            confirm = _confirmed(names, arguments)
+            confirm = _confirmed(_names_from(listed, arguments.target), arguments)
         asked = {"action": "rollback", "target": arguments.target, "confirm": confirm}
         return execute_in(environment, arguments, execution, asked, display)
 
 
-def down_name(migration: Migration) -> str:
-    """The name of its down file."""
-    return f"{migration.name.removesuffix('.sql')}.down.sql"
-
-
 def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
-    """What is applied, from the newest down to the target. The list doesn't say whether there are down files: the
-    rollback refuses a missing one before it undoes anything."""
+    """The migrations to undo, from the newest down to the target. InvalidInput, if it isn't applied, or one of them has
+    no down file in the environment's package."""
     lowest, entries = version_of(target) or 0, listed["migrations"]
     applied = [entry for entry in entries if entry["applied_at"]]
     numbers = [version_of(entry["migration"]) or 0 for entry in applied]
@@ -108,27 +97,26 @@ def _names_from(listed: Mapping[str, Any], target: str) -> list[str]:
             cause="The environment's history doesn't have it.",
             solution="See `aurora-migrations list` for what is applied.",
         )
-    return [entry["name"] for entry, number in zip(applied, numbers, strict=True) if number >= lowest][::-1]
+    chosen = [entry for entry, number in zip(applied, numbers, strict=True) if number >= lowest][::-1]
+    if missing := [entry["name"] for entry in chosen if not entry.get("has_down_file", True)]:
+        raise no_down_files(missing)
+    return [entry["name"] for entry in chosen]
 
 
 def _confirmed(names: Sequence[str], arguments: argparse.Namespace) -> str:
-    """Shows what would be undone (`names`, the newest first), and has the person type the newest number. Otherwise
-    nothing is started, so nobody is mailed."""
+    """Shows the down files that undo these migrations, the newest first, and has the person type the newest number.
+    Otherwise nothing is started, so no mail is sent."""
     newest = names[0].partition("_")[0]
+    files = [f"{name.removesuffix('.sql')}.down.sql" for name in names]
     if not sys.stdin.isatty():
         raise InvalidInput(
-            f"Rolling back needs a confirmation; it would undo: {', '.join(names)}.",
+            f"Rolling back needs a confirmation; it would run: {', '.join(files)}.",
             cause="Standard input is no terminal to ask at, and --confirm wasn't given.",
             solution=f"Add --confirm {newest}, the number of the newest applied migration.",
             next_command=NextCommand("rollback", (arguments.target, "--confirm", newest)),
         )
     question = f"Data that they drop is lost. Type {newest}, the newest number, to continue: "
-    lines = [
-        "This would run, in this order:" if names[0].endswith(".down.sql") else "This would undo, in this order:",
-        *(f"  {name}" for name in names),
-        question,
-    ]
-    note(*lines, end="")
+    note("This would run, in this order:", *(f"  {file}" for file in files), question, end="")
     answer = sys.stdin.readline().strip()
     if not answer:
         raise Cancelled(

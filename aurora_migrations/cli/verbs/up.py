@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aurora_migrations import project
 from aurora_migrations.cli import options
 from aurora_migrations.cli.keyboard import pressed
-from aurora_migrations.cli.output import Styled, note, show, show_styled
+from aurora_migrations.cli.output import Styled, columns_of, note, show, show_styled
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.engine.options import format_duration
@@ -74,25 +74,40 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _introduce(cloud: Cloud, url: str, migrations: Path, first: bool) -> None:
+    run = str(NextCommand("run", ("--local", *options.folder(migrations))))
+    windows = sys.platform == "win32"
+    form = "$env:{}='{}';" if windows else "{}={}"
     # The command that starts a run, to be copied, with all that the AWS CLI needs where it was never configured.
-    keys = {"AWS_ACCESS_KEY_ID": cloud.access_key, "AWS_SECRET_ACCESS_KEY": cloud.secret_key}
-    form = "$env:{}='{}'; " if sys.platform == "win32" else "{}={} "
-    given = "".join(form.format(*each) for each in keys.items())
-    asked = f"stepfunctions start-execution --state-machine-arn {cloud.machine} --input '{{}}'"
+    start = (
+        form.format("AWS_ACCESS_KEY_ID", cloud.access_key),
+        form.format("AWS_SECRET_ACCESS_KEY", cloud.secret_key),
+        f"aws --region {cloud.region} --endpoint-url {cloud.endpoint}",
+        "stepfunctions start-execution --input '{}' --state-machine-arn",
+        cloud.machine,
+    )
     lines = {
-        "Endpoint": f"{cloud.endpoint}   (region {cloud.region}, access key {cloud.access_key})",
-        "Secret": f"{cloud.secret_key}   (the secret access key; new at every start)",
-        "Machine": cloud.machine,
-        "Database": url,
+        "Run": run if first else "(the commands with --local find the cloud that was up first)",
         "Inbox": cloud.inbox,
+        "Database": url,
         "Migrations": str(migrations),
-        "Start": f"{given}aws --region {cloud.region} --endpoint-url {cloud.endpoint} {asked}",
-        "or": str(NextCommand("run", ("--local", *options.folder(migrations))))
-        if first
-        else "(the commands with --local find the cloud that was up first)",
+        "Endpoint": f"{cloud.endpoint}   (region {cloud.region}, access key {cloud.access_key})",
+        "Secret": f"{cloud.secret_key}   (new at every start)",
+        "Machine": cloud.machine,
+        "Start": " ".join(start),
     }
-    show("The local cloud is up.", *(f"  {name:11}{value}" for name, value in lines.items()))
+    width = columns_of(sys.stdout) or math.inf
+    show("The local cloud is up.")
+    for name, value in lines.items():
+        if len(line := f"  {name:12}{value}") <= width:
+            show(line)
+        else:  # broken only where it can still be copied
+            show(f"  {name}", *(f"    {part}" for part in (in_lines(start, windows) if name == "Start" else [value])))
     show(_KEYS if sys.stdin.isatty() else "Ctrl-C ends it.")
+
+
+def in_lines(start: Sequence[str], windows: bool) -> list[str]:
+    """A command in several lines, of which the shell makes one."""
+    return [*(f"{part} {'`' if windows else chr(92)}" for part in start[:-1]), start[-1]]
 
 
 def status_line(change: dict[str, Any]) -> Styled | None:
@@ -116,7 +131,7 @@ def status_line(change: dict[str, Any]) -> Styled | None:
 def _watch(
     cloud: Cloud, news: queue.Queue[dict[str, Any]], ended: Callable[[], Path | None], keys: Iterator[str]
 ) -> None:
-    """Prints what happens, and does what a key stands for, until q or the end of what is typed. `ended` returns
+    """Prints what happens, and runs the command of each key, until q or the end of the input. `ended` returns
     PostgreSQL's log when its process is gone."""
     shown, checked = 0, time.monotonic()  # infinity once that was reported
     for key in keys:

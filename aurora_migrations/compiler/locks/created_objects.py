@@ -303,7 +303,7 @@ def _sets_search_path(node: Any) -> bool:
 #
 # What a statement causes without naming it can't be seen, and isn't guessed: a trigger or an event trigger, a rule, an
 # operator of one's own, a function of one's own that has the name of one of PostgreSQL's. If one of these drops a
-# table, verify reports it as missing until a new migration says that it must be gone.
+# table, verify reports it as missing until a new migration expects it to be gone.
 
 _READS = (ACCESS_SHARE, ROW_SHARE)
 _OPAQUE = frozenset(
@@ -323,8 +323,8 @@ def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
 
     What it only reads isn't among them, nor what it drops, nor what is temporary. What is done inside a function or a
     DO block can't be seen. The names are quoted as PostgreSQL quotes, with a schema where the file names or sets one,
-    in the order of their first mention. Views, indexes and sequences may be among them: only the database can tell
-    those apart.
+    in the order of their first mention. Views, indexes and sequences may be among them: only the database
+    knows which.
     """
     created, found, place = CreatedObjects(), dict[Name, int](), itertools.count()
     for node in _nodes(statements, created):
@@ -342,8 +342,8 @@ def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
 
 
 def created_and_removed(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tables that exist for certain, named as by `changed_relations`, and the bare names of what may be removed;
-    `ANYTHING` among these, if it may be anything."""
+    """The tables that exist for certain, named as by `changed_relations`, and the bare names of those that may be
+    removed; `ANYTHING` among these, if it may be anything."""
     created, certain, removed = CreatedObjects(), dict[str, dict[Name, None]](), dict[str, None]()
     path_is_known = True  # if not, a table without a schema in its name may be anywhere, or temporary
     for node in _nodes(statements, created):

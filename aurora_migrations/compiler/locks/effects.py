@@ -115,7 +115,7 @@ def caveat(node: Any) -> str:
         if node.subtype in ("C", "V", "O") and not unchecked:  # ADD CONSTRAINT, VALIDATE CONSTRAINT, SET NOT NULL
             found = "every table with a column of the domain is read under a SHARE lock"
     elif kind == "AlterTableStmt" and node.objtype == _ALTERS_TYPE:
-        found = "tables of this type are altered with it, if it says CASCADE"
+        found = "tables of this type are altered with it, with CASCADE"
     elif kind == "DropStmt" and node.remove_type == _DROPS_STATISTICS:
         found = "the statistics' table, which the statement doesn't name, takes SHARE UPDATE EXCLUSIVE"
     elif kind in ("AlterTableStmt", "DropStmt"):

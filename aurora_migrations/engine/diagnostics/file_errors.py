@@ -406,7 +406,7 @@ def not_retried(error: MigratorError) -> MigratorError:
 
 
 def nobody_knows(job: Job, number: int, statement: Nontransactional) -> InDoubt:
-    """The error of a statement that commits by itself and whose run ended before it did."""
+    """The error of a statement that commits on its own and whose run ended before it did."""
     line = job.script.statements[job.unit(number).statements[0]].line
     resolve = NextCommand("resolve", (job.migration.label, "again"))
     stays = f"What unit {number + 1} has committed stays."

@@ -26,7 +26,7 @@ MOST_TRIES = 500
 MOST_CONNECTIONS = 5  # lost ones that a run replaces
 _BEYOND_DEADLOCK_TIMEOUT = 300  # ms; an autovacuum that was cancelled takes a moment to end
 _POLL = (0.05, 0.5)  # seconds, the first and the longest, between two checks whether the blockers have ended
-MEANWHILE = "waiting for others to let go of their locks"
+MEANWHILE = "waiting for other sessions to release their locks"
 _PAUSE = (0.2, 10.0)  # the same, where no blocker was seen
 
 

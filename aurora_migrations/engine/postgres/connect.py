@@ -165,7 +165,7 @@ def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) 
     if matches(busy, "recovery mode|not (?:yet )?accepting connections"):
         return DatabaseBusy(f"{place} takes no connection now: {message}.", host=host)
     if matches("session is read-only|server is in hot standby mode"):
-        return NotAWriter(f"{place} is a standby (a reader), and the URL asks for a writer.", host=host)
+        return NotAWriter(f"{place} is a standby (a reader), and the URL demands a writer.", host=host)
     if matches("received invalid response to SSL negotiation"):
         return _unreachable(message, host, port, params)
     if matches("unsupported startup parameter"):
@@ -174,8 +174,8 @@ def _why_not_connected(text: str, host: str, port: str, params: dict[str, Any]) 
         return _no_url(_PARAMETER)
     if matches("SSL|certificate|TLS"):
         return DatabaseUnreachable(
-            f"{place} is there, but no secure connection: {message.rpartition('failed: ')[2]}.",
-            cause="The server's certificate doesn't fit the host name or the given root, or one side wants no TLS.",
+            f"{place} answers, but a secure connection failed: {message.rpartition('failed: ')[2]}.",
+            cause="The server's certificate doesn't fit the host name or the given root, or one side allows no TLS.",
             solution="Check sslmode and sslrootcert (in the URL; on AWS the setting `database.sslmode`), and that the "
             "host name is the one in the certificate.",
             step="TLS",
@@ -195,8 +195,8 @@ def _unreachable(text: str, host: str, port: str, params: dict[str, Any]) -> Mig
     if re.search(r"(?:FATAL|ERROR):", text):
         return DatabaseUnreachable(
             f"{place} refused the connection: {_server_message(text)}.",
-            cause="The server doesn't take what the address asks for, or is set up to refuse us; its words are above.",
-            solution="Correct the address and what stands after its question mark, or the server's settings.",
+            cause="The server doesn't support a parameter of the address, or is set up to refuse us: see above.",
+            solution="Correct the address and the parameters after its question mark, or the server's settings.",
             step="startup",
             host=host,
         )

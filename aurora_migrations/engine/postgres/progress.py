@@ -75,7 +75,7 @@ class Progress:
 
 
 def read_progress(session: Session, pid: int, before: Progress | None = None) -> Progress | None:
-    """The progress of what another session is running; None where the server has none.
+    """The progress of another session's statement; None where the server has none.
 
     Args:
         before: what was read before, to compute the speed from.

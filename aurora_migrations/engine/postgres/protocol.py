@@ -170,7 +170,7 @@ class Wire:
                 return failure or psycopg.OperationalError("the connection is lost")
 
     def _results(self) -> Iterator[pq.abc.PGresult]:
-        """The results of what was sent, one by one, until the server has no more for now."""
+        """The results of the statements sent, one by one, until the server has no more for now."""
         while self._pgconn.flush():
             self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
         while True:

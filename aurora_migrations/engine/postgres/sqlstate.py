@@ -271,7 +271,7 @@ def named_error(error: psycopg.Error) -> MigratorError:
     """The product's error for one that a statement of our own met."""
     found = diagnose(error)
     if connection_lost(error):
-        return ConnectionLost(f"The connection to the database is lost: {found.message}.", sqlstate=found.sqlstate)
+        return ConnectionLost(f"The connection to the database was lost: {found.message}.", sqlstate=found.sqlstate)
     if found.sqlstate == "42501":
         return InsufficientPrivilege(
             f"The database role may not do what the runner needs: {found.message}.",

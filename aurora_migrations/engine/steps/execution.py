@@ -75,7 +75,7 @@ def read_input(data: object, execution: str, allowed: Sequence[str]) -> Executio
         )
     if given.action == "resolve" and (given.target is None or given.confirm not in OUTCOMES):
         raise _invalid(
-            "To resolve needs a target, the migration in doubt, and confirm, which is `applied` or `again`: "
+            "The action resolve needs a target, the migration in doubt, and confirm, which is `applied` or `again`: "
             '{"action": "resolve", "target": "018", "confirm": "applied"}.'
         )
     return given
@@ -98,8 +98,8 @@ def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | N
 def _invalid(message: str) -> InvalidInput:
     return InvalidInput(
         without_password(message),
-        cause="The execution was started with an input that this version doesn't understand.",
-        solution=f"Start it again with {{}} for everything that is pending, or {_EXAMPLE}.",
+        cause="The execution was started with an invalid input.",
+        solution=f"Start it again with a valid input: {{}} runs everything that is pending, {_EXAMPLE} up to 017.",
     )
 
 

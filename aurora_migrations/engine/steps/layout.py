@@ -1,11 +1,13 @@
-"""Layout of mails: plain text in 72 columns, a subject that Amazon SNS takes. And the mails that no function writes."""
+"""Layout of mails: plain text in 72 columns, a subject that Amazon SNS takes, and the same for chat. And the mails that
+no function writes."""
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from aurora_migrations.engine.diagnostics.redaction import without_password
@@ -20,24 +22,29 @@ _HARD_SPACE = "\u00a0"
 # True whatever has failed.
 SETTLED = "Nothing needs cleaning up: the next run continues from what is applied."
 NO_REDRIVE = "always safe; don't redrive"
-UNKNOWN = "Find out what was requested: see the page below. A run would apply again what a rollback has undone."
+UNKNOWN = "Find out what was requested: see the page of the execution. A run would apply again what a rollback undid."
 
 Section = tuple[str, Sequence[str]]
 Severity = Literal["high", "low", "info"]  # look at it now; it can wait until morning; nothing to do
 NONE = "none"  # the value of an attribute that a mail doesn't have
 ATTRIBUTES = ("severity", "error", "migration")
+CHAT_LIMIT = 2_200  # bytes that the message for chat takes in the document of an error
+_CHAT_STEPS, _CHAT_SIZES = 5, (300, 120, 60)  # steps; characters of one: the first size with which everything fits
+_NO_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})  # else a text could mention a whole channel
+_NO_ESCAPES = str.maketrans({"&": "+", "<": "(", ">": ")", '"': "'", "\\": "/", "\n": " "})
 
 
 @dataclass(frozen=True)
 class Mail:
     """A mail. The subject is one that SNS takes; `severity`, `error` and `migration` become message attributes, which
-    SNS doesn't take empty."""
+    SNS doesn't take empty. `chat` is the message for chat: see `for_chat`."""
 
     subject: str
     body: str
     severity: Severity = "low"
     error: str = NONE
     migration: str = NONE
+    chat: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """The mail as JSON-able data."""
@@ -135,19 +142,49 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
+def for_chat(
+    mail: Mail, environment: str, verdict: str, steps: Sequence[str] = (), command: object = "", link: str = ""
+) -> Mail:
+    """The mail, with its message for chat: JSON as Amazon Q Developer in chat applications reads it, with the subject,
+    the verdict, the link and the steps, the last of which is about `command`.
+
+    https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
+    """
+    steps = [*steps[: _CHAT_STEPS - 1], *steps[_CHAT_STEPS - 1 :][-1:]]
+
+    def write(most: int, shown: Callable[[str], str]) -> str:
+        lines = [shown(cut(step, most)) for step in steps]
+        content: dict[str, object] = {"textType": "client-markdown", "title": shown(mail.subject)}
+        content["description"] = "\n".join(filter(None, [shown(verdict), link]))
+        if lines:
+            content["nextSteps"] = [*lines[:-1], f"{lines[-1]} `{command}`"]
+        context = {"environment": environment} | {name: getattr(mail, name) for name in ATTRIBUTES}
+        message = {"version": "1.0", "source": "custom", "content": content}
+        return json.dumps({**message, "metadata": {"additionalContext": context}})
+
+    for most in _CHAT_SIZES:
+        text = write(most, lambda each: each.translate(_NO_MARKUP))
+        if len(json.dumps(text)) <= CHAT_LIMIT:
+            return replace(mail, chat=text)
+    plain = write(_CHAT_SIZES[-1], lambda each: each.translate(_NO_ESCAPES).encode("ascii", "replace").decode())
+    return replace(mail, chat=plain)
+
+
 def unwritten(environment: str, region: str, what: str) -> Mail:
-    """What a state machine mails where preflight could not write the mail either; its body has two places: for what
+    """What a state machine mails where preflight could not write the mail either. Its body has two places: for what
     failed, and the execution's ARN."""
     verdict = "Can wait until morning if the application works. The state of the database is unknown, because the "
     verdict += "function that reads it failed too."
     steps = [UNKNOWN, "See what is applied, then start the same action again:"]
+    command = f"aurora-migrations status --env {environment}"
     sections: list[Section] = [
-        ("What to do", numbered(steps, f"aurora-migrations status --env {environment}")),
+        ("What to do", numbered(steps, command)),
         ("What happened", ["  Reported error: {}"]),
         ("Database", wrapped(SETTLED)),
         ("Execution", [f"  {console_page(region)}{{}}"]),
     ]
-    return Mail(subject(environment, what, "the cause is not known yet"), body(verdict, sections), "high")
+    mail = Mail(subject(environment, what, "the cause is not known yet"), body(verdict, sections), "high")
+    return for_chat(mail, environment, verdict, steps, command)
 
 
 def never_started(environment: str, queue: str) -> str:

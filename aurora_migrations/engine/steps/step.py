@@ -30,7 +30,7 @@ from aurora_migrations.engine.script import PAST, Action, Source
 from aurora_migrations.engine.steps.execution import ExecutionInput
 from aurora_migrations.engine.steps.settings import Settings
 
-RESERVE = 10_000  # milliseconds kept for rolling back, the history, closing, and saying what happened
+RESERVE = 10_000  # milliseconds kept for rolling back, the history, closing, and reporting what happened
 _LEAST = 1_000  # milliseconds that any file gets, whatever is left
 _LOCK_SHARE = 2  # a lock's limit is at most half of a statement's, so that the blockers are reported
 _GRACE = 0.5  # seconds in which a statement's own limit may end it first: that error is more precise
@@ -80,8 +80,8 @@ class Deadline:
         self._longest = max(self._longest, duration_ms)
 
     def allows_another_file(self) -> bool:
-        """Whether the next file, whose duration is unknown, has a fair chance in the time left: a quarter of what the
-        call began with, and twice what the longest file has taken so far."""
+        """Whether the next file, whose duration is unknown, has a fair chance in the time left: a quarter of the call's
+        time, and twice what the longest file has taken so far."""
         return self._left >= max(self._fair, 2 * self._longest)
 
 

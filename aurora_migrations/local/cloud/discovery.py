@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aurora_migrations.local.postgres.server import Server
 
 _LOCK, _FILE = "cloud.lock", "cloud.json"
-_PROBE_S = 0.02  # much longer than anybody who only looks holds the lock
+_PROBE_S = 0.02  # much longer than a mere check holds the lock
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Access:
 
 @contextlib.contextmanager
 def find_or_start(migrations: Path, tell: Callable[[str], None], *, hurry: bool = False) -> Iterator[Access]:
-    """A local cloud that runs at least for the block. `tell` receives a message about what takes a while.
+    """A local cloud that runs at least for the block. `tell` receives a message about each step that takes a while.
 
     Raises:
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started, or has other migrations.
@@ -79,7 +79,7 @@ def find(home: Path) -> Access | None:
     found = _read(home)
     if found is None:
         return None
-    time.sleep(_PROBE_S)  # the lock may have been that of another who looks, and the file a dead cloud's
+    time.sleep(_PROBE_S)  # the lock may have been that of another check, and the file a dead cloud's
     return found if _read(home) == found else None
 
 
@@ -95,7 +95,7 @@ def found_by_others(home: Path, access: Access) -> Iterator[bool]:
             home.mkdir(parents=True, exist_ok=True)
             deadline = time.monotonic() + 20 * _PROBE_S
             while (lock := hold(home / _LOCK)) is None and time.monotonic() < deadline:
-                time.sleep(_PROBE_S / 10)  # someone who only looks has it for a moment
+                time.sleep(_PROBE_S / 10)  # a check has it for a moment
             if lock is not None:
                 closing.enter_context(lock)
                 making = home / f"{_FILE}.new"
@@ -107,7 +107,7 @@ def found_by_others(home: Path, access: Access) -> Iterator[bool]:
         except OSError as error:
             raise ServerError(
                 f"Where the local cloud is can't be kept in {home}: {error}.",
-                todo="see to the folder's permissions and to room, or name another one with AURORA_MIGRATIONS_LOCAL.",
+                todo="check its permissions and free space, or name another folder with AURORA_MIGRATIONS_LOCAL.",
             ) from error
         yield lock is not None
 
@@ -136,7 +136,7 @@ def report_changes(access: Access, tell: Callable[[str], None]) -> None:
         with directly.open(signed("GET", f"{access.endpoint}{FILES}", access.secret_key), timeout=5) as response:
             deployed = json.load(response)["fingerprint"]
         if access.migrations and deployed != fingerprint(Path(access.migrations)):
-            tell("The files have changed since they were deployed: aurora-migrations deploy --local puts them in.")
+            tell("The files have changed since they were deployed. To deploy them:\n  aurora-migrations deploy --local")
 
 
 def _read(home: Path) -> Access | None:
@@ -167,7 +167,7 @@ def start_cloud(
         contextlib.ExitStack() as closing,
         ThreadPoolExecutor(1) as background,
     ):
-        gc.disable()  # what is imported and deployed stays: to look through it again and again would take a second
+        gc.disable()  # what is imported and deployed stays: to scan it again and again would take a second
         try:
             starting = _start_postgres(closing, background) if database_url is None else None
             from aurora_migrations.local.cloud.cloud import opened  # takes seconds, as PostgreSQL does

@@ -59,7 +59,7 @@ def package(folder: Path, migrations: Path, tell: Callable[[str], None]) -> Path
     except SourcesChanged as error:
         raise PackagingError("Migrations or sources change while they are packed. Deploy again.") from error
     except OSError as error:
-        raise PackagingError(f"The package can't be made in {folder}: {error}. See to room and rights.") from error
+        raise PackagingError(f"The package can't be made in {folder}: {error}. Check space and permissions.") from error
     return made
 
 

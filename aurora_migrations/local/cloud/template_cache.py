@@ -47,7 +47,7 @@ def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
         return digest_of(_SOURCES, sslmode, f"{sys.version_info.major}.{sys.version_info.minor}", *versions)
 
     def build(building: Path) -> None:
-        tell("Synthesizing the template: none is cached, or something has changed ...")
+        tell("Synthesising the template (the first time, and after changes) ...")
         _synthesize(building.absolute(), sslmode)
 
     try:
@@ -61,7 +61,7 @@ def template(folder: Path, sslmode: str, tell: Callable[[str], None]) -> str:
         ) from error
     except OSError as error:
         raise ServerError(
-            f"The template can't be kept in {folder}: {error}.", todo="see to the folder's permissions, and to room."
+            f"The template can't be kept in {folder}: {error}.", todo="check the folder's permissions and free space."
         ) from error
 
 
@@ -84,7 +84,7 @@ def _synthesize(building: Path, sslmode: str) -> None:
         raise ServerError(
             "The template could not be synthesised.",
             output=finished.stderr or finished.stdout,
-            todo="see what it says above; `make synth` does the same for AWS.",
+            todo="see its output above; `make synth` does the same for AWS.",
         )
     shutil.rmtree(temporary, ignore_errors=True)
 

@@ -51,7 +51,7 @@ class Installation:
         """
         program = self._program(name)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        with tempfile.TemporaryFile() as output:  # a server that the program leaves behind would keep a pipe open
+        with tempfile.TemporaryFile() as output:  # a server that outlives the program would keep a pipe open
             try:
                 code = subprocess.run(
                     [program, *arguments],

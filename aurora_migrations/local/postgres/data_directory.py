@@ -91,7 +91,7 @@ class Folder:
             raise ServerError(
                 f"PostgreSQL {programs.version} couldn't make a data folder: initdb failed.",
                 output=finished.output,
-                todo=f"make room and permissions for {self.data.parent}, or name another folder.",
+                todo=f"see that there are space and permissions for {self.data.parent}, or name another folder.",
             )
         with (making / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write(f"\ninclude_if_exists = '{SETTINGS}'\n")

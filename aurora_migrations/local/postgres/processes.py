@@ -22,7 +22,7 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the block as an exception does, so that it leaves nothing behind.
+    """Ctrl-C, SIGTERM and a closed terminal end the block as an exception does, so that it leaves nothing.
 
     SIGINT too is set, as a shell starts background programs with it ignored; SIGHUP that is ignored stays so (nohup).
     """

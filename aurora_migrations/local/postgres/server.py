@@ -252,13 +252,13 @@ def _pg_ctl_start(programs: Installation, folder: Folder) -> bool:
 
 def _not_started(programs: Installation, folder: Folder, begin: int) -> ServerError:
     logged = folder.logged_since(begin)
-    todo = "the last lines say why; if the data are of no value, remove the folder to begin anew."
+    todo = "the last lines show why; if the data are of no value, remove the folder to start again."
     if "already exists" in logged:
         todo = f"end the server that is still at work there, process {''.join(folder.postmaster()[:1])}."
     elif "pre-existing shared memory block" in logged:
         todo = "wait for the last processes of a server that was killed, or end them (`postgres`)."
     elif "No space left" in logged:
-        todo = "make room on the disk."
+        todo = "free disk space."
     return ServerError(f"PostgreSQL {programs.version} didn't start on {folder.data}.", log=folder.log, todo=todo)
 
 

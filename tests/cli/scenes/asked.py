@@ -64,9 +64,18 @@ def _interrupted_rollback(stage: Stage) -> Answer:
 def _not_there(stage: Stage) -> Answer:
     """Without --confirm, the environment is asked first what is applied."""
     entry = {"migration": "001", "name": "001_users.sql", "applied_at": "2026-11-23T04:00:17Z"}
+    entry = {**entry, "has_down_file": True}
     listed = {"status": "success", "migration": None, "message": "1 migration", "migrations": [entry]}
     stage.cloud.deploy_bare(answering({"list-migrations": listed}))
     return stage.env("rollback", "2")
+
+
+def _without_down_file(stage: Stage) -> Answer:
+    """The package of the environment lacks one."""
+    entry = {"migration": "018", "name": "018_b.sql", "applied_at": "2026-11-23T04:00:17Z", "has_down_file": False}
+    listed = {"status": "success", "migration": None, "message": "1 migration", "migrations": [entry]}
+    stage.cloud.deploy_bare(answering({"list-migrations": listed}))
+    return stage.env("rollback", "18")
 
 
 def _left_out(stage: Stage) -> Answer:
@@ -198,6 +207,7 @@ INPUT = [
     ("another number was typed", lambda s: s.ran().types("001").on("rollback", "1")),
     ("another number was confirmed", lambda s: s.ran().on("rollback", "1", "--confirm", "1")),
     ("a down file is missing", lambda s: s.write(f001_users_down=None).ran().on("rollback", "1", "--confirm", "2")),
+    ("the package of an environment has no down file", _without_down_file),
     ("others came between two calls of a rollback", _interrupted_rollback),
     # ---- resolving and cancelling ----
     ("nothing is in doubt", lambda s: s.ran().on("resolve", "1", "applied", "--confirm", "applied")),

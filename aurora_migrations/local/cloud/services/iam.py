@@ -50,7 +50,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A call of an AWS API over HTTP. What a signature would tell is empty if it isn't signed."""
+    """A call of an AWS API over HTTP. The facts of a signature are empty if it isn't signed."""
 
     key: str  # the access key that it is signed with
     region: str
@@ -69,7 +69,7 @@ class Call:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What a call in JSON asks for; empty for other protocols."""
+        """The operation of a call in JSON; empty for other protocols."""
         try:
             data = json.loads(self.body or b"{}")
         except ValueError:
