@@ -76,7 +76,6 @@ class Hazard:
     column: int
     message: str  # what happens; never a text out of the file
     help: str  # what to write instead; may be empty
-    refused: bool = False  # an error in any case, which no `allow` accepts
     allowed_because: str | None = None  # the reason for which its file allows it, if it does
 
     def __str__(self) -> str:

@@ -113,7 +113,7 @@ SCRIPTS = st.builds(
     ).map(tuple),
     expectations=st.lists(st.builds(Expectation, texts, texts), max_size=2).map(tuple),
     hazards=st.lists(
-        st.builds(Hazard, texts, texts, numbers, numbers, texts, texts, st.booleans(), st.none() | texts), max_size=2
+        st.builds(Hazard, texts, texts, numbers, numbers, texts, texts, st.none() | texts), max_size=2
     ).map(tuple),
 )
 
