@@ -82,7 +82,7 @@ class Hazard:
         return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.rule}]"
 
 
-# How an interrupted statement is settled: see engine/nontransactional.py.
+# How an interrupted statement is settled: see engine/nontransactional/settlement.py.
 Settlement = Literal["create index", "drop index", "reindex", "detach partition", "create", "drop", "repeat", "unknown"]
 
 
@@ -255,7 +255,7 @@ class Job:
     def detaches(self) -> bool:
         """Whether the file is one transaction that may outlive the run."""
         units = self.script.units
-        return self.script.options.detach and len(units) == 1 and units[0].nontransactional is None
+        return bool(self.script.options.detach) and len(units) == 1 and units[0].nontransactional is None
 
     @property
     def remaining(self) -> range:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from aurora_migrations import engine
+from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.engine import Listener
 from aurora_migrations.engine.errors import (
     Cancelled,
@@ -22,8 +23,8 @@ from aurora_migrations.engine.errors import (
     MigrationFailed,
     VerificationFailed,
 )
-from aurora_migrations.engine.nontransactional import find_running
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.nontransactional.intents import find_running
+from aurora_migrations.engine.options import Limits, Options
 from aurora_migrations.engine.postgres.session import Holder, Session
 from aurora_migrations.engine.script import RunningStatement
 from tests.database.helpers import (
@@ -354,6 +355,23 @@ def test_a_run_waits_for_what_another_was_dropping(books, migrations, how: str) 
     assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
 
 
+def test_a_failed_build_is_reported_while_the_server_still_drops_what_it_left(books, migrations) -> None:
+    books.execute("INSERT INTO book VALUES (1)")
+    migrations.write("001_a.sql", "CREATE UNIQUE INDEX CONCURRENTLY book_id_idx ON book (id);")
+    dropping = "SELECT FROM pg_stat_activity WHERE query LIKE 'DROP INDEX%' AND state = 'active'"
+    with holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE") as reader:
+        with pytest.raises(MigrationFailed) as caught:
+            apply(books, migrations, is_time_up=lambda: bool(books.query(dropping)))
+        assert caught.value.facts["sqlstate"] == "23505"
+        assert "DROP INDEX CONCURRENTLY IF EXISTS public.book_id_idx" in caught.value.cause
+        assert books.query(dropping)
+        reader.rollback()
+    until(lambda: indexes(books) == [], "its end")
+    books.execute("DELETE FROM book WHERE title IS NULL")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (indexes(books), intents(books)) == ([("book_id_idx", True)], [])
+
+
 def test_sixteen_runs_at_once_run_each_unit_once(books, migrations) -> None:
     """A run that waits for another is in the way of none of its statements."""
     books.execute("CREATE TABLE ledger (step text)")
@@ -631,6 +649,41 @@ def test_a_detached_transaction_is_checked_after_its_commit(books, migrations, r
     if caught:
         assert caught.value.state.startswith("001_a.sql is applied")
     assert applied(books) == ["001"]
+
+
+VALIDATE = "ALTER TABLE book VALIDATE CONSTRAINT positive;"
+
+
+def test_a_file_that_only_validates_constraints_outlives_its_run(books, migrations) -> None:
+    """It reads for long and blocks nobody. With an expectation it doesn't, which would be checked after its COMMIT."""
+    slow = "CREATE FUNCTION slow(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT pg_sleep(0.05) IS NOT NULL'"
+    books.execute(f"{slow}; INSERT INTO book VALUES (1)")
+    books.execute("ALTER TABLE book ADD CONSTRAINT positive CHECK (slow(id)) NOT VALID")
+    validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'positive'"
+    migrations.write("001_a.sql", f"{VALIDATE}\n{VALIDATE}")
+    ends = time.monotonic() + 1
+    left = apply(books, migrations, is_time_up=lambda: time.monotonic() > ends)
+    assert (left.remaining, left.running) == (1, "001_a.sql:1, statements 1 to 2 of 2")
+    assert books.query(validated) == [(False,)]
+    assert labels(apply(books, migrations)) == []
+    assert (applied(books), books.query(validated), intents(books)) == (["001"], [(True,)], [])
+    assert attempts(books) == [("001", "applied")]
+
+
+@pytest.mark.parametrize(
+    ("text", "detaches"),
+    [
+        (VALIDATE, True),
+        (f"BEGIN;\n{VALIDATE}\nCOMMIT;", True),
+        (f"-- migration: detach = off\n{VALIDATE}", False),
+        (f"-- verify: rows book = 0\n{VALIDATE}", False),
+        (f"{VALIDATE}\nSELECT 1;", False),
+        ("ALTER TABLE book VALIDATE CONSTRAINT positive, ADD a int;", False),
+        ("-- nothing", False),
+    ],
+)
+def test_which_files_outlive_their_run_without_saying_so(text: str, detaches: bool) -> None:
+    assert bool(compile_text("001_a.sql", text.encode(), Options()).script.options.detach) == detaches
 
 
 @pytest.mark.parametrize("text", [INDEX, "BEGIN; SELECT 1; COMMIT; SELECT 2;"])

@@ -12,9 +12,9 @@ UNSEEN = {
     "compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
     "compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
-    "engine/nontransactional.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
+    "engine/nontransactional/intents.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
     "tests/database/test_nontransactional.py",
-    "engine/nontransactional.py clear named_error": _OUTSIDE,
+    "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
     "engine/transaction.py _run_detached runner_error": _OUTSIDE,
     "engine/transaction.py _run_with_record not_retried": _OUTSIDE,
     "engine/transaction.py _run_with_record not_retried 2": _OUTSIDE,
