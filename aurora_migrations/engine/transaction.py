@@ -22,6 +22,7 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     not_retried,
     partial_state,
     runner_error,
+    slot_error,
     with_expectations_state,
     with_unit_state,
 )
@@ -292,6 +293,8 @@ class RunningAttempt:
                 session.wire.execute_script(text, self._watch_progress(message))
         except ScriptError as error:
             failed = file_error(session, job, message, error)
+            if statement := job.unit(number).nontransactional:
+                failed = slot_error(statement, failed)
             if waits_for := self._progress and self._progress.waits_for:
                 failed = failed.but(cause=f"{failed.cause} It was waiting for {waits_for}.", waits_for=waits_for)
             if connection_lost(error.error):

@@ -488,6 +488,22 @@ def test_a_build_that_fails_names_whom_it_was_waiting_for(books, stuck, migratio
     assert f"It was waiting for {last.waits_for}." in caught.value.cause
 
 
+def test_an_error_about_a_slot_on_another_server_says_what_to_do(database, migrations) -> None:
+    """The test's server can't make a slot, nor reach one that was made."""
+    database.execute("CREATE PUBLICATION news")
+    migrations.write("001_a.sql", f"CREATE SUBSCRIPTION a CONNECTION '{database.url}' PUBLICATION news;")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(database, migrations)
+    assert "SELECT pg_drop_replication_slot('a');" in caught.value.solution
+    database.execute("CREATE SUBSCRIPTION a CONNECTION 'port=1' PUBLICATION news WITH (connect = false)")
+    migrations.write("001_a.sql", "DROP SUBSCRIPTION a;")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(database, migrations)
+    assert "ALTER SUBSCRIPTION a SET (slot_name = NONE);" in caught.value.solution
+    database.execute("ALTER SUBSCRIPTION a SET (slot_name = NONE)")
+    assert labels(apply(database, migrations)) == ["001"]
+
+
 # ---- statements that commit by themselves ---------------------------------------------------------------------------
 
 FILL = """
@@ -594,7 +610,10 @@ def test_cancel_needs_something_to_cancel(books, migrations) -> None:
 # ---- a transaction that may outlive its run -------------------------------------------------------------------------
 
 DETACHED = "-- migration: detach = on\n"
-SLOW = f"{DETACHED}CREATE TABLE a (b text);\nINSERT INTO a VALUES ('it''s $1');\nLOCK TABLE book;\nSET ROLE pg_monitor;"
+SLOW = f"{DETACHED}CREATE TABLE a (b text);\nINSERT INTO a VALUES ('it''s $1');\nLOCK TABLE book;\n"
+# Notices to a client that is gone.
+SLOW += "DO $$ BEGIN FOR n IN 1 .. 20 LOOP RAISE NOTICE '%', n; PERFORM pg_sleep(0.01); END LOOP; END $$;\n"
+SLOW += "SET ROLE pg_monitor;"
 
 
 @pytest.mark.parametrize("how", ["time is up", "killed"])
@@ -608,7 +627,7 @@ def test_a_detached_transaction_outlives_its_run_and_is_applied_once(books, stuc
     else:
         ends = time.monotonic() + 1
         left = apply(books, migrations, limits=limits, is_time_up=lambda: time.monotonic() > ends)
-        assert (left.remaining, left.running) == (1, "001_a.sql:2, statements 1 to 4 of 4")
+        assert (left.remaining, left.running) == (1, "001_a.sql:2, statements 1 to 5 of 5")
     told: list[Holder | None] = []
     run = Task(apply, books, migrations, wait=0.1, listener=Watcher(waiting=told.append))
     until(lambda: told, "the wait")

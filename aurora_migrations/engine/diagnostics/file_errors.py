@@ -234,6 +234,19 @@ def file_error(
     return kind(message, cause=cause, solution=solution, by_deployment=in_file, **known)
 
 
+def slot_error(statement: Nontransactional, error: MigratorError) -> MigratorError:
+    """The error of a statement on a subscription, with what to do about its slot. The publisher makes and drops slots
+    outside the subscriber's transaction: an interrupted statement leaves one, or leaves a subscription without one."""
+    name, state = statement.object, error.facts.get("sqlstate")
+    if statement.name.startswith("CREATE SUBSCRIPTION") and state == "08P01":
+        solution = "If an interrupted run has left the slot, drop it on the publisher, then run again: "
+        return error.but(solution=f"{solution}SELECT pg_drop_replication_slot('{name}');")
+    if statement.name == "DROP SUBSCRIPTION" and state == "08006":
+        solution = "If the publisher or the slot is gone, take the slot from the subscription, then run again: "
+        return error.but(solution=f"{solution}ALTER SUBSCRIPTION {name} SET (slot_name = NONE);")
+    return error
+
+
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], wait: LockWait) -> LockTimeout:
     """The error of a lock timeout, with the blockers."""
     ended = [blocker.pid for blocker in wait.blockers if blocker.pid and blocker.kind is None]  # no autovacuum

@@ -18,7 +18,13 @@ class LeftToServer(Exception):
     the next run reads in the catalogue how it ended."""
 
 
-_LIMITS = ("lock_timeout", "statement_timeout", "client_connection_check_interval")
+# What is set while such a statement runs. A notice to a client that is gone would end it.
+_LIMITS = {
+    "lock_timeout": "0",
+    "statement_timeout": "0",
+    "client_connection_check_interval": "0",
+    "client_min_messages": "error",
+}
 
 
 def limits_of(job: Job, number: int) -> list[str]:
@@ -31,13 +37,13 @@ def limits_of(job: Job, number: int) -> list[str]:
 
 
 @contextmanager
-def without_limits(session: Session, settings: Sequence[str] = _LIMITS) -> Iterator[None]:
+def without_limits(session: Session, settings: Sequence[str] = tuple(_LIMITS)) -> Iterator[None]:
     """Runs the block without time limits: one that ends a statement with CONCURRENTLY leaves an invalid index. Nor does
     the server look after its client: it finishes a build whose runner has died, and holds the run lock as long."""
     names = ", ".join(f"pg_catalog.current_setting('{name}', true)" for name in settings)
     ((values,),) = session.execute(Command(f"SELECT {names}"))
     known = [(name, value) for name, value in zip(settings, values, strict=True) if value is not None]
-    _set(session, [(name, "0") for name, _ in known])
+    _set(session, [(name, _LIMITS[name]) for name, _ in known])
     try:
         yield
     finally:

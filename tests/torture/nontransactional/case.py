@@ -252,7 +252,7 @@ class _Try:
             if units != ALL or ended.answer.get("status") != "success":
                 yield "the run reports success, but not all is done"
             return
-        doubt = ("InDoubt", "MigrationFailed") if self.case.kind.commits else ()
+        doubt = ("InDoubt", "MigrationFailed") if self.case.kind.commits or self.case.kind.has_slot else ()
         allowed = (*fault.errors, *doubt, *ERRORS.get(fault.name, ()), "LockTimeout", "StatementTimeout")
         if ended.code != 1 or ended.answer.get("error") not in allowed:
             yield f"{fault.name} can't be the reason for this end"
@@ -297,6 +297,9 @@ class _Try:
         ended = self.finish(self.start("20s", STRIKES[0], 0))
         if self.case.kind.commits and ended.answer.get("error") == "InDoubt":
             self.resolve()
+            ended = self.finish(self.start("20s", STRIKES[0], 0))
+        if "slot" in str(ended.answer.get("solution")):
+            self.stage.settle_slot(self.database)  # what the error says
             ended = self.finish(self.start("20s", STRIKES[0], 0))
         if self.was_done_before(ended):
             return

@@ -79,6 +79,11 @@ class Kind:
     commits: bool = False
 
     @property
+    def has_slot(self) -> bool:
+        """Whether it makes or drops a slot on another server, which isn't undone where it is interrupted."""
+        return "SUBSCRIPTION" in self.name
+
+    @property
     def at_messages(self) -> tuple[Phase, ...]:
         if self.commits:  # its record is sent with it
             return (phases.AT_INTENT,)

@@ -171,10 +171,14 @@ class Stage:
         return text.replace("{publisher}", self._publisher.url())
 
     def _drop_subscriptions(self, database: Database) -> None:
-        """With their slots, also one whose subscription was rolled back."""
+        self.settle_slot(database)
+        for (name,) in ask(database, _SUBSCRIPTIONS, (database.name,)):
+            database.execute(f"DROP SUBSCRIPTION {name}")
+
+    def settle_slot(self, database: Database) -> None:
+        """Takes the slots from the subscriptions, and drops them all, also one whose subscription was rolled back."""
         for (name,) in ask(database, _SUBSCRIPTIONS, (database.name,)):
             database.execute(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
-            database.execute(f"DROP SUBSCRIPTION {name}")
         if self._publisher:
             with psycopg.connect(self._publisher.url(), autocommit=True) as connection:
                 connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
