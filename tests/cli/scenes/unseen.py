@@ -7,7 +7,7 @@ _TAMPERED = "somebody has changed the history by hand; each text is shown by tes
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
 UNSEEN = {
-    "adoption/layouts.py _bytes invalid_files": "a file without the right to read it, which root reads all the same",
+    "adoption/files.py read_bytes invalid_files": "a file without the right to read it, which root reads all the same",
     "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
     "compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
     "compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
