@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from aurora_migrations.engine.errors import Cancelled, InvalidInput
+from aurora_migrations.engine.errors import Cancelled, InvalidInput, VerificationFailed
 from aurora_migrations.engine.postgres.session import RUN_LOCK
 from aurora_migrations.engine.steps.step import RESERVE
 from tests.database.helpers import Task, applied, exists, holding, until
@@ -90,6 +90,15 @@ def test_nothing_to_cancel_is_refused_by_preflight(machine, database) -> None:
     machine.write_manifest()
     for step in ("preflight", "apply"):
         assert machine.refused(step, InvalidInput, CANCEL)["message"] == "No run is in progress."
+
+
+def test_a_lasting_expectation_of_another_file_fails_no_cancel(machine, database) -> None:
+    machine.migrations.write("001_a.sql", "-- verify always: rows a = 0\nCREATE TABLE a ();")
+    machine.write_manifest()
+    machine.run()
+    database.execute("INSERT INTO a DEFAULT VALUES")
+    assert machine.call("verify", CANCEL, so_far={"message": "Cancelled it"})["message"] == "Cancelled it"
+    machine.refused("verify", VerificationFailed, {"action": "verify"})
 
 
 @pytest.mark.parametrize(("outcome", "steps"), [("applied", 1), ("again", 2)])
