@@ -19,9 +19,9 @@ import postgast
 from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler.locks.syntax_tree import of_range, option_is_on
-from aurora_migrations.compiler.nontransactional import nontransactional
+from aurora_migrations.compiler.nontransactional import read_nontransactional
 from aurora_migrations.compiler.parser import Statement, tokens
-from aurora_migrations.engine.script import Nontransactional, Unit
+from aurora_migrations.engine.script import NontransactionalStatement, Unit
 
 # Of a partitioned table they can't run in a transaction, and only the server knows which is one. They can be repeated.
 _MAY_COMMIT_EACH = {"ReindexStmt": "REINDEX", "ClusterStmt": "CLUSTER"}
@@ -77,7 +77,7 @@ _CONTROLS = {
 def find_units(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
     """The units of a file, by its option `transaction`: `on`, `off` or None."""
     controls = [control_of(statement) for statement in statements]
-    apart = [nontransactional(statement) for statement in statements]
+    apart = [read_nontransactional(statement) for statement in statements]
     if transaction != "off" and not any(controls) and not any(apart):
         whole = Unit(0, len(text), (0, len(statements)), "", None, "")
         reason = "one transaction: nothing in the file asks for anything else"
@@ -129,7 +129,7 @@ def _several(
     text: bytes,
     statements: Sequence[Statement],
     controls: Sequence[Control | None],
-    apart: Sequence[Nontransactional | None],
+    apart: Sequence[NontransactionalStatement | None],
     transaction: str | None,
 ) -> tuple[list[Unit], list[tuple[int, str]]]:
     """The units of a file of several, and its problems."""
@@ -155,9 +155,9 @@ def _several(
         elif begun is None:
             commits = statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
             if statement.kind == "CallStmt" or commits:
-                found = Nontransactional("CALL" if statement.kind == "CallStmt" else "DO", "unknown")
+                found = NontransactionalStatement("CALL" if statement.kind == "CallStmt" else "DO", "unknown")
             elif transaction == "off" and statement.kind in _MAY_COMMIT_EACH:
-                found = found or Nontransactional(_MAY_COMMIT_EACH[statement.kind])
+                found = found or NontransactionalStatement(_MAY_COMMIT_EACH[statement.kind])
             units.append(Unit(statement.start, statement.end, (number, number + 1), "", found, ""))
             if found and found.settlement != "unknown" and transaction == "on":
                 reason = f"{found.name} can't run inside a transaction, but `transaction = on` asks for one"

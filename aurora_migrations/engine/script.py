@@ -87,7 +87,7 @@ Settlement = Literal["create index", "drop index", "reindex", "detach partition"
 
 
 @dataclass(frozen=True)
-class Nontransactional:
+class NontransactionalStatement:
     """A statement that PostgreSQL refuses to run in a transaction, or that commits, and what shows whether it was
     done. Of one that commits (CALL, DO) nothing does: its settlement is `unknown`."""
 
@@ -118,7 +118,7 @@ class Unit:
     end: int
     statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
     modes: str  # the modes of its BEGIN, such as `ISOLATION LEVEL SERIALIZABLE`
-    nontransactional: Nontransactional | None  # it is one statement, outside any transaction
+    nontransactional: NontransactionalStatement | None  # it is one statement, outside any transaction
     tokens: str  # the token hash of its bytes
 
     @property

@@ -37,7 +37,7 @@ from aurora_migrations.engine.postgres.progress import Progress
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
-from aurora_migrations.engine.script import Job, Message, Nontransactional, RunningStatement
+from aurora_migrations.engine.script import Job, Message, NontransactionalStatement, RunningStatement
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 _A_WHILE = 2.0  # seconds; a statement that takes longer is reported
@@ -229,7 +229,7 @@ class RunningAttempt:
 
         return check
 
-    def _run_nontransactional(self, number: int, statement: Nontransactional) -> None:
+    def _run_nontransactional(self, number: int, statement: NontransactionalStatement) -> None:
         """Runs a unit that is one statement outside any transaction: its intent, the statement, its record. What an
         earlier attempt has left of it is settled first, also where the file has another statement there now."""
         session, job = self._session, self._job
@@ -322,7 +322,7 @@ class RunningAttempt:
         nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
         session, job, unit = self._session, self._job, self._job.unit(number)
         message = Message(unit.start, unit.end, unit.statements)
-        statement = Nontransactional("the transaction of", object=job.file)
+        statement = NontransactionalStatement("the transaction of", object=job.file)
         begun = intents.add_intent(job, number, statement, self._id, {})
         self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
         try:

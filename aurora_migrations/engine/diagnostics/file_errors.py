@@ -36,7 +36,7 @@ from aurora_migrations.engine.postgres.sqlstate import (
     is_prepared,
     kind_of,
 )
-from aurora_migrations.engine.script import Hazard, Job, Message, Nontransactional, Script
+from aurora_migrations.engine.script import Hazard, Job, Message, NontransactionalStatement, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement took longer than the statement_timeout that the file itself set."
@@ -234,7 +234,7 @@ def file_error(
     return kind(message, cause=cause, solution=solution, by_deployment=in_file, **known)
 
 
-def slot_error(statement: Nontransactional, error: MigratorError) -> MigratorError:
+def slot_error(statement: NontransactionalStatement, error: MigratorError) -> MigratorError:
     """The error of a statement on a subscription, with what to do about its slot. The publisher makes and drops slots
     outside the subscriber's transaction: an interrupted statement leaves one, or leaves a subscription without one."""
     name, state = statement.object, error.facts.get("sqlstate")
@@ -418,7 +418,7 @@ def not_retried(error: MigratorError) -> MigratorError:
     )
 
 
-def nobody_knows(job: Job, number: int, statement: Nontransactional) -> InDoubt:
+def nobody_knows(job: Job, number: int, statement: NontransactionalStatement) -> InDoubt:
     """The error of a statement that commits by itself and whose run ended before it did."""
     line = job.script.statements[job.unit(number).statements[0]].line
     resolve = NextCommand("resolve", (job.migration.label, "again"))

@@ -22,7 +22,7 @@ from aurora_migrations.engine.postgres.session import (
     Session,
     find_holder,
 )
-from aurora_migrations.engine.script import Job, Nontransactional
+from aurora_migrations.engine.script import Job, NontransactionalStatement
 
 COLUMNS = "version, action, number, tokens, statement, facts"
 _MEASURED = 1.1  # seconds
@@ -37,7 +37,7 @@ class Intent:
     action: str
     number: int  # of the unit in its file, from 0
     tokens: str  # the unit's token hash
-    statement: Nontransactional
+    statement: NontransactionalStatement
     facts: dict[str, Any]  # the catalogue before it: see `settlement.describe`
 
     def matches(self, job: Job) -> bool:
@@ -55,7 +55,7 @@ def read_intents(session: Session, job: Job) -> list[Intent]:
 def intent_of(row: Row) -> Intent:
     """The intent of a row of `COLUMNS`."""
     version, action, number, tokens, statement, facts = (str(value) for value in row)
-    found = Nontransactional(**json.loads(statement))
+    found = NontransactionalStatement(**json.loads(statement))
     return Intent(int(version), action, int(number), tokens, found, json.loads(facts))
 
 
@@ -82,7 +82,7 @@ def read_running(session: Session, pid: int, before: Running | None = None) -> R
     (rows,) = read(session, Command(query, [pid]))
     if not rows:
         return None
-    statement = Nontransactional(**json.loads(str(rows[0][0])))
+    statement = NontransactionalStatement(**json.loads(str(rows[0][0])))
     name = f"{statement.name} {statement.object}".rstrip()
     known = before.progress if before and before.statement == name else None
     return Running(name, read_progress(session, pid, known))
@@ -134,7 +134,9 @@ def find_in_doubt(session: Session, migration: Migration, began: str = "") -> st
     )
 
 
-def add_intent(job: Job, number: int, statement: Nontransactional, attempt: int, facts: dict[str, Any]) -> Command:
+def add_intent(
+    job: Job, number: int, statement: NontransactionalStatement, attempt: int, facts: dict[str, Any]
+) -> Command:
     """Records the intent to run a unit; it replaces that of an earlier attempt."""
     unit = job.unit(number)
     return Command(

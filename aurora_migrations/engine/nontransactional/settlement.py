@@ -18,7 +18,7 @@ from aurora_migrations.engine.nontransactional.limits import LOOK_EVERY, LeftToS
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import named_error
-from aurora_migrations.engine.script import PROBE, Job, Nontransactional
+from aurora_migrations.engine.script import PROBE, Job, NontransactionalStatement
 
 _BETWEEN_QUERIES = 0.5  # seconds, where another session's build is waited for
 _BUILDING = "waiting for another session's index build"
@@ -66,7 +66,7 @@ _ATTACHED = "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid A
 _KIND = re.compile(r"(?:CREATE|DROP) (\w+)")
 
 
-def describe(session: Session, statement: Nontransactional) -> dict[str, Any]:
+def describe(session: Session, statement: NontransactionalStatement) -> dict[str, Any]:
     """The facts that an intent keeps: which objects the names mean now, and what was already invalid."""
     if statement.settlement == "create index":
         return {"table": _oid(session, statement.relation)}
@@ -80,7 +80,9 @@ def describe(session: Session, statement: Nontransactional) -> dict[str, Any]:
     return {}
 
 
-def settle(session: Session, job: Job, number: int, statement: Nontransactional, intent: Intent | None) -> bytes | None:
+def settle(
+    session: Session, job: Job, number: int, statement: NontransactionalStatement, intent: Intent | None
+) -> bytes | None:
     """The text to run for a unit, after whatever an earlier attempt has left is cleared away; None if it is done.
 
     Args:
@@ -176,7 +178,7 @@ def _find_index(session: Session, table: int | None, name: str) -> _Index | None
     return None
 
 
-def _is_index_there(session: Session, job: Job, statement: Nontransactional, intent: Intent | None) -> bool:
+def _is_index_there(session: Session, job: Job, statement: NontransactionalStatement, intent: Intent | None) -> bool:
     """Whether the index that a statement makes is there, valid and as the statement defines it. An invalid one that we
     have begun is dropped; another session's build is waited for."""
     table = _oid(session, statement.relation)
@@ -219,7 +221,7 @@ def _not_ours(job: Job, found: _Index, cause: str, solution: str) -> MigrationFa
     )
 
 
-def _same_definition(session: Session, statement: Nontransactional, oid: int) -> bool:
+def _same_definition(session: Session, statement: NontransactionalStatement, oid: int) -> bool:
     """Whether an index is as the statement defines it: by the server, which makes it once more on an empty table."""
     table = f"CREATE TEMPORARY TABLE {PROBE} (LIKE {statement.relation})"
     definitions = [Command(_DEFINITION.format(oid=each)) for each in (oid, f"'pg_temp.{PROBE}_index'::regclass")]
@@ -243,7 +245,7 @@ def _oid(session: Session, name: str) -> int | None:
     return int(rows[0][0]) if rows[0][0] else None
 
 
-def _scope(session: Session, statement: Nontransactional) -> int | None:
+def _scope(session: Session, statement: NontransactionalStatement) -> int | None:
     if statement.relation == "TABLE":
         return _oid(session, statement.object)
     if statement.relation == "INDEX":  # its table: the index that a REINDEX CONCURRENTLY has built is another one
@@ -254,6 +256,6 @@ def _scope(session: Session, statement: Nontransactional) -> int | None:
     return int(str(rows[0][0])) if rows and statement.relation == "SCHEMA" else 0
 
 
-def _leftovers(session: Session, statement: Nontransactional, scope: int | None) -> list[tuple[int, str]]:
+def _leftovers(session: Session, statement: NontransactionalStatement, scope: int | None) -> list[tuple[int, str]]:
     rows = session.query(_LEFTOVERS.format(scope=_SCOPES[statement.relation]), scope)
     return [(int(str(oid)), str(name)) for oid, name in rows]
