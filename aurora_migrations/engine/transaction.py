@@ -26,7 +26,13 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     with_expectations_state,
     with_unit_state,
 )
-from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
+from aurora_migrations.engine.errors import (
+    ConnectionLost,
+    MigrationFailed,
+    MigratorError,
+    NotAWriter,
+    VerificationFailed,
+)
 from aurora_migrations.engine.expectations import Check, check_expectations
 from aurora_migrations.engine.history import Records
 from aurora_migrations.engine.locks.blockers import Observer
@@ -366,14 +372,24 @@ class RunningAttempt:
         return check
 
     def _check_applied(self) -> list[Check]:
-        """Checks the expectations of a file whose transaction could outlive the run, after its COMMIT."""
+        """Checks a file's expectations, if it has any, after the COMMIT of a transaction that could outlive the run."""
         job = self._job
+        if not job.script.options.rows and not job.script.expectations:
+            return []
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
+        state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
         try:
             self._execute([BEGIN])
             return self._check(budget)
+        except ConnectionLost as lost:  # which may not be retried as if the file weren't applied
+            raise VerificationFailed(
+                f"{job.file}: its expectations weren't checked: {lost.message}",
+                cause=lost.cause,
+                solution="Check in the database what the file expects. The next run goes on after it.",
+                state=state,
+                **job.facts,
+            ) from lost
         except MigratorError as error:
-            state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
             raise error.but(state=state) from error
         finally:
             self._session.roll_back()

@@ -46,6 +46,8 @@ from tests.database.helpers import (
     units,
     until,
 )
+from tests.proxy import Action as Cut
+from tests.proxy import Trap
 from tests.servers import Database, Migrations
 
 INDEX = "CREATE INDEX CONCURRENTLY book_title_idx ON book (title);"
@@ -668,6 +670,22 @@ def test_a_detached_transaction_is_checked_after_its_commit(books, migrations, r
     if caught:
         assert caught.value.state.startswith("001_a.sql is applied")
     assert applied(books) == ["001"]
+
+
+@pytest.mark.parametrize("expects", [False, True])
+def test_a_connection_lost_after_a_detached_commit_is_no_other_run(books, migrations, proxy, expects: bool) -> None:
+    """Where there is nothing to check, nothing is sent then."""
+    checked = "-- verify: rows a = 0\n" if expects else ""
+    migrations.write("001_a.sql", f"{checked}{DETACHED}CREATE TABLE a ();")
+    migrations.write("002_b.sql", "CREATE TABLE b ();")
+    needle = b"DELETE FROM aurora_migrations.intents"  # of the message with the record; its answer still comes
+    proxy.set(Trap((needle,), Cut.CUT_AFTER, share=1.0))
+    with pytest.raises(VerificationFailed) if expects else contextlib.nullcontext() as caught:
+        apply(books, migrations, url=proxy.url(books.url), limits=Limits(lock_wait=20_000))
+    if caught:
+        assert "its expectations weren't checked" in caught.value.message
+        assert caught.value.state.startswith("001_a.sql is applied")
+    assert applied(books) == (["001"] if expects else ["001", "002"])
 
 
 VALIDATE = "ALTER TABLE book VALIDATE CONSTRAINT positive;"

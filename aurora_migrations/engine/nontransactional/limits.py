@@ -4,8 +4,9 @@ when the run's own time is up."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from aurora_migrations.engine.errors import ConnectionLost
 from aurora_migrations.engine.postgres.protocol import Command
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.script import Job
@@ -48,7 +49,8 @@ def without_limits(session: Session, settings: Sequence[str] = tuple(_LIMITS)) -
         yield
     finally:
         if session.is_idle:  # not where the connection is lost, or the statement is left to the server
-            _set(session, known)
+            with suppress(ConnectionLost):  # the statement is done, whatever becomes of its session
+                _set(session, known)
 
 
 def _set(session: Session, values: Sequence[tuple[str, str]]) -> None:
