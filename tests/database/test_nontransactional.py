@@ -215,6 +215,19 @@ def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books
     assert (indexes(books), intents(books)) == ([("book_isbn_idx", True)], [])
 
 
+def test_a_drop_of_a_leftover_claims_its_own_migration_only(books, migrations) -> None:
+    """Another one may have the same statement at the same place."""
+    migrations.write("001_a.sql", INDEX)
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        runner.kill()
+        books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
+    copy = "SELECT 2, action, number, tokens, statement, facts, attempt, 0, started_at FROM aurora_migrations.intents"
+    books.execute(f"INSERT INTO aurora_migrations.intents {copy}")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert books.query("SELECT version, lock_holder FROM aurora_migrations.intents") == [(2, 0)]
+
+
 @pytest.mark.parametrize("by", ["the server", "cancel"])
 def test_a_partition_that_is_detached_by_half_is_detached_by_the_next_run(database, migrations, by: str) -> None:
     """PostgreSQL refuses the same statement again: only FINALIZE goes on."""
