@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from benchmarks import applying, compiling, executing, importing, many, memory, nothing, round_trips
+from benchmarks import applying, building, compiling, executing, importing, many, memory, nothing, round_trips
 from benchmarks.harness import Bench, Failed, circumstances, prepared
 
 MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
@@ -19,6 +19,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
     "round-trips": round_trips.measure,
     "importing": importing.measure,
     "executing": executing.measure,
+    "building": building.measure,
 }
 
 

@@ -86,7 +86,7 @@ class Bench:
         before = self._server_cpu()
         cost = run_child(side.command(self.server.url(database)), self.folder)
         self._wait_until_left(database)
-        after = self._server_cpu()
+        after = self._settled_server_cpu()
         spent = after - before if before is not None and after is not None else None
         return Cost(cost.wall, cost.client, spent, cost.peak)
 
@@ -94,6 +94,14 @@ class Bench:
         ask = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND backend_type = 'client backend'"
         while self.sql(ask) != "0":
             time.sleep(0.01)
+
+    def _settled_server_cpu(self) -> float | None:
+        """The same, once it doesn't grow any more: a process of the server may end a while after its session."""
+        while (found := self._server_cpu()) is not None:
+            time.sleep(0.3)
+            if found == self._server_cpu():
+                break
+        return found
 
     def _server_cpu(self) -> float | None:
         """CPU seconds of all server processes that have ended so far; Linux keeps that sum with their parent."""

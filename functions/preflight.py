@@ -15,7 +15,12 @@ from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state, read_undone
 from aurora_migrations.engine.migrations import Migration
-from aurora_migrations.engine.nontransactional import find_in_doubt, find_running, find_what_to_cancel
+from aurora_migrations.engine.nontransactional.intents import (
+    find_in_doubt,
+    find_own_cancel,
+    find_running,
+    find_what_to_cancel,
+)
 from aurora_migrations.engine.plan import Plan, build_plan, find_target, plan_rollback, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Session
 from aurora_migrations.engine.steps.step import Step, read_only_session
@@ -151,13 +156,14 @@ def _roll_back(step: Step, session: Session) -> Report:
 
 def _resolve(step: Step, session: Session) -> Report:
     migration = find_target(step.source.package, step.input.target or "")
-    name = find_in_doubt(session, migration)
+    name = find_in_doubt(session, migration, step.started_at)
     report = _report(step, session, (), read_applied(session), "apply")
     return replace(report, in_doubt=f"{name} of {migration.name}")
 
 
 def _cancel(step: Step, session: Session) -> Report:
-    running = find_what_to_cancel(session)
+    # Begun by this execution: another package was deployed meanwhile, and it starts over.
+    running = None if find_own_cancel(session, step.started_at) else find_what_to_cancel(session)
     return replace(_report(step, session, (), read_applied(session), "apply"), running=running)
 
 

@@ -122,13 +122,10 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard], unknown: Sequence[Pr
     hazards, idle = apply_allows(hazards, allows)
     if not file.compiled.is_parsed:
         idle = []  # nothing in it has been checked
-    refused = [Problem(h.file, h.message, h.line, h.column) for h in hazards if h.refused]
-    already = {(problem.line, problem.column) for problem in file.problems}
-    script = replace(file.compiled.script, hazards=tuple(hazard for hazard in hazards if not hazard.refused))
+    script = replace(file.compiled.script, hazards=tuple(hazards))
     return replace(
         file,
         compiled=replace(file.compiled, script=script),
-        problems=(*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
         warnings=(*unknown, *(Problem(file.file, _IDLE.format(allow.rule), allow.line, 1) for allow in idle)),
         notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
     )
@@ -153,11 +150,11 @@ def annotation(level: Level, file: str, line: int, column: int, title: str, mess
 
 
 def of_hazards(hazards: Iterable[Hazard], folder: str = "", refuse: bool = False) -> Iterator[str]:
-    """A line for each hazard that isn't allowed: an error if hazards are refused here, or this one in any case. The
-    folder is the migrations', as seen from the repository's root: GitHub finds files by their path from there."""
+    """A line for each hazard that isn't allowed: an error if hazards are refused here. The folder is the
+    migrations', as seen from the repository's root: GitHub finds files by their path from there."""
     for hazard in hazards:
         if hazard.allowed_because is None:
-            level: Level = "error" if refuse or hazard.refused else "warning"
+            level: Level = "error" if refuse else "warning"
             message = "\n".join(filter(None, (hazard.message, hazard.help)))
             yield annotation(level, _path(folder, hazard.file), hazard.line, hazard.column, hazard.rule, message)
 

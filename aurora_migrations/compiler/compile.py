@@ -150,6 +150,8 @@ def compile_text(
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     if options.detach and (len(layout.units) != 1 or layout.units[0].nontransactional):
         wrong.append((0, _DETACH))
+    if options.detach is None and layout.only_validates and not (options.rows or expectations):
+        options = replace(options, detach=True)  # with expectations it isn't: those would be checked after its COMMIT
     wrong += unmet_needs(statements, layout.units)
     wrong += markers(file, text, statements, in_one)
     lines = Lines(text)

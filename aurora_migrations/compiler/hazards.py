@@ -24,18 +24,15 @@ from aurora_migrations.engine.diagnostics.redaction import Lines
 from aurora_migrations.engine.script import Hazard
 
 PASSWORD = "password-literal"
-NAMELESS = "concurrently-without-name"
 UNREAD = "unread-statement"
 SESSION_STATE = "session-state-between-parts"
 ENUM_VALUE = "enum-value-in-its-transaction"
 OWN_RULES: Mapping[str, str] = {
     PASSWORD: "a password in the repository, the package, the history and the server's log",
-    NAMELESS: "tried again, it would make another index each time: _idx, _idx1, _idx2",
     SESSION_STATE: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
     ENUM_VALUE: "PostgreSQL refuses a new value of an enum in the transaction that adds it",
     UNREAD: "PostgreSQL can read the statement but squawk can't, so it wasn't checked for hazards",
 }
-REFUSED = frozenset({NAMELESS})  # wrong in any case: no reason makes it right
 RULES = squawk.KEPT | OWN_RULES.keys()
 
 _ALLOW = re.compile(r"(?P<rule>\S+)(?:\s+because\b\s*(?P<reason>.*))?", re.IGNORECASE | re.DOTALL)
@@ -103,7 +100,7 @@ def parse_allow(value: str, line: int) -> Allow:
     """The value of `-- migration: allow = `: a rule and why its hazards are accepted.
 
     Raises:
-        ValueError: the reason is missing, or the rule is unknown or can't be accepted. Its message shows what to write.
+        ValueError: the reason is missing, or the rule is unknown. Its message shows what to write.
     """
     match = _ALLOW.fullmatch(value.strip())
     if match is None:
@@ -117,8 +114,6 @@ def parse_allow(value: str, line: int) -> Allow:
         near = get_close_matches(rule.lower(), sorted(RULES), n=3, cutoff=0.5)
         known = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(RULES))}"
         raise ValueError(f"there is no rule `{rule}`; {known}")
-    if rule in REFUSED:
-        raise ValueError(f"`{rule}` can't be allowed ({OWN_RULES[rule]}); change the statement")
     if not re.search(r"\w", reason):
         raise ValueError(
             f"allow needs a reason; write `-- migration: allow = {rule} because ...` and write why it does no harm here"
@@ -134,7 +129,7 @@ def apply_allows(hazards: Iterable[Hazard], allows: Sequence[Allow]) -> tuple[li
     result: list[Hazard] = []
     used: set[str] = set()
     for hazard in hazards:
-        if hazard.rule in reasons and not hazard.refused:
+        if hazard.rule in reasons:
             used.add(hazard.rule)
             hazard = replace(hazard, allowed_because=reasons[hazard.rule])
         result.append(hazard)
@@ -162,14 +157,10 @@ def _own(file: LintedFile, lines: Lines) -> Iterator[Hazard]:
             message = f"This makes {state}, which is gone if a later part fails and the next run goes on there."
             help_text = "Use it up within its own BEGIN ... COMMIT, or make a plain table that the last part drops."
             yield _hazard(file, lines, statement.start, SESSION_STATE, message, help_text)
-        if statement.kind == "IndexStmt" and statement.node.concurrent and not statement.node.idxname:
-            message = "CONCURRENTLY without a name: tried again, it would make another index each time."
-            help_text = "Give the index a name: CREATE INDEX CONCURRENTLY name ON ..."
-            yield _hazard(file, lines, statement.start, NAMELESS, message, help_text)
 
 
 def _hazard(file: LintedFile, lines: Lines, offset: int, rule: str, message: str, help_text: str) -> Hazard:
-    return Hazard(rule, file.path, *lines.position(offset), message, help_text, refused=rule in REFUSED)
+    return Hazard(rule, file.path, *lines.position(offset), message, help_text)
 
 
 # ---- squawk's rules -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler.locks.syntax_tree import of_parts, of_range, option_is_on, strings
 from aurora_migrations.compiler.parser import Statement
-from aurora_migrations.engine.script import PROBE, Nontransactional
+from aurora_migrations.engine.script import PROBE, NontransactionalStatement
 
 _REINDEXED = {
     pb.REINDEX_OBJECT_INDEX: "INDEX",
@@ -20,7 +20,7 @@ _REINDEXED = {
 }
 
 
-def nontransactional(statement: Statement) -> Nontransactional | None:
+def read_nontransactional(statement: Statement) -> NontransactionalStatement | None:
     """The statement's facts, if PostgreSQL refuses to run it inside a transaction block."""
     name = _name(statement)
     if name is None:
@@ -28,20 +28,22 @@ def nontransactional(statement: Statement) -> Nontransactional | None:
     node, kind = statement.node, statement.kind
     if kind == "IndexStmt":
         table = str(of_range(node.relation))
-        return Nontransactional(name, "create index", node.idxname, table, _probe(node), node.if_not_exists)
+        return NontransactionalStatement(name, "create index", node.idxname, table, _probe(node), node.if_not_exists)
     if kind == "DropStmt":
-        return Nontransactional(name, "drop index", str(of_parts(strings(node.objects[0].list.items))))
+        return NontransactionalStatement(name, "drop index", str(of_parts(strings(node.objects[0].list.items))))
     if kind == "ReindexStmt" and option_is_on(node.params, "concurrently"):
         scope = _REINDEXED[node.kind]
         what = str(of_range(node.relation)) if scope in ("INDEX", "TABLE") else node.name
-        return Nontransactional(name, "reindex", what, scope)
+        return NontransactionalStatement(name, "reindex", what, scope)
     if kind == "AlterTableStmt":
         (command,) = (getattr(each.alter_table_cmd, "def").partition_cmd for each in node.cmds)
-        return Nontransactional(name, "detach partition", str(of_range(command.name)), str(of_range(node.relation)))
+        return NontransactionalStatement(
+            name, "detach partition", str(of_range(command.name)), str(of_range(node.relation))
+        )
     if kind in _MADE:
         settlement, field = _MADE[kind]
-        return Nontransactional(name, settlement, getattr(node, field))
-    return Nontransactional(name)
+        return NontransactionalStatement(name, settlement, getattr(node, field))
+    return NontransactionalStatement(name)
 
 
 def _probe(node: Any) -> str:

@@ -19,10 +19,12 @@ import postgast
 from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler.locks.syntax_tree import of_range, option_is_on
-from aurora_migrations.compiler.nontransactional import nontransactional
+from aurora_migrations.compiler.nontransactional import read_nontransactional
 from aurora_migrations.compiler.parser import Statement, tokens
-from aurora_migrations.engine.script import Nontransactional, Unit
+from aurora_migrations.engine.script import NontransactionalStatement, Unit
 
+# Of a partitioned table they can't run in a transaction, and only the server knows which is one. They can be repeated.
+_MAY_COMMIT_EACH = {"ReindexStmt": "REINDEX", "ClusterStmt": "CLUSTER"}
 _NESTED = "this BEGIN is inside another block; PostgreSQL would only warn, and go on in the first"
 _LONE_COMMIT = (
     "there is no BEGIN that this COMMIT ends; take it out, or write `-- migration: transaction = off` at the top "
@@ -48,6 +50,8 @@ class Layout:
     units: tuple[Unit, ...]
     reason: str
     problems: tuple[tuple[int, str], ...] = ()
+    # Whether it is one transaction that only validates constraints: it reads for long and blocks nobody.
+    only_validates: bool = False
 
 
 class Control(Enum):
@@ -73,13 +77,15 @@ _CONTROLS = {
 def find_units(text: bytes, statements: Sequence[Statement], transaction: str | None) -> Layout:
     """The units of a file, by its option `transaction`: `on`, `off` or None."""
     controls = [control_of(statement) for statement in statements]
-    apart = [nontransactional(statement) for statement in statements]
+    apart = [read_nontransactional(statement) for statement in statements]
     if transaction != "off" and not any(controls) and not any(apart):
         whole = Unit(0, len(text), (0, len(statements)), "", None, "")
-        return Layout((whole,), "one transaction")
+        reason = "one transaction"
+        return Layout((whole,), reason, only_validates=_only_validates(statements))
     if transaction != "off" and _is_wrapped(controls) and not any(apart):
         block = _block(text, statements, 0, len(statements) - 1)
-        return Layout((block,), "one transaction: the file's own BEGIN ... COMMIT")
+        reason = "one transaction: the file's own BEGIN ... COMMIT"
+        return Layout((block,), reason, only_validates=_only_validates(statements[1:-1]))
     if transaction == "off":
         reason = "each statement and block on its own: transaction = off"
     elif any(apart):
@@ -88,6 +94,15 @@ def find_units(text: bytes, statements: Sequence[Statement], transaction: str | 
         reason = "each block on its own: the file has BEGIN ... COMMIT blocks of its own"
     units, problems = _several(text, statements, controls, apart, transaction)
     return Layout(tuple(units), reason, tuple(problems))
+
+
+def _only_validates(statements: Sequence[Statement]) -> bool:
+    """Whether there are statements, and each is an ALTER TABLE that validates constraints and does nothing else."""
+    return bool(statements) and all(
+        statement.kind == "AlterTableStmt"
+        and all(each.alter_table_cmd.subtype == pb.AT_ValidateConstraint for each in statement.node.cmds)
+        for statement in statements
+    )
 
 
 def _is_wrapped(controls: Sequence[Control | None]) -> bool:
@@ -114,7 +129,7 @@ def _several(
     text: bytes,
     statements: Sequence[Statement],
     controls: Sequence[Control | None],
-    apart: Sequence[Nontransactional | None],
+    apart: Sequence[NontransactionalStatement | None],
     transaction: str | None,
 ) -> tuple[list[Unit], list[tuple[int, str]]]:
     """The units of a file of several, and its problems."""
@@ -140,7 +155,9 @@ def _several(
         elif begun is None:
             commits = statement.kind == "DoStmt" and bool(_COMMITS.search(text, statement.start, statement.end))
             if statement.kind == "CallStmt" or commits:
-                found = Nontransactional("CALL" if statement.kind == "CallStmt" else "DO", "unknown")
+                found = NontransactionalStatement("CALL" if statement.kind == "CallStmt" else "DO", "unknown")
+            elif transaction == "off" and statement.kind in _MAY_COMMIT_EACH:
+                found = found or NontransactionalStatement(_MAY_COMMIT_EACH[statement.kind])
             units.append(Unit(statement.start, statement.end, (number, number + 1), "", found, ""))
             if found and found.settlement != "unknown" and transaction == "on":
                 reason = f"{found.name} can't run inside a transaction, but `transaction = on` demands one"

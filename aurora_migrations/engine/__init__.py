@@ -7,10 +7,9 @@
     history       what is applied, and attempts      history_format its tables, and why it can't be read
     status        the state of each migration        errors         all errors, drawn as a tree
     expectations  what must be true after a file     interrupts     Ctrl-C
-    nontransactional  statements outside any transaction, and how an interrupted one is settled
 
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
-    steps/          the steps of an execution
+    steps/          the steps of an execution             nontransactional/  statements outside any transaction
 
 It knows PostgreSQL, and nothing of Lambda, AWS or the command line; only what `steps/` has is shared by functions,
 stack and command line. The path of a statement: `runner` takes the run lock (`postgres/session`) and runs file by file,

@@ -266,10 +266,11 @@ def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
 
 
 def finish_attempt(attempt: int, result: str, error: MigratorError | None = None) -> Command:
-    """Records how an attempt ended."""
+    """Records how an attempt ended. Of one that failed, who has cancelled it stays."""
     document = None if error is None else json.dumps(error.to_dict())
+    kept = "CASE WHEN $3::jsonb IS NOT NULL THEN coalesce(error, '{}') || $3::jsonb END"
     return Command(
-        f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = $3::jsonb, "
+        f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = {kept}, "
         f"lock_holder = ({HELD_BY_US}) WHERE id = $1::bigint",
         [attempt, result, document],
     )

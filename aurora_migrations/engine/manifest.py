@@ -25,7 +25,7 @@ from aurora_migrations.engine.script import (
     ANYTHING,
     Action,
     Hazard,
-    Nontransactional,
+    NontransactionalStatement,
     Outline,
     Script,
     Statement,
@@ -199,7 +199,7 @@ def script_of(data: dict[str, Any]) -> Script:
 
 def _unit(data: dict[str, Any]) -> Unit:
     apart = data["nontransactional"]
-    found = None if apart is None else Nontransactional(**apart)
+    found = None if apart is None else NontransactionalStatement(**apart)
     return Unit(**{**data, "statements": tuple(data["statements"]), "nontransactional": found})
 
 

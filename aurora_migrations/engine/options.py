@@ -83,7 +83,8 @@ class Options:
     statement_timeout: int | None = None
     rows: tuple[RowsExpectation, ...] = ()
     transaction: Literal["on", "off"] | None = None  # `on`, `off`, or None where the file's statements decide
-    detach: bool = False  # its transaction may outlive the run that began it
+    # Whether its transaction may outlive the run that began it; None where the file's statements decide.
+    detach: bool | None = None
     allow: tuple[tuple[int, str], ...] = ()  # hazards accepted, as `RULE because REASON`, each with its line
 
 

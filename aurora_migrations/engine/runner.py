@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
-from aurora_migrations.engine import history, history_format, interrupts, nontransactional
+from aurora_migrations.engine import history, history_format, interrupts
 from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
     hazards_refused,
@@ -40,6 +40,8 @@ from aurora_migrations.engine.interface import FileDone, Request, RunResult, rol
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.retry import MEANWHILE, RetryPolicy
 from aurora_migrations.engine.migrations import Migration, invalid_files, read_text
+from aurora_migrations.engine.nontransactional import intents, settlement
+from aurora_migrations.engine.nontransactional.limits import LeftToServer
 from aurora_migrations.engine.plan import (
     Plan,
     build_plan,
@@ -49,7 +51,7 @@ from aurora_migrations.engine.plan import (
     plan_rollback,
     read_edits,
 )
-from aurora_migrations.engine.postgres.session import Session, acquire_run_lock
+from aurora_migrations.engine.postgres.session import Session, acquire_run_lock, find_holder
 from aurora_migrations.engine.script import PAST, Action, Job
 from aurora_migrations.engine.transaction import AttemptResult, CommitUnknown, RunningAttempt
 
@@ -152,7 +154,7 @@ class _Runner:
         self._hazards: list[str] = []
         self.done: list[FileDone] = []
         self._running: str | None = None  # what was left to the server
-        self._adopted: nontransactional.Running | None = None  # what another run has left, and this one waits for
+        self._adopted: intents.Running | None = None  # what another run has left, and this one waits for
         self._retry = RetryPolicy(request.limits, request.limits_now, request.listener.blocked)
         self._observer = Observer(request.url, request.execution)
         self._session = connect(request)
@@ -187,21 +189,29 @@ class _Runner:
 
     def resolve(self, migration: Migration, outcome: Literal["applied", "again"]) -> str:
         """Settles the migration's statement in doubt, and returns its name."""
-        return nontransactional.resolve(self._session, migration, outcome)
+        return intents.resolve(self._session, migration, outcome, self._request.execution_start)
 
     def cancel(self) -> str:
-        """Ends the statement of the run that holds the lock, clears what it left, and reports what was done."""
-        holder = nontransactional.find_what_to_cancel(self._session)
-        doing, holder = holder.doing, replace(holder, doing=None)
-        self._session.prepare_to_write()
-        if doing:
-            nontransactional.mark_cancelled(self._session, holder.pid)
-        self._session.query("SELECT pg_catalog.pg_cancel_backend($1::int)", holder.pid)
-        acquire_run_lock(self._session, SETTLE_TIME, self._listener.waiting)
-        history_format.upgrade(self._session)
-        history.close_interrupted(self._session)
-        dropped = nontransactional.clear_all(self._session)
-        done = f"Cancelled {doing or 'the statement'} of {holder}"
+        """Ends the statement of the run that holds the lock, clears what it left, and reports what was done. A call whose
+        answer was lost is repeated for the same run only."""
+        session, began = self._session, self._request.execution_start
+        begun = intents.find_own_cancel(session, began)
+        if begun is None:
+            found = intents.find_what_to_cancel(session)
+            begun = found.pid, f"Cancelled {found.doing or 'the statement'} of {replace(found, doing=None)}"
+            session.prepare_to_write()
+            intents.mark_cancelled(session, *begun, began)
+        pid, done = begun
+        holder = find_holder(session)
+        if holder and holder.pid != pid:
+            return done  # another run has begun since: it clears what that one has left
+        if holder:
+            session.query("SELECT pg_catalog.pg_cancel_backend($1::int)", pid)
+        session.prepare_to_write()
+        acquire_run_lock(session, SETTLE_TIME, self._listener.waiting)
+        history_format.upgrade(session)
+        history.close_interrupted(session)
+        dropped = settlement.clear_all(session)
         return f"{done}; dropped {', '.join(dropped)}, which it had left invalid" if dropped else done
 
     def doing(self, pid: int) -> str | None:
@@ -210,9 +220,9 @@ class _Runner:
         Raises:
             LeftToServer: it does, and this run's time is up.
         """
-        self._adopted = running = nontransactional.read_running(self._session, pid, self._adopted)
+        self._adopted = running = intents.read_running(self._session, pid, self._adopted)
         if running and self._request.is_time_up():
-            raise nontransactional.LeftToServer(str(running))
+            raise LeftToServer(str(running))
         return str(running) if running else None
 
     @contextlib.contextmanager
@@ -220,7 +230,7 @@ class _Runner:
         """The block ends where the run's time is up and the server goes on with a statement."""
         try:
             yield
-        except nontransactional.LeftToServer as left:
+        except LeftToServer as left:
             self._running = str(left)
 
     def run_all(self, action: Action, migrations: Sequence[Migration]) -> None:

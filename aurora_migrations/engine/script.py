@@ -76,19 +76,18 @@ class Hazard:
     column: int
     message: str  # what happens; never a text out of the file
     help: str  # what to write instead; may be empty
-    refused: bool = False  # an error in any case, which no `allow` accepts
     allowed_because: str | None = None  # the reason for which its file allows it, if it does
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message} [{self.rule}]"
 
 
-# How an interrupted statement is settled: see engine/nontransactional.py.
+# How an interrupted statement is settled: see engine/nontransactional/settlement.py.
 Settlement = Literal["create index", "drop index", "reindex", "detach partition", "create", "drop", "repeat", "unknown"]
 
 
 @dataclass(frozen=True)
-class Nontransactional:
+class NontransactionalStatement:
     """A statement that PostgreSQL refuses to run in a transaction, or that commits, and what shows whether it was
     done. Of one that commits (CALL, DO) nothing does: its settlement is `unknown`."""
 
@@ -119,7 +118,7 @@ class Unit:
     end: int
     statements: tuple[int, int]  # the numbers of its statements, from 0, the end exclusive
     modes: str  # the modes of its BEGIN, such as `ISOLATION LEVEL SERIALIZABLE`
-    nontransactional: Nontransactional | None  # it is one statement, outside any transaction
+    nontransactional: NontransactionalStatement | None  # it is one statement, outside any transaction
     tokens: str  # the token hash of its bytes
 
     @property
@@ -256,7 +255,7 @@ class Job:
     def detaches(self) -> bool:
         """Whether the file is one transaction that may outlive the run."""
         units = self.script.units
-        return self.script.options.detach and len(units) == 1 and units[0].nontransactional is None
+        return bool(self.script.options.detach) and len(units) == 1 and units[0].nontransactional is None
 
     @property
     def remaining(self) -> range:

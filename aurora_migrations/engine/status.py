@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from aurora_migrations.engine.history import Attempt, read_attempts, read_state
 from aurora_migrations.engine.interface import success
-from aurora_migrations.engine.nontransactional import find_running
+from aurora_migrations.engine.nontransactional.intents import find_running
 from aurora_migrations.engine.plan import Plan, read_edits
 from aurora_migrations.engine.postgres.session import Holder, Server, Session
 from aurora_migrations.engine.script import Source

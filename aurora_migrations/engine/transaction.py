@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from aurora_migrations.engine import history, interrupts, nontransactional
+from aurora_migrations.engine import history, interrupts
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
     held_too_long,
@@ -22,24 +22,32 @@ from aurora_migrations.engine.diagnostics.file_errors import (
     not_retried,
     partial_state,
     runner_error,
+    slot_error,
     with_expectations_state,
     with_unit_state,
 )
-from aurora_migrations.engine.errors import ConnectionLost, MigrationFailed, MigratorError, NotAWriter
+from aurora_migrations.engine.errors import (
+    ConnectionLost,
+    MigrationFailed,
+    MigratorError,
+    NotAWriter,
+    VerificationFailed,
+)
 from aurora_migrations.engine.expectations import Check, check_expectations
 from aurora_migrations.engine.history import Records
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held
+from aurora_migrations.engine.nontransactional import intents, settlement
+from aurora_migrations.engine.nontransactional.limits import LOOK_EVERY, LeftToServer, limits_of, without_limits
 from aurora_migrations.engine.postgres.progress import Progress
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
-from aurora_migrations.engine.script import Job, Message, Nontransactional, RunningStatement
+from aurora_migrations.engine.script import Job, Message, NontransactionalStatement, RunningStatement
 
 _DEFERRED = Command("SET CONSTRAINTS ALL IMMEDIATE")
 _A_WHILE = 2.0  # seconds; a statement that takes longer is reported
 _BETWEEN_READS = 1.0  # seconds between two reads of its progress
-_POLL = 0.2  # seconds between two readings of the clock, where a statement may outlive the run
 _IDLE_MS = 1_000  # a client that is only busy must not be taken for a frozen one
 _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSACTION"})
 
@@ -104,7 +112,7 @@ class RunningAttempt:
                 if job.done and number == job.done:
                     self._resume()
                 if job.detaches or job.unit(number).nontransactional:
-                    nontransactional.check_cancelled(session, job, number)
+                    intents.check_cancelled(session, job, number)
                 if job.detaches:
                     self._run_detached(number)
                     continue
@@ -227,25 +235,25 @@ class RunningAttempt:
 
         return check
 
-    def _run_nontransactional(self, number: int, statement: Nontransactional) -> None:
+    def _run_nontransactional(self, number: int, statement: NontransactionalStatement) -> None:
         """Runs a unit that is one statement outside any transaction: its intent, the statement, its record. What an
         earlier attempt has left of it is settled first, also where the file has another statement there now."""
         session, job = self._session, self._job
-        intents = nontransactional.read_intents(session, job)
-        for intent in intents:
+        known = intents.read_intents(session, job)
+        for intent in known:
             if not intent.matches(job):
-                nontransactional.clear(session, intent, job.is_time_up)
-                nontransactional.forget(session, job, intent.number)
-        ours = next((intent for intent in intents if intent.number == number and intent.matches(job)), None)
+                settlement.clear(session, intent, job.is_time_up)
+                intents.forget(session, job, intent.number)
+        ours = next((intent for intent in known if intent.number == number and intent.matches(job)), None)
         if ours and ours.statement.settlement == "unknown":
             raise nobody_knows(job, number, ours.statement)
-        text = nontransactional.settle(session, job, number, statement, ours)
+        text = settlement.settle(session, job, number, statement, ours)
         if text is not None:
-            facts = ours.facts if ours else nontransactional.describe(session, statement)
+            facts = ours.facts if ours else settlement.describe(session, statement)
             facts = {key: value for key, value in facts.items() if key != "cancelled"}
-            begun = nontransactional.add_intent(job, number, statement, self._id, facts)
+            begun = intents.add_intent(job, number, statement, self._id, facts)
             self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
-        record = [*self._record(number), nontransactional.remove_intent(job, number)]
+        record = [*self._record(number), intents.remove_intent(job, number)]
         done = [BEGIN, *record, COMMIT, *self._opening(number + 1)]
         if text is not None and job.unit(number).may_commit:
             self._run_with_record(number, text, done)
@@ -278,7 +286,7 @@ class RunningAttempt:
                 found = runner_error(session, job, error)
             session.roll_back()
             with contextlib.suppress(MigratorError):
-                nontransactional.forget(session, job, number)  # it is known how it ended
+                intents.forget(session, job, number)  # it is known how it ended
             raise not_retried(found) from error
 
     def _run_alone(self, number: int, text: bytes) -> None:
@@ -287,10 +295,12 @@ class RunningAttempt:
         session, job = self._session, self._job
         (message,) = job.messages(number)
         try:
-            with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
+            with without_limits(session, limits_of(job, number)):
                 session.wire.execute_script(text, self._watch_progress(message))
         except ScriptError as error:
             failed = file_error(session, job, message, error)
+            if statement := job.unit(number).nontransactional:
+                failed = slot_error(statement, failed)
             if waits_for := self._progress and self._progress.waits_for:
                 failed = failed.but(cause=f"{failed.cause} It was waiting for {waits_for}.", waits_for=waits_for)
             if connection_lost(error.error):
@@ -301,9 +311,13 @@ class RunningAttempt:
         """The error of a statement outside any transaction, after what it has left was dropped."""
         session, job = self._session, self._job
         try:
-            left = [intent for intent in nontransactional.read_intents(session, job) if intent.number == number]
-            names = ", ".join(name for intent in left for name in nontransactional.clear(session, intent))
-            nontransactional.forget(session, job, number)
+            left = [intent for intent in intents.read_intents(session, job) if intent.number == number]
+            names = ", ".join(name for intent in left for name in settlement.clear(session, intent, job.is_time_up))
+            intents.forget(session, job, number)
+        except LeftToServer as still:
+            session.close()  # the server goes on with it
+            left_there = f"What it left is still being dropped ({still}). The next run waits for that."
+            return error.but(cause=f"{error.cause} {left_there}")
         except MigratorError as failed:
             left_there = f"What it left couldn't be dropped: {failed.message} The next run does it."
             return error.but(cause=f"{error.cause} {left_there}")
@@ -314,15 +328,15 @@ class RunningAttempt:
         nobody to finish it. Its intent is only to be seen by others: it goes with the record."""
         session, job, unit = self._session, self._job, self._job.unit(number)
         message = Message(unit.start, unit.end, unit.statements)
-        statement = Nontransactional("the transaction of", object=job.file)
-        begun = nontransactional.add_intent(job, number, statement, self._id, {})
+        statement = NontransactionalStatement("the transaction of", object=job.file)
+        begun = intents.add_intent(job, number, statement, self._id, {})
         self._execute([BEGIN, *AS_OURSELVES, begun, COMMIT])
         try:
-            with nontransactional.without_limits(session, nontransactional.limits_of(job, number)):
+            with without_limits(session, limits_of(job, number)):
                 self._execute([Command(f"BEGIN {unit.modes}")])
                 # The record's reset must not make the server look after its client again before the COMMIT.
                 record = [each for each in self._record(number) if each.sql != CHECK_INTERVAL]
-                end = [_DEFERRED, *record, nontransactional.remove_intent(job, number), COMMIT]
+                end = [_DEFERRED, *record, intents.remove_intent(job, number), COMMIT]
                 text = job.text[unit.start : unit.end] + b"\n;" + session.wire.as_message(end)
                 session.wire.execute_script(text, self._watch_progress(message))
         except ScriptError as error:
@@ -344,7 +358,7 @@ class RunningAttempt:
         def check(elapsed: float) -> tuple[bool, float]:
             nonlocal read, reported
             if job.is_time_up():
-                raise nontransactional.LeftToServer(str(replace(at, progress=self._progress)))
+                raise LeftToServer(str(replace(at, progress=self._progress)))
             if elapsed > _A_WHILE and elapsed - read > _BETWEEN_READS:
                 read = elapsed
                 self._progress = progress = self._observer.read_progress(session.server.pid, self._progress)
@@ -353,19 +367,29 @@ class RunningAttempt:
                 if found != reported:
                     reported = found
                     self._on_running(replace(at, progress=progress))
-            return False, _POLL
+            return False, LOOK_EVERY
 
         return check
 
     def _check_applied(self) -> list[Check]:
-        """Checks the expectations of a file whose transaction could outlive the run, after its COMMIT."""
+        """Checks a file's expectations, if it has any, after the COMMIT of a transaction that could outlive the run."""
         job = self._job
+        if not job.script.options.rows and not job.script.expectations:
+            return []
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
+        state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
         try:
             self._execute([BEGIN])
             return self._check(budget)
+        except ConnectionLost as lost:  # which may not be retried as if the file weren't applied
+            raise VerificationFailed(
+                f"{job.file}: its expectations weren't checked: {lost.message}",
+                cause=lost.cause,
+                solution="Check in the database what the file expects. The next run goes on after it.",
+                state=state,
+                **job.facts,
+            ) from lost
         except MigratorError as error:
-            state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
             raise error.but(state=state) from error
         finally:
             self._session.roll_back()

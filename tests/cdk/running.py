@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
 from moto import mock_aws
+from moto.awslambda_simple.models import lambda_simple_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
@@ -53,6 +55,35 @@ def run(
         attributes = [{key: str(each["Value"]) for key, each in given.items()} for _, _, _, given, *_ in sent]
     output = json.loads(told["output"]) if told.get("output") else None
     return Ran(told["status"], told.get("error"), told.get("cause"), output, mails, attributes)
+
+
+def events(machine: Machine, start: str, data: dict[str, Any], answers: dict[str, Sequence[Any]]) -> list[str]:
+    """The types of the events of an execution from `start` on that ends well.
+
+    Args:
+        answers: what the functions answer in call after call, by the names of the states that call them.
+    """
+    config: Any = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
+    with mock_aws(config=config):
+        region = {"region_name": REGION, "aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        role = boto3.client("iam", **region).create_role(RoleName="any", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        definition = _from(machine, start, "", {})
+        results = []
+        for name, given in answers.items():
+            code = {"ZipFile": b"-"}
+            made = boto3.client("lambda", **region).create_function(
+                FunctionName=name.lower(), Role=role, Code=code, Runtime="python3.12", Handler="a.b"
+            )
+            definition["States"][name]["Parameters"]["FunctionName"] = made["FunctionArn"]
+            results += map(json.dumps, given)
+        lambda_simple_backends[DEFAULT_ACCOUNT_ID][REGION].lambda_simple_results_queue = results
+        states = boto3.client("stepfunctions", **region)
+        found = states.create_state_machine(name="m", roleArn=ROLE, definition=json.dumps(definition))
+        began = states.start_execution(stateMachineArn=found["stateMachineArn"], name="e", input=json.dumps(data))
+        ended = _ended(states, began["executionArn"])
+        assert ended["status"] == "SUCCEEDED", ended
+        pages = states.get_paginator("get_execution_history").paginate(executionArn=began["executionArn"])
+        return [event["type"] for page in pages for event in page["events"]]
 
 
 def _from(machine: Machine, start: str, topic: str, answers: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from aurora_migrations.cdk.workflow import PAUSE, STARTS
 from aurora_migrations.engine.errors import MigratorError
 from functions.preflight import DATABASE_ATTEMPTS
 from tests.cdk.cloud import Machine, Template, some
-from tests.cdk.running import run
+from tests.cdk.running import events, run
 
 RETRIED_BY_DESIGN = {
     "DatabaseUnreachable": True,
@@ -269,6 +269,23 @@ def test_longest_sum_of_retries_fits_into_the_execution(workflow: Machine) -> No
             cap = retrier.get("MaxDelaySeconds", 10**6)
             waits += sum(min(cap, retrier["IntervalSeconds"] * 2**n) for n in range(retrier["MaxAttempts"]))
         assert waits + task["TimeoutSeconds"] < workflow.definition["TimeoutSeconds"]
+
+
+def test_a_week_of_waiting_for_a_statement_stays_below_the_quota_of_events(
+    template: Template, workflow: Machine
+) -> None:
+    """Call after call of apply, each as long as its function may take: by what ten more of them add."""
+    more = {"outcome": "more", "remaining": 1, "running": "CREATE INDEX CONCURRENTLY book_title_idx"}
+    data = {"starts": 1, "pause": 0, "apply": {"Payload": {}}, "preflight": {"Payload": {"package": "0"}}}
+    few, many = (
+        events(workflow, "Apply", data, {"Apply": [*[more] * calls, {"outcome": "done"}], "Verify": [{}]})
+        for calls in (2, 12)
+    )
+    assert many.count("TaskSucceeded") == few.count("TaskSucceeded") + 10
+    of_a_call = (len(many) - len(few)) // 10
+    calls = 7 * 24 * 3600 // called(template, workflow.states["Apply"])["Timeout"]
+    assert of_a_call * 10 == len(many) - len(few)
+    assert len(few) + of_a_call * calls < 25_000 / 3
 
 
 def called(template: Template, task: dict[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,6 @@ def test_accepted_hazard_is_told_with_its_reason_and_refused_nowhere(call: Call,
     [
         (CHANGING, "allow needs a reason"),
         ("changing-colum-type because so", f"there is no rule `changing-colum-type`; did you mean {CHANGING}"),
-        ("concurrently-without-name because so", "can't be allowed"),
     ],
 )
 def test_allow_that_says_too_little_is_an_error(call: Call, here: Migrations, allow: str, words: str) -> None:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from aurora_migrations import engine
+from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.engine import Listener
 from aurora_migrations.engine.errors import (
     Cancelled,
@@ -22,8 +23,8 @@ from aurora_migrations.engine.errors import (
     MigrationFailed,
     VerificationFailed,
 )
-from aurora_migrations.engine.nontransactional import find_running
-from aurora_migrations.engine.options import Limits
+from aurora_migrations.engine.nontransactional.intents import find_running
+from aurora_migrations.engine.options import Limits, Options
 from aurora_migrations.engine.postgres.session import Holder, Session
 from aurora_migrations.engine.script import RunningStatement
 from tests.database.helpers import (
@@ -45,6 +46,8 @@ from tests.database.helpers import (
     units,
     until,
 )
+from tests.proxy import Action as Cut
+from tests.proxy import Trap
 from tests.servers import Database, Migrations
 
 INDEX = "CREATE INDEX CONCURRENTLY book_title_idx ON book (title);"
@@ -212,6 +215,19 @@ def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books
     assert (indexes(books), intents(books)) == ([("book_isbn_idx", True)], [])
 
 
+def test_a_drop_of_a_leftover_claims_its_own_migration_only(books, migrations) -> None:
+    """Another one may have the same statement at the same place."""
+    migrations.write("001_a.sql", INDEX)
+    with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        runner.kill()
+        books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
+    copy = "SELECT 2, action, number, tokens, statement, facts, attempt, 0, started_at FROM aurora_migrations.intents"
+    books.execute(f"INSERT INTO aurora_migrations.intents {copy}")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert books.query("SELECT version, lock_holder FROM aurora_migrations.intents") == [(2, 0)]
+
+
 @pytest.mark.parametrize("by", ["the server", "cancel"])
 def test_a_partition_that_is_detached_by_half_is_detached_by_the_next_run(database, migrations, by: str) -> None:
     """PostgreSQL refuses the same statement again: only FINALIZE goes on."""
@@ -354,6 +370,23 @@ def test_a_run_waits_for_what_another_was_dropping(books, migrations, how: str) 
     assert (indexes(books), intents(books)) == ([("book_title_idx", True)], [])
 
 
+def test_a_failed_build_is_reported_while_the_server_still_drops_what_it_left(books, migrations) -> None:
+    books.execute("INSERT INTO book VALUES (1)")
+    migrations.write("001_a.sql", "CREATE UNIQUE INDEX CONCURRENTLY book_id_idx ON book (id);")
+    dropping = "SELECT FROM pg_stat_activity WHERE query LIKE 'DROP INDEX%' AND state = 'active'"
+    with holding(books.url, "LOCK TABLE book IN ACCESS SHARE MODE") as reader:
+        with pytest.raises(MigrationFailed) as caught:
+            apply(books, migrations, is_time_up=lambda: bool(books.query(dropping)))
+        assert caught.value.facts["sqlstate"] == "23505"
+        assert "DROP INDEX CONCURRENTLY IF EXISTS public.book_id_idx" in caught.value.cause
+        assert books.query(dropping)
+        reader.rollback()
+    until(lambda: indexes(books) == [], "its end")
+    books.execute("DELETE FROM book WHERE title IS NULL")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert (indexes(books), intents(books)) == ([("book_id_idx", True)], [])
+
+
 def test_sixteen_runs_at_once_run_each_unit_once(books, migrations) -> None:
     """A run that waits for another is in the way of none of its statements."""
     books.execute("CREATE TABLE ledger (step text)")
@@ -470,6 +503,22 @@ def test_a_build_that_fails_names_whom_it_was_waiting_for(books, stuck, migratio
     assert f"It was waiting for {last.waits_for}." in caught.value.cause
 
 
+def test_an_error_about_a_slot_on_another_server_says_what_to_do(database, migrations) -> None:
+    """The test's server can't make a slot, nor reach one that was made."""
+    database.execute("CREATE PUBLICATION news")
+    migrations.write("001_a.sql", f"CREATE SUBSCRIPTION a CONNECTION '{database.url}' PUBLICATION news;")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(database, migrations)
+    assert "SELECT pg_drop_replication_slot('a');" in caught.value.solution
+    database.execute("CREATE SUBSCRIPTION a CONNECTION 'port=1' PUBLICATION news WITH (connect = false)")
+    migrations.write("001_a.sql", "DROP SUBSCRIPTION a;")
+    with pytest.raises(MigrationFailed) as caught:
+        apply(database, migrations)
+    assert "ALTER SUBSCRIPTION a SET (slot_name = NONE);" in caught.value.solution
+    database.execute("ALTER SUBSCRIPTION a SET (slot_name = NONE)")
+    assert labels(apply(database, migrations)) == ["001"]
+
+
 # ---- statements that commit by themselves ---------------------------------------------------------------------------
 
 FILL = """
@@ -576,7 +625,10 @@ def test_cancel_needs_something_to_cancel(books, migrations) -> None:
 # ---- a transaction that may outlive its run -------------------------------------------------------------------------
 
 DETACHED = "-- migration: detach = on\n"
-SLOW = f"{DETACHED}CREATE TABLE a (b text);\nINSERT INTO a VALUES ('it''s $1');\nLOCK TABLE book;\nSET ROLE pg_monitor;"
+SLOW = f"{DETACHED}CREATE TABLE a (b text);\nINSERT INTO a VALUES ('it''s $1');\nLOCK TABLE book;\n"
+# Notices to a client that is gone.
+SLOW += "DO $$ BEGIN FOR n IN 1 .. 20 LOOP RAISE NOTICE '%', n; PERFORM pg_sleep(0.01); END LOOP; END $$;\n"
+SLOW += "SET ROLE pg_monitor;"
 
 
 @pytest.mark.parametrize("how", ["time is up", "killed"])
@@ -590,7 +642,7 @@ def test_a_detached_transaction_outlives_its_run_and_is_applied_once(books, stuc
     else:
         ends = time.monotonic() + 1
         left = apply(books, migrations, limits=limits, is_time_up=lambda: time.monotonic() > ends)
-        assert (left.remaining, left.running) == (1, "001_a.sql:2, statements 1 to 4 of 4")
+        assert (left.remaining, left.running) == (1, "001_a.sql:2, statements 1 to 5 of 5")
     told: list[Holder | None] = []
     run = Task(apply, books, migrations, wait=0.1, listener=Watcher(waiting=told.append))
     until(lambda: told, "the wait")
@@ -631,6 +683,57 @@ def test_a_detached_transaction_is_checked_after_its_commit(books, migrations, r
     if caught:
         assert caught.value.state.startswith("001_a.sql is applied")
     assert applied(books) == ["001"]
+
+
+@pytest.mark.parametrize("expects", [False, True])
+def test_a_connection_lost_after_a_detached_commit_is_no_other_run(books, migrations, proxy, expects: bool) -> None:
+    """Where there is nothing to check, nothing is sent then."""
+    checked = "-- verify: rows a = 0\n" if expects else ""
+    migrations.write("001_a.sql", f"{checked}{DETACHED}CREATE TABLE a ();")
+    migrations.write("002_b.sql", "CREATE TABLE b ();")
+    needle = b"DELETE FROM aurora_migrations.intents"  # of the message with the record; its answer still comes
+    proxy.set(Trap((needle,), Cut.CUT_AFTER, share=1.0))
+    with pytest.raises(VerificationFailed) if expects else contextlib.nullcontext() as caught:
+        apply(books, migrations, url=proxy.url(books.url), limits=Limits(lock_wait=20_000))
+    if caught:
+        assert "its expectations weren't checked" in caught.value.message
+        assert caught.value.state.startswith("001_a.sql is applied")
+    assert applied(books) == (["001"] if expects else ["001", "002"])
+
+
+VALIDATE = "ALTER TABLE book VALIDATE CONSTRAINT positive;"
+
+
+def test_a_file_that_only_validates_constraints_outlives_its_run(books, migrations) -> None:
+    """It reads for long and blocks nobody. With an expectation it doesn't, which would be checked after its COMMIT."""
+    slow = "CREATE FUNCTION slow(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT pg_sleep(0.05) IS NOT NULL'"
+    books.execute(f"{slow}; INSERT INTO book VALUES (1)")
+    books.execute("ALTER TABLE book ADD CONSTRAINT positive CHECK (slow(id)) NOT VALID")
+    validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'positive'"
+    migrations.write("001_a.sql", f"{VALIDATE}\n{VALIDATE}")
+    ends = time.monotonic() + 1
+    left = apply(books, migrations, is_time_up=lambda: time.monotonic() > ends)
+    assert (left.remaining, left.running) == (1, "001_a.sql:1, statements 1 to 2 of 2")
+    assert books.query(validated) == [(False,)]
+    assert labels(apply(books, migrations)) == []
+    assert (applied(books), books.query(validated), intents(books)) == (["001"], [(True,)], [])
+    assert attempts(books) == [("001", "applied")]
+
+
+@pytest.mark.parametrize(
+    ("text", "detaches"),
+    [
+        (VALIDATE, True),
+        (f"BEGIN;\n{VALIDATE}\nCOMMIT;", True),
+        (f"-- migration: detach = off\n{VALIDATE}", False),
+        (f"-- verify: rows book = 0\n{VALIDATE}", False),
+        (f"{VALIDATE}\nSELECT 1;", False),
+        ("ALTER TABLE book VALIDATE CONSTRAINT positive, ADD a int;", False),
+        ("-- nothing", False),
+    ],
+)
+def test_which_files_outlive_their_run_without_saying_so(text: str, detaches: bool) -> None:
+    assert bool(compile_text("001_a.sql", text.encode(), Options()).script.options.detach) == detaches
 
 
 @pytest.mark.parametrize("text", [INDEX, "BEGIN; SELECT 1; COMMIT; SELECT 2;"])

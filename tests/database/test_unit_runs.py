@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from aurora_migrations.compiler.nontransactional import nontransactional
+from aurora_migrations.compiler.nontransactional import read_nontransactional
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.compiler.transaction_units import control_of
 from aurora_migrations.engine import script as scripts
@@ -589,8 +589,10 @@ def test_what_only_the_server_can_know_fails_with_a_reason(database, migrations)
     migrations.write("002_b.sql", "REINDEX TABLE p;")
     error = failing(database, migrations)
     assert error.facts["sqlstate"] == "25001"
-    assert "inside a transaction" in error.cause
+    assert "`-- migration: transaction = off`" in error.cause
     assert attempts(database) == [("001", "applied"), ("002", "failed")]
+    migrations.write("002_b.sql", f"{OFF}REINDEX TABLE p;\nREINDEX INDEX p_pkey;\nCREATE TABLE after ();")
+    assert labels(apply(database, migrations)) == ["002"]
 
 
 # The table of aurora_migrations/compiler/transaction_units.py against the server, by statements that differ in little.
@@ -746,7 +748,7 @@ def test_server_refuses_inside_a_transaction_what_we_say_it_does(things, databas
     statements = listed(OUTSIDE, database)
     statements += listed(SINCE_18, database) if things.info.server_version >= 180000 else []
     assert {statement: refusal(things, statement) for statement in statements} == dict.fromkeys(statements, "25001")
-    known = {statement: bool(nontransactional(parse(statement.encode())[0])) for statement in statements}
+    known = {statement: bool(read_nontransactional(parse(statement.encode())[0])) for statement in statements}
     assert [statement for statement, refused in known.items() if not refused] == []
 
 
@@ -755,7 +757,7 @@ def test_server_runs_inside_a_transaction_what_we_say_it_does(things, database) 
     failed = {statement: refusal(things, statement) for statement in statements}
     renamed = [statement for statement in statements if "RENAME TO" in statement]  # it's the one we are in
     assert {s: state for s, state in failed.items() if state} == dict.fromkeys(renamed, "0A000")
-    known = {statement: nontransactional(parse(statement.encode())[0]) for statement in statements}
+    known = {statement: read_nontransactional(parse(statement.encode())[0]) for statement in statements}
     assert {statement: found for statement, found in known.items() if found} == {}
 
 

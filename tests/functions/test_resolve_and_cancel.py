@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from aurora_migrations.engine.errors import Cancelled, InvalidInput
+from aurora_migrations.engine.errors import Cancelled, InvalidInput, VerificationFailed
+from aurora_migrations.engine.postgres.session import RUN_LOCK
 from aurora_migrations.engine.steps.step import RESERVE
 from tests.database.helpers import Task, applied, exists, holding, until
 from tests.functions.helpers import Context, Machine, lines
@@ -67,6 +68,12 @@ def test_cancel_ends_what_was_left_to_the_server(building, busy, database) -> No
     busy.rollback()  # for the DROP INDEX CONCURRENTLY
     done = cancelling.result()
     assert (done["outcome"], done["applied_count"]) == ("done", 0)
+    for holder in ("SELECT 1", f"SELECT pg_advisory_lock({RUN_LOCK})"):  # nobody, or a run that has begun since
+        with holding(database.url, holder) as other:
+            again = building.call("apply", CANCEL)  # as the answer was lost
+            other.execute("SELECT 1")
+        assert done["message"].startswith(again["message"])
+    assert building.call("preflight", CANCEL)["next"] == "apply", "if another package is deployed in its middle"
     answer = building.call("verify", CANCEL, so_far=done)
     assert (answer["status"], answer["action"], answer["applied"]) == ("success", "cancel", [])
     assert answer["message"].startswith("Cancelled CREATE INDEX CONCURRENTLY book_idx: ")
@@ -83,6 +90,15 @@ def test_nothing_to_cancel_is_refused_by_preflight(machine, database) -> None:
     machine.write_manifest()
     for step in ("preflight", "apply"):
         assert machine.refused(step, InvalidInput, CANCEL)["message"] == "No run is in progress."
+
+
+def test_a_lasting_expectation_of_another_file_fails_no_cancel(machine, database) -> None:
+    machine.migrations.write("001_a.sql", "-- verify always: rows a = 0\nCREATE TABLE a ();")
+    machine.write_manifest()
+    machine.run()
+    database.execute("INSERT INTO a DEFAULT VALUES")
+    assert machine.call("verify", CANCEL, so_far={"message": "Cancelled it"})["message"] == "Cancelled it"
+    machine.refused("verify", VerificationFailed, {"action": "verify"})
 
 
 @pytest.mark.parametrize(("outcome", "steps"), [("applied", 1), ("again", 2)])
@@ -102,11 +118,16 @@ def test_a_block_in_doubt_is_resolved(machine, database, outcome: str, steps: in
     found = machine.call("preflight", asked)
     assert (found["next"], found["in_doubt"]) == ("apply", "DO of 001_fill.sql")
     assert database.query("SELECT count(*) FROM step") == [(1,)]
+    first = machine.call("apply", asked)
+    assert machine.call("apply", asked) == first, "a call whose answer was lost is repeated"
+    assert machine.call("preflight", asked)["next"] == "apply", "and so is the step before, if a package was deployed"
     answer = machine.run(asked)
     done = "recorded as done" if outcome == "applied" else "to be started again from its beginning by the next run"
     assert answer["message"] == f"The DO of migration 001 is {done}"
     assert (answer["migration"], answer["action"], answer["applied"]) == ("001", "resolve", [])
+    assert database.query("SELECT error ->> 'error' FROM aurora_migrations.attempts") == [("InDoubt",)]
     machine.execution = "next"
+    assert machine.refused("apply", InvalidInput, asked)["message"] == "Nothing of migration 001 is in doubt."
     machine.run({})
     assert (applied(database), exists(database, "after")) == (["001"], True)
     assert database.query("SELECT count(*) FROM step") == [(steps,)]

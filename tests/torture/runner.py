@@ -7,13 +7,16 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aurora_migrations.compiler.check  # noqa: F401 (what a run imports only when it needs it)
 from aurora_migrations.cli.main import main
-from aurora_migrations.engine import runner
+from aurora_migrations.cli.verbs import rollback, run
+from aurora_migrations.engine import Request, runner
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
@@ -72,6 +75,18 @@ class Runner:
         return code, _answer(out), err
 
 
+def _end_in_time() -> None:
+    """From SIGUSR1 on the run's time is up, as at the end of a function's."""
+    over, make_request = threading.Event(), run.make_request
+    signal.signal(signal.SIGUSR1, lambda *_: over.set())
+
+    def in_time(*args: Any, **options: Any) -> Request:
+        made = make_request(*args, **options)
+        return replace(made, is_time_up=over.is_set, may_begin=lambda: not over.is_set())
+
+    run.make_request = rollback.make_request = in_time
+
+
 def _answer(out: str) -> dict[str, Any]:
     try:
         found = json.loads(out) if out.strip() else {}
@@ -90,6 +105,7 @@ def _run(argv: list[str], folder: Path, settle_time: float | None) -> None:
         os.close(opened)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_in_time()
     if settle_time is not None:
         runner.SETTLE_TIME = settle_time
     Path(BEGUN).touch()

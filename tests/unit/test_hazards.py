@@ -12,9 +12,7 @@ import pytest
 from aurora_migrations.compiler import squawk
 from aurora_migrations.compiler.check import of_hazards
 from aurora_migrations.compiler.hazards import (
-    NAMELESS,
     PASSWORD,
-    REFUSED,
     RULES,
     UNREAD,
     Allow,
@@ -286,24 +284,6 @@ def test_large_data_and_code_hold_nothing_that_squawk_speaks_of(statement):
     assert told == ["ban-drop-table", "ban-drop-table"]
 
 
-# ---- CONCURRENTLY without a name ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text", ["CREATE INDEX CONCURRENTLY ON t (a);", "create unique index /**/ concurrently on t(a)"]
-)
-def test_concurrently_without_a_name_is_refused(text):
-    (hazard,) = find("SELECT 1;\n" + text, in_transaction=False)
-    assert (hazard.rule, hazard.refused, hazard.line) == (NAMELESS, True, 2)
-
-
-@pytest.mark.parametrize(
-    "text", ["CREATE INDEX CONCURRENTLY i ON t (a);", "SELECT 'CREATE INDEX CONCURRENTLY ON t (a)'; -- concurrently"]
-)
-def test_a_name_makes_it_right(text):
-    assert rules(text, in_transaction=False) == []
-
-
 # ---- passwords ------------------------------------------------------------------------------------------------------
 
 SECRETS = [
@@ -467,7 +447,6 @@ def test_an_allow_has_a_rule_and_a_reason(value, rule, reason):
         ("drop-column because x", "did you mean ban-drop-column"),
         ("zzz because x", "there are: adding-field-with-default, "),
         ("prefer-text-field because x", "never reported here"),
-        ("concurrently-without-name because x", "can't be allowed"),
         ("ban-drop-column, ban-drop-table because x", "allow = RULE because REASON"),
     ],
 )
@@ -477,9 +456,8 @@ def test_what_is_no_allow_says_what_to_write(value, said):
     assert said in str(caught.value)
 
 
-def test_every_rule_but_the_refused_can_be_allowed():
-    allowed = RULES - REFUSED
-    assert {parse_allow(f"{rule} because it is known", 1).rule for rule in allowed} == allowed != set()
+def test_every_rule_can_be_allowed():
+    assert {parse_allow(f"{rule} because it is known", 1).rule for rule in RULES} == RULES != set()
 
 
 def test_an_allow_covers_every_hazard_of_its_rule():
@@ -503,12 +481,5 @@ def test_an_allow_that_no_longer_applies_is_told():
     assert [h.allowed_because for h in told] == [None]
 
 
-def test_a_refused_hazard_stays_refused_whatever_is_allowed():
-    hazards = find("CREATE INDEX CONCURRENTLY ON t (a);", in_transaction=False)
-    told, rest = apply_allows(hazards, [Allow(NAMELESS, "forced", 1)])
-    assert [h.allowed_because for h in told] == [None]
-    assert rest == [Allow(NAMELESS, "forced", 1)]
-
-
 def test_a_hazard_can_be_built_without_the_rest():
-    assert Hazard("r", "f", 1, 1, "m", "h") == Hazard("r", "f", 1, 1, "m", "h", refused=False, allowed_because=None)
+    assert Hazard("r", "f", 1, 1, "m", "h") == Hazard("r", "f", 1, 1, "m", "h", allowed_because=None)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.adoption.layouts import OFF, TOOLS, lay_out, recognize, write_files
+from aurora_migrations.adoption.files import OFF
+from aurora_migrations.adoption.layouts import lay_out, write_files
+from aurora_migrations.adoption.recognition import recognize
+from aurora_migrations.adoption.tools import TOOLS
 from aurora_migrations.compiler.check import check
 from aurora_migrations.engine import discover
 from aurora_migrations.engine.errors import InvalidFile, InvalidInput

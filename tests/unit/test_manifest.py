@@ -23,7 +23,15 @@ from aurora_migrations.engine.manifest import DETAILS, FORMAT, INDEX, Manifest, 
 from aurora_migrations.engine.migrations import Migration, Package, discover
 from aurora_migrations.engine.options import Options, RowsExpectation
 from aurora_migrations.engine.plan import build_plan, read_edits
-from aurora_migrations.engine.script import Hazard, Nontransactional, Outline, Script, Statement, TableLock, Unit
+from aurora_migrations.engine.script import (
+    Hazard,
+    NontransactionalStatement,
+    Outline,
+    Script,
+    Statement,
+    TableLock,
+    Unit,
+)
 from tests.bounds import NO_HANG
 from tests.servers import Migrations
 
@@ -89,7 +97,7 @@ def test_many_files_are_read_at_once_as_each_is_read(folder: Path, monkeypatch: 
 
 texts = st.text(max_size=20)
 numbers = st.integers(0, 2**40)
-APART = st.builds(Nontransactional, texts, texts, texts, texts, texts, st.booleans())
+APART = st.builds(NontransactionalStatement, texts, texts, texts, texts, texts, st.booleans())
 UNITS = st.builds(Unit, numbers, numbers, st.tuples(numbers, numbers), texts, st.none() | APART, texts)
 OPTIONS = st.builds(
     Options,
@@ -113,7 +121,7 @@ SCRIPTS = st.builds(
     ).map(tuple),
     expectations=st.lists(st.builds(Expectation, texts, texts), max_size=2).map(tuple),
     hazards=st.lists(
-        st.builds(Hazard, texts, texts, numbers, numbers, texts, texts, st.booleans(), st.none() | texts), max_size=2
+        st.builds(Hazard, texts, texts, numbers, numbers, texts, texts, st.none() | texts), max_size=2
     ).map(tuple),
 )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from aurora_migrations.compiler.nontransactional import nontransactional
+from aurora_migrations.compiler.nontransactional import read_nontransactional
 from aurora_migrations.compiler.parser import parse, tokens
 from aurora_migrations.compiler.transaction_units import Layout, find_units, is_read_only
 
@@ -288,7 +288,7 @@ ALONE = {
 @pytest.mark.parametrize(("text", "name"), ALONE.items())
 def test_statement_that_runs_in_no_transaction_is_named(text: str, name: str):
     (statement,) = parse(text.encode())
-    found = nontransactional(statement)
+    found = read_nontransactional(statement)
     assert found is not None
     assert found.name == name
 

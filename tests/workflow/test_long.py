@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -90,6 +91,62 @@ def test_a_detached_transaction_outlives_functions_that_time_out(workflow: Workf
     assert (workflow.applied, workflow.tables) == (["001", "002"], ["a", "b", "book"])
     (report, *_) = [line for line in ended.log if line.get("event") == "statement_running" and "holder" in line]
     assert report["statement"] == "the transaction of 002_a.sql"
+
+
+BOOKS = """
+    CREATE TABLE book (title text);
+    INSERT INTO book SELECT repeat('x', 50) FROM generate_series(1, 3);
+    CREATE INDEX book_title_idx ON book (title);
+    CREATE TABLE sale (at date) PARTITION BY RANGE (at);
+    CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE FUNCTION slow(text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT pg_sleep(3) IS NOT NULL';
+    ALTER TABLE book ADD CONSTRAINT slow CHECK (slow(title)) NOT VALID;
+"""
+# A statement, what it waits for until that transaction ends, and a query with a row once it is done.
+LONG = {
+    "REINDEX TABLE CONCURRENTLY book": (
+        "LOCK TABLE book IN ROW EXCLUSIVE MODE",
+        "SELECT FROM pg_class r, pg_constraint c WHERE relname ~ 'title_idx$' AND conname = 'slow' AND r.oid > c.oid",
+    ),
+    "DROP INDEX CONCURRENTLY book_title_idx": (
+        "LOCK TABLE book IN ROW EXCLUSIVE MODE",
+        "SELECT FROM pg_class WHERE relname = 'book_title_idx' HAVING count(*) = 0",
+    ),
+    "ALTER TABLE sale DETACH PARTITION sale_1 CONCURRENTLY": (
+        "LOCK TABLE ONLY sale IN ACCESS SHARE MODE",
+        "SELECT FROM pg_inherits WHERE inhparent = 'sale'::regclass HAVING count(*) = 0",
+    ),
+    "VACUUM (FREEZE) book": (
+        "DECLARE pin CURSOR FOR TABLE book; FETCH 1 FROM pin",
+        "SELECT FROM pg_class WHERE relname = 'book' AND relallvisible > 0",
+    ),
+    "ALTER TABLE book VALIDATE CONSTRAINT slow": (
+        "SELECT 1",
+        "SELECT FROM pg_constraint WHERE convalidated AND conname = 'slow'",
+    ),
+}
+
+
+@only_posix
+@pytest.mark.timeout(600)
+def test_a_long_statement_of_any_kind_outlives_functions_that_time_out(workflow: Workflow) -> None:
+    """One of them, another each time; all with LONG=all in the environment."""
+    chosen = list(LONG) if os.environ.get("LONG") == "all" else [random.choice(list(LONG))]
+    print(chosen)
+    files = {f"_{number:03}_long": f"{statement};" for number, statement in enumerate(chosen, 2)}
+    workflow.deploy(_001_book=BOOKS, **files)
+    workflow.run({"target": "001"})
+    for number, statement in enumerate(chosen, 2):
+        waits_for, done = LONG[statement]
+        with workflow.configured("apply", timeout=CALL), holding(workflow.server.url(DATABASE), waits_for) as holder:
+            execution = workflow.start({"target": f"{number:03}"})
+            until(lambda execution=execution: calls(workflow, execution) > 2, "two calls that ended before it")
+            assert (execution.status, workflow.query(done)) == ("RUNNING", []), statement
+            holder.rollback()
+            ended = execution.ended()
+        assert ended.status == "SUCCEEDED", (statement, ended.error)
+        assert (len(workflow.applied), len(workflow.query(done))) == (number, 1), statement
+        assert workflow.query("SELECT FROM aurora_migrations.intents") == []
 
 
 @only_posix

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aurora_migrations.compiler.hazards import OWN_RULES, REFUSED
+from aurora_migrations.compiler.hazards import OWN_RULES
 from aurora_migrations.compiler.squawk import RULES
 from tools.documents import REFERENCE, fill
 
@@ -10,6 +10,6 @@ PATH = REFERENCE / "rules.md"
 
 
 def render() -> str:
-    lines = [f"- `{name}`{', always an error' if name in REFUSED else ''}: {why}" for name, why in OWN_RULES.items()]
+    lines = [f"- `{name}`: {why}" for name, why in OWN_RULES.items()]
     lines += [f"- `{name}`: {rule.reason.format(table='the table')}" for name, rule in RULES.items() if rule.kept]
     return fill(PATH, "\n".join(lines))

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aurora_migrations.adoption.layouts import TOOLS, Layout, lay_out, recognize, write_files
+from aurora_migrations.adoption.layouts import Layout, lay_out, write_files
+from aurora_migrations.adoption.recognition import recognize
+from aurora_migrations.adoption.tools import TOOLS
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import note, plural, print_json, print_table, show
 from aurora_migrations.engine import MigratorError, discover

@@ -36,7 +36,7 @@ from aurora_migrations.engine.postgres.sqlstate import (
     is_prepared,
     kind_of,
 )
-from aurora_migrations.engine.script import Hazard, Job, Message, Nontransactional, Script
+from aurora_migrations.engine.script import Hazard, Job, Message, NontransactionalStatement, Script
 
 CTRL_C = "Ctrl-C was pressed while this statement was running."
 _OWN_LIMIT = "The statement took longer than the statement_timeout that the file itself set."
@@ -234,6 +234,19 @@ def file_error(
     return kind(message, cause=cause, solution=solution, by_deployment=in_file, **known)
 
 
+def slot_error(statement: NontransactionalStatement, error: MigratorError) -> MigratorError:
+    """The error of a statement on a subscription, with what to do about its slot. The publisher makes and drops slots
+    outside the subscriber's transaction: an interrupted statement leaves one, or leaves a subscription without one."""
+    name, state = statement.object, error.facts.get("sqlstate")
+    if statement.name.startswith("CREATE SUBSCRIPTION") and state == "08P01":
+        solution = "If an interrupted run has left the slot, drop it on the publisher, then run again: "
+        return error.but(solution=f"{solution}SELECT pg_drop_replication_slot('{name}');")
+    if statement.name == "DROP SUBSCRIPTION" and state == "08006":
+        solution = "If the publisher or the slot is gone, take the slot from the subscription, then run again: "
+        return error.but(solution=f"{solution}ALTER SUBSCRIPTION {name} SET (slot_name = NONE);")
+    return error
+
+
 def _waited_too_long(job: Job, where: str, known: dict[str, Any], wait: LockWait) -> LockTimeout:
     """The error of a lock timeout, with the blockers."""
     ended = [blocker.pid for blocker in wait.blockers if blocker.pid and blocker.kind is None]  # no autovacuum
@@ -405,7 +418,7 @@ def not_retried(error: MigratorError) -> MigratorError:
     )
 
 
-def nobody_knows(job: Job, number: int, statement: Nontransactional) -> InDoubt:
+def nobody_knows(job: Job, number: int, statement: NontransactionalStatement) -> InDoubt:
     """The error of a statement that commits on its own and whose run ended before it did."""
     line = job.script.statements[job.unit(number).statements[0]].line
     resolve = NextCommand("resolve", (job.migration.label, "again"))

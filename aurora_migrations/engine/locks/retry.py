@@ -25,7 +25,7 @@ FIRST_TRY = 100  # ms
 MOST_TRIES = 500
 MOST_CONNECTIONS = 5  # lost ones that a run replaces
 _BEYOND_DEADLOCK_TIMEOUT = 300  # ms; an autovacuum that was cancelled takes a moment to end
-_POLL = (0.05, 0.5)  # seconds, the first and the longest, between two checks whether the blockers have ended
+_BETWEEN_CHECKS = (0.05, 0.5)  # seconds, the first and the longest, between two checks whether the blockers have ended
 MEANWHILE = "waiting for other sessions to release their locks"
 _PAUSE = (0.2, 10.0)  # the same, where no blocker was seen
 
@@ -133,7 +133,7 @@ class RetryPolicy:
             # Once only: an autovacuum against wraparound never yields, and our role may not see that it is one.
             self._queued_for |= to_queue_for
         waited_for = {blocker.transaction for blocker in found} - to_queue_for
-        deadline, (pause, longest) = time.monotonic() + self._remaining_s, _POLL
+        deadline, (pause, longest) = time.monotonic() + self._remaining_s, _BETWEEN_CHECKS
         while waited_for and time.monotonic() < deadline:
             if self._limits.end_idle is not None:
                 for blocker in found:

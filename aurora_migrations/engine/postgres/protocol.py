@@ -30,7 +30,7 @@ Watch = Callable[[float], tuple[bool, float]]
 
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 _COPYING = (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
-_POLL = 1.0  # seconds; Windows delivers Ctrl-C only between waits
+_LONGEST_WAIT = 1.0  # seconds; Windows delivers Ctrl-C only between waits
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Wire:
             change(self._pgconn.socket, events)
             self._events = events
         began, next_call = self._watch_timer
-        pause = _POLL if next_call is None else min(_POLL, max(0.001, next_call - time.monotonic()))
+        pause = _LONGEST_WAIT if next_call is None else min(_LONGEST_WAIT, max(0.001, next_call - time.monotonic()))
         if ready := self._selector.select(pause):
             return ready[0][1]
         if self._watch is not None and next_call is not None and time.monotonic() >= next_call:

@@ -65,9 +65,9 @@ _PREPARED = re.compile(
 )
 _SECRETIVE = "the raised exception mentions a password and isn't shown"
 _HINTS = {
-    "25001": "Every statement of a migration runs inside a transaction. What sets that transaction (SET TRANSACTION) "
-    "must come first in it. A statement that can't run in a transaction must be written in another way, such as "
-    "REINDEX of each partition by name, or an index without CONCURRENTLY, which blocks writes to its table.",
+    "25001": "This statement can't run at its place in a transaction. SET TRANSACTION must come first. REINDEX or "
+    "CLUSTER of a partitioned table needs `-- migration: transaction = off` at the top, and a place outside BEGIN ... "
+    "COMMIT. What a function or a DO block executes always runs in its transaction: write it in the file itself.",
     "2D000": "A procedure or a DO block can commit or roll back only outside a transaction block: write `-- migration: "
     "transaction = off` at the top, and the statement outside BEGIN ... COMMIT. It can't if it has a SET clause, is "
     "SECURITY DEFINER, or is called from a function or from a block that handles exceptions.",

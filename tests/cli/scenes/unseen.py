@@ -7,14 +7,16 @@ _TAMPERED = "somebody has changed the history by hand; each text is shown by tes
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
 UNSEEN = {
-    "adoption/layouts.py _bytes invalid_files": "a file without the right to read it, which root reads all the same",
+    "adoption/files.py read_bytes invalid_files": "a file without the right to read it, which root reads all the same",
     "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
     "compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
     "compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
-    "engine/nontransactional.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
+    "engine/nontransactional/intents.py check_cancelled Cancelled": "two runs and a cancel at once; shown by "
     "tests/database/test_nontransactional.py",
-    "engine/nontransactional.py clear named_error": _OUTSIDE,
+    "engine/nontransactional/settlement.py clear named_error": _OUTSIDE,
+    "engine/transaction.py _check_applied VerificationFailed": "a connection that is lost after the COMMIT; shown by "
+    "tests/database/test_nontransactional.py",
     "engine/transaction.py _run_detached runner_error": _OUTSIDE,
     "engine/transaction.py _run_with_record not_retried": _OUTSIDE,
     "engine/transaction.py _run_with_record not_retried 2": _OUTSIDE,

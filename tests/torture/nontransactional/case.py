@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from aurora_migrations.engine.script import PAST, Action
@@ -15,7 +15,7 @@ from tests.servers import Database
 from tests.torture.case import Outcome
 from tests.torture.faults import FAULTS, Fault, Scene
 from tests.torture.nontransactional.halting import Halting
-from tests.torture.nontransactional.kinds import Kind, cells
+from tests.torture.nontransactional.kinds import DETACH, Kind, cells
 from tests.torture.nontransactional.phases import Phase
 from tests.torture.nontransactional.stage import OWNER, Stage, traces
 from tests.torture.oracle import DOUBTFUL, PARTLY, Ended, difference
@@ -26,7 +26,9 @@ NAMES = (
     *("SIGKILL", "backend terminated", "server crashes", "connection reset", "network silent"),
     *("SIGINT", "backend cancelled", "SIGSTOP, SIGCONT", "server crashes, away"),
 )
-STRIKES = tuple(next(fault for fault in FAULTS if fault.name == name) for name in NAMES)
+# The end of a function's time: what may outlive the run is left to the server (see `runner`).
+TIME_UP = Fault("time is up", lambda scene: scene.runner.signal(signal.SIGUSR1), exits=(-signal.SIGUSR1,))
+STRIKES = (*(next(fault for fault in FAULTS if fault.name == name) for name in NAMES), TIME_UP)
 CELLS = [(*cell, fault) for fault in STRIKES for cell in cells()]
 random.Random(0).shuffle(CELLS)  # so that a few cases that follow each other are of many kinds
 # What a run may report because of the fault. A build that is cancelled fails; what another session still does to the
@@ -98,8 +100,7 @@ def draw(seed: int) -> Case:
         action="rollback" if chance.random() < 0.25 else "apply",
         at=chance.random(),
         share=chance.random(),
-        # What a killed REINDEX leaves on a TOAST table only a superuser can drop.
-        as_owner=chance.random() < 0.5 and kind.name not in ("REINDEX TABLE", "REINDEX SCHEMA"),
+        as_owner=chance.random() < 0.5 and not kind.superuser,
         lock_wait=chance.choice(("0s", "20s")),
         wait=chance.uniform(0, 1),
         late=chance.random() < 0.5,
@@ -177,8 +178,8 @@ class _Try:
 
     # The run that is struck
 
-    def start(self, lock_wait: str, fault: Fault, share: float) -> Scene:
-        argv = [*self.command(), "--lock-wait", lock_wait]
+    def start(self, lock_wait: str, fault: Fault, share: float, command: Sequence[str] = ()) -> Scene:
+        argv = [*(command or self.command()), "--lock-wait", lock_wait]
         folder = self.stage.migrations(self.case.kind, self.case.action)
         url = self.database.url_as(OWNER) if self.case.as_owner else self.database.url
         runner = Runner(argv, self.proxy.url(url), folder, self.stage.folder, fault.settle_time)
@@ -245,11 +246,14 @@ class _Try:
             yield "a traceback"
         if ended.code in fault.exits or (not self.struck and ended.code == 0):
             return
+        if ended.code == 0 and fault is TIME_UP:
+            return  # it says what is left
         if ended.code == 0:
             if units != ALL or ended.answer.get("status") != "success":
                 yield "the run reports success, but not all is done"
             return
-        allowed = (*fault.errors, *ERRORS.get(fault.name, ()), "LockTimeout", "StatementTimeout")
+        doubt = ("InDoubt", "MigrationFailed") if self.case.kind.commits or self.case.kind.has_slot else ()
+        allowed = (*fault.errors, *doubt, *ERRORS.get(fault.name, ()), "LockTimeout", "StatementTimeout")
         if ended.code != 1 or ended.answer.get("error") not in allowed:
             yield f"{fault.name} can't be the reason for this end"
         state = str(ended.answer.get("state"))
@@ -281,6 +285,8 @@ class _Try:
         ended = self.finish(scene)
         if scene.striking:
             self.proxy.wait(20)  # it may have ended before the server is there again
+        if self.was_done_before(ended):
+            return
         found = self.untrue(ended, replace(fault, errors=(*fault.errors, "MigrationFailed")), self.units())
         self.problems += [f"the second run: {problem}\n({ended})" for problem in found]
 
@@ -288,9 +294,33 @@ class _Try:
         """A run without a fault must finish. A rollback that is done is refused, as it should be."""
         if self.case.action == "rollback" and self.units() == ALL:
             return
-        ended = self.finish(self.start("20s", replace(STRIKES[0], settle_time=None), 0))
+        ended = self.finish(self.start("20s", STRIKES[0], 0))
+        if self.case.kind.commits and ended.answer.get("error") == "InDoubt":
+            self.resolve()
+            ended = self.finish(self.start("20s", STRIKES[0], 0))
+        if "slot" in str(ended.answer.get("solution")):
+            self.stage.settle_slot(self.database)  # what the error says
+            ended = self.finish(self.start("20s", STRIKES[0], 0))
+        if self.was_done_before(ended):
+            return
         if ended.code != 0 or ended.answer.get("status") != "success":
             self.problems.append(f"the next run doesn't finish: {ended}")
+
+    def was_done_before(self, ended: Ended) -> bool:
+        """Whether the server had finished a rollback after its run, so that the next one was refused."""
+        refused = ended.answer.get("error") == "InvalidInput" and self.case.kind.option == DETACH
+        return refused and self.case.action == "rollback" and self.units() == ALL
+
+    def resolve(self) -> None:
+        """What a person does who has looked whether the last step is done."""
+        done = ask(self.database, "SELECT FROM ledger WHERE step = 'step 2'")
+        outcome = "applied" if done else "again"
+        scene = self.start(
+            "20s", replace(STRIKES[0], settle_time=None), 0, ["resolve", "002", outcome, "--confirm", outcome]
+        )
+        ended = self.finish(scene)
+        if ended.code != 0:
+            self.problems.append(f"what is in doubt can't be resolved: {ended}")
 
     def release(self) -> None:
         """Waits until the runs' sessions and locks are gone."""

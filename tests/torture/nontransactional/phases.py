@@ -171,6 +171,7 @@ VACUUMING = (
     ),
 )
 _DATABASES = Phase("queued for pg_database", (_locks(_LOCKED, "pg_catalog.pg_database IN SHARE"),))
+_SPACES = Phase("queued for pg_tablespace", (_locks(_LOCKED, "pg_catalog.pg_tablespace IN SHARE"),))
 _CHECKPOINT = Halt(f"{_ACTIVITY} AND wait_event IN ('CheckpointStart', 'CheckpointDone')", stops="checkpointer")
 CREATING_DATABASE = (_DATABASES, Phase("waiting for a checkpoint", (_CHECKPOINT,)))
 COPYING_DATABASE = (
@@ -191,9 +192,27 @@ DROPPING_DATABASE = (
     _DATABASES,
     Phase(
         "waiting for its sessions",
-        (Halt(f"{_ACTIVITY} AND query LIKE 'DROP DATABASE%'", ("SELECT 1",), database="unwanted"),),
+        (Halt(f"{_ACTIVITY} AND query ~ '^(DROP|ALTER) DATABASE'", ("SELECT 1",), database="unwanted"),),
     ),
     Phase("waiting for a checkpoint", (_CHECKPOINT,)),
+)
+MOVING_DATABASE = (DROPPING_DATABASE[0], DROPPING_DATABASE[2])
+IN_SPACES = (_SPACES,)
+SUBSCRIBING = (Phase("queued for pg_subscription", (_locks(_LOCKED, "pg_catalog.pg_subscription IN SHARE"),)),)
+CLUSTERING = (
+    Phase("queued for its table", (_locks(_LOCKED, _reader),)),
+    Phase("rebuilding indexes", (_advisory(_IN_FUNCTION, key=EARLY),)),
+)
+ANALYZING = (QUEUED, Phase("computing", (_advisory(_IN_FUNCTION, key=EARLY),)))
+ADDING_VALUE = (Phase("queued for pg_enum", (_locks(_LOCKED, "pg_catalog.pg_enum IN SHARE"),)),)
+# Of a procedure or a block that commits after each of two steps.
+COMMITTING = (
+    Phase("after its first commit", (_advisory(_IN_FUNCTION, key=EARLY),)),
+    Phase("after its last commit", (_advisory(_IN_FUNCTION, key=LATE),)),
+)
+UPDATING = (
+    Phase("queued for its table", (_locks(_LOCKED, "items IN SHARE"),)),
+    Phase("running", (_advisory(_IN_FUNCTION, key=EARLY),)),
 )
 REFRESHING = (
     Phase("queued for the view", (Halt(_LOCKED, ("BEGIN", "ANALYZE totals")),)),

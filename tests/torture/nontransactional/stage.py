@@ -19,7 +19,7 @@ from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.database.helpers import ask, request
 from tests.servers import Database, Migrations, Role
-from tests.torture.nontransactional.kinds import BEFORE, DATABASES, KINDS, Kind
+from tests.torture.nontransactional.kinds import BEFORE, DATABASES, KINDS, SPACES, Kind
 from tests.torture.nontransactional.phases import LATE_ROW
 from tests.torture.world import snapshot, sorted_rows
 
@@ -38,8 +38,19 @@ _MORE = """
     SELECT format('constraint %s, %s', conname, convalidated) FROM pg_constraint
      WHERE contype = 'c' AND connamespace = 'public'::regnamespace
      UNION ALL
-    SELECT format('database %s, %s', datname, datconnlimit) FROM pg_database WHERE datname IN ('wanted', 'unwanted')
+    SELECT format('database %s, %s in %s', datname, datconnlimit, spcname)
+      FROM pg_database JOIN pg_tablespace s ON s.oid = dattablespace WHERE datname IN ('wanted', 'unwanted')
+     UNION ALL
+    SELECT format('tablespace %s', spcname) FROM pg_tablespace WHERE spcname IN ('wanted_space', 'unwanted_space')
+     UNION ALL
+    SELECT format('value %s of %s', enumlabel, enumtypid::regtype) FROM pg_enum
+     UNION ALL
+    SELECT format('subscription %s, slot %s', subname, subslotname)
+      FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+     UNION ALL
+    SELECT format('setting %s = %s', name, setting) FROM pg_file_settings WHERE name = 'cursor_tuple_fraction'
 """
+_SUBSCRIPTIONS = "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE datname = %s"
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,9 @@ class Stage:
     server: Server
     folder: Path
     longest: float
+    programs: Installation
+    _servers: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _publisher: Server | None = None
     _starts: set[tuple[str, Action]] = field(default_factory=set)
     _ends: dict[tuple[str, Action], tuple[frozenset[str], str]] = field(default_factory=dict)
     _admin: psycopg.Connection[Any] | None = None
@@ -72,8 +86,8 @@ class Stage:
         path = self.folder / f"{action}-{KINDS.index(kind)}"
         if not path.exists():
             path.mkdir()
-            off = "-- migration: transaction = off\n" if kind.in_transaction else ""
-            tried = f"{off}{_SIGNS.format('before')}{kind.statement};\n{_SIGNS.format('after')}"
+            statement = self._with_publisher(kind.statement)
+            tried = f"{kind.option}{_SIGNS.format('before')}{statement};\n{_SIGNS.format('after')}"
             made = Migrations(path)
             for number, text in ((1, _SIGNS.format("first")), (2, tried), (3, _SIGNS.format("last"))):
                 up, down = (text, "SELECT 1;") if action == "apply" else ("SELECT 1;", text)
@@ -92,9 +106,12 @@ class Stage:
         for other in kind.databases:
             self._on_server("CREATE DATABASE {} OWNER {}", other, OWNER.name)
         made = Database(self.server, name)
+        if kind.prepare:
+            made.execute(self._with_publisher(kind.prepare))
         try:
             yield made
         finally:
+            self._drop_subscriptions(made)
             made.drop()
             self._drop_others()
 
@@ -111,7 +128,8 @@ class Stage:
                         else ("last", "before", "", "after")
                     )
                     for step in steps:
-                        connection.execute((_SIGNS.format(step) if step else kind.statement).encode())
+                        text = _SIGNS.format(step) if step else self._with_publisher(kind.statement)
+                        connection.execute(text.encode())
                 self._ends[key] = self.read(database)
         return self._ends[key]
 
@@ -138,6 +156,35 @@ class Stage:
     def _drop_others(self) -> None:
         for name in DATABASES:
             self._on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        for name in SPACES:
+            self._on_server("DROP TABLESPACE IF EXISTS {}", name)
+        self._on_server("ALTER SYSTEM RESET cursor_tuple_fraction")
+
+    def _with_publisher(self, text: str) -> str:
+        """The text, with the server that its subscription is to."""
+        if "{publisher}" not in text:
+            return text
+        if self._publisher is None:
+            wanted = {"wal_level": "logical"}
+            self._publisher = self._servers.enter_context(servers.started(self.programs, wanted))
+            Database(self._publisher, "postgres").execute("CREATE PUBLICATION news FOR ALL TABLES")
+        return text.replace("{publisher}", self._publisher.url())
+
+    def _drop_subscriptions(self, database: Database) -> None:
+        self.settle_slot(database)
+        for (name,) in ask(database, _SUBSCRIPTIONS, (database.name,)):
+            database.execute(f"DROP SUBSCRIPTION {name}")
+
+    def settle_slot(self, database: Database) -> None:
+        """Takes the slots from the subscriptions, and drops them all, also one whose subscription was rolled back."""
+        for (name,) in ask(database, _SUBSCRIPTIONS, (database.name,)):
+            database.execute(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
+        if self._publisher:
+            with psycopg.connect(self._publisher.url(), autocommit=True) as connection:
+                connection.execute("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+
+    def close(self) -> None:
+        self._servers.close()
 
     def _on_server(self, statement: LiteralString, *names: str) -> None:
         if self._admin is None or self._admin.closed:
@@ -159,7 +206,8 @@ def traces(database: Database, kind: Kind) -> Traces:
 @contextlib.contextmanager
 def stage(programs: Installation, folder: Path, longest: float) -> Iterator[Stage]:
     """A stage of one's own."""
-    with servers.started(programs) as server:
-        made = Stage(server, folder, longest)
+    with servers.started(programs, {"allow_in_place_tablespaces": "on"}) as server:
+        made = Stage(server, folder, longest, programs)
         made.make_owner()
-        yield made
+        with contextlib.closing(made):
+            yield made
