@@ -287,7 +287,7 @@ def test_ctrl_c_while_others_are_waited_for_stops_the_run(slow) -> None:
     with (
         holding(slow.database.url, "LOCK TABLE tests.busy IN SHARE MODE"),
         ctrl_c_taken(),
-        pytest.raises(Cancelled, match="while waiting for others to let go of their locks") as caught,
+        pytest.raises(Cancelled, match="while waiting for other sessions to release their locks") as caught,
     ):
         slow.run(listener=presses, limits=Limits(lock_wait=60_000))
     assert slow.told(caught.value) == slow.steps[:1] == slow.done

@@ -316,20 +316,20 @@ def test_units_of_which_some_are_gone_are_missed(database, migrations) -> None:
     migrations.write("001_a.sql", "CREATE TABLE a ();\nCREATE TABLE b ();\nBEGIN;\nSELECT nowhere;\nCOMMIT;\n")
     refused(MigrationFailed, database, migrations)
     database.execute("DELETE FROM aurora_migrations.units WHERE number = 1")
-    assert "has 1 of the 2 parts of '001_a.sql'" in unreadable(database, migrations).message
+    assert "has 1 of the 2 units of '001_a.sql'" in unreadable(database, migrations).message
 
 
 COMMENTS = [
     ("NULL", "is missing"),
     ("''", "is missing"),
-    ("'notes of mine'", "says 'notes of mine' instead"),
-    (f"'{COMMENT}x'", f"says '{COMMENT}x' instead"),
-    (f"'{COMMENT}'", f"says '{COMMENT}' instead"),
-    (f"'{COMMENT}0'", f"says '{COMMENT}0' instead"),
-    (f"'{COMMENT}-1'", f"says '{COMMENT}-1' instead"),
-    (f"'{COMMENT}1.5'", f"says '{COMMENT}1.5' instead"),
-    (f"'{COMMENT}٣'", f"says '{COMMENT}٣' instead"),
-    (f"'{COMMENT}{LONG}'", f"says '{COMMENT}{'1' * (60 - len(COMMENT))}' instead"),
+    ("'notes of mine'", "is 'notes of mine' instead"),
+    (f"'{COMMENT}x'", f"is '{COMMENT}x' instead"),
+    (f"'{COMMENT}'", f"is '{COMMENT}' instead"),
+    (f"'{COMMENT}0'", f"is '{COMMENT}0' instead"),
+    (f"'{COMMENT}-1'", f"is '{COMMENT}-1' instead"),
+    (f"'{COMMENT}1.5'", f"is '{COMMENT}1.5' instead"),
+    (f"'{COMMENT}٣'", f"is '{COMMENT}٣' instead"),
+    (f"'{COMMENT}{LONG}'", f"is '{COMMENT}{'1' * (60 - len(COMMENT))}' instead"),
 ]
 
 

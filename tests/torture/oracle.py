@@ -15,7 +15,7 @@ from tests.torture.faults import Fault
 from tests.torture.files import FILES
 from tests.torture.world import Way, snapshot
 
-NOT_BEGUN = "No file was begun; the history may have been made, or brought up to date."
+NOT_BEGUN = "No file was begun; the history may have been created or upgraded."
 PARTLY = re.compile(
     r"(?P<file>\S+) has (?P<of>\d+) units that commit separately: (?:unit 1 is|units 1 to (?P<last>\d+) are) applied"
     r"(?:; the rest isn't\. The next (?P<next>run|rollback) continues there)?\."
