@@ -192,8 +192,8 @@ class _Runner:
         return intents.resolve(self._session, migration, outcome, self._request.execution_start)
 
     def cancel(self) -> str:
-        """Ends the statement of the run that holds the lock, clears what it left, and reports what was done. A call whose
-        answer was lost is repeated for the same run only."""
+        """Ends the statement of the run that holds the lock, clears what it left, and reports what was done. A call
+        whose answer was lost is repeated for the same run only."""
         session, began = self._session, self._request.execution_start
         begun = intents.find_own_cancel(session, began)
         if begun is None:
