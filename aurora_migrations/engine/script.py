@@ -17,7 +17,7 @@ from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
-from aurora_migrations.engine.options import Limits, Options, RowsExpectation
+from aurora_migrations.engine.options import Ignored, Limits, Options, RowsExpectation
 from aurora_migrations.engine.postgres.progress import Progress
 
 Action = Literal["apply", "rollback"]
@@ -162,6 +162,7 @@ class Outline:
     file: str
     tables: tuple[str, ...]
     rows: tuple[RowsExpectation, ...]
+    ignored: tuple[Ignored, ...] = ()
     change: Change | None = None
     unreplayed: str = ""
 

@@ -167,7 +167,7 @@ PARTS = (
         """,
         "relation",
     ),
-    # Of NOT NULL, which only newer servers list here, what isn't valid: a column's fact says the rest. Not the copies of
+    # Of NOT NULL, which only newer servers list, what isn't valid: a column's fact says the rest. Not the copies of
     # a foreign key for the partitions on either side: they go with it, and PostgreSQL makes up their names.
     Part(
         ("constraint",),
@@ -338,4 +338,9 @@ PARTS = (
             for catalog in _OTHER_CATALOGS
         ),
     ),
+)
+KINDS = frozenset(kind for part in PARTS for kind in part.kinds)
+# What belongs to a table, by whose name its identity begins.
+OF_TABLES = frozenset(
+    ("column", "constraint", "policy", "rule", "trigger", "table", "partitioned table", "foreign table")
 )
