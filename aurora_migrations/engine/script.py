@@ -243,6 +243,7 @@ class Job:
     package: str  # the package's digest
     requested_by: str
     limits: Limits  # the environment's, and the file's own
+    replayed_on: int | None = None  # the major version on which the script's change was found out
     execution_start: str = ""  # when the execution began, as its initiator passes it
     # Whether the run's time is up; what can outlive the run is then left to the server.
     is_time_up: Callable[[], bool] = lambda: False

@@ -2,5 +2,5 @@
 
 facts    reads the catalogue in one query       parts    that query, catalogue by catalogue
 change   what one migration does, and what       compare  what differs from it
-         several of them leave
+         several of them leave                  effects  what a file has done, before it commits
 """

@@ -27,6 +27,7 @@ Facts = dict[Key, str]
 _IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^".(\s]+)'
 _QUALIFIED = re.compile(rf"{_IDENTIFIER}\.{_IDENTIFIER}")
 _PART = re.compile(_IDENTIFIER)
+_NAME = re.compile(rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*")
 _QUERY = re.compile(r"query [0-9a-f]{32}")
 _EXPRESSION = re.compile("\x01(.*?)\x02", re.DOTALL)
 _HAS_QUERY = re.compile(r"\bselect\b", re.IGNORECASE)
@@ -39,6 +40,12 @@ def container(key: Key) -> str:
         kind, identity = comment_on(identity)
     found = _QUALIFIED.match(identity)
     return found[0] if found else identity
+
+
+def parts_of(identity: str) -> list[str]:
+    """The names of which an identity consists, without quotes: schema, object, and what is in that."""
+    found = _NAME.match(identity)
+    return [_unquoted(part) for part in _PART.findall(found[0])] if found else []
 
 
 def comment_on(identity: str) -> Key:
@@ -92,17 +99,18 @@ _KINDS = {kind: part for part in PARTS for kind in part.kinds}
 _LONGEST_FIRST = sorted(_KINDS, key=len, reverse=True)
 
 
-def query(keys: Collection[Key] | None = None) -> Command:
+def query(keys: Collection[Key] | None = None, keep: bool = False) -> Command:
     """The query for all facts, or for those with these keys; it also returns others of the same objects. It needs
-    `OURS` before it: names in definitions are qualified only where `search_path` doesn't find them."""
+    `OURS` before it: names in definitions are qualified only where `search_path` doesn't find them. `keep`: see
+    `Command`; there are few different queries, as they depend on the kinds of keys only."""
     if keys is None:
         return Command(_query(PARTS, limited=False, comments=True))
     objects = [(key, comment_on(key[1])[0] if key[0] == "comment" else key[0]) for key in keys]
     parts = [part for part in PARTS if any(_KINDS[kind] is part for _, kind in objects)]
     comments = any(kind == "comment" for kind, _ in keys)
     names = sorted({container(key) for key, kind in objects if _KINDS[kind].limited_by})
-    pairs = [[_unquoted(part) for part in _PART.findall(name)] for name in names]
-    return Command(_query(parts, limited=True, comments=comments), [json.dumps(pairs, ensure_ascii=False)])
+    pairs = [parts_of(name) for name in names]
+    return Command(_query(parts, limited=True, comments=comments), [json.dumps(pairs, ensure_ascii=False)], keep)
 
 
 def facts_of(rows: Iterable[Row]) -> Facts:
