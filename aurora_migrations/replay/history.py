@@ -51,7 +51,7 @@ class Replay:
     outcomes: tuple[Outcome, ...]  # of the first migrations: all, unless one fails
     problem: Problem | None = None  # with which the next one fails
     cause: str = ""  # why it does
-    major: int = 0  # the version of PostgreSQL; 0 where nothing ran, and nothing is known
+    major: int | None = None  # the version of PostgreSQL
     replayed: int = 0  # how many migrations ran now; the others were known
     unavailable: str = ""  # why nothing could be replayed
     schema: str | None = None  # after the last migration, if it was wanted and all could be replayed
@@ -76,7 +76,7 @@ def steps_of(files: Iterable[Checked]) -> list[Step]:
 def known(migrations: Sequence[Migration]) -> list[Outcome | None]:
     """What earlier replays on the embedded server have shown. Starts nothing."""
     try:
-        return cache.read(cache.keys_of(migrations, servers.embedded_version()))
+        return cache.read(cache.keys_of(migrations, servers.embedded_version()[0]))
     except ServerError:
         return [None] * len(migrations)
 
@@ -99,10 +99,12 @@ def replay(
     """
     steps = steps_of(files)
     try:
-        if url is not None:
-            with servers.of_url(url) as server:
-                return _replay(steps, server.version, lambda: contextlib.nullcontext(server), on_progress, wants_schema)
-        return _replay(steps, servers.embedded_version(), servers.embedded, on_progress, wants_schema)
+        if url is None:
+            version, major = servers.embedded_version()
+            return _replay(steps, version, major, servers.embedded, on_progress, wants_schema)
+        with servers.of_url(url) as server:
+            found = server.version, server.major
+            return _replay(steps, *found, lambda: contextlib.nullcontext(server), on_progress, wants_schema)
     except ServerError as error:
         return Replay(tuple(steps), (), unavailable=f"{error.failed.splitlines()[0]} {error.solution}")
 
@@ -110,6 +112,7 @@ def replay(
 def _replay(
     steps: Sequence[Step],
     version: str,
+    major: int,
     start: Callable[[], AbstractContextManager[ReplayServer]],
     on_progress: Progress,
     wants_schema: bool,
@@ -125,7 +128,7 @@ def _replay(
         cache.prune()
         return made
     complete = [outcome for outcome in outcomes if outcome is not None]
-    return Replay(tuple(steps), tuple(complete), schema=schema)
+    return Replay(tuple(steps), tuple(complete), major=major, schema=schema)
 
 
 class _StartOver(Exception):

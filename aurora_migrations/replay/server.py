@@ -184,14 +184,14 @@ def folder() -> Path:
     return project.cache() / "replay"
 
 
-def embedded_version() -> str:
-    """What decides what a migration changes on the embedded server. Starts nothing.
+def embedded_version() -> tuple[str, int]:
+    """What decides what a migration changes on the embedded server, and its major version. Starts nothing.
 
     Raises:
         ServerError: there is none.
     """
-    binaries.find()
-    return f"{binaries.PACKAGE} {importlib.metadata.version(binaries.PACKAGE)}"
+    programs = binaries.find()
+    return f"{binaries.PACKAGE} {importlib.metadata.version(binaries.PACKAGE)}", programs.major
 
 
 @contextlib.contextmanager
