@@ -31,6 +31,7 @@ VERBS = {
     "logs": "print the log of an execution",
     "doctor": "check an environment and say how to fix it",
     "check": "check the files for errors and risky statements",
+    "replay": "run the whole history on an empty PostgreSQL, and show what each file changes",
     "build": "build the package that runs in Lambda, and test it",
     "up": "keep the local cloud running: state machine, functions, database, inbox",
     "deploy": "deploy the migrations to the local cloud, as `cdk deploy` does on AWS",

@@ -26,7 +26,7 @@ from aurora_migrations.engine.steps.settings import HAZARDS
 
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
-FILE_VERBS = ("check", "build", "new", "import")  # they work on files only
+FILE_VERBS = ("check", "replay", "build", "new", "import")  # they work on files only
 DESCRIBE = "\0"  # in place of all arguments, where nobody can type it: the parser is wanted, see `Described`
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
 # What a verb that doesn't take an option has in its place.
@@ -129,6 +129,15 @@ def add_direct(parser: argparse.ArgumentParser) -> None:
 def add_hazards(parser: argparse.ArgumentParser) -> None:
     what = "what to do about risky statements that no file allows: warn or refuse (default: warn)"
     parser.add_argument("--hazards", choices=HAZARDS, default="warn", help=what)
+
+
+def add_replay(parser: argparse.ArgumentParser, optional: bool = True) -> None:
+    """Adds what says where the history is replayed and, where it is `optional`, whether."""
+    if optional:
+        without = "don't replay the history on an embedded PostgreSQL (as with AURORA_MIGRATIONS_REPLAY=off)"
+        parser.add_argument("--no-replay", action="store_true", help=without)
+    where = "replay on this server instead of the embedded one, such as one with PostGIS, in a database of its own"
+    parser.add_argument("--replay-url", metavar="URL", type=str, help=where)
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:
