@@ -61,9 +61,9 @@ def named(sabotage: Sabotage, found: set[tuple[str, str]], facts: Facts) -> bool
     return sabotage.key in found or container(sabotage.key) in {identity for _, identity in gone}
 
 
-def both() -> Iterator[tuple[servers.Installation, servers.Installation]]:
+def both() -> list[tuple[servers.Installation, servers.Installation]]:
     chosen = servers.available()
-    yield from ((one, other) for one in chosen for other in chosen if one.major != other.major)
+    return [(one, other) for one in chosen for other in chosen if one.major != other.major]
 
 
 @pytest.mark.parametrize(("replay", "target"), both(), ids=lambda found: str(found.major))
