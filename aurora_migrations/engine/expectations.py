@@ -52,6 +52,7 @@ class Check:
     found: str
     true: bool
     place: str = ""
+    sql: str = ""  # what would mend it, where that is known
 
     def __str__(self) -> str:
         where = f" ({self.place})" if self.place else ""

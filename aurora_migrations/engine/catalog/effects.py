@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored
 from aurora_migrations.engine.catalog.facts import Facts, comment_on, facts_of, parts_of, query
+from aurora_migrations.engine.catalog.parts import OUTSIDE
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.postgres.protocol import Command, Row
@@ -24,20 +25,26 @@ _PREPARING = _DYNAMIC | {"DeallocateStmt", "DiscardStmt", "PrepareStmt"}
 _WRITING = _DYNAMIC | {"CopyStmt", "CreateTableAsStmt", "DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"}
 _SHRINKING = _DYNAMIC | {"DeleteStmt", "MergeStmt", "TruncateStmt"}
 _SHRINKS = re.compile(rb"\b(?:delete|merge|truncate)\b", re.IGNORECASE)  # in WITH, or in a rule that it makes
-# A partition's rows count for the table that the application knows, as an UPDATE may move them between partitions.
-_ROWS = """
+# Of the tables that the transaction has locked for writing. A partition's rows count for the table that the application
+# knows, as an UPDATE may move them between partitions.
+_ROWS = f"""
     SELECT COALESCE(pg_catalog.pg_partition_root(w.oid), w.oid)::pg_catalog.regclass, pg_catalog.sum(w.inserted),
            pg_catalog.sum(w.updated), pg_catalog.sum(w.deleted)
       FROM (SELECT c.oid, pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) AS inserted,
                    pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) AS updated,
                    pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS deleted
-              FROM pg_catalog.pg_class c
-             WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relnamespace NOT IN (
-                   SELECT n.oid FROM pg_catalog.pg_namespace n
-                    WHERE n.nspname ~ '^pg_' OR n.nspname IN ('information_schema', 'aurora_migrations'))) AS w
+              FROM (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks l
+                     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'
+                       AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock')) AS t
+              JOIN pg_catalog.pg_class c ON c.oid = t.relation
+              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind = 'r' AND {OUTSIDE.format("n")}
+           ) AS w
      WHERE w.inserted + w.updated + w.deleted > 0
      GROUP BY 1 ORDER BY pg_catalog.sum(w.inserted + w.updated + w.deleted) DESC
 """
+# What is counted is what the session hasn't reported yet, also of earlier transactions: so each reports its own.
+REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
 _NOTHING = Command("SELECT WHERE false")
 _CAUSE = "The database isn't as it is after the same file on an empty database."
 _SOLUTION = (
@@ -71,15 +78,23 @@ class Effects:
     warnings: tuple[str, ...] = ()
 
 
-def commands_for(job: Job) -> list[Command]:
+def commands_for(job: Job, major: int) -> list[Command]:
     """What to read of a file's effects, in its transaction and after `OURS`; nothing where no replay has shown any."""
     change = job.script.change
     if change is None:
         return []
-    writes = len(job.script.units) == 1 and any(each.kind in _WRITING for each in job.script.statements)
+    writes = writes_rows(job, major)
     keep = prepares_nothing(job)
     facts = [query(change.keys, keep)] if change.keys else []
     return [*(facts or [_NOTHING]), *([Command(_ROWS, (), keep)] if writes else [])] if facts or writes else []
+
+
+def writes_rows(job: Job, major: int) -> bool:
+    """Whether rows are counted: of a replayed file that is one unit and may write some. Older servers can't tell one
+    transaction's from another's."""
+    script = job.script
+    one = script.change is not None and len(script.units) == 1 and not job.detaches and major >= 15
+    return one and any(each.kind in _WRITING for each in script.statements)
 
 
 def prepares_nothing(job: Job) -> bool:

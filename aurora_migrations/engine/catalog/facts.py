@@ -25,7 +25,8 @@ Key = tuple[str, str]
 Facts = dict[Key, str]
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^".(\s]+)'
-_QUALIFIED = re.compile(rf"{_IDENTIFIER}\.{_IDENTIFIER}")
+QUALIFIED = rf"{_IDENTIFIER}\.{_IDENTIFIER}"  # a regular expression for a schema and a name in it
+_QUALIFIED = re.compile(QUALIFIED)
 _PART = re.compile(_IDENTIFIER)
 _NAME = re.compile(rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*")
 _QUERY = re.compile(r"query [0-9a-f]{32}")
