@@ -9,5 +9,6 @@ reasons      why a file can't be replayed though nothing is wrong with it
 rows         whether a migration would fail on tables that hold rows
 cache        what is kept of earlier replays, by content
 findings     what replays add to what `check` finds
+known        what earlier replays have shown, for a run straight on a database
 schema_file  the schema after the last migration, as SQL
 """

@@ -19,7 +19,7 @@ from aurora_migrations.replay.down import is_one_transaction, run_within, undone
 from aurora_migrations.replay.outcome import RowsFailure
 
 # Statements that define something; what fails in others depends on the rows that were there.
-_DEFINING = frozenset({"AlterTableStmt", "IndexStmt", "CreateStmt", "AlterDomainStmt", "RenameStmt"})
+_DEFINING = frozenset({"AlterTableStmt", "IndexStmt", "CreateStmt", "RenameStmt"})
 _OF_ROWS = ("22", "23")  # classes of SQLSTATE: data exceptions and constraints
 _DEEPEST = 12  # tables that a table's row needs, one after another
 _LONG = 300  # characters, where a type sets no limit
@@ -126,7 +126,7 @@ def _text(column: _Column, number: int, large: int) -> str:
     """A value of the column's type, as text."""
     if column.labels:
         return column.labels[min(number, len(column.labels)) - 1]
-    if column.compared and not large:
+    if column.compared:
         return column.compared[min(number, len(column.compared)) - 1]
     if column.category == "A":
         return "{}"
