@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import aurora_migrations.engine as engine
 from aurora_migrations.compiler.folder_source import Compiler
-from aurora_migrations.engine import Migration, Request, Session, discover
+from aurora_migrations.engine import Migration, Request, Session, discover, manifest
 from aurora_migrations.engine.catalog.change import Change, difference
 from aurora_migrations.engine.catalog.facts import read_facts
 from aurora_migrations.engine.options import Limits
@@ -46,6 +46,15 @@ class Replayed(Compiler):
             engine.roll_back(request, migration.label, migration.label)
             before, facts = facts, read_facts(session)
             self.changes["rollback", migration.version] = difference(before, facts)
+
+    def write_manifest(self) -> str:
+        """What the build does; returns the package's digest."""
+        scripts: dict[Migration, dict[str, Script]] = {}
+        for migration in self.package.migrations:
+            scripts[migration] = {"apply": self.script("apply", migration)}
+            if migration.down:
+                scripts[migration]["rollback"] = self.script("rollback", migration)
+        return manifest.write(self.package.folder, scripts, self.replayed_on)
 
     def script(self, action: Action, migration: Migration) -> Script:
         return replace(super().script(action, migration), change=self._change(action, migration))

@@ -69,9 +69,8 @@ def deviations(expected: Facts, gone: Iterable[Key], found: Facts, same_major: b
             if not same_major and _has_twin(key, str(each.expected), expected, found):
                 continue
             belongs_to = owners(key, str(each.expected)) - ({key[1]} if key[0] in TABLES else set())
-            if any(
-                (gone := differing.get((kind, name))) and gone.found is None for kind in TABLES for name in belongs_to
-            ):
+            tables = (differing.get((kind, name)) for kind in TABLES for name in belongs_to)
+            if any(table and table.found is None for table in tables):
                 continue  # with its table
         yield each
     yield from (Deviation(key, None, found[key]) for key in gone if key in found)
@@ -81,7 +80,7 @@ def owners(key: Key, definition: str) -> set[str]:
     """The object that a fact is about, and the table that this belongs to."""
     kind, identity = comment_on(key[1]) if key[0] == "comment" else key
     found = {container((kind, identity))}
-    if kind in INDEXES and (table := _INDEXED.search(definition)):
+    if kind in INDEXES and (table := INDEXED.search(definition)):
         found.add(table[1])
     if kind == "sequence" and (column := re.search(rf" OWNED BY ({QUALIFIED})", definition)):
         found.add(column[1])

@@ -97,7 +97,7 @@ def _unexpected(expected: Facts, found: Facts) -> Iterator[str]:
             continue
         of = _tables(owners(key, found[key]) - ({key[1]} if kind not in INDEXES else set()))
         constraint = kind in INDEXES and any(
-            ("constraint", f"{name}.{key[1].rpartition('.')[2]}") in found for _, name in owners
+            ("constraint", f"{name}.{key[1].rpartition('.')[2]}") in found for _, name in of
         )
         if not constraint and not any(owner in others for owner in of) and key != ("schema", "public"):
             yield " ".join(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored
 from aurora_migrations.engine.catalog.facts import Facts, comment_on, facts_of, parts_of, query
@@ -144,7 +144,7 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], major: int, read_all: Call
             cause=_CAUSE,
             solution=_SOLUTION,
             state=_ROLLED_BACK,
-            checks=[asdict(check) for check in failed[:_SHOWN]],
+            checks=[check.to_dict() for check in failed[:_SHOWN]],
             **job.facts,
         )
     return Effects(rows, tuple(warnings))

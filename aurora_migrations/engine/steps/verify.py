@@ -7,13 +7,19 @@ history is right even if the answer of a call was lost.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.catalog.drift import Drift, Expected, Finding, find_drift
 from aurora_migrations.engine.catalog.facts import container, read_facts
-from aurora_migrations.engine.errors import MigratorError, NextCommand, StatementTimeout, VerificationFailed
+from aurora_migrations.engine.errors import (
+    LockTimeout,
+    MigratorError,
+    NextCommand,
+    StatementTimeout,
+    VerificationFailed,
+)
 from aurora_migrations.engine.expectations import LOCKED, Check, check_rows
 from aurora_migrations.engine.history import Applied, Done, State, read_course, read_done, read_state
 from aurora_migrations.engine.interface import rollback_message, success, success_message
@@ -32,6 +38,7 @@ _UNFIT = (
     "written so that it also runs where it is made already. A run doesn't repair anything. If a lasting expectation is "
     "out of date, remove its line from the file; comments of an applied file may change."
 )
+_REINDEX = "REINDEX INDEX CONCURRENTLY {0};"
 _STAYS = "The migrations stay applied: the checks run after the commit."
 _UNREPLAYED = "it wasn't replayed"
 _OPAQUE = frozenset(("CallStmt", "DoStmt", "ExecuteStmt"))
@@ -47,7 +54,7 @@ class _Catalogue:
 
     drift: Drift = field(default_factory=lambda: Drift(0, (), ()))
     unknown: Mapping[str, str] = field(default_factory=dict)  # files of which nothing is known, with the reason
-    busy: bool = False  # another run is at work, so nothing could be compared
+    why_not: str = ""  # why it couldn't be compared now
 
     def to_dict(self) -> dict[str, object]:
         unknown = [{"file": file, "reason": reason} for file, reason in self.unknown.items()]
@@ -143,7 +150,7 @@ def verify(step: Step) -> Verification:
                 state="Nothing was changed.",
                 next_command=NextCommand("run", (target.label,)),
                 migration=target.label,
-                checks=[asdict(Check(f"migration {target.label}", "applied", "pending", False))],
+                checks=[Check(f"migration {target.label}", "applied", "pending", False).to_dict()],
             )
         done = read_done(session, step.execution, step.started_at, step.action)
         did = {each.version: each.label for each in done}
@@ -171,14 +178,14 @@ def verify(step: Step) -> Verification:
         seen = {check.promise.rpartition(".")[2] for check in failed}
         unfit = [(table, index) for table in tables for index in table.indexes if not index.fit]
         failed += [
-            Check(f"index {i.name} on {t.name}", "valid and ready", i.state, False)
+            Check(f"index {i.name} on {t.name}", "valid and ready", i.state, False, sql=_REINDEX.format(i.name))
             for t, i in unfit
             if i.name.rpartition(".")[2] not in seen
         ]
         _raise_failures([*_history(step, applied, target, done)], [*failed, *lasting], step)
         warnings = [f"Drift: {check}" for check in other]
-        if catalogue.busy:
-            warnings.append("Another run is at work, so the catalogue wasn't compared with the migrations.")
+        if catalogue.why_not:
+            warnings.append(f"The catalogue wasn't compared with the migrations: {catalogue.why_not}.")
         if action != "rollback":
             edits = read_edits(session, step.source, applied)
             warnings += build_plan(package, state, edits, step.input.target).warnings
@@ -205,12 +212,15 @@ def _read_drift(step: Step, session: Session, outlines: Mapping[int, Outline], s
     if source.replayed_on is None or not state.applied:
         return _Catalogue()
     expected = _read_expected(step, session, outlines, state)
-    found = read_facts(session)
+    try:
+        found = read_facts(session)
+    except LockTimeout:  # PostgreSQL writes no definition of a table that is locked exclusively
+        return _Catalogue(unknown=expected.unknown, why_not="another session holds a lock on a table")
     drift = find_drift(expected, found, source.replayed_on == session.server.major)
     if drift.findings:
         drift = find_drift(expected, found, source.replayed_on == session.server.major, read_building(session))
     if drift.findings and (find_holder(session) is not None or read_state(session) != state):
-        return _Catalogue(unknown=expected.unknown, busy=True)
+        return _Catalogue(unknown=expected.unknown, why_not="another run is at work")
     return _Catalogue(drift, expected.unknown)
 
 
@@ -238,17 +248,23 @@ def _read_expected(step: Step, session: Session, outlines: Mapping[int, Outline]
 
 
 def _add_rollback(expected: Expected, step: Step, migration: Migration, sha256: str) -> None:
-    """What a rollback has changed, by its down file, of which the history keeps no hash: its migration's must be as it
-    was then."""
+    """What a migration and its rollback have changed: a down file needn't give back all that its migration took. The
+    history keeps no hash of it; so its migration must be as it was then."""
     try:
         script = step.source.script("rollback", migration) if migration.down else None
     except MigratorError:  # a down file that can't be read any more
         script = None
-    if script is not None and script.change is not None and migration.sha256 == sha256:
+    if script is None or migration.sha256 != sha256:
+        expected.forget(migration.name, "it was rolled back, and its files aren't what they were then", None)
+        return
+    applied = step.source.script("apply", migration)
+    if applied.change is not None and script.change is not None:
+        expected.add(applied.file, applied.change, applied.options.ignore)
         expected.add(script.file, script.change, script.options.ignore)
-    else:
-        reason = "it was rolled back, by a down file that wasn't replayed"
-        expected.forget(migration.name, reason, _touched(script) if script else None)
+        return
+    both = _touched(applied), _touched(script)
+    tables = None if None in both else {table for tables in both for table in tables or ()}
+    expected.forget(migration.name, "it was rolled back, by a down file that wasn't replayed", tables)
 
 
 def _touched(script: Script) -> set[str] | None:
@@ -319,7 +335,7 @@ def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Ste
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),
         migration=step.input.target,
-        checks=first([asdict(check) for check in failed], _CHECKS_BUDGET),
+        checks=first([check.to_dict() for check in failed], _CHECKS_BUDGET),
     )
 
 
