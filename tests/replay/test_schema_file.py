@@ -66,9 +66,7 @@ def test_file_of_somebody_else_is_never_overwritten(migrations: Migrations, call
     assert path.read_text() == "CREATE TABLE mine (id int);\n"
 
 
-def test_schema_that_is_not_complete_is_neither_written_nor_compared(
-    migrations: Migrations, call, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+def test_schema_that_is_not_complete_is_neither_written_nor_compared(migrations: Migrations, call: Call) -> None:
     migrations.write("001_a.sql", "CREATE EXTENSION postgis;")
     answer = call("replay", "--schema-file", "schema.sql")
     assert answer.code == 0
