@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from aurora_migrations.replay import schema_file
 from tests.cli.conftest import Call, calling
+from tests.cli.test_schemas import fits
 from tests.servers import Migrations
 
 
@@ -36,7 +35,8 @@ def test_schema_file_is_written_and_checked(migrations: Migrations, call: Call) 
     assert answer.code == 1
     assert "This isn't the schema after the last migration" in answer.out
     assert "replay --schema-file" in answer.out
-    found = json.loads(call("check", "--output", "json").out)
+    found = call("check", "--output", "json").json
+    fits("check", found)
     assert (found["ok"], found["schema_file"]["line"]) == (False, 1)
     assert "::error file=" in call("check", "--output", "github").out
     assert "Wrote" in call("replay").out
