@@ -17,10 +17,13 @@ from typing import Any, NoReturn
 
 from aurora_migrations import project
 from aurora_migrations.cli.output import print_error
+from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import failure
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import PROGRAM, InvalidInput, MigratorError, NextCommand
+from aurora_migrations.engine.manifest import Manifest
 from aurora_migrations.engine.options import Limits, parse_duration
+from aurora_migrations.engine.script import Source
 from aurora_migrations.engine.steps import execution as executions
 from aurora_migrations.engine.steps.settings import HAZARDS
 
@@ -238,6 +241,21 @@ def database_url(arguments: argparse.Namespace) -> str:
             "for a database that you can reach.",
         )
     return str(arguments.database_url)
+
+
+def source(arguments: argparse.Namespace) -> Source:
+    """The migrations of the folder, for a verb that works straight on a database: with what earlier replays on this
+    machine have shown of them, unless a manifest says it.
+
+    Raises:
+        InvalidInput, InvalidFile, InvalidManifest: see `source_of`.
+    """
+    found = source_of(arguments.migrations)
+    if isinstance(found, Manifest) or not project.replays():
+        return found
+    from aurora_migrations.replay.known import KnownSource
+
+    return KnownSource(found)
 
 
 def _environment(text: str) -> str:

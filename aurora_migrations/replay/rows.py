@@ -19,9 +19,10 @@ from aurora_migrations.replay.down import is_one_transaction, run_within, undone
 from aurora_migrations.replay.outcome import RowsFailure
 
 # Statements that define something; what fails in others depends on the rows that were there.
-_DEFINING = frozenset({"AlterTableStmt", "IndexStmt", "CreateStmt", "AlterDomainStmt", "RenameStmt"})
+_DEFINING = frozenset({"AlterTableStmt", "IndexStmt", "CreateStmt", "RenameStmt"})
 _OF_ROWS = ("22", "23")  # classes of SQLSTATE: data exceptions and constraints
 _DEEPEST = 12  # tables that a table's row needs, one after another
+_LONGEST = 2.0  # seconds: a made-up number may be one of rows that the file makes
 _LONG = 300  # characters, where a type sets no limit
 _PLACE = re.compile(r"^[^:]*:\d+:\d+: | \(\w{5}\)\.$")
 # Of each column: name, type, base type, category, modifier, whether it must have a value, its enum's labels, what its
@@ -77,7 +78,7 @@ def find_failure(session: Session, job: Job) -> RowsFailure | None:
         if not any(filled):
             return None
         try:
-            run_within(session, job)
+            run_within(session, job, _LONGEST)
         except MigratorError as error:
             number = error.facts.get("statement")
             kind = job.script.statements[int(number) - 1].kind if number else ""
@@ -126,7 +127,7 @@ def _text(column: _Column, number: int, large: int) -> str:
     """A value of the column's type, as text."""
     if column.labels:
         return column.labels[min(number, len(column.labels)) - 1]
-    if column.compared and not large:
+    if column.compared:
         return column.compared[min(number, len(column.compared)) - 1]
     if column.category == "A":
         return "{}"

@@ -45,8 +45,8 @@ def main(argv: Sequence[str]) -> int:
     started, architecture = time.monotonic(), ARCHITECTURES[arguments.architecture]
     target = project.cache() / "lambda"
     shutil.rmtree(target, ignore_errors=True)
+    shown = list[Replay]()
     try:
-        shown = list[Replay]()
 
         def replays(files: Sequence[Checked]) -> Replay | None:
             shown.extend([replayed(arguments, files)] if is_wanted(arguments) else [])

@@ -24,9 +24,9 @@ def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "check",
         "Checks every file with PostgreSQL's own grammar: what is wrong with it, and which statements are risky for a "
-        "running application, with what to write instead. Then runs the whole history on an empty, embedded PostgreSQL, "
-        "to find what fails there, and down files that don't undo their migration; only new and changed files run. "
-        "Exits with 1 if a run would be refused.",
+        "running application, with what to write instead. Then runs the whole history on an empty, embedded "
+        "PostgreSQL, to find what fails there, and down files that don't undo their migration; only new and changed "
+        "files run. Exits with 1 if a run would be refused.",
         "check --hazards refuse --output github",
         outputs=("text", "json", "github"),
     )
@@ -96,7 +96,7 @@ def _stale(path: Path, replay: Replay) -> Problem | None:
         return None
     line = schema_file.first_difference(path, replay.schema)
     write = f"write it with `{PROGRAM} replay --schema-file {path}`"
-    return Problem(str(path), f"isn't the schema after the last migration; {write}", line, 1) if line else None
+    return Problem(str(path), f"this isn't the schema after the last migration; {write}", line, 1) if line else None
 
 
 def _locks(file: Checked) -> Iterator[str]:
