@@ -8,6 +8,7 @@
     status        the state of each migration        errors         all errors, drawn as a tree
     expectations  what must be true after a file     interrupts     Ctrl-C
 
+    catalog/        what a database consists of, and what each migration changes of it
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
     steps/          the steps of an execution             nontransactional/  statements outside any transaction
 

@@ -13,14 +13,14 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
+from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
-from aurora_migrations.engine.options import Limits, Options, RowsExpectation
+from aurora_migrations.engine.options import Ignored, Limits, Options, RowsExpectation
 from aurora_migrations.engine.postgres.progress import Progress
 
 Action = Literal["apply", "rollback"]
-ANYTHING = "*"  # among what a file may have dropped: it may be any table. No name is written so, without quotes
 PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
 # Those that keep other sessions from reading or writing rows. https://www.postgresql.org/docs/current/explicit-locking.html
 _BLOCKING = frozenset({"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"})
@@ -141,9 +141,8 @@ class Script:
     expectations: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
-    # made, taken: tables that exist after it for certain, and those that it may have removed; see steps/verify.py.
-    made: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()
+    change: Change | None = None  # what it changes of the catalogue, as its replay has shown; None if there was none
+    unreplayed: str = ""  # why there was none
 
     @property
     def open_hazards(self) -> list[Hazard]:
@@ -158,6 +157,9 @@ class Outline:
     file: str
     tables: tuple[str, ...]
     rows: tuple[RowsExpectation, ...]
+    ignored: tuple[Ignored, ...] = ()
+    change: Change | None = None
+    unreplayed: str = ""
 
 
 class Source(Protocol):
@@ -170,6 +172,10 @@ class Source(Protocol):
     @property
     def digest(self) -> str:
         """One hash over all files: `Package.digest`."""
+
+    @property
+    def replayed_on(self) -> int | None:
+        """The major version of PostgreSQL on which the migrations were replayed; None if they weren't."""
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """Everything that forbids to run these files: in them, and in their verify files."""
@@ -232,6 +238,7 @@ class Job:
     package: str  # the package's digest
     requested_by: str
     limits: Limits  # the environment's, and the file's own
+    replayed_on: int | None = None  # the major version on which the script's change was found out
     execution_start: str = ""  # when the execution began, as its initiator passes it
     # Whether the run's time is up; what can outlive the run is then left to the server.
     is_time_up: Callable[[], bool] = lambda: False

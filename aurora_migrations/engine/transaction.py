@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from aurora_migrations.engine import history, interrupts
+from aurora_migrations.engine.catalog.effects import REPORT, Effects, commands_for, judge, prepares_nothing, writes_rows
+from aurora_migrations.engine.catalog.facts import facts_of, query
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
     held_too_long,
@@ -40,7 +42,7 @@ from aurora_migrations.engine.locks.budget import Budget, Held
 from aurora_migrations.engine.nontransactional import intents, settlement
 from aurora_migrations.engine.nontransactional.limits import LOOK_EVERY, LeftToServer, limits_of, without_limits
 from aurora_migrations.engine.postgres.progress import Progress
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
+from aurora_migrations.engine.postgres.protocol import DEALLOCATE, BatchError, Command, Row, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
 from aurora_migrations.engine.script import Job, Message, NontransactionalStatement, RunningStatement
@@ -54,10 +56,11 @@ _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSA
 
 @dataclass
 class AttemptResult:
-    """What was observed while a file ran: its expectations, checked before the last COMMIT, and the locks that it held
-    and that block the application."""
+    """What was observed while a file ran: its expectations, checked before the last COMMIT, its effects, and the locks
+    that it held and that block the application."""
 
     checks: Sequence[Check] = ()
+    effects: Effects = field(default_factory=Effects)
     held: list[Held] = field(default_factory=list)
 
 
@@ -120,11 +123,13 @@ class RunningAttempt:
                     self._run_nontransactional(number, statement)
                     continue
                 self._run_text(number, budget)
-                result.checks = self._check(budget) if job.is_last(number) else ()
+                if job.is_last(number):
+                    result.effects = self._check_effects(budget)
+                    result.checks = self._check(budget)
                 self._commit(number, budget)
                 result.held += budget.held()
             except CommitUnknown as unknown:
-                unknown.result = AttemptResult(result.checks, [*result.held, *budget.held()])
+                unknown.result = AttemptResult(result.checks, result.effects, [*result.held, *budget.held()])
                 raise
             except MigratorError as error:
                 failed = with_unit_state(job, number, error)
@@ -134,7 +139,7 @@ class RunningAttempt:
                 raise failed from error
         session.records = self._records_after(job.remaining[-1])
         if job.detaches:
-            result.checks = self._check_applied()
+            result.effects, result.checks = self._check_applied()
         return result
 
     def _begin(self) -> None:
@@ -371,19 +376,20 @@ class RunningAttempt:
 
         return check
 
-    def _check_applied(self) -> list[Check]:
-        """Checks a file's expectations, if it has any, after the COMMIT of a transaction that could outlive the run."""
+    def _check_applied(self) -> tuple[Effects, list[Check]]:
+        """Checks the effects and expectations of a file, if it has any, after the COMMIT of a transaction that could
+        outlive the run."""
         job = self._job
-        if not job.script.options.rows and not job.script.expectations:
-            return []
+        if not (commands_for(job, self._session.server.major) or job.script.options.rows or job.script.expectations):
+            return Effects(), []
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
         state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
         try:
             self._execute([BEGIN])
-            return self._check(budget)
+            return self._check_effects(budget), self._check(budget)
         except ConnectionLost as lost:  # which may not be retried as if the file weren't applied
             raise VerificationFailed(
-                f"{job.file}: its expectations weren't checked: {lost.message}",
+                f"{job.file}: what it did wasn't checked: {lost.message}",
                 cause=lost.cause,
                 solution="Check in the database what the file expects. The next run goes on after it.",
                 state=state,
@@ -393,6 +399,23 @@ class RunningAttempt:
             raise error.but(state=state) from error
         finally:
             self._session.roll_back()
+
+    def _check_effects(self, budget: Budget) -> Effects:
+        """Compares what the file has done with what its replay did, in its transaction."""
+        session, job = self._session, self._job
+        if not (reading := commands_for(job, session.server.major)):
+            return Effects()
+        limits = _limits("LOCAL", job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
+        answers = self._execute([_DEFERRED, *limits, *AS_OURSELVES, *reading], of_file=(0,))
+        try:
+            return judge(
+                job,
+                answers[-len(reading) :],
+                session.server.major,
+                read_all=lambda: facts_of(self._execute([query()])[0]),
+            )
+        except MigratorError as error:
+            raise with_expectations_state(job, error) from error
 
     def _check(self, budget: Budget) -> list[Check]:
         """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
@@ -413,16 +436,17 @@ class RunningAttempt:
         # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
         statement_timeout = budget.cap_timeout(self._job.limits.statement_timeout)
         limits = _limits("LOCAL", budget.remaining_ms(), statement_timeout) if budget.is_running else []
-        commands = [*limits, _DEFERRED, *self._record(number, limits), COMMIT]
+        report = [REPORT] if writes_rows(self._job, self._session.server.major) else []
+        commands = [*limits, _DEFERRED, *self._record(number, limits), *report, COMMIT]
         try:  # a failure of COMMIT: what the file deferred, or serialization
             self._execute([*commands, *self._opening(number + 1)], of_file=(len(limits), len(commands) - 1))
         except ConnectionLost as lost:
             raise CommitUnknown(self._id, number, lost) from lost
 
-    def _execute(self, commands: Sequence[Command], of_file: Sequence[int] = ()) -> None:
+    def _execute(self, commands: Sequence[Command], of_file: Sequence[int] = ()) -> list[list[Row]]:
         """Sends statements of our own. The failure of one of those with these indexes is an error of the file."""
         try:
-            self._session.wire.execute_pipeline(commands)
+            return self._session.wire.execute_pipeline(commands)
         except BatchError as error:
             if error.index in of_file and not connection_lost(error.error):
                 raise file_error(self._session, self._job, None, ScriptError(0, error.error, 0)) from error
@@ -436,6 +460,8 @@ class RunningAttempt:
         applies = job.action == "apply"
         done = history.add_applied(self._session, attempt, job) if applies else history.remove_applied(job.migration)
         reset = self._session.reset_commands
+        if prepares_nothing(job):  # so that the queries of its effects stay prepared for the next file
+            reset = tuple(command for command in reset if command.sql != DEALLOCATE)
         return [*reset, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
 
     def _records_after(self, number: int) -> Records:
@@ -451,7 +477,8 @@ class RunningAttempt:
         self._session.roll_back()
         with contextlib.suppress(MigratorError):
             done = history.finish_attempt(self._id, "failed", error)
-            self._session.execute(BEGIN, *AS_OURSELVES, done, COMMIT)
+            report = [REPORT] if writes_rows(self._job, self._session.server.major) else []
+            self._session.execute(BEGIN, *AS_OURSELVES, done, *report, COMMIT)
 
 
 def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:

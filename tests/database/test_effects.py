@@ -20,8 +20,8 @@ from aurora_migrations.compiler.locks import rules
 from aurora_migrations.compiler.locks.effects import Answer, Effect, effects
 from aurora_migrations.compiler.locks.syntax_tree import quoted
 from aurora_migrations.compiler.parser import parse
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.server import Server
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.server import Server
 from tests.servers import Database
 
 TABLES = """
@@ -951,11 +951,6 @@ def test_functions_called_steady_are_and_functions_called_volatile_are(server: S
     assert [name for name, kinds in steady.items() if "v" in kinds] == []
     assert volatile
     assert [name for name, kinds in volatile.items() if kinds != {"v"}] == []
-
-
-def test_functions_of_rows_and_of_the_server_are_postgresqls_own(shared: Database):
-    rows = shared.query("select proname from pg_proc where pronamespace = 'pg_catalog'::regnamespace")
-    assert {name for (name,) in rows} >= rules.OF_ROWS | rules.OF_THE_SERVER
 
 
 def test_types_called_builtin_are_no_domains(shared: Database):
