@@ -40,6 +40,7 @@ class Compiler:
 
     def __init__(self, package: Package, defaults: Options | None = None) -> None:
         self.package = package
+        self.replayed_on: int | None = None
         self._defaults = defaults or Options()
         self._known: dict[tuple[Action, int], Checked] = {}
 

@@ -9,6 +9,7 @@
     expectations  what must be true after a file     interrupts     Ctrl-C
     nontransactional  statements outside any transaction, and how an interrupted one is settled
 
+    catalog/        what a database consists of, and what each migration changes of it
     postgres/       the session        locks/          lock budget and retries     diagnostics/   what an error shows
     steps/          the steps of an execution
 

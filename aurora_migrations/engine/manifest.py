@@ -13,10 +13,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
 from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
@@ -34,7 +35,7 @@ from aurora_migrations.engine.script import (
 )
 from aurora_migrations.engine.steps.layout import listed
 
-FORMAT = 4
+FORMAT = 5
 _UNWRITTEN = "The package was put together without one, or the folder is another one."
 _DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
 INDEX, DETAILS = "manifest.json", "manifest.details"
@@ -61,7 +62,7 @@ class Manifest:
         """Reads the index of the manifest in a folder, and compares it with the names of the files there. Their
         contents are compared when they are run, or all at once by `check_contents`."""
         self._folder = folder
-        digest, entries = _read_index(folder)
+        digest, entries, self.replayed_on = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
         found = discover(folder)
         here = {name for migration in found.migrations for name in migration.files}
@@ -102,7 +103,7 @@ class Manifest:
         for data in self._read_details(migrations):
             script = data["apply"]
             rows = tuple(RowsExpectation(**row) for row in script["options"]["rows"])
-            yield Outline(script["file"], tuple(script.get("tables", ())), rows)
+            yield Outline(script["file"], tuple(script.get("tables", ())), rows, **_replayed(script))
 
     def _read_details(self, migrations: Iterable[Migration]) -> Iterator[dict[str, Any]]:
         path = self._folder / DETAILS
@@ -130,9 +131,10 @@ class Manifest:
         return None if version is None else self._entries[version].tokens
 
 
-def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> str:
+def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]], replayed_on: int | None = None) -> str:
     """Writes a manifest into a folder and returns its digest. Each file is there as a whole, or as it was before.
-    `scripts` are by migration and action (`apply`, and `rollback` where there is a down file)."""
+    `scripts` are by migration and action (`apply`, and `rollback` where there is a down file); `replayed_on` is the
+    major version of PostgreSQL that has shown their changes."""
     migrations = sorted(scripts, key=lambda migration: migration.version)
     package = Package(folder, tuple(migrations))
     lines: list[bytes] = []
@@ -152,7 +154,7 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
             raise _invalid(what, script.file, "An editor, or a build beside this one, wrote to the folder then.")
     # The index is a header line, then one line per migration. The checksum covers all but the header.
     body = ",\n".join(json.dumps(asdict(entry), ensure_ascii=False, separators=(",", ":")) for entry in entries)
-    rest = f"{body}\n]}}\n".encode()
+    rest = f'{body}\n], "replayed_on": {json.dumps(replayed_on)}}}\n'.encode()
     known = {"digest": package.digest, "checksum": hashlib.sha256(rest).hexdigest()}
     head = json.dumps({"name": _NAME, "format": FORMAT, **known})
     try:
@@ -169,8 +171,9 @@ def write(folder: Path, scripts: Mapping[Migration, Mapping[str, Script]]) -> st
 
 def script_to_json(script: Script) -> dict[str, Any]:
     """A script as JSON. Manifests have its expectations under the key `promises`."""
-    data = asdict(script)
-    return {**data, "promises": data.pop("expectations")}
+    data = asdict(replace(script, change=None))
+    change = None if script.change is None else script.change.to_json()
+    return {**data, "promises": data.pop("expectations"), "change": change}
 
 
 def script_of(data: dict[str, Any]) -> Script:
@@ -194,7 +197,13 @@ def script_of(data: dict[str, Any]) -> Script:
         tables=tuple(data.get("tables", ())),
         made=tuple(data.get("made", ())),
         taken=tuple(data.get("taken", (ANYTHING,))),
+        **_replayed(data),
     )
+
+
+def _replayed(data: Mapping[str, Any]) -> dict[str, Any]:
+    change = data["change"]
+    return {"change": None if change is None else Change.from_json(change), "unreplayed": data["unreplayed"]}
 
 
 def _unit(data: dict[str, Any]) -> Unit:
@@ -212,7 +221,7 @@ def _replace(path: Path, data: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _read_index(folder: Path) -> tuple[str, list[IndexEntry]]:
+def _read_index(folder: Path) -> tuple[str, list[IndexEntry], int | None]:
     path = folder / INDEX
     try:
         _check_regular_file(path)
@@ -230,7 +239,10 @@ def _read_index(folder: Path) -> tuple[str, list[IndexEntry]]:
         what = f"{path} isn't a manifest of this product, or was changed after it had been written."
         raise _invalid(what, cause=_DAMAGED)
     try:
-        return str(index["digest"]), [_entry(entry) for entry in index["migrations"]]
+        replayed_on = index["replayed_on"]
+        if replayed_on is not None and not (type(replayed_on) is int and replayed_on > 0):
+            raise TypeError("a major version is a number")
+        return str(index["digest"]), [_entry(entry) for entry in index["migrations"]], replayed_on
     except (KeyError, TypeError, ValueError) as error:
         raise _invalid(f"{path} is damaged: an entry isn't as this version writes it.", cause=_DAMAGED) from error
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
+from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
@@ -145,6 +146,8 @@ class Script:
     # made, taken: tables that exist after it for certain, and those that it may have removed; see steps/verify.py.
     made: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
+    change: Change | None = None  # what it changes of the catalogue, as its replay has shown; None if there was none
+    unreplayed: str = ""  # why there was none
 
     @property
     def open_hazards(self) -> list[Hazard]:
@@ -159,6 +162,8 @@ class Outline:
     file: str
     tables: tuple[str, ...]
     rows: tuple[RowsExpectation, ...]
+    change: Change | None = None
+    unreplayed: str = ""
 
 
 class Source(Protocol):
@@ -171,6 +176,10 @@ class Source(Protocol):
     @property
     def digest(self) -> str:
         """One hash over all files: `Package.digest`."""
+
+    @property
+    def replayed_on(self) -> int | None:
+        """The major version of PostgreSQL on which the migrations were replayed; None if they weren't."""
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         """Everything that forbids to run these files: in them, and in their verify files."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.compiler.folder_source import Compiler
 from aurora_migrations.engine import manifest
+from aurora_migrations.engine.catalog.change import difference
 from aurora_migrations.engine.errors import InvalidManifest
 from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.history import State
@@ -100,6 +101,7 @@ OPTIONS = st.builds(
     allow=st.lists(st.tuples(numbers, texts), max_size=2).map(tuple),
 )
 LOCKS = st.lists(st.builds(TableLock, texts, texts, texts, texts), max_size=2).map(tuple)
+FACTS = st.dictionaries(st.tuples(texts, texts), texts, max_size=3)
 SCRIPTS = st.builds(
     Script,
     file=texts,
@@ -115,6 +117,8 @@ SCRIPTS = st.builds(
     hazards=st.lists(
         st.builds(Hazard, texts, texts, numbers, numbers, texts, texts, st.booleans(), st.none() | texts), max_size=2
     ).map(tuple),
+    change=st.none() | st.builds(difference, FACTS, FACTS),
+    unreplayed=texts,
 )
 
 
@@ -252,9 +256,9 @@ DAMAGE: dict[str, bytes] = {
     "another product's": b'{"manifest_version": 3}',
     "no text": b"\xff\xfe\x00",
     "a name only": b'{"name": "aurora-migrations manifest"}',
-    "wrong kinds": b'{"name": "aurora-migrations manifest", "format": 4, "digest": 1, "migrations": 1}',
-    "wrong entries": b'{"name": "aurora-migrations manifest", "format": 4, "digest": "", "migrations": [1]}',
-    "entries without names": b'{"name": "aurora-migrations manifest", "format": 4, "digest": "", "migrations": [{}]}',
+    "wrong kinds": b'{"name": "aurora-migrations manifest", "format": 5, "digest": 1, "migrations": 1}',
+    "wrong entries": b'{"name": "aurora-migrations manifest", "format": 5, "digest": "", "migrations": [1]}',
+    "entries without names": b'{"name": "aurora-migrations manifest", "format": 5, "digest": "", "migrations": [{}]}',
 }
 
 
@@ -283,6 +287,8 @@ def test_any_member_that_is_changed_or_gone_is_refused(folder: Path):
     unnoticed = []
     for place, name in changes:
         for value in (None, "", "zz", -1, 7, 10**9, [], {}, "gone"):
+            if name == "replayed_on" and value in (None, 7, 10**9):
+                continue  # what it may be
             told = json.loads(json.dumps(whole))
             inside = told if place is None else told["migrations"][place]
             if value == "gone":

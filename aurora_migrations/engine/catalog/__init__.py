@@ -1,0 +1,5 @@
+"""The catalogue as data: what a database consists of, what a migration changes of it, and how two of them compare.
+
+facts    reads the catalogue in one query       parts    that query, catalogue by catalogue
+change   what one migration does, and what several of them leave
+"""
