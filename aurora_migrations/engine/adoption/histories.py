@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,8 +83,9 @@ class ForeignHistory:
 
     def owns(self, name: str) -> bool:
         """Whether a table or schema of this name, quoted, is the tool's."""
-        schema = self.place.quoted_schema
-        return name in self.own_names or (self.tool.owns_schema and (name == schema or name.startswith(f"{schema}.")))
+        schema = self.tool.own_schema
+        is_inside = bool(schema) and (name == schema or name.startswith(f"{schema}."))
+        return name in self.own_names or (is_inside and self.place.schema == schema)
 
 
 def find(session: Session, table: str | None = None) -> ForeignHistory | None:
@@ -150,10 +151,21 @@ def read_rows(session: Session, tool: Tool, place: Place) -> list[Row]:
     ]
 
 
-def hold(history: ForeignHistory) -> list[Command]:
-    """Commands for the beginning of a transaction, which keep the tool from changing its table until its end. NOWAIT:
-    a tool that is in the middle of a migration has locked it."""
-    return [Command(f"LOCK TABLE {history.source} IN SHARE MODE NOWAIT")]
+def read_place(session: Session, source: str) -> Place | None:
+    """The table of this name, qualified and quoted; None if there is none."""
+    found = session.query(
+        """
+        SELECT n.nspname, c.relname, quote_ident(n.nspname), quote_ident(c.relname), quote_ident(c.relname || '_lock')
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)
+        """,
+        source,
+    )
+    return Place(*map(str, found[0])) if found else None
+
+
+def lock_table(history: ForeignHistory) -> Command:
+    """Keeps the tool from changing its table until the transaction ends. NOWAIT: it may be in the middle of a change."""
+    return Command(f"LOCK TABLE {history.source} IN SHARE MODE NOWAIT")
 
 
 def _check_not_running(session: Session, history: ForeignHistory) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aurora_migrations.engine.adoption.histories import ForeignHistory, Row
@@ -27,18 +27,18 @@ class Match:
     rows: Mapping[str, Migration]  # the file that each row stands for, by the row's key
 
 
-def match(history: ForeignHistory, package: Package) -> Match:
-    """Finds the files of a history's rows.
+def match(history: ForeignHistory, package: Package, applied: Collection[int] = ()) -> Match:
+    """Finds the files of a history's rows. `applied` are versions that our own history has.
 
     Raises:
         InvalidInput: a row has no file, or a file between two applied ones isn't applied.
     """
-    found = _by_order(history, package) if history.tool.by_order else _by_name(history, package)
+    found = find_files(history, package)
     rows = [row for row in history.rows if row.reach != "none"]
     missing = [row.key for row in rows if row.key not in found]
     if missing:
         raise InvalidInput(
-            f"{history.tool.name} has applied what no file here stands for: {_listed(missing)}.",
+            f"{history.tool.name} has applied what no file here stands for: {listed(missing)}.",
             cause="Rows are found by their number and name. The files are missing here, or they have other names.",
             solution=f"Lay out its files with `aurora-migrations import`, or name them as its history does (see "
             "docs/how-to/coming-from.md). Where your files aren't one for one, name the last one that stands for the "
@@ -50,16 +50,21 @@ def match(history: ForeignHistory, package: Package) -> Match:
     chosen |= {migration.version for migration in package.migrations if migration.version <= upto}
     migrations = tuple(migration for migration in package.migrations if migration.version in chosen)
     last = max(chosen, default=-1)
-    left_out = [m.name for m in package.migrations if m.version < last and m.version not in chosen]
+    left_out = [m.name for m in package.migrations if m.version < last and m.version not in {*chosen, *applied}]
     if left_out:
         raise InvalidInput(
             f"Not in {history.tool.name}'s history, but older than {migrations[-1].name}, which is: "
-            f"{_listed(left_out)}.",
+            f"{listed(left_out)}.",
             cause="The tool has skipped them or undone them, or they belong to another branch.",
             solution="Apply them with the tool, or give them numbers above the newest that is applied; then adopt.",
             next_command=NextCommand("list"),
         )
     return Match(migrations, found)
+
+
+def find_files(history: ForeignHistory, package: Package) -> dict[str, Migration]:
+    """The file of each row that has one, by the row's key."""
+    return _by_order(history, package) if history.tool.by_order else _by_name(history, package)
 
 
 def _by_order(history: ForeignHistory, package: Package) -> dict[str, Migration]:
@@ -74,7 +79,7 @@ def _by_name(history: ForeignHistory, package: Package) -> dict[str, Migration]:
             named[name].append(migration)
     found: dict[str, Migration] = {}
     used: dict[str, int] = defaultdict(int)  # how many rows have had a name
-    for row in history.rows:
+    for row in (row for row in history.rows if row.reach != "none"):
         numbers, names = _numbers(row, history), _names(row)
         by_number = next((m for n in numbers if (m := package.by_version.get(n))), None)
         by_name = next((named[name] for name in names if name in named), [])
@@ -146,10 +151,13 @@ def _beginning_with(row: Row, package: Package) -> Migration | None:
 def wrong_checksums(history: ForeignHistory, rows: Mapping[str, Migration]) -> list[tuple[Migration, Row]]:
     """The files whose text isn't what the tool has applied, by the tool's own checksum. Not all tools have one that can
     be computed here."""
+    kind = history.tool.checksum
+    if not kind:
+        return []
     return [
         (rows[row.key], row)
         for row in history.rows
-        if row.checksum and row.key in rows and row.checksum not in _checksums(history.tool.checksum, rows[row.key])
+        if row.checksum and row.key in rows and row.checksum not in _checksums(kind, rows[row.key])
     ]
 
 
@@ -169,6 +177,7 @@ def _checksums(kind: str, migration: Migration) -> set[str]:
     }
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names for a message: the first of them, if they are many."""
     more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
     return ", ".join([*(name[:100] for name in names[:_SHOWN]), *more])

@@ -41,7 +41,7 @@ class Tool:
     is_exact: bool = False  # it has no other columns
     beside: tuple[str, ...] = ()  # its other tables, in the same schema
     needs: str = ""  # one of these that must be there
-    owns_schema: bool = False  # nothing else is in that schema
+    own_schema: str = ""  # a schema in which nothing else is
     bad: tuple[BadState, ...] = ()
     lock: LockKey | None = None  # the key of the advisory lock that it holds while it runs
     checksum: Checksum = ""
@@ -214,7 +214,8 @@ TOOLS = (
             checksum="script_hash",
             applied_at="committed_at",
         ),
-        owns_schema=True,
+        beside=("releases", "projects", "tags", "dependencies", "events"),
+        own_schema="sqitch",
         bad=(
             BadState(
                 "{key} failed in its last run",
@@ -290,6 +291,7 @@ TOOLS = (
             applied_at="to_timestamp(created_at / 1000.0)",
         ),
         is_exact=True,
+        own_schema="drizzle",
         checksum="sha256",
         by_order=True,
     ),
@@ -366,14 +368,14 @@ TOOLS = (
         ("hash", "previous_hash", "filename", "date"),
         _rows("filename", "NULL", "filename", "{table} ORDER BY filename", checksum="hash", applied_at="date"),
         is_exact=True,
-        owns_schema=True,
+        own_schema="graphile_migrate",
     ),
     Tool(
         "supabase",
         "schema_migrations",
         ("version", "statements", "name"),
         _rows("version", "version", "name", "{table} ORDER BY version"),
-        owns_schema=True,
+        own_schema="supabase_migrations",
     ),
     Tool(
         "postgres-migrations",
@@ -418,6 +420,6 @@ TOOLS = (
                 f"{_FAILED}: `atlas migrate set`",
             ),
         ),
-        owns_schema=True,
+        own_schema="atlas_schema_revisions",
     ),
 )
