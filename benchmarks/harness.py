@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from aurora_migrations.local.postgres import binaries
-from aurora_migrations.local.postgres.server import Server, start
+from aurora_migrations.embedded import binaries
+from aurora_migrations.embedded.server import Server, start
 
 ROOT = Path(__file__).resolve().parent.parent
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; macOS counts in bytes, Linux in KiB

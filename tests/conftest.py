@@ -13,8 +13,8 @@ from typing import Any
 import botocore.session
 import pytest
 
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.server import Server
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.server import Server
 from tests import servers
 from tests.servers import Database, Migrations, Roles
 

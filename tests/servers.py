@@ -15,11 +15,11 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from aurora_migrations.local.postgres import binaries
-from aurora_migrations.local.postgres import server as postgres
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.data_directory import Folder, place_for
-from aurora_migrations.local.postgres.server import Server, ServerError
+from aurora_migrations.embedded import binaries
+from aurora_migrations.embedded import server as postgres
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.data_directory import Folder, place_for
+from aurora_migrations.embedded.server import Server, ServerError
 
 SETTINGS = {"max_connections": "200"}
 ROOM = 4 * 1024**3  # bytes; a server takes 40 MB, its WAL and the tests' tables the rest

@@ -3,9 +3,8 @@
 account         the AWS account that is simulated
 database_login  the database to migrate, by its URL
 
-postgres/       a PostgreSQL server of our own
 cloud/          the deployed template, with the functions in it
 
-`cloud` imports `postgres` and the modules here, never the other way round.
+`cloud` imports the modules here, never the other way round.
 `python -m aurora_migrations.local` runs the PostgreSQL alone.
 """

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Never
 
 from aurora_migrations import project
-from aurora_migrations.local.postgres import server as postgres
-from aurora_migrations.local.postgres.data_directory import local_data
-from aurora_migrations.local.postgres.processes import ended_by_signals
-from aurora_migrations.local.postgres.server import ServerError
+from aurora_migrations.embedded import server as postgres
+from aurora_migrations.embedded.data_directory import local_data
+from aurora_migrations.embedded.processes import ended_by_signals
+from aurora_migrations.embedded.server import ServerError
 
 HELP = f"""\
 python -m aurora_migrations.local serve     start the local PostgreSQL and keep it running until Ctrl-C

@@ -20,12 +20,12 @@ from psycopg import sql
 
 from aurora_migrations.compiler.compile import compile_migration
 from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.embedded import binaries
+from aurora_migrations.embedded import server as postgres
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine import Migration, MigratorError, Request, apply
 from aurora_migrations.engine.migrations import Package
 from aurora_migrations.engine.options import Options
-from aurora_migrations.local.postgres import binaries
-from aurora_migrations.local.postgres import server as postgres
-from aurora_migrations.local.postgres.server import Server
 
 DATABASE = "history"  # on both servers: a file may ask for its database's name
 _RANDOM = re.compile(r"\\(?:un)?restrict .*\n")  # a key that pg_dump makes up each time

@@ -17,7 +17,7 @@ import pytest
 from moto import mock_aws
 
 from aurora_migrations.cli.main import main
-from aurora_migrations.local.postgres.server import Server
+from aurora_migrations.embedded.server import Server
 from tests import servers
 from tests.cli.cloud import REGION, Cloud
 from tests.servers import Database, Migrations

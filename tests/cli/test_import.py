@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.local.postgres.server import Server
+from aurora_migrations.embedded.server import Server
 from tests.cli.conftest import Call
 from tests.cli.stage import Typist
 from tests.cli.test_schemas import fits

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from botocore.loaders import create_loader
 
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine import errors as engine
 from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.cli import places
 from tests.cli.conftest import Answer, calling

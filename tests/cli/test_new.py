@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.local.postgres.server import Server
+from aurora_migrations.embedded.server import Server
 from tests.cli.conftest import Call
 from tests.database.helpers import applied, tables
 from tests.servers import Database, Migrations

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from aurora_migrations.cli.main import main
-from aurora_migrations.local.postgres.server import Server
+from aurora_migrations.embedded.server import Server
 from tests.cli.conftest import Answer, Call, checked, environment
 from tests.database.helpers import applied, apply, attempts, backend
 from tests.servers import Database, Migrations

@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from aurora_migrations.cli.main import VERBS
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.interface import LogEvent
-from aurora_migrations.local.postgres.server import Server
 from functions.database_secret import secrets_client
 from functions.entrypoint import document
 from tests.cli.cloud import Cloud, answering, caused

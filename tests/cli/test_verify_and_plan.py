@@ -6,7 +6,7 @@ import pytest
 from rich.table import Table
 
 from aurora_migrations.compiler import squawk
-from aurora_migrations.local.postgres.server import Server
+from aurora_migrations.embedded.server import Server
 from tests.cli.conftest import Call
 from tests.cli.test_read_only_verbs import table
 from tests.servers import Database, Migrations

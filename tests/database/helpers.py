@@ -20,13 +20,13 @@ from psycopg import sql
 
 import aurora_migrations.engine as engine
 from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine import Listener, Migration, Request, RunResult, Session, discover
 from aurora_migrations.engine.interface import FileDone
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.options import Limits
 from aurora_migrations.engine.postgres.session import RUN_LOCK, Holder
 from aurora_migrations.engine.status import Entry
-from aurora_migrations.local.postgres.server import Server
 from tests.servers import Database, Migrations
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine import MigratorError, Session, discover, read_overview
 from aurora_migrations.engine.errors import (
     AuthenticationFailed,
@@ -33,7 +34,6 @@ from aurora_migrations.engine.errors import (
     VerificationFailed,
 )
 from aurora_migrations.engine.history import read_attempts
-from aurora_migrations.local.postgres.server import Server
 from tests.conftest import StartServer
 from tests.database.helpers import Task, applied, apply, attempts, entries, on_server, roll_back, tables
 from tests.listeners import PLAIN, another_pid, free_port, full, listening, refuse_startup, url_to

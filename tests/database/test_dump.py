@@ -7,9 +7,9 @@ import re
 import pytest
 
 from aurora_migrations.compiler.check import check
+from aurora_migrations.embedded.binaries import Installation
 from aurora_migrations.engine import discover
 from aurora_migrations.engine.errors import InvalidFile
-from aurora_migrations.local.postgres.binaries import Installation
 from tests.database.helpers import apply, entries
 from tests.servers import Database, Migrations
 

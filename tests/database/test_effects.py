@@ -20,8 +20,8 @@ from aurora_migrations.compiler.locks import rules
 from aurora_migrations.compiler.locks.effects import Answer, Effect, effects
 from aurora_migrations.compiler.locks.syntax_tree import quoted
 from aurora_migrations.compiler.parser import parse
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.server import Server
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.server import Server
 from tests.servers import Database
 
 TABLES = """

@@ -13,11 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from aurora_migrations.local.postgres import binaries
-from aurora_migrations.local.postgres import server as postgres
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.data_directory import Folder
-from aurora_migrations.local.postgres.server import Server, ServerError
+from aurora_migrations.embedded import binaries
+from aurora_migrations.embedded import server as postgres
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.data_directory import Folder
+from aurora_migrations.embedded.server import Server, ServerError
 from tests import servers
 from tests.conftest import StartServer
 
@@ -28,7 +28,7 @@ only_root = pytest.mark.skipif(not binaries.is_root(), reason="only root runs Po
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from aurora_migrations.local.postgres import server as postgres
+from aurora_migrations.embedded import server as postgres
 with postgres.start(Path(sys.argv[1]), bindir=Path(sys.argv[2]), temporary=True) as server:
     print(server.shared, server.url(), flush=True)
     sys.stdin.read()

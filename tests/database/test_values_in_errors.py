@@ -11,6 +11,7 @@ import pytest
 
 from aurora_migrations.cli.output import describe
 from aurora_migrations.compiler.compile import compile_text
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine import Migration, MigratorError, Session
 from aurora_migrations.engine.diagnostics.file_errors import file_error
 from aurora_migrations.engine.diagnostics.redaction import NOT_SHOWN
@@ -18,7 +19,6 @@ from aurora_migrations.engine.errors import MigrationFailed, VerificationFailed
 from aurora_migrations.engine.options import Limits, Options
 from aurora_migrations.engine.postgres.protocol import ScriptError
 from aurora_migrations.engine.script import Job, Message
-from aurora_migrations.local.postgres.server import Server
 from tests.database.helpers import apply, last_error, on_server
 from tests.database.values import CANARY, FILES, NUMBER, SETUP, block
 from tests.servers import Database, Migrations

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine.errors import DatabaseUnreachable
 from aurora_migrations.engine.steps.step import RESERVE
-from aurora_migrations.local.postgres.server import Server
 from tests.database.helpers import holding, on_server, until
 from tests.functions.helpers import Context, Machine
 

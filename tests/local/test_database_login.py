@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine.errors import (
     AuthenticationFailed,
     DatabaseNotFound,
@@ -13,7 +14,6 @@ from aurora_migrations.engine.errors import (
     InvalidInput,
 )
 from aurora_migrations.local.database_login import Login, read_login, verify_login
-from aurora_migrations.local.postgres.server import Server
 
 SECRET = "s3cr#t/x"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.local.cloud.console import Mail, save_mails
 from aurora_migrations.local.cloud.discovery import Access, find, found_by_others
-from aurora_migrations.local.postgres.errors import ServerError
 from tests.paths import ROOT
 
 DIES = """

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aurora_migrations.local.postgres import server
-from aurora_migrations.local.postgres.binaries import find
-from aurora_migrations.local.postgres.data_directory import Folder, place_for
+from aurora_migrations.embedded import server
+from aurora_migrations.embedded.binaries import find
+from aurora_migrations.embedded.data_directory import Folder, place_for
 from tests import listeners, servers
 from tests.paths import ROOT
 
@@ -34,7 +34,7 @@ with start_cloud(Path(sys.argv[1]), None, print):
 DIE_SLOWLY = """
 import os, stat, sys, time
 from pathlib import Path
-from aurora_migrations.local.postgres import server
+from aurora_migrations.embedded import server
 
 data = Path(sys.argv[1])
 with server.guarded(data):

@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.local.cloud import template_cache as module
 from aurora_migrations.local.cloud.artifact_cache import LOCK, files_in
 from aurora_migrations.local.cloud.template_cache import template
-from aurora_migrations.local.postgres.errors import ServerError
 from tests.paths import ROOT
 
 NODE_S = 150

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aurora_migrations.local.postgres.binaries import find
-from aurora_migrations.local.postgres.data_directory import place_for
+from aurora_migrations.embedded.binaries import find
+from aurora_migrations.embedded.data_directory import place_for
 from tests import servers
 from tests.paths import ROOT
 

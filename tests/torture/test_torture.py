@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from aurora_migrations.local.postgres.binaries import Installation
+from aurora_migrations.embedded.binaries import Installation
 
 SECONDS = 18  # in which cases are begun; an idle machine is through with all before
 FEWEST = 4  # that even a very busy machine gets through

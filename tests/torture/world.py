@@ -14,10 +14,10 @@ import psycopg
 from psycopg import sql
 
 import aurora_migrations.engine as engine
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.engine.history import SCHEMA
 from aurora_migrations.engine.script import Action
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.database.helpers import ask, request, roll_back
 from tests.servers import Database, Migrations

@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.local.cloud.cloud import Cloud, opened
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.server import Server
 from tests import servers
 from tests.paths import ROOT
 from tests.workflow.helpers import DATABASE, Workflow

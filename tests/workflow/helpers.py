@@ -17,10 +17,10 @@ from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
 from aurora_migrations.cdk.naming import ALIAS
+from aurora_migrations.embedded.server import Server
 from aurora_migrations.local.cloud.cloud import Cloud
 from aurora_migrations.local.cloud.console import Mail
 from aurora_migrations.local.cloud.services import stepfunctions as executions
-from aurora_migrations.local.postgres.server import Server
 
 PATIENCE_S = 60
 FUNCTIONS = ("preflight", "apply", "verify")

@@ -21,8 +21,8 @@ import psutil
 import psycopg
 import pytest
 
-from aurora_migrations.local.postgres.binaries import find
-from aurora_migrations.local.postgres.data_directory import Folder, place_for
+from aurora_migrations.embedded.binaries import find
+from aurora_migrations.embedded.data_directory import Folder, place_for
 from tests import servers
 from tests.cli.conftest import Answer, calling, checked, environment
 from tests.paths import ROOT

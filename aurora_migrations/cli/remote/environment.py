@@ -25,9 +25,9 @@ from aurora_migrations.cli import options
 from aurora_migrations.cli.output import note
 from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
+from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.engine.errors import NextCommand
 from aurora_migrations.engine.steps.execution import CHANGES, console
-from aurora_migrations.local.postgres.errors import ServerError
 
 # Seconds. These calls are answered at once, or not at all.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})

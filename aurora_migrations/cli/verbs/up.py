@@ -42,10 +42,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--hurry", action="store_true", help="shorten the state machine's waits to a second")
     arguments = parser.parse_args(argv)
     from aurora_migrations.cli.remote.environment import local_errors
+    from aurora_migrations.embedded import server
+    from aurora_migrations.embedded.data_directory import local_data
     from aurora_migrations.local.cloud.discovery import Access, found_by_others, start_cloud
     from aurora_migrations.local.database_login import read_login, verify_login
-    from aurora_migrations.local.postgres import server
-    from aurora_migrations.local.postgres.data_directory import local_data
 
     try:
         news: queue.Queue[dict[str, Any]] = queue.Queue()

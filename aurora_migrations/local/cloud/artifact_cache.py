@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from aurora_migrations.local.postgres.processes import hold, is_held, locked
+from aurora_migrations.embedded.processes import hold, is_held, locked
 
 LOCK = "cache.lock"
 LOCK_SECONDS = 900  # another process may be downloading wheels

@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurora_migrations import project
+from aurora_migrations.embedded import server as postgres
+from aurora_migrations.embedded.data_directory import local_data
+from aurora_migrations.embedded.errors import ServerError
+from aurora_migrations.embedded.processes import ended_by_signals, hold, is_held
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
 from aurora_migrations.local.account import isolated_environment
 from aurora_migrations.local.cloud.artifact_cache import fingerprint
 from aurora_migrations.local.cloud.services.iam import FILES, signed
-from aurora_migrations.local.postgres import server as postgres
-from aurora_migrations.local.postgres.data_directory import local_data
-from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.processes import ended_by_signals, hold, is_held
 
 if TYPE_CHECKING:
+    from aurora_migrations.embedded.server import Server
     from aurora_migrations.local.cloud.cloud import Cloud
-    from aurora_migrations.local.postgres.server import Server
 
 _LOCK, _FILE = "cloud.lock", "cloud.json"
 _PROBE_S = 0.02  # much longer than anybody who only looks holds the lock

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from aurora_migrations import project
 from aurora_migrations.cdk.package import HERE, PackagingError, add_code, add_migrations
+from aurora_migrations.embedded.processes import end_with_the_parent, run_python
 from aurora_migrations.local.cloud import artifact_cache
 from aurora_migrations.local.cloud.artifact_cache import SourcesChanged, digest_of, fingerprint
-from aurora_migrations.local.postgres.processes import end_with_the_parent, run_python
 
 KEPT = 5  # the newest packages that are kept, beside those in use
 _PARTS = ("compiler", "engine", "cdk/package.py", "cdk/certificates", "project.py", "__init__.py")

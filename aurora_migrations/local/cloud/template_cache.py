@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurora_migrations import project
+from aurora_migrations.embedded.errors import ServerError
+from aurora_migrations.embedded.processes import end_with_the_parent, run_python
 from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, PARAMETERS, REGION
 from aurora_migrations.local.cloud import artifact_cache
 from aurora_migrations.local.cloud.artifact_cache import SourcesChanged, digest_of
-from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.processes import end_with_the_parent, run_python
 
 if TYPE_CHECKING:
     from aurora_migrations.cdk.config import Environment

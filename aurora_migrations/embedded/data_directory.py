@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from aurora_migrations import project
-from aurora_migrations.local.postgres import binaries
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.processes import hold, is_held
+from aurora_migrations.embedded import binaries
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.errors import ServerError
+from aurora_migrations.embedded.processes import hold, is_held
 
 SETTINGS = "aurora-migrations.conf"  # also shows that we made the data directory, completely
 LOG_BYTES = 1_000_000

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import IO, Never
 
 from aurora_migrations import project
-from aurora_migrations.local.postgres.errors import ServerError
+from aurora_migrations.embedded.errors import ServerError
 
 Handler = Callable[[int, FrameType | None], object]
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server on this machine.
+"""An embedded PostgreSQL: a server on this machine, for the local cloud, for replays and for tests.
 
 server          starts, finds and stops it, also when its last user died
 data_directory  where its data is, and who uses it

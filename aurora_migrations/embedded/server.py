@@ -17,11 +17,11 @@ from typing import Self
 from urllib.parse import quote
 
 from aurora_migrations import project
-from aurora_migrations.local.postgres import binaries
-from aurora_migrations.local.postgres.binaries import Installation
-from aurora_migrations.local.postgres.data_directory import Folder, place_for
-from aurora_migrations.local.postgres.errors import ServerError
-from aurora_migrations.local.postgres.processes import locked, signals_held_back
+from aurora_migrations.embedded import binaries
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.data_directory import Folder, place_for
+from aurora_migrations.embedded.errors import ServerError
+from aurora_migrations.embedded.processes import locked, signals_held_back
 
 __all__ = ["Server", "ServerError", "running", "start"]
 
@@ -155,7 +155,7 @@ def guarded(data: Path) -> Iterator[None]:
     uses keeps running.
     """
     guard = subprocess.Popen(
-        [sys.executable, "-m", "aurora_migrations.local.postgres.server", str(data), str(os.getpid())],
+        [sys.executable, "-m", "aurora_migrations.embedded.server", str(data), str(os.getpid())],
         cwd=project.PACKAGE.parent,  # what `-m` puts first on the path
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

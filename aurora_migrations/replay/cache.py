@@ -1,0 +1,119 @@
+"""What is kept of replays, by content: an outcome per migration, and the schema after a history.
+
+A key is a hash over the files of a history up to a migration, over what they ran on, and over the modules that read
+the catalogue and replay: whatever changes one of them is replayed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aurora_migrations import project
+from aurora_migrations.engine.migrations import Migration
+from aurora_migrations.replay import server
+from aurora_migrations.replay.outcome import Outcome
+
+MOST = 20_000  # files that are kept; an outcome takes 1 to 4 kB
+_SOURCES = ("engine/catalog", "replay")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Those of one migration: `state` of the database after it, `outcome` of its own and its down file's replay."""
+
+    state: str
+    outcome: str
+
+
+def keys_of(migrations: Iterable[Migration], ran_on: str) -> list[Keys]:
+    """The keys of a history. `ran_on` is the version of the server."""
+    state = hashlib.sha256(f"{_sources()} {ran_on}".encode()).hexdigest()
+    found = []
+    for migration in migrations:
+        state = _hash(state, str(migration.version), migration.name, migration.sha256)
+        down = migration.hashes[migration.down.name] if migration.down else ""
+        found.append(Keys(state, _hash(state, down)))
+    return found
+
+
+def empty_key(ran_on: str) -> str:
+    """The key of the state before the first migration."""
+    return hashlib.sha256(f"{_sources()} {ran_on}".encode()).hexdigest()
+
+
+def read(keys: Sequence[Keys]) -> list[Outcome | None]:
+    """The outcomes that are known."""
+    return [_read_outcome(each) for each in keys]
+
+
+def write(keys: Keys, outcome: Outcome) -> None:
+    """Keeps an outcome."""
+    _write(_outcome_file(keys), json.dumps(outcome.to_json(), ensure_ascii=False, separators=(",", ":")))
+
+
+def read_schema(state: str) -> str | None:
+    """The schema in a state, if it is known."""
+    try:
+        return _schema_file(state).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def write_schema(state: str, text: str) -> None:
+    _write(_schema_file(state), text)
+
+
+def prune() -> None:
+    """Removes the files that were used least recently, where there are too many."""
+    with contextlib.suppress(OSError):
+        files = [entry for part in server.folder().glob("outcomes/*") for entry in os.scandir(part)]
+        if len(files) > MOST:
+            for entry in sorted(files, key=lambda each: each.stat().st_mtime)[: len(files) - MOST * 3 // 4]:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _read_outcome(keys: Keys) -> Outcome | None:
+    path = _outcome_file(keys)
+    try:
+        return Outcome.from_json(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):  # not there, or damaged: replayed again
+        return None
+
+
+def _outcome_file(keys: Keys) -> Path:
+    return server.folder() / "outcomes" / keys.outcome[:2] / f"{keys.outcome[2:40]}.json"
+
+
+def _schema_file(state: str) -> Path:
+    return server.folder() / "outcomes" / state[:2] / f"{state[2:40]}.sql"
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file as a whole or not at all. One that can't be written costs no more than another replay."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8", newline="")
+        beside.replace(path)
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@functools.cache
+def _sources() -> str:
+    """A hash over the modules that decide what is kept."""
+    digest = hashlib.sha256()
+    for part in _SOURCES:
+        for path in sorted((project.PACKAGE / part).rglob("*")):
+            if path.suffix in (".py", ".sql"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()

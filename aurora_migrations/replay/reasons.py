@@ -1,0 +1,35 @@
+"""Why a file can't be replayed though nothing is wrong with it: it needs what only the real server has."""
+
+from __future__ import annotations
+
+import re
+
+from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.replay.server import without_place
+
+# By the server's message.
+_EXTENSION = re.compile(r'extension "([^"]+)" (?:is not available|has no installation script)|extension control file "')
+# By class or code of SQLSTATE.
+_REASONS = {
+    "08": "it connects to another server",
+    "58": "it needs a file or a library of the real server",
+    "HV": "it connects to another server",
+    "38": "it calls what is outside of the database",
+}
+# What is undefined may have been made by a file that couldn't be replayed.
+_UNDEFINED = frozenset({"42P01", "42703", "42704", "42883", "3F000", "42P02", "42P17", "0A000"})
+
+
+def why_unreplayable(error: MigratorError) -> str:
+    """Why a file that fails says nothing about the history; empty if it does."""
+    what = without_place(error.message)
+    if found := _EXTENSION.search(what):
+        name = f"the extension {found[1]}" if found[1] else "an extension"
+        return f"it needs {name}, which the embedded PostgreSQL hasn't got: {what}"
+    reason = _REASONS.get(str(error.facts.get("sqlstate", ""))[:2])
+    return f"{reason}: {what}" if reason else ""
+
+
+def depends_on_missing(error: MigratorError) -> bool:
+    """Whether something that it needs isn't there."""
+    return error.facts.get("sqlstate") in _UNDEFINED

@@ -1,0 +1,264 @@
+"""Where a replay runs: an embedded PostgreSQL, whose databases are kept as templates, or a server of the user's own.
+
+On the embedded one a replay may do anything; one replay uses it at a time. On a user's server it makes a database of
+its own, and drops that and the roles that it has made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier, Literal
+
+from aurora_migrations import project
+from aurora_migrations.embedded import binaries, data_directory
+from aurora_migrations.embedded import server as postgres
+from aurora_migrations.embedded.binaries import Installation
+from aurora_migrations.embedded.errors import ServerError
+from aurora_migrations.embedded.processes import locked
+from aurora_migrations.engine.postgres.connect import open_connection, parse_url
+from aurora_migrations.replay import standins
+
+KEPT = 4  # templates
+WAIT = 900.0  # seconds for another replay to end
+_TEMPLATE, _WORK = "prefix_", "aurora_migrations_replay_"
+_APPLICATION = "aurora-migrations-replay"
+# Nothing in it is of value, so all that makes it faster. The catalogue's query is never worth being compiled.
+_SETTINGS = {
+    "autovacuum": "off",
+    "jit": "off",
+    "max_locks_per_transaction": "512",
+    "max_wal_senders": "0",
+    "shared_buffers": "64MB",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+}
+
+
+class ReplayServer:
+    """A server that a replay may use, through a session of an administrator.
+
+    Args:
+        url: of the administrator's session.
+        is_ours: whether nobody else uses the server, and databases and roles may stay.
+    """
+
+    def __init__(self, url: str, programs: Installation | None, *, is_ours: bool) -> None:
+        self._params: Mapping[str, Any] = parse_url(url)
+        self.programs, self.is_ours = programs, is_ours
+        self._admin = open_connection(url, _APPLICATION)
+        self._roles: list[str] = []
+        self._databases: list[str] = []
+
+    @property
+    def major(self) -> int:
+        return self._admin.info.server_version // 10_000
+
+    @property
+    def version(self) -> str:
+        """What decides what a migration changes here: the server's version, and which extensions it has."""
+        rows = self._admin.execute("SELECT name FROM pg_catalog.pg_available_extensions ORDER BY name").fetchall()
+        return f"{self._admin.info.server_version} {' '.join(str(name) for (name,) in rows)}"
+
+    def url(self, database: str) -> str:
+        """The connection string of one of its databases."""
+        return make_conninfo("", **{**self._params, "dbname": database})
+
+    def url_without_password(self, database: str) -> tuple[str, str]:
+        """The same for a program's arguments, which others can see; and the password."""
+        params = {**self._params, "dbname": database}
+        password = str(params.pop("password", "") or "")
+        return make_conninfo("", **params), password
+
+    # ---- databases
+
+    def create(self, template: str | None = None) -> str:
+        """Makes a database, empty or as a copy of another, and returns its name. It is dropped at the end."""
+        name = f"{_WORK}{secrets.token_hex(6)}"
+        self._databases.append(name)
+        source = template or "template0"
+        self._run("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, source)
+        return name
+
+    def stand_in_for_database(self, name: str) -> None:
+        """Makes an empty database, as a file changes a setting of one of this name."""
+        self._databases.append(name)
+        self._run("CREATE DATABASE {}", name)
+
+    def drop(self, name: str) -> None:
+        self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        self._databases = [each for each in self._databases if each != name]
+
+    def templates(self) -> set[str]:
+        """The keys of the states of which a template is kept."""
+        return set(self._template_names())
+
+    def template(self, key: str) -> str:
+        """The template of a state, which counts as used now."""
+        name = self._template_names()[key]
+        self._mark(name)
+        return name
+
+    def keep(self, name: str, key: str, *, copy: bool = False) -> None:
+        """Keeps a database, or a copy of it, as the template of a state, instead of the one unused for longest."""
+        if key in self.templates():
+            return
+        if copy:
+            name = self.create(name)
+        kept = f"{_TEMPLATE}{key[:40]}"
+        self._mark(name)
+        self._run("ALTER DATABASE {} RENAME TO {}", name, kept)
+        self._databases = [each for each in self._databases if each != name]
+        for old in list(self._template_names().values())[KEPT:]:
+            self.drop(old)
+
+    def clean(self) -> None:
+        """Drops everything that replays have made on a server of ours, also what a killed one has left."""
+        for name in (*self._template_names().values(), *self._leftovers()):
+            self.drop(name)
+        for (role,) in self._admin.execute("SELECT rolname FROM pg_roles WHERE oid >= 16384").fetchall():
+            self._run("DROP ROLE {}", str(role))
+
+    def drop_leftovers(self) -> None:
+        """Drops what a killed replay has left."""
+        for name in self._leftovers():
+            self.drop(name)
+
+    def _leftovers(self) -> list[str]:
+        query = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' AND datname !~ %s"
+        return [str(name) for (name,) in self._admin.execute(query, [f"^{_TEMPLATE}"]).fetchall()]
+
+    def _template_names(self) -> dict[str, str]:
+        """By key, the one used last first."""
+        query = (
+            "SELECT description, datname FROM pg_database JOIN pg_shdescription ON objoid = pg_database.oid"
+            " AND classoid = 'pg_database'::regclass WHERE datname ~ %s ORDER BY description DESC"
+        )
+        rows = self._admin.execute(query, [f"^{_TEMPLATE}"]).fetchall()
+        return {str(name).removeprefix(_TEMPLATE): str(name) for _, name in rows}
+
+    def _mark(self, name: str) -> None:
+        ((now,),) = self._admin.execute("SELECT to_char(clock_timestamp(), 'YYYYMMDDHH24MISSUS')").fetchall()
+        self._admin.execute(SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(name), Literal(str(now))))
+
+    # ---- roles
+
+    def make_role(self, name: str) -> None:
+        """Makes a role that a file names, without any right."""
+        self._run("CREATE ROLE {}", name)
+        self._roles.append(name)
+
+    def roles(self) -> set[str]:
+        return {str(name) for (name,) in self._admin.execute("SELECT rolname FROM pg_roles").fetchall()}
+
+    def will_make_role(self, name: str) -> None:
+        """A file makes this role itself, which isn't there yet."""
+        self._roles.append(name)
+
+    # ---- the end
+
+    def close(self) -> None:
+        """Drops what isn't kept."""
+        with contextlib.closing(self._admin):
+            for name in list(self._databases):
+                self.drop(name)
+            if not self.is_ours:
+                for role in self._roles:
+                    self._run("DROP ROLE IF EXISTS {}", role)
+
+    def _run(self, text: str, *names: str) -> None:
+        self._admin.execute(SQL(text).format(*map(Identifier, names)))
+
+
+def folder() -> Path:
+    """The folder of the embedded server of replays, and of what is kept of them."""
+    return project.cache() / "replay"
+
+
+def embedded_version() -> str:
+    """What decides what a migration changes on the embedded server. Starts nothing.
+
+    Raises:
+        ServerError: there is none.
+    """
+    binaries.find()
+    return f"{binaries.PACKAGE} {importlib.metadata.version(binaries.PACKAGE)}"
+
+
+@contextlib.contextmanager
+def embedded() -> Iterator[ReplayServer]:
+    """The embedded server, for this replay alone.
+
+    Raises:
+        ServerError: it isn't installed, or doesn't start.
+    """
+    programs = binaries.find()
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServerError(
+            f"The folder {folder()} can't be made: {error.strerror}.",
+            todo=f"see to its permissions, or name another folder in {project.LOCAL_VARIABLE}.",
+        ) from error
+    data = folder() / f"postgres-{programs.major}"
+    with locked(folder() / "lock", timeout=WAIT), postgres.guarded(data), _started(data) as running:
+        server = ReplayServer(running.url(), programs, is_ours=True)
+        with contextlib.closing(server):
+            server.drop_leftovers()
+            yield server
+
+
+@contextlib.contextmanager
+def of_url(url: str) -> Iterator[ReplayServer]:
+    """A server of the user's own, whose programs aren't known: pg_dump is that of the embedded one, if it is there."""
+    programs = None
+    with contextlib.suppress(ServerError):
+        programs = binaries.find()
+    with contextlib.closing(ReplayServer(url, programs, is_ours=False)) as server:
+        yield server
+
+
+def _started(data: Path) -> postgres.Server:
+    """Starts the server. A power failure may have damaged it: then it is made again."""
+    settings = {**_SETTINGS, "extension_control_path": os.pathsep.join(("$system", str(_install_standins(data))))}
+    try:
+        return postgres.start(data, settings=settings, temporary=True)
+    except ServerError:
+        shutil.rmtree(data_directory.place_for(data), ignore_errors=True)
+        return postgres.start(data, settings=settings, temporary=True)
+
+
+def _install_standins(data: Path) -> Path:
+    """Writes the stand-ins where the server's account can read them."""
+    place = data_directory.place_for(data)
+    target = place.with_name(f"{place.name}-standins")
+    (target / "extension").mkdir(parents=True, exist_ok=True)
+    for name, text in standins.texts().items():
+        path = target / "extension" / name
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+            path.chmod(0o644)
+    for each in (target, target / "extension"):
+        each.chmod(0o755)
+    return target
+
+
+MISSING_ROLE = re.compile(r'role "(.+?)" does not exist')
+EXISTING_ROLE = re.compile(r'role "(.+?)" already exists')
+MISSING_DATABASE = re.compile(r'database "(.+?)" does not exist')
+_PLACE = re.compile(r"^[^:\n]+\.sql(?::\d+:\d+|, at COMMIT)?: ")
+
+
+def without_place(message: str) -> str:
+    """An error's message without the place in its file."""
+    return _PLACE.sub("", message).rstrip(".")
