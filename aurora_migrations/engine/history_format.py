@@ -170,7 +170,14 @@ BEFORE_FILES = "No file was begun; the history may have been made, or brought up
 _FORMAT = re.compile(rf"{COMMENT}([1-9][0-9]{{0,5}})")
 _KINDS = {"v": "view", "m": "materialized view", "S": "sequence", "f": "foreign table", "p": "partitioned table"}
 # What a format has and older ones don't: this identifies the format if the comment is lost.
-_MARKS = ("applied.attempt", "applied.tokens", "attempts.execution_start", "units.tokens", "intents.facts", "origins.key")
+_MARKS = (
+    "applied.attempt",
+    "applied.tokens",
+    "attempts.execution_start",
+    "units.tokens",
+    "intents.facts",
+    "origins.key",
+)
 _COLUMNS = """
     SELECT c.relname || '.' || a.attname
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid

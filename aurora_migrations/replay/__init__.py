@@ -7,6 +7,7 @@ standins     stand-ins, as SQL, for extensions that the embedded PostgreSQL hasn
 down         whether a down file undoes its migration
 rows         whether a migration would fail on tables that hold rows
 cache        what is kept of earlier replays, by content
+expectations what files make, by a replay now: for adoptions
 findings     what replays add to what `check` finds
 schema_file  the schema after the last migration, as SQL
 """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from aurora_migrations.engine import history as own_history
 from aurora_migrations.engine import history_format
 from aurora_migrations.engine.adoption import histories, matching, proof
 from aurora_migrations.engine.adoption.histories import ForeignHistory
-from aurora_migrations.engine.adoption.proof import Difference, Expected
+from aurora_migrations.engine.adoption.proof import Difference, Expect
 from aurora_migrations.engine.catalog.facts import read_facts
 from aurora_migrations.engine.errors import (
     AnotherRunInProgress,
@@ -30,19 +30,18 @@ from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US,
 from aurora_migrations.engine.postgres.sqlstate import named_error
 from aurora_migrations.engine.runner import connect
 from aurora_migrations.engine.script import Source
+from aurora_migrations.engine.steps.execution import ExecutionInput
 
 SCHEMA = history_format.SCHEMA
 _AT_ONCE = 200  # commands in one round trip
 _FATE = "Everything that was to be recorded is there, or nothing of it; run the same command again to see which."
-# Returns what the files make on an empty server.
-Expect = Callable[[Sequence[Migration]], Expected]
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What is to be taken over."""
 
-    verb: Literal["adopt", "baseline"]
+    verb: str  # `adopt` or `baseline`
     target: str | None = None  # the last file that is applied; for adopt None: the history says it
     table: str | None = None  # the other tool's, where there are several
     accept: tuple[str, ...] = ()  # names of differences
@@ -100,6 +99,11 @@ class Adoption:
         }
 
 
+def wanted_by(given: ExecutionInput) -> Wanted:
+    """What an execution's input asks for."""
+    return Wanted(given.action, given.target, given.table, given.accept)
+
+
 def plan_adoption(session: Session, source: Source, wanted: Wanted, expect: Expect) -> Adoption:
     """What would be recorded, as database and files are now. Reads only; the other tool's lock is held until the
     session ends.
@@ -109,18 +113,15 @@ def plan_adoption(session: Session, source: Source, wanted: Wanted, expect: Expe
         AnotherRunInProgress: the other tool is at work.
     """
     state, package = own_history.read_state(session), source.package
-    history, rows = None, dict[str, Migration]()
-    if wanted.verb == "adopt":
-        history = _read_history(session, wanted)
-        if wanted.target is None:
-            matched = matching.match(history, package, state.applied)
-            rows, versions = dict(matched.rows), {each.version for each in matched.migrations} | {*state.applied}
-        else:
-            rows = matching.find_files(history, package)
-    if wanted.verb == "baseline" or wanted.target is not None:
+    history = _read_history(session, wanted) if wanted.verb == "adopt" else None
+    rows: Mapping[str, Migration] = {}
+    if history and wanted.target is None:
+        chosen, rows = matching.match(history, package, state.applied)
+    else:
         last = find_target(package, wanted.target or "").version
-        versions = {each.version for each in package.migrations if each.version <= last} | {*state.applied}
-    covered = tuple(each for each in package.migrations if each.version in versions)
+        chosen = tuple(each for each in package.migrations if each.version <= last)
+        rows = matching.find_files(history, package) if history else {}
+    covered = tuple(each for each in package.migrations if each in chosen or each.version in state.applied)
     new = tuple(each for each in covered if each.version not in state.applied)
     _check_unfinished(new, state)
     checksums = proof.of_checksums(matching.wrong_checksums(history, rows), history.tool.name) if history else []

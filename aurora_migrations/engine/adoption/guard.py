@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aurora_migrations.engine.adoption.histories import read_rows, read_place
+from aurora_migrations.engine.adoption.histories import read_place, read_rows
 from aurora_migrations.engine.adoption.matching import listed
 from aurora_migrations.engine.adoption.tools import TOOLS
 from aurora_migrations.engine.errors import MigrationMissing, NextCommand

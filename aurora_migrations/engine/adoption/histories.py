@@ -1,4 +1,4 @@
-"""Finds the history of another tool in a database and reads it. Takes that tool's lock while it reads; changes nothing."""
+"""Finds the history of another tool in a database, and reads it under that tool's lock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _TABLES = """
       FROM pg_class c
       JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-     WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'aurora_migrations')
+     WHERE c.relkind IN ('r', 'p')
+       AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'aurora_migrations')
      GROUP BY n.nspname, c.relname, c.oid HAVING count(*) <= 20
      ORDER BY n.nspname, c.relname
 """
@@ -164,7 +165,7 @@ def read_place(session: Session, source: str) -> Place | None:
 
 
 def lock_table(history: ForeignHistory) -> Command:
-    """Keeps the tool from changing its table until the transaction ends. NOWAIT: it may be in the middle of a change."""
+    """Keeps the tool from changing its table until the transaction ends. NOWAIT: it may be changing it now."""
     return Command(f"LOCK TABLE {history.source} IN SHARE MODE NOWAIT")
 
 

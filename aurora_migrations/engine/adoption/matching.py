@@ -7,7 +7,7 @@ import re
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from aurora_migrations.engine.adoption.histories import ForeignHistory, Row
 from aurora_migrations.engine.errors import InvalidInput, NextCommand
@@ -19,8 +19,7 @@ _ENDING = re.compile(r"\.(?:sql|js|cjs|mjs|ts|py|xml|ya?ml|json)\Z")
 _LEADING = re.compile(r"(?P<number>[0-9]+)[-_. ]*(?P<rest>.*)")
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """The files that a history says are applied."""
 
     migrations: tuple[Migration, ...]  # by version
@@ -40,7 +39,7 @@ def match(history: ForeignHistory, package: Package, applied: Collection[int] = 
         raise InvalidInput(
             f"{history.tool.name} has applied what no file here stands for: {listed(missing)}.",
             cause="Rows are found by their number and name. The files are missing here, or they have other names.",
-            solution=f"Lay out its files with `aurora-migrations import`, or name them as its history does (see "
+            solution="Lay out its files with `aurora-migrations import`, or name them as its history does (see "
             "docs/how-to/coming-from.md). Where your files aren't one for one, name the last one that stands for the "
             "whole history: `aurora-migrations adopt VERSION`.",
             next_command=NextCommand("import", ("--help",)),
@@ -112,7 +111,10 @@ def _joined(version: str, history: ForeignHistory) -> int:
     """One number for a version of several parts, as `import` makes it: of 1.2 and 1.10, 102 and 110."""
     all_parts = [re.split(r"[._]", row.number) for row in history.rows if row.number]
     length = max(map(len, all_parts))
-    widths = [max(len(parts[place].lstrip("0") or "0") for parts in all_parts if place < len(parts)) for place in range(length)]
+    widths = [
+        max(len(parts[place].lstrip("0") or "0") for parts in all_parts if place < len(parts))
+        for place in range(length)
+    ]
     parts = [part.lstrip("0") or "0" for part in re.split(r"[._]", version)]
     padded = [*parts, *("0" for _ in widths[len(parts) :])]
     return int("".join(part.zfill(width) for part, width in zip(padded, widths, strict=True)))
@@ -171,10 +173,7 @@ def _checksums(kind: str, migration: Migration) -> set[str]:
         for line in lines:
             value = zlib.crc32(line.encode(), value)
         return {str(value - (1 << 32) if value >= 1 << 31 else value)}
-    return {
-        hashlib.new(kind, each).hexdigest()
-        for each in (text, text.replace(b"\n", b"\r\n"), ours)
-    }
+    return {hashlib.new(kind, each).hexdigest() for each in (text, text.replace(b"\n", b"\r\n"), ours)}
 
 
 def listed(names: Sequence[str]) -> str:

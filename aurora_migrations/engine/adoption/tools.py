@@ -81,8 +81,10 @@ TOOLS = (
             "CASE WHEN version IS NULL THEN script || ' (' || installed_rank || ')' ELSE script END",
             "version",
             "description",
-            """(SELECT *, row_number() OVER (PARTITION BY version ORDER BY installed_rank DESC) AS age FROM {table}) AS t
-             WHERE version IS NULL OR (age = 1 AND type <> 'DELETE' AND type NOT LIKE 'UNDO%') ORDER BY installed_rank""",
+            """(SELECT *, row_number() OVER (PARTITION BY version ORDER BY installed_rank DESC) AS age
+                  FROM {table}) AS t
+             WHERE version IS NULL OR (age = 1 AND type <> 'DELETE' AND type NOT LIKE 'UNDO%')
+             ORDER BY installed_rank""",
             checksum="checksum",
             applied_at="installed_on",
             reach="CASE WHEN version IS NULL THEN 'none' WHEN type LIKE '%BASELINE' THEN 'upto' ELSE 'each' END",
