@@ -113,7 +113,7 @@ def outline(migration: Migration, defaults: Options) -> scripts.Outline:
     if problems:
         raise invalid_files(problems)
     try:
-        return scripts.Outline(migration.name, changed_relations(parse(text)), options.rows)
+        return scripts.Outline(migration.name, changed_relations(parse(text)), options.rows, options.ignore)
     except NotSql as error:
         raise invalid_files([_syntax_problem(migration.name, text, error)]) from error
 

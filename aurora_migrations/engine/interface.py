@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
 
+from aurora_migrations.engine.catalog.effects import Rows
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.history import Applied
@@ -29,6 +30,8 @@ class FileDone:
     checks: tuple[Check, ...] = ()
     held: tuple[Held, ...] = ()  # the locks it held that block the application, and for how long
     waits: tuple[LockWait, ...] = ()  # what attempts that were rolled back had waited for, and the blockers
+    rows: tuple[Rows, ...] = ()  # the rows it wrote, by table; only of a file that was replayed and is one unit
+    warnings: tuple[str, ...] = ()  # how it differs from its replay
 
     def to_dict(self) -> dict[str, object]:
         """The file as JSON-able data."""
@@ -37,6 +40,7 @@ class FileDone:
             "file": self.file,
             "duration_ms": round(self.duration_ms, 1),
             "verified": [{"promise": check.promise, "found": check.found} for check in self.checks],
+            "rows": [asdict(rows) for rows in self.rows],
             "locks": [asdict(lock) for lock in self.held],
             "waits": [asdict(wait) for wait in self.waits],
         }
@@ -63,7 +67,7 @@ class RunResult:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Everything a person should know though the run ended well."""
-        return (*self.notices, *self.hazards)
+        return (*self.notices, *self.hazards, *(warning for file in self.applied for warning in file.warnings))
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-able data."""

@@ -21,7 +21,7 @@ from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
 from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
-from aurora_migrations.engine.options import Options, RowsExpectation
+from aurora_migrations.engine.options import Ignored, Options, RowsExpectation
 from aurora_migrations.engine.script import (
     ANYTHING,
     Action,
@@ -103,7 +103,8 @@ class Manifest:
         for data in self._read_details(migrations):
             script = data["apply"]
             rows = tuple(RowsExpectation(**row) for row in script["options"]["rows"])
-            yield Outline(script["file"], tuple(script.get("tables", ())), rows, **_replayed(script))
+            ignored = _ignored(script["options"])
+            yield Outline(script["file"], tuple(script.get("tables", ())), rows, ignored, **_replayed(script))
 
     def _read_details(self, migrations: Iterable[Migration]) -> Iterator[dict[str, Any]]:
         path = self._folder / DETAILS
@@ -185,7 +186,7 @@ def script_of(data: dict[str, Any]) -> Script:
         file=data["file"],
         sha256=data["sha256"],
         tokens=data["tokens"],
-        options=Options(**{**options, "rows": rows, "allow": allow}),
+        options=Options(**{**options, "rows": rows, "allow": allow, "ignore": _ignored(options)}),
         reason=data["reason"],
         units=tuple(map(_unit, data["units"])),
         statements=tuple(
@@ -204,6 +205,10 @@ def script_of(data: dict[str, Any]) -> Script:
 def _replayed(data: Mapping[str, Any]) -> dict[str, Any]:
     change = data["change"]
     return {"change": None if change is None else Change.from_json(change), "unreplayed": data["unreplayed"]}
+
+
+def _ignored(options: Mapping[str, Any]) -> tuple[Ignored, ...]:
+    return tuple(Ignored(**each) for each in options["ignore"])
 
 
 def _unit(data: dict[str, Any]) -> Unit:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from aurora_migrations.engine.catalog.parts import KINDS
 from aurora_migrations.engine.diagnostics.redaction import Lines
 from aurora_migrations.engine.migrations import Problem
 
@@ -46,18 +47,21 @@ _HEADER = re.compile(rb"(?:[ \t]*(?:--[^\n]*)?(?:\n|\Z))*")
 _OPTION = re.compile(r"[ \t]*--[ \t]*(migration|verify(?:[ \t]+always)?)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
 _SETTING = re.compile(r"([a-z_]+)[ \t]*=[ \t]*(.*)", re.IGNORECASE)
 _STRAY = re.compile(
-    rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify(?:[ \t]+always)?[ \t]*:[ \t]*rows\b)",
+    rb"^[ \t]*--[ \t]*(?:migration[ \t]*:[ \t]*[a-z_]+[ \t]*=|verify(?:[ \t]+always)?[ \t]*:[ \t]*(?:rows|ignore)\b)",
     re.MULTILINE | re.IGNORECASE,
 )
 # Most likely meant as an option: `-- migrations: a = b`, `--- migration a = b`.
 _NEAR_MISS = re.compile(
     r"[ \t]*-{2,}[ \t]*(?:migrations?[ \t]*(?:[:;=.,][ \t]*)?(?P<name>[a-z_]+)[ \t]*[=:][ \t]*(?P<value>\S.*)"
-    r"|verify[ \t]*(?:[:;=.,][ \t]*)?(?P<rows>rows\b.*))",
+    r"|verify[ \t]*(?:[:;=.,][ \t]*)?(?P<rows>(?:rows|ignore)\b.*))",
     re.IGNORECASE,
 )
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _ROWS = re.compile(rf"rows\s+({_IDENTIFIER}(?:\.{_IDENTIFIER})?)\s*(=|>=|<=|>|<)\s*(\d{{1,18}})")
+_IGNORE = re.compile(r"ignore\s+(?P<what>.+?)(?:\s+because\s+(?P<reason>.*))?", re.IGNORECASE)
 _VERIFY = ("verify", "verify always")
+# The longest first, as `operator class` begins with another kind.
+_IGNORED_KINDS = sorted((*KINDS, "rows"), key=len, reverse=True)
 _SETTINGS = ("detach", "lock_timeout", "statement_timeout", "transaction")
 
 
@@ -75,6 +79,15 @@ class RowsExpectation:
 
 
 @dataclass(frozen=True)
+class Ignored:
+    """`-- verify: ignore KIND NAME because REASON`: an object that isn't compared with what the migrations make."""
+
+    kind: str  # as `catalog.parts` names it; `rows` for a table that may lose rows
+    name: str  # quoted as PostgreSQL quotes; without a schema, in `public`
+    reason: str
+
+
+@dataclass(frozen=True)
 class Options:
     """A file's options. Times are milliseconds, None where the file leaves them to the environment; a
     `statement_timeout` of 0 means none."""
@@ -82,6 +95,7 @@ class Options:
     lock_timeout: int | None = None
     statement_timeout: int | None = None
     rows: tuple[RowsExpectation, ...] = ()
+    ignore: tuple[Ignored, ...] = ()
     transaction: Literal["on", "off"] | None = None  # `on`, `off`, or None where the file's statements decide
     detach: bool = False  # its transaction may outlive the run that began it
     allow: tuple[tuple[int, str], ...] = ()  # hazards accepted, as `RULE because REASON`, each with its line
@@ -168,7 +182,7 @@ def _refuse_near_miss(line: str) -> None:
     first letter to its last.
     """
     match = _NEAR_MISS.fullmatch(line.rstrip(" ;"))
-    if match and match["rows"] and _ROWS.fullmatch(match["rows"]):
+    if match and match["rows"] and (_ROWS.fullmatch(match["rows"]) or _is_ignore(match["rows"])):
         meant = f"-- verify: {match['rows']}"
     elif match and match["name"] and _is_setting(match["name"].lower(), match["value"]):
         meant = f"-- migration: {match['name'].lower()} = {match['value']}"
@@ -189,14 +203,39 @@ def _is_setting(name: str, value: str) -> bool:
 
 def _read_verify(word: str, rest: str, options: Options) -> Options:
     plain = " ".join(word.split())
-    if plain not in _VERIFY and not rest.lower().startswith("rows"):
+    if plain == "verify" and rest.lower().startswith("ignore"):
+        return replace(options, ignore=(*options.ignore, _read_ignore(rest)))
+    if plain not in _VERIFY and not rest.lower().startswith(("rows", "ignore")):
         return options
     match = _ROWS.fullmatch(rest)
     if match is None or plain not in _VERIFY:
         right = f"-- {plain.lower()}: rows TABLE = COUNT"
-        raise ValueError(f"`-- {word}: {rest}` is not understood; write `{right}` (or >= <= > <)")
+        ignore = ", or `-- verify: ignore KIND NAME because REASON`"
+        raise ValueError(f"`-- {word}: {rest}` is not understood; write `{right}` (or >= <= > <){ignore}")
     expectation = RowsExpectation(match[1], match[2], int(match[3]), always=plain == _VERIFY[1])
     return replace(options, rows=(*options.rows, expectation))
+
+
+def _read_ignore(text: str) -> Ignored:
+    match = _IGNORE.fullmatch(text)
+    what = match["what"] if match else ""
+    kind = next((kind for kind in _IGNORED_KINDS if what.lower().startswith(f"{kind} ")), None)
+    if kind is None:
+        known = ", ".join(sorted(_IGNORED_KINDS))
+        raise ValueError(
+            f"`{text}` names no kind of object; write `ignore KIND NAME because REASON` with one of: {known}"
+        )
+    if match is None or not (match["reason"] or "").strip():
+        raise ValueError(f"`{text}` gives no reason; write `ignore {what} because REASON`")
+    return Ignored(kind, what[len(kind) :].strip(), match["reason"].strip())
+
+
+def _is_ignore(text: str) -> bool:
+    try:
+        _read_ignore(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _set(name: str, value: str, options: Options) -> Options:

@@ -254,7 +254,8 @@ class _Runner:
         (self._applied.add if action == "apply" else self._applied.discard)(migration.version)
         duration_ms = (time.monotonic() - started) * 1_000
         checks, held, waits = tuple(result.checks), tuple(result.held), tuple(self._retry.waits)
-        done = FileDone(migration.label, job.file, duration_ms, checks, held, waits)
+        effects = result.effects
+        done = FileDone(migration.label, job.file, duration_ms, checks, held, waits, effects.rows, effects.warnings)
         self._listener.executed(action, migration, done)
         return done
 
@@ -422,8 +423,8 @@ class _Runner:
         if hashlib.sha256(text).hexdigest() != script.sha256:
             raise PackageChanged(f"{script.file} was changed while the run was under way.", file=script.file)
         limits, digest = request.limits.of(script.options), request.source.digest
-        initiator = request.requested_by, limits, request.execution_start, request.is_time_up
-        return Job(action, migration, script, text, 0, digest, *initiator)
+        initiator = request.requested_by, limits, request.source.replayed_on, request.execution_start
+        return Job(action, migration, script, text, 0, digest, *initiator, request.is_time_up)
 
     def _units_done(self, job: Job) -> int:
         """How many of the file's units an earlier attempt has committed; they must still be its first ones."""

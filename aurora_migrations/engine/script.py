@@ -17,7 +17,7 @@ from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.diagnostics.redaction import position
 from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
-from aurora_migrations.engine.options import Limits, Options, RowsExpectation
+from aurora_migrations.engine.options import Ignored, Limits, Options, RowsExpectation
 from aurora_migrations.engine.postgres.progress import Progress
 
 Action = Literal["apply", "rollback"]
@@ -162,6 +162,7 @@ class Outline:
     file: str
     tables: tuple[str, ...]
     rows: tuple[RowsExpectation, ...]
+    ignored: tuple[Ignored, ...] = ()
     change: Change | None = None
     unreplayed: str = ""
 
@@ -242,6 +243,7 @@ class Job:
     package: str  # the package's digest
     requested_by: str
     limits: Limits  # the environment's, and the file's own
+    replayed_on: int | None = None  # the major version on which the script's change was found out
     execution_start: str = ""  # when the execution began, as its initiator passes it
     # Whether the run's time is up; what can outlive the run is then left to the server.
     is_time_up: Callable[[], bool] = lambda: False

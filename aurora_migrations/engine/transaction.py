@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from aurora_migrations.engine import history, interrupts, nontransactional
+from aurora_migrations.engine.catalog.effects import Effects, commands_for, judge, prepares_nothing
+from aurora_migrations.engine.catalog.facts import facts_of, query
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
     held_too_long,
@@ -31,7 +33,7 @@ from aurora_migrations.engine.history import Records
 from aurora_migrations.engine.locks.blockers import Observer
 from aurora_migrations.engine.locks.budget import Budget, Held
 from aurora_migrations.engine.postgres.progress import Progress
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, ScriptError, Watch
+from aurora_migrations.engine.postgres.protocol import DEALLOCATE, BatchError, Command, Row, ScriptError, Watch
 from aurora_migrations.engine.postgres.session import AS_OURSELVES, BEGIN, CHECK_INTERVAL, COMMIT, OURS, Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost
 from aurora_migrations.engine.script import Job, Message, Nontransactional, RunningStatement
@@ -46,10 +48,11 @@ _BREAKS_OUT = frozenset({"BEGIN", "START TRANSACTION", "COMMIT", "PREPARE TRANSA
 
 @dataclass
 class AttemptResult:
-    """What was observed while a file ran: its expectations, checked before the last COMMIT, and the locks that it held
-    and that block the application."""
+    """What was observed while a file ran: its expectations, checked before the last COMMIT, its effects, and the locks
+    that it held and that block the application."""
 
     checks: Sequence[Check] = ()
+    effects: Effects = field(default_factory=Effects)
     held: list[Held] = field(default_factory=list)
 
 
@@ -112,11 +115,13 @@ class RunningAttempt:
                     self._run_nontransactional(number, statement)
                     continue
                 self._run_text(number, budget)
-                result.checks = self._check(budget) if job.is_last(number) else ()
+                if job.is_last(number):
+                    result.effects = self._check_effects(budget)
+                    result.checks = self._check(budget)
                 self._commit(number, budget)
                 result.held += budget.held()
             except CommitUnknown as unknown:
-                unknown.result = AttemptResult(result.checks, [*result.held, *budget.held()])
+                unknown.result = AttemptResult(result.checks, result.effects, [*result.held, *budget.held()])
                 raise
             except MigratorError as error:
                 failed = with_unit_state(job, number, error)
@@ -126,7 +131,7 @@ class RunningAttempt:
                 raise failed from error
         session.records = self._records_after(job.remaining[-1])
         if job.detaches:
-            result.checks = self._check_applied()
+            result.effects, result.checks = self._check_applied()
         return result
 
     def _begin(self) -> None:
@@ -357,18 +362,35 @@ class RunningAttempt:
 
         return check
 
-    def _check_applied(self) -> list[Check]:
+    def _check_applied(self) -> tuple[Effects, list[Check]]:
         """Checks the expectations of a file whose transaction could outlive the run, after its COMMIT."""
         job = self._job
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
         try:
             self._execute([BEGIN])
-            return self._check(budget)
+            return self._check_effects(budget), self._check(budget)
         except MigratorError as error:
             state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."
             raise error.but(state=state) from error
         finally:
             self._session.roll_back()
+
+    def _check_effects(self, budget: Budget) -> Effects:
+        """Compares what the file has done with what its replay did, in its transaction."""
+        session, job = self._session, self._job
+        if not (reading := commands_for(job)):
+            return Effects()
+        limits = _limits("LOCAL", job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
+        answers = self._execute([_DEFERRED, *limits, *AS_OURSELVES, *reading], of_file=(0,))
+        try:
+            return judge(
+                job,
+                answers[-len(reading) :],
+                session.server.major,
+                read_all=lambda: facts_of(self._execute([query()])[0]),
+            )
+        except MigratorError as error:
+            raise with_expectations_state(job, error) from error
 
     def _check(self, budget: Budget) -> list[Check]:
         """Checks the file's expectations, in its transaction, but with the session reset as for the next file."""
@@ -395,10 +417,10 @@ class RunningAttempt:
         except ConnectionLost as lost:
             raise CommitUnknown(self._id, number, lost) from lost
 
-    def _execute(self, commands: Sequence[Command], of_file: Sequence[int] = ()) -> None:
+    def _execute(self, commands: Sequence[Command], of_file: Sequence[int] = ()) -> list[list[Row]]:
         """Sends statements of our own. The failure of one of those with these indexes is an error of the file."""
         try:
-            self._session.wire.execute_pipeline(commands)
+            return self._session.wire.execute_pipeline(commands)
         except BatchError as error:
             if error.index in of_file and not connection_lost(error.error):
                 raise file_error(self._session, self._job, None, ScriptError(0, error.error, 0)) from error
@@ -412,6 +434,8 @@ class RunningAttempt:
         applies = job.action == "apply"
         done = history.add_applied(self._session, attempt, job) if applies else history.remove_applied(job.migration)
         reset = self._session.reset_commands
+        if prepares_nothing(job):  # so that the queries of its effects stay prepared for the next file
+            reset = tuple(command for command in reset if command.sql != DEALLOCATE)
         return [*reset, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
 
     def _records_after(self, number: int) -> Records:

@@ -43,11 +43,6 @@ def keys_of(migrations: Iterable[Migration], ran_on: str) -> list[Keys]:
     return found
 
 
-def empty_key(ran_on: str) -> str:
-    """The key of the state before the first migration."""
-    return hashlib.sha256(f"{_sources()} {ran_on}".encode()).hexdigest()
-
-
 def read(keys: Sequence[Keys]) -> list[Outcome | None]:
     """The outcomes that are known."""
     return [_read_outcome(each) for each in keys]
@@ -88,11 +83,11 @@ def _read_outcome(keys: Keys) -> Outcome | None:
 
 
 def _outcome_file(keys: Keys) -> Path:
-    return server.folder() / "outcomes" / keys.outcome[:2] / f"{keys.outcome[2:40]}.json"
+    return server.folder() / "outcomes" / keys.outcome[:2] / f"{keys.outcome[2:]}.json"
 
 
 def _schema_file(state: str) -> Path:
-    return server.folder() / "outcomes" / state[:2] / f"{state[2:40]}.sql"
+    return server.folder() / "outcomes" / state[:2] / f"{state[2:]}.sql"
 
 
 def _write(path: Path, text: str) -> None:
@@ -105,7 +100,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]  # part of a database's name, of 63 characters
 
 
 @functools.cache

@@ -26,7 +26,7 @@ from aurora_migrations.engine.runner import apply, roll_back
 from aurora_migrations.engine.script import Action, Job, Outline, Script
 from aurora_migrations.replay import cache, down, rows, schema_file
 from aurora_migrations.replay import server as servers
-from aurora_migrations.replay.outcome import Outcome, describe
+from aurora_migrations.replay.outcome import Outcome, RowsFailure, describe
 from aurora_migrations.replay.reasons import depends_on_missing, why_unreplayable
 from aurora_migrations.replay.server import EXISTING_ROLE, MISSING_DATABASE, MISSING_ROLE, ReplayServer
 
@@ -120,7 +120,7 @@ def _replay(
     if None in outcomes or (wants_schema and schema is None and not any(o and o.unreplayed for o in outcomes)):
         with start() as server:
             # Another replay may have had the server before.
-            run = _Run(server, steps, keys, cache.empty_key(version), cache.read(keys), on_progress)
+            run = _Run(server, steps, keys, cache.read(keys), on_progress)
             made = run.run(wants_schema)
         cache.prune()
         return made
@@ -129,7 +129,7 @@ def _replay(
 
 
 class _StartOver(Exception):
-    """Something that an earlier replay has left on the server is in the way."""
+    """The database isn't what it was: it is made again, from the newest template."""
 
 
 @dataclass
@@ -139,19 +139,26 @@ class _Run:
     server: ReplayServer
     steps: Sequence[Step]
     keys: Sequence[cache.Keys]
-    empty: str
     outcomes: list[Outcome | None]
     on_progress: Progress
     replayed: int = 0
     made: set[str] = field(default_factory=set)  # names of roles and databases that were missing
+    was_cleaned: bool = False
+    # Whether a down file that needs transactions of its own is proven on a copy of the database. Making one takes
+    # longer than such a proof, so at first none is made: if the down file is right, the database is as it was.
+    uses_copies: bool = False
+    has_proven_in_place: bool = False
 
     def run(self, wants_schema: bool) -> Replay:
-        try:
-            return self._run(wants_schema)
-        except _StartOver:
-            self.server.clean()
-            self.made.clear()
-            return self._run(wants_schema)
+        while True:
+            self.has_proven_in_place = False
+            try:
+                made = self._run(wants_schema)
+            except _StartOver:
+                continue
+            if made.problem is None or not self.has_proven_in_place:
+                return made
+            self.uses_copies = True  # rows may not be what they were, and the failure a consequence of that
 
     def _run(self, wants_schema: bool) -> Replay:
         unknown = [number for number, outcome in enumerate(self.outcomes) if outcome is None]
@@ -168,7 +175,7 @@ class _Run:
                 schema = schema_file.dump(self.server, database, self.steps[-1].migration.label)
                 cache.write_schema(self.keys[-1].state, schema)
             if self.server.is_ours and end:
-                self.server.keep(database, self.keys[-1].state[:40])
+                self.server.keep(database, self.keys[-1].state)
         outcomes = []
         for outcome in self.outcomes[: number if problem else None]:
             if outcome is None:
@@ -181,7 +188,7 @@ class _Run:
         """The longest part of the history before `first` of which there is a template, and that one's name."""
         kept = self.server.templates() if self.server.is_ours else set()
         for number in range(first, 0, -1):
-            key = self.keys[number - 1].state[:40]
+            key = self.keys[number - 1].state
             if key in kept:
                 return number, self.server.template(key)
         return 0, None
@@ -192,25 +199,29 @@ class _Run:
         watcher = _Watcher(self, database, number, end)
         skipped = {n for n, outcome in enumerate(self.outcomes[:number]) if outcome and outcome.unreplayed}
         steps = [step for n, step in enumerate(self.steps[:end]) if n not in skipped]
-        problem, cause = None, ""
+        problem, cause, failed = None, "", None
         with contextlib.closing(watcher):
             try:
                 apply(_request(self.server.url(database), _Scripts(steps), watcher))
             except Cancelled:
                 raise
             except MigratorError as error:
-                problem, cause = self._on_failure(error, self.steps[watcher.number], watcher)
+                failed = error
+        if failed is not None:
+            problem, cause = self._on_failure(failed, self.steps[watcher.number], watcher)
         if watcher.to_prove_apart is not None:
             self._prove_apart(database, *watcher.to_prove_apart)
         # The file that is being written is the last one: the next replay begins before it.
-        if problem is None and watcher.number == end - 1 == len(self.steps) - 1 and self.server.is_ours and number < end:
-            if watcher.number > number:
-                self.server.keep(database, self.keys[end - 2].state[:40], copy=True)
+        is_before_last = problem is None and number < watcher.number == len(self.steps) - 1 < end
+        if is_before_last and self.server.is_ours:
+            self.server.keep(database, self.keys[watcher.number - 1].state, copy=True)
         return watcher.number, problem, cause
 
     def _on_failure(self, error: MigratorError, step: Step, watcher: _Watcher) -> tuple[Problem | None, str]:
         """Makes what a file needs and the server hasn't got, or takes the file out; returns its problem, if it has
-        one."""
+        one, and the cause. Raises errors that aren't the file's."""
+        if "migration" not in error.facts:
+            raise error
         role, database = MISSING_ROLE.search(error.message), MISSING_DATABASE.search(error.message)
         if role and role[1] not in self.made:
             self.made.add(role[1])
@@ -220,8 +231,10 @@ class _Run:
             self.made.add(database[1])
             self.server.stand_in_for_database(database[1])
             return None, ""
-        if EXISTING_ROLE.search(error.message) and self.server.is_ours and not self.made & {"\0clean"}:
-            self.made.add("\0clean")
+        if EXISTING_ROLE.search(error.message) and self.server.is_ours and not self.was_cleaned:
+            self.was_cleaned = True  # an earlier replay may have made it
+            self.made.clear()
+            self.server.clean()
             raise _StartOver from error
         earlier = [s for s, o in zip(self.steps, self.outcomes, strict=True) if o and o.unreplayed]
         reason = why_unreplayable(error)
@@ -242,27 +255,33 @@ class _Run:
         cache.write(self.keys[number], outcome)
 
     def _prove_apart(self, database: str, number: int, before: Facts, after: Facts) -> None:
-        """Proves a down file on a copy of the database: files that can't run in one transaction."""
+        """Proves a down file that can't run in one transaction with its migration, as the engine runs both."""
         step, outcome = self.steps[number], self.outcomes[number]
         assert outcome is not None
         skipped = {n for n, each in enumerate(self.outcomes[:number]) if each and each.unreplayed}
         scripts = _Scripts([each for n, each in enumerate(self.steps[: number + 1]) if n not in skipped])
-        copy = self.server.create(database)
-        url, label = self.server.url(copy), step.migration.label
+        place = self.server.create(database) if self.uses_copies else database
+        url, label = self.server.url(place), step.migration.label
+        failed = False
         try:
             roll_back(_request(url, scripts, Listener()), label, label)
-            undone = self._facts(copy)
+            undone = self._facts(place)
             outcome = replace(outcome, down=difference(after, undone), remains=describe(difference(before, undone)))
             apply(_request(url, scripts, Listener()))
-            outcome = replace(outcome, differs_again=describe(difference(after, self._facts(copy))))
+            outcome = replace(outcome, differs_again=describe(difference(after, self._facts(place))))
         except Cancelled:
             raise
         except MigratorError as error:
-            outcome = after_down_failure(outcome, error)
-        finally:
-            self.server.drop(copy)
+            outcome, failed = after_down_failure(outcome, error), True
         self.outcomes[number] = outcome
         cache.write(self.keys[number], outcome)
+        if self.uses_copies:
+            self.server.drop(place)
+        elif failed or outcome.remains or outcome.differs_again:
+            self.uses_copies = True
+            raise _StartOver
+        else:
+            self.has_proven_in_place = True
 
     def _facts(self, database: str) -> Facts:
         with Session(self.server.url(database), _NAME, "facts") as session:
@@ -291,8 +310,8 @@ class _Watcher(Listener):
         self._session = Session(run.server.url(database), _NAME, "facts")
         self.number = number  # of the migration that is being replayed, or comes next
         self._end = end
-        self._before = read_facts(self._session)
-        self._rows: rows.RowsFailure | None = None
+        self._before: Facts | None = None  # the facts before it, if they are needed
+        self._rows: RowsFailure | None = None
         # The number of a migration whose down file can't be proven here, and the facts before and after it.
         self.to_prove_apart: tuple[int, Facts, Facts] | None = None
 
@@ -312,15 +331,17 @@ class _Watcher(Listener):
         self._run.on_progress(self.number, self._end, migration.name)
         self._rows = None
         if self._run.outcomes[self.number] is None:
+            self._before = self._before or read_facts(self._session)
             with contextlib.suppress(MigratorError):
                 self._rows = rows.find_failure(self._session, _job("apply", steps[self.number]))
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         number, before = self.number, self._before
-        self._before = after = read_facts(self._session)
         self.number += 1
-        if self._run.outcomes[number] is not None:
+        self._before = None
+        if self._run.outcomes[number] is not None or before is None:
             return
+        self._before = after = read_facts(self._session)
         step = self._run.steps[number]
         outcome = Outcome(difference(before, after), rows=self._rows)
         if step.down is not None:
@@ -348,6 +369,10 @@ class _Scripts:
     @property
     def digest(self) -> str:
         return self.package.digest
+
+    @property
+    def replayed_on(self) -> int | None:
+        return None
 
     def problems(self, action: Action, migrations: Sequence[Migration]) -> list[Problem]:
         return []

@@ -49,10 +49,11 @@ class Outcome:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outcome:
         """An outcome from its JSON; AttributeError, KeyError, TypeError or ValueError, where that isn't one."""
-        changes = {name: Change.from_json(data[name]) for name in ("change", "down") if name in data}
-        rows = RowsFailure(*data["rows"]) if "rows" in data else None
-        texts = {name: str(value) for name, value in data.items() if name not in (*changes, "rows")}
-        return cls(**changes, **texts, rows=rows)
+        made: dict[str, Any] = dict(data)
+        made |= {name: Change.from_json(data[name]) for name in ("change", "down") if name in data}
+        if "rows" in data:
+            made["rows"] = RowsFailure(*data["rows"])
+        return cls(**made)
 
 
 def describe(change: Change) -> str:

@@ -13,7 +13,9 @@ HEADER = "-- The schema after migration {label}, on PostgreSQL {major}. `aurora-
 _HEADER = re.compile(r"-- The schema after migration \d+, on PostgreSQL (\d+)\.")
 _KEY = "auroramigrations"
 # What changes with each minor version, or says nothing about the schema.
-_NOISE = re.compile(r"(?m)^(?:-- Dumped (?:from|by) .*|\\(?:un)?restrict .*|-- PostgreSQL database dump(?: complete)?)\n")
+_NOISE = re.compile(
+    r"(?m)^(?:-- Dumped (?:from|by) .*|\\(?:un)?restrict .*|-- PostgreSQL database dump(?: complete)?)\n"
+)
 
 
 def dump(server: ReplayServer, database: str, label: str) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
 
@@ -115,7 +114,7 @@ class ReplayServer:
             return
         if copy:
             name = self.create(name)
-        kept = f"{_TEMPLATE}{key[:40]}"
+        kept = f"{_TEMPLATE}{key}"
         self._mark(name)
         self._run("ALTER DATABASE {} RENAME TO {}", name, kept)
         self._databases = [each for each in self._databases if each != name]

@@ -1,5 +1,6 @@
 """The catalogue as data: what a database consists of, what a migration changes of it, and how two of them compare.
 
 facts    reads the catalogue in one query       parts    that query, catalogue by catalogue
-change   what one migration does, and what several of them leave
+change   what one migration does, and what       compare  what differs from it
+         several of them leave                  effects  what a file has done, before it commits
 """

@@ -11,11 +11,12 @@ appears as its hash, after the word `query`, and is compared only between server
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from aurora_migrations.engine.catalog.parts import PARTS, Part
+from aurora_migrations.engine.catalog.parts import OUTSIDE, PARTS, Part
 from aurora_migrations.engine.postgres.protocol import Command, Row
 from aurora_migrations.engine.postgres.session import Session
 
@@ -25,7 +26,11 @@ Facts = dict[Key, str]
 
 _IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^".(\s]+)'
 _QUALIFIED = re.compile(rf"{_IDENTIFIER}\.{_IDENTIFIER}")
+_PART = re.compile(_IDENTIFIER)
+_NAME = re.compile(rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*")
 _QUERY = re.compile(r"query [0-9a-f]{32}")
+_EXPRESSION = re.compile("\x01(.*?)\x02", re.DOTALL)
+_HAS_QUERY = re.compile(r"\bselect\b", re.IGNORECASE)
 
 
 def container(key: Key) -> str:
@@ -35,6 +40,12 @@ def container(key: Key) -> str:
         kind, identity = comment_on(identity)
     found = _QUALIFIED.match(identity)
     return found[0] if found else identity
+
+
+def parts_of(identity: str) -> list[str]:
+    """The names of which an identity consists, without quotes: schema, object, and what is in that."""
+    found = _NAME.match(identity)
+    return [_unquoted(part) for part in _PART.findall(found[0])] if found else []
 
 
 def comment_on(identity: str) -> Key:
@@ -50,27 +61,33 @@ def same(expected: str, found: str, same_major: bool) -> bool:
     return _QUERY.sub("query", expected) == _QUERY.sub("query", found)
 
 
-# `$1` are the objects wanted, as a JSON array of their names; without it, everything is read.
-_WANTED = """
-    wanted AS MATERIALIZED (
-        SELECT p.name[1] AS schema, p.name[2] AS name
-          FROM pg_catalog.json_array_elements_text($1::pg_catalog.json) AS w (value),
-               LATERAL (SELECT pg_catalog.parse_ident(w.value, false)) AS p (name)),"""
-_SCHEMAS = """
+# The schemas that are read; of some objects, those of each, with its name. `$1` are JSON pairs of schema and name.
+_SCHEMAS = f"""
     n AS MATERIALIZED (
-        SELECT n.oid, n.nspname, pg_catalog.quote_ident(n.nspname) AS name FROM pg_catalog.pg_namespace n
-         WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'aurora_migrations'))"""
+        SELECT s.oid, pg_catalog.quote_ident(s.nspname) AS name
+          FROM pg_catalog.pg_namespace s WHERE {OUTSIDE.format("s")})"""
+_SCHEMAS_OF_SOME = """
+    n AS MATERIALIZED (
+        SELECT s.oid, pg_catalog.quote_ident(s.nspname) AS name, w.value->>1 AS object
+          FROM pg_catalog.json_array_elements($1::pg_catalog.json) AS w (value)
+          JOIN pg_catalog.pg_namespace s ON s.nspname = w.value->>0)"""
 _RELATIONS = """,
     r AS MATERIALIZED (
-        SELECT c.oid, c.relkind, n.name || '.' || pg_catalog.quote_ident(c.relname) AS name,
-               i.indrelid, i.indisvalid, i.indisready, i.indislive, i.indisclustered, i.indisreplident
-          FROM n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
+        SELECT n.name || '.' || pg_catalog.quote_ident(c.relname) AS name, c.oid, c.relkind, c.relpersistence,
+               c.reloftype, c.relispartition, c.relpartbound, c.relrowsecurity, c.relforcerowsecurity, c.relreplident,
+               c.reloptions, i.indisvalid, i.indisready, i.indislive, i.indisclustered, i.indisreplident,
+               CASE WHEN c.relam NOT IN (0, 2) AND i.indexrelid IS NULL
+                    THEN (SELECT pg_catalog.quote_ident(a.amname) FROM pg_catalog.pg_am a WHERE a.oid = c.relam)
+                END AS method,  -- 2 is heap
+               (SELECT pg_catalog.string_agg(h.inhparent::pg_catalog.regclass::text, ', ' ORDER BY h.inhseqno)
+                  FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid) AS parents
+          FROM n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid{limit}
           LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
-         WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S', 'i', 'I') AND c.relpersistence <> 't'{limit}
+         WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S', 'i', 'I') AND c.relpersistence <> 't'{no_member})"""
+_NO_MEMBER = """
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
                             WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                              AND e.objid = COALESCE(i.indrelid, c.oid) AND e.deptype = 'e'))"""
-_LIMIT = " AND (n.nspname, {name}) IN (SELECT w.schema, w.name FROM wanted w)"
+                              AND e.objid = COALESCE(i.indrelid, c.oid) AND e.deptype = 'e')"""
 _COMMENTS = """
     UNION ALL
     SELECT 'comment', f.kind || ' ' || f.identity, pg_catalog.quote_literal(d.description)
@@ -82,23 +99,25 @@ _KINDS = {kind: part for part in PARTS for kind in part.kinds}
 _LONGEST_FIRST = sorted(_KINDS, key=len, reverse=True)
 
 
-def query(keys: Collection[Key] | None = None) -> Command:
+def query(keys: Collection[Key] | None = None, keep: bool = False) -> Command:
     """The query for all facts, or for those with these keys; it also returns others of the same objects. It needs
-    `OURS` before it: names in definitions are qualified only where `search_path` doesn't find them."""
+    `OURS` before it: names in definitions are qualified only where `search_path` doesn't find them. `keep`: see
+    `Command`; there are few different queries, as they depend on the kinds of keys only."""
     if keys is None:
         return Command(_query(PARTS, limited=False, comments=True))
     objects = [(key, comment_on(key[1])[0] if key[0] == "comment" else key[0]) for key in keys]
     parts = [part for part in PARTS if any(_KINDS[kind] is part for _, kind in objects)]
     comments = any(kind == "comment" for kind, _ in keys)
     names = sorted({container(key) for key, kind in objects if _KINDS[kind].limited_by})
-    if not names:
-        return Command(_query(parts, limited=False, comments=comments))
-    return Command(_query(parts, limited=True, comments=comments), [json.dumps(names, ensure_ascii=False)])
+    pairs = [parts_of(name) for name in names]
+    return Command(_query(parts, limited=True, comments=comments), [json.dumps(pairs, ensure_ascii=False)], keep)
 
 
 def facts_of(rows: Iterable[Row]) -> Facts:
     """The facts in the answer of the query."""
-    return {(str(kind), str(identity)): str(definition or "") for kind, identity, definition in rows}
+    return {
+        (str(kind), str(identity)): _EXPRESSION.sub(_hashed, definition or "") for kind, identity, definition in rows
+    }
 
 
 def read_facts(session: Session, keys: Collection[Key] | None = None) -> Facts:
@@ -111,15 +130,25 @@ def read_facts(session: Session, keys: Collection[Key] | None = None) -> Facts:
 
 
 def _query(parts: Sequence[Part], limited: bool, comments: bool) -> str:
-    texts = [
-        part.sql + (_LIMIT.format(name=part.limited_by) if limited and part.limited_by not in ("", "relation") else "")
-        for part in parts
-    ]
-    relations = any(part.limited_by == "relation" for part in parts)
+    def limit(name: str) -> str:
+        return f" AND {name} = n.object" if limited else ""
+
+    # What is wanted of some objects is no member of an extension; if one of that name is, it is what is wanted.
+    no_member = "" if limited else _NO_MEMBER
+    found = " UNION ALL ".join(part.sql.format(limit=limit(part.limited_by)) for part in parts)
     return (
-        f"WITH {_WANTED if limited else ''}{_SCHEMAS}"
-        + (_RELATIONS.format(limit=_LIMIT.format(name="c.relname") if limited else "") if relations else "")
-        + f",\n    found (catalogue, oid, number, kind, identity, definition) AS ({' UNION ALL '.join(texts)})"
+        f"WITH {_SCHEMAS_OF_SOME if limited else _SCHEMAS}"
+        + (_RELATIONS.format(limit=limit("c.relname"), no_member=no_member))
+        + f",\n    found (catalogue, oid, number, kind, identity, definition) AS ({found})"
         + "\n    SELECT kind, identity, definition FROM found"
         + (_COMMENTS if comments else "")
     )
+
+
+def _unquoted(identifier: str) -> str:
+    return identifier[1:-1].replace('""', '"') if identifier[0] == '"' else identifier
+
+
+def _hashed(match: re.Match[str]) -> str:
+    text = match[1]
+    return f"query {hashlib.md5(text.encode()).hexdigest()}" if _HAS_QUERY.search(text) else text

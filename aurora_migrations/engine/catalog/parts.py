@@ -1,7 +1,7 @@
 """The parts of the query that reads the facts, one for each catalogue; see `facts`.
 
 Each part selects: the catalogue and the oid of an object, and the number of a column, by which comments are found; its
-kind, identity and definition. `n` are the schemas and `r` the relations that are read, which `facts` defines.
+kind, identity and definition. `n` are the schemas and `r` the relations that are read; `facts` defines both.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ class Part:
     kinds: tuple[str, ...]
     sql: str
     # What limits it to some objects: `relation`, as `r` is limited to them; or the column with the name of its objects,
-    # whose schema is `n`. Empty where all are read, as there are few.
+    # which `{limit}` in its text compares. Empty where all are read, as there are few.
     limited_by: str = ""
 
 
+# Schemas that are neither PostgreSQL's nor ours.
+OUTSIDE = "{0}.nspname !~ '^pg_' AND {0}.nspname NOT IN ('information_schema', 'aurora_migrations')"
 _NO_MEMBER = """NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
         WHERE e.classid = 'pg_catalog.{catalog}'::pg_catalog.regclass AND e.objid = {oid} AND e.deptype = 'e')"""
-# An expression with a query in it, as its hash.
-_TEXT = "CASE WHEN {0} ~* '\\mselect\\M' THEN 'query ' || pg_catalog.md5({0}) ELSE {0} END"
-_PARENTS = """(SELECT {word} || pg_catalog.string_agg(h.inhparent::pg_catalog.regclass::text, ', ' ORDER BY h.inhseqno)
-        FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)"""
-_WITH = "'WITH (' || pg_catalog.array_to_string(c.reloptions, ', ') || ')'"
+# An expression as the server writes it, marked: `facts` replaces one that has a query in it by its hash.
+_EXPRESSION = "E'\\x01' || {0} || E'\\x02'"
+_DEFAULT = "pg_catalog.pg_get_expr(d.adbin, d.adrelid)"
+_WITH = "'WITH (' || pg_catalog.array_to_string(r.reloptions, ', ') || ')'"
 
 _RELATION_KINDS = {
     "r": "table",
@@ -62,10 +63,10 @@ def _case(value: str, names: Mapping[str, str]) -> str:
 PARTS = (
     Part(
         ("schema",),
-        """
-        SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, n.oid, 0, 'schema', n.name, ''
-          FROM n WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-             WHERE e.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND e.objid = n.oid AND e.deptype = 'e')
+        f"""
+        SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, s.oid, 0, 'schema', pg_catalog.quote_ident(s.nspname), ''
+          FROM pg_catalog.pg_namespace s
+         WHERE {OUTSIDE.format("s")} AND {_NO_MEMBER.format(catalog="pg_namespace", oid="s.oid")}
         """,
     ),
     Part(
@@ -80,18 +81,18 @@ PARTS = (
         f"""
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.oid, 0, {_case("r.relkind", _RELATION_KINDS)}, r.name,
                pg_catalog.concat_ws(' ',
-                   CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED' END,
-                   CASE WHEN c.reloftype <> 0 THEN 'OF ' || pg_catalog.format_type(c.reloftype, NULL) END,
-                   {_PARENTS.format(word="CASE WHEN c.relispartition THEN 'PARTITION OF ' ELSE 'INHERITS ' END")},
-                   pg_catalog.pg_get_expr(c.relpartbound, c.oid),
-                   CASE r.relkind WHEN 'p' THEN 'PARTITION BY ' || pg_catalog.pg_get_partkeydef(c.oid) END,
-                   CASE WHEN a.amname <> 'heap' THEN 'USING ' || pg_catalog.quote_ident(a.amname) END,
-                   CASE WHEN c.relrowsecurity THEN 'ENABLE ROW LEVEL SECURITY' END,
-                   CASE WHEN c.relforcerowsecurity THEN 'FORCE ROW LEVEL SECURITY' END,
-                   CASE c.relreplident WHEN 'n' THEN 'REPLICA IDENTITY NOTHING' WHEN 'f' THEN 'REPLICA IDENTITY FULL'
+                   CASE r.relpersistence WHEN 'u' THEN 'UNLOGGED' END,
+                   CASE WHEN r.reloftype <> 0 THEN 'OF ' || pg_catalog.format_type(r.reloftype, NULL) END,
+                   CASE WHEN r.relispartition THEN 'PARTITION OF ' ELSE 'INHERITS ' END || r.parents,
+                   pg_catalog.pg_get_expr(r.relpartbound, r.oid),
+                   CASE r.relkind WHEN 'p' THEN 'PARTITION BY ' || pg_catalog.pg_get_partkeydef(r.oid) END,
+                   'USING ' || r.method,
+                   CASE WHEN r.relrowsecurity THEN 'ENABLE ROW LEVEL SECURITY' END,
+                   CASE WHEN r.relforcerowsecurity THEN 'FORCE ROW LEVEL SECURITY' END,
+                   CASE r.relreplident WHEN 'n' THEN 'REPLICA IDENTITY NOTHING' WHEN 'f' THEN 'REPLICA IDENTITY FULL'
                         WHEN 'i' THEN 'REPLICA IDENTITY USING INDEX' END,
                    {_WITH})
-          FROM r JOIN pg_catalog.pg_class c ON c.oid = r.oid LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
+          FROM r
          WHERE r.relkind IN ('r', 'p', 'f')
         """,
         "relation",
@@ -100,8 +101,8 @@ PARTS = (
         ("view", "materialized view"),
         f"""
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.oid, 0, {_case("r.relkind", _RELATION_KINDS)}, r.name,
-               pg_catalog.concat_ws(' ', {_WITH}, 'query ' || pg_catalog.md5(pg_catalog.pg_get_viewdef(c.oid)))
-          FROM r JOIN pg_catalog.pg_class c ON c.oid = r.oid WHERE r.relkind IN ('v', 'm')
+               pg_catalog.concat_ws(' ', {_WITH}, 'query ' || pg_catalog.md5(pg_catalog.pg_get_viewdef(r.oid)))
+          FROM r WHERE r.relkind IN ('v', 'm')
         """,
         "relation",
     ),
@@ -128,12 +129,12 @@ PARTS = (
         f"""
         SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, r.oid, 0, {_case("r.relkind", _RELATION_KINDS)}, r.name,
                pg_catalog.concat_ws(' ',
-                   pg_catalog.pg_get_indexdef(c.oid), {_PARENTS.format(word="'PARTITION OF '")},
+                   pg_catalog.pg_get_indexdef(r.oid), 'PARTITION OF ' || r.parents,
                    CASE WHEN r.indisclustered THEN 'CLUSTER' END,
                    CASE WHEN r.indisreplident THEN 'REPLICA IDENTITY' END,
                    CASE WHEN NOT r.indisvalid THEN 'INVALID' END,
                    CASE WHEN NOT (r.indisready AND r.indislive) THEN 'NOT READY' END)
-          FROM r JOIN pg_catalog.pg_class c ON c.oid = r.oid WHERE r.relkind IN ('i', 'I')
+          FROM r WHERE r.relkind IN ('i', 'I')
         """,
         "relation",
     ),
@@ -147,11 +148,10 @@ PARTS = (
                    CASE WHEN a.attcollation NOT IN (0, t.typcollation)
                         THEN 'COLLATE ' || a.attcollation::pg_catalog.regcollation END,
                    CASE WHEN a.attnotnull THEN 'NOT NULL' END,
-                   CASE WHEN v.oid IS NOT NULL THEN 'NOT VALID' END,
                    CASE a.attidentity WHEN 'a' THEN 'GENERATED ALWAYS AS IDENTITY'
                                       WHEN 'd' THEN 'GENERATED BY DEFAULT AS IDENTITY' END,
-                   CASE a.attgenerated WHEN '' THEN 'DEFAULT ' || x.text
-                                       ELSE 'GENERATED ALWAYS AS (' || x.text || ') '
+                   CASE a.attgenerated WHEN '' THEN 'DEFAULT ' || {_EXPRESSION.format(_DEFAULT)}
+                                       ELSE 'GENERATED ALWAYS AS (' || {_EXPRESSION.format(_DEFAULT)} || ') '
                                             || CASE a.attgenerated WHEN 's' THEN 'STORED' ELSE 'VIRTUAL' END END,
                    CASE WHEN a.attstorage <> t.typstorage AND r.relkind NOT IN ('v', 'f') THEN 'STORAGE '
                         || CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN'
@@ -163,27 +163,24 @@ PARTS = (
           JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
           JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
           LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
-          LEFT JOIN pg_catalog.pg_constraint v
-            ON v.conrelid = r.oid AND v.contype = 'n' AND NOT v.convalidated AND v.conkey[1] = a.attnum
-          LEFT JOIN LATERAL (SELECT {_TEXT.format("e.text")} AS text
-                               FROM (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS text OFFSET 0) e) x ON true
          WHERE r.relkind IN ('r', 'p', 'f', 'v', 'm')
         """,
         "relation",
     ),
-    # Not those of type `n`, which only newer servers list: a column's fact says NOT NULL. Not the copies of a foreign
-    # key on a partitioned table for each of its partitions, whose names PostgreSQL makes up.
+    # Of NOT NULL, which only newer servers list, what isn't valid: a column's fact says the rest. Not the copies of
+    # a foreign key for the partitions on either side: they go with it, and PostgreSQL makes up their names.
     Part(
         ("constraint",),
         f"""
         SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 0, 'constraint',
                r.name || '.' || pg_catalog.quote_ident(c.conname),
-               pg_catalog.concat_ws(' ', {_TEXT.format("x.text")}, CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger g
+               pg_catalog.concat_ws(' ', {_EXPRESSION.format("pg_catalog.pg_get_constraintdef(c.oid)")},
+                   CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger g
                    WHERE g.tgconstraint = c.oid AND g.tgenabled IN ('D', 'R')) THEN 'DISABLED' END)
           FROM r
-          JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid AND c.contype IN ('c', 'f', 'p', 'u', 'x')
-          CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_constraintdef(c.oid) AS text OFFSET 0) x
-         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint p WHERE p.oid = c.conparentid AND p.conrelid = r.oid)
+          JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
+         WHERE (c.contype IN ('c', 'p', 'u', 'x') OR (c.contype = 'f' AND c.conparentid = 0)
+                OR (c.contype = 'n' AND NOT c.convalidated))
         """,
         "relation",
     ),
@@ -209,10 +206,9 @@ PARTS = (
                                         ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(o.role)) END, ', '
                                         ORDER BY o.role::pg_catalog.regrole::text)
                                FROM pg_catalog.unnest(p.polroles) AS o (role)),
-                   'USING (' || {_TEXT.format("x.used")} || ')', 'WITH CHECK (' || {_TEXT.format("x.checked")} || ')')
+                   'USING (' || {_EXPRESSION.format("pg_catalog.pg_get_expr(p.polqual, p.polrelid)")} || ')',
+                   'WITH CHECK (' || {_EXPRESSION.format("pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)")} || ')')
           FROM r JOIN pg_catalog.pg_policy p ON p.polrelid = r.oid
-          CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS used,
-                                     pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS checked OFFSET 0) x
         """,
         "relation",
     ),
@@ -234,7 +230,7 @@ PARTS = (
         f"""
         SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, 0, 'statistics',
                n.name || '.' || pg_catalog.quote_ident(s.stxname), pg_catalog.pg_get_statisticsobjdef(s.oid)
-          FROM n JOIN pg_catalog.pg_statistic_ext s ON s.stxnamespace = n.oid
+          FROM n JOIN pg_catalog.pg_statistic_ext s ON s.stxnamespace = n.oid{{limit}}
          WHERE {_NO_MEMBER.format(catalog="pg_class", oid="s.stxrelid")}
         """,
         "s.stxname",
@@ -245,7 +241,8 @@ PARTS = (
         SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, 0, {_case("p.prokind", _FUNCTION_KINDS)},
                n.name || '.' || pg_catalog.quote_ident(p.proname) || '('
                || pg_catalog.oidvectortypes(p.proargtypes) || ')',
-               pg_catalog.concat_ws(' ', '(' || {_TEXT.format("x.arguments")} || ')',
+               pg_catalog.concat_ws(' ',
+                   '(' || {_EXPRESSION.format("pg_catalog.pg_get_function_arguments(p.oid)")} || ')',
                    'RETURNS ' || pg_catalog.pg_get_function_result(p.oid), 'LANGUAGE ' || l.lanname,
                    {_case("p.provolatile", {"i": "IMMUTABLE", "s": "STABLE"})},
                    CASE WHEN p.proisstrict THEN 'STRICT' END, CASE WHEN p.prosecdef THEN 'SECURITY DEFINER' END,
@@ -261,10 +258,9 @@ PARTS = (
                         WHEN p.prosqlbody IS NOT NULL
                         THEN 'query ' || pg_catalog.md5(pg_catalog.pg_get_function_sqlbody(p.oid))
                         ELSE 'body ' || pg_catalog.md5(p.prosrc || COALESCE(p.probin, '')) END)
-          FROM n JOIN pg_catalog.pg_proc p ON p.pronamespace = n.oid
+          FROM n JOIN pg_catalog.pg_proc p ON p.pronamespace = n.oid{{limit}}
           JOIN pg_catalog.pg_language l ON l.oid = p.prolang
           LEFT JOIN pg_catalog.pg_aggregate g ON g.aggfnoid = p.oid
-          CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_function_arguments(p.oid) AS arguments OFFSET 0) x
          WHERE {_NO_MEMBER.format(catalog="pg_proc", oid="p.oid")}
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend i
              WHERE i.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND i.objid = p.oid AND i.deptype = 'i')
@@ -297,7 +293,7 @@ PARTS = (
                                     'SUBTYPE_DIFF ' || NULLIF(g.rngsubdiff::pg_catalog.oid, 0)::pg_catalog.regproc,
                                     'CANONICAL ' || NULLIF(g.rngcanonical::pg_catalog.oid, 0)::pg_catalog.regproc)
                            FROM pg_catalog.pg_range g WHERE g.rngtypid = t.oid) END
-          FROM n JOIN pg_catalog.pg_type t ON t.typnamespace = n.oid
+          FROM n JOIN pg_catalog.pg_type t ON t.typnamespace = n.oid{{limit}}
           LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
          WHERE t.typtype IN ('e', 'd', 'c', 'r')
            AND (t.typrelid = 0 OR EXISTS (SELECT FROM pg_catalog.pg_class k
@@ -312,7 +308,7 @@ PARTS = (
         SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 0, 'domain constraint',
                n.name || '.' || pg_catalog.quote_ident(t.typname) || '.' || pg_catalog.quote_ident(c.conname),
                pg_catalog.pg_get_constraintdef(c.oid)
-          FROM n JOIN pg_catalog.pg_type t ON t.typnamespace = n.oid
+          FROM n JOIN pg_catalog.pg_type t ON t.typnamespace = n.oid{{limit}}
           JOIN pg_catalog.pg_constraint c ON c.contypid = t.oid AND c.contype = 'c'
          WHERE t.typtype = 'd' AND {_NO_MEMBER.format(catalog="pg_type", oid="t.oid")}
         """,
@@ -342,4 +338,9 @@ PARTS = (
             for catalog in _OTHER_CATALOGS
         ),
     ),
+)
+KINDS = frozenset(kind for part in PARTS for kind in part.kinds)
+# What belongs to a table, by whose name its identity begins.
+OF_TABLES = frozenset(
+    ("column", "constraint", "policy", "rule", "trigger", "table", "partitioned table", "foreign table")
 )

@@ -11,6 +11,7 @@ the server, and the server's answer decides what happened. A second Ctrl-C doesn
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import selectors
 import time
@@ -30,6 +31,7 @@ Watch = Callable[[float], tuple[bool, float]]
 
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 _COPYING = (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH)
+DEALLOCATE = "DEALLOCATE ALL"
 _POLL = 1.0  # seconds; Windows delivers Ctrl-C only between waits
 
 
@@ -39,6 +41,7 @@ class Command:
 
     sql: str
     params: Sequence[Param] = ()
+    keep: bool = False  # whether the server keeps its plan: for what is sent often and takes longer to plan than to run
 
     def with_literals(self, pgconn: pq.abc.PGconn) -> bytes:
         """The statement with its parameters written into it, for a message that has none."""
@@ -80,6 +83,8 @@ class Wire:
         self.interrupted = False
         self._selector = selectors.DefaultSelector()
         self._events = 0
+        self._kept: dict[str, bytes] = {}  # names of prepared statements, by their SQL
+        self._names = itertools.count(1)  # never used twice: whether a failed pipeline has prepared one isn't known
         self._watch: Watch | None = None
         self._watch_timer: tuple[float, float | None] = (0.0, None)  # since when, and when to call next
 
@@ -91,11 +96,12 @@ class Wire:
     def execute_pipeline(self, commands: Sequence[Command], watch: Watch | None = None) -> list[list[Row]]:
         """Runs commands in order, in one round trip, and returns the rows of each as text (or raises BatchError)."""
         answers: list[list[Row]] = []
+        prepared: dict[str, bytes] = {}
         try:
             with self._watched(watch):
                 self._pgconn.enter_pipeline_mode()
                 for command in commands:
-                    self._pgconn.send_query_params(command.sql.encode(), [_text(param) for param in command.params])
+                    self._send(command, prepared)
                 self._pgconn.pipeline_sync()
                 failure = self._read_answers(answers)
                 self._pgconn.exit_pipeline_mode()
@@ -103,7 +109,21 @@ class Wire:
             raise BatchError(len(answers), error) from error
         if failure is not None:
             raise BatchError(len(answers), failure)
+        self._kept |= prepared
         return answers
+
+    def _send(self, command: Command, prepared: dict[str, bytes]) -> None:
+        sql, params = command.sql.encode(), [_text(param) for param in command.params]
+        if command.sql == DEALLOCATE:
+            self._kept.clear()
+        if not command.keep:
+            self._pgconn.send_query_params(sql, params)
+            return
+        name = self._kept.get(command.sql)
+        if name is None:
+            prepared[command.sql] = name = f"aurora_migrations_{next(self._names)}".encode()
+            self._pgconn.send_prepare(name, sql)
+        self._pgconn.send_query_prepared(name, params)
 
     def as_message(self, commands: Sequence[Command]) -> bytes:
         """Statements of ours as text, for the end of a script."""
@@ -162,7 +182,7 @@ class Wire:
                     return failure
                 if result.status in _FAILED:
                     failure = failure or errors.error_from_result(result)
-                elif failure is None:
+                elif failure is None and result.command_status:  # a statement's; preparing one has none
                     columns = range(result.nfields)
                     rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
                     answers.append([tuple(None if value is None else value.decode() for value in row) for row in rows])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,7 @@ from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.errors import AnotherRunInProgress, NotAWriter
 from aurora_migrations.engine.options import format_duration
 from aurora_migrations.engine.postgres.connect import open_connection, pooler_found
-from aurora_migrations.engine.postgres.protocol import BatchError, Command, Param, Row, ScriptError, Wire
+from aurora_migrations.engine.postgres.protocol import DEALLOCATE, BatchError, Command, Param, Row, ScriptError, Wire
 from aurora_migrations.engine.postgres.sqlstate import named_error
 
 # The run lock's key: one for the product; PostgreSQL keeps advisory locks apart by database.
@@ -63,7 +64,7 @@ _RESET = (
     "RESET ALL",
     "CLOSE ALL",
     "UNLISTEN *",
-    "DEALLOCATE ALL",
+    DEALLOCATE,
     "DISCARD TEMP",
     "DISCARD SEQUENCES",
 )
@@ -91,6 +92,11 @@ class Server:
     version: str
     database: str
     user: str
+
+    @property
+    def major(self) -> int:
+        """The major version, such as 15."""
+        return int(re.split(r"\D", self.version, maxsplit=1)[0])
 
 
 @dataclass(frozen=True)

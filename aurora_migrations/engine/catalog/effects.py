@@ -1,0 +1,188 @@
+"""What a file has done to the catalogue and to rows, read in its own transaction and compared before that commits.
+
+One query reads the facts that the file's replay has changed, and one how many rows it wrote, whatever its size; neither
+scans a table. A fact that isn't as after the replay fails the file, unless only dynamic SQL can have made it: what a DO
+block or a function does may depend on data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored
+from aurora_migrations.engine.catalog.facts import Facts, comment_on, facts_of, parts_of, query
+from aurora_migrations.engine.errors import VerificationFailed
+from aurora_migrations.engine.expectations import Check
+from aurora_migrations.engine.postgres.protocol import Command, Row
+from aurora_migrations.engine.script import Job, Statement
+
+# Statements that may do what can't be seen in them.
+_DYNAMIC = frozenset(("CallStmt", "DoStmt", "ExecuteStmt", "SelectStmt"))
+_PREPARING = _DYNAMIC | {"DeallocateStmt", "DiscardStmt", "PrepareStmt"}
+_WRITING = _DYNAMIC | {"CopyStmt", "CreateTableAsStmt", "DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"}
+_SHRINKING = _DYNAMIC | {"DeleteStmt", "MergeStmt", "TruncateStmt"}
+_SHRINKS = re.compile(rb"\b(?:delete|merge|truncate)\b", re.IGNORECASE)  # in WITH, or in a rule that it makes
+# A partition's rows count for the table that the application knows, as an UPDATE may move them between partitions.
+_ROWS = """
+    SELECT COALESCE(pg_catalog.pg_partition_root(w.oid), w.oid)::pg_catalog.regclass, pg_catalog.sum(w.inserted),
+           pg_catalog.sum(w.updated), pg_catalog.sum(w.deleted)
+      FROM (SELECT c.oid, pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) AS inserted,
+                   pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) AS updated,
+                   pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS deleted
+              FROM pg_catalog.pg_class c
+             WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relnamespace NOT IN (
+                   SELECT n.oid FROM pg_catalog.pg_namespace n
+                    WHERE n.nspname ~ '^pg_' OR n.nspname IN ('information_schema', 'aurora_migrations'))) AS w
+     WHERE w.inserted + w.updated + w.deleted > 0
+     GROUP BY 1 ORDER BY pg_catalog.sum(w.inserted + w.updated + w.deleted) DESC
+"""
+_NOTHING = Command("SELECT WHERE false")
+_CAUSE = "The database isn't as it is after the same file on an empty database."
+_SOLUTION = (
+    "Find out why: IF NOT EXISTS keeps an object that is there already, even if it is another one; somebody may have "
+    "changed the object by hand. Correct the database or the file. What depends on data can be left out, in the file: "
+    "-- verify: ignore KIND NAME because REASON"
+)
+_ROLLED_BACK = "The file was rolled back as a whole; the database is as it was before it."
+_SHOWN = 10  # deviations in the message
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many rows of a table a file has written."""
+
+    table: str
+    inserted: int
+    updated: int
+    deleted: int
+
+    def __str__(self) -> str:
+        counts = {"inserted": self.inserted, "updated": self.updated, "deleted": self.deleted}
+        return f"{self.table}: {', '.join(f'{count} {verb}' for verb, count in counts.items() if count)}"
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a file did: the rows that it wrote, and how it differs from its replay where that doesn't fail it."""
+
+    rows: tuple[Rows, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def commands_for(job: Job) -> list[Command]:
+    """What to read of a file's effects, in its transaction and after `OURS`; nothing where no replay has shown any."""
+    change = job.script.change
+    if change is None:
+        return []
+    writes = len(job.script.units) == 1 and any(each.kind in _WRITING for each in job.script.statements)
+    keep = prepares_nothing(job)
+    facts = [query(change.keys, keep)] if change.keys else []
+    return [*(facts or [_NOTHING]), *([Command(_ROWS, (), keep)] if writes else [])] if facts or writes else []
+
+
+def prepares_nothing(job: Job) -> bool:
+    """Whether a file certainly leaves no prepared statement in the session, and removes none of ours."""
+    return not any(each.kind in _PREPARING for each in job.script.statements)
+
+
+def judge(job: Job, answers: Sequence[Sequence[Row]], major: int, read_all: Callable[[], Facts]) -> Effects:
+    """What a file did, by the answers to its commands.
+
+    Args:
+        major: the server's major version.
+        read_all: reads all facts of the database; only called where names made up by PostgreSQL may differ.
+
+    Raises:
+        VerificationFailed: it isn't what the replay of the file did, or a table has fewer rows and no statement of the
+            file removes any.
+    """
+    change, ignored = job.script.change, job.script.options.ignore
+    assert change is not None
+    found, same_major = facts_of(answers[0]), job.replayed_on == major
+
+    def compare() -> list[Deviation]:
+        differing = deviations(change.expected, change.dropped, found, same_major)
+        return [each for each in differing if not is_ignored(each.key, ignored)]
+
+    differing = compare()
+    if not same_major and any(each.found is None for each in differing):
+        found = read_all()
+        differing = compare()
+    rows = tuple(Rows(str(table), *(int(str(n)) for n in counts)) for table, *counts in (answers[1:] or [()])[0])
+    failed, warnings = list[Check](), list[str]()
+    for each in differing:
+        statement = find_statement(job, each)
+        expected, seen = each.in_words()
+        if statement is None and any(one.kind in _DYNAMIC for one in job.script.statements):
+            warnings.append(f"{job.file}: {each.name}: expected {expected}, found {seen}")
+        else:
+            place = f"{job.file}:{statement.line}:{statement.column}" if statement else ""
+            failed.append(Check(each.name, expected, seen, False, place))
+    failed += [] if _may_shrink(job) else [_shrunk(each) for each in rows if each.deleted > each.inserted]
+    failed = [each for each in failed if not _rows_ignored(each, job)]
+    if failed:
+        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+        raise VerificationFailed(
+            f"{job.file}: {'; '.join(map(str, failed[:_SHOWN]))}{more}.",
+            cause=_CAUSE,
+            solution=_SOLUTION,
+            state=_ROLLED_BACK,
+            checks=[asdict(check) for check in failed[:_SHOWN]],
+            **job.facts,
+        )
+    return Effects(rows, tuple(warnings))
+
+
+def find_statement(job: Job, deviation: Deviation) -> Statement | None:
+    """The statement that most likely made a fact: the last that names the object, else its table. None if none does, as
+    where dynamic SQL made it."""
+    for names in _names(deviation):
+        for statement in reversed(job.script.statements):
+            text = job.text[statement.start : statement.end]
+            if statement.kind not in _DYNAMIC and all(_names_it(text, name) for name in names):
+                return statement
+    return None
+
+
+def _names(deviation: Deviation) -> Iterator[list[str]]:
+    """Names by which a statement may name the object; the most exact first."""
+    kind, identity = deviation.key
+    if kind == "comment":
+        kind, identity = comment_on(identity)
+    own = parts_of(identity)
+    yield own[1:] or own
+    definition = deviation.expected or deviation.found or ""
+    if kind in ("index", "partitioned index"):
+        yield own[-1:]
+        # Its table; the index of its parent, which one statement makes for all partitions.
+        related = re.findall(r" (?:ON(?: ONLY)?|PARTITION OF) (\S+)", definition)
+    elif kind == "sequence":
+        related = re.findall(r" OWNED BY (\S+)", definition)
+    else:
+        related = re.findall(r"\A(?:PARTITION OF|INHERITS) ([^\s,]+)", definition)
+        yield own[1:2]  # the table of a column or a constraint
+    for name in related:
+        yield parts_of(name)[1:2]
+
+
+def _names_it(text: bytes, name: str) -> bool:
+    pattern = rb'(?<![\w$])"?' + re.escape(name.encode()) + rb'"?(?![\w$])'
+    return bool(name) and re.search(pattern, text, re.IGNORECASE) is not None
+
+
+def _may_shrink(job: Job) -> bool:
+    statements = job.script.statements
+    return any(each.kind in _SHRINKING or _SHRINKS.search(job.text, each.start, each.end) for each in statements)
+
+
+def _shrunk(rows: Rows) -> Check:
+    return Check(
+        f"rows {rows.table}", "none removed, as no statement of the file does", f"{rows.deleted} deleted", False
+    )
+
+
+def _rows_ignored(check: Check, job: Job) -> bool:
+    kind, _, identity = check.promise.partition(" ")
+    return kind == "rows" and is_ignored((kind, identity), job.script.options.ignore)
