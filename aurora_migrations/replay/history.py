@@ -162,7 +162,7 @@ class _Run:
 
     def _run(self, wants_schema: bool) -> Replay:
         unknown = [number for number, outcome in enumerate(self.outcomes) if outcome is None]
-        end = len(self.steps) if wants_schema else unknown[-1] + 1
+        end = len(self.steps) if wants_schema else unknown[-1] + 1 if unknown else 0  # another replay has done all
         first = unknown[0] if unknown else end
         number, template = self._newest_template(first)
         database = self.server.create(template)

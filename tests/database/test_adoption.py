@@ -25,6 +25,12 @@ CREATE FUNCTION sum_of(bigint) RETURNS numeric LANGUAGE sql AS 'SELECT sum(total
 DBMATE = (
     "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY); INSERT INTO schema_migrations VALUES ('001')"
 )
+PRISMA = """
+    CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY NOT NULL, checksum varchar(64) NOT NULL,
+        finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+        started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count integer NOT NULL DEFAULT 0);
+    INSERT INTO _prisma_migrations VALUES ('1', 'cafe', now(), '001_shop');
+"""
 
 
 @pytest.fixture
