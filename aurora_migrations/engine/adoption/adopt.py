@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -158,7 +159,7 @@ def adopt(request: Request, wanted: Wanted, confirm: str, expect: Expect) -> Run
         MigratorError: of the families input, connection, contention or history.
     """
     started = time.monotonic()
-    with connect(request) as session:
+    with _connected(request) as session:
         session.prepare_to_write()
         acquire_run_lock(session, request.wait, request.listener.waiting)
         adoption = plan_adoption(session, request.source, wanted, expect)
@@ -181,6 +182,16 @@ def adopt(request: Request, wanted: Wanted, confirm: str, expect: Expect) -> Run
             notices=tuple(f"Accepted: {difference}" for difference in adoption.differences),
             action=wanted.verb,
         )
+
+
+@contextlib.contextmanager
+def _connected(request: Request) -> Iterator[Session]:
+    with connect(request) as session:
+        request.listener.connected(session)
+        try:
+            yield session
+        finally:
+            request.listener.closed()
 
 
 def _read_history(session: Session, wanted: Wanted) -> ForeignHistory:
