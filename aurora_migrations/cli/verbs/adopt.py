@@ -180,7 +180,10 @@ def _show(plan: Mapping[str, Any], differences: Sequence[Difference]) -> None:
         print_table(("Migration", f"In {plan['tool']}'s history" if plan["tool"] else ""), rows, long=())
         show()
     if differences:
-        listed = [(each.what, each.expected or "-", each.found or "-") for each in differences]
+        listed = [
+            (each.what, *("-" if text is None else text or "there" for text in (each.expected, each.found)))
+            for each in differences
+        ]
         print_table(("Differs", "By the files", "Here"), listed, long=("By the files", "Here"))
         show()
     show(plan["message"])
