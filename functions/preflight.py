@@ -12,7 +12,7 @@ from typing import Any
 
 from aurora_migrations.engine import status
 from aurora_migrations.engine.adoption.adopt import check_adoption, plan_adoption, wanted_by
-from aurora_migrations.engine.adoption.guard import check_foreign_histories
+from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
 from aurora_migrations.engine.adoption.proof import expectations_of
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
 from aurora_migrations.engine.errors import MigratorError
@@ -199,6 +199,7 @@ def _plan(step: Step, session: Session) -> Plan:
     """Builds the plan of a run. Files that can't be run are refused now, not when half of them are applied."""
     state = read_state(session)
     check_foreign_histories(session, state)
+    check_not_applied_by_others(session, state, step.source.package)
     plan = build_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.input.target)
     step.source.problems("apply", plan.pending)
     return plan

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any, Literal, Self
 
 from aurora_migrations.engine import history, history_format, interrupts, nontransactional
-from aurora_migrations.engine.adoption.guard import check_foreign_histories
+from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
 from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
     hazards_refused,
@@ -171,6 +171,7 @@ class _Runner:
         """What to apply, by the history as it is now."""
         source, state = self._request.source, self._read_state()
         check_foreign_histories(self._session, state)
+        check_not_applied_by_others(self._session, state, source.package)
         return build_plan(source.package, state, read_edits(self._session, source, state.applied), target)
 
     def plan_rollback(self, target: str, confirm: str) -> list[Migration]:

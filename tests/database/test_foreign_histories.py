@@ -97,6 +97,19 @@ def test_what_a_tool_has_applied_is_recorded(foreign: Foreign, database: Databas
 
 
 @ALL
+def test_what_a_tool_has_applied_is_not_run_again(foreign: Foreign, database: Database, migrations: Migrations) -> None:
+    """Where numbers alone are compared, only those that are dates: 1, 2, 3 may be other migrations."""
+    make(foreign, database, migrations, 1)
+    if foreign.tool in ("golang-migrate", "goose", "tern", "drizzle"):
+        return
+    with pytest.raises(InvalidInput) as caught:
+        apply(database, migrations)
+    assert caught.value.message == (
+        f"{foreign.tool} has applied {foreign.shown(1)} here, which is {foreign.file(1)}: it would run again."
+    )
+
+
+@ALL
 def test_a_row_that_comes_later_stops_runs_until_it_is_adopted(
     foreign: Foreign, database: Database, migrations: Migrations
 ) -> None:

@@ -115,7 +115,7 @@ def test_half_a_history_is_adopted_and_ours_do_the_rest(shop: Shop, capsys: pyte
 def test_after_a_failure_what_is_applied_is_adopted_or_the_history_is_refused(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The fourth fails in its second statement. All of these tools roll it back: its history and the catalogue agree."""
+    """The fourth fails in its last statement. These tools roll it back: their histories and the catalogue agree."""
     shop.write(1, 3)
     shop.peer.write(shop.folder, 4, f"{sql(4)}SELECT 1 / 0;\n")
     shop.run(fails=True)

@@ -17,7 +17,7 @@ from benchmarks.stall.tools import ALEMBIC, DBMATE, NODE_PG_MIGRATE, PG, PSYCOPG
 
 WANTED = "TEST_PEERS"  # set by `python -m tests.peers`; without it the tests are skipped
 KNEX, POSTGRES_MIGRATIONS, GRAPHILE_MIGRATE = "3.3.0", "5.3.0", "1.4.1"
-DRIZZLE, LIQUIBASE, DJANGO = "0.45.4", "4.28.1", "5.2.9"
+DRIZZLE, LIQUIBASE, DJANGO = "0.45.4", "4.28.1", "5.2.19"
 _TIME = 1700000000000  # of the first file, where files are numbered by time
 
 
@@ -30,7 +30,6 @@ class Peer:
         write: writes the migration of a number (from 1) with some SQL into its folder.
         command: runs all that are in the folder.
         ours: the name that the file of a number has here; empty where `import` lays it out.
-        bad: a text that fails half-way through.
         locks: whether a run of it is seen while it works.
         tells: variables of its process, by the URL.
     """
@@ -100,18 +99,10 @@ def _drizzle(folder: Path, number: int, sql: str) -> None:
     _write(folder, f"{number - 1:04}_item.sql", sql)
     path = folder / "meta" / "_journal.json"
     entries = json.loads(path.read_text())["entries"] if path.exists() else []
-    entry = {
-        "idx": number - 1,
-        "version": "7",
-        "when": _TIME + number,
-        "tag": f"{number - 1:04}_item",
-        "breakpoints": True,
-    }
-    _write(
-        folder,
-        "meta/_journal.json",
-        json.dumps({"version": "7", "dialect": "postgresql", "entries": [*entries, entry]}),
-    )
+    tag, when = f"{number - 1:04}_item", _TIME + number
+    entry = {"idx": number - 1, "version": "7", "when": when, "tag": tag, "breakpoints": True}
+    journal = {"version": "7", "dialect": "postgresql", "entries": [*entries, entry]}
+    _write(folder, "meta/_journal.json", json.dumps(journal))
 
 
 def _yoyo(folder: Path, number: int, sql: str) -> None:

@@ -1,13 +1,21 @@
-"""Refuses runs where another tool has changed its history since that was adopted: two tools at work on one database."""
+"""Refuses runs where another tool has changed its history since that was adopted, or has applied the same migrations:
+two tools at work on one database.
+"""
 
 from __future__ import annotations
 
-from aurora_migrations.engine.adoption.histories import read_place, read_rows
-from aurora_migrations.engine.adoption.matching import listed
+import contextlib
+from dataclasses import replace
+
+from aurora_migrations.engine.adoption.histories import Row, find_all, read_place, read_rows
+from aurora_migrations.engine.adoption.matching import find_files, listed
 from aurora_migrations.engine.adoption.tools import TOOLS
-from aurora_migrations.engine.errors import MigrationMissing, NextCommand
+from aurora_migrations.engine.errors import InsufficientPrivilege, InvalidInput, MigrationMissing, NextCommand
 from aurora_migrations.engine.history import State
+from aurora_migrations.engine.migrations import Package
 from aurora_migrations.engine.postgres.session import Session
+
+_LONG = 8  # digits of a number that two unrelated migrations don't have by chance: a date
 
 
 def check_foreign_histories(session: Session, state: State) -> None:
@@ -37,3 +45,29 @@ def check_foreign_histories(session: Session, state: State) -> None:
             gained=gained[:50],
             lost=lost[:50],
         )
+
+
+def check_not_applied_by_others(session: Session, state: State, package: Package) -> None:
+    """Before the first run on a database: whether another tool has applied the same migrations. They would run again,
+    and not every statement fails the second time.
+
+    Raises:
+        InvalidInput: it has.
+    """
+    if state.applied or state.unfinished:
+        return
+    for history in find_all(session):
+        rows: tuple[Row, ...] = ()
+        with contextlib.suppress(InsufficientPrivilege):
+            rows = tuple(read_rows(session, history.tool, history.place))
+        files = find_files(replace(history, rows=rows), package)
+        same = [row for row in rows if row.key in files and (row.name or len(row.number or "") >= _LONG)]
+        if same:
+            row = same[-1]
+            raise InvalidInput(
+                f"{history.tool.name} has applied {row.key} here, which is {files[row.key].name}: it would run again.",
+                cause=f"The database has {history.tool.name}'s history ({history.source}), which wasn't adopted.",
+                solution="Adopt it: that records what is applied, after a proof, and runs nothing. If these are other "
+                "migrations, give them other names.",
+                next_command=NextCommand("adopt"),
+            )

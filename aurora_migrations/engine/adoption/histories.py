@@ -96,7 +96,7 @@ def find(session: Session, table: str | None = None) -> ForeignHistory | None:
     Raises:
         InvalidInput: there are several, or `table` is none.
     """
-    found = list(_find_all(session))
+    found = list(find_all(session))
     if table is not None:
         chosen = [each for each in found if table in (each.source, f"{each.place.schema}.{each.place.name}")]
         if not chosen:
@@ -117,7 +117,8 @@ def find(session: Session, table: str | None = None) -> ForeignHistory | None:
     return found[0] if found else None
 
 
-def _find_all(session: Session) -> Iterator[ForeignHistory]:
+def find_all(session: Session) -> Iterator[ForeignHistory]:
+    """Every history of another tool, without its rows."""
     places = [(Place(*map(str, names)), set(str(columns).split(","))) for *names, columns in session.query(_TABLES)]
     there = {(place.schema, place.name) for place, _ in places}
     for place, columns in places:
