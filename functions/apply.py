@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from aurora_migrations.engine.adoption.adopt import adopt, wanted_by
+from aurora_migrations.engine.adoption.proof import expectations_of
 from aurora_migrations.engine.errors import Cancelled, MigratorError, StatementTimeout
 from aurora_migrations.engine.history import read_done
 from aurora_migrations.engine.interface import FileDone, Listener, Listeners, Request
@@ -16,6 +18,7 @@ from aurora_migrations.engine.runner import apply as apply_files
 from aurora_migrations.engine.runner import cancel, resolve, roll_back
 from aurora_migrations.engine.script import PAST, Action
 from aurora_migrations.engine.status import first, newest
+from aurora_migrations.engine.steps.execution import ADOPTIONS
 from aurora_migrations.engine.steps.step import Guard, Step, out_of_time
 from functions.entrypoint import Call, Deployment, lambda_handler
 
@@ -87,6 +90,9 @@ def apply(step: Step) -> Batch:
         if step.input.action == "resolve":
             outcome: Any = step.input.confirm
             return Batch(step, (), 0, message=resolve(request, step.input.target or "", outcome).message)
+        if step.input.action in ADOPTIONS:
+            confirm, expect = step.input.confirm or "", expectations_of(step.source)
+            return Batch(step, (), 0, message=adopt(request, wanted_by(step.input), confirm, expect).message)
         if step.action == "apply":
             result = apply_files(request, step.input.target)
         else:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aurora_migrations.engine import status
+from aurora_migrations.engine.adoption.adopt import check_adoption, plan_adoption, wanted_by
+from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
+from aurora_migrations.engine.adoption.proof import expectations_of
 from aurora_migrations.engine.diagnostics.file_errors import hazards_refused
 from aurora_migrations.engine.errors import MigratorError
 from aurora_migrations.engine.history import Applied, read_applied, read_attempts, read_state, read_undone
@@ -147,8 +150,9 @@ def _verify(step: Step, session: Session) -> Report:
 
 
 def _roll_back(step: Step, session: Session) -> Report:
-    applied = read_applied(session)
-    undone = read_undone(session, step.execution, step.started_at)
+    state = read_state(session)
+    check_foreign_histories(session, state)
+    applied, undone = state.applied, read_undone(session, step.execution, step.started_at)
     chosen = plan_rollback(step.source.package, applied, step.input.target or "", step.input.confirm, undone)
     step.source.problems("rollback", chosen)
     return _report(step, session, tuple(chosen), applied, "apply" if chosen else "verify")
@@ -167,6 +171,21 @@ def _cancel(step: Step, session: Session) -> Report:
     return replace(_report(step, session, (), read_applied(session), "apply"), running=running)
 
 
+def _adopt(step: Step, session: Session) -> Report:
+    """With a confirmation, checks what apply would refuse; without one, returns what would be recorded."""
+    adoption = plan_adoption(session, step.source, wanted_by(step.input), expectations_of(step.source))
+    new = adoption.migrations
+    if step.input.confirm is not None:
+        check_adoption(adoption, step.input.confirm)
+        return _report(step, session, new, read_applied(session), "apply")
+    answer = adoption.to_dict()
+    for key, budget in (("migrations", _PLAN_BUDGET), ("differences", _PLAN_BUDGET), ("accept", _WARNINGS_BUDGET)):
+        whole: Any = answer[key]
+        answer[key] = status.first(whole, budget)
+        answer[f"{key}_omitted"] = len(whole) - len(status.first(whole, budget))
+    return _report(step, session, new, read_applied(session), "done", (), answer)
+
+
 _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
     "run-migration": _run,
     "list-migrations": _read_only,
@@ -177,12 +196,16 @@ _ACTIONS: Mapping[str, Callable[[Step, Session], Report]] = {
     "rollback": _roll_back,
     "resolve": _resolve,
     "cancel": _cancel,
+    "adopt": _adopt,
+    "baseline": _adopt,
 }
 
 
 def _plan(step: Step, session: Session) -> Plan:
     """Builds the plan of a run. Files that can't be run are refused now, not when half of them are applied."""
     state = read_state(session)
+    check_foreign_histories(session, state)
+    check_not_applied_by_others(session, state, step.source.package)
     plan = build_plan(step.source.package, state, read_edits(session, step.source, state.applied), step.input.target)
     step.source.problems("apply", plan.pending)
     return plan

@@ -92,6 +92,8 @@ _ALIKE_ON_ALL = (
     "test_concurrency",
     "test_deferred",
     "test_drift",
+    "test_coming_from",
+    "test_foreign_histories",
     "test_local_postgres",
     "test_manifest_runs",
     "test_retry",

@@ -29,6 +29,8 @@ VERBS = {
     "rollback": "undo migrations with their down files, newest first",
     "resolve": "record how an interrupted statement ended",
     "cancel": "stop the running statement, and drop what it leaves invalid",
+    "adopt": "take over a database that another tool has migrated",
+    "baseline": "take over a database that was made without a tool",
     "logs": "print the log of an execution",
     "doctor": "check an environment and show how to fix it",
     "check": "check the files for errors and risky statements",
@@ -41,7 +43,9 @@ VERBS = {
     "completion": "print a script that completes verbs and options in a shell",
 }
 _MODULES = dict.fromkeys(("list", "status", "plan", "verify", "history"), "read_only")
-_MODULES |= dict.fromkeys(("resolve", "cancel"), "resolve")  # the others have their own
+_MODULES |= dict.fromkeys(("resolve", "cancel"), "resolve")
+_MODULES |= dict.fromkeys(("adopt", "baseline"), "adopt")  # the others have their own
+_CHANGING = ("run", "rollback", "resolve", "cancel", "adopt", "baseline", "deploy")
 _HELP = """\
 usage: {program} VERB [arguments]
 
@@ -74,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python would flush at its end goes nowhere
         if not isinstance(error, BrokenPipeError):  # `aurora-migrations list | head` is no failure
-            changes = bool(arguments) and arguments[0] in ("run", "rollback", "resolve", "cancel", "deploy")
+            changes = bool(arguments) and arguments[0] in _CHANGING
             stays = f" What was committed before stays; `{PROGRAM} status` shows it." if changes else ""
             print(f"{PROGRAM}: the output can't be written: {error.strerror}.{stays}", file=sys.stderr)
         return 1

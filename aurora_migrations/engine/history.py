@@ -4,6 +4,7 @@
     attempts   one row per attempt, written before it and finished with it; one that never finished was interrupted
     units      one row per committed unit of a file of several units, but the last; the next attempt resumes after them
     intents    one row per statement outside a transaction that was begun and isn't recorded as done
+    origins    one row per row of another tool's history, as it was when that was adopted
 
 Created and upgraded only under the run lock. Its format has a number, kept as the comment of the table `applied`.
 
@@ -24,6 +25,7 @@ from aurora_migrations.engine.history_format import (
     BY_HAND,
     SCHEMA,
     SHOWN,
+    WITH_ORIGINS,
     WITH_STARTS,
     WITH_UNIT_ROWS,
     WITH_UNITS,
@@ -36,7 +38,8 @@ from aurora_migrations.engine.postgres.protocol import Command, Param
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session
 from aurora_migrations.engine.script import PAST, Action, Job
 
-_APPLIED = f"SELECT version, name, sha256, applied_at, execution FROM {SCHEMA}.applied ORDER BY version"
+_APPLIED = f"SELECT version, name, sha256, applied_at, execution, {{origin}} FROM {SCHEMA}.applied ORDER BY version"
+_ORIGINS = f"SELECT source, tool, key FROM {SCHEMA}.origins ORDER BY source"
 # The token hashes of an attempt's committed units, with those of the attempts that it resumes; the last one's number.
 _UNITS = f"""
     SELECT pg_catalog.string_agg(tokens, ',' ORDER BY number) AS tokens, pg_catalog.max(number) AS last
@@ -98,13 +101,15 @@ class _Named:
 
 @dataclass(frozen=True)
 class Applied(_Named):
-    """The record of an applied migration. `applied_at` is UTC, ISO 8601."""
+    """The record of an applied migration. `applied_at` is UTC, ISO 8601; `origin` is the tool that has applied it, or
+    `baseline`, if it was recorded without being run."""
 
     version: int
     name: str
     sha256: str
     applied_at: str
     execution: str
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,11 +154,22 @@ class Records(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Another tool's history that was adopted: its table, qualified and quoted, and the rows that it had."""
+
+    source: str
+    tool: str
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True)
 class State:
-    """Records by version; and of files that are applied, or rolled back, in part, their newest attempts."""
+    """Records by version; of files that are applied, or rolled back, in part, their newest attempts; and the histories
+    of other tools that were adopted."""
 
     applied: dict[int, Applied]
     unfinished: dict[int, Progress]
+    origins: tuple[Origin, ...] = ()
 
 
 def read_state(session: Session) -> State:
@@ -162,10 +178,13 @@ def read_state(session: Session) -> State:
     if number == 0:
         return State({}, {})
     unfinished_sql = _UNFINISHED.format(units=_UNITS if number >= WITH_UNIT_ROWS else _UNITS_IN_ARRAY)
-    rows, *parts = read(session, Command(_APPLIED), *([Command(unfinished_sql)] if number >= WITH_UNITS else []))
+    applied_sql = _APPLIED.format(origin="origin" if number >= WITH_ORIGINS else "NULL")
+    queries = [applied_sql, *([unfinished_sql] if number >= WITH_UNITS else [])]
+    rows, *parts = read(session, *map(Command, [*queries, *([_ORIGINS] if number >= WITH_ORIGINS else [])]))
     applied: dict[int, Applied] = {}
-    for version, name, sha256, at, execution in rows:
-        found = Applied(_version_of(version, "applied", name), str(name), str(sha256), _iso(str(at)), str(execution))
+    for version, name, sha256, at, execution, origin in rows:
+        known = str(name), str(sha256), _iso(str(at)), str(execution), origin
+        found = Applied(_version_of(version, "applied", name), *known)
         if applied.setdefault(found.version, found) is not found:
             raise changed_by_hand(
                 f"{SCHEMA}.applied has more than one row with the version {found.version}.",
@@ -178,7 +197,10 @@ def read_state(session: Session) -> State:
         _version_of(version, "attempts", name): _progress(action, result, name, tokens, last)
         for version, action, result, name, tokens, last in (parts[0] if parts else [])
     }
-    return State(applied, unfinished)
+    keys: dict[tuple[str, str], set[str]] = {}
+    for source, tool, key in parts[1] if number >= WITH_ORIGINS else []:
+        keys.setdefault((str(source), str(tool)), set()).add(str(key))
+    return State(applied, unfinished, tuple(Origin(*names, frozenset(found)) for names, found in keys.items()))
 
 
 def read_applied(session: Session) -> dict[int, Applied]:

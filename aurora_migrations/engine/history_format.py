@@ -132,24 +132,52 @@ FORMATS: list[tuple[str, ...]] = [
         """,
         _grants_like_attempts("intents"),
     ),
+    (
+        # What was recorded without being run, and the rows of another tool's history as they were then: each run
+        # compares them with that tool's table, and refuses if it has changed.
+        f"ALTER TABLE {SCHEMA}.applied ADD COLUMN origin text",
+        f"""
+        CREATE TABLE {SCHEMA}.origins (
+            source       text NOT NULL,
+            key          text NOT NULL,
+            tool         text NOT NULL,
+            checksum     text,
+            applied_at   text,
+            version      numeric,
+            lock_holder  integer NOT NULL,
+            adopted_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+            PRIMARY KEY (source, key)
+        )
+        """,
+        _grants_like_attempts("origins"),
+    ),
 ]
 # In one snapshot: a history that is being created is visible with its comment, or not at all.
 _RELATIONS = """
     SELECT c.relname, c.relkind, c.relpersistence, d.description
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
-     WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'intents', 'units') ORDER BY c.relname
+     WHERE n.nspname = $1 AND c.relname IN ('applied', 'attempts', 'intents', 'origins', 'units')
+     ORDER BY c.relname
 """
 WITH_UNITS = 2  # since this format `attempts` has the units, in an array
 WITH_STARTS = 3  # since this format `attempts` distinguishes executions of the same name
 WITH_UNIT_ROWS = 4  # since this format they are rows of `units`
 WITH_INTENTS = 5  # since this format there are intents
+WITH_ORIGINS = 6  # since this format there are origins
 COMMENT = "aurora-migrations history, format "  # on the table `applied`, and after it the number
 BEFORE_FILES = "No file was begun; the history may have been created or upgraded."
 _FORMAT = re.compile(rf"{COMMENT}([1-9][0-9]{{0,5}})")
 _KINDS = {"v": "view", "m": "materialized view", "S": "sequence", "f": "foreign table", "p": "partitioned table"}
 # What a format has and older ones don't: this identifies the format if the comment is lost.
-_MARKS = ("applied.attempt", "applied.tokens", "attempts.execution_start", "units.tokens", "intents.facts")
+_MARKS = (
+    "applied.attempt",
+    "applied.tokens",
+    "attempts.execution_start",
+    "units.tokens",
+    "intents.facts",
+    "origins.key",
+)
 _COLUMNS = """
     SELECT c.relname || '.' || a.attname
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid

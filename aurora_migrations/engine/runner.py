@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any, Literal, Self
 
 from aurora_migrations.engine import history, history_format, interrupts
+from aurora_migrations.engine.adoption.guard import check_foreign_histories, check_not_applied_by_others
 from aurora_migrations.engine.diagnostics.file_errors import (
     check_limits,
     hazards_refused,
@@ -171,14 +172,17 @@ class _Runner:
     def build_plan(self, target: str | None) -> Plan:
         """What to apply, by the history as it is now."""
         source, state = self._request.source, self._read_state()
+        check_foreign_histories(self._session, state)
+        check_not_applied_by_others(self._session, state, source.package)
         return build_plan(source.package, state, read_edits(self._session, source, state.applied), target)
 
     def plan_rollback(self, target: str, confirm: str) -> list[Migration]:
         """What to roll back, by the history as it is now."""
-        request, applied, undone = self._request, self._read_state().applied, NOTHING_UNDONE
+        request, state, undone = self._request, self._read_state(), NOTHING_UNDONE
+        check_foreign_histories(self._session, state)
         if request.resumes:
             undone = read_undone(self._session, request.execution, request.execution_start)
-        return plan_rollback(request.source.package, applied, target, confirm, undone)
+        return plan_rollback(request.source.package, state.applied, target, confirm, undone)
 
     def take_lock(self) -> None:
         """Takes the run lock, which the session holds until it ends, and brings the history up to date."""

@@ -8,6 +8,7 @@ down         whether a down file undoes its migration
 reasons      why a file can't be replayed though nothing is wrong with it
 rows         whether a migration would fail on tables that hold rows
 cache        what is kept of earlier replays, by content
+expectations what files make, by a replay now: for adoptions
 findings     what replays add to what `check` finds
 known        what earlier replays have shown, for a run straight on a database
 schema_file  the schema after the last migration, as SQL

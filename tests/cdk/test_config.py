@@ -281,7 +281,7 @@ MISTAKES = {
     "unknown action": (
         put("allowed_actions", ["plan", "drop"]),
         "allowed_actions[1]` must be 'run-migration', 'list-migrations', 'status', 'history', 'plan', "
-        "'verify', 'rollback', 'resolve' or 'cancel', not \"drop\".",
+        "'verify', 'rollback', 'resolve', 'cancel', 'adopt' or 'baseline', not \"drop\".",
     ),
     "no plan": (
         put("allowed_actions", ["run-migration"]),

@@ -76,7 +76,7 @@ def test_with_yes_it_writes(call: Call, here: Migrations, theirs: Path) -> None:
     answer = call("import", "goose", "--yes")
     assert (answer.code, answer.err, written(here)) == (0, "", OURS)
     assert "Wrote 2 migrations of goose in 3 files, 1 left out to migrations.\n" in answer.out
-    assert "A database in which goose has applied them must not be run with these files" in answer.out
+    assert "A database in which goose has applied them must be taken over first" in answer.out
     assert answer.out.endswith("Next: aurora-migrations check\n")
     assert {path.name: path.read_text("utf-8") for path in theirs.iterdir()} == GOOSE
     assert call("check").code == 0

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from aurora_migrations.adoption.dump import read_dump
+from aurora_migrations.cli.main import main
 from aurora_migrations.compiler.check import check
 from aurora_migrations.embedded.binaries import Installation
 from aurora_migrations.engine import discover
-from aurora_migrations.engine.errors import InvalidFile
+from aurora_migrations.engine.errors import InvalidFile, InvalidInput
 from tests.database.helpers import apply, entries
-from tests.servers import Database, Migrations
+from tests.servers import Database, Migrations, Roles
 
 _RESTRICT = re.compile(r"\\(?:un)?restrict \w+\n")
 SCHEMA = """
@@ -76,3 +79,37 @@ def test_dump_with_rows_runs_if_they_are_inserts(database: Database, other: Data
     migrations.write("001_baseline.sql", dump(database, "--inserts"))
     apply(other, migrations)
     assert other.query("SELECT mail FROM shop.users") == [("ana@x",)]
+
+
+def test_a_dump_becomes_a_baseline_of_the_database_it_was_made_of(
+    database: Database, migrations: Migrations, capsys: pytest.CaptureFixture[str], tmp_path: Path, roles: Roles
+) -> None:
+    """With owners and privileges, which the file leaves out."""
+    role = roles.create()
+    database.execute(f"{SCHEMA}; ALTER TABLE orders OWNER TO {role.name}; GRANT SELECT ON shop.users TO {role.name}")
+    (tmp_path / "shop.sql").write_text(dump(database, "--schema-only"), encoding="utf-8")
+    asked = "--migrations", str(migrations.dir)
+    assert main(["new", "shop", "--from-dump", str(tmp_path / "shop.sql"), *asked]) == 0
+    text = (migrations.dir / "001_shop.sql").read_text("utf-8")
+    assert not re.search(r"OWNER TO|GRANT|unrestrict|search_path|-- Name", text)
+    assert "ALTER ... OWNER TO" in capsys.readouterr().err
+    assert main(["baseline", "1", "--confirm", "001", *asked, "--database-url", database.url]) == 0
+    assert "Recorded 1 migration as applied: 001\n" in capsys.readouterr().out
+
+
+UNUSABLE = {
+    "rows": (b"CREATE TABLE a (id int);\nCOPY public.a (id) FROM stdin;\n1\n\\.\n", "has rows, first in line 2."),
+    "own format": (b"PGDMP\x01\x0f", "isn't text."),
+    "nothing": (b"SET lock_timeout = 0;\nREVOKE ALL ON SCHEMA public FROM x;\n", "makes nothing."),
+    "no SQL": (b"SELECT 1;\n\\connect shop\n", "can't be read in line 2: "),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), UNUSABLE.values(), ids=UNUSABLE)
+def test_what_is_no_dump_of_a_schema_is_refused(text: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.sql").write_bytes(text)
+    with pytest.raises(InvalidInput) as caught:
+        read_dump(tmp_path / "a.sql")
+    assert caught.value.message.startswith(f"{tmp_path / 'a.sql'} {message}")
+    with pytest.raises(InvalidInput, match="isn't a file"):
+        read_dump(tmp_path / "b.sql")

@@ -62,7 +62,10 @@ def test_what_aws_adds_to_an_input_is_ignored(added: dict[str, Any]) -> None:
 def test_key_that_only_looks_like_one_of_those_is_refused_and_they_are_not_proposed(key: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read({key: "x", "Comment": "x"})
-    assert f"unknown keys: {key}. Known are: action, target, confirm, trigger, requested_by." in caught.value.message
+    assert (
+        f"unknown keys: {key}. Known are: action, target, confirm, table, accept, trigger, requested_by."
+        in caught.value.message
+    )
 
 
 def test_null_and_empty_texts_count_as_missing() -> None:
@@ -78,7 +81,10 @@ WRONG: list[tuple[Any, str]] = [
     (None, "must be a JSON object"),
     ([], "must be a JSON object"),
     ("run-migration", "must be a JSON object"),
-    ({"Target": "017"}, "unknown keys: Target. Known are: action, target, confirm, trigger, requested_by"),
+    (
+        {"Target": "017"},
+        "unknown keys: Target. Known are: action, target, confirm, table, accept, trigger, requested_by",
+    ),
     ({"action": "run"}, "There are: run-migration, list-migrations, status, history, plan, verify, rollback"),
     ({"action": 1}, "must be a text"),
     ({"action": ["run-migration"]}, "must be a text"),
@@ -99,6 +105,12 @@ WRONG: list[tuple[Any, str]] = [
     ({"action": "resolve", "target": "017", "confirm": "017"}, "confirm, which is `applied` or `again`"),
     ({"action": "cancel", "target": "017"}, "The action cancel takes no target"),
     ({"action": "cancel", "confirm": "applied"}, "The action cancel takes no `confirm`"),
+    ({"action": "adopt", "confirm": "017", "accept": "public.a"}, "key accept must be a list of at most 100 texts"),
+    ({"action": "adopt", "accept": ["a"] * 101}, "key accept must be a list of at most 100 texts"),
+    ({"action": "adopt", "accept": [1]}, "key accept must be a text"),
+    ({"action": "plan", "accept": ["public.a"]}, "plan takes no `accept`; these do: adopt, baseline"),
+    ({"action": "baseline", "target": "017", "table": "a"}, "Only the action adopt takes a `table`, not baseline"),
+    ({"action": "baseline"}, "A baseline needs a target"),
     ({"action": "rollback"}, "needs a target"),
     ({"action": "rollback", "target": "017"}, "confirm, the newest applied one"),
 ]

@@ -92,7 +92,7 @@ def execute_in(
     environment: Environment,
     arguments: argparse.Namespace,
     execution: str,
-    asked: Mapping[str, str | None],
+    asked: Mapping[str, Any],
     display: Display,
 ) -> dict[str, Any]:
     """`execute`, in an environment that is open and was shown."""

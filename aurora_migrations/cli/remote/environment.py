@@ -27,7 +27,7 @@ from aurora_migrations.cli.remote import aws_errors as errors
 from aurora_migrations.cli.remote.aws_errors import CloudError, aws_errors, parse_object
 from aurora_migrations.embedded.errors import ServerError
 from aurora_migrations.engine.errors import NextCommand
-from aurora_migrations.engine.steps.execution import CHANGES, console
+from aurora_migrations.engine.steps.execution import ADOPTIONS, CHANGES, console
 
 # Seconds. These calls are answered at once, or not at all.
 _CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
@@ -70,7 +70,8 @@ class Execution:
 
 def is_change(asked: Mapping[str, Any]) -> bool:
     """Whether an input starts a run (as it does without an action) or another change; all else is read-only."""
-    return (asked.get("action") or CHANGES[0]) in CHANGES
+    action = asked.get("action") or CHANGES[0]
+    return action in CHANGES and (action not in ADOPTIONS or bool(asked.get("confirm")))
 
 
 def iso(moment: datetime) -> str:

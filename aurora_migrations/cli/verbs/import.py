@@ -152,8 +152,8 @@ def _outcome(layout: Layout, arguments: argparse.Namespace, is_written: bool) ->
     check = options.with_current_flags(NextCommand("check"), arguments)
     return [
         f"Wrote {counts} to {arguments.migrations}.",
-        f"A database in which {layout.tool} has applied them must not be run with these files: it would apply them "
-        "again.",
+        f"A database in which {layout.tool} has applied them must be taken over first, or they would run again: "
+        f"{options.with_current_flags(NextCommand('adopt'), arguments)}",
         f"Next: {check}",
     ]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_migrations.cli import options
-from aurora_migrations.cli.output import print_json, show
+from aurora_migrations.cli.output import note, plural, print_json, show
 from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import InvalidInput
@@ -117,6 +117,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--verify", action="store_true", help="also write a .verify.sql, with what must be true afterwards"
     )
+    dump = "write what pg_dump has written into FILE, without settings, owners and privileges: see `baseline`"
+    parser.add_argument("--from-dump", metavar="FILE", type=_file, help=dump)
     group = parser.add_argument_group("templates")
     group.add_argument("--template", metavar="NAME", help=f"one of: {', '.join(TEMPLATES)} (see below)")
     special: dict[str, dict[str, Any]] = {
@@ -144,6 +146,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _drafts(arguments: argparse.Namespace) -> list[Draft]:
     given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
     roles = [role for role in ("down", "verify") if getattr(arguments, role)]
+    if arguments.from_dump:
+        return _draft_of_dump(arguments, given, roles)
     if arguments.template is None:
         if given:
             raise InvalidInput(
@@ -163,6 +167,28 @@ def _drafts(arguments: argparse.Namespace) -> list[Draft]:
     return drafts
 
 
+def _draft_of_dump(arguments: argparse.Namespace, given: Mapping[str, Any], roles: Sequence[str]) -> list[Draft]:
+    others = [*(["--template"] if arguments.template else []), *(f"--{name}" for name in (*given, *roles))]
+    if others:
+        raise InvalidInput(
+            f"{', '.join(others)} can't be combined with --from-dump.",
+            cause="A dump is a migration's whole text.",
+            solution=f"Leave {', '.join(others)} out.",
+        )
+    from aurora_migrations.adoption.dump import read_dump  # only this needs the grammar
+
+    dump = read_dump(arguments.from_dump)
+    for what, count in dump.left_out.items():
+        note(f"Left out: {plural(count, 'statement')} {what}")
+    return [Draft("", "", dump.text, ())]
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the file's name is empty")
+    return Path(options.plain(text))
+
+
 def _write(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> list[Path]:
     """Writes all files or none, over nothing that is there; returns their paths. Each step is a migration of its own,
     with the next number."""
@@ -177,7 +203,11 @@ def _write(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> list[Path]
     for draft in drafts:
         path = arguments.migrations / f"{stems[draft.step]}{draft.role}.sql"
         head = "" if draft.role else f"-- {title}\n"
-        text = draft.text if arguments.template else draft.text.replace("{name}", f"{stems['']}.sql")
+        text = (
+            draft.text
+            if arguments.template or arguments.from_dump
+            else draft.text.replace("{name}", f"{stems['']}.sql")
+        )
         try:
             with path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 written.append(path)

@@ -10,20 +10,32 @@ from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import ActionNotAllowed, InvalidInput
 
 ActionName = Literal[
-    "run-migration", "list-migrations", "status", "history", "plan", "verify", "rollback", "resolve", "cancel"
+    "run-migration",
+    "list-migrations",
+    "status",
+    "history",
+    "plan",
+    "verify",
+    "rollback",
+    "resolve",
+    "cancel",
+    "adopt",
+    "baseline",
 ]
 ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
-CHANGES: tuple[ActionName, ...] = ("run-migration", "rollback", "resolve", "cancel")
+CHANGES: tuple[ActionName, ...] = ("run-migration", "rollback", "resolve", "cancel", "adopt", "baseline")
+ADOPTIONS = ("adopt", "baseline")  # without `confirm` they only show what they would record
 READ_ONLY_ACTIONS = tuple(action for action in ACTIONS if action not in CHANGES)
 USUAL_ACTIONS = ACTIONS[: ACTIONS.index("rollback")]  # the others only where an environment allows them
-KEYS = ("action", "target", "confirm", "trigger", "requested_by")
+KEYS = ("action", "target", "confirm", "table", "accept", "trigger", "requested_by")
 # What AWS writes there itself: the console into its default input, Step Functions into that of an
 # execution that another one has started. See docs/decisions/0018.
 IGNORED = ("Comment", "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID")
-_WITH_TARGET = ("run-migration", "plan", "verify", "rollback", "resolve")
-_WITH_CONFIRM = ("rollback", "resolve")
+_WITH_TARGET = ("run-migration", "plan", "verify", "rollback", "resolve", *ADOPTIONS)
+_WITH_CONFIRM = ("rollback", "resolve", *ADOPTIONS)
 OUTCOMES = ("applied", "again")  # what `confirm` is for the action resolve
 _LONGEST = 256  # characters of a value
+_MOST = 100  # values of a list
 _EXAMPLE = '{"action": "run-migration", "target": "017"}'
 CONTRACT_BROKEN = "ContractBroken"  # the error of a state machine that doesn't understand an answer
 NO_CAUSE = "No cause was given."
@@ -37,10 +49,13 @@ class ExecutionInput:
 
     action: str
     target: str | None  # a migration's number; None means all
-    # For a rollback, the number of the newest applied migration, as the initiator knows it; for resolve an outcome.
+    # For a rollback, the number of the newest applied migration, as the initiator knows it; for resolve an outcome;
+    # for adopt and baseline, the number of the newest migration to record.
     confirm: str | None
     trigger: str | None  # what started the execution, if it is given: `deploy`, `daily`, `cli`
     requested_by: str  # the initiator's name, as it gives it; else the execution's
+    table: str | None = None  # for adopt, the other tool's table, where there are several
+    accept: tuple[str, ...] = ()  # for adopt and baseline, names of what may differ
 
 
 def read_input(data: object, execution: str, allowed: Sequence[str]) -> ExecutionInput:
@@ -62,12 +77,23 @@ def read_input(data: object, execution: str, allowed: Sequence[str]) -> Executio
         _text(data, "confirm", number=True),
         _text(data, "trigger"),
         _text(data, "requested_by") or execution,
+        _text(data, "table"),
+        _texts(data, "accept"),
     )
     # Nothing in an input may be ignored silently.
     if given.target is not None and given.action not in _WITH_TARGET:
         raise _invalid(f"The action {given.action} takes no target; these do: {', '.join(_WITH_TARGET)}.")
     if given.confirm is not None and given.action not in _WITH_CONFIRM:
         raise _invalid(f"The action {given.action} takes no `confirm`; these do: {', '.join(_WITH_CONFIRM)}.")
+    if given.table is not None and given.action != "adopt":
+        raise _invalid(f"Only the action adopt takes a `table`, not {given.action}.")
+    if given.accept and given.action not in ADOPTIONS:
+        raise _invalid(f"The action {given.action} takes no `accept`; these do: {', '.join(ADOPTIONS)}.")
+    if given.action == "baseline" and given.target is None:
+        raise _invalid(
+            "A baseline needs a target, the last migration that is applied already: "
+            '{"action": "baseline", "target": "017"}.'
+        )
     if given.action == "rollback" and (given.target is None or given.confirm is None):
         raise _invalid(
             "A rollback needs a target, the lowest migration to undo, and confirm, the newest applied one: "
@@ -93,6 +119,16 @@ def _text(data: Mapping[str, object], key: str, number: bool = False) -> str | N
     if without_password(value) != value:
         raise _invalid(f"The input's key {key} has a password in it; an execution's input is kept and mailed.")
     return value
+
+
+def _texts(data: Mapping[str, object], key: str) -> tuple[str, ...]:
+    """A key's list of texts; empty where it is missing or null."""
+    values = data.get(key)
+    if values is None:
+        return ()
+    if not isinstance(values, list) or len(values) > _MOST:
+        raise _invalid(f"The input's key {key} must be a list of at most {_MOST} texts.")
+    return tuple(text for value in values if (text := _text({key: value}, key)))
 
 
 def _invalid(message: str) -> InvalidInput:

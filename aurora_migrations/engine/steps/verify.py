@@ -28,6 +28,7 @@ from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.session import BEGIN, Session, find_holder
 from aurora_migrations.engine.script import PAST, Outline, Script
 from aurora_migrations.engine.status import first, newest
+from aurora_migrations.engine.steps.execution import ADOPTIONS
 from aurora_migrations.engine.steps.step import Step, read_only_session
 from aurora_migrations.engine.steps.tables import Table, inspect, read_building
 
@@ -116,7 +117,7 @@ class Verification:
     def _message(self, labels: Sequence[str]) -> str:
         if self.step.input.action == "rollback":
             return rollback_message(labels)
-        if self.step.input.action in ("resolve", "cancel"):
+        if self.step.input.action in ("resolve", "cancel", *ADOPTIONS):
             return str(self.step.so_far.get("message") or "Done")
         if self.step.input.action != "verify":
             return success_message(labels, self.target.label if self.target else None, self.already)

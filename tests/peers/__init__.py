@@ -1,0 +1,1 @@
+"""Adoption of what other migration tools themselves have made; see `__main__`."""
