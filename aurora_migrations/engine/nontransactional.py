@@ -144,7 +144,7 @@ def add_intent(job: Job, number: int, statement: Nontransactional, attempt: int,
     unit = job.unit(number)
     return Command(
         f"INSERT INTO {SCHEMA}.intents (version, action, number, tokens, statement, facts, attempt, lock_holder)"
-        f" VALUES ($1::numeric, $2, $3::integer, $4, $5::jsonb, $6::jsonb, $7::bigint, ({HELD_BY_US}))"
+        f" VALUES ($1::numeric, $2, $3::integer, $4, $5::jsonb, $6::jsonb, $7::bigint, {HELD_BY_US})"
         " ON CONFLICT (version, action, number) DO UPDATE SET (tokens, statement, facts, attempt, lock_holder,"
         " started_at) = (excluded.tokens, excluded.statement, excluded.facts, excluded.attempt, excluded.lock_holder,"
         " excluded.started_at)",
@@ -167,7 +167,7 @@ def resolve(session: Session, migration: Migration, outcome: Literal["applied", 
     name, version = find_in_doubt(session, migration), migration.version
     record = Command(
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
-        f"SELECT coalesce(a.resumes, a.id), i.number + 1, i.tokens, a.id, ({HELD_BY_US}) "
+        f"SELECT coalesce(a.resumes, a.id), i.number + 1, i.tokens, a.id, {HELD_BY_US} "
         f"FROM {SCHEMA}.attempts a, (SELECT * {_IN_DOUBT}) i WHERE a.id = i.attempt",
         [version],
     )
@@ -345,7 +345,7 @@ def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lam
             return False, _POLL
 
         # It waits for all readers of the table, and outlives its run as the statement does: the next one waits for it.
-        claim = f"UPDATE {SCHEMA}.intents SET lock_holder = ({HELD_BY_US}) WHERE number = $1::integer AND tokens = $2"
+        claim = f"UPDATE {SCHEMA}.intents SET lock_holder = {HELD_BY_US} WHERE number = $1::integer AND tokens = $2"
         _as_ourselves(session, Command(claim, [intent.number, intent.tokens]))
         with without_limits(session):
             try:
