@@ -95,7 +95,7 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
         last_unit = units[-1].start if len(units) > 1 else 0
         enum_values = tuple(doubtful_enum_values(compiled.statements, units))
         of_file = compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit, enum_values
-        linted.append(LintedFile(*of_file))
+        linted.append(LintedFile(*of_file, on_new=compiled.on_new))
     found = find_hazards(linted)
     unknown = unknown_tables([file.compiled for file in files if file.compiled and file.action == "apply"])
     return [_with_hazards(file, found.get(file.file, []), unknown.get(file.file, ())) for file in files]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aurora_migrations.compiler.locks.created_objects import changed_relations, created_and_removed
+from aurora_migrations.compiler.locks.changed_tables import changed_relations
+from aurora_migrations.compiler.locks.effects import file_effects
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.engine.script import ANYTHING
 from aurora_migrations.engine.steps.verify import TableEffects, find_expected_tables
@@ -116,12 +117,14 @@ CREATED = [
 def test_tables_that_a_file_creates_for_certain_and_may_remove(
     text: str, created: list[str], removed: list[str]
 ) -> None:
-    found = created_and_removed(parse(text.encode()))
+    done = file_effects(parse(text.encode()))
+    found = done.made, done.taken
     assert (sorted(found[0]), sorted(found[1])) == (created, removed)
 
 
 def standing(text: str, file: str = "f") -> TableEffects:
-    return TableEffects(file, *created_and_removed(parse(text.encode())))
+    done = file_effects(parse(text.encode()))
+    return TableEffects(file, done.made, done.taken)
 
 
 HISTORIES = [
