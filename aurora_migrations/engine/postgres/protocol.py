@@ -16,6 +16,7 @@ import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import psycopg
 from psycopg import errors, pq
@@ -95,7 +96,7 @@ class Wire:
             with self._watched(watch):
                 self._pgconn.enter_pipeline_mode()
                 for command in commands:
-                    self._pgconn.send_query_params(command.sql.encode(), [_text(param) for param in command.params])
+                    self._pgconn.send_query_params(_encoded(command.sql), [_text(param) for param in command.params])
                 self._pgconn.pipeline_sync()
                 failure = self._read_answers(answers)
                 self._pgconn.exit_pipeline_mode()
@@ -154,25 +155,33 @@ class Wire:
         self.connection.close()
 
     def _read_answers(self, answers: list[list[Row]]) -> psycopg.Error | None:
-        """Collects answers up to the end of the pipeline; returns the first failure."""
-        failure: psycopg.Error | None = None
+        """Collects answers up to the end of the pipeline; returns the first failure. A loop of its own, as there are a
+        few dozen of them for each file, most without rows."""
+        pgconn, failure = self._pgconn, None
+        self._flush()
         while True:
-            for result in self._results():
-                if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                    return failure
-                if result.status in _FAILED:
-                    failure = failure or errors.error_from_result(result)
-                elif failure is None:
-                    columns = range(result.nfields)
-                    rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
-                    answers.append([tuple(None if value is None else value.decode() for value in row) for row in rows])
-            if self._pgconn.status == pq.ConnStatus.BAD:
-                return failure or psycopg.OperationalError("the connection is lost")
+            while pgconn.is_busy():
+                self._wait(selectors.EVENT_READ)
+            result = pgconn.get_result()
+            if result is None:  # the end of a command
+                if pgconn.status == pq.ConnStatus.BAD:
+                    return failure or psycopg.OperationalError("the connection is lost")
+                continue
+            status = result.status
+            if status == pq.ExecStatus.PIPELINE_SYNC:
+                return failure
+            if status in _FAILED:
+                failure = failure or errors.error_from_result(result)
+            elif failure is None:
+                answers.append(_rows(result) if status == pq.ExecStatus.TUPLES_OK else [])
+
+    def _flush(self) -> None:
+        while self._pgconn.flush():
+            self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
 
     def _results(self) -> Iterator[pq.abc.PGresult]:
         """The results of what was sent, one by one, until the server has no more for now."""
-        while self._pgconn.flush():
-            self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
+        self._flush()
         while True:
             while self._pgconn.is_busy():
                 self._wait(selectors.EVENT_READ)
@@ -180,8 +189,6 @@ class Wire:
             if result is None:
                 return
             yield result
-            if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                return
 
     def _wait(self, events: int) -> None:
         """Waits for the socket and takes in what arrives."""
@@ -212,6 +219,17 @@ class Wire:
             if stop:
                 self.connection.cancel_safe(timeout=5)
         return 0
+
+
+def _rows(result: pq.abc.PGresult) -> list[Row]:
+    columns = range(result.nfields)
+    rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
+    return [tuple(None if value is None else value.decode() for value in row) for row in rows]
+
+
+@lru_cache(maxsize=256)  # the same for each file
+def _encoded(sql: str) -> bytes:
+    return sql.encode()
 
 
 def _text(param: Param) -> bytes | None:
