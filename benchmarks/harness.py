@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from aurora_migrations.embedded import binaries
 from aurora_migrations.embedded.server import Server, start
@@ -76,7 +80,7 @@ class Bench:
             self.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
     def sql(self, *statements: str, database: str = "postgres") -> str:
-        """Runs statements with psql: this process stays small, as a child's peak begins with its parent's size."""
+        """Runs statements with psql."""
         options = [word for statement in statements for word in ("-c", statement)]
         command = [self.psql, "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.server.url(database), *options]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -127,34 +131,47 @@ def prepared(rounds: int) -> Iterator[Bench]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_child(command: Sequence[str], folder: Path) -> Cost:
-    """Runs a program to its end in a folder.
+def run_child(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> Cost:
+    """Runs a program to its end in a folder, started by a small process: see `spawner.py`. Its environment is that of
+    `environment`, unless `variables` are given.
 
     Raises:
         Failed: it ended with an error; says what it printed.
     """
-    with tempfile.TemporaryFile() as said:
-        begun = time.perf_counter()
-        child = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-        )
-        try:
-            _, status, usage = os.wait4(child.pid, 0)
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
-        wall = time.perf_counter() - begun
-        child.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
-        if child.returncode != 0:
-            said.seek(0)
-            raise Failed(f"{' '.join(command[:3])} ... ended with {child.returncode}: {said.read().decode()[-2000:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, None, usage.ru_maxrss * _RSS_UNIT)
+    spawner, errors = _spawner(), folder / "errors"
+    order = list(map(str, command)), dict(variables or environment(folder)), str(folder), str(errors)
+    _send(spawner, order)
+    child = None
+    try:
+        child = _receive(spawner)
+        wall, status, spent, peak = _receive(spawner)
+    except BaseException:
+        spawner.kill()
+        if child is not None:
+            os.kill(child, signal.SIGKILL)
+        _spawner.cache_clear()
+        raise
+    if code := os.waitstatus_to_exitcode(status):
+        said = errors.read_text(errors="replace")[-2000:]
+        raise Failed(f"{' '.join(map(str, command[:3]))} ... ended with {code}: {said}")
+    return Cost(wall, spent, None, peak * _RSS_UNIT)
+
+
+@cache
+def _spawner() -> subprocess.Popen[bytes]:
+    """Ends with us, when its input does."""
+    command = [sys.executable, "-I", "-S", str(ROOT / "benchmarks" / "spawner.py")]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _send(spawner: subprocess.Popen[bytes], order: object) -> None:
+    if spawner.stdin is not None:
+        marshal.dump(order, spawner.stdin)
+        spawner.stdin.flush()
+
+
+def _receive(spawner: subprocess.Popen[bytes]) -> Any:
+    return marshal.load(spawner.stdout) if spawner.stdout is not None else None
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -7,10 +7,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from aurora_migrations.cli.output import Styled, columns_of, plural, show_styled
 from aurora_migrations.compiler.check import Checked
+from aurora_migrations.compiler.parser import Statement, parse
 from aurora_migrations.compiler.remedies import remedy
 from aurora_migrations.engine.diagnostics.redaction import excerpt
 from aurora_migrations.engine.migrations import Problem
@@ -55,7 +57,7 @@ def of_problem(level: Level, problem: Problem) -> Finding:
 def _of_hazard(level: Level, file: Checked, hazard: Hazard) -> Finding:
     shown = sql = ""
     if file.compiled:
-        text, statements = file.compiled.text, file.compiled.statements
+        text, statements = file.compiled.text, file.compiled.statements or _parsed(file.compiled.text)
         lines = text.split(b"\n")[: hazard.line]
         before = lines[-1].decode(errors="replace")[: hazard.column - 1]
         offset = sum(len(line) + 1 for line in lines[:-1]) + len(before.encode())
@@ -73,6 +75,11 @@ def _of_hazard(level: Level, file: Checked, hazard: Hazard) -> Finding:
         hazard.help,
         sql,
     )
+
+
+@lru_cache(maxsize=1)  # a file's hazards are shown one after the other
+def _parsed(text: bytes) -> Sequence[Statement]:
+    return parse(text)
 
 
 def _underlined(shown: str) -> str:

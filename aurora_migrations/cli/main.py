@@ -57,6 +57,7 @@ Help about a verb:  {program} run --help
 Examples:           {program} run 017 --env dev
                     {program} run 017 --database-url postgresql://app:secret@localhost/shop
 """
+_ALLOCATIONS = 20_000  # between two collections; 700 by default, which a thousand files cause a thousand times
 _STOPPED = f"{PROGRAM}: stopped by Ctrl-C."
 
 
@@ -126,6 +127,7 @@ def _call(arguments: Sequence[str]) -> int:
     module = _load(f"verbs.{_MODULES.get(verb, verb)}")
     output = _load("output")
     gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
     gc.enable()
     with output.printable_streams():
         try:

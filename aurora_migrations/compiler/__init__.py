@@ -1,7 +1,7 @@
 """The compiler: what a migration is and does, found with PostgreSQL's own grammar before anything is run.
 
     compile            a file's text, understood          folder_source     a folder as the engine's source
-    check              all findings about a folder, also as annotations of a pull request
+    check              all findings about a folder, by all processors; also as annotations of a pull request
     parser             statements and tokens, their positions; texts too deep for the grammar
     transaction_units  what commits together, and what a unit leaves in its session
     hazards            risky statements                   squawk            the part of them that squawk finds

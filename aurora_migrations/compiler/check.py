@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, TypeVar
 
 from aurora_migrations.compiler.compile import Compiled, compile_migration
 from aurora_migrations.compiler.hazards import REPLAYED, Allow, LintedFile, apply_allows, find_hazards, parse_allow
 from aurora_migrations.compiler.locks.effects import Effect, caveat
 from aurora_migrations.compiler.unit_dependencies import doubtful_enum_values
-from aurora_migrations.compiler.unknown_tables import unknown_tables
+from aurora_migrations.compiler.unknown_tables import Names, names_of, unknown_tables
 from aurora_migrations.engine import interrupts, manifest
+from aurora_migrations.engine.diagnostics.redaction import pointed
 from aurora_migrations.engine.errors import InvalidFile
-from aurora_migrations.engine.migrations import Migration, Package, Problem
+from aurora_migrations.engine.migrations import Migration, Package, Problem, read_text
 from aurora_migrations.engine.options import Options
 from aurora_migrations.engine.script import Action, Hazard, Script
 
+_Wanted = Sequence[tuple[Action, Migration]]
+_LARGE = 1_000  # files from which on it pays to share them
+_AT_ONCE = 200  # files whose syntax is in memory together
 _IDLE = "`allow = {0}` no longer applies: the file has no such hazard; take the line out"
 
 
@@ -63,18 +71,55 @@ class Checked:
 
 
 def check(package: Package, defaults: Options | None = None) -> list[Checked]:
-    """Checks every file of a package, also down and verify files.
+    """Checks every file of a package, also down and verify files. Those of a large folder are shared by all processors,
+    and are returned without their syntax trees.
 
     Raises:
         InvalidInput: squawk is missing.
     """
     actions: tuple[Action, ...] = ("apply", "rollback")
     both = [(action, each) for each in package.migrations for action in actions]
-    return check_files([(action, each) for action, each in both if action == "apply" or each.down], defaults)
+    wanted = [(action, each) for action, each in both if action == "apply" or each.down]
+    if len(wanted) < _LARGE:
+        found = list(_with_names(wanted, defaults))
+    else:
+        found = _in_processes(wanted, lambda share: _without_trees(share, defaults))
+    unknown = unknown_tables(names for file, names in found if names and file.action == "apply")
+    return [_with_unknown(file, unknown.get(file.file, ())) for file, _ in found]
 
 
-def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | None = None) -> list[Checked]:
-    """Checks these files.
+def _with_names(wanted: _Wanted, defaults: Options | None) -> Iterator[tuple[Checked, Names | None]]:
+    """These files with notes, each with its names."""
+    for file in check_files(wanted, defaults):
+        if file.compiled:
+            notes = tuple(caveat(statement.node) for statement in file.compiled.statements)
+            yield replace(file, notes=notes), names_of(file.compiled)
+        else:
+            yield file, None
+
+
+def _without_trees(wanted: _Wanted, defaults: Options | None) -> list[tuple[Checked, Names | None]]:
+    """The same in little memory. Whoever shows a hazard parses the text again."""
+    found = list[tuple[Checked, Names | None]]()
+    for start in range(0, len(wanted), _AT_ONCE):
+        for file, names in _with_names(wanted[start : start + _AT_ONCE], defaults):
+            if compiled := file.compiled:
+                text = compiled.text if file.open_hazards else b""
+                file = replace(file, compiled=replace(compiled, text=text, statements=()))
+            found.append((file, names))
+    return found
+
+
+def _with_unknown(file: Checked, unknown: Sequence[Problem]) -> Checked:
+    if not unknown or not file.compiled:
+        return file
+    text = file.compiled.text or read_text(file.migration.path)
+    shown = (replace(each, excerpt=pointed(text, each.line, each.column)) for each in unknown)
+    return replace(file, warnings=(*shown, *file.warnings))
+
+
+def check_files(wanted: _Wanted, defaults: Options | None = None) -> list[Checked]:
+    """Checks these files, each for itself.
 
     Raises:
         InvalidInput: squawk is missing.
@@ -95,10 +140,9 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
         last_unit = units[-1].start if len(units) > 1 else 0
         enum_values = tuple(doubtful_enum_values(compiled.statements, units))
         of_file = compiled.script.file, compiled.text, compiled.statements, in_transaction, last_unit, enum_values
-        linted.append(LintedFile(*of_file))
+        linted.append(LintedFile(*of_file, on_new=compiled.on_new))
     found = find_hazards(linted)
-    unknown = unknown_tables([file.compiled for file in files if file.compiled and file.action == "apply"])
-    return [_with_hazards(file, found.get(file.file, []), unknown.get(file.file, ())) for file in files]
+    return [_with_hazards(file, found.get(file.file, [])) for file in files]
 
 
 def write_manifest(folder: Path, files: Sequence[Checked], replayed_on: int | None = None) -> str:
@@ -123,7 +167,7 @@ def with_replay_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     return replace(file, compiled=compiled, warnings=(*file.warnings, *_idle(file.file, idle)))
 
 
-def _with_hazards(file: Checked, hazards: Sequence[Hazard], unknown: Sequence[Problem]) -> Checked:
+def _with_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
     if file.compiled is None:
         return file
     allows = [allow for allow in _allows(file.compiled) if allow.rule not in REPLAYED]
@@ -136,8 +180,7 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard], unknown: Sequence[Pr
     return replace(
         file,
         compiled=replace(file.compiled, script=script),
-        warnings=(*unknown, *_idle(file.file, idle)),
-        notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
+        warnings=tuple(_idle(file.file, idle)),
     )
 
 
@@ -152,6 +195,50 @@ def _allows(compiled: Compiled) -> list[Allow]:
 def _idle(file: str, allows: Sequence[Allow]) -> Iterator[Problem]:
     """What allows are that cover nothing."""
     return (Problem(file, _IDLE.format(allow.rule), allow.line, 1) for allow in allows)
+
+
+# ---- a large folder is shared by all processors ----------------------------------------------------------------------
+
+_Item = TypeVar("_Item")
+_Done = TypeVar("_Done")
+
+
+def _in_processes(items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Done]]) -> list[_Done]:
+    """What `work` returns for consecutive shares of the items, in their order: a share per processor, each but the
+    first in a process of its own. Only on Linux, as elsewhere the system's libraries may not survive a fork. If a
+    process dies, or raises an error, its share is done here, so that the error is raised here, too."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    size = -(-len(items) // count)
+    shares = [items[start : start + size] for start in range(0, len(items), size)]
+    begun = [(share, *_begin(share, work)) for share in shares[1:]]
+    try:
+        done = work(shares[0]) if shares else []
+        for share, _, result in begun:
+            try:
+                done += pickle.load(result)
+            except (EOFError, pickle.UnpicklingError):
+                done += work(share)
+    finally:
+        for _, child, result in begun:
+            result.close()
+            os.kill(child, signal.SIGKILL)  # it has ended, or nobody needs it any more
+            os.waitpid(child, 0)
+    return done
+
+
+def _begin(share: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Done]]) -> tuple[int, BinaryIO]:
+    """Begins a share in a process of its own: its id, and the file in which it writes the pickled result."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writer)
+        return child, os.fdopen(reader, "rb")
+    try:  # Ctrl-C ends this process, too; its parent says so
+        os.close(reader)
+        with os.fdopen(writer, "wb") as result:
+            pickle.dump(work(share), result, pickle.HIGHEST_PROTOCOL)
+    finally:
+        os._exit(0)  # not what the parent would do at its end
 
 
 # ---- hazards and problems as GitHub annotations on the lines of a pull request ---------------------------------------

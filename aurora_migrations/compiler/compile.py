@@ -13,9 +13,9 @@ from postgast import pg_query_pb2 as pb
 from aurora_migrations.compiler import token_hash as tokens
 from aurora_migrations.compiler.foreign_markers import markers, without_restrict
 from aurora_migrations.compiler.hazards import parse_allow
-from aurora_migrations.compiler.locks.created_objects import changed_relations
-from aurora_migrations.compiler.locks.effects import Effect, effects
-from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
+from aurora_migrations.compiler.locks.changed_tables import changed_relations
+from aurora_migrations.compiler.locks.effects import Effect, file_effects
+from aurora_migrations.compiler.parser import NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
 from aurora_migrations.compiler.transaction_units import find_units, is_read_only, is_true, session_state
 from aurora_migrations.compiler.unit_dependencies import unmet_needs
@@ -72,6 +72,7 @@ class Compiled:
     statements: tuple[Statement, ...]
     problems: tuple[Problem, ...]
     effects: tuple[tuple[Effect, ...], ...] = ()
+    on_new: frozenset[int] = frozenset()  # the numbers of statements that change only what the file has created
 
     @property
     def is_parsed(self) -> bool:
@@ -134,7 +135,7 @@ def compile_text(
     options, found = read_options(file, text, defaults)
     try:
         statements = tuple(parse(text))
-        hashed = tokens.token_hash(text)
+        hashed, of_unit = tokens.file_and_unit_hash(text)
     except NotSql as error:
         found = [*found, _syntax_problem(file, text, error), *problems]
         return Compiled(Script(file, sha256, "", options, "", (), ()), text, (), tuple(found))
@@ -156,19 +157,19 @@ def compile_text(
     wrong += markers(file, text, statements, in_one)
     lines = Lines(text)
     found += _problems(file, text, lines, statements, wrong)
-    all_effects = tuple(effects(statements))
+    done = file_effects(statements)
     script = Script(
         file=file,
         sha256=sha256,
         tokens=hashed,
         options=options,
         reason=layout.reason,
-        units=tuple(_hashed(text, unit, hashed, begin, end) for unit in layout.units),
-        statements=tuple(_script_statements(lines, statements, all_effects)),
+        units=tuple(_hashed(text, unit, of_unit, begin, end) for unit in layout.units),
+        statements=tuple(_script_statements(lines, statements, done.effects)),
         expectations=tuple(expectations),
-        tables=changed_relations(statements),
+        tables=done.tables,
     )
-    return Compiled(script, text, statements, (*found, *problems), all_effects)
+    return Compiled(script, text, statements, (*found, *problems), done.effects, done.on_new)
 
 
 def _problems(
@@ -186,9 +187,9 @@ def _problems(
 
 
 def _hashed(text: bytes, unit: scripts.Unit, whole: str, begin: int, end: int) -> scripts.Unit:
-    """A unit with its hash, within the bytes that may be sent. `whole` is the token hash of the whole text."""
+    """A unit with its hash, within the bytes that may be sent. `whole` is the hash of a unit that is the whole text."""
     start, stop, hashed = max(begin, unit.start), min(unit.end, end), whole
-    if len(text) <= WHOLE or (unit.start, unit.end) != (0, len(text)):
+    if unit.modes or (unit.start, unit.end) != (0, len(text)):
         modes = f"BEGIN {unit.modes};".encode() if unit.modes else b""
         hashed = tokens.unit_hash(modes + text[start:stop])
     return replace(unit, start=start, end=stop, tokens=hashed)

@@ -14,8 +14,7 @@ from difflib import get_close_matches
 from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler import squawk
-from aurora_migrations.compiler.locks.created_objects import on_new_objects
-from aurora_migrations.compiler.parser import Statement, longest_and_deepest
+from aurora_migrations.compiler.parser import Statement, has_column_twice, longest_and_deepest
 from aurora_migrations.compiler.remedies import table_of
 from aurora_migrations.compiler.secret_literals import hide_passwords, password_literals
 from aurora_migrations.compiler.squawk import Violation
@@ -42,6 +41,7 @@ RULES = squawk.KEPT | OWN_RULES.keys()
 
 _ALLOW = re.compile(r"(?P<rule>\S+)(?:\s+because\b\s*(?P<reason>.*))?", re.IGNORECASE | re.DOTALL)
 _HARMLESS_RENAMES = (pb.OBJECT_INDEX, pb.OBJECT_TRIGGER, pb.OBJECT_POLICY, pb.OBJECT_RULE)
+_ONLY_CREATING = frozenset({"CommentStmt", "CreateEnumStmt", "CreateExtensionStmt", "CreateSeqStmt", "CreateStmt"})
 _LARGE = 4_000  # bytes of one statement
 _LONGEST_CHAIN, _DEEPEST = 4_000, 1_000  # tokens and brackets that squawk, which takes their square, reads in good time
 # In these squawk could report no more than a column that is assigned twice, which PostgreSQL reports itself.
@@ -69,6 +69,7 @@ class LintedFile:
     in_transaction: bool
     last_unit: int = 0
     enum_values: Sequence[int] = ()
+    on_new: frozenset[int] = frozenset()  # the numbers of statements that change only what the file has created
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,10 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
                     nested.append(number)
         texts.append(_without(hide_passwords(file.text, file.statements), file.statements, [*left_out, *nested]))
         unread.append(nested)
-    violations = squawk.lint([(text, file.in_transaction) for text, file in zip(texts, files, strict=True)])
+    wanted = [number for number, file in enumerate(files) if not _is_safe(file)]
+    violations: list[list[Violation]] = [[] for _ in files]
+    for number, found in zip(wanted, squawk.lint([(texts[n], files[n].in_transaction) for n in wanted]), strict=True):
+        violations[number] = found
     broken = [number for number, found in enumerate(violations) if _is_broken(found)]
     # Those that it can't read are found by giving it each statement alone.
     alone = [(texts[n][s.start : s.end] + b";", files[n].in_transaction) for n in broken for s in files[n].statements]
@@ -203,6 +207,27 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
         violations[number] = [] if _is_broken(found) else found
         unread[number] = list(range(len(files[number].statements))) if _is_broken(found) else unread[number]
     return list(zip(violations, unread, strict=True))
+
+
+def _is_safe(file: LintedFile) -> bool:
+    """Whether none of squawk's rules can apply to a file, so that it needn't be started: it only creates, and changes
+    only what it has created."""
+    return all(
+        number in file.on_new or statement.kind in _ONLY_CREATING or _is_plain_insert(statement)
+        for number, statement in enumerate(file.statements)
+    )
+
+
+def _is_plain_insert(statement: Statement) -> bool:
+    """Whether it is an INSERT of values into different columns: one with ON CONFLICT, WITH or a query may hold an
+    UPDATE."""
+    if statement.kind != "InsertStmt":
+        return False
+    node = statement.node
+    query = node.select_stmt.select_stmt
+    has_query = query.from_clause or query.target_list or query.HasField("larg")
+    is_plain = not (node.HasField("on_conflict_clause") or node.HasField("with_clause") or has_query)
+    return is_plain and not has_column_twice(node)
 
 
 def _is_broken(violations: Sequence[Violation]) -> bool:
@@ -222,14 +247,13 @@ def _from_squawk(file: LintedFile, lines: Lines, violations: Sequence[Violation]
     if not violations:
         return
     starts = [statement.start for statement in file.statements]
-    harmless = on_new_objects(file.statements)
     by_statement: dict[int, list[Violation]] = {}
     for violation in violations:
         by_statement.setdefault(bisect_right(starts, violation.start) - 1, []).append(violation)
     for number, found in by_statement.items():
         exact = [violation for violation in found if violation.rule in _MORE_EXACT]
         for violation in found:
-            if number < 0 or not (number in harmless or _is_moot(file.statements[number], violation, exact)):
+            if number < 0 or not (number in file.on_new or _is_moot(file.statements[number], violation, exact)):
                 rule = squawk.RULES[violation.rule]
                 message = rule.reason.format(table=table_of(file.statements[max(0, number)]))
                 yield _hazard(file, lines, violation.start, violation.rule, message, rule.help)

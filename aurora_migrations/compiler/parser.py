@@ -48,15 +48,11 @@ class Statement:
     # Its syntax tree, a protobuf message of postgast (`pg_query_pb2`), such as `IndexStmt`. In a large text an INSERT
     # of values has the tree of its table only.
     node: Any
+    kind: str  # the name of its tree: `CreateStmt`, `IndexStmt`, `AlterTableStmt` ...
 
     @property
     def text(self) -> bytes:
         return self.source[self.start : self.end]
-
-    @property
-    def kind(self) -> str:
-        """The name of its tree: `CreateStmt`, `IndexStmt`, `AlterTableStmt` ..."""
-        return str(self.node.DESCRIPTOR.name)
 
 
 # ---- statements -----------------------------------------------------------------------------------------------------
@@ -110,7 +106,7 @@ def _statements(source: bytes, text: bytes, base: int, tree: Any) -> Iterator[St
         start = raw.stmt_location
         body = _trimmed(text[start : start + raw.stmt_len] if raw.stmt_len else text[start:])
         node = getattr(raw.stmt, raw.stmt.WhichOneof("node"))
-        yield Statement(base + start, base + start + len(body), source, node)
+        yield Statement(base + start, base + start + len(body), source, node, node.DESCRIPTOR.name)
 
 
 def _trimmed(body: bytes) -> bytes:
@@ -149,7 +145,8 @@ def _detached(node: Any, inserts: dict[tuple[str, str], Any]) -> Any:
     is_insert = node.DESCRIPTOR.name == "InsertStmt"
     if is_insert and not node.HasField("on_conflict_clause") and not node.HasField("with_clause"):
         rows, constants = node.select_stmt.select_stmt.values_lists, ("a_const", "type_cast", "set_to_default")
-        if rows and all(item.WhichOneof("node") in constants for row in rows for item in row.list.items):
+        constant = all(item.WhichOneof("node") in constants for row in rows for item in row.list.items)
+        if rows and constant and not has_column_twice(node):
             key = (node.relation.schemaname, node.relation.relname)
             if key not in inserts:
                 inserts[key] = pb.InsertStmt()
@@ -158,6 +155,12 @@ def _detached(node: Any, inserts: dict[tuple[str, str], Any]) -> Any:
     copy = type(node)()
     copy.CopyFrom(node)
     return copy
+
+
+def has_column_twice(insert: Any) -> bool:
+    """Whether an INSERT lists a column twice, which PostgreSQL refuses."""
+    names = [column.res_target.name for column in insert.cols]
+    return len(set(names)) < len(names)
 
 
 # ---- tokens ---------------------------------------------------------------------------------------------------------

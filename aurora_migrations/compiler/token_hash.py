@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import lru_cache
 
 from postgast import pg_query_pb2 as pb
 
-from aurora_migrations.compiler.parser import token_stream, tokens
+from aurora_migrations.compiler.parser import WHOLE, token_stream, tokens
 
 _TOGETHER = 4096  # tokens hashed at once
+_SHORT = 64  # bytes of a token that is kept
+_SEMICOLON = b"1:;,"
 VERSION = "2"  # of the algorithm; included in the hash, so that another algorithm isn't mistaken for another text
 # Strings: their bytes are their meaning. All else is a quoted name (alike), a keyword, a name, a number, a sign.
 STRINGS = frozenset({pb.SCONST, pb.USCONST, pb.BCONST, pb.XCONST})
@@ -30,49 +33,59 @@ def token_hash(text: bytes) -> str:
     Raises:
         NotSql: the scanner can't read the text.
     """
-    return _hash(token_stream(text))
+    return _hashes(token_stream(text))[0]
 
 
 def unit_hash(text: bytes) -> str:
     """The hash of a unit of a file, without the semicolons at its end: what follows decides whether they are there."""
-    found = tokens(text)
-    while found and found[-1][0] == pb.ASCII_59:
-        found.pop()
-    return _hash(found)
+    return _hashes(tokens(text))[1]
 
 
-def _hash(found: Iterable[tuple[int, bytes]]) -> str:
-    digest, buffer = hashlib.sha256(), list[bytes]()
-    for kind, token in _merged(found):
+def file_and_unit_hash(text: bytes) -> tuple[str, str]:
+    """The token hash of a text, and its hash as the only unit of a file: that of a large file is the same."""
+    whole, unit = _hashes(token_stream(text))
+    return whole, unit if len(text) <= WHOLE else whole
+
+
+def _hashes(found: Iterable[tuple[int, bytes]]) -> tuple[str, str]:
+    """The hash of all tokens, and that without the semicolons at the end."""
+    digest, buffer, semicolons = hashlib.sha256(), list[bytes](), 0
+    string: bytes | None = None  # to which another one may belong: only a line end can have separated them
+    for kind, token in found:
+        if string is not None and (kind not in STRINGS or not token.startswith(b"'")):
+            buffer.append(_counted(string if string.startswith(b"$") else _joined(string)))
+            string = None
+        if kind == pb.ASCII_59:
+            semicolons += 1
+            continue
+        if semicolons:
+            buffer.append(_SEMICOLON * semicolons)
+            semicolons = 0
         if kind in STRINGS:
-            meaning = token if token.startswith(b"$") else _joined(token)
-        elif token.startswith(b'"'):
-            meaning = token
+            string = token if string is None else string + b"\n" + token
         else:
-            meaning = b"u&" + token[2:] if token.startswith((b"u&", b"U&")) else token.lower()
-        buffer.append(b"%d:%s," % (len(meaning), meaning))
-        if len(buffer) == _TOGETHER:
+            buffer.append(_meaning(token) if len(token) <= _SHORT else _meaning.__wrapped__(token))
+        if len(buffer) >= _TOGETHER:
             digest.update(b"".join(buffer))
             buffer.clear()
+    if string is not None:
+        buffer.append(_counted(string if string.startswith(b"$") else _joined(string)))
     digest.update(b"".join(buffer))
-    return f"{VERSION}:{digest.hexdigest()}"
+    unit = digest.hexdigest()
+    digest.update(_SEMICOLON * semicolons)
+    return f"{VERSION}:{digest.hexdigest()}", f"{VERSION}:{unit}"
 
 
-def _merged(found: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Adjacent strings are one: only a line end with a comment can have separated them."""
-    before: tuple[int, bytes] | None = None  # a string, to which another one may belong
-    for each in found:
-        is_string = each[0] in STRINGS
-        if before is not None and is_string and each[1].startswith(b"'"):
-            before = (before[0], before[1] + b"\n" + each[1])
-            continue
-        if before is not None:
-            yield before
-        if not is_string:
-            yield each
-        before = each if is_string else None
-    if before is not None:
-        yield before
+def _counted(meaning: bytes) -> bytes:
+    return b"%d:%s," % (len(meaning), meaning)
+
+
+@lru_cache(maxsize=4096)  # the same few words in all files
+def _meaning(token: bytes) -> bytes:
+    """That of a token that is no string."""
+    if token.startswith(b'"'):
+        return _counted(token)
+    return _counted(b"u&" + token[2:] if token.startswith((b"u&", b"U&")) else token.lower())
 
 
 def _joined(string: bytes) -> bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from aurora_migrations.compiler.compile import Compiled
-from aurora_migrations.engine.diagnostics.redaction import pointed
+from aurora_migrations.compiler.locks.effects import Effect
 from aurora_migrations.engine.migrations import Problem
 
 # Statements whose words may be names of what exists after them: also those that are in a function's or block's text.
@@ -31,32 +32,48 @@ _ENOUGH = 3  # files whose tables were all known, before the folder is taken for
 _SYSTEM = ("pg_", "information_schema")
 
 
-def unknown_tables(files: Sequence[Compiled]) -> dict[str, list[Problem]]:
-    """The uses of tables that neither an earlier file nor the file itself creates, by file.
+@dataclass(frozen=True)
+class Names:
+    """What a file says about tables, as far as `unknown_tables` needs it."""
+
+    file: str
+    known: frozenset[str]  # from here on: whatever could be the name of a table
+    created: tuple[str, ...]
+    used: tuple[tuple[str, int, int], ...]  # those that were there before, as first named, with line and column
+
+
+def names_of(file: Compiled) -> Names:
+    """The names in a compiled file."""
+    known, created = set[str](), list[str]()
+    for statement in file.statements:
+        if statement.kind in _CREATING or (statement.kind == "SelectStmt" and b"into" in statement.text.lower()):
+            known.update(_words(statement.text))
+        if statement.kind in _TABLE_OF:
+            created.append(_TABLE_OF[statement.kind](statement.node).relname)
+    return Names(file.script.file, frozenset(known), tuple(created), tuple(_used(file)))
+
+
+def unknown_tables(files: Iterable[Names]) -> dict[str, list[Problem]]:
+    """The uses of tables that neither an earlier file nor the file itself creates, by file, without excerpts.
 
     A folder may begin with a database that has tables already. So a table without a similar name among the known ones
     is reported only after a few files that use no unknown table.
     """
-    known: set[str] = set()  # and much else: whatever could be the name of a table
+    known: set[str] = set()
     created: set[str] = set()
     found: dict[str, list[Problem]] = {}
     complete = 0  # files in a row that use tables and know them all
     for file in files:
-        for statement in file.statements:
-            if statement.kind in _CREATING or (statement.kind == "SelectStmt" and b"into" in statement.text.lower()):
-                known.update(_words(statement.text))
-            if statement.kind in _TABLE_OF:
-                created.add(_TABLE_OF[statement.kind](statement.node).relname)
-        used = list(_used(file))
-        unknown = [(name, line, column) for name, line, column in used if _bare(name) not in known]
+        known |= file.known
+        created.update(file.created)
+        unknown = [(name, line, column) for name, line, column in file.used if _bare(name) not in known]
         for name, line, column in unknown:
             near = get_close_matches(_bare(name), created, n=1, cutoff=_ALIKE)
             if near or complete >= _ENOUGH:
                 meant = f"; did you mean {near[0]}?" if near else ""
                 reason = f"no earlier file creates {name}{meant}"
-                shown = pointed(file.text, line, column)
-                found.setdefault(file.script.file, []).append(Problem(file.script.file, reason, line, column, shown))
-        complete = 0 if unknown else complete + bool(used)
+                found.setdefault(file.file, []).append(Problem(file.file, reason, line, column))
+        complete = 0 if unknown else complete + bool(file.used)
         known.update(_bare(name) for name, _, _ in unknown)  # once is enough
     return found
 
@@ -64,7 +81,11 @@ def unknown_tables(files: Sequence[Compiled]) -> dict[str, list[Problem]]:
 def _used(file: Compiled) -> Iterator[tuple[str, int, int]]:
     """The tables that existed before the file, as its statements name them, each once."""
     seen: set[str] = set()
+    before: Sequence[Effect] | None = None
     for place, effects in zip(file.script.statements, file.effects, strict=False):
+        if effects is before:  # in a dump it is the same for every row
+            continue
+        before = effects
         for effect in effects:
             if effect.table not in seen and not _bare(effect.table).startswith(_SYSTEM):
                 seen.add(effect.table)

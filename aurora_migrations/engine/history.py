@@ -35,7 +35,7 @@ from aurora_migrations.engine.history_format import (
 )
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.postgres.protocol import Command, Param
-from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session
+from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session, ours_and_limits
 from aurora_migrations.engine.script import PAST, Action, Job
 
 _APPLIED = f"SELECT version, name, sha256, applied_at, execution, {{origin}} FROM {SCHEMA}.applied ORDER BY version"
@@ -263,26 +263,27 @@ def close_interrupted(session: Session) -> None:
 
 
 def begin_attempt(session: Session, job: Job) -> list[Command]:
-    """Commands of a transaction that records the intent. The fourth one's row is the attempt's id, and that of the
-    attempt that began with the file's first unit: the same, unless this one resumes."""
+    """Commands of a transaction that records the intent, and sets the session's limits. The third one's row is the
+    attempt's id, and that of the attempt that began with the file's first unit: the same, unless this one resumes."""
     newest = f"SELECT coalesce(resumes, id) FROM {SCHEMA}.attempts WHERE version = $2::numeric ORDER BY id DESC LIMIT 1"
     file = job.migration.version, job.migration.name, job.migration.sha256
     insert = Command(
         f"INSERT INTO {SCHEMA}.attempts"
         " (action, version, name, sha256, package, execution, execution_start, requested_by, resumes, lock_holder) "
         f"SELECT $1, $2::numeric, $3, $4, $5, $6, $7, $8, {f'({newest})' if job.done else 'NULL::bigint'}, "
-        f"({HELD_BY_US}) RETURNING id, coalesce(resumes, id)",
+        f"{HELD_BY_US} RETURNING id, coalesce(resumes, id)",
         [job.action, *file, job.package, session.execution, job.execution_start, job.requested_by],
     )
-    # Losing the record of an intent in a server crash is harmless, and an asynchronous commit saves a wait.
-    return [BEGIN, OURS, Command("SET LOCAL synchronous_commit = off"), insert, COMMIT]
+    # The limits are the session's, so that a SET of the file's own overrides them in all of its units. The reset undoes
+    # them.
+    return [BEGIN, ours_and_limits(job.limits.lock_timeout, job.limits.statement_timeout), insert, COMMIT]
 
 
 def add_unit(attempt: int, first: int, number: int, tokens: str) -> Command:
     """Records that a unit (`number` from 1), but not the last one, is committed; belongs into its transaction."""
     return Command(
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
-        f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, ({HELD_BY_US}))",
+        f"VALUES ($1::bigint, $2::integer, $3, $4::bigint, {HELD_BY_US})",
         [first, number, tokens, attempt],
     )
 
@@ -293,7 +294,7 @@ def finish_attempt(attempt: int, result: str, error: MigratorError | None = None
     kept = "CASE WHEN $3::jsonb IS NOT NULL THEN coalesce(error, '{}') || $3::jsonb END"
     return Command(
         f"UPDATE {SCHEMA}.attempts SET finished_at = clock_timestamp(), result = $2, error = {kept}, "
-        f"lock_holder = ({HELD_BY_US}) WHERE id = $1::bigint",
+        f"lock_holder = {HELD_BY_US} WHERE id = $1::bigint",
         [attempt, result, document],
     )
 
@@ -317,25 +318,27 @@ def remove_applied(migration: Migration) -> Command:
 
 
 def read_records(job: Job) -> list[Command]:
-    """The hash of this migration's record, the one that it has or will have; and what `Records` are made of."""
-    own = f"SELECT {_HASH.format('sha256', 'version')} FROM {SCHEMA}.applied WHERE version = $1::numeric"
-    params: list[Param] = [job.migration.version]
-    if job.action == "apply":
-        own, params = f"SELECT {_HASH.format('$2::text', '$1')}", [*params, job.script.sha256]
-    return [Command(own, params), Command(f"SELECT {_RECORDS} FROM {SCHEMA}.applied")]
+    """What `Records` are made of; and, to roll back, the hash of the text in this migration's record."""
+    own = Command(f"SELECT sha256 FROM {SCHEMA}.applied WHERE version = $1::numeric", [job.migration.version])
+    return [Command(f"SELECT {_RECORDS} FROM {SCHEMA}.applied"), *([own] if job.action == "rollback" else [])]
 
 
-def prove(job: Job, number: int, attempt: int, first: int, records: Records) -> Command:
-    """Fails (22012, division by zero) unless what a unit has just recorded is there, and `applied` has these records.
-    Belongs right before COMMIT. It reads all of `applied`: 2 ms where that has 10,000 rows."""
-    made = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3"
+def prove(job: Job, number: int, attempt: int, first: int, records: Records, sha256: str) -> Command:
+    """Fails (22012, division by zero) unless what a unit has just recorded is there, and `applied` has these records
+    and, after the last unit, one more or one less, that of this text. Belongs right before COMMIT. Its row ends with
+    the records that there are now. It reads all of `applied`: 2 ms where that has 10,000 rows."""
+    made, sign = "units WHERE first_attempt = $1::bigint AND number = $2::integer AND tokens = $3", ""
     params: list[Param] = [first, number + 1, job.unit(number).tokens]
     if job.is_last(number):
-        made, params = "attempts WHERE id = $1::bigint AND result = $2", [attempt, job.result]
+        made, sign = "attempts WHERE id = $1::bigint AND result = $2", "+" if job.action == "apply" else "-"
+        params = [attempt, job.result, job.migration.version, sha256]
+    own = f"(SELECT {_HASH.format('$4::text', '$3')})" if sign else ""
     count, hashes = len(params) + 1, len(params) + 2
+    one = f"{sign} 1" if sign else ""
+    expected = f"(${count}::bigint {one}, ${hashes}::numeric {sign} {own})"
     return Command(
-        f"SELECT 1 / (EXISTS (SELECT FROM {SCHEMA}.{made}) "
-        f"AND ({_RECORDS}) = (${count}::bigint, ${hashes}::numeric))::integer FROM {SCHEMA}.applied",
+        f"SELECT 1 / (EXISTS (SELECT FROM {SCHEMA}.{made}) AND ({_RECORDS}) = {expected})::integer, {_RECORDS} "
+        f"FROM {SCHEMA}.applied",
         [*params, *records],
     )
 

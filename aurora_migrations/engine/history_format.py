@@ -42,7 +42,7 @@ def _grants_like_attempts(table: str) -> str:
 
 
 # Upgrades from one format to the next, starting with no history. Only ever append: databases out there are at any of
-# these. `lock_holder` is NOT NULL and read from pg_locks, so that no row can be written without the run lock.
+# these. `lock_holder` is NOT NULL, and NULL is what we get without the run lock: no row can be written without it.
 FORMATS: list[tuple[str, ...]] = [
     (
         f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",

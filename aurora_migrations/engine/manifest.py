@@ -39,6 +39,7 @@ _UNWRITTEN = "The package was put together without one, or the folder is another
 _DAMAGED = "It was edited, or cut short when it was copied, or another version of the product wrote it."
 INDEX, DETAILS = "manifest.json", "manifest.details"
 _NAME = "aurora-migrations manifest"
+_SMALL, _KEPT = 4_096, 2_000  # bytes of the details of a small file; files
 _SHOWN = 5  # names of files in one message
 
 
@@ -63,6 +64,7 @@ class Manifest:
         self._folder = folder
         digest, entries, self.replayed_on = _read_index(folder)
         self._entries = {entry.version: entry for entry in entries}
+        self._small: dict[tuple[Action, int], Script] = {}
         found = discover(folder)
         here = {name for migration in found.migrations for name in migration.files}
         there = {name for entry in entries for name in entry.hashes}
@@ -92,8 +94,14 @@ class Manifest:
         return []
 
     def script(self, action: Action, migration: Migration) -> Script:
-        (data,) = self._read_details([migration])
-        return script_of(data[action])
+        key = action, migration.version
+        if (script := self._small.get(key)) is None:
+            (data,) = self._read_details([migration])
+            script = script_of(data[action])
+            # A run asks three times for each: those of small files are kept, which takes little memory.
+            if self._entries[migration.version].length <= _SMALL and len(self._small) < _KEPT:
+                self._small[key] = script
+        return script
 
     def scripts(self, migrations: Iterable[Migration]) -> Iterator[Script]:
         return (script_of(data["apply"]) for data in self._read_details(migrations))

@@ -232,7 +232,7 @@ def _names_in(entry: os.DirEntry[str]) -> list[str]:
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """The text in blocks of about 1 MiB, without byte order mark, with LF line ends."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:  # its blocks are large, and most files are one
         block = file.read(_CHUNK).removeprefix(codecs.BOM_UTF8)
         while block:
             while block.endswith(b"\r") and (more := file.read(1)):

@@ -92,8 +92,9 @@ class RunningAttempt:
         self._progress: Progress | None = None  # of a statement that may outlive the run
         self._id = 0  # in the history
         self._first = 0  # the id of the attempt that began with the file's first unit: this one, unless it resumes
-        self._records = Records(0, 0)  # of `applied`, when the attempt began
-        self._own_hash = 0  # of this migration's record
+        self._records = Records(0, 0)  # of `applied`, as this attempt or the one before has found or left them
+        self._proof: Command | None = None  # the last one that was made
+        self._sha256 = job.script.sha256  # of the text in this migration's record
 
     def run(self) -> AttemptResult:
         """Runs the units that aren't committed yet.
@@ -137,7 +138,7 @@ class RunningAttempt:
                     raise CommitUnknown(self._id, number, failed, commit_sent=False) from error
                 self._record_failure(failed)
                 raise failed from error
-        session.records = self._records_after(job.remaining[-1])
+        session.records = None if job.detaches else self._records
         if job.detaches:
             result.effects, result.checks = self._check_applied()
         return result
@@ -146,23 +147,23 @@ class RunningAttempt:
         """Records the attempt and opens the first transaction. Nothing in that transaction takes a snapshot, so that a
         file may begin with SET TRANSACTION."""
         session, job = self._session, self._job
-        intent, (own, *records) = history.begin_attempt(session, job), history.read_records(job)
+        intent, (records, *own) = history.begin_attempt(session, job), history.read_records(job)
         known, session.records = session.records, None
-        # For the session, so that a SET of the file's own overrides them in all of its units. The reset undoes them.
-        limits = _limits("SESSION", job.limits.lock_timeout, job.limits.statement_timeout)
-        reading = [own] if known else [own, *records]
+        reading = own if known else [records, *own]
         opening = [] if job.done else self._opening(0)
         try:
-            answers = session.wire.execute_pipeline([*intent[:-1], *reading, *limits, COMMIT, *opening])
+            answers = session.wire.execute_pipeline([*intent[:-1], *reading, COMMIT, *opening])
         except BatchError as error:
             session.roll_back()
             state = partial_state(job, job.done) if job.done else None
             raise runner_error(session, job, error).but(state=state) from error
-        ids, hashes, whole = answers[3:6]
-        if not (ids and hashes):
+        ids, *found = answers[2 : 3 + len(reading)]
+        if not (ids and all(found)):
             raise history_changed(session, job, MigratorError.state)
-        self._id, self._first, self._own_hash = (int(str(number)) for number in (*ids[0], *hashes[0]))
-        self._records = Records(*(known or (int(str(number)) for number in whole[0])))
+        self._id, self._first = (int(str(number)) for number in ids[0])
+        self._records = Records(*known) if known else _records_in(found[0])
+        if own:
+            self._sha256 = str(found[-1][0][0])
 
     def _resume(self) -> None:
         """Repeats the settings that committed units had made in their session, and opens the next transaction."""
@@ -266,7 +267,7 @@ class RunningAttempt:
         if text is not None:
             self._run_alone(number, text)
         try:
-            self._execute(done)
+            self._proved(self._execute(done), done)
         except ConnectionLost as lost:
             raise CommitUnknown(self._id, number, lost) from lost
 
@@ -280,7 +281,7 @@ class RunningAttempt:
         commands = [Command(text.decode()), *record]
         sent = time.monotonic()
         try:
-            session.wire.execute_pipeline(commands, self._watch(message, None))
+            self._proved(session.wire.execute_pipeline(commands, self._watch(message, None)), commands)
         except BatchError as error:
             if connection_lost(error.error):
                 raise CommitUnknown(self._id, number, not_retried(runner_error(session, job, error))) from error
@@ -405,7 +406,7 @@ class RunningAttempt:
         session, job = self._session, self._job
         if not (reading := commands_for(job, session.server.major)):
             return Effects()
-        limits = _limits("LOCAL", job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
+        limits = _limits(job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
         answers = self._execute([_DEFERRED, *limits, *AS_OURSELVES, *reading], of_file=(0,))
         try:
             return judge(
@@ -424,7 +425,7 @@ class RunningAttempt:
         if not rows and not queries:
             return []
         statement_timeout = budget.cap_timeout(job.limits.statement_timeout)
-        limits = _limits("LOCAL", job.limits.lock_timeout, statement_timeout)
+        limits = _limits(job.limits.lock_timeout, statement_timeout)
         self._execute([_DEFERRED, *session.reset_commands, *limits], of_file=(0,))
         try:
             return check_expectations(session, job.migration.label, job.file, rows, queries)
@@ -435,13 +436,18 @@ class RunningAttempt:
         """Commits a unit with its record, and opens the next one's transaction in the same round trip."""
         # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
         statement_timeout = budget.cap_timeout(self._job.limits.statement_timeout)
-        limits = _limits("LOCAL", budget.remaining_ms(), statement_timeout) if budget.is_running else []
+        limits = _limits(budget.remaining_ms(), statement_timeout) if budget.is_running else []
         report = [REPORT] if writes_rows(self._job, self._session.server.major) else []
         commands = [*limits, _DEFERRED, *self._record(number, limits), *report, COMMIT]
         try:  # a failure of COMMIT: what the file deferred, or serialization
-            self._execute([*commands, *self._opening(number + 1)], of_file=(len(limits), len(commands) - 1))
+            answers = self._execute([*commands, *self._opening(number + 1)], of_file=(len(limits), len(commands) - 1))
+            self._proved(answers, commands)
         except ConnectionLost as lost:
             raise CommitUnknown(self._id, number, lost) from lost
+
+    def _proved(self, answers: Sequence[Sequence[Row]], commands: Sequence[Command]) -> None:
+        """Keeps what the proof among these commands has found in `applied`."""
+        self._records = _records_in(answers[next(n for n, each in enumerate(commands) if each is self._proof)])
 
     def _execute(self, commands: Sequence[Command], of_file: Sequence[int] = ()) -> list[list[Row]]:
         """Sends statements of our own. The failure of one of those with these indexes is an error of the file."""
@@ -454,7 +460,7 @@ class RunningAttempt:
 
     def _record(self, number: int, limits: Sequence[Command] = ()) -> list[Command]:
         job, attempt, first = self._job, self._id, self._first
-        proof = history.prove(job, number, attempt, first, self._records_after(number))
+        self._proof = proof = history.prove(job, number, attempt, first, self._records, self._sha256)
         if not job.is_last(number):
             return [*AS_OURSELVES, history.add_unit(attempt, first, number + 1, job.unit(number).tokens), proof]
         applies = job.action == "apply"
@@ -463,13 +469,6 @@ class RunningAttempt:
         if prepares_nothing(job):  # so that the queries of its effects stay prepared for the next file
             reset = tuple(command for command in reset if command.sql != DEALLOCATE)
         return [*reset, *limits, OURS, done, history.finish_attempt(attempt, job.result), proof]
-
-    def _records_after(self, number: int) -> Records:
-        """What `applied` must contain after a unit."""
-        if not self._job.is_last(number):
-            return self._records
-        sign = 1 if self._job.action == "apply" else -1
-        return Records(self._records.number + sign, self._records.hashes + sign * self._own_hash)
 
     def _record_failure(self, error: MigratorError) -> None:
         """Rolls back and records the failed attempt. If that fails, too, the first error is raised all the same: the
@@ -481,8 +480,14 @@ class RunningAttempt:
             self._session.execute(BEGIN, *AS_OURSELVES, done, *report, COMMIT)
 
 
-def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:
+def _records_in(rows: Sequence[Row]) -> Records:
+    """The last two columns of a row."""
+    number, hashes = rows[0][-2:]
+    return Records(int(str(number)), int(str(hashes)))
+
+
+def _limits(lock_timeout: int, statement_timeout: int) -> list[Command]:
     return [
-        Command(f"SET {scope} lock_timeout = {lock_timeout}"),
-        Command(f"SET {scope} statement_timeout = {statement_timeout}"),
+        Command(f"SET LOCAL lock_timeout = {lock_timeout}"),
+        Command(f"SET LOCAL statement_timeout = {statement_timeout}"),
     ]

@@ -17,7 +17,7 @@ import pytest
 from psycopg import errors
 
 from aurora_migrations.compiler.locks import rules
-from aurora_migrations.compiler.locks.effects import Answer, Effect, effects
+from aurora_migrations.compiler.locks.effects import Answer, Effect, file_effects
 from aurora_migrations.compiler.locks.syntax_tree import quoted
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.embedded.binaries import Installation
@@ -639,7 +639,7 @@ def prepared(server: Server, setup: str) -> Iterator[Database]:
 
 
 def predicted(sql: str, relation: str) -> Effect:
-    found = [effect for effect in effects(parse(sql.encode()))[-1] if effect.table == relation]
+    found = [effect for effect in file_effects(parse(sql.encode())).effects[-1] if effect.table == relation]
     assert len(found) == 1
     return found[0]
 
@@ -772,7 +772,7 @@ def test_what_is_done_concurrently_reads_the_table_without_stopping_writers(sql:
         before = settled_scans_of_t(connection)
         connection.execute(sql)
         assert (scans_of_t(connection) > before) == reads
-    (effect,) = effects(parse(sql.encode()))[0]
+    (effect,) = file_effects(parse(sql.encode())).effects[0]
     assert (effect.scans is Answer.YES, effect.reads_blocked, effect.writes_blocked) == (reads, False, False)
 
 
@@ -836,7 +836,7 @@ def test_a_domain_of_the_same_file_tells_whether_the_table_is_rewritten(shared_s
     create = "create domain over_five as int check (value > 5); create domain any_number as int;"
     for domain, rewritten in (("over_five", True), ("any_number", False)):
         alter_ = f"alter table t add column n {domain}"
-        effect = effects(parse(f"{create}{alter_}".encode()))[-1][0]
+        effect = file_effects(parse(f"{create}{alter_}".encode())).effects[-1][0]
         assert effect.rewrites is (Answer.YES if rewritten else Answer.NO)
         assert (f"{ALTER}AddColumn: constrained domain" in effect.rules) == rewritten
         assert shared_session.measure(f"{create}{alter_}")["t"].new_file == rewritten

@@ -489,7 +489,7 @@ def test_unit_that_drops_the_run_lock_is_rolled_back_though_its_file_goes_on(dat
 def test_run_lock_that_another_session_has_taken_meanwhile_is_not_ours(database, migrations) -> None:
     wait = "WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid())"
     pause = f"DO $$ BEGIN {wait} LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;"
-    migrations.write("001_drops.sql", f"CREATE TABLE a ();\n{DROPS['by its key']}\n{pause}\n")
+    migrations.write("001_drops.sql", f"CREATE TABLE a ();\n{DROPS['built in a block']}\n{pause}\n")
     with database.connect() as other:
         take = (other.execute, f"SELECT pg_advisory_lock({RUN_LOCK})")
         others: list[Task] = []
@@ -516,7 +516,7 @@ def test_file_may_use_advisory_locks_of_its_own(database, migrations) -> None:
     migrations.write("001_locks.sql", text)
     migrations.write("002_after.sql", "CREATE TABLE b AS SELECT count(*) FROM pg_locks WHERE locktype = 'advisory';")
     apply(database, migrations)
-    assert database.query("TABLE b") == [(1,)]  # the run lock
+    assert database.query("TABLE b") == [(2,)]  # the run lock, and the shared one that goes with it
     assert locks(database) == []
 
 

@@ -238,7 +238,7 @@ class Moments:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         for name in ("execute_pipeline", "execute_script"):
             patch.setattr(Wire, name, self._counted(getattr(Wire, name)))
-        patch.setattr(Wire, "_results", self._flushed(Wire._results))
+        patch.setattr(Wire, "_flush", self._flushed(Wire._flush))
 
     def _counted(self, send: Callable[..., object]) -> Callable[..., object]:
         def sends(wire: Wire, message: object, *more: object) -> object:
@@ -248,12 +248,10 @@ class Moments:
 
         return sends
 
-    def _flushed(self, results: Callable[..., object]) -> Callable[..., object]:
-        def after_sending(wire: Wire) -> object:
-            while wire._pgconn.flush():
-                pass
+    def _flushed(self, flush: Callable[[Wire], None]) -> Callable[[Wire], None]:
+        def after_sending(wire: Wire) -> None:
+            flush(wire)
             self._at("before the answer")
-            return results(wire)
 
         return after_sending
 

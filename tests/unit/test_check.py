@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from aurora_migrations.cli import findings
 from aurora_migrations.compiler.check import Checked, annotation, check, of_hazards, of_problems, write_manifest
 from aurora_migrations.compiler.hazards import PASSWORD
+from aurora_migrations.engine.errors import InvalidInput
 from aurora_migrations.engine.manifest import DETAILS, INDEX, Manifest
 from aurora_migrations.engine.migrations import Problem, discover
 from aurora_migrations.engine.options import Options
@@ -357,3 +360,36 @@ def test_problems_are_told_the_same_way():
         "::error file=m/y,title=syntax::whole",
     ]
     assert [undo(line)[0] for line in of_problems([Problem("y", "r", 1, 1)], "t", level="warning")] == ["warning"]
+
+
+def test_large_folder_is_checked_in_several_processes_with_the_same_result(tmp_path, monkeypatch) -> None:
+    texts = [
+        "CREATE TABLE thing0 ();",
+        "ALTER TABLE thing0 DROP COLUMN a;",
+        "ALTER TABLE thinh0 ADD b int;",
+        "SELEC 1;",
+    ]
+    for number in range(60):
+        text = texts[number % len(texts)].replace("0", str(number // 4))
+        (tmp_path / f"{number:03}_x.sql").write_text(text)
+    package = discover(tmp_path)
+    at_once = check(package)
+    monkeypatch.setattr("aurora_migrations.compiler.check._LARGE", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 3}, raising=False)
+    shared = check(package)
+    assert [file.without_trees() for file in shared] == [file.without_trees() for file in at_once]
+    assert [file.notes for file in shared] == [file.notes for file in at_once]
+    assert [str(each) for each in findings.find(shared, "warning")] == [
+        str(each) for each in findings.find(at_once, "warning")
+    ]
+    assert sum(len(file.warnings) for file in shared) > 10
+
+
+def test_error_of_a_share_is_raised_as_if_there_were_one_process(tmp_path, monkeypatch) -> None:
+    for number in range(4):
+        (tmp_path / f"{number:03}_x.sql").write_text("ALTER TABLE a DROP COLUMN b;")
+    monkeypatch.setattr("aurora_migrations.compiler.check._LARGE", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2}, raising=False)
+    monkeypatch.setattr("aurora_migrations.compiler.squawk.find_program", lambda: str(tmp_path / "none"))
+    with pytest.raises(InvalidInput, match="squawk can't be started"):
+        check(discover(tmp_path))

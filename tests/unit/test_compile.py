@@ -20,6 +20,7 @@ from aurora_migrations.compiler import squawk
 from aurora_migrations.compiler.check import check
 from aurora_migrations.compiler.compile import Compiled, compile_text
 from aurora_migrations.compiler.folder_source import Compiler
+from aurora_migrations.compiler.parser import WHOLE
 from aurora_migrations.compiler.token_hash import token_hash, unit_hash
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.migrations import discover, position, read_text
@@ -428,7 +429,7 @@ def test_large_file_is_understood_to_its_last_statement(tmp_path) -> None:
     text += b"LANGUAGE sql BEGIN ATOMIC\nSELECT 1;\nSELECT 2;\nEND;\n"
     (tmp_path / "1_a.sql").write_bytes(text)
     (checked,) = check(discover(tmp_path))
-    assert len(LARGE) > live.WHOLE
+    assert len(LARGE) > WHOLE
     assert checked.compiled
     statements = checked.compiled.script.statements
     assert len(statements) == ROWS + 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aurora_migrations.compiler.locks.created_objects import changed_relations
+from aurora_migrations.compiler.locks.changed_tables import changed_relations
 from aurora_migrations.compiler.parser import parse
 
 CHANGED = [

@@ -4,14 +4,14 @@ import pytest
 
 from aurora_migrations.compiler.locks import rules
 from aurora_migrations.compiler.locks.created_objects import CreatedObjects
-from aurora_migrations.compiler.locks.effects import Answer, Effect, caveat, effects
+from aurora_migrations.compiler.locks.effects import Answer, Effect, caveat, file_effects
 from aurora_migrations.compiler.locks.match import touches
 from aurora_migrations.compiler.parser import parse
 from tests.bounds import NO_HANG
 
 
 def of(text: str) -> list[tuple[Effect, ...]]:
-    return effects(parse(text.encode()))
+    return file_effects(parse(text.encode())).effects
 
 
 def last(text: str) -> tuple[Effect, ...]:
@@ -337,7 +337,7 @@ def test_a_domain_that_was_taken_back_is_unknown_again():
 @NO_HANG
 def test_savepoints_by_the_thousand_take_no_time_with_their_square():
     statements = parse(b"SAVEPOINT a; CREATE TABLE t (id int); ROLLBACK TO b; ROLLBACK TO a;" * 10_000)
-    assert len(effects(statements)) == 40_000
+    assert len(file_effects(statements).effects) == 40_000
 
 
 def test_a_table_of_another_schema_is_another_table():
@@ -423,7 +423,7 @@ def test_a_note_says_what_no_rule_can_see(statement: str, part: str):
 )
 def test_statements_that_touch_no_table_have_no_effect_and_no_note(statement: str):
     parsed = parse(statement.encode())
-    assert effects(parsed) == [()]
+    assert file_effects(parsed).effects == ((),)
     assert named(statement) == (("s",) if statement == "CREATE SEQUENCE s" else ())
     assert caveat(parsed[0].node) == ""
 

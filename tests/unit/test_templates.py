@@ -16,7 +16,7 @@ from aurora_migrations.cli.verbs.new import TEMPLATES, Draft, draft
 from aurora_migrations.compiler.check import Checked, check
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.compiler.folder_source import Compiler
-from aurora_migrations.compiler.locks.effects import Answer, effects
+from aurora_migrations.compiler.locks.effects import Answer, file_effects
 from aurora_migrations.compiler.parser import parse
 from aurora_migrations.engine.errors import InvalidFile, InvalidInput
 from aurora_migrations.engine.migrations import discover
@@ -82,7 +82,7 @@ def test_locks_in_the_comments_are_those_that_the_compiler_tells(name: str, name
         claimed = {
             (line[1], line[2]) for line in re.finditer(r"(?m)^-- Takes ([A-Z ]+) on (.+?)(?=[,:]| but )", each.text)
         }
-        of_this = {(e.lock, e.table) for of_one in effects(parse(each.text.encode())) for e in of_one}
+        of_this = {(e.lock, e.table) for of_one in file_effects(parse(each.text.encode())).effects for e in of_one}
         assert claimed == of_this, each
         told |= of_this
     assert told
@@ -97,7 +97,9 @@ def test_comments_say_who_waits_as_the_compiler_does() -> None:
     every = [made for name, names in ALL for made in draft(name, names)]
     every += draft("index", {**PARTITIONED, "partition": PARTITIONS})
     for each in every:
-        for statement, of_one in zip(parse(each.text.encode()), effects(parse(each.text.encode())), strict=True):
+        for statement, of_one in zip(
+            parse(each.text.encode()), file_effects(parse(each.text.encode())).effects, strict=True
+        ):
             above = each.text.encode()[: statement.start].decode().rpartition("\n\n")[2]
             for said in blocked:
                 if said in above:
@@ -111,7 +113,7 @@ def test_no_strong_lock_is_held_while_a_table_is_read(name: str) -> None:
     found_reading = False
     for each in draft(name, FILLED[name]):
         compiled = compile_text("x.sql", each.text.encode(), Options())
-        found = effects(compiled.statements)
+        found = file_effects(compiled.statements).effects
         for unit in compiled.script.units:
             inside = [effect for of_one in found[slice(*unit.statements)] for effect in of_one]
             reads = any(effect.scans is Answer.YES for effect in inside)
@@ -223,7 +225,7 @@ def test_locks_of_a_partitioned_index_are_those_that_the_compiler_tells() -> Non
     for each in draft("index", {**PARTITIONED, "partition": PARTITIONS}):
         claimed = re.findall(r"(?m)^-- Takes ([A-Z ]+) on (.+?)(?=[,:])", each.text)
         alone = [parse(statement.text) for statement in parse(each.text.encode())]
-        assert claimed == [(e.lock, e.table) for statements in alone for e in effects(statements)[0]]
+        assert claimed == [(e.lock, e.table) for statements in alone for e in file_effects(statements).effects[0]]
 
 
 def test_partitions_that_are_not_named_stay_to_be_filled_in(migrations: Migrations) -> None:

@@ -1,22 +1,19 @@
 """The objects that a file has created so far. Nobody else can use them yet, so nothing done to them blocks anyone.
 
 What may have been there before doesn't count: what IF NOT EXISTS or OR REPLACE may have found, and what ROLLBACK TO has
-undone. At the end, the tables that a file changes, for verify.
+undone.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import postgast
 
 from aurora_migrations.compiler.locks import syntax_tree
-from aurora_migrations.compiler.locks.match import RELATIONS, is_serial, touches
-from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, ROW_SHARE
+from aurora_migrations.compiler.locks.match import RELATIONS, is_serial
 from aurora_migrations.compiler.locks.syntax_tree import Name
-from aurora_migrations.compiler.parser import Statement
 
 _pb = postgast.pg_query_pb2
 _OBJECT = _pb.ObjectType.Name
@@ -24,7 +21,7 @@ _TYPES = ("OBJECT_TYPE", "OBJECT_DOMAIN")
 _FUNCTIONS = ("OBJECT_FUNCTION", "OBJECT_PROCEDURE", "OBJECT_ROUTINE", "OBJECT_AGGREGATE")
 _NAMED_BY_THEMSELVES = (*RELATIONS, *_TYPES, *_FUNCTIONS)  # unlike a column or a trigger, which is named in its table
 _ON_A_RELATION = frozenset({"AlterTableStmt", "IndexStmt", "ReindexStmt", "RenameStmt", "AlterObjectSchemaStmt"})
-_TEMPORARY = "pg_temp"
+TEMPORARY = "pg_temp"
 _UNKNOWN = ""  # the schema of names without one, once search_path is set in a way that isn't analysed
 _NAME_LENGTH = 63  # bytes; PostgreSQL cuts a longer name
 
@@ -52,8 +49,8 @@ class CreatedObjects:
         """The same for all spellings of one relation."""
         if name.schema:
             return name
-        is_temporary = self._exists((_TEMPORARY, name.name))
-        return Name(_TEMPORARY if is_temporary else self._schema, name.name)
+        is_temporary = self._exists((TEMPORARY, name.name))
+        return Name(TEMPORARY if is_temporary else self._schema, name.name)
 
     def is_new(self, name: Name) -> bool:
         return self._exists(self.resolve(name))
@@ -71,12 +68,18 @@ class CreatedObjects:
             yield syntax_tree.inner(element)
         self._schema = before
 
+    def has_all_of(self, node: Any) -> bool:
+        """Whether a statement changes only objects that earlier ones of the file have created."""
+        changed = list(_changed(node))
+        return bool(changed) and all(map(self.is_new, changed))
+
     def follow(self, node: Any) -> None:
+        """Takes in what a statement has done."""
         kind = node.DESCRIPTOR.name
         if kind == "DropStmt":
             if _OBJECT(node.remove_type) == "OBJECT_SCHEMA":
                 self._dropped_schemas.update((each.string.sval, self._count) for each in node.objects)
-            for name in map(self.resolve, _dropped(node)):
+            for name in map(self.resolve, dropped(node)):
                 self._created.pop(name, None)
                 self._indexes.pop(name, None)
         elif kind in ("RenameStmt", "AlterObjectSchemaStmt"):
@@ -123,7 +126,7 @@ class CreatedObjects:
         if name is None or (is_rename and _OBJECT(node.rename_type) not in _NAMED_BY_THEMSELVES):
             return
         old = self.resolve(name)
-        new = _new_name(node, old)
+        new = new_name(node, old)
         if is_rename and _OBJECT(node.rename_type) in _FUNCTIONS:
             new = _function(*new)
         if old in self._indexes:
@@ -168,23 +171,11 @@ class CreatedObjects:
             self._places[name].pop()
 
 
-def on_new_objects(statements: Sequence[Statement]) -> set[int]:
-    """The numbers of the statements that change only what earlier statements of the file have created."""
-    objects, found = CreatedObjects(), set()
-    for number, statement in enumerate(statements):
-        changed = list(_changed(statement.node))
-        if changed and all(map(objects.is_new, changed)):
-            found.add(number)
-        for node in objects.flatten(statement.node):
-            objects.follow(node)
-    return found
-
-
 def _changed(node: Any) -> Iterable[Name]:
     """The objects that a statement changes, of the kinds of statements that squawk's rules are about."""
     kind = node.DESCRIPTOR.name
     if kind == "DropStmt":
-        return _dropped(node)
+        return dropped(node)
     if kind == "TruncateStmt":
         relations = node.relations if node.behavior != _pb.DROP_CASCADE else ()
         return (syntax_tree.of_range(each.range_var) for each in relations)
@@ -207,12 +198,14 @@ def _altered(node: Any) -> Name | None:
     return None
 
 
-def _new_name(node: Any, old: Name) -> Name:
+def new_name(node: Any, old: Name) -> Name:
+    """Of what is renamed, or gets another schema."""
     is_rename = node.DESCRIPTOR.name == "RenameStmt"
     return Name(old.schema, node.newname) if is_rename else Name(node.newschema, old.name)
 
 
-def _dropped(node: Any) -> Iterator[Name]:
+def dropped(node: Any) -> Iterator[Name]:
+    """What a DROP names, of the kinds that are named by themselves."""
     names = (_listed(_OBJECT(node.remove_type), each) for each in node.objects)
     return (name for name in names if name is not None)
 
@@ -274,7 +267,7 @@ def _created(node: Any) -> Iterator[Name]:
 
 def _is_certain(node: Any, relation: Any) -> bool:
     """Whether a CREATE creates its relation for certain, or one that nobody else could be using."""
-    return not node.if_not_exists or syntax_tree.of_range(relation).schema == _TEMPORARY
+    return not node.if_not_exists or syntax_tree.of_range(relation).schema == TEMPORARY
 
 
 def _sequences(table: Any, definitions: Iterable[Any]) -> Iterator[Name]:
@@ -291,58 +284,3 @@ def _sets_search_path(node: Any) -> bool:
     if node.DESCRIPTOR.name == "DoStmt":
         return any("search_path" in each.def_elem.arg.string.sval.lower() for each in node.args)
     return any(syntax_tree.sets_search_path(target.res_target.val.func_call) for target in node.target_list)
-
-
-# ---- the tables that a file changes, for verify ----
-
-_READS = (ACCESS_SHARE, ROW_SHARE)
-
-
-def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
-    """The relations that a file creates or changes, by the names that they have at its end.
-
-    What it only reads isn't among them, nor what it drops, nor what is temporary. What is done inside a function or a
-    DO block can't be seen. The names are quoted as PostgreSQL quotes, with a schema where the file names or sets one,
-    in the order of their first mention. Views, indexes and sequences may be among them: only the database
-    knows which.
-    """
-    created, found, place = CreatedObjects(), dict[Name, int](), itertools.count()
-    for node in _nodes(statements, created):
-        for touch in touches(node, created.types):
-            if touch.runs and (touch.rule is None or touch.rule.lock not in _READS):
-                found.setdefault(_qualified(created, touch.name), next(place))
-        for name in _renamed(node):
-            old = _qualified(created, name)
-            if old in found:
-                found[_new_name(node, old)] = found.pop(old)
-        for name in _dropped_relations(node):
-            found.pop(_qualified(created, name), None)
-        created.follow(node)
-    return tuple(str(name) for name in sorted(found, key=found.__getitem__) if name.schema != _TEMPORARY)
-
-
-def _nodes(statements: Sequence[Statement], created: CreatedObjects) -> Iterator[Any]:
-    before: Any = None
-    for statement in statements:
-        if statement.node is not before:  # in a dump it is the same for every row
-            yield from created.flatten(statement.node)
-        before = statement.node
-
-
-def _qualified(created: CreatedObjects, name: Name) -> Name:
-    """The name with the schema of the file's own `SET search_path`; without one it is left to the session's."""
-    resolved = created.resolve(name)
-    return name if resolved.schema == "public" else resolved
-
-
-def _dropped_relations(node: Any) -> Iterable[Name]:
-    """Not what has the name of one: such as a trigger or a policy, whose table stays, or a type."""
-    is_dropped = node.DESCRIPTOR.name == "DropStmt" and _OBJECT(node.remove_type) in RELATIONS
-    return _dropped(node) if is_dropped else ()
-
-
-def _renamed(node: Any) -> Iterable[Name]:
-    """The relation that gets another name or schema."""
-    is_rename = node.DESCRIPTOR.name == "RenameStmt" and not node.subname  # else of a column or a constraint
-    is_altered = is_rename or node.DESCRIPTOR.name == "AlterObjectSchemaStmt"
-    return (syntax_tree.of_range(node.relation),) if is_altered and node.HasField("relation") else ()

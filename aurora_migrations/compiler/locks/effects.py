@@ -14,6 +14,7 @@ from typing import Any
 import postgast
 
 from aurora_migrations.compiler.locks import syntax_tree
+from aurora_migrations.compiler.locks.changed_tables import ChangedRelations
 from aurora_migrations.compiler.locks.created_objects import CreatedObjects
 from aurora_migrations.compiler.locks.match import touches
 from aurora_migrations.compiler.locks.rules import STEADY, VOLATILE, Answer, Rule
@@ -41,26 +42,42 @@ class Effect:
         return asdict(self) | {"rewrites": str(self.rewrites), "scans": str(self.scans)}
 
 
-def effects(statements: Sequence[Statement]) -> list[tuple[Effect, ...]]:
-    """The effects of each statement of one file; each relation once, with the strongest lock."""
-    created, found = CreatedObjects(), list[tuple[Effect, ...]]()
-    for before, statement in zip([None, *statements], statements, strict=False):
-        if before is not None and before.node is statement.node:  # in a dump: the same INSERT, another row
+@dataclass(frozen=True)
+class FileEffects:
+    """What a file does to relations, found in one pass over its statements."""
+
+    effects: tuple[tuple[Effect, ...], ...]  # of each statement; each relation once, with the strongest lock
+    on_new: frozenset[int]  # the numbers of statements that change only what earlier ones have created
+    tables: tuple[str, ...]  # those that it changes: see `ChangedRelations`
+
+
+def file_effects(statements: Sequence[Statement]) -> FileEffects:
+    """What the statements of one file do to relations."""
+    created, found, on_new = CreatedObjects(), list[tuple[Effect, ...]](), set[int]()
+    changed = ChangedRelations(created)
+    before: Any = None
+    for number, statement in enumerate(statements):
+        if before is statement.node:  # in a dump: the same INSERT, another row
             found.append(found[-1])
             continue
+        before = statement.node
+        if created.has_all_of(before):
+            on_new.add(number)
         rules: dict[Name, list[tuple[Rule, bool]]] = {}  # of each relation, and whether what it is about runs
         names: dict[Name, Name] = {}  # as first written
-        for node in created.flatten(statement.node):
-            for touch in touches(node, created.types):
+        for node in created.flatten(before):
+            touched = list(touches(node, created.types))
+            for touch in touched:
                 table = created.table_of(touch.name) if touch.on_table else None
                 name, rule = (table, touch.on_table) if table else (touch.name, touch.rule)
                 if rule and not created.is_new(name):
                     resolved = created.resolve(name)
                     names.setdefault(resolved, name)
                     rules.setdefault(resolved, []).append((rule, touch.runs))
+            changed.see(node, touched)
             created.follow(node)
         found.append(tuple(_merged(names[resolved], each) for resolved, each in rules.items()))
-    return found
+    return FileEffects(tuple(found), frozenset(on_new), changed.names)
 
 
 def _merged(table: Name, found: Sequence[tuple[Rule, bool]]) -> Effect:

@@ -253,7 +253,7 @@ def _records(session: Session, request: Request, adoption: Adoption) -> Iterator
         WITH tried AS (
             INSERT INTO {SCHEMA}.attempts (action, version, name, sha256, package, execution, execution_start,
                                            requested_by, lock_holder, finished_at, result)
-            SELECT 'apply', $1::numeric, $2, $3, $6, $7, $8, $9, ({HELD_BY_US}), clock_timestamp(), 'applied'
+            SELECT 'apply', $1::numeric, $2, $3, $6, $7, $8, $9, {HELD_BY_US}, clock_timestamp(), 'applied'
             RETURNING id)
         INSERT INTO {SCHEMA}.applied (version, name, sha256, tokens, sql, attempt, execution, requested_by, origin)
         SELECT $1::numeric, $2, $3, $4, $5, id, $7, $9, $10 FROM tried
@@ -278,7 +278,7 @@ def _origins(adoption: Adoption) -> Iterator[Command]:
         values: list[Any] = [history.source, row.key, history.tool.name, row.checksum, row.applied_at]
         yield Command(
             f"INSERT INTO {SCHEMA}.origins (source, key, tool, checksum, applied_at, version, lock_holder) "
-            f"SELECT $1, $2, $3, $4, $5, $6::numeric, ({HELD_BY_US})",
+            f"SELECT $1, $2, $3, $4, $5, $6::numeric, {HELD_BY_US}",
             [*values, file.version if file else None],
         )
 

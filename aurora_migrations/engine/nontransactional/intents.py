@@ -141,7 +141,7 @@ def add_intent(
     unit = job.unit(number)
     return Command(
         f"INSERT INTO {SCHEMA}.intents (version, action, number, tokens, statement, facts, attempt, lock_holder)"
-        f" VALUES ($1::numeric, $2, $3::integer, $4, $5::jsonb, $6::jsonb, $7::bigint, ({HELD_BY_US}))"
+        f" VALUES ($1::numeric, $2, $3::integer, $4, $5::jsonb, $6::jsonb, $7::bigint, {HELD_BY_US})"
         " ON CONFLICT (version, action, number) DO UPDATE SET (tokens, statement, facts, attempt, lock_holder,"
         " started_at) = (excluded.tokens, excluded.statement, excluded.facts, excluded.attempt, excluded.lock_holder,"
         " excluded.started_at)",
@@ -182,7 +182,7 @@ def resolve(session: Session, migration: Migration, outcome: Literal["applied", 
     )
     record = Command(
         f"INSERT INTO {SCHEMA}.units (first_attempt, number, tokens, attempt, lock_holder) "
-        f"SELECT coalesce(a.resumes, a.id), i.number + 1, i.tokens, a.id, ({HELD_BY_US}) "
+        f"SELECT coalesce(a.resumes, a.id), i.number + 1, i.tokens, a.id, {HELD_BY_US} "
         f"FROM {SCHEMA}.attempts a, (SELECT * {_IN_DOUBT}) i WHERE a.id = i.attempt",
         [version],
     )

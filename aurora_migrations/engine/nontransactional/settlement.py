@@ -149,7 +149,7 @@ def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lam
 
         # It waits for all readers of the table, and outlives its run as the statement does: the next one waits for it.
         claim = (
-            f"UPDATE {SCHEMA}.intents SET lock_holder = ({HELD_BY_US}) "
+            f"UPDATE {SCHEMA}.intents SET lock_holder = {HELD_BY_US} "
             "WHERE version = $1::numeric AND action = $2 AND number = $3::integer"
         )
         as_ourselves(session, Command(claim, [intent.version, intent.action, intent.number]))

@@ -17,6 +17,7 @@ import selectors
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import psycopg
 from psycopg import errors, pq
@@ -113,7 +114,7 @@ class Wire:
         return answers
 
     def _send(self, command: Command, prepared: dict[str, bytes]) -> None:
-        sql, params = command.sql.encode(), [_text(param) for param in command.params]
+        sql, params = _encoded(command.sql), [_text(param) for param in command.params]
         if command.sql == DEALLOCATE:
             self._kept.clear()
         if not command.keep:
@@ -174,25 +175,33 @@ class Wire:
         self.connection.close()
 
     def _read_answers(self, answers: list[list[Row]]) -> psycopg.Error | None:
-        """Collects answers up to the end of the pipeline; returns the first failure."""
-        failure: psycopg.Error | None = None
+        """Collects answers up to the end of the pipeline; returns the first failure. A loop of its own, as there are a
+        few dozen of them for each file, most without rows."""
+        pgconn, failure = self._pgconn, None
+        self._flush()
         while True:
-            for result in self._results():
-                if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                    return failure
-                if result.status in _FAILED:
-                    failure = failure or errors.error_from_result(result)
-                elif failure is None and result.command_status:  # a statement's; preparing one has none
-                    columns = range(result.nfields)
-                    rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
-                    answers.append([tuple(None if value is None else value.decode() for value in row) for row in rows])
-            if self._pgconn.status == pq.ConnStatus.BAD:
-                return failure or psycopg.OperationalError("the connection is lost")
+            while pgconn.is_busy():
+                self._wait(selectors.EVENT_READ)
+            result = pgconn.get_result()
+            if result is None:  # the end of a command
+                if pgconn.status == pq.ConnStatus.BAD:
+                    return failure or psycopg.OperationalError("the connection is lost")
+                continue
+            status = result.status
+            if status == pq.ExecStatus.PIPELINE_SYNC:
+                return failure
+            if status in _FAILED:
+                failure = failure or errors.error_from_result(result)
+            elif failure is None and result.command_status:  # a statement's; preparing one has none
+                answers.append(_rows(result) if status == pq.ExecStatus.TUPLES_OK else [])
+
+    def _flush(self) -> None:
+        while self._pgconn.flush():
+            self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
 
     def _results(self) -> Iterator[pq.abc.PGresult]:
         """The results of the statements sent, one by one, until the server has no more for now."""
-        while self._pgconn.flush():
-            self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE)
+        self._flush()
         while True:
             while self._pgconn.is_busy():
                 self._wait(selectors.EVENT_READ)
@@ -200,8 +209,6 @@ class Wire:
             if result is None:
                 return
             yield result
-            if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                return
 
     def _wait(self, events: int) -> None:
         """Waits for the socket and takes in what arrives."""
@@ -232,6 +239,17 @@ class Wire:
             if stop:
                 self.connection.cancel_safe(timeout=5)
         return 0
+
+
+def _rows(result: pq.abc.PGresult) -> list[Row]:
+    columns = range(result.nfields)
+    rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
+    return [tuple(None if value is None else value.decode() for value in row) for row in rows]
+
+
+@lru_cache(maxsize=256)  # the same for each file
+def _encoded(sql: str) -> bytes:
+    return sql.encode()
 
 
 def _text(param: Param) -> bytes | None:

@@ -34,7 +34,16 @@ _IS_RUN_LOCK = (
     f"l.locktype = 'advisory' AND l.granted AND l.classid = {(RUN_LOCK >> 32) & 0xFFFFFFFF} "
     f"AND l.objid = {RUN_LOCK & 0xFFFFFFFF} AND l.objsubid = 1"
 )
-HELD_BY_US = f"SELECT l.pid FROM pg_catalog.pg_locks l WHERE {_IS_RUN_LOCK} AND l.pid = pg_catalog.pg_backend_pid()"
+# Our process id if we hold the run lock, else NULL. pg_locks shows that, too, but copies the locks of all sessions;
+# unlocking answers whether the lock was ours. Meanwhile our second lock, which is shared, keeps all others out.
+HELD_BY_US = (
+    f"CASE WHEN pg_catalog.pg_advisory_unlock({RUN_LOCK}) "
+    f"THEN CASE WHEN pg_catalog.pg_try_advisory_lock({RUN_LOCK}) THEN pg_catalog.pg_backend_pid() END END"
+)
+_TAKE = f"""
+    SELECT CASE WHEN pg_catalog.pg_try_advisory_lock({RUN_LOCK})
+                THEN pg_catalog.pg_try_advisory_lock_shared({RUN_LOCK}) ELSE false END
+"""
 _HOLDER = f"""
     SELECT l.pid, a.usename, a.application_name,
            pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
@@ -46,10 +55,17 @@ _WAITING = "waiting for another run to end"
 _ENDING = 2.0  # seconds in which a session must be gone whose statement has outlived its run and is done
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds, between two polls
 # Our own statements must mean the same whatever a file, a role or a database has set.
-OURS = Command(
+_OURS = (
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
     "pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('datestyle', 'ISO', true), "
     "pg_catalog.set_config('row_security', 'off', true)"  # an error, where a policy would hide rows of the history
+)
+OURS = Command(_OURS)
+# The same for the record of an intent, and the limits of the file for the session: in one statement, as there is one
+# for each file. Losing the intent in a server crash is harmless, and an asynchronous commit saves a wait.
+_OURS_AND_LIMITS = (
+    f"{_OURS}, pg_catalog.set_config('synchronous_commit', 'off', true), "
+    "pg_catalog.set_config('lock_timeout', $1, false), pg_catalog.set_config('statement_timeout', $2, false)"
 )
 # Between two units the session stays as the file left it; only our own record is written as our own role.
 AS_OURSELVES = (Command("SET LOCAL SESSION AUTHORIZATION DEFAULT"), Command("SET LOCAL ROLE NONE"), OURS)
@@ -211,6 +227,11 @@ class Session:
         return Server(int(pid), recovery == "t", str(version), str(database), str(user))
 
 
+def ours_and_limits(lock_timeout: int, statement_timeout: int) -> Command:
+    """`OURS` for a transaction that needn't be durable, and limits (ms) for the session."""
+    return Command(_OURS_AND_LIMITS, [lock_timeout, statement_timeout])
+
+
 def application_name(execution: str, role: str = "") -> str:
     """The name of a run in pg_stat_activity (63 bytes at most)."""
     return f"aurora-migrations{f'-{role}' if role else ''} {execution}"[:63]
@@ -233,7 +254,7 @@ def acquire_run_lock(
     """
     deadline = time.monotonic() + budget
     pause, holder = _FIRST_PAUSE, None
-    while session.query("SELECT pg_catalog.pg_try_advisory_lock($1::bigint)", RUN_LOCK) != [("t",)]:
+    while session.query(_TAKE) != [("t",)]:
         seen = find_holder(session)
         if seen is not None and (running := doing(seen.pid)):
             seen, deadline = replace(seen, doing=running), time.monotonic() + max(budget, _ENDING)
