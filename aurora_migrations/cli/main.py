@@ -24,6 +24,7 @@ VERBS = {
     "status": "show what is applied and pending, and what is running",
     "plan": "show what a run would do, file by file",
     "verify": "check tables, rows, indexes and lasting expectations",
+    "diff": "compare the schemas of two databases",
     "history": "list every attempt, newest first",
     "rollback": "undo migrations with their down files, newest first",
     "resolve": "record how an interrupted statement ended",

@@ -243,8 +243,11 @@ class _Printer(Listener):
             for check in done.checks:
                 found = "" if check.found == check.expected else f" (found {check.found})"
                 show(f"  verified: {check.promise}{found}")
+            for rows in done.rows:
+                show(f"  rows of {rows}")
             for lock in done.held:
                 show(f"  {lock}")
+        print_warnings(done.warnings)
 
 
 def _running(at: RunningStatement) -> str:
