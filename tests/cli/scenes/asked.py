@@ -195,7 +195,6 @@ INPUT = [
     # ---- the schema file ----
     ("a schema file is somebody else's", _foreign_schema_file),
     ("a schema file is in no folder", lambda s: s.call("replay", "--schema-file", "nowhere/schema.sql")),
-    ("a file to replay has an error", lambda s: s.write(f002_orders="CREATE TABEL a;\n").call("replay")),
     ("the replay's variable is misspelt", _misspelt_variable),
     # ---- the address ----
     ("the address is of another database", lambda s: s.on("run", url="mysql://app:secret@127.0.0.1/shop")),
@@ -269,6 +268,7 @@ INPUT = [
     ("a file allows a statement more time than a call has", _longer_than_a_call),
 ]
 FILES = [
+    ("a file to replay has an error", lambda s: s.write(f002_orders="CREATE TABEL a;\n").call("replay")),
     ("a file is no SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("run")),
     ("names that fit no rule, and a folder", _everything_wrong),
     ("what isn't run, all at once", lambda s: s.write(**REFUSED).on("run")),
