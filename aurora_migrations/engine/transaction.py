@@ -380,8 +380,10 @@ class RunningAttempt:
         session, job = self._session, self._job
         if not (reading := commands_for(job, session.server.major)):
             return Effects()
-        limits = _limits("LOCAL", job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
-        answers = self._execute([_DEFERRED, *limits, *AS_OURSELVES, *reading], of_file=(0,))
+        # As the file's role, which may read catalogues, too: each statement of ours costs time under the file's locks.
+        statement_timeout = budget.cap_timeout(job.limits.statement_timeout)
+        limits = _limits("LOCAL", budget.remaining_ms(), statement_timeout) if budget.is_running else []
+        answers = self._execute([_DEFERRED, *limits, OURS, *reading], of_file=(0,))
         try:
             return judge(
                 job,

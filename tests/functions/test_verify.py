@@ -200,7 +200,7 @@ def test_table_that_a_file_took_which_was_edited_since_its_rollback_is_not_misse
             for path in machine.migrations.dir.glob("002_*"):
                 path.unlink()
         machine.write_replayed()
-        assert machine.run({"action": "verify"})["message"].endswith("all is as it should be")
+        assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
 
 
 def test_table_of_a_file_that_is_in_again_after_a_rollback_is_missed(machine, database) -> None:
@@ -235,7 +235,7 @@ def test_nothing_is_missed_while_a_file_is_in_in_part(machine, database) -> None
     machine.execution = "second"
     machine.refused("apply", MigrationFailed, package=package)
     machine.execution = "third"
-    assert machine.run({"action": "verify"})["message"].endswith("all is as it should be")
+    assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
 
 
 def test_nothing_is_missed_while_another_run_is_at_work(machine, database) -> None:
@@ -243,7 +243,7 @@ def test_nothing_is_missed_while_another_run_is_at_work(machine, database) -> No
     database.execute("DROP TABLE a")
     machine.execution = "later"
     with holding(database.url, f"SELECT pg_advisory_lock({RUN_LOCK})"):
-        assert machine.run({"action": "verify"})["message"].endswith("all is as it should be")
+        assert machine.run({"action": "verify"})["message"].endswith(": 1 of 1 table is not there")
     machine.refused("verify", VerificationFailed, {"action": "verify"})
 
 

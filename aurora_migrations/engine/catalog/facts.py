@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
+from functools import cache
 
 from aurora_migrations.engine.catalog.parts import OUTSIDE, PARTS, Part
 from aurora_migrations.engine.postgres.protocol import Command, Row
@@ -106,12 +107,13 @@ def query(keys: Collection[Key] | None = None, keep: bool = False) -> Command:
     `Command`; there are few different queries, as they depend on the kinds of keys only."""
     if keys is None:
         return Command(_query(PARTS, limited=False, comments=True))
-    objects = [(key, comment_on(key[1])[0] if key[0] == "comment" else key[0]) for key in keys]
-    parts = [part for part in PARTS if any(_KINDS[kind] is part for _, kind in objects)]
+    kinds = {key: comment_on(key[1])[0] if key[0] == "comment" else key[0] for key in keys}
+    parts = {_KINDS[kind] for kind in kinds.values()}
     comments = any(kind == "comment" for kind, _ in keys)
-    names = sorted({container(key) for key, kind in objects if _KINDS[kind].limited_by})
+    names = sorted({container(key) for key, kind in kinds.items() if _KINDS[kind].limited_by})
     pairs = [parts_of(name) for name in names]
-    return Command(_query(parts, limited=True, comments=comments), [json.dumps(pairs, ensure_ascii=False)], keep)
+    sql = _query(tuple(part for part in PARTS if part in parts), limited=True, comments=comments)
+    return Command(sql, [json.dumps(pairs, ensure_ascii=False)], keep)
 
 
 def facts_of(rows: Iterable[Row]) -> Facts:
@@ -130,7 +132,8 @@ def read_facts(session: Session, keys: Collection[Key] | None = None) -> Facts:
     return found if keys is None else {key: found[key] for key in keys if key in found}
 
 
-def _query(parts: Sequence[Part], limited: bool, comments: bool) -> str:
+@cache
+def _query(parts: tuple[Part, ...], limited: bool, comments: bool) -> str:
     def limit(name: str) -> str:
         return f" AND {name} = n.object" if limited else ""
 

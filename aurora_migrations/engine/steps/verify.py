@@ -54,6 +54,7 @@ class _Catalogue:
 
     drift: Drift = field(default_factory=lambda: Drift(0, (), ()))
     unknown: Mapping[str, str] = field(default_factory=dict)  # files of which nothing is known, with the reason
+    compared: bool = False
     why_not: str = ""  # why it couldn't be compared now
 
     def to_dict(self) -> dict[str, object]:
@@ -120,10 +121,13 @@ class Verification:
             return str(self.step.so_far.get("message") or "Done")
         if self.step.input.action != "verify":
             return success_message(labels, self.target.label if self.target else None, self.already)
-        what = [_count(self.tables, "table"), _count(self.lasting, "lasting promise")]
+        tables, found = _count(self.tables, "table"), "all is as it should be"
+        what, missing = [tables, _count(self.lasting, "lasting promise")], sum(not each.exists for each in self.tables)
         if self.catalogue.drift.expected:
             what.insert(1, f"{self.catalogue.drift.expected} facts of the catalogue")
-        return f"Verified {', '.join(what[:-1])} and {what[-1]}: all is as it should be"
+        if missing and not (self.catalogue.compared and not self.catalogue.unknown):  # rightly or not
+            found = f"{missing} of {tables} {'is' if missing == 1 else 'are'} not there"
+        return f"Verified {', '.join(what[:-1])} and {what[-1]}: {found}"
 
 
 def _milliseconds_since(start: str) -> float | None:
@@ -221,7 +225,7 @@ def _read_drift(step: Step, session: Session, outlines: Mapping[int, Outline], s
         drift = find_drift(expected, found, source.replayed_on == session.server.major, read_building(session))
     if drift.findings and (find_holder(session) is not None or read_state(session) != state):
         return _Catalogue(unknown=expected.unknown, why_not="another run is at work")
-    return _Catalogue(drift, expected.unknown)
+    return _Catalogue(drift, expected.unknown, compared=True)
 
 
 def _read_expected(step: Step, session: Session, outlines: Mapping[int, Outline], state: State) -> Expected:
