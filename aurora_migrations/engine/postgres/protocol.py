@@ -118,7 +118,7 @@ class Wire:
         if command.sql == DEALLOCATE:
             self._kept.clear()
         if not command.keep:
-            self._pgconn.send_query_params(command.sql.encode(), params)
+            self._pgconn.send_query_params(_encoded(command.sql), params)
             return
         name = self._kept.get(command.sql)
         if name is None:
