@@ -157,10 +157,12 @@ def test_a_run_of_the_tool_is_seen(shop: Shop, capsys: pytest.CaptureFixture[str
     with subprocess.Popen(
         command, cwd=shop.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as running:
-        ((pid,),) = until(lambda: shop.database.query(sleeping), "its migration")
-        code = shop.call("adopt", "--confirm", shop.label(2))
-        shop.database.query("SELECT pg_terminate_backend(%s)", (pid,))
-        running.wait(PATIENCE)
+        try:
+            until(lambda: shop.database.query(sleeping), "its migration", PATIENCE * 4)
+            code = shop.call("adopt", "--confirm", shop.label(2))
+        finally:
+            running.kill()
+            shop.database.query(sleeping.replace("pid FROM", "pg_terminate_backend(pid) FROM"))
     error = capsys.readouterr().err
     if shop.peer.locks:
         assert code == 1, error

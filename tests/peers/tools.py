@@ -86,7 +86,7 @@ def _postgres_migrations(folder: Path, number: int, sql: str) -> None:
 
 def _graphile_migrate(folder: Path, number: int, sql: str) -> None:
     """As `graphile-migrate commit` writes it: each hash covers the one before."""
-    _write(folder, ".gmrc", json.dumps({"connectionString": None}))
+    _write(folder, ".gmrc", "{}")
     _write(folder, "migrations/current.sql", "")
     before = sorted((folder / "migrations" / "committed").glob("*.sql"))
     previous = before[-1].read_text().splitlines()[1].removeprefix("--! Hash: ") if before else ""

@@ -73,9 +73,8 @@ def _adopt_parser() -> argparse.ArgumentParser:
         "Takes over a database that another tool has migrated: reads its history, finds the file of each migration, "
         "proves that the files make what is in the database, and records them as applied. Nothing is run, and the "
         "other tool's table stays as it is. Shows what it will record and asks; --confirm NEWEST answers.",
-        "adopt --database-url postgresql://app:secret@localhost/shop",
+        "adopt --env dev",
         "adopt --from db/migrations --database-url postgresql://app:secret@localhost/shop",
-        "adopt --confirm 030 --env dev",
     )
     parser.add_argument(
         "target",
@@ -100,8 +99,8 @@ def _baseline_parser() -> argparse.ArgumentParser:
         "Takes over a database that was made by hand or by a dump: proves that the files up to VERSION make what is in "
         "the database, and records them as applied. Nothing is run. What differs is listed and must be accepted by "
         "name. Shows what it will record and asks; --confirm NEWEST answers.",
+        "baseline 001 --accept public.old_orders --env dev",
         "baseline 001 --database-url postgresql://app:secret@localhost/shop",
-        "baseline 001 --accept public.old_orders --confirm 001 --env dev",
     )
     parser.add_argument("target", metavar="VERSION", help="the last migration that is applied already, such as 001")
     return parser

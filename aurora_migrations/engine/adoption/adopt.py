@@ -233,8 +233,9 @@ def _record(session: Session, request: Request, adoption: Adoption) -> None:
     commands = [*_records(session, request, adoption), *_origins(adoption)]
     count = before + len(adoption.migrations)
     commands += [Command(f"SELECT 1 / (count(*) = $1::bigint)::integer FROM {SCHEMA}.applied", [count]), COMMIT]
+    locks = [histories.lock_tables(session, history)] if history else []
     try:
-        session.wire.execute_pipeline([BEGIN, OURS, *([histories.lock_table(history)] if history else [])])
+        session.wire.execute_pipeline([BEGIN, OURS, *locks])
         if history:
             (rows,) = session.wire.execute_pipeline([Command(history.place.fill(history.tool.rows))])
             if {str(row[0]) for row in rows} != {row.key for row in history.rows}:

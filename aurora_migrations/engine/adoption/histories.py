@@ -165,9 +165,12 @@ def read_place(session: Session, source: str) -> Place | None:
     return Place(*map(str, found[0])) if found else None
 
 
-def lock_table(history: ForeignHistory) -> Command:
-    """Keeps the tool from changing its table until the transaction ends. NOWAIT: it may be changing it now."""
-    return Command(f"LOCK TABLE {history.source} IN SHARE MODE NOWAIT")
+def lock_tables(session: Session, history: ForeignHistory) -> Command:
+    """Keeps the tool from changing its tables until the transaction ends: that of its history, and that of its lock,
+    which some tools take in the transaction that migrates. NOWAIT: it may be changing them now."""
+    locks = (history.place.fill(bad.table) for bad in history.tool.bad if bad.is_lock)
+    there = [table for table in locks if session.query("SELECT to_regclass($1)", table) != [(None,)]]
+    return Command(f"LOCK TABLE {', '.join([history.source, *there])} IN SHARE MODE NOWAIT")
 
 
 def _check_not_running(session: Session, history: ForeignHistory) -> None:
