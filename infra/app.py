@@ -10,9 +10,9 @@ from typing import Any
 
 import aws_cdk as cdk
 
-from aurora_migrations.cdk import compliance
-from aurora_migrations.cdk.config import SettingsError, read_environments
-from aurora_migrations.cdk.functions import bundled, packaging_errors
+from aurora_migrations.cdk import stack
+from aurora_migrations.cdk.config import SettingsError
+from aurora_migrations.cdk.functions import packaging_errors
 from aurora_migrations.cdk.stack import MigrationsStack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,15 +36,8 @@ def main() -> int:
 
 
 def add_stacks(app: cdk.App) -> list[MigrationsStack]:
-    """A stack for each environment of the context `environments`, or for the one that the context `env` names.
-
-    Raises:
-        SettingsError: a mistake in the settings.
-    """
-    environments, chosen = app.node.try_get_context("environments"), app.node.try_get_context("env")
-    found = read_environments(environments, None if chosen is None else str(chosen))
-    compliance.check(app)
-    return [MigrationsStack(app, settings, bundled(ROOT / "migrations")) for settings in found]
+    """The stacks of this repository's environments. Raises SettingsError for a mistake in the settings."""
+    return stack.add_stacks(app, ROOT / "migrations")
 
 
 def read_context(path: Path) -> dict[str, Any]:

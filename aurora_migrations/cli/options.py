@@ -31,7 +31,7 @@ DESCRIBE = "\0"  # in place of all arguments, where nobody can type it: the pars
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
 # What a verb that doesn't take an option has in its place.
 _DEFAULTS = {"local": False, "watch": False} | dict.fromkeys(("env", "database_url", "region", "profile", "target"))
-_ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,35}")  # with the project's name
 _LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
 
 
