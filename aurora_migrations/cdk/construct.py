@@ -241,13 +241,18 @@ def _outermost(stack: cdk.Stack) -> cdk.Stack:
 # ---- from constructs of the CDK to values of the settings -----------------------------------------------------------
 
 
-def _id(given: Any, attribute: str) -> Any:
-    """A construct's attribute, which is taken as it is; of anything else the value, or the token for it."""
-    if hasattr(given, attribute):
-        return Deployed(token=cdk.Token.as_string(getattr(given, attribute)))
-    if given is not None and not isinstance(given, Mapping) and cdk.Token.is_unresolved(given):
-        return Deployed(token=cdk.Token.as_string(given))
+def _value(given: Any) -> Any:
+    """The value, or the token for it."""
+    if isinstance(given, (str, int, float)) and cdk.Token.is_unresolved(given):
+        is_number = isinstance(given, (int, float))
+        return Deployed(token=cdk.Tokenization.stringify_number(given) if is_number else given)
     return given
+
+
+def _id(given: Any, attribute: str) -> Any:
+    """A construct's attribute, which is taken as it is: a lookup begins with values that no ID looks like. Of anything
+    else the value."""
+    return Deployed(token=getattr(given, attribute)) if hasattr(given, attribute) else _value(given)
 
 
 def _database(cluster: Any, host: Any, port: Any, name: Any, where: str) -> dict[str, Any]:
@@ -259,11 +264,13 @@ def _database(cluster: Any, host: Any, port: Any, name: Any, where: str) -> dict
                 missing = "`host` is missing: the imported cluster has no endpoint"
                 raise SettingsError(f"{where}: {missing}; give it `cluster_endpoint_address` and `port`.") from error
         else:
-            host = Deployed(token=endpoint.hostname) if host is None else host
-            port = Deployed(token=cdk.Tokenization.stringify_number(endpoint.port)) if port is None else port
+            host = endpoint.hostname if host is None else host
+            port = endpoint.port if port is None else port
     if name is None and cluster is not None:
         name = getattr(cluster.node.default_child, "database_name", None)
-    found = {"host": _id(host, "-"), "port": _id(port, "-"), "name": _id(name, "-")}
+    if isinstance(port, float) and not cdk.Token.is_unresolved(port):  # as JavaScript has it
+        port = int(port)
+    found = {"host": _value(host), "port": _value(port), "name": _value(name)}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -271,11 +278,13 @@ def _secret(cluster: Any, secret: Any, key: Any, where: str) -> dict[str, Any]:
     secret = getattr(cluster, "secret", None) if secret is None else secret
     if key is None:
         key = getattr(secret, "encryption_key", None)
-    if hasattr(secret, "secret_arn") and secret.secret_full_arn is None:
-        complete = "a secret that is imported by its name has no complete ARN: use Secret.from_secret_complete_arn"
-        raise SettingsError(f"{where}: `secret` can't be used: {complete}.")
-    found = {"secret": _id(secret, "secret_full_arn"), "secret_key": _id(key, "key_arn")}
-    return {name: value for name, value in found.items() if value is not None}
+    if hasattr(secret, "secret_arn"):
+        if secret.secret_full_arn is None:
+            complete = "one that is imported by its name has no complete ARN; use Secret.from_secret_complete_arn"
+            raise SettingsError(f"{where}: `secret` can't be used: {complete}.")
+        secret = secret.secret_full_arn
+    key = getattr(key, "key_arn", key)
+    return {name: _value(value) for name, value in (("secret", secret), ("secret_key", key)) if value is not None}
 
 
 def _network(cluster: Any, vpc: Any, subnets: Any, group: Any, where: str) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Gate(Construct):
             )
 
         place = Construct(self, "Function")
+        log = make_log(place, settings, alerts.key, names.function_log("gate"))
         function = lambda_.Function(
             place,
             "Function",
@@ -76,8 +77,9 @@ class Gate(Construct):
             timeout=_CALL,
             memory_size=256,
             role=self._role(place, machine_arn(), machine_arn("gate")),
-            log_group=make_log(place, settings, alerts.key, names.function_log("gate")),
+            log_group=log,
         )
+        log.grant_write(function)
         alias = lambda_.Alias(place, "Alias", alias_name=ALIAS, version=function.current_version)
         limit = settings.limits.run_timeout + GATE_MARGIN_MS
         make_machine(self, "gate", settings, alerts, self._diagram(alias), limit, mails=False)

@@ -104,8 +104,7 @@ def deploy_package(package: str) -> None:
         function: Any = backend.get_function(name)
         function.update_function_code({"S3Bucket": BUCKET, "S3Key": package})
         version: Any = backend.publish_version(name)
-        if any(ALIAS in alias for alias in backend.list_aliases(name)):
-            backend.update_alias(ALIAS, name, str(version.version), "", "")
+        backend.update_alias(ALIAS, name, str(version.version), "", "")
 
 
 def functions() -> list[str]:
