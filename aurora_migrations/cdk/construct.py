@@ -47,7 +47,6 @@ _PROPERTIES = {
     "database.name": "database_name",
     "database.": "",
     "emails": "alert_emails",
-    NAME: "environment",
 }
 
 
@@ -121,8 +120,9 @@ class Migrations(Construct):
             if prefix:
                 output.override_logical_id(f"{prefix}{name}")
         if prefix:
-            only = {"include_resource_types": ["AWS::StepFunctions::StateMachine"]}
-            cdk.Tags.of(workflow.machine).add(STACK_TAG, f"{stack.stack_name}/{prefix}", **only)
+            machines = ["AWS::StepFunctions::StateMachine"]
+            where = f"{stack.stack_name}/{prefix}"
+            cdk.Tags.of(workflow.machine).add(STACK_TAG, where, include_resource_types=machines)
 
 
 class AuroraMigrations(Migrations):
@@ -227,6 +227,7 @@ class AuroraMigrations(Migrations):
 
 def _with_property(line: str) -> str:
     """The line of a mistake, with the property's name for the key's."""
+    line = line.replace(": ``", ": `environment`", 1)  # what isn't about a key
     for key, name in _PROPERTIES.items():
         if f": `{key}" in line:
             return line.replace(f": `{key}", f": `{name}", 1)
@@ -244,8 +245,7 @@ def _outermost(stack: cdk.Stack) -> cdk.Stack:
 def _value(given: Any) -> Any:
     """The value, or the token for it."""
     if isinstance(given, (str, int, float)) and cdk.Token.is_unresolved(given):
-        is_number = isinstance(given, (int, float))
-        return Deployed(token=cdk.Tokenization.stringify_number(given) if is_number else given)
+        return Deployed(token=given if isinstance(given, str) else cdk.Tokenization.stringify_number(given))
     return given
 
 

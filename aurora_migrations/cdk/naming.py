@@ -25,7 +25,7 @@ def full_name(environment: str, project: str | None) -> str:
     """`shop-prod`, or `prod` without a project. Raises ValueError if that can't be part of names."""
     if project is not None and not re.fullmatch(PROJECT, project):
         form = "write up to 15 lower-case letters, digits and hyphens, beginning with a letter"
-        raise ValueError(f"`project` can't be {project!r}: {form}; it becomes part of the name of everything")
+        raise ValueError(f"can't be of the project {project!r}: {form}; it becomes part of every name")
     check_environment_name(environment)
     return environment if project is None else check_parts(f"{project}-{environment}")
 
