@@ -13,7 +13,8 @@ from typing import Any
 import boto3
 from moto.cloudformation.models import cloudformation_backends
 
-from aurora_migrations.local.account import ACCOUNT, KEY, REGION
+from aurora_migrations.cdk.naming import Names
+from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, KEY, REGION
 from aurora_migrations.local.cloud.cloud import Cloud, opened
 from aurora_migrations.local.cloud.services.custom_resources import DeploymentFailed
 from aurora_migrations.local.cloud.template_cache import synthesize
@@ -25,11 +26,11 @@ def main(url: str, folder: Path) -> None:
     migrations.mkdir(parents=True)
     template = folder / "template.json"
     synthesize(template, "disable", deployment="waits")
-    text, kept = template.read_text("utf-8"), ROOT / "build" / "cloud"
+    stack, kept = (Names(ENVIRONMENT).stack, template.read_text("utf-8")), ROOT / "build" / "cloud"
     found: dict[str, Any] = {}
 
     write(migrations, "001_shoes", "CREATE TABLE shoes (id int PRIMARY KEY);")
-    with opened(url, migrations, kept, hurry=True, stack=text) as cloud:
+    with opened(url, migrations, kept, hurry=True, stack=stack) as cloud:
         found["created"] = described(cloud)
         write(migrations, "002_size", "ALTER TABLE shoes ADD COLUMN size int;")
         found["updated"] = published(cloud)
@@ -45,7 +46,7 @@ def main(url: str, folder: Path) -> None:
 
     write(migrations, "005_wrong", "ALTER TABLE boots ADD COLUMN size int;")
     try:
-        with opened(url, migrations, kept, hurry=True, stack=text):
+        with opened(url, migrations, kept, hurry=True, stack=stack):
             found["not created"] = None
     except DeploymentFailed as error:
         found["not created"] = str(error)

@@ -106,10 +106,9 @@ def opened(
     hurry: bool = False,
     tell: Callable[[str], None] = print,
     watch: Callable[[dict[str, Any]], None] = lambda detail: None,
-    stack: str | None = None,
+    stack: tuple[str, str] | None = None,
 ) -> Iterator[Cloud]:
-    """A cloud for the block: the deployed template, or another `stack`'s, with the migrations as they are now, for the
-    database at the URL.
+    """A cloud for the block: the deployed template, with the migrations as they are now, for the database at the URL.
 
     A process has one at a time, as moto's services are the process's own.
 
@@ -117,6 +116,7 @@ def opened(
         folder: the cache of template and packages.
         hurry: whether waits of the state machines take a second at most.
         watch: called with the detail of each "Step Functions Execution Status Change".
+        stack: another stack to deploy than the environment's own: its name and its template.
 
     Raises:
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
@@ -126,7 +126,7 @@ def opened(
     moto_api_backend.reset()
     files = [fingerprint(migrations)]
     made = package(folder, migrations, tell)
-    text = template(folder, login.deployed_sslmode, tell) if stack is None else stack
+    name, text = stack or (Names(ENVIRONMENT).stack, template(folder, login.deployed_sslmode, tell))
 
     def status_changed(detail: dict[str, Any], arn: str) -> None:
         watch(detail)
@@ -152,7 +152,7 @@ def opened(
             for role in cloudformation.roles():
                 server.register_role(role)
 
-        deployed = cloudformation.deploy(text, made.name, login, invoke, hurry=hurry)
+        deployed = cloudformation.deploy(name, text, made.name, login, invoke, hurry=hurry)
         register_roles()
         cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, files, tell)
         server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])

@@ -21,9 +21,12 @@ with isolated_environment():
             code = {"S3Bucket": {"Ref": "LambdaSourceBucketName"}, "S3Key": {"Ref": "LambdaSourceObjectKey"}}
             resource["Properties"]["Code"] = code
             resource["Properties"]["Environment"]["Variables"]["DATABASE_SSLMODE"] = "disable"
-    with opened(sys.argv[1], Path("db/shop"), Path("kept"), hurry=True, stack=json.dumps(template)) as cloud:
+    with opened(
+        sys.argv[1], Path("db/shop"), Path("kept").resolve(), hurry=True, stack=("Laptop", json.dumps(template))
+    ) as cloud:
         (started,) = cloud.deployed("CREATE_COMPLETE").started
         execution = find(started)
         while execution.status == "RUNNING":
             time.sleep(0.05)
-        print(json.dumps({"machine": cloud.machine, "status": execution.status, "output": execution.output}))
+        facts = {"machine": cloud.machine, "status": execution.status}
+        print(json.dumps({**facts, "output": execution.output, "error": execution.error, "cause": execution.cause}))

@@ -22,8 +22,8 @@ from moto.ssm.models import ssm_backends
 from moto.stepfunctions.models import StepFunctionBackend
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from aurora_migrations.cdk.naming import ALIAS, Names
-from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, PARAMETERS, PARTITION, REGION
+from aurora_migrations.cdk.naming import ALIAS
+from aurora_migrations.local.account import ACCOUNT, PARAMETERS, PARTITION, REGION
 from aurora_migrations.local.cloud.services.custom_resources import CustomResource, DeploymentFailed, Invoke
 from aurora_migrations.local.database_login import Login
 
@@ -72,8 +72,9 @@ class Stack:
         stack.status = f"{status}_COMPLETE"
 
 
-def deploy(template: str, package: str, login: Login, invoke: Invoke, *, hurry: bool) -> Stack:
-    """Makes everything in the template. `package` is the key of the functions' package; `invoke` calls a function.
+def deploy(name: str, template: str, package: str, login: Login, invoke: Invoke, *, hurry: bool) -> Stack:
+    """Makes everything in a stack's template. `package` is the key of the functions' package; `invoke` calls a
+    function.
 
     Raises:
         DeploymentFailed: a custom resource failed.
@@ -85,13 +86,11 @@ def deploy(template: str, package: str, login: Login, invoke: Invoke, *, hurry: 
     get_model_map().update(kinds)
     secret = _make_account(login, package)
     places = {"LambdaSourceBucketName": BUCKET, "LambdaSourceObjectKey": package}
-    names = json.loads(template)["Parameters"]
-    parameters = {name: value for name in names for place, value in places.items() if place in name}
+    known = json.loads(template)["Parameters"]
+    parameters = {parameter: value for parameter in known for place, value in places.items() if place in parameter}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made: Any = cloudformation_backends[ACCOUNT][REGION].create_stack(
-            Names(ENVIRONMENT).stack, template, parameters
-        )
+        made: Any = cloudformation_backends[ACCOUNT][REGION].create_stack(name, template, parameters)
     outputs = {output["OutputKey"]: output["OutputValue"] for output in made.outputs}
     return Stack(made.stack_id, outputs, secret, custom)
 
