@@ -280,5 +280,5 @@ def test_a_stack_with_the_construct_migrates_in_the_local_cloud(shop: Installed,
     told = json.loads(ran.stdout.splitlines()[-1])
     assert told["machine"].endswith(":aurora-migrations-laptop")
     assert told["status"] == "SUCCEEDED", told
-    assert json.loads(told["output"])["message"] == "Migration 001 executed successfully"
+    assert told["output"]["message"] == "Migration 001 executed successfully"
     assert database.query("SELECT count(*) FROM wheel_test") == [(0,)]
