@@ -6,6 +6,7 @@
     functions       preflight, apply, verify, their code     compliance  findings of cdk-nag, with reasons
     network         where they run; other stacks' values     triggers    the deploy rule and its dead letters
     alerts          key, topic, e-mail
+    app             the app of a project's cdk.json
     config          environments of cdk.json                 package     builds and verifies the Lambda package
     config_fields   what they consist of, and mistakes
 
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aurora_migrations.cdk.app import synthesize
     from aurora_migrations.cdk.config import Environment, SettingsError, read_environments
     from aurora_migrations.cdk.construct import AuroraMigrations
     from aurora_migrations.cdk.functions import bundled
@@ -40,12 +42,14 @@ __all__ = [
     "add_stacks",
     "bundled",
     "read_environments",
+    "synthesize",
 ]
 _ELSEWHERE = {
     "AuroraMigrations": "construct",
     "MigrationsStack": "stack",
     "add_stacks": "stack",
     "bundled": "functions",
+    "synthesize": "app",
 }  # all others are of config
 
 

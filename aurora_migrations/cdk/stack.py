@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,26 @@ _OWNER = "Project"
 class MigrationsStack(cdk.Stack):
     """Runs one database's migrations after a deployment, on demand, and reports every failure."""
 
-    def __init__(self, scope: Construct, settings: Environment, package: Package, project: str | None = None) -> None:
-        """Builds the stack. On AWS its package is `bundled(migrations)`."""
+    def __init__(
+        self,
+        scope: Construct,
+        settings: Environment,
+        package: Package | Callable[[cdk.Stack], Package],
+        project: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Builds the stack, with the options of any. On AWS its package is `bundled(migrations)`; it may be made in the
+        stack itself."""
         super().__init__(
             scope,
             settings.stack,
             env=cdk.Environment(account=settings.account, region=settings.region),
             description=f"Migrations of the PostgreSQL database of {settings.name}: state machine, functions, alerts.",
+            **options,
         )
         # `Default` is left out of logical ids, so these are what they would be without the construct.
-        self.migrations = Migrations(self, "Default", settings, package)
+        made = package if isinstance(package, Package) else package(self)
+        self.migrations = Migrations(self, "Default", settings, made)
         if project is not None:
             self._refuse_other_projects(project)
 

@@ -26,7 +26,7 @@ from aurora_migrations.engine.steps.settings import HAZARDS
 
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
-FILE_VERBS = ("check", "build", "new", "import")  # they work on files only
+FILE_VERBS = ("check", "build", "synth", "init", "new", "import")  # they work on files only
 DESCRIBE = "\0"  # in place of all arguments, where nobody can type it: the parser is wanted, see `Described`
 _ADDRESS_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")  # of libpq's, those that say where a database is
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
