@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from cfnlint.api import lint_file
 from cfnlint.config import ManualArgs
 
 from aurora_migrations.cdk.config import SettingsError
+from aurora_migrations.cdk.construct import Migrations
 from aurora_migrations.cdk.naming import LONGEST, PARTS, name_of
 from tests.cdk.cloud import ACCOUNT, REGION, Template
 from tests.cdk.test_side_by_side import named
+from tests.paths import ROOT
 
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:shop-AbCdEf"
 WRITER = f"shop.cluster-c1a2b3d4e5f6.{REGION}.rds.amazonaws.com"
@@ -243,6 +247,19 @@ def test_its_own_stack_has_the_logical_ids_that_deployed_ones_have(templates: di
     found = {id: each["Type"] for id, each in templates["dev"].body["Resources"].items()}
     kept = {id: kind for id, kind in found.items() if kind not in ("AWS::Lambda::Version", "AWS::IAM::Policy")}
     assert kept == pinned
+
+
+def test_the_page_has_an_example_of_each_property_and_attribute() -> None:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    page = (ROOT / "docs" / "reference" / "construct.md").read_text("utf-8")
+    rows = dict(re.findall(r"(?m)^\| `(\w+)` \| (.+?) \|", page))
+    properties = set(inspect.signature(AuroraMigrations.__init__).parameters) - {"self", "scope", "id", "package"}
+    assert [name for name in properties if f"{name}=" not in rows.get(name, "")] == []
+    for name in ("state_machine", "topic", "functions", "security_group", "gate", "environment"):
+        assert f"`{name}`" in page
+    methods = {name for name, each in vars(Migrations).items() if callable(each) and not name.startswith("_")}
+    assert [name for name in methods if f"{name}(" not in page] == []
 
 
 # ---- mistakes -------------------------------------------------------------------------------------------------------
