@@ -15,6 +15,7 @@ from cfnlint.api import lint_file
 from cfnlint.config import ManualArgs
 
 from tests.cdk.cloud import Template
+from tests.cli.test_schemas import fits
 from tests.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -63,6 +64,7 @@ def test_existing_app_waits_for_a_cluster_that_scales_to_zero_and_needs_no_nat(e
 def test_template_and_zip_need_one_bucket_and_nothing_of_the_cdk(name: str, tmp_path: Path) -> None:
     told = ran(EXAMPLES / name, "-m", "aurora_migrations", "synth", "--out", str(tmp_path), "--output", "json")
     data = json.loads(told)
+    fits("synth", data)
     (path,) = data["templates"]
     assert Path(path) == tmp_path / f"{STACK}.template.json"
     template = Template(Path(path))

@@ -13,6 +13,7 @@ import yaml
 
 from aurora_migrations.cdk.config import read_environments
 from tests.cli.conftest import Call
+from tests.cli.test_schemas import fits
 
 FILES = ("cdk.json", "app.py", "migrations/001_example.sql", ".github/workflows/migrations.yml")
 FLAGS = ("--project", "shop", "--email", "ana@example.com")
@@ -75,7 +76,9 @@ def test_what_is_there_stays_as_it_is(call: Call, folder: Path) -> None:
     assert "Kept cdk.json, which was there\n" in answer.out
     assert "For pre-commit, add to it:\n    - repo: local\n" in answer.out
     again = call("init", *FLAGS, "--output", "json")
-    assert json.loads(again.out)["files"] == []
+    told = json.loads(again.out)
+    assert told["files"] == []
+    fits("init", told)
 
 
 def test_at_a_terminal_it_asks_for_what_is_not_given(call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
