@@ -133,7 +133,14 @@ def _run(payload: Mapping[str, Any], step: str, deployment: Deployment | None) -
     environment = deployment.settings.environment if deployment else os.environ.get("ENVIRONMENT", "unknown")
     execution, arn = (str(payload.get(key) or "") for key in ("execution", "execution_arn"))
     arn = arn if arn.isprintable() and len(arn) <= _LONGEST_ARN else ""
-    return mail.Run(environment, step, in_a_line(execution)[:_LONGEST_NAME], arn, payload.get("input"))
+    return mail.Run(
+        environment,
+        step,
+        in_a_line(execution)[:_LONGEST_NAME],
+        arn,
+        payload.get("input"),
+        os.environ.get("DEPLOY_COMMAND", ""),
+    )
 
 
 def _write_mail(write: Callable[[], layout.Mail | None], telemetry: Telemetry) -> dict[str, str] | None:

@@ -66,6 +66,7 @@ class Run:
     execution: str
     arn: str  # the execution's; names partition and region, too
     input: object  # of this, mails show known keys only; None if it isn't known
+    deploy: str = ""  # the command that deploys it, if it isn't the usual one
 
     def key(self, name: str) -> str:
         """The value of a key of the input, in one line: it can't be mistaken for another section of the mail."""

@@ -57,7 +57,7 @@ def in_environment(error: MigratorError, execution_input: object, run: mail.Run)
     if known.otherwise:
         run_again = next_command(TRY_AGAIN, execution_input, run.environment)
         solution += f"\nIf {known.otherwise} instead, run `{run_again}`."
-    return known.but(solution=f"{solution}\n{DEPLOYED}", next_command=deploy_command(run.environment))
+    return known.but(solution=f"{solution}\n{DEPLOYED}", next_command=deploy_command(run.environment, run.deploy))
 
 
 def next_command(command: NextCommand, execution_input: object, environment: str) -> NextCommand:
@@ -71,8 +71,10 @@ def next_command(command: NextCommand, execution_input: object, environment: str
     return command if command.verb in _WITHOUT_ENVIRONMENT else command.plus("--env", environment)
 
 
-def deploy_command(environment: str) -> NextCommand:
-    """What puts changed files and settings into an environment."""
+def deploy_command(environment: str, known: str = "") -> NextCommand:
+    """What puts changed files and settings into an environment: the `known` command, if it isn't the usual one."""
+    if known:
+        return NextCommand.parse(known)
     if environment == _LOCAL:
         return NextCommand("deploy", ("--local",))
     stack = f"AuroraMigrationsRunnerStack-{environment}"

@@ -150,7 +150,7 @@ def _after_failure(caught: Failure, run: Run) -> tuple[list[str], NextCommand]:
     environment = run.environment
     if caught.error == CONTRACT_BROKEN:
         deploy = "Deploy again, so that the state machine and the functions match; the deployment starts a new run:"
-        return [deploy], deploy_command(environment)
+        return [deploy], deploy_command(environment, run.deploy)
     if _is_daily(run):
         log = f"If it fails again, read the log: `{_logs(run)}`. Runs would fail, too."
         return [log, "Check now:"], _status(environment)

@@ -1,16 +1,18 @@
 """The stack on AWS, written with the CDK, one file per capability.
 
-    stack           all of it together, and its outputs      naming      names of what is in it
-    workflow        the state machine, as the diagram        states      states that several machines use
-    failure_branch  from a caught error to a mail            watchdogs   executions that ended, and the daily check
-    functions       preflight, apply, verify, their code     retries     which errors are retried, and how
+    construct       all of it together, for any stack        stack       a stack of its own, by cdk.json
+    workflow        the state machine, as the diagram        machines/   the other machines, and what all consist of
+    naming          names of what is in it                   retries     which errors are retried, and how
+    functions       preflight, apply, verify, their code     compliance  findings of cdk-nag, with reasons
     network         where they run; other stacks' values     triggers    the deploy rule and its dead letters
-    alerts          key, topic, e-mail                       compliance  findings of cdk-nag, with reasons
+    alerts          key, topic, e-mail
+    app             the app of a project's cdk.json
     config          environments of cdk.json                 package     builds and verifies the Lambda package
     config_fields   what they consist of, and mistakes
 
-    import aurora_migrations.cdk as migrations     # before aws_cdk: see below
-    migrations.MigrationsStack(app, environment, migrations.bundled(Path("migrations")))
+    from aurora_migrations.cdk import AuroraMigrations     # before aws_cdk: see below
+
+    AuroraMigrations(self, "Migrations", cluster=cluster, migrations="db/migrations", alert_emails=["team@example.com"])
 
 `__all__` is the public interface; each name is imported when it is first used.
 
@@ -26,12 +28,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aurora_migrations.cdk.app import synthesize
     from aurora_migrations.cdk.config import Environment, SettingsError, read_environments
+    from aurora_migrations.cdk.construct import AuroraMigrations
     from aurora_migrations.cdk.functions import bundled
-    from aurora_migrations.cdk.stack import MigrationsStack
+    from aurora_migrations.cdk.stack import MigrationsStack, add_stacks
 
-__all__ = ["Environment", "MigrationsStack", "SettingsError", "bundled", "read_environments"]
-_ELSEWHERE = {"MigrationsStack": "stack", "bundled": "functions"}  # all others are of config
+__all__ = [
+    "AuroraMigrations",
+    "Environment",
+    "MigrationsStack",
+    "SettingsError",
+    "add_stacks",
+    "bundled",
+    "read_environments",
+    "synthesize",
+]
+_ELSEWHERE = {
+    "AuroraMigrations": "construct",
+    "MigrationsStack": "stack",
+    "add_stacks": "stack",
+    "bundled": "functions",
+    "synthesize": "app",
+}  # all others are of config
 
 
 def __getattr__(name: str) -> Any:

@@ -46,8 +46,9 @@ def make_key(scope: Construct, settings: Environment) -> kms.Key:
             iam.PolicyStatement(principals=[iam.ServicePrincipal(service)], actions=list(USE_KEY), resources=["*"])
         )
     stack = cdk.Stack.of(scope)
-    groups = [names.function_log(function) for function in ("preflight", "apply", "verify")]
-    groups += [names.machine_log(), names.machine_log("notice"), names.machine_log("daily")]
+    gate = ("gate",) if settings.deployment == "waits" else ()
+    groups = [names.function_log(function) for function in ("preflight", "apply", "verify", *gate)]
+    groups += [names.machine_log(), *(names.machine_log(part) for part in ("notice", "daily", *gate))]
     arns = [
         stack.format_arn(
             service="logs", resource="log-group", resource_name=group, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     StrictBool,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic.json_schema import SkipJsonSchema
 
@@ -28,7 +28,7 @@ from aurora_migrations.cdk.config_fields import (
     SecretArn,
     describe_mistakes,
 )
-from aurora_migrations.cdk.naming import Names, check_environment_name
+from aurora_migrations.cdk.naming import Names, full_name
 from aurora_migrations.cdk.retries import ASLEEP, CONNECTION, CONTENTION, DIED, SERVICE, Retry, call_retries
 from aurora_migrations.engine.options import write_duration
 from aurora_migrations.engine.steps.execution import USUAL_ACTIONS, ActionName
@@ -42,7 +42,12 @@ _NEEDED = {"run-migration": "a deployment starts it", "plan": "mails report the 
 _LONGEST_CALL_MS = 900_000  # of Lambda
 _SHORTEST_CALL_MS = 30_000  # RESERVE, and what reading the secret and connecting may take when they are slow
 TASK_MARGIN_MS = 60_000  # what a task waits longer than its function may run
-_NAME = "<name>"  # under which the key in `environments` is put among those of its object
+# What isn't a key of an environment's object: its name, or the pair of its key in `environments` and the project; the
+# name of its stack; and the command that deploys it, if it isn't the usual one.
+NAME, STACK, DEPLOY = "<name>", "<stack>", "<deploy>"
+LONGEST_GATE_MS = 3_600_000  # CloudFormation waits no longer for a custom resource
+GATE_MARGIN_MS = 300_000  # of it, kept for starting the execution and for noticing its end
+_RUN_TIMEOUT_OF_GATE = "55min"  # `run_timeout` if a deployment waits for the run
 
 
 class SettingsError(Exception):
@@ -150,8 +155,14 @@ def _shortest_run(task_timeout: int, lock_wait: int) -> int:
 class Environment(Model):
     """All settings of one environment."""
 
-    name: SkipJsonSchema[Annotated[str, AfterValidator(check_environment_name)]] = Field(validation_alias=_NAME)
-    """The environment's key in `environments`."""
+    name: SkipJsonSchema[
+        Annotated[str, BeforeValidator(lambda given: full_name(*given) if isinstance(given, tuple) else given)]
+    ] = Field(validation_alias=NAME)
+    """The environment's key in `environments`, after the project's name if it has one."""
+    own_stack: SkipJsonSchema[str] = Field(default="", validation_alias=STACK)
+    """The name of the stack that it is in, if that isn't named after it."""
+    deploy: SkipJsonSchema[str | None] = Field(default=None, validation_alias=DEPLOY)
+    """The command that deploys it, if it isn't the usual one."""
     network: Network
     """Where the functions run and what they reach."""
     database: Database
@@ -176,6 +187,9 @@ class Environment(Model):
     shows. Mails stay as they are, and so do messages to queues and functions."""
     limits: Limits = Field(default={}, validate_default=True)
     """How long things may take."""
+    deployment: Literal["starts", "waits"] = "starts"
+    """Whether a deployment only starts the run, after its end, or waits for it and fails if the run does. With `waits`,
+    `limits.run_timeout` may be 55min at most, which is then its default: CloudFormation waits for an hour."""
     log_level: Literal["DEBUG", "INFO", "WARNING"] = "INFO"
     """What the functions log. With `WARNING` no line shows what ran: `logs` and the live view of `run` show little."""
     log_retention_days: Annotated[
@@ -191,10 +205,15 @@ class Environment(Model):
     """The region to deploy to, such as eu-west-1. Without it, the credentials decide. A secret and a key that are
     written out must be in it."""
 
+    @property
+    def stack(self) -> str:
+        """The name of the stack that it is in."""
+        return self.own_stack or Names(self.name).stack
+
     @field_validator("watch_stacks")
     @classmethod
     def _fit_into_one_rule(cls, stacks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        own = Names(info.data.get("name", "")).stack
+        own = info.data.get("own_stack") or Names(info.data.get("name", "")).stack
         if own in stacks:
             raise ValueError(f"lists the environment's own stack, {own}, which is always watched")
         length = _PATTERN + sum(_PATTERN_OF_STACK + 2 * len(stack) for stack in (own, *stacks))
@@ -210,6 +229,25 @@ class Environment(Model):
                 raise ValueError(f"must include `{action}`: {why}")
         return actions
 
+    @model_validator(mode="before")
+    @classmethod
+    def _end_before_cloudformation_does(cls, data: Any) -> Any:
+        """A deployment that waits has a run that ends within the hour, if no other time was written."""
+        limits = data.get("limits", {}) if isinstance(data, Mapping) and data.get("deployment") == "waits" else None
+        return (
+            {**data, "limits": {"run_timeout": _RUN_TIMEOUT_OF_GATE, **limits}} if isinstance(limits, Mapping) else data
+        )
+
+    @field_validator("deployment")
+    @classmethod
+    def _within_the_hour(cls, deployment: str, info: ValidationInfo) -> str:
+        limits, longest = info.data.get("limits"), LONGEST_GATE_MS - GATE_MARGIN_MS
+        if deployment == "waits" and limits and limits.run_timeout > longest:
+            found, most = write_duration(limits.run_timeout), write_duration(longest)
+            why = f"CloudFormation waits for an hour, so `limits.run_timeout` may be {most} at most"
+            raise ValueError(f'can\'t be "waits": {why}, and is {found}')
+        return deployment
+
     @field_validator("region")
     @classmethod
     def _of_secret_and_key(cls, region: str | None, info: ValidationInfo) -> str | None:
@@ -222,8 +260,11 @@ class Environment(Model):
         return region
 
 
-def read_environments(environments: Any, chosen: str | None = None) -> tuple[Environment, ...]:
-    """Those of cdk.json's context `environments`, or the one that `--context env=NAME` has chosen.
+def read_environments(
+    environments: Any, chosen: str | None = None, project: str | None = None
+) -> tuple[Environment, ...]:
+    """Those of cdk.json's context `environments`, or the one that `--context env=NAME` has chosen. `project` is the
+    context of that name.
 
     Raises:
         SettingsError: mistakes in any of them, or there is none of that name.
@@ -237,9 +278,19 @@ def read_environments(environments: Any, chosen: str | None = None) -> tuple[Env
     for name in environments if chosen is None else (chosen,):
         data = environments[name]
         try:
-            found.append(Environment.model_validate({**data, _NAME: name} if isinstance(data, Mapping) else data))
+            whole = (
+                {**data, NAME: (name, project), **_deployed_as(name, project)} if isinstance(data, Mapping) else data
+            )
+            found.append(Environment.model_validate(whole))
         except ValidationError as error:
             wrong += describe_mistakes(error, Environment, f"environments.{name}")
     if wrong:
         raise SettingsError("\n".join(wrong))
     return tuple(found)
+
+
+def _deployed_as(name: str, project: str | None) -> dict[str, str]:
+    """Its command needs the project's name in the stack's, and not in the environment's."""
+    if project is None:
+        return {}
+    return {DEPLOY: f"npx aws-cdk@2 deploy {Names(f'{project}-{name}').stack} --context env={name}"}

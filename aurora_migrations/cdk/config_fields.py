@@ -21,6 +21,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails, to_json
 
 from aurora_migrations.engine.options import parse_duration, write_duration
@@ -49,16 +50,29 @@ class Parameter(Model):
     """The name of a parameter (letters, digits, `_.-`; a path begins with a slash)."""
 
 
+class Deployed(Model):
+    """A value of the construct that only CloudFormation knows: a token of the CDK, such as a cluster's endpoint. It
+    can't be written in cdk.json."""
+
+    token: str
+
+
 VALUE, EXPORT, PARAMETER = "<value>", "<export>", "<parameter>"  # pydantic has them in the location of an error
+DEPLOYED = "<deployed>"
 FORMS: dict[str, type[Model]] = {EXPORT: Export, PARAMETER: Parameter}
 
 
 def _form(value: Any) -> str:
+    if isinstance(value, Deployed):
+        return DEPLOYED
     return next((tag for tag in FORMS if isinstance(value, Mapping) and tag.strip("<>") in value), VALUE)
 
 
 Reference = Annotated[
-    Annotated[_T, Tag(VALUE)] | Annotated[Export, Tag(EXPORT)] | Annotated[Parameter, Tag(PARAMETER)],
+    Annotated[_T, Tag(VALUE)]
+    | Annotated[Export, Tag(EXPORT)]
+    | Annotated[Parameter, Tag(PARAMETER)]
+    | SkipJsonSchema[Annotated[Deployed, Tag(DEPLOYED)]],
     Discriminator(_form),
 ]
 """A value, or where CloudFormation finds it when it deploys."""
@@ -154,14 +168,15 @@ _OF_TIMES = ("greater_than_equal", "less_than_equal", "multiple_of")
 _LONGEST = 80  # characters shown of a value
 
 
-def describe_mistakes(error: ValidationError, model: type[BaseModel], path: str) -> list[str]:
-    """A line for each mistake in the object at `path` in cdk.json's context."""
+def describe_mistakes(error: ValidationError, model: type[BaseModel], path: str, where: str = "cdk.json") -> list[str]:
+    """A line for each mistake in the object at `path` in cdk.json's context, or in the properties of a construct: then
+    `where` names it, and `path` is empty."""
     # Pydantic also calls a list too short where all its items are wrong.
     found = (each for each in error.errors(include_url=False) if each["type"] != "too_short" or not each["input"])
-    return [_line(each, model, path) for each in found]
+    return [_line(each, model, path, where) for each in found]
 
 
-def _line(error: ErrorDetails, model: type[BaseModel], path: str) -> str:
+def _line(error: ErrorDetails, model: type[BaseModel], path: str, where: str) -> str:
     found = json.dumps(error["input"], default=str)
     found = found if len(found) <= _LONGEST else f"{found[: _LONGEST - 3]}..."
     facts: dict[str, Any] = {"or_reference": "", "found": f", not {found}", **error.get("ctx", {})}
@@ -174,7 +189,7 @@ def _line(error: ErrorDetails, model: type[BaseModel], path: str) -> str:
             model = FORMS.get(part, model)
             facts["or_reference"] = _OR_REFERENCE if part == VALUE else ""
         else:
-            path += f".{part}"
+            path += f".{part}" if path else part
             facts["known"] = ", ".join(name for name, each in model.model_fields.items() if not each.validation_alias)
             field = model.model_fields.get(part, FieldInfo())
             first = " ".join((field.description or "").split()).partition(". ")[0].rstrip(".")
@@ -184,4 +199,4 @@ def _line(error: ErrorDetails, model: type[BaseModel], path: str) -> str:
                 facts["found"] = ""
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 model = field.annotation
-    return f"cdk.json: `{path}` {_MESSAGES.get(error['type'], _OTHERWISE).format_map(facts)}."
+    return f"{where}: `{path}` {_MESSAGES.get(error['type'], _OTHERWISE).format_map(facts)}."

@@ -144,6 +144,8 @@ class Functions(Construct):
             "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE,
             "POWERTOOLS_LOG_LEVEL": settings.log_level,
         }
+        if settings.deploy is not None:
+            variables["DEPLOY_COMMAND"] = settings.deploy
         if self._network.secrets_url is not None:
             variables["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = self._network.secrets_url
         return variables
@@ -222,6 +224,11 @@ def bundled(migrations: Path) -> Package:
     code = lambda_.Code.from_asset(
         str(project.FUNCTIONS),
         asset_hash_type=cdk.AssetHashType.OUTPUT,
-        bundling=cdk.BundlingOptions(image=cdk.DockerImage.from_registry("not-used"), local=_Bundler(migrations)),
+        bundling=cdk.BundlingOptions(
+            image=cdk.DockerImage.from_registry("not-used"),
+            # The CDK bundles once for equal options, among which it doesn't count `local`.
+            command=[str(migrations.resolve())],
+            local=_Bundler(migrations),
+        ),
     )
     return Package(code, lambda_.Runtime.PYTHON_3_14, lambda_.Architecture.ARM_64)

@@ -10,7 +10,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from aurora_migrations.cdk.config import Environment
-from aurora_migrations.cdk.config_fields import Export, Parameter, Reference
+from aurora_migrations.cdk.config_fields import Deployed, Export, Parameter, Reference
 from aurora_migrations.cdk.naming import Names
 
 HTTPS = 443
@@ -86,6 +86,8 @@ def resolve(scope: Construct, reference: Reference[str | int]) -> str:
     """The value, or what CloudFormation puts it in place of when it deploys."""
     if isinstance(reference, Export):
         return cdk.Fn.import_value(reference.export)
+    if isinstance(reference, Deployed):
+        return reference.token
     if isinstance(reference, Parameter):
         return ssm.StringParameter.value_for_string_parameter(scope, reference.parameter)
     return str(reference)

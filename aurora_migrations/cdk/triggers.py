@@ -69,12 +69,15 @@ class DeployTrigger(Construct):
     ) -> None:
         super().__init__(scope, name)
         names = Names(settings.name)
+        own = [settings.stack] if settings.deployment == "starts" else []  # else the deployment has waited for its run
         # A stack's ARN ends in `stack/NAME/ID`: the slash keeps out stacks with a longer name. In AWS's documented
         # event it ends in `stack/NAME`, so that is matched too, as a whole.
         arns = [
             cdk.Stack.of(self).format_arn(service="cloudformation", resource="stack", resource_name=stack)
-            for stack in (names.stack, *settings.watch_stacks)
+            for stack in (*own, *settings.watch_stacks)
         ]
+        if not arns:
+            return
         whole = [events.Match.exact_string(arn) for arn in arns]
         events.Rule(
             self,

@@ -19,9 +19,9 @@ from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import Environment
-from aurora_migrations.cdk.failure_branch import FAILURE, FailureBranch
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import invoke, is_mail, is_word, make_machine, send
+from aurora_migrations.cdk.machines.failure_branch import FAILURE, FailureBranch
+from aurora_migrations.cdk.machines.states import invoke, is_mail, is_word, make_machine, send
 from aurora_migrations.engine.errors import PackageChanged
 
 STARTS = 5  # how often a run begins before it gives up on deployments in its middle

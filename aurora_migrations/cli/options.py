@@ -29,12 +29,13 @@ from aurora_migrations.engine.steps.settings import HAZARDS
 
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
-FILE_VERBS = ("check", "replay", "build", "new", "import")  # they work on files only
+FILE_VERBS = ("check", "replay", "build", "synth", "init", "new", "import")  # they work on files only
 DESCRIBE = "\0"  # in place of all arguments, where nobody can type it: the parser is wanted, see `Described`
+_ADDRESS_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGSERVICE")  # of libpq's, those that say where a database is
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
 # What a verb that doesn't take an option has in its place.
 _DEFAULTS = {"local": False, "watch": False} | dict.fromkeys(("env", "database_url", "region", "profile", "target"))
-_ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,19}")
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,35}")  # with the project's name
 _LONGEST_NAME = 100  # characters of a user's name: LOGNAME may be anything
 
 
@@ -195,7 +196,8 @@ def add_where(parser: argparse.ArgumentParser, database: bool = True) -> None:
             metavar="URL",
             type=str,
             default=os.environ.get("DATABASE_URL"),
-            help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL",
+            help="postgresql://user:password@host:port/database; by default the environment variable DATABASE_URL, "
+            "or libpq's own (PGHOST, PGSERVICE ...)",
         )
     hurry = "with --local: shorten the state machine's waits to a second"
     group.add_argument("--hurry", action="store_true", help=hurry)
@@ -230,13 +232,15 @@ def is_remote(arguments: argparse.Namespace) -> bool:
 
 
 def database_url(arguments: argparse.Namespace) -> str:
-    """The URL of the database to work on."""
+    """The URL of the database to work on: empty but for its scheme where libpq's own variables say where it is."""
+    if not arguments.database_url and any(os.environ.get(variable) for variable in _ADDRESS_VARIABLES):
+        return "postgresql://"
     if not arguments.database_url:
         target, url = arguments.target, "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
         raise InvalidInput(
             "No database and no environment was given.",
             next_command=NextCommand(arguments.verb, (*([target] if target else []), "--database-url", url)),
-            cause="None of --env, --local, --database-url and the environment variable DATABASE_URL is set.",
+            cause="None of --env, --local, --database-url, DATABASE_URL and libpq's PGHOST and PGSERVICE is set.",
             solution=f"Add --env NAME for an environment on AWS, --local for the local cloud, or --database-url {url} "
             "for a database that you can reach.",
         )

@@ -49,6 +49,12 @@ def show(*lines: object, end: str = "\n") -> None:
     print(*lines, sep="\n", end=end, flush=True)
 
 
+def ask(question: str) -> str:
+    """What is typed at the terminal in answer to a question; empty if the input has ended."""
+    note(question, end="")
+    return sys.stdin.readline().strip()
+
+
 def note(*lines: object, end: str = "\n") -> None:
     """Prints what isn't part of the result, on stderr."""
     print(*lines, sep="\n", end=end, file=sys.stderr, flush=True)

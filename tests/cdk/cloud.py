@@ -133,7 +133,7 @@ def resolved(value: Any, body: dict[str, Any]) -> Any:
 def _function(name: str, argument: Any, body: dict[str, Any]) -> Any:
     if name == "Ref":
         parameter = body.get("Parameters", {}).get(argument)
-        return PSEUDO.get(argument) or (parameter["Default"] if parameter else f"<{argument}>")
+        return PSEUDO.get(argument) or (parameter or {}).get("Default", f"<{argument}>")
     if name == "Fn::GetAtt":
         return f"<{'.'.join(argument)}>"
     if name == "Fn::ImportValue":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aurora_migrations.cdk.naming import Names
+from aurora_migrations.cdk.naming import Names, full_name
 from aurora_migrations.cdk.package import ARM64, build
 from tests.cdk.cloud import Machine, Template, some
 from tests.paths import ROOT
@@ -19,17 +19,21 @@ def context() -> dict[str, Any]:
     return {**data, "aws:cdk:bundling-stacks": []}
 
 
-def synthesised(folder: Path, environments: Mapping[str, Any] | None = None) -> dict[str, Template]:
+def synthesised(
+    folder: Path, environments: Mapping[str, Any] | None = None, project: str | None = None
+) -> dict[str, Template]:
     """By environment; of cdk.json's examples, or of others."""
     import aws_cdk as cdk
 
     from infra.app import add_stacks
 
     told = context() | ({} if environments is None else {"environments": dict(environments)})
+    told |= {} if project is None else {"project": project}
     app = cdk.App(context=told, outdir=str(folder))
     add_stacks(app)
     written = Path(app.synth().directory)
-    return some({name: Template(written / f"{Names(name).stack}.template.json") for name in told["environments"]})
+    stacks = {name: Names(full_name(name, project)).stack for name in told["environments"]}
+    return some({name: Template(written / f"{stack}.template.json") for name, stack in stacks.items()})
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
+from aurora_migrations.cdk.machines.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.cdk.workflow import STARTS
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 from aurora_migrations.engine.steps.layout import Mail

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from aurora_migrations.cdk import retries
-from aurora_migrations.cdk.failure_branch import SETTLE
+from aurora_migrations.cdk.machines.failure_branch import SETTLE
+from aurora_migrations.cdk.machines.states import fill
+from aurora_migrations.cdk.machines.watchdogs import GRACE, HOUR
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.states import fill
-from aurora_migrations.cdk.watchdogs import GRACE, HOUR
 from aurora_migrations.cdk.workflow import STARTS
 from aurora_migrations.cli import main as command_line
 from aurora_migrations.engine.steps.layout import Mail

@@ -48,10 +48,44 @@ def test_no_name_is_shared_where_one_environments_name_begins_with_the_others(tm
     assert one & other == set()
 
 
-def test_no_environment_may_be_called_as_something_in_anothers_stack(templates: dict[str, Template]) -> None:
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """The stack of the environment dev of each of two projects."""
+    environments, folder = {"dev": context()["environments"]["dev"]}, tmp_path_factory.mktemp("projects")
+    return {name: synthesised(folder / name, environments, name)["dev"] for name in ("shop", "billing")}
+
+
+def test_two_projects_in_one_account_share_no_name(projects: dict[str, Template]) -> None:
+    shop, billing = (set(named(template)) for template in projects.values())
+    assert shop & billing == set()
+    assert [template.name for template in projects.values()] == [
+        "AuroraMigrationsRunnerStack-shop-dev",
+        "AuroraMigrationsRunnerStack-billing-dev",
+    ]
+
+
+def test_functions_of_a_project_name_the_command_that_deploys_it(projects: dict[str, Template]) -> None:
+    function = projects["shop"].one("Lambda::Function", FunctionName="aurora-migrations-shop-dev-apply")
+    command = function.properties["Environment"]["Variables"]["DEPLOY_COMMAND"]
+    assert command == "npx aws-cdk@2 deploy AuroraMigrationsRunnerStack-shop-dev --context env=dev"
+
+
+def test_cloudformation_refuses_a_template_of_another_project(projects: dict[str, Template]) -> None:
+    """The CDK and the AWS CLI deploy with a parameter's value of before, which is the project's that made the stack."""
+    for name, template in projects.items():
+        parameter = template.body["Parameters"]["Project"]
+        assert (parameter["Type"], parameter["Default"]) == ("String", name)
+        (assertion,) = template.body["Rules"]["OfThisProject"]["Assertions"]
+        assert assertion["Assert"] == {"Fn::Equals": [{"Ref": "Project"}, name]}
+        assert f"belongs to another project, and the template is of {name}" in assertion["AssertDescription"]
+
+
+def test_no_environment_may_be_called_as_something_in_anothers_stack(tmp_path: Path) -> None:
     """With `x` there can be no `x-notice`: the former's state machine of that name would be the latter's main one."""
-    names = {name.rpartition(" ")[2].rpartition("/")[2] for name in named(templates["dev"])}
-    parts = {name.removeprefix("aurora-migrations-dev-") for name in names} - {"aurora-migrations-dev"}
+    waiting = context()["environments"]["dev"] | {"deployment": "waits"}  # which has all that there is
+    template = synthesised(tmp_path, {"on": waiting | {"watch_stacks": ["shop"]}})["on"]
+    names = {name.rpartition(" ")[2].rpartition("/")[2] for name in named(template)}
+    parts = {name.removeprefix("aurora-migrations-on-") for name in names} - {"aurora-migrations-on"}
     assert parts == set(PARTS)
     for part in PARTS:
         with pytest.raises(ValueError, match=f"ends in `-{part}`"):

@@ -120,10 +120,16 @@ def test_all_files_are_made_or_none(call: Call, here: Migrations, monkeypatch: p
     assert names(here) == ["001_add_users.down.sql"]
 
 
+def test_the_folder_is_made_if_there_is_none(call: Call, here: Migrations) -> None:
+    assert call("new", "add users", "--migrations", "db/migrations").code == 0
+    assert [path.name for path in Path("db/migrations").iterdir()] == ["001_add_users.sql"]
+
+
 REFUSED = [
     (["!!"], "The description '!!' can't name a file."),
     (["x" * 300], "can't name a file."),
-    (["add users", "--migrations", "nowhere"], "The migrations folder nowhere can't be read"),
+    (["add users", "--migrations", __file__], "can't be read"),
+    (["add users", "--migrations", f"{__file__}/sql"], "can't be read"),
 ]
 
 

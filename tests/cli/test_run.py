@@ -269,3 +269,30 @@ def test_run_that_waits_says_for_whom(on: Call, two: Migrations, database: Datab
     assert error.startswith("AnotherRunInProgress: ")
     assert f"pg_terminate_backend({pid})" in answer.err
     assert "waited 0 s" not in answer.err
+
+
+def test_libpqs_own_variables_are_an_address(
+    call: Call, two: Migrations, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = database.server
+    variables = {"HOST": "127.0.0.1", "PORT": str(server.port), "USER": "postgres", "DATABASE": database.name}
+    for name, value in {**variables, "PASSWORD": server.password}.items():
+        monkeypatch.setenv(f"PG{name}", value)
+    assert call("run", "001").message == "Migration 001 executed successfully"
+    monkeypatch.setenv("PGHOST", "no.such.host.invalid")
+    assert "no.such.host.invalid" in call("list").err
+
+
+def test_a_service_file_and_a_password_file_are_libpqs_to_read(
+    call: Call, two: Migrations, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = database.server
+    lines = ("[shop]", "host=127.0.0.1", f"port={server.port}", "user=postgres", f"dbname={database.name}")
+    (tmp_path / "services.conf").write_text("\n".join((*lines, "")))
+    (tmp_path / "pgpass").write_text(f"127.0.0.1:{server.port}:*:postgres:{server.password}\n")
+    (tmp_path / "pgpass").chmod(0o600)
+    for name, value in {"PGSERVICEFILE": "services.conf", "PGPASSFILE": "pgpass"}.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    assert call("run", "001", "--database-url", "service=shop").code == 0
+    monkeypatch.setenv("PGSERVICE", "shop")
+    assert call("run", "002").message == "Migration 002 executed successfully"

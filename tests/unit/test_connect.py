@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import InvalidInput, MigratorError
 from aurora_migrations.engine.postgres.connect import parse_url
 from aurora_migrations.engine.postgres.session import Session, application_name
@@ -53,7 +54,6 @@ REFUSED = [
     f"app:{CANARY}@db/shop",
     f"mysql://app:{CANARY}@db/shop",
     f"jdbc:postgresql://db/shop?user=app&password={CANARY}",
-    f"postgresql+psycopg://app:{CANARY}@db/shop",
     f"Postgresql://app:{CANARY}@db/shop",
     f"postgresql//app:{CANARY}@db/shop",
     f"postgresql:/app:{CANARY}@db/shop",
@@ -109,3 +109,8 @@ def test_white_space_around_a_url_does_not_matter(ending: str) -> None:
 def test_application_name_fits_what_the_server_keeps() -> None:
     assert application_name("cli-1") == "aurora-migrations cli-1"
     assert len(application_name("x" * 100)) == 63
+
+
+def test_address_with_a_driver_as_sqlalchemy_writes_it_is_taken() -> None:
+    assert parse_url("postgresql+psycopg://app:s3cret@db/shop") == parse_url("postgresql://app:s3cret@db/shop")
+    assert "s3cret" not in without_password("postgresql+psycopg://app:s3cret@db/shop")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN
+from aurora_migrations.cdk.machines.failure_branch import CONTRACT_BROKEN
 from aurora_migrations.engine.errors import DatabaseUnreachable
 from aurora_migrations.engine.postgres.session import Holder
 from aurora_migrations.engine.steps import layout

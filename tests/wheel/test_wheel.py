@@ -11,6 +11,7 @@ import importlib.metadata as metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -233,3 +234,51 @@ def test_a_stack_with_the_projects_migrations_is_synthesised(wheel: Path, tmp_pa
     assert re.search(r'"Handler": ?"functions\.apply\.handler"', template.read_text())
     packed = list((installed.project / "cdk.out").glob("asset.*/migrations/*.sql"))
     assert [path.name for path in packed] == ["001_wheel_test.sql"]
+
+
+@pytest.fixture(scope="module")
+def shop(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """An app of somebody else's that uses the construct, and what it has synthesised."""
+    installed = Installed(tmp_path_factory.mktemp("shop"), wheel, ("local",))
+    share_wheels(installed)
+    shutil.copytree(ROOT / "tests" / "wheel" / "shop", installed.project, dirs_exist_ok=True)
+    for name in ("shop", "orders"):
+        (installed.project / "db" / name).mkdir(parents=True)
+        (installed.project / "db" / name / f"001_{name}.sql").write_text(TABLE)
+    made = installed.python("import runpy; runpy.run_path('app.py')")
+    assert made.returncode == 0, made.stderr
+    return installed
+
+
+def test_the_construct_packs_the_folder_of_each(shop: Installed) -> None:
+    out = shop.project / "cdk.out"
+    for path, expected in (
+        (out / "ShopProd.template.json", {"shop-prod": "001_shop.sql"}),
+        (
+            next((out / "assembly-Prod").glob("*.template.json")),
+            {"prod-orders-shop-migrations": "001_shop.sql", "prod-orders-orders-migrations": "001_orders.sql"},
+        ),
+    ):
+        functions = [
+            each["Properties"]
+            for each in json.loads(path.read_text())["Resources"].values()
+            if each["Type"] == "AWS::Lambda::Function" and each["Properties"]["Handler"] == "functions.apply.handler"
+        ]
+        packed = {
+            each["FunctionName"].removeprefix("aurora-migrations-").removesuffix("-apply"): [
+                file.name for file in out.glob(f"asset.{each['Code']['S3Key'].removesuffix('.zip')}/migrations/*.sql")
+            ]
+            for each in functions
+        }
+        assert packed == {name: [file] for name, file in expected.items()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes are ended by signals")
+def test_a_stack_with_the_construct_migrates_in_the_local_cloud(shop: Installed, database: Database) -> None:
+    ran = shop.python("import runpy; runpy.run_path('laptop.py')", database.url)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert told["machine"].endswith(":aurora-migrations-laptop")
+    assert told["status"] == "SUCCEEDED", told
+    assert told["output"]["message"] == "Migration 001 executed successfully"
+    assert database.query("SELECT count(*) FROM wheel_test") == [(0,)]

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from aurora_migrations.cdk.failure_branch import CONTRACT_BROKEN, FAILED
+from aurora_migrations.cdk.machines.failure_branch import CONTRACT_BROKEN, FAILED
+from aurora_migrations.cdk.machines.watchdogs import ENDED
 from aurora_migrations.cdk.naming import Names
 from aurora_migrations.cdk.triggers import DEAD_LETTERS
-from aurora_migrations.cdk.watchdogs import ENDED
 from aurora_migrations.engine.errors import DatabaseUnreachable
 from aurora_migrations.engine.postgres.session import Holder, application_name
 from aurora_migrations.engine.steps import layout

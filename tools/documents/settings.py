@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from aurora_migrations.cdk.config import Environment
-from aurora_migrations.cdk.naming import ENVIRONMENT
+from aurora_migrations.cdk.naming import ENVIRONMENT, PROJECT
 from tools.documents import REFERENCE, RENEW, ROOT, fill
 
 PATH = REFERENCE / "settings.md"
@@ -35,7 +35,13 @@ def schema() -> str:
         "propertyNames": {"pattern": f"^{ENVIRONMENT}$"},
         "additionalProperties": environment,
     }
-    context = {"type": "object", "required": ["environments"], "properties": {"environments": environments}}
+    project = {
+        "description": "The project's name, part of every environment's, so that projects can share an account.",
+        "type": "string",
+        "pattern": f"^{PROJECT}$",
+    }
+    properties = {"project": project, "environments": environments}
+    context = {"type": "object", "required": ["environments"], "properties": properties}
     whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$comment": f"Made from aurora_migrations/cdk/config by {RENEW}; a test fails when it is stale.",

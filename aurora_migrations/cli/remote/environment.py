@@ -20,7 +20,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from aurora_migrations.cdk.naming import Names
+from aurora_migrations.cdk.naming import STACK_TAG, Names
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import note
 from aurora_migrations.cli.remote import aws_errors as errors
@@ -103,7 +103,8 @@ class Environment:
 
     @property
     def stack(self) -> str:
-        return Names(self.name).stack
+        """The name of the stack that it is in."""
+        return str(self.described["StackName"])
 
     @cached_property
     def identity(self) -> tuple[str, str]:
@@ -120,25 +121,51 @@ class Environment:
         account, who = self.identity
         return f"{self.name}: account {account} as {who}, {self.region}"
 
-    @cached_property
+    @property
     def described(self) -> dict[str, Any]:
         """The stack, as CloudFormation describes it."""
+        return self._deployed[0]
+
+    @cached_property
+    def _deployed(self) -> tuple[dict[str, Any], str]:
+        """The stack, and how the names of this environment's outputs begin in it. A stack of somebody else's, with the
+        construct in it, is named by a tag of the state machine."""
+        usual = Names(self.name).stack
         with aws_errors():
             try:
-                found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]
+                return self._describe(usual), ""
             except ClientError as error:
                 if "does not exist" not in str(error):
                     raise
+                if tag := self._read_tag():
+                    stack, _, prefix = tag.partition("/")
+                    return self._describe(stack), prefix
                 others = self._others()
                 there = f"There: {', '.join(others[:_NAMED])}." if others else "There are no environments."
-                missing = f"There is no stack {self.stack} in account {self.identity[0]}, region {self.region}. {there}"
+                missing = f"There is no stack {usual} in account {self.identity[0]}, region {self.region}. {there}"
                 raise errors.StackNotFound(missing, environments=others) from error
+
+    def _describe(self, stack: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         return found
+
+    def _read_tag(self) -> str | None:
+        """The tag of the state machine of this name; None if there is none, or the caller may not read it."""
+        partition = self.session.get_partition_for_region(self.region)
+        place = f"arn:{partition}:states:{self.region}:{self.identity[0]}"
+        with contextlib.suppress(ClientError):
+            tags = self.client("stepfunctions").list_tags_for_resource(
+                resourceArn=f"{place}:stateMachine:{Names(self.name).of()}"
+            )["tags"]
+            return next((str(tag["value"]) for tag in tags if tag["key"] == STACK_TAG), None)
+        return None
 
     @cached_property
     def outputs(self) -> dict[str, str]:
         """The stack's outputs."""
-        found = {each["OutputKey"]: each["OutputValue"] for each in self.described.get("Outputs", [])}
+        prefix = self._deployed[1]
+        listed = {each["OutputKey"]: each["OutputValue"] for each in self.described.get("Outputs", [])}
+        found = {name.removeprefix(prefix): value for name, value in listed.items() if name.startswith(prefix)}
         if "StateMachineArn" in found:
             return found
         status, cause, solution = self.described["StackStatus"], None, None

@@ -8,6 +8,7 @@ is: PostgreSQL doesn't take that as SQL, so `check` and `run` refuse the file un
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import time
@@ -194,6 +195,8 @@ def _write(arguments: argparse.Namespace, drafts: Sequence[Draft]) -> list[Path]
     with the next number."""
     named = slug(arguments.description)
     steps = list(dict.fromkeys(draft.step for draft in drafts))
+    with contextlib.suppress(OSError, ValueError):  # the reason is reported when the folder is read
+        arguments.migrations.mkdir(parents=True, exist_ok=True)
     first = next_label(arguments.migrations)
     stems = {step: f"{int(first) + number:0{len(first)}}_{named}{step}" for number, step in enumerate(steps)}
     title = " ".join(arguments.description.split())

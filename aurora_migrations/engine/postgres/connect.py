@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -63,6 +64,7 @@ def open_connection(url: str, application: str) -> Connection:
     """Opens an autocommit connection set up for migrations. Raises InvalidInput if the URL can't be understood or leads
     to a connection pooler, else an error of the family connection."""
     params = parse_url(url)
+    params = params if "service" in params else {**_from_environment(), **params}
     host, port = str(params.get("host") or ""), str(params.get("port") or "5432")
     params = {"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVES, **params}
     if host and not params.get("hostaddr") and not re.search(r"[/,@]", host):
@@ -81,7 +83,7 @@ def open_connection(url: str, application: str) -> Connection:
 
 def parse_url(url: str) -> dict[str, Any]:
     """The parts of a connection URL. Its text, which holds a password, is in no error."""
-    url = url.strip()
+    url = re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", url.strip())  # as SQLAlchemy writes it: with its driver
     if not re.match(r"postgres(ql)?://|\w+\s*=", url):
         raise _no_url("It doesn't begin with postgresql://.")
     try:
@@ -97,6 +99,15 @@ def parse_url(url: str) -> dict[str, Any]:
     if str(params.get("sslmode") or "prefer") not in SSLMODES or not str(params.get("connect_timeout", 0)).isdecimal():
         raise _no_url(_PARAMETER)
     return params
+
+
+def _from_environment() -> dict[str, str]:
+    """What libpq would take from its environment variables, for messages and for our own look-up of the host. A service
+    file may say otherwise, so with one libpq is left to itself."""
+    if "PGSERVICE" in os.environ:
+        return {}
+    variables = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
+    return {name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)}
 
 
 def _no_url(cause: str) -> InvalidInput:

@@ -58,7 +58,7 @@ class Cloud:
     @property
     def machine(self) -> str:
         """The ARN of the main state machine."""
-        return self.stack.outputs["StateMachineArn"]
+        return self.stack.output("StateMachineArn")
 
     @property
     def mails(self) -> list[Mail]:
@@ -69,9 +69,10 @@ class Cloud:
 
         Raises:
             PackagingError, InvalidFile: the migrations can't be packaged; what was deployed before stays.
+            DeploymentFailed: the deployment waits for its run, which failed; so does then what was deployed before.
         """
         files = fingerprint(self.migrations)
-        cloudformation.deploy_package(package(self.folder, self.migrations, self.tell).name)
+        self.stack.update(package(self.folder, self.migrations, self.tell).name, self.functions.invoke)
         self.files.append(files)
 
     def deploy(self) -> Sent:
@@ -83,7 +84,7 @@ class Cloud:
         """Sends the event of a change of our stack's status."""
         detail = {
             "stack-id": self.stack.arn,
-            "logical-resource-id": Names(ENVIRONMENT).stack,
+            "logical-resource-id": self.stack.arn.split("/")[1],
             "physical-resource-id": self.stack.arn,
             "status-details": {"status": status, "status-reason": ""},
             "resource-type": "AWS::CloudFormation::Stack",
@@ -105,6 +106,7 @@ def opened(
     hurry: bool = False,
     tell: Callable[[str], None] = print,
     watch: Callable[[dict[str, Any]], None] = lambda detail: None,
+    stack: tuple[str, str] | None = None,
 ) -> Iterator[Cloud]:
     """A cloud for the block: the deployed template, with the migrations as they are now, for the database at the URL.
 
@@ -114,15 +116,17 @@ def opened(
         folder: the cache of template and packages.
         hurry: whether waits of the state machines take a second at most.
         watch: called with the detail of each "Step Functions Execution Status Change".
+        stack: another stack to deploy than the environment's own: its name and its template.
 
     Raises:
         ServerError, PackagingError, InvalidFile, InvalidInput: it can't be started.
+        DeploymentFailed: the deployment waits for its run, which failed.
     """
     login = read_login(url, os.environ)
     moto_api_backend.reset()
     files = [fingerprint(migrations)]
     made = package(folder, migrations, tell)
-    text = template(folder, login.deployed_sslmode, tell)
+    name, text = stack or (Names(ENVIRONMENT).stack, template(folder, login.deployed_sslmode, tell))
 
     def status_changed(detail: dict[str, Any], arn: str) -> None:
         watch(detail)
@@ -139,12 +143,20 @@ def opened(
         executions = Executions(status_changed)
         closing.callback(executions.close)
         server.functions, server.bus, server.executions = functions, bus, executions
-        deployed = cloudformation.deploy(text, made.name, login, hurry=hurry)
-        for role in cloudformation.roles():
-            server.register_role(role)
+
+        def invoke(function: str, body: bytes) -> None:
+            register_roles()  # while the stack is being made
+            functions.invoke(function, body)
+
+        def register_roles() -> None:
+            for role in cloudformation.roles():
+                server.register_role(role)
+
+        deployed = cloudformation.deploy(name, text, made.name, login, invoke, hurry=hurry)
+        register_roles()
         cloud = Cloud(server.url, migrations, folder, functions, deployed, logs, bus, server, files, tell)
         server.console = Console(cloud.deploy, cloud.daily_check, mails, lambda: files[-1])
-        functions.prepare(cloudformation.FUNCTIONS)
+        functions.prepare(cloudformation.functions())
         yield cloud
 
 

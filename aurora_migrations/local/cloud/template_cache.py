@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,6 +95,11 @@ def _synthesize(building: Path, sslmode: str) -> None:
 def main(target: Path, sslmode: str) -> None:
     """Synthesizes into a file."""
     end_with_the_parent()
+    synthesize(target, sslmode)
+
+
+def synthesize(target: Path, sslmode: str, **settings: str) -> None:
+    """Writes the template. `settings` are keys of cdk.json that differ from those of the local cloud."""
     import aurora_migrations.cdk  # noqa: F401 - sets the CDK's Node, so it comes first
 
     import aws_cdk as cdk  # isort: skip
@@ -109,12 +114,12 @@ def main(target: Path, sslmode: str) -> None:
     package = Package(lambda_.Code.from_cfn_parameters(), runtime, architecture)
     with tempfile.TemporaryDirectory() as folder:
         app = cdk.App(outdir=folder, analytics_reporting=False)
-        stack = MigrationsStack(app, _environment(sslmode), package)
+        stack = MigrationsStack(app, _environment(sslmode, settings), package)
         app.synth()
         shutil.copyfile(Path(folder) / f"{stack.stack_name}.template.json", target)
 
 
-def _environment(sslmode: str) -> Environment:
+def _environment(sslmode: str, changes: Mapping[str, str]) -> Environment:
     """The settings of the environment `local`, as cdk.json would have them. What differs from machine to machine is
     left to SSM parameters, so that one template fits them all."""
     from aurora_migrations.cdk.config import read_environments
@@ -141,6 +146,7 @@ def _environment(sslmode: str) -> Environment:
         "emails": ["you@example.com"],
         "allowed_actions": ACTIONS,
         "log_retention_days": 1,
+        **changes,
     }
     (made,) = read_environments({"laptop": settings})
     # No environment of cdk.json may have this name, or an sslmode without TLS.

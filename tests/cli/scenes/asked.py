@@ -38,6 +38,11 @@ def _empty_folder(stage: Stage) -> Answer:
     return stage.on("run")
 
 
+def _file_for_a_folder(stage: Stage) -> Answer:
+    Path(".github").write_text("")
+    return stage.call("init", "--project", "shop")
+
+
 def _pooler(stage: Stage) -> Answer:
     port = stage.enter(listening(another_pid(stage.database.server.port)))
     there = stage.database.url.replace(f":{stage.database.server.port}/", f":{port}/")
@@ -252,6 +257,8 @@ INPUT = [
     # ---- writing files ----
     ("a description has no word", lambda s: s.call("new", "???")),
     ("the file is there already", _written_meanwhile),
+    ("a project's name is none", lambda s: s.call("init", "--project", "My Shop")),
+    ("init finds a file in a folder's place", _file_for_a_folder),
     ("there is no such template", lambda s: s.call("new", "a", "--template", "indexes")),
     ("a template's option without a template", lambda s: s.call("new", "a", "--table", "users")),
     ("a template brings its own down file", lambda s: s.call("new", "a", "--template", "index", "--down")),

@@ -2,6 +2,7 @@
 
 iam               a call of an API: its signature, and whether a role may make it; no web pages
 cloudformation    deploys the template; the kinds of resources that moto doesn't know
+custom_resources  requests to functions while a stack is deployed
 stepfunctions     names, status events and stops of executions
 eventbridge       events to the rules' state machines, dead letters, their alarm
 cloudwatch_logs   the functions' log lines

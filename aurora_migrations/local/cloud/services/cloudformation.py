@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,12 +22,12 @@ from moto.ssm.models import ssm_backends
 from moto.stepfunctions.models import StepFunctionBackend
 from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
-from aurora_migrations.cdk.naming import ALIAS, Names
-from aurora_migrations.local.account import ACCOUNT, ENVIRONMENT, PARAMETERS, PARTITION, REGION
+from aurora_migrations.cdk.naming import ALIAS
+from aurora_migrations.local.account import ACCOUNT, PARAMETERS, PARTITION, REGION
+from aurora_migrations.local.cloud.services.custom_resources import CustomResource, DeploymentFailed, Invoke
 from aurora_migrations.local.database_login import Login
 
 BUCKET = "local-packages"
-FUNCTIONS = tuple(Names(ENVIRONMENT).of(function) for function in ("preflight", "apply", "verify"))
 LONGEST_WAIT_S = 1  # of a state machine in a hurry
 _BOOTSTRAPPED = {"/cdk-bootstrap/hnb659fds/version": "30"}
 _Json = dict[str, Any]
@@ -40,39 +40,86 @@ class Stack:
     arn: str
     outputs: Mapping[str, str]
     secret: str
+    custom_resources: list[CustomResource] = field(default_factory=list)
+
+    def output(self, name: str) -> str:
+        """An output's value; in a stack of others its name begins with the construct's."""
+        return next(value for key, value in self.outputs.items() if key.endswith(name))
+
+    def update(self, package: str, invoke: Invoke) -> None:
+        """Deploys another package, and rolls back if a custom resource fails.
+
+        Raises:
+            DeploymentFailed: what was deployed before is deployed again.
+        """
+        before = _current_package()
+        try:
+            self._move("UPDATE", package, invoke)
+        except DeploymentFailed:
+            self._move("UPDATE_ROLLBACK", before, invoke)
+            raise
+
+    def _move(self, status: str, package: str, invoke: Invoke) -> None:
+        stack: Any = cloudformation_backends[ACCOUNT][REGION].stacks[self.arn]
+        stack.status = f"{status}_IN_PROGRESS"
+        deploy_package(package)
+        try:
+            for each in self.custom_resources:
+                each.request("Update", invoke)
+        except DeploymentFailed:
+            stack.status = f"{status}_FAILED"
+            raise
+        stack.status = f"{status}_COMPLETE"
 
 
-def deploy(template: str, package: str, login: Login, *, hurry: bool) -> Stack:
-    """Makes everything in the template. `package` is the key of the functions' package."""
+def deploy(name: str, template: str, package: str, login: Login, invoke: Invoke, *, hurry: bool) -> Stack:
+    """Makes everything in a stack's template. `package` is the key of the functions' package; `invoke` calls a
+    function.
+
+    Raises:
+        DeploymentFailed: a custom resource failed.
+    """
+    custom: list[CustomResource] = []
     kinds: dict[str, Any] = {kind: _Kind(make) for kind, make in _MAKERS.items()}
     kinds["AWS::StepFunctions::StateMachine"] = _Kind(partial(_make_state_machine, hurry))
+    kinds["AWS::CloudFormation::CustomResource"] = _Custom(invoke, custom)
     get_model_map().update(kinds)
     secret = _make_account(login, package)
     places = {"LambdaSourceBucketName": BUCKET, "LambdaSourceObjectKey": package}
-    names = json.loads(template)["Parameters"]
-    parameters = {name: value for name in names for place, value in places.items() if place in name}
+    known = json.loads(template)["Parameters"]
+    parameters = {parameter: value for parameter in known for place, value in places.items() if place in parameter}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made: Any = cloudformation_backends[ACCOUNT][REGION].create_stack(
-            Names(ENVIRONMENT).stack, template, parameters
-        )
-    return Stack(made.stack_id, {output["OutputKey"]: output["OutputValue"] for output in made.outputs}, secret)
+        made: Any = cloudformation_backends[ACCOUNT][REGION].create_stack(name, template, parameters)
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in made.outputs}
+    return Stack(made.stack_id, outputs, secret, custom)
 
 
 def deploy_package(package: str) -> None:
     """Gives the functions another package: new code, a new version, and the alias on it."""
     _upload(package)
     backend = lambda_backends[ACCOUNT][REGION]
-    for name in FUNCTIONS:
-        backend.get_function(name).update_function_code({"S3Bucket": BUCKET, "S3Key": package})
+    for name in functions():
+        function: Any = backend.get_function(name)
+        function.update_function_code({"S3Bucket": BUCKET, "S3Key": package})
         version: Any = backend.publish_version(name)
         backend.update_alias(ALIAS, name, str(version.version), "", "")
+
+
+def functions() -> list[str]:
+    """The names of the deployed functions."""
+    return sorted({str(each.function_name) for each in lambda_backends[ACCOUNT][REGION].list_functions()})
+
+
+def _current_package() -> str:
+    found: Any = lambda_backends[ACCOUNT][REGION].get_function(functions()[0])
+    return str(found.code["S3Key"])
 
 
 def roles() -> list[str]:
     """The ARNs of the functions' roles."""
     backend = lambda_backends[ACCOUNT][REGION]
-    return [str(backend.get_function(name).role) for name in FUNCTIONS]
+    return [str(backend.get_function(name).role) for name in functions()]
 
 
 def _make_account(login: Login, package: str) -> str:
@@ -131,6 +178,22 @@ class _Kind:
 
     def create_from_cloudformation_json(self, name: str, given: _Json, *where: str, **more: Any) -> Any:
         return self.make(given["Properties"])
+
+
+@dataclass(frozen=True)
+class _Custom:
+    """The kind of custom resources: `made` gets those that there are."""
+
+    invoke: Invoke
+    made: list[CustomResource]
+
+    def has_cfn_attr(self, attr: str) -> bool:
+        return True
+
+    def create_from_cloudformation_json(self, name: str, given: _Json, *where: str, **more: Any) -> Any:
+        resource = CustomResource(more["StackId"], more["LogicalId"], "", given["Properties"])
+        self.made.append(resource.request("Create", self.invoke))
+        return _Resource(self.made[-1].physical_id)
 
 
 class _Resource:

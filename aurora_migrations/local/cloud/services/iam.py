@@ -160,6 +160,10 @@ def resource_of(call: Call) -> str:
     parameters = call.parameters
     if call.service == "secretsmanager":
         return str(parameters.get("SecretId", "*"))
+    if call.service == "states":
+        return str(parameters.get("stateMachineArn") or parameters.get("executionArn") or "*")
+    if call.service == "cloudformation":
+        return parse_qs(call.body.decode("utf-8", "replace")).get("StackName", ["*"])[0]
     if call.service == "logs" and "logGroupName" in parameters:
         group = f"arn:aws:logs:{call.region}:{ACCOUNT}:log-group:{parameters['logGroupName']}"
         stream = parameters.get("logStreamName") if call.action == "PutLogEvents" else None

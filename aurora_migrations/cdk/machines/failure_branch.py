@@ -25,7 +25,7 @@ from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.functions import Functions
-from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, is_word, report, send
+from aurora_migrations.cdk.machines.states import fill, is_mail, is_text, is_true, is_word, report, send
 from aurora_migrations.engine.steps import execution, layout
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS, SEEN_BY_INITIATOR
 

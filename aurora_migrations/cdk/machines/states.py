@@ -22,10 +22,16 @@ _SENDING = cdk.Duration.seconds(30)
 
 
 def make_machine(
-    scope: Construct, part: str, settings: Environment, alerts: Alerts, diagram: sfn.IChainable, timeout_ms: int
+    scope: Construct,
+    part: str,
+    settings: Environment,
+    alerts: Alerts,
+    diagram: sfn.IChainable,
+    timeout_ms: int,
+    mails: bool = True,
 ) -> tuple[sfn.StateMachine, logs.LogGroup]:
-    """A standard state machine that may send mails, with everything it does in an encrypted log. Its name ends
-    in `part`, which is empty for the main state machine."""
+    """A standard state machine, with everything it does in an encrypted log; with `mails` it may send some. Its name
+    ends in `part`, which is empty for the main state machine."""
     names, parts = Names(settings.name), [part] if part else []
     log = make_log(scope, settings, alerts.key, names.machine_log(*parts))
     machine = sfn.StateMachine(
@@ -38,7 +44,8 @@ def make_machine(
         logs=sfn.LogOptions(destination=log, level=sfn.LogLevel.ALL, include_execution_data=True),
         tracing_enabled=True,
     )
-    alerts.grant_publish(machine.role)
+    if mails:
+        alerts.grant_publish(machine.role)
     return machine, log
 
 
@@ -88,11 +95,11 @@ def invoke(
         task_timeout=sfn.Timeout.duration(cdk.Duration.millis(functions.timeouts[kind] + TASK_MARGIN_MS)),
         retry_on_service_exceptions=False,  # it has no jitter or cap, and ignores throttling; ours follow
     )
-    _try_again(task, *functions.retries)
+    try_again(task, *functions.retries)
     return task
 
 
-def _try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
+def try_again(task: sfn.TaskStateBase, *retries: Retry) -> None:
     for retry in retries:
         task.add_retry(
             errors=list(retry.errors),
@@ -129,7 +136,7 @@ def send(scope: Construct, name: str, alerts: Alerts, path: str) -> tasks.SnsPub
         result_path=sfn.JsonPath.DISCARD,
         task_timeout=sfn.Timeout.duration(_SENDING),
     )
-    _try_again(task, MAIL)
+    try_again(task, MAIL)
     return task
 
 

@@ -19,10 +19,10 @@ from constructs import Construct
 
 from aurora_migrations.cdk.alerts import Alerts
 from aurora_migrations.cdk.config import Environment
-from aurora_migrations.cdk.failure_branch import FAILURE, TYPED, FailureBranch
 from aurora_migrations.cdk.functions import Functions
+from aurora_migrations.cdk.machines.failure_branch import FAILURE, TYPED, FailureBranch
+from aurora_migrations.cdk.machines.states import fill, is_mail, is_text, is_true, make_machine, report, send
 from aurora_migrations.cdk.naming import Names
-from aurora_migrations.cdk.states import fill, is_mail, is_text, is_true, make_machine, report, send
 from aurora_migrations.cdk.triggers import DeadLetters, start
 from aurora_migrations.engine.steps.execution import READ_ONLY_ACTIONS
 from aurora_migrations.engine.steps.layout import unwritten

@@ -1,0 +1,127 @@
+"""`aurora-migrations synth`: writes the CloudFormation template and the package, to deploy them without the CDK."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aurora_migrations import project
+from aurora_migrations.cdk.package import ARM64, PackagingError, build, inspect, zipped
+from aurora_migrations.cli import options
+from aurora_migrations.cli.output import note, print_json, show
+from aurora_migrations.engine import MigratorError
+
+if TYPE_CHECKING:
+    import aws_cdk as cdk
+
+    from aurora_migrations.cdk.functions import Package
+
+_OUT = "aurora-migrations.out"
+_BUCKET = "PackageBucket"  # the template's parameter
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    parser = options.make_parser(
+        "synth",
+        "Writes each environment's CloudFormation template, and the package of the functions as a zip file: for SAM, "
+        "Terraform or plain CloudFormation. Reads cdk.json as `npx aws-cdk@2 synth` does. Needs no AWS account.",
+        "synth --environment prod",
+    )
+    parser.add_argument("--environment", metavar="NAME", help="only this environment of cdk.json (default: all)")
+    parser.add_argument("--out", metavar="DIR", default=_OUT, help=f"the folder to write to (default: {_OUT}/)")
+    arguments = parser.parse_args(argv)
+    out = Path(arguments.out)
+    try:
+        package = _write_package(arguments.migrations, out)
+        templates = _write_templates(arguments.environment, out, package.name)
+    except ModuleNotFoundError as error:
+        problem = f'{error.name} isn\'t installed here: pip install "aurora-migrations[cdk]"'
+    except (PackagingError, OSError) as error:
+        problem = str(error)
+    except MigratorError as error:
+        return options.fail(error, "check", arguments, options.execution_name())
+    else:
+        if isinstance(templates, list):
+            _report(arguments.output, package, templates)
+            return 0
+        problem = templates
+    if arguments.output == "json":
+        print_json({"ok": False, "problems": problem.splitlines()})
+    else:
+        note("The template could not be written:", *(f"  {line}" for line in problem.splitlines()))
+    return 1
+
+
+def _write_package(migrations: Path, out: Path) -> Path:
+    """Builds the package; its name holds its digest, so that another one is another object in a bucket."""
+    building = project.cache() / "lambda"
+    shutil.rmtree(building, ignore_errors=True)
+    build(building, migrations, ARM64)
+    if wrong := inspect(building, ARM64):
+        raise PackagingError("\n".join(("The Lambda package is not as it should be:", *wrong)))
+    content = zipped(building)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"aurora-migrations-{hashlib.sha256(content).hexdigest()[:16]}.zip"
+    path.write_bytes(content)
+    return path
+
+
+def _write_templates(chosen: str | None, out: Path, key: str) -> list[Path] | str:
+    """Writes the templates; returns their paths, or what is wrong with the settings."""
+    import aurora_migrations.cdk  # noqa: F401 - sets the CDK's Node, so it comes first
+
+    import aws_cdk as cdk  # isort: skip
+    from aws_cdk import aws_lambda as lambda_  # isort: skip
+    from aws_cdk import aws_s3 as s3  # isort: skip
+
+    from aurora_migrations.cdk.app import first_mistake, read_context
+    from aurora_migrations.cdk.config import read_environments
+    from aurora_migrations.cdk.functions import Package
+    from aurora_migrations.cdk.stack import MigrationsStack
+
+    written: list[Path] = []
+
+    def package(stack: cdk.Stack) -> Package:
+        bucket = cdk.CfnParameter(stack, _BUCKET, type="String", description=f"The S3 bucket that has {key}.")
+        # The key is written out: CloudFormation makes a new version of a function only where the template changes.
+        code = lambda_.Code.from_bucket(s3.Bucket.from_bucket_name(stack, "Packages", bucket.value_as_string), key)
+        return Package(code, lambda_.Runtime.PYTHON_3_14, lambda_.Architecture.ARM_64)
+
+    def write() -> None:
+        context = read_context(project.root() / "cdk.json")
+        name = context.get("project")
+        app = cdk.App(outdir=str(out / "assembly"), analytics_reporting=False)
+        for found in read_environments(context.get("environments"), chosen, name):
+            command = (
+                f"aws cloudformation deploy --stack-name {found.stack} --template-file {found.stack}.template.json"
+            )
+            settings = found.model_copy(update={"deploy": command})
+            synthesizer = cdk.DefaultStackSynthesizer(generate_bootstrap_version_rule=False)
+            stack = MigrationsStack(app, settings, package, name, synthesizer=synthesizer)
+            written.append(out / f"{stack.stack_name}.template.json")
+        app.synth()
+        for path in written:
+            shutil.copyfile(out / "assembly" / path.name, path)
+        shutil.rmtree(out / "assembly")
+
+    mistake = first_mistake(write)
+    return written if mistake is None else mistake
+
+
+def _report(output: str, package: Path, templates: Sequence[Path]) -> None:
+    if output == "json":
+        print_json({"ok": True, "package": str(package), "templates": [str(path) for path in templates]})
+        return
+    show(f"Wrote {package}", *(f"Wrote {path}" for path in templates))
+    first = templates[0]
+    stack = first.name.removesuffix(".template.json")
+    show(
+        "To deploy, with a bucket of yours:",
+        f"  aws s3 cp {package} s3://BUCKET/",
+        f"  aws cloudformation deploy --stack-name {stack} --template-file {first} --s3-bucket BUCKET \\",
+        f"    --parameter-overrides {_BUCKET}=BUCKET --capabilities CAPABILITY_IAM",
+    )

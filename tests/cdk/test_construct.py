@@ -1,0 +1,325 @@
+"""The construct in stacks of others: beside a cluster, in a Stage, twice in one stack; and what the CDK does to all."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.api import lint_file
+from cfnlint.config import ManualArgs
+
+from aurora_migrations.cdk.config import SettingsError
+from aurora_migrations.cdk.construct import Migrations
+from aurora_migrations.cdk.naming import LONGEST, PARTS, name_of
+from tests.cdk.cloud import ACCOUNT, REGION, Template
+from tests.cdk.test_side_by_side import named
+from tests.paths import ROOT
+
+SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:shop-AbCdEf"
+WRITER = f"shop.cluster-c1a2b3d4e5f6.{REGION}.rds.amazonaws.com"
+READER = WRITER.replace("cluster-", "cluster-ro-")
+PLAIN: dict[str, Any] = {
+    "host": WRITER,
+    "database_name": "shop",
+    "secret": SECRET,
+    "vpc": "vpc-0123456789abcdef0",
+    "subnets": ["subnet-0123456789abcdef0"],
+    "security_group": "sg-0123456789abcdef0",
+    "alert_emails": ["team@example.com"],
+}
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("construct") / "db"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path) -> Path:
+    """The assembly of an app with three stacks, none of which is ours."""
+    from aurora_migrations.cdk import AuroraMigrations
+
+    import aws_cdk as cdk  # isort: skip
+    from aws_cdk import aws_ec2 as ec2  # isort: skip
+    from aws_cdk import aws_iam as iam  # isort: skip
+    from aws_cdk import aws_kms as kms  # isort: skip
+    from aws_cdk import aws_rds as rds  # isort: skip
+    from aws_cdk import aws_sns as sns  # isort: skip
+
+    app = cdk.App(context={"aws:cdk:bundling-stacks": []}, outdir=str(folder.parent / "out"))
+    where = cdk.Environment(account=ACCOUNT, region=REGION)
+
+    shop = cdk.Stack(app, "ShopProd", env=where)
+    cluster = rds.DatabaseCluster(
+        shop,
+        "Database",
+        engine=rds.DatabaseClusterEngine.aurora_postgres(version=rds.AuroraPostgresEngineVersion.VER_16_4),
+        vpc=ec2.Vpc(shop, "Vpc", max_azs=2),
+        writer=rds.ClusterInstance.serverless_v2("Writer"),
+        credentials=rds.Credentials.from_username("shop", encryption_key=kms.Key(shop, "Key")),
+        default_database_name="shop",
+    )
+    gated = AuroraMigrations(
+        shop, "Migrations", cluster=cluster, migrations=folder, alert_emails=["team@example.com"], deployment="waits"
+    )
+    sns.Topic(shop, "Application").node.add_dependency(gated)
+    gated.grant_start(iam.Role(shop, "Starter", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com")))
+
+    staged = cdk.Stack(cdk.Stage(app, "Prod", env=where), "Shop")
+    group = ec2.SecurityGroup.from_security_group_id(staged, "Group", "sg-0123456789abcdef0")
+    imported = rds.DatabaseCluster.from_database_cluster_attributes(
+        staged,
+        "Imported",
+        cluster_identifier="shop",
+        cluster_endpoint_address=WRITER,
+        port=5433,
+        security_groups=[group],
+    )
+    given = {key: PLAIN[key] for key in ("secret", "vpc", "subnets", "alert_emails")}
+    for id, name in (("Migrations", "shop"), ("Orders", "orders")):
+        AuroraMigrations(staged, id, cluster=imported, database_name=name, migrations=folder, **given)
+
+    plain = cdk.Stack(app, "Plain", env=where)
+    made = AuroraMigrations(
+        plain,
+        "Migrations",
+        migrations=folder,
+        project="billing",
+        environment="dev",
+        limits={"lock_timeout": "3s"},
+        **(PLAIN | {"host": {"export": "billing-host"}}),
+    )
+    assert made.functions.keys() == {"preflight", "apply", "verify"}
+    iam.PermissionsBoundary.of(made).apply(iam.ManagedPolicy.from_managed_policy_arn(plain, "Boundary", BOUNDARY))
+    cdk.Tags.of(made).add("team", "billing")
+    cdk.RemovalPolicies.of(made).retain()
+    assert {made.metric_failed().metric_name, made.metric_time().metric_name} == {"ExecutionsFailed", "ExecutionTime"}
+    return Path(app.synth().directory)
+
+
+@pytest.fixture(scope="module")
+def shop(written: Path) -> Template:
+    return Template(written / "ShopProd.template.json")
+
+
+@pytest.fixture(scope="module")
+def staged(written: Path) -> Template:
+    (path,) = (written / "assembly-Prod").glob("*.template.json")
+    return Template(path)
+
+
+@pytest.fixture(scope="module")
+def plain(written: Path) -> Template:
+    return Template(written / "Plain.template.json")
+
+
+def variables(template: Template, environment: str) -> dict[str, str]:
+    name = f"aurora-migrations-{environment}-apply"
+    found: dict[str, str] = template.one("Lambda::Function", FunctionName=name).properties["Environment"]["Variables"]
+    return found
+
+
+def test_everything_about_the_database_is_taken_from_a_cluster(shop: Template) -> None:
+    (cluster,) = shop.of("RDS::DBCluster")
+    found = variables(shop, "shop-prod")
+    assert {key: found[f"DATABASE_{key}"] for key in ("HOST", "PORT", "NAME")} == {
+        "HOST": f"<{cluster.id}.Endpoint.Address>",
+        "PORT": f"<{cluster.id}.Endpoint.Port>",
+        "NAME": "shop",
+    }
+    (attached,) = shop.of("SecretsManager::SecretTargetAttachment")
+    assert found["DATABASE_SECRET_ARN"] == f"<{attached.id}>"
+    function = shop.one("Lambda::Function", FunctionName="aurora-migrations-shop-prod-apply")
+    private = [each.id for each in shop.of("EC2::Subnet") if not each.properties["MapPublicIpOnLaunch"]]
+    assert function.properties["VpcConfig"]["SubnetIds"] == [f"<{subnet}>" for subnet in private]
+    into = [rule.properties for rule in shop.of("EC2::SecurityGroupIngress")]
+    (opened,) = [rule for rule in into if rule["GroupId"] in cluster.properties["VpcSecurityGroupIds"]]
+    assert opened["FromPort"] == f"<{cluster.id}.Endpoint.Port>"
+
+
+def test_the_key_of_the_clusters_secret_may_be_used(shop: Template) -> None:
+    role = shop.one("Lambda::Function", FunctionName="aurora-migrations-shop-prod-apply").properties["Role"]
+    statements = shop.statements(str(role).removeprefix("<").removesuffix(".Arn>"))
+    secret_key = shop.of("SecretsManager::Secret")[0].properties["KmsKeyId"]
+    assert [secret_key] in [each["Resource"] for each in statements if each["Action"] == ["kms:Decrypt"]]
+
+
+def test_a_deployment_that_waits_does_so_after_the_database_and_before_the_application(shop: Template) -> None:
+    (gate,) = shop.of("CloudFormation::CustomResource")
+    after = shop.body["Resources"][gate.id]["DependsOn"]
+    (instance,) = shop.of("RDS::DBInstance")
+    assert instance.id in after
+    (topic,) = [id for id, each in shop.body["Resources"].items() if id.startswith("Application")]
+    assert gate.id in shop.body["Resources"][topic]["DependsOn"]
+
+
+def test_a_deployment_that_waits_is_no_event_that_starts_another_run(shop: Template, staged: Template) -> None:
+    def rules(template: Template) -> set[str]:
+        return {rule.properties["Name"].rpartition("-on-")[2] for rule in template.of("Events::Rule")}
+
+    assert "deploy" not in rules(shop)
+    assert "deploy" in rules(staged)
+
+
+def test_the_rule_in_a_stage_names_the_real_stack(staged: Template) -> None:
+    rule = staged.one("Events::Rule", Name="aurora-migrations-prod-shop-on-deploy")
+    arn = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/Prod-Shop"
+    assert rule.properties["EventPattern"]["resources"] == [arn, {"prefix": f"{arn}/"}]
+    assert variables(staged, "prod-shop")["DEPLOY_COMMAND"] == "npx aws-cdk@2 deploy Prod/Shop"
+
+
+def test_two_in_one_stack_share_no_name_and_no_output(staged: Template) -> None:
+    names = list(named(staged))
+    assert len(names) == len(set(names))
+    assert {variables(staged, name)["DATABASE_NAME"] for name in ("prod-shop", "prod-shop-orders")} == {
+        "shop",
+        "orders",
+    }
+    outputs = staged.body["Outputs"]
+    assert {"MigrationsStateMachineArn", "OrdersStateMachineArn"} <= outputs.keys()
+    tags = {
+        each.properties["StateMachineName"]: each.properties.get("Tags")
+        for each in staged.of("StepFunctions::StateMachine")
+    }
+    assert tags["aurora-migrations-prod-shop-orders"] == [
+        {"Key": "aurora-migrations:stack", "Value": "Prod-Shop/Orders"}
+    ]
+
+
+def test_an_imported_cluster_keeps_its_port(staged: Template) -> None:
+    assert variables(staged, "prod-shop")["DATABASE_PORT"] == "5433"
+    assert {rule.properties["ToPort"] for rule in staged.of("EC2::SecurityGroupEgress")} == {443, 5433}
+
+
+def test_project_and_environment_are_part_of_names_and_settings_are_those_of_cdk_json(plain: Template) -> None:
+    found = variables(plain, "billing-dev")
+    assert (found["DATABASE_HOST"], found["LOCK_TIMEOUT_MS"]) == ("<import billing-host>", "3000")
+
+
+def test_tags_boundaries_and_removal_policies_of_the_cdk_reach_what_is_in_it(plain: Template) -> None:
+    roles = plain.of("IAM::Role")
+    assert {role.properties.get("PermissionsBoundary") for role in roles} == {BOUNDARY}
+    for kind in ("KMS::Key", "SNS::Topic", "StepFunctions::StateMachine", "Lambda::Function"):
+        for each in plain.of(kind):
+            assert {"Key": "team", "Value": "billing"} in each.properties["Tags"]
+            assert plain.body["Resources"][each.id]["DeletionPolicy"] == "Retain"
+
+
+def test_who_may_start_may_read_how_it_went_and_stop_it(shop: Template) -> None:
+    (role,) = [each for each in shop.of("IAM::Role") if each.id.startswith("Starter")]
+    actions = {action for each in shop.statements(role.id) for action in each["Action"]}
+    assert {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"} <= actions
+
+
+@pytest.mark.parametrize("name", ["shop", "staged", "plain"])
+def test_cloudformation_is_clean(name: str, request: pytest.FixtureRequest) -> None:
+    template: Template = request.getfixturevalue(name)
+    found = lint_file(template.path, config=ManualArgs(ignore_checks=["W3005"]))
+    ours = [each for each in found if str(each.path[1]).startswith(("Migrations", "Orders"))]
+    assert [str(each) for each in ours] == []
+
+
+def test_its_own_stack_has_the_logical_ids_that_deployed_ones_have(templates: dict[str, Template]) -> None:
+    """Others would have CloudFormation make what it names again under the same name, and fail. Never change one."""
+    named_ids = {
+        "AWS::Lambda::Function": {
+            "FunctionsPreflightFunctionCF885F4A",
+            "FunctionsApplyFunctionA81FBBCC",
+            "FunctionsVerifyFunctionE49925FB",
+        },
+        "AWS::Lambda::Alias": {
+            "FunctionsPreflightAlias98CCD5B8",
+            "FunctionsApplyAliasBD060306",
+            "FunctionsVerifyAliasB9EB8025",
+        },
+    }
+    for template in templates.values():
+        for kind, ids in named_ids.items():
+            assert {each.id for each in template.resources if each.type == kind} == ids
+    pinned = json.loads((Path(__file__).parent / "logical_ids.json").read_text("utf-8"))
+    found = {id: each["Type"] for id, each in templates["dev"].body["Resources"].items()}
+    kept = {id: kind for id, kind in found.items() if kind not in ("AWS::Lambda::Version", "AWS::IAM::Policy")}
+    assert kept == pinned
+
+
+def test_the_page_has_an_example_of_each_property_and_attribute() -> None:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    page = (ROOT / "docs" / "reference" / "construct.md").read_text("utf-8")
+    rows = dict(re.findall(r"(?m)^\| `(\w+)` \| (.+?) \|", page))
+    properties = set(inspect.signature(AuroraMigrations.__init__).parameters) - {"self", "scope", "id", "package"}
+    assert [name for name in properties if f"{name}=" not in rows.get(name, "")] == []
+    for name in ("state_machine", "topic", "functions", "security_group", "gate", "environment"):
+        assert f"`{name}`" in page
+    methods = {name for name, each in vars(Migrations).items() if callable(each) and not name.startswith("_")}
+    assert [name for name in methods if f"{name}(" not in page] == []
+
+
+# ---- mistakes -------------------------------------------------------------------------------------------------------
+
+
+def refused(folder: Path, **properties: Any) -> str:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    import aws_cdk as cdk  # isort: skip
+
+    stack = cdk.Stack(cdk.App(), "Shop")
+    with pytest.raises(SettingsError) as caught:
+        AuroraMigrations(stack, "Migrations", **({"migrations": folder} | PLAIN | properties))
+    return str(caught.value).removeprefix("AuroraMigrations Shop/Migrations: ")
+
+
+@pytest.mark.parametrize(
+    ("properties", "told"),
+    [
+        ({"host": READER}, "`host` is the cluster's reader endpoint: write the cluster's writer endpoint."),
+        (
+            {"alert_emails": ["nonsense"]},
+            '`alert_emails[0]` must be a plain e-mail address, such as team@example.com, not "nonsense".',
+        ),
+        ({"alert_emails": []}, "`alert_emails` must have at least one item."),
+        ({"host": None}, "`host` is missing: the cluster's writer endpoint."),
+        (
+            {"security_group": "sg"},
+            '`security_group` must be the ID of the cluster\'s security group, or {"export": "NAME"} or '
+            '{"parameter": "/NAME"}, not "sg".',
+        ),
+        ({"database_name": "a b"}, '`database_name` must be the database\'s name, or {"export": "NAME"} or '),
+        ({"limits": {"lock": "2s"}}, "`limits.lock` is unknown; known keys: lock_timeout, "),
+        ({"migrations": "nowhere"}, "`migrations` must be a folder, and 'nowhere' is none."),
+        ({"environment": "Dev"}, "`environment` can't be an environment's name: write up to 20 "),
+        ({"environment": "dev", "project": "Shop!"}, "`environment` can't be of the project 'Shop!': write up to 15 "),
+        (
+            {"deployment": "waits", "limits": {"run_timeout": "2h"}},
+            '`deployment` can\'t be "waits": CloudFormation waits for an hour, so `limits.run_timeout` may be 55min at '
+            "most, and is 2h.",
+        ),
+        (
+            {"watch_stacks": ["Shop"]},
+            "`watch_stacks` lists the environment's own stack, Shop, which is always watched.",
+        ),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_told_as_in_cdk_json_by_the_propertys_name(
+    folder: Path, properties: dict[str, Any], told: str
+) -> None:
+    found = refused(folder, **properties)
+    assert told in found, found
+    assert len(found.splitlines()) == 1
+
+
+def test_a_name_made_of_a_stacks_can_be_part_of_others() -> None:
+    assert name_of("ShopProd") == "shop-prod"
+    assert name_of("9-lives") == "m-9-lives"
+    long = [name_of("Shop" * 20), name_of("Shop" * 20 + "2"), *(name_of(f"Shop-{part}") for part in PARTS)]
+    assert len(set(long)) == len(long)
+    assert all(len(name) <= LONGEST for name in long)
+    assert not any(name.endswith(f"-{part}") for name in long for part in PARTS)

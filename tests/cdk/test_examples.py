@@ -1,0 +1,89 @@
+"""The folders in examples/: each is synthesised, with its package, and names what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from cfnlint.api import lint_file
+from cfnlint.config import ManualArgs
+
+from tests.cdk.cloud import Template
+from tests.cli.test_schemas import fits
+from tests.paths import ROOT
+
+EXAMPLES = ROOT / "examples"
+STACK = "AuroraMigrationsRunnerStack-shop-prod"
+
+
+def ran(folder: Path, *words: str, **variables: str) -> str:
+    """Runs Python in an example; nothing is left there."""
+    command = [sys.executable, *words]
+    finished = subprocess.run(
+        command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_every_folder_is_in_the_table() -> None:
+    table = re.findall(r"(?m)^\| \[([\w-]+)\]\(([\w-]+)\) \|", (EXAMPLES / "README.md").read_text("utf-8"))
+    assert {name for name, _ in table} == {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+
+
+@pytest.fixture(scope="module")
+def existing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the existing app writes."""
+    out = tmp_path_factory.mktemp("existing")
+    ran(EXAMPLES / "existing-cdk-app", "app.py", CDK_OUTDIR=str(out))
+    return out
+
+
+def test_existing_app_has_its_migrations_in_the_package(existing: Path) -> None:
+    template = Template(existing / "ShopProd.template.json")
+    function = template.one("Lambda::Function", FunctionName="aurora-migrations-shop-prod-apply")
+    asset = existing / f"asset.{function.properties['Code']['S3Key'].removesuffix('.zip')}"
+    assert [path.name for path in (asset / "migrations").glob("*.sql")] == ["001_customers.sql"]
+
+
+def test_existing_app_waits_for_a_cluster_that_scales_to_zero_and_needs_no_nat(existing: Path) -> None:
+    template = Template(existing / "ShopProd.template.json")
+    (cluster,) = template.of("RDS::DBCluster")
+    assert cluster.properties["ServerlessV2ScalingConfiguration"]["MinCapacity"] == 0
+    assert not template.has("EC2::NatGateway")
+    assert template.has("CloudFormation::CustomResource")
+
+
+@pytest.mark.parametrize("name", ["plain", "terraform"])
+def test_template_and_zip_need_one_bucket_and_nothing_of_the_cdk(name: str, tmp_path: Path) -> None:
+    told = ran(EXAMPLES / name, "-m", "aurora_migrations", "synth", "--out", str(tmp_path), "--output", "json")
+    data = json.loads(told)
+    fits("synth", data)
+    (path,) = data["templates"]
+    assert Path(path) == tmp_path / f"{STACK}.template.json"
+    template = Template(Path(path))
+    package = Path(data["package"])
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([package.name, Path(path).name])
+    with zipfile.ZipFile(package) as archive:
+        assert {"functions/apply.py", "migrations/001_customers.sql"} <= set(archive.namelist())
+    for function in template.of("Lambda::Function"):
+        assert function.properties["Code"] == {"S3Bucket": "<PackageBucket>", "S3Key": package.name}
+    assert {name for name, each in template.body["Parameters"].items() if "Default" not in each} == {"PackageBucket"}
+    assert "cdk-hnb659fds" not in Path(path).read_text("utf-8")
+    assert [str(each) for each in lint_file(Path(path), config=ManualArgs(ignore_checks=["W3005"]))] == []
+
+
+def test_terraform_names_the_stack_its_parameters_and_outputs() -> None:
+    text = (EXAMPLES / "terraform" / "main.tf").read_text("utf-8")
+    settings = json.loads((EXAMPLES / "terraform" / "cdk.json").read_text("utf-8"))["context"]["environments"]["prod"]
+    assert f'"{STACK}"' in text
+    referred = {each["parameter"] for each in settings["database"].values() if isinstance(each, dict)}
+    assert set(re.findall(r'name  = "(/[^"]+)"', text)) == referred
+    assert "PackageBucket = " in text
+    assert 'outputs["StateMachineArn"]' in text
