@@ -45,6 +45,7 @@ CLASSES = {
 # Names of variables that hold a class: what is called by them makes an error.
 VARIABLES = {
     "cli/remote/aws_errors.py": {"kind"},
+    "engine/adoption/histories.py": {"kind"},
     "engine/diagnostics/file_errors.py": {"kind"},
 }
 STOPPED = {

@@ -61,7 +61,7 @@ class Shop:
         for path in self.migrations.dir.iterdir():
             path.unlink()
         if self.peer.ours is None:
-            write_files(self.migrations.dir, lay_out(self.folder, self.peer.name).texts)
+            write_files(self.migrations.dir, lay_out(self.folder / self.peer.folder, self.peer.name).texts)
         else:
             for number in range(1, last + 1):
                 self.migrations.write(self.peer.ours(number), sql(number))

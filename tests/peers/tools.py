@@ -30,6 +30,7 @@ class Peer:
         write: writes the migration of a number (from 1) with some SQL into its folder.
         command: runs all that are in the folder.
         ours: the name that the file of a number has here; empty where `import` lays it out.
+        folder: where in its folder `import` finds the files.
         locks: whether a run of it is seen while it works.
         tells: variables of its process, by the URL.
     """
@@ -39,6 +40,7 @@ class Peer:
     write: Callable[[Path, int, str], None]
     command: Callable[[Path, Path, str], Sequence[str]]
     ours: Callable[[int], str] | None = None
+    folder: str = ""
     locks: bool = False
     tells: Callable[[str, Path, Path], Mapping[str, str]] = lambda url, programs, folder: {}
 
@@ -253,6 +255,7 @@ PEERS = (
         lambda: node_prefix("graphile-migrate", [f"graphile-migrate@{GRAPHILE_MIGRATE}"]),
         _graphile_migrate,
         lambda programs, folder, _: [str(programs / "graphile-migrate"), "migrate"],
+        folder="migrations",
     ),
     Peer(
         "drizzle",

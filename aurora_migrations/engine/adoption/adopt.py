@@ -210,7 +210,7 @@ def _read_history(session: Session, wanted: Wanted) -> ForeignHistory:
             f"{history.tool.name} has applied nothing here: {history.source} has no such row.",
             cause="It is another database, or everything was undone.",
             solution="Check that it is the right database; an empty one needs no adoption.",
-            next_command=NextCommand("run"),
+            next_command=NextCommand("status"),
         )
     return history
 
@@ -222,7 +222,7 @@ def _check_unfinished(new: Sequence[Migration], state: own_history.State) -> Non
             f"Partly applied by an earlier run: {matching.listed(half)}.",
             cause="A run of aurora-migrations has committed some of its units.",
             solution="Finish it with a run, then try again.",
-            next_command=NextCommand("run"),
+            next_command=NextCommand("status"),
         )
 
 

@@ -9,7 +9,7 @@ from aurora_migrations.engine import errors
 from aurora_migrations.local.cloud.discovery import Access, found_by_others
 from tests.cli.cloud import answering
 from tests.cli.conftest import Answer
-from tests.cli.scenes import imported
+from tests.cli.scenes import adopted, imported
 from tests.cli.stage import Stage
 from tests.database.helpers import holding, holding_run_lock
 from tests.listeners import PLAIN, another_pid, listening, refuse_startup, url_to
@@ -330,7 +330,7 @@ def _only_plan(stage: Stage) -> Answer:
 
 
 SCENES = {
-    "InvalidInput": [*INPUT, *imported.INPUT],
+    "InvalidInput": [*INPUT, *imported.INPUT, *adopted.INPUT],
     "HazardRefused": HAZARDS,
     "ActionNotAllowed": [("the environment only plans", _only_plan)],
 }

@@ -9,6 +9,7 @@ import psycopg
 
 from aurora_migrations.engine import errors
 from tests.cli.conftest import Answer
+from tests.cli.scenes import adopted
 from tests.cli.stage import Stage
 from tests.listeners import full, listening, url_to
 
@@ -206,6 +207,7 @@ SCENES = {
         ("the role may not look", _may_not_look),
         ("the role may look and not write", _may_not_write),
         ("the role may not see the catalogue", _may_not_see_indexes),
+        *adopted.PRIVILEGE,
     ],
     "ConnectionLost": LOST,
     "NotAWriter": [

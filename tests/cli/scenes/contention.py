@@ -10,6 +10,7 @@ from typing import Any
 from aurora_migrations.engine import Request, errors, runner
 from aurora_migrations.engine.postgres import connect as connecting
 from tests.cli.conftest import Answer
+from tests.cli.scenes import adopted
 from tests.cli.stage import Stage
 from tests.database.helpers import Task, attempts, backend, holding, holding_run_lock, last_error, until
 
@@ -201,5 +202,6 @@ SCENES = {
         ("another run took it over when the answer to COMMIT was lost", _overtaken_at_commit),
         ("another run took it over when the connection was lost", _held_by_another),
         ("the database was changed when the connection was lost", _changed_by_another),
+        *adopted.AT_WORK,
     ],
 }

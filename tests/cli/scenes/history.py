@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aurora_migrations.engine import runner
 from tests.cli.conftest import Answer
+from tests.cli.scenes import adopted
 from tests.cli.stage import Stage
 
 OFF = "-- migration: transaction = off\n"
@@ -112,6 +113,7 @@ SCENES = {
         ("a file that is partly in is gone", _taken_away),
         ("a file that is partly in has another number", _renumbered),
         ("a file that is partly in has a lower number", _renumbered_down),
+        *adopted.MISSING,
     ],
     "OutOfOrder": [("a new file has an old number", lambda s: s.ran().write(f000_late="SELECT 1;\n").on("run"))],
     "InDoubt": [

@@ -15,7 +15,7 @@ from aurora_migrations.engine import interrupts
 from aurora_migrations.engine.locks.retry import RetryPolicy
 from tests.cli.cloud import stops_explained, waiting
 from tests.cli.conftest import Answer
-from tests.cli.scenes import imported
+from tests.cli.scenes import adopted, imported
 from tests.cli.scenes.contention import busy
 from tests.cli.stage import Stage
 from tests.database.helpers import Task, backend, holding, holding_run_lock, until
@@ -148,6 +148,7 @@ SCENES = {
     "Cancelled": [
         ("nothing was typed", lambda s: s.ran().types("").on("rollback", "2")),
         *imported.CANCELLED,
+        *adopted.CANCELLED,
         ("a cancel wasn't confirmed", _not_confirmed),
         ("Ctrl-C in a statement", _in_a_statement),
         ("Ctrl-C at a COMMIT that goes through", lambda s: _at_commit(s, STUBBORN)),

@@ -6,11 +6,16 @@ _NO_ERROR_OF_ITS_OWN = "a line in a table or a note, not an error that ends a co
 _TAMPERED = "somebody has changed the history by hand; each text is shown by tests/database/test_tampering.py"
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
+_MEANWHILE = "another tool's run that ends in the moment between two reads of its table"
 UNSEEN = {
     "adoption/files.py read_bytes invalid_files": "a file without the right to read it, which root reads all the same",
     "cli/verbs/replay.py _write _unwritable": "a file without the right to write to it: root writes all the same",
     "replay/history.py may_begin raise_if_pressed": "only in a program that handles Ctrl-C itself; a verb ends at once",
     "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
+    "engine/adoption/adopt.py _changed_meanwhile AnotherRunInProgress": _MEANWHILE,
+    "engine/adoption/adopt.py _record _changed_meanwhile": _MEANWHILE,
+    "engine/adoption/adopt.py _records PackageChanged": "a file that is written to within the milliseconds in which it "
+    "is recorded; a run's own PackageChanged has a scene",
     "compiler/compile.py outline invalid_files 2": _REFUSED_BEFORE,
     "compiler/folder_source.py scripts invalid_files": _REFUSED_BEFORE,
     "engine/diagnostics/file_errors.py not_retried MigrationFailed": _OUTSIDE,
