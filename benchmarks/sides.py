@@ -42,7 +42,6 @@ def write_manifest(folder: Path) -> list[str]:
         "-m",
         "aurora_migrations",
         "check",
-        "--quiet",
         "--write-manifest",
         "--migrations",
         str(folder),

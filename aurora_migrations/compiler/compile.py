@@ -21,9 +21,8 @@ from aurora_migrations.compiler.transaction_units import find_units, is_read_onl
 from aurora_migrations.compiler.unit_dependencies import unmet_needs
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
-from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text
-from aurora_migrations.engine.options import Options, read_options
+from aurora_migrations.engine.options import Expectation, Options, read_options
 from aurora_migrations.engine.script import Action, Script, TableLock
 
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)

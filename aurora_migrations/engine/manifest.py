@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
-from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
-from aurora_migrations.engine.options import Options, RowsExpectation
+from aurora_migrations.engine.options import Expectation, Options, RowsExpectation
 from aurora_migrations.engine.script import (
     ANYTHING,
     Action,

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aurora_migrations.engine.diagnostics.redaction import position
-from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
-from aurora_migrations.engine.options import Limits, Options, RowsExpectation
-from aurora_migrations.engine.postgres.progress import Progress
+from aurora_migrations.engine.options import Expectation, Limits, Options, RowsExpectation
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.postgres.progress import Progress
 
 Action = Literal["apply", "rollback"]
 ANYTHING = "*"  # among what a file may have dropped: it may be any table. No name is written so, without quotes
