@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--rounds N]`: measures, and prints Markdown tables."""
+"""`python -m benchmarks [NAME ...] [--rounds N] [--charts FOLDER]`: measures, and prints Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,16 +6,32 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from benchmarks import applying, building, compiling, executing, importing, many, memory, nothing, round_trips
+from benchmarks import charts
 from benchmarks.harness import Bench, Failed, circumstances, prepared
+from benchmarks.measures import (
+    applying,
+    building,
+    compiling,
+    executing,
+    growing,
+    importing,
+    many,
+    memory,
+    nothing,
+    round_trips,
+)
 
 MEASUREMENTS: dict[str, Callable[[Bench], str]] = {
     "applying": applying.measure,
+    "link": applying.measure_link,
     "nothing": nothing.measure,
     "many": many.measure,
     "compiling": compiling.measure,
     "memory": memory.measure,
+    "statements": memory.measure_statements,
+    "growing": growing.measure,
     "round-trips": round_trips.measure,
     "importing": importing.measure,
     "executing": executing.measure,
@@ -36,6 +52,8 @@ def main() -> int:
             except Failed as failed:
                 print(failed, file=sys.stderr)
                 return 1
+        if arguments.charts:
+            charts.draw(bench.found, arguments.charts)
     return 0
 
 
@@ -43,6 +61,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours beside peers, as ratios.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(MEASUREMENTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each side after one to warm up (default: 5)")
+    drawn = "draw the figures as charts (SVG) into this folder"
+    parser.add_argument("--charts", type=Path, metavar="FOLDER", help=drawn)
     arguments = parser.parse_args()
     for name in arguments.names:
         if name not in MEASUREMENTS:

@@ -51,8 +51,26 @@ def write_large_migration(folder: Path, size: int) -> Path:
     return folder
 
 
-def write_psql_script(folder: Path, script: Path) -> Path:
+def write_statements(folder: Path, number: int) -> Path:
+    """One migration of that many short statements."""
+    folder.mkdir()
+    rows = "".join(f"INSERT INTO counted VALUES ({i});\n" for i in range(1, number))
+    (folder / "0001_count.sql").write_text(f"CREATE TABLE counted (id bigint PRIMARY KEY);\n{rows}")
+    return folder
+
+
+def write_units(folder: Path, number: int) -> Path:
+    """One migration of that many units, each a statement in a transaction of its own."""
+    folder.mkdir()
+    rows = "".join(f"INSERT INTO counted VALUES ({i});\n" for i in range(1, number))
+    text = f"-- migration: transaction = off\nCREATE TABLE counted (id bigint PRIMARY KEY);\n{rows}"
+    (folder / "0001_count.sql").write_text(text)
+    return folder
+
+
+def write_psql_script(folder: Path, script: Path, in_transaction: bool = True) -> Path:
     """The script with which one psql runs all files of a folder, each in a transaction."""
+    begin, commit = ("BEGIN;\n", "COMMIT;\n") if in_transaction else ("", "")
     paths = sorted(folder.glob("*.sql"))
-    script.write_text("".join(f"BEGIN;\n\\i '{path}'\nCOMMIT;\n" for path in paths))
+    script.write_text("".join(f"{begin}\\i '{path}'\n{commit}" for path in paths))
     return script

@@ -50,10 +50,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Side:
-    """One of those compared: what it is called, and the command that does the work on a database's URL."""
+    """One of those compared: what it is called, the command that does the work on a database's URL, and its environment
+    if that isn't ours."""
 
     name: str
     command: Callable[[str], Sequence[str]]
+    variables: Callable[[str], Mapping[str, str]] | None = None
 
 
 class Bench:
@@ -63,6 +65,7 @@ class Bench:
         self.server = server
         self.folder = folder
         self.rounds = rounds
+        self.found: dict[str, dict[str, dict[str, list[float]]]] = {}  # by measurement, side and what was measured
         self._numbers = count(1)
 
     @property
@@ -85,10 +88,11 @@ class Bench:
         command = [self.psql, "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", self.server.url(database), *options]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    def run(self, side: Side, database: str) -> Cost:
-        """Runs a side on a database and waits until the server has ended what it opened for it."""
-        before = self._server_cpu()
-        cost = run_child(side.command(self.server.url(database)), self.folder)
+    def run(self, side: Side, database: str, way: Callable[[str], str] = str) -> Cost:
+        """Runs a side on a database and waits until the server has ended what it opened for it. `way` changes the URL,
+        to one that leads through a relay."""
+        before, url = self._server_cpu(), way(self.server.url(database))
+        cost = run_child(side.command(url), self.folder, side.variables(url) if side.variables else None)
         self._wait_until_left(database)
         after = self._settled_server_cpu()
         spent = after - before if before is not None and after is not None else None
@@ -164,7 +168,7 @@ def _spawner() -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def _send(spawner: subprocess.Popen[bytes], order: object) -> None:
+def _send(spawner: subprocess.Popen[bytes], order: Any) -> None:
     if spawner.stdin is not None:
         marshal.dump(order, spawner.stdin)
         spawner.stdin.flush()
@@ -195,8 +199,10 @@ def take_turns(rounds: int, runs: Sequence[Callable[[], Cost]]) -> list[list[Cos
     return costs
 
 
-def compare(sides: Sequence[Side], costs: Sequence[Sequence[Cost]], goals: Sequence[str]) -> str:
-    """A Markdown table, the first side being ours.
+def compare(
+    bench: Bench, name: str, sides: Sequence[Side], costs: Sequence[Sequence[Cost]], goals: Sequence[str]
+) -> str:
+    """A Markdown table, the first side being ours; the figures are kept in `found`, too, for the charts.
 
     A ratio is the median of the ratios of the rounds: what slows the machine down slows both halves of a round.
     """
@@ -204,7 +210,17 @@ def compare(sides: Sequence[Side], costs: Sequence[Sequence[Cost]], goals: Seque
         "| | wall, s | client CPU, s | server CPU, s | peak, MB | ours : it, wall | client CPU | goal |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for side, found, goal in zip(sides, costs, goals, strict=True):
+    bench.found[name] = {
+        side.name: {
+            "wall": [cost.wall for cost in found],
+            "client": [cost.client for cost in found],
+            "server": [cost.server or 0.0 for cost in found],
+            "peak": [cost.peak / 1e6 for cost in found],
+        }
+        for side, found in zip(sides, costs, strict=True)
+    }
+    padded = [*goals, *[""] * (len(sides) - len(goals))]
+    for side, found, goal in zip(sides, costs, padded, strict=True):
         spent = [cost.server for cost in found if cost.server is not None]
         cells = [
             side.name,

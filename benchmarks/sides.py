@@ -10,14 +10,23 @@ from benchmarks.harness import Bench, Side
 
 def ours(folder: Path, name: str = "run") -> Side:
     """The whole process, as `aurora-migrations run` starts it."""
-    run = [sys.executable, "-m", "aurora_migrations", "run", "--migrations", str(folder)]
-    return Side(f"aurora-migrations {name}", lambda url: [*run, "--database-url", url])
+    return verb("run", folder, name)
+
+
+def verb(verb: str, folder: Path, name: str = "") -> Side:
+    """The whole process of a verb that works on a database."""
+    run = [sys.executable, "-m", "aurora_migrations", verb, "--migrations", str(folder)]
+    return Side(f"aurora-migrations {name or verb}", lambda url: [*run, "--database-url", url])
 
 
 def check(folder: Path) -> Side:
     """The whole process, as `aurora-migrations check` starts it."""
     run = [sys.executable, "-m", "aurora_migrations", "check", "--migrations", str(folder)]
     return Side("aurora-migrations check", lambda _: run)
+
+
+def importing_psycopg() -> Side:
+    return Side("import psycopg", lambda _: [sys.executable, "-c", "import psycopg"])
 
 
 def grammar_alone(folder: Path) -> Side:
@@ -33,7 +42,6 @@ def write_manifest(folder: Path) -> list[str]:
         "-m",
         "aurora_migrations",
         "check",
-        "--quiet",
         "--write-manifest",
         "--migrations",
         str(folder),

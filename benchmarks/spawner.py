@@ -32,7 +32,7 @@ def serve() -> None:
         _answer((perf_counter() - began, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
 
 
-def _answer(answer: object) -> None:
+def _answer(answer: int | tuple[float, ...]) -> None:
     marshal.dump(answer, sys.stdout.buffer)
     sys.stdout.buffer.flush()
 

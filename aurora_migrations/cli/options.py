@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 from aurora_migrations import project
 from aurora_migrations.cli.output import print_error
 from aurora_migrations.compiler.folder_source import source_of
-from aurora_migrations.engine import failure
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import PROGRAM, InvalidInput, MigratorError, NextCommand
 from aurora_migrations.engine.manifest import Manifest
@@ -296,6 +295,8 @@ def initiator(requested_by: str) -> str:
 
 def fail(error: MigratorError, command: str, arguments: argparse.Namespace, execution: str = "") -> int:
     """Prints an error with the command to type next; returns the exit code."""
+    from aurora_migrations.engine.interface import failure  # with psycopg, which a verb that reads files doesn't need
+
     error = with_next_command(error, command, arguments)
     return print_error(error, arguments, failure(error, None, execution))
 

@@ -21,9 +21,8 @@ from aurora_migrations.compiler.transaction_units import find_units, is_read_onl
 from aurora_migrations.compiler.unit_dependencies import unmet_needs
 from aurora_migrations.engine import script as scripts
 from aurora_migrations.engine.diagnostics.redaction import Lines, excerpt, pointed, position, speaks_of_secrets
-from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Problem, invalid_files, read_text
-from aurora_migrations.engine.options import Options, read_options
+from aurora_migrations.engine.options import Expectation, Options, read_options
 from aurora_migrations.engine.script import Action, Script, TableLock
 
 _COPY_DATA = re.compile(rb"\bcopy\b[^;]*\bfrom\s+stdin\b[^;]*;\s*\Z", re.IGNORECASE)
@@ -53,7 +52,8 @@ _LONG_TOKEN = re.compile(r'(at or near ".{60}).{2,}\Z', re.DOTALL)
 _AT_BACKSLASH = 'syntax error at or near "\\"'
 _STRING = "at or near a string"
 _NEAR_STRING = re.compile(r"""at or near "(?:[eEbBxXnN]|[uU]&)?['$].*\Z""", re.DOTALL)
-_UNLOCKS = re.compile(rb"pg_advisory_unlock_all", re.IGNORECASE)
+_UNLOCK_ALL = b"pg_advisory_unlock_all"
+_UNLOCKS = re.compile(_UNLOCK_ALL, re.IGNORECASE)
 _DEFINITIONS = ("CreateFunctionStmt", "CommentStmt")
 _NOT_A_QUERY = "a verify file holds queries only (SELECT ...), each with one boolean that must be true"
 _INTO = "INTO would make a table, and a verify file may only read; take INTO out"
@@ -147,7 +147,8 @@ def compile_text(
     found = [replace(p, excerpt=pointed(text, p.line, p.column)) if n < _SHOWN else p for n, p in enumerate(found)]
     layout = find_units(text, statements, options.transaction)
     in_one = options.transaction is None and [(unit.start, unit.end) for unit in layout.units] == [(0, len(text))]
-    wrong = [(statement.start, reason) for statement in statements if (reason := _why_refused(statement))]
+    unlocks = _UNLOCK_ALL in text.lower()  # not a search of each statement: a dump has as many as rows
+    wrong = [(statement.start, reason) for statement in statements if (reason := _why_refused(statement, unlocks))]
     wrong += [(statements[number].start, reason) for number, reason in layout.problems]
     if options.detach and (len(layout.units) != 1 or layout.units[0].nontransactional):
         wrong.append((0, _DETACH))
@@ -210,8 +211,8 @@ def _script_statements(
         )
 
 
-def _why_refused(statement: Statement) -> str | None:
-    """Why a statement may never run, if so."""
+def _why_refused(statement: Statement, unlocks: bool) -> str | None:
+    """Why a statement may never run, if so. `unlocks`: some statement of the file names pg_advisory_unlock_all()."""
     node = statement.node
     if statement.kind == "CopyStmt" and node.is_from and not node.filename:
         return _COPY
@@ -223,7 +224,7 @@ def _why_refused(statement: Statement) -> str | None:
         return _READ_ONLY
     if statement.kind == "IndexStmt" and node.concurrent and not node.idxname:
         return _CONCURRENTLY
-    if _UNLOCKS.search(statement.text) and statement.kind not in _DEFINITIONS:
+    if unlocks and _UNLOCKS.search(statement.text) and statement.kind not in _DEFINITIONS:
         # Named in the statement's own SQL or in the body of a DO, not in a comment or a string.
         kind, match = (pb.SCONST, _UNLOCKS.search) if statement.kind == "DoStmt" else (pb.IDENT, _UNLOCKS.fullmatch)
         if any(each == kind and match(token) for each, token in tokens_of(statement.text)):

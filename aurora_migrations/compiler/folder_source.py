@@ -18,7 +18,7 @@ from aurora_migrations.engine.script import Action, Outline, Script, Source
 if TYPE_CHECKING:
     from aurora_migrations.compiler.check import Checked
 
-_AT_ONCE = 200  # files whose syntax is in memory together
+_AT_ONCE = 100  # files whose syntax is in memory together
 
 
 def source_of(folder: Path) -> Source:

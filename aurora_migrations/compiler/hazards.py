@@ -177,20 +177,22 @@ def _lint(files: Sequence[LintedFile]) -> list[tuple[list[Violation], list[int]]
 
     It reports nothing for a file in which it can't read one statement. Such a file is read again without those.
     """
-    texts, unread = list[bytes](), list[list[int]]()
-    for file in files:
+    texts, unread = [b""] * len(files), list[list[int]]([] for _ in files)
+    wanted = [number for number, file in enumerate(files) if not _is_safe(file)]
+    for each in wanted:
+        file = files[each]
         # It reads no passwords, no large data and code, and nothing so nested that it would crash or take minutes.
-        left_out, nested = list[int](), list[int]()
+        left_out, nested = list[int](), unread[each]
         for number, statement in enumerate(file.statements):
-            if len(statement.text) > _LARGE and statement.kind in _DATA_AND_CODE:
+            if statement.end - statement.start <= _LARGE:
+                continue
+            if statement.kind in _DATA_AND_CODE:
                 left_out.append(number)
-            elif len(statement.text) > _LARGE:
+            else:
                 chain, depth = longest_and_deepest(statement.text)
                 if chain > _LONGEST_CHAIN or depth > _DEEPEST:
                     nested.append(number)
-        texts.append(_without(hide_passwords(file.text, file.statements), file.statements, [*left_out, *nested]))
-        unread.append(nested)
-    wanted = [number for number, file in enumerate(files) if not _is_safe(file)]
+        texts[each] = _without(hide_passwords(file.text, file.statements), file.statements, [*left_out, *nested])
     violations: list[list[Violation]] = [[] for _ in files]
     for number, found in zip(wanted, squawk.lint([(texts[n], files[n].in_transaction) for n in wanted]), strict=True):
         violations[number] = found

@@ -18,12 +18,18 @@ stack and command line. The path of a statement: `runner` takes the run lock (`p
 `postgres/protocol` sends them.
 """
 
-from aurora_migrations.engine.errors import MigratorError
-from aurora_migrations.engine.interface import Listener, Request, RunResult, failure
-from aurora_migrations.engine.migrations import Migration, Package, discover
-from aurora_migrations.engine.postgres.session import Session
-from aurora_migrations.engine.runner import apply, cancel, resolve, roll_back
-from aurora_migrations.engine.status import read_entries, read_overview
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.errors import MigratorError
+    from aurora_migrations.engine.interface import Listener, Request, RunResult, failure
+    from aurora_migrations.engine.migrations import Migration, Package, discover
+    from aurora_migrations.engine.postgres.session import Session
+    from aurora_migrations.engine.runner import apply, cancel, resolve, roll_back
+    from aurora_migrations.engine.status import read_entries, read_overview
 
 __all__ = [
     "Listener",
@@ -42,3 +48,18 @@ __all__ = [
     "resolve",
     "roll_back",
 ]
+# Loaded when it is asked for: `check` needs no database, and psycopg takes longer to load than a file to check.
+_MODULES = {
+    **dict.fromkeys(("Listener", "Request", "RunResult", "failure"), "interface"),
+    **dict.fromkeys(("Migration", "Package", "discover"), "migrations"),
+    **dict.fromkeys(("apply", "cancel", "resolve", "roll_back"), "runner"),
+    **dict.fromkeys(("read_entries", "read_overview"), "status"),
+    "MigratorError": "errors",
+    "Session": "postgres.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from aurora_migrations.engine.errors import VerificationFailed
-from aurora_migrations.engine.options import RowsExpectation
+from aurora_migrations.engine.options import Expectation, RowsExpectation
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
 from aurora_migrations.engine.postgres.session import Session
 from aurora_migrations.engine.postgres.sqlstate import connection_lost, diagnose, kind_of, named_error
@@ -32,15 +32,6 @@ _WRONG_SHAPE = {
 LOCKED = "55P03"  # lock_timeout
 _BEGIN = (Command("SAVEPOINT promises"), Command("SET LOCAL transaction_read_only = on"))
 _END = (Command("ROLLBACK TO SAVEPOINT promises"), Command("RELEASE SAVEPOINT promises"))
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """A query of a verify file, its place (file:line:column), and its name: the comment above it, or its text."""
-
-    name: str
-    query: str
-    place: str = ""
 
 
 @dataclass(frozen=True)

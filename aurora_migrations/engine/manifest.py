@@ -19,9 +19,8 @@ from typing import Any
 
 from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.errors import InvalidInput, InvalidManifest
-from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
-from aurora_migrations.engine.options import Ignored, Options, RowsExpectation
+from aurora_migrations.engine.options import Expectation, Ignored, Options, RowsExpectation
 from aurora_migrations.engine.script import (
     Action,
     Hazard,

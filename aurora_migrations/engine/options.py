@@ -66,6 +66,15 @@ _SETTINGS = ("detach", "lock_timeout", "statement_timeout", "transaction")
 
 
 @dataclass(frozen=True)
+class Expectation:
+    """A query of a verify file, its place (file:line:column), and its name: the comment above it, or its text."""
+
+    name: str
+    query: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
 class RowsExpectation:
     """`-- verify: rows TABLE OPERATOR COUNT`: how many rows the table has when the file is about to commit."""
 

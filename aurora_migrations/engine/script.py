@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aurora_migrations.engine.catalog.change import Change
 from aurora_migrations.engine.diagnostics.redaction import position
-from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem
-from aurora_migrations.engine.options import Ignored, Limits, Options, RowsExpectation
-from aurora_migrations.engine.postgres.progress import Progress
+from aurora_migrations.engine.options import Expectation, Ignored, Limits, Options, RowsExpectation
+
+if TYPE_CHECKING:
+    from aurora_migrations.engine.postgres.progress import Progress
 
 Action = Literal["apply", "rollback"]
 PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}

@@ -99,14 +99,19 @@ def _dbmate() -> Tool:
 
 
 def _alembic() -> Tool:
-    pins = [f"alembic=={ALEMBIC}", f"SQLAlchemy=={SQLALCHEMY}", f"psycopg[binary]=={PSYCOPG}"]
     return Tool(
         "alembic",
         ALEMBIC,
-        lambda: python_prefix("alembic", pins),
+        alembic_prefix,
         _write_alembic,
         lambda programs, folder, _: [str(programs / "alembic"), "-c", str(folder / "alembic.ini"), "upgrade", "head"],
     )
+
+
+def alembic_prefix() -> Path:
+    """The folder of its programs."""
+    pins = [f"alembic=={ALEMBIC}", f"SQLAlchemy=={SQLALCHEMY}", f"psycopg[binary]=={PSYCOPG}"]
+    return python_prefix("alembic", pins)
 
 
 _ALEMBIC_INI = "[alembic]\nscript_location = %(here)s\n"
@@ -136,11 +141,15 @@ def upgrade():
 """
 
 
-def _write_alembic(folder: Path, tables: Sequence[str]) -> None:
+def write_alembic(folder: Path) -> None:
     """As `alembic init` lays it out, but for what isn't needed."""
     (folder / "versions").mkdir()
     (folder / "alembic.ini").write_text(_ALEMBIC_INI)
     (folder / "env.py").write_text(_ALEMBIC_ENV)
+
+
+def _write_alembic(folder: Path, tables: Sequence[str]) -> None:
+    write_alembic(folder)
     (folder / "versions" / f"{NAME}.py").write_text(_ALEMBIC_VERSION.format(tables=list(tables), column=COLUMN))
 
 
