@@ -9,9 +9,10 @@ puts together the constructs of the other modules.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -23,7 +24,7 @@ from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_stepfunctions as sfn
-from constructs import Construct
+from constructs import Construct, IConstruct
 from pydantic import ValidationError
 
 from aurora_migrations.cdk import compliance
@@ -50,11 +51,16 @@ _PROPERTIES = {
 }
 
 
+# Of each app: the path of the construct that has a name in an account and a region.
+_NAMES: MutableMapping[IConstruct, dict[tuple[str, str, str], str]] = WeakKeyDictionary()
+
+
 class Migrations(Construct):
     """Runs one database's migrations, by validated settings. In other stacks use `AuroraMigrations`."""
 
     def __init__(self, scope: Construct, id: str, settings: Environment, package: Package) -> None:
         super().__init__(scope, id)
+        self._refuse_a_second_one_of_this_name(settings)
         key = make_key(self, settings)
         network = Network(self, "Network", settings)
         alerts = Alerts(self, "Alerts", settings=settings, key=key)
@@ -105,6 +111,18 @@ class Migrations(Construct):
     def metric_time(self, **options: Any) -> cloudwatch.Metric:
         """How long executions took, in milliseconds."""
         return self.state_machine.metric_time(**options)
+
+    def _refuse_a_second_one_of_this_name(self, settings: Environment) -> None:
+        """CloudFormation would refuse it too, but in the middle of a deployment. Where it isn't known yet which account
+        a stack goes to, it is left to that."""
+        stack = cdk.Stack.of(self)
+        if cdk.Token.is_unresolved(stack.account) or cdk.Token.is_unresolved(stack.region):
+            return
+        names = _NAMES.setdefault(self.node.root, {})
+        first = names.setdefault((stack.account, stack.region, settings.name), self.node.path)
+        if first != self.node.path:
+            same = f"{first} has the same name, account and region"
+            raise SettingsError(f"AuroraMigrations {self.node.path}: `environment` can't be {settings.name!r}: {same}.")
 
     def _write_outputs(
         self, workflow: Workflow, functions: Functions, alerts: Alerts, dead_letters: DeadLetters

@@ -253,9 +253,9 @@ def test_the_page_has_an_example_of_each_property_and_attribute() -> None:
     from aurora_migrations.cdk import AuroraMigrations
 
     page = (ROOT / "docs" / "reference" / "construct.md").read_text("utf-8")
-    rows = dict(re.findall(r"(?m)^\| `(\w+)` \| (.+?) \|", page))
+    rows = re.findall(r"(?m)^\| `(\w+)` \| (.+?) \|", page)
     properties = set(inspect.signature(AuroraMigrations.__init__).parameters) - {"self", "scope", "id", "package"}
-    assert [name for name in properties if f"{name}=" not in rows.get(name, "")] == []
+    assert {name for name in properties if not any(name == row and f"{name}=" in each for row, each in rows)} == set()
     for name in ("state_machine", "topic", "functions", "security_group", "gate", "environment"):
         assert f"`{name}`" in page
     methods = {name for name, each in vars(Migrations).items() if callable(each) and not name.startswith("_")}
@@ -314,6 +314,24 @@ def test_a_mistake_is_told_as_in_cdk_json_by_the_propertys_name(
     found = refused(folder, **properties)
     assert told in found, found
     assert len(found.splitlines()) == 1
+
+
+def test_two_of_one_name_in_an_account_are_refused_at_synthesis(folder: Path) -> None:
+    from aurora_migrations.cdk import AuroraMigrations
+
+    import aws_cdk as cdk  # isort: skip
+
+    app = cdk.App(context={"aws:cdk:bundling-stacks": []})
+    for account, name in ((ACCOUNT, "One"), ("222233334444", "Two")):
+        stack = cdk.Stack(app, name, env=cdk.Environment(account=account, region=REGION))
+        AuroraMigrations(stack, "Migrations", migrations=folder, environment="dev", **PLAIN)
+    stack = cdk.Stack(app, "Three", env=cdk.Environment(account=ACCOUNT, region=REGION))
+    with pytest.raises(SettingsError) as caught:
+        AuroraMigrations(stack, "Migrations", migrations=folder, environment="dev", **PLAIN)
+    assert str(caught.value) == (
+        "AuroraMigrations Three/Migrations: `environment` can't be 'dev': One/Migrations has the same name, account "
+        "and region."
+    )
 
 
 def test_a_name_made_of_a_stacks_can_be_part_of_others() -> None:

@@ -167,6 +167,12 @@ def test_mail_says_what_is_in_and_what_is_not(shop: Machine) -> None:
     assert about.endswith(ARN)
 
 
+def test_mail_names_the_command_that_deploys_a_stack_of_others(shop: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEPLOY_COMMAND", "npx aws-cdk@2 deploy Prod/Shop")
+    told = shop.refused("apply", errors.MigrationFailed, {})
+    assert last_step(told) == "npx aws-cdk@2 deploy Prod/Shop"
+
+
 def test_mail_knows_what_earlier_calls_have_done(shop: Machine) -> None:
     so_far = shop.call("apply", {"target": "017"})
     told = shop.refused("apply", errors.MigrationFailed, so_far=so_far)

@@ -107,7 +107,7 @@ def _project_of(folder: Path) -> str:
 def _write(values: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Writes what isn't there; returns the files written, and those that were there."""
     has_migrations = any(Path("migrations").glob("*.sql"))
-    written, kept = [], []
+    written, kept = list[str](), list[str]()
     for template, name in _FILES.items():
         path = Path(name)
         if template == "first.sql" and has_migrations:
@@ -126,6 +126,7 @@ def _write(values: Mapping[str, str]) -> tuple[list[str], list[str]]:
                 f"{name} can't be written: {error.strerror}.",
                 cause="The folder may not be written to, or something else has the file's or a folder's name.",
                 solution="Look at what is there, and call init again: it overwrites nothing.",
+                state=f"Written before: {', '.join(written) or 'nothing'}.",
             ) from error
         written.append(name)
     return written, kept
