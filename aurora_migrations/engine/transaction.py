@@ -378,7 +378,7 @@ class RunningAttempt:
     def _check_effects(self, budget: Budget) -> Effects:
         """Compares what the file has done with what its replay did, in its transaction."""
         session, job = self._session, self._job
-        if not (reading := commands_for(job, session.server.major)):
+        if not (reading := commands_for(job, session.server)):
             return Effects()
         # As the file's role, which may read catalogues, too: each statement of ours costs time under the file's locks.
         statement_timeout = budget.cap_timeout(job.limits.statement_timeout)
@@ -388,7 +388,7 @@ class RunningAttempt:
             return judge(
                 job,
                 answers[-len(reading) :],
-                session.server.major,
+                session.server,
                 read_all=lambda: facts_of(self._execute([query()])[0]),
             )
         except MigratorError as error:

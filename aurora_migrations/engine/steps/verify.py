@@ -220,9 +220,11 @@ def _read_drift(step: Step, session: Session, outlines: Mapping[int, Outline], s
         found = read_facts(session)
     except LockTimeout:  # PostgreSQL writes no definition of a table that is locked exclusively
         return _Catalogue(unknown=expected.unknown, why_not="another session holds a lock on a table")
-    drift = find_drift(expected, found, source.replayed_on == session.server.major)
+    server = session.server
+    same_major, schema = source.replayed_on == server.major, server.schema
+    drift = find_drift(expected, found, same_major, schema=schema)
     if drift.findings:
-        drift = find_drift(expected, found, source.replayed_on == session.server.major, read_building(session))
+        drift = find_drift(expected, found, same_major, read_building(session), schema)
     if drift.findings and (find_holder(session) is not None or read_state(session) != state):
         return _Catalogue(unknown=expected.unknown, why_not="another run is at work")
     return _Catalogue(drift, expected.unknown, compared=True)
