@@ -73,7 +73,8 @@ def main(argv: Sequence[str]) -> int:
             ]
             if lines:
                 show(*lines)
-        show(*of_problems([stale] if stale else [], "schema file"))
+        if stale:
+            show(*of_problems([stale], "schema file"))
         note(findings.summary(files, found))
     else:
         if arguments.locks:

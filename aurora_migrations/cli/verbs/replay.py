@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         if path and path.exists() and not schema_file.is_ours(path):
             raise _not_ours(path)
+        if path and not path.absolute().parent.is_dir():
+            raise _unwritable(path, "there is no such folder")
         files = check(discover(arguments.migrations))
         if wrong := [problem for file in files for problem in file.problems if file.action == "apply"]:
             raise invalid_files(wrong)
@@ -80,12 +82,16 @@ def _write(path: Path, schema: str) -> bool:
     try:
         path.write_text(schema, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise InvalidInput(
-            f"{path} can't be written: {error.strerror}.",
-            cause="Its folder is missing, or may not be written to.",
-            solution="Name another file with --schema-file.",
-        ) from error
+        raise _unwritable(path, str(error.strerror)) from error
     return True
+
+
+def _unwritable(path: Path, reason: str) -> InvalidInput:
+    return InvalidInput(
+        f"{path} can't be written: {reason}.",
+        cause="Its folder is missing, or may not be written to.",
+        solution="Name another file with --schema-file.",
+    )
 
 
 def _not_ours(path: Path) -> InvalidInput:
