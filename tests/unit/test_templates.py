@@ -367,7 +367,7 @@ def test_name_that_a_template_has_no_use_for_is_refused() -> None:
 
 @pytest.mark.parametrize("batches", [0, -1, 1_001])
 def test_senseless_number_of_batches_is_refused(batches: int) -> None:
-    with pytest.raises(InvalidInput, match="is none or too many"):
+    with pytest.raises(InvalidInput, match="must be from 1 to 1000"):
         draft("backfill", {"batches": batches})
 
 
