@@ -289,8 +289,7 @@ class _Run:
             raise
         except MigratorError as error:
             outcome, failed = after_down_failure(outcome, error), True
-        self.outcomes[number] = outcome
-        cache.write(self.keys[number], outcome)
+        self.record(number, outcome)
         if self.uses_copies:
             self.server.drop(place)
         elif failed or outcome.remains or outcome.differs_again:
@@ -352,6 +351,7 @@ class _Watcher(Listener):
             self._before = self._before or read_facts(self._session)
             with contextlib.suppress(MigratorError):
                 self._rows = rows.find_failure(self._session, _job("apply", steps[self.number]))
+            self._stop_if_interrupted()
 
     def executed(self, action: Action, migration: Migration, done: FileDone) -> None:
         number, before = self.number, self._before
@@ -374,7 +374,15 @@ class _Watcher(Listener):
                 raise
             except MigratorError:  # perhaps only because both ran in one transaction
                 self.to_prove_apart = number, before, after
-        self._run.record(number, outcome)
+        self._stop_if_interrupted()
+        self._run.outcomes[number] = outcome
+        if self.to_prove_apart is None:  # else it isn't complete yet
+            self._run.record(number, outcome)
+
+    def _stop_if_interrupted(self) -> None:
+        """A Ctrl-C during a trial has ended that one, and is meant for the replay."""
+        if self._session.wire.interrupted:
+            raise interrupts.cancelled("while the history was being replayed")
 
 
 class _Scripts:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier, Literal
@@ -87,7 +87,8 @@ class ReplayServer:
         name = f"{_WORK}{secrets.token_hex(6)}"
         self._databases.append(name)
         source = template or "template0"
-        self._run("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, source)
+        how = " STRATEGY file_copy" if self.is_ours else ""  # faster, and unknown to PostgreSQL 14
+        self._run(f"CREATE DATABASE {{}} TEMPLATE {{}}{how}", name, source)
         return name
 
     def stand_in_for_database(self, name: str) -> None:
@@ -178,7 +179,7 @@ class ReplayServer:
                     if any(role.encode() in text for text in self._texts):
                         self._run("DROP ROLE {}", role)
 
-    def _run(self, text: str, *names: str) -> None:
+    def _run(self, text: LiteralString, *names: str) -> None:
         self._admin.execute(SQL(text).format(*map(Identifier, names)))
 
 
