@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -255,14 +254,3 @@ def _install_standins(data: Path) -> Path:
     for each in (target, target / "extension"):
         each.chmod(0o755)
     return target
-
-
-MISSING_ROLE = re.compile(r'role "(.+?)" does not exist')
-EXISTING_ROLE = re.compile(r'role "(.+?)" already exists')
-MISSING_DATABASE = re.compile(r'database "(.+?)" does not exist')
-_PLACE = re.compile(r"^[^:\n]+\.sql(?::\d+:\d+|, at COMMIT)?: ")
-
-
-def without_place(message: str) -> str:
-    """An error's message without the place in its file."""
-    return _PLACE.sub("", message).rstrip(".")
