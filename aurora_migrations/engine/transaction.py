@@ -389,7 +389,7 @@ class RunningAttempt:
         """Checks the effects and expectations of a file, if it has any, after the COMMIT of a transaction that could
         outlive the run."""
         job = self._job
-        if not (commands_for(job, self._session.server.major) or job.script.options.rows or job.script.expectations):
+        if not (commands_for(job, self._session.server) or job.script.options.rows or job.script.expectations):
             return Effects(), []
         budget = Budget(job.limits.lock_timeout, self._attempt_ms, self._session.server.pid, self._observer)
         state = f"{job.file} is applied: it has `detach = on`, so it is checked after its COMMIT."

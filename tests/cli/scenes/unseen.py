@@ -10,6 +10,7 @@ _MEANWHILE = "another tool's run that ends in the moment between two reads of it
 UNSEEN = {
     "adoption/files.py read_bytes invalid_files": "a file without the right to read it, which root reads all the same",
     "cli/verbs/replay.py _write _unwritable": "a file without the right to write to it: root writes all the same",
+    "replay/history.py _stop_if_interrupted cancelled": "Ctrl-C within a trial; the message is that of any Ctrl-C",
     "replay/history.py may_begin raise_if_pressed": "only in a program that handles Ctrl-C itself; a verb ends at once",
     "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
     "engine/adoption/adopt.py _changed_meanwhile AnotherRunInProgress": _MEANWHILE,
