@@ -24,6 +24,7 @@ CERTIFICATES = PACKAGE / "cdk" / "certificates"
 
 MIGRATIONS_VARIABLE = "AURORA_MIGRATIONS_DIR"
 LOCAL_VARIABLE = "AURORA_MIGRATIONS_LOCAL"
+REPLAY_VARIABLE = "AURORA_MIGRATIONS_REPLAY"
 _TABLE = "tool.aurora-migrations"
 _KEYS = ("migrations",)
 
@@ -52,6 +53,22 @@ def local() -> Path:
 def cache() -> Path:
     """The folder of what is made again if it is gone: downloaded wheels, templates, packages."""
     return PACKAGE.parent / "build" if IS_CHECKOUT else local() / "cache"
+
+
+def replays() -> bool:
+    """Whether histories are replayed: unless AURORA_MIGRATIONS_REPLAY is `off`.
+
+    Raises:
+        InvalidInput: it is neither `on` nor `off`.
+    """
+    value = os.environ.get(REPLAY_VARIABLE, "").strip().lower() or "on"
+    if value not in ("on", "off"):
+        raise InvalidInput(
+            f"{REPLAY_VARIABLE} is neither `on` nor `off`.",
+            cause="The environment variable says whether migrations are replayed on an embedded PostgreSQL.",
+            solution=f"Set {REPLAY_VARIABLE} to `on` or `off`, or remove it.",
+        )
+    return value == "on"
 
 
 def readable(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from aurora_migrations.engine.adoption.adopt import adopt, wanted_by
@@ -24,7 +24,7 @@ from functions.entrypoint import Call, Deployment, lambda_handler
 
 _FILES_BUDGET = 12_000  # bytes of JSON; a run's state stays below 32 KiB (Step Functions allows 256)
 _LABELS_BUDGET = 2_000  # bytes
-_CHECKS, _LOCKS, _WAITS = 10, 5, 3  # of one file
+_CHECKS, _LOCKS, _ROWS, _WAITS = 10, 5, 5, 3  # of one file
 
 
 def handler(event: Any, context: Any, deployment: Deployment | None = None) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class _CallRecord(Listener):
 
 
 def _describe_file(file: FileDone) -> dict[str, Any]:
-    """A file that is done, of limited size. Locks, waits and attempts are left out where there are none."""
+    """A file that is done, of limited size. Rows, locks, waits and attempts are left out where there are none."""
     locks = sorted(file.held, key=lambda held: held.held_ms, reverse=True)[:_LOCKS]
     waits = sorted(file.waits, key=lambda wait: wait.waited_ms, reverse=True)[:_WAITS]
     known = {
@@ -164,6 +164,8 @@ def _describe_file(file: FileDone) -> dict[str, Any]:
         "verified": [{"promise": check.promise[:200], "found": check.found} for check in file.checks[:_CHECKS]],
     }
     more = {
+        "rows": [asdict(rows) for rows in file.rows[:_ROWS]],
+        "differs": [warning[:300] for warning in file.warnings[:_CHECKS]],
         "locks": [{"table": h.table, "mode": h.mode, "waited_ms": h.waited_ms, "held_ms": h.held_ms} for h in locks],
         "in_the_way": [
             {

@@ -151,6 +151,8 @@ class Telemetry(Listener):
             file=done.file,
             duration_ms=duration,
             verified=[f"{check.promise}: {check.found}" for check in done.checks],
+            rows=[str(rows) for rows in done.rows],
+            differs=list(done.warnings),
             locks=[str(lock) for lock in done.held],
         )
         self.count("MigrationsExecuted", 1)

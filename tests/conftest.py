@@ -13,12 +13,16 @@ from typing import Any
 import botocore.session
 import pytest
 
+from aurora_migrations import project
 from aurora_migrations.embedded.binaries import Installation
 from aurora_migrations.embedded.server import Server
 from tests import servers
 from tests.servers import Database, Migrations, Roles
 
 StartServer = Callable[..., Server]
+
+# Most tests' files need tables that nobody has made, or fail on purpose: those of the replay switch it on.
+os.environ.setdefault(project.REPLAY_VARIABLE, "off")
 
 # Every session of botocore reads megabytes of models anew; hundreds of tests make some.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)

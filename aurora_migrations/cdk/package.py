@@ -18,15 +18,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_migrations import project
-from aurora_migrations.compiler.check import check, write_manifest
+from aurora_migrations.compiler.check import Checked, check, write_manifest
 from aurora_migrations.engine import MigratorError, discover
 from aurora_migrations.engine.manifest import Manifest
 from aurora_migrations.engine.migrations import Problem, invalid_files
+from aurora_migrations.replay.findings import with_replay
+from aurora_migrations.replay.history import Replay, replay
 
 MIGRATIONS = "migrations"
 CERTIFICATES = "rds-ca.pem"
@@ -55,19 +57,29 @@ X86_64 = Architecture("x86_64", ("manylinux_2_28_x86_64", "manylinux2014_x86_64"
 HERE = Architecture("this machine", python=None)
 
 
+Replays = Callable[[Sequence[Checked]], Replay | None]
+
+
 class PackagingError(Exception):
     """The package can't be built; the message has the reason and what to do."""
 
 
-def build(target: Path, migrations: Path, architecture: Architecture = ARM64, wheels: Path | None = None) -> str:
-    """Makes the package in an empty folder; returns the digest of its migrations.
+def build(
+    target: Path,
+    migrations: Path,
+    architecture: Architecture = ARM64,
+    wheels: Path | None = None,
+    replays: Replays | None = None,
+) -> str:
+    """Makes the package in an empty folder; returns the digest of its migrations. `replays` is how they are replayed;
+    by default on the embedded PostgreSQL, if there is one.
 
     Raises:
         PackagingError: pip is missing or found no wheel.
         InvalidFile, InvalidInput: migrations can't be read or can't be run.
     """
     add_code(target, architecture, wheels)
-    digest = add_migrations(target, migrations)
+    digest = add_migrations(target, migrations, replays)
     # In Lambda another user reads the files; the umask of the user who built them may have made them private.
     for path in (target, *target.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -98,8 +110,8 @@ def add_code(target: Path, architecture: Architecture, wheels: Path | None = Non
     shutil.copyfile(project.CERTIFICATES / CERTIFICATES, target / CERTIFICATES)
 
 
-def add_migrations(target: Path, migrations: Path) -> str:
-    """Puts the migrations and their manifest beside the code; returns their digest.
+def add_migrations(target: Path, migrations: Path, replays: Replays | None = None) -> str:
+    """Puts the migrations and their manifest beside the code; returns their digest. See `build`.
 
     Raises:
         InvalidFile, InvalidInput: migrations can't be read or can't be run.
@@ -118,10 +130,20 @@ def add_migrations(target: Path, migrations: Path) -> str:
     for path in found:
         shutil.copyfile(path, target / path.name)
     files = check(discover(target))
+    _refuse(files)
+    replayed_on = None
+    if replays or project.replays():
+        shown = (replays or replay)(files)
+        if shown is not None:
+            files, replayed_on = with_replay(files, shown), shown.major
+    _refuse(files)
+    return write_manifest(target, files, replayed_on)
+
+
+def _refuse(files: Sequence[Checked]) -> None:
     wrong = [problem for file in files for problem in file.problems]
     if wrong:
         raise invalid_files(wrong)
-    return write_manifest(target, files)
 
 
 def fill(wheels: Path, architecture: Architecture = ARM64) -> None:

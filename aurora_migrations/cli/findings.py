@@ -38,13 +38,14 @@ class Finding:
 def find(files: Iterable[Checked], hazards: Level) -> Iterator[Finding]:
     """Everything found in files, in their order. `hazards`: what a hazard is that its file doesn't allow."""
     for file in files:
-        found = [_of_problem("error", problem) for problem in file.problems]
-        found += [_of_problem("warning", problem) for problem in file.warnings]
+        found = [of_problem("error", problem) for problem in file.problems]
+        found += [of_problem("warning", problem) for problem in file.warnings]
         found += [_of_hazard(hazards, file, hazard) for hazard in file.open_hazards]
         yield from sorted(found, key=lambda each: (each.file, each.line, each.column))
 
 
-def _of_problem(level: Level, problem: Problem) -> Finding:
+def of_problem(level: Level, problem: Problem) -> Finding:
+    """A problem as a finding."""
     reason = f"{problem.reason[:1].upper()}{problem.reason[1:]}"
     return Finding(level, reason, problem.file, problem.line, problem.column, problem.excerpt)
 

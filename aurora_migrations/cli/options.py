@@ -17,16 +17,19 @@ from typing import Any, NoReturn
 
 from aurora_migrations import project
 from aurora_migrations.cli.output import print_error
+from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import failure
 from aurora_migrations.engine.diagnostics.redaction import without_password
 from aurora_migrations.engine.errors import PROGRAM, InvalidInput, MigratorError, NextCommand
+from aurora_migrations.engine.manifest import Manifest
 from aurora_migrations.engine.options import Limits, parse_duration
+from aurora_migrations.engine.script import Source
 from aurora_migrations.engine.steps import execution as executions
 from aurora_migrations.engine.steps.settings import HAZARDS
 
 LOCAL = "local"  # the environment that the local cloud is
 DEPLOY = NextCommand("deploy", ("--local",))
-FILE_VERBS = ("check", "build", "new", "import")  # they work on files only
+FILE_VERBS = ("check", "replay", "build", "new", "import")  # they work on files only
 DESCRIBE = "\0"  # in place of all arguments, where nobody can type it: the parser is wanted, see `Described`
 READ_ONLY = "read"  # the beginning of a read-only execution's name, by which `logs` and `doctor` skip it
 # What a verb that doesn't take an option has in its place.
@@ -131,6 +134,15 @@ def add_hazards(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hazards", choices=HAZARDS, default="warn", help=what)
 
 
+def add_replay(parser: argparse.ArgumentParser, optional: bool = True) -> None:
+    """Adds what says where the history is replayed and, where it is `optional`, whether."""
+    if optional:
+        without = "don't replay the history on an embedded PostgreSQL (as with AURORA_MIGRATIONS_REPLAY=off)"
+        parser.add_argument("--no-replay", action="store_true", help=without)
+    where = "replay on this server instead of the embedded one, such as one with PostGIS, in a database of its own"
+    parser.add_argument("--replay-url", metavar="URL", type=str, help=where)
+
+
 def add_verbose(parser: argparse.ArgumentParser) -> None:
     what = "print every step: what begins, what was verified, the locks held, the functions' log"
     parser.add_argument("--verbose", action="store_true", help=what)
@@ -229,6 +241,21 @@ def database_url(arguments: argparse.Namespace) -> str:
             "for a database that you can reach.",
         )
     return str(arguments.database_url)
+
+
+def source(arguments: argparse.Namespace) -> Source:
+    """The migrations of the folder, for a verb that works straight on a database: with what earlier replays on this
+    machine have shown of them, unless a manifest says it.
+
+    Raises:
+        InvalidInput, InvalidFile, InvalidManifest: see `source_of`.
+    """
+    found = source_of(arguments.migrations)
+    if isinstance(found, Manifest) or not project.replays():
+        return found
+    from aurora_migrations.replay.known import KnownSource
+
+    return KnownSource(found)
 
 
 def _environment(text: str) -> str:

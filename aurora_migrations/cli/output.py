@@ -19,7 +19,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from aurora_migrations.engine.errors import InvalidInput, MigratorError
-from aurora_migrations.engine.steps.layout import wrap
+from aurora_migrations.engine.steps.layout import listed, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +36,7 @@ _STATE_STYLES = {
     **dict.fromkeys(("failed", "FAILED", "changed", "missing", "not there"), "bold red"),
 }
 _BAR = 20  # columns
+_UNEXPECTED = 10  # objects in a line
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Control characters but for line ends and tabs, and what changes the direction of a line. Names, errors and roles come
 # from databases and from executions, where anybody may have put escape sequences into them.
@@ -289,6 +290,11 @@ def print_verified(verified: Mapping[str, Any]) -> None:
         show(f"... and {more} more tables")
     for check in verified["always"]:
         show(f"Holds: {check['promise']} (found {check['found']})")
+    catalogue = verified.get("catalogue", {})  # of an environment of an older version there is none
+    if unexpected := catalogue.get("unexpected"):
+        show(f"Not made by a migration: {listed(unexpected, _UNEXPECTED, catalogue['unexpected_count'])}")
+    for each in catalogue.get("unknown", ()):
+        show(f"Not compared: what {each['file']} changes, as {each['reason']}")
 
 
 def _verified_row(table: Mapping[str, Any]) -> tuple[str, str, str, str]:

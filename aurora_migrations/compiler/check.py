@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from aurora_migrations.compiler.compile import Compiled, compile_migration
-from aurora_migrations.compiler.hazards import LintedFile, apply_allows, find_hazards, parse_allow
+from aurora_migrations.compiler.hazards import REPLAYED, Allow, LintedFile, apply_allows, find_hazards, parse_allow
 from aurora_migrations.compiler.locks.effects import Effect, caveat
 from aurora_migrations.compiler.unit_dependencies import doubtful_enum_values
 from aurora_migrations.compiler.unknown_tables import unknown_tables
@@ -101,22 +101,32 @@ def check_files(wanted: Sequence[tuple[Action, Migration]], defaults: Options | 
     return [_with_hazards(file, found.get(file.file, []), unknown.get(file.file, ())) for file in files]
 
 
-def write_manifest(folder: Path, files: Sequence[Checked]) -> str:
-    """Writes the manifest of files without problems into a folder; returns its digest."""
+def write_manifest(folder: Path, files: Sequence[Checked], replayed_on: int | None = None) -> str:
+    """Writes the manifest of files without problems into a folder; returns its digest. `replayed_on` is the major
+    version of PostgreSQL on which they were replayed, if they were."""
     scripts: dict[Migration, dict[str, Script]] = {}
     for file in files:
         if file.compiled:
             scripts.setdefault(file.migration, {})[file.action] = file.compiled.script
-    return manifest.write(folder, scripts)
+    return manifest.write(folder, scripts, replayed_on)
+
+
+def with_replay_hazards(file: Checked, hazards: Sequence[Hazard]) -> Checked:
+    """A checked file with what its replay has found."""
+    if file.compiled is None:
+        return file
+    allows = [allow for allow in _allows(file.compiled) if allow.rule in REPLAYED]
+    found, idle = apply_allows(hazards, allows)
+    merged = sorted((*file.hazards, *found), key=lambda hazard: (hazard.line, hazard.column, hazard.rule))
+    script = replace(file.compiled.script, hazards=tuple(merged))
+    compiled = replace(file.compiled, script=script)
+    return replace(file, compiled=compiled, warnings=(*file.warnings, *_idle(file.file, idle)))
 
 
 def _with_hazards(file: Checked, hazards: Sequence[Hazard], unknown: Sequence[Problem]) -> Checked:
     if file.compiled is None:
         return file
-    allows = []
-    for line, value in file.compiled.script.options.allow:
-        with contextlib.suppress(ValueError):  # a problem of the compiled file
-            allows.append(parse_allow(value, line))
+    allows = [allow for allow in _allows(file.compiled) if allow.rule not in REPLAYED]
     # Undoing drops what was created: in a down file that is no hazard.
     hazards = [h for h in hazards if not (file.action == "rollback" and h.rule.startswith("ban-drop-"))]
     hazards, idle = apply_allows(hazards, allows)
@@ -129,9 +139,22 @@ def _with_hazards(file: Checked, hazards: Sequence[Hazard], unknown: Sequence[Pr
         file,
         compiled=replace(file.compiled, script=script),
         problems=(*file.problems, *(p for p in refused if (p.line, p.column) not in already)),
-        warnings=(*unknown, *(Problem(file.file, _IDLE.format(allow.rule), allow.line, 1) for allow in idle)),
+        warnings=(*unknown, *_idle(file.file, idle)),
         notes=tuple(caveat(statement.node) for statement in file.compiled.statements),
     )
+
+
+def _allows(compiled: Compiled) -> list[Allow]:
+    allows = []
+    for line, value in compiled.script.options.allow:
+        with contextlib.suppress(ValueError):  # a problem of the compiled file
+            allows.append(parse_allow(value, line))
+    return allows
+
+
+def _idle(file: str, allows: Sequence[Allow]) -> Iterator[Problem]:
+    """What allows are that cover nothing."""
+    return (Problem(file, _IDLE.format(allow.rule), allow.line, 1) for allow in allows)
 
 
 # ---- hazards and problems as GitHub annotations on the lines of a pull request ---------------------------------------

@@ -13,7 +13,7 @@ from postgast import pg_query_pb2 as pb
 from aurora_migrations.compiler import token_hash as tokens
 from aurora_migrations.compiler.foreign_markers import markers, without_restrict
 from aurora_migrations.compiler.hazards import parse_allow
-from aurora_migrations.compiler.locks.created_objects import changed_relations, created_and_removed
+from aurora_migrations.compiler.locks.created_objects import changed_relations
 from aurora_migrations.compiler.locks.effects import Effect, effects
 from aurora_migrations.compiler.parser import WHOLE, NotSql, Statement, parse, token_spans
 from aurora_migrations.compiler.parser import tokens as tokens_of
@@ -154,7 +154,7 @@ def compile_text(
     wrong += markers(file, text, statements, in_one)
     lines = Lines(text)
     found += _problems(file, text, lines, statements, wrong)
-    all_effects, (made, taken) = tuple(effects(statements)), created_and_removed(statements)
+    all_effects = tuple(effects(statements))
     script = Script(
         file=file,
         sha256=sha256,
@@ -165,8 +165,6 @@ def compile_text(
         statements=tuple(_script_statements(lines, statements, all_effects)),
         expectations=tuple(expectations),
         tables=changed_relations(statements),
-        made=made,
-        taken=taken,
     )
     return Compiled(script, text, statements, (*found, *problems), all_effects)
 

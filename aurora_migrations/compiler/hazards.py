@@ -28,13 +28,18 @@ NAMELESS = "concurrently-without-name"
 UNREAD = "unread-statement"
 SESSION_STATE = "session-state-between-parts"
 ENUM_VALUE = "enum-value-in-its-transaction"
+DOWN_LEAVES, DOWN_FAILS, ROWS = "down-leaves-objects", "down-fails", "fails-on-rows"  # found by a replay
 OWN_RULES: Mapping[str, str] = {
     PASSWORD: "a password in the repository, the package, the history and the server's log",
     NAMELESS: "tried again, it would make another index each time: _idx, _idx1, _idx2",
     SESSION_STATE: "if a later part of the file fails, the next run goes on there, in a session that hasn't got it",
     ENUM_VALUE: "PostgreSQL refuses a new value of an enum in the transaction that adds it",
     UNREAD: "PostgreSQL can read the statement but squawk can't, so nobody looked for hazards in it",
+    DOWN_LEAVES: "after the migration and its down file, the schema isn't what it was before",
+    DOWN_FAILS: "the down file fails right after its migration, so nobody could roll back",
+    ROWS: "the statement succeeds on empty tables, and fails on tables that hold certain rows",
 }
+REPLAYED = frozenset({DOWN_LEAVES, DOWN_FAILS, ROWS})
 REFUSED = frozenset({NAMELESS})  # wrong in any case: no reason makes it right
 RULES = squawk.KEPT | OWN_RULES.keys()
 

@@ -52,6 +52,11 @@ class Check:
     found: str
     true: bool
     place: str = ""
+    sql: str = ""  # what would mend it, where that is known
+
+    def to_dict(self) -> dict[str, object]:
+        """It as JSON-able data."""
+        return {name: value for name, value in asdict(self).items() if name != "sql" or value}
 
     def __str__(self) -> str:
         where = f" ({self.place})" if self.place else ""
@@ -73,7 +78,7 @@ def check_expectations(
             state="The file was rolled back as a whole; the database is as it was before it.",
             migration=migration,
             file=file,
-            checks=[asdict(check) for check in failed],
+            checks=[check.to_dict() for check in failed],
         )
     return checks
 

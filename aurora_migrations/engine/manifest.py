@@ -23,7 +23,6 @@ from aurora_migrations.engine.expectations import Expectation
 from aurora_migrations.engine.migrations import Migration, Package, Problem, discover, sha256_of
 from aurora_migrations.engine.options import Ignored, Options, RowsExpectation
 from aurora_migrations.engine.script import (
-    ANYTHING,
     Action,
     Hazard,
     Nontransactional,
@@ -196,8 +195,6 @@ def script_of(data: dict[str, Any]) -> Script:
         expectations=tuple(Expectation(**each) for each in data["promises"]),
         hazards=tuple(Hazard(**hazard) for hazard in data["hazards"]),
         tables=tuple(data.get("tables", ())),
-        made=tuple(data.get("made", ())),
-        taken=tuple(data.get("taken", (ANYTHING,))),
         **_replayed(data),
     )
 

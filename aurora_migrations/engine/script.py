@@ -21,7 +21,6 @@ from aurora_migrations.engine.options import Ignored, Limits, Options, RowsExpec
 from aurora_migrations.engine.postgres.progress import Progress
 
 Action = Literal["apply", "rollback"]
-ANYTHING = "*"  # among what a file may have dropped: it may be any table. No name is written so, without quotes
 PAST: dict[Action, str] = {"apply": "applied", "rollback": "rolled_back"}
 # Those that keep other sessions from reading or writing rows. https://www.postgresql.org/docs/current/explicit-locking.html
 _BLOCKING = frozenset({"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"})
@@ -143,9 +142,6 @@ class Script:
     expectations: tuple[Expectation, ...] = ()  # expectations, which must be met before it commits
     hazards: tuple[Hazard, ...] = ()  # all, allowed or not
     tables: tuple[str, ...] = ()  # names of the relations that it makes or changes, as they are called at its end
-    # made, taken: tables that exist after it for certain, and those that it may have removed; see steps/verify.py.
-    made: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()
     change: Change | None = None  # what it changes of the catalogue, as its replay has shown; None if there was none
     unreplayed: str = ""  # why there was none
 

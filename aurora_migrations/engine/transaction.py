@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from aurora_migrations.engine import history, interrupts, nontransactional
-from aurora_migrations.engine.catalog.effects import Effects, commands_for, judge, prepares_nothing
+from aurora_migrations.engine.catalog.effects import REPORT, Effects, commands_for, judge, prepares_nothing, writes_rows
 from aurora_migrations.engine.catalog.facts import facts_of, query
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
@@ -378,15 +378,17 @@ class RunningAttempt:
     def _check_effects(self, budget: Budget) -> Effects:
         """Compares what the file has done with what its replay did, in its transaction."""
         session, job = self._session, self._job
-        if not (reading := commands_for(job)):
+        if not (reading := commands_for(job, session.server)):
             return Effects()
-        limits = _limits("LOCAL", job.limits.lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
-        answers = self._execute([_DEFERRED, *limits, *AS_OURSELVES, *reading], of_file=(0,))
+        # As the file's role, which may read catalogues, too: each statement of ours costs time under the file's locks.
+        statement_timeout = budget.cap_timeout(job.limits.statement_timeout)
+        limits = _limits("LOCAL", budget.remaining_ms(), statement_timeout) if budget.is_running else []
+        answers = self._execute([_DEFERRED, *limits, OURS, *reading], of_file=(0,))
         try:
             return judge(
                 job,
                 answers[-len(reading) :],
-                session.server.major,
+                session.server,
                 read_all=lambda: facts_of(self._execute([query()])[0]),
             )
         except MigratorError as error:
@@ -411,7 +413,8 @@ class RunningAttempt:
         # Deferred constraints first, as the unit's last statement left the session; then everything else as it was.
         statement_timeout = budget.cap_timeout(self._job.limits.statement_timeout)
         limits = _limits("LOCAL", budget.remaining_ms(), statement_timeout) if budget.is_running else []
-        commands = [*limits, _DEFERRED, *self._record(number, limits), COMMIT]
+        report = [REPORT] if writes_rows(self._job, self._session.server.major) else []
+        commands = [*limits, _DEFERRED, *self._record(number, limits), *report, COMMIT]
         try:  # a failure of COMMIT: what the file deferred, or serialization
             self._execute([*commands, *self._opening(number + 1)], of_file=(len(limits), len(commands) - 1))
         except ConnectionLost as lost:
@@ -451,7 +454,8 @@ class RunningAttempt:
         self._session.roll_back()
         with contextlib.suppress(MigratorError):
             done = history.finish_attempt(self._id, "failed", error)
-            self._session.execute(BEGIN, *AS_OURSELVES, done, COMMIT)
+            report = [REPORT] if writes_rows(self._job, self._session.server.major) else []
+            self._session.execute(BEGIN, *AS_OURSELVES, done, *report, COMMIT)
 
 
 def _limits(scope: str, lock_timeout: int, statement_timeout: int) -> list[Command]:

@@ -4,6 +4,7 @@ time as after its first."""
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 from aurora_migrations.engine.catalog.change import Change, difference
@@ -44,17 +45,24 @@ def is_one_transaction(job: Job) -> bool:
     )
 
 
-def run_within(session: Session, job: Job) -> None:
+def run_within(session: Session, job: Job, longest: float = math.inf) -> None:
     """Runs a file in the transaction that is open.
+
+    Args:
+        longest: seconds after which one of its messages is cancelled.
 
     Raises:
         MigratorError: it fails. Nothing more can be run in this transaction then.
     """
+
+    def watch(elapsed: float) -> tuple[bool, float]:
+        return elapsed > longest, 0.1
+
     session.execute(*session.reset_commands)
     for number in range(len(job.script.units)):
         for message in job.messages(number):
             try:
-                session.wire.execute_script(job.text[message.start : message.end])
+                session.wire.execute_script(job.text[message.start : message.end], watch)
             except ScriptError as error:
                 raise file_error(session, job, message, error) from error
     try:

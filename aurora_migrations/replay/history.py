@@ -27,7 +27,7 @@ from aurora_migrations.engine.script import Action, Job, Outline, Script
 from aurora_migrations.replay import cache, down, rows, schema_file
 from aurora_migrations.replay import server as servers
 from aurora_migrations.replay.outcome import Outcome, RowsFailure, describe
-from aurora_migrations.replay.reasons import depends_on_missing, why_unreplayable
+from aurora_migrations.replay.reasons import depends_on_missing, why_not_run, why_unreplayable
 from aurora_migrations.replay.server import EXISTING_ROLE, MISSING_DATABASE, MISSING_ROLE, ReplayServer
 
 Progress = Callable[[int, int, str], None]  # called with how many migrations are replayed, of how many, and the next
@@ -51,7 +51,7 @@ class Replay:
     outcomes: tuple[Outcome, ...]  # of the first migrations: all, unless one fails
     problem: Problem | None = None  # with which the next one fails
     cause: str = ""  # why it does
-    major: int = 0  # the version of PostgreSQL; 0 where nothing ran, and nothing is known
+    major: int | None = None  # the version of PostgreSQL
     replayed: int = 0  # how many migrations ran now; the others were known
     unavailable: str = ""  # why nothing could be replayed
     schema: str | None = None  # after the last migration, if it was wanted and all could be replayed
@@ -73,14 +73,6 @@ def steps_of(files: Iterable[Checked]) -> list[Step]:
     return [Step(each, scripts["apply"], scripts.get("rollback")) for each, scripts in by_migration.items()]
 
 
-def known(migrations: Sequence[Migration]) -> list[Outcome | None]:
-    """What earlier replays on the embedded server have shown. Starts nothing."""
-    try:
-        return cache.read(cache.keys_of(migrations, servers.embedded_version()))
-    except ServerError:
-        return [None] * len(migrations)
-
-
 def replay(
     files: Iterable[Checked],
     url: str | None = None,
@@ -99,10 +91,12 @@ def replay(
     """
     steps = steps_of(files)
     try:
-        if url is not None:
-            with servers.of_url(url) as server:
-                return _replay(steps, server.version, lambda: contextlib.nullcontext(server), on_progress, wants_schema)
-        return _replay(steps, servers.embedded_version(), servers.embedded, on_progress, wants_schema)
+        if url is None:
+            version, major = servers.embedded_version()
+            return _replay(steps, version, major, servers.embedded, on_progress, wants_schema)
+        with servers.of_url(url) as server:
+            found = server.version, server.major
+            return _replay(steps, *found, lambda: contextlib.nullcontext(server), on_progress, wants_schema)
     except ServerError as error:
         return Replay(tuple(steps), (), unavailable=f"{error.failed.splitlines()[0]} {error.solution}")
 
@@ -110,22 +104,30 @@ def replay(
 def _replay(
     steps: Sequence[Step],
     version: str,
+    major: int,
     start: Callable[[], AbstractContextManager[ReplayServer]],
     on_progress: Progress,
     wants_schema: bool,
 ) -> Replay:
     keys = cache.keys_of([step.migration for step in steps], version)
-    outcomes = cache.read(keys)
-    schema = cache.read_schema(keys[-1].state) if wants_schema else None
-    if None in outcomes or (wants_schema and schema is None and not any(o and o.unreplayed for o in outcomes)):
+
+    def known() -> Replay | None:
+        """What is known, if that is all that is wanted."""
+        found = cache.read(keys)
+        complete = tuple(outcome for outcome in found if outcome is not None)
+        schema = cache.read_schema(keys[-1].state) if wants_schema else None
+        has_schema = schema is not None or not wants_schema or any(outcome.unreplayed for outcome in complete)
+        if len(complete) < len(found) or not has_schema:
+            return None
+        return Replay(tuple(steps), complete, major=major, schema=schema)
+
+    made = known()
+    if made is None:
         with start() as server:
-            # Another replay may have had the server before.
-            run = _Run(server, steps, keys, cache.read(keys), on_progress)
-            made = run.run(wants_schema)
+            # Another replay, of the same files perhaps, may have had the server before.
+            made = known() or _Run(server, steps, keys, cache.read(keys), on_progress).run(wants_schema)
         cache.prune()
-        return made
-    complete = [outcome for outcome in outcomes if outcome is not None]
-    return Replay(tuple(steps), tuple(complete), schema=schema)
+    return made
 
 
 class _StartOver(Exception):
@@ -150,23 +152,27 @@ class _Run:
     has_proven_in_place: bool = False
 
     def run(self, wants_schema: bool) -> Replay:
+        known = [outcome is not None for outcome in self.outcomes]
+        end = len(known) if wants_schema or all(known) else len(known) - known[::-1].index(False)
         while True:
             self.has_proven_in_place = False
             try:
-                made = self._run(wants_schema)
+                made = self._run(wants_schema, end)
             except _StartOver:
                 continue
             if made.problem is None or not self.has_proven_in_place:
                 return made
             self.uses_copies = True  # rows may not be what they were, and the failure a consequence of that
 
-    def _run(self, wants_schema: bool) -> Replay:
-        unknown = [number for number, outcome in enumerate(self.outcomes) if outcome is None]
-        end = len(self.steps) if wants_schema else unknown[-1] + 1 if unknown else 0  # another replay has done all
-        first = unknown[0] if unknown else end
+    def _run(self, wants_schema: bool, end: int) -> Replay:
+        first = next((number for number, outcome in enumerate(self.outcomes) if outcome is None), end)
         number, template = self._newest_template(first)
         database = self.server.create(template)
         problem, cause = None, ""
+        for each in range(number, end):
+            reason = why_not_run(self.steps[each].up, is_ours=self.server.is_ours)
+            if reason and self.outcomes[each] is None:
+                self.skip(each, reason)
         while number < end and problem is None:
             number, problem, cause = self._replay_some(database, number, end)
         schema = None
@@ -196,9 +202,10 @@ class _Run:
     def _replay_some(self, database: str, number: int, end: int) -> tuple[int, Problem | None, str]:
         """Replays from a migration on until something needs the database to be without sessions, or the end. Returns
         the next migration's number and, if that fails, its problem and the cause."""
+        steps = self.replayable(end)
+        if not any(step.migration.version >= self.steps[number].migration.version for step in steps):
+            return end, None, ""
         watcher = _Watcher(self, database, number, end)
-        skipped = {n for n, outcome in enumerate(self.outcomes[:number]) if outcome and outcome.unreplayed}
-        steps = [step for n, step in enumerate(self.steps[:end]) if n not in skipped]
         problem, cause, failed = None, "", None
         with contextlib.closing(watcher):
             try:
@@ -241,12 +248,22 @@ class _Run:
         if not reason and earlier and depends_on_missing(error):
             reason = f"it may need what {earlier[0].migration.name} makes, which can't be replayed: {_what(error)}"
         if reason:
-            self.record(watcher.number, Outcome(unreplayed=reason, down_unreplayed=reason if step.down else ""))
+            self.skip(watcher.number, reason)
             watcher.number += 1
             return None, ""
         place = int(error.facts.get("line") or 0), int(error.facts.get("column") or 0)
         excerpt = str(error.facts.get("excerpt") or "")
         return Problem(step.up.file, f"fails on an empty database: {_what(error)}", *place, excerpt), error.cause
+
+    def replayable(self, end: int) -> list[Step]:
+        """The first migrations, without those that can't be replayed."""
+        pairs = zip(self.steps[:end], self.outcomes[:end], strict=True)
+        return [step for step, outcome in pairs if not (outcome and outcome.unreplayed)]
+
+    def skip(self, number: int, reason: str) -> None:
+        """Takes a migration out of the history."""
+        down_reason = reason if self.steps[number].down else ""
+        self.record(number, Outcome(unreplayed=reason, down_unreplayed=down_reason))
 
     def record(self, number: int, outcome: Outcome) -> None:
         """Keeps an outcome."""
@@ -258,8 +275,7 @@ class _Run:
         """Proves a down file that can't run in one transaction with its migration, as the engine runs both."""
         step, outcome = self.steps[number], self.outcomes[number]
         assert outcome is not None
-        skipped = {n for n, each in enumerate(self.outcomes[:number]) if each and each.unreplayed}
-        scripts = _Scripts([each for n, each in enumerate(self.steps[: number + 1]) if n not in skipped])
+        scripts = _Scripts(self.replayable(number + 1))
         place = self.server.create(database) if self.uses_copies else database
         url, label = self.server.url(place), step.migration.label
         failed = False
@@ -329,6 +345,8 @@ class _Watcher(Listener):
         while steps[self.number].migration.version != migration.version:
             self.number += 1
         self._run.on_progress(self.number, self._end, migration.name)
+        if not self._run.server.is_ours:
+            self._run.server.runs(read_text(migration.path))
         self._rows = None
         if self._run.outcomes[self.number] is None:
             self._before = self._before or read_facts(self._session)
@@ -397,7 +415,7 @@ def _job(action: Action, step: Step, read: bool = True) -> Job:
     path = step.migration.path if action == "apply" else step.migration.down
     text = read_text(path) if path and read else b""
     options = replace(script.options, rows=(), detach=False)
-    script = replace(script, options=options, expectations=(), hazards=())
+    script = replace(script, options=options, expectations=(), hazards=(), change=None)
     return Job(action, step.migration, script, text, 0, "", _NAME, Limits().of(options))
 
 

@@ -49,6 +49,8 @@ class Outcome:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outcome:
         """An outcome from its JSON; AttributeError, KeyError, TypeError or ValueError, where that isn't one."""
+        if ("change" in data) == ("unreplayed" in data):
+            raise ValueError("an outcome has a change or a reason why there is none")
         made: dict[str, Any] = dict(data)
         made |= {name: Change.from_json(data[name]) for name in ("change", "down") if name in data}
         if "rows" in data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from aurora_migrations.engine.errors import MigratorError
+from aurora_migrations.engine.script import Script
 from aurora_migrations.replay.server import without_place
 
 # By the server's message.
@@ -18,6 +19,26 @@ _REASONS = {
 }
 # What is undefined may have been made by a file that couldn't be replayed.
 _UNDEFINED = frozenset({"42P01", "42703", "42704", "42883", "3F000", "42P02", "42P17", "0A000"})
+
+
+# Statements that change more than the database, and where a replay doesn't run them.
+_OUTSIDE = "it connects to another server, or changes the server's own configuration"
+_WHOLE_SERVER = "it changes the whole server, which a replay doesn't do on a server of yours"
+_NOWHERE = frozenset({"AlterSubscriptionStmt", "AlterSystemStmt", "CreateSubscriptionStmt", "ImportForeignSchemaStmt"})
+_NOT_ON_YOURS = frozenset(
+    (
+        *("AlterDatabaseSetStmt", "AlterDatabaseStmt", "AlterRoleSetStmt", "AlterRoleStmt", "CreateTableSpaceStmt"),
+        *("CreatedbStmt", "DropRoleStmt", "DropTableSpaceStmt", "DropdbStmt", "GrantRoleStmt", "ReassignOwnedStmt"),
+    )
+)
+
+
+def why_not_run(script: Script, *, is_ours: bool) -> str:
+    """Why a file isn't run at all in a replay, so far as its statements show it; empty if it is."""
+    kinds = {statement.kind for statement in script.statements}
+    if kinds & _NOWHERE:
+        return _OUTSIDE
+    return _WHOLE_SERVER if kinds & _NOT_ON_YOURS and not is_ours else ""
 
 
 def why_unreplayable(error: MigratorError) -> str:

@@ -19,9 +19,9 @@ from aurora_migrations.replay.down import is_one_transaction, run_within, undone
 from aurora_migrations.replay.outcome import RowsFailure
 
 # Statements that define something; what fails in others depends on the rows that were there.
-_DEFINING = frozenset({"AlterTableStmt", "IndexStmt", "CreateStmt", "AlterDomainStmt", "RenameStmt"})
+_DEFINING = frozenset({"AlterTableStmt", "IndexStmt", "CreateStmt", "RenameStmt"})
 _OF_ROWS = ("22", "23")  # classes of SQLSTATE: data exceptions and constraints
-_DEEPEST = 12  # tables that a table's row needs, one after another
+_LONGEST = 2.0  # seconds: a made-up number may be one of rows that the file makes
 _LONG = 300  # characters, where a type sets no limit
 _PLACE = re.compile(r"^[^:]*:\d+:\d+: | \(\w{5}\)\.$")
 # Of each column: name, type, base type, category, modifier, whether it must have a value, its enum's labels, what its
@@ -73,11 +73,12 @@ def find_failure(session: Session, job: Job) -> RowsFailure | None:
         return None
     with undone(session):
         found = session.execute(Command(_TABLES, [_array(sorted(tables))]))[0]
-        filled = [_fill(session, str(name), set()) for (name,) in found]
+        done = dict[str, bool]()
+        filled = [_fill(session, str(name), done) for (name,) in found]
         if not any(filled):
             return None
         try:
-            run_within(session, job)
+            run_within(session, job, _LONGEST)
         except MigratorError as error:
             number = error.facts.get("statement")
             kind = job.script.statements[int(number) - 1].kind if number else ""
@@ -87,16 +88,19 @@ def find_failure(session: Session, job: Job) -> RowsFailure | None:
     return None
 
 
-def _fill(session: Session, table: str, above: set[str]) -> bool:
-    """Puts up to two rows into a table, after the tables that it refers to; whether it holds one then."""
-    if table in above or len(above) > _DEEPEST:
-        return False
+def _fill(session: Session, table: str, done: dict[str, bool]) -> bool:
+    """Puts up to two rows into a table, after the tables that it refers to; whether it holds one then. `done` are the
+    tables that were filled before, or are about to be: each is once."""
+    if table in done:
+        return done[table]
+    done[table] = False
     columns = [_column(row) for row in session.execute(Command(_COLUMNS, [table]))[0]]
-    for parent in {each.refers_to.rpartition(" ")[0] for each in columns if each.refers_to}:
-        _fill(session, parent, above | {table})
+    for parent in dict.fromkeys(each.refers_to.rpartition(" ")[0] for each in columns if each.refers_to):
+        _fill(session, parent, done)
     full = any(_insert(session, table, columns, 1, large, sparse) for large, sparse in product((1, 0), (0, 1)))
     sparse = any(_insert(session, table, columns, 2, large, sparse) for sparse, large in product((1, 0), (1, 0)))
-    return full or sparse
+    done[table] = full or sparse
+    return done[table]
 
 
 def _insert(session: Session, table: str, columns: Sequence[_Column], number: int, large: int, sparse: int) -> bool:
@@ -126,7 +130,7 @@ def _text(column: _Column, number: int, large: int) -> str:
     """A value of the column's type, as text."""
     if column.labels:
         return column.labels[min(number, len(column.labels)) - 1]
-    if column.compared and not large:
+    if column.compared:
         return column.compared[min(number, len(column.compared)) - 1]
     if column.category == "A":
         return "{}"

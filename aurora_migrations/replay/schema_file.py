@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from pathlib import Path
 
 from aurora_migrations.embedded.errors import ServerError
@@ -55,9 +56,13 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def is_stale(path: Path, schema: str) -> bool:
-    """Whether a file differs from the schema."""
+def first_difference(path: Path, schema: str) -> int:
+    """The first line, from 1, in which a file differs from the schema; 0 if none does."""
     try:
-        return path.read_bytes().replace(b"\r\n", b"\n") != schema.encode()
+        text = path.read_bytes().replace(b"\r\n", b"\n")
     except OSError:
-        return True
+        return 1
+    if text == schema.encode():
+        return 0
+    pairs = zip_longest(text.split(b"\n"), schema.encode().split(b"\n"))
+    return next(number for number, (found, wanted) in enumerate(pairs, 1) if found != wanted)

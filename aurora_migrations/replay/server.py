@@ -56,7 +56,8 @@ class ReplayServer:
         self._params: Mapping[str, Any] = parse_url(url)
         self.programs, self.is_ours = programs, is_ours
         self._admin = open_connection(url, _APPLICATION)
-        self._roles: list[str] = []
+        self._roles_before = self._role_names()
+        self._texts: list[bytes] = []
         self._databases: list[str] = []
 
     @property
@@ -155,14 +156,15 @@ class ReplayServer:
     def make_role(self, name: str) -> None:
         """Makes a role that a file names, without any right."""
         self._run("CREATE ROLE {}", name)
-        self._roles.append(name)
 
-    def roles(self) -> set[str]:
+    def runs(self, text: bytes) -> None:
+        """A file of this text runs, and may make roles. Of those that are new at the end, a role is taken for one of
+        ours only if a file names it: on a user's server others work, too."""
+        if not self.is_ours:
+            self._texts.append(text)
+
+    def _role_names(self) -> set[str]:
         return {str(name) for (name,) in self._admin.execute("SELECT rolname FROM pg_roles").fetchall()}
-
-    def will_make_role(self, name: str) -> None:
-        """A file makes this role itself, which isn't there yet."""
-        self._roles.append(name)
 
     # ---- the end
 
@@ -172,8 +174,9 @@ class ReplayServer:
             for name in list(self._databases):
                 self.drop(name)
             if not self.is_ours:
-                for role in self._roles:
-                    self._run("DROP ROLE IF EXISTS {}", role)
+                for role in self._role_names() - self._roles_before:
+                    if any(role.encode() in text for text in self._texts):
+                        self._run("DROP ROLE {}", role)
 
     def _run(self, text: str, *names: str) -> None:
         self._admin.execute(SQL(text).format(*map(Identifier, names)))
@@ -181,17 +184,18 @@ class ReplayServer:
 
 def folder() -> Path:
     """The folder of the embedded server of replays, and of what is kept of them."""
-    return project.cache() / "replay"
+    return project.local() / "replay"
 
 
-def embedded_version() -> str:
-    """What decides what a migration changes on the embedded server. Starts nothing.
+def embedded_version() -> tuple[str, int]:
+    """What decides what a migration changes on the embedded server, and its major version. Starts nothing.
 
     Raises:
         ServerError: there is none.
     """
     binaries.find()
-    return f"{binaries.PACKAGE} {importlib.metadata.version(binaries.PACKAGE)}"
+    version = importlib.metadata.version(binaries.PACKAGE)  # which is PostgreSQL's
+    return f"{binaries.PACKAGE} {version}", int(version.partition(".")[0])
 
 
 @contextlib.contextmanager

@@ -26,7 +26,16 @@ from aurora_migrations.engine import errors as engine
 from aurora_migrations.engine.errors import MigratorError
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("functions", "engine", "compiler", "adoption", "cli", "local")  # the CDK is no part of what users run
+ROOMS = (
+    "functions",
+    "engine",
+    "compiler",
+    "adoption",
+    "embedded",
+    "replay",
+    "cli",
+    "local",
+)  # the CDK is no part of what users run
 CLASSES = {
     name: kind
     for module in (engine, cloud)

@@ -23,6 +23,7 @@ from functions.entrypoint import Deployment
 from tests.cli.cloud import Cloud, answering, caused
 from tests.cli.conftest import Answer, Call, account
 from tests.database.helpers import Task, backend
+from tests.database.replayed import Replayed
 from tests.functions.helpers import STEPS, Context, Machine
 from tests.proxy import Proxy
 from tests.servers import Database, Migrations, Roles
@@ -108,6 +109,11 @@ class Stage:
             path.unlink(missing_ok=True)
             if text is not None:
                 path.write_bytes(text.encode())
+        return self
+
+    def replayed(self) -> Stage:
+        """Builds the package of the files, with what a replay shows."""
+        Replayed(self.two, self.database).write_manifest()
         return self
 
     def ran(self, *words: str) -> Stage:

@@ -132,6 +132,7 @@ def test_what_is_told_of_files_fits(call: Call, here: Migrations) -> None:
     fits("check", call("check", "--output", "json").json)
     here.write("002_b.sql", BROKEN)
     fits("check", call("check", "--output", "json").json)
+    fits("replay", call("replay", "--output", "json").json, failed=True)
 
 
 # ---- through the functions ------------------------------------------------------------------------------------------

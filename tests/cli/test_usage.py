@@ -63,10 +63,10 @@ def test_help_of_a_verb_has_an_example_that_can_be_copied(
         assert (answer.code, answer.err) == (0, "")
         assert answer.out.startswith(f"usage: aurora-migrations {verb} ")
         examples = [line for line in answer.out.splitlines() if f"aurora-migrations {verb} " in f"{line} "][1:]
-        assert len(examples) == (1 if verb in ("check", "build", "deploy", "completion") else 2)
+        assert len(examples) == (1 if verb in ("check", "build", "deploy", "completion", "diff") else 2)
         if verb in ("logs", "doctor"):
             assert all("--env dev" in example for example in examples)
-        elif verb not in ("new", "import", "check", "build", "deploy", "up", "completion"):
+        elif verb not in ("new", "import", "check", "replay", "build", "deploy", "up", "completion", "diff"):
             assert examples[0].endswith("--env dev")
             assert examples[1].endswith("postgresql://app:secret@localhost/shop")
 

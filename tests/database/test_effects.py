@@ -953,11 +953,6 @@ def test_functions_called_steady_are_and_functions_called_volatile_are(server: S
     assert [name for name, kinds in volatile.items() if kinds != {"v"}] == []
 
 
-def test_functions_of_rows_and_of_the_server_are_postgresqls_own(shared: Database):
-    rows = shared.query("select proname from pg_proc where pronamespace = 'pg_catalog'::regnamespace")
-    assert {name for (name,) in rows} >= rules.OF_ROWS | rules.OF_THE_SERVER
-
-
 def test_types_called_builtin_are_no_domains(shared: Database):
     rows = shared.query("select typname, typtype from pg_type where typnamespace = 'pg_catalog'::regnamespace")
     kinds = dict(rows)

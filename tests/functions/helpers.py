@@ -18,6 +18,7 @@ from functions.database_secret import SecretsClient
 from functions.entrypoint import Deployment
 from functions.preflight import handler as preflight
 from functions.verify import handler as verify
+from tests.database.replayed import Replayed
 from tests.servers import Database, Migrations
 
 STEPS = {"preflight": preflight, "apply": apply, "verify": verify}
@@ -77,6 +78,10 @@ class Machine:
     def write_manifest(self) -> str:
         """What the build does; returns the package's digest."""
         return write_manifest(self.migrations.dir, check(discover(self.migrations.dir)))
+
+    def write_replayed(self) -> str:
+        """The same, with what a replay on the test's server shows."""
+        return Replayed(self.migrations, self.database).write_manifest()
 
     def call(self, step: str, asked: Any = None, *, context: Context | None = None, **payload: Any) -> dict[str, Any]:
         """One call of one function; through JSON, as between Lambda and Step Functions."""

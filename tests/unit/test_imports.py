@@ -49,17 +49,17 @@ def modules_after(program: str) -> frozenset[str]:
 def test_engine_knows_nothing_of_those_around_it() -> None:
     others = {"functions", "tests", "boto3", "botocore", "postgast", "rich", "awslambdaric", "argparse"}
     assert len(ENGINE) > 20
-    assert loaded_by(*ENGINE) & (others | rooms("compiler", "cdk", "cli", "local")) == set()
+    assert loaded_by(*ENGINE) & (others | rooms("compiler", "cdk", "cli", "embedded", "local", "replay")) == set()
 
 
 def test_compiler_loads_the_grammar_only_when_it_is_asked() -> None:
-    others = {"postgast", "google", "rich", "boto3", *rooms("cli", "local", "cdk")}
+    others = {"postgast", "google", "rich", "boto3", *rooms("cli", "local", "cdk", "embedded", "replay")}
     assert loaded_by("aurora_migrations.compiler.folder_source") & others == set()
 
 
 def test_command_line_loads_neither_grammar_nor_tables_nor_the_local_server_before_it_must() -> None:
     verbs = [f"aurora_migrations.cli.verbs.{verb}" for verb in VERBS]
-    others = {"postgast", "google", "rich", "boto3", "pydantic", *rooms("local")}
+    others = {"postgast", "google", "rich", "boto3", "pydantic", *rooms("embedded", "local", "replay")}
     assert loaded_by("aurora_migrations.cli.main", *verbs) & others == set()
     reach = loaded_by("aurora_migrations.cli.verbs.build", "aurora_migrations.cli.remote.environment")
     assert "pydantic" not in reach, "only what reads cdk.json needs it"
@@ -78,7 +78,8 @@ HANDLERS = [f"functions.{step}" for step in ("preflight", "apply", "verify")]
 
 
 def test_handlers_load_neither_compiler_nor_command_line_nor_boto3_before_they_must() -> None:
-    others = {"infra", "tests", "boto3", "postgast", "rich", "pydantic", *rooms("compiler", "cdk", "cli", "local")}
+    ours = rooms("compiler", "cdk", "cli", "embedded", "local", "replay")
+    others = {"infra", "tests", "boto3", "postgast", "rich", "pydantic", *ours}
     assert loaded_by(*HANDLERS) & others == set()
 
 

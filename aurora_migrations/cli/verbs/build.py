@@ -20,9 +20,12 @@ from aurora_migrations.cdk.package import (
 )
 from aurora_migrations.cli import options
 from aurora_migrations.cli.output import note, print_json, show
+from aurora_migrations.cli.replays import is_wanted, replayed
+from aurora_migrations.compiler.check import Checked
 from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.errors import InvalidFile
 from aurora_migrations.engine.options import format_duration
+from aurora_migrations.replay.history import Replay
 
 ARCHITECTURES = {each.name: each for each in (ARM64, X86_64)}
 
@@ -36,13 +39,20 @@ def main(argv: Sequence[str]) -> int:
         "first time. `cdk deploy` builds the same package.",
         "build --migrations migrations",
     )
+    options.add_replay(parser)
     parser.add_argument("--architecture", choices=ARCHITECTURES, default=ARM64.name, help="the processor (arm64)")
     arguments = parser.parse_args(argv)
     started, architecture = time.monotonic(), ARCHITECTURES[arguments.architecture]
     target = project.cache() / "lambda"
     shutil.rmtree(target, ignore_errors=True)
+    shown = list[Replay]()
     try:
-        digest = build(target, arguments.migrations, architecture)
+
+        def replays(files: Sequence[Checked]) -> Replay | None:
+            shown.extend([replayed(arguments, files)] if is_wanted(arguments) else [])
+            return shown[0] if shown else None
+
+        digest = build(target, arguments.migrations, architecture, replays=replays)
         wrong = inspect(target, architecture)
     except PackagingError as error:
         digest, wrong = "", [str(error)]
@@ -62,12 +72,14 @@ def main(argv: Sequence[str]) -> int:
     size, made = len(zipped(target)), target.relative_to(above.parent).as_posix()
     if arguments.output == "json":
         facts = {"architecture": architecture.name, "zipped_bytes": size, "versions": locked()}
-        print_json({"ok": True, "package": made, "digest": digest, **facts})
+        replayed_on = shown[0].major if shown else None
+        print_json({"ok": True, "package": made, "digest": digest, "replayed_on": replayed_on, **facts})
         return 0
     took = format_duration((time.monotonic() - started) * 1000)
     show(
         f"Built {made} for {architecture.name} in {took}:",
         f"  {len(list((target / MIGRATIONS).glob('*.sql')))} SQL files and their manifest (digest {digest[:12]})",
+        *(f"  What each of them does, from a replay on PostgreSQL {each.major}" for each in shown if each.major),
         f"  {', '.join(f'{name} {version}' for name, version in locked().items())}",
         f"  {size / 1e6:.1f} MB zipped, of at most {LARGEST_ZIP / 1e6:.0f}",
     )

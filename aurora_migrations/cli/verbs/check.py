@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from aurora_migrations.cli import findings, options
-from aurora_migrations.cli.output import note, print_json, show, show_styled
+from aurora_migrations.cli.output import note, print_json, print_warnings, show, show_styled
+from aurora_migrations.cli.replays import is_wanted, replayed
 from aurora_migrations.compiler.check import Checked, check, of_hazards, of_problems, write_manifest
 from aurora_migrations.compiler.locks.effects import Effect
 from aurora_migrations.engine import MigratorError, discover
-from aurora_migrations.engine.errors import InvalidFile
+from aurora_migrations.engine.errors import PROGRAM, InvalidFile
+from aurora_migrations.engine.migrations import Problem
 from aurora_migrations.engine.script import Statement
+from aurora_migrations.replay import schema_file
+from aurora_migrations.replay.findings import with_replay
+from aurora_migrations.replay.history import Replay
 
 
 def main(argv: Sequence[str]) -> int:
     parser = options.make_parser(
         "check",
         "Checks every file with PostgreSQL's own grammar: what is wrong with it, and which statements are risky for a "
-        "running application, with what to write instead. Needs no database. Exits with 1 if a run would be refused.",
+        "running application, with what to write instead. Then runs the whole history on an empty, embedded "
+        "PostgreSQL, to find what fails there, and down files that don't undo their migration; only new and changed "
+        "files run. Exits with 1 if a run would be refused.",
         "check --hazards refuse --output github",
         outputs=("text", "json", "github"),
     )
@@ -27,20 +35,34 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--write-manifest", action="store_true", help=manifest)
     locks = "also list the locks that each statement takes"
     parser.add_argument("--locks", action="store_true", help=locks)
+    options.add_replay(parser)
+    schema = "fail if this file isn't the schema after the last migration (default: schema.sql beside the folder)"
+    parser.add_argument("--schema-file", metavar="FILE", type=Path, help=schema)
     arguments = parser.parse_args(argv)
+    replay, stale = None, None
     try:
         files = check(discover(arguments.migrations))
         refuse = arguments.hazards == "refuse"
-        refused = any(file.problems or (refuse and file.open_hazards) for file in files)
-        digest = write_manifest(arguments.migrations, files) if arguments.write_manifest and not refused else None
+        if is_wanted(arguments) and not any(file.problems for file in files):
+            path = arguments.schema_file or schema_file.find(arguments.migrations)
+            replay = replayed(arguments, files, wants_schema=path is not None)
+            files = with_replay(files, replay)
+            stale = _stale(path, replay) if path else None
+        refused = bool(stale) or any(file.problems or (refuse and file.open_hazards) for file in files)
+        replayed_on = replay.major if replay else None
+        writes = arguments.write_manifest and not refused
+        digest = write_manifest(arguments.migrations, files, replayed_on) if writes else None
     except MigratorError as error:
         if arguments.output == "github" and isinstance(error, InvalidFile):  # misnamed files
             show(*of_problems(error.problems, error.name, str(arguments.migrations)))
             return 1
         return options.fail(error, "check", arguments, options.execution_name())
     found = list(findings.find(files, "error" if refuse else "warning"))
+    found += [findings.of_problem("error", stale)] if stale else []
     if arguments.output == "json":
-        print_json({"ok": not refused, "digest": digest, "files": list(map(_data, files))})
+        known = {"postgresql": replay.major, "unavailable": replay.unavailable or None} if replay else None
+        about = {"replay": known, "schema_file": asdict(stale) if stale else None}
+        print_json({"ok": not refused, "digest": digest, **about, "files": list(map(_data, files))})
     elif arguments.output == "github":
         folder = str(arguments.migrations)
         for file in files:
@@ -51,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
             ]
             if lines:
                 show(*lines)
+        if stale:
+            show(*of_problems([stale], "schema file"))
         note(findings.summary(files, found))
     else:
         if arguments.locks:
@@ -61,6 +85,19 @@ def main(argv: Sequence[str]) -> int:
         if digest:
             show(f"Wrote {arguments.migrations / 'manifest.json'} (digest {digest[:12]})")
     return 1 if refused else 0
+
+
+def _stale(path: Path, replay: Replay) -> Problem | None:
+    """The problem of a schema file that isn't the schema after the last migration."""
+    if replay.unavailable or replay.problem:
+        return None
+    if replay.schema is None:
+        names = ", ".join(step.migration.name for step, _ in replay.unreplayed)
+        print_warnings([f"{path} isn't compared: without {names}, which can't be replayed, the schema isn't complete."])
+        return None
+    line = schema_file.first_difference(path, replay.schema)
+    write = f"write it with `{PROGRAM} replay --schema-file {path}`"
+    return Problem(str(path), f"this isn't the schema after the last migration; {write}", line, 1) if line else None
 
 
 def _locks(file: Checked) -> Iterator[str]:

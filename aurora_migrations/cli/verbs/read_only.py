@@ -28,7 +28,6 @@ from aurora_migrations.cli.output import (
     show_styled,
     state_style,
 )
-from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import MigratorError, Session, read_entries, read_overview
 from aurora_migrations.engine.history import read_attempts, read_state
 from aurora_migrations.engine.plan import build_plan, read_edits
@@ -111,7 +110,7 @@ def _reader(
     files, if it is `of_files`."""
 
     def read(arguments: argparse.Namespace, execution: str) -> Data:
-        source = source_of(arguments.migrations) if of_files else None
+        source = options.source(arguments) if of_files else None
         with Session(options.database_url(arguments), execution) as session:
             return complete_answer(action, execution, session.server, answer(session, source, arguments))
 
@@ -188,7 +187,7 @@ def _read_verify(arguments: argparse.Namespace, execution: str) -> Data:
         so_far={},
         deadline=Deadline(lambda: _HOUR_MS),
         url=options.database_url(arguments),
-        folder=source_of(arguments.migrations),
+        folder=options.source(arguments),
     )
     return verify(step).to_dict()
 

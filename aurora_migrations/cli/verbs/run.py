@@ -25,7 +25,6 @@ from aurora_migrations.cli.output import (
     show_styled,
     tick,
 )
-from aurora_migrations.compiler.folder_source import source_of
 from aurora_migrations.engine import (
     Listener,
     Migration,
@@ -38,12 +37,13 @@ from aurora_migrations.engine import (
     interrupts,
 )
 from aurora_migrations.engine.errors import InvalidInput
-from aurora_migrations.engine.interface import FileDone, Listeners
+from aurora_migrations.engine.interface import FileDone, Listeners, RunResult
 from aurora_migrations.engine.locks.blockers import LockWait
 from aurora_migrations.engine.options import Limits, format_duration
 from aurora_migrations.engine.plan import find_target
 from aurora_migrations.engine.postgres.session import Holder
-from aurora_migrations.engine.script import Action, Hazard, RunningStatement
+from aurora_migrations.engine.script import Action, Hazard, RunningStatement, Source
+from aurora_migrations.engine.steps.layout import listed
 from aurora_migrations.engine.steps.settings import Hazards
 
 VALID = "valid and ready"  # the state of an index that is fit for use
@@ -69,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = options.parse(parser, argv, DIRECT)
     execution = options.execution_name()
     progress = Progress(arguments.verbose)
+    uncompared = ""
     try:
         if options.is_remote(arguments):
             from aurora_migrations.cli.remote.client import execute
@@ -81,6 +82,7 @@ def main(argv: Sequence[str]) -> int:
             with progress.shown(), interrupts.deferred(acknowledge=arguments.output == "text"):
                 result = apply(request, arguments.target)
             data, warnings = result.to_dict(), result.notices  # hazards were printed before they ran
+            uncompared = _not_replayed(request.source, result)
     except MigratorError as error:
         error = options.with_next_command(error, f"run {arguments.target}" if arguments.target else "run", arguments)
         data = failure(error, _failed_migration(error, arguments), execution)
@@ -98,8 +100,18 @@ def main(argv: Sequence[str]) -> int:
         print_done(data)
     print_warnings(warnings)
     print_summary(data, arguments.verbose)
+    note(uncompared, end="")
     show(saved, end="")
     return 0
+
+
+def _not_replayed(source: Source, result: RunResult) -> str:
+    """The line about files that were applied and that nobody has replayed on this machine; empty if there is none."""
+    applied = {file.migration for file in result.applied}
+    names = [each.name for each in getattr(source, "unknown", ()) if each.label in applied]
+    if not names:
+        return ""
+    return f"What {listed(names, 3)} did wasn't compared with a replay: `aurora-migrations check` replays it first.\n"
 
 
 def is_begun(error: MigratorError, progress: Progress, arguments: argparse.Namespace) -> bool:
@@ -156,7 +168,7 @@ def make_request(
     """What a run or a rollback on a database needs to know, from the options of `add_direct`."""
     return Request(
         url=options.database_url(arguments),
-        source=source_of(arguments.migrations),
+        source=options.source(arguments),
         execution=execution,
         requested_by=options.requester(),
         wait=arguments.wait,
@@ -231,8 +243,11 @@ class _Printer(Listener):
             for check in done.checks:
                 found = "" if check.found == check.expected else f" (found {check.found})"
                 show(f"  verified: {check.promise}{found}")
+            for rows in done.rows:
+                show(f"  rows of {rows}")
             for lock in done.held:
                 show(f"  {lock}")
+        print_warnings(done.warnings)
 
 
 def _running(at: RunningStatement) -> str:

@@ -1,7 +1,7 @@
 """The objects that a file has created so far. Nobody else can use them yet, so nothing done to them blocks anyone.
 
 What may have been there before doesn't count: what IF NOT EXISTS or OR REPLACE may have found, and what ROLLBACK TO has
-undone. At the end, the tables that a file changes, creates and may remove, for verify.
+undone. At the end, the tables that a file changes, for verify.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import postgast
 
 from aurora_migrations.compiler.locks import syntax_tree
 from aurora_migrations.compiler.locks.match import RELATIONS, is_serial, touches
-from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, OF_ROWS, OF_THE_SERVER, ROW_SHARE, STEADY, VOLATILE
+from aurora_migrations.compiler.locks.rules import ACCESS_SHARE, ROW_SHARE
 from aurora_migrations.compiler.locks.syntax_tree import Name
 from aurora_migrations.compiler.parser import Statement
-from aurora_migrations.engine.script import ANYTHING
 
 _pb = postgast.pg_query_pb2
 _OBJECT = _pb.ObjectType.Name
@@ -294,28 +293,9 @@ def _sets_search_path(node: Any) -> bool:
     return any(syntax_tree.sets_search_path(target.res_target.val.func_call) for target in node.target_list)
 
 
-# ---- the tables of a file: those it changes, those that exist for certain once it is applied, those it may remove ----
-
-# Verify reports a table that an applied file has created and that is missing. So a table that the file's statements may
-# remove doesn't count as certain. Neither does a partition or a table that inherits: both go with their parent, and
-# partitions go with time. Where anything may have happened (a DO block, a function of one's own, a schema dropped),
-# everything that earlier files have created is uncertain.
-#
-# What a statement causes without naming it can't be seen, and isn't guessed: a trigger or an event trigger, a rule, an
-# operator of one's own, a function of one's own that has the name of one of PostgreSQL's. If one of these drops a
-# table, verify reports it as missing until a new migration says that it must be gone.
+# ---- the tables that a file changes, for verify ----
 
 _READS = (ACCESS_SHARE, ROW_SHARE)
-_OPAQUE = frozenset(
-    ("AlterExtensionContentsStmt", "AlterExtensionStmt", "CallStmt", "DoStmt", "DropOwnedStmt", "ExecuteStmt")
-)
-_QUERIES = frozenset(
-    (
-        *("AlterTableStmt", "CopyStmt", "CreateTableAsStmt", "DeclareCursorStmt", "DeleteStmt", "ExplainStmt"),
-        *("InsertStmt", "MergeStmt", "SelectStmt", "UpdateStmt"),
-    )
-)
-_BUILT_IN = STEADY | VOLATILE | OF_ROWS | OF_THE_SERVER
 
 
 def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
@@ -341,32 +321,6 @@ def changed_relations(statements: Sequence[Statement]) -> tuple[str, ...]:
     return tuple(str(name) for name in sorted(found, key=found.__getitem__) if name.schema != _TEMPORARY)
 
 
-def created_and_removed(statements: Sequence[Statement]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tables that exist for certain, named as by `changed_relations`, and the bare names of what may be removed;
-    `ANYTHING` among these, if it may be anything."""
-    created, certain, removed = CreatedObjects(), dict[str, dict[Name, None]](), dict[str, None]()
-    path_is_known = True  # if not, a table without a schema in its name may be anywhere, or temporary
-    for node in _nodes(statements, created):
-        below = syntax_tree.walk(node) if node.DESCRIPTOR.name in _QUERIES else ()
-        calls = [each for each in below if each.DESCRIPTOR.name in ("FuncCall", "ExecuteStmt")]
-        if _may_remove_unnamed(node, calls):
-            certain.clear()
-            removed[ANYTHING] = None
-        is_alter = node.DESCRIPTOR.name == "AlterTableStmt"
-        for name in _bound(node) if is_alter else (*_dropped_relations(node), *_renamed(node)):
-            removed[syntax_tree.quoted(name.name)] = None
-            old = _qualified(created, name)
-            if old in certain.pop(name.name, ()) and node.DESCRIPTOR.name == "RenameStmt":
-                certain.setdefault(node.newname, {})[_new_name(node, old)] = None
-        path_is_known = path_is_known and not any(map(syntax_tree.sets_search_path, calls))
-        for name in _certain_table(node):
-            if name.schema or path_is_known:
-                certain.setdefault(name.name, {})[_qualified(created, name)] = None
-        created.follow(node)
-    lasting = (name for names in certain.values() for name in names if name.schema != _TEMPORARY)
-    return tuple(map(str, lasting)), tuple(removed)
-
-
 def _nodes(statements: Sequence[Statement], created: CreatedObjects) -> Iterator[Any]:
     before: Any = None
     for statement in statements:
@@ -381,17 +335,6 @@ def _qualified(created: CreatedObjects, name: Name) -> Name:
     return name if resolved.schema == "public" else resolved
 
 
-def _certain_table(node: Any) -> Iterator[Name]:
-    """A table that depends on no other one. IF NOT EXISTS creates it, or it is there."""
-    kind = node.DESCRIPTOR.name
-    if kind == "CreateStmt" and not (node.HasField("partbound") or node.inh_relations or node.HasField("of_typename")):
-        yield syntax_tree.of_range(node.relation)
-    elif kind == "CreateTableAsStmt" and _OBJECT(node.objtype) == "OBJECT_TABLE":
-        yield syntax_tree.of_range(node.into.rel)
-    elif kind == "SelectStmt" and node.HasField("into_clause"):
-        yield syntax_tree.of_range(node.into_clause.rel)
-
-
 def _dropped_relations(node: Any) -> Iterable[Name]:
     """Not what has the name of one: such as a trigger or a policy, whose table stays, or a type."""
     is_dropped = node.DESCRIPTOR.name == "DropStmt" and _OBJECT(node.remove_type) in RELATIONS
@@ -403,29 +346,3 @@ def _renamed(node: Any) -> Iterable[Name]:
     is_rename = node.DESCRIPTOR.name == "RenameStmt" and not node.subname  # else of a column or a constraint
     is_altered = is_rename or node.DESCRIPTOR.name == "AlterObjectSchemaStmt"
     return (syntax_tree.of_range(node.relation),) if is_altered and node.HasField("relation") else ()
-
-
-def _bound(node: Any) -> Iterator[Name]:
-    """Partitions that are attached or detached, and what inherits from now on."""
-    for wrapped in node.cmds:
-        command = wrapped.alter_table_cmd
-        if command.subtype in (_pb.AT_AttachPartition, _pb.AT_DetachPartition, _pb.AT_DetachPartitionFinalize):
-            yield syntax_tree.of_range(getattr(command, "def").partition_cmd.name)
-        elif command.subtype in (_pb.AT_AddInherit, _pb.AT_AddOf):
-            yield syntax_tree.of_range(node.relation)
-
-
-def _may_remove_unnamed(node: Any, calls: Iterable[Any]) -> bool:
-    """Whether it may remove tables that it doesn't name. Functions of PostgreSQL's own don't; a prepared statement may
-    do anything."""
-    kind = node.DESCRIPTOR.name
-    if kind == "DropStmt":
-        return _OBJECT(node.remove_type) in ("OBJECT_SCHEMA", "OBJECT_EXTENSION")
-    if kind == "TransactionStmt":  # what was created since the savepoint
-        return bool(node.kind == _pb.TRANS_STMT_ROLLBACK_TO)
-    for call in calls:
-        names = syntax_tree.strings(call.funcname) if call.DESCRIPTOR.name == "FuncCall" else []
-        is_built_in = names[0] in _BUILT_IN if len(names) == 1 else names[:1] == ["pg_catalog"]
-        if not is_built_in:  # nor is one whose tree was too deep to be kept, which has no name
-            return True
-    return kind in _OPAQUE

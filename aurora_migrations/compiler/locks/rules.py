@@ -137,34 +137,6 @@ STEADY = _words(
 )
 """Functions whose value holds for a whole statement (immutable or stable)."""
 
-OF_ROWS = _words(
-    "array_agg avg bool_and bool_or count cume_dist dense_rank every first_value generate_series generate_subscripts",
-    "json_agg json_array_elements json_array_elements_text json_each json_each_text json_object_agg json_object_keys",
-    "json_to_record json_to_recordset jsonb_agg jsonb_array_elements jsonb_array_elements_text jsonb_each",
-    "jsonb_each_text jsonb_object_agg jsonb_object_keys jsonb_to_record jsonb_to_recordset lag last_value lead max min",
-    "mode nth_value ntile percent_rank percentile_cont percentile_disc rank regexp_matches regexp_split_to_table",
-    "row_number stddev string_agg string_to_table sum unnest variance",
-)
-"""Functions that take or return several rows: aggregates, those of windows, and sets."""
-
-OF_THE_SERVER = _words(
-    "has_any_column_privilege has_column_privilege has_database_privilege has_function_privilege has_schema_privilege",
-    "has_sequence_privilege has_table_privilege has_type_privilege pg_advisory_lock pg_advisory_lock_shared",
-    "pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_blocking_pids",
-    "pg_cancel_backend pg_client_encoding pg_collation_for pg_column_compression pg_column_size pg_current_snapshot",
-    "pg_current_wal_lsn pg_current_xact_id pg_current_xact_id_if_assigned pg_database_size pg_describe_object",
-    "pg_encoding_to_char pg_get_constraintdef pg_get_expr pg_get_function_arguments pg_get_function_result",
-    "pg_get_functiondef pg_get_indexdef pg_get_partkeydef pg_get_ruledef pg_get_serial_sequence pg_get_triggerdef",
-    "pg_get_userbyid pg_get_viewdef pg_has_role pg_indexes_size pg_is_in_recovery pg_listening_channels",
-    "pg_logical_emit_message pg_my_temp_schema pg_notify pg_partition_ancestors pg_partition_root pg_partition_tree",
-    "pg_postmaster_start_time pg_relation_size pg_sequence_last_value pg_sequence_parameters pg_size_bytes",
-    "pg_size_pretty pg_sleep pg_sleep_for pg_sleep_until pg_stat_clear_snapshot pg_table_is_visible pg_table_size",
-    "pg_terminate_backend pg_total_relation_size pg_trigger_depth pg_try_advisory_lock pg_try_advisory_lock_shared",
-    "pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared pg_type_is_visible pg_typeof pg_xact_status to_ascii",
-    "to_regclass to_regnamespace to_regoper to_regproc to_regprocedure to_regrole to_regtype txid_current",
-    "txid_current_if_assigned txid_current_snapshot txid_status txid_visible_in_snapshot",
-)
-"""Functions about the server and its sessions, which change no table."""
 
 SERIAL = _words("bigserial serial serial2 serial4 serial8 smallserial")
 """Not types: an integer, a sequence and a default of nextval()."""

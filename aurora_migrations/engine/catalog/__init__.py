@@ -3,4 +3,6 @@
 facts    reads the catalogue in one query       parts    that query, catalogue by catalogue
 change   what one migration does, and what       compare  what differs from it
          several of them leave                  effects  what a file has done, before it commits
+drift    what a database has that its         mend     SQL against drift
+         migrations haven't made, and lacks
 """

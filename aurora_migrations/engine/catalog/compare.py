@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from aurora_migrations.engine.catalog.facts import Facts, Key, comment_on, container, same
+from aurora_migrations.engine.catalog.facts import QUALIFIED, Facts, Key, comment_on, container, same
 from aurora_migrations.engine.catalog.parts import OF_TABLES
 from aurora_migrations.engine.diagnostics.redaction import speaks_of_secrets, without_values
 from aurora_migrations.engine.options import Ignored
@@ -16,6 +16,9 @@ _CONTEXT = 40  # characters of it shown before the first difference
 _HASH = re.compile(r"\b(query|body) ([0-9a-f]{8})[0-9a-f]{24}")
 # What PostgreSQL names itself where a file doesn't, not always alike in all versions.
 _NAMED_BY_SERVER = ("constraint", "index", "partitioned index")
+INDEXES = ("index", "partitioned index")
+INDEXED = re.compile(rf" ON (?:ONLY )?({QUALIFIED}) USING ")  # an index's table
+TABLES = ("table", "partitioned table", "foreign table", "view", "materialized view")
 _INDEX_NAME = re.compile(r"\A(CREATE (?:UNIQUE )?INDEX )(?:\"(?:[^\"]|\"\")*\"|\S+)( ON )")
 
 
@@ -48,21 +51,56 @@ class Deviation:
         return _shown(expected, start), _shown(found, start)
 
 
-def deviations(expected: Facts, gone: Iterable[Key], found: Facts, same_major: bool) -> Iterator[Deviation]:
+def moved(facts: Facts, schema: str) -> Facts:
+    """Facts as if a schema were called `public`: a replay makes there what a role with another search_path makes in
+    another schema. Empty for `public` itself."""
+    if schema == "public":
+        return {}
+    name = re.compile(rf'(?<![\w".]){re.escape(schema)}\.')
+    return {
+        (kind, name.sub("public.", identity)): name.sub("public.", definition)
+        for (kind, identity), definition in facts.items()
+    }
+
+
+def deviations(
+    expected: Facts, gone: Iterable[Key], found: Facts, same_major: bool, elsewhere: Mapping[Key, str] | None = None
+) -> Iterator[Deviation]:
     """Where a database isn't as expected: facts that are missing or different, and those that should be gone.
 
     Args:
         found: of the objects concerned; where the major versions differ, it should hold all facts of their tables, as
             names that PostgreSQL makes up may differ, and an object is then found by its definition.
         same_major: whether the expectations are of a server of the same major version.
+        elsewhere: the same facts, `moved`; what is as expected there, is.
     """
-    for key, definition in expected.items():
-        there = found.get(key)
-        if there is None and not same_major and _has_twin(key, definition, expected, found):
-            continue
-        if there is None or not same(definition, there, same_major):
-            yield Deviation(key, definition, there)
-    yield from (Deviation(key, None, found[key]) for key in gone if key in found)
+    other = elsewhere or {}
+    differing = {
+        key: Deviation(key, definition, found.get(key, other.get(key)))
+        for key, definition in expected.items()
+        if not any(key in facts and same(definition, facts[key], same_major) for facts in (found, other))
+    }
+    for key, each in differing.items():
+        if each.found is None:
+            if not same_major and _has_twin(key, str(each.expected), expected, found):
+                continue
+            belongs_to = owners(key, str(each.expected)) - ({key[1]} if key[0] in TABLES else set())
+            tables = (differing.get((kind, name)) for kind in TABLES for name in belongs_to)
+            if any(table and table.found is None for table in tables):
+                continue  # with its table
+        yield each
+    yield from (Deviation(key, None, found[key]) for key in gone if key in found and (not other or key in other))
+
+
+def owners(key: Key, definition: str) -> set[str]:
+    """The object that a fact is about, and the table that this belongs to."""
+    kind, identity = comment_on(key[1]) if key[0] == "comment" else key
+    found = {container((kind, identity))}
+    if kind in INDEXES and (table := INDEXED.search(definition)):
+        found.add(table[1])
+    if kind == "sequence" and (column := re.search(rf" OWNED BY ({QUALIFIED})", definition)):
+        found.add(column[1])
+    return found
 
 
 def is_ignored(key: Key, ignored: Iterable[Ignored]) -> bool:

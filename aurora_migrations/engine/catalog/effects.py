@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored
+from aurora_migrations.engine.catalog.compare import Deviation, deviations, is_ignored, moved
 from aurora_migrations.engine.catalog.facts import Facts, comment_on, facts_of, parts_of, query
+from aurora_migrations.engine.catalog.parts import OUTSIDE
 from aurora_migrations.engine.errors import VerificationFailed
 from aurora_migrations.engine.expectations import Check
 from aurora_migrations.engine.postgres.protocol import Command, Row
+from aurora_migrations.engine.postgres.session import Server
 from aurora_migrations.engine.script import Job, Statement
 
 # Statements that may do what can't be seen in them.
@@ -24,20 +26,26 @@ _PREPARING = _DYNAMIC | {"DeallocateStmt", "DiscardStmt", "PrepareStmt"}
 _WRITING = _DYNAMIC | {"CopyStmt", "CreateTableAsStmt", "DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"}
 _SHRINKING = _DYNAMIC | {"DeleteStmt", "MergeStmt", "TruncateStmt"}
 _SHRINKS = re.compile(rb"\b(?:delete|merge|truncate)\b", re.IGNORECASE)  # in WITH, or in a rule that it makes
-# A partition's rows count for the table that the application knows, as an UPDATE may move them between partitions.
-_ROWS = """
+# Of the tables that the transaction has locked for writing. A partition's rows count for the table that the application
+# knows, as an UPDATE may move them between partitions.
+_ROWS = f"""
     SELECT COALESCE(pg_catalog.pg_partition_root(w.oid), w.oid)::pg_catalog.regclass, pg_catalog.sum(w.inserted),
            pg_catalog.sum(w.updated), pg_catalog.sum(w.deleted)
       FROM (SELECT c.oid, pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) AS inserted,
                    pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) AS updated,
                    pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS deleted
-              FROM pg_catalog.pg_class c
-             WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relnamespace NOT IN (
-                   SELECT n.oid FROM pg_catalog.pg_namespace n
-                    WHERE n.nspname ~ '^pg_' OR n.nspname IN ('information_schema', 'aurora_migrations'))) AS w
+              FROM (SELECT DISTINCT l.relation FROM pg_catalog.pg_locks l
+                     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'
+                       AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock')) AS t
+              JOIN pg_catalog.pg_class c ON c.oid = t.relation
+              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind = 'r' AND {OUTSIDE.format("n")}
+           ) AS w
      WHERE w.inserted + w.updated + w.deleted > 0
      GROUP BY 1 ORDER BY pg_catalog.sum(w.inserted + w.updated + w.deleted) DESC
 """
+# What is counted is what the session hasn't reported yet, also of earlier transactions: so each reports its own.
+REPORT = Command("SELECT pg_catalog.pg_stat_force_next_flush()")
 _NOTHING = Command("SELECT WHERE false")
 _CAUSE = "The database isn't as it is after the same file on an empty database."
 _SOLUTION = (
@@ -71,15 +79,23 @@ class Effects:
     warnings: tuple[str, ...] = ()
 
 
-def commands_for(job: Job) -> list[Command]:
+def commands_for(job: Job, server: Server) -> list[Command]:
     """What to read of a file's effects, in its transaction and after `OURS`; nothing where no replay has shown any."""
     change = job.script.change
     if change is None:
         return []
-    writes = len(job.script.units) == 1 and any(each.kind in _WRITING for each in job.script.statements)
+    writes = writes_rows(job, server.major)
     keep = prepares_nothing(job)
-    facts = [query(change.keys, keep)] if change.keys else []
+    facts = [query(change.keys, keep, server.schema)] if change.keys else []
     return [*(facts or [_NOTHING]), *([Command(_ROWS, (), keep)] if writes else [])] if facts or writes else []
+
+
+def writes_rows(job: Job, major: int) -> bool:
+    """Whether rows are counted: of a replayed file that is one unit and may write some. Older servers can't tell one
+    transaction's from another's."""
+    script = job.script
+    one = script.change is not None and len(script.units) == 1 and not job.detaches and major >= 15
+    return one and any(each.kind in _WRITING for each in script.statements)
 
 
 def prepares_nothing(job: Job) -> bool:
@@ -87,11 +103,10 @@ def prepares_nothing(job: Job) -> bool:
     return not any(each.kind in _PREPARING for each in job.script.statements)
 
 
-def judge(job: Job, answers: Sequence[Sequence[Row]], major: int, read_all: Callable[[], Facts]) -> Effects:
+def judge(job: Job, answers: Sequence[Sequence[Row]], server: Server, read_all: Callable[[], Facts]) -> Effects:
     """What a file did, by the answers to its commands.
 
     Args:
-        major: the server's major version.
         read_all: reads all facts of the database; only called where names made up by PostgreSQL may differ.
 
     Raises:
@@ -100,10 +115,11 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], major: int, read_all: Call
     """
     change, ignored = job.script.change, job.script.options.ignore
     assert change is not None
-    found, same_major = facts_of(answers[0]), job.replayed_on == major
+    found, same_major = facts_of(answers[0]), job.replayed_on == server.major
 
     def compare() -> list[Deviation]:
-        differing = deviations(change.expected, change.dropped, found, same_major)
+        elsewhere = moved(found, server.schema)
+        differing = deviations(change.expected, change.dropped, found, same_major, elsewhere)
         return [each for each in differing if not is_ignored(each.key, ignored)]
 
     differing = compare()
@@ -129,7 +145,7 @@ def judge(job: Job, answers: Sequence[Sequence[Row]], major: int, read_all: Call
             cause=_CAUSE,
             solution=_SOLUTION,
             state=_ROLLED_BACK,
-            checks=[asdict(check) for check in failed[:_SHOWN]],
+            checks=[check.to_dict() for check in failed[:_SHOWN]],
             **job.facts,
         )
     return Effects(rows, tuple(warnings))

@@ -113,16 +113,16 @@ class Wire:
         return answers
 
     def _send(self, command: Command, prepared: dict[str, bytes]) -> None:
-        sql, params = command.sql.encode(), [_text(param) for param in command.params]
+        params = [_text(param) for param in command.params]
         if command.sql == DEALLOCATE:
             self._kept.clear()
         if not command.keep:
-            self._pgconn.send_query_params(sql, params)
+            self._pgconn.send_query_params(command.sql.encode(), params)
             return
         name = self._kept.get(command.sql)
         if name is None:
             prepared[command.sql] = name = f"aurora_migrations_{next(self._names)}".encode()
-            self._pgconn.send_prepare(name, sql)
+            self._pgconn.send_prepare(name, command.sql.encode())
         self._pgconn.send_query_prepared(name, params)
 
     def as_message(self, commands: Sequence[Command]) -> bytes:

@@ -92,6 +92,7 @@ class Server:
     version: str
     database: str
     user: str
+    schema: str = "public"  # where names without a schema are created, unless a file sets another; quoted
 
     @property
     def major(self) -> int:
@@ -203,12 +204,16 @@ class Session:
     def _read_server(self) -> Server:
         sql = """
             SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(),
-                   pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user
+                   pg_catalog.current_setting('server_version'), pg_catalog.current_database(), session_user,
+                   pg_catalog.quote_ident(pg_catalog.current_schema()), pg_catalog.current_setting('search_path')
         """
-        ((pid, recovery, version, database, user),) = self.execute(Command(sql))[0]
+        ((pid, recovery, version, database, user, schema, path),) = self.execute(Command(sql))[0]
         if pid != str(self.wire.connection.pgconn.backend_pid):
             raise pooler_found()
-        return Server(int(pid), recovery == "t", str(version), str(database), str(user))
+        # A schema of the path may be made by a migration only.
+        named = (each.strip() for each in str(path).split(","))
+        schema = schema or next((each for each in named if each not in ("", '"$user"')), "public")
+        return Server(int(pid), recovery == "t", str(version), str(database), str(user), schema)
 
 
 def application_name(execution: str, role: str = "") -> str:

@@ -47,14 +47,13 @@ _INDEXES = """
       FROM tree t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
      ORDER BY t.root, i.indexrelid::pg_catalog.regclass::pg_catalog.text
 """
-# Relations of any kind, in any schema but PostgreSQL's own: what isn't among these is gone.
-_NOWHERE = """
-    SELECT value FROM pg_catalog.json_array_elements_text($1::json)
-     WHERE NOT EXISTS (
-           SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace
-            WHERE c.relname = (SELECT part::pg_catalog.name FROM pg_catalog.unnest(pg_catalog.parse_ident(value))
-                                      WITH ORDINALITY AS parts (part, n) ORDER BY n DESC LIMIT 1)
-              AND s.nspname !~ '^pg_' AND s.nspname <> 'information_schema')
+# Which of several invalid ones on a table it builds, the view doesn't say while it is being made.
+_BUILDING = """
+    SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+      FROM pg_catalog.pg_stat_progress_create_index b
+      JOIN pg_catalog.pg_index i ON i.indrelid = b.relid
+      JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE NOT (i.indisvalid AND i.indisready)
 """
 # The size, and the rows where that is small: CASE doesn't count before it has compared.
 _ROWS = """
@@ -135,9 +134,9 @@ def inspect(
     return [_counted(session, table) if table.name in to_count and in_time() else table for table in complete]
 
 
-def nowhere(session: Session, names: Sequence[str]) -> set[str]:
-    """Which of these names no relation bears, in whatever schema: a `search_path` can't hide it, nor a move."""
-    return {str(name) for (name,) in _query(session, _NOWHERE, json.dumps(list(names)))} if names else set()
+def read_building(session: Session) -> list[str]:
+    """The indexes on tables on which a session builds one: until it is done, they aren't valid."""
+    return [str(name) for (name,) in session.query(_BUILDING)]
 
 
 def _table(row: Row) -> Table:

@@ -6,67 +6,67 @@ history is right even if the answer of a call was lost.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from aurora_migrations.engine.errors import MigratorError, NextCommand, StatementTimeout, VerificationFailed
+from aurora_migrations.engine.catalog.change import Change
+from aurora_migrations.engine.catalog.drift import Drift, Expected, Finding, find_drift
+from aurora_migrations.engine.catalog.facts import container, read_facts
+from aurora_migrations.engine.errors import (
+    LockTimeout,
+    MigratorError,
+    NextCommand,
+    StatementTimeout,
+    VerificationFailed,
+)
 from aurora_migrations.engine.expectations import LOCKED, Check, check_rows
-from aurora_migrations.engine.history import Applied, Change, Done, State, read_course, read_done, read_state
+from aurora_migrations.engine.history import Applied, Done, State, read_course, read_done, read_state
 from aurora_migrations.engine.interface import rollback_message, success, success_message
 from aurora_migrations.engine.migrations import Migration
 from aurora_migrations.engine.plan import build_plan, find_target, read_edits
 from aurora_migrations.engine.postgres.session import BEGIN, Session, find_holder
-from aurora_migrations.engine.script import ANYTHING, PAST, Outline
+from aurora_migrations.engine.script import PAST, Outline, Script
 from aurora_migrations.engine.status import first, newest
 from aurora_migrations.engine.steps.execution import ADOPTIONS
 from aurora_migrations.engine.steps.step import Step, read_only_session
-from aurora_migrations.engine.steps.tables import Table, inspect, nowhere
+from aurora_migrations.engine.steps.tables import Table, inspect, read_building
 
 _FILES_BUDGET, _TABLES_BUDGET, _CHECKS_BUDGET, _WARNINGS_BUDGET = 8_000, 10_000, 2_000, 2_500  # bytes of JSON
 _TOO_SLOW = "Expect fewer rows, or raise the environment's `limits.statement_timeout`."
-_GONE = (
-    "If a table is missing, find out who (or which trigger) dropped or renamed it; restore it, or create it again in a "
-    "new migration. If it should be gone, drop it in a new migration: DROP TABLE IF EXISTS NAME. "
-)
 _UNFIT = (
-    "If an index is invalid: REINDEX INDEX CONCURRENTLY NAME; or drop and create it again in a new migration. A run "
-    "doesn't repair it. If a lasting expectation is out of date, remove its line from the file; comments of an applied "
-    "file may change."
+    "If somebody changed the database by hand, change it back; if that shall stay, make the change in a new migration, "
+    "written so that it also runs where it is made already. A run doesn't repair anything. If a lasting expectation is "
+    "out of date, remove its line from the file; comments of an applied file may change."
 )
+_REINDEX = "REINDEX INDEX CONCURRENTLY {0};"
 _STAYS = "The migrations stay applied: the checks run after the commit."
-_LAST = re.compile(r'(?:"(?:[^"]|"")*"|[^".]+)\Z')  # part of a name, quoted as it was
+_UNREPLAYED = "it wasn't replayed"
+_OPAQUE = frozenset(("CallStmt", "DoStmt", "ExecuteStmt"))
 _SHOWN = 10  # failed checks in the message
+_SQL_SHOWN = 3  # statements in the remedy
+_UNEXPECTED_BUDGET = 2_000  # bytes of JSON
 _COUNTED = 50  # tables whose rows are counted
 
 
 @dataclass(frozen=True)
-class TableEffects:
-    """What an applied file means for tables."""
+class _Catalogue:
+    """The database compared with what its migrations make."""
 
-    file: str
-    made: tuple[str, ...]  # names of those that certainly exist once it is applied
-    taken: tuple[str, ...]  # bare names of those that it may have dropped, or ANYTHING
-    tables: tuple[str, ...] = ()  # names of those that it makes or changes
-    left: frozenset[str] = frozenset()  # names that it has taken away: it dropped, renamed or moved those tables
+    drift: Drift = field(default_factory=lambda: Drift(0, (), ()))
+    unknown: Mapping[str, str] = field(default_factory=dict)  # files of which nothing is known, with the reason
+    compared: bool = False
+    why_not: str = ""  # why it couldn't be compared now
 
-
-def find_expected_tables(files: Iterable[TableEffects | None]) -> dict[str, str]:
-    """The tables that certainly exist, each with the file that has made it. `files` are those that are applied, in
-    their order, and with them what rollbacks took away; None is one of which nothing is known."""
-    found: dict[str, dict[str, str]] = {}  # by bare name, as a later file may leave the schema out
-    for each in files:
-        if each is None or ANYTHING in each.taken:
-            found.clear()
-        if each is None:
-            continue
-        for name in each.taken:
-            found.pop(name, None)
-        for name in each.made:
-            last = _LAST.search(name)
-            found.setdefault(last[0] if last else name, {})[name] = each.file
-    return {name: file for names in found.values() for name, file in names.items()}
+    def to_dict(self) -> dict[str, object]:
+        unknown = [{"file": file, "reason": reason} for file, reason in self.unknown.items()]
+        return {
+            "expected": self.drift.expected,
+            "unexpected": first(self.drift.unexpected, _UNEXPECTED_BUDGET),
+            "unexpected_count": len(self.drift.unexpected),
+            "unknown": first(unknown, _UNEXPECTED_BUDGET),
+            "unknown_count": len(unknown),
+        }
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Verification:
     already: Applied | None
     done: tuple[Done, ...]  # what the execution has applied or rolled back, in order
     tables: tuple[Table, ...]  # every table that the execution touched (or that the input names), as it is now
-    missing: int  # how many of the tables don't exist, and no applied file is known to have dropped them
+    catalogue: _Catalogue
     row_expectations: Mapping[str, Sequence[str]]
     lasting: tuple[Check, ...]  # lasting expectations of all applied migrations, and what was found
     warnings: tuple[str, ...]
@@ -109,6 +109,7 @@ class Verification:
                 "tables_count": len(tables),
                 "always": newest(lasting_rows, _CHECKS_BUDGET),
                 "always_count": len(lasting_rows),
+                "catalogue": self.catalogue.to_dict(),
             },
             "warnings": newest(self.warnings, _WARNINGS_BUDGET),
             "duration_ms": _milliseconds_since(step.started_at),
@@ -122,9 +123,12 @@ class Verification:
         if self.step.input.action != "verify":
             return success_message(labels, self.target.label if self.target else None, self.already)
         tables, found = _count(self.tables, "table"), "all is as it should be"
-        if self.missing:
-            found = f"{self.missing} of {tables} {'is' if self.missing == 1 else 'are'} not there"
-        return f"Verified {tables} and {_count(self.lasting, 'lasting promise')}: {found}"
+        what, missing = [tables, _count(self.lasting, "lasting promise")], sum(not each.exists for each in self.tables)
+        if self.catalogue.drift.expected:
+            what.insert(1, f"{self.catalogue.drift.expected} facts of the catalogue")
+        if missing and not (self.catalogue.compared and not self.catalogue.unknown):  # rightly or not
+            found = f"{missing} of {tables} {'is' if missing == 1 else 'are'} not there"
+        return f"Verified {', '.join(what[:-1])} and {what[-1]}: {found}"
 
 
 def _milliseconds_since(start: str) -> float | None:
@@ -151,7 +155,7 @@ def verify(step: Step) -> Verification:
                 state="Nothing was changed.",
                 next_command=NextCommand("run", (target.label,)),
                 migration=target.label,
-                checks=[asdict(Check(f"migration {target.label}", "applied", "pending", False))],
+                checks=[Check(f"migration {target.label}", "applied", "pending", False).to_dict()],
             )
         done = read_done(session, step.execution, step.started_at, step.action)
         did = {each.version: each.label for each in done}
@@ -168,14 +172,25 @@ def verify(step: Step) -> Verification:
         names = [name for version in sorted(versions & set(known)) for name in known[version].tables]
         tables = tuple(inspect(session, [*names, *row_expectations], _COUNTED, lambda: not step.deadline.is_over))
         lasting = tuple(_lasting(step, session, known, applied))
-        # Only needed if a table is missing: all scripts of ten thousand files would fill the memory.
-        effects = {} if all(table.exists for table in tables) else dict(_effects(step, wanted))
-        missing_tables = [*_missing_tables(step, session, state, tables, effects)]
+        catalogue = _read_drift(step, session, known, state)
+        ours = [m for m in package.migrations if m.version in (did or ({target.version} if target else set()))]
+        touched = {container(key) for each in _changes_of(step, ours) for key in each.keys}
+        failed, other = list[Check](), list[Check]()
+        for finding in catalogue.drift.findings:
+            # What others have changed elsewhere is no failure of this run.
+            is_ours = (action == "verify" and not target) or container(finding.deviation.key) in touched
+            (failed if is_ours else other).append(_as_check(finding))
+        seen = {check.promise.rpartition(".")[2] for check in failed}
         unfit = [(table, index) for table in tables for index in table.indexes if not index.fit]
-        indexes = [Check(f"index {i.name} on {t.name}", "valid and ready", i.state, False) for t, i in unfit]
-        checks = [*missing_tables, *indexes, *lasting]
-        _raise_failures([*_history(step, applied, target, done)], checks, step, bool(missing_tables))
-        warnings: list[str] = []
+        failed += [
+            Check(f"index {i.name} on {t.name}", "valid and ready", i.state, False, sql=_REINDEX.format(i.name))
+            for t, i in unfit
+            if i.name.rpartition(".")[2] not in seen
+        ]
+        _raise_failures([*_history(step, applied, target, done)], [*failed, *lasting], step)
+        warnings = [f"Drift: {check}" for check in other]
+        if catalogue.why_not:
+            warnings.append(f"The catalogue wasn't compared with the migrations: {catalogue.why_not}.")
         if action != "rollback":
             edits = read_edits(session, step.source, applied)
             warnings += build_plan(package, state, edits, step.input.target).warnings
@@ -188,70 +203,82 @@ def verify(step: Step) -> Verification:
             already=applied.get(target.version) if target and target.version not in did else None,
             done=done,
             tables=tables,
-            missing=_count_missing(tables, effects),
+            catalogue=catalogue,
             row_expectations=row_expectations,
             lasting=lasting,
             warnings=tuple(warnings),
         )
 
 
-def _effects(step: Step, migrations: Sequence[Migration]) -> Iterator[tuple[int, TableEffects]]:
-    for migration, script in zip(migrations, step.source.scripts(migrations), strict=True):
-        # As only the removal, the renaming and a change of the form of a table lock it.
-        exclusive = {lock.table for each in script.statements for lock in each.locks if lock.mode == "ACCESS EXCLUSIVE"}
-        left = frozenset(exclusive - {*script.tables})
-        yield migration.version, TableEffects(script.file, script.made, script.taken, script.tables, left)
-
-
-def _count_missing(tables: Sequence[Table], effects: Mapping[int, TableEffects]) -> int:
-    """How many of the tables don't exist, though by the files they should. That is reported and is no failure (see
-    `_missing_tables`): a DO block, a function, or a job that drops old partitions may have dropped them."""
-    there: dict[str, bool] = {}
-    for _, each in sorted(effects.items()):
-        there.update(dict.fromkeys(each.left, False))
-        there.update(dict.fromkeys(each.tables, True))
-    return sum(not table.exists and there.get(table.name, True) for table in tables)
-
-
-def _missing_tables(
-    step: Step, session: Session, state: State, tables: Sequence[Table], effects: Mapping[int, TableEffects]
-) -> Iterator[Check]:
-    """Tables that must be there and are nowhere. After a rollback none: a down file can't always give back what its
-    migration had dropped."""
-    if step.input.action == "rollback" or state.unfinished:
-        return
-    known = {version: effects.get(version) for version in sorted(state.applied)}
-    away = [table.name for table in tables if not table.exists]
-    made_by = find_expected_tables(known.values())
-    if not nowhere(session, [name for name in away if name in made_by]):
-        return
-    # More closely: a file may differ from what was applied, an earlier rollback may not have restored a table, or
-    # another run may be in progress.
-    edits = read_edits(session, step.source, state.applied)
-    certain = {v: None if v in edits and edits[v].changed else each for v, each in known.items()}
-    changes = read_course(session)  # what is applied and what was rolled back, one after the other
-    made_by = find_expected_tables(
-        certain.get(c.version) if c.action == "apply" else _rolled_back(step, c) for c in changes
-    )
-    gone = nowhere(session, [name for name in away if name in made_by])
-    if find_holder(session) is None and read_state(session) == state:
-        for name in sorted(gone):
-            yield Check(f"table {name}", "there", "not there", False, made_by[name])
-
-
-def _rolled_back(step: Step, change: Change) -> TableEffects | None:
-    """What a rollback may have left away: all that the migration or its down file takes away, as the one doesn't always
-    give back what the other took. None where the file isn't what it was then."""
-    migration = step.source.package.by_version.get(change.version)
-    if migration is None or migration.sha256 != change.sha256:
-        return None
+def _read_drift(step: Step, session: Session, outlines: Mapping[int, Outline], state: State) -> _Catalogue:
+    """Compares the database with what its applied migrations make; with nothing, where none was replayed, or while
+    another run is at work."""
+    source = step.source
+    if source.replayed_on is None or not state.applied:
+        return _Catalogue()
+    expected = _read_expected(step, session, outlines, state)
     try:
-        scripts = [step.source.script("apply", migration)]
-        scripts += [step.source.script("rollback", migration)] if migration.down else []
+        found = read_facts(session)
+    except LockTimeout:  # PostgreSQL writes no definition of a table that is locked exclusively
+        return _Catalogue(unknown=expected.unknown, why_not="another session holds a lock on a table")
+    server = session.server
+    same_major, schema = source.replayed_on == server.major, server.schema
+    drift = find_drift(expected, found, same_major, schema=schema)
+    if drift.findings:
+        drift = find_drift(expected, found, same_major, read_building(session), schema)
+    if drift.findings and (find_holder(session) is not None or read_state(session) != state):
+        return _Catalogue(unknown=expected.unknown, why_not="another run is at work")
+    return _Catalogue(drift, expected.unknown, compared=True)
+
+
+def _read_expected(step: Step, session: Session, outlines: Mapping[int, Outline], state: State) -> Expected:
+    expected, package = Expected(), step.source.package
+    edits = read_edits(session, step.source, state.applied)
+    for change in read_course(session):
+        migration, outline = package.by_version.get(change.version), outlines.get(change.version)
+        if migration is None:
+            expected.forget(f"{change.version}", "it isn't in this package", None)
+            continue
+        edited = change.version in edits and edits[change.version].changed
+        if change.action == "rollback":
+            _add_rollback(expected, step, migration, change.sha256)
+        elif outline and outline.change is not None and not edited:
+            expected.add(migration.name, outline.change, outline.ignored)
+        else:
+            reason = "its file isn't what was applied" if edited else (outline and outline.unreplayed) or _UNREPLAYED
+            expected.forget(migration.name, reason, _touched(step.source.script("apply", migration)))
+    for version, progress in state.unfinished.items():  # some of its units are committed
+        migration = package.by_version.get(version)
+        tables = None if migration is None else _touched(step.source.script("apply", migration))
+        expected.forget(progress.name, "it is partly applied or rolled back", tables)
+    return expected
+
+
+def _add_rollback(expected: Expected, step: Step, migration: Migration, sha256: str) -> None:
+    """What a migration and its rollback have changed: a down file needn't give back all that its migration took. The
+    history keeps no hash of it; so its migration must be as it was then."""
+    try:
+        script = step.source.script("rollback", migration) if migration.down else None
     except MigratorError:  # a down file that can't be read any more
+        script = None
+    if script is None or migration.sha256 != sha256:
+        expected.forget(migration.name, "it was rolled back, and its files aren't what they were then", None)
+        return
+    applied = step.source.script("apply", migration)
+    if applied.change is not None and script.change is not None:
+        expected.add(applied.file, applied.change, applied.options.ignore)
+        expected.add(script.file, script.change, script.options.ignore)
+        return
+    both = _touched(applied), _touched(script)
+    tables = None if None in both else {table for tables in both for table in tables or ()}
+    expected.forget(migration.name, "it was rolled back, by a down file that wasn't replayed", tables)
+
+
+def _touched(script: Script) -> set[str] | None:
+    """The relations that a file may have changed; None if it may be any."""
+    if any(each.kind in _OPAQUE for each in script.statements):
         return None
-    taken = [script.taken if script.tokens else (ANYTHING,) for script in scripts]  # without tokens it is no SQL
-    return TableEffects(migration.name, (), tuple(name for names in taken for name in names))
+    return {*script.tables, *(lock.table for each in script.statements for lock in each.locks)}
 
 
 def _lasting(
@@ -289,20 +316,33 @@ def _history(
                 yield Check(f"migration {migration.label}", "applied", "pending", False)
 
 
-def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Step, missing_tables: bool) -> None:
+def _changes_of(step: Step, migrations: Sequence[Migration]) -> Iterator[Change]:
+    """What the files of these have changed, as far as that is known."""
+    for migration in migrations:
+        if change := step.source.script(step.action, migration).change:
+            yield change
+
+
+def _as_check(finding: Finding) -> Check:
+    expected, found = finding.deviation.in_words()
+    return Check(finding.deviation.name, expected, found, False, finding.since, finding.sql)
+
+
+def _raise_failures(history: Sequence[Check], checks: Sequence[Check], step: Step) -> None:
     failed = [*history, *(check for check in checks if not check.true)]
     if not failed:
         return
+    mending = " ".join([check.sql for check in failed if check.sql][:_SQL_SHOWN])
     details = "; ".join(map(str, failed[:_SHOWN]))
     more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     raise VerificationFailed(
         f"{details}{more}.",
         cause="What the run should have left is missing, or has been changed since.",
-        solution=f"{_GONE if missing_tables else ''}{_UNFIT}",
+        solution=f"What would mend it: {mending} {_UNFIT}" if mending else _UNFIT,
         state=_STAYS,
         next_command=NextCommand("status" if history else "verify"),
         migration=step.input.target,
-        checks=first([asdict(check) for check in failed], _CHECKS_BUDGET),
+        checks=first([check.to_dict() for check in failed], _CHECKS_BUDGET),
     )
 
 

@@ -21,7 +21,7 @@ from aurora_migrations.local.cloud import artifact_cache
 from aurora_migrations.local.cloud.artifact_cache import SourcesChanged, digest_of, fingerprint
 
 KEPT = 5  # the newest packages that are kept, beside those in use
-_PARTS = ("compiler", "engine", "cdk/package.py", "cdk/certificates", "project.py", "__init__.py")
+_PARTS = ("compiler", "embedded", "engine", "replay", "cdk/package.py", "cdk/certificates", "project.py", "__init__.py")
 _SOURCES = (*(project.PACKAGE / part for part in _PARTS), project.FUNCTIONS, Path(__file__))
 _INVALID_FILE = 3  # exit code of the process that builds
 _IMPORTED = digest_of(_SOURCES)  # the sources that this process runs

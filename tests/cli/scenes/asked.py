@@ -167,6 +167,19 @@ def _longer_than_a_call(stage: Stage) -> Answer:
     return stage.refused(errors.InvalidInput, step="apply", package=stage.machine.write_manifest())
 
 
+def _foreign_schema_file(stage: Stage) -> Answer:
+    (stage.two.dir.parent / "tables.sql").write_text("CREATE TABLE mine (id int);\n", encoding="utf-8")
+    return stage.call("replay", "--schema-file", "tables.sql")
+
+
+def _misspelt_variable(stage: Stage) -> Answer:
+    stage.patch.setenv("AURORA_MIGRATIONS_REPLAY", "yes")
+    try:
+        return stage.call("check")
+    finally:
+        stage.patch.setenv("AURORA_MIGRATIONS_REPLAY", "off")
+
+
 INPUT = [
     ("no migration has that number", lambda s: s.on("run", "999")),
     ("the target is no number", lambda s: s.on("run", "users")),
@@ -179,6 +192,10 @@ INPUT = [
         lambda s: s.write(f003_c="-- migration: statement_timeout = 3s\nSELECT 1;\n").on("run", "--lock-timeout", "5s"),
     ),
     ("a file allows more time than a call has", _longer_than_a_call),
+    # ---- the schema file ----
+    ("a schema file is somebody else's", _foreign_schema_file),
+    ("a schema file is in no folder", lambda s: s.call("replay", "--schema-file", "nowhere/schema.sql")),
+    ("the replay's variable is misspelt", _misspelt_variable),
     # ---- the address ----
     ("the address is of another database", lambda s: s.on("run", url="mysql://app:secret@127.0.0.1/shop")),
     ("the address is no URL", lambda s: s.on("run", url="postgresql://app:a%zz@127.0.0.1/shop")),
@@ -251,6 +268,7 @@ INPUT = [
     ("a file allows a statement more time than a call has", _longer_than_a_call),
 ]
 FILES = [
+    ("a file to replay has an error", lambda s: s.write(f002_orders="CREATE TABEL a;\n").call("replay")),
     ("a file is no SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("run")),
     ("names that fit no rule, and a folder", _everything_wrong),
     ("what isn't run, all at once", lambda s: s.write(**REFUSED).on("run")),

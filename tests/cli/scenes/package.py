@@ -82,9 +82,9 @@ def _edited_meanwhile(stage: Stage) -> Answer:
     """An editor saves a file while the manifest is being written."""
     write = manifest.write
 
-    def edits(folder: Path, scripts: Any) -> str:
+    def edits(folder: Path, *more: Any) -> str:
         (folder / "001_users.sql").write_text("SELECT 2;\n", encoding="utf-8")
-        return write(folder, scripts)
+        return write(folder, *more)
 
     stage.patch.setattr(manifest, "write", edits)
     return stage.call("check", "--write-manifest")

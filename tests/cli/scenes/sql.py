@@ -122,7 +122,26 @@ def _not_applied(stage: Stage) -> Answer:
 
 
 def _table_gone(stage: Stage) -> Answer:
-    return stage.ran().sql("DROP TABLE users").on("verify")
+    return stage.replayed().ran().sql("DROP TABLE users").on("verify")
+
+
+def _changed_by_hand(stage: Stage) -> Answer:
+    text = "CREATE TABLE c (id integer NOT NULL, name text DEFAULT 'x');\nCREATE INDEX c_name ON c (name);\n"
+    stage.write(f003_c=text).replayed().ran()
+    return stage.sql("DROP INDEX c_name; ALTER TABLE c ALTER id DROP NOT NULL, ALTER name DROP DEFAULT").on("verify")
+
+
+def _another_one_is_there(stage: Stage) -> Answer:
+    """What IF NOT EXISTS passes over in silence."""
+    text = "CREATE TABLE IF NOT EXISTS c (\n  id integer\n);\nALTER TABLE c ADD COLUMN IF NOT EXISTS name text;\n"
+    return stage.write(f003_c=text).replayed().sql("CREATE TABLE c (id bigint, name integer)").on("run")
+
+
+def _rows_lost(stage: Stage) -> Answer:
+    stage.write(f003_c="INSERT INTO users (id) VALUES (1);\n").replayed().ran("2")
+    body = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM kept; RETURN new; END';"
+    stage.sql(f"CREATE TABLE kept AS SELECT 1; {body} CREATE TRIGGER t AFTER INSERT ON users EXECUTE FUNCTION f()")
+    return stage.on("run")
 
 
 def _not_in(stage: Stage) -> Answer:
@@ -236,6 +255,9 @@ SCENES = {
         ("a lasting promise isn't kept any more", _broken_for_ever),
         ("what is to be verified isn't applied", _not_applied),
         ("a table that an applied file has made is gone", _table_gone),
+        ("what an applied file has made was changed by hand", _changed_by_hand),
+        ("what a file was to make is there as something else", _another_one_is_there),
+        ("a table loses rows though no statement removes any", _rows_lost),
         ("what a run has applied isn't in the history", _not_in),
     ],
     "InternalError": [("a function meets what it doesn't expect", _mistake)],

@@ -8,6 +8,8 @@ _OUTSIDE = "the words of a file's other errors; those of such a statement are sh
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
 _MEANWHILE = "another tool's run that ends in the moment between two reads of its table"
 UNSEEN = {
+    "cli/verbs/replay.py _write _unwritable": "a file without the right to write to it: root writes all the same",
+    "replay/history.py may_begin raise_if_pressed": "only in a program that handles Ctrl-C itself; a verb ends at once",
     "adoption/layouts.py _bytes invalid_files": "a file without the right to read it, which root reads all the same",
     "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
     "engine/adoption/adopt.py _changed_meanwhile AnotherRunInProgress": _MEANWHILE,

@@ -1,0 +1,141 @@
+"""Drift of the schema: where a database differs from what its applied migrations make, whoever changed it.
+
+What is expected is what the changes of all applied migrations leave, one after the other, with those of the rollbacks
+between them. What no migration has made is listed, and never wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from aurora_migrations.engine.catalog.change import Change
+from aurora_migrations.engine.catalog.compare import (
+    INDEXED,
+    INDEXES,
+    TABLES,
+    Deviation,
+    deviations,
+    is_ignored,
+    moved,
+    owners,
+)
+from aurora_migrations.engine.catalog.facts import Facts, Key
+from aurora_migrations.engine.catalog.mend import mend
+from aurora_migrations.engine.options import Ignored
+
+_UNFIT = re.compile(r" (?:INVALID|NOT READY)\b")
+
+
+@dataclass
+class Expected:
+    """What a history leads to expect of a database."""
+
+    facts: Facts = field(default_factory=dict)
+    since: dict[Key, str] = field(default_factory=dict)  # the file since which each is expected
+    ignored: list[Ignored] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)  # files whose changes aren't known, with the reason
+
+    def add(self, file: str, change: Change, ignored: Iterable[Ignored] = ()) -> None:
+        """What a file has changed, after those before it."""
+        self.ignored += ignored
+        for key in change.dropped:
+            self.facts.pop(key, None)
+        self.facts |= change.expected
+        self.since |= dict.fromkeys(change.expected, file)
+
+    def forget(self, file: str, reason: str, tables: Iterable[str] | None) -> None:
+        """Takes out what a file may have changed of which nothing is known: all that belongs to these tables, as the
+        file names them; everything, if it may be anything (None)."""
+        self.unknown[file] = reason
+        if tables is None:
+            self.facts.clear()
+            return
+        names = {name for table in tables for name in (table, f"public.{table}")}
+        self.facts = {key: text for key, text in self.facts.items() if not names & owners(key, text)}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A deviation, with the file since which it is one, and the SQL that would mend it, if that is known."""
+
+    deviation: Deviation
+    since: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a database differs from what is expected of it."""
+
+    expected: int  # facts
+    findings: tuple[Finding, ...]
+    unexpected: tuple[str, ...]  # objects that no migration has made
+
+
+def find_drift(
+    expected: Expected, found: Facts, same_major: bool, building: Iterable[str] = (), schema: str = "public"
+) -> Drift:
+    """Compares all facts of a database with those expected. `building` are indexes that a session builds right now;
+    `schema` is where the database's own names without a schema are, see `moved`."""
+    elsewhere = moved(found, schema)
+    at_work, facts = set(building), expected.facts
+    findings = []
+    for each in deviations(facts, (), found, same_major, elsewhere):
+        if is_ignored(each.key, expected.ignored) or (each.key[1] in at_work and _is_unfit(each.found)):
+            continue
+        of_constraint = ("constraint", _constraint_of(each)) in facts
+        findings.append(Finding(each, expected.since[each.key], mend(each, of_constraint)))
+    findings += _unfit_indexes(expected, found, at_work)
+    return Drift(
+        len(facts),
+        tuple(findings),
+        tuple(
+            _unexpected(facts, {key: text for key, text in found.items() if not _is_there(key, text, facts, schema)})
+        ),
+    )
+
+
+def _unfit_indexes(expected: Expected, found: Facts, building: set[str]) -> Iterator[Finding]:
+    """Indexes that nobody expects, but on expected tables, which writes may have to maintain and no query can use."""
+    for key, text in found.items():
+        if key[0] == "index" and key not in expected.facts and _is_unfit(text) and key[1] not in building:
+            table = next((k for k in _tables(owners(key, text)) if k in expected.facts), None)
+            if table is not None and not is_ignored(key, expected.ignored):
+                each = Deviation(key, _UNFIT.sub("", text), text)
+                yield Finding(each, expected.since[table], f"DROP INDEX CONCURRENTLY {key[1]};")
+
+
+def _unexpected(expected: Facts, found: Facts) -> Iterator[str]:
+    """Of a table that isn't expected, not all that belongs to it."""
+    others = {key for key in found if key not in expected}
+    for key in sorted(others):
+        kind = key[0]
+        if kind == "comment":
+            continue
+        of = _tables(owners(key, found[key]) - ({key[1]} if kind not in INDEXES else set()))
+        constraint = kind in INDEXES and any(
+            ("constraint", f"{name}.{key[1].rpartition('.')[2]}") in found for _, name in of
+        )
+        if not constraint and not any(owner in others for owner in of) and key != ("schema", "public"):
+            yield " ".join(key)
+
+
+def _is_there(key: Key, text: str, facts: Facts, schema: str) -> bool:
+    """Whether a fact is expected in the schema `public`, and is in the one that stands for it here."""
+    return any(other in facts for other in moved({key: text}, schema))
+
+
+def _tables(names: set[str]) -> list[Key]:
+    return [(kind, name) for name in names for kind in TABLES]
+
+
+def _constraint_of(deviation: Deviation) -> str:
+    """How a constraint would be called whose index this is."""
+    table = INDEXED.search(deviation.expected or "")
+    return f"{table[1]}.{deviation.key[1].rpartition('.')[2]}" if table else ""
+
+
+def _is_unfit(definition: str | None) -> bool:
+    return bool(definition and _UNFIT.search(definition))

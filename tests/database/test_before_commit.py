@@ -1,0 +1,276 @@
+"""Before a file commits, what it has done to the catalogue is what its replay did, and no table has lost rows."""
+
+from typing import Any
+
+import pytest
+
+from aurora_migrations.engine import MigratorError
+from aurora_migrations.engine.catalog.effects import Rows
+from aurora_migrations.engine.catalog.facts import same
+from aurora_migrations.engine.errors import VerificationFailed
+from tests.database.helpers import applied, apply, exists, labels, roll_back
+from tests.database.replayed import Replayed
+from tests.servers import Database, Migrations
+
+
+def run(database: Database, migrations: Migrations, **changes: Any):
+    return apply(database, migrations, source=Replayed(migrations, database), **changes)
+
+
+def failure(database: Database, migrations: Migrations, **changes: Any) -> VerificationFailed:
+    with pytest.raises(VerificationFailed) as caught:
+        run(database, migrations, **changes)
+    return caught.value
+
+
+def test_what_does_the_same_as_in_an_empty_database_commits_with_its_rows(database: Database, migrations: Migrations):
+    database.execute("CREATE TABLE other (id int)")  # nobody's, and nothing to worry about
+    migrations.write("001_a.sql", "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 5);")
+    migrations.write("002_b.sql", "DELETE FROM a WHERE id > 3; UPDATE a SET id = id + 10;")
+    migrations.write("003_c.sql", "ALTER TABLE a ADD b text;")
+    result = run(database, migrations)
+    assert labels(result) == ["001", "002", "003"]
+    rows = [each.rows for each in result.applied]
+    assert rows == [(Rows("public.a", 5, 0, 0),), (Rows("public.a", 0, 3, 2),), ()]
+    assert result.warnings == ()
+    assert result.to_dict()["applied"][0]["rows"] == [{"table": "public.a", "inserted": 5, "updated": 0, "deleted": 0}]
+
+
+# What was there before; the file; what is said of it.
+HIDDEN = {
+    "a table": (
+        "CREATE TABLE a (id bigint)",
+        "-- a comment\nCREATE TABLE IF NOT EXISTS a (id int, name text);",
+        [
+            "column public.a.id: expected integer, found bigint (001_a.sql:2:1)",
+            "column public.a.name: expected text, found not there (001_a.sql:2:1)",
+        ],
+    ),
+    "a column": (
+        "CREATE TABLE a (id int, total text)",
+        "CREATE TABLE IF NOT EXISTS a (id int);\n"
+        "ALTER TABLE a ADD COLUMN IF NOT EXISTS total numeric NOT NULL DEFAULT 0;",
+        ["column public.a.total: expected numeric NOT NULL DEFAULT 0, found text (001_a.sql:2:1)"],
+    ),
+    "an index": (
+        "CREATE TABLE a (id int, b int); CREATE INDEX i ON a (b)",
+        "CREATE TABLE IF NOT EXISTS a (id int, b int);\nCREATE UNIQUE INDEX IF NOT EXISTS i ON a (id);",
+        [
+            "index public.i: expected CREATE UNIQUE INDEX i ON public.a USING btree (id), "
+            "found CREATE INDEX i ON public.a USING btree (b) (001_a.sql:2:1)"
+        ],
+    ),
+    "an index that is another kind of thing": (
+        "CREATE TABLE a (id int); CREATE VIEW i AS SELECT 1",
+        "CREATE TABLE IF NOT EXISTS a (id int);\nCREATE INDEX IF NOT EXISTS i ON a (id);",
+        [
+            "index public.i: expected CREATE INDEX i ON public.a USING btree (id), found not there (001_a.sql:2:1)",
+        ],
+    ),
+    "a sequence": (
+        "CREATE SEQUENCE s AS int",
+        "CREATE SEQUENCE IF NOT EXISTS s INCREMENT 5;",
+        [
+            "sequence public.s: expected AS bigint START 1 INCREMENT 5 MINVALUE 1 MAXVALUE 9223372036854775807, "
+            "found AS integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 (001_a.sql:1:1)"
+        ],
+    ),
+    "what DROP IF EXISTS does not drop": (
+        "CREATE SCHEMA app; CREATE TABLE app.a (id int); CREATE TABLE public.a (id int)",
+        "CREATE SCHEMA IF NOT EXISTS app; CREATE TABLE IF NOT EXISTS app.a (id int);\n"
+        "CREATE TABLE IF NOT EXISTS a (id int);\nALTER TABLE a DROP COLUMN IF EXISTS b;\nALTER TABLE a ADD b text;",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "text", "said"), HIDDEN.values(), ids=HIDDEN)
+def test_what_if_not_exists_hides_is_found(database: Database, migrations: Migrations, before, text, said):
+    database.execute(before)
+    migrations.write("001_a.sql", text)
+    if not said:
+        run(database, migrations)
+        return
+    error = failure(database, migrations)
+    assert str(error.message) == f"001_a.sql: {'; '.join(said)}."
+    assert error.facts["migration"] == "001"
+    assert "as it was before it" in str(error.state)
+    assert applied(database) == []
+
+
+def test_a_view_differs_by_what_it_selects(database: Database, migrations: Migrations):
+    migrations.write("001_a.sql", "CREATE TABLE a (id int, b int);\nCREATE VIEW v AS SELECT id FROM a WHERE b > 1;")
+    source = Replayed(migrations, database)
+    migrations.write("001_a.sql", "CREATE TABLE a (id int, b int);\nCREATE VIEW v AS SELECT id FROM a WHERE b > 2;")
+    with pytest.raises(VerificationFailed, match=r"view public\.v: expected query \w{8}, found query \w{8} .*:2:1"):
+        apply(database, migrations, source=Replayed(migrations, database, source.changes))
+
+
+def test_of_dynamic_sql_there_is_only_a_warning(database: Database, migrations: Migrations):
+    database.execute("CREATE TABLE a (id bigint)")
+    migrations.write(
+        "001_a.sql", "DO $$ BEGIN CREATE TABLE IF NOT EXISTS a (id int); END $$;\nCREATE TABLE b (id int);"
+    )
+    result = run(database, migrations)
+    assert result.warnings == ("001_a.sql: column public.a.id: expected integer, found bigint",)
+    assert exists(database, "b")
+
+
+def test_what_a_file_names_beside_dynamic_sql_fails_it(database: Database, migrations: Migrations):
+    database.execute("CREATE TABLE a (id bigint)")
+    migrations.write("001_a.sql", "DO 'begin end';\nCREATE TABLE IF NOT EXISTS a (id int);")
+    assert "001_a.sql:2:1" in failure(database, migrations).message
+
+
+def test_what_a_file_ignores_with_a_reason_is_left_out(database: Database, migrations: Migrations):
+    database.execute("CREATE TABLE a (id bigint); CREATE TABLE b (id int); CREATE INDEX i ON b ((id + 1))")
+    migrations.write(
+        "001_a.sql",
+        "-- verify: ignore column public.a.id because it was widened by hand in production\n"
+        "-- verify: ignore index i because its expression depends on the day\n"
+        "CREATE TABLE IF NOT EXISTS a (id int);\n"
+        "CREATE TABLE IF NOT EXISTS b (id int);\nCREATE INDEX IF NOT EXISTS i ON b (id);",
+    )
+    assert labels(run(database, migrations)) == ["001"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("-- verify: ignore index i", "gives no reason"),
+        ("-- verify: ignore index i because ", "gives no reason"),
+        ("-- verify: ignore indexes i because of me", "names no kind of object"),
+        ("-- verify: ignore", "names no kind of object"),
+        ("-- verify ignore index i because of me", "looks like an option"),
+        ("SELECT 1;\n-- verify: ignore index i because of me", "top of the file"),
+    ],
+)
+def test_an_ignore_that_says_too_little_is_an_error(database: Database, migrations: Migrations, line: str, said: str):
+    migrations.write("001_a.sql", f"{line}\nSELECT 1;\n")
+    with pytest.raises(MigratorError, match=said):
+        apply(database, migrations)
+
+
+TRIGGER = """
+    CREATE TABLE a (id int); CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);
+    CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS 'begin delete from kept; return new; end';
+    CREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW EXECUTE FUNCTION t();
+"""
+
+
+def test_a_table_that_loses_rows_though_no_statement_removes_any_fails_the_file(
+    database: Database, migrations: Migrations
+):
+    database.execute(TRIGGER)
+    migrations.write("001_a.sql", "CREATE TABLE IF NOT EXISTS a (id int);\nINSERT INTO a VALUES (1);")
+    found = "rows public.kept: expected none removed, as no statement of the file does, found 2 deleted"
+    assert failure(database, migrations).message == f"001_a.sql: {found}."
+    assert database.query("SELECT count(*) FROM kept") == [(2,)]
+    migrations.write(
+        "001_a.sql",
+        "-- verify: ignore rows kept because its trigger clears it\n"
+        "CREATE TABLE IF NOT EXISTS a (id int);\nINSERT INTO a VALUES (1);",
+    )
+    assert run(database, migrations).applied[0].rows == (Rows("public.kept", 0, 0, 2), Rows("public.a", 1, 0, 0))
+
+
+def test_rows_that_an_update_moves_between_partitions_are_not_lost(database: Database, migrations: Migrations):
+    migrations.write(
+        "001_a.sql",
+        "CREATE TABLE p (id int) PARTITION BY RANGE (id);\n"
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);\n"
+        "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20);\nINSERT INTO p VALUES (1), (2);",
+    )
+    migrations.write("002_b.sql", "UPDATE p SET id = id + 10;")
+    assert labels(run(database, migrations)) == ["001", "002"]
+
+
+def test_after_a_unit_outside_transactions_the_file_is_not_recorded_as_applied(
+    database: Database, migrations: Migrations
+):
+    database.execute("CREATE TABLE a (id int, b text)")
+    migrations.write("001_a.sql", "CREATE TABLE IF NOT EXISTS a (id int);\nCREATE INDEX CONCURRENTLY i ON a (id);")
+    source = Replayed(migrations, database)
+    source.changes["apply", 1].changed["index", "public.i"] = "CREATE INDEX i ON public.a USING hash (id)"
+    with pytest.raises(VerificationFailed, match=r"index public\.i: .*001_a\.sql:2:1") as caught:
+        apply(database, migrations, source=source)
+    assert "2 of" in str(caught.value.state) or "units" in str(caught.value.state)
+    assert applied(database) == []
+    assert labels(run(database, migrations)) == ["001"]  # it resumes at the check
+
+
+def test_a_rollback_is_compared_with_the_replay_of_its_down_file(database: Database, migrations: Migrations):
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);")
+    migrations.write("001_a.down.sql", "DROP TABLE IF EXISTS public.a;")
+    source = Replayed(migrations, database)
+    apply(database, migrations, source=source)
+    database.execute("ALTER TABLE a RENAME TO b; CREATE VIEW a AS SELECT 1 AS id")
+    with pytest.raises(MigratorError):
+        roll_back(database, migrations, "001", "001", source=source)
+    database.execute("DROP VIEW a; ALTER TABLE b RENAME TO a")
+    assert labels(roll_back(database, migrations, "001", "001", source=source)) == ["001"]
+
+
+def test_a_transaction_that_may_outlive_the_run_is_compared_after_its_commit(
+    database: Database, migrations: Migrations
+):
+    database.execute("CREATE TABLE a (id bigint)")
+    migrations.write("001_a.sql", "-- migration: detach = on\nCREATE TABLE IF NOT EXISTS a (id int);")
+    error = failure(database, migrations)
+    assert "column public.a.id" in error.message
+    assert "001_a.sql is applied" in str(error.state)
+    assert applied(database) == ["001"]
+
+
+def test_what_may_be_a_password_is_not_shown(database: Database, migrations: Migrations):
+    database.execute("CREATE TABLE a (password text DEFAULT 'open sesame')")
+    migrations.write("001_a.sql", "CREATE TABLE IF NOT EXISTS a (password text DEFAULT 'hunter2-password');")
+    error = failure(database, migrations)
+    assert "hunter2" not in str(error.to_dict())
+
+
+def test_the_comparison_does_not_depend_on_what_the_file_leaves_in_its_session(
+    database: Database, migrations: Migrations, roles
+):
+    role = roles.create()
+    migrations.write(
+        "001_a.sql",
+        f"CREATE SCHEMA app;\nGRANT ALL ON SCHEMA app TO {role.name};\nSET ROLE {role.name};\nSET search_path = app;\n"
+        "CREATE TABLE a (id int DEFAULT 5);\nPREPARE p AS SELECT 1;",
+    )
+    migrations.write("002_b.sql", "CREATE TABLE b (id int);\nDEALLOCATE ALL;")
+    migrations.write("003_c.sql", "CREATE TABLE c (id int);\nPREPARE p AS SELECT 1;")
+    assert labels(run(database, migrations)) == ["001", "002", "003"]
+
+
+def test_a_role_whose_names_are_in_another_schema_makes_what_the_replay_made_in_public(
+    database: Database, migrations: Migrations
+):
+    migrations.write("001_a.sql", "CREATE SCHEMA IF NOT EXISTS app;")
+    migrations.write("002_b.sql", "CREATE TABLE a (id int PRIMARY KEY);\nCREATE INDEX i ON a (id);")
+    migrations.write(
+        "003_c.sql", "CREATE TABLE b (id int REFERENCES a);\nDROP INDEX i;\nCREATE TABLE public.c (id int);"
+    )
+    source = Replayed(migrations, database)
+    database.execute(f"ALTER DATABASE {database.name} SET search_path = app")
+    assert labels(apply(database, migrations, source=source)) == ["001", "002", "003"]
+    assert database.query("SELECT count(*) FROM app.b") == [(0,)]
+    migrations.write("004_d.sql", "CREATE TABLE IF NOT EXISTS d (id int);")
+    source = Replayed(migrations, database)
+    database.execute("CREATE TABLE app.d (id bigint)")
+    with pytest.raises(VerificationFailed, match=r"column public\.d\.id: expected integer, found bigint"):
+        apply(database, migrations, source=source)
+
+
+def test_a_database_in_another_time_zone_has_the_same_constants(database: Database, migrations: Migrations):
+    migrations.write(
+        "001_a.sql",
+        "CREATE TABLE a (at timestamptz DEFAULT '2024-01-01 00:00') PARTITION BY RANGE (at);\n"
+        "CREATE TABLE a1 PARTITION OF a FOR VALUES FROM ('2024-01-01') TO ('2024-07-01');",
+    )
+    source = Replayed(migrations, database)
+    database.execute(f"ALTER DATABASE {database.name} SET timezone = 'America/Sao_Paulo'")
+    assert labels(apply(database, migrations, source=source)) == ["001"]
+    text = "FOR VALUES FROM ('2024-01-01 00:00:00+00') TO ('2024-07-01 00:00:00+00')"
+    assert same(text, text.replace("01-01 00", "01-01 03"), same_major=True)
+    assert not same(text, text.replace("01-01 00", "01-03 00"), same_major=True)

@@ -1,0 +1,129 @@
+"""Hundreds of changes of a catalogue: by somebody's hand, each is found by name; by a migration, none is a false alarm.
+
+Every change is made in a transaction that is rolled back, on a database with an object of every kind.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from aurora_migrations.engine.catalog.change import Change, difference
+from aurora_migrations.engine.catalog.compare import deviations
+from aurora_migrations.engine.catalog.drift import Expected, find_drift
+from aurora_migrations.engine.catalog.facts import Facts, container
+from aurora_migrations.engine.errors import VerificationFailed
+from tests import servers
+from tests.database.helpers import apply
+from tests.database.replayed import Replayed
+from tests.database.sabotage import OBJECTS, STATEMENTS, Sabotage, all_sabotage, done, read
+from tests.servers import Database, Migrations
+
+
+@contextlib.contextmanager
+def prepared(database: Database) -> Iterator[psycopg.Connection[object]]:
+    """A connection to a database with all objects. Its transactions are to be rolled back."""
+    database.execute(f"{OBJECTS}; CREATE SCHEMA other; ALTER EVENT TRIGGER evt DISABLE")
+    with psycopg.connect(database.url) as connection:
+        yield connection
+        connection.rollback()
+
+
+def test_whatever_is_changed_by_hand_is_found_by_name(database: Database):
+    counted, missed = Counter[str](), list[Sabotage]()
+    with prepared(database) as connection:
+        facts = read(connection)
+        expected = Expected(facts=dict(facts), since=dict.fromkeys(facts, "001_a.sql"))
+        assert not find_drift(expected, facts, same_major=True).findings
+        for sabotage in all_sabotage(facts):
+            connection.rollback()
+            if not done(connection, sabotage):
+                continue
+            found = read(connection)
+            if found == facts:
+                continue  # as it was: such as DISABLE of what is disabled
+            # As after the commit, by verify, and as before it, by what a file has changed.
+            later = {each.deviation.key for each in find_drift(expected, found, same_major=True).findings}
+            before = {each.key for each in deviations(facts, (), read(connection, facts), same_major=True)}
+            counted[sabotage.key[0]] += 1
+            if later != before or not named(sabotage, later, found):
+                missed.append(sabotage)
+    assert missed == []
+    assert counted.total() >= 300, counted
+    assert set(counted) == {*STATEMENTS, "comment"}
+
+
+def named(sabotage: Sabotage, found: set[tuple[str, str]], facts: Facts) -> bool:
+    """Whether a finding names what was changed: the object itself, or the table that went away with it."""
+    gone = {key for key in found if key not in facts}
+    return sabotage.key in found or container(sabotage.key) in {identity for _, identity in gone}
+
+
+def both() -> list[tuple[servers.Installation, servers.Installation]]:
+    chosen = servers.available()
+    return [(one, other) for one in chosen for other in chosen if one.major != other.major]
+
+
+@pytest.mark.parametrize(("replay", "target"), both(), ids=lambda found: str(found.major))
+def test_no_migration_replayed_on_another_version_is_a_false_alarm(replay, target):
+    """Each change as a migration: what it does on one version is expected on the other."""
+    counted, alarms = 0, list[tuple[Sabotage, object]]()
+    with contextlib.ExitStack() as stack:
+        one, other = (
+            stack.enter_context(prepared(stack.enter_context(made(stack.enter_context(servers.started(programs))))))
+            for programs in (replay, target)
+        )
+        before, there = read(one), read(other)
+        first = difference({}, before)
+        assert not list(deviations(first.expected, (), there, same_major=False))
+        for sabotage in all_sabotage(before):
+            one.rollback(), other.rollback()
+            if not (done(one, sabotage) and done(other, sabotage)):
+                continue
+            change: Change = difference(before, read(one))
+            wrong = list(deviations(change.expected, change.dropped, read(other), same_major=False))
+            counted += 1
+            if wrong:
+                alarms.append((sabotage, wrong))
+    assert alarms == []
+    assert counted >= 300
+
+
+@contextlib.contextmanager
+def made(server: servers.Server) -> Iterator[Database]:
+    database = Database(server)
+    database.create()
+    yield database
+    database.drop()
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("ALTER TABLE u DROP COLUMN a CASCADE", "column public.u.a"),
+        ("DROP INDEX mvi", "index public.mvi"),
+        ("ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'", "enum public.mood"),
+        ("ALTER TABLE orders ENABLE TRIGGER tr", "trigger public.orders.tr"),
+        ("ALTER TABLE orders DROP CONSTRAINT orders_total_check", "constraint public.orders.orders_total_check"),
+        ("DROP VIEW v", "view public.v"),
+        ("DROP FUNCTION h(int)", "function public.h(integer)"),
+        ("ALTER TABLE orders DISABLE ROW LEVEL SECURITY", "table public.orders"),
+        ("DROP POLICY po ON orders", "policy public.orders.po"),
+        ("DROP SEQUENCE sq", "sequence public.sq"),
+        ("COMMENT ON TABLE orders IS NULL", "comment table public.orders"),
+        ("DROP STATISTICS st", "statistics public.st"),
+    ],
+)
+def test_a_file_that_does_more_than_its_replay_did_does_not_commit(
+    database: Database, migrations: Migrations, statement: str, found: str
+):
+    migrations.write("001_a.sql", OBJECTS)
+    source = Replayed(migrations, database)
+    migrations.write("001_a.sql", f"{OBJECTS}\n{statement};")
+    with pytest.raises(VerificationFailed) as caught:
+        apply(database, migrations, source=Replayed(migrations, database, source.changes))
+    assert found in [check["promise"] for check in caught.value.facts["checks"]]
+    assert all(check["place"] for check in caught.value.facts["checks"])
+    assert database.query("SELECT count(*) FROM pg_class WHERE relname = 'orders'") == [(0,)]
