@@ -107,7 +107,8 @@ def _project_of(folder: Path) -> str:
 def _write(values: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """Writes what isn't there; returns the files written, and those that were there."""
     has_migrations = any(Path("migrations").glob("*.sql"))
-    written, kept = [], []
+    written: list[str] = []
+    kept: list[str] = []
     for template, name in _FILES.items():
         path = Path(name)
         if template == "first.sql" and has_migrations:
