@@ -6,8 +6,11 @@ _NO_ERROR_OF_ITS_OWN = "a line in a table or a note, not an error that ends a co
 _TAMPERED = "somebody has changed the history by hand; each text is shown by tests/database/test_tampering.py"
 _OUTSIDE = "the words of a file's other errors; those of such a statement are shown by tests/database/test_unit_runs.py"
 _REFUSED_BEFORE = "the same refusal as of a run, which has a scene; here a file that is applied can't be read any more"
+_TRIED = "no error that ends a command: a hazard, or the file is proven in another way; see tests/replay/"
 UNSEEN = {
     "cli/verbs/replay.py _write _unwritable": "a file without the right to write to it: root writes all the same",
+    "replay/down.py run_within file_error": _TRIED,
+    "replay/down.py run_within file_error 2": _TRIED,
     "replay/history.py _stop_if_interrupted cancelled": "Ctrl-C within a trial; the message is that of any Ctrl-C",
     "replay/history.py may_begin raise_if_pressed": "only in a program that handles Ctrl-C itself; a verb ends at once",
     "adoption/layouts.py _bytes invalid_files": "a file without the right to read it, which root reads all the same",
