@@ -14,7 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from aurora_migrations.engine import history, interrupts, nontransactional
-from aurora_migrations.engine.catalog.effects import REPORT, Effects, commands_for, judge, prepares_nothing, writes_rows
+from aurora_migrations.engine.catalog.effects import (
+    REPORT,
+    Effects,
+    commands_for,
+    judge,
+    may_set_limits,
+    prepares_nothing,
+    writes_rows,
+)
 from aurora_migrations.engine.catalog.facts import facts_of, query
 from aurora_migrations.engine.diagnostics.file_errors import (
     file_error,
@@ -381,8 +389,10 @@ class RunningAttempt:
         if not (reading := commands_for(job, session.server)):
             return Effects()
         # As the file's role, which may read catalogues, too: each statement of ours costs time under the file's locks.
-        statement_timeout = budget.cap_timeout(job.limits.statement_timeout)
-        limits = _limits("LOCAL", budget.remaining_ms(), statement_timeout) if budget.is_running else []
+        limits: list[Command] = []
+        if budget.is_running or may_set_limits(job):
+            lock_timeout = budget.remaining_ms() if budget.is_running else job.limits.lock_timeout
+            limits = _limits("LOCAL", lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
         answers = self._execute([_DEFERRED, *limits, OURS, *reading], of_file=(0,))
         try:
             return judge(

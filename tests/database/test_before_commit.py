@@ -262,6 +262,24 @@ def test_a_role_whose_names_are_in_another_schema_makes_what_the_replay_made_in_
         apply(database, migrations, source=source)
 
 
+def test_how_a_database_writes_values_makes_no_difference(database: Database, migrations: Migrations):
+    migrations.write(
+        "001_a.sql",
+        "CREATE TABLE a (i interval DEFAULT '1 day 2 hours', f float8 DEFAULT 0.1 + 0.2, b bytea DEFAULT '\\x00ff',"
+        " d date DEFAULT '2024-01-02', CHECK (f < 1.1::float8));\nCREATE VIEW v AS SELECT i, f FROM a;",
+    )
+    source = Replayed(migrations, database)
+    settings = {"quote_all_identifiers": "on", "intervalstyle": "iso_8601", "extra_float_digits": "-3"}
+    for name, value in {**settings, "bytea_output": "escape", "datestyle": "'German, DMY'"}.items():
+        database.execute(f"ALTER DATABASE {database.name} SET {name} = {value}")
+    assert labels(apply(database, migrations, source=source)) == ["001"]
+
+
+def test_limits_that_a_file_sets_are_not_those_of_the_comparison(database: Database, migrations: Migrations):
+    migrations.write("001_a.sql", "CREATE TABLE a (id int);\nSET statement_timeout = '1ms';")
+    assert labels(run(database, migrations)) == ["001"]
+
+
 def test_a_database_in_another_time_zone_has_the_same_constants(database: Database, migrations: Migrations):
     migrations.write(
         "001_a.sql",

@@ -98,6 +98,11 @@ def writes_rows(job: Job, major: int) -> bool:
     return one and any(each.kind in _WRITING for each in script.statements)
 
 
+def may_set_limits(job: Job) -> bool:
+    """Whether the file may have left timeouts of its own, which are none of ours."""
+    return any(each.kind == "VariableSetStmt" or each.kind in _DYNAMIC for each in job.script.statements)
+
+
 def prepares_nothing(job: Job) -> bool:
     """Whether a file certainly leaves no prepared statement in the session, and removes none of ours."""
     return not any(each.kind in _PREPARING for each in job.script.statements)

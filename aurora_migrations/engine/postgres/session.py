@@ -49,6 +49,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds, between two polls
 OURS = Command(
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), "
     "pg_catalog.set_config('timezone', 'UTC', true), pg_catalog.set_config('datestyle', 'ISO', true), "
+    # Of these depends how PostgreSQL writes a definition.
+    "pg_catalog.set_config('quote_all_identifiers', 'off', true), pg_catalog.set_config('bytea_output', 'hex', true), "
+    "pg_catalog.set_config('intervalstyle', 'postgres', true), pg_catalog.set_config('extra_float_digits', '1', true), "
     "pg_catalog.set_config('row_security', 'off', true)"  # an error, where a policy would hide rows of the history
 )
 # Between two units the session stays as the file left it; only our own record is written as our own role.

@@ -139,8 +139,12 @@ def _milliseconds_since(start: str) -> float | None:
 
 
 def verify(step: Step) -> Verification:
-    """Inspects what the execution has touched, or what its input names. VerificationFailed: a table that must exist
-    doesn't, an index can't be used, a lasting expectation isn't met, or something isn't applied."""
+    """Inspects what the execution has touched, or what its input names, and compares the catalogue.
+
+    Raises:
+        VerificationFailed: the catalogue isn't what the migrations make, an index can't be used, a lasting expectation
+            isn't met, or something isn't applied.
+    """
     package, action = step.source.package, step.input.action
     with read_only_session(step, "verify") as session:
         state = read_state(session)
