@@ -419,7 +419,8 @@ class RunningAttempt:
         if budget.is_running or may_set_limits(job):
             lock_timeout = budget.remaining_ms() if budget.is_running else job.limits.lock_timeout
             limits = _limits(lock_timeout, budget.cap_timeout(job.limits.statement_timeout))
-        answers = self._execute([_DEFERRED, *limits, OURS, *reading], of_file=(0,))
+        ours = replace(OURS, keep=prepares_nothing(job))
+        answers = self._execute([_DEFERRED, *limits, ours, *reading], of_file=(0,))
         try:
             return judge(
                 job,

@@ -1,6 +1,6 @@
 """The locks and rewrites that `check` predicts for a folder of migrations, compared with those that the server shows.
 
-    python -m benchmarks.predicting DIR
+    python -m benchmarks.measures.predicting DIR
 
 Each file that is one transaction is run after all files before it, on a database that was empty, in a transaction in
 which pg_locks and the tables' relfilenodes are read before it is rolled back. Compared are tables that were there
