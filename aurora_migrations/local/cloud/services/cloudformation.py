@@ -52,7 +52,7 @@ class Stack:
         Raises:
             DeploymentFailed: what was deployed before is deployed again.
         """
-        if not self.custom_resources:  # nothing can fail, and nobody asks for the status
+        if not self.custom_resources:  # nothing can fail
             deploy_package(package)
             return
         before = _current_package()
