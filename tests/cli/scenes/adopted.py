@@ -111,3 +111,10 @@ PRIVILEGE = [("the role may not lock another tool's table", _may_not_lock)]
 CANCELLED = [
     ("an adoption isn't confirmed", lambda s: _by_dbmate(s.types("no"), "001", "002").on("adopt")),
 ]
+FILES = [
+    ("a file to record is no SQL", lambda s: s.write(f003_c="CREATE TABLE c (id int;\n").on("baseline", "3")),
+    (
+        "a file to record fails on an empty server",
+        lambda s: s.write(f003_c="DROP TABLE nothing;\n").on("baseline", "3"),
+    ),
+]
