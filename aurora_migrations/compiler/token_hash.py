@@ -15,9 +15,10 @@ from functools import lru_cache
 
 from postgast import pg_query_pb2 as pb
 
-from aurora_migrations.compiler.parser import WHOLE, token_stream, tokens
+from aurora_migrations.compiler.parser import token_stream, tokens
 
 _TOGETHER = 4096  # tokens hashed at once, or more up to the end of a statement
+_LARGE = 1 << 20  # bytes; histories and manifests have the hashes of larger files as they are
 _SHORT = 64  # bytes of a token that is kept
 _SEMICOLON, _SEMICOLON_TOKEN = b"1:;,", pb.ASCII_59
 VERSION = "2"  # of the algorithm; included in the hash, so that another algorithm isn't mistaken for another text
@@ -44,7 +45,7 @@ def unit_hash(text: bytes) -> str:
 def file_and_unit_hash(text: bytes) -> tuple[str, str]:
     """The token hash of a text, and its hash as the only unit of a file: that of a large file is the same."""
     whole, unit = _hashes(token_stream(text))
-    return whole, unit if len(text) <= WHOLE else whole
+    return whole, unit if len(text) <= _LARGE else whole
 
 
 def _hashes(found: Iterable[tuple[int, bytes]]) -> tuple[str, str]:

@@ -5,7 +5,7 @@ many          the verbs at 10,000 applied                            growing    
 memory        a file of 20 MB; one of 100,000 statements             compiling     `check` of one file and of 8,000
 round_trips   messages waited for, per migration                     importing     a handler's import
 executing     an execution in the local cloud          building      an index of 5 million rows
-replaying     a replay of 500 files                           predicting    predicted locks and rewrites beside real ones
+replaying     a replay of 500 files                    predicting    predicted locks and rewrites beside real ones
 
 The last two are programs of their own.
 """
