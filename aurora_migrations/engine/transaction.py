@@ -1,9 +1,10 @@
 """Runs one file: each unit in a transaction that also writes its record, so that both are committed or neither.
 
 Most files are one unit and take three round trips: the attempt's row and BEGIN; the text as written; the record and
-COMMIT. Expectations take more, before COMMIT, and so does each statement that needs a lock that blocks the application:
-its lock_timeout is set before it, and a second session reads who holds the lock. Whatever fails before COMMIT is sent
-is rolled back; where the connection is lost after that, the history shows what happened.
+COMMIT. A replayed file takes a fourth, to compare its effects. Expectations take more, before COMMIT, and so does each
+statement that needs a lock that blocks the application: its lock_timeout is set before it, and a second session reads
+who holds the lock. Whatever fails before COMMIT is sent is rolled back; where the connection is lost after that, the
+history shows what happened.
 """
 
 from __future__ import annotations
