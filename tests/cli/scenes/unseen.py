@@ -12,8 +12,8 @@ UNSEEN = {
     "replay/history.py may_begin raise_if_pressed": "only in a program that handles Ctrl-C itself; a verb ends at once",
     "adoption/layouts.py _bytes invalid_files": "a file without the right to read it, which root reads all the same",
     "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
-    "replay/expectations.py expect InvalidInput": "a machine without the embedded PostgreSQL; its message has the reason "
-    "that `check` shows",
+    "replay/expectations.py expect InvalidInput": "a machine without the embedded PostgreSQL; the message has "
+    "the reason that `check` shows",
     "engine/adoption/adopt.py _changed_meanwhile AnotherRunInProgress": _MEANWHILE,
     "engine/adoption/adopt.py _record _changed_meanwhile": _MEANWHILE,
     "engine/adoption/adopt.py _records PackageChanged": "a file that is written to within the milliseconds in which it "
