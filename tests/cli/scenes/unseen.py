@@ -16,8 +16,8 @@ UNSEEN = {
     "replay/history.py _stop_if_interrupted cancelled": "Ctrl-C within a trial; the message is that of any Ctrl-C",
     "replay/history.py may_begin raise_if_pressed": "only in a program that handles Ctrl-C itself; a verb ends at once",
     "compiler/compile.py outline invalid_files": _REFUSED_BEFORE,
-    "replay/expectations.py expect InvalidInput": "a machine without the embedded PostgreSQL; its message has the "
-    "reason that `check` shows",
+    "replay/expectations.py expect InvalidInput": "a machine without the embedded PostgreSQL; the message has "
+    "the reason that `check` shows",
     "engine/adoption/adopt.py _changed_meanwhile AnotherRunInProgress": _MEANWHILE,
     "engine/adoption/adopt.py _record _changed_meanwhile": _MEANWHILE,
     "engine/adoption/adopt.py _records PackageChanged": "a file that is written to within the milliseconds in which it "
