@@ -63,10 +63,24 @@ def test_help_of_a_verb_has_an_example_that_can_be_copied(
         assert (answer.code, answer.err) == (0, "")
         assert answer.out.startswith(f"usage: aurora-migrations {verb} ")
         examples = [line for line in answer.out.splitlines() if f"aurora-migrations {verb} " in f"{line} "][1:]
-        assert len(examples) == (1 if verb in ("check", "build", "deploy", "completion", "diff") else 2)
+        assert len(examples) == (
+            1 if verb in ("check", "build", "deploy", "completion", "diff", "init", "synth") else 2
+        )
         if verb in ("logs", "doctor"):
             assert all("--env dev" in example for example in examples)
-        elif verb not in ("new", "import", "check", "replay", "build", "deploy", "up", "completion", "diff"):
+        elif verb not in (
+            "new",
+            "import",
+            "check",
+            "replay",
+            "build",
+            "deploy",
+            "up",
+            "completion",
+            "diff",
+            "init",
+            "synth",
+        ):
             assert examples[0].endswith("--env dev")
             assert examples[1].endswith("postgresql://app:secret@localhost/shop")
 
