@@ -243,13 +243,9 @@ class RunningAttempt:
 
     def _run_nontransactional(self, number: int, statement: NontransactionalStatement) -> None:
         """Runs a unit that is one statement outside any transaction: its intent, the statement, its record. What an
-        earlier attempt has left of it is settled first, also where the file has another statement there now."""
+        earlier attempt has left of it is settled first."""
         session, job = self._session, self._job
         known = intents.read_intents(session, job)
-        for intent in known:
-            if not intent.matches(job):
-                settlement.clear(session, intent, job.is_time_up)
-                intents.forget(session, job, intent.number)
         ours = next((intent for intent in known if intent.number == number and intent.matches(job)), None)
         if ours and ours.statement.settlement == "unknown":
             raise nobody_knows(job, number, ours.statement)

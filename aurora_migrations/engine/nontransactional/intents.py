@@ -52,6 +52,12 @@ def read_intents(session: Session, job: Job) -> list[Intent]:
     return [intent_of(row) for row in rows]
 
 
+def read_begun(session: Session) -> set[tuple[str, int]]:
+    """The actions and versions of files of which a statement was begun and isn't recorded as done."""
+    (rows,) = read(session, Command(f"SELECT DISTINCT action, version FROM {SCHEMA}.intents"))
+    return {(str(action), int(str(version))) for action, version in rows}
+
+
 def intent_of(row: Row) -> Intent:
     """The intent of a row of `COLUMNS`."""
     version, action, number, tokens, statement, facts = (str(value) for value in row)
