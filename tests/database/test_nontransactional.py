@@ -15,6 +15,7 @@ from aurora_migrations import engine
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.engine import Listener
 from aurora_migrations.engine.errors import (
+    AnotherRunInProgress,
     Cancelled,
     ConnectionLost,
     InDoubt,
@@ -26,7 +27,7 @@ from aurora_migrations.engine.errors import (
 )
 from aurora_migrations.engine.nontransactional.intents import find_running
 from aurora_migrations.engine.options import Limits, Options
-from aurora_migrations.engine.postgres.session import Holder, Session
+from aurora_migrations.engine.postgres.session import RUN_LOCK, Holder, Session
 from aurora_migrations.engine.script import RunningStatement
 from tests.database.helpers import (
     ROLLED_BACK,
@@ -132,6 +133,23 @@ def test_a_valid_index_of_the_same_definition_is_recorded_as_done(books, migrati
     migrations.write("001_index.sql", f"CREATE UNIQUE INDEX CONCURRENTLY {exists}{definition};")
     assert labels(apply(books, migrations)) == ["001"]
     assert ask(books, "SELECT 'book_title_idx'::regclass::oid") == [before], "it wasn't made again"
+
+
+def test_an_index_that_names_its_table_is_compared_too(books, migrations) -> None:
+    definition = "book_title_idx ON book (lower(book.title), (public.book.id + 1)) WHERE book.isbn <> 'a'"
+    books.execute(f"CREATE INDEX {definition}")
+    migrations.write("001_a.sql", f"CREATE INDEX CONCURRENTLY {definition};")
+    assert labels(apply(books, migrations)) == ["001"]
+
+
+def test_an_index_that_cannot_be_compared_stops_the_run_and_stays(books, migrations) -> None:
+    books.execute("CREATE FUNCTION f(book) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1.title'")
+    books.execute("CREATE INDEX book_title_idx ON book (f(book.*))")
+    migrations.write("001_a.sql", "CREATE INDEX CONCURRENTLY book_title_idx ON book (f(book.*));")
+    with pytest.raises(MigrationFailed, match=r"public\.book_title_idx already exists") as caught:
+        apply(books, migrations)
+    assert "can't be compared" in caught.value.cause
+    assert indexes(books) == [("book_title_idx", True)]
 
 
 DIFFERENT = {
@@ -611,6 +629,16 @@ def test_a_block_that_was_killed_waits_for_a_person_who_resolves_it(books, migra
     assert (intents(books), exists(books, "after")) == ([], True)
 
 
+def test_an_intent_of_a_process_that_had_the_id_before_is_nothing_that_runs(books, migrations) -> None:
+    killed_in_a_block(books, migrations)
+    with holding(books.url, f"SELECT pg_advisory_lock({RUN_LOCK})") as other:
+        books.execute(f"UPDATE aurora_migrations.intents SET lock_holder = {other.info.backend_pid}")
+        with Session(books.url, "test-2") as session:
+            assert find_running(session).doing is None
+        with pytest.raises(AnotherRunInProgress):
+            apply(books, migrations, wait=0)
+
+
 @pytest.mark.parametrize("changed", [FILL.replace("1 .. 3", "2 .. 3"), "CREATE TABLE step (n int);\nTABLE step;"])
 def test_a_block_that_was_killed_stays_in_doubt_though_the_file_was_changed(books, migrations, changed) -> None:
     killed_in_a_block(books, migrations)
@@ -661,6 +689,8 @@ def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations
         stuck.rollback()
         message = cancelling.result().message
         assert message.startswith("Cancelled CREATE INDEX CONCURRENTLY book_title_idx: waiting for writers")
+        again = engine.cancel(request(books, migrations))  # by the same execution, as its answer was lost
+        assert message.startswith(again.message)
         if alive:
             assert runner.finish()[1]["error"] == "Cancelled"
     assert indexes(books) == []

@@ -84,7 +84,12 @@ def read_running(session: Session, pid: int, before: Running | None = None) -> R
     """
     if read_format(session) < WITH_INTENTS:
         return None
-    query = f"SELECT statement FROM {SCHEMA}.intents WHERE lock_holder = $1::int ORDER BY started_at DESC LIMIT 1"
+    # Another process may have had this one's id before it began, and have left an intent.
+    began = "coalesce((SELECT backend_start FROM pg_stat_activity WHERE pid = $1::int), '-infinity')"
+    query = (
+        f"SELECT statement FROM {SCHEMA}.intents WHERE lock_holder = $1::int AND started_at >= {began}"
+        " ORDER BY started_at DESC LIMIT 1"
+    )
     (rows,) = read(session, Command(query, [pid]))
     if not rows:
         return None
@@ -206,6 +211,7 @@ def mark_cancelled(session: Session, pid: int, message: str, began: str) -> None
         began: when our execution began.
     """
     facts = {"error": Cancelled.__name__, "message": message, "cancelled_by": json.loads(_own(session, began))}
+    facts["cancelled"] = message  # kept where the run that is cancelled writes a message of its own
     attempts = Command(
         f"UPDATE {SCHEMA}.attempts SET error = $2::jsonb || coalesce(error, '{{}}') "
         "WHERE lock_holder = $1::int AND result IS NULL",
@@ -223,7 +229,8 @@ def find_own_cancel(session: Session, began: str) -> tuple[int, str] | None:
     """The process that this execution has begun to cancel in an earlier call, and what that was to report."""
     if not read_format(session):
         return None
-    query = f"SELECT lock_holder, error ->> 'message' FROM {SCHEMA}.attempts WHERE error -> 'cancelled_by' = $1::jsonb"
+    said = "coalesce(error ->> 'cancelled', error ->> 'message')"
+    query = f"SELECT lock_holder, {said} FROM {SCHEMA}.attempts WHERE error -> 'cancelled_by' = $1::jsonb"
     for pid, message in read(session, Command(query, [_own(session, began)]))[0]:
         return int(str(pid)), str(message)
     return None

@@ -177,7 +177,7 @@ def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lam
 
         # It waits for all readers of the table, and outlives its run as the statement does: the next one waits for it.
         claim = (
-            f"UPDATE {SCHEMA}.intents SET lock_holder = {HELD_BY_US} "
+            f"UPDATE {SCHEMA}.intents SET lock_holder = {HELD_BY_US}, started_at = clock_timestamp() "
             "WHERE version = $1::numeric AND action = $2 AND number = $3::integer"
         )
         as_ourselves(session, Command(claim, [intent.version, intent.action, intent.number]))
@@ -228,7 +228,18 @@ def _is_index_there(session: Session, job: Job, statement: NontransactionalState
     if not found.is_valid and intent and _may_be_ours(session, intent, found.oid):
         clear(session, intent, job.is_time_up)
         return False
-    if not found.is_valid or not _same_definition(session, statement, statement.relation, found.oid):
+    try:
+        is_same = found.is_valid and _same_definition(session, statement, statement.relation, found.oid)
+    except MigratorError as error:
+        if error.retryable:
+            raise
+        raise _not_ours(
+            job,
+            found,
+            f"An index of this name is there, and its definition can't be compared: {error.message}",
+            f"Look at it. To have it built again, drop it: DROP INDEX CONCURRENTLY {found.name};",
+        ) from error
+    if not is_same:
         raise _not_ours(
             job,
             found,
