@@ -384,16 +384,16 @@ class RunningAttempt:
         try:
             self._execute([BEGIN])
             return self._check_effects(budget), self._check(budget)
-        except ConnectionLost as lost:  # which may not be retried as if the file weren't applied
-            raise VerificationFailed(
-                f"{job.file}: what it did wasn't checked: {lost.message}",
-                cause=lost.cause,
+        except MigratorError as error:
+            if not error.retryable:
+                raise error.but(state=state) from error
+            raise VerificationFailed(  # which isn't retried as if the file weren't applied
+                f"{job.file}: what it did wasn't checked: {error.message}",
+                cause=error.cause,
                 solution="Check in the database what the file expects. The next run goes on after it.",
                 state=state,
                 **job.facts,
-            ) from lost
-        except MigratorError as error:
-            raise error.but(state=state) from error
+            ) from error
         finally:
             self._session.roll_back()
 
