@@ -230,9 +230,11 @@ def test_a_check_after_a_commit_that_waits_too_long_does_not_run_the_file_again(
     source = Replayed(migrations, database)
     database.execute("CREATE VIEW v AS SELECT 1 AS a")
     limits = Limits(lock_timeout=200, lock_wait=5_000)
-    with holding(database.url, "CREATE OR REPLACE VIEW v AS SELECT 1 AS a, 2 AS b"):
-        with pytest.raises(VerificationFailed, match="what it did wasn't checked") as caught:
-            apply(database, migrations, source=source, limits=limits)
+    with (
+        holding(database.url, "CREATE OR REPLACE VIEW v AS SELECT 1 AS a, 2 AS b"),
+        pytest.raises(VerificationFailed, match="what it did wasn't checked") as caught,
+    ):
+        apply(database, migrations, source=source, limits=limits)
     assert "001_a.sql is applied" in str(caught.value.state)
     assert attempts(database) == [("001", "applied")]
 
