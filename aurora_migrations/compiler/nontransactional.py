@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import postgast
+from google.protobuf.message import Message
 from postgast import pg_query_pb2 as pb
 
 from aurora_migrations.compiler.locks.syntax_tree import of_parts, of_range, option_is_on, strings
@@ -54,7 +56,24 @@ def _probe(node: Any) -> str:
     index.concurrent = index.if_not_exists = False
     index.idxname, index.table_space = f"{PROBE}_index", ""
     index.relation.schemaname, index.relation.relname, index.relation.catalogname = "pg_temp", PROBE, ""
+    for column in _columns(index):
+        if len(column.fields) > 1:  # `book.title`, `public.book.title`
+            last = pb.Node()
+            last.CopyFrom(column.fields[-1])
+            del column.fields[:]
+            column.fields.extend((pb.Node(string=pb.String(sval=PROBE)), last))
     return str(postgast.deparse(result))
+
+
+def _columns(message: Any) -> Iterator[Any]:
+    """Every reference to a column below a message."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in (value,) if isinstance(value, Message) else value:
+                if isinstance(each, pb.ColumnRef):
+                    yield each
+                else:
+                    yield from _columns(each)
 
 
 _MADE: dict[str, tuple[Any, str]] = {

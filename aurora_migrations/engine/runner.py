@@ -152,6 +152,7 @@ class _Runner:
         self._applied: set[int] = set()  # versions, as this run knows the history
         self._unfinished: dict[int, history.Progress] = {}
         self._checked: set[tuple[Action, int]] = set()
+        self._begun: set[tuple[str, int]] = set()  # files of which earlier runs have begun a statement
         self._hazards: list[str] = []
         self.done: list[FileDone] = []
         self._running: str | None = None  # what was left to the server
@@ -241,7 +242,7 @@ class _Runner:
         """Runs files in order, and keeps what is done in `done`. All are checked before the first runs."""
         self.check(action, migrations)
         self._listener.begins(action, migrations)
-        done = self.done
+        done, self._begun = self.done, intents.read_begun(self._session)
         for migration in migrations:
             if action == "apply" and migration.version in self._applied:
                 continue  # another run applied it, while this one resolved a lost commit
@@ -260,6 +261,8 @@ class _Runner:
         self._listener.executing(action, migration)
         started = time.monotonic()
         job = self._read_job(action, migration)
+        if (action, migration.version) in self._begun:
+            settlement.clear_changed(self._session, job)
         self._retry.begin_file(job.limits)
         result = self.run_with_retries(job)
         (self._applied.add if action == "apply" else self._applied.discard)(migration.version)

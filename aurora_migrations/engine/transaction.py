@@ -252,13 +252,9 @@ class RunningAttempt:
 
     def _run_nontransactional(self, number: int, statement: NontransactionalStatement) -> None:
         """Runs a unit that is one statement outside any transaction: its intent, the statement, its record. What an
-        earlier attempt has left of it is settled first, also where the file has another statement there now."""
+        earlier attempt has left of it is settled first."""
         session, job = self._session, self._job
         known = intents.read_intents(session, job)
-        for intent in known:
-            if not intent.matches(job):
-                settlement.clear(session, intent, job.is_time_up)
-                intents.forget(session, job, intent.number)
         ours = next((intent for intent in known if intent.number == number and intent.matches(job)), None)
         if ours and ours.statement.settlement == "unknown":
             raise nobody_knows(job, number, ours.statement)
@@ -397,16 +393,16 @@ class RunningAttempt:
         try:
             self._execute([BEGIN])
             return self._check_effects(budget), self._check(budget)
-        except ConnectionLost as lost:  # which may not be retried as if the file weren't applied
-            raise VerificationFailed(
-                f"{job.file}: what it did wasn't checked: {lost.message}",
-                cause=lost.cause,
+        except MigratorError as error:
+            if not error.retryable:
+                raise error.but(state=state) from error
+            raise VerificationFailed(  # which isn't retried as if the file weren't applied
+                f"{job.file}: what it did wasn't checked: {error.message}",
+                cause=error.cause,
                 solution="Check in the database what the file expects. The next run goes on after it.",
                 state=state,
                 **job.facts,
-            ) from lost
-        except MigratorError as error:
-            raise error.but(state=state) from error
+            ) from error
         finally:
             self._session.roll_back()
 

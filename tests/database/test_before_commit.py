@@ -8,7 +8,8 @@ from aurora_migrations.engine import MigratorError
 from aurora_migrations.engine.catalog.effects import Rows
 from aurora_migrations.engine.catalog.facts import same
 from aurora_migrations.engine.errors import VerificationFailed
-from tests.database.helpers import applied, apply, exists, labels, roll_back
+from aurora_migrations.engine.options import Limits
+from tests.database.helpers import applied, apply, attempts, exists, holding, labels, roll_back
 from tests.database.replayed import Replayed
 from tests.servers import Database, Migrations
 
@@ -220,6 +221,23 @@ def test_a_transaction_that_may_outlive_the_run_is_compared_after_its_commit(
     assert "column public.a.id" in error.message
     assert "001_a.sql is applied" in str(error.state)
     assert applied(database) == ["001"]
+
+
+def test_a_check_after_a_commit_that_waits_too_long_does_not_run_the_file_again(
+    database: Database, migrations: Migrations
+):
+    makes = "IF to_regclass('v') IS NULL THEN CREATE VIEW v AS SELECT 1 AS a; END IF;"
+    migrations.write("001_a.sql", f"-- migration: detach = on\nDO $$ BEGIN {makes} END $$;")
+    source = Replayed(migrations, database)
+    database.execute("CREATE VIEW v AS SELECT 1 AS a")
+    limits = Limits(lock_timeout=200, lock_wait=5_000)
+    with (
+        holding(database.url, "CREATE OR REPLACE VIEW v AS SELECT 1 AS a, 2 AS b"),
+        pytest.raises(VerificationFailed, match="what it did wasn't checked") as caught,
+    ):
+        apply(database, migrations, source=source, limits=limits)
+    assert "001_a.sql is applied" in str(caught.value.state)
+    assert attempts(database) == [("001", "applied")]
 
 
 def test_what_may_be_a_password_is_not_shown(database: Database, migrations: Migrations):

@@ -16,6 +16,7 @@ from tests.database.helpers import (
     applied,
     apply,
     attempts,
+    backend,
     exists,
     holding_run_lock,
     labels,
@@ -179,6 +180,17 @@ def test_listener_is_told_of_each_holder_in_turn(database, migrations) -> None:
             until(lambda: len(watcher.waited_for) == 2, "it waits for the second")
             assert [holder.pid for holder in watcher.waited_for if holder] == [one, two.info.backend_pid]
     assert labels(run.result()) == ["001"]
+
+
+def test_a_session_that_queues_for_the_lock_does_not_take_it_from_a_run(database, migrations) -> None:
+    """As one in psql does."""
+    write_steps(migrations, 3, more="SELECT pg_sleep(0.3);")
+    run = Task(apply, database, migrations)
+    backend(database, "pg_sleep")
+    with psycopg.connect(database.url, autocommit=True) as other:
+        takes = Task(other.execute, "SELECT pg_advisory_lock(%s)", [RUN_LOCK])
+        assert labels(run.result()) == ["001", "002", "003"]
+        takes.result()
 
 
 def test_lock_in_another_database_is_another_lock(server, database, migrations) -> None:

@@ -368,7 +368,7 @@ def test_run_that_another_overtook_while_it_waited_stops(queueing) -> None:
         work.run(listener=Watcher(blocked=overtake), limits=PATIENT)
     assert work.told(caught.value) == work.steps[:1]
     assert work.done == work.steps
-    file, through = work.path(work.steps[1]).name, "in" if work.action == "apply" else "rolled back"
+    file, through = work.path(work.steps[1]).name, "applied" if work.action == "apply" else "rolled back"
     assert caught.value.state.startswith(f"{file} is {through}.")
 
 

@@ -15,17 +15,19 @@ from aurora_migrations import engine
 from aurora_migrations.compiler.compile import compile_text
 from aurora_migrations.engine import Listener
 from aurora_migrations.engine.errors import (
+    AnotherRunInProgress,
     Cancelled,
     ConnectionLost,
     InDoubt,
     InvalidFile,
     InvalidInput,
+    MigrationChanged,
     MigrationFailed,
     VerificationFailed,
 )
 from aurora_migrations.engine.nontransactional.intents import find_running
 from aurora_migrations.engine.options import Limits, Options
-from aurora_migrations.engine.postgres.session import Holder, Session
+from aurora_migrations.engine.postgres.session import RUN_LOCK, Holder, Session
 from aurora_migrations.engine.script import RunningStatement
 from tests.database.helpers import (
     ROLLED_BACK,
@@ -133,6 +135,23 @@ def test_a_valid_index_of_the_same_definition_is_recorded_as_done(books, migrati
     assert ask(books, "SELECT 'book_title_idx'::regclass::oid") == [before], "it wasn't made again"
 
 
+def test_an_index_that_names_its_table_is_compared_too(books, migrations) -> None:
+    definition = "book_title_idx ON book (lower(book.title), (public.book.id + 1)) WHERE book.isbn <> 'a'"
+    books.execute(f"CREATE INDEX {definition}")
+    migrations.write("001_a.sql", f"CREATE INDEX CONCURRENTLY {definition};")
+    assert labels(apply(books, migrations)) == ["001"]
+
+
+def test_an_index_that_cannot_be_compared_stops_the_run_and_stays(books, migrations) -> None:
+    books.execute("CREATE FUNCTION f(book) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1.title'")
+    books.execute("CREATE INDEX book_title_idx ON book (f(book.*))")
+    migrations.write("001_a.sql", "CREATE INDEX CONCURRENTLY book_title_idx ON book (f(book.*));")
+    with pytest.raises(MigrationFailed, match=r"public\.book_title_idx already exists") as caught:
+        apply(books, migrations)
+    assert "can't be compared" in caught.value.cause
+    assert indexes(books) == [("book_title_idx", True)]
+
+
 DIFFERENT = {
     "columns": "CREATE INDEX book_title_idx ON book (isbn)",
     "uniqueness": "CREATE UNIQUE INDEX book_title_idx ON book (title)",
@@ -204,15 +223,58 @@ def test_a_unique_index_over_duplicates_leaves_nothing(books, migrations) -> Non
     assert indexes(books) == [("book_id", True)]
 
 
-def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books, migrations) -> None:
+@pytest.mark.parametrize(
+    ("changed", "index"),
+    [
+        ("CREATE INDEX CONCURRENTLY book_isbn_idx ON book (isbn);", "book_isbn_idx"),
+        ("CREATE INDEX IF NOT EXISTS book_title_idx ON book (title);", "book_title_idx"),
+    ],
+)
+def test_what_a_killed_attempt_left_is_dropped_though_the_file_was_changed(books, migrations, changed, index) -> None:
+    """Also where it has no statement outside a transaction now."""
     migrations.write("001_a.sql", INDEX)
     with holding(books.url, "LOCK TABLE book IN ROW EXCLUSIVE MODE"), start_runner(books, migrations) as runner:
         until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
         runner.kill()
         books.execute(f"SELECT pg_terminate_backend({backend(books, 'CREATE INDEX')})")
-    migrations.write("001_a.sql", "CREATE INDEX CONCURRENTLY book_isbn_idx ON book (isbn);")
+    migrations.write("001_a.sql", changed)
     assert labels(apply(books, migrations)) == ["001"]
-    assert (indexes(books), intents(books)) == ([("book_isbn_idx", True)], [])
+    assert (indexes(books), intents(books)) == ([(index, True)], [])
+
+
+def test_an_invalid_index_that_another_tool_left_meanwhile_stays(books, migrations, proxy) -> None:
+    """Under our name, while our statement waits for the table, or after our run has died before it made anything."""
+    migrations.write("001_a.sql", INDEX)
+    others = "CREATE INDEX book_title_idx ON book (id)"
+    fails = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'book_title_idx'::regclass"
+    with holding(books.url, "LOCK TABLE book IN SHARE UPDATE EXCLUSIVE MODE") as other:
+        run = Task(apply, books, migrations)
+        backend(books, "CREATE INDEX")
+        other.execute(f"{others}; {fails}; COMMIT")
+    with pytest.raises(MigrationFailed, match="already exists"):
+        run.result()
+    assert indexes(books) == [("book_title_idx", False)]
+    books.execute("DROP INDEX book_title_idx")
+    proxy.set(Trap((b"CONCURRENTLY book_title_idx ON",), Cut.CUT_BEFORE))
+    with pytest.raises(ConnectionLost):
+        apply(books, migrations, url=proxy.url(books.url))
+    assert intents(books) == [(1, 0)]
+    books.execute(f"{others}; {fails}")
+    for _ in range(2):
+        with pytest.raises(MigrationFailed, match="already exists"):
+            apply(books, migrations)
+    assert indexes(books) == [("book_title_idx", False)]
+
+
+def test_a_database_that_was_there_before_is_not_taken_for_ours(books, migrations, proxy) -> None:
+    migrations.write("001_a.sql", f"CREATE DATABASE {books.name};")
+    proxy.set(Trap((b"CREATE DATABASE test",), Cut.CUT_BEFORE))
+    with pytest.raises(ConnectionLost):
+        apply(books, migrations, url=proxy.url(books.url))
+    assert intents(books) == [(1, 0)]
+    with pytest.raises(MigrationFailed, match="already exists"):
+        apply(books, migrations)
+    assert applied(books) == []
 
 
 def test_a_drop_of_a_leftover_claims_its_own_migration_only(books, migrations) -> None:
@@ -291,6 +353,20 @@ def test_limits_of_the_environment_do_not_end_a_build(books, migrations) -> None
         psycopg.connect(books.url, autocommit=True).execute("SELECT pg_sleep(1)").connection.close()
         holder.rollback()
         assert labels(run.result()) == ["001"]
+
+
+def test_a_transaction_timeout_does_not_end_a_build(books, migrations) -> None:
+    if not books.query("SELECT FROM pg_settings WHERE name = 'transaction_timeout'"):
+        pytest.skip("PostgreSQL 17 brought it")
+    books.execute(f"ALTER DATABASE {books.name} SET transaction_timeout = 300")
+    migrations.write("001_a.sql", INDEX)
+    others = "SET LOCAL transaction_timeout = 0; LOCK TABLE book IN ROW EXCLUSIVE MODE"
+    with holding(books.url, others):
+        run = Task(apply, books, migrations)
+        until(lambda: indexes(books) == [("book_title_idx", False)], "the build")
+        time.sleep(1)
+    assert labels(run.result()) == ["001"]
+    assert indexes(books) == [("book_title_idx", True)]
 
 
 def test_settings_of_the_file_hold_after_a_build(books, migrations) -> None:
@@ -553,6 +629,38 @@ def test_a_block_that_was_killed_waits_for_a_person_who_resolves_it(books, migra
     assert (intents(books), exists(books, "after")) == ([], True)
 
 
+def test_an_intent_of_a_process_that_had_the_id_before_is_nothing_that_runs(books, migrations) -> None:
+    killed_in_a_block(books, migrations)
+    with holding(books.url, f"SELECT pg_advisory_lock({RUN_LOCK})") as other:
+        books.execute(f"UPDATE aurora_migrations.intents SET lock_holder = {other.info.backend_pid}")
+        with Session(books.url, "test-2") as session:
+            assert find_running(session).doing is None
+        with pytest.raises(AnotherRunInProgress):
+            apply(books, migrations, wait=0)
+
+
+@pytest.mark.parametrize("changed", [FILL.replace("1 .. 3", "2 .. 3"), "CREATE TABLE step (n int);\nTABLE step;"])
+def test_a_block_that_was_killed_stays_in_doubt_though_the_file_was_changed(books, migrations, changed) -> None:
+    killed_in_a_block(books, migrations)
+    migrations.write("001_fill.sql", f"-- migration: transaction = off\n{changed.rpartition('off')[2].lstrip()}")
+    with pytest.raises(InDoubt, match=r"001_fill.sql: it isn't known how far DO got") as caught:
+        apply(books, migrations)
+    assert "changed since" in caught.value.cause
+    assert books.query("TABLE step") == [(1,)], "nothing was run again"
+    engine.resolve(request(books, migrations), "1", "again")
+    assert labels(apply(books, migrations)) == ["001"]
+    assert intents(books) == []
+
+
+def test_a_block_in_doubt_that_is_resolved_as_applied_needs_its_text(books, migrations) -> None:
+    killed_in_a_block(books, migrations)
+    migrations.write("001_fill.sql", FILL.lstrip().replace("1 .. 3", "2 .. 3"))
+    engine.resolve(request(books, migrations), "1", "applied")
+    with pytest.raises(MigrationChanged):
+        apply(books, migrations)
+    assert books.query("TABLE step") == [(1,)]
+
+
 def test_nothing_is_resolved_where_nothing_is_in_doubt(books, migrations) -> None:
     migrations.write("001_a.sql", "SELECT 1;")
     with pytest.raises(InvalidInput, match="Nothing of migration 001 is in doubt"):
@@ -581,6 +689,8 @@ def test_cancel_ends_a_build_and_leaves_nothing_invalid(books, stuck, migrations
         stuck.rollback()
         message = cancelling.result().message
         assert message.startswith("Cancelled CREATE INDEX CONCURRENTLY book_title_idx: waiting for writers")
+        again = engine.cancel(request(books, migrations))  # by the same execution, as its answer was lost
+        assert message.startswith(again.message)
         if alive:
             assert runner.finish()[1]["error"] == "Cancelled"
     assert indexes(books) == []
@@ -696,7 +806,7 @@ def test_a_connection_lost_after_a_detached_commit_is_no_other_run(books, migrat
     with pytest.raises(VerificationFailed) if expects else contextlib.nullcontext() as caught:
         apply(books, migrations, url=proxy.url(books.url), limits=Limits(lock_wait=20_000))
     if caught:
-        assert "its expectations weren't checked" in caught.value.message
+        assert "what it did wasn't checked" in caught.value.message
         assert caught.value.state.startswith("001_a.sql is applied")
     assert applied(books) == (["001"] if expects else ["001", "002"])
 

@@ -418,14 +418,18 @@ def not_retried(error: MigratorError) -> MigratorError:
     )
 
 
-def nobody_knows(job: Job, number: int, statement: NontransactionalStatement) -> InDoubt:
-    """The error of a statement that commits on its own and whose run ended before it did."""
-    line = job.script.statements[job.unit(number).statements[0]].line
+def nobody_knows(job: Job, number: int, statement: NontransactionalStatement, changed: bool = False) -> InDoubt:
+    """The error of a statement that commits on its own and whose run ended before it did. `changed`: whether the file
+    has another statement there now."""
+    place, since = job.file, " The file was changed since: `applied` needs it as it was." if changed else ""
+    if not changed:
+        place += f":{job.script.statements[job.unit(number).statements[0]].line}"
     resolve = NextCommand("resolve", (job.migration.label, "again"))
     stays = f"What unit {number + 1} has committed stays."
     return InDoubt(
-        f"{job.file}:{line}: it isn't known how far {statement.name} got: its run ended first.",
-        cause="The statement commits on its own, and the run was killed or lost its connection before it ended.",
+        f"{place}: it isn't known how far {statement.name} got: its run ended first.",
+        cause="The statement commits on its own, and the run was killed or lost its connection before it ended."
+        + since,
         solution=f"Find out what the statement has committed. If it did everything, type `aurora-migrations resolve "
         f"{job.migration.label} applied`. If it can run again from its beginning:",
         state=f"{_committed_units(job, number)}. {stays}" if number else stays,

@@ -52,6 +52,12 @@ def read_intents(session: Session, job: Job) -> list[Intent]:
     return [intent_of(row) for row in rows]
 
 
+def read_begun(session: Session) -> set[tuple[str, int]]:
+    """The actions and versions of files of which a statement was begun and isn't recorded as done."""
+    (rows,) = read(session, Command(f"SELECT DISTINCT action, version FROM {SCHEMA}.intents"))
+    return {(str(action), int(str(version))) for action, version in rows}
+
+
 def intent_of(row: Row) -> Intent:
     """The intent of a row of `COLUMNS`."""
     version, action, number, tokens, statement, facts = (str(value) for value in row)
@@ -78,7 +84,12 @@ def read_running(session: Session, pid: int, before: Running | None = None) -> R
     """
     if read_format(session) < WITH_INTENTS:
         return None
-    query = f"SELECT statement FROM {SCHEMA}.intents WHERE lock_holder = $1::int ORDER BY started_at DESC LIMIT 1"
+    # Another process may have had this one's id before it began, and have left an intent.
+    began = "coalesce((SELECT backend_start FROM pg_stat_activity WHERE pid = $1::int), '-infinity')"
+    query = (
+        f"SELECT statement FROM {SCHEMA}.intents WHERE lock_holder = $1::int AND started_at >= {began}"
+        " ORDER BY started_at DESC LIMIT 1"
+    )
     (rows,) = read(session, Command(query, [pid]))
     if not rows:
         return None
@@ -200,6 +211,7 @@ def mark_cancelled(session: Session, pid: int, message: str, began: str) -> None
         began: when our execution began.
     """
     facts = {"error": Cancelled.__name__, "message": message, "cancelled_by": json.loads(_own(session, began))}
+    facts["cancelled"] = message  # kept where the run that is cancelled writes a message of its own
     attempts = Command(
         f"UPDATE {SCHEMA}.attempts SET error = $2::jsonb || coalesce(error, '{{}}') "
         "WHERE lock_holder = $1::int AND result IS NULL",
@@ -217,7 +229,8 @@ def find_own_cancel(session: Session, began: str) -> tuple[int, str] | None:
     """The process that this execution has begun to cancel in an earlier call, and what that was to report."""
     if not read_format(session):
         return None
-    query = f"SELECT lock_holder, error ->> 'message' FROM {SCHEMA}.attempts WHERE error -> 'cancelled_by' = $1::jsonb"
+    said = "coalesce(error ->> 'cancelled', error ->> 'message')"
+    query = f"SELECT lock_holder, {said} FROM {SCHEMA}.attempts WHERE error -> 'cancelled_by' = $1::jsonb"
     for pid, message in read(session, Command(query, [_own(session, began)]))[0]:
         return int(str(pid)), str(message)
     return None

@@ -23,6 +23,7 @@ class LeftToServer(Exception):
 _LIMITS = {
     "lock_timeout": "0",
     "statement_timeout": "0",
+    "transaction_timeout": "0",  # from PostgreSQL 17 on; it ends the session
     "client_connection_check_interval": "0",
     "client_min_messages": "error",
 }

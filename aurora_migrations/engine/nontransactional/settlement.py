@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from aurora_migrations.engine.errors import MigrationFailed
+from aurora_migrations.engine.diagnostics.file_errors import nobody_knows
+from aurora_migrations.engine.errors import MigrationFailed, MigratorError
 from aurora_migrations.engine.history_format import SCHEMA, read
-from aurora_migrations.engine.nontransactional.intents import COLUMNS, Intent, as_ourselves, intent_of
+from aurora_migrations.engine.nontransactional.intents import (
+    COLUMNS,
+    Intent,
+    as_ourselves,
+    forget,
+    intent_of,
+    read_intents,
+)
 from aurora_migrations.engine.nontransactional.limits import LOOK_EVERY, LeftToServer, without_limits
 from aurora_migrations.engine.postgres.protocol import BatchError, Command, Row
 from aurora_migrations.engine.postgres.session import BEGIN, COMMIT, HELD_BY_US, OURS, Session
@@ -77,6 +86,8 @@ def describe(session: Session, statement: NontransactionalStatement) -> dict[str
     if statement.settlement == "reindex":
         scope = _scope(session, statement)
         return {"scope": scope, "invalid": [oid for oid, _ in _leftovers(session, statement, scope)]}
+    if statement.settlement in ("create", "drop"):
+        return {"exists": _exists(session, statement)}
     return {}
 
 
@@ -108,10 +119,25 @@ def settle(
         gone = not session.query("SELECT FROM pg_class WHERE oid = $1::oid", intent.facts["index"])
         return None if intent.facts["index"] and gone else text
     if statement.settlement in ("create", "drop"):
-        kind = _KIND.match(statement.name)
-        exists = bool(kind and session.query(_CATALOGUES[kind[1]], statement.object))
-        return None if exists == (statement.settlement == "create") else text
+        # As it was before it: the statement failed, or will; what is there isn't ours.
+        done, before = _exists(session, statement), intent.facts.get("exists")
+        return None if done == (statement.settlement == "create") and done != before else text
     return text
+
+
+def clear_changed(session: Session, job: Job) -> None:
+    """Settles what was begun of a file and stands no longer in it, or at another place, before any of it runs.
+
+    Raises:
+        InDoubt: only a person can find out how far it got.
+        LeftToServer: the run's time is up before that.
+    """
+    for intent in read_intents(session, job):
+        if not intent.matches(job):
+            if intent.statement.settlement == "unknown":
+                raise nobody_knows(job, intent.number, intent.statement, changed=True)
+            clear(session, intent, job.is_time_up)
+            forget(session, job, intent.number)
 
 
 def clear_all(session: Session) -> list[str]:
@@ -135,6 +161,8 @@ def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lam
     if statement.settlement == "create index":
         found = _find_index(session, facts["table"], statement.object)
         names = [found.name] if found and found.is_on_table and not found.is_valid and not found.builder else []
+        if found and names and not _may_be_ours(session, intent, found.oid):
+            names = []
     elif statement.settlement == "reindex":
         names = [name for oid, name in _leftovers(session, statement, facts["scope"]) if oid not in facts["invalid"]]
     else:
@@ -149,7 +177,7 @@ def clear(session: Session, intent: Intent, is_time_up: Callable[[], bool] = lam
 
         # It waits for all readers of the table, and outlives its run as the statement does: the next one waits for it.
         claim = (
-            f"UPDATE {SCHEMA}.intents SET lock_holder = {HELD_BY_US} "
+            f"UPDATE {SCHEMA}.intents SET lock_holder = {HELD_BY_US}, started_at = clock_timestamp() "
             "WHERE version = $1::numeric AND action = $2 AND number = $3::integer"
         )
         as_ourselves(session, Command(claim, [intent.version, intent.action, intent.number]))
@@ -197,10 +225,21 @@ def _is_index_there(session: Session, job: Job, statement: NontransactionalState
             "The index is invalid, and none of our runs has begun it: a build by hand or by another tool failed.",
             f"Drop it and run again: DROP INDEX CONCURRENTLY {found.name};",
         )
-    if not found.is_valid and intent:
+    if not found.is_valid and intent and _may_be_ours(session, intent, found.oid):
         clear(session, intent, job.is_time_up)
         return False
-    if not _same_definition(session, statement, found.oid):
+    try:
+        is_same = found.is_valid and _same_definition(session, statement, statement.relation, found.oid)
+    except MigratorError as error:
+        if error.retryable:
+            raise
+        raise _not_ours(
+            job,
+            found,
+            f"An index of this name is there, and its definition can't be compared: {error.message}",
+            f"Look at it. To have it built again, drop it: DROP INDEX CONCURRENTLY {found.name};",
+        ) from error
+    if not is_same:
         raise _not_ours(
             job,
             found,
@@ -221,9 +260,19 @@ def _not_ours(job: Job, found: _Index, cause: str, solution: str) -> MigrationFa
     )
 
 
-def _same_definition(session: Session, statement: NontransactionalStatement, oid: int) -> bool:
-    """Whether an index is as the statement defines it: by the server, which makes it once more on an empty table."""
-    table = f"CREATE TEMPORARY TABLE {PROBE} (LIKE {statement.relation})"
+def _may_be_ours(session: Session, intent: Intent, oid: int) -> bool:
+    """Whether an invalid index may be what an interrupted statement of ours has left: it isn't, if its definition is
+    another one. Then somebody else's build of that name has failed, before or after ours had made anything."""
+    with suppress(MigratorError):  # such as one of a function that the session's search_path doesn't find
+        ((table,),) = session.query("SELECT $1::oid::regclass", intent.facts["table"])
+        return _same_definition(session, intent.statement, str(table), oid)
+    return True
+
+
+def _same_definition(session: Session, statement: NontransactionalStatement, relation: str, oid: int) -> bool:
+    """Whether an index is as the statement defines it: by the server, which makes it once more on an empty table that
+    is like this one."""
+    table = f"CREATE TEMPORARY TABLE {PROBE} (LIKE {relation})"
     definitions = [Command(_DEFINITION.format(oid=each)) for each in (oid, f"'pg_temp.{PROBE}_index'::regclass")]
     commands = [BEGIN, Command(table), Command(statement.probe), OURS]
     answers = session.execute(*commands, *definitions)
@@ -237,6 +286,12 @@ def _definition(row: Row) -> tuple[bool, str]:
     unique, index, table, text = (str(value) for value in row)
     start = len(f"CREATE {'UNIQUE ' if unique == 't' else ''}INDEX {index} ON ")
     return unique == "t", text[text.index(f"{table} USING ", start) + len(table) :]
+
+
+def _exists(session: Session, statement: NontransactionalStatement) -> bool:
+    """Whether there is the database, tablespace or subscription that a statement makes or drops."""
+    kind = _KIND.match(statement.name)
+    return bool(kind and session.query(_CATALOGUES[kind[1]], statement.object))
 
 
 def _oid(session: Session, name: str) -> int | None:

@@ -35,10 +35,12 @@ _IS_RUN_LOCK = (
     f"AND l.objid = {RUN_LOCK & 0xFFFFFFFF} AND l.objsubid = 1"
 )
 # Our process id if we hold the run lock, else NULL. pg_locks shows that, too, but copies the locks of all sessions;
-# unlocking answers whether the lock was ours. Meanwhile our second lock, which is shared, keeps all others out.
+# unlocking answers whether the lock was ours. Meanwhile our second lock, which is shared, keeps all others out. Before
+# PostgreSQL 17 trying fails where somebody queues for the lock; waiting doesn't wait then: who holds a lock goes first.
 HELD_BY_US = (
     f"CASE WHEN pg_catalog.pg_advisory_unlock({RUN_LOCK}) "
-    f"THEN CASE WHEN pg_catalog.pg_try_advisory_lock({RUN_LOCK}) THEN pg_catalog.pg_backend_pid() END END"
+    f"THEN CASE WHEN pg_catalog.pg_try_advisory_lock({RUN_LOCK}) THEN pg_catalog.pg_backend_pid() "
+    f"WHEN pg_catalog.pg_advisory_lock({RUN_LOCK}) IS NOT NULL THEN pg_catalog.pg_backend_pid() END END"
 )
 _TAKE = f"""
     SELECT CASE WHEN pg_catalog.pg_try_advisory_lock({RUN_LOCK})
