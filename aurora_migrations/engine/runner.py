@@ -474,7 +474,7 @@ class _Runner:
             cause=other_run.cause
             if other_run
             else "Another run began in the moment in which this one had lost its connection.",
-            solution="See `aurora-migrations status`, then run again: the run goes on from what is true.",
+            solution="See `aurora-migrations status`, then run again: the run continues from what is applied.",
             state=f"{reached} What came after it in this run was not begun.",
             **job.facts,
         )

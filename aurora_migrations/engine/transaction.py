@@ -392,7 +392,7 @@ class RunningAttempt:
             raise VerificationFailed(
                 f"{job.file}: what it did wasn't checked: {lost.message}",
                 cause=lost.cause,
-                solution="Check in the database what the file expects. The next run goes on after it.",
+                solution="Check in the database what the file expects. The next run continues after it.",
                 state=state,
                 **job.facts,
             ) from lost

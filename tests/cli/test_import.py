@@ -89,7 +89,7 @@ def test_on_a_terminal_it_asks(
     monkeypatch.setattr("sys.stdin", Typist(typed))
     answer = call("import", "goose")
     assert (answer.code, written(here)) == (code, {} if code else OURS)
-    assert "Write 3 files to migrations? Type yes to go on: " in answer.err
+    assert "Write 3 files to migrations? Type yes to continue: " in answer.err
     assert ("Cancelled: Nothing was written." in answer.err) == bool(code)
     assert ("Next   aurora-migrations import goose --yes" in answer.err) == bool(code)
 

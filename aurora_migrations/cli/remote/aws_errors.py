@@ -164,7 +164,7 @@ class LocalCloudFailed(CloudError):
     """The local cloud could not be started."""
 
     next_command = NextCommand("check")
-    cause = "One of its parts (PostgreSQL, the template, the package of the functions) could not be built."
+    cause = "PostgreSQL, the CloudFormation template or the package of the functions could not be started or built."
     solution = "The message above has the remedy."
 
 

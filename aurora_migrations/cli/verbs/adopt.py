@@ -207,7 +207,7 @@ def _confirmed(newest: str, wanted: Wanted) -> str:
         raise Cancelled(
             f"`{wanted.verb}` was not confirmed, so nothing was recorded.",
             cause=f"Something other than {newest} was typed.",
-            solution=f"Type {newest} to go on.",
+            solution=f"Type {newest} to continue.",
             next_command=again,
         )
     return answer

@@ -127,7 +127,7 @@ def _meaning(effect: Effect) -> str:
     elif effect.writes_blocked:
         waits = "writers wait, readers don't"
     else:
-        waits = "readers and writers go on"
+        waits = "readers and writers continue"
     doubt = {"yes": "", "maybe": ", perhaps"}
     work = (("rewrites it", str(effect.rewrites)), ("scans it", str(effect.scans)))
     return "; ".join([waits, *(f"{word}{doubt[answer]}" for word, answer in work if answer in doubt)])
